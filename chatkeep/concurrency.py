@@ -1,0 +1,49 @@
+"""What differs between a server of threads (Waitress, ``python app.py``) and one of greenlets (gunicorn's gevent).
+
+Everything else uses ``threading`` and ``queue`` as they are: the gevent worker patches them into greenlets. Nothing
+here imports gevent, so that Windows never needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def on_event_loop() -> bool:
+    """Return whether this process serves from gevent's event loop."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+def off_loop(work: Callable[..., T], *args: Any) -> T:
+    """Return ``work(*args)``, in a native thread where an event loop would otherwise stand still.
+
+    For calls into C that gevent cannot interrupt: SQLite. ``work`` may use no lock, queue or socket there.
+    """
+    if not on_event_loop():
+        return work(*args)
+    pool = sys.modules["gevent"].get_hub().threadpool
+    result, error = pool.apply(_outcome, (work, args))
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return]
+
+
+def _outcome(work: Callable[..., T], args: tuple[Any, ...]) -> tuple[T | None, BaseException | None]:
+    """Return the result or the exception: gevent's pool would print the latter before it hands it over."""
+    try:
+        return work(*args), None
+    except Exception as error:  # noqa: BLE001 - handed to the caller, which raises it
+        return None, error
+
+
+def background(work: Callable[..., None], *args: Any, name: str) -> threading.Thread:
+    """Start ``work`` in a thread (a greenlet under gevent) that never keeps the process alive."""
+    thread = threading.Thread(target=work, args=args, name=name, daemon=True)
+    thread.start()
+    return thread

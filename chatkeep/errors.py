@@ -1,0 +1,203 @@
+"""Everything that chatkeep raises on purpose.
+
+::
+
+    ChatkeepError
+     ├─ SettingsError                     the environment is wrong; the program does not start
+     └─ Problem                           becomes an RFC 9457 problem document
+         ├─ BadRequest             400    bad_request, malformed_json
+         ├─ NotFound               404    not_found
+         ├─ MethodNotAllowed       405    method_not_allowed
+         ├─ RequestTimeout         408    request_timeout
+         ├─ TurnRunning            409    turn_running
+         ├─ BodyTooLarge           413    body_too_large
+         ├─ UnsupportedMediaType   415    unsupported_media_type
+         ├─ InvalidFields          422    invalid_fields
+         ├─ KeyReused              422    idempotency_key_reused
+         ├─ InternalError          500    internal_error
+         ├─ ProviderError
+         │   ├─ ProviderRefused    502    provider_refused      it said no: credentials, model, request
+         │   ├─ ProviderBroke      502    provider_broke        it could not be reached, or broke its protocol
+         │   ├─ ProviderBusy       503    provider_busy         it asked for patience (429, 503)
+         │   └─ ProviderTimeout    504    provider_timeout      one of our deadlines passed
+         ├─ ReplyInterrupted       503    reply_interrupted
+         ├─ StoreUnavailable       503    database_unavailable
+         └─ ServerStopping         503    server_stopping
+
+Each class carries the HTTP status, a stable ``code`` and a ``title``; the instance carries ``detail``: what happened
+and what to do about it, in a sentence that may be shown to people and never holds a secret.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+from uuid import UUID
+
+# A conversation that is not there and one of another owner look alike.
+NO_CONVERSATION = "There is no such conversation; it may have expired or been deleted."
+
+
+class ChatkeepError(Exception):
+    """The root of the tree."""
+
+
+class SettingsError(ChatkeepError):
+    """The settings are wrong; ``problems`` lists every one of them, a sentence each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field of a request; ``field`` is a dotted path, empty for the body as a whole."""
+
+    field: str
+    message: str
+
+
+class Problem(ChatkeepError):
+    """An error with an HTTP status and a stable code; ``retry_after`` is in seconds."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Something went wrong in the server"
+
+    def __init__(
+        self, detail: str = "", *, errors: list[FieldError] | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.errors = errors or []
+        self.retry_after = retry_after
+        self.conversation_id: UUID | None = None
+        self.message_id: UUID | None = None
+
+    def about(self, conversation_id: UUID, message_id: UUID) -> Problem:
+        """Name the reply that failed, for a caller who wants to read what is kept of it; return the problem itself."""
+        self.conversation_id, self.message_id = conversation_id, message_id
+        return self
+
+
+class BadRequest(Problem):
+    """The request cannot be understood."""
+
+    status, code, title = 400, "bad_request", "The request cannot be understood"
+
+
+class MalformedJson(BadRequest):
+    """The body is not JSON in UTF-8."""
+
+    code, title = "malformed_json", "The body is not valid JSON"
+
+
+class NotFound(Problem):
+    """There is no such thing, or it belongs to another owner: the two answer alike."""
+
+    status, code, title = 404, "not_found", "There is no such thing"
+
+
+class MethodNotAllowed(Problem):
+    """The path exists, the method does not."""
+
+    status, code, title = 405, "method_not_allowed", "This method is not allowed here"
+
+
+class RequestTimeout(Problem):
+    """The request's body did not arrive in time."""
+
+    status, code, title = 408, "request_timeout", "The request did not arrive in time"
+
+
+class TurnRunning(Problem):
+    """The conversation is generating a reply already."""
+
+    status, code, title = 409, "turn_running", "A reply is being generated in this conversation"
+
+
+class BodyTooLarge(Problem):
+    """The body is over the limit."""
+
+    status, code, title = 413, "body_too_large", "The body is too large"
+
+
+class UnsupportedMediaType(Problem):
+    """The body is not declared as JSON."""
+
+    status, code, title = 415, "unsupported_media_type", "The body must be application/json"
+
+
+class InvalidFields(Problem):
+    """One or more fields are wrong; ``errors`` names them."""
+
+    status, code, title = 422, "invalid_fields", "Some fields are not valid"
+
+
+class KeyReused(Problem):
+    """The Idempotency-Key was used before with another request."""
+
+    status, code, title = 422, "idempotency_key_reused", "This Idempotency-Key belongs to another request"
+
+
+class InternalError(Problem):
+    """A fault of chatkeep itself."""
+
+
+class ProviderError(Problem):
+    """Base of what goes wrong between chatkeep and the provider."""
+
+    status, code, title = 502, "provider_broke", "The model's provider failed"
+
+
+class ProviderRefused(ProviderError):
+    """The provider said no: wrong credentials, unknown model, a request that it does not accept."""
+
+    code, title = "provider_refused", "The model's provider refused the request"
+
+
+class ProviderBroke(ProviderError):
+    """The provider could not be reached, or what it sent is not the protocol."""
+
+
+class ProviderBusy(ProviderError):
+    """The provider asks for patience; ``retry_after`` is what it asked for, where it did."""
+
+    status, code, title = 503, "provider_busy", "The model's provider is busy"
+
+
+class ProviderTimeout(ProviderError):
+    """The provider kept silent longer than a deadline allows."""
+
+    status, code, title = 504, "provider_timeout", "The model's provider did not answer in time"
+
+
+class ReplyInterrupted(Problem):
+    """The process that generated the reply is gone; what it had shown is kept."""
+
+    status, code, title = 503, "reply_interrupted", "The server stopped while it generated this reply"
+
+
+class StoreUnavailable(Problem):
+    """The database cannot be used now; nothing was acknowledged."""
+
+    status, code, title = 503, "database_unavailable", "The database is not available now; nothing was stored"
+
+
+class ServerStopping(Problem):
+    """The process is draining and takes no new turns."""
+
+    status, code, title = 503, "server_stopping", "The server is restarting"
+
+
+def problem_of_code(code: str) -> Problem:
+    """Return the problem that a stored code stands for, with its title as the detail."""
+    return _BY_CODE.get(code, InternalError)()
+
+
+def _leaves(root: type[Problem]) -> list[type[Problem]]:
+    return [root, *(leaf for child in root.__subclasses__() for leaf in _leaves(child))]
+
+
+_BY_CODE = {kind.code: kind for kind in _leaves(Problem)}

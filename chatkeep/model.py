@@ -1,0 +1,131 @@
+"""The plain values that the parts hand to each other."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+class Role(StrEnum):
+    """Who a message is from."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class Status(StrEnum):
+    """Where a reply stands; every status but ``generating`` is final."""
+
+    GENERATING = "generating"
+    COMPLETED = "completed"  # the provider gave a finish reason
+    STOPPED = "stopped"  # somebody asked to stop
+    TRUNCATED = "truncated"  # the provider broke off, or a deadline passed, after some text
+    FAILED = "failed"  # no text came at all
+    INTERRUPTED = "interrupted"  # the process that generated it is gone
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that a reply cost, as counted by the provider."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of a reply as the provider sends it: text for the reader, or reasoning that led to it."""
+
+    text: str = ""
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The provider's own word that the reply is whole; nothing follows it."""
+
+    reason: str
+    usage: Usage | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptMessage:
+    """One message of a prompt."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What is sent to the provider."""
+
+    model: str
+    messages: tuple[PromptMessage, ...]
+    temperature: float | None = None
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A user message or a reply, as it is stored. Times are µs since 1970 in UTC."""
+
+    id: UUID
+    conversation_id: UUID
+    parent_id: UUID | None
+    position: int
+    role: Role
+    content: str
+    timestamp: int
+    status: Status = Status.COMPLETED
+    reasoning: str = ""
+    model: str | None = None
+    finish_reason: str | None = None
+    error: str | None = None
+    usage: Usage | None = None
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation without its messages. Times are µs since 1970 in UTC; ``ttl`` is in seconds."""
+
+    id: UUID
+    owner: str
+    title: str
+    created_at: int
+    last_active: int
+    message_count: int = 0
+    current_id: UUID | None = None
+    system: str | None = None
+    ttl: int | None = None
+    expires_at: int | None = None
+    pinned: bool = False
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def expiry(conversation: Conversation) -> int | None:
+    """Return when a conversation expires by its ttl and its last activity, in µs since 1970; None where it is kept."""
+    if conversation.pinned or conversation.ttl is None:
+        return None
+    return conversation.last_active + conversation.ttl * 1_000_000
+
+
+def now_us() -> int:
+    """Return the wall clock in µs since 1970, UTC: for what is stored and shown, never for deadlines."""
+    return time.time_ns() // 1000
+
+
+def new_id(at_us: int | None = None) -> UUID:
+    """Return a UUIDv7 (RFC 9562 §5.7) of now, or of ``at_us``; the µs within the millisecond lead its random part."""
+    us = now_us() if at_us is None else at_us
+    millis, rest = divmod(us, 1000)
+    value = (millis & (1 << 48) - 1) << 80 | 7 << 76 | (rest << 2) << 64
+    value |= 0b10 << 62 | int.from_bytes(os.urandom(8), "big") >> 2
+    return UUID(int=value)

@@ -1,0 +1,300 @@
+"""Every setting of chatkeep, and the only reader of the environment.
+
+Order: the process environment, then ``.env.<CHATKEEP_ENV>``, then ``.env``, then the defaults below.
+``.env.example`` and ``docs/settings.md`` are generated from these fields (``./dev docs``).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from chatkeep.errors import SettingsError
+
+ENVIRONMENTS = ("development", "test", "production")
+PLACEHOLDERS = ("changeme", "change-me", "your-api-key", "your_api_key", "sk-xxx", "xxx", "replace-me", "todo")
+LAST_PORT = 65535
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
+_BYTES = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+def duration(text: str) -> float:
+    """Return seconds from ``250ms``, ``90s``, ``15m``, ``24h`` or ``7d``."""
+    match = _DURATION.fullmatch(text)
+    if not match:
+        raise ValueError("write a duration such as 90s, 15m or 24h")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def optional_duration(text: str) -> float | None:
+    """Return seconds as `duration` does, or None for ``never``."""
+    return None if text == "never" else duration(text)
+
+
+def size(text: str) -> int:
+    """Return bytes from ``1048576``, ``64KiB`` or ``1MiB``."""
+    match = _SIZE.fullmatch(text)
+    if not match:
+        raise ValueError("write a size such as 64KiB or 1MiB")
+    return int(match[1]) * _BYTES[match[2]]
+
+
+def count(text: str) -> int:
+    """Return a whole number of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError("write a whole number of at least 1")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """Return a TCP port from 1 to 65535."""
+    if not text.isdigit() or not 1 <= int(text) <= LAST_PORT:
+        raise ValueError("write a port from 1 to 65535")
+    return int(text)
+
+
+def flag(text: str) -> bool:
+    """Return True or False from ``true`` / ``false`` (also 1/0, yes/no, on/off)."""
+    lowered = text.lower()
+    if lowered not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
+        raise ValueError("write true or false")
+    return lowered in {"true", "1", "yes", "on"}
+
+
+def http_url(text: str) -> str:
+    """Return an absolute http(s) URL without a trailing slash."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("write a URL that begins with http:// or https://")
+    return text.rstrip("/")
+
+
+def database_url(text: str) -> str:
+    """Return the URL of a SQLite file or of a MySQL/MariaDB database."""
+    if not text.startswith(("sqlite:///", "mysql+pymysql://", "mysql://", "mariadb://", "mariadb+pymysql://")):
+        raise ValueError("write sqlite:///path/to/file or mysql+pymysql://user:password@host:3306/database")
+    return re.sub(r"^(mysql|mariadb)(\+pymysql)?://", "mysql+pymysql://", text)
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Return the parts of a comma-separated list."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def headers(text: str) -> tuple[tuple[str, str], ...]:
+    """Return header names and values from a JSON object of strings."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise ValueError('write a JSON object of strings, such as {"X-Team": "search"}')
+    if any("\n" in part or "\r" in part for pair in value.items() for part in pair):
+        raise ValueError("header names and values may not contain line breaks")
+    return tuple(value.items())
+
+
+def environment(text: str) -> str:
+    """Return one of `ENVIRONMENTS`."""
+    if text not in ENVIRONMENTS:
+        raise ValueError(f"write one of {', '.join(ENVIRONMENTS)}")
+    return text
+
+
+def log_level(text: str) -> str:
+    """Return a level name of the standard library's logging, in capitals."""
+    if text.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        raise ValueError("write one of DEBUG, INFO, WARNING, ERROR")
+    return text.upper()
+
+
+def setting(name: str, read: Callable[[str], Any], default: Any, doc: str, *, secret: bool = False) -> Any:
+    """Declare a field of `Settings`: the variable it is read from, its default as text, and what it means."""
+    value = read(default) if default is not None else None
+    return field(default=value, metadata={"env": name, "read": read, "text": default, "doc": doc, "secret": secret})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one server; build it with `from_env`, or directly in tests and embedding programs."""
+
+    env: str = setting(
+        "CHATKEEP_ENV",
+        environment,
+        "development",
+        "development, test or production. Production refuses placeholder secrets and open access on a public address.",
+    )
+    host: str = setting("HOST", str, "127.0.0.1", "The address to listen on.")
+    port: int = setting("PORT", port, "5010", "The port to listen on.")
+    workers: int = setting("WEB_CONCURRENCY", count, "2", "How many gunicorn worker processes serve.")
+    threads: int = setting(
+        "CHATKEEP_THREADS",
+        count,
+        "64",
+        "How many requests Waitress serves at once; every open stream takes one.",
+    )
+    database_url: str | None = setting(
+        "DATABASE_URL",
+        database_url,
+        None,
+        "Where conversations are stored; a SQLite file in the data folder by default. "
+        "MySQL and MariaDB: `mysql+pymysql://user:password@host:3306/database`.",
+        secret=True,
+    )
+    data_dir: Path = setting("CHATKEEP_DATA_DIR", Path, "data", "The folder for files that the server keeps.")
+    openai_api_key: str | None = setting(
+        "OPENAI_API_KEY",
+        str,
+        None,
+        "The key of the model's provider. Without a key and without OPENAI_BASE_URL the offline demo model answers.",
+        secret=True,
+    )
+    openai_base_url: str | None = setting(
+        "OPENAI_BASE_URL",
+        http_url,
+        None,
+        "The root of an OpenAI-compatible API; `https://api.openai.com/v1` by default where a key is set.",
+    )
+    model: str = setting("CHATKEEP_MODEL", str, "gpt-4o-mini", "The model that answers where a request names none.")
+    provider_headers: tuple[tuple[str, str], ...] = setting(
+        "CHATKEEP_PROVIDER_HEADERS",
+        headers,
+        "{}",
+        "More headers for the provider, as a JSON object.",
+        secret=True,
+    )
+    stream_usage: bool = setting(
+        "CHATKEEP_STREAM_USAGE",
+        flag,
+        "true",
+        "Ask the provider for token counts of streams (`stream_options`); turn it off where a provider refuses that.",
+    )
+    connect_timeout: float = setting("CHATKEEP_CONNECT_TIMEOUT", duration, "5s", "How long connecting may take.")
+    first_token_timeout: float = setting(
+        "CHATKEEP_FIRST_TOKEN_TIMEOUT",
+        duration,
+        "60s",
+        "How long the provider may take until the first token.",
+    )
+    gap_timeout: float = setting(
+        "CHATKEEP_GAP_TIMEOUT",
+        duration,
+        "30s",
+        "How long the provider may be silent between two tokens.",
+    )
+    reply_timeout: float = setting("CHATKEEP_REPLY_TIMEOUT", duration, "10m", "How long a whole reply may take.")
+    max_reply: int = setting("CHATKEEP_MAX_REPLY", size, "1MiB", "How large a reply may grow before it is truncated.")
+    max_body: int = setting("CHATKEEP_MAX_BODY", size, "1MiB", "How large the body of a request may be.")
+    body_timeout: float = setting(
+        "CHATKEEP_BODY_TIMEOUT", duration, "10s", "How long a request's body may take to arrive."
+    )
+    context_messages: int = setting(
+        "CHATKEEP_CONTEXT_MESSAGES",
+        count,
+        "10",
+        "How many of the last messages are sent as context, the new one included.",
+    )
+    conversation_ttl: float | None = setting(
+        "CHATKEEP_CONVERSATION_TTL",
+        optional_duration,
+        "24h",
+        "How long a conversation is kept after its last activity; `never` keeps it.",
+    )
+    cors_origins: tuple[str, ...] = setting(
+        "CHATKEEP_CORS_ORIGINS",
+        words,
+        "",
+        "Origins whose pages may call the API, comma-separated, such as `https://app.example.com`; `*` for all.",
+    )
+    log_level: str = setting("CHATKEEP_LOG_LEVEL", log_level, "INFO", "DEBUG, INFO, WARNING or ERROR.")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
+        """Return the settings of the environment and of the ``.env`` files in ``folder`` (the current one by default).
+
+        Raises `SettingsError` that names every wrong value and what would be right.
+        """
+        found = dict(os.environ if environ is None else environ)
+        here = folder or Path.cwd()
+        layers = [found]
+        chosen = found.get("CHATKEEP_ENV") or read_env_file(here / ".env").get("CHATKEEP_ENV") or "development"
+        layers += [read_env_file(here / f".env.{chosen}"), read_env_file(here / ".env")]
+        problems: list[str] = []
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            name = item.metadata["env"]
+            text = next((layer[name] for layer in layers if layer.get(name)), None)
+            if text is None:
+                continue
+            try:
+                values[item.name] = item.metadata["read"](text)
+            except ValueError as error:
+                shown = "the value" if item.metadata["secret"] else repr(text)
+                problems.append(f"{name}: {shown} is not right; {error}")
+        settings = cls(**values)
+        problems += settings.dangers()
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+    def dangers(self) -> list[str]:
+        """Return why these settings may not serve in production, a sentence each; nothing in other environments."""
+        if self.env != "production":
+            return []
+        found = []
+        if self.openai_api_key and self.openai_api_key.lower().startswith(PLACEHOLDERS):
+            found.append("OPENAI_API_KEY: this is a placeholder; set the real key, or remove it to use the demo model")
+        if not is_loopback(self.host):
+            found.append(
+                f"HOST: {self.host} is reachable from outside and chatkeep has no access control yet;"
+                " listen on 127.0.0.1 and put a proxy with authentication in front"
+            )
+        return found
+
+    @property
+    def database(self) -> str:
+        """The database's URL, with the embedded file where none is set."""
+        return self.database_url or f"sqlite:///{(self.data_dir / 'chatkeep.sqlite3').as_posix()}"
+
+    @property
+    def demo(self) -> bool:
+        """Whether the offline demo model answers, because no provider is configured."""
+        return not self.openai_api_key and not self.openai_base_url
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches ``host``."""
+    if host == "localhost" or host.startswith("unix:"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Return the ``NAME=value`` lines of a file; comments, blank lines, ``export`` and quotes are understood."""
+    if not path.is_file():
+        return {}
+    found = {}
+    for line in path.read_text(encoding="utf-8-sig").splitlines():
+        name, separator, value = line.strip().removeprefix("export ").partition("=")
+        if separator and not name.startswith("#"):
+            value = value.strip()
+            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+            found[name.strip()] = value[1:-1] if quoted else value
+    return found
+
+
+def described() -> list[Field[Any]]:
+    """Return the fields of `Settings` in order, each with ``env``, ``text``, ``doc`` and ``secret`` in its metadata."""
+    return [item for item in fields(Settings) if item.default is not MISSING]
