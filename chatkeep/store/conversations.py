@@ -1,0 +1,136 @@
+"""The table ``conversations``. Every function takes the owner, so that nobody reaches what isn't theirs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+from chatkeep.model import Conversation
+from chatkeep.store.sql import Connection, Sql
+
+_COLUMNS = (
+    "id, owner, title, system, metadata, created_at, last_active, ttl, expires_at, pinned, message_count, current_id"
+)
+_ALIVE = "(expires_at IS NULL OR expires_at > :now)"
+_GET = Sql(f"SELECT {_COLUMNS} FROM conversations WHERE id = :id AND owner = :owner AND {_ALIVE}")  # noqa: S608
+_LOCK = Sql(_GET.sqlite, mysql=f"{_GET.sqlite} FOR UPDATE")
+_INSERT = Sql(
+    f"INSERT INTO conversations ({_COLUMNS}) VALUES (:id, :owner, :title, :system, :metadata, :created_at,"  # noqa: S608
+    " :last_active, :ttl, :expires_at, :pinned, :message_count, :current_id)"
+)
+_UPDATE = Sql(
+    "UPDATE conversations SET title = :title, system = :system, metadata = :metadata,"
+    " last_active = :last_active, ttl = :ttl, expires_at = :expires_at, pinned = :pinned,"
+    " message_count = :message_count, current_id = :current_id WHERE id = :id AND owner = :owner"
+)
+_TOUCH = Sql(
+    "UPDATE conversations SET expires_at = CASE WHEN pinned = 1 OR ttl IS NULL THEN NULL ELSE :now + ttl * 1000000 END,"
+    " last_active = :now WHERE id = :id AND last_active < :now"
+)
+_DELETE = Sql(f"DELETE FROM conversations WHERE id = :id AND owner = :owner AND {_ALIVE}")  # noqa: S608
+
+
+def get(connection: Connection, owner: str, id: UUID, now: int) -> Conversation | None:
+    """Return a conversation that has not expired by ``now``."""
+    rows = connection.rows(_GET, id=id.bytes, owner=owner, now=now)
+    return _conversation(rows[0]) if rows else None
+
+
+def lock(connection: Connection, owner: str, id: UUID, now: int) -> Conversation | None:
+    """Return a conversation as `get` does and keep others from changing it until the transaction ends."""
+    rows = connection.rows(_LOCK, id=id.bytes, owner=owner, now=now)
+    return _conversation(rows[0]) if rows else None
+
+
+def insert(connection: Connection, conversation: Conversation) -> None:
+    """Store a new conversation."""
+    connection.change(_INSERT, **_values(conversation), created_at=conversation.created_at)
+
+
+def update(connection: Connection, conversation: Conversation) -> None:
+    """Store what a locked conversation became."""
+    connection.change(_UPDATE, **_values(conversation))
+
+
+def touch(connection: Connection, id: UUID, now: int) -> None:
+    """Note activity, which puts expiry off."""
+    connection.change(_TOUCH, id=id.bytes, now=now)
+
+
+def delete(connection: Connection, owner: str, id: UUID, now: int) -> bool:
+    """Delete a conversation with its messages; return whether there was one."""
+    return connection.change(_DELETE, id=id.bytes, owner=owner, now=now) == 1
+
+
+def newest(
+    connection: Connection, owner: str, now: int, *, limit: int, after: UUID | None, ascending: bool, query: str | None
+) -> list[Conversation] | None:
+    """Return conversations by activity, beginning behind ``after``; None where ``after`` is not the owner's.
+
+    ``query`` keeps those whose title or messages contain it, in any case of letters.
+    """
+    statement, values = _listing(query=query, after=after is not None, ascending=ascending)
+    if after is not None:
+        behind = get(connection, owner, after, now)
+        if behind is None:
+            return None
+        values |= {"last_active": behind.last_active, "id": after.bytes}
+    rows = connection.rows(statement, owner=owner, now=now, limit=limit, **values)
+    return [_conversation(row) for row in rows]
+
+
+def _listing(*, query: str | None, after: bool, ascending: bool) -> tuple[Sql, dict[str, Any]]:
+    """Return the statement of `newest` and the parameters that come from ``query``."""
+    direction, beyond = ("ASC", ">") if ascending else ("DESC", "<")
+    where = f"owner = :owner AND {_ALIVE}"
+    if after:
+        # The first condition lets the index begin at the right place; a row comparison alone does not on MariaDB.
+        where += f" AND last_active {beyond}= :last_active AND (last_active {beyond} :last_active OR id {beyond} :id)"
+    values: dict[str, Any] = {}
+    if query:
+        where += " AND (LOWER(title) LIKE :query ESCAPE '!' OR id IN (SELECT conversation_id FROM messages"
+        where += " WHERE conversation_id = conversations.id AND LOWER(content) LIKE :query ESCAPE '!'))"
+        values["query"] = f"%{escaped(query.lower())}%"
+    order = f"ORDER BY last_active {direction}, id {direction} LIMIT :limit"
+    return Sql(f"SELECT {_COLUMNS} FROM conversations WHERE {where} {order}"), values  # noqa: S608 - fixed parts only
+
+
+def escaped(text: str) -> str:
+    """Return text in which LIKE finds nothing but itself, with ``!`` as the escape character."""
+    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+
+
+def _values(conversation: Conversation) -> dict[str, Any]:
+    """Return the parameters of a conversation's columns, those aside that never change."""
+    return {
+        "id": conversation.id.bytes,
+        "owner": conversation.owner,
+        "title": conversation.title,
+        "system": conversation.system,
+        "metadata": json.dumps(conversation.metadata, ensure_ascii=False),
+        "last_active": conversation.last_active,
+        "ttl": conversation.ttl,
+        "expires_at": conversation.expires_at,
+        "pinned": int(conversation.pinned),
+        "message_count": conversation.message_count,
+        "current_id": conversation.current_id.bytes if conversation.current_id else None,
+    }
+
+
+def _conversation(row: tuple[Any, ...]) -> Conversation:
+    """Return the conversation of a row of `_COLUMNS`."""
+    return Conversation(
+        id=UUID(bytes=row[0]),
+        owner=row[1],
+        title=row[2],
+        system=row[3],
+        metadata=json.loads(row[4]),
+        created_at=row[5],
+        last_active=row[6],
+        ttl=row[7],
+        expires_at=row[8],
+        pinned=bool(row[9]),
+        message_count=row[10],
+        current_id=UUID(bytes=row[11]) if row[11] else None,
+    )

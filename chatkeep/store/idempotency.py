@@ -1,0 +1,59 @@
+"""The table ``idempotency_keys``: which turn a caller's key stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from chatkeep.store.sql import Connection, Sql
+
+KEPT_US = 24 * 3600 * 1_000_000
+
+_GET = Sql(
+    "SELECT request_hash, conversation_id, reply_id, created_at FROM idempotency_keys"
+    " WHERE owner = :owner AND `key` = :key"
+)
+_INSERT = Sql(
+    "INSERT INTO idempotency_keys (owner, `key`, request_hash, conversation_id, reply_id, created_at)"
+    " VALUES (:owner, :key, :request_hash, :conversation_id, :reply_id, :created_at)"
+)
+_DELETE = Sql("DELETE FROM idempotency_keys WHERE owner = :owner AND `key` = :key")
+_EXPIRE = Sql("DELETE FROM idempotency_keys WHERE created_at < :before")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The turn that a key stands for, and the SHA-256 of the request that took it."""
+
+    request_hash: bytes
+    conversation_id: UUID
+    reply_id: UUID
+
+
+def get(connection: Connection, owner: str, key: str, now: int) -> Known | None:
+    """Return what a key stands for; one older than 24 hours is forgotten on the way."""
+    rows = connection.rows(_GET, owner=owner, key=key)
+    if not rows:
+        return None
+    if rows[0][3] < now - KEPT_US:
+        connection.change(_DELETE, owner=owner, key=key)
+        return None
+    return Known(bytes(rows[0][0]), UUID(bytes=rows[0][1]), UUID(bytes=rows[0][2]))
+
+
+def insert(connection: Connection, owner: str, key: str, known: Known, now: int) -> None:
+    """Keep a key. Raises `Duplicate` where another process just did."""
+    connection.change(
+        _INSERT,
+        owner=owner,
+        key=key,
+        request_hash=known.request_hash,
+        conversation_id=known.conversation_id.bytes,
+        reply_id=known.reply_id.bytes,
+        created_at=now,
+    )
+
+
+def expire(connection: Connection, now: int) -> int:
+    """Forget the keys that are older than 24 hours; return how many."""
+    return connection.change(_EXPIRE, before=now - KEPT_US)

@@ -1,0 +1,253 @@
+"""The group writer: every write of a process goes through one transaction after another, each for all who wait.
+
+A commit costs the same for one stream as for hundreds, so the journal takes whatever has come since the last one and
+commits it together. What it acknowledges is durable, and what followers of a reply are shown was committed before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+from uuid import UUID
+
+from chatkeep.concurrency import background, off_loop
+from chatkeep.errors import ServerStopping, StoreUnavailable
+from chatkeep.store import messages
+from chatkeep.store.engine import Database
+from chatkeep.store.messages import Progress
+from chatkeep.store.sql import Append, Connection, Contention
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+CONTENTION_TRIES = 20
+RETRY_S = (0.05, 1.0)
+# Commits are spaced only while many streams are open: 0.05 ms for each, up to 20 ms, nothing for a few.
+FEW_STREAMS, SPACING_S, MAX_SPACING_S = 16, 0.00005, 0.020
+
+
+class Sink(Protocol):
+    """A reply that is being written. Called on the journal's thread, which must not be held up."""
+
+    id: UUID
+    written: int
+    """Characters that are committed, text and reasoning together."""
+
+    def committed(self, text: str, reasoning: str) -> None:
+        """Take note that this much more is durable."""
+
+    def lost(self, progress: Progress | None) -> None:
+        """Take note that the row is final already, or gone: nothing can be appended any more."""
+
+
+@dataclass(slots=True)
+class _Change(Generic[T]):
+    """An operation that waits for its transaction."""
+
+    work: Callable[[Connection], T]
+    patient: bool
+    done: threading.Event = field(default_factory=threading.Event)
+    result: Any = None
+    error: Exception | None = None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one transaction stores."""
+
+    changes: list[_Change[Any]] = field(default_factory=list)
+    deltas: dict[Sink, tuple[list[str], list[str]]] = field(default_factory=dict, repr=False)
+
+    def add(self, item: _Change[Any] | tuple[Sink, str, str]) -> None:
+        if isinstance(item, _Change):
+            self.changes.append(item)
+            return
+        sink, text, reasoning = item
+        texts, reasonings = self.deltas.setdefault(sink, ([], []))
+        texts.append(text)
+        reasonings.append(reasoning)
+
+    def appends(self) -> dict[Sink, Append]:
+        return {
+            sink: Append(sink.id, sink.written, "".join(texts), "".join(reasonings))
+            for sink, (texts, reasonings) in self.deltas.items()
+        }
+
+
+class Journal:
+    """The group writer of one process; start it after forking."""
+
+    def __init__(self, database: Database) -> None:
+        self.streams = 0
+        """How many replies are being generated: the more, the wider the commits are spaced."""
+        self._database = database
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._connection: Connection | None = None
+        self._closed = False
+        self._thread = background(self._run, name="journal")
+
+    def write(self, work: Callable[[Connection], T], *, patient: bool = False) -> T:
+        """Return ``work(connection)`` once it is durable.
+
+        ``work`` runs in a transaction with others' work and may run again; it undoes nothing itself: whatever it raises
+        undoes just its own writes and is raised here. ``patient`` work waits until a database that is away is back,
+        and must be such that running it twice does no harm; other work raises `StoreUnavailable`, after which it
+        may have been done or not.
+        """
+        if self._closed:
+            raise ServerStopping(retry_after=1)
+        change = _Change(work, patient)
+        self._queue.put(change)
+        change.done.wait()
+        if change.error is not None:
+            raise change.error
+        return change.result  # type: ignore[no-any-return]
+
+    def append(self, sink: Sink, text: str, reasoning: str) -> None:
+        """Append to a reply's row with the next transaction; the sink is told when that is durable."""
+        self._queue.put((sink, text, reasoning))
+
+    def close(self) -> None:
+        """Store what is waiting and stop."""
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        open_ = True
+        while open_:
+            batch, open_ = self._gather(self._queue.get())
+            try:
+                self._store(batch)
+            except Exception as error:
+                log.exception("a batch could not be stored")
+                self._disconnect()
+                _refuse(batch, error)
+            if self.streams > FEW_STREAMS:
+                time.sleep(min(self.streams * SPACING_S, MAX_SPACING_S))
+        self._disconnect()
+
+    def _gather(self, first: Any) -> tuple[_Batch, bool]:
+        """Return all that is waiting, and whether more will come."""
+        batch, item = _Batch(), first
+        while item is not None:
+            batch.add(item)
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return batch, True
+        return batch, False
+
+    def _store(self, batch: _Batch) -> None:
+        """Store a batch, however often that takes, and tell those who wait."""
+        waits = RETRY_S[0]
+        while batch.changes or batch.deltas:
+            appends = batch.appends()
+            try:
+                lost = self._attempt(batch, appends)
+            except StoreUnavailable as error:
+                self._give_up_impatient(batch, error)
+                time.sleep(waits)
+                waits = min(waits * 2, RETRY_S[1])
+            else:
+                _tell(batch, appends, lost)
+                return
+
+    def _attempt(self, batch: _Batch, appends: dict[Sink, Append]) -> dict[UUID, Progress | None]:
+        for _ in range(CONTENTION_TRIES):
+            try:
+                if self._database.embedded:
+                    return off_loop(self._commit, batch, list(appends.values()))
+                return self._commit(batch, list(appends.values()))
+            except Contention:
+                time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter
+        raise StoreUnavailable(retry_after=1)
+
+    def _give_up_impatient(self, batch: _Batch, error: StoreUnavailable) -> None:
+        log.warning("the database is not available: %s", error.__cause__ or error)
+        self._disconnect()
+        for change in batch.changes:
+            if not change.patient:
+                change.error = StoreUnavailable(retry_after=error.retry_after)
+                change.done.set()
+        batch.changes = [change for change in batch.changes if change.patient]
+
+    def _commit(self, batch: _Batch, appends: list[Append]) -> dict[UUID, Progress | None]:
+        """Run one transaction, outside the event loop on SQLite; return the replies that take no more text."""
+        if self._connection is None:
+            self._connection = self._database.dedicated()
+        connection = self._connection
+        waiting = batch.changes
+        while True:
+            try:
+                connection.begin()
+                lost = _append(connection, appends)
+                failed = _run_changes(connection, waiting)
+                if failed is None:
+                    connection.commit()
+                    return lost
+            except BaseException:
+                with contextlib.suppress(StoreUnavailable):
+                    connection.rollback()
+                raise
+            connection.rollback()
+            waiting = [change for change in waiting if change is not failed]
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _append(connection: Connection, appends: list[Append]) -> dict[UUID, Progress | None]:
+    """Append, and return those that are neither stored now nor by an earlier commit whose outcome was not known."""
+    if not appends or connection.append(appends) == len(appends):
+        return {}
+    found = messages.progress_of(connection, [item.reply_id for item in appends])
+    return {
+        item.reply_id: found.get(item.reply_id)
+        for item in appends
+        if item.reply_id not in found or found[item.reply_id].written != item.at + item.length
+    }
+
+
+def _run_changes(connection: Connection, changes: list[_Change[Any]]) -> _Change[Any] | None:
+    """Run operations; return the first that failed after it had written, and so must be undone."""
+    for change in changes:
+        before = connection.writes
+        change.result = change.error = None
+        try:
+            change.result = change.work(connection)
+        except (StoreUnavailable, Contention):
+            raise
+        except Exception as error:  # noqa: BLE001 - raised where the work came from
+            change.error = error
+            if connection.writes != before:
+                return change
+    return None
+
+
+def _tell(batch: _Batch, appends: dict[Sink, Append], lost: dict[UUID, Progress | None]) -> None:
+    for sink, append in appends.items():
+        if sink.id in lost:
+            sink.lost(lost[sink.id])
+        else:
+            sink.committed(append.text, append.reasoning)
+    for change in batch.changes:
+        change.done.set()
+
+
+def _refuse(batch: _Batch, error: Exception) -> None:
+    """Let nobody wait for a batch that a fault of our own has broken."""
+    for sink in batch.deltas:
+        sink.lost(None)
+    for change in batch.changes:
+        change.error = error
+        change.done.set()

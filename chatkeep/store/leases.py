@@ -1,0 +1,95 @@
+"""The tables ``leases`` and ``workers``: which process generates which reply, and whether it is alive.
+
+A process shows that it lives by raising its beat; others judge by whether the beat goes up while they watch, on their
+own monotonic clock. No wall clock is compared, so a clock that jumps ends no reply.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from chatkeep.store.sql import Connection, Sql
+
+_INSERT = Sql(
+    "INSERT INTO leases (conversation_id, reply_id, worker_id, stop)"
+    " VALUES (:conversation_id, :reply_id, :worker_id, 0)"
+)
+_DELETE = Sql(
+    "DELETE FROM leases WHERE conversation_id = :conversation_id AND reply_id = :reply_id AND worker_id = :worker_id"
+)
+_OF_CONVERSATION = Sql(
+    "SELECT conversation_id, reply_id, worker_id, stop FROM leases WHERE conversation_id = :conversation_id"
+)
+_ALL = Sql("SELECT conversation_id, reply_id, worker_id, stop FROM leases")
+_STOP = Sql("UPDATE leases SET stop = 1 WHERE conversation_id = :conversation_id AND reply_id = :reply_id")
+_REGISTER = Sql("INSERT INTO workers (id, beat) VALUES (:id, 0)")
+_BEAT = Sql("UPDATE workers SET beat = beat + 1 WHERE id = :id")
+_BEATS = Sql("SELECT id, beat FROM workers")
+_FORGET = Sql("DELETE FROM workers WHERE id = :id")
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A process's right to write a reply; ``stop`` asks it to stop."""
+
+    conversation_id: UUID
+    reply_id: UUID
+    worker_id: UUID
+    stop: bool
+
+
+def take(connection: Connection, conversation_id: UUID, reply_id: UUID, worker_id: UUID) -> None:
+    """Take the conversation's only lease. Raises `Duplicate` where a reply is being generated."""
+    connection.change(
+        _INSERT, conversation_id=conversation_id.bytes, reply_id=reply_id.bytes, worker_id=worker_id.bytes
+    )
+
+
+def give_back(connection: Connection, lease: Lease) -> bool:
+    """Give a lease back; return False where somebody else ended it before: only one ever ends a reply."""
+    return (
+        connection.change(
+            _DELETE,
+            conversation_id=lease.conversation_id.bytes,
+            reply_id=lease.reply_id.bytes,
+            worker_id=lease.worker_id.bytes,
+        )
+        == 1
+    )
+
+
+def of_conversation(connection: Connection, conversation_id: UUID) -> Lease | None:
+    """Return the lease of the reply that is being generated in a conversation."""
+    rows = connection.rows(_OF_CONVERSATION, conversation_id=conversation_id.bytes)
+    return _lease(rows[0]) if rows else None
+
+
+def every(connection: Connection) -> list[Lease]:
+    """Return the leases of all processes: as many as replies are being generated."""
+    return [_lease(row) for row in connection.rows(_ALL)]
+
+
+def ask_to_stop(connection: Connection, lease: Lease) -> None:
+    """Ask the process that holds the lease to stop its reply."""
+    connection.change(_STOP, conversation_id=lease.conversation_id.bytes, reply_id=lease.reply_id.bytes)
+
+
+def beat(connection: Connection, worker_id: UUID) -> None:
+    """Show that this process lives; also where another one had given it up."""
+    if connection.change(_BEAT, id=worker_id.bytes) == 0:
+        connection.change(_REGISTER, id=worker_id.bytes)
+
+
+def beats(connection: Connection) -> dict[UUID, int]:
+    """Return the beat of every process."""
+    return {UUID(bytes=row[0]): row[1] for row in connection.rows(_BEATS)}
+
+
+def forget(connection: Connection, worker_id: UUID) -> None:
+    """Remove a process that is gone."""
+    connection.change(_FORGET, id=worker_id.bytes)
+
+
+def _lease(row: tuple[bytes, bytes, bytes, int]) -> Lease:
+    return Lease(UUID(bytes=row[0]), UUID(bytes=row[1]), UUID(bytes=row[2]), bool(row[3]))

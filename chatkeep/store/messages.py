@@ -1,0 +1,137 @@
+"""The table ``messages``. A conversation's owner is checked before anything here is called with its id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from chatkeep.model import Message, Role, Status, Usage
+from chatkeep.store.sql import Connection, Sql, in_list
+
+_COLUMNS = (
+    "message_id, conversation_id, parent_id, position, role, content, timestamp, status, reasoning, model,"
+    " finish_reason, error, input_tokens, output_tokens, cached"
+)
+_INSERT = Sql(
+    f"INSERT INTO messages ({_COLUMNS}, written, on_branch)"  # noqa: S608 - fixed parts only
+    " VALUES (:message_id, :conversation_id, :parent_id, :position, :role, :content, :timestamp, :status, :reasoning,"
+    " :model, :finish_reason, :error, :input_tokens, :output_tokens, :cached, :written, 1)"
+)
+_GET = Sql(f"SELECT {_COLUMNS} FROM messages WHERE message_id = :id AND conversation_id = :conversation")  # noqa: S608
+_FINISH = Sql(
+    "UPDATE messages SET status = :status, finish_reason = :finish_reason, error = :error, model = COALESCE(:model, model),"
+    " input_tokens = :input_tokens, output_tokens = :output_tokens WHERE message_id = :id AND status = 'generating'"
+)
+_LATEST = Sql(
+    "SELECT role, content FROM messages WHERE conversation_id = :conversation_id AND on_branch = 1"
+    " AND timestamp <= :until ORDER BY timestamp DESC LIMIT :limit"
+)
+_PROGRESS = Sql("SELECT status, written FROM messages WHERE message_id = :id")
+_TIMESTAMP = Sql("SELECT timestamp FROM messages WHERE message_id = :id AND conversation_id = :conversation_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a reply's row is: its status and how many characters it holds, content and reasoning together."""
+
+    status: Status
+    written: int
+
+
+def insert(connection: Connection, message: Message) -> None:
+    """Store a new message at the end of the current branch."""
+    connection.change(
+        _INSERT,
+        message_id=message.id.bytes,
+        conversation_id=message.conversation_id.bytes,
+        parent_id=message.parent_id.bytes if message.parent_id else None,
+        position=message.position,
+        role=message.role.value,
+        content=message.content,
+        timestamp=message.timestamp,
+        status=message.status.value,
+        reasoning=message.reasoning,
+        model=message.model,
+        finish_reason=message.finish_reason,
+        error=message.error,
+        input_tokens=message.usage.input_tokens if message.usage else None,
+        output_tokens=message.usage.output_tokens if message.usage else None,
+        cached=int(message.cached),
+        written=len(message.content) + len(message.reasoning),
+    )
+
+
+def get(connection: Connection, conversation_id: UUID, id: UUID) -> Message | None:
+    """Return one message of a conversation."""
+    rows = connection.rows(_GET, id=id.bytes, conversation=conversation_id.bytes)
+    return _message(rows[0]) if rows else None
+
+
+def latest(connection: Connection, conversation_id: UUID, until: int, limit: int) -> list[tuple[Role, str]]:
+    """Return role and content of the branch's last ``limit`` messages up to the time ``until``, oldest first."""
+    rows = connection.rows(_LATEST, conversation_id=conversation_id.bytes, until=until, limit=limit)
+    return [(Role(role), content) for role, content in reversed(rows)]
+
+
+def page(
+    connection: Connection, conversation_id: UUID, *, limit: int, after: UUID | None, ascending: bool
+) -> list[Message] | None:
+    """Return messages of the current branch, beginning behind ``after``; None where there is no such message."""
+    direction, beyond = ("ASC", ">") if ascending else ("DESC", "<")
+    where, values = "conversation_id = :conversation_id AND on_branch = 1", {"conversation_id": conversation_id.bytes}
+    if after is not None:
+        found = connection.rows(_TIMESTAMP, id=after.bytes, conversation_id=conversation_id.bytes)
+        if not found:
+            return None
+        where, values = f"{where} AND timestamp {beyond} :timestamp", values | {"timestamp": found[0][0]}
+    statement = Sql(f"SELECT {_COLUMNS} FROM messages WHERE {where} ORDER BY timestamp {direction} LIMIT :limit")  # noqa: S608
+    return [_message(row) for row in connection.rows(statement, limit=limit, **values)]
+
+
+def finish(connection: Connection, reply: Message) -> None:
+    """Store a reply's final status, finish reason, error, model and usage; its text is there already."""
+    connection.change(
+        _FINISH,
+        id=reply.id.bytes,
+        status=reply.status.value,
+        finish_reason=reply.finish_reason,
+        error=reply.error,
+        model=reply.model,
+        input_tokens=reply.usage.input_tokens if reply.usage else None,
+        output_tokens=reply.usage.output_tokens if reply.usage else None,
+    )
+
+
+def progress(connection: Connection, id: UUID) -> Progress | None:
+    """Return how far a reply is, or None where its row is gone."""
+    rows = connection.rows(_PROGRESS, id=id.bytes)
+    return Progress(Status(rows[0][0]), rows[0][1]) if rows else None
+
+
+def progress_of(connection: Connection, ids: list[UUID]) -> dict[UUID, Progress]:
+    """Return how far each of these replies is; one whose row is gone is missing."""
+    places, values = in_list("id", (item.bytes for item in ids))
+    statement = Sql(f"SELECT message_id, status, written FROM messages WHERE message_id IN ({places})")  # noqa: S608
+    rows = connection.rows(statement, **values)
+    return {UUID(bytes=row[0]): Progress(Status(row[1]), row[2]) for row in rows}
+
+
+def _message(row: tuple[Any, ...]) -> Message:
+    """Return the message of a row of `_COLUMNS`."""
+    return Message(
+        id=UUID(bytes=row[0]),
+        conversation_id=UUID(bytes=row[1]),
+        parent_id=UUID(bytes=row[2]) if row[2] else None,
+        position=row[3],
+        role=Role(row[4]),
+        content=row[5],
+        timestamp=row[6],
+        status=Status(row[7]),
+        reasoning=row[8],
+        model=row[9],
+        finish_reason=row[10],
+        error=row[11],
+        usage=None if row[12] is None else Usage(row[12], row[13]),
+        cached=bool(row[14]),
+    )

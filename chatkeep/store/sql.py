@@ -1,0 +1,85 @@
+"""Statements in the words of both databases, and the connections that run them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+from chatkeep.errors import ChatkeepError
+
+
+class StoreError(ChatkeepError):
+    """Base of what the store raises to itself; none of these reaches a caller of the store."""
+
+
+class Duplicate(StoreError):
+    """A unique key exists already; the statement changed nothing and the transaction goes on."""
+
+
+class Contention(StoreError):
+    """A deadlock or a lock's timeout rolled the transaction back; run the whole of it again."""
+
+
+class Sql:
+    """One statement with ``:name`` parameters; ``mysql`` is its text there, where it differs."""
+
+    __slots__ = ("mysql", "sqlite")
+
+    def __init__(self, text: str, *, mysql: str | None = None) -> None:
+        self.sqlite = text
+        self.mysql = re.sub(r":(\w+)", r"%(\1)s", (mysql or text).replace("%", "%%"))
+
+
+@dataclass(slots=True)
+class Append:
+    """Text to be appended to a reply whose row holds ``at`` characters (content and reasoning together) so far."""
+
+    reply_id: UUID
+    at: int
+    text: str
+    reasoning: str
+
+    @property
+    def length(self) -> int:
+        """How many characters this adds."""
+        return len(self.text) + len(self.reasoning)
+
+
+class Connection(Protocol):
+    """A database connection; in autocommit until `begin`.
+
+    Raises `Duplicate` and `Contention`, and `StoreUnavailable` for whatever else stops the database from working.
+    """
+
+    writes: int
+    """How many statements have written so far: an operation that failed without any needs no rollback."""
+
+    def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
+        """Run a query and return its rows."""
+
+    def change(self, sql: Sql, **values: Any) -> int:
+        """Run an INSERT, UPDATE or DELETE and return how many rows it matched."""
+
+    def append(self, appends: list[Append]) -> int:
+        """Append to every reply whose row is still generating and holds just ``at`` characters; return how many did."""
+
+    def begin(self) -> None:
+        """Begin a transaction that writes."""
+
+    def commit(self) -> None:
+        """Make the transaction durable."""
+
+    def rollback(self) -> None:
+        """Undo the transaction, as far as one is open."""
+
+    def close(self) -> None:
+        """Close the connection, whatever its state."""
+
+
+def in_list(name: str, values: Iterable[Any]) -> tuple[str, dict[str, Any]]:
+    """Return the placeholders and parameters for ``IN (…)``."""
+    parameters = {f"{name}{index}": value for index, value in enumerate(values)}
+    return ", ".join(f":{key}" for key in parameters), parameters

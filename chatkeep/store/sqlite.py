@@ -1,0 +1,91 @@
+"""SQLite: the embedded database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import apsw
+
+from chatkeep.errors import StoreUnavailable
+from chatkeep.store.sql import Append, Contention, Duplicate, Sql
+
+BUSY_MS = 10_000
+_APPEND = (
+    "UPDATE messages SET content = content || ?, reasoning = reasoning || ?, written = written + ?"
+    " WHERE message_id = ? AND written = ? AND status = 'generating'"
+)
+
+
+def prepare(raw: apsw.Connection) -> None:
+    """Set up a fresh connection: WAL, a wait for other writers, foreign keys."""
+    raw.set_busy_timeout(BUSY_MS)
+    raw.execute("PRAGMA journal_mode = WAL")
+    # In WAL mode NORMAL loses nothing when a process is killed; only a power cut may take the last commits.
+    raw.execute("PRAGMA synchronous = NORMAL")
+    raw.execute("PRAGMA foreign_keys = ON")
+
+
+class SqliteConnection:
+    """The store's `Connection` on an apsw connection."""
+
+    def __init__(self, raw: apsw.Connection) -> None:
+        self._raw = raw
+        self.writes = 0
+
+    def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
+        """Run a query and return its rows."""
+        with translated():
+            return self._raw.execute(sql.sqlite, values).fetchall()
+
+    def change(self, sql: Sql, **values: Any) -> int:
+        """Run an INSERT, UPDATE or DELETE and return how many rows it matched."""
+        with translated():
+            self._raw.execute(sql.sqlite, values)
+            self.writes += 1
+            return self._raw.changes()
+
+    def append(self, appends: list[Append]) -> int:
+        """Append to every reply that is still generating and holds just ``at`` characters; return how many did."""
+        before = self._raw.total_changes()
+        with translated():
+            self._raw.executemany(
+                _APPEND, [(item.text, item.reasoning, item.length, item.reply_id.bytes, item.at) for item in appends]
+            )
+        return self._raw.total_changes() - before
+
+    def begin(self) -> None:
+        """Begin a transaction that holds the write lock from the start: a later upgrade could fail at any statement."""
+        with translated():
+            self._raw.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Make the transaction durable."""
+        with translated():
+            self._raw.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Undo the transaction, as far as one is open."""
+        if self._raw.in_transaction:
+            with translated():
+                self._raw.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close the connection, whatever its state."""
+        self._raw.close(True)  # noqa: FBT003 - apsw's own signature: also with statements unfinished
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn apsw's exceptions into the store's."""
+    try:
+        yield
+    except apsw.ConstraintError as error:
+        raise Duplicate(str(error)) from error
+    except (apsw.BusyError, apsw.LockedError) as error:
+        raise Contention(str(error)) from error
+    except apsw.FullError as error:
+        raise StoreUnavailable("The disk is full: nothing can be stored until there is room.", retry_after=5) from error
+    except apsw.Error as error:
+        raise StoreUnavailable(retry_after=2) from error
