@@ -1,0 +1,163 @@
+"""A reply while it is generated: what was committed so far, and who follows it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+from uuid import UUID
+
+from chatkeep.errors import Problem, ProviderBroke, ProviderTimeout, ReplyInterrupted, problem_of_code
+from chatkeep.model import Delta, Finish, Message, Status
+from chatkeep.provider import Call
+from chatkeep.store.leases import Lease
+from chatkeep.store.messages import Progress
+
+PING_S = 5.0
+
+
+class Ending(Enum):
+    """Why a reply is ended before the provider does."""
+
+    STOPPED = "somebody asked to stop"
+    SLOW_START = "the first token took too long"
+    GAP = "the provider fell silent"
+    TOTAL = "the reply took too long"
+    TOO_LONG = "the reply grew too large"
+    LOST = "its row was ended by somebody else, or deleted"
+    SHUTDOWN = "the process stops"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The last event of a reply: its row as it is stored, and the problem, where it ended with one."""
+
+    message: Message | None
+    problem: Problem | None = None
+
+
+Event = Delta | End | None
+"""What followers get; None after `PING_S` of silence, so that a vanished client is noticed."""
+
+
+class LiveReply:
+    """A reply that this process generates. The journal's `Sink`."""
+
+    def __init__(self, lease: Lease, message: Message) -> None:
+        self.id: UUID = message.id
+        self.lease = lease
+        self.message = message
+        self.written = 0
+        self.received = 0
+        """Characters that the provider has sent, committed or not."""
+        self.begun = self.heard = time.monotonic()
+        self.ending: Ending | None = None
+        self.call: Call | None = None
+        self._lock = threading.Lock()
+        self._texts: list[str] = []
+        self._reasonings: list[str] = []
+        self._end: End | None = None
+        self._followers: list[queue.SimpleQueue[Delta | End]] = []
+
+    def attach(self, call: Call) -> None:
+        """Take the provider's call, to abort it when the reply is ended from outside."""
+        self.call = call
+        if self.ending is not None:
+            call.abort()
+
+    def end(self, why: Ending) -> None:
+        """End the reply from outside; the first reason counts."""
+        if self.ending is None:
+            self.ending = why
+        if self.call is not None:
+            self.call.abort()
+
+    def receive(self, delta: Delta) -> None:
+        """Note that the provider sent something."""
+        self.heard = time.monotonic()
+        self.received += len(delta.text) + len(delta.reasoning)
+
+    def committed(self, text: str, reasoning: str) -> None:
+        """Show what the journal has stored."""
+        delta = Delta(text, reasoning)
+        with self._lock:
+            self.written += len(text) + len(reasoning)
+            self._texts.append(text)
+            self._reasonings.append(reasoning)
+            for follower in self._followers:
+                follower.put(delta)
+
+    def lost(self, _progress: Progress | None) -> None:
+        """End the reply: its row takes no more text."""
+        self.end(Ending.LOST)
+
+    @property
+    def text(self) -> str:
+        """The committed text."""
+        return "".join(self._texts)
+
+    def close(self, end: End) -> None:
+        """Tell followers that nothing more comes."""
+        with self._lock:
+            self._end = end
+            for follower in self._followers:
+                follower.put(end)
+
+    def follow(self, after: int = 0) -> Iterator[Event]:
+        """Yield the reply from ``after`` characters of its text on, up to its `End`.
+
+        Reasoning comes whole where ``after`` is 0 and not at all otherwise: it precedes the text.
+        """
+        events: queue.SimpleQueue[Delta | End] = queue.SimpleQueue()
+        with self._lock:
+            text, reasoning, end = "".join(self._texts)[after:], "".join(self._reasonings), self._end
+            if end is None:
+                self._followers.append(events)
+        try:
+            if text or (reasoning and not after):
+                yield Delta(text, "" if after else reasoning)
+            while end is None:
+                try:
+                    event = events.get(timeout=PING_S)
+                except queue.Empty:
+                    yield None
+                    continue
+                if isinstance(event, End):
+                    end = event
+                else:
+                    yield event
+            yield end
+        finally:
+            with self._lock:
+                if events in self._followers:
+                    self._followers.remove(events)
+
+
+def outcome(reply: LiveReply, finish: Finish | None, problem: Problem | None) -> tuple[Message, Problem | None]:
+    """Return how a reply ends: its row's final values, and the problem that followers are told.
+
+    The provider's finish reason wins over whatever came at the same moment, and nothing else makes a reply completed.
+    """
+    if finish is not None:
+        row = replace(reply.message, status=Status.COMPLETED, finish_reason=finish.reason, usage=finish.usage)
+        return replace(row, model=finish.model or row.model), None
+    if reply.ending is Ending.STOPPED:
+        return replace(reply.message, status=Status.STOPPED), None
+    if reply.ending is Ending.TOO_LONG:
+        return replace(reply.message, status=Status.TRUNCATED, finish_reason="length"), None
+    if reply.ending in {Ending.LOST, Ending.SHUTDOWN}:
+        gone = ReplyInterrupted("What was shown is kept; ask again to get a whole reply.")
+        return replace(reply.message, status=Status.INTERRUPTED, error=gone.code), gone
+    if reply.ending is not None:
+        problem = ProviderTimeout(f"The provider was given up: {reply.ending.value}.")
+    problem = problem or ProviderBroke("The provider ended the reply without a finish reason.")
+    status = Status.TRUNCATED if reply.received else Status.FAILED
+    return replace(reply.message, status=status, error=problem.code), problem
+
+
+def problem_of(message: Message) -> Problem | None:
+    """Return the problem that a stored reply ended with."""
+    return problem_of_code(message.error) if message.error else None

@@ -1,0 +1,333 @@
+"""Take a turn, follow it, stop it: the heart.
+
+A turn's way: `take_turn` stores the user message and the reply's row in one transaction; a background thread streams
+the reply from the provider into the journal; followers are shown what the journal has committed; `_finish_turn` stores
+how it ended. The reply belongs to this process and not to the request that asked for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from types import EllipsisType
+from typing import Any
+from uuid import UUID
+
+from chatkeep import errors
+from chatkeep.concurrency import background
+from chatkeep.errors import NO_CONVERSATION, KeyReused, NotFound, Problem, ProviderError, TurnRunning
+from chatkeep.model import Conversation, Delta, Finish, Message, Prompt, Role, Status, expiry, new_id, now_us
+from chatkeep.prompt import build_prompt
+from chatkeep.provider import Provider
+from chatkeep.replies import PING_S, End, Ending, Event, LiveReply, outcome, problem_of
+from chatkeep.settings import Settings
+from chatkeep.store import conversations, idempotency, leases, messages
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.store.leases import Lease
+from chatkeep.store.sql import Connection, Duplicate
+
+log = logging.getLogger(__name__)
+
+TITLE_LENGTH = 80
+POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """What is asked for; it knows nothing of HTTP. ``...`` means: as the conversation has it."""
+
+    owner: str
+    message: str
+    conversation_id: UUID | None = None
+    model: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    system: str | EllipsisType | None = ...
+    ttl: int | EllipsisType | None = ...
+    metadata: dict[str, Any] | EllipsisType = ...
+    idempotency_key: str | None = None
+    fingerprint: bytes = b""
+    """The SHA-256 of the request, by which a repeated key is told from a reused one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn that was taken, now or, where a key was repeated, before."""
+
+    conversation_id: UUID
+    reply_id: UUID
+    model: str
+    created_at: int
+    latest: list[tuple[Role, str]] = field(default_factory=list)
+    system: str | None = None
+    repeated: bool = False
+
+
+class Turns:
+    """The turns of one process."""
+
+    def __init__(self, settings: Settings, database: Database, journal: Journal, provider: Provider) -> None:
+        self.worker_id = new_id()
+        self.live: dict[UUID, LiveReply] = {}
+        self._settings = settings
+        self._database = database
+        self._journal = journal
+        self._provider = provider
+
+    def take_turn(self, request: TurnRequest) -> Turn:
+        """Store the user message and the reply's row, then have the reply generated; return once both are durable.
+
+        Raises `NotFound`, `TurnRunning`, `KeyReused`, `StoreUnavailable`.
+        """
+        reply_id, model = new_id(), request.model or self._provider.default_model
+        turn = self._journal.write(lambda connection: self._take(connection, request, reply_id, model))
+        if not turn.repeated:
+            self._begin(request, turn)
+        return turn
+
+    def _take(self, connection: Connection, request: TurnRequest, reply_id: UUID, model: str) -> Turn:
+        """Write a turn's rows. Runs in the journal, perhaps more than once."""
+        now = now_us()
+        conversation = self._conversation(connection, request, now)
+        if request.idempotency_key is not None:
+            known = _remember(connection, request, conversation.id, reply_id, now)
+            if known is not None:
+                return known
+        asked, reply = _messages(conversation, request, reply_id, model, now)
+        advanced = _advanced(conversation, reply)
+        if request.conversation_id is None:
+            conversations.insert(connection, advanced)
+        try:
+            leases.take(connection, conversation.id, reply_id, self.worker_id)
+        except Duplicate as error:
+            raise TurnRunning("Wait for the running reply, or stop it, before you send another message.") from error
+        if request.conversation_id is not None:
+            conversations.update(connection, advanced)
+        messages.insert(connection, asked)
+        messages.insert(connection, reply)
+        latest = messages.latest(connection, conversation.id, asked.timestamp, self._settings.context_messages)
+        return Turn(conversation.id, reply_id, model, reply.timestamp, latest, conversation.system)
+
+    def _conversation(self, connection: Connection, request: TurnRequest, now: int) -> Conversation:
+        """Return the conversation that the turn goes to, with what the request changes in it."""
+        if request.conversation_id is None:
+            found = self._new_conversation(request, now)
+        else:
+            locked = conversations.lock(connection, request.owner, request.conversation_id, now)
+            if locked is None:
+                raise NotFound(NO_CONVERSATION)
+            found = locked
+        changed = {
+            name: getattr(request, name)
+            for name in ("system", "ttl", "metadata")
+            if not isinstance(getattr(request, name), EllipsisType)
+        }
+        return replace(found, **changed)
+
+    def _new_conversation(self, request: TurnRequest, now: int) -> Conversation:
+        ttl = self._settings.conversation_ttl
+        return Conversation(
+            id=new_id(now),
+            owner=request.owner,
+            title=title_of(request.message),
+            created_at=now,
+            last_active=now,
+            ttl=None if ttl is None else int(ttl),
+        )
+
+    def _begin(self, request: TurnRequest, turn: Turn) -> None:
+        """Start generating a reply."""
+        lease = Lease(turn.conversation_id, turn.reply_id, self.worker_id, stop=False)
+        row = Message(
+            id=turn.reply_id, conversation_id=turn.conversation_id, parent_id=None, position=0, role=Role.ASSISTANT,
+            content="", timestamp=turn.created_at, status=Status.GENERATING, model=turn.model,
+        )  # fmt: skip
+        reply = LiveReply(lease, row)
+        self.live[reply.id] = reply
+        self._journal.streams = len(self.live)
+        background(self._generate, reply, request, turn, name=f"reply-{reply.id}")
+
+    def _generate(self, reply: LiveReply, request: TurnRequest, turn: Turn) -> None:
+        """Stream a reply from the provider into the journal, whoever listens."""
+        finish: Finish | None = None
+        problem: Problem | None = None
+        prompt = build_prompt(
+            turn.model, turn.system, turn.latest, temperature=request.temperature, max_tokens=request.max_tokens
+        )
+        try:
+            finish = self._receive(reply, prompt)
+        except ProviderError as error:
+            problem = error
+        except Exception:
+            log.exception("generating reply %s failed", reply.id)
+            problem = errors.InternalError()
+        self._finish_turn(reply, finish, problem)
+
+    def _receive(self, reply: LiveReply, prompt: Prompt) -> Finish | None:
+        """Append every delta; return the provider's word that the reply is whole, if it gave one."""
+        call = self._provider.stream_reply(prompt)
+        reply.attach(call)
+        finish = None
+        for piece in call:
+            if isinstance(piece, Finish):
+                finish = piece
+                continue
+            reply.receive(piece)
+            if reply.received > self._settings.max_reply:
+                reply.end(Ending.TOO_LONG)
+                break
+            self._journal.append(reply, piece.text, piece.reasoning)
+        return finish
+
+    def _finish_turn(self, reply: LiveReply, finish: Finish | None, problem: Problem | None) -> None:
+        """Store how a reply ended and tell its followers."""
+        final, problem = outcome(reply, finish, problem)
+        try:
+            stored = self._journal.write(lambda connection: end_reply(connection, reply.lease, final), patient=True)
+            if stored is None:
+                problem = NotFound("The conversation was deleted while its reply was generated.")
+            elif stored.status != final.status:
+                problem = problem_of(stored)
+            reply.close(End(replace(stored, content=reply.text) if stored else None, problem))
+        except Problem as error:
+            reply.close(End(None, error))
+        finally:
+            self.live.pop(reply.id, None)
+            self._journal.streams = len(self.live)
+
+    def follow_turn(self, conversation_id: UUID, reply_id: UUID, after: int = 0) -> Iterator[Event]:
+        """Yield a reply's events from ``after`` characters of its text on, up to its `End`.
+
+        Woken where this process generates the reply; read from its row where another does, or did.
+        """
+        reply = self.live.get(reply_id)
+        if reply is not None:
+            return reply.follow(after)
+        return self._follow_row(conversation_id, reply_id, after)
+
+    def _follow_row(self, conversation_id: UUID, reply_id: UUID, after: int) -> Iterator[Event]:
+        shown, reasoned, quiet_since = after, 0, time.monotonic()
+        while True:
+            row = self._database.read(lambda connection: messages.get(connection, conversation_id, reply_id))
+            if row is None:
+                raise NotFound("There is no such reply; its conversation may have expired or been deleted.")
+            text, reasoning = row.content[shown:], "" if after else row.reasoning[reasoned:]
+            if text or reasoning:
+                yield Delta(text, reasoning)
+                shown, reasoned, quiet_since = shown + len(text), reasoned + len(reasoning), time.monotonic()
+            if row.status is not Status.GENERATING:
+                yield End(row, problem_of(row))
+                return
+            if time.monotonic() - quiet_since >= PING_S:
+                yield None
+                quiet_since = time.monotonic()
+            time.sleep(POLL_S)
+
+    def stop_turn(self, owner: str, conversation_id: UUID) -> UUID | None:
+        """Stop a conversation's running reply, in whichever process; return its id if there is one.
+
+        Raises `NotFound`, `StoreUnavailable`.
+        """
+
+        def ask(connection: Connection) -> Lease | None:
+            if conversations.get(connection, owner, conversation_id, now_us()) is None:
+                raise NotFound(NO_CONVERSATION)
+            lease = leases.of_conversation(connection, conversation_id)
+            if lease is not None and lease.reply_id not in self.live:
+                leases.ask_to_stop(connection, lease)
+            return lease
+
+        lease = self._journal.write(ask)
+        if lease is None:
+            return None
+        reply = self.live.get(lease.reply_id)
+        if reply is not None:
+            reply.end(Ending.STOPPED)
+        return lease.reply_id
+
+    def abandon(self, reply_id: UUID) -> None:
+        """Stop a reply whose only reader went away, where this process still generates it."""
+        reply = self.live.get(reply_id)
+        if reply is not None:
+            reply.end(Ending.STOPPED)
+
+
+def end_reply(connection: Connection, lease: Lease, final: Message) -> Message | None:
+    """Store how a reply ended, unless somebody else did before; return it as it is stored, None where it is gone.
+
+    Of all who end a reply the one that gives the lease back has ended it.
+    """
+    if leases.give_back(connection, lease):
+        messages.finish(connection, final)
+        conversations.touch(connection, lease.conversation_id, now_us())
+        return final
+    return messages.get(connection, lease.conversation_id, lease.reply_id)
+
+
+def title_of(message: str) -> str:
+    """Return a conversation's title: the first line of its first message, shortened."""
+    lines = message.strip().splitlines()
+    line = " ".join(lines[0].split()) if lines else ""
+    return line if len(line) <= TITLE_LENGTH else f"{line[: TITLE_LENGTH - 1]}…"
+
+
+def _messages(
+    conversation: Conversation, request: TurnRequest, reply_id: UUID, model: str, now: int
+) -> tuple[Message, Message]:
+    """Return the turn's two rows, behind all others of the conversation even where the clock went back."""
+    at = max(now, conversation.last_active + 1)
+    asked = Message(
+        id=new_id(),
+        conversation_id=conversation.id,
+        parent_id=conversation.current_id,
+        position=conversation.message_count + 1,
+        role=Role.USER,
+        content=request.message,
+        timestamp=at,
+    )
+    reply = Message(
+        id=reply_id,
+        conversation_id=conversation.id,
+        parent_id=asked.id,
+        position=conversation.message_count + 2,
+        role=Role.ASSISTANT,
+        content="",
+        timestamp=at + 1,
+        status=Status.GENERATING,
+        model=model,
+    )
+    return asked, reply
+
+
+def _advanced(conversation: Conversation, reply: Message) -> Conversation:
+    """Return a conversation with a new turn at its end."""
+    moved = replace(conversation, last_active=reply.timestamp, message_count=reply.position, current_id=reply.id)
+    return replace(moved, expires_at=expiry(moved))
+
+
+def _remember(
+    connection: Connection, request: TurnRequest, conversation_id: UUID, reply_id: UUID, now: int
+) -> Turn | None:
+    """Keep the request's key; return the turn that it stands for already, if any.
+
+    The key is stored before the turn: of two equal requests at once the second waits for the first one's commit.
+    """
+    key = request.idempotency_key or ""
+    mine = idempotency.Known(request.fingerprint, conversation_id, reply_id)
+    known = idempotency.get(connection, request.owner, key, now)
+    if known is None:
+        try:
+            idempotency.insert(connection, request.owner, key, mine, now)
+        except Duplicate:
+            known = idempotency.get(connection, request.owner, key, now)
+    if known is None:
+        return None
+    if known.request_hash != request.fingerprint:
+        raise KeyReused("Send a new Idempotency-Key with a new request.")
+    reply = messages.get(connection, known.conversation_id, known.reply_id)
+    if reply is None:
+        raise NotFound("The conversation of this Idempotency-Key was deleted.")
+    return Turn(known.conversation_id, known.reply_id, reply.model or "", reply.timestamp, repeated=True)

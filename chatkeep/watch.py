@@ -1,0 +1,127 @@
+"""The watch of a process: its replies' deadlines, requests to stop them, and replies of processes that are gone."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from uuid import UUID
+
+from chatkeep.concurrency import background
+from chatkeep.errors import Problem
+from chatkeep.model import Message, Role, Status
+from chatkeep.replies import Ending, LiveReply
+from chatkeep.settings import Settings
+from chatkeep.store import leases
+from chatkeep.store.journal import Journal
+from chatkeep.store.leases import Lease
+from chatkeep.store.sql import Connection
+from chatkeep.turns import Turns, end_reply
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.25
+LOOK_EVERY = 4  # ticks
+# A process is taken for dead when its beat, which goes up once a second, stood still for this many looks in a row.
+STILL_LOOKS = 4
+
+
+class Watch:
+    """Looks after the replies of one process, and after those that dead ones left behind."""
+
+    def __init__(self, settings: Settings, journal: Journal, turns: Turns) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._turns = turns
+        self._still: dict[UUID, tuple[int, int]] = {}
+        self._orphans: set[UUID] = set()
+        self._closed = threading.Event()
+        self._thread = background(self._run, name="watch")
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._closed.set()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        ticks = 0
+        while not self._closed.wait(TICK_S):
+            self._check_deadlines(time.monotonic())
+            ticks += 1
+            if ticks % LOOK_EVERY == 0:
+                try:
+                    self._look()
+                except Problem as error:
+                    log.warning("could not look after running replies: %s", error)
+                except Exception:
+                    log.exception("could not look after running replies")
+
+    def _check_deadlines(self, now: float) -> None:
+        for reply in list(self._turns.live.values()):
+            why = self._overdue(reply, now)
+            if why is not None and reply.ending is None:
+                log.warning("reply %s is given up: %s", reply.id, why.value)
+                reply.end(why)
+
+    def _overdue(self, reply: LiveReply, now: float) -> Ending | None:
+        if now - reply.begun > self._settings.reply_timeout:
+            return Ending.TOTAL
+        if not reply.received:
+            return Ending.SLOW_START if now - reply.begun > self._settings.first_token_timeout else None
+        return Ending.GAP if now - reply.heard > self._settings.gap_timeout else None
+
+    def _look(self) -> None:
+        """Beat, and act on what the leases say."""
+        me, live = self._turns.worker_id, dict(self._turns.live)
+        every, beats = self._journal.write(lambda connection: _beat(connection, me))
+        mine = {lease.reply_id: lease for lease in every if lease.worker_id == me}
+        self._look_after_own(live, mine)
+        dead = self._dead(beats, every)
+        abandoned = [lease for lease in every if lease.worker_id in dead]
+        # A lease of this process without a reply: its turn was stored, though the database said that it might not be.
+        orphans = mine.keys() - self._turns.live.keys()
+        abandoned += [mine[reply_id] for reply_id in orphans & self._orphans]
+        self._orphans = orphans
+        if abandoned or dead:
+            log.warning("interrupting %d replies of processes that are gone", len(abandoned))
+            self._journal.write(lambda connection: _interrupt(connection, abandoned, dead))
+
+    def _look_after_own(self, live: dict[UUID, LiveReply], mine: dict[UUID, Lease]) -> None:
+        for reply_id, reply in live.items():
+            lease = mine.get(reply_id)
+            if lease is None:
+                # Finished just now, or ended by somebody else, or deleted: the lease tells which one counts.
+                reply.end(Ending.LOST)
+            elif lease.stop:
+                reply.end(Ending.STOPPED)
+
+    def _dead(self, beats: dict[UUID, int], every: list[Lease]) -> list[UUID]:
+        """Return the processes whose beat has stood still; one that holds leases and no beat counts as still."""
+        known = {lease.worker_id: -1 for lease in every} | beats
+        known.pop(self._turns.worker_id, None)
+        looks: dict[UUID, tuple[int, int]] = {}
+        for worker, count in known.items():
+            last, still = self._still.get(worker, (None, 0))
+            looks[worker] = (count, still + 1 if last == count else 0)
+        self._still = looks
+        return [worker for worker, (_, still) in looks.items() if still >= STILL_LOOKS]
+
+
+def _beat(connection: Connection, worker_id: UUID) -> tuple[list[Lease], dict[UUID, int]]:
+    leases.beat(connection, worker_id)
+    return leases.every(connection), leases.beats(connection)
+
+
+def _interrupt(connection: Connection, abandoned: list[Lease], dead: list[UUID]) -> None:
+    """End the replies of dead processes; their text stays."""
+    for lease in abandoned:
+        end_reply(connection, lease, _interrupted(lease))
+    for worker in dead:
+        leases.forget(connection, worker)
+
+
+def _interrupted(lease: Lease) -> Message:
+    return Message(
+        id=lease.reply_id, conversation_id=lease.conversation_id, parent_id=None, position=0, role=Role.ASSISTANT,
+        content="", timestamp=0, status=Status.INTERRUPTED, error="reply_interrupted",
+    )  # fmt: skip
