@@ -1,0 +1,10 @@
+"""The WSGI application for servers to import; running the file serves for development."""
+
+from __future__ import annotations
+
+from chatkeep import servers
+
+app = servers.wsgi()
+
+if __name__ == "__main__":
+    servers.serve_development(app)

@@ -1,0 +1,114 @@
+"""The only place where the parts are wired together."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import re
+from uuid import uuid4
+
+from flask import Flask, Response, g, request
+
+from chatkeep.model import now_us
+from chatkeep.provider import Provider
+from chatkeep.provider.demo import Demo
+from chatkeep.provider.openai_http import OpenAIHttp
+from chatkeep.settings import Settings
+from chatkeep.store import idempotency, migrations
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.turns import Turns
+from chatkeep.watch import Watch
+from chatkeep.web import chat, conversations, health, pages, problems
+from chatkeep.web.parts import EXTENSION, Parts
+
+log = logging.getLogger(__name__)
+_REQUEST_ID = re.compile(r"[\w.-]{1,128}", re.ASCII)
+DEMO_NOTICE = (
+    "no provider is configured: the offline demo model answers;"
+    " set OPENAI_API_KEY (and OPENAI_BASE_URL, CHATKEEP_MODEL) to talk to a real one"
+)
+
+
+def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
+    """Return the WSGI application of one server process; it owns its threads and connections until the process ends.
+
+    ``provider`` replaces the one that the settings describe, such as `OpenAISdk` around a client of the caller's own.
+    Raises `SettingsError` where the database cannot serve.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("chatkeep").setLevel(settings.log_level)
+    parts = _parts(settings, provider)
+    app = Flask("chatkeep", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    app.url_map.strict_slashes = False
+    app.extensions[EXTENSION] = parts
+    app.before_request(_name_request)
+    app.after_request(_protect)
+    problems.register(app)
+    _register_routes(app)
+    _allow_origins(app, settings)
+    return app
+
+
+def _parts(settings: Settings, provider: Provider | None) -> Parts:
+    """Open the database and start what runs beside the requests."""
+    database = Database(settings.database)
+    database.check()
+    migrations.ensure(database)
+    journal = Journal(database)
+    journal.write(lambda connection: idempotency.expire(connection, now_us()))
+    answering = provider or _provider(settings)
+    turns = Turns(settings, database, journal, answering)
+    watch = Watch(settings, journal, turns)
+
+    def close() -> None:
+        watch.close()
+        journal.close()
+        answering.close()
+        database.close()
+
+    atexit.register(close)
+    return Parts(settings, database, journal, answering, turns)
+
+
+def _provider(settings: Settings) -> Provider:
+    if settings.demo:
+        log.warning(DEMO_NOTICE)
+        return Demo()
+    return OpenAIHttp.from_settings(settings)
+
+
+def _register_routes(app: Flask) -> None:
+    documented = [chat.routes, conversations.routes, health.routes, pages.routes]
+    for routes in documented:
+        app.register_blueprint(routes.blueprint)
+    app.register_blueprint(pages.pages)
+    app.extensions[pages.DOCUMENT] = [operation for routes in documented for operation in routes.operations]
+
+
+def _allow_origins(app: Flask, settings: Settings) -> None:
+    """Let pages of the configured origins call the API."""
+    if not settings.cors_origins:
+        return
+    from flask_cors import CORS  # noqa: PLC0415 - only where it is asked for
+
+    exposed = ["X-Request-Id", "Retry-After"]
+    CORS(app, resources=r"/(api|health|openapi\.json).*", origins=list(settings.cors_origins), expose_headers=exposed)
+
+
+def _name_request() -> None:
+    """Take the caller's request id where it is sound, or make one."""
+    named = request.headers.get("X-Request-Id", "")
+    g.request_id = named if _REQUEST_ID.fullmatch(named) else uuid4().hex
+
+
+def _protect(response: Response) -> Response:
+    """Set the headers that every response has."""
+    response.headers["X-Request-Id"] = g.get("request_id") or uuid4().hex
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.setdefault("Referrer-Policy", "no-referrer")
+    if request.path.startswith("/api"):
+        response.headers["Cache-Control"] = "no-store"
+        response.vary.add("Authorization")
+    return response

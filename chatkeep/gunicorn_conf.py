@@ -1,0 +1,27 @@
+"""gunicorn's configuration for production on Linux, from the same settings as everything else.
+
+``gunicorn -c python:chatkeep.gunicorn_conf …`` reads the names of this module. The application itself is imported in
+the workers, after gevent has patched them: not preloaded.
+"""
+
+from __future__ import annotations
+
+from chatkeep.settings import Settings
+
+_settings = Settings.from_env()
+
+bind = f"{_settings.host}:{_settings.port}"
+workers = _settings.workers
+worker_class = "gevent"
+# Streams are cheap: the limit that counts is the number of open files.
+worker_connections = 10_000
+backlog = 2048
+keepalive = 75
+# A worker that does not answer the master for this long is replaced; streams do not count against it.
+timeout = 60
+graceful_timeout = 30
+# It would be made in the home folder.
+control_socket_disable = True
+forwarded_allow_ips = "127.0.0.1,::1"
+errorlog = "-"
+loglevel = _settings.log_level.lower()

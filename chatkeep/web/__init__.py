@@ -1,0 +1,1 @@
+"""HTTP: routes parse, call a use case, and render; nothing here decides."""

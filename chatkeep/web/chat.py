@@ -1,0 +1,178 @@
+"""Routes of turns: take, follow, stop."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from uuid import UUID
+
+import msgspec
+from flask import Blueprint, Response, g, request
+
+from chatkeep import errors
+from chatkeep.conversations import require_message
+from chatkeep.errors import FieldError, InvalidFields, Problem
+from chatkeep.replies import Event
+from chatkeep.turns import Turn, TurnRequest
+from chatkeep.web import shapes, sse
+from chatkeep.web.openapi import Routes
+from chatkeep.web.parts import owner, parts
+from chatkeep.web.requests import body_as, given, query_as, require_small_metadata
+from chatkeep.web.responses import rendered
+
+routes = Routes(Blueprint("chat", __name__))
+_KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
+_PROVIDER = (errors.ProviderRefused, errors.ProviderBroke, errors.ProviderBusy, errors.ProviderTimeout)
+_BODY = (errors.BodyTooLarge, errors.UnsupportedMediaType, errors.MalformedJson, errors.InvalidFields)
+
+
+@routes.route(
+    "POST",
+    "/api/chat",
+    tag="chat",
+    body=shapes.ChatRequest,
+    answers={200: shapes.ChatAnswer},
+    streams=True,
+    headers={"Idempotency-Key": "Repeats of a request with the same key get the first one's reply, for 24 hours."},
+    raises=(
+        *_BODY,
+        *_PROVIDER,
+        errors.NotFound,
+        errors.TurnRunning,
+        errors.KeyReused,
+        errors.ReplyInterrupted,
+        errors.StoreUnavailable,
+        errors.ServerStopping,
+    ),
+    examples={
+        "json": {"message": "What is a haiku?"},
+        "stream": {"message": "用一句话介绍一下你自己", "stream": True},
+    },
+)
+def chat() -> Response:
+    """Take a turn.
+
+    Without `conversation_id` a conversation is created. The answer is one JSON object, or with `"stream": true` (or
+    `Accept: text/event-stream`) a stream of events whose deltas, joined, are the stored reply.
+    """
+    body = body_as(shapes.ChatRequest)
+    turn = parts().turns.take_turn(_turn_request(body))
+    streamed = body.stream or request.accept_mimetypes.best == sse.MEDIA_TYPE
+    return _answer(turn, streamed=streamed, on_disconnect=body.on_disconnect)
+
+
+@routes.route(
+    "GET",
+    "/api/conversations/<uuid:conversation_id>/messages/<uuid:message_id>/stream",
+    tag="chat",
+    query=shapes.FollowQuery,
+    answers={200: None, 204: None},
+    streams=True,
+    headers={"Last-Event-ID": "The last event's id, as EventSource sends it; counts like `after`."},
+    raises=(errors.NotFound, errors.InvalidFields, errors.StoreUnavailable),
+)
+def follow_reply(conversation_id: UUID, message_id: UUID) -> Response:
+    """Follow or resume a reply.
+
+    The events are those of `POST /api/chat`, from `after` characters of the text on. A finished reply is sent at once;
+    204 tells an EventSource that has seen the end to stay away.
+    """
+    query = query_as(shapes.FollowQuery)
+    last = request.headers.get("Last-Event-ID")
+    message = require_message(parts().database, owner(), conversation_id, message_id)
+    if last == sse.END_ID:
+        return Response(status=204)
+    after = query.after if query.after is not None else _characters(last)
+    events = parts().turns.follow_turn(conversation_id, message_id, after)
+    start = shapes.Start(conversation_id, message_id, message.model, message.cached)
+    return sse.response(sse.stream(start, events, request_id=g.request_id, after=after))
+
+
+@routes.route(
+    "POST",
+    "/api/conversations/<uuid:conversation_id>/stop",
+    tag="chat",
+    answers={200: shapes.Stopped},
+    raises=(errors.NotFound, errors.StoreUnavailable),
+)
+def stop_reply(conversation_id: UUID) -> Response:
+    """Stop the running reply.
+
+    What was shown stays, with the status `stopped`. Without a running reply nothing happens.
+    """
+    reply_id = parts().turns.stop_turn(owner(), conversation_id)
+    return rendered(shapes.Stopped(conversation_id, reply_id, stopped=reply_id is not None))
+
+
+def _turn_request(body: shapes.ChatRequest) -> TurnRequest:
+    if not body.message.strip():
+        raise InvalidFields("message: is blank.", errors=[FieldError("message", "is blank")])
+    require_small_metadata(body.metadata)
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not _KEY.fullmatch(key):
+        wrong = FieldError("Idempotency-Key", "has 1 to 255 printable ASCII characters without spaces")
+        raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong])
+    return TurnRequest(
+        owner=owner(),
+        message=body.message,
+        conversation_id=body.conversation_id,
+        model=body.model,
+        temperature=body.temperature,
+        max_tokens=body.max_tokens,
+        system=given(body.system),
+        ttl=given(body.ttl),
+        metadata=given(body.metadata),
+        idempotency_key=key,
+        fingerprint=hashlib.sha256(msgspec.json.encode(body, order="sorted")).digest(),
+    )
+
+
+def _answer(turn: Turn, *, streamed: bool, on_disconnect: str) -> Response:
+    """Answer with a reply as it comes, or as a whole."""
+    events = parts().turns.follow_turn(turn.conversation_id, turn.reply_id)
+    try:
+        return _stream(turn, events, on_disconnect) if streamed else _whole(turn, events)
+    except Problem as problem:
+        raise problem.about(turn.conversation_id, turn.reply_id) from problem.__cause__
+
+
+def _whole(turn: Turn, events: Iterator[Event]) -> Response:
+    text, reasoning, row = sse.answer(events)
+    return rendered(
+        shapes.ChatAnswer(
+            conversation_id=turn.conversation_id,
+            message_id=turn.reply_id,
+            reply=text,
+            model=row.model,
+            finish_reason=row.finish_reason,
+            status=row.status,
+            cached=row.cached,
+            usage=shapes.usage_of(row.usage),
+            created_at=shapes.time_text(row.timestamp),
+            reasoning=reasoning or msgspec.UNSET,
+        )
+    )
+
+
+def _stream(turn: Turn, events: Iterator[Event], on_disconnect: str) -> Response:
+    """Answer with a stream, once the first event shows that there is something to stream."""
+    first = sse.first_event(events)
+    start = shapes.Start(turn.conversation_id, turn.reply_id, turn.model, cached=False)
+    frames = sse.stream(start, _with_first(first, events), request_id=g.request_id)
+    response = sse.response(frames)
+    turns = parts().turns
+    if on_disconnect == "stop":
+        # Also after a whole reply, when there is nothing left to stop.
+        response.call_on_close(lambda: turns.abandon(turn.reply_id))
+    return response
+
+
+def _with_first(first: Event, events: Iterator[Event]) -> Iterator[Event]:
+    yield first
+    yield from events
+
+
+def _characters(last_event_id: str | None) -> int:
+    """Return the characters that a Last-Event-ID stands for; one that is not ours counts as none."""
+    return int(last_event_id) if last_event_id and last_event_id.isascii() and last_event_id.isdigit() else 0

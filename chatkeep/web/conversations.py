@@ -1,0 +1,95 @@
+"""Routes of conversations: list, read, change, delete."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from flask import Blueprint, Response
+
+from chatkeep import conversations, errors
+from chatkeep.conversations import Changes, Page
+from chatkeep.web import shapes
+from chatkeep.web.openapi import Routes
+from chatkeep.web.parts import owner, parts
+from chatkeep.web.requests import body_as, given, query_as, require_small_metadata
+from chatkeep.web.responses import rendered
+
+routes = Routes(Blueprint("conversations", __name__))
+_ONE = "/api/conversations/<uuid:conversation_id>"
+
+
+@routes.route(
+    "GET",
+    "/api/conversations",
+    tag="conversations",
+    query=shapes.ListQuery,
+    answers={200: shapes.ConversationList},
+    raises=(errors.InvalidFields, errors.StoreUnavailable),
+)
+def list_conversations() -> Response:
+    """List conversations, those with the newest activity first."""
+    query = query_as(shapes.ListQuery)
+    page = Page(query.limit, query.after, ascending=query.order == "asc")
+    found, has_more = conversations.list_conversations(parts().database, owner(), page, query.q)
+    return rendered(shapes.conversations_of(found, has_more=has_more))
+
+
+@routes.route(
+    "GET",
+    _ONE,
+    tag="conversations",
+    query=shapes.MessagesQuery,
+    answers={200: shapes.ConversationWithMessages},
+    raises=(errors.NotFound, errors.InvalidFields, errors.StoreUnavailable),
+)
+def read_conversation(conversation_id: UUID) -> Response:
+    """Read a conversation with its messages.
+
+    `limit`, `after` and `order` choose the messages; `messages.last_id` is the `after` of the next page.
+    """
+    query = query_as(shapes.MessagesQuery)
+    page = Page(query.limit, query.after, ascending=query.order == "asc")
+    found, messages, has_more = conversations.read_conversation(parts().database, owner(), conversation_id, page)
+    return rendered(
+        shapes.ConversationWithMessages(
+            **shapes.conversation_fields(found), messages=shapes.messages_of(messages, has_more=has_more)
+        )
+    )
+
+
+@routes.route(
+    "PATCH",
+    _ONE,
+    tag="conversations",
+    body=shapes.ConversationChanges,
+    answers={200: shapes.Conversation},
+    raises=(
+        errors.NotFound,
+        errors.InvalidFields,
+        errors.StoreUnavailable,
+        errors.BodyTooLarge,
+        errors.MalformedJson,
+        errors.UnsupportedMediaType,
+    ),
+    examples={"rename": {"title": "Haiku"}, "keep": {"pinned": True}},
+)
+def change_conversation(conversation_id: UUID) -> Response:
+    """Change a conversation's title, system prompt, time to live, pin or metadata."""
+    body = body_as(shapes.ConversationChanges)
+    require_small_metadata(body.metadata)
+    changes = Changes(**{name: given(getattr(body, name)) for name in Changes.__slots__})
+    changed = conversations.change_conversation(parts().journal, owner(), conversation_id, changes)
+    return rendered(shapes.Conversation(**shapes.conversation_fields(changed)))
+
+
+@routes.route(
+    "DELETE",
+    _ONE,
+    tag="conversations",
+    answers={200: shapes.Deleted},
+    raises=(errors.NotFound, errors.StoreUnavailable),
+)
+def delete_conversation(conversation_id: UUID) -> Response:
+    """Delete a conversation with its messages. A reply that is being generated ends."""
+    conversations.delete_conversation(parts().journal, owner(), conversation_id)
+    return rendered(shapes.Deleted(conversation_id))

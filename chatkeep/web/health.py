@@ -1,0 +1,45 @@
+"""Routes that tell how the server is."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from chatkeep import __version__
+from chatkeep.errors import StoreUnavailable
+from chatkeep.web import shapes
+from chatkeep.web.openapi import Routes
+from chatkeep.web.parts import parts
+from chatkeep.web.responses import rendered
+
+routes = Routes(Blueprint("health", __name__))
+
+
+@routes.route("GET", "/health", tag="health", answers={200: shapes.Health, 503: shapes.Health})
+def health() -> Response:
+    """Tell how the server is."""
+    try:
+        parts().database.ping()
+    except StoreUnavailable:
+        return rendered(_health("unavailable"), 503)
+    return rendered(_health("ok"))
+
+
+@routes.route("GET", "/health/live", tag="health", answers={200: shapes.Alive})
+def health_live() -> Response:
+    """Tell that the process is up."""
+    return rendered(shapes.Alive())
+
+
+@routes.route("GET", "/health/ready", tag="health", answers={200: shapes.Alive}, raises=(StoreUnavailable,))
+def health_ready() -> Response:
+    """Tell whether the database can be read and written; the provider is not called."""
+    parts().database.ping()
+    parts().journal.write(lambda _connection: None)
+    return rendered(shapes.Alive())
+
+
+def _health(database: shapes.Availability) -> shapes.Health:
+    provider = parts().provider
+    return shapes.Health(
+        status=database, version=__version__, provider=provider.name, model=provider.default_model, database=database
+    )

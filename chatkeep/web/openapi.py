@@ -1,0 +1,219 @@
+"""The routes' declarations, and the OpenAPI document that is made from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import msgspec
+from flask import Blueprint
+
+from chatkeep import __version__, errors
+from chatkeep.errors import Problem
+from chatkeep.web import problems, shapes, sse
+
+View = TypeVar("View", bound=Callable[..., Any])
+_PARAMETER = re.compile(r"<(?:(\w+):)?(\w+)>")
+_EVENTS = (("start", shapes.Start), ("delta", shapes.Delta), ("done", shapes.Done), ("error", shapes.Problem))
+# Longer ones are refused; what is printable in ASCII is all that HTTP carries unharmed.
+HEADER_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
+# Whatever a route does, these can happen on the way.
+_ALWAYS: tuple[type[Problem], ...] = (errors.BadRequest, errors.InternalError)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What the document says of one method of one path."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    description: str
+    tag: str
+    body: type[msgspec.Struct] | None
+    query: type[msgspec.Struct] | None
+    answers: dict[int, type[msgspec.Struct] | None]
+    streams: bool
+    headers: dict[str, str]
+    problems: tuple[type[Problem], ...]
+    examples: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Routes:
+    """A blueprint whose routes are documented: a route that is not declared here cannot be reached."""
+
+    blueprint: Blueprint
+    operations: list[Operation] = field(default_factory=list)
+
+    def route(  # noqa: PLR0913 - a declaration: each of these is a line of the document
+        self,
+        method: str,
+        path: str,
+        *,
+        tag: str,
+        body: type[msgspec.Struct] | None = None,
+        query: type[msgspec.Struct] | None = None,
+        answers: dict[int, type[msgspec.Struct] | None],
+        streams: bool = False,
+        headers: dict[str, str] | None = None,
+        raises: tuple[type[Problem], ...] = (),
+        examples: dict[str, Any] | None = None,
+    ) -> Callable[[View], View]:
+        """Declare a route; the view's docstring becomes its summary and description."""
+
+        def declare(view: View) -> View:
+            summary, _, description = (view.__doc__ or "").strip().partition("\n\n")
+            self.operations.append(
+                Operation(
+                    method,
+                    path,
+                    view.__name__,
+                    summary,
+                    " ".join(description.split()),
+                    tag,
+                    body,
+                    query,
+                    answers,
+                    streams,
+                    headers or {},
+                    raises,
+                    examples or {},
+                )
+            )
+            self.blueprint.add_url_rule(path, view.__name__, view, methods=[method])
+            return view
+
+        return declare
+
+
+def document(operations: list[Operation]) -> dict[str, Any]:
+    """Return the OpenAPI 3.2 document of these operations."""
+    shapes_used = _shapes(operations)
+    schemas, components = msgspec.json.schema_components(shapes_used, ref_template="#/components/schemas/{name}")
+    reference = dict(zip(shapes_used, schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        path = _PARAMETER.sub(r"{\2}", operation.path)
+        paths.setdefault(path, {})[operation.method.lower()] = _operation(operation, reference, components)
+    return {
+        "openapi": "3.2.0",
+        "info": {
+            "title": "chatkeep",
+            "version": __version__,
+            "description": "A self-hosted conversation server for LLM applications.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+
+
+def _shapes(operations: list[Operation]) -> list[type[msgspec.Struct]]:
+    """Return every shape that the document refers to, once."""
+    found: dict[type[msgspec.Struct], None] = dict.fromkeys([shapes.Problem, *(shape for _, shape in _EVENTS)])
+    for operation in operations:
+        for shape in (operation.body, operation.query, *operation.answers.values()):
+            if shape is not None:
+                found[shape] = None
+    return list(found)
+
+
+def _operation(
+    operation: Operation, reference: dict[type[msgspec.Struct], dict[str, Any]], components: dict[str, Any]
+) -> dict[str, Any]:
+    written: dict[str, Any] = {
+        "operationId": operation.name,
+        "tags": [operation.tag],
+        "summary": operation.summary.rstrip("."),
+        "parameters": _parameters(operation, reference, components),
+        "responses": _responses(operation, reference),
+    }
+    if operation.description:
+        written["description"] = operation.description
+    if operation.body is not None:
+        content = {"schema": reference[operation.body]} | (
+            {"examples": {name: {"value": value} for name, value in operation.examples.items()}}
+            if operation.examples
+            else {}
+        )
+        written["requestBody"] = {"required": True, "content": {"application/json": content}}
+    return written
+
+
+def _parameters(
+    operation: Operation, reference: dict[type[msgspec.Struct], dict[str, Any]], components: dict[str, Any]
+) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"} | _format(kind)}
+        for kind, name in _PARAMETER.findall(operation.path)
+    ]
+    found += [
+        {"name": name, "in": "header", "description": text, "schema": HEADER_SCHEMA}
+        for name, text in operation.headers.items()
+    ]
+    if operation.query is not None:
+        schema = components[reference[operation.query]["$ref"].rpartition("/")[2]]
+        found += [
+            {
+                "name": name,
+                "in": "query",
+                "description": item.get("description", ""),
+                "schema": _without_null({key: value for key, value in item.items() if key != "description"}),
+            }
+            for name, item in schema["properties"].items()
+        ]
+    return found
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a query parameter: null is how a shape says that it may be left out."""
+    choices = [choice for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
+    if len(choices) == 1:
+        return choices[0]  # type: ignore[no-any-return]
+    return schema
+
+
+def _format(kind: str) -> dict[str, str]:
+    return {"format": "uuid"} if kind == "uuid" else {}
+
+
+def _responses(operation: Operation, reference: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for status, shape in operation.answers.items():
+        content: dict[str, Any] = {} if shape is None else {"application/json": {"schema": reference[shape]}}
+        if operation.streams and status == HTTPStatus.OK:
+            content[sse.MEDIA_TYPE] = _event_stream(reference)
+        found[str(status)] = {"description": HTTPStatus(status).phrase} | ({"content": content} if content else {})
+    for kind in sorted((*operation.problems, *_ALWAYS), key=lambda kind: kind.status):
+        _add_problem(found, kind, reference[shapes.Problem])
+    return found
+
+
+def _add_problem(found: dict[str, Any], kind: type[Problem], schema: dict[str, Any]) -> None:
+    """Add a problem to the responses; several of one status share its entry."""
+    code = f"`{kind.code}`: {kind.title}."
+    if str(kind.status) in found:
+        found[str(kind.status)]["description"] += f" {code}"
+        return
+    found[str(kind.status)] = {"description": code, "content": {problems.MEDIA_TYPE: {"schema": schema}}}
+
+
+def _event_stream(reference: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
+    """Return the media type of a stream, event by event (OpenAPI 3.2.0, §4.14.3.1 on sequential media types)."""
+    text = "start, then delta (its id counts characters), at last done or error; a comment after 5 s of silence."
+    return {"itemSchema": {"description": text, "oneOf": [_event(name, reference[shape]) for name, shape in _EVENTS]}}
+
+
+def _event(name: str, shape: dict[str, Any]) -> dict[str, Any]:
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": shape}
+    return {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {"event": {"const": name}, "data": data, "id": {"type": "string"}},
+    }

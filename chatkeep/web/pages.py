@@ -1,0 +1,54 @@
+"""The chat page, and the API's documents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import flask_swagger_ui
+import msgspec
+from flask import Blueprint, Response, current_app, render_template, send_from_directory
+
+from chatkeep import __version__
+from chatkeep.web.openapi import Routes, document
+from chatkeep.web.parts import parts
+
+pages = Blueprint("web", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
+routes = Routes(Blueprint("documents", __name__))
+DOCUMENT = "chatkeep.openapi"
+_SWAGGER = Path(flask_swagger_ui.__file__).parent / "dist"
+# The page runs nothing but its own files and speaks to nobody but this server.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@pages.get("/")
+def chat_page() -> Response:
+    """Return the chat page."""
+    return _page("chat.html", demo=parts().settings.demo)
+
+
+@pages.get("/docs")
+def docs_page() -> Response:
+    """Return Swagger UI on the API's document."""
+    return _page("docs.html")
+
+
+@pages.get("/docs/assets/<path:name>")
+def docs_asset(name: str) -> Response:
+    """Return one of Swagger UI's own files."""
+    return send_from_directory(_SWAGGER, name, max_age=3600)
+
+
+@routes.route("GET", "/openapi.json", tag="documents", answers={200: None})
+def openapi() -> Response:
+    """Return the API's document, as OpenAPI 3.2."""
+    return Response(msgspec.json.encode(document(current_app.extensions[DOCUMENT])), mimetype="application/json")
+
+
+def _page(template: str, *, demo: bool = False) -> Response:
+    response = Response(render_template(template, version=__version__, demo=demo), mimetype="text/html")
+    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    response.headers["Cache-Control"] = "no-cache"
+    return response

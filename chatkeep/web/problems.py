@@ -1,0 +1,78 @@
+"""Every error as RFC 9457 application/problem+json, with the request's id."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import msgspec
+from flask import Flask, Response, g
+from werkzeug.exceptions import HTTPException
+
+from chatkeep import errors
+from chatkeep.errors import Problem, ProviderError, StoreUnavailable
+from chatkeep.web import shapes
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+_OF_STATUS: dict[int, type[Problem]] = {
+    400: errors.BadRequest,
+    404: errors.NotFound,
+    405: errors.MethodNotAllowed,
+    408: errors.RequestTimeout,
+    413: errors.BodyTooLarge,
+    415: errors.UnsupportedMediaType,
+}
+
+
+def register(app: Flask) -> None:
+    """Answer every error of this application with a problem."""
+    app.register_error_handler(Problem, respond)
+    app.register_error_handler(HTTPException, _of_http)
+    app.register_error_handler(Exception, _unforeseen)
+
+
+def shape(problem: Problem, request_id: str) -> shapes.Problem:
+    """Return a problem's JSON."""
+    return shapes.Problem(
+        type=f"urn:chatkeep:problem:{problem.code}",
+        title=problem.title,
+        status=problem.status,
+        detail=problem.detail,
+        code=problem.code,
+        request_id=request_id,
+        errors=[shapes.ProblemField(error.field, error.message) for error in problem.errors],
+        conversation_id=problem.conversation_id,
+        message_id=problem.message_id,
+    )
+
+
+def respond(problem: Problem) -> Response:
+    """Return the response for a problem."""
+    if isinstance(problem, (StoreUnavailable, ProviderError)):
+        log.warning("%s %s: %s (%r)", g.get("request_id", ""), problem.code, problem.detail, problem.__cause__)
+    response = Response(
+        msgspec.json.encode(shape(problem, g.get("request_id", ""))), problem.status, mimetype=MEDIA_TYPE
+    )
+    if problem.retry_after is not None:
+        response.headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
+    return response
+
+
+def _of_http(error: HTTPException) -> Any:
+    """Return the problem for what Werkzeug itself refuses; redirects pass."""
+    if error.code is None or error.code < 400:  # noqa: PLR2004 - the first status that is an error
+        return error
+    kind = _OF_STATUS.get(error.code, errors.BadRequest if error.code < 500 else errors.InternalError)  # noqa: PLR2004
+    response = respond(kind())
+    allowed = getattr(error, "valid_methods", None)
+    if allowed:
+        response.headers["Allow"] = ", ".join(sorted(allowed))
+    return response
+
+
+def _unforeseen(error: Exception) -> Response:
+    log.error("%s failed", g.get("request_id", ""), exc_info=error)
+    return respond(errors.InternalError("The fault is logged under the request's id."))

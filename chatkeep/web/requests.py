@@ -1,0 +1,86 @@
+"""From the bytes of a request to checked values."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from flask import request
+
+from chatkeep.errors import FieldError, InvalidFields, MalformedJson, UnsupportedMediaType
+
+S = TypeVar("S", bound=msgspec.Struct)
+METADATA_BYTES = 16 * 1024
+_UNKNOWN = re.compile(r"Object contains unknown field `(.+?)`")
+_MISSING = re.compile(r"Object missing required field `(.+?)`")
+_PATH = re.compile(r" - at `\$\.?(.*)`$")
+
+
+def body_as(shape: type[S]) -> S:
+    """Return the request's JSON body.
+
+    Raises `UnsupportedMediaType`, `BodyTooLarge`, `MalformedJson` and `InvalidFields`.
+    """
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType("Send the body as JSON with the header Content-Type: application/json.")
+    body = request.get_data(cache=False)
+    try:
+        return _decoded(body, shape)
+    except msgspec.ValidationError as error:
+        raise invalid(str(error)) from error
+    except UnicodeError as error:
+        raise MalformedJson("The body is not UTF-8.") from error
+    except RecursionError as error:
+        raise MalformedJson("The body is nested too deeply.") from error
+    except msgspec.DecodeError as error:
+        raise MalformedJson(f"{error}.") from error
+
+
+def _decoded(body: bytes, shape: type[S]) -> S:
+    """Return the body, whose numbers are whole by their value and not by how they are written: JSON's 5.0 is 5."""
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError:
+        plain = msgspec.json.decode(body)
+        if not isinstance(plain, dict) or not any(isinstance(value, float) for value in plain.values()):
+            raise
+        return msgspec.convert({name: _whole(value) for name, value in plain.items()}, type=shape)
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def query_as(shape: type[S]) -> S:
+    """Return the request's query parameters. Raises `InvalidFields`."""
+    repeated = [name for name, values in request.args.lists() if len(values) > 1]
+    if repeated:
+        raise InvalidFields("Give each parameter once.", errors=[FieldError(repeated[0], "is given more than once")])
+    try:
+        return msgspec.convert(request.args.to_dict(), type=shape, strict=False)
+    except msgspec.ValidationError as error:
+        raise invalid(str(error)) from error
+
+
+def invalid(text: str) -> InvalidFields:
+    """Return the problem for what msgspec found, with the field that it names."""
+    at = _PATH.search(text)
+    path, message = (at[1], text[: at.start()]) if at else ("", text)
+    for pattern, words in ((_UNKNOWN, "is not known here"), (_MISSING, "is required")):
+        found = pattern.search(message)
+        if found:
+            path, message = ".".join(part for part in (path, found[1]) if part), words
+    return InvalidFields(f"{path or 'The body'}: {message}.", errors=[FieldError(path, message)])
+
+
+def require_small_metadata(metadata: dict[str, Any] | msgspec.UnsetType) -> None:
+    """Raise `InvalidFields` where metadata is larger than what a conversation may carry."""
+    if metadata is not msgspec.UNSET and len(msgspec.json.encode(metadata)) > METADATA_BYTES:
+        errors = [FieldError("metadata", f"is larger than {METADATA_BYTES} bytes")]
+        raise InvalidFields("metadata is too large.", errors=errors)
+
+
+def given(value: Any) -> Any:
+    """Return a field's value, or ``...`` where the request leaves it out."""
+    return ... if value is msgspec.UNSET else value

@@ -1,0 +1,299 @@
+"""The JSON of the API: what requests may hold and what answers do. The OpenAPI document is made from these."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from chatkeep import model
+from chatkeep.model import Role, Status
+
+MAX_TTL_S = 10 * 365 * 86400
+Title = Annotated[str, Meta(min_length=1, max_length=255, description="The conversation's title.")]
+System = Annotated[str, Meta(max_length=100_000, description="The system prompt, sent before the messages.")]
+Ttl = Annotated[
+    int, Meta(ge=1, le=MAX_TTL_S, description="Seconds that the conversation is kept after its last activity.")
+]
+Metadata = Annotated[
+    dict[str, Any], Meta(description="Anything that the application wants to keep here, up to 16 KiB.")
+]
+Id = Annotated[UUID, Meta(description="A UUIDv7.")]
+Time = Annotated[str, Meta(description="RFC 3339 in UTC with milliseconds.", examples=["2026-11-22T09:30:00.000Z"])]
+Limit = Annotated[int, Meta(ge=1, le=100, description="How many items to return at most.")]
+Search = Annotated[str, Meta(min_length=1, max_length=200, description="Keeps those whose title or text contains it.")]
+Known = Annotated[int, Meta(ge=0, description="Characters of the reply's text that are known already.")]
+After = Annotated[UUID, Meta(description="Begin behind the item with this id.")]
+
+
+class ChatRequest(Struct, forbid_unknown_fields=True):
+    """A turn to take."""
+
+    message: Annotated[str, Meta(min_length=1, max_length=1_000_000, description="What the user says.")]
+    conversation_id: Id | None = None
+    stream: Annotated[bool, Meta(description="Answer with a stream of events.")] = False
+    model: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    system: System | UnsetType | None = UNSET
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
+    on_disconnect: Annotated[
+        Literal["continue", "stop"], Meta(description="What becomes of the reply when the client goes away.")
+    ] = "continue"
+    metadata: Metadata | UnsetType = UNSET
+    ttl: Ttl | UnsetType | None = UNSET
+
+
+class ConversationChanges(Struct, forbid_unknown_fields=True):
+    """What to change in a conversation; fields that are left out stay as they are."""
+
+    title: Title | UnsetType = UNSET
+    system: System | UnsetType | None = UNSET
+    ttl: Ttl | UnsetType | None = UNSET
+    pinned: Annotated[bool, Meta(description="A pinned conversation does not expire.")] | UnsetType = UNSET
+    metadata: Metadata | UnsetType = UNSET
+
+
+class ListQuery(Struct, forbid_unknown_fields=True):
+    """Which conversations to list."""
+
+    limit: Limit = 20
+    after: After | None = None
+    order: Annotated[Literal["asc", "desc"], Meta(description="By activity; desc is newest first.")] = "desc"
+    q: Search | None = None
+
+
+class MessagesQuery(Struct, forbid_unknown_fields=True):
+    """Which messages of a conversation to return."""
+
+    limit: Limit = 100
+    after: After | None = None
+    order: Annotated[Literal["asc", "desc"], Meta(description="By time; asc is oldest first.")] = "asc"
+
+
+class FollowQuery(Struct, forbid_unknown_fields=True):
+    """From where to follow a reply."""
+
+    after: Known | None = None
+
+
+class Usage(Struct):
+    """Tokens as the provider counted them."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+class ChatAnswer(Struct):
+    """A whole reply."""
+
+    conversation_id: Id
+    message_id: Id
+    reply: str
+    model: str | None
+    finish_reason: str | None
+    status: Status
+    cached: bool
+    usage: Usage | None
+    created_at: Time
+    reasoning: Annotated[str, Meta(description="What the model thought, where it says so.")] | UnsetType = UNSET
+
+
+class Start(Struct):
+    """The first event of a stream."""
+
+    conversation_id: Id
+    message_id: Id
+    model: str | None
+    cached: bool
+
+
+class Delta(Struct, omit_defaults=True):
+    """A piece of the reply."""
+
+    text: str = ""
+    reasoning: str = ""
+
+
+class Done(Struct):
+    """The last event of a stream."""
+
+    finish_reason: str | None
+    status: Status
+    cached: bool
+    usage: Usage | None
+    created_at: Time
+
+
+class Message(Struct):
+    """A user message or a reply."""
+
+    id: Id
+    parent_id: Id | None
+    position: Annotated[int, Meta(description="Counts the conversation's messages from 1.")]
+    role: Role
+    content: str
+    reasoning: str
+    status: Status
+    model: str | None
+    finish_reason: str | None
+    error: Annotated[str | None, Meta(description="The code of the problem that ended the reply.")]
+    usage: Usage | None
+    cached: bool
+    timestamp: Time
+
+
+class MessageList(Struct):
+    """A page of messages."""
+
+    data: list[Message]
+    first_id: Id | None
+    last_id: Id | None
+    has_more: bool
+    object: Literal["list"] = "list"
+
+
+class Conversation(Struct):
+    """A conversation without its messages."""
+
+    id: Id
+    title: str
+    system: str | None
+    ttl: int | None
+    pinned: bool
+    metadata: dict[str, Any]
+    message_count: int
+    created_at: Time
+    last_active: Time
+    expires_at: Time | None
+    object: Literal["conversation"] = "conversation"
+
+
+class ConversationWithMessages(Conversation, kw_only=True):
+    """A conversation with a page of its messages."""
+
+    messages: MessageList
+
+
+class ConversationList(Struct):
+    """A page of conversations."""
+
+    data: list[Conversation]
+    first_id: Id | None
+    last_id: Id | None
+    has_more: bool
+    object: Literal["list"] = "list"
+
+
+class Deleted(Struct):
+    """What was deleted."""
+
+    id: Id
+    deleted: bool = True
+
+
+class Stopped(Struct):
+    """Whether a reply was being generated and is stopped now."""
+
+    conversation_id: Id
+    message_id: Id | None
+    stopped: bool
+
+
+Availability = Literal["ok", "unavailable"]
+
+
+class Health(Struct):
+    """How the server is."""
+
+    status: Availability
+    version: str
+    provider: str
+    model: str
+    database: Availability
+
+
+class Alive(Struct):
+    """The process is up."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ProblemField(Struct):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+
+
+class Problem(Struct, omit_defaults=True):
+    """An error as RFC 9457 has it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: Annotated[str, Meta(description="Stable; meant for programs.")]
+    request_id: str
+    errors: list[ProblemField] = []
+    conversation_id: Id | None = None
+    message_id: Id | None = None
+
+
+def time_text(at: int) -> str:
+    """Return µs since 1970 as RFC 3339 text."""
+    seconds, rest = divmod(at, 1_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1000:03d}Z"
+
+
+def usage_of(usage: model.Usage | None) -> Usage | None:
+    """Return the shape of usage."""
+    return None if usage is None else Usage(usage.input_tokens, usage.output_tokens)
+
+
+def message_of(message: model.Message) -> Message:
+    """Return the shape of a message."""
+    return Message(
+        id=message.id,
+        parent_id=message.parent_id,
+        position=message.position,
+        role=message.role,
+        content=message.content,
+        reasoning=message.reasoning,
+        status=message.status,
+        model=message.model,
+        finish_reason=message.finish_reason,
+        error=message.error,
+        usage=usage_of(message.usage),
+        cached=message.cached,
+        timestamp=time_text(message.timestamp),
+    )
+
+
+def messages_of(found: list[model.Message], *, has_more: bool) -> MessageList:
+    """Return the shape of a page of messages."""
+    data = [message_of(message) for message in found]
+    return MessageList(data, data[0].id if data else None, data[-1].id if data else None, has_more)
+
+
+def conversation_fields(conversation: model.Conversation) -> dict[str, Any]:
+    """Return the fields of a conversation's shape."""
+    return {
+        "id": conversation.id,
+        "title": conversation.title,
+        "system": conversation.system,
+        "ttl": conversation.ttl,
+        "pinned": conversation.pinned,
+        "metadata": conversation.metadata,
+        "message_count": conversation.message_count,
+        "created_at": time_text(conversation.created_at),
+        "last_active": time_text(conversation.last_active),
+        "expires_at": None if conversation.expires_at is None else time_text(conversation.expires_at),
+    }
+
+
+def conversations_of(found: list[model.Conversation], *, has_more: bool) -> ConversationList:
+    """Return the shape of a page of conversations."""
+    data = [Conversation(**conversation_fields(item)) for item in found]
+    return ConversationList(data, data[0].id if data else None, data[-1].id if data else None, has_more)
