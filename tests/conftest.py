@@ -1,0 +1,126 @@
+"""What all tests share: the two databases, running servers, and the rule that CI skips nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+from tests.servers import COMMANDS, Server
+from tests.upstream import Upstream
+
+if TYPE_CHECKING:
+    from tests.services.mariadb import MariaDB
+
+CI = os.environ.get("CI") == "true"
+DATABASES = ("sqlite", "mariadb")
+R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """A throwaway MariaDB for the whole run; with pytest-xdist one for each worker."""
+    with _throwaway_mariadb() as service:
+        yield service
+
+
+@pytest.fixture
+def own_mariadb() -> Iterator[MariaDB]:
+    """A throwaway MariaDB that one test has to itself, to kill it or to make it hang."""
+    with _throwaway_mariadb() as service:
+        yield service
+
+
+def _throwaway_mariadb() -> MariaDB:
+    """Return a MariaDB that is not started yet, or skip the test where there can be none."""
+    if os.name == "nt":
+        pytest.skip("MariaDB: the tests start it on Linux only")
+    from tests.services import mariadb  # noqa: PLC0415 - it needs modules that Windows lacks
+
+    try:
+        mariadb.ensure_installed()
+    except mariadb.Unavailable as reason:
+        pytest.skip(f"MariaDB: {reason}")
+    return mariadb.MariaDB()
+
+
+@pytest.fixture
+def mariadb_url(mariadb: MariaDB) -> str:
+    """The URL of an empty database on the throwaway MariaDB."""
+    return mariadb.create_database()
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of an empty database: the test runs once on SQLite and once on MariaDB."""
+    return _empty_database(request, request.param, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[Upstream]:
+    """The scripted provider that `server` talks to."""
+    with Upstream() as provider:
+        yield provider
+
+
+@pytest.fixture(scope="session", params=[(c, d) for c in COMMANDS for d in DATABASES], ids="-".join)
+def server(
+    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A running server, of every start command on every database; shared, so each test makes its own conversations."""
+    command, database = request.param
+    env = {
+        "DATABASE_URL": _empty_database(request, database, tmp_path_factory),
+        "OPENAI_BASE_URL": upstream.url,
+        "OPENAI_API_KEY": "test-key",
+    }
+    with Server(command, tmp_path_factory.mktemp(command), env) as running:
+        yield running
+
+
+def _empty_database(request: pytest.FixtureRequest, kind: str, folders: pytest.TempPathFactory) -> str:
+    if kind == "sqlite":
+        return f"sqlite:///{(folders.mktemp('sqlite') / 'chatkeep.sqlite3').as_posix()}"
+    mariadb: MariaDB = request.getfixturevalue("mariadb")
+    return mariadb.create_database()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the logs of the servers that a failed test used, and let nothing be skipped in CI."""
+    report = _no_skips((yield))
+    if report.failed:
+        used: dict[str, Any] = getattr(item, "funcargs", {})
+        report.sections += [(f"log of {s!r}", s.log()[-20_000:]) for s in used.values() if isinstance(s, Server)]
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Let no module be skipped in CI."""
+    return _no_skips((yield))
+
+
+def _no_skips(report: R) -> R:
+    if CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI does not allow: {_reason(report)}"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name loudly what was not tested."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if skipped:
+        terminalreporter.section("NOT TESTED", sep="!", red=True, bold=True)
+    for reason in sorted({_reason(report) for report in skipped}):
+        count = sum(_reason(report) == reason for report in skipped)
+        terminalreporter.write_line(f"{count} skipped: {reason}")
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Return why a report was skipped, without the place."""
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")

@@ -1,0 +1,103 @@
+"""Serve chatkeep through Waitress in a process that lacks what Windows lacks, and tell as JSON how that went.
+
+It is no emulation: modules and functions that only Unix has are taken away before chatkeep is imported, so that any use
+of them fails here as it would there.
+"""
+
+from __future__ import annotations
+
+import http.client
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from types import ModuleType
+
+MODULES = {
+    "crypt", "fcntl", "gevent", "greenlet", "grp", "gunicorn", "nis", "ossaudiodev", "posix_ipc", "pty", "pwd",
+    "readline", "resource", "spwd", "syslog", "termios", "tty", "uvloop", "zope",
+}  # fmt: skip
+FUNCTIONS = (
+    "chown", "chroot", "fchmod", "fchown", "fork", "forkpty", "getegid", "geteuid", "getgid", "getpgid", "getsid",
+    "getuid", "initgroups", "killpg", "mkfifo", "nice", "pread", "pwrite", "register_at_fork", "sched_getaffinity",
+    "sendfile", "setgid", "setsid", "setuid", "sysconf", "uname", "wait3", "wait4",
+)  # fmt: skip
+SIGNALS = (
+    "SIGALRM",
+    "SIGCHLD",
+    "SIGHUP",
+    "SIGKILL",
+    "SIGPIPE",
+    "SIGQUIT",
+    "SIGUSR1",
+    "SIGUSR2",
+    "alarm",
+    "pthread_kill",
+)
+
+
+class Absent(MetaPathFinder):
+    """Refuses the modules that Windows lacks."""
+
+    def find_spec(self, name: str, _path: Sequence[str] | None, _target: ModuleType | None = None) -> None:
+        if name.partition(".")[0] in MODULES:
+            raise ImportError(f"{name} does not exist on Windows")
+
+
+def take_away() -> None:
+    """Remove from this process what Windows lacks."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in MODULES]:
+        del sys.modules[name]
+    sys.meta_path.insert(0, Absent())
+    for name in FUNCTIONS:
+        if hasattr(os, name):
+            delattr(os, name)
+    for name in SIGNALS:
+        if hasattr(signal, name):
+            delattr(signal, name)
+
+
+def serve() -> int:
+    """Serve `app:app` in a thread and return the port."""
+    waitress = importlib.import_module("waitress")
+    app = importlib.import_module("app").app
+    server = waitress.create_server(app, host="127.0.0.1", port=0, threads=4)
+    threading.Thread(target=server.run, daemon=True).start()
+    return int(server.effective_port)
+
+
+def call(port: int, method: str, path: str, body: str | None = None) -> int:
+    """Return the status of a request whose answer was read whole."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    return response.status
+
+
+def main() -> None:
+    """Serve, call, tell."""
+    take_away()
+    handling = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    port = serve()
+    turn = json.dumps({"message": "Hello"})
+    streamed = json.dumps({"message": "Hello", "stream": True})
+    found = {
+        "live": call(port, "GET", "/health/live"),
+        "turn": call(port, "POST", "/api/chat", turn),
+        "stream": call(port, "POST", "/api/chat", streamed),
+        "signals": [str(n) for n, old in handling.items() if signal.getsignal(n) is not old],
+        "modules": sorted({name.partition(".")[0] for name in sys.modules} & MODULES),
+    }
+    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.flush()
+    os._exit(0)  # Waitress's threads are running
+
+
+if __name__ == "__main__":
+    main()

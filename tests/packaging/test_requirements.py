@@ -1,0 +1,75 @@
+"""The files of pins are those of pyproject.toml, and what users install is under permissive licences."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ("requirements.txt", "requirements-dev.txt")
+PERMISSIVE = re.compile(r"\b(MIT|BSD|Apache|PSF|ZPL|Zope Public License|ISC|any-OSI)\b", re.IGNORECASE)
+
+
+def pins(name: str) -> dict[str, Requirement]:
+    """Return the pinned requirements of a file by name."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    found = [Requirement(line.removesuffix("\\")) for line in lines if line and line[0] not in " #"]
+    return {requirement.name: requirement for requirement in found}
+
+
+def declared(*extras: str) -> list[Requirement]:
+    """Return the requirements of pyproject.toml, with those of the extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lists = [project["dependencies"], *(project["optional-dependencies"][extra] for extra in extras)]
+    return [Requirement(line) for lines in lists for line in lines if not line.startswith("chatkeep[")]
+
+
+@pytest.mark.parametrize(
+    ("name", "extras"), [("requirements.txt", ()), ("requirements-dev.txt", ("openai", "mysql-rsa", "dev"))]
+)
+def test_every_requirement_is_pinned_as_it_asks(name: str, extras: tuple[str, ...]) -> None:
+    pinned = pins(name)
+    for requirement in declared(*extras):
+        (pin,) = pinned[requirement.name].specifier
+        assert requirement.specifier.contains(pin.version), requirement
+
+
+def test_development_runs_on_the_pins_that_users_get() -> None:
+    users, developers = pins("requirements.txt"), pins("requirements-dev.txt")
+    assert {name: pin.specifier for name, pin in users.items()} == {name: developers[name].specifier for name in users}
+
+
+@pytest.mark.network
+def test_compiling_again_changes_nothing(tmp_path: Path) -> None:
+    for name in ("pyproject.toml", *FILES):
+        shutil.copy(ROOT / name, tmp_path)
+    for arguments in runpy.run_path(str(ROOT / "dev"))["pinning"]():
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+        )
+        if "error sending request" in done.stderr:
+            pytest.skip("freshness of the requirements: the package index cannot be reached")
+        assert done.returncode == 0, done.stderr
+    for name in FILES:
+        assert (tmp_path / name).read_text() == (ROOT / name).read_text(), f"{name} is stale: ./dev compile"
+
+
+def test_users_install_nothing_but_permissive_licences() -> None:
+    used = [pin for pin in pins("requirements.txt").values() if not pin.marker or pin.marker.evaluate()]
+    assert {pin.name: licence(pin.name) for pin in used if not PERMISSIVE.search(licence(pin.name))} == {}
+
+
+def licence(name: str) -> str:
+    """Return what an installed distribution says about its licence."""
+    known = importlib.metadata.metadata(name)
+    lines = [line for field in ("License-Expression", "License", "Classifier") for line in known.get_all(field, [])]
+    return " ".join(line[:80] for line in lines if not line.startswith(("Programming", "Framework", "Topic")))

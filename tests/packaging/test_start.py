@@ -1,0 +1,58 @@
+"""Every documented way to start chatkeep starts it, and what is stopped leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.client import request, stream
+from tests.servers import COMMANDS, Server
+
+
+def test_every_start_command_serves_on_every_database(server: Server) -> None:
+    """Starts a server for each pair: a second or two."""
+    assert request("GET", f"{server.url}/health/ready").status == 200
+    reply = request("POST", f"{server.url}/api/chat", json={"message": "one two"}).json["reply"]
+    with stream(f"{server.url}/api/chat", {"message": "one two"}) as events:
+        assert [event.event for event in events][-1] == "done"
+    assert events.text == reply
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_stopped_server_leaves_no_process(command: str, tmp_path: Path) -> None:
+    """Starts and stops a server: a second or two."""
+    with Server(command, tmp_path) as server:
+        pids = [server.pid, *server.worker_pids()]
+    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+    assert server.stop() in {0, -15}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_killed_server_starts_again_on_its_port(command: str, tmp_path: Path) -> None:
+    """Starts a server twice: some seconds."""
+    with Server(command, tmp_path) as server:
+        server.kill()
+        with pytest.raises(ConnectionError):
+            request("GET", f"{server.url}/health/live")
+        server.start()
+        assert request("GET", f"{server.url}/health/live").status == 200
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no gunicorn on Windows")
+def test_gunicorn_serves_from_as_many_workers_as_asked(tmp_path: Path) -> None:
+    """Starts a server, whose workers come one after the other: a second or two."""
+    with Server("gunicorn", tmp_path, {"WEB_CONCURRENCY": "3"}) as server:
+        deadline = time.monotonic() + 10
+        while len(server.worker_pids()) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(server.worker_pids()) == 3
+        assert server.pid not in server.worker_pids()
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    """Starts a process: about a second."""
+    with pytest.raises(RuntimeError, match="CHATKEEP_LOG_LEVEL"):
+        Server("waitress", tmp_path, {"CHATKEEP_LOG_LEVEL": "loud"}).start()

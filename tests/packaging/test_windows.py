@@ -1,0 +1,78 @@
+"""What can be proved from Linux about Windows: nothing that it lacks is used, and every pin has a wheel for it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers import Server
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the process that lacks what Windows lacks told."""
+    folder = tmp_path_factory.mktemp("windows")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.packaging.as_windows"],
+        cwd=folder,
+        env=Server("waitress", folder).environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def test_waitress_answers_without_anything_that_windows_lacks(seen: dict[str, Any]) -> None:
+    """Starts a process: a second or two."""
+    assert (seen["live"], seen["turn"], seen["stream"]) == (200, 200, 200)
+    assert seen["modules"] == []
+
+
+def test_no_signal_is_caught_where_waitress_serves(seen: dict[str, Any]) -> None:
+    assert seen["signals"] == []
+
+
+@pytest.mark.parametrize("module", ["fcntl", "gevent", "gunicorn.app", "pwd"])
+def test_the_proof_notices_what_windows_lacks(module: str) -> None:
+    code = f"from tests.packaging import as_windows; as_windows.take_away(); import {module}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert f"{module.partition('.')[0]} does not exist on Windows" in done.stderr
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
+def test_every_pin_has_a_windows_wheel(python: str, tmp_path: Path) -> None:
+    done = resolve("requirements.txt", "--require-hashes", "--python-version", python, "--target", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "waitress" in done.stderr
+    assert "gevent" not in done.stderr
+
+
+@pytest.mark.network
+def test_the_proof_notices_a_missing_wheel(tmp_path: Path) -> None:
+    (tmp_path / "unix.txt").write_text("uvloop==0.21.0\n")
+    done = resolve(str(tmp_path / "unix.txt"), "--python-version", "3.11", "--target", str(tmp_path / "none"))
+    assert done.returncode != 0
+    assert "no usable wheels" in done.stderr
+
+
+def resolve(requirements: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Let uv tell what it would install on Windows from wheels alone."""
+    windows = ("--dry-run", "--python-platform", "windows", "--only-binary", ":all:", "--no-deps")
+    command = [sys.executable, "-m", "uv", "pip", "install", *windows, *arguments, "-r", requirements]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    if "error sending request" in done.stderr:
+        pytest.skip("Windows wheels: the package index cannot be reached")
+    return done

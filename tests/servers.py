@@ -1,0 +1,150 @@
+"""Real chatkeep processes for tests, started by each of the three commands that users start them with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.client import request
+from tests.ports import free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = ("gunicorn", "waitress", "flask") if os.name == "posix" else ("waitress", "flask")
+OURS = ("CHATKEEP_", "OPENAI_", "DATABASE_URL", "REDIS_URL", "HOST", "PORT", "WEB_CONCURRENCY")
+START = 20.0  # seconds until a server must answer
+STOP = 15.0  # seconds until a server must have drained
+
+
+class Server:
+    """A server on a free port of loopback; use it as a context, or `start` and `stop` it.
+
+    ``env`` is what the server's environment holds beside `defaults`; nothing of the developer's own settings gets in:
+    the process runs in ``folder``, where its data and its log lie, too.
+    """
+
+    def __init__(self, command: str, folder: Path, env: Mapping[str, str] | None = None, *, threads: int = 64) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.command = command
+        self.folder = folder
+        self.env = {**self.defaults(), **(env or {})}
+        self.threads = threads
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Server {self.command} {self.url}>"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+        if error:
+            error.add_note(f"log of {self!r}:\n{self.log()}")
+
+    def defaults(self) -> dict[str, str]:
+        """The variables of every server: its place, and data in its own folder."""
+        return {
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            "CHATKEEP_ENV": "test",
+            "CHATKEEP_DATA_DIR": str(self.folder / "data"),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def environment(self) -> dict[str, str]:
+        """The whole environment of the process: the tests' own without any setting of chatkeep, and then `env`."""
+        return {name: value for name, value in os.environ.items() if not name.startswith(OURS)} | self.env
+
+    @property
+    def pid(self) -> int:
+        """The id of the process that was started."""
+        assert self.process, "the server was not started"
+        return self.process.pid
+
+    def worker_pids(self) -> list[int]:
+        """The ids of the processes that answer: gunicorn's children, or the one process of the others."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()
+        return [int(pid) for pid in children] or [self.pid]
+
+    def start(self) -> None:
+        """Start the server and wait until it is up."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *self._arguments()],
+                cwd=self.folder,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # a process group of its own, so that `kill` reaches the workers and no others
+            )
+        self._wait_until_up()
+
+    def stop(self) -> int:
+        """Ask the server to end, end by force what is left after `STOP` seconds, and return its exit status."""
+        assert self.process, "the server was not started"
+        self.process.terminate()
+        try:
+            self.process.wait(STOP)
+        except subprocess.TimeoutExpired:
+            self._log.open("a").write("tests: it did not end; killed\n")
+        self.kill()
+        return self.process.returncode
+
+    def kill(self) -> None:
+        """End every process of the server at once, as a power cut does."""
+        assert self.process, "the server was not started"
+        if os.name == "nt":
+            self.process.kill()
+        else:
+            _kill_group(self.process.pid)
+        self.process.wait()
+
+    def log(self) -> str:
+        """Return what the server wrote."""
+        return self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "server.log"
+
+    def _arguments(self) -> list[str]:
+        place = [f"--host={self.env['HOST']}", f"--port={self.port}", f"--threads={self.threads}"]
+        return {
+            "gunicorn": ["-m", "gunicorn", "-c", str(ROOT / "gunicorn_conf.py"), "app:app"],
+            "waitress": ["-m", "waitress", *place, "app:app"],
+            "flask": [str(ROOT / "app.py")],
+        }[self.command]
+
+    def _wait_until_up(self) -> None:
+        assert self.process
+        deadline = time.monotonic() + START
+        while not self._is_up():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"{self!r} did not start:\n{self.log()}")
+            time.sleep(0.02)
+
+    def _is_up(self) -> bool:
+        try:
+            return request("GET", f"{self.url}/health/live", timeout=2).status == 200
+        except OSError:
+            return False
+
+
+def _kill_group(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return
