@@ -1,0 +1,86 @@
+/** The public API, as far as the page needs it. */
+
+import { Dropped, readEvents } from './sse.js';
+
+const root = new URL('api/', document.baseURI);
+// The server pings every 5 seconds; after four missing pings the connection is gone.
+const silence = 20_000;
+
+/**
+ * An error answer (RFC 9457), or `code` "unreachable" where none came. One that names a message is the end of a reply
+ * that the server has stored.
+ */
+export class Problem extends Error {
+  constructor(body, status = 0, retryAfter = null) {
+    super(body.detail || body.title || body.code || `HTTP ${status}`);
+    Object.assign(this, { status, retryAfter, ...pick(body) });
+  }
+
+  /** Whether the same request may work a moment later. */
+  get passing() {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
+  }
+}
+
+/** Return a page of conversations, newest activity first. */
+export const listConversations = (after) => getJson('conversations', { limit: 30, after });
+
+/** Return a conversation with a page of its messages, newest first. */
+export const openConversation = (id, after, signal) =>
+  getJson(`conversations/${id}`, { order: 'desc', limit: 50, after }, signal);
+
+/** Delete a conversation and its messages. */
+export const deleteConversation = (id) => call(`conversations/${id}`, { method: 'DELETE' });
+
+/** Stop the running reply of a conversation. */
+export const stopTurn = (id) => call(`conversations/${id}/stop`, { method: 'POST' });
+
+/** Take a turn and yield its events. */
+export async function* takeTurn(text, conversationId, key, signal) {
+  const body = { message: text, stream: true, ...(conversationId && { conversation_id: conversationId }) };
+  const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': key };
+  yield* streamed(await call('chat', { method: 'POST', body: JSON.stringify(body), headers, signal }));
+}
+
+/** Yield the events of a reply from a number of characters on. */
+export async function* followTurn(conversationId, messageId, characters, signal) {
+  const path = `conversations/${conversationId}/messages/${messageId}/stream`;
+  const headers = { Accept: 'text/event-stream' };
+  yield* streamed(await call(path, { query: { after: characters }, headers, signal }));
+}
+
+async function* streamed(response) {
+  try {
+    yield* readEvents(response.body, silence);
+  } catch (error) {
+    throw error instanceof Dropped ? new Problem({ code: 'unreachable' }) : error;
+  }
+}
+
+async function getJson(path, query, signal) {
+  return (await call(path, { query, signal })).json();
+}
+
+async function call(path, { query = {}, ...options }) {
+  const url = new URL(path, root);
+  for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, value);
+  let response;
+  try {
+    response = await fetch(url, { cache: 'no-store', ...options });
+  } catch (error) {
+    throw error.name === 'AbortError' ? error : new Problem({ code: 'unreachable' });
+  }
+  if (!response.ok) throw await problemOf(response);
+  return response;
+}
+
+// A proxy in between may answer with a page of its own: then only the status is known.
+async function problemOf(response) {
+  const body = await response.json().catch(() => ({}));
+  const seconds = Number.parseInt(response.headers.get('Retry-After'), 10);
+  return new Problem(body, response.status, Number.isNaN(seconds) ? null : seconds);
+}
+
+function pick({ code = 'http_error', title = '', detail = '', errors = [], ...ids }) {
+  return { code, title, detail, errors, conversationId: ids.conversation_id, messageId: ids.message_id };
+}

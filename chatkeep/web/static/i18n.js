@@ -1,0 +1,184 @@
+/** The page's texts in English and Chinese: chosen by the browser, switchable, remembered. */
+
+import { browser } from './storage.js';
+
+const texts = {
+  en: {
+    ai_generated: 'AI generated',
+    cancel: 'Cancel',
+    close: 'Close',
+    code: 'Code',
+    conversations: 'Conversations',
+    delete: 'Delete',
+    delete_named: 'Delete “{title}”',
+    delete_question: 'Delete this conversation?',
+    delete_warning: '“{title}” and all its messages will be gone. This cannot be undone.',
+    demo_key: 'Set it in the environment or in the file .env and start the server again:',
+    demo_title: 'The offline demo model is answering.',
+    demo_why: 'To talk to a real model, give the server an API key.',
+    discard: 'Discard',
+    earlier: 'Earlier messages',
+    empty_list: 'Your conversations will appear here.',
+    gone: 'This conversation no longer exists: it was deleted or has expired.',
+    language: '中文',
+    language_hint: 'Switch to Chinese',
+    list_failed: 'The conversations could not be loaded.',
+    loading: 'Loading…',
+    menu: 'Show conversations',
+    message: 'Message',
+    messages: 'Messages',
+    more: 'Show more',
+    new_conversation: 'New conversation',
+    not_sent: 'Not sent: “{text}”',
+    open_failed: 'This conversation could not be opened.',
+    reasoning: 'Reasoning',
+    reconnecting: 'The connection was lost. Reconnecting…',
+    reply_begins: 'The reply begins.',
+    reply_ended: 'The reply is complete.',
+    role_assistant: 'Reply',
+    role_user: 'You',
+    send: 'Send',
+    status_failed: 'No reply',
+    status_interrupted: 'Interrupted: the server stopped while it was replying',
+    status_stopped: 'Stopped',
+    status_truncated: 'Cut off before its end',
+    stop: 'Stop',
+    stopping: 'Stopping…',
+    to_end: 'To the end',
+    try_again: 'Try again',
+    untitled: 'New conversation',
+    wait: 'Try again in {seconds} s.',
+    welcome: 'What is on your mind?',
+    welcome_hint: 'Every conversation is kept on this server until it expires or you delete it.',
+    problem_body_too_large: 'The message is too long.',
+    problem_database_unavailable: 'The database is not available.',
+    problem_http_error: 'The server answered with an error (HTTP {status}).',
+    problem_internal_error: 'Something went wrong in the server.',
+    problem_provider_broke: 'The model’s provider failed.',
+    problem_provider_busy: 'The model’s provider is busy.',
+    problem_provider_refused: 'The model’s provider refused the request.',
+    problem_provider_timeout: 'The model’s provider did not answer in time.',
+    problem_turn_running: 'A reply is being generated in this conversation.',
+    problem_unreachable: 'The server cannot be reached. Check your connection.',
+  },
+  zh: {
+    ai_generated: 'AI 生成',
+    cancel: '取消',
+    close: '关闭',
+    code: '代码',
+    conversations: '对话',
+    delete: '删除',
+    delete_named: '删除“{title}”',
+    delete_question: '删除这个对话？',
+    delete_warning: '“{title}”及其全部消息将被删除，无法恢复。',
+    demo_key: '请在环境变量或 .env 文件中设置，然后重新启动服务器：',
+    demo_title: '当前由离线演示模型回答。',
+    demo_why: '要使用真实模型，请为服务器设置 API 密钥。',
+    discard: '放弃',
+    earlier: '更早的消息',
+    empty_list: '您的对话会显示在这里。',
+    gone: '这个对话已不存在：它已被删除或已过期。',
+    language: 'English',
+    language_hint: '切换为英文',
+    list_failed: '无法加载对话列表。',
+    loading: '加载中…',
+    menu: '显示对话列表',
+    message: '消息',
+    messages: '消息',
+    more: '显示更多',
+    new_conversation: '新对话',
+    not_sent: '未发送：“{text}”',
+    open_failed: '无法打开这个对话。',
+    reasoning: '思考过程',
+    reconnecting: '连接已断开，正在重新连接…',
+    reply_begins: '开始回复。',
+    reply_ended: '回复完成。',
+    role_assistant: '回复',
+    role_user: '您',
+    send: '发送',
+    status_failed: '没有回复',
+    status_interrupted: '已中断：服务器在回复过程中停止',
+    status_stopped: '已停止',
+    status_truncated: '回复未完整结束',
+    stop: '停止',
+    stopping: '正在停止…',
+    to_end: '回到底部',
+    try_again: '重试',
+    untitled: '新对话',
+    wait: '请在 {seconds} 秒后重试。',
+    welcome: '想聊点什么？',
+    welcome_hint: '对话保存在此服务器上，直到过期或被您删除。',
+    problem_body_too_large: '消息太长。',
+    problem_database_unavailable: '数据库暂时不可用。',
+    problem_http_error: '服务器返回了错误（HTTP {status}）。',
+    problem_idempotency_key_reused: '这条消息与之前发送的不一致。',
+    problem_internal_error: '服务器内部出错。',
+    problem_invalid_fields: '请求中的某些内容无效。',
+    problem_not_found: '内容不存在。',
+    problem_provider_broke: '模型服务出错。',
+    problem_provider_busy: '模型服务繁忙。',
+    problem_provider_refused: '模型服务拒绝了请求。',
+    problem_provider_timeout: '模型服务未及时响应。',
+    problem_request_timeout: '请求超时。',
+    problem_server_stopping: '服务器正在重新启动。',
+    problem_turn_running: '这个对话正在生成回复。',
+    problem_unreachable: '无法连接服务器，请检查网络。',
+  },
+};
+
+let language = browser.read('language', null) ?? (navigator.language.toLowerCase().startsWith('zh') ? 'zh' : 'en');
+
+/** Return the language in use: "en" or "zh". */
+export const currentLanguage = () => language;
+
+/** Whether there is a text of this name in the language in use. */
+export const hasText = (name) => name in texts[language];
+
+/** Return a text with its `{names}` filled in. */
+export function t(name, values = {}) {
+  return texts[language][name].replace(/\{(\w+)\}/g, (_, key) => values[key]);
+}
+
+/** Give a node a text that follows the language. */
+export function say(node, name) {
+  node.dataset.text = name;
+  node.textContent = t(name);
+  return node;
+}
+
+/** Give a node an accessible name and a tooltip that follow the language. */
+export function label(node, name) {
+  node.dataset.label = name;
+  node.title = t(name);
+  node.setAttribute('aria-label', t(name));
+  return node;
+}
+
+/** Use the other language from now on. */
+export function switchLanguage() {
+  language = language === 'en' ? 'zh' : 'en';
+  browser.write('language', language);
+  translatePage();
+}
+
+/** Put every text of the page into the language in use. */
+export function translatePage() {
+  document.documentElement.lang = language === 'zh' ? 'zh-CN' : 'en';
+  for (const node of document.querySelectorAll('[data-text]')) say(node, node.dataset.text);
+  for (const node of document.querySelectorAll('[data-label]')) label(node, node.dataset.label);
+  for (const node of document.querySelectorAll('[data-placeholder]')) node.placeholder = t(node.dataset.placeholder);
+}
+
+/** Return a moment in words, short: "5 min. ago", "3 Nov". */
+export function ago(iso) {
+  const seconds = (Date.parse(iso) - Date.now()) / 1000;
+  const relative = new Intl.RelativeTimeFormat(language, { numeric: 'auto', style: 'narrow' });
+  if (seconds > -60) return relative.format(0, 'second');
+  if (seconds > -3600) return relative.format(Math.round(seconds / 60), 'minute');
+  if (seconds > -86_400) return relative.format(Math.round(seconds / 3600), 'hour');
+  return new Intl.DateTimeFormat(language, { month: 'short', day: 'numeric' }).format(Date.parse(iso));
+}
+
+/** Return a moment in full, in the reader's own time zone. */
+export const moment = (iso) =>
+  new Intl.DateTimeFormat(language, { dateStyle: 'medium', timeStyle: 'short' }).format(Date.parse(iso));

@@ -1,0 +1,33 @@
+/** Errors in plain words. */
+
+import { Problem } from './api.js';
+import { hasText, t } from './i18n.js';
+
+/** Return a sentence or two for people. Errors that are no `Problem` are faults of the page and thrown on. */
+export function explain(problem) {
+  if (!(problem instanceof Problem)) throw problem;
+  const words = [titleOf(problem), ...detailsOf(problem)];
+  if (problem.retryAfter !== null) words.push(t('wait', { seconds: problem.retryAfter }));
+  return words.join(' ');
+}
+
+/** Return words for the code that a stored reply ended with; none where its status says as much. */
+export function explainCode(code) {
+  const name = `problem_${code}`;
+  return hasText(name) ? t(name) : '';
+}
+
+function titleOf(problem) {
+  const name = `problem_${problem.code}`;
+  if (hasText(name)) return t(name, problem);
+  return problem.title ? sentence(problem.title) : t('problem_http_error', problem);
+}
+
+function detailsOf({ title, detail, errors }) {
+  const unsaid = errors.filter(({ message }) => !detail.includes(message));
+  const words = unsaid.map(({ field, message }) => (field ? `${field}: ${message}` : message));
+  if (detail && detail !== title) words.unshift(detail);
+  return words.map(sentence);
+}
+
+const sentence = (text) => (/[.!?…。！？]$/.test(text) ? text : `${text}.`);
