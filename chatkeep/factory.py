@@ -60,16 +60,9 @@ def _parts(settings: Settings, provider: Provider | None) -> Parts:
     journal.write(lambda connection: idempotency.expire(connection, now_us()))
     answering = provider or _provider(settings)
     turns = Turns(settings, database, journal, answering)
-    watch = Watch(settings, journal, turns)
-
-    def close() -> None:
-        watch.close()
-        journal.close()
-        answering.close()
-        database.close()
-
-    atexit.register(close)
-    return Parts(settings, database, journal, answering, turns)
+    parts = Parts(settings, database, journal, answering, turns, Watch(settings, journal, turns))
+    atexit.register(parts.close)
+    return parts
 
 
 def _provider(settings: Settings) -> Provider:

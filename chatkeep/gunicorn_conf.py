@@ -12,14 +12,15 @@ _settings = Settings.from_env()
 
 bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.workers
-worker_class = "gevent"
+worker_class = "chatkeep.gunicorn_worker.DrainingWorker"
 # Streams are cheap: the limit that counts is the number of open files.
 worker_connections = 10_000
 backlog = 2048
 keepalive = 75
 # A worker that does not answer the master for this long is replaced; streams do not count against it.
 timeout = 60
-graceful_timeout = 30
+# The worker itself ends what is open at the drain's deadline; this is for one that does not.
+graceful_timeout = int(_settings.drain_timeout) + 15
 # It would be made in the home folder.
 control_socket_disable = True
 forwarded_allow_ips = "127.0.0.1,::1"

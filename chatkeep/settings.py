@@ -192,6 +192,12 @@ class Settings:
         "How long the provider may be silent between two tokens.",
     )
     reply_timeout: float = setting("CHATKEEP_REPLY_TIMEOUT", duration, "10m", "How long a whole reply may take.")
+    drain_timeout: float = setting(
+        "CHATKEEP_DRAIN_TIMEOUT",
+        duration,
+        "10m",
+        "How long a stopping server waits for its running replies before it stores what there is of them.",
+    )
     max_reply: int = setting("CHATKEEP_MAX_REPLY", size, "1MiB", "How large a reply may grow before it is truncated.")
     max_body: int = setting("CHATKEEP_MAX_BODY", size, "1MiB", "How large the body of a request may be.")
     body_timeout: float = setting(

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from chatkeep import errors
 from chatkeep.concurrency import background
-from chatkeep.errors import NO_CONVERSATION, KeyReused, NotFound, Problem, ProviderError, TurnRunning
+from chatkeep.errors import NO_CONVERSATION, KeyReused, NotFound, Problem, ProviderError, ServerStopping, TurnRunning
 from chatkeep.model import Conversation, Delta, Finish, Message, Prompt, Role, Status, expiry, new_id, now_us
 from chatkeep.prompt import build_prompt
 from chatkeep.provider import Provider
@@ -76,12 +76,21 @@ class Turns:
         self._database = database
         self._journal = journal
         self._provider = provider
+        self._stopping = False
+
+    def interrupt_all(self) -> None:
+        """End every reply with what there is of it, because the process stops; take no more turns."""
+        self._stopping = True
+        for reply in list(self.live.values()):
+            reply.end(Ending.SHUTDOWN)
 
     def take_turn(self, request: TurnRequest) -> Turn:
         """Store the user message and the reply's row, then have the reply generated; return once both are durable.
 
-        Raises `NotFound`, `TurnRunning`, `KeyReused`, `StoreUnavailable`.
+        Raises `NotFound`, `TurnRunning`, `KeyReused`, `StoreUnavailable`, `ServerStopping`.
         """
+        if self._stopping:
+            raise ServerStopping(retry_after=1)
         reply_id, model = new_id(), request.model or self._provider.default_model
         turn = self._journal.write(lambda connection: self._take(connection, request, reply_id, model))
         if not turn.repeated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -40,8 +41,11 @@ class Watch:
 
     def close(self) -> None:
         """Stop watching."""
-        self._closed.set()
-        self._thread.join(timeout=5)
+        if not self._closed.is_set():
+            self._closed.set()
+            self._thread.join(timeout=5)
+            with contextlib.suppress(Problem):
+                self._journal.write(lambda connection: leases.forget(connection, self._turns.worker_id))
 
     def _run(self) -> None:
         ticks = 0

@@ -116,6 +116,8 @@ class Journal:
 
     def close(self) -> None:
         """Store what is waiting and stop."""
+        if self._closed:
+            return
         self._closed = True
         self._queue.put(None)
         self._thread.join(timeout=10)

@@ -14,11 +14,11 @@ _COLUMNS = (
     " finish_reason, error, input_tokens, output_tokens, cached"
 )
 _INSERT = Sql(
-    f"INSERT INTO messages ({_COLUMNS}, written, on_branch)"  # noqa: S608 - fixed parts only
+    f"INSERT INTO messages ({_COLUMNS}, written, on_branch)"  # noqa: S608
     " VALUES (:message_id, :conversation_id, :parent_id, :position, :role, :content, :timestamp, :status, :reasoning,"
     " :model, :finish_reason, :error, :input_tokens, :output_tokens, :cached, :written, 1)"
 )
-_GET = Sql(f"SELECT {_COLUMNS} FROM messages WHERE message_id = :id AND conversation_id = :conversation")  # noqa: S608
+_GET = Sql(f"SELECT {_COLUMNS} FROM messages WHERE message_id = :id AND conversation_id = :of")  # noqa: S608
 _FINISH = Sql(
     "UPDATE messages SET status = :status, finish_reason = :finish_reason, error = :error, model = COALESCE(:model, model),"
     " input_tokens = :input_tokens, output_tokens = :output_tokens WHERE message_id = :id AND status = 'generating'"
@@ -64,7 +64,7 @@ def insert(connection: Connection, message: Message) -> None:
 
 def get(connection: Connection, conversation_id: UUID, id: UUID) -> Message | None:
     """Return one message of a conversation."""
-    rows = connection.rows(_GET, id=id.bytes, conversation=conversation_id.bytes)
+    rows = connection.rows(_GET, id=id.bytes, of=conversation_id.bytes)
     return _message(rows[0]) if rows else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,10 +13,13 @@ from chatkeep.settings import Settings
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.turns import Turns
+from chatkeep.watch import Watch
 
 EXTENSION = "chatkeep"
 # Until keys exist everybody who reaches the server is this owner.
 OPEN_OWNER = "local"
+# How long the end of the process waits for replies to be stored.
+CLOSE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,18 @@ class Parts:
     journal: Journal
     provider: Provider
     turns: Turns
+    watch: Watch
+
+    def close(self) -> None:
+        """End what runs, store what there is, and give everything back; calling it twice does no harm."""
+        self.turns.interrupt_all()
+        deadline = time.monotonic() + CLOSE_S
+        while self.turns.live and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.watch.close()
+        self.journal.close()
+        self.provider.close()
+        self.database.close()
 
 
 def parts() -> Parts:

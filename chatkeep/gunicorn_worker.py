@@ -1,0 +1,70 @@
+"""gunicorn's gevent worker with a drain that loses nothing; imported by gunicorn alone.
+
+On SIGTERM (a restart, a reload's old workers, a deploy) a worker takes no new connections, closes idle ones, and stays
+until its replies are whole. At the drain's deadline it stores what there is and tells the followers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import gevent
+from gunicorn.workers.ggevent import GeventWorker
+
+from chatkeep.settings import Settings
+from chatkeep.web.parts import EXTENSION, Parts
+
+LOOK_S = 0.2
+
+
+class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no types
+    """A gevent worker that drains."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._idle: dict[gevent.Greenlet, gevent.Timeout] = {}
+        self._patience = Settings.from_env().drain_timeout
+
+    def run(self) -> None:
+        """Serve until told to stop, then until nothing is open."""
+        parts: Parts = self.wsgi.extensions[EXTENSION]
+        gevent.spawn(self._drain, parts)
+        super().run()
+        # What is left has no client any more, and is finished and stored for those who come back.
+        deadline = time.monotonic() + self._patience
+        while parts.turns.live and time.monotonic() < deadline:
+            self.notify()
+            gevent.sleep(LOOK_S)
+        parts.close()
+
+    @contextmanager
+    def timeout_ctx(self) -> Iterator[None]:
+        """Wait for a connection's next request, and remember that the connection is idle meanwhile."""
+        waiting, current = gevent.Timeout(self.cfg.keepalive, False), gevent.getcurrent()  # noqa: FBT003 - gevent's
+        self._idle[current] = waiting
+        try:
+            with waiting:
+                yield
+        finally:
+            self._idle.pop(current, None)
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - gunicorn's signature
+        """Stop at once, with what there is of the replies stored."""
+        self._patience = 0
+        self.alive = False
+
+    def _drain(self, parts: Parts) -> None:
+        """Wait for the end of service; then close what is idle, and at the deadline end what still runs."""
+        while self.alive:
+            gevent.sleep(LOOK_S)
+        begun = time.monotonic()
+        while True:
+            for greenlet, waiting in list(self._idle.items()):
+                greenlet.throw(waiting)
+            if time.monotonic() - begun >= self._patience:
+                parts.turns.interrupt_all()
+            gevent.sleep(LOOK_S)

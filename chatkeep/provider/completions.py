@@ -1,0 +1,210 @@
+"""The Chat Completions protocol: a prompt as the request's body, and a response's body as a reply. Pure: no I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from chatkeep.errors import ProviderBroke
+from chatkeep.model import Delta, Finish, Prompt, Usage
+from chatkeep.provider import failures
+from chatkeep.provider.sse import BUFFER_LIMIT, Event, EventReader
+
+# What is not read is not checked, and what may be odd is Any: a gateway's extra or empty field breaks no reply.
+
+
+class _Text(msgspec.Struct):
+    content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Text | None = None
+    message: _Text | None = None
+    finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: Any = None
+    completion_tokens: Any = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    model: str | None = None
+    object: str | None = None
+    error: Any = None
+    detail: Any = None
+    message: Any = None
+    code: Any = None
+    type: Any = None
+
+    def complaint(self) -> Any:
+        """Return the error object that this is in place of a piece of a reply, in whichever dialect; else None."""
+        if self.error:
+            return self.error
+        if self.object == "error" or (self.detail and not self.choices):
+            return {"message": self.message or self.detail, "code": self.code, "type": self.type}
+        return None
+
+
+_chunks = msgspec.json.Decoder(_Chunk)
+_requests = msgspec.json.Encoder()
+
+
+def request_body(prompt: Prompt, *, stream_usage: bool) -> dict[str, Any]:
+    """Return the fields of a streaming request for ``prompt``."""
+    body: dict[str, Any] = {
+        "model": prompt.model,
+        "messages": [{"role": message.role.value, "content": message.content} for message in prompt.messages],
+        "stream": True,
+    }
+    if stream_usage:
+        body["stream_options"] = {"include_usage": True}
+    if prompt.temperature is not None:
+        body["temperature"] = prompt.temperature
+    if prompt.max_tokens is not None:
+        body["max_tokens"] = prompt.max_tokens
+    return body
+
+
+def encode_request(prompt: Prompt, *, stream_usage: bool) -> bytes:
+    """Return the JSON of `request_body`."""
+    return _requests.encode(request_body(prompt, stream_usage=stream_usage))
+
+
+def read_reply(
+    content_type: str, content_encoding: str, body: Iterable[bytes], secrets: Sequence[str] = ()
+) -> Iterator[Delta | Finish]:
+    """Return an iterator of the reply that the body of a 200 holds: an event stream, or one JSON object.
+
+    It may end before the body does. Raises `ProviderBroke`, or the error that the body itself reports.
+    """
+    if content_encoding.strip().lower() not in {"", "identity"}:
+        raise ProviderBroke("The provider compressed its reply, which was not asked for.")
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind in {"text/event-stream", ""}:
+        return _read_stream(body, secrets)
+    if kind == "application/json":
+        return _read_object(body, secrets)
+    shown = failures.scrub(kind, secrets)
+    raise ProviderBroke(f"The provider answered with {shown} instead of an event stream: check OPENAI_BASE_URL.")
+
+
+def _read_stream(body: Iterable[bytes], secrets: Sequence[str]) -> Iterator[Delta | Finish]:
+    reader, decoder = EventReader(), ReplyDecoder(secrets)
+    for chunk in body:
+        for event in reader.feed(chunk):
+            if event.data.strip() == b"[DONE]":
+                yield from decoder.finish()
+                return
+            if delta := decoder.decode(event):
+                yield delta
+    for event in reader.close():
+        if event.data.strip() != b"[DONE]" and (delta := decoder.decode(event)):
+            yield delta
+    yield from decoder.finish()
+
+
+def _read_object(body: Iterable[bytes], secrets: Sequence[str]) -> Iterator[Delta | Finish]:
+    whole = bytearray()
+    for chunk in body:
+        whole += chunk
+        if len(whole) > BUFFER_LIMIT:
+            raise ProviderBroke(f"The provider sent a JSON answer of over {BUFFER_LIMIT} bytes.")
+    decoder = ReplyDecoder(secrets)
+    if delta := decoder.decode(Event(bytes(whole))):
+        yield delta
+    yield from decoder.finish()
+
+
+class ReplyDecoder:
+    """Decodes the events of one reply, and remembers what its `Finish` must tell."""
+
+    __slots__ = ("_model", "_reason", "_reasoning", "_secrets", "_text", "_usage")
+
+    def __init__(self, secrets: Sequence[str] = ()) -> None:
+        """Set the secrets that no error may show."""
+        self._secrets = secrets
+        self._text = _Surrogates()
+        self._reasoning = _Surrogates()
+        self._reason: str | None = None
+        self._usage: Usage | None = None
+        self._model: str | None = None
+
+    def decode(self, event: Event) -> Delta | None:
+        """Return what ``event`` adds to the reply, or None; raise the `ProviderError` that it is or reports."""
+        chunk = _decode(event.data)
+        if (complaint := chunk.complaint()) or event.name == b"error":
+            raise failures.from_payload(complaint or {"message": chunk.message, "code": chunk.code}, self._secrets)
+        if chunk.model:
+            self._model = chunk.model
+        if chunk.usage:
+            self._usage = Usage(_count(chunk.usage.prompt_tokens), _count(chunk.usage.completion_tokens))
+        return self._decode_choice(chunk.choices[0]) if chunk.choices else None
+
+    def finish(self) -> Iterator[Delta | Finish]:
+        """Yield the reply's `Finish`, after what a cut character left; raise `ProviderBroke` where none is due."""
+        if not self._reason:
+            raise ProviderBroke("The provider ended the reply without a finish reason.")
+        if self._reason == "error":
+            raise ProviderBroke("The provider broke the reply off with an error.")
+        rest = Delta(self._text.flush(), self._reasoning.flush())
+        if rest.text or rest.reasoning:
+            yield rest
+        yield Finish(self._reason, self._usage, self._model)
+
+    def _decode_choice(self, choice: _Choice) -> Delta | None:
+        self._reason = choice.finish_reason or self._reason
+        piece = choice.delta or choice.message
+        if piece is None:
+            return None
+        thought = piece.reasoning_content or piece.reasoning
+        text = self._text.join(piece.content) if isinstance(piece.content, str) else ""
+        reasoning = self._reasoning.join(thought) if isinstance(thought, str) else ""
+        return Delta(text, reasoning) if text or reasoning else None
+
+
+class _Surrogates:
+    """Joins a character whose UTF-16 halves came in two pieces; what it returns can always be encoded."""
+
+    __slots__ = ("_half",)
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def join(self, piece: str) -> str:
+        text, self._half = self._half + piece, ""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            if "\ud800" <= text[-1] <= "\udbff":
+                text, self._half = text[:-1], text[-1]
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return text
+
+    def flush(self) -> str:
+        left, self._half = self._half, ""
+        return "\N{REPLACEMENT CHARACTER}" if left else ""
+
+
+def _decode(payload: bytes) -> _Chunk:
+    try:
+        try:
+            return _chunks.decode(payload)
+        except msgspec.DecodeError:
+            if b"\\u" not in payload:
+                raise
+            # Half a character, escaped on its own: msgspec refuses it, json keeps it for _Surrogates.
+            return msgspec.convert(json.loads(payload.decode()), _Chunk)
+    except (ValueError, RecursionError) as error:
+        raise ProviderBroke("The provider sent what is not a piece of a reply in JSON.") from error
+
+
+def _count(tokens: object) -> int:
+    return tokens if isinstance(tokens, int) and 0 <= tokens < 1 << 53 else 0

@@ -1,0 +1,168 @@
+"""What goes wrong at a provider, as our errors: one mapping for statuses, in-band errors and broken connections."""
+
+from __future__ import annotations
+
+import math
+import re
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import msgspec
+
+from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
+
+Header = Callable[[str], str | None]
+"""Looks a response header up by its name, in any case."""
+MESSAGE_LIMIT = 300
+RETRY_AFTER_LIMIT = 3600.0
+_SHORTEST_SECRET = 8
+_REDIRECTS = range(300, 400)
+_REFUSALS = range(400, 500)
+
+_ADVICE = {
+    400: "The provider did not accept the request (400)",
+    401: "The provider refused the credentials (401): check OPENAI_API_KEY",
+    403: "The provider refused access (403): check that the key may use this model",
+    404: "The provider knows no such model or address (404): check CHATKEEP_MODEL and OPENAI_BASE_URL",
+    422: "The provider did not accept the request (422)",
+    429: "The provider's rate limit is reached (429)",
+    503: "The provider is overloaded (503)",
+    529: "The provider is overloaded (529)",
+}
+# What providers call their in-band errors, and the HTTP status that says the same.
+_NAMES = (
+    (re.compile(r"rate.?limit|too.?many|overload|quota|capacity|throttl", re.IGNORECASE), 429),
+    (re.compile(r"auth|api.?key|permission|forbidden|credential", re.IGNORECASE), 401),
+)
+_TOKENS = (
+    (re.compile(r"bearer\s+\S+", re.IGNORECASE), "Bearer ***"),
+    (re.compile(r"\bsk-[\w*-]{4,}"), "sk-***"),
+)
+
+
+def from_response(status: int, header: Header, body: bytes, secrets: Sequence[str] = ()) -> ProviderError:
+    """Return the error that a response other than 200 stands for, with the provider's own words and wishes in it."""
+    said = _message(_decode(body, header("content-type") or ""))
+    error = _kind(status)(_sentence(_advice(status), said, secrets), retry_after=_retry_after(header))
+    error.should_retry = _should_retry(header)  # type: ignore[attr-defined]
+    return error
+
+
+def from_payload(payload: object, secrets: Sequence[str] = ()) -> ProviderError:
+    """Return the error of an error object that came where a piece of the reply was due."""
+    status = _named_status(payload)
+    sentence = _advice(status) if status else "The provider sent an error instead of the reply"
+    return _kind(status)(_sentence(sentence, _message(payload), secrets))
+
+
+def from_connection(error: Exception, place: str) -> ProviderError:
+    """Return the error of a connection to ``place`` (host:port) that could not be made, or broke."""
+    if isinstance(error, TimeoutError):
+        return ProviderTimeout(f"Connecting to {place} took too long.")
+    if isinstance(error, socket.gaierror):
+        return ProviderBroke(f"The address of {place} cannot be found: check OPENAI_BASE_URL.")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ProviderBroke(f"The certificate of {place} is not trusted: {error.verify_message}.")
+    if isinstance(error, ssl.SSLError):
+        return ProviderBroke(f"TLS with {place} failed: check OPENAI_BASE_URL.")
+    if isinstance(error, ConnectionRefusedError):
+        return ProviderBroke(f"{place} refuses connections: check OPENAI_BASE_URL and that the provider runs.")
+    return ProviderBroke(f"The connection to {place} broke ({type(error).__name__}).")
+
+
+def scrub(text: str, secrets: Sequence[str]) -> str:
+    """Return ``text`` on one line of at most `MESSAGE_LIMIT` characters, without the secrets and bearer tokens."""
+    for secret in secrets:
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, "***")
+    for pattern, shown in _TOKENS:
+        text = pattern.sub(shown, text)
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return line if len(line) <= MESSAGE_LIMIT else line[: MESSAGE_LIMIT - 1] + "…"
+
+
+def _kind(status: int) -> type[ProviderError]:
+    if status in {429, 503, 529}:
+        return ProviderBusy
+    if status in {408, 504}:
+        return ProviderTimeout
+    return ProviderRefused if status in _REFUSALS else ProviderBroke
+
+
+def _advice(status: int) -> str:
+    if status in _ADVICE:
+        return _ADVICE[status]
+    if status in {408, 504}:
+        return f"The provider timed out ({status})"
+    if status in _REDIRECTS:
+        return f"The provider redirects ({status}), which is not followed: check OPENAI_BASE_URL"
+    return f"The provider refused the request ({status})" if status in _REFUSALS else f"The provider failed ({status})"
+
+
+def _sentence(advice: str, said: str, secrets: Sequence[str]) -> str:
+    said = scrub(said, secrets)
+    return f"{advice}. It said: {said}" if said else f"{advice}."
+
+
+def _decode(body: bytes, content_type: str) -> object:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return body.decode(errors="replace") if content_type.startswith("text/plain") else ""
+
+
+def _message(value: object, depth: int = 4) -> str:
+    """Return the sentence for people that an error object holds somewhere near its top."""
+    if isinstance(value, str):
+        return value
+    if depth and isinstance(value, list) and value:
+        return _message(value[0], depth - 1)
+    if depth and isinstance(value, dict):
+        parts = (_message(value.get(key), depth - 1) for key in ("message", "error", "detail", "msg"))
+        return next(filter(None, parts), "")
+    return ""
+
+
+def _named_status(payload: object) -> int:
+    """Return the HTTP status that an in-band error names, as a number or in words; 0 where it names none."""
+    if not isinstance(payload, dict):
+        return 0
+    for name in (str(payload[key]) for key in ("code", "status", "type") if payload.get(key)):
+        if re.fullmatch(r"[45]\d\d", name):
+            return int(name)
+        for pattern, status in _NAMES:
+            if pattern.search(name):
+                return status
+    return 0
+
+
+def _retry_after(header: Header) -> float | None:
+    """Return the seconds that the provider asks to wait, at most `RETRY_AFTER_LIMIT`; None for nothing sane."""
+    millis = _number(header("retry-after-ms"))
+    seconds = millis / 1000 if millis is not None else _number(header("retry-after"))
+    if seconds is None:
+        seconds = _seconds_until(header("retry-after"))
+    return min(seconds, RETRY_AFTER_LIMIT) if seconds is not None and seconds >= 0 else None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return None if math.isnan(value) else value
+
+
+def _seconds_until(date: str | None) -> float | None:
+    try:
+        moment = parsedate_to_datetime(date or "")
+    except (ValueError, OverflowError):
+        return None
+    return (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+
+
+def _should_retry(header: Header) -> bool | None:
+    return {"true": True, "false": False}.get((header("x-should-retry") or "").strip().lower())

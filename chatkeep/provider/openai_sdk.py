@@ -1,0 +1,164 @@
+"""A provider over a client of the ``openai`` package that the embedding program configured (extra ``[openai]``).
+
+The client's credentials, base URL, proxies and HTTP client are used as they are. Its retries and its models are not: the
+reply is read raw, by the same code as over `chatkeep.provider.openai_http`, which costs a tenth of the SDK's own parsing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+from chatkeep.errors import ProviderBroke, ProviderError, ProviderRefused, ProviderTimeout
+from chatkeep.model import Delta, Finish, Prompt
+from chatkeep.provider import failures
+from chatkeep.provider.completions import read_reply, request_body
+from chatkeep.provider.connections import Line
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+BODY_LIMIT = 64 * 1024
+DRAIN_SECONDS = 0.25
+_HEADERS = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+
+
+class OpenAISdk:
+    """A provider that asks through ``client``: an `openai.OpenAI`, `openai.AzureOpenAI` or a subclass of theirs."""
+
+    name = "openai-sdk"
+
+    def __init__(self, client: OpenAI, model: str, *, stream_usage: bool = True) -> None:
+        """Take the client, which stays the caller's to close, and the model for requests that name none."""
+        self.default_model = model
+        self._client = client
+        self._stream_usage = stream_usage
+
+    def stream_reply(self, prompt: Prompt) -> SdkCall:
+        """Return a call that connects when it is iterated."""
+        return SdkCall(self._client, request_body(prompt, stream_usage=self._stream_usage))
+
+    def close(self) -> None:
+        """Do nothing: the client belongs to the caller."""
+
+
+class SdkCall:
+    """One call through the SDK; iterate it once."""
+
+    def __init__(self, client: OpenAI, body: dict[str, Any]) -> None:
+        self._client = client.with_options(max_retries=0)
+        # The SDK has no option for what httpx calls extensions; this copy of the client is the call's own.
+        self._client._prepare_request = self._prepare  # type: ignore[method-assign] # noqa: SLF001
+        self._body = body
+        self._line = Line()
+
+    def __iter__(self) -> Iterator[Delta | Finish]:
+        """Yield the reply."""
+        try:
+            with contextlib.closing(self._exchange()) as items:
+                for item in items:
+                    if self._line.is_cut:
+                        return
+                    yield item
+        except ProviderError:
+            if not self._line.is_cut:
+                raise
+
+    def abort(self) -> None:
+        """Shut the connection down, from any thread at any time."""
+        self._line.cut()
+
+    def _exchange(self) -> Generator[Delta | Finish]:
+        with self._open() as response:
+            chunks = self._chunks(response)
+            kind = response.headers.get("content-type", "")
+            encoding = response.headers.get("content-encoding", "")
+            yield from read_reply(kind, encoding, chunks, self._secrets)
+            self._drain(chunks)
+
+    @contextlib.contextmanager
+    def _open(self) -> Generator[Any]:
+        import openai  # noqa: PLC0415 - it takes most of a second, and is not installed everywhere
+
+        create: Any = self._client.chat.completions.with_streaming_response.create
+        try:
+            self._line.check()
+            response = create(**self._body, extra_headers=_HEADERS).__enter__().http_response
+        except (openai.OpenAIError, OSError) as error:
+            raise self._failure(error) from error
+        with contextlib.closing(response):
+            yield response
+
+    def _chunks(self, response: Any) -> Iterator[bytes]:
+        try:
+            yield from response.iter_raw()
+        except Exception as error:  # noqa: BLE001 - the client's HTTP library has errors of its own
+            raise self._failure(error) from error
+
+    def _drain(self, chunks: Iterator[bytes]) -> None:
+        """Read what follows the reply, so that the client can use the connection again; but not for long."""
+        limit = threading.Timer(DRAIN_SECONDS, self._line.cut)
+        limit.start()
+        with contextlib.suppress(ProviderError):
+            left = BODY_LIMIT
+            while left > 0 and (chunk := next(chunks, b"")):
+                left -= len(chunk)
+        limit.cancel()
+
+    def _prepare(self, request: Any) -> None:
+        request.extensions = {**request.extensions, "trace": self._trace}
+
+    def _trace(self, event: str, info: dict[str, Any]) -> None:
+        """Follow which socket the call uses; raising ends the call. httpcore documents these events."""
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            self._hold(info.get("return_value"))
+        elif event == "http11.send_request_headers.started":
+            self._hold(self._find_stream())
+        elif event == "http11.response_closed.started" or event.startswith("http2."):
+            self._line.release()  # the connection is no longer this call's, or never was its alone
+
+    def _hold(self, stream: Any) -> None:
+        self._line.check()
+        if sock := stream and stream.get_extra_info("socket"):
+            self._line.hold(sock)
+
+    def _find_stream(self) -> Any:
+        """Return the stream that httpcore's pool chose for this call: no event tells which kept one it takes."""
+        client: Any = self._client._client  # noqa: SLF001
+        for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001
+            for entry in getattr(getattr(transport, "_pool", None), "_requests", ()):
+                if entry.request.extensions.get("trace") == self._trace:
+                    return _stream_of(entry.connection)
+        return None
+
+    def _failure(self, error: Exception) -> ProviderError:
+        import openai  # noqa: PLC0415
+
+        if isinstance(error, openai.APIStatusError):
+            answer = error.response
+            return failures.from_response(error.status_code, answer.headers.get, answer.content, self._secrets)
+        root = _root(error)
+        if isinstance(error, openai.APITimeoutError) or isinstance(root, TimeoutError):
+            return ProviderTimeout("The provider kept silent longer than the client's timeout allows.")
+        if isinstance(error, openai.OpenAIError) and not isinstance(error, openai.APIConnectionError):
+            return ProviderRefused(failures.scrub(str(error), self._secrets))
+        return failures.from_connection(root, self._client.base_url.netloc.decode())
+
+    @property
+    def _secrets(self) -> tuple[str, ...]:
+        return (str(self._client.api_key),)
+
+
+def _stream_of(connection: Any) -> Any:
+    while connection is not None and not hasattr(connection, "_network_stream"):
+        connection = getattr(connection, "_connection", None)
+    return getattr(connection, "_network_stream", None)
+
+
+def _root(error: BaseException) -> Exception:
+    """Return the first error of the chain that led to ``error``."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return error if isinstance(error, Exception) else ProviderBroke()

@@ -1,0 +1,106 @@
+"""Reading server-sent events: bytes in, whole events out. Pure: no I/O and no clock."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from chatkeep.errors import ProviderBroke
+
+BUFFER_LIMIT = 1024 * 1024
+_BOM = b"\xef\xbb\xbf"
+
+
+class Event(NamedTuple):
+    """One dispatched event; ``name`` is empty where the stream gives none."""
+
+    data: bytes
+    name: bytes = b""
+
+
+class EventReader:
+    """An incremental reader of one event stream: `feed` it what arrives, however it is split.
+
+    It follows the HTML standard's parsing of event streams, save that a last event without its blank line counts too:
+    providers are known to end that way.
+    """
+
+    __slots__ = ("_at_event", "_begun", "_buffer", "_limit", "_searched", "_was_cr")
+
+    def __init__(self, limit: int = BUFFER_LIMIT) -> None:
+        """Set the bytes that an unfinished event may take up."""
+        self._limit = limit
+        self._buffer = bytearray()
+        self._searched = 0
+        self._begun = False
+        self._was_cr = False
+        self._at_event = False
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """Return the events that ``chunk`` completes; raise `ProviderBroke` where one grows over the limit."""
+        # Nearly every read is one whole single-line event; this spares it the buffer.
+        if (
+            self._at_event
+            and chunk.startswith(b"data: ")
+            and chunk.endswith(b"\n\n")
+            and chunk.find(b"\n") == len(chunk) - 2
+            and b"\r" not in chunk
+        ):
+            return [Event(chunk[6:-2])]
+        if not chunk:
+            return []
+        self._buffer += self._normalise(chunk)
+        events = self._take_events()
+        self._at_event = self._begun and not self._buffer and not self._was_cr
+        return events
+
+    def close(self) -> list[Event]:
+        """Return the event that the end of the stream left without its blank line, if there is one."""
+        return self.feed(b"\n\n")
+
+    def _normalise(self, chunk: bytes) -> bytes:
+        """Return the chunk with LF for every line end, the CRLF that a read cut in two included."""
+        if not self._begun:
+            chunk = self._without_bom(chunk)
+        if self._was_cr and chunk.startswith(b"\n"):
+            chunk = chunk[1:]
+        self._was_cr = chunk.endswith(b"\r")
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in chunk else chunk
+
+    def _without_bom(self, chunk: bytes) -> bytes:
+        head = bytes(self._buffer) + chunk
+        self._buffer.clear()
+        if len(head) < len(_BOM) and _BOM.startswith(head):
+            self._buffer += head
+            return b""
+        self._begun = True
+        return head.removeprefix(_BOM)
+
+    def _take_events(self) -> list[Event]:
+        end = self._buffer.rfind(b"\n\n", max(0, self._searched - 1))
+        if end < 0:
+            self._searched = len(self._buffer)
+            self._check_size()
+            return []
+        frames = bytes(self._buffer[:end]).split(b"\n\n")
+        del self._buffer[: end + 2]
+        self._searched = len(self._buffer)
+        self._check_size()
+        return [event for frame in frames if (event := _parse(frame))]
+
+    def _check_size(self) -> None:
+        if len(self._buffer) > self._limit:
+            raise ProviderBroke(f"The provider sent over {self._limit} bytes without the end of an event.")
+
+
+def _parse(frame: bytes) -> Event | None:
+    """Return the event of the lines between two blank lines; None where they hold no data."""
+    if frame.startswith(b"data: ") and b"\n" not in frame:
+        return Event(frame[6:])
+    data, name = [], b""
+    for line in frame.split(b"\n"):
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            data.append(value.removeprefix(b" "))
+        elif field == b"event":
+            name = value.removeprefix(b" ")
+    return Event(b"\n".join(data), name) if data else None
