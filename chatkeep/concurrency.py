@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -40,6 +41,19 @@ def _outcome(work: Callable[..., T], args: tuple[Any, ...]) -> tuple[T | None, B
         return work(*args), None
     except Exception as error:  # noqa: BLE001 - handed to the caller, which raises it
         return None, error
+
+
+@contextmanager
+def deadline(seconds: float, error: Exception) -> Iterator[None]:
+    """Raise ``error`` in a block that takes longer than ``seconds``, where a server of greenlets runs it.
+
+    A thread cannot be interrupted; Waitress has read the whole request before it calls the application.
+    """
+    if not on_event_loop():
+        yield
+        return
+    with sys.modules["gevent"].Timeout(seconds, error):
+        yield
 
 
 def background(work: Callable[..., None], *args: Any, name: str) -> threading.Thread:

@@ -7,9 +7,9 @@ from types import EllipsisType
 from typing import Any, TypeVar
 from uuid import UUID
 
-from chatkeep.errors import NO_CONVERSATION, FieldError, InvalidFields, NotFound
+from chatkeep.errors import NO_CONVERSATION, NO_MESSAGE, FieldError, InvalidFields, NotFound, TurnRunning
 from chatkeep.model import Conversation, Message, expiry, now_us
-from chatkeep.store import conversations, messages
+from chatkeep.store import conversations, leases, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection
@@ -35,6 +35,21 @@ class Changes:
     ttl: int | EllipsisType | None = ...
     pinned: bool | EllipsisType = ...
     metadata: dict[str, Any] | EllipsisType = ...
+    current_id: UUID | EllipsisType = ...
+    """A message of the branch that becomes the current one, down to its newest end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A conversation, a page of its current branch's messages, and whether more follow.
+
+    ``siblings`` holds the children of every message, by its id, where there are any besides the branch's own.
+    """
+
+    conversation: Conversation
+    messages: list[Message]
+    has_more: bool
+    siblings: dict[UUID | None, list[UUID]]
 
 
 def list_conversations(
@@ -53,20 +68,18 @@ def list_conversations(
     return _cut(database.read(read, long=query is not None), page)
 
 
-def read_conversation(database: Database, owner: str, id: UUID, page: Page) -> tuple[Conversation, list[Message], bool]:
-    """Return a conversation, a page of its current branch's messages, and whether more follow.
+def read_conversation(database: Database, owner: str, id: UUID, page: Page) -> Reading:
+    """Return a conversation with a page of its messages. Raises `NotFound`, `InvalidFields`, `StoreUnavailable`."""
 
-    Raises `NotFound`, `InvalidFields`, `StoreUnavailable`.
-    """
-
-    def read(connection: Connection) -> tuple[Conversation, list[Message] | None]:
+    def read(connection: Connection) -> Reading:
         found = conversations.get(connection, owner, id, now_us())
         if found is None:
             raise NotFound(NO_CONVERSATION)
-        return found, messages.page(connection, id, limit=page.limit + 1, after=page.after, ascending=page.ascending)
+        rows = messages.page(connection, id, limit=page.limit + 1, after=page.after, ascending=page.ascending)
+        shown, has_more = _cut(rows, page)
+        return Reading(found, shown, has_more, messages.siblings(connection, id) if found.forks else {})
 
-    conversation, found = database.read(read)
-    return conversation, *_cut(found, page)
+    return database.read(read)
 
 
 def require_message(database: Database, owner: str, id: UUID, message_id: UUID) -> Message:
@@ -79,7 +92,7 @@ def require_message(database: Database, owner: str, id: UUID, message_id: UUID) 
 
     found = database.read(read)
     if found is None:
-        raise NotFound("There is no such message in this conversation.")
+        raise NotFound(NO_MESSAGE)
     return found
 
 
@@ -94,11 +107,27 @@ def change_conversation(journal: Journal, owner: str, id: UUID, changes: Changes
         if found is None:
             raise NotFound(NO_CONVERSATION)
         changed = replace(found, **wanted)
+        if changed.current_id != found.current_id:
+            changed = _switched(connection, changed)
         changed = replace(changed, expires_at=expiry(changed))
         conversations.update(connection, changed)
         return changed
 
     return journal.write(write)
+
+
+def _switched(connection: Connection, conversation: Conversation) -> Conversation:
+    """Make the branch through the conversation's new current message its current one, down to its newest end."""
+    children = messages.siblings(connection, conversation.id)
+    tip = conversation.current_id
+    if tip is None or not any(tip in ids for ids in children.values()):
+        raise InvalidFields(NO_MESSAGE, errors=[FieldError("current_id", "there is no message with this id")])
+    if leases.of_conversation(connection, conversation.id) is not None:
+        raise TurnRunning("Wait for the running reply, or stop it, before you change the branch.")
+    while tip in children:
+        tip = children[tip][-1]
+    messages.switch_branch(connection, conversation.id, tip)
+    return replace(conversation, current_id=tip)
 
 
 def delete_conversation(journal: Journal, owner: str, id: UUID) -> None:

@@ -36,6 +36,7 @@ from uuid import UUID
 
 # A conversation that is not there and one of another owner look alike.
 NO_CONVERSATION = "There is no such conversation; it may have expired or been deleted."
+NO_MESSAGE = "There is no such message in this conversation."
 
 
 class ChatkeepError(Exception):
@@ -149,6 +150,8 @@ class ProviderError(Problem):
     """Base of what goes wrong between chatkeep and the provider."""
 
     status, code, title = 502, "provider_broke", "The model's provider failed"
+    should_retry: bool | None = None
+    """What the provider says about trying again, where it says anything."""
 
 
 class ProviderRefused(ProviderError):

@@ -13,6 +13,7 @@ from chatkeep.model import now_us
 from chatkeep.provider import Provider
 from chatkeep.provider.demo import Demo
 from chatkeep.provider.openai_http import OpenAIHttp
+from chatkeep.provider.resilience import Resilient
 from chatkeep.settings import Settings
 from chatkeep.store import idempotency, migrations
 from chatkeep.store.engine import Database
@@ -58,9 +59,9 @@ def _parts(settings: Settings, provider: Provider | None) -> Parts:
     migrations.ensure(database)
     journal = Journal(database)
     journal.write(lambda connection: idempotency.expire(connection, now_us()))
-    answering = provider or _provider(settings)
+    answering = Resilient(provider or _provider(settings), settings.first_token_timeout)
     turns = Turns(settings, database, journal, answering)
-    parts = Parts(settings, database, journal, answering, turns, Watch(settings, journal, turns))
+    parts = Parts(settings, database, journal, answering, turns, Watch(settings, database, journal, turns))
     atexit.register(parts.close)
     return parts
 

@@ -16,7 +16,7 @@ import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
 from chatkeep.settings import Settings
-from chatkeep.web.parts import EXTENSION, Parts
+from chatkeep.web.parts import Parts, parts_of
 
 LOOK_S = 0.2
 
@@ -31,7 +31,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
 
     def run(self) -> None:
         """Serve until told to stop, then until nothing is open."""
-        parts: Parts = self.wsgi.extensions[EXTENSION]
+        parts = parts_of(self.wsgi)
         gevent.spawn(self._drain, parts)
         super().run()
         # What is left has no client any more, and is finished and stored for those who come back.

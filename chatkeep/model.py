@@ -103,6 +103,7 @@ class Conversation:
     last_active: int
     message_count: int = 0
     current_id: UUID | None = None
+    forks: int = 0
     system: str | None = None
     ttl: int | None = None
     expires_at: int | None = None

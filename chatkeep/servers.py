@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import _thread
 import importlib.util
 import os
+import signal
 import sys
+import threading
+import time
+from types import FrameType
 from typing import NoReturn
 
 import click
 from flask import Flask
 
+from chatkeep.concurrency import on_event_loop
 from chatkeep.errors import ChatkeepError, SettingsError
 from chatkeep.settings import Settings
+from chatkeep.web.parts import parts_of
 
 APPLICATION = "chatkeep.servers:wsgi()"
+# How long the last events of a drain have to reach their clients.
+FLUSH_S = 1.0
 
 
 def wsgi() -> Flask:
@@ -43,6 +52,26 @@ def stop(error: ChatkeepError) -> NoReturn:
     sys.exit(2)
 
 
+def drain_on_sigterm(app: Flask) -> None:
+    """Let SIGTERM finish the running replies before it ends this process, under a server that does not do so itself.
+
+    Until the drain's deadline new turns are refused with 503; then what there is of the replies is stored.
+    """
+    if on_event_loop() or threading.current_thread() is not threading.main_thread():
+        return
+    parts = parts_of(app)
+
+    def drain() -> None:
+        parts.turns.drain(parts.settings.drain_timeout)
+        time.sleep(FLUSH_S)
+        _thread.interrupt_main()
+
+    def begin(_signal: int, _frame: FrameType | None) -> None:
+        threading.Thread(target=drain, name="drain", daemon=True).start()
+
+    signal.signal(signal.SIGTERM, begin)
+
+
 def best() -> str:
     """Return the name of the server that fits this machine."""
     has_gunicorn = sys.platform != "win32" and importlib.util.find_spec("gunicorn") is not None
@@ -60,7 +89,9 @@ def serve_waitress() -> None:
     import waitress  # noqa: PLC0415 - only where it serves
 
     settings = checked_settings()
-    waitress.serve(wsgi(), host=settings.host, port=settings.port, threads=settings.threads)
+    app = wsgi()
+    drain_on_sigterm(app)
+    waitress.serve(app, host=settings.host, port=settings.port, threads=settings.threads)
 
 
 def serve_development(app: Flask) -> None:

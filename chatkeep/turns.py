@@ -17,7 +17,18 @@ from uuid import UUID
 
 from chatkeep import errors
 from chatkeep.concurrency import background
-from chatkeep.errors import NO_CONVERSATION, KeyReused, NotFound, Problem, ProviderError, ServerStopping, TurnRunning
+from chatkeep.errors import (
+    NO_CONVERSATION,
+    NO_MESSAGE,
+    FieldError,
+    InvalidFields,
+    KeyReused,
+    NotFound,
+    Problem,
+    ProviderError,
+    ServerStopping,
+    TurnRunning,
+)
 from chatkeep.model import Conversation, Delta, Finish, Message, Prompt, Role, Status, expiry, new_id, now_us
 from chatkeep.prompt import build_prompt
 from chatkeep.provider import Provider
@@ -42,6 +53,10 @@ class TurnRequest:
     owner: str
     message: str
     conversation_id: UUID | None = None
+    regenerate: UUID | None = None
+    """The reply to make a sibling of; there is no new user message then."""
+    edit: UUID | None = None
+    """The user message to make a sibling of."""
     model: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
@@ -78,6 +93,14 @@ class Turns:
         self._provider = provider
         self._stopping = False
 
+    def drain(self, patience: float) -> None:
+        """Take no more turns, wait up to ``patience`` seconds until the running replies are whole, then end them."""
+        self._stopping = True
+        deadline = time.monotonic() + patience
+        while self.live and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        self.interrupt_all()
+
     def interrupt_all(self) -> None:
         """End every reply with what there is of it, because the process stops; take no more turns."""
         self._stopping = True
@@ -105,6 +128,7 @@ class Turns:
             known = _remember(connection, request, conversation.id, reply_id, now)
             if known is not None:
                 return known
+        conversation = _forked(connection, conversation, request)
         asked, reply = _messages(conversation, request, reply_id, model, now)
         advanced = _advanced(conversation, reply)
         if request.conversation_id is None:
@@ -115,9 +139,13 @@ class Turns:
             raise TurnRunning("Wait for the running reply, or stop it, before you send another message.") from error
         if request.conversation_id is not None:
             conversations.update(connection, advanced)
-        messages.insert(connection, asked)
+        if conversation.forks and (request.edit or request.regenerate):
+            messages.switch_branch(connection, conversation.id, conversation.current_id)
+        if asked is not None:
+            messages.insert(connection, asked)
         messages.insert(connection, reply)
-        latest = messages.latest(connection, conversation.id, asked.timestamp, self._settings.context_messages)
+        until = reply.timestamp - 1
+        latest = messages.latest(connection, conversation.id, until, self._settings.context_messages)
         return Turn(conversation.id, reply_id, model, reply.timestamp, latest, conversation.system)
 
     def _conversation(self, connection: Connection, request: TurnRequest, now: int) -> Conversation:
@@ -283,11 +311,31 @@ def title_of(message: str) -> str:
     return line if len(line) <= TITLE_LENGTH else f"{line[: TITLE_LENGTH - 1]}…"
 
 
+def _forked(connection: Connection, conversation: Conversation, request: TurnRequest) -> Conversation:
+    """Return the conversation as it stands where the turn goes on: at its end, or before what it replaces."""
+    replaced = request.regenerate or request.edit
+    if replaced is None:
+        return conversation
+    found = messages.get(connection, conversation.id, replaced)
+    if found is None:
+        raise NotFound(NO_MESSAGE)
+    wanted = Role.ASSISTANT if request.regenerate else Role.USER
+    if found.role is not wanted:
+        told = "only a reply can be regenerated" if request.regenerate else "only a user message can be edited"
+        raise InvalidFields(f"{told.capitalize()}.", errors=[FieldError("message_id", told)])
+    return replace(conversation, current_id=found.parent_id, forks=conversation.forks + 1)
+
+
 def _messages(
     conversation: Conversation, request: TurnRequest, reply_id: UUID, model: str, now: int
-) -> tuple[Message, Message]:
-    """Return the turn's two rows, behind all others of the conversation even where the clock went back."""
+) -> tuple[Message | None, Message]:
+    """Return the turn's rows, behind all others of the conversation even where the clock went back.
+
+    There is no user message where a reply is regenerated: its parent is the one that was answered before.
+    """
     at = max(now, conversation.last_active + 1)
+    if request.regenerate is not None:
+        return None, _reply(conversation, conversation.current_id, reply_id, model, at + 1, added=1)
     asked = Message(
         id=new_id(),
         conversation_id=conversation.id,
@@ -297,18 +345,23 @@ def _messages(
         content=request.message,
         timestamp=at,
     )
-    reply = Message(
-        id=reply_id,
+    return asked, _reply(conversation, asked.id, reply_id, model, at + 1, added=2)
+
+
+def _reply(
+    conversation: Conversation, parent_id: UUID | None, id: UUID, model: str, timestamp: int, *, added: int
+) -> Message:
+    return Message(
+        id=id,
         conversation_id=conversation.id,
-        parent_id=asked.id,
-        position=conversation.message_count + 2,
+        parent_id=parent_id,
+        position=conversation.message_count + added,
         role=Role.ASSISTANT,
         content="",
-        timestamp=at + 1,
+        timestamp=timestamp,
         status=Status.GENERATING,
         model=model,
     )
-    return asked, reply
 
 
 def _advanced(conversation: Conversation, reply: Message) -> Conversation:

@@ -14,6 +14,7 @@ from chatkeep.model import Message, Role, Status
 from chatkeep.replies import Ending, LiveReply
 from chatkeep.settings import Settings
 from chatkeep.store import leases
+from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection
@@ -30,8 +31,9 @@ STILL_LOOKS = 4
 class Watch:
     """Looks after the replies of one process, and after those that dead ones left behind."""
 
-    def __init__(self, settings: Settings, journal: Journal, turns: Turns) -> None:
+    def __init__(self, settings: Settings, database: Database, journal: Journal, turns: Turns) -> None:
         self._settings = settings
+        self._database = database
         self._journal = journal
         self._turns = turns
         self._still: dict[UUID, tuple[int, int]] = {}
@@ -52,13 +54,15 @@ class Watch:
         while not self._closed.wait(TICK_S):
             self._check_deadlines(time.monotonic())
             ticks += 1
-            if ticks % LOOK_EVERY == 0:
-                try:
+            try:
+                if ticks % LOOK_EVERY == 0:
                     self._look()
-                except Problem as error:
-                    log.warning("could not look after running replies: %s", error)
-                except Exception:
-                    log.exception("could not look after running replies")
+                elif self._turns.live:
+                    self._obey_stops()
+            except Problem as error:
+                log.warning("could not look after running replies: %s", error)
+            except Exception:
+                log.exception("could not look after running replies")
 
     def _check_deadlines(self, now: float) -> None:
         for reply in list(self._turns.live.values()):
@@ -73,6 +77,14 @@ class Watch:
         if not reply.received:
             return Ending.SLOW_START if now - reply.begun > self._settings.first_token_timeout else None
         return Ending.GAP if now - reply.heard > self._settings.gap_timeout else None
+
+    def _obey_stops(self) -> None:
+        """Stop the replies that another process was asked to stop."""
+        me = self._turns.worker_id
+        for lease in self._database.read(lambda connection: leases.to_stop(connection, me)):
+            reply = self._turns.live.get(lease.reply_id)
+            if reply is not None:
+                reply.end(Ending.STOPPED)
 
     def _look(self) -> None:
         """Beat, and act on what the leases say."""

@@ -1,7 +1,7 @@
 """A provider over a client of the ``openai`` package that the embedding program configured (extra ``[openai]``).
 
-The client's credentials, base URL, proxies and HTTP client are used as they are. Its retries and its models are not: the
-reply is read raw, by the same code as over `chatkeep.provider.openai_http`, which costs a tenth of the SDK's own parsing.
+The client's credentials, base URL, proxies, timeouts and HTTP client are used as they are. Its retries and its parsing
+are not: the reply is read raw, by the same code as in `chatkeep.provider.openai_http`, at a tenth of the cost.
 """
 
 from __future__ import annotations
@@ -80,21 +80,19 @@ class SdkCall:
 
     @contextlib.contextmanager
     def _open(self) -> Generator[Any]:
-        import openai  # noqa: PLC0415 - it takes most of a second, and is not installed everywhere
-
         create: Any = self._client.chat.completions.with_streaming_response.create
         try:
             self._line.check()
             response = create(**self._body, extra_headers=_HEADERS).__enter__().http_response
-        except (openai.OpenAIError, OSError) as error:
+        except Exception as error:
             raise self._failure(error) from error
         with contextlib.closing(response):
             yield response
 
     def _chunks(self, response: Any) -> Iterator[bytes]:
-        try:
+        try:  # with Exception: the client's HTTP library has errors of its own
             yield from response.iter_raw()
-        except Exception as error:  # noqa: BLE001 - the client's HTTP library has errors of its own
+        except Exception as error:
             raise self._failure(error) from error
 
     def _drain(self, chunks: Iterator[bytes]) -> None:
@@ -134,7 +132,7 @@ class SdkCall:
         return None
 
     def _failure(self, error: Exception) -> ProviderError:
-        import openai  # noqa: PLC0415
+        import openai  # noqa: PLC0415 - it takes most of a second, and is not installed everywhere
 
         if isinstance(error, openai.APIStatusError):
             answer = error.response

@@ -10,19 +10,20 @@ from chatkeep.model import Conversation
 from chatkeep.store.sql import Connection, Sql
 
 _COLUMNS = (
-    "id, owner, title, system, metadata, created_at, last_active, ttl, expires_at, pinned, message_count, current_id"
+    "id, owner, title, system, metadata, created_at, last_active, ttl, expires_at, pinned, message_count, current_id,"
+    " forks"
 )
 _ALIVE = "(expires_at IS NULL OR expires_at > :now)"
 _GET = Sql(f"SELECT {_COLUMNS} FROM conversations WHERE id = :id AND owner = :owner AND {_ALIVE}")  # noqa: S608
 _LOCK = Sql(_GET.sqlite, mysql=f"{_GET.sqlite} FOR UPDATE")
 _INSERT = Sql(
     f"INSERT INTO conversations ({_COLUMNS}) VALUES (:id, :owner, :title, :system, :metadata, :created_at,"  # noqa: S608
-    " :last_active, :ttl, :expires_at, :pinned, :message_count, :current_id)"
+    " :last_active, :ttl, :expires_at, :pinned, :message_count, :current_id, :forks)"
 )
 _UPDATE = Sql(
     "UPDATE conversations SET title = :title, system = :system, metadata = :metadata,"
     " last_active = :last_active, ttl = :ttl, expires_at = :expires_at, pinned = :pinned,"
-    " message_count = :message_count, current_id = :current_id WHERE id = :id AND owner = :owner"
+    " message_count = :message_count, current_id = :current_id, forks = :forks WHERE id = :id AND owner = :owner"
 )
 _TOUCH = Sql(
     "UPDATE conversations SET expires_at = CASE WHEN pinned = 1 OR ttl IS NULL THEN NULL ELSE :now + ttl * 1000000 END,"
@@ -115,6 +116,7 @@ def _values(conversation: Conversation) -> dict[str, Any]:
         "pinned": int(conversation.pinned),
         "message_count": conversation.message_count,
         "current_id": conversation.current_id.bytes if conversation.current_id else None,
+        "forks": conversation.forks,
     }
 
 
@@ -133,4 +135,5 @@ def _conversation(row: tuple[Any, ...]) -> Conversation:
         pinned=bool(row[9]),
         message_count=row[10],
         current_id=UUID(bytes=row[11]) if row[11] else None,
+        forks=row[12],
     )

@@ -22,6 +22,9 @@ _OF_CONVERSATION = Sql(
     "SELECT conversation_id, reply_id, worker_id, stop FROM leases WHERE conversation_id = :conversation_id"
 )
 _ALL = Sql("SELECT conversation_id, reply_id, worker_id, stop FROM leases")
+_TO_STOP = Sql(
+    "SELECT conversation_id, reply_id, worker_id, stop FROM leases WHERE worker_id = :worker_id AND stop = 1"
+)
 _STOP = Sql("UPDATE leases SET stop = 1 WHERE conversation_id = :conversation_id AND reply_id = :reply_id")
 _REGISTER = Sql("INSERT INTO workers (id, beat) VALUES (:id, 0)")
 _BEAT = Sql("UPDATE workers SET beat = beat + 1 WHERE id = :id")
@@ -68,6 +71,11 @@ def of_conversation(connection: Connection, conversation_id: UUID) -> Lease | No
 def every(connection: Connection) -> list[Lease]:
     """Return the leases of all processes: as many as replies are being generated."""
     return [_lease(row) for row in connection.rows(_ALL)]
+
+
+def to_stop(connection: Connection, worker_id: UUID) -> list[Lease]:
+    """Return a process's leases whose replies it is asked to stop."""
+    return [_lease(row) for row in connection.rows(_TO_STOP, worker_id=worker_id.bytes)]
 
 
 def ask_to_stop(connection: Connection, lease: Lease) -> None:

@@ -20,13 +20,20 @@ _INSERT = Sql(
 )
 _GET = Sql(f"SELECT {_COLUMNS} FROM messages WHERE message_id = :id AND conversation_id = :of")  # noqa: S608
 _FINISH = Sql(
-    "UPDATE messages SET status = :status, finish_reason = :finish_reason, error = :error, model = COALESCE(:model, model),"
-    " input_tokens = :input_tokens, output_tokens = :output_tokens WHERE message_id = :id AND status = 'generating'"
+    "UPDATE messages SET status = :status, finish_reason = :finish_reason, error = :error,"
+    " model = COALESCE(:model, model), input_tokens = :input_tokens, output_tokens = :output_tokens"
+    " WHERE message_id = :id AND status = 'generating'"
 )
 _LATEST = Sql(
     "SELECT role, content FROM messages WHERE conversation_id = :conversation_id AND on_branch = 1"
     " AND timestamp <= :until ORDER BY timestamp DESC LIMIT :limit"
 )
+_LEAVE_BRANCH = Sql(
+    "UPDATE messages SET on_branch = 0 WHERE conversation_id = :of AND on_branch = 1 AND timestamp > :after"
+)
+_JOIN_BRANCH = Sql("UPDATE messages SET on_branch = 1 WHERE message_id = :id")
+_STEP = Sql("SELECT parent_id, on_branch, timestamp FROM messages WHERE message_id = :id")
+_TREE = Sql("SELECT message_id, parent_id FROM messages WHERE conversation_id = :of ORDER BY timestamp")
 _PROGRESS = Sql("SELECT status, written FROM messages WHERE message_id = :id")
 _TIMESTAMP = Sql("SELECT timestamp FROM messages WHERE message_id = :id AND conversation_id = :conversation_id")
 
@@ -101,6 +108,29 @@ def finish(connection: Connection, reply: Message) -> None:
         input_tokens=reply.usage.input_tokens if reply.usage else None,
         output_tokens=reply.usage.output_tokens if reply.usage else None,
     )
+
+
+def switch_branch(connection: Connection, conversation_id: UUID, tip: UUID | None) -> None:
+    """Make the messages from the root to ``tip`` the current branch; None makes it empty."""
+    joining, step, after = [], tip.bytes if tip else None, 0
+    while step is not None:
+        parent, on_branch, timestamp = connection.rows(_STEP, id=step)[0]
+        if on_branch:
+            after = timestamp
+            break
+        joining.append(step)
+        step = parent
+    connection.change(_LEAVE_BRANCH, of=conversation_id.bytes, after=after)
+    for id in joining:  # noqa: A001
+        connection.change(_JOIN_BRANCH, id=id)
+
+
+def siblings(connection: Connection, conversation_id: UUID) -> dict[UUID | None, list[UUID]]:
+    """Return the children of every message of a conversation, oldest first; those without a parent are under None."""
+    found: dict[UUID | None, list[UUID]] = {}
+    for message_id, parent_id in connection.rows(_TREE, of=conversation_id.bytes):
+        found.setdefault(UUID(bytes=parent_id) if parent_id else None, []).append(UUID(bytes=message_id))
+    return found
 
 
 def progress(connection: Connection, id: UUID) -> Progress | None:

@@ -40,6 +40,8 @@ conversations = sa.Table(
     sa.Column("pinned", sa.SmallInteger, nullable=False),
     sa.Column("message_count", sa.Integer, nullable=False),
     sa.Column("current_id", uuid()),
+    # How often a reply was regenerated or a message edited: without any, no message has siblings to look for.
+    sa.Column("forks", sa.Integer, nullable=False),
     sa.Index("ix_conversations_owner", "owner", "last_active", "id"),
     sa.Index("ix_conversations_last_active", "last_active"),
     sa.Index("ix_conversations_created_at", "created_at"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -27,6 +28,21 @@ _PROVIDER = (errors.ProviderRefused, errors.ProviderBroke, errors.ProviderBusy, 
 _BODY = (errors.BodyTooLarge, errors.UnsupportedMediaType, errors.MalformedJson, errors.InvalidFields)
 
 
+_KEY_HEADER = {"Idempotency-Key": "Repeats of a request with the same key get the first one's reply, for 24 hours."}
+_TURN = (
+    *_BODY,
+    *_PROVIDER,
+    errors.NotFound,
+    errors.TurnRunning,
+    errors.KeyReused,
+    errors.RequestTimeout,
+    errors.ReplyInterrupted,
+    errors.StoreUnavailable,
+    errors.ServerStopping,
+)
+_MESSAGE = "/api/conversations/<uuid:conversation_id>/messages/<uuid:message_id>"
+
+
 @routes.route(
     "POST",
     "/api/chat",
@@ -34,17 +50,8 @@ _BODY = (errors.BodyTooLarge, errors.UnsupportedMediaType, errors.MalformedJson,
     body=shapes.ChatRequest,
     answers={200: shapes.ChatAnswer},
     streams=True,
-    headers={"Idempotency-Key": "Repeats of a request with the same key get the first one's reply, for 24 hours."},
-    raises=(
-        *_BODY,
-        *_PROVIDER,
-        errors.NotFound,
-        errors.TurnRunning,
-        errors.KeyReused,
-        errors.ReplyInterrupted,
-        errors.StoreUnavailable,
-        errors.ServerStopping,
-    ),
+    headers=_KEY_HEADER,
+    raises=_TURN,
     examples={
         "json": {"message": "What is a haiku?"},
         "stream": {"message": "用一句话介绍一下你自己", "stream": True},
@@ -57,14 +64,55 @@ def chat() -> Response:
     `Accept: text/event-stream`) a stream of events whose deltas, joined, are the stored reply.
     """
     body = body_as(shapes.ChatRequest)
-    turn = parts().turns.take_turn(_turn_request(body))
-    streamed = body.stream or request.accept_mimetypes.best == sse.MEDIA_TYPE
-    return _answer(turn, streamed=streamed, on_disconnect=body.on_disconnect)
+    require_small_metadata(body.metadata)
+    changes = {name: given(getattr(body, name)) for name in ("system", "ttl", "metadata")}
+    return _take(body, conversation_id=body.conversation_id, message=_said(body.message), **changes)
+
+
+@routes.route(
+    "POST",
+    f"{_MESSAGE}/regenerate",
+    tag="chat",
+    body=shapes.RegenerateRequest,
+    answers={200: shapes.ChatAnswer},
+    streams=True,
+    headers=_KEY_HEADER,
+    raises=_TURN,
+    examples={"stream": {"stream": True}},
+)
+def regenerate_reply(conversation_id: UUID, message_id: UUID) -> Response:
+    """Generate a reply anew.
+
+    The new reply is a sibling of the old one, which stays; the current branch ends with the new one.
+    """
+    body = body_as(shapes.RegenerateRequest)
+    return _take(body, conversation_id=conversation_id, message="", regenerate=message_id)
+
+
+@routes.route(
+    "POST",
+    f"{_MESSAGE}/edit",
+    tag="chat",
+    body=shapes.EditRequest,
+    answers={200: shapes.ChatAnswer},
+    streams=True,
+    headers=_KEY_HEADER,
+    raises=_TURN,
+    examples={"json": {"message": "What is a tanka?"}},
+)
+def edit_message(conversation_id: UUID, message_id: UUID) -> Response:
+    """Say something else in place of a user message.
+
+    The new message is a sibling of the old one, which stays with all that followed it; the current branch goes on from
+    the new one.
+    """
+    body = body_as(shapes.EditRequest)
+    return _take(body, conversation_id=conversation_id, message=_said(body.message), edit=message_id)
 
 
 @routes.route(
     "GET",
-    "/api/conversations/<uuid:conversation_id>/messages/<uuid:message_id>/stream",
+    f"{_MESSAGE}/stream",
     tag="chat",
     query=shapes.FollowQuery,
     answers={200: None, 204: None},
@@ -105,27 +153,35 @@ def stop_reply(conversation_id: UUID) -> Response:
     return rendered(shapes.Stopped(conversation_id, reply_id, stopped=reply_id is not None))
 
 
-def _turn_request(body: shapes.ChatRequest) -> TurnRequest:
-    if not body.message.strip():
+def _take(body: shapes.ChatRequest | shapes.RegenerateRequest, **what: Any) -> Response:
+    """Take a turn and answer with its reply, streamed or whole."""
+    turn = parts().turns.take_turn(
+        TurnRequest(
+            owner=owner(),
+            model=body.model,
+            temperature=body.temperature,
+            max_tokens=body.max_tokens,
+            idempotency_key=_idempotency_key(),
+            fingerprint=hashlib.sha256(request.path.encode() + msgspec.json.encode(body, order="sorted")).digest(),
+            **what,
+        )
+    )
+    streamed = body.stream or request.accept_mimetypes.best == sse.MEDIA_TYPE
+    return _answer(turn, streamed=streamed, on_disconnect=body.on_disconnect)
+
+
+def _said(message: str) -> str:
+    if not message.strip():
         raise InvalidFields("message: is blank.", errors=[FieldError("message", "is blank")])
-    require_small_metadata(body.metadata)
+    return message
+
+
+def _idempotency_key() -> str | None:
     key = request.headers.get("Idempotency-Key")
     if key is not None and not _KEY.fullmatch(key):
         wrong = FieldError("Idempotency-Key", "has 1 to 255 printable ASCII characters without spaces")
         raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong])
-    return TurnRequest(
-        owner=owner(),
-        message=body.message,
-        conversation_id=body.conversation_id,
-        model=body.model,
-        temperature=body.temperature,
-        max_tokens=body.max_tokens,
-        system=given(body.system),
-        ttl=given(body.ttl),
-        metadata=given(body.metadata),
-        idempotency_key=key,
-        fingerprint=hashlib.sha256(msgspec.json.encode(body, order="sorted")).digest(),
-    )
+    return key
 
 
 def _answer(turn: Turn, *, streamed: bool, on_disconnect: str) -> Response:

@@ -49,12 +49,9 @@ def read_conversation(conversation_id: UUID) -> Response:
     """
     query = query_as(shapes.MessagesQuery)
     page = Page(query.limit, query.after, ascending=query.order == "asc")
-    found, messages, has_more = conversations.read_conversation(parts().database, owner(), conversation_id, page)
-    return rendered(
-        shapes.ConversationWithMessages(
-            **shapes.conversation_fields(found), messages=shapes.messages_of(messages, has_more=has_more)
-        )
-    )
+    found = conversations.read_conversation(parts().database, owner(), conversation_id, page)
+    shown = shapes.messages_of(found.messages, found.siblings, has_more=found.has_more)
+    return rendered(shapes.ConversationWithMessages(**shapes.conversation_fields(found.conversation), messages=shown))
 
 
 @routes.route(
@@ -70,11 +67,12 @@ def read_conversation(conversation_id: UUID) -> Response:
         errors.BodyTooLarge,
         errors.MalformedJson,
         errors.UnsupportedMediaType,
+        errors.TurnRunning,
     ),
     examples={"rename": {"title": "Haiku"}, "keep": {"pinned": True}},
 )
 def change_conversation(conversation_id: UUID) -> Response:
-    """Change a conversation's title, system prompt, time to live, pin or metadata."""
+    """Change a conversation's title, system prompt, time to live, pin, metadata or current branch."""
     body = body_as(shapes.ConversationChanges)
     require_small_metadata(body.metadata)
     changes = Changes(**{name: given(getattr(body, name)) for name in Changes.__slots__})

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import cast
 
-from flask import current_app
+from flask import Flask, current_app
 
 from chatkeep.provider import Provider
 from chatkeep.settings import Settings
@@ -47,7 +47,12 @@ class Parts:
 
 def parts() -> Parts:
     """Return the parts of the server that serves this request."""
-    return cast("Parts", current_app.extensions[EXTENSION])
+    return parts_of(current_app)
+
+
+def parts_of(app: Flask) -> Parts:
+    """Return the parts of an application."""
+    return cast("Parts", app.extensions[EXTENSION])
 
 
 def owner() -> str:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
 from typing import Any, TypeVar
 
 import msgspec
 from flask import request
+from werkzeug.exceptions import RequestEntityTooLarge
 
-from chatkeep.errors import FieldError, InvalidFields, MalformedJson, UnsupportedMediaType
+from chatkeep.concurrency import deadline
+from chatkeep.errors import (
+    BodyTooLarge,
+    FieldError,
+    InvalidFields,
+    MalformedJson,
+    RequestTimeout,
+    UnsupportedMediaType,
+)
+from chatkeep.web.parts import parts
 
 S = TypeVar("S", bound=msgspec.Struct)
 METADATA_BYTES = 16 * 1024
@@ -24,9 +36,8 @@ def body_as(shape: type[S]) -> S:
     """
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("Send the body as JSON with the header Content-Type: application/json.")
-    body = request.get_data(cache=False)
     try:
-        return _decoded(body, shape)
+        return _decoded(_read_body(), shape)
     except msgspec.ValidationError as error:
         raise invalid(str(error)) from error
     except UnicodeError as error:
@@ -35,6 +46,28 @@ def body_as(shape: type[S]) -> S:
         raise MalformedJson("The body is nested too deeply.") from error
     except msgspec.DecodeError as error:
         raise MalformedJson(f"{error}.") from error
+
+
+def _read_body() -> bytes:
+    """Return the body, within its limits of size and time; what is left of a refused one is not read."""
+    seconds = parts().settings.body_timeout
+    try:
+        with deadline(seconds, RequestTimeout(f"The body took longer than {seconds:g} s to arrive.")):
+            return request.get_data(cache=False)
+    except RequestEntityTooLarge as error:
+        stop_reading()
+        raise BodyTooLarge(f"The body may have {parts().settings.max_body} bytes at most.") from error
+    except RequestTimeout:
+        stop_reading()
+        raise
+
+
+def stop_reading() -> None:
+    """Take nothing more from the client: gunicorn would read the rest of a body before it lets the connection go."""
+    sock = request.environ.get("gunicorn.socket")
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RD)
 
 
 def _decoded(body: bytes, shape: type[S]) -> S:

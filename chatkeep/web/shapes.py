@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -28,21 +29,45 @@ Known = Annotated[int, Meta(ge=0, description="Characters of the reply's text th
 After = Annotated[UUID, Meta(description="Begin behind the item with this id.")]
 
 
+Said = Annotated[str, Meta(min_length=1, max_length=1_000_000, description="What the user says.")]
+Streamed = Annotated[bool, Meta(description="Answer with a stream of events.")]
+ModelName = Annotated[str, Meta(min_length=1, max_length=255, description="The model that answers.")]
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+MaxTokens = Annotated[int, Meta(ge=1, le=10_000_000, description="How long the reply may grow.")]
+OnDisconnect = Annotated[
+    Literal["continue", "stop"], Meta(description="What becomes of the reply when the client goes away.")
+]
+
+
 class ChatRequest(Struct, forbid_unknown_fields=True):
     """A turn to take."""
 
-    message: Annotated[str, Meta(min_length=1, max_length=1_000_000, description="What the user says.")]
+    message: Said
     conversation_id: Id | None = None
-    stream: Annotated[bool, Meta(description="Answer with a stream of events.")] = False
-    model: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    stream: Streamed = False
+    model: ModelName | None = None
     system: System | UnsetType | None = UNSET
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    max_tokens: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
-    on_disconnect: Annotated[
-        Literal["continue", "stop"], Meta(description="What becomes of the reply when the client goes away.")
-    ] = "continue"
+    temperature: Temperature | None = None
+    max_tokens: MaxTokens | None = None
+    on_disconnect: OnDisconnect = "continue"
     metadata: Metadata | UnsetType = UNSET
     ttl: Ttl | UnsetType | None = UNSET
+
+
+class RegenerateRequest(Struct, forbid_unknown_fields=True):
+    """How to regenerate a reply; every field may be left out."""
+
+    stream: Streamed = False
+    model: ModelName | None = None
+    temperature: Temperature | None = None
+    max_tokens: MaxTokens | None = None
+    on_disconnect: OnDisconnect = "continue"
+
+
+class EditRequest(RegenerateRequest, kw_only=True, forbid_unknown_fields=True):
+    """What the user says instead."""
+
+    message: Said
 
 
 class ConversationChanges(Struct, forbid_unknown_fields=True):
@@ -53,6 +78,9 @@ class ConversationChanges(Struct, forbid_unknown_fields=True):
     ttl: Ttl | UnsetType | None = UNSET
     pinned: Annotated[bool, Meta(description="A pinned conversation does not expire.")] | UnsetType = UNSET
     metadata: Metadata | UnsetType = UNSET
+    current_id: (
+        Annotated[UUID, Meta(description="Any message of the branch that becomes the current one.")] | UnsetType
+    ) = UNSET
 
 
 class ListQuery(Struct, forbid_unknown_fields=True):
@@ -142,21 +170,23 @@ class Message(Struct):
     usage: Usage | None
     cached: bool
     timestamp: Time
+    siblings: Annotated[list[Id], Meta(description="All messages with the same parent, this one included.")]
 
 
-class MessageList(Struct):
+class MessageList(Struct, kw_only=True):
     """A page of messages."""
 
+    object: Literal["list"] = "list"
     data: list[Message]
     first_id: Id | None
     last_id: Id | None
     has_more: bool
-    object: Literal["list"] = "list"
 
 
-class Conversation(Struct):
+class Conversation(Struct, kw_only=True):
     """A conversation without its messages."""
 
+    object: Literal["conversation"] = "conversation"
     id: Id
     title: str
     system: str | None
@@ -164,10 +194,10 @@ class Conversation(Struct):
     pinned: bool
     metadata: dict[str, Any]
     message_count: int
+    current_id: Annotated[Id | None, Meta(description="The last message of the current branch.")]
     created_at: Time
     last_active: Time
     expires_at: Time | None
-    object: Literal["conversation"] = "conversation"
 
 
 class ConversationWithMessages(Conversation, kw_only=True):
@@ -176,14 +206,14 @@ class ConversationWithMessages(Conversation, kw_only=True):
     messages: MessageList
 
 
-class ConversationList(Struct):
+class ConversationList(Struct, kw_only=True):
     """A page of conversations."""
 
+    object: Literal["list"] = "list"
     data: list[Conversation]
     first_id: Id | None
     last_id: Id | None
     has_more: bool
-    object: Literal["list"] = "list"
 
 
 class Deleted(Struct):
@@ -252,7 +282,7 @@ def usage_of(usage: model.Usage | None) -> Usage | None:
     return None if usage is None else Usage(usage.input_tokens, usage.output_tokens)
 
 
-def message_of(message: model.Message) -> Message:
+def message_of(message: model.Message, siblings: list[UUID]) -> Message:
     """Return the shape of a message."""
     return Message(
         id=message.id,
@@ -268,13 +298,14 @@ def message_of(message: model.Message) -> Message:
         usage=usage_of(message.usage),
         cached=message.cached,
         timestamp=time_text(message.timestamp),
+        siblings=siblings,
     )
 
 
-def messages_of(found: list[model.Message], *, has_more: bool) -> MessageList:
-    """Return the shape of a page of messages."""
-    data = [message_of(message) for message in found]
-    return MessageList(data, data[0].id if data else None, data[-1].id if data else None, has_more)
+def messages_of(found: list[model.Message], siblings: dict[UUID | None, list[UUID]], *, has_more: bool) -> MessageList:
+    """Return the shape of a page of messages; one without an entry in ``siblings`` has none."""
+    data = [message_of(message, siblings.get(message.parent_id, [message.id])) for message in found]
+    return MessageList(data=data, first_id=_id(data, 0), last_id=_id(data, -1), has_more=has_more)
 
 
 def conversation_fields(conversation: model.Conversation) -> dict[str, Any]:
@@ -287,6 +318,7 @@ def conversation_fields(conversation: model.Conversation) -> dict[str, Any]:
         "pinned": conversation.pinned,
         "metadata": conversation.metadata,
         "message_count": conversation.message_count,
+        "current_id": conversation.current_id,
         "created_at": time_text(conversation.created_at),
         "last_active": time_text(conversation.last_active),
         "expires_at": None if conversation.expires_at is None else time_text(conversation.expires_at),
@@ -296,4 +328,9 @@ def conversation_fields(conversation: model.Conversation) -> dict[str, Any]:
 def conversations_of(found: list[model.Conversation], *, has_more: bool) -> ConversationList:
     """Return the shape of a page of conversations."""
     data = [Conversation(**conversation_fields(item)) for item in found]
-    return ConversationList(data, data[0].id if data else None, data[-1].id if data else None, has_more)
+    return ConversationList(data=data, first_id=_id(data, 0), last_id=_id(data, -1), has_more=has_more)
+
+
+def _id(data: Sequence[Message | Conversation], index: int) -> UUID | None:
+    """Return the id of one of a page's items, None on an empty page."""
+    return data[index].id if data else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
-from flask import Response
+from flask import Response, request
 
 from chatkeep.model import Delta, Message
 from chatkeep.replies import End, Event
@@ -13,6 +13,9 @@ from chatkeep.web import problems, shapes
 
 MEDIA_TYPE = "text/event-stream"
 END_ID = "end"
+WRITE_TIMEOUT_S = 10.0
+# How soon an EventSource that lost its connection comes back.
+RETRY = b"retry: 1000\n"
 PING = b": ping\n\n"
 _encode = msgspec.json.encode
 
@@ -27,7 +30,7 @@ def first_event(events: Iterator[Event]) -> Delta | End:
 
 def stream(start: shapes.Start, events: Iterator[Event], *, request_id: str, after: int = 0) -> Iterator[bytes]:
     """Yield the frames of a stream; every delta's id is the number of the text's characters up to its end."""
-    yield _frame("start", _encode(start))
+    yield RETRY + _frame("start", _encode(start))
     shown = after
     for event in events:
         if event is None:
@@ -57,7 +60,13 @@ def answer(events: Iterator[Event]) -> tuple[str, str, Message]:
 def response(frames: Iterator[bytes]) -> Response:
     """Return the response that streams frames; no proxy may hold them back."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return Response(frames, headers=headers, mimetype=MEDIA_TYPE)
+    streamed = Response(frames, headers=headers, mimetype=MEDIA_TYPE)
+    sock = request.environ.get("gunicorn.socket")
+    if sock is not None:
+        # A client that reads nothing is let go; Waitress buffers what such a client leaves, up to a whole reply.
+        sock.settimeout(WRITE_TIMEOUT_S)
+        streamed.call_on_close(lambda: sock.settimeout(None))
+    return streamed
 
 
 def _last(end: End, start: shapes.Start, request_id: str) -> bytes:

@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("pinned", sa.SmallInteger(), nullable=False),
         sa.Column("message_count", sa.Integer(), nullable=False),
         sa.Column("current_id", UUID, nullable=True),
+        sa.Column("forks", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         **OPTIONS,
     )

@@ -1,0 +1,187 @@
+"""A provider behind retries and a circuit breaker, so that a sick one costs little and harms nobody else.
+
+Retries happen before the first piece of a reply only, at most `RETRIES` times, as the provider asks (Retry-After,
+x-should-retry) and within a budget: over time at most one retry for ten calls, or else retries alone would keep an
+overloaded provider down. The breaker opens where half of the recent calls failed; then one call at a time probes.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+
+from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError, ProviderTimeout
+from chatkeep.model import Delta, Finish, Prompt
+from chatkeep.provider import Call, Provider
+
+RETRIES = 2
+PAUSE_S = 0.25  # before the first retry, doubled for the second
+LONGEST_PAUSE_S = 10.0
+BUDGET_SHARE, BUDGET_MOST = 0.1, 10.0
+WINDOW_S, WINDOW_CALLS, FAILED_SHARE = 10.0, 20, 0.5
+OPEN_S = 5.0
+
+
+class Budget:
+    """How many retries may be made: every call earns a share of one."""
+
+    def __init__(self) -> None:
+        self._left = 1.0
+        self._lock = threading.Lock()
+
+    def earn(self) -> None:
+        """Note a call."""
+        with self._lock:
+            self._left = min(self._left + BUDGET_SHARE, BUDGET_MOST)
+
+    def spend(self) -> bool:
+        """Take a retry; return False where none is left."""
+        with self._lock:
+            if self._left < 1:
+                return False
+            self._left -= 1
+            return True
+
+
+class Open(ProviderBusy):
+    """The breaker let no call through."""
+
+    should_retry = False
+
+
+class Breaker:
+    """Refuses calls while the provider keeps failing; clocks are monotonic, in seconds."""
+
+    def __init__(self) -> None:
+        self._calls: deque[tuple[float, bool]] = deque()
+        self._open_until: float | None = None
+        self._probing = False
+        self._lock = threading.Lock()
+
+    def admit(self) -> None:
+        """Let a call through. Raises `Open` where the provider kept failing, unless it is time for a probe."""
+        with self._lock:
+            if self._open_until is None:
+                return
+            wait = self._open_until - time.monotonic()
+            if wait > 0 or self._probing:
+                raise Open("The provider keeps failing; it is asked again shortly.", retry_after=max(wait, 1.0))
+            self._probing = True
+
+    def record(self, *, ok: bool | None) -> None:
+        """Note how an admitted call began; None where that tells nothing of the provider."""
+        now = time.monotonic()
+        with self._lock:
+            was_probe, self._probing = self._probing, False
+            if ok is None:
+                return
+            if was_probe and self._open_until is not None:
+                self._open_until = None if ok else now + OPEN_S
+                self._calls.clear()
+                return
+            self._calls.append((now, ok))
+            while self._calls[0][0] < now - WINDOW_S:
+                self._calls.popleft()
+            failed = sum(not ok for _, ok in self._calls)
+            if len(self._calls) >= WINDOW_CALLS and failed >= FAILED_SHARE * len(self._calls):
+                self._open_until = now + OPEN_S
+                self._calls.clear()
+
+
+class Resilient:
+    """The provider that it wraps, with retries and a breaker. ``patience`` is the first token's deadline in seconds."""
+
+    def __init__(self, provider: Provider, patience: float) -> None:
+        self.name, self.default_model = provider.name, provider.default_model
+        self.patience = patience
+        self.budget, self.breaker = Budget(), Breaker()
+        self._provider = provider
+
+    def stream_reply(self, prompt: Prompt) -> ResilientCall:
+        """Return a call that is tried again where that may help."""
+        return ResilientCall(self, self._provider, prompt)
+
+    def close(self) -> None:
+        """Close the provider."""
+        self._provider.close()
+
+
+class ResilientCall:
+    """A call that may be several, one after the other; only the last one has yielded anything."""
+
+    def __init__(self, resilient: Resilient, provider: Provider, prompt: Prompt) -> None:
+        self._resilient = resilient
+        self._provider = provider
+        self._prompt = prompt
+        self._call: Call | None = None
+        self._aborted = threading.Event()
+        self._deadline = time.monotonic() + resilient.patience
+
+    def __iter__(self) -> Iterator[Delta | Finish]:
+        """Yield the reply."""
+        self._resilient.budget.earn()
+        for tried in range(RETRIES + 1):
+            try:
+                first, rest = self._begin()
+            except ProviderError as error:
+                pause = self._pause(error, tried)
+                if pause is None:
+                    raise
+            else:
+                if first is not None:
+                    yield first
+                    yield from rest
+                return
+            if self._aborted.wait(pause):
+                return
+
+    def abort(self) -> None:
+        """End the call, or the pause before the next one."""
+        self._aborted.set()
+        if self._call is not None:
+            self._call.abort()
+
+    def _begin(self) -> tuple[Delta | Finish | None, Iterator[Delta | Finish]]:
+        """Return the first piece of a call, None where it was aborted, and the others."""
+        breaker, ok = self._resilient.breaker, None
+        breaker.admit()
+        try:
+            self._call = self._provider.stream_reply(self._prompt)
+            if self._aborted.is_set():
+                self._call.abort()
+            pieces = iter(self._call)
+            first = next(pieces, None)
+            ok = None if first is None else True
+        except ProviderError as error:
+            ok = verdict(error)
+            raise
+        finally:
+            breaker.record(ok=ok)
+        return first, pieces
+
+    def _pause(self, error: ProviderError, tried: int) -> float | None:
+        """Return the seconds until the next try, or None where there is none."""
+        if tried == RETRIES or not may_help(error):
+            return None
+        jittered = PAUSE_S * 2**tried * random.uniform(0.5, 1)  # noqa: S311 - not a secret
+        pause = jittered if error.retry_after is None else error.retry_after
+        if pause > LONGEST_PAUSE_S or time.monotonic() + pause > self._deadline:
+            return None
+        return pause if self._resilient.budget.spend() else None
+
+
+def may_help(error: ProviderError) -> bool:
+    """Return whether to try again after ``error``: as the provider says, else where it broke or asks for patience."""
+    if error.should_retry is not None:
+        return error.should_retry
+    return isinstance(error, (ProviderBroke, ProviderBusy, ProviderTimeout))
+
+
+def verdict(error: ProviderError) -> bool | None:
+    """Return what an error says of the provider's health: a refusal is a sign of life, a plea for patience none."""
+    if isinstance(error, ProviderBusy):
+        return None
+    return not isinstance(error, (ProviderBroke, ProviderTimeout))
