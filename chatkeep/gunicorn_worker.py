@@ -6,6 +6,7 @@ until its replies are whole. At the drain's deadline it stores what there is and
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,12 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
             self.notify()
             gevent.sleep(LOOK_S)
         parts.close()
+
+    def init_process(self) -> None:
+        """Allow as many open files as the system lets this process have: a stream takes two."""
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        super().init_process()
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:

@@ -118,9 +118,14 @@ class SdkCall:
             self._line.release()  # the connection is no longer this call's, or never was its alone
 
     def _hold(self, stream: Any) -> None:
-        self._line.check()
-        if sock := stream and stream.get_extra_info("socket"):
-            self._line.hold(sock)
+        try:
+            self._line.check()
+            if sock := stream and stream.get_extra_info("socket"):
+                self._line.hold(sock)
+        except ConnectionAbortedError:
+            if stream:
+                stream.close()  # a new one has no owner yet that would
+            raise
 
     def _find_stream(self) -> Any:
         """Return the stream that httpcore's pool chose for this call: no event tells which kept one it takes."""

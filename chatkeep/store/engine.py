@@ -87,10 +87,6 @@ class Database:
                 ]
             )
 
-    def ping(self) -> None:
-        """Raise `StoreUnavailable` where the database does not answer."""
-        self.read(lambda connection: connection.rows(Sql("SELECT 1")))
-
     def close(self) -> None:
         """Close the connections that are idle."""
         with contextlib.suppress(Exception):

@@ -12,7 +12,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
@@ -22,11 +22,12 @@ from chatkeep.errors import ServerStopping, StoreUnavailable
 from chatkeep.store import messages
 from chatkeep.store.engine import Database
 from chatkeep.store.messages import Progress
-from chatkeep.store.sql import Append, Connection, Contention
+from chatkeep.store.sql import Append, Connection, Contention, Sql
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+_PROBE = Sql("SELECT 1")
 CONTENTION_TRIES = 20
 RETRY_S = (0.05, 1.0)
 # Commits are spaced only while many streams are open: 0.05 ms for each, up to 20 ms, nothing for a few.
@@ -65,7 +66,9 @@ class _Batch:
     changes: list[_Change[Any]] = field(default_factory=list)
     deltas: dict[Sink, tuple[list[str], list[str]]] = field(default_factory=dict, repr=False)
 
-    def add(self, item: _Change[Any] | tuple[Sink, str, str]) -> None:
+    def add(self, item: _Change[Any] | tuple[Sink, str, str] | None) -> None:
+        if item is None:
+            return
         if isinstance(item, _Change):
             self.changes.append(item)
             return
@@ -89,6 +92,7 @@ class Journal:
         """How many replies are being generated: the more, the wider the commits are spaced."""
         self._database = database
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._backlog: list[Any] = []
         self._connection: Connection | None = None
         self._closed = False
         self._thread = background(self._run, name="journal")
@@ -110,6 +114,15 @@ class Journal:
             raise change.error
         return change.result  # type: ignore[no-any-return]
 
+    def probe(self, seconds: float) -> None:
+        """Raise `StoreUnavailable` where a transaction does not get through within ``seconds``."""
+        change = _Change(lambda connection: connection.rows(_PROBE), patient=False)
+        self._queue.put(change)
+        if not change.done.wait(seconds):
+            raise StoreUnavailable(retry_after=2)
+        if change.error is not None:
+            raise change.error
+
     def append(self, sink: Sink, text: str, reasoning: str) -> None:
         """Append to a reply's row with the next transaction; the sink is told when that is durable."""
         self._queue.put((sink, text, reasoning))
@@ -123,9 +136,8 @@ class Journal:
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
-        open_ = True
-        while open_:
-            batch, open_ = self._gather(self._queue.get())
+        while not (self._closed and self._queue.empty() and not self._backlog):
+            batch = self._gather()
             try:
                 self._store(batch)
             except Exception as error:
@@ -136,28 +148,44 @@ class Journal:
                 time.sleep(min(self.streams * SPACING_S, MAX_SPACING_S))
         self._disconnect()
 
-    def _gather(self, first: Any) -> tuple[_Batch, bool]:
-        """Return all that is waiting, and whether more will come."""
-        batch, item = _Batch(), first
-        while item is not None:
+    def _gather(self) -> _Batch:
+        """Return all that is waiting; wait where nothing is."""
+        batch = _Batch()
+        items, self._backlog = self._backlog, []
+        for item in items or [self._queue.get()]:
             batch.add(item)
-            try:
-                item = self._queue.get_nowait()
-            except queue.Empty:
-                return batch, True
-        return batch, False
+        for item in self._waiting():
+            batch.add(item)
+        return batch
+
+    def _waiting(self) -> Iterator[Any]:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                yield self._queue.get_nowait()
+
+    def _absorb_impatient(self, batch: _Batch) -> None:
+        """Let impatient work that came meanwhile share the batch's next try, and its failure.
+
+        What else came stays behind it: the batch's appends must be tried again just as they are, since the last try may
+        have stored them without saying so.
+        """
+        for item in self._waiting():
+            if isinstance(item, _Change) and not item.patient:
+                batch.add(item)
+            else:
+                self._backlog.append(item)
 
     def _store(self, batch: _Batch) -> None:
         """Store a batch, however often that takes, and tell those who wait."""
-        waits = RETRY_S[0]
-        while batch.changes or batch.deltas:
-            appends = batch.appends()
+        waits, appends = RETRY_S[0], batch.appends()
+        while batch.changes or appends:
             try:
                 lost = self._attempt(batch, appends)
             except StoreUnavailable as error:
                 self._give_up_impatient(batch, error)
                 time.sleep(waits)
                 waits = min(waits * 2, RETRY_S[1])
+                self._absorb_impatient(batch)
             else:
                 _tell(batch, appends, lost)
                 return

@@ -9,9 +9,9 @@ from typing import Any
 import apsw
 
 from chatkeep.errors import StoreUnavailable
-from chatkeep.store.sql import Append, Contention, Duplicate, Sql
+from chatkeep.store.sql import Append, Duplicate, Sql
 
-BUSY_MS = 10_000
+BUSY_MS = 5_000
 _APPEND = (
     "UPDATE messages SET content = content || ?, reasoning = reasoning || ?, written = written + ?"
     " WHERE message_id = ? AND written = ? AND status = 'generating'"
@@ -83,8 +83,6 @@ def translated() -> Iterator[None]:
         yield
     except apsw.ConstraintError as error:
         raise Duplicate(str(error)) from error
-    except (apsw.BusyError, apsw.LockedError) as error:
-        raise Contention(str(error)) from error
     except apsw.FullError as error:
         raise StoreUnavailable("The disk is full: nothing can be stored until there is room.", retry_after=5) from error
     except apsw.Error as error:
