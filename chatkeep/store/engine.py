@@ -115,4 +115,6 @@ def _mysql_engine(url: URL) -> sa.Engine:
     if not any(name.startswith("ssl") for name in url.query):
         arguments["ssl_disabled"] = True
     plain = url.difference_update_query(["charset"])
-    return sa.create_engine(plain, connect_args=arguments, pool_pre_ping=True, pool_recycle=1800, **_POOL)
+    engine = sa.create_engine(plain, connect_args=arguments, pool_pre_ping=True, pool_recycle=1800, **_POOL)
+    sa.event.listen(engine, "connect", lambda connection, _record: mysql.prepare(connection))
+    return engine

@@ -23,10 +23,17 @@ CONNECT_ARGS: dict[str, Any] = {
     "write_timeout": TIMEOUT_S,
     # UPDATE counts the rows that it matched, as SQLite does, not those whose values differ.
     "client_flag": CLIENT.FOUND_ROWS,
-    # No gap locks: two turns on neighbouring conversations must not wait for each other.
-    "init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 }
-_CONTENTION = {ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT, ER.CHECKREAD}
+_CONTENTION = {ER.LOCK_DEADLOCK, ER.CHECKREAD}
+
+
+def prepare(raw: pymysql.Connection[Any]) -> None:
+    """Set up a fresh connection."""
+    with raw.cursor() as cursor:
+        # No gap locks: two turns on neighbouring conversations must not wait for each other.
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        # Transactions are short: a lock that is held for longer belongs to a process that hangs.
+        cursor.execute("SET SESSION innodb_lock_wait_timeout = 5")
 
 
 class MysqlConnection:
