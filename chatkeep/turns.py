@@ -7,6 +7,7 @@ how it ended. The reply belongs to this process and not to the request that aske
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from chatkeep.errors import (
     Problem,
     ProviderError,
     ServerStopping,
+    StoreUnavailable,
     TurnRunning,
 )
 from chatkeep.model import Conversation, Delta, Finish, Message, Prompt, Role, Status, expiry, new_id, now_us
@@ -246,22 +248,41 @@ class Turns:
         return self._follow_row(conversation_id, reply_id, after)
 
     def _follow_row(self, conversation_id: UUID, reply_id: UUID, after: int) -> Iterator[Event]:
-        shown, reasoned, quiet_since = after, 0, time.monotonic()
-        while True:
-            row = self._database.read(lambda connection: messages.get(connection, conversation_id, reply_id))
-            if row is None:
-                raise NotFound("There is no such reply; its conversation may have expired or been deleted.")
-            text, reasoning = row.content[shown:], "" if after else row.reasoning[reasoned:]
-            if text or reasoning:
-                yield Delta(text, reasoning)
-                shown, reasoned, quiet_since = shown + len(text), reasoned + len(reasoning), time.monotonic()
-            if row.status is not Status.GENERATING:
-                yield End(row, problem_of(row))
+        """Yield what another process writes, or wrote."""
+        shown, reasoned, heard = after, 0, time.monotonic()
+        row: Message | None = None
+        while row is None or row.status is Status.GENERATING:
+            try:
+                row = self._grown(conversation_id, reply_id, row) or row
+            except NotFound as problem:
+                yield End(None, problem)
                 return
-            if time.monotonic() - quiet_since >= PING_S:
+            text = row.content[shown:] if row else ""
+            reasoning = row.reasoning[reasoned:] if row and not after else ""
+            if text or reasoning:
+                shown, reasoned, heard = shown + len(text), reasoned + len(reasoning), time.monotonic()
+                yield Delta(text, reasoning)
+            elif time.monotonic() - heard >= PING_S:
+                heard = time.monotonic()
                 yield None
-                quiet_since = time.monotonic()
-            time.sleep(POLL_S)
+            if row is None or row.status is Status.GENERATING:
+                time.sleep(POLL_S)
+        yield End(row, problem_of(row))
+
+    def _grown(self, conversation_id: UUID, reply_id: UUID, seen: Message | None) -> Message | None:
+        """Return a reply's row if it has changed; None also while the database is away. Raises `NotFound`."""
+
+        def read(connection: Connection) -> Message | None:
+            progress = messages.progress(connection, reply_id)
+            if progress is None:
+                raise NotFound("There is no such reply; its conversation may have expired or been deleted.")
+            if seen and (progress.status, progress.written) == (seen.status, len(seen.content) + len(seen.reasoning)):
+                return None
+            return messages.get(connection, conversation_id, reply_id)
+
+        with contextlib.suppress(StoreUnavailable):
+            return self._database.read(read)
+        return None
 
     def stop_turn(self, owner: str, conversation_id: UUID) -> UUID | None:
         """Stop a conversation's running reply, in whichever process; return its id if there is one.

@@ -35,10 +35,11 @@ class Parts:
 
     def close(self) -> None:
         """End what runs, store what there is, and give everything back; calling it twice does no harm."""
-        self.turns.interrupt_all()
         deadline = time.monotonic() + CLOSE_S
+        self.turns.interrupt_all()
         while self.turns.live and time.monotonic() < deadline:
             time.sleep(0.05)
+            self.turns.interrupt_all()
         self.watch.close()
         self.journal.close()
         self.provider.close()
