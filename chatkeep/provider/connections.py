@@ -44,11 +44,10 @@ class Line:
             self.check()
             self._socket = sock
 
-    def release(self) -> bool:
-        """Let go of the socket, which may serve another call from now on; return False where it was cut."""
+    def release(self) -> None:
+        """Let go of the socket: it may serve another call from now on."""
         with self._lock:
             self._socket = None
-            return not self.is_cut
 
     def cut(self) -> None:
         """Shut the socket down, which wakes whoever waits on it, and let no other take its place."""

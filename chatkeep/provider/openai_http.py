@@ -161,7 +161,8 @@ class HttpCall:
             connection.read_for(response, DRAIN_SECONDS, BODY_LIMIT)
         reusable = connection.is_done(response)
         response.close()
-        if self._line.release() and reusable:
+        self._line.release()
+        if reusable:
             self._connections.give_back(connection)
         else:
             connection.close()

@@ -1,0 +1,352 @@
+"""Connections: kept, replaced, aborted, through proxies and over TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from openai import OpenAI
+
+import chatkeep
+from chatkeep.errors import ProviderBroke, ProviderError, ProviderTimeout, SettingsError
+from chatkeep.provider import Provider
+from chatkeep.provider.openai_http import OpenAIHttp
+from chatkeep.provider.openai_sdk import OpenAISdk
+from chatkeep.settings import Settings
+from tests.provider.asking import Asking, Outcome, ask, prompt
+from tests.provider.conftest import KEY
+from tests.upstream import Upstream, reply_to
+
+Open = Callable[..., OpenAIHttp]
+STAGES = ["fault=hang_headers", "fault=hang_first", "fault=hang_after:2", "n=1000,r=50", "status=503,hang"]
+
+
+@pytest.fixture
+def deaf() -> Iterator[int]:
+    """A port where connecting neither succeeds nor fails: its queue is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            client = stack.enter_context(socket.socket())
+            client.settimeout(0)
+            client.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def mute() -> Iterator[int]:
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+# Kept connections
+
+
+@pytest.mark.parametrize("script", ["", "n=20,split", "length", "json", "status=429", "status=500"])
+def test_calls_in_a_row_share_a_connection(script: str, provider: Provider, upstream: Upstream) -> None:
+    for _ in range(5):
+        ask(provider, f"#{script}#")
+    assert upstream.connections == 1
+    assert len(upstream.requests) == 5
+
+
+@pytest.mark.parametrize("script", ["close", "vanish", "fault=hang_done", "fault=error_after:2", "fault=reset_after:1"])
+def test_a_connection_that_is_used_up_is_replaced(script: str, provider: Provider, upstream: Upstream) -> None:
+    ask(provider, f"#{script}#")
+    assert upstream.wait_for(lambda it: it.active == 0)
+    time.sleep(0.05)  # for its FIN to arrive
+    assert ask(provider, "hi").text == reply_to("hi")
+    assert upstream.connections == 2
+    assert len(upstream.requests) == 2
+
+
+def test_a_kept_connection_that_dies_under_the_request_is_replaced_once(
+    over_http: OpenAIHttp, upstream: Upstream
+) -> None:
+    upstream.script("", "fault=drop", "", "fault=drop", "fault=drop")
+    assert ask(over_http, "a").finish
+    assert ask(over_http, "b").finish
+    assert upstream.connections == 2
+    assert isinstance(ask(over_http, "c").error, ProviderBroke)
+    assert [request.message for request in upstream.requests] == ["a", "b", "b", "c", "c"]
+
+
+def test_a_response_that_breaks_amid_its_head_is_not_asked_again(over_http: OpenAIHttp, upstream: Upstream) -> None:
+    upstream.script("", "fault=half_head")
+    ask(over_http, "a")
+    assert isinstance(ask(over_http, "b").error, ProviderBroke)
+    assert len(upstream.requests) == 2
+
+
+def test_a_reply_that_is_not_read_to_its_end_gives_its_connection_up(provider: Provider, upstream: Upstream) -> None:
+    call = iter(provider.stream_reply(prompt("#n=1000,r=50#")))
+    next(call)
+    call.close()  # type: ignore[attr-defined]
+    assert upstream.wait_for(lambda it: it.active == 0, 1)
+
+
+def test_closing_the_provider_closes_its_idle_connections(over_http: OpenAIHttp, upstream: Upstream) -> None:
+    ask(over_http, "a")
+    over_http.close()
+    assert ask(over_http, "b").finish
+    assert ask(over_http, "c").finish
+    assert upstream.connections == 3
+
+
+def test_three_hundred_calls_at_once(over_http: OpenAIHttp, upstream: Upstream) -> None:
+    """Takes two seconds: every reply lasts one, and the threads share a core with the provider's."""
+    messages = [f"call {number} #n=10,r=10,seed={number},split#" for number in range(300)]
+    askings = [Asking(over_http, message) for message in messages]
+    for asking in askings:
+        asking.thread.join(20)
+    assert [asking.outcome.text for asking in askings] == [reply_to(message) for message in messages]
+    assert upstream.aborted == []
+
+
+# Abort
+
+
+@pytest.mark.parametrize("before", [[], ["hi"]], ids=["fresh", "kept"])
+@pytest.mark.parametrize("script", STAGES)
+def test_abort_is_felt_at_once_on_both_sides(
+    script: str, before: list[str], provider: Provider, upstream: Upstream
+) -> None:
+    for message in before:
+        ask(provider, message)
+    asking = Asking(provider, f"#{script}#")
+    assert upstream.wait_for(lambda it: it.active == 1)
+    time.sleep(0.05)
+    assert asking.abort() < 0.5
+    assert asking.outcome.error is None
+    assert asking.outcome.finish is None
+    assert upstream.wait_for(lambda it: it.active == 0, 1)
+    assert upstream.connections == 1
+
+
+@pytest.mark.parametrize("script", ["fault=hang_headers", "fault=hang_after:2"])
+def test_abort_over_tls(open_http: Open, script: str, tls_upstream: Upstream, tls: ssl.SSLContext) -> None:
+    asking = Asking(open_http(tls_upstream.url, tls=tls), f"#{script}#")
+    assert tls_upstream.wait_for(lambda it: it.active == 1)
+    time.sleep(0.05)
+    assert asking.abort() < 0.5
+    assert tls_upstream.wait_for(lambda it: it.active == 0, 1)
+
+
+def test_abort_while_it_connects(open_http: Open, deaf: int) -> None:
+    asking = Asking(open_http(f"http://127.0.0.1:{deaf}"))
+    time.sleep(0.1)
+    assert asking.abort() < 0.5
+
+
+def test_abort_amid_the_tls_handshake(open_http: Open, mute: int, tls: ssl.SSLContext) -> None:
+    asking = Asking(open_http(f"https://127.0.0.1:{mute}", tls=tls))
+    time.sleep(0.1)
+    assert asking.abort() < 0.5
+
+
+def test_abort_before_the_beginning_never_connects(provider: Provider, upstream: Upstream) -> None:
+    call = provider.stream_reply(prompt("hi"))
+    call.abort()
+    assert list(call) == []
+    assert upstream.connections == 0
+
+
+def test_abort_after_the_end_harms_no_other_call(provider: Provider, upstream: Upstream) -> None:
+    call = provider.stream_reply(prompt("hi"))
+    assert Outcome().collect(call).finish
+    call.abort()
+    assert ask(provider, "hi").finish
+    assert upstream.connections == 1
+
+
+def test_abort_between_two_deltas_ends_the_reply_there(provider: Provider) -> None:
+    call = provider.stream_reply(prompt("#n=50#"))
+    items = []
+    for item in call:
+        items.append(item)
+        call.abort()
+    assert len(items) == 1
+
+
+def test_many_aborts_at_random_moments_leave_the_provider_usable(provider: Provider, upstream: Upstream) -> None:
+    for number in range(30):
+        asking = Asking(provider, "#n=20,r=2000#")
+        time.sleep(number / 1500)
+        assert asking.abort() < 0.5
+    assert upstream.wait_for(lambda it: it.active == 0)
+    assert ask(provider, "hi").text == reply_to("hi")
+
+
+GREENLETS = """
+from gevent import monkey
+monkey.patch_all()
+import gevent, sys, time
+from chatkeep.provider.openai_http import OpenAIHttp
+from chatkeep.provider.openai_sdk import OpenAISdk
+from tests.provider.asking import Outcome, ask, prompt
+provider = OpenAIHttp(sys.argv[1], None, "m")
+assert ask(provider, "hi").finish
+for script in sys.argv[2:]:
+    call, outcome = provider.stream_reply(prompt(f"#{script}#")), Outcome()
+    greenlet = gevent.spawn(outcome.collect, call)
+    gevent.sleep(0.1)
+    start = time.monotonic()
+    call.abort()
+    greenlet.join(5)
+    assert outcome.ended - start < 0.5, (script, outcome)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gevent serves on Linux only")
+def test_greenlets_abort_each_other(upstream: Upstream) -> None:
+    """Takes over a second: a process of its own, for gevent patches everything."""
+    subprocess.run([sys.executable, "-W", "error", "-c", GREENLETS, upstream.url, *STAGES], check=True, timeout=30)
+    assert upstream.wait_for(lambda it: it.active == 0)
+
+
+# Connections that do not come about
+
+
+def test_the_time_to_connect_is_limited(open_http: Open, deaf: int) -> None:
+    error = ask(open_http(f"http://127.0.0.1:{deaf}", connect_timeout=0.2), "hi").error
+    assert isinstance(error, ProviderTimeout)
+
+
+def test_the_time_for_the_tls_handshake_is_limited(open_http: Open, mute: int, tls: ssl.SSLContext) -> None:
+    error = ask(open_http(f"https://127.0.0.1:{mute}", connect_timeout=0.2, tls=tls), "hi").error
+    assert isinstance(error, ProviderTimeout)
+
+
+def refusing_url() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(("url", "said"), [(refusing_url(), "refuses"), ("http://chat.invalid/v1", "cannot be found")])
+def test_an_address_without_a_provider(open_http: Open, url: str, said: str) -> None:
+    error = ask(open_http(url), "hi").error
+    assert isinstance(error, ProviderBroke)
+    assert said in error.detail
+    assert "OPENAI_BASE_URL" in error.detail
+
+
+def test_the_sdk_says_so_too() -> None:
+    with OpenAI(api_key=KEY, base_url=refusing_url(), max_retries=5) as client:
+        error = ask(OpenAISdk(client, "m"), "hi").error
+    assert isinstance(error, ProviderBroke)
+    assert "refuses" in error.detail
+
+
+# TLS and proxies
+
+
+def test_tls_connections_are_kept(open_http: Open, tls_upstream: Upstream, tls: ssl.SSLContext) -> None:
+    provider = open_http(tls_upstream.url, tls=tls)
+    assert [ask(provider, "hi #n=30,split#").text for _ in range(3)] == [reply_to("hi #n=30,split#")] * 3
+    assert tls_upstream.connections == 1
+
+
+def test_an_unknown_certificate_is_not_trusted(open_http: Open, tls_upstream: Upstream) -> None:
+    error = ask(open_http(tls_upstream.url), "hi").error
+    assert isinstance(error, ProviderBroke)
+    assert "not trusted" in error.detail
+    assert tls_upstream.requests == []
+
+
+def test_tls_where_there_is_none(open_http: Open, upstream: Upstream, tls: ssl.SSLContext) -> None:
+    error = ask(open_http(upstream.url.replace("http:", "https:"), tls=tls), "hi").error
+    assert isinstance(error, ProviderBroke)
+    assert "TLS" in error.detail
+
+
+def test_a_proxy_forwards_http(open_http: Open, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://user:pa%20ss@127.0.0.1:{upstream.port}")
+    assert ask(open_http("http://chat.invalid/v1"), "hi").text == reply_to("hi")
+    request = upstream.requests[0]
+    assert request.path == "http://chat.invalid/v1/chat/completions"
+    assert request.headers["host"] == "chat.invalid"
+    assert request.headers["proxy-authorization"] == "Basic dXNlcjpwYSBzcw=="
+
+
+def test_a_proxy_tunnels_https(
+    open_http: Open, tls_upstream: Upstream, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", f"http://user:word@127.0.0.1:{tls_upstream.port}")
+    provider = open_http("https://localhost:4443/v1", tls=tls)
+    assert [ask(provider, "hi").text for _ in range(2)] == [reply_to("hi")] * 2
+    connect, request, _ = tls_upstream.requests
+    assert (connect.path, request.path) == ("localhost:4443", "/v1/chat/completions")
+    assert connect.headers["proxy-authorization"] == "Basic dXNlcjp3b3Jk"
+    assert "authorization" not in connect.headers
+    assert "proxy-authorization" not in request.headers
+    assert tls_upstream.connections == 1
+
+
+def test_a_proxy_that_refuses(
+    open_http: Open, upstream: Upstream, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{upstream.port}")
+    error = ask(open_http("https://chat.invalid/v1", tls=tls), "hi").error
+    assert isinstance(error, ProviderError)
+
+
+def test_no_proxy_is_obeyed(open_http: Open, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid:1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert ask(open_http(upstream.url), "hi").finish
+
+
+def test_an_unusable_proxy_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1080")
+    with pytest.raises(SettingsError, match="HTTP_PROXY"):
+        OpenAIHttp("http://chat.invalid/v1", None, "m")
+
+
+# What is sent
+
+
+def test_settings_make_the_request(upstream: Upstream) -> None:
+    settings = Settings(
+        openai_base_url=f"{upstream.url}?api-version=1",
+        openai_api_key=KEY,
+        model="m-large",
+        provider_headers=(("X-Team", "search"), ("accept-encoding", "identity")),
+        stream_usage=False,
+    )
+    with contextlib.closing(OpenAIHttp.from_settings(settings)) as provider:
+        assert provider.default_model == "m-large"
+        finish = ask(provider, "hi").finish
+    assert finish is not None
+    assert finish.usage is None
+    request = upstream.requests[0]
+    assert request.path == "/v1/chat/completions?api-version=1"
+    assert request.headers["x-team"] == "search"
+    assert request.headers["user-agent"] == f"chatkeep/{chatkeep.__version__}"
+    assert request.headers["accept-encoding"] == "identity"
+    assert request.headers["accept"] == "text/event-stream"
+
+
+def test_without_a_key_none_is_sent(open_http: Open, upstream: Upstream) -> None:
+    assert ask(open_http(upstream.url, None), "hi").finish
+    assert "authorization" not in upstream.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    ("key", "header", "setting"),
+    [
+        ("sk-ключ", "x", "OPENAI_API_KEY"),
+        ("sk-1\nX: y", "x", "OPENAI_API_KEY"),
+        ("k", "é", "CHATKEEP_PROVIDER_HEADERS"),
+    ],
+)
+def test_what_no_header_can_hold_is_a_wrong_setting(key: str, header: str, setting: str) -> None:
+    with pytest.raises(SettingsError, match=setting) as caught:
+        OpenAIHttp("http://127.0.0.1:1", key, "m", headers=[("X-Team", header)])
+    assert key not in str(caught.value)

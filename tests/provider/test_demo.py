@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from chatkeep.model import Delta, Finish, Prompt, PromptMessage, Role
+from chatkeep.provider.demo import Demo, answer
+from tests.provider.asking import Asking, ask, prompt
+
+
+@pytest.mark.parametrize(("question", "word"), [("Hello, you", "demo model"), ("你好", "演示模型"), ("", "demo model")])
+def test_it_answers_in_the_language_of_the_question(question: str, word: str) -> None:
+    outcome = ask(Demo(pace=0), question)
+    assert word in outcome.text
+    assert question in outcome.text
+    assert "OPENAI_API_KEY" in outcome.text
+    assert outcome.text == answer(prompt(question))
+
+
+def test_it_streams_small_pieces_and_finishes() -> None:
+    outcome = ask(Demo(pace=0), "Hello")
+    assert len(outcome.items) > 50
+    assert outcome.finish is not None
+    assert outcome.finish.reason == "stop"
+    assert outcome.finish.usage is not None
+    assert outcome.finish.usage.output_tokens == len(outcome.items) - 1
+
+
+def test_it_shows_the_context_it_was_given() -> None:
+    roles = (Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.USER)
+    messages = tuple(PromptMessage(role, f"text {number}") for number, role in enumerate(roles))
+    text = answer(Prompt("demo", messages))
+    assert "3 messages" in text
+    assert "began with “text 1”" in text
+
+
+def test_a_question_cannot_break_the_answers_markdown() -> None:
+    assert "“\\`\\`\\` \\<b\\> \\[x\\](y) {count}”" in ask(Demo(pace=0), "```\n<b> [x](y) {count}").text
+
+
+def test_it_keeps_to_the_token_limit() -> None:
+    call = Demo(pace=0).stream_reply(Prompt("demo", (PromptMessage(Role.USER, "Hello"),), max_tokens=3))
+    *deltas, finish = call
+    assert [type(delta) for delta in deltas] == [Delta] * 3
+    assert isinstance(finish, Finish)
+    assert finish.reason == "length"
+
+
+def test_abort_ends_it_at_once() -> None:
+    asking = Asking(Demo(pace=60))
+    time.sleep(0.05)
+    assert asking.abort() < 0.5
+    assert asking.outcome.items == []

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from types import MappingProxyType
+
+import pytest
+
+from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
+from chatkeep.provider.failures import from_response, scrub
+
+KEY = "my-very-own-key"
+
+
+def fail(status: int, body: bytes = b"", headers: Mapping[str, str] = MappingProxyType({})) -> ProviderError:
+    return from_response(status, headers.get, body, (KEY,))
+
+
+def in_seconds(seconds: float) -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "kind"),
+    [
+        ((400, 401, 402, 403, 404, 409, 413, 418, 422), ProviderRefused),
+        ((429, 503, 529), ProviderBusy),
+        ((408, 504), ProviderTimeout),
+        ((201, 204, 301, 307, 500, 501, 502, 505, 599), ProviderBroke),
+    ],
+)
+def test_every_status_has_its_error(statuses: tuple[int, ...], kind: type[ProviderError]) -> None:
+    for status in statuses:
+        assert type(fail(status)) is kind
+        assert str(status) in fail(status).detail
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "3"}, 3),
+        ({"retry-after": " 2.5 "}, 2.5),
+        ({"retry-after": "0"}, 0),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "NaN"}, None),
+        ({"retry-after": "inf"}, 3600),
+        ({"retry-after": "1e9"}, 3600),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": ""}, None),
+        ({}, None),
+        ({"retry-after": "7", "retry-after-ms": "250"}, 0.25),
+        ({"retry-after": "7", "retry-after-ms": "x"}, 7),
+        ({"retry-after": in_seconds(-60)}, None),
+        ({"retry-after": in_seconds(999_999)}, 3600),
+        ({"retry-after": "Fri, 31 Dec 99999 23:59:59 GMT"}, None),
+    ],
+)
+def test_the_wait_that_is_asked_for(headers: dict[str, str], seconds: float | None) -> None:
+    assert fail(429, headers=headers).retry_after == seconds
+
+
+def test_a_date_to_wait_for() -> None:
+    assert 58 < (fail(503, headers={"retry-after": in_seconds(60)}).retry_after or 0) <= 60
+
+
+@pytest.mark.parametrize(("value", "meaning"), [("true", True), ("False", False), ("maybe", None), ("", None)])
+def test_whether_to_retry(value: str, meaning: object) -> None:
+    assert getattr(fail(500, headers={"x-should-retry": value}), "should_retry", "missing") is meaning
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"error": {"message": "No such model.", "code": "x"}}', "No such model."),
+        (b'{"error": "No such model."}', "No such model."),
+        (b'{"detail": [{"loc": ["model"], "msg": "No such model."}]}', "No such model."),
+        (b'{"message": "No such model."}', "No such model."),
+        (b'{"error": {"message": "two\\nlines\\u0007"}}', "two lines"),
+        (b'{"error": {"message": "\\ud83d half"}}', ""),
+        (b"<html>No</html>", ""),
+        (b"\xff\xfe", ""),
+        (b"[" * 60_000, ""),
+        (b"[]", ""),
+        (b"", ""),
+    ],
+)
+def test_the_providers_own_words(body: bytes, said: str) -> None:
+    detail = fail(404, body, {"content-type": "application/json"}).detail
+    assert detail.partition(" It said: ")[2] == said
+
+
+def test_plain_text_is_told_too() -> None:
+    assert fail(500, b"upstream\xff is away", {"content-type": "text/plain"}).detail.endswith(
+        "It said: upstream� is away"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"key {KEY}", f"Bearer {KEY}", "bearer abc.def-ghi", "sk-proj-abc123", "sk-ab***yz", "x" * 295 + KEY, KEY * 99],
+)
+def test_secrets_are_scrubbed_before_the_text_is_cut(text: str) -> None:
+    shown = scrub(text, (KEY,))
+    assert not any(part in shown for part in ("my-very", "abc", "yz", "def"))
+    assert len(shown) <= 300
+
+
+def test_advice_names_the_setting() -> None:
+    assert "OPENAI_API_KEY" in fail(401).detail
+    assert "CHATKEEP_MODEL" in fail(404).detail
+    assert "OPENAI_BASE_URL" in fail(307).detail
