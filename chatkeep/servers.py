@@ -69,6 +69,8 @@ def drain_on_sigterm(app: Flask) -> None:
     def begin(_signal: int, _frame: FrameType | None) -> None:
         threading.Thread(target=drain, name="drain", daemon=True).start()
 
+    # A shell that starts a program in the background lets it ignore SIGINT, with which the drain ends it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, begin)
 
 

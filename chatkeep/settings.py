@@ -288,17 +288,25 @@ def is_loopback(host: str) -> bool:
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """Return the ``NAME=value`` lines of a file; comments, blank lines, ``export`` and quotes are understood."""
+    """Return the ``NAME=value`` lines of a file; comments, blank lines, ``export`` and quotes are understood.
+
+    A comment behind a value begins with a space and ``#``; a value that holds these is written in quotes.
+    """
     if not path.is_file():
         return {}
     found = {}
     for line in path.read_text(encoding="utf-8-sig").splitlines():
         name, separator, value = line.strip().removeprefix("export ").partition("=")
         if separator and not name.startswith("#"):
-            value = value.strip()
-            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-            found[name.strip()] = value[1:-1] if quoted else value
+            found[name.strip()] = _unquoted(value.strip())
     return found
+
+
+def _unquoted(value: str) -> str:
+    quote = value[:1]
+    if quote and quote in "\"'" and quote in value[1:]:
+        return value[1 : value.index(quote, 1)]
+    return re.split(r"\s#", value, maxsplit=1)[0].rstrip()
 
 
 def described() -> list[Field[Any]]:

@@ -164,9 +164,9 @@ class Journal:
                 yield self._queue.get_nowait()
 
     def _absorb_impatient(self, batch: _Batch) -> None:
-        """Let impatient work that came meanwhile share the batch's next try, and its failure.
+        """Let impatient work that came meanwhile share the failure of the batch.
 
-        What else came stays behind it: the batch's appends must be tried again just as they are, since the last try may
+        What else came stays behind: the batch's appends must be tried again just as they are, since the last try may
         have stored them without saying so.
         """
         for item in self._waiting():
@@ -182,20 +182,21 @@ class Journal:
             try:
                 lost = self._attempt(batch, appends)
             except StoreUnavailable as error:
+                self._absorb_impatient(batch)
                 self._give_up_impatient(batch, error)
                 time.sleep(waits)
                 waits = min(waits * 2, RETRY_S[1])
-                self._absorb_impatient(batch)
             else:
                 _tell(batch, appends, lost)
                 return
 
     def _attempt(self, batch: _Batch, appends: dict[Sink, Append]) -> dict[UUID, Progress | None]:
+        if self._connection is None:
+            self._connection = self._database.dedicated()
+        work = (self._connection, batch.changes, list(appends.values()))
         for _ in range(CONTENTION_TRIES):
             try:
-                if self._database.embedded:
-                    return off_loop(self._commit, batch, list(appends.values()))
-                return self._commit(batch, list(appends.values()))
+                return off_loop(_commit, *work) if self._database.embedded else _commit(*work)
             except Contention:
                 time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter
         raise StoreUnavailable(retry_after=1)
@@ -209,31 +210,29 @@ class Journal:
                 change.done.set()
         batch.changes = [change for change in batch.changes if change.patient]
 
-    def _commit(self, batch: _Batch, appends: list[Append]) -> dict[UUID, Progress | None]:
-        """Run one transaction, outside the event loop on SQLite; return the replies that take no more text."""
-        if self._connection is None:
-            self._connection = self._database.dedicated()
-        connection = self._connection
-        waiting = batch.changes
-        while True:
-            try:
-                connection.begin()
-                lost = _append(connection, appends)
-                failed = _run_changes(connection, waiting)
-                if failed is None:
-                    connection.commit()
-                    return lost
-            except BaseException:
-                with contextlib.suppress(StoreUnavailable):
-                    connection.rollback()
-                raise
-            connection.rollback()
-            waiting = [change for change in waiting if change is not failed]
-
     def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _commit(connection: Connection, changes: list[_Change[Any]], appends: list[Append]) -> dict[UUID, Progress | None]:
+    """Run one transaction, outside the event loop on SQLite; return the replies that take no more text."""
+    waiting = changes
+    while True:
+        try:
+            connection.begin()
+            lost = _append(connection, appends)
+            failed = _run_changes(connection, waiting)
+            if failed is None:
+                connection.commit()
+                return lost
+        except BaseException:
+            with contextlib.suppress(StoreUnavailable):
+                connection.rollback()
+            raise
+        connection.rollback()
+        waiting = [change for change in waiting if change is not failed]
 
 
 def _append(connection: Connection, appends: list[Append]) -> dict[UUID, Progress | None]:

@@ -14,7 +14,7 @@ from chatkeep.errors import StoreUnavailable
 from chatkeep.store.sql import Append, Contention, Duplicate, Sql
 
 # A statement that takes longer than this has hung: the caller is told and the connection is given up.
-TIMEOUT_S = 10
+TIMEOUT_S = 5
 CONNECT_ARGS: dict[str, Any] = {
     "charset": "utf8mb4",
     "autocommit": True,

@@ -163,10 +163,10 @@ def _parameters(
             {
                 "name": name,
                 "in": "query",
-                "description": item.get("description", ""),
-                "schema": _without_null({key: value for key, value in item.items() if key != "description"}),
+                "description": item.pop("description", ""),
+                "schema": item,
             }
-            for name, item in schema["properties"].items()
+            for name, item in ((name, dict(_without_null(item))) for name, item in schema["properties"].items())
         ]
     return found
 

@@ -35,18 +35,32 @@ export const deleteConversation = (id) => call(`conversations/${id}`, { method: 
 /** Stop the running reply of a conversation. */
 export const stopTurn = (id) => call(`conversations/${id}/stop`, { method: 'POST' });
 
-/** Take a turn and yield its events. */
-export async function* takeTurn(text, conversationId, key, signal) {
-  const body = { message: text, stream: true, ...(conversationId && { conversation_id: conversationId }) };
-  const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': key };
-  yield* streamed(await call('chat', { method: 'POST', body: JSON.stringify(body), headers, signal }));
+/** Return a new Idempotency-Key: requests that have the same one cannot make two turns. */
+export function newKey() {
+  // crypto.randomUUID is missing on plain http.
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
+
+/** Take a turn and yield its events. */
+export const takeTurn = (text, conversationId, key, signal) =>
+  ask('chat', { message: text, ...(conversationId && { conversation_id: conversationId }) }, key, signal);
+
+/** Have a reply generated anew, beside the old one, and yield the new one's events. */
+export const regenerateReply = (conversationId, messageId, key, signal) =>
+  ask(`conversations/${conversationId}/messages/${messageId}/regenerate`, {}, key, signal);
 
 /** Yield the events of a reply from a number of characters on. */
 export async function* followTurn(conversationId, messageId, characters, signal) {
   const path = `conversations/${conversationId}/messages/${messageId}/stream`;
   const headers = { Accept: 'text/event-stream' };
   yield* streamed(await call(path, { query: { after: characters }, headers, signal }));
+}
+
+async function* ask(path, body, key, signal) {
+  const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': key };
+  const options = { method: 'POST', body: JSON.stringify({ ...body, stream: true }), headers, signal };
+  yield* streamed(await call(path, options));
 }
 
 async function* streamed(response) {

@@ -16,7 +16,7 @@ import { Thread } from './thread.js';
 import { readTurn } from './turn.js';
 
 const list = new ConversationList({ remove });
-const thread = new Thread({ retry: sendAgain, showEarlier });
+const thread = new Thread({ retry: regenerate, showEarlier });
 const composer = new Composer({ send, stop, changed: noteDraft });
 const scroll = new EndFollower(byId('scroller'), byId('content'), byId('to-end'));
 
@@ -109,7 +109,7 @@ function send(text) {
   if (running || thread.loading) return;
   hideNotice();
   composer.focus();
-  const key = fillOutbox(conversationId, text, thread.last('user')?.id ?? '');
+  const key = fillOutbox(conversationId, text, thread.last()?.id ?? '');
   if (composer.text === text) {
     composer.text = '';
     keepDraft(conversationId, '');
@@ -122,10 +122,18 @@ function send(text) {
   run(turn, api.takeTurn(text, conversationId, key, visit.signal));
 }
 
-/** Ask once more what an unhappy reply was the answer to. */
-function sendAgain(reply) {
-  const question = thread.questionOf(reply);
-  if (question) send(question.content);
+/** Have an unhappy reply generated anew; the new one takes its place. */
+function regenerate(old) {
+  if (running || thread.loading) return;
+  hideNotice();
+  composer.focus();
+  // The same key where no answer came before: a retry cannot make two replies.
+  old.key ??= api.newKey();
+  const reply = thread.view({ role: 'assistant', status: 'generating' });
+  const place = { conversationId, messageId: null, characters: 0 };
+  thread.replace(old, reply);
+  scroll.goToEnd();
+  run({ reply, old, place, visit }, api.regenerateReply(conversationId, old.id, old.key, visit.signal));
 }
 
 async function run(turn, first) {
@@ -205,8 +213,9 @@ function fail(turn, error) {
   if (error.status && turn.text) clearOutbox(turn.sentTo);
   if (turn.left) keepUnsent(turn, error);
   else if (error.messageId) failStored(turn, error);
-  else if (turn.begun || !turn.text) loseSight(turn, words);
-  else takeBack(turn, error, words);
+  else if (turn.text && !turn.begun) takeBack(turn, error, words);
+  else if (turn.old && !turn.begun) putBack(turn, error, words);
+  else loseSight(turn, words);
 }
 
 function failStored(turn, error) {
@@ -227,6 +236,14 @@ async function takeBack(turn, error, words) {
   // Somebody else's turn is running in this conversation: show it.
   if (error.status === 409) await openFromAddress();
   giveBack(turn.text, error.status === 404 ? t('gone') : words);
+}
+
+/** Nothing was generated anew: the old reply stands again. */
+function putBack({ reply, old }, error, words) {
+  // The conversation is gone, or somebody else's turn is running in it: show what there is.
+  if (error.status === 404 || error.status === 409) return openFromAddress();
+  thread.replace(reply, old);
+  showNotice(words, ['try_again', () => regenerate(old)]);
 }
 
 function keepUnsent({ sentTo, text }, error) {

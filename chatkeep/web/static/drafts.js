@@ -1,5 +1,6 @@
 /** Text that is not sent yet, by conversation, and messages that are on their way. */
 
+import { newKey } from './api.js';
 import { browser, tab } from './storage.js';
 
 const kept = 50;
@@ -36,10 +37,4 @@ export const clearOutbox = (conversationId) => putOutbox(conversationId, undefin
 
 function putOutbox(conversationId, entry) {
   tab.write('outbox', { ...tab.read('outbox', {}), [nameOf(conversationId)]: entry });
-}
-
-// crypto.randomUUID is missing on plain http.
-function newKey() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -69,7 +69,8 @@ export class GrowingText {
       this.tail = document.createTextNode('');
       this.block.append(this.tail);
     }
-    this.tail.data = this.lineBreak + this.line;
+    // Appending, unlike setting, leaves alone what the reader has selected.
+    this.tail.appendData((this.lineBreak + this.line).slice(this.tail.length));
   }
 
   newParagraph() {

@@ -37,7 +37,7 @@ export class Thread {
 
   /** Show a page of older messages above the others. */
   prepend({ data, has_more: hasMore, last_id: lastId }) {
-    const views = data.map((message) => new MessageView(message, this.retry)).reverse();
+    const views = data.map((message) => this.view(message)).reverse();
     this.views.unshift(...views);
     this.earlier.remove();
     this.root.prepend(...views.map((view) => view.node));
@@ -47,11 +47,16 @@ export class Thread {
 
   /** Add a message at the end and return its view. */
   add(message) {
-    const view = new MessageView(message, this.retry);
+    const view = this.view(message);
     this.welcome.hidden = true;
     this.views.push(view);
     this.root.append(view.node);
     return view;
+  }
+
+  /** Return the view of a message, which stands nowhere yet. */
+  view(message) {
+    return new MessageView(message, this.retry);
   }
 
   /** Take the last messages away again. */
@@ -66,8 +71,9 @@ export class Thread {
     return this.views.findLast((view) => !role || view.role === role);
   }
 
-  /** Return the user message that a reply answers. */
-  questionOf(reply) {
-    return this.views.slice(0, this.views.indexOf(reply)).findLast((view) => view.role === 'user');
+  /** Show one view in another's place. */
+  replace(old, view) {
+    this.views.splice(this.views.indexOf(old), 1, view);
+    old.node.replaceWith(view.node);
   }
 }
