@@ -1,0 +1,106 @@
+"""Benchmarks: `./dev bench WHAT`. Everything runs on this machine, in temporary folders, with one server process.
+
+stream: what a streamed token costs; turn: what a turn of one token costs; hold: what an open stream holds;
+store: whether listing and reading stay flat while the store grows; start: installed size and time to the first answer;
+all: every one of them, smaller. Costs are CPU time, which compares where wall time does not; nginx as a plain proxy in
+the same run is the measure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import signal
+import subprocess
+import sys
+from argparse import ArgumentParser, Namespace
+from importlib.metadata import version
+
+import apsw
+
+from bench import hold, mariadb, nginx, start, store, stream, turn
+from bench.processes import BenchError, allow_many_files
+from bench.table import Report, Value, as_json, as_text
+
+BENCHES = {"stream": stream, "turn": turn, "hold": hold, "store": store, "start": start}
+SHORT = {
+    "stream": ["--runs=1"],
+    "turn": ["--runs=1", "--turns=800"],
+    "hold": ["--runs=1", "--streams=200", "--seconds=10"],
+    "store": ["--runs=1", "--requests=400", "--messages", "10000", "100000"],
+    "start": ["--launches=3"],
+}
+
+
+def parser() -> ArgumentParser:
+    """Return the parser of the command line."""
+    found = ArgumentParser(prog="./dev bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    chosen = found.add_subparsers(dest="bench", required=True, metavar="WHAT")
+    for name, bench in BENCHES.items():
+        child = chosen.add_parser(name, help=bench.__doc__, description=bench.__doc__)
+        if bench is not start:
+            child.add_argument(
+                "--runs", type=int, default=3, help="how often a figure is taken; the median is shown (3)"
+            )
+        bench.arguments(child)
+    chosen.add_parser("all", help="All of them, smaller.", description="All of them, smaller.")
+    for child in chosen.choices.values():
+        child.add_argument(
+            "--json", action="store_true", help="print JSON with every run's figures in place of a table"
+        )
+    return found
+
+
+def environment() -> dict[str, Value]:
+    """Return what the figures depend on beside chatkeep."""
+    return {
+        "cores": os.cpu_count(),
+        "load before": round(os.getloadavg()[0], 2),  # what else ran: a busy machine's caches make everything dearer
+        "Python": platform.python_version(),
+        "gunicorn": version("gunicorn"),
+        "gevent": version("gevent"),
+        "SQLite": apsw.sqlite_lib_version(),
+        "nginx": nginx.version(),
+        "MariaDB": mariadb.version(),
+    }
+
+
+def reports(options: Namespace) -> list[Report]:
+    """Measure what was asked for."""
+    if options.bench != "all":
+        return [BENCHES[options.bench].measure(options)]
+    found = []
+    for name, arguments in SHORT.items():
+        print(f"bench: {name} …", file=sys.stderr)
+        found.append(BENCHES[name].measure(parser().parse_args([name, *arguments])))
+    return found
+
+
+def show(around: dict[str, Value], found: list[Report], *, as_document: bool) -> None:
+    """Print what was found."""
+    if as_document:
+        print(as_json(around, found))
+        return
+    print(", ".join(f"{name} {'absent' if value is None else value}" for name, value in around.items()))
+    for report in found:
+        print(f"\n{as_text(report)}")
+    if not nginx.find():
+        print(nginx.ABSENT)
+
+
+def main() -> None:
+    """Run the command line."""
+    options = parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that whatever was started is ended
+    allow_many_files()
+    try:
+        show(environment(), reports(options), as_document=options.json)
+    except (BenchError, subprocess.CalledProcessError) as error:
+        sys.exit(f"bench: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
