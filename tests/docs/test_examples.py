@@ -1,0 +1,140 @@
+"""Every curl command of the README is sent to a running server, which answers what the README shows.
+
+The commands are read here and sent by the tests' own client, so that they are tried where there is no curl, too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import pytest
+
+from docs import generate
+from tests.client import Response, request
+from tests.servers import ROOT, Server
+
+SECTION = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## The API\n")[2].partition("\n## ")[0]
+BLOCKS = re.compile(r"```bash\n(curl .+?)```\n+```(json|text)\n(.+?)```", re.DOTALL)
+PLACE = "http://127.0.0.1:5010"
+
+
+class Example(NamedTuple):
+    """A command and the answer that is shown for it."""
+
+    command: str
+    answer: str
+
+    @property
+    def options(self) -> Namespace:
+        """What the command says."""
+        parser = ArgumentParser(prog="curl")
+        parser.add_argument("url")
+        parser.add_argument("-X", dest="method")
+        parser.add_argument("-H", dest="headers", action="append", default=[])
+        parser.add_argument("-d", dest="body")
+        parser.add_argument("-N", action="store_true")
+        options, unknown = parser.parse_known_args(shlex.split(self.command.replace("\\\n", ""))[1:])
+        assert not unknown, self.command
+        return options
+
+    @property
+    def call(self) -> tuple[str, str]:
+        """The method and the path."""
+        options = self.options
+        path = options.url.removeprefix(PLACE).partition("?")[0]
+        return options.method or ("GET" if options.body is None else "POST"), path
+
+
+EXAMPLES = [Example(command, answer) for command, _, answer in BLOCKS.findall(SECTION)]
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Response]]:
+    """The answers to all examples, sent one after the other: later ones name what earlier ones made."""
+    with Server("flask", tmp_path_factory.mktemp("demo")) as server:
+        ids: dict[str, str] = {}
+        found = []
+        for example in EXAMPLES:
+            found.append(send(Example(filled(example.command, ids), ""), server.url))
+            ids |= ids_of(found[-1].text)
+        yield found
+
+
+def filled(command: str, ids: dict[str, str]) -> str:
+    """Return a command with its variables filled in, where a shell does so: not between single quotes."""
+    return re.sub(r"'[^']*'|\$[A-Z]+", lambda found: ids.get(found[0], found[0]), command)
+
+
+def ids_of(answer: str) -> dict[str, str]:
+    """Return the ids that an answer names, under their variables; QUESTION is a conversation's first message."""
+    patterns = {
+        "$CONVERSATION": r'"conversation_id":"([0-9a-f-]+)"',
+        "$MESSAGE": r'"message_id":"([0-9a-f-]+)"',
+        "$QUESTION": r'\{"id":"([0-9a-f-]+)","parent_id"',
+    }
+    found = {name: re.search(pattern, answer) for name, pattern in patterns.items()}
+    return {name: match[1] for name, match in found.items() if match}
+
+
+def send(example: Example, url: str) -> Response:
+    """Send a command as curl does."""
+    options, (method, _) = example.options, example.call
+    headers = dict(header.split(": ", 1) for header in options.headers)
+    body = None if options.body is None else options.body.encode()
+    if body is not None:
+        headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
+    return request(method, options.url.replace(PLACE, url), body=body, headers=headers)
+
+
+@pytest.mark.parametrize(
+    "index", range(len(EXAMPLES)), ids=[f"{number} {' '.join(one.call)}" for number, one in enumerate(EXAMPLES, 1)]
+)
+def test_an_example_answers_what_the_readme_shows(index: int, answers: list[Response]) -> None:
+    """The first one waits for all of them: the demo model writes 50 words a second."""
+    shown, got = EXAMPLES[index].answer, answers[index]
+    if got.headers.get_content_type() == "text/event-stream":
+        assert event_shapes(got.text) == event_shapes(shown)
+        return
+    expected = json.loads(shown)
+    assert shape(got.json) == shape(expected)
+    assert got.status == (expected["status"] if "request_id" in expected else 200)
+
+
+def test_every_command_is_shown_with_its_answer() -> None:
+    assert len(EXAMPLES) == len(re.findall(r"(?m)^curl ", SECTION))
+
+
+def test_every_call_of_the_api_has_an_example() -> None:
+    ids = {"<uuid:conversation_id>": "$CONVERSATION", "<uuid:message_id>": "$MESSAGE"}
+    calls = {
+        (operation.method, re.sub(r"<.+?>", lambda found: ids[found[0]], operation.path))
+        for operation in generate.operations()
+        if operation.path.startswith("/api")
+    }
+    shown = {(method, path.replace("$QUESTION", "$MESSAGE")) for method, path in (one.call for one in EXAMPLES)}
+    assert calls - shown == set()
+
+
+def test_every_other_path_is_named() -> None:
+    others = [operation.path for operation in generate.operations() if not operation.path.startswith("/api")]
+    assert [path for path in others if not re.search(re.escape(path) + r"(?![\w/])", SECTION)] == []
+
+
+def shape(value: Any) -> Any:
+    """Return a JSON value's keys, all the way down; of a list's items the first one counts."""
+    if isinstance(value, dict):
+        return {name: shape(item) for name, item in value.items()}
+    return [shape(item) for item in value[:1]] if isinstance(value, list) else None
+
+
+def event_shapes(text: str) -> list[tuple[str, bool, Any]]:
+    """Return the stream's events: name, whether there is an id, and the data's keys; equal neighbours count once."""
+    frames = [dict(re.findall(r"(?m)^(event|id|data): (.*)$", frame)) for frame in text.split("\n\n")]
+    shapes = [(frame["event"], "id" in frame, shape(json.loads(frame["data"]))) for frame in frames if frame]
+    return [found for found, _ in groupby(shapes)]
