@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError, ProviderTimeout
 from chatkeep.model import Delta, Finish, Prompt
@@ -53,9 +53,10 @@ class Open(ProviderBusy):
 
 
 class Breaker:
-    """Refuses calls while the provider keeps failing; clocks are monotonic, in seconds."""
+    """Refuses calls while the provider keeps failing; the clock is monotonic, in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._calls: deque[tuple[float, bool]] = deque()
         self._open_until: float | None = None
         self._probing = False
@@ -66,14 +67,14 @@ class Breaker:
         with self._lock:
             if self._open_until is None:
                 return
-            wait = self._open_until - time.monotonic()
+            wait = self._open_until - self._clock()
             if wait > 0 or self._probing:
                 raise Open("The provider keeps failing; it is asked again shortly.", retry_after=max(wait, 1.0))
             self._probing = True
 
     def record(self, *, ok: bool | None) -> None:
         """Note how an admitted call began; None where that tells nothing of the provider."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             was_probe, self._probing = self._probing, False
             if ok is None:

@@ -246,8 +246,9 @@ function putBack({ reply, old }, error, words) {
   showNotice(words, ['try_again', () => regenerate(old)]);
 }
 
+/** A message that was refused is a draft again; of one without an answer the outbox knows. */
 function keepUnsent({ sentTo, text }, error) {
-  if (!error.messageId && !readDraft(sentTo)) keepDraft(sentTo, text);
+  if (error.status && !error.messageId && !readDraft(sentTo)) keepDraft(sentTo, text);
 }
 
 function noteDraft(text) {
