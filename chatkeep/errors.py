@@ -152,6 +152,10 @@ class ProviderError(Problem):
     status, code, title = 502, "provider_broke", "The model's provider failed"
     should_retry: bool | None = None
     """What the provider says about trying again, where it says anything."""
+    upstream_status: int | None = None
+    """The HTTP status that the provider answered with, where it was not 200."""
+    resent: bool = False
+    """Whether the request was sent twice already, because a kept connection had died."""
 
 
 class ProviderRefused(ProviderError):

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 LOOK_EVERY = 4  # ticks
 # A process is taken for dead when its beat, which goes up once a second, stood still for this many looks in a row.
-STILL_LOOKS = 4
+STILL_LOOKS = 3
 
 
 class Watch:

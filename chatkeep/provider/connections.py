@@ -210,6 +210,13 @@ class Connections:
         for old in dropped:
             old.close()
 
+    def drop_idle(self) -> None:
+        """Close the idle connections: one of them had died, and so may have the others."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
     def open(self, line: Line) -> Connection:
         """Return a new connection, held by ``line`` from before it connects; raise `OSError` where none comes about.
 
@@ -229,11 +236,8 @@ class Connections:
 
     def close(self) -> None:
         """Close the idle connections, and keep none from now on."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        self._closed = True
+        self.drop_idle()
 
     def _count_old(self) -> int:
         limit = time.monotonic() - IDLE_SECONDS

@@ -47,7 +47,7 @@ def from_response(status: int, header: Header, body: bytes, secrets: Sequence[st
     """Return the error that a response other than 200 stands for, with the provider's own words and wishes in it."""
     said = _message(_decode(body, header("content-type") or ""))
     error = _kind(status)(_sentence(_advice(status), said, secrets), retry_after=_retry_after(header))
-    error.should_retry = _should_retry(header)
+    error.should_retry, error.upstream_status = _should_retry(header), status
     return error
 
 

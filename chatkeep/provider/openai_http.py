@@ -87,13 +87,14 @@ class _Request:
 class HttpCall:
     """One call over HTTP; iterate it once."""
 
-    __slots__ = ("_connections", "_line", "_request", "_secrets")
+    __slots__ = ("_connections", "_line", "_request", "_resent", "_secrets")
 
     def __init__(self, connections: Connections, request: _Request, secrets: tuple[str, ...]) -> None:
         self._connections = connections
         self._request = request
         self._secrets = secrets
         self._line = Line()
+        self._resent = False
 
     def __iter__(self) -> Iterator[Delta | Finish]:
         """Yield the reply."""
@@ -103,8 +104,9 @@ class HttpCall:
                     if self._line.is_cut:
                         return
                     yield item
-        except ProviderError:
+        except ProviderError as error:
             if not self._line.is_cut:
+                error.resent = self._resent
                 raise
 
     def abort(self) -> None:
@@ -129,6 +131,8 @@ class HttpCall:
         if kept := self._connections.take():
             with contextlib.suppress(http.client.RemoteDisconnected):
                 return kept, self._ask(kept)
+            self._connections.drop_idle()
+            self._resent = True
         fresh = self._connections.open(self._line)
         return fresh, self._ask(fresh)
 

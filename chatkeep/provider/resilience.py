@@ -1,7 +1,7 @@
 """A provider behind retries and a circuit breaker, so that a sick one costs little and harms nobody else.
 
 Retries happen before the first piece of a reply only, at most `RETRIES` times, as the provider asks (Retry-After,
-x-should-retry) and within a budget: over time at most one retry for ten calls, or else retries alone would keep an
+x-should-retry) and within a budget: over time at most one retry for eleven calls, or else retries alone would keep an
 overloaded provider down. The breaker opens where half of the recent calls failed; then one call at a time probes.
 """
 
@@ -12,17 +12,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 
-from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError, ProviderTimeout
+from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
 from chatkeep.model import Delta, Finish, Prompt
 from chatkeep.provider import Call, Provider
 
 RETRIES = 2
 PAUSE_S = 0.25  # before the first retry, doubled for the second
 LONGEST_PAUSE_S = 10.0
-BUDGET_SHARE, BUDGET_MOST = 0.1, 10.0
+BUDGET_SHARE, BUDGET_MOST = 0.09, 3.0
 WINDOW_S, WINDOW_CALLS, FAILED_SHARE = 10.0, 20, 0.5
 OPEN_S = 5.0
+# An abort this near to the first token's deadline, as a share of it, is the watch's: the provider kept silent.
+SLACK = 0.1
 
 
 class Budget:
@@ -62,26 +65,28 @@ class Breaker:
         self._probing = False
         self._lock = threading.Lock()
 
-    def admit(self) -> None:
-        """Let a call through. Raises `Open` where the provider kept failing, unless it is time for a probe."""
+    def admit(self) -> bool:
+        """Let a call through; return whether it is a probe. Raises `Open` where the provider kept failing just now."""
         with self._lock:
             if self._open_until is None:
-                return
+                return False
             wait = self._open_until - self._clock()
             if wait > 0 or self._probing:
                 raise Open("The provider keeps failing; it is asked again shortly.", retry_after=max(wait, 1.0))
             self._probing = True
+            return True
 
-    def record(self, *, ok: bool | None) -> None:
+    def record(self, *, ok: bool | None, probe: bool) -> None:
         """Note how an admitted call began; None where that tells nothing of the provider."""
         now = self._clock()
         with self._lock:
-            was_probe, self._probing = self._probing, False
-            if ok is None:
+            if probe:
+                self._probing = False
+                if ok is not None:
+                    self._open_until = None if ok else now + OPEN_S
                 return
-            if was_probe and self._open_until is not None:
-                self._open_until = None if ok else now + OPEN_S
-                self._calls.clear()
+            # While the breaker is open, the probe alone tells: other calls are of before.
+            if ok is None or self._open_until is not None:
                 return
             self._calls.append((now, ok))
             while self._calls[0][0] < now - WINDOW_S:
@@ -124,10 +129,12 @@ class ResilientCall:
     def __iter__(self) -> Iterator[Delta | Finish]:
         """Yield the reply."""
         self._resilient.budget.earn()
-        for tried in range(RETRIES + 1):
+        tried = 0
+        while True:
             try:
                 first, rest = self._begin()
             except ProviderError as error:
+                tried += 1 + error.resent
                 pause = self._pause(error, tried)
                 if pause is None:
                     raise
@@ -148,26 +155,31 @@ class ResilientCall:
     def _begin(self) -> tuple[Delta | Finish | None, Iterator[Delta | Finish]]:
         """Return the first piece of a call, None where it was aborted, and the others."""
         breaker, ok = self._resilient.breaker, None
-        breaker.admit()
+        probe = breaker.admit()
         try:
             self._call = self._provider.stream_reply(self._prompt)
             if self._aborted.is_set():
                 self._call.abort()
             pieces = iter(self._call)
             first = next(pieces, None)
-            ok = None if first is None else True
+            ok = True if first is not None else self._verdict_of_silence()
         except ProviderError as error:
             ok = verdict(error)
             raise
         finally:
-            breaker.record(ok=ok)
+            breaker.record(ok=ok, probe=probe)
         return first, pieces
 
+    def _verdict_of_silence(self) -> bool | None:
+        """Return what an aborted call says of the provider: a failure where it kept silent up to the deadline."""
+        silent = time.monotonic() > self._deadline - SLACK * self._resilient.patience
+        return False if silent else None
+
     def _pause(self, error: ProviderError, tried: int) -> float | None:
-        """Return the seconds until the next try, or None where there is none."""
-        if tried == RETRIES or not may_help(error):
+        """Return the seconds until the next try after ``tried`` ones, or None where there is none."""
+        if tried > RETRIES or not may_help(error):
             return None
-        jittered = PAUSE_S * 2**tried * random.uniform(0.5, 1)  # noqa: S311 - not a secret
+        jittered = PAUSE_S * 2 ** (tried - 1) * random.uniform(0.5, 1)  # noqa: S311 - not a secret
         pause = jittered if error.retry_after is None else error.retry_after
         if pause > LONGEST_PAUSE_S or time.monotonic() + pause > self._deadline:
             return None
@@ -182,7 +194,7 @@ def may_help(error: ProviderError) -> bool:
 
 
 def verdict(error: ProviderError) -> bool | None:
-    """Return what an error says of the provider's health: a refusal is a sign of life, a plea for patience none."""
-    if isinstance(error, ProviderBusy):
+    """Return what an error says of the provider's health: a refusal is a sign of life, a rate limit none of either."""
+    if isinstance(error, ProviderBusy) and error.upstream_status in {None, HTTPStatus.TOO_MANY_REQUESTS}:
         return None
-    return not isinstance(error, (ProviderBroke, ProviderTimeout))
+    return isinstance(error, ProviderRefused)

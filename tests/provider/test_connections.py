@@ -229,7 +229,11 @@ def refusing_url() -> str:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-@pytest.mark.parametrize(("url", "said"), [(refusing_url(), "refuses"), ("http://chat.invalid/v1", "cannot be found")])
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [(refusing_url(), "refuses"), ("http://chat.invalid/v1", "cannot be found")],
+    ids=["nobody listens", "no such name"],
+)
 def test_an_address_without_a_provider(open_http: Open, url: str, said: str) -> None:
     error = ask(open_http(url), "hi").error
     assert isinstance(error, ProviderBroke)

@@ -84,40 +84,37 @@ def test_a_pause_ends_with_an_abort(upstream: Upstream, resilient: Resilient) ->
     assert asking.abort() < 1
 
 
-def test_over_time_one_call_in_ten_may_be_retried() -> None:
+def test_over_time_one_call_in_eleven_may_be_retried() -> None:
     budget = Budget()
     retried = 0
     for _ in range(1000):
         budget.earn()
         retried += budget.spend() + budget.spend()
-    assert 95 <= retried <= 101
+    assert 85 <= retried <= 100
 
 
 def test_where_half_of_the_calls_fail_the_breaker_opens_and_one_call_probes() -> None:
     clock = [100.0]
     breaker = Breaker(lambda: clock[0])
     for number in range(resilience.WINDOW_CALLS):
-        breaker.admit()
-        breaker.record(ok=number % 2 == 0)
+        breaker.record(ok=number % 2 == 0, probe=breaker.admit())
     with pytest.raises(Open):
         breaker.admit()
     clock[0] += resilience.OPEN_S
-    breaker.admit()
+    assert breaker.admit()
     with pytest.raises(Open):
         breaker.admit()
-    breaker.record(ok=True)
-    breaker.admit()
+    breaker.record(ok=True, probe=True)
+    assert not breaker.admit()
 
 
 def test_a_probe_that_fails_opens_the_breaker_again() -> None:
     clock = [100.0]
     breaker = Breaker(lambda: clock[0])
     for _ in range(resilience.WINDOW_CALLS):
-        breaker.admit()
-        breaker.record(ok=False)
+        breaker.record(ok=False, probe=breaker.admit())
     clock[0] += resilience.OPEN_S
-    breaker.admit()
-    breaker.record(ok=False)
+    breaker.record(ok=False, probe=breaker.admit())
     with pytest.raises(Open):
         breaker.admit()
 
