@@ -58,19 +58,19 @@ def from_payload(payload: object, secrets: Sequence[str] = ()) -> ProviderError:
     return _kind(status)(_sentence(sentence, _message(payload), secrets))
 
 
-def from_connection(error: Exception, place: str) -> ProviderError:
-    """Return the error of a connection to ``place`` (host:port) that could not be made, or broke."""
+def from_connection(error: Exception) -> ProviderError:
+    """Return the error of a connection that could not be made, or broke; readers are not told to which address."""
     if isinstance(error, TimeoutError):
-        return ProviderTimeout(f"Connecting to {place} took too long.")
+        return ProviderTimeout("Connecting to the provider took too long.")
     if isinstance(error, socket.gaierror):
-        return ProviderBroke(f"The address of {place} cannot be found: check OPENAI_BASE_URL.")
+        return ProviderBroke("The provider's address cannot be found: check OPENAI_BASE_URL.")
     if isinstance(error, ssl.SSLCertVerificationError):
-        return ProviderBroke(f"The certificate of {place} is not trusted: {error.verify_message}.")
+        return ProviderBroke(f"The provider's certificate is not trusted: {error.verify_message}.")
     if isinstance(error, ssl.SSLError):
-        return ProviderBroke(f"TLS with {place} failed: check OPENAI_BASE_URL.")
+        return ProviderBroke("TLS with the provider failed: check OPENAI_BASE_URL.")
     if isinstance(error, ConnectionRefusedError):
-        return ProviderBroke(f"{place} refuses connections: check OPENAI_BASE_URL and that the provider runs.")
-    return ProviderBroke(f"The connection to {place} broke ({type(error).__name__}).")
+        return ProviderBroke("The provider refuses connections: check OPENAI_BASE_URL and that the provider runs.")
+    return ProviderBroke("The connection to the provider broke.")
 
 
 def scrub(text: str, secrets: Sequence[str]) -> str:

@@ -172,7 +172,7 @@ class HttpCall:
             connection.close()
 
     def _failure(self, error: Exception) -> ProviderError:
-        return failures.from_connection(error, "{}:{}".format(*self._connections.route.next_hop))
+        return failures.from_connection(error)
 
 
 def _headers(route: Route, api_key: str | None, more: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -147,7 +147,7 @@ class SdkCall:
             return ProviderTimeout("The provider kept silent longer than the client's timeout allows.")
         if isinstance(error, openai.OpenAIError) and not isinstance(error, openai.APIConnectionError):
             return ProviderRefused(failures.scrub(str(error), self._secrets))
-        return failures.from_connection(root, self._client.base_url.netloc.decode())
+        return failures.from_connection(root)
 
     @property
     def _secrets(self) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ with a sudo that asks for nothing. The packages are those without a service.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import pwd
 import secrets
@@ -17,7 +16,6 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +23,7 @@ from typing import Any, Self
 import pymysql
 
 from tests.ports import free_port
+from tests.services import debian
 
 PACKAGES = ("mariadb-server-core", "mariadb-client-core")
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
@@ -175,43 +174,16 @@ class MariaDB:
 
 def ensure_installed() -> None:
     """Install MariaDB where it is missing; raises `Unavailable` where that is not possible."""
-    with _lock():
+    with debian.lock():
         if _found():
             return
-        tried = _install()
+        tried = debian.install(*PACKAGES)
         if not _found():
             raise Unavailable(f"mariadbd is not installed, and {tried}")
 
 
 def _found() -> bool:
     return all(shutil.which(name, path=PATH) for name in ("mariadbd", "mariadb-install-db"))
-
-
-def _install() -> str:
-    """Try to install the packages; return what came of it."""
-    if not shutil.which("apt-get"):
-        return "there is no apt-get to install it with"
-    if os.geteuid() != 0 and not shutil.which("sudo"):
-        return "installing it takes root or sudo"
-    _apt("update")
-    output = _apt("install", "-y", "--no-install-recommends", *PACKAGES)
-    return f"installing {' '.join(PACKAGES)} ended with: {output.strip().splitlines()[-1:]}"
-
-
-def _apt(*arguments: str) -> str:
-    """Run apt-get as root without a question; return what it wrote."""
-    root = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    command = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=300", *arguments]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    return done.stdout + done.stderr
-
-
-@contextlib.contextmanager
-def _lock() -> Iterator[None]:
-    """Let one test process at a time install."""
-    with (Path(tempfile.gettempdir()) / f"chatkeep-install-{os.geteuid()}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _program(name: str) -> str:

@@ -167,6 +167,8 @@ function letGo(turn, { conversation_id: id }) {
   // Nobody is left to be told that the stop did not arrive.
   if (turn.stopWanted) api.stopTurn(id).catch(() => {});
   list.refresh();
+  // Somebody who is back already is shown what has arrived.
+  if (conversationId === turn.sentTo && !running) openFromAddress();
 }
 
 function begin(turn, { conversation_id: id, message_id: messageId, model }) {

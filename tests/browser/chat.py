@@ -1,0 +1,73 @@
+"""The chat page in a browser, as its reader sees it."""
+
+from __future__ import annotations
+
+from urllib.parse import urldefrag, urlsplit
+
+from playwright.sync_api import ConsoleMessage, Page, Request, expect
+
+
+def lines(text: str) -> str:
+    """Return text without its blank lines, which the page shows as space between paragraphs."""
+    return "\n".join(line for line in text.split("\n") if line.strip())
+
+
+class Chat:
+    """The page of one tab. ``complaints`` is what must stay empty: errors, broken policies, requests elsewhere."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.complaints: list[str] = []
+        page.on("console", self._note_console)
+        page.on("pageerror", lambda error: self.complaints.append(f"thrown: {error}"))
+        page.on("request", self._note_request)
+        self.box = page.locator("#message")
+        self.action = page.locator("#action")
+        self.notice = page.get_by_role("alert")
+        self.entries = page.locator("#conversations a")
+        self.messages = page.locator("#messages article")
+        self.replies = page.locator("#messages article.assistant")
+        self.reply = self.replies.last
+
+    def open(self, conversation_id: str = "") -> None:
+        """Open a conversation, or the page as it is found first."""
+        self.page.goto(f"{self.url}/#{conversation_id}")
+
+    def send(self, text: str) -> None:
+        """Write a message and send it."""
+        self.box.fill(text)
+        self.box.press("Enter")
+
+    def ask(self, text: str) -> None:
+        """Send a message and wait for the end of the reply."""
+        self.send(text)
+        self.expect_status("completed")
+
+    @property
+    def conversation_id(self) -> str:
+        """What the address names."""
+        return urldefrag(self.page.url).fragment
+
+    @property
+    def text(self) -> str:
+        """The last reply's text, as far as it is shown."""
+        return lines("\n".join(self.reply.locator(".body > *").all_text_contents()))
+
+    def expect_status(self, status: str, seconds: float = 15) -> None:
+        """Wait until the last reply has this status."""
+        expect(self.reply).to_have_attribute("data-status", status, timeout=seconds * 1000)
+
+    def wait_for_text(self) -> str:
+        """Wait until the last reply begins to show, and return what there is of it."""
+        expect(self.reply.locator(".body")).not_to_be_empty()
+        return self.text
+
+    def _note_console(self, message: ConsoleMessage) -> None:
+        # An error status is the server's word; what the page makes of it is what tests look at.
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            self.complaints.append(f"console: {message.text}")
+
+    def _note_request(self, request: Request) -> None:
+        if not request.url.startswith("data:") and urlsplit(request.url).netloc != urlsplit(self.url).netloc:
+            self.complaints.append(f"request: {request.url}")

@@ -1,0 +1,141 @@
+"""The page around the messages: the list, languages, sizes, and what it lets nobody do."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.chat import Chat, lines
+from tests.browser.conftest import Visit
+from tests.http.api import Api, unique
+from tests.upstream import reply_to
+
+PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 640}, "is_mobile": True, "has_touch": True}
+ELSEWHERE = "http://127.0.0.2:9/pixel.png"
+HOSTILE = """<img src=x onerror="window.harmed=1"><script>window.harmed=1</script>
+<svg onload="window.harmed=1"></svg><a href="javascript:window.harmed=1">here</a>
+![](ELSEWHERE)
+```"><img src=x onerror=window.harmed=1>
+</code></pre><script>window.harmed=1</script>""".replace("ELSEWHERE", ELSEWHERE)
+
+
+def test_a_deleted_conversation_is_gone_everywhere(chat: Chat, api: Api) -> None:
+    title = unique("Delete me")
+    chat.ask(title)
+    conversation = chat.conversation_id
+    entry = chat.page.get_by_role("listitem").filter(has_text=title)
+    entry.hover()
+    entry.get_by_role("button", name="Delete").click()
+    chat.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(entry).to_have_count(0)
+    expect(chat.messages).to_have_count(0)
+    assert api.request("GET", f"/api/conversations/{conversation}").status == 404
+    chat.open(conversation)
+    expect(chat.notice).to_contain_text("no longer exists")
+
+
+def test_deleting_can_be_thought_better_of(chat: Chat, api: Api) -> None:
+    title = unique("Keep me")
+    chat.ask(title)
+    entry = chat.page.get_by_role("listitem").filter(has_text=title)
+    entry.hover()
+    entry.get_by_role("button", name="Delete").click()
+    chat.page.keyboard.press("Escape")
+    expect(chat.page.get_by_role("dialog")).to_have_count(0)
+    assert api.read(chat.conversation_id)["message_count"] == 2
+
+
+def test_the_title_is_there_as_soon_as_the_reply_begins(chat: Chat) -> None:
+    title = unique("Title")
+    chat.send(f"{title} #n=500,r=20#")
+    expect(chat.page.get_by_role("heading", level=1)).to_contain_text(title)
+    expect(chat.page.get_by_role("link", name=title)).to_have_attribute("aria-current", "page")
+    chat.expect_status("generating")
+    chat.page.keyboard.press("Escape")
+    chat.expect_status("stopped")
+
+
+def test_screen_readers_hear_the_start_and_the_end(chat: Chat) -> None:
+    chat.send("Slowly #n=20,r=40#")
+    expect(chat.page.get_by_role("status")).to_have_text("The reply begins.")
+    expect(chat.page.get_by_role("log")).to_have_attribute("aria-live", "off")
+    expect(chat.page.get_by_role("status")).to_have_text("The reply is complete.")
+
+
+def test_the_page_speaks_chinese_where_the_browser_does(visit: Visit) -> None:
+    chat = visit(locale="zh-CN")
+    expect(chat.page.get_by_role("heading", name="想聊点什么")).to_be_visible()
+    expect(chat.page.get_by_role("textbox", name="消息")).to_have_attribute("placeholder", "消息")
+    expect(chat.page.locator("html")).to_have_attribute("lang", "zh-CN")
+    chat.ask("你好")
+    expect(chat.reply).to_contain_text("AI 生成")
+    assert chat.text == reply_to("你好")
+
+
+def test_the_language_can_be_changed_and_stays(chat: Chat) -> None:
+    chat.page.get_by_role("button", name="Switch to Chinese").click()
+    expect(chat.page.get_by_role("button", name="发送")).to_be_visible()
+    chat.page.reload()
+    expect(chat.page.get_by_role("link", name="新对话")).to_be_visible()
+
+
+@pytest.mark.parametrize("profile", [PHONE, {"viewport": {"width": 1280, "height": 800}}], ids=["phone", "desktop"])
+def test_nothing_scrolls_sideways(visit: Visit, profile: dict[str, Any]) -> None:
+    chat = visit(**profile)
+    chat.box.fill("w" * 300 + "\n```\n" + "code " * 100 + "\n```\n" + "| a | " * 99)
+    chat.action.click()
+    chat.expect_status("completed")
+    for place in ("html", "body", "#scroller", "#side"):
+        wide, visible = chat.page.locator(place).evaluate("node => [node.scrollWidth, node.clientWidth]")
+        assert wide == visible, place
+
+
+def test_the_list_is_a_drawer_on_a_phone(visit: Visit) -> None:
+    chat = visit(**PHONE)
+    title = unique("On the phone")
+    chat.box.fill(title)
+    chat.action.tap()
+    chat.expect_status("completed")
+    entry = chat.page.get_by_role("link", name=title)
+    expect(entry).not_to_be_visible()
+    chat.page.get_by_role("button", name="Show conversations").tap()
+    chat.page.get_by_role("link", name="New conversation").tap()
+    expect(chat.messages).to_have_count(0)
+    chat.page.get_by_role("button", name="Show conversations").tap()
+    entry.tap()
+    expect(entry).not_to_be_visible()
+    expect(chat.reply).to_contain_text(title)
+
+
+def test_dark_mode_is_dark_and_light_mode_light(visit: Visit) -> None:
+    for scheme, sign in (("light", 1), ("dark", -1)):
+        body = visit(color_scheme=scheme).page.locator("body")
+        ground, ink = (
+            sum(int(part) for part in re.findall(r"\d+", body.evaluate(f"node => getComputedStyle(node).{name}"))[:3])
+            for name in ("backgroundColor", "color")
+        )
+        assert (ground - ink) * sign > 400
+
+
+def test_markup_is_text(chat: Chat, api: Api) -> None:
+    chat.ask(HOSTILE)
+    stored = api.last(chat.conversation_id)["content"]
+    for _ in ("as it came", "as it is read again"):
+        chat.expect_status("completed")
+        assert chat.reply.locator("img, script, svg, a").count() == 0
+        assert chat.reply.locator("p").first.text_content() == lines(stored.split("```")[0]).removesuffix("\n")
+        assert chat.page.evaluate("window.harmed") is None
+        chat.page.reload()
+
+
+def test_what_is_injected_neither_runs_nor_loads(chat: Chat) -> None:
+    """Proves that the policy holds, and that `Chat` sees what breaks it."""
+    for markup in (f'<img src="{ELSEWHERE}">', '<img src="data:," onerror="window.harmed = 1">'):
+        with chat.page.expect_console_message(lambda message: "Content Security Policy" in message.text):
+            chat.page.evaluate("markup => { document.body.innerHTML = markup }", markup)
+    assert chat.page.evaluate("window.harmed") is None
+    assert sorted(complaint.split(":")[0] for complaint in chat.complaints) == ["console", "console", "request"]
+    chat.complaints.clear()

@@ -1,0 +1,172 @@
+"""Replies on the page: what is shown is what is stored, whatever comes between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.chat import Chat, lines
+from tests.browser.conftest import Visit
+from tests.http.api import Api, asked, unique
+from tests.servers import Server
+from tests.upstream import Upstream, reply_to
+
+
+def test_a_reply_is_shown_while_it_is_generated(chat: Chat, api: Api) -> None:
+    chat.send("Slowly #n=40,r=40,seed=1#")
+    early = chat.wait_for_text()
+    chat.expect_status("completed")
+    whole = api.last(chat.conversation_id)["content"]
+    assert chat.text == lines(whole) == lines(reply_to("#n=40,seed=1#"))
+    assert whole.startswith(early)
+    assert len(early) < len(whole)
+
+
+def test_a_reply_looks_the_same_when_it_is_read_again(chat: Chat, api: Api) -> None:
+    chat.ask("Every kind of text #n=300,seed=2,split,halves#")
+    shown = chat.text
+    chat.page.reload()
+    chat.expect_status("completed")
+    assert chat.text == shown == lines(api.last(chat.conversation_id)["content"])
+
+
+def test_code_is_shown_as_it_is_written(chat: Chat) -> None:
+    chat.ask("look:\n```python\nif a < b:\n\n    print('<b>')\n```\nthat is all")
+    assert chat.reply.locator("figcaption").text_content() == "python"
+    assert chat.reply.locator("pre").text_content() == "if a < b:\n\n    print('<b>')"
+    assert chat.reply.locator(".body > p").all_text_contents() == ["You said: look:", "that is all"]
+
+
+def test_reasoning_is_folded_and_apart_from_the_text(chat: Chat) -> None:
+    chat.ask("Think first #think=3,n=3#")
+    expect(chat.reply.locator(".reasoning")).not_to_be_visible()
+    chat.reply.get_by_text("Reasoning").click()
+    expect(chat.reply.locator(".reasoning")).to_have_text("thought 0 thought 1 thought 2")
+
+
+def test_a_running_reply_goes_on_after_a_reload(chat: Chat, api: Api) -> None:
+    """The reply takes two seconds, to be caught in its middle."""
+    chat.send("Go on #n=60,r=30,seed=3#")
+    before = chat.wait_for_text()
+    chat.page.reload()
+    chat.expect_status("generating")
+    assert chat.text.startswith(before)
+    chat.expect_status("completed")
+    assert chat.text == lines(api.last(chat.conversation_id)["content"]) == lines(reply_to("#n=60,seed=3#"))
+
+
+def test_a_running_reply_goes_on_after_a_look_elsewhere(chat: Chat, api: Api) -> None:
+    """The reply takes two seconds, to be caught in its middle."""
+    elsewhere = unique("Elsewhere")
+    chat.ask(elsewhere)
+    chat.page.get_by_role("link", name="New conversation").click()
+    chat.send("Go on #n=60,r=30,seed=4#")
+    before = chat.wait_for_text()
+    chat.page.get_by_role("link", name=elsewhere).click()
+    expect(chat.reply).to_contain_text(elsewhere)
+    chat.page.go_back()
+    chat.expect_status("generating")
+    assert chat.text.startswith(before)
+    chat.expect_status("completed")
+    assert chat.text == lines(api.last(chat.conversation_id)["content"]) == lines(reply_to("#n=60,seed=4#"))
+
+
+def test_leaving_at_once_loses_neither_the_message_nor_its_reply(chat: Chat, api: Api) -> None:
+    """Sending takes a second on the slow line that this browser is put on."""
+    message = unique("Sent in passing #n=5#" + "x" * 20_000)
+    chat.ask("First")
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 20_000}
+    chat.page.context.new_cdp_session(chat.page).send("Network.emulateNetworkConditions", slow)
+    chat.send(message)
+    chat.page.get_by_role("link", name="New conversation").click()
+    expect(chat.messages).to_have_count(0)
+    chat.page.go_back()
+    expect(chat.messages).to_have_count(2)
+    expect(chat.messages).to_have_count(4)
+    chat.expect_status("completed")
+    expect(chat.box).to_have_value("")
+    assert api.read(chat.conversation_id)["messages"]["data"][2]["content"] == message
+
+
+def click_stop(chat: Chat) -> None:
+    chat.page.get_by_role("button", name="Stop").click(delay=50)
+
+
+def press_escape(chat: Chat) -> None:
+    chat.page.keyboard.press("Escape")
+
+
+@pytest.mark.parametrize("stop", [click_stop, press_escape])
+def test_stop_ends_a_reply_and_keeps_what_was_shown(
+    chat: Chat, api: Api, upstream: Upstream, stop: Callable[[Chat], None]
+) -> None:
+    """Waits half a second: the button that has just become "stop" is not yet meant by a double click on "send"."""
+    chat.send("Never mind #n=500,r=20#")
+    expect(chat.reply).to_contain_text(lines(reply_to("#n=12#")))
+    aborted = len(upstream.aborted)
+    stop(chat)
+    chat.expect_status("stopped")
+    stored = api.ended(chat.conversation_id)
+    assert stored["status"] == "stopped"
+    assert chat.text == lines(stored["content"])
+    assert upstream.wait_for(lambda provider: len(provider.aborted) > aborted)
+    expect(chat.reply.get_by_role("button", name="Try again")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "words"),
+    [("status=500,first=3", "failed", "No reply"), ("fault=cut_after:3,first=1", "truncated", "Cut off")],
+)
+def test_try_again_puts_a_new_reply_in_place_of_a_broken_one(
+    chat: Chat, api: Api, upstream: Upstream, fault: str, status: str, words: str
+) -> None:
+    message = unique(f"Is it broken? #{fault},seed=5#")
+    chat.send(message)
+    chat.expect_status(status)
+    expect(chat.reply).to_contain_text(words)
+    chat.reply.get_by_role("button", name="Try again").click()
+    chat.expect_status("completed")
+    expect(chat.messages).to_have_count(2)
+    assert chat.text == reply_to(message)
+    question, reply = api.read(chat.conversation_id)["messages"]["data"]
+    assert (question["content"], reply["content"], len(reply["siblings"])) == (message, reply_to(message), 2)
+    assert asked(upstream, message)[-1].messages == [{"role": "user", "content": message}]
+
+
+def test_try_again_that_fails_leaves_the_broken_reply(chat: Chat, api: Api) -> None:
+    chat.send(unique("Is it broken? #fault=cut_after:3,first=1,seed=6#"))
+    chat.expect_status("truncated")
+    shown = chat.text
+    chat.page.context.set_offline(offline=True)
+    chat.reply.get_by_role("button", name="Try again").click()
+    expect(chat.notice).to_contain_text("cannot be reached")
+    assert chat.text == shown
+    chat.page.context.set_offline(offline=False)
+    chat.notice.get_by_role("button", name="Try again").click()
+    chat.expect_status("completed")
+    assert len(api.last(chat.conversation_id)["siblings"]) == 2
+
+
+def test_a_reply_that_was_killed_can_be_generated_anew(visit: Visit, upstream: Upstream, tmp_path: Path) -> None:
+    """Starts a server of its own, twice: some seconds."""
+    env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
+    with Server("gunicorn", tmp_path, env) as server:
+        chat = visit(server)
+        chat.send("Go on #n=900,r=20,seed=7#")
+        before = chat.wait_for_text()
+        server.kill()
+        expect(chat.reply).to_contain_text("Reconnecting")
+        server.start()
+        chat.expect_status("interrupted")
+        stored = Api(server).last(chat.conversation_id)
+        assert stored["status"] == "interrupted"
+        assert chat.text.startswith(before)
+        assert chat.text == lines(stored["content"])
+        upstream.script("n=5")
+        chat.reply.get_by_role("button", name="Try again").click()
+        chat.expect_status("completed")
+        assert chat.text == lines(Api(server).last(chat.conversation_id)["content"]) == lines(reply_to("#n=5#"))
+        expect(chat.messages).to_have_count(2)

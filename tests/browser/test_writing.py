@@ -1,0 +1,106 @@
+"""Writing and sending: the keys, input methods, and drafts that are never lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import CDPSession, expect
+
+from tests.browser.chat import Chat
+from tests.browser.conftest import Visit
+from tests.http.api import Api, asked, unique
+from tests.servers import Server
+from tests.upstream import Upstream
+
+
+def test_enter_sends_and_shift_enter_breaks_the_line(chat: Chat, api: Api) -> None:
+    chat.box.press_sequentially("one")
+    chat.box.press("Shift+Enter")
+    chat.box.press_sequentially("two")
+    expect(chat.box).to_have_value("one\ntwo")
+    chat.box.press("Enter")
+    chat.expect_status("completed")
+    assert api.read(chat.conversation_id)["messages"]["data"][0]["content"] == "one\ntwo"
+
+
+def test_enter_breaks_the_line_on_touch(visit: Visit) -> None:
+    chat = visit(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    chat.box.press_sequentially("one")
+    chat.box.press("Enter")
+    expect(chat.box).to_have_value("one\n")
+    expect(chat.messages).to_have_count(0)
+    chat.action.tap()
+    chat.expect_status("completed")
+
+
+def test_nothing_is_sent_twice_or_empty(chat: Chat, upstream: Upstream) -> None:
+    message = unique("Once #n=20,r=40#")
+    chat.send("  \n ")
+    expect(chat.action).to_be_disabled()
+    chat.box.fill(message)
+    chat.action.dblclick()
+    chat.expect_status("completed")
+    assert len(asked(upstream, message)) == 1
+
+
+def test_enter_is_left_to_an_input_method(chat: Chat) -> None:
+    ime = chat.page.context.new_cdp_session(chat.page)
+    chat.box.focus()
+    ime.send("Input.imeSetComposition", {"text": "ni hao", "selectionStart": 6, "selectionEnd": 6})
+    expect(chat.box).to_have_value("ni hao")
+    press_in_composition(ime, code=229)  # as most browsers send it
+    press_in_composition(ime, code=13)  # told by isComposing alone
+    ime.send("Input.insertText", {"text": "你好"})
+    press_in_composition(ime, code=13)  # the Enter that has ended the composition
+    press_in_composition(ime, code=229)  # the same, as Safari sends it
+    expect(chat.box).to_have_value("你好")
+    expect(chat.messages).to_have_count(0)
+    chat.box.press("Enter")
+    expect(chat.messages).to_have_count(2)
+
+
+def press_in_composition(ime: CDPSession, code: int) -> None:
+    for kind in ("rawKeyDown", "keyUp"):
+        ime.send("Input.dispatchKeyEvent", {"type": kind, "key": "Enter", "windowsVirtualKeyCode": code})
+
+
+def test_a_draft_survives_a_reload(chat: Chat) -> None:
+    chat.ask("First")
+    chat.box.fill("Half a thought, 半句话")
+    chat.page.reload()
+    expect(chat.box).to_have_value("Half a thought, 半句话")
+    chat.page.get_by_role("link", name="New conversation").click()
+    expect(chat.box).to_have_value("")
+
+
+def test_a_message_that_could_not_be_sent_comes_back(chat: Chat, api: Api) -> None:
+    message = unique("Offline")
+    chat.page.context.set_offline(offline=True)
+    chat.send(message)
+    expect(chat.notice).to_contain_text("The server cannot be reached.")
+    expect(chat.box).to_have_value(message)
+    expect(chat.messages).to_have_count(0)
+    chat.page.context.set_offline(offline=False)
+    chat.notice.get_by_role("button", name="Try again").click()
+    chat.expect_status("completed")
+    expect(chat.box).to_have_value("")
+    assert api.read(chat.conversation_id)["messages"]["data"][0]["content"] == message
+
+
+def test_a_message_whose_answer_was_lost_is_not_sent_twice(visit: Visit, upstream: Upstream, tmp_path: Path) -> None:
+    """The server stores a message and dies before it answers; it is started twice, which takes some seconds."""
+    message = unique("Older #fault=hang_headers#")
+    env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
+    with Server("flask", tmp_path, env) as server:
+        chat = visit(server)
+        chat.send(message)
+        assert upstream.wait_for(lambda _: len(asked(upstream, message)) == 1)
+        chat.box.fill("Newer")
+        server.kill()
+        expect(chat.notice).to_contain_text(f"Not sent: “{message}”")
+        server.start()
+        chat.notice.get_by_role("button", name="Try again").click()
+        chat.expect_status("interrupted")
+        expect(chat.box).to_have_value("Newer")
+        assert Api(server).read(chat.conversation_id)["message_count"] == 2
+        assert len(asked(upstream, message)) == 1

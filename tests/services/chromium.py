@@ -1,0 +1,42 @@
+"""The system's Chromium, driven by Playwright; where it is missing it is installed, if that takes no question."""
+
+from __future__ import annotations
+
+import shutil
+
+from playwright.sync_api import Browser, Playwright
+
+from tests.services import debian
+
+PACKAGES = ("chromium", "fonts-noto-cjk")  # without the fonts, Chinese is boxes on a screenshot
+FLAGS = (
+    "--headless",
+    "--no-sandbox",  # root has no other way
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    # It speaks to nobody but the server under test.
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+class Unavailable(Exception):
+    """There is no Chromium here and no way to install it unasked; the message says which way was tried."""
+
+
+def launch(playwright: Playwright, program: str) -> Browser:
+    """Start a Chromium with a profile of its own, which is gone when it is closed."""
+    return playwright.chromium.launch(executable_path=program, args=FLAGS)
+
+
+def ensure_installed() -> str:
+    """Return the path of the program, and install it where it is missing. Raises `Unavailable`."""
+    with debian.lock():
+        if found := shutil.which("chromium"):
+            return found
+        tried = debian.install(*PACKAGES)
+    if found := shutil.which("chromium"):
+        return found
+    raise Unavailable(f"chromium is not installed, and {tried}")

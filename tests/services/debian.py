@@ -1,0 +1,39 @@
+"""Debian's and Ubuntu's packages, installed where that takes no question: as root, or with a sudo that asks nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def install(*packages: str) -> str:
+    """Try to install packages; return what came of it, for people."""
+    if not shutil.which("apt-get"):
+        return "there is no apt-get to install it with"
+    if os.geteuid() != 0 and not shutil.which("sudo"):
+        return "installing it takes root or sudo"
+    _apt("update")
+    output = _apt("install", "-y", "--no-install-recommends", *packages)
+    return f"installing {' '.join(packages)} ended with: {output.strip().splitlines()[-1:]}"
+
+
+@contextlib.contextmanager
+def lock() -> Iterator[None]:
+    """Let one test process at a time look and install."""
+    with (Path(tempfile.gettempdir()) / f"chatkeep-install-{os.geteuid()}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _apt(*arguments: str) -> str:
+    """Run apt-get as root; return what it wrote."""
+    root = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    command = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=300", *arguments]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
