@@ -104,8 +104,11 @@ class MariaDB:
             self.process.wait()
 
     def pause(self) -> None:
-        """Make the server hang: connections stay, nothing is answered."""
+        """Make the server hang: connections stay, nothing is answered; return once every thread has stopped."""
         self._signal(signal.SIGSTOP)
+        deadline = time.monotonic() + 5
+        while self.process and not _is_stopped(self.process.pid) and time.monotonic() < deadline:
+            time.sleep(0.005)
 
     def resume(self) -> None:
         """End the hanging."""
@@ -170,6 +173,11 @@ class MariaDB:
     def _remove(self) -> None:
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _is_stopped(pid: int) -> bool:
+    states = [stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) <= {"T"}
 
 
 def ensure_installed() -> None:
