@@ -113,27 +113,43 @@ class LiveReply:
         """
         events: queue.SimpleQueue[Delta | End] = queue.SimpleQueue()
         with self._lock:
-            text, reasoning, end = "".join(self._texts)[after:], "".join(self._reasonings), self._end
+            text, reasoning, end = "".join(self._texts), "".join(self._reasonings), self._end
             if end is None:
                 self._followers.append(events)
         try:
-            if text or (reasoning and not after):
-                yield Delta(text, "" if after else reasoning)
-            while end is None:
-                try:
-                    event = events.get(timeout=PING_S)
-                except queue.Empty:
-                    yield None
-                    continue
-                if isinstance(event, End):
-                    end = event
-                else:
-                    yield event
-            yield end
+            if text[after:] or (reasoning and not after):
+                yield Delta(text[after:], "" if after else reasoning)
+            yield from _skipping(_arriving(events, end), after - len(text))
         finally:
             with self._lock:
                 if events in self._followers:
                     self._followers.remove(events)
+
+
+def _arriving(events: queue.SimpleQueue[Delta | End], end: End | None) -> Iterator[Event]:
+    """Yield events as they come, up to the end; None after every `PING_S` without any."""
+    while end is None:
+        try:
+            event = events.get(timeout=PING_S)
+        except queue.Empty:
+            yield None
+            continue
+        if isinstance(event, End):
+            end = event
+        else:
+            yield event
+    yield end
+
+
+def _skipping(events: Iterator[Event], ahead: int) -> Iterator[Event]:
+    """Yield events without the first ``ahead`` characters of their text: the follower knows more than was written."""
+    for event in events:
+        if ahead <= 0 or not isinstance(event, Delta):
+            yield event
+            continue
+        if event.text[ahead:]:
+            yield Delta(event.text[ahead:])
+        ahead -= len(event.text)
 
 
 def outcome(reply: LiveReply, finish: Finish | None, problem: Problem | None) -> tuple[Message, Problem | None]:

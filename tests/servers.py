@@ -98,7 +98,8 @@ class Server:
         try:
             self.process.wait(STOP)
         except subprocess.TimeoutExpired:
-            self._log.open("a").write("tests: it did not end; killed\n")
+            with self._log.open("a") as log:
+                log.write("tests: it did not end; killed\n")
         self.kill()
         return self.process.returncode
 

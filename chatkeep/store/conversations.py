@@ -88,13 +88,21 @@ def _listing(*, query: str | None, after: bool, ascending: bool) -> tuple[Sql, d
     if after:
         # The first condition lets the index begin at the right place; a row comparison alone does not on MariaDB.
         where += f" AND last_active {beyond}= :last_active AND (last_active {beyond} :last_active OR id {beyond} :id)"
-    values: dict[str, Any] = {}
-    if query:
-        where += " AND (LOWER(title) LIKE :query ESCAPE '!' OR id IN (SELECT conversation_id FROM messages"
-        where += " WHERE conversation_id = conversations.id AND LOWER(content) LIKE :query ESCAPE '!'))"
-        values["query"] = f"%{escaped(query.lower())}%"
     order = f"ORDER BY last_active {direction}, id {direction} LIMIT :limit"
-    return Sql(f"SELECT {_COLUMNS} FROM conversations WHERE {where} {order}"), values  # noqa: S608 - fixed parts only
+    if not query:
+        return Sql(f"SELECT {_COLUMNS} FROM conversations WHERE {where} {order}"), {}  # noqa: S608 - fixed parts only
+    texts = [
+        f"SELECT {_COLUMNS} FROM conversations WHERE {where} AND ({_holds('title', like=like)} OR id IN"  # noqa: S608
+        " (SELECT conversation_id FROM messages WHERE conversation_id = conversations.id"
+        f" AND {_holds('content', like=like)})) {order}"
+        for like in (False, True)
+    ]
+    return Sql(texts[0], mysql=texts[1]), {"part": query.lower(), "pattern": f"%{escaped(query.lower())}%"}
+
+
+def _holds(column: str, *, like: bool) -> str:
+    """Return the condition that a column contains the text: LIKE on MySQL, a function of our own on SQLite."""
+    return f"LOWER({column}) LIKE :pattern ESCAPE '!'" if like else f"contains({column}, :part)"
 
 
 def escaped(text: str) -> str:

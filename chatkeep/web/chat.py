@@ -23,6 +23,8 @@ from chatkeep.web.requests import body_as, given, query_as, require_small_metada
 from chatkeep.web.responses import rendered
 
 routes = Routes(Blueprint("chat", __name__))
+MOST_DIGITS = 18
+_COUNT = re.compile(r"\d+", re.ASCII)
 _KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
 _PROVIDER = (errors.ProviderRefused, errors.ProviderBroke, errors.ProviderBusy, errors.ProviderTimeout)
 _BODY = (errors.BodyTooLarge, errors.UnsupportedMediaType, errors.MalformedJson, errors.InvalidFields)
@@ -231,4 +233,4 @@ def _with_first(first: Event, events: Iterator[Event]) -> Iterator[Event]:
 
 def _characters(last_event_id: str | None) -> int:
     """Return the characters that a Last-Event-ID stands for; one that is not ours counts as none."""
-    return int(last_event_id) if last_event_id and last_event_id.isascii() and last_event_id.isdigit() else 0
+    return int(last_event_id[:MOST_DIGITS]) if last_event_id and _COUNT.fullmatch(last_event_id) else 0

@@ -24,6 +24,7 @@ from chatkeep.web.parts import parts
 
 S = TypeVar("S", bound=msgspec.Struct)
 METADATA_BYTES = 16 * 1024
+METADATA_DEPTH = 64
 _UNKNOWN = re.compile(r"Object contains unknown field `(.+?)`")
 _MISSING = re.compile(r"Object missing required field `(.+?)`")
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
@@ -50,16 +51,22 @@ def body_as(shape: type[S]) -> S:
 
 def _read_body() -> bytes:
     """Return the body, within its limits of size and time; what is left of a refused one is not read."""
-    seconds = parts().settings.body_timeout
+    body = b""
+    seconds, limit = parts().settings.body_timeout, parts().settings.max_body
     try:
         with deadline(seconds, RequestTimeout(f"The body took longer than {seconds:g} s to arrive.")):
-            return request.get_data(cache=False)
-    except RequestEntityTooLarge as error:
-        stop_reading()
-        raise BodyTooLarge(f"The body may have {parts().settings.max_body} bytes at most.") from error
+            body = request.get_data(cache=False)
+            # Werkzeug cuts a body without a length off at the limit, and says nothing.
+            cut = request.content_length is None and len(body) >= limit and request.environ["wsgi.input"].read(1)
     except RequestTimeout:
         stop_reading()
         raise
+    except RequestEntityTooLarge:
+        cut = True
+    if cut:
+        stop_reading()
+        raise BodyTooLarge(f"The body may have {limit} bytes at most.")
+    return body
 
 
 def stop_reading() -> None:
@@ -74,8 +81,11 @@ def _decoded(body: bytes, shape: type[S]) -> S:
     """Return the body, whose numbers are whole by their value and not by how they are written: JSON's 5.0 is 5."""
     try:
         return msgspec.json.decode(body, type=shape)
-    except msgspec.ValidationError:
-        plain = msgspec.json.decode(body)
+    except msgspec.ValidationError as first:
+        try:
+            plain = msgspec.json.decode(body)
+        except msgspec.DecodeError:
+            raise first from None
         if not isinstance(plain, dict) or not any(isinstance(value, float) for value in plain.values()):
             raise
         return msgspec.convert({name: _whole(value) for name, value in plain.items()}, type=shape)
@@ -99,7 +109,7 @@ def query_as(shape: type[S]) -> S:
 def invalid(text: str) -> InvalidFields:
     """Return the problem for what msgspec found, with the field that it names."""
     at = _PATH.search(text)
-    path, message = (at[1], text[: at.start()]) if at else ("", text)
+    path, message = (at[1].replace("[...]", ""), text[: at.start()]) if at else ("", text)
     for pattern, words in ((_UNKNOWN, "is not known here"), (_MISSING, "is required")):
         found = pattern.search(message)
         if found:
@@ -108,10 +118,23 @@ def invalid(text: str) -> InvalidFields:
 
 
 def require_small_metadata(metadata: dict[str, Any] | msgspec.UnsetType) -> None:
-    """Raise `InvalidFields` where metadata is larger than what a conversation may carry."""
-    if metadata is not msgspec.UNSET and len(msgspec.json.encode(metadata)) > METADATA_BYTES:
-        errors = [FieldError("metadata", f"is larger than {METADATA_BYTES} bytes")]
-        raise InvalidFields("metadata is too large.", errors=errors)
+    """Raise `InvalidFields` where metadata is larger or deeper than what a conversation may carry."""
+    if metadata is msgspec.UNSET:
+        return
+    wrong = None
+    if _is_deeper(metadata, METADATA_DEPTH):
+        wrong = f"is nested more than {METADATA_DEPTH} deep"
+    elif len(msgspec.json.encode(metadata)) > METADATA_BYTES:
+        wrong = f"is larger than {METADATA_BYTES} bytes"
+    if wrong:
+        raise InvalidFields(f"metadata: {wrong}.", errors=[FieldError("metadata", wrong)])
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    if not isinstance(value, (dict, list)):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return depth == 0 or any(_is_deeper(item, depth - 1) for item in inner)
 
 
 def given(value: Any) -> Any:

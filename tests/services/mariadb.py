@@ -131,6 +131,7 @@ class MariaDB:
             f"GRANT ALL ON *.* TO '{USER}'@'127.0.0.1';\n"
         )
         command = [_program("mariadb-install-db"), "--no-defaults", "--skip-test-db", f"--datadir={self._folder}/files"]
+        command.append(f"--tmpdir={self._folder}")
         user = [f"--user={self._owner}"] if self._owner else []
         done = subprocess.run([*command, *user], capture_output=True, text=True, check=False)
         if done.returncode:
@@ -143,6 +144,7 @@ class MariaDB:
             *owner,
             f"--datadir={self._folder}/files",
             f"--init-file={self._folder}/init.sql",
+            f"--tmpdir={self._folder}",
             f"--pid-file={self._folder}/pid",
             f"--socket={self._folder}/socket",
             f"--port={self.port}",

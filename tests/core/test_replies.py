@@ -1,0 +1,137 @@
+"""A reply while it is generated: who follows it sees all of it once, and how it ends is decided by what happened."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from chatkeep.errors import Problem, ProviderBroke, ProviderTimeout
+from chatkeep.model import Delta, Finish, Message, Role, Status, Usage
+from chatkeep.replies import End, Ending, LiveReply, outcome, problem_of
+from chatkeep.store.leases import Lease
+
+ROW = Message(
+    id=UUID(int=2), conversation_id=UUID(int=1), parent_id=None, position=2, role=Role.ASSISTANT, content="",
+    timestamp=0, status=Status.GENERATING, model="asked",
+)  # fmt: skip
+FINISH = Finish("stop", Usage(1, 2), "told")
+BROKE = ProviderBroke("It broke.")
+
+
+def a_reply(*, received: str = "", ending: Ending | None = None) -> LiveReply:
+    reply = LiveReply(Lease(ROW.conversation_id, ROW.id, UUID(int=3), stop=False), ROW)
+    if received:
+        reply.receive(Delta(received))
+    if ending:
+        reply.end(ending)
+    return reply
+
+
+OUTCOMES: list[tuple[str, Ending | None, Finish | None, Problem | None, Status, str | None]] = [
+    ("text", None, FINISH, None, Status.COMPLETED, None),
+    ("", None, FINISH, None, Status.COMPLETED, None),
+    ("text", Ending.STOPPED, FINISH, None, Status.COMPLETED, None),
+    ("text", Ending.GAP, FINISH, None, Status.COMPLETED, None),
+    ("text", Ending.STOPPED, None, None, Status.STOPPED, None),
+    ("", Ending.STOPPED, None, BROKE, Status.STOPPED, None),
+    ("text", Ending.TOO_LONG, None, None, Status.TRUNCATED, None),
+    ("text", Ending.LOST, None, None, Status.INTERRUPTED, "reply_interrupted"),
+    ("", Ending.SHUTDOWN, None, BROKE, Status.INTERRUPTED, "reply_interrupted"),
+    ("", Ending.SLOW_START, None, None, Status.FAILED, "provider_timeout"),
+    ("text", Ending.GAP, None, BROKE, Status.TRUNCATED, "provider_timeout"),
+    ("text", Ending.TOTAL, None, None, Status.TRUNCATED, "provider_timeout"),
+    ("text", None, None, BROKE, Status.TRUNCATED, "provider_broke"),
+    ("", None, None, BROKE, Status.FAILED, "provider_broke"),
+    ("text", None, None, None, Status.TRUNCATED, "provider_broke"),
+    ("", None, None, None, Status.FAILED, "provider_broke"),
+]
+
+
+@pytest.mark.parametrize(("received", "ending", "finish", "problem", "status", "code"), OUTCOMES)
+def test_how_a_reply_ends(
+    received: str,
+    ending: Ending | None,
+    finish: Finish | None,
+    problem: Problem | None,
+    status: Status,
+    code: str | None,
+) -> None:
+    row, told = outcome(a_reply(received=received, ending=ending), finish, problem)
+    assert (row.status, row.error, told.code if told else None) == (status, code, code)
+
+
+def test_a_completed_reply_has_what_the_provider_told() -> None:
+    row, _ = outcome(a_reply(), FINISH, None)
+    assert (row.finish_reason, row.usage, row.model) == ("stop", Usage(1, 2), "told")
+    assert outcome(a_reply(), Finish("stop"), None)[0].model == "asked"
+
+
+@pytest.mark.parametrize("ending", [None, *Ending])
+def test_nothing_but_the_provider_s_word_completes_a_reply(ending: Ending | None) -> None:
+    for received in ("", "text"):
+        assert outcome(a_reply(received=received, ending=ending), None, None)[0].status is not Status.COMPLETED
+
+
+def test_the_first_reason_to_end_counts() -> None:
+    reply = a_reply(ending=Ending.STOPPED)
+    reply.end(Ending.LOST)
+    assert reply.ending is Ending.STOPPED
+
+
+@pytest.mark.parametrize("code", ["provider_timeout", "provider_broke", "reply_interrupted"])
+def test_a_stored_error_is_told_again(code: str) -> None:
+    problem = problem_of(replace(ROW, error=code))
+    assert problem
+    assert problem.code == code
+    assert problem_of(ROW) is None
+
+
+def test_followers_see_everything_once_whenever_they_come() -> None:
+    reply = a_reply()
+    early = reply.follow()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(next, early)
+        reply.committed("one ", "why")
+        late = reply.follow()
+        assert next(late) == Delta("one ", "why")
+        reply.committed("two", "")
+        reply.close(End(ROW))
+        seen = [first.result(5), *early]
+    assert [event for event in seen if isinstance(event, Delta)] == [Delta("one ", "why"), Delta("two")]
+    assert list(late) == [Delta("two"), End(ROW)]
+    assert list(reply.follow()) == [Delta("one two", "why"), End(ROW)]
+
+
+@pytest.mark.parametrize("after", [0, 1, 4, 6, 7, 99])
+def test_a_follower_gets_what_lies_beyond_the_characters_that_it_knows(after: int) -> None:
+    reply = a_reply()
+    reply.committed("😀two 你好", "why")
+    following = reply.follow(after)
+    reply.committed("!", "")
+    reply.close(End(ROW, BROKE))
+    *events, end = following
+    deltas = [event for event in events if isinstance(event, Delta)]
+    assert "".join(delta.text for delta in deltas) == "😀two 你好!"[after:]
+    assert any(delta.reasoning for delta in deltas) == (after == 0)
+    assert end == End(ROW, BROKE)
+
+
+def test_characters_that_are_still_to_come_are_skipped_too() -> None:
+    reply = a_reply()
+    reply.committed("one ", "")
+    following = reply.follow(6)
+    with ThreadPoolExecutor(1) as pool:
+        rest = pool.submit(list, following)
+        reply.committed("two ", "")
+        reply.committed("three", "")
+        reply.close(End(ROW))
+        assert "".join(event.text for event in rest.result(5) if isinstance(event, Delta)) == "o three"
+
+
+def test_a_reply_that_ended_through_a_timeout_says_which() -> None:
+    _, problem = outcome(a_reply(received="x", ending=Ending.GAP), None, None)
+    assert isinstance(problem, ProviderTimeout)
+    assert "fell silent" in problem.detail

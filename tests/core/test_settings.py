@@ -1,0 +1,146 @@
+"""Settings: where they come from, what they refuse, and that nothing secret is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatkeep import settings
+from chatkeep.errors import SettingsError
+from chatkeep.settings import Settings, described, read_env_file
+
+RIGHT: list[tuple[Callable[[str], Any], str, Any]] = [
+    (settings.duration, "250ms", 0.25),
+    (settings.duration, "90s", 90),
+    (settings.duration, "1.5m", 90),
+    (settings.duration, "24h", 86400),
+    (settings.duration, "7d", 604800),
+    (settings.optional_duration, "never", None),
+    (settings.size, "1048576", 1048576),
+    (settings.size, "64KiB", 65536),
+    (settings.size, "1 MiB", 1048576),
+    (settings.count, "1", 1),
+    (settings.port, "65535", 65535),
+    (settings.flag, "ON", True),
+    (settings.flag, "0", False),
+    (settings.http_url, "https://x.example/v1/", "https://x.example/v1"),
+    (settings.database_url, "mysql://u:p@h/d", "mysql+pymysql://u:p@h/d"),
+    (settings.database_url, "mariadb+pymysql://u:p@h/d", "mysql+pymysql://u:p@h/d"),
+    (settings.database_url, "sqlite:///x", "sqlite:///x"),
+    (settings.words, " a, b ,,c", ("a", "b", "c")),
+    (settings.headers, '{"X-Team": "search"}', (("X-Team", "search"),)),
+    (settings.log_level, "debug", "DEBUG"),
+]
+WRONG: list[tuple[Callable[[str], Any], str]] = [
+    *((settings.duration, text) for text in ("", "90", "90 s", "s", "-1s", "1e3s", "never")),
+    *((settings.size, text) for text in ("", "1MB", "1.5MiB", "-1")),
+    *((settings.count, text) for text in ("", "0", "-1", "1.0", "two")),
+    *((settings.port, text) for text in ("0", "65536", "http")),
+    *((settings.flag, text) for text in ("", "maybe", "2")),
+    *((settings.http_url, text) for text in ("x.example", "ftp://x", "https://", "//x")),
+    *((settings.database_url, text) for text in ("postgres://x", "x.sqlite3", "sqlite:x")),
+    *((settings.headers, text) for text in ("x", "[]", '{"a": 1}', '{"a": "b\\nc"}')),
+    *((settings.environment, text) for text in ("prod", "")),
+    *((settings.log_level, text) for text in ("loud", "")),
+]
+
+
+@pytest.mark.parametrize(("read", "text", "value"), RIGHT, ids=lambda item: getattr(item, "__name__", None))
+def test_a_value_is_read(read: Callable[[str], Any], text: str, value: Any) -> None:
+    assert read(text) == value
+
+
+@pytest.mark.parametrize(("read", "text"), WRONG, ids=lambda item: getattr(item, "__name__", None))
+def test_a_wrong_value_is_refused_with_what_would_be_right(read: Callable[[str], Any], text: str) -> None:
+    with pytest.raises(ValueError, match=r"write|may not"):
+        read(text)
+
+
+def test_the_environment_comes_before_the_files_and_the_special_file_before_the_general(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PORT=1\nCHATKEEP_MODEL=general\nCHATKEEP_LOG_LEVEL=debug\n", encoding="utf-8")
+    (tmp_path / ".env.test").write_text("PORT=2\nCHATKEEP_MODEL=special\n", encoding="utf-8")
+    found = Settings.from_env({"CHATKEEP_ENV": "test", "PORT": "3"}, tmp_path)
+    assert (found.port, found.model, found.log_level, found.host) == (3, "special", "DEBUG", "127.0.0.1")
+
+
+def test_the_general_file_may_choose_the_special_one(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("CHATKEEP_ENV=test\n", encoding="utf-8")
+    (tmp_path / ".env.test").write_text("CHATKEEP_MODEL=special\n", encoding="utf-8")
+    found = Settings.from_env({}, tmp_path)
+    assert (found.env, found.model) == ("test", "special")
+
+
+def test_an_empty_value_is_no_value(tmp_path: Path) -> None:
+    assert Settings.from_env({"PORT": "", "CHATKEEP_MODEL": ""}, tmp_path) == Settings()
+
+
+def test_a_file_is_read_as_shells_write_it(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("\ufeff# note\n\nexport A = 1\nB='x # y'\nC=\"\"\nD=a=b\nE='\nnonsense\n", encoding="utf-8")
+    assert read_env_file(file) == {"A": "1", "B": "x # y", "C": "", "D": "a=b", "E": "'"}
+
+
+def test_every_wrong_value_is_told_at_once(tmp_path: Path) -> None:
+    wrong = {"PORT": "x", "CHATKEEP_GAP_TIMEOUT": "5", "OPENAI_BASE_URL": "nowhere"}
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_env(wrong, tmp_path)
+    assert {problem.partition(":")[0] for problem in refused.value.problems} == set(wrong)
+
+
+def test_a_wrong_secret_is_not_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_env({"DATABASE_URL": "hunter2", "CHATKEEP_PROVIDER_HEADERS": "hunter2"}, tmp_path)
+    assert len(refused.value.problems) == 2
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("env", ["development", "test"])
+def test_outside_production_anything_goes(env: str, tmp_path: Path) -> None:
+    found = Settings.from_env({"CHATKEEP_ENV": env, "HOST": "0.0.0.0", "OPENAI_API_KEY": "changeme"}, tmp_path)  # noqa: S104
+    assert found.dangers() == []
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"OPENAI_API_KEY": "changeme"}, "OPENAI_API_KEY"),
+        ({"OPENAI_API_KEY": "YOUR-API-KEY-here"}, "OPENAI_API_KEY"),
+        ({"HOST": "0.0.0.0"}, "HOST"),  # noqa: S104
+        ({"HOST": "::"}, "HOST"),
+        ({"HOST": "192.168.1.5"}, "HOST"),
+        ({"HOST": "example.com"}, "HOST"),
+    ],
+)
+def test_production_refuses_placeholders_and_public_addresses(
+    environ: dict[str, str], named: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=f"^{named}:"):
+        Settings.from_env({"CHATKEEP_ENV": "production", **environ}, tmp_path)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
+def test_production_serves_on_loopback(host: str, tmp_path: Path) -> None:
+    assert Settings.from_env({"CHATKEEP_ENV": "production", "HOST": host}, tmp_path).host == host
+
+
+@pytest.mark.parametrize(
+    ("environ", "demo"), [({}, True), ({"OPENAI_API_KEY": "k"}, False), ({"OPENAI_BASE_URL": "http://x"}, False)]
+)
+def test_without_a_provider_the_demo_answers(environ: dict[str, str], tmp_path: Path, *, demo: bool) -> None:
+    assert Settings.from_env(environ, tmp_path).demo is demo
+
+
+def test_the_database_is_a_file_in_the_data_folder_by_default() -> None:
+    assert Settings(data_dir=Path("kept")).database == "sqlite:///kept/chatkeep.sqlite3"
+    assert Settings(database_url="sqlite:///x").database == "sqlite:///x"
+
+
+@pytest.mark.parametrize("item", described(), ids=lambda item: item.name)
+def test_a_setting_has_a_name_a_reader_and_a_meaning(item: Any) -> None:
+    assert item.metadata["env"].isupper()
+    assert item.metadata["doc"].endswith((".", "`"))
+    if item.metadata["text"] is not None:
+        assert item.metadata["read"](item.metadata["text"]) == item.default

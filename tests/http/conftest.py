@@ -1,0 +1,48 @@
+"""Clients of the servers that the tests go through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.http.api import Api
+from tests.servers import COMMANDS, Server
+from tests.upstream import Upstream
+
+
+@pytest.fixture
+def api(server: Server) -> Api:
+    """The API of every kind of server, on every database."""
+    return Api(server)
+
+
+@pytest.fixture(scope="session")
+def beside(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """The API of another process on the same database and with the same provider."""
+    env = {name: server.env[name] for name in ("DATABASE_URL", "OPENAI_BASE_URL", "OPENAI_API_KEY")}
+    with Server("waitress", tmp_path_factory.mktemp("beside"), env) as other:
+        yield Api(other)
+
+
+@pytest.fixture(scope="session", params=COMMANDS)
+def impatient(
+    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
+    """The API of one process that waits for its provider for a second at most, and three for a whole reply."""
+    folder = tmp_path_factory.mktemp(request.param)
+    env = {
+        "DATABASE_URL": f"sqlite:///{(folder / 'chatkeep.sqlite3').as_posix()}",
+        "OPENAI_BASE_URL": upstream.url,
+        "OPENAI_API_KEY": "test-key",
+        "WEB_CONCURRENCY": "1",
+        "CHATKEEP_FIRST_TOKEN_TIMEOUT": "1s",
+        "CHATKEEP_GAP_TIMEOUT": "1s",
+        "CHATKEEP_REPLY_TIMEOUT": "3s",
+        "CHATKEEP_MAX_REPLY": "2KiB",
+        "CHATKEEP_BODY_TIMEOUT": "1s",
+        "CHATKEEP_MAX_BODY": "4KiB",
+        "CHATKEEP_CORS_ORIGINS": "https://app.example.com",
+    }
+    with Server(request.param, folder, env) as running:
+        yield Api(running)

@@ -1,0 +1,259 @@
+"""Conversations: list, search, read by pages, change, delete, expire."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.http.api import Api, eventually, unique
+
+ID = "01a202c6-688b-7050-9b35-34b6a3bc47ef"
+SHAPES = ["1", "abc", "null", f"{ID}0", ID[:-1], f"{{{ID}}}", "..", "%00", "%F0%9F%A6%8A"]
+
+
+def test_an_unknown_conversation_is_404_everywhere(api: Api) -> None:
+    unknown, path = uuid4(), f"/api/conversations/{uuid4()}"
+    replies = [
+        api.post("Hello", conversation_id=f"{unknown}"),
+        api.request("GET", path),
+        api.request("PATCH", path, json={"title": "x"}),
+        api.request("DELETE", path),
+        api.request("POST", f"{path}/stop"),
+        api.request("GET", f"{path}/messages/{unknown}/stream"),
+        api.request("POST", f"{path}/messages/{unknown}/regenerate", json={}),
+        api.request("POST", f"{path}/messages/{unknown}/edit", json={"message": "x"}),
+    ]
+    assert {(reply.status, reply.json["code"], reply.json["detail"]) for reply in replies} == {
+        (404, "not_found", "There is no such conversation; it may have expired or been deleted.")
+    }
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_id_of_another_shape_is_404(api: Api, shape: str) -> None:
+    for method, tail in [("GET", ""), ("DELETE", ""), ("POST", "/stop"), ("GET", f"/messages/{uuid4()}/stream")]:
+        reply = api.request(method, f"/api/conversations/{shape}{tail}")
+        assert (reply.status, reply.json["code"]) == (404, "not_found")
+
+
+def test_a_message_is_found_in_its_own_conversation_only(api: Api) -> None:
+    one, other = api.chat("one"), api.chat("other")
+    with api.follow({**one, "message_id": other["message_id"]}) as stream:
+        assert stream.status == 404
+
+
+def test_a_deleted_conversation_is_gone(api: Api) -> None:
+    answer = api.chat(mark := unique())
+    conversation = answer["conversation_id"]
+    deleted = api.delete(conversation)
+    assert (deleted.status, deleted.json) == (200, {"id": conversation, "deleted": True})
+    assert api.delete(conversation).status == api.request("GET", f"/api/conversations/{conversation}").status == 404
+    assert api.follow(answer).status == api.post("Hello", conversation_id=conversation).status == 404
+    assert api.list(q=mark)["data"] == []
+    assert api.count("messages", "content LIKE :mark", mark=f"%{mark}%") == 0
+
+
+def test_deleting_ends_a_running_reply_and_leaves_nothing(api: Api) -> None:
+    reply = api.running(f"{(mark := unique())} #fault=endless,r=50#")
+    assert api.delete(reply.id).status == 200
+    last = reply.rest()
+    assert (last.event, last.data["code"], last.data["status"]) == ("error", "not_found", 404)
+    assert [event.event for event in reply.stream.events].count("error") == 1
+    message = bytes.fromhex(last.data["message_id"].replace("-", ""))
+    assert api.count("messages", "message_id = :id OR content LIKE :mark", id=message, mark=f"%{mark}%") == 0
+    assert api.count("leases", "reply_id = :id", id=message) == 0
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"title": "新しい題 😀"},
+    {"title": "x" * 255},
+    {"system": "Be kind."},
+    {"system": None},
+    {"ttl": 60},
+    {"ttl": None},
+    {"pinned": True},
+    {"metadata": {"a": [1, 2.5, "ü", None, {"b": True}]}},
+    {"metadata": {}},
+    {"title": "all", "system": "at", "ttl": 1000, "pinned": True, "metadata": {"on": "ce"}},
+    {},
+]
+
+
+@pytest.mark.parametrize("fields", CHANGES, ids=str)
+def test_a_change_changes_its_fields_and_nothing_else(api: Api, fields: dict[str, Any]) -> None:
+    conversation = api.chat("Hello", system="Old.", metadata={"old": 1}, ttl=500)["conversation_id"]
+    before = api.read(conversation)
+    changed = api.change(conversation, **fields)
+    after = api.read(conversation)
+    assert {**before, **fields, "expires_at": None} == {**after, "expires_at": None}
+    assert changed == {name: value for name, value in after.items() if name != "messages"}
+
+
+def test_a_conversation_expires_its_ttl_after_its_last_activity(api: Api) -> None:
+    conversation = api.chat("Hello")["conversation_id"]
+    assert lifetime(api.read(conversation)) == timedelta(hours=24)
+    assert lifetime(api.change(conversation, ttl=60)) == timedelta(minutes=1)
+    assert lifetime(api.change(conversation, pinned=True)) is None
+    assert lifetime(api.change(conversation, pinned=False)) == timedelta(minutes=1)
+    api.chat("Again", conversation_id=conversation, ttl=90)
+    assert lifetime(api.read(conversation)) == timedelta(seconds=90)
+    assert lifetime(api.change(conversation, ttl=None)) is None
+
+
+def lifetime(conversation: Any) -> timedelta | None:
+    if conversation["expires_at"] is None:
+        return None
+    return datetime.fromisoformat(conversation["expires_at"]) - datetime.fromisoformat(conversation["last_active"])
+
+
+def test_a_system_prompt_that_was_changed_is_sent_from_then_on(api: Api) -> None:
+    conversation = api.chat("Hello", system="Old.")["conversation_id"]
+    api.change(conversation, system="New.")
+    assert api.chat("Again", conversation_id=conversation)["usage"]["input_tokens"] == 4
+    api.change(conversation, system=None)
+    assert api.chat("Again", conversation_id=conversation)["usage"]["input_tokens"] == 5
+
+
+def test_an_expired_conversation_is_gone(api: Api) -> None:
+    """Waits until a second has passed."""
+    answer = api.chat(mark := unique(), ttl=1)
+    path = f"/api/conversations/{answer['conversation_id']}"
+    kept = api.chat(mark, ttl=1)["conversation_id"]
+    api.change(kept, pinned=True)
+    assert eventually(lambda: api.request("GET", path).status == 404, 3)
+    assert [item["id"] for item in api.list(q=mark)["data"]] == [kept]
+    again = api.post("Hello", conversation_id=answer["conversation_id"])
+    gone = [again, api.request("PATCH", path, json={"pinned": True}), api.delete(answer["conversation_id"])]
+    assert {reply.status for reply in gone} == {404} == {api.follow(answer).status}
+
+
+def test_the_newest_activity_comes_first(api: Api) -> None:
+    mark = unique()
+    first, second, third = (api.chat(mark)["conversation_id"] for _ in range(3))
+    api.chat("Again", conversation_id=first)
+    assert [item["id"] for item in api.list(q=mark)["data"]] == [first, third, second]
+    assert [item["id"] for item in api.list(q=mark, order="asc")["data"]] == [second, third, first]
+
+
+def test_a_list_says_where_it_begins_and_ends(api: Api) -> None:
+    mark = unique()
+    one, two = (api.chat(mark)["conversation_id"] for _ in range(2))
+    page = api.list(q=mark, limit=1)
+    assert (page["object"], page["first_id"], page["last_id"], page["has_more"]) == ("list", two, two, True)
+    page = api.list(q=mark, limit=2)
+    assert (page["first_id"], page["last_id"], page["has_more"]) == (two, one, False)
+    assert api.list(q=unique()) == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("limit", [1, 3, 4, 100])
+def test_pages_of_conversations_have_no_gaps_and_no_doubles(api: Api, order: str, limit: int) -> None:
+    mark = unique()
+    made = [api.chat(mark)["conversation_id"] for _ in range(8)]
+    found = pages(lambda **query: api.list(q=mark, order=order, limit=limit, **query))
+    assert [item["id"] for item in found] == (made if order == "asc" else made[::-1])
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("limit", [1, 3, 4, 100])
+def test_pages_of_messages_have_no_gaps_and_no_doubles(api: Api, order: str, limit: int) -> None:
+    conversation = api.chat("1")["conversation_id"]
+    for number in "234":
+        api.chat(number, conversation_id=conversation)
+    found = pages(lambda **query: api.read(conversation, order=order, limit=limit, **query)["messages"])
+    assert [item["position"] for item in found] == (list(range(1, 9)) if order == "asc" else list(range(8, 0, -1)))
+    in_time = found if order == "asc" else found[::-1]
+    assert all(one["timestamp"] <= two["timestamp"] for one, two in pairwise(in_time))
+    assert all(one["id"] == two["parent_id"] for one, two in pairwise(in_time))
+
+
+def pages(read: Any) -> list[Any]:
+    """Return the items of all pages."""
+    page = read()
+    found = list(page["data"])
+    while page["has_more"]:
+        page = read(after=page["last_id"])
+        found += page["data"]
+    return found
+
+
+@pytest.mark.parametrize(
+    "query", ["after=00000000-0000-7000-8000-000000000000", "limit=0", "limit=101", "limit=x", "limit="]
+)
+@pytest.mark.parametrize("of", ["list", "messages"])
+def test_a_page_that_cannot_be_is_422(api: Api, query: str, of: str) -> None:
+    path = f"/api/conversations/{api.chat('Hello')['conversation_id']}" if of == "messages" else "/api/conversations"
+    reply = api.request("GET", f"{path}?{query}")
+    assert (reply.status, reply.json["errors"][0]["field"]) == (422, query.partition("=")[0])
+
+
+SEARCHES = [
+    ("100% sure", "100% s"),
+    ("snake_case", "snake_c"),
+    ("wow! such", "wow! s"),
+    (r"back\slash", "back\\s"),
+    ("it's 'quoted'", "it's 'q"),
+    ("今天天气很好", "今天天气"),
+    ("Mixed Case", "mIXED cASE"),
+    ("Ärger", "Ärger"),
+    ("ÉCOLE", "école"),
+    ("привет", "ПРИВЕТ"),
+    ("😀 smile", "😀"),
+]
+
+
+@pytest.mark.parametrize(("text", "query"), SEARCHES)
+def test_search_finds_text_as_it_is_written_in_any_case(api: Api, text: str, query: str) -> None:
+    mark = unique()
+    in_title = api.chat(f"{mark}{text}")["conversation_id"]
+    in_text = api.chat(f"{'x' * 80}\n{mark}{text}")["conversation_id"]
+    api.chat(f"{mark} something else")
+    assert [item["id"] for item in api.list(q=f"{mark}{query}")["data"]] == [in_text, in_title]
+
+
+def test_search_finds_what_stands_behind_a_nul(api: Api) -> None:
+    found = api.chat(f"before\0{(mark := unique())}")["conversation_id"]
+    assert [item["id"] for item in api.list(q=mark)["data"]] == [found]
+
+
+@pytest.mark.parametrize("wildcard", ["%", "_", "!%", "!_", "!"])
+def test_search_knows_no_wildcards(api: Api, wildcard: str) -> None:
+    mark = unique()
+    api.chat(f"{mark}a plain b")
+    assert api.list(q=f"{mark}a{wildcard}")["data"] == []
+
+
+def test_search_looks_into_replies(api: Api) -> None:
+    found = api.chat(mark := unique("echo"))["conversation_id"]
+    assert [item["id"] for item in api.list(q=f"You said: {mark}")["data"]] == [found]
+
+
+def test_a_title_that_was_changed_is_found(api: Api) -> None:
+    found = api.chat("Hello")["conversation_id"]
+    api.change(found, title=(title := unique("Renamed")))
+    assert [item["id"] for item in api.list(q=title)["data"]] == [found]
+
+
+def test_reading_puts_expiry_off_for_nobody(api: Api) -> None:
+    conversation = api.chat("Hello")["conversation_id"]
+    before = api.read(conversation)["last_active"]
+    time.sleep(0.005)
+    assert api.read(conversation)["last_active"] == before == api.change(conversation, title="x")["last_active"]
+
+
+def test_metadata_that_is_taken_can_be_read_however_deep_it_is(api: Api) -> None:
+    conversation = api.chat(mark := unique())["conversation_id"]
+    path = f"/api/conversations/{conversation}"
+    try:
+        for depth in (*range(50, 900, 50), *range(900, 1000, 5)):
+            body = b'{"metadata":{"a":' + b"[" * depth + b"]" * depth + b"}}"
+            changed = api.request("PATCH", path, body=body, headers={"Content-Type": "application/json"})
+            assert changed.status in {200, 400, 422}, depth
+            found = [api.request("GET", f"/api/conversations?q={mark}").status, api.request("GET", path).status]
+            assert found == [200, 200], depth
+    finally:
+        api.delete(conversation)

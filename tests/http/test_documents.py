@@ -1,0 +1,105 @@
+"""Headers of every answer, the origins that may call, and the documents that are served beside the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.http.api import Api
+
+ORIGIN = "https://app.example.com"
+PATHS = ["/", "/docs", "/openapi.json", "/health", "/health/live", "/health/ready", "/api/conversations", "/api/nope"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_answer_has_an_id_and_is_what_it_says_it_is(api: Api, path: str) -> None:
+    headers = api.request("GET", path).headers
+    assert len(headers["X-Request-Id"]) == 32
+    assert (headers["X-Content-Type-Options"], headers["Referrer-Policy"]) == ("nosniff", "no-referrer")
+
+
+def test_what_is_private_is_not_kept_by_caches(api: Api) -> None:
+    answer = api.post("Hello")
+    conversation = f"/api/conversations/{answer.json['conversation_id']}"
+    answers = [answer, api.post(""), api.post("Hello", stream=True), api.request("POST", f"{conversation}/stop")]
+    answers += [api.request("GET", path) for path in (conversation, "/api/conversations", "/api/nope")]
+    answers += [api.request("PATCH", conversation, json={}), api.request("DELETE", conversation)]
+    assert [(one.headers["Cache-Control"], one.headers["Vary"]) for one in answers] == [
+        ("no-store", "Authorization")
+    ] * 9
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_pages_run_nothing_but_their_own_files(api: Api, path: str) -> None:
+    page = api.request("GET", path)
+    assert (page.status, page.headers.get_content_type()) == (200, "text/html")
+    rules = dict(rule.strip().split(" ", 1) for rule in page.headers["Content-Security-Policy"].split(";"))
+    assert (rules["default-src"], rules["script-src"], rules["frame-ancestors"]) == ("'none'", "'self'", "'none'")
+    assert b"<script>" not in page.body
+    assert b"://" not in page.body.replace(b"http://www.w3.org/", b"")
+
+
+def test_health_names_what_it_knows(api: Api) -> None:
+    health = api.request("GET", "/health").json
+    assert (health["status"], health["database"], health["provider"]) == ("ok", "ok", "openai")
+    for path in ("/health/live", "/health/ready"):
+        assert api.request("GET", path).json == {"status": "ok"}
+
+
+def test_the_document_describes_what_is_served(api: Api) -> None:
+    document = api.request("GET", "/openapi.json").json
+    assert document["openapi"].startswith("3.")
+    read = document["paths"]["/api/conversations/{conversation_id}"]["get"]
+    assert read["responses"]["200"]["content"]["application/json"]["schema"]
+    assert read["responses"]["404"]["content"]["application/problem+json"]["schema"]
+    assert "text/event-stream" in document["paths"]["/api/chat"]["post"]["responses"]["200"]["content"]
+
+
+def test_answers_have_the_document_s_fields(api: Api) -> None:
+    schemas = api.request("GET", "/openapi.json").json["components"]["schemas"]
+    answer = api.chat("Hello #think=1#")
+    conversation = api.read(answer["conversation_id"])
+    for name, value in {
+        "ChatAnswer": answer,
+        "ConversationWithMessages": conversation,
+        "Message": conversation["messages"]["data"][1],
+        "ConversationList": api.list(),
+        "Health": api.request("GET", "/health").json,
+        "Problem": api.post("").json,
+    }.items():
+        assert set(schemas[name]["required"]) <= value.keys() <= schemas[name]["properties"].keys(), name
+
+
+def preflight(api: Api, origin: str, path: str = "/api/chat") -> Any:
+    asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    asked["Access-Control-Request-Headers"] = "content-type,idempotency-key"
+    return api.request("OPTIONS", path, headers=asked).headers
+
+
+def test_a_page_of_a_configured_origin_may_call(impatient: Api) -> None:
+    headers = preflight(impatient, ORIGIN)
+    assert headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert "POST" in headers["Access-Control-Allow-Methods"]
+    assert {"content-type", "idempotency-key"} <= set(
+        headers["Access-Control-Allow-Headers"].replace(" ", "").split(",")
+    )
+
+
+@pytest.mark.parametrize(("message", "fields"), [("Hello", {}), ("Hello", {"stream": True}), ("", {})])
+def test_a_page_of_a_configured_origin_may_read(impatient: Api, message: str, fields: dict[str, Any]) -> None:
+    headers = impatient.post(message, headers={"Origin": ORIGIN}, **fields).headers
+    assert headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert "X-Request-Id" in headers["Access-Control-Expose-Headers"]
+    assert (headers["Cache-Control"], headers["Vary"]) == ("no-store", "Authorization")
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example.com", "http://app.example.com", f"{ORIGIN}.evil.com", "null"])
+def test_a_page_of_another_origin_may_not(impatient: Api, origin: str) -> None:
+    assert preflight(impatient, origin)["Access-Control-Allow-Origin"] is None
+    assert impatient.post("Hello", headers={"Origin": origin}).headers["Access-Control-Allow-Origin"] is None
+
+
+def test_without_origins_no_page_may_call(api: Api) -> None:
+    assert preflight(api, ORIGIN)["Access-Control-Allow-Origin"] is None
+    assert api.post("Hello", headers={"Origin": ORIGIN}).headers["Access-Control-Allow-Origin"] is None

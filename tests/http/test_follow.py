@@ -1,0 +1,180 @@
+"""A reply belongs to the server: it can be followed, resumed and stopped from anywhere, and outlives its reader."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.http.api import Api, eventually, unique
+from tests.upstream import Upstream, reply_to
+
+MESSAGE = "Tell me #n=20,r=40,seed=4#"
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["same", "another process"])
+def test_a_running_reply_is_followed_from_its_beginning(api: Api, beside: Api, *, elsewhere: bool) -> None:
+    with api.running(MESSAGE) as reply:
+        followed = (beside if elsewhere else api).followed(reply.start)
+    assert followed.events[0].data == reply.start
+    assert followed.text == reply_to(MESSAGE)
+    assert (followed.events[-1].event, followed.events[-1].id) == ("done", "end")
+    assert len(followed.events) > 4
+
+
+def test_many_followers_get_the_same_whichever_worker_answers(api: Api) -> None:
+    with api.running(MESSAGE) as reply, ThreadPoolExecutor(12) as pool:
+        followed = list(pool.map(lambda _: api.followed(reply.start), range(12)))
+    assert {one.text for one in followed} == {reply_to(MESSAGE)}
+    assert len({str(one.events[-1].data) for one in followed}) == 1
+
+
+@pytest.mark.parametrize("by", ["after", "Last-Event-ID"])
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["same", "another process"])
+def test_a_stream_that_broke_is_resumed_where_it_broke(api: Api, beside: Api, by: str, *, elsewhere: bool) -> None:
+    with api.running(MESSAGE) as reply:
+        seen = reply.until(20)
+    known = {"after": seen.id} if by == "after" else {}
+    headers = {"Last-Event-ID": str(seen.id)} if by == "Last-Event-ID" else {}
+    rest = (beside if elsewhere else api).followed(reply.start, headers=headers, **known)
+    assert reply.text + rest.text == reply_to(MESSAGE)
+    deltas = [event for event in rest.events if event.event == "delta"]
+    assert int(str(deltas[0].id)) == len(reply.text) + len(deltas[0].data["text"])
+    assert deltas[-1].id == str(len(reply_to(MESSAGE)))
+
+
+@pytest.mark.parametrize("after", range(0, 26, 5))
+def test_a_finished_reply_is_sent_from_any_character_on(api: Api, after: int) -> None:
+    message = "😀👩‍👩‍👧 你好 #think=1#"
+    answer = api.chat(message)
+    followed = api.followed(answer, after=after)
+    assert followed.text == reply_to(message)[after:]
+    assert ("thought" in str(followed.raw)) == (after == 0)
+    assert followed.events[-1].data["created_at"] == answer["created_at"]
+    assert followed.events[-1].data["usage"] == answer["usage"]
+
+
+@pytest.mark.parametrize("after", [10**6, 10**18])
+def test_beyond_the_end_there_is_only_the_end(api: Api, after: int) -> None:
+    followed = api.followed(api.chat("Hello"), after=after)
+    assert [event.event for event in followed.events] == ["start", "done"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["same", "another process"])
+def test_characters_that_are_still_to_come_can_be_skipped(api: Api, beside: Api, *, elsewhere: bool) -> None:
+    with api.running(MESSAGE) as reply:
+        followed = (beside if elsewhere else api).followed(reply.start, after=60)
+    assert followed.text == reply_to(MESSAGE)[60:]
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "", "1.5", "٣", "9" * 5000], ids=lambda last: last[:5])
+def test_a_last_event_id_that_is_not_ours_counts_as_none_or_all(api: Api, last: str) -> None:
+    answer = api.chat("Hello")
+    followed = api.followed(answer, headers={"Last-Event-ID": last.encode().decode("latin-1")})
+    assert followed.status == 200
+    assert followed.text == ("" if last.startswith("9") else answer["reply"])
+
+
+def test_who_has_seen_the_end_is_told_to_stay_away(api: Api) -> None:
+    with api.follow(api.chat("Hello"), headers={"Last-Event-ID": "end"}) as stream:
+        assert (stream.status, stream.read()) == (204, b"")
+
+
+@pytest.mark.parametrize("query", ["after=-1", "after=x", "before=1", "after=1&after=2"])
+def test_a_place_that_cannot_be_is_422(api: Api, query: str) -> None:
+    answer = api.chat("Hello")
+    path = f"/api/conversations/{answer['conversation_id']}/messages/{answer['message_id']}/stream"
+    assert api.request("GET", f"{path}?{query}").status == 422
+
+
+def test_a_broken_reply_is_followed_to_its_error(api: Api) -> None:
+    stream = api.streamed("one two three #fault=cut_after:3#")
+    followed = api.followed(stream.events[0].data)
+    assert followed.text == stream.text
+    assert (followed.events[-1].event, followed.events[-1].data["code"]) == ("error", "provider_broke")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["same", "another process"])
+def test_stopping_keeps_what_was_shown_and_hangs_up(
+    api: Api, beside: Api, upstream: Upstream, *, elsewhere: bool
+) -> None:
+    reply = api.running("Endless #fault=endless,r=50#")
+    aborted = len(upstream.aborted)
+    begun = time.monotonic()
+    stopped = (beside if elsewhere else api).stop(reply.id)
+    assert stopped == {"conversation_id": reply.id, "message_id": reply.start["message_id"], "stopped": True}
+    assert upstream.wait_for(lambda seen: len(seen.aborted) > aborted)
+    assert upstream.aborted[-1] - begun < 1
+    last = reply.rest()
+    assert (last.event, last.data["status"], last.data["finish_reason"]) == ("done", "stopped", None)
+    stored = api.last(reply.id)
+    assert (stored["status"], stored["content"], stored["error"]) == ("stopped", reply.text, None)
+
+
+def test_a_json_turn_is_stopped_too(api: Api) -> None:
+    conversation = api.chat("Hello")["conversation_id"]
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(api.chat, "Endless #fault=endless,r=50#", conversation_id=conversation)
+        assert eventually(lambda: api.last(conversation)["content"].count("more") > 2)
+        api.stop(conversation)
+        result = answer.result()
+    assert (result["status"], result["finish_reason"]) == ("stopped", None)
+    assert result["reply"] == api.last(conversation)["content"]
+
+
+def test_a_reply_can_be_stopped_before_its_first_token(api: Api) -> None:
+    conversation = api.chat("Hello")["conversation_id"]
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(api.streamed, "Never #fault=hang_first#", conversation_id=conversation)
+        assert eventually(lambda: api.last(conversation)["status"] == "generating")
+        api.stop(conversation)
+        stream = answer.result()
+    assert [event.event for event in stream.events] == ["start", "done"]
+    assert (stream.events[-1].data["status"], api.last(conversation)["content"]) == ("stopped", "")
+
+
+def test_stopping_nothing_changes_nothing(api: Api) -> None:
+    conversation = api.chat("Hello")["conversation_id"]
+    before = api.read(conversation)
+    assert api.stop(conversation) == {"conversation_id": conversation, "message_id": None, "stopped": False}
+    assert api.read(conversation) == before
+
+
+@pytest.mark.parametrize("policy", [{}, {"on_disconnect": "continue"}], ids=["default", "continue"])
+def test_a_reply_outlives_its_reader(api: Api, policy: dict[str, str]) -> None:
+    with api.running(MESSAGE, **policy) as reply:
+        pass
+    stored = api.ended(reply.id)
+    assert (stored["status"], stored["content"]) == ("completed", reply_to(MESSAGE))
+
+
+def test_a_reply_ends_with_its_reader_where_that_is_asked_for(api: Api, upstream: Upstream) -> None:
+    """Waits until the server notices that its reader is gone."""
+    with api.running("Endless #fault=endless,r=50#", on_disconnect="stop") as reply:
+        aborted = len(upstream.aborted)
+    stored = api.ended(reply.id, seconds=10)
+    assert (stored["status"], stored["content"].startswith(reply.text)) == ("stopped", True)
+    assert upstream.wait_for(lambda seen: len(seen.aborted) > aborted)
+
+
+def test_a_silent_reply_is_kept_alive_with_comments(api: Api) -> None:
+    """Waits for the first comment, after five seconds of silence."""
+    reply = api.running("Silent #fault=hang_after:1#")
+    with ThreadPoolExecutor(1) as pool:
+        last = pool.submit(reply.rest)
+        assert eventually(lambda: reply.stream.comments == ["ping"], 7)
+        api.stop(reply.id)
+        assert last.result().data["status"] == "stopped"
+
+
+def test_stop_against_finish_has_one_winner(api: Api) -> None:
+    for number in range(10):
+        message = unique(f"#n=10,r=200,seed={number}#")
+        reply = api.running(message)
+        time.sleep(number * 0.005)
+        api.stop(reply.id)
+        last, stored = reply.rest(), api.last(reply.id)
+        assert (stored["status"], stored["content"]) == (last.data["status"], reply.text)
+        assert stored["status"] in {"completed", "stopped"}
+        assert stored["status"] == "stopped" or reply.text == reply_to(message)

@@ -1,0 +1,88 @@
+"""Rows for tests, and sinks that remember what they are told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from chatkeep.model import Conversation, Message, Role, Status, new_id, now_us
+from chatkeep.store import conversations, messages
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.store.messages import Progress
+from chatkeep.store.sql import Connection
+
+
+def a_conversation(**fields: Any) -> Conversation:
+    now = now_us()
+    made = Conversation(id=new_id(), owner="me", title="Title", created_at=now, last_active=now)
+    return replace(made, **fields)
+
+
+def a_message(conversation: Conversation, **fields: Any) -> Message:
+    made = Message(
+        id=new_id(), conversation_id=conversation.id, parent_id=None, position=1, role=Role.USER, content="",
+        timestamp=now_us(),
+    )  # fmt: skip
+    return replace(made, **fields)
+
+
+def a_reply(conversation: Conversation, **fields: Any) -> Message:
+    """Return a reply that is being generated."""
+    return a_message(conversation, **{"role": Role.ASSISTANT, "status": Status.GENERATING, **fields})
+
+
+def stored_reply(journal: Journal) -> Message:
+    """Return a reply that is being generated, once it is stored."""
+    conversation = a_conversation()
+    reply = a_reply(conversation)
+
+    def write(connection: Connection) -> Message:
+        conversations.insert(connection, conversation)
+        messages.insert(connection, reply)
+        return reply
+
+    return journal.write(write)
+
+
+class Recorder:
+    """A sink that remembers what it is told."""
+
+    def __init__(self, database: Database, reply: Message) -> None:
+        self.id: UUID = reply.id
+        self.written = 0
+        self.shown: list[str] = []
+        self.losses: list[Progress | None] = []
+        self._database = database
+        self._conversation_id = reply.conversation_id
+
+    def committed(self, text: str, reasoning: str) -> None:
+        self.written += len(text) + len(reasoning)
+        self.shown.append(text)
+
+    def lost(self, progress: Progress | None) -> None:
+        self.losses.append(progress)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.shown)
+
+    def row(self) -> Message:
+        """Return the reply as everybody else sees it."""
+        found = self._database.read(lambda connection: messages.get(connection, self._conversation_id, self.id))
+        assert found
+        return found
+
+
+class Doubter(Recorder):
+    """A sink that looks after each commit whether the row holds what it is told."""
+
+    def __init__(self, database: Database, reply: Message) -> None:
+        super().__init__(database, reply)
+        self.lies: list[str] = []
+
+    def committed(self, text: str, reasoning: str) -> None:
+        super().committed(text, reasoning)
+        if not self.row().content.startswith(self.text):
+            self.lies.append(text)

@@ -1,0 +1,66 @@
+"""A TCP proxy before a MySQL server that can lose the answer to a COMMIT: the client never learns that it happened."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import Self
+
+COMMIT = b"\x03COMMIT"
+
+
+class Proxy:
+    """Forwards connections to ``port`` of the loopback address while it is entered."""
+
+    def __init__(self, port: int) -> None:
+        self.losses = 0
+        self._target = port
+        self._armed = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+
+    def lose_a_commit(self) -> None:
+        """Lose the answer to the next COMMIT."""
+        self._armed.set()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._forward, args=(client,), daemon=True).start()
+
+    def _forward(self, client: socket.socket) -> None:
+        with client, socket.create_connection(("127.0.0.1", self._target)) as server:
+            answers = threading.Thread(target=_pump, args=(server, client), daemon=True)
+            answers.start()
+            with contextlib.suppress(OSError):
+                while chunk := client.recv(65536):
+                    if chunk.endswith(COMMIT) and self._armed.is_set():
+                        self._lose(client)
+                    server.sendall(chunk)
+            # The server answers what it has got; it is only then that nobody listens any more.
+            server.shutdown(socket.SHUT_WR)
+            answers.join(5)
+
+    def _lose(self, client: socket.socket) -> None:
+        self._armed.clear()
+        self.losses += 1
+        client.shutdown(socket.SHUT_RDWR)
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while chunk := source.recv(65536):
+            with contextlib.suppress(OSError):
+                target.sendall(chunk)
+        target.shutdown(socket.SHUT_RDWR)

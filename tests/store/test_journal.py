@@ -1,0 +1,294 @@
+"""The group writer: what it acknowledges is durable, what it shows was committed, and one's fault harms nobody else."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from chatkeep.errors import ServerStopping, StoreUnavailable
+from chatkeep.model import Conversation, Status, new_id, now_us
+from chatkeep.store import conversations, leases, messages, migrations
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.store.messages import Progress
+from chatkeep.store.sql import Append, Connection, Duplicate, Sql
+from tests.http.api import eventually
+from tests.store.examples import Doubter, Recorder, a_conversation, stored_reply
+from tests.store.proxy import Proxy
+
+if TYPE_CHECKING:
+    from tests.services.mariadb import MariaDB
+
+
+def insert(journal: Journal, conversation: Conversation, *, patient: bool = False) -> None:
+    journal.write(lambda connection: conversations.insert(connection, conversation), patient=patient)
+
+
+def exists(database: Database, conversation: Conversation) -> bool:
+    return database.read(lambda connection: conversations.get(connection, "me", conversation.id, now_us())) is not None
+
+
+def test_what_is_acknowledged_is_stored(database: Database, journal: Journal) -> None:
+    made = a_conversation(metadata={"a": ["ü", None, 1.5]})
+    insert(journal, made)
+    assert database.read(lambda connection: conversations.get(connection, "me", made.id, now_us())) == made
+
+
+def test_what_is_shown_was_committed_before(database: Database, journal: Journal) -> None:
+    sink = Doubter(database, stored_reply(journal))
+    pieces = [f"{number} 😀\0" for number in range(200)]
+    for piece in pieces:
+        journal.append(sink, piece, "")
+    assert eventually(lambda: sink.text == "".join(pieces))
+    assert sink.lies == []
+
+
+def test_text_and_reasoning_are_appended_each_to_its_own(database: Database, journal: Journal) -> None:
+    sinks = [Recorder(database, stored_reply(journal)) for _ in range(20)]
+    for sink in sinks:
+        journal.append(sink, "", "why ")
+        journal.append(sink, f"text of {sink.id}", "not")
+    assert eventually(lambda: all(sink.written > 40 for sink in sinks))
+    assert [(sink.row().content, sink.row().reasoning) for sink in sinks] == [
+        (f"text of {sink.id}", "why not") for sink in sinks
+    ]
+
+
+def test_an_operation_that_fails_undoes_its_own_writes_only(database: Database, journal: Journal) -> None:
+    made = [a_conversation() for _ in range(30)]
+    sink = Recorder(database, stored_reply(journal))
+
+    def write(connection: Connection, number: int) -> None:
+        conversations.insert(connection, made[number])
+        if number % 3 == 0:
+            raise LookupError(number)
+
+    def attempt(number: int) -> bool:
+        journal.append(sink, f"{number} ", "")
+        if number % 3:
+            journal.write(lambda connection: write(connection, number))
+        else:
+            with pytest.raises(LookupError, match=f"^{number}$"):
+                journal.write(lambda connection: write(connection, number))
+        return number % 3 != 0
+
+    with held(journal), ThreadPoolExecutor(30) as pool:
+        kept = pool.map(attempt, range(30))
+    assert [exists(database, conversation) for conversation in made] == list(kept)
+    assert sorted(sink.row().content.split(), key=int) == [str(number) for number in range(30)]
+
+
+@contextmanager
+def held(journal: Journal) -> Iterator[None]:
+    """Keep the journal busy until the block ends, so that what is written meanwhile comes together."""
+    release = threading.Event()
+    holding = threading.Thread(target=journal.write, args=(lambda _connection: release.wait(0.3),))
+    holding.start()
+    yield
+    release.set()
+    holding.join()
+
+
+def test_an_operation_that_fails_before_it_writes_fails_alone(journal: Journal) -> None:
+    def fail(_connection: Connection) -> None:
+        raise LookupError("nothing")
+
+    with pytest.raises(LookupError, match="nothing"):
+        journal.write(fail)
+    assert journal.write(lambda _connection: 5) == 5
+
+
+def test_a_duplicate_changes_nothing_and_the_operation_goes_on(database: Database, journal: Journal) -> None:
+    made, reply, worker = a_conversation(), new_id(), new_id()
+
+    def write(connection: Connection) -> None:
+        conversations.insert(connection, made)
+        leases.take(connection, made.id, reply, worker)
+        with pytest.raises(Duplicate):
+            leases.take(connection, made.id, new_id(), worker)
+        conversations.update(connection, replace(made, title="went on"))
+
+    journal.write(write)
+    found = database.read(lambda connection: conversations.get(connection, "me", made.id, now_us()))
+    lease = database.read(lambda connection: leases.of_conversation(connection, made.id))
+    assert found == replace(made, title="went on")
+    assert lease == leases.Lease(made.id, reply, worker, stop=False)
+
+
+def test_a_reply_that_is_final_takes_no_more_text(database: Database, journal: Journal) -> None:
+    reply = stored_reply(journal)
+    sink = Recorder(database, reply)
+    journal.write(lambda connection: messages.finish(connection, replace(reply, status=Status.COMPLETED)))
+    journal.append(sink, "late", "")
+    assert eventually(lambda: sink.losses) == [Progress(Status.COMPLETED, 0)]
+    assert (sink.shown, sink.row().content) == ([], "")
+
+
+def test_a_reply_whose_conversation_was_deleted_takes_no_more_text(database: Database, journal: Journal) -> None:
+    reply = stored_reply(journal)
+    sink, other = Recorder(database, reply), Recorder(database, stored_reply(journal))
+    journal.write(lambda connection: conversations.delete(connection, "me", reply.conversation_id, now_us()))
+    with held(journal):
+        journal.append(sink, "late", "")
+        journal.append(other, "in time", "")
+    assert eventually(lambda: sink.losses and other.shown) == ["in time"]
+    assert sink.losses == [None]
+
+
+def test_an_append_that_is_repeated_is_not_doubled(database: Database, journal: Journal) -> None:
+    reply = stored_reply(journal)
+
+    def append(connection: Connection) -> list[int]:
+        return [connection.append([Append(reply.id, 0, "once", "")]) for _ in range(2)]
+
+    assert journal.write(append) == [1, 0]
+    assert Recorder(database, reply).row().content == "once"
+
+
+def test_a_journal_that_is_closed_has_stored_what_waited(database: Database) -> None:
+    journal = Journal(database)
+    sink = Recorder(database, stored_reply(journal))
+    for _ in range(100):
+        journal.append(sink, "x", "")
+    journal.close()
+    assert sink.row().content == "x" * 100
+    with pytest.raises(ServerStopping):
+        journal.write(lambda _connection: None)
+
+
+# Others that write at the same time
+
+
+def test_two_processes_lose_no_update(database: Database, journal: Journal) -> None:
+    made = a_conversation()
+    insert(journal, made)
+
+    def count(connection: Connection) -> None:
+        found = conversations.lock(connection, "me", made.id, now_us())
+        assert found
+        conversations.update(connection, replace(found, message_count=found.message_count + 1))
+
+    with closing(Journal(database)) as other, ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: (journal, other)[number % 2].write(count), range(200)))
+    found = database.read(lambda connection: conversations.get(connection, "me", made.id, now_us()))
+    assert found == replace(made, message_count=200)
+
+
+def test_a_deadlock_is_run_again(mariadb_url: str) -> None:
+    database = Database(mariadb_url)
+    migrations.migrate(database)
+    one, two, runs, meeting = a_conversation(), a_conversation(), [], threading.Barrier(2, timeout=10)
+
+    def rename(connection: Connection, *order: Conversation) -> None:
+        runs.append(order)
+        conversations.update(connection, replace(order[0], title=order[0].title + "!"))
+        if len(runs) <= 2:
+            meeting.wait()
+        conversations.update(connection, replace(order[1], title=order[1].title + "!"))
+
+    with closing(Journal(database)) as journal, closing(Journal(database)) as other, ThreadPoolExecutor(2) as pool:
+        insert(journal, one)
+        insert(journal, two)
+        done = [pool.submit(journal.write, lambda connection: rename(connection, one, two))]
+        done += [pool.submit(other.write, lambda connection: rename(connection, two, one))]
+        assert [result.result(20) for result in done] == [None, None]
+    assert len(runs) == 3
+    database.close()
+
+
+@pytest.fixture
+def hurried(tmp_path: Path) -> Iterator[Database]:
+    """A SQLite database whose connections wait for a lock for half a second only."""
+    database = Database(f"sqlite:///{(tmp_path / 'x.sqlite3').as_posix()}")
+    sa.event.listen(database.engine, "connect", lambda connection, _: connection.raw.set_busy_timeout(500))
+    migrations.migrate(database)
+    yield database
+    database.close()
+
+
+def test_a_lock_that_is_held_a_while_is_waited_for(hurried: Database) -> None:
+    with closing(Journal(hurried)) as journal, hurried.connection() as other:
+        other.begin()
+        threading.Timer(0.1, other.commit).start()
+        insert(journal, made := a_conversation())
+    assert exists(hurried, made)
+
+
+def test_a_lock_that_is_held_for_good_is_not(hurried: Database) -> None:
+    with closing(Journal(hurried)) as journal, hurried.connection() as other:
+        other.begin()
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            insert(journal, made := a_conversation())
+        assert time.monotonic() - begun < 3
+        other.commit()
+        insert(journal, made)
+    assert exists(hurried, made)
+
+
+# An answer that was lost
+
+
+@pytest.fixture
+def proxy(mariadb: MariaDB) -> Iterator[Proxy]:
+    with Proxy(mariadb.port) as running:
+        yield running
+
+
+@pytest.fixture
+def proxied(mariadb_url: str, proxy: Proxy) -> Iterator[Database]:
+    """A MariaDB behind the proxy."""
+    url = sa.make_url(mariadb_url).set(port=proxy.port).render_as_string(hide_password=False)
+    database = Database(url)
+    migrations.migrate(database)
+    yield database
+    database.close()
+
+
+def test_an_append_whose_outcome_is_unknown_is_not_doubled(proxied: Database, proxy: Proxy) -> None:
+    with closing(Journal(proxied)) as journal:
+        sink = Recorder(proxied, stored_reply(journal))
+        proxy.lose_a_commit()
+        journal.append(sink, "once ", "")
+        assert eventually(lambda: sink.shown) == ["once "]
+        journal.append(sink, "and on", "")
+        assert eventually(lambda: sink.row().content == "once and on")
+    assert (proxy.losses, sink.losses) == (1, [])
+
+
+def test_a_write_whose_outcome_is_unknown_is_not_acknowledged(proxied: Database, proxy: Proxy) -> None:
+    with closing(Journal(proxied)) as journal:
+        proxy.lose_a_commit()
+        with pytest.raises(StoreUnavailable):
+            insert(journal, made := a_conversation())
+    assert proxy.losses == 1
+    assert eventually(lambda: exists(proxied, made))
+
+
+def test_patient_work_whose_outcome_is_unknown_is_done_again(proxied: Database, proxy: Proxy) -> None:
+    with closing(Journal(proxied)) as journal:
+        reply = stored_reply(journal)
+        done: list[UUID] = []
+
+        def finish(connection: Connection) -> None:
+            messages.finish(connection, replace(reply, status=Status.STOPPED))
+            done.append(reply.id)
+
+        proxy.lose_a_commit()
+        journal.write(finish, patient=True)
+    assert (proxy.losses, len(done)) == (1, 2)
+    assert Recorder(proxied, reply).row().status is Status.STOPPED
+
+
+def test_the_proxy_forwards_what_it_does_not_lose(proxied: Database) -> None:
+    assert proxied.read(lambda connection: connection.rows(Sql("SELECT 'x'"))) == [("x",)]

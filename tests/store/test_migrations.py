@@ -1,0 +1,81 @@
+"""The schema's steps lead to the schema, once, and only where nobody has to decide."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from chatkeep.errors import SettingsError
+from chatkeep.store import migrations
+from chatkeep.store.engine import Database
+from chatkeep.store.schema import metadata
+from chatkeep.store.sql import Sql
+from tests.servers import ROOT, Server
+
+if TYPE_CHECKING:
+    from tests.services.mariadb import MariaDB
+
+
+def test_the_steps_lead_to_the_schema(database: Database) -> None:
+    with database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_head_is_the_last_step() -> None:
+    folder = Path(migrations.__file__).parent
+    assert ScriptDirectory(str(folder)).get_current_head() == migrations.HEAD
+
+
+def test_migrating_again_does_nothing(database: Database) -> None:
+    assert migrations.migrate(database) == (migrations.HEAD, migrations.HEAD)
+
+
+def test_an_empty_database_is_made_ready(database_url: str) -> None:
+    database = Database(database_url)
+    migrations.ensure(database)
+    with database.engine.connect() as connection:
+        assert migrations.current(connection) == migrations.HEAD
+    database.close()
+
+
+def test_an_outdated_server_database_waits_for_somebody_to_decide(mariadb_url: str) -> None:
+    database = Database(mariadb_url)
+    migrations.migrate(database)
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0000'"))
+    with pytest.raises(SettingsError, match=rf"schema 0000, this version needs {migrations.HEAD}.*chatkeep migrate"):
+        migrations.ensure(database)
+    database.close()
+
+
+def test_processes_that_migrate_at_once_migrate_once(database_url: str) -> None:
+    """Starts four processes: two seconds."""
+    env = os.environ | {"DATABASE_URL": database_url, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "chatkeep", "migrate"]
+    started = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    said = [process.communicate(timeout=60)[0] for process in started]
+    assert [process.returncode for process in started] == [0] * 4
+    assert sorted(text.split(" ")[0] for text in said) == ["migrated", "the", "the", "the"]
+
+
+def test_servers_that_start_at_once_on_an_empty_database_start(database_url: str, tmp_path: Path) -> None:
+    """Starts a server with three workers, which migrate at once: some seconds."""
+    with Server("gunicorn", tmp_path, {"DATABASE_URL": database_url, "WEB_CONCURRENCY": "3"}) as server:
+        assert "Traceback" not in server.log()
+
+
+def test_a_database_that_cannot_store_emoji_is_refused(mariadb: MariaDB, tmp_path: Path) -> None:
+    """Starts a process: about a second."""
+    url = mariadb.create_database("utf8mb3")
+    with pytest.raises(RuntimeError, match=r"utf8mb3, which cannot store emoji.*ALTER DATABASE"):
+        Server("waitress", tmp_path, {"DATABASE_URL": url}).start()
+    assert Database(url).read(lambda connection: connection.rows(Sql("SHOW TABLES"))) == []

@@ -1,0 +1,164 @@
+"""A database that is away for a while: what cannot wait is told so, what must not be lost gets through."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chatkeep.errors import StoreUnavailable
+from chatkeep.model import Status
+from chatkeep.store import messages, migrations
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.store.sql import Sql
+from tests.http.api import eventually
+from tests.store.examples import Recorder, a_conversation, stored_reply
+from tests.store.test_journal import exists, insert
+
+if TYPE_CHECKING:
+    from tests.services.mariadb import MariaDB
+
+if os.name == "nt":
+    pytest.skip("Windows has no limit on the size of files", allow_module_level=True)
+
+import resource
+
+
+@dataclass
+class Fragile:
+    """A database, and a block during which it cannot be written."""
+
+    database: Database
+    away: Callable[[], AbstractContextManager[None]]
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def fragile(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fragile]:
+    """A database of either kind, which the test has to itself."""
+    if request.param == "sqlite":
+        database, away = Database(f"sqlite:///{tmp_path / 'x.sqlite3'}"), no_room
+    else:
+        server: MariaDB = request.getfixturevalue("own_mariadb")
+        database, away = Database(server.create_database()), lambda: killed(server)
+    migrations.migrate(database)
+    yield Fragile(database, away)
+    database.close()
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """Let no file of this process grow, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextmanager
+def killed(server: MariaDB) -> Iterator[None]:
+    server.kill()
+    try:
+        yield
+    finally:
+        server.start()
+
+
+def test_what_cannot_wait_is_told_so_and_works_again_afterwards(fragile: Fragile) -> None:
+    """Kills and starts a database: some seconds."""
+    before, during, after = (a_conversation() for _ in range(3))
+    with closing(Journal(fragile.database)) as journal:
+        insert(journal, before)
+        with fragile.away():
+            begun = time.monotonic()
+            with pytest.raises(StoreUnavailable) as refused:
+                insert(journal, during)
+            assert time.monotonic() - begun < 3
+            assert refused.value.retry_after
+        insert(journal, after)
+    assert [exists(fragile.database, one) for one in (before, during, after)] == [True, False, True]
+
+
+def test_what_must_not_be_lost_waits_until_the_database_is_back(fragile: Fragile) -> None:
+    """Kills and starts a database: some seconds."""
+    with closing(Journal(fragile.database)) as journal, ThreadPoolExecutor(1) as pool:
+        reply = stored_reply(journal)
+        sink = Recorder(fragile.database, reply)
+        journal.append(sink, "before, ", "")
+        assert eventually(lambda: sink.shown)
+        with fragile.away():
+            journal.append(sink, "during, ", "")
+            waiting = pool.submit(insert, journal, made := a_conversation(), patient=True)
+            with pytest.raises(TimeoutError):
+                waiting.result(0.3)
+            journal.append(sink, "and after", "")
+            assert sink.shown == ["before, "]
+        back = time.monotonic()
+        waiting.result(10)
+        assert eventually(lambda: sink.row().content == "before, during, and after")
+        assert time.monotonic() - back < 5
+    assert exists(fragile.database, made)
+    assert (sink.losses, sink.text) == ([], "before, during, and after")
+
+
+def test_every_one_of_many_replies_is_whole_after_an_outage(fragile: Fragile) -> None:
+    """Kills and starts a database: some seconds."""
+    with closing(Journal(fragile.database)) as journal:
+        sinks = [Recorder(fragile.database, stored_reply(journal)) for _ in range(20)]
+        going = threading.Event()
+
+        def write(sink: Recorder) -> None:
+            for number in range(50):
+                journal.append(sink, f"{number} ", "")
+                going.set()
+                time.sleep(0.005)  # as a provider does
+
+        with ThreadPoolExecutor(20) as pool:
+            writing = pool.map(write, sinks)
+            assert going.wait(5)
+            with fragile.away():
+                time.sleep(0.1)  # so that there is something to wait
+            list(writing)
+        whole = "".join(f"{number} " for number in range(50))
+        assert eventually(lambda: all(sink.text == whole for sink in sinks))
+        assert {sink.row().content for sink in sinks} == {whole}
+
+
+def test_a_reply_s_end_is_stored_after_an_outage(fragile: Fragile) -> None:
+    """Kills and starts a database: some seconds."""
+    with closing(Journal(fragile.database)) as journal, ThreadPoolExecutor(1) as pool:
+        reply = replace(stored_reply(journal), status=Status.COMPLETED, finish_reason="stop")
+        with fragile.away():
+            done = pool.submit(journal.write, lambda connection: messages.finish(connection, reply), patient=True)
+            with pytest.raises(TimeoutError):
+                done.result(0.2)
+        done.result(10)
+    assert Recorder(fragile.database, reply).row() == reply
+
+
+def ping(database: Database) -> None:
+    database.read(lambda connection: connection.rows(Sql("SELECT 1")))
+
+
+def test_reading_says_that_the_database_is_away(own_mariadb: MariaDB) -> None:
+    """Kills a database: a second."""
+    database = Database(own_mariadb.create_database())
+    ping(database)
+    with killed(own_mariadb):
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable) as refused:
+            ping(database)
+        assert time.monotonic() - begun < 1
+        assert refused.value.retry_after == 2
+    ping(database)
+    database.close()

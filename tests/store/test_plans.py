@@ -1,0 +1,238 @@
+"""Every query of the store is served by an index, by the word of the database itself."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from chatkeep.model import Conversation, Message, Role, Status, new_id, now_us
+from chatkeep.store import conversations, idempotency, leases, messages, migrations, schema
+from chatkeep.store.engine import Database
+from chatkeep.store.sql import Append, Connection, Sql
+from tests.store.examples import a_conversation, a_message
+
+OWNERS, CONVERSATIONS, MESSAGES = 4, 400, 20
+NOW = 2_000_000_000_000_000
+# One row for each process or running reply: reading all of them is what is wanted.
+SMALL_TABLES = {"leases", "workers"}
+
+
+class Planned:
+    """A connection that notes how the database would run each statement."""
+
+    writes = 0
+
+    def __init__(self, connection: Connection, *, embedded: bool) -> None:
+        self.plans: list[tuple[str, str]] = []
+        self._connection = connection
+        self._embedded = embedded
+
+    def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
+        self._explain(sql, values)
+        return self._connection.rows(sql, **values)
+
+    def change(self, sql: Sql, **values: Any) -> int:
+        if not sql.sqlite.startswith("INSERT"):
+            self._explain(sql, values)
+        return self._connection.change(sql, **values)
+
+    def scans(self) -> list[tuple[str, str]]:
+        """Return the statements that read a table from end to end, or sort what an index could have sorted."""
+        return [plan for plan in self.plans if is_slow(plan[1], embedded=self._embedded)]
+
+    def _explain(self, sql: Sql, values: dict[str, Any]) -> None:
+        explain = Sql("")
+        explain.sqlite, explain.mysql = f"EXPLAIN QUERY PLAN {sql.sqlite}", f"EXPLAIN {sql.mysql}"
+        self.plans += [(sql.sqlite, str(row)) for row in self._connection.rows(explain, **values)]
+
+    def append(self, appends: list[Append]) -> int:
+        return self._connection.append(appends)
+
+    def begin(self) -> None:
+        self._connection.begin()
+
+    def commit(self) -> None:
+        self._connection.commit()
+
+    def rollback(self) -> None:
+        self._connection.rollback()
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def is_slow(plan: str, *, embedded: bool) -> bool:
+    if embedded:
+        return "SCAN" in plan or "TEMP B-TREE" in plan
+    return "'ALL'" in plan or "filesort" in plan
+
+
+@pytest.fixture(scope="module", params=["sqlite", "mariadb"])
+def full(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A database with enough rows that an optimizer has a choice."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{(tmp_path_factory.mktemp('plans') / 'full.sqlite3').as_posix()}"
+    else:
+        url = request.getfixturevalue("mariadb").create_database()
+    database = Database(url)
+    migrations.migrate(database)
+    fill(database)
+    yield database
+    database.close()
+
+
+def fill(database: Database) -> None:
+    ids = [new_id(NOW + number) for number in range(CONVERSATIONS)]
+    rows = [conversation_row(number, made) for number, made in enumerate(ids)]
+    spoken = [message_row(number, ids[number % CONVERSATIONS]) for number in range(CONVERSATIONS * MESSAGES)]
+    keys = [key_row(number) for number in range(CONVERSATIONS)]
+    with database.engine.begin() as connection:
+        for table, values in [
+            (schema.conversations, rows), (schema.messages, spoken), (schema.idempotency_keys, keys),
+        ]:  # fmt: skip
+            connection.execute(table.insert(), values)
+    analyze = "ANALYZE" if database.embedded else "ANALYZE TABLE conversations, messages, idempotency_keys"
+    with database.connection() as connection:
+        connection.rows(Sql(analyze))
+
+
+def conversation_row(number: int, id: UUID) -> dict[str, Any]:
+    at = NOW + number * 1000
+    return {
+        "id": id.bytes, "owner": f"owner {number % OWNERS}", "title": f"title {number}", "metadata": "{}",
+        "created_at": at, "last_active": at, "expires_at": NOW * 2 if number % 2 else None, "pinned": 0,
+        "message_count": MESSAGES, "forks": 0,
+    }  # fmt: skip
+
+
+def message_row(number: int, conversation_id: UUID) -> dict[str, Any]:
+    return {
+        "message_id": new_id(NOW + number).bytes, "conversation_id": conversation_id.bytes, "position": number,
+        "on_branch": 1, "role": "user", "content": f"text {number} " * 5, "reasoning": "", "written": 9,
+        "timestamp": NOW + number, "status": "completed", "cached": 0,
+    }  # fmt: skip
+
+
+def key_row(number: int) -> dict[str, Any]:
+    return {
+        "owner": f"owner {number % OWNERS}", "key": f"key {number}", "request_hash": bytes(32),
+        "conversation_id": bytes(16), "reply_id": bytes(16), "created_at": NOW + number * 1000,
+    }  # fmt: skip
+
+
+REQUIRED = {
+    "the newest activity": "SELECT id FROM conversations WHERE last_active > :now ORDER BY last_active DESC LIMIT 20",
+    "a span of activity": "SELECT id FROM conversations WHERE last_active BETWEEN :now AND :now + 5000",
+    "a span of beginnings": "SELECT id FROM conversations WHERE created_at BETWEEN :now AND :now + 5000",
+    "a conversation's messages": "SELECT id, content FROM messages WHERE conversation_id = :id",
+    "a span of messages": "SELECT id, content FROM messages WHERE timestamp BETWEEN :now AND :now + 50",
+    "a conversation's last messages":
+        "SELECT id, content FROM messages WHERE conversation_id = :id ORDER BY timestamp DESC LIMIT 10",
+    "a span of a conversation":
+        "SELECT id, content FROM messages WHERE conversation_id = :id AND timestamp > :now ORDER BY timestamp",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", REQUIRED.values(), ids=REQUIRED)
+def test_what_exports_and_expiry_ask_for_is_served_by_an_index(full: Database, text: str) -> None:
+    known = new_id(NOW + 7).bytes
+    values = {name: value for name, value in (("now", NOW), ("id", known)) if f":{name}" in text}
+    with full.connection() as connection:
+        planned = Planned(connection, embedded=full.embedded)
+        planned.rows(Sql(text), **values)
+    assert planned.scans() == []
+
+
+CONVERSATION: Conversation = a_conversation(owner="owner 1")
+MESSAGE: Message = a_message(CONVERSATION)
+LEASE = leases.Lease(CONVERSATION.id, MESSAGE.id, new_id(), stop=False)
+KNOWN = idempotency.Known(bytes(32), CONVERSATION.id, MESSAGE.id)
+CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
+    conversations.get: [{"owner": "owner 1", "id": CONVERSATION.id, "now": NOW}],
+    conversations.lock: [{"owner": "owner 1", "id": CONVERSATION.id, "now": NOW}],
+    conversations.insert: [{"conversation": CONVERSATION}],
+    conversations.update: [{"conversation": CONVERSATION}],
+    conversations.touch: [{"id": CONVERSATION.id, "now": NOW}],
+    conversations.delete: [{"owner": "owner 1", "id": new_id(), "now": NOW}],
+    conversations.newest: [
+        {"owner": "owner 1", "now": NOW, "limit": 20, "after": after, "ascending": ascending, "query": query}
+        for after in (None, CONVERSATION.id)
+        for ascending in (True, False)
+        for query in (None, "text")
+    ],
+    messages.insert: [{"message": MESSAGE}],
+    messages.get: [{"conversation_id": CONVERSATION.id, "id": MESSAGE.id}],
+    messages.latest: [{"conversation_id": CONVERSATION.id, "until": now_us(), "limit": 10}],
+    messages.page: [
+        {"conversation_id": CONVERSATION.id, "limit": 20, "after": after, "ascending": ascending}
+        for after in (None, MESSAGE.id)
+        for ascending in (True, False)
+    ],
+    messages.finish: [{"reply": MESSAGE}],
+    messages.progress: [{"id": MESSAGE.id}],
+    messages.progress_of: [{"ids": [MESSAGE.id, new_id()]}],
+    messages.switch_branch: [{"conversation_id": CONVERSATION.id, "tip": MESSAGE.id}],
+    messages.siblings: [{"conversation_id": CONVERSATION.id}],
+    idempotency.get: [{"owner": "owner 1", "key": "key 1", "now": NOW}],
+    idempotency.insert: [{"owner": "owner 1", "key": "new", "known": KNOWN, "now": NOW}],
+    idempotency.expire: [{"now": NOW}],
+    leases.take: [{"conversation_id": CONVERSATION.id, "reply_id": MESSAGE.id, "worker_id": LEASE.worker_id}],
+    leases.of_conversation: [{"conversation_id": CONVERSATION.id}],
+    leases.ask_to_stop: [{"lease": LEASE}],
+    leases.to_stop: [{"worker_id": LEASE.worker_id}],
+    leases.every: [{}],
+    leases.give_back: [{"lease": LEASE}],
+    leases.beat: [{"worker_id": LEASE.worker_id}],
+    leases.beats: [{}],
+    leases.forget: [{"worker_id": LEASE.worker_id}],
+}
+
+
+def statements(module: ModuleType) -> set[Callable[..., Any]]:
+    """Return the functions of a table's module that run statements."""
+    found = [
+        value for _, value in inspect.getmembers(module, inspect.isfunction) if value.__module__ == module.__name__
+    ]
+    return {value for value in found if next(iter(inspect.signature(value).parameters), "") == "connection"}
+
+
+def test_every_function_of_the_store_is_tried() -> None:
+    modules = (conversations, messages, idempotency, leases)
+    assert set().union(*map(statements, modules)) == CALLS.keys()
+
+
+def test_every_statement_of_the_store_is_served_by_an_index(full: Database) -> None:
+    """Fills a database first: a second or two."""
+    with full.connection() as connection:
+        planned = Planned(connection, embedded=full.embedded)
+        planned.begin()
+        for function in sorted(CALLS, key=lambda function: function.__name__ not in {"insert", "take"}):
+            for arguments in CALLS[function]:
+                function(planned, **arguments)
+        planned.rollback()
+    slow = [plan for plan in planned.scans() if not any(f" {table}" in plan[0] for table in SMALL_TABLES)]
+    assert slow == []
+    assert len(planned.plans) > len(CALLS)
+
+
+@pytest.mark.parametrize("full", ["mariadb"], indirect=True)
+def test_appending_reads_nothing_but_the_rows_that_it_changes(full: Database) -> None:
+    reply = a_message(CONVERSATION, role=Role.ASSISTANT, status=Status.GENERATING)
+    with full.connection() as connection:
+        connection.begin()
+        conversations.insert(connection, CONVERSATION)
+        messages.insert(connection, reply)
+        before = rows_walked(connection)
+        assert connection.append([Append(item, 0, "text", "") for item in (reply.id, new_id(), new_id())]) == 1
+        assert rows_walked(connection) == before
+        connection.rollback()
+
+
+def rows_walked(connection: Connection) -> int:
+    """Return how many rows MariaDB has read by going from one to the next."""
+    return int(connection.rows(Sql("SHOW SESSION STATUS LIKE 'Handler_read_rnd_next'"))[0][1])
