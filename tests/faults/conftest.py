@@ -1,0 +1,86 @@
+"""What the fault suite shares: its scale, servers for one test, and the figures that it publishes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.faults.figures import PROPERTY, Figures, figure
+from tests.faults.scale import SEED, Scale
+from tests.servers import Server
+from tests.upstream import Upstream
+
+SCALE = Scale.from_env()
+os.environ[SEED] = str(SCALE.seed)  # the same one in every process of pytest-xdist
+FIGURES = Figures()
+Serve = Callable[..., Server]
+Record = Callable[..., None]
+# For tests of what no database changes, or what only the embedded one has.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+def pytest_report_header() -> str:
+    """Print the seed: a run that failed can be repeated."""
+    return f"faults: {'long' if SCALE.is_long else 'short'} form, CHATKEEP_FAULTS_SEED={SCALE.seed}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the long form its time."""
+    for item in items:
+        if SCALE.is_long and Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(3600))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Collect what a test measured, in whichever process it ran."""
+    if report.when == "call":
+        FIGURES.take(report.user_properties, passed=report.passed)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what was measured, and keep what the long form measured."""
+    for line in FIGURES.lines():
+        terminalreporter.write_line(line)
+    if SCALE.is_long:
+        FIGURES.keep()
+
+
+@pytest.fixture
+def scale() -> Scale:
+    """The form of this run."""
+    return SCALE
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest, database_url: str) -> Record:
+    """Record what a test measured: ``figures("what was thrown", name=value, …)``."""
+    marker = request.node.get_closest_marker("promise")
+    promises = marker.args if marker else ()
+
+    def record(fault: str, **values: object) -> None:
+        request.node.user_properties.append((PROPERTY, figure(promises, fault, database_url, values)))
+
+    return record
+
+
+@pytest.fixture
+def provider() -> Iterator[Upstream]:
+    """A scripted provider of one test's own, so that its counts are that test's."""
+    with Upstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def serve(database_url: str, provider: Upstream, tmp_path: Path) -> Iterator[Serve]:
+    """Start servers on the test's database and provider: ``serve("gunicorn", WEB_CONCURRENCY="3")``."""
+    with ExitStack() as running:
+
+        def start(command: str = "gunicorn", **env: str) -> Server:
+            own = {"DATABASE_URL": database_url, "OPENAI_BASE_URL": provider.url, "WEB_CONCURRENCY": "2"}
+            return running.enter_context(Server(command, tmp_path / command, own | env))
+
+        yield start

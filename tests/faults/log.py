@@ -1,0 +1,167 @@
+"""What clients saw of their turns: the log that the rows are held against."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests import client
+from tests.client import Event, Stream
+
+BROKEN = (OSError, http.client.HTTPException)
+PATIENCE = 40.0  # seconds that a client goes on trying
+PAUSE = 0.05
+
+
+@dataclass(slots=True)
+class Seen:
+    """One turn as its client saw it; it is acknowledged as soon as the client knows the reply's id."""
+
+    message: str
+    key: str | None = None
+    conversation_id: str = ""
+    reply_id: str = ""
+    text: str = ""
+    status: str | None = None
+    """The final status that the client was told."""
+    code: str | None = None
+    """The code of the problem that the client was told."""
+    is_whole: bool = False
+    """Whether the client was told that there is no more text than it has."""
+    resumed: int = 0
+    wrong: list[str] = field(default_factory=list)
+    """What no server may send, such as an id that does not count the characters."""
+
+    def acknowledge(self, told: dict[str, Any]) -> None:
+        """Note the ids of a start event, an answer or a problem."""
+        ids = told["conversation_id"], told["message_id"]
+        if self.reply_id and ids != (self.conversation_id, self.reply_id):
+            self.wrong.append(f"acknowledged as {self.reply_id}, then as {ids[1]}")
+        self.conversation_id, self.reply_id = ids
+
+    def answer(self, told: dict[str, Any]) -> None:
+        """Note a JSON answer."""
+        self.acknowledge(told)
+        self.text, self.status, self.is_whole = told["reply"], told["status"], True
+
+    def problem(self, told: dict[str, Any]) -> None:
+        """Note a problem in place of an answer: it has ids where the turn was taken, and no text."""
+        if "message_id" in told:
+            self.acknowledge(told)
+            self.code = told["code"]
+
+    def note(self, event: Event) -> None:
+        """Note an event of a stream."""
+        if self.is_whole:
+            self.wrong.append(f"{event.event} after the end")
+        elif event.event == "start":
+            self.acknowledge(event.data)
+        elif event.event == "delta":
+            self.text += event.data["text"]
+            if int(event.id or -1) != len(self.text):
+                self.wrong.append(f"a delta's id is {event.id} at {len(self.text)} characters")
+        else:
+            self.is_whole = True
+            self.status, self.code = event.data.get("status"), None
+            if event.event == "error":
+                self.status, self.code = None, event.data["code"]
+
+    def read(self, stream: Stream) -> None:
+        """Note what arrives of a stream until it ends or breaks."""
+        try:
+            for event in stream:
+                self.note(event)
+        except BROKEN:
+            stream.close()
+
+
+class Talker(threading.Thread):
+    """A client that takes turns, comes back when a connection breaks, and logs what it saw.
+
+    Half of its turns have an Idempotency-Key: those it repeats until they are acknowledged. The others it sends once.
+    """
+
+    def __init__(self, url: str, name: str, dice: random.Random, spec: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self.log: list[Seen] = []
+        self._url, self._dice, self._spec = url, dice, spec
+        self._conversation: str | None = None
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Take turns until told to stop; the last one is taken to its end."""
+        while not self._stopped.is_set():
+            self._take_turn(len(self.log))
+
+    def stop(self) -> None:
+        """Take no more turns."""
+        self._stopped.set()
+
+    def _take_turn(self, number: int) -> None:
+        unique = f"{self.name}.{number}"
+        seen = Seen(f"{unique} #{self._spec},seed={number}#", unique if self._dice.random() < 0.5 else None)
+        self.log.append(seen)
+        if self._dice.random() < 0.2:
+            self._conversation = None
+        streamed, deadline = self._dice.random() < 0.7, time.monotonic() + PATIENCE
+        while not self._try(seen, streamed=streamed):
+            assert time.monotonic() < deadline, f"{unique} was not taken within {PATIENCE} s"
+            time.sleep(PAUSE)
+        self._conversation = seen.conversation_id or self._conversation
+
+    def _try(self, seen: Seen, *, streamed: bool) -> bool:
+        """Send the turn; return False where it must be sent again."""
+        body = {"message": seen.message, "stream": streamed}
+        if self._conversation:
+            body["conversation_id"] = self._conversation
+        try:
+            stream = client.stream(
+                f"{self._url}/api/chat",
+                body,
+                headers={"Accept": "*/*"} | ({"Idempotency-Key": seen.key} if seen.key else {}),
+            )
+            return self._note(seen, stream)
+        except BROKEN:
+            return seen.key is None
+
+    def _note(self, seen: Seen, stream: Stream) -> bool:
+        """Note an answer of whichever kind; return False where the turn must be sent again."""
+        if stream.headers.get_content_type() == "text/event-stream":
+            seen.read(stream)
+            if seen.reply_id:
+                resume(self._url, seen)
+                return True
+            return seen.key is None
+        told = json.loads(stream.read())
+        if stream.status == 200:
+            seen.answer(told)
+            return True
+        seen.problem(told)
+        if seen.reply_id:
+            return True
+        return told["code"] != "turn_running" and seen.key is None
+
+
+def resume(url: str, seen: Seen) -> None:
+    """Follow an acknowledged reply from where its stream broke, as often as it breaks, to its end."""
+    deadline = time.monotonic() + PATIENCE
+    path = f"{url}/api/conversations/{seen.conversation_id}/messages/{seen.reply_id}/stream"
+    while not seen.is_whole:
+        assert time.monotonic() < deadline, f"{seen.message} had no end within {PATIENCE} s"
+        try:
+            stream = client.stream(path, headers={"Last-Event-ID": str(len(seen.text))})
+        except BROKEN:
+            time.sleep(PAUSE)
+            continue
+        seen.resumed += 1
+        if stream.status == 200:
+            seen.read(stream)
+        else:
+            assert stream.status == 503, stream.read()
+            stream.close()
+            time.sleep(PAUSE)

@@ -1,0 +1,54 @@
+"""What the system says of processes: memory, open files."""
+
+from __future__ import annotations
+
+import re
+import resource
+from pathlib import Path
+
+
+def pss(pid: int) -> int:
+    """Return the memory of a process in KiB, what it shares with others counted by its share."""
+    return _kib(f"/proc/{pid}/smaps_rollup", "Pss")
+
+
+def peak(pid: int) -> int:
+    """Return the most memory that a process had since `forget_peak`, in KiB."""
+    return _kib(f"/proc/{pid}/status", "VmHWM")
+
+
+def forget_peak(pid: int) -> int:
+    """Let the peak begin anew; return it."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+    return peak(pid)
+
+
+def open_files(pid: int) -> list[str]:
+    """Return the paths of the files that a process has open; a socket's begins with ``socket:``."""
+    return [_target(file) for file in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+def clients(port: int) -> int:
+    """Return how many connections a server on this port of loopback has open."""
+    lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    found = [line.split() for line in lines]
+    return sum((place.endswith(f":{port:04X}"), state) == (True, "01") for _, place, _, state, *_ in found)
+
+
+def allow_files() -> None:
+    """Let this process and those that it starts hold as many sockets as the system allows."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _target(file: Path) -> str:
+    try:
+        return str(file.readlink())
+    except FileNotFoundError:  # closed meanwhile
+        return ""
+
+
+def _kib(path: str, name: str) -> int:
+    found = re.search(rf"^{name}:\s+(\d+) kB", Path(path).read_text(encoding="ascii"), re.MULTILINE)
+    assert found, f"{path} has no {name}"
+    return int(found[1])

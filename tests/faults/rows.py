@@ -1,0 +1,132 @@
+"""What a database holds, read without any of chatkeep's own code."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import apsw
+import pymysql
+from sqlalchemy.engine import make_url
+
+Query = Callable[[str], list[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A row of ``messages``."""
+
+    id: str
+    conversation_id: str
+    parent_id: str | None
+    position: int
+    role: str
+    content: str
+    reasoning: str
+    written: int
+    timestamp: int
+    status: str
+    finish_reason: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """All that a database holds: conversations as (count, current id), leases as (conversation, reply)."""
+
+    conversations: dict[str, tuple[int, str | None]]
+    messages: list[Message]
+    leases: list[tuple[str, str]]
+    keys: list[tuple[str, str]]
+
+    def by_conversation(self) -> dict[str, list[Message]]:
+        """Return every conversation's messages by their position."""
+        found = defaultdict(list)
+        for message in sorted(self.messages, key=lambda message: message.position):
+            found[message.conversation_id].append(message)
+        return found
+
+
+def read(url: str) -> Rows:
+    """Return what the database at ``url`` holds at one moment."""
+    with closing(_connect(url)) as connection:
+        query = _query(connection)
+        query("BEGIN")
+        return Rows(
+            {text(key): (count, text(tip)) for key, count, tip in query(_CONVERSATIONS)},
+            [Message(*(text(value) for value in row)) for row in query(_MESSAGES)],
+            [(text(row[0]), text(row[1])) for row in query("SELECT conversation_id, reply_id FROM leases")],
+            [(text(row[0]), text(row[1])) for row in query("SELECT `key`, reply_id FROM idempotency_keys")],
+        )
+
+
+def generating(url: str) -> set[str]:
+    """Return the ids of the replies that have no final status."""
+    with closing(_connect(url)) as connection:
+        found = _query(connection)("SELECT message_id FROM messages WHERE status = 'generating'")
+    return {str(UUID(bytes=row[0])) for row in found}
+
+
+def connections(url: str) -> int:
+    """Return how many connections the MariaDB database at ``url`` has, this one aside."""
+    with closing(_connect(url)) as connection:
+        found = _query(connection)("SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE()")
+    return int(found[0][0]) - 1
+
+
+@contextmanager
+def locked(url: str) -> Iterator[None]:
+    """Let nobody write to a reply that is being generated."""
+    with closing(_connect(url)) as connection:
+        query = _query(connection)
+        if isinstance(connection, apsw.Connection):
+            query("BEGIN IMMEDIATE")
+        else:
+            query("BEGIN")
+            query("SELECT id FROM messages WHERE status = 'generating' FOR UPDATE")
+        yield
+        query("ROLLBACK")
+
+
+def text(value: Any) -> Any:
+    """Return an id as its text, and everything else as it is."""
+    return str(UUID(bytes=value)) if isinstance(value, bytes) else value
+
+
+_CONVERSATIONS = "SELECT id, message_count, current_id FROM conversations"
+_MESSAGES = (
+    "SELECT message_id, conversation_id, parent_id, position, role, content, reasoning, written, timestamp, status,"
+    " finish_reason, error FROM messages"
+)
+
+
+def _connect(url: str) -> apsw.Connection | pymysql.Connection[Any]:
+    place = make_url(url)
+    if place.get_backend_name() == "sqlite":
+        connection = apsw.Connection(place.database or "", flags=apsw.SQLITE_OPEN_READWRITE)
+        connection.set_busy_timeout(10_000)
+        return connection
+    return pymysql.Connection(
+        host=place.host,
+        port=place.port or 3306,
+        user=place.username,
+        password=place.password or "",
+        database=place.database,
+        charset="utf8mb4",
+        ssl_disabled=True,
+    )
+
+
+def _query(connection: apsw.Connection | pymysql.Connection[Any]) -> Query:
+    def query(sql: str) -> list[tuple[Any, ...]]:
+        if isinstance(connection, apsw.Connection):
+            return connection.execute(sql).fetchall()
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall())
+
+    return query

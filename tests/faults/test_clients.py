@@ -1,0 +1,130 @@
+"""Clients that go away, or read nothing."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import time
+
+import pytest
+
+from tests.faults import processes, rows
+from tests.faults.checker import compare
+from tests.faults.conftest import ON_SQLITE, Record, Serve
+from tests.faults.crowd import Crowd, Listener
+from tests.faults.scale import Scale
+from tests.upstream import Upstream, reply_to
+
+pytestmark = pytest.mark.promise(2, 3, 6)
+RESET = struct.pack("ii", 1, 0)
+
+
+def leave(crowd: Crowd, listener: Listener, *, reset: bool = True) -> None:
+    """Close the connection, with a reset or in order."""
+    crowd.forget(listener)
+    if reset:
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    listener.sock.close()
+
+
+@pytest.mark.parametrize("policy", ["continue", "stop"])
+def test_a_client_that_resets_gets_what_it_chose(
+    serve: Serve, database_url: str, provider: Upstream, scale: Scale, figures: Record, policy: str
+) -> None:
+    """Streams for two seconds, or six; the clients leave after the start, the first delta, some deltas, nearly all."""
+    server, each = serve(), scale.of(5, 50)
+    with Crowd(server.port) as crowd:
+        for number in range(4 * each):
+            crowd.ask(f"leave {number} #n={scale.of(40, 120)},r=20,seed={number}#", on_disconnect=policy)
+        left = list(enumerate(crowd.listeners))
+        while left:
+            for number, listener in list(left):
+                if listener.raw.count(b"event: ") >= (1, 2, 10, 36)[number % 4]:
+                    leave(crowd, listener)
+                    left.remove((number, listener))
+            time.sleep(0.01)
+        gone = time.monotonic()
+        assert provider.wait_for(lambda provider: not provider.active, 10), "a reply goes on"
+        assert not any(b"event: done" in listener.raw for listener in crowd.listeners), "a client stayed to the end"
+        last, log = time.monotonic() - gone, [listener.parsed()[0] for listener in crowd.listeners]
+    wait_for_final(database_url)
+    found = rows.read(database_url)
+    verdict, stored = compare(found, log), {message.id: message for message in found.messages}
+    statuses = {stored[seen.reply_id].status for seen in log}
+    counts = {"clients": len(log), "calls ended early": len(provider.aborted), "s until the last is over": last}
+    figures(f"clients reset, on_disconnect={policy}", **counts, **verdict.figures())
+    verdict.check()
+    if policy == "stop":
+        assert (statuses, len(provider.aborted)) == ({"stopped"}, len(log))
+        assert last <= 1
+    else:
+        assert (statuses, provider.aborted) == ({"completed"}, [])
+        assert all(stored[seen.reply_id].content == reply_to(seen.message) for seen in log)
+
+
+@ON_SQLITE
+def test_clients_that_go_while_the_provider_is_silent_are_noticed(
+    serve: Serve, provider: Upstream, figures: Record
+) -> None:
+    """Waits for pings, which come after five seconds of silence: one finds a reset, two find a closed connection."""
+    server = serve()
+    with Crowd(server.port) as crowd:
+        for number in range(10):
+            crowd.ask(f"{number} one two three #fault=hang_after:3#", on_disconnect="stop")
+        assert crowd.wait_for_start()
+        gone = time.monotonic()
+        for number, listener in enumerate(crowd.listeners):
+            leave(crowd, listener, reset=number % 2 == 0)
+        assert provider.wait_for(lambda provider: not provider.active, 20), "a reply goes on"
+    took = [at - gone for at in sorted(provider.aborted)]
+    found = {"s until a reset is noticed": took[4], "s until a closed connection is noticed": took[-1]}
+    figures("clients go while the provider is silent", **found)
+    assert took[4] <= 6.5
+    assert took[-1] <= 12
+
+
+def wait_for_final(url: str, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while rows.generating(url) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+@ON_SQLITE
+def test_a_client_that_never_reads_is_let_go(serve: Serve, database_url: str, scale: Scale, figures: Record) -> None:
+    """Waits for the deadline of a write, which is ten seconds."""
+    server, deaf = serve(WEB_CONCURRENCY="1"), scale.of(10, 100)
+    text = " ".join(["x" * 2000] * 300)
+    with Crowd(server.port) as crowd:
+        held = [ask_and_read_nothing(server.port, f"{number} {text}") for number in range(deaf)]
+        begun = time.monotonic()
+        for number in range(20):
+            crowd.ask(f"hearing {number} #n=40,r=20,seed={number}#")
+        assert crowd.wait_for_end(15), "the others are held up"
+        others, log = time.monotonic() - begun, [listener.parsed()[0] for listener in crowd.listeners]
+        assert processes.clients(server.port) >= deaf, "everything was taken: nothing was tried"
+        while processes.clients(server.port) and time.monotonic() < begun + 30:
+            time.sleep(0.1)
+        took = time.monotonic() - begun
+    for sock in held:
+        sock.close()
+    stored = {message.id: message.status for message in rows.read(database_url).messages if message.role == "assistant"}
+    figures("clients that never read", clients=deaf, **{"s until they are let go": took, "s of the others": others})
+    assert [seen for seen in log if (seen.text, seen.status) != (reply_to(seen.message), "completed")] == []
+    assert set(stored.values()) == {"completed"}
+    assert others <= 8
+    assert took <= 15
+
+
+def ask_and_read_nothing(port: int, message: str) -> socket.socket:
+    """Take a turn on a connection whose buffers hold little, and leave the answer where it is."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+    sock.connect(("127.0.0.1", port))
+    body = json.dumps({"message": message, "stream": True}).encode()
+    head = (
+        f"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    sock.sendall(head.encode() + body)
+    return sock

@@ -1,0 +1,138 @@
+"""kill -9 of workers and of the whole server while clients take turns."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.faults import rows
+from tests.faults.checker import compare
+from tests.faults.conftest import Record, Serve
+from tests.faults.crowd import Crowd
+from tests.faults.log import PATIENCE, Seen, Talker
+from tests.faults.scale import Scale
+from tests.servers import Server
+
+pytestmark = pytest.mark.promise(1, 2, 3)
+REPLY = "n=30,r=30"  # a second
+
+
+@contextmanager
+def talking(server: Server, scale: Scale, clients: int, log: list[Seen]) -> Iterator[None]:
+    """Take turns meanwhile; afterwards every turn has been taken to its end, and is in the log."""
+    talkers = [
+        Talker(server.url, f"c{n}-{len(log)}", scale.random("talker", n, len(log)), REPLY) for n in range(clients)
+    ]
+    for talker in talkers:
+        talker.start()
+    try:
+        yield
+    finally:
+        for talker in talkers:
+            talker.stop()
+    deadline = time.monotonic() + PATIENCE
+    for talker in talkers:
+        talker.join(max(0, deadline - time.monotonic()))
+        assert not talker.is_alive(), f"a reply has no end: {talker.log[-1]}"
+        log += talker.log
+
+
+class Finals:
+    """How long after a kill the replies that were running at that moment got their final status."""
+
+    def __init__(self, url: str) -> None:
+        self.longest = 0.0
+        self._url = url
+        self._since: dict[str, float] = {}
+
+    def killed(self) -> None:
+        """Watch the replies that are running now."""
+        for reply in rows.generating(self._url):
+            self._since.setdefault(reply, time.monotonic())
+
+    def look(self, seconds: float) -> None:
+        """Look for so long, or until all that is watched is final."""
+        deadline = time.monotonic() + seconds
+        while self._since and time.monotonic() < deadline:
+            time.sleep(0.1)
+            still, now = rows.generating(self._url), time.monotonic()
+            self.longest = max(self.longest, *(now - since for since in self._since.values()))
+            self._since = {reply: since for reply, since in self._since.items() if reply in still}
+        time.sleep(max(0, deadline - time.monotonic()) if self._since else 0)
+
+
+def kill_worker(server: Server, dice: random.Random) -> None:
+    """End a worker as a crash does; the master will start another."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(dice.choice(server.worker_pids()), signal.SIGKILL)
+
+
+def test_killed_workers_lose_nothing(serve: Serve, database_url: str, scale: Scale, figures: Record) -> None:
+    """Kills at random moments and waits until others have noticed: some 25 s."""
+    server, dice, finals = serve(WEB_CONCURRENCY="3"), scale.random("kills"), Finals(database_url)
+    log: list[Seen] = []
+    kills = scale.of(4, 110)
+    with talking(server, scale, 10, log):
+        for _ in range(kills):
+            pause = time.monotonic() + dice.uniform(0.4, 2)
+            finals.look(pause - time.monotonic())
+            time.sleep(max(0, pause - time.monotonic()))
+            kill_worker(server, dice)
+            finals.killed()
+    finals.look(20)
+    verdict = compare(rows.read(database_url), log)
+    figures("kill -9 of a worker", kills=kills, **verdict.figures(), **{"longest s to a final status": finals.longest})
+    verdict.check()
+    assert verdict.resumed > 0, "no stream was cut: nothing was tried"
+    assert finals.longest <= 15
+
+
+def test_a_killed_server_starts_with_nothing_generating(
+    serve: Serve, database_url: str, scale: Scale, figures: Record
+) -> None:
+    """Kills and starts a whole server, which takes some seconds each time."""
+    server, dice, log, longest = serve(), scale.random("power cuts"), list[Seen](), 0.0
+    kills = scale.of(1, 12)
+    with talking(server, scale, 8, log):
+        for _ in range(kills):
+            time.sleep(dice.uniform(1, 3))
+            server.kill()
+            left = rows.generating(database_url)
+            assert left, "nothing was running: nothing was tried"
+            server.start()
+            longest = max(longest, until_final(database_url, left))
+    verdict = compare(rows.read(database_url), log)
+    figures("kill -9 of the server", kills=kills, **verdict.figures(), **{"longest s to a final status": longest})
+    verdict.check()
+    assert longest <= 5
+
+
+def test_nothing_is_shown_before_it_is_stored(serve: Serve, database_url: str) -> None:
+    """Keeps the rows from growing for a second, then kills the server."""
+    server = serve()
+    with Crowd(server.port) as crowd:
+        for number in range(8):
+            crowd.ask(f"held {number} #n=200,r=20#")
+        assert crowd.wait_for_start()
+        with rows.locked(database_url):
+            time.sleep(1)
+            server.kill()
+        assert crowd.wait_for_end(5)
+        log = [listener.parsed()[0] for listener in crowd.listeners]
+    compare(rows.read(database_url), log).check()
+    assert all(seen.text for seen in log)
+
+
+def until_final(url: str, replies: set[str]) -> float:
+    """Return how many seconds it takes until these replies have a final status, at most 30."""
+    begun = time.monotonic()
+    while replies & rows.generating(url) and time.monotonic() < begun + 30:
+        time.sleep(0.02)
+    return time.monotonic() - begun
