@@ -198,6 +198,19 @@ class ServerStopping(Problem):
     status, code, title = 503, "server_stopping", "The server is restarting"
 
 
+def without_frames(problem: Problem) -> Problem:
+    """Let go of where a problem that is kept was raised, and return it.
+
+    A frame that keeps the problem is kept by it: whatever it holds, such as a provider's megabyte, would stay until the
+    garbage collector comes by.
+    """
+    found: BaseException | None = problem
+    while found is not None:
+        found.__traceback__ = None
+        found = found.__cause__ or found.__context__
+    return problem
+
+
 def problem_of_code(code: str) -> Problem:
     """Return the problem that a stored code stands for, with its title as the detail."""
     return _BY_CODE.get(code, InternalError)()

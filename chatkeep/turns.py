@@ -30,6 +30,7 @@ from chatkeep.errors import (
     ServerStopping,
     StoreUnavailable,
     TurnRunning,
+    without_frames,
 )
 from chatkeep.model import Conversation, Delta, Finish, Message, Prompt, Role, Status, expiry, new_id, now_us
 from chatkeep.prompt import build_prompt
@@ -199,7 +200,7 @@ class Turns:
         try:
             finish = self._receive(reply, prompt)
         except ProviderError as error:
-            problem = error
+            problem = without_frames(error)
         except Exception:
             log.exception("generating reply %s failed", reply.id)
             problem = errors.InternalError()

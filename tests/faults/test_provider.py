@@ -47,7 +47,7 @@ CASES = {
     "status=500,should_retry=false": (1, 502, 0, 1),
     "status=400": (1, 502, 0, 1),
     "status=400,should_retry=true,first=1": (2, 200, 0.1, 2),
-    "fault=drop": (3, 502, 0.3, 3),
+    "fault=drop": (3, 502, 0.2, 3),  # the resend on a dead kept connection comes without a pause
     "fault=cut_after:3": (1, 502, 0, 1),
     "fault=error_after:3:429": (1, 503, 0, 1),
 }

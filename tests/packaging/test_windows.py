@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,8 +41,8 @@ def test_waitress_answers_without_anything_that_windows_lacks(seen: dict[str, An
     assert seen["modules"] == []
 
 
-def test_no_signal_is_caught_where_waitress_serves(seen: dict[str, Any]) -> None:
-    assert seen["signals"] == []
+def test_only_signals_that_windows_has_are_caught_where_waitress_serves(seen: dict[str, Any]) -> None:
+    assert {int(number) for number in seen["signals"]} <= {signal.SIGTERM, signal.SIGINT}
 
 
 @pytest.mark.parametrize("module", ["fcntl", "gevent", "gunicorn.app", "pwd"])
