@@ -1,9 +1,9 @@
 """Benchmarks: `./dev bench WHAT`. Everything runs on this machine, in temporary folders, with one server process.
 
 stream: what a streamed token costs; turn: what a turn of one token costs; hold: what an open stream holds;
-store: whether listing and reading stay flat while the store grows; start: installed size and time to the first answer;
-all: every one of them, smaller. Costs are CPU time, which compares where wall time does not; nginx as a plain proxy in
-the same run is the measure.
+store: whether listing and reading stay flat while the store grows; export: what exports cost beside sqlite3's;
+start: installed size and time to the first answer; all: every one of them, smaller. Costs are CPU time, which compares
+where wall time does not; nginx as a plain proxy in the same run is the measure.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from importlib.metadata import version
 
 import apsw
 
-from bench import hold, mariadb, nginx, start, store, stream, turn
+from bench import export, hold, mariadb, nginx, start, store, stream, turn
 from bench.processes import BenchError, allow_many_files
 from bench.table import Report, Value, as_json, as_text
 
-BENCHES = {"stream": stream, "turn": turn, "hold": hold, "store": store, "start": start}
+BENCHES = {"stream": stream, "turn": turn, "hold": hold, "store": store, "export": export, "start": start}
 SHORT = {
     "stream": ["--runs=1"],
     "turn": ["--runs=1", "--turns=800"],
     "hold": ["--runs=1", "--streams=200", "--seconds=10"],
     "store": ["--runs=1", "--requests=400", "--messages", "10000", "100000"],
+    "export": ["--runs=1", "--messages=50000"],
     "start": ["--launches=3"],
 }
 

@@ -15,6 +15,7 @@ from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection
 
 T = TypeVar("T")
+DELETED_AT_ONCE = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,17 @@ def _switched(connection: Connection, conversation: Conversation) -> Conversatio
 
 def delete_conversation(journal: Journal, owner: str, id: UUID) -> None:
     """Delete a conversation with its messages, and end its running reply. Raises `NotFound`, `StoreUnavailable`."""
-    if not journal.write(lambda connection: conversations.delete(connection, owner, id, now_us())):
+
+    def write(connection: Connection) -> bool:
+        now = now_us()
+        found = conversations.get(connection, owner, id, now)
+        if found is None:
+            return False
+        # A long one would hold the write lock for long: nobody sees it any more, and the sweep removes it bit by bit.
+        remove = conversations.delete if found.message_count <= DELETED_AT_ONCE else conversations.expire
+        return remove(connection, owner, id, now)
+
+    if not journal.write(write):
         raise NotFound(NO_CONVERSATION)
 
 

@@ -9,6 +9,9 @@ from uuid import uuid4
 
 from flask import Flask, Response, g, request
 
+from chatkeep.cache import Cache, MemoryCache, RedisCache
+from chatkeep.errors import SettingsError
+from chatkeep.expiry import Sweeper
 from chatkeep.model import now_us
 from chatkeep.provider import Provider
 from chatkeep.provider.demo import Demo
@@ -20,7 +23,7 @@ from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.turns import Turns
 from chatkeep.watch import Watch
-from chatkeep.web import chat, conversations, health, pages, problems
+from chatkeep.web import chat, conversations, exports, health, pages, problems
 from chatkeep.web.parts import EXTENSION, Parts
 
 log = logging.getLogger(__name__)
@@ -60,10 +63,23 @@ def _parts(settings: Settings, provider: Provider | None) -> Parts:
     journal = Journal(database)
     journal.write(lambda connection: idempotency.expire(connection, now_us()))
     answering = Resilient(provider or _provider(settings), settings.first_token_timeout)
-    turns = Turns(settings, database, journal, answering)
-    parts = Parts(settings, database, journal, answering, turns, Watch(settings, database, journal, turns))
+    cache = _cache(settings)
+    turns = Turns(settings, database, journal, answering, cache)
+    watch = Watch(settings, database, journal, turns)
+    sweeper = Sweeper(database, journal, turns.worker_id, settings.sweep_interval)
+    parts = Parts(settings, database, journal, answering, cache, turns, watch, sweeper)
     atexit.register(parts.close)
     return parts
+
+
+def _cache(settings: Settings) -> Cache:
+    near = MemoryCache(settings.cache_size, settings.cache_ttl)
+    if settings.redis_url is None or not settings.cache_size:
+        return near
+    try:
+        return RedisCache(settings.redis_url, near, settings.cache_ttl)
+    except ImportError as error:
+        raise SettingsError(["REDIS_URL: the package redis is missing; run: pip install 'chatkeep[redis]'"]) from error
 
 
 def _provider(settings: Settings) -> Provider:
@@ -74,7 +90,7 @@ def _provider(settings: Settings) -> Provider:
 
 
 def _register_routes(app: Flask) -> None:
-    documented = [chat.routes, conversations.routes, health.routes, pages.routes]
+    documented = [chat.routes, conversations.routes, exports.routes, health.routes, pages.routes]
     for routes in documented:
         app.register_blueprint(routes.blueprint)
     app.register_blueprint(pages.pages)

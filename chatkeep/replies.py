@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from uuid import UUID
 
-from chatkeep.errors import Problem, ProviderBroke, ProviderTimeout, ReplyInterrupted, problem_of_code
-from chatkeep.model import Delta, Finish, Message, Status
+from chatkeep.cache import Answer
+from chatkeep.errors import Problem, ProviderBroke, ProviderError, ProviderTimeout, ReplyInterrupted, problem_of_code
+from chatkeep.model import Delta, Finish, Message, Status, now_us
 from chatkeep.provider import Call
 from chatkeep.store.leases import Lease
 from chatkeep.store.messages import Progress
@@ -39,6 +40,7 @@ class End:
     problem: Problem | None = None
 
 
+Events = queue.SimpleQueue["Delta | End"]
 Event = Delta | End | None
 """What followers get; None after `PING_S` of silence, so that a vanished client is noticed."""
 
@@ -106,12 +108,28 @@ class LiveReply:
             for follower in self._followers:
                 follower.put(end)
 
-    def follow(self, after: int = 0) -> Iterator[Event]:
+    def answer(self, stored: Message) -> Answer:
+        """Return what to remember of the whole reply."""
+        usage = stored.usage
+        return Answer(
+            conversation_id=self.message.conversation_id,
+            reply_id=self.id,
+            text=self.text,
+            reasoning="".join(self._reasonings),
+            model=stored.model,
+            finish_reason=stored.finish_reason or "",
+            input_tokens=usage.input_tokens if usage else None,
+            output_tokens=usage.output_tokens if usage else None,
+            stored_at=now_us(),
+        )
+
+    def follow(self, after: int = 0, events: Events | None = None) -> Iterator[Event]:
         """Yield the reply from ``after`` characters of its text on, up to its `End`.
 
-        Reasoning comes whole where ``after`` is 0 and not at all otherwise: it precedes the text.
+        Reasoning comes whole where ``after`` is 0 and not at all otherwise: it precedes the text. An `End` that
+        somebody puts into ``events`` ends the following, too.
         """
-        events: queue.SimpleQueue[Delta | End] = queue.SimpleQueue()
+        events = queue.SimpleQueue() if events is None else events
         with self._lock:
             text, reasoning, end = "".join(self._texts), "".join(self._reasonings), self._end
             if end is None:
@@ -126,7 +144,7 @@ class LiveReply:
                     self._followers.remove(events)
 
 
-def _arriving(events: queue.SimpleQueue[Delta | End], end: End | None) -> Iterator[Event]:
+def _arriving(events: Events, end: End | None) -> Iterator[Event]:
     """Yield events as they come, up to the end; None after every `PING_S` without any."""
     while end is None:
         try:
@@ -150,6 +168,35 @@ def _skipping(events: Iterator[Event], ahead: int) -> Iterator[Event]:
         if event.text[ahead:]:
             yield Delta(event.text[ahead:])
         ahead -= len(event.text)
+
+
+class CopyCall:
+    """A `Call` whose reply is another one's: the same question is being answered already."""
+
+    def __init__(self, leader: LiveReply) -> None:
+        self._leader = leader
+        self._events: Events = queue.SimpleQueue()
+
+    def __iter__(self) -> Iterator[Delta | Finish]:
+        """Yield what the other reply has and gets. Raises `ProviderError` where it ends without being whole."""
+        for event in self._leader.follow(0, self._events):
+            if isinstance(event, Delta):
+                yield event
+            elif event is not None:
+                yield from _last(event)
+
+    def abort(self) -> None:
+        """End the copying; the other reply goes on."""
+        self._events.put(End(None))
+
+
+def _last(end: End) -> Iterator[Finish]:
+    row = end.message
+    if isinstance(end.problem, ProviderError):
+        raise end.problem
+    if row is None or row.status is not Status.COMPLETED:
+        raise ProviderBroke("The reply to the same question, asked at the same time, was not finished.")
+    yield Finish(row.finish_reason or "stop", row.usage, row.model)
 
 
 def outcome(reply: LiveReply, finish: Finish | None, problem: Problem | None) -> tuple[Message, Problem | None]:

@@ -85,6 +85,13 @@ def database_url(text: str) -> str:
     return re.sub(r"^(mysql|mariadb)(\+pymysql)?://", "mysql+pymysql://", text)
 
 
+def redis_url(text: str) -> str:
+    """Return the URL of a Redis."""
+    if not text.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("write redis://host:6379/0")
+    return text
+
+
 def words(text: str) -> tuple[str, ...]:
     """Return the parts of a comma-separated list."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
@@ -214,6 +221,20 @@ class Settings:
         optional_duration,
         "24h",
         "How long a conversation is kept after its last activity; `never` keeps it.",
+    )
+    cache_size: int = setting(
+        "CHATKEEP_CACHE_SIZE", size, "16MiB", "How much memory each process spends on answers it gave; 0 turns it off."
+    )
+    cache_ttl: float = setting("CHATKEEP_CACHE_TTL", duration, "1h", "How long an answer is given again.")
+    redis_url: str | None = setting(
+        "REDIS_URL",
+        redis_url,
+        None,
+        "A Redis that processes and hosts share answers through, `redis://host:6379/0`; needs `chatkeep[redis]`.",
+        secret=True,
+    )
+    sweep_interval: float = setting(
+        "CHATKEEP_SWEEP_INTERVAL", duration, "20s", "How often what has expired is deleted for good."
     )
     cors_origins: tuple[str, ...] = setting(
         "CHATKEEP_CORS_ORIGINS",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from chatkeep import errors
+from chatkeep.cache import CACHE_CLEARED, Answer, Cache, key_of
 from chatkeep.concurrency import background
 from chatkeep.errors import (
     NO_CONVERSATION,
@@ -32,16 +34,16 @@ from chatkeep.errors import (
     TurnRunning,
     without_frames,
 )
-from chatkeep.model import Conversation, Delta, Finish, Message, Prompt, Role, Status, expiry, new_id, now_us
+from chatkeep.model import Conversation, Delta, Finish, Message, Role, Status, expiry, new_id, now_us
 from chatkeep.prompt import build_prompt
-from chatkeep.provider import Provider
-from chatkeep.replies import PING_S, End, Ending, Event, LiveReply, outcome, problem_of
+from chatkeep.provider import Call, Provider
+from chatkeep.replies import PING_S, CopyCall, End, Ending, Event, LiveReply, outcome, problem_of
 from chatkeep.settings import Settings
-from chatkeep.store import conversations, idempotency, leases, messages
+from chatkeep.store import conversations, idempotency, leases, marks, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
-from chatkeep.store.sql import Connection, Duplicate
+from chatkeep.store.sql import Append, Connection, Duplicate
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +68,8 @@ class TurnRequest:
     system: str | EllipsisType | None = ...
     ttl: int | EllipsisType | None = ...
     metadata: dict[str, Any] | EllipsisType = ...
+    cache: bool = True
+    """Whether an answer may come from the cache, and be remembered there."""
     idempotency_key: str | None = None
     fingerprint: bytes = b""
     """The SHA-256 of the request, by which a repeated key is told from a reused one."""
@@ -82,18 +86,24 @@ class Turn:
     latest: list[tuple[Role, str]] = field(default_factory=list)
     system: str | None = None
     repeated: bool = False
+    cached: bool = False
 
 
 class Turns:
     """The turns of one process."""
 
-    def __init__(self, settings: Settings, database: Database, journal: Journal, provider: Provider) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, journal: Journal, provider: Provider, cache: Cache
+    ) -> None:
         self.worker_id = new_id()
         self.live: dict[UUID, LiveReply] = {}
         self._settings = settings
         self._database = database
         self._journal = journal
         self._provider = provider
+        self._cache = cache
+        self._flights: dict[bytes, LiveReply] = {}
+        self._lock = threading.Lock()
         self._stopping = False
 
     def drain(self, patience: float) -> None:
@@ -119,9 +129,7 @@ class Turns:
             raise ServerStopping(retry_after=1)
         reply_id, model = new_id(), request.model or self._provider.default_model
         turn = self._journal.write(lambda connection: self._take(connection, request, reply_id, model))
-        if not turn.repeated:
-            self._begin(request, turn)
-        return turn
+        return turn if turn.repeated else self._begin(request, turn)
 
     def _take(self, connection: Connection, request: TurnRequest, reply_id: UUID, model: str) -> Turn:
         """Write a turn's rows. Runs in the journal, perhaps more than once."""
@@ -178,37 +186,47 @@ class Turns:
             ttl=None if ttl is None else int(ttl),
         )
 
-    def _begin(self, request: TurnRequest, turn: Turn) -> None:
-        """Start generating a reply."""
-        lease = Lease(turn.conversation_id, turn.reply_id, self.worker_id, stop=False)
-        row = Message(
-            id=turn.reply_id, conversation_id=turn.conversation_id, parent_id=None, position=0, role=Role.ASSISTANT,
-            content="", timestamp=turn.created_at, status=Status.GENERATING, model=turn.model,
-        )  # fmt: skip
-        reply = LiveReply(lease, row)
-        self.live[reply.id] = reply
-        self._journal.streams = len(self.live)
-        background(self._generate, reply, request, turn, name=f"reply-{reply.id}")
-
-    def _generate(self, reply: LiveReply, request: TurnRequest, turn: Turn) -> None:
-        """Stream a reply from the provider into the journal, whoever listens."""
-        finish: Finish | None = None
-        problem: Problem | None = None
+    def _begin(self, request: TurnRequest, turn: Turn) -> Turn:
+        """Answer from the cache, or start generating; return the turn, which then knows whether it is cached."""
+        reply = _live(turn, self.worker_id)
         prompt = build_prompt(
             turn.model, turn.system, turn.latest, temperature=request.temperature, max_tokens=request.max_tokens
         )
+        key = key_of(request.owner, prompt) if request.cache and self._settings.cache_size else None
+        # Who asks for another reply does not want the one that is remembered, but the new one is worth remembering.
+        known = self._cache.get(key) if key and not request.regenerate else None
+        if known and self._journal.write(lambda connection: _repeat(connection, request.owner, reply, known)):
+            return replace(turn, cached=True)
+        self.live[reply.id] = reply
+        self._journal.streams = len(self.live)
+        call = self._join_flight(reply, key) if key and not request.regenerate else None
+        background(self._generate, reply, call or self._provider.stream_reply(prompt), key, name=f"reply-{reply.id}")
+        return replace(turn, cached=call is not None)
+
+    def _join_flight(self, reply: LiveReply, key: bytes) -> Call | None:
+        """Return a call that copies the running reply to the same question; lead, and return None, if there is none."""
+        with self._lock:
+            leader = self._flights.setdefault(key, reply)
+        if leader is reply:
+            return None
+        reply.message = replace(reply.message, cached=True)
+        return CopyCall(leader)
+
+    def _generate(self, reply: LiveReply, call: Call, key: bytes | None) -> None:
+        """Stream a reply into the journal, whoever listens."""
+        finish: Finish | None = None
+        problem: Problem | None = None
         try:
-            finish = self._receive(reply, prompt)
+            finish = self._receive(reply, call)
         except ProviderError as error:
             problem = without_frames(error)
         except Exception:
             log.exception("generating reply %s failed", reply.id)
             problem = errors.InternalError()
-        self._finish_turn(reply, finish, problem)
+        self._finish_turn(reply, finish, problem, key)
 
-    def _receive(self, reply: LiveReply, prompt: Prompt) -> Finish | None:
+    def _receive(self, reply: LiveReply, call: Call) -> Finish | None:
         """Append every delta; return the provider's word that the reply is whole, if it gave one."""
-        call = self._provider.stream_reply(prompt)
         reply.attach(call)
         finish = None
         for piece in call:
@@ -222,8 +240,8 @@ class Turns:
             self._journal.append(reply, piece.text, piece.reasoning)
         return finish
 
-    def _finish_turn(self, reply: LiveReply, finish: Finish | None, problem: Problem | None) -> None:
-        """Store how a reply ended and tell its followers."""
+    def _finish_turn(self, reply: LiveReply, finish: Finish | None, problem: Problem | None, key: bytes | None) -> None:
+        """Store how a reply ended, learn it where it is whole, and tell its followers."""
         final, problem = outcome(reply, finish, problem)
         try:
             stored = self._journal.write(lambda connection: end_reply(connection, reply.lease, final), patient=True)
@@ -231,10 +249,14 @@ class Turns:
                 problem = NotFound("The conversation was deleted while its reply was generated.")
             elif stored.status != final.status:
                 problem = problem_of(stored)
+            if key and stored and stored.status is Status.COMPLETED and not stored.cached:
+                self._cache.put(key, reply.answer(stored))
             reply.close(End(replace(stored, content=reply.text) if stored else None, problem))
         except Problem as error:
             reply.close(End(None, error))
         finally:
+            if key and self._flights.get(key) is reply:
+                del self._flights[key]
             self.live.pop(reply.id, None)
             self._journal.streams = len(self.live)
 
@@ -312,6 +334,31 @@ class Turns:
         reply = self.live.get(reply_id)
         if reply is not None:
             reply.end(Ending.STOPPED)
+
+
+def _live(turn: Turn, worker_id: UUID) -> LiveReply:
+    lease = Lease(turn.conversation_id, turn.reply_id, worker_id, stop=False)
+    row = Message(
+        id=turn.reply_id, conversation_id=turn.conversation_id, parent_id=None, position=0, role=Role.ASSISTANT,
+        content="", timestamp=turn.created_at, status=Status.GENERATING, model=turn.model,
+    )  # fmt: skip
+    return LiveReply(lease, row)
+
+
+def _repeat(connection: Connection, owner: str, reply: LiveReply, answer: Answer) -> bool:
+    """Fill a reply with a remembered answer; return False where the one that it came from is not stored any more."""
+    if answer.stored_at <= marks.get(connection, CACHE_CLEARED):
+        return False
+    if conversations.get(connection, owner, answer.conversation_id, now_us()) is None:
+        return False
+    if messages.progress(connection, answer.reply_id) is None:
+        return False
+    connection.append([Append(reply.id, 0, answer.text, answer.reasoning)])
+    final = replace(
+        reply.message, status=Status.COMPLETED, finish_reason=answer.finish_reason, usage=answer.usage,
+        model=answer.model, cached=True,
+    )  # fmt: skip
+    return end_reply(connection, reply.lease, final) is final
 
 
 def end_reply(connection: Connection, lease: Lease, final: Message) -> Message | None:
@@ -414,4 +461,6 @@ def _remember(
     reply = messages.get(connection, known.conversation_id, known.reply_id)
     if reply is None:
         raise NotFound("The conversation of this Idempotency-Key was deleted.")
-    return Turn(known.conversation_id, known.reply_id, reply.model or "", reply.timestamp, repeated=True)
+    return Turn(
+        known.conversation_id, known.reply_id, reply.model or "", reply.timestamp, repeated=True, cached=reply.cached
+    )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 Schema = dict[str, Any]
+JSON = "application/json"
 PROBLEM = "application/problem+json"
 EMPTY: tuple[Any, ...] = (None, "", [])
 LIMITS = (("minLength", "maxLength", " characters"), ("minimum", "maximum", ""))
@@ -72,7 +73,9 @@ def _answer(response: Schema) -> str:
     content = response.get("content", {})
     if PROBLEM in content:
         return str(response["description"])
-    shown = [_type(kind["schema"]) for kind in content.values() if "schema" in kind]
+    shown = [
+        _type(kind["schema"]) if media == JSON else f"`{media}`" for media, kind in content.items() if "schema" in kind
+    ]
     shown += [_events(kind["itemSchema"]) for kind in content.values() if "itemSchema" in kind]
     return ", or ".join(shown) or str(response["description"])
 

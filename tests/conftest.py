@@ -13,6 +13,7 @@ from tests.upstream import Upstream
 
 if TYPE_CHECKING:
     from tests.services.mariadb import MariaDB
+    from tests.services.redis import Redis
 
 CI = os.environ.get("CI") == "true"
 DATABASES = ("sqlite", "mariadb")
@@ -31,6 +32,21 @@ def own_mariadb() -> Iterator[MariaDB]:
     """A throwaway MariaDB that one test has to itself, to kill it or to make it hang."""
     with _throwaway_mariadb() as service:
         yield service
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Redis]:
+    """A throwaway Redis for the whole run."""
+    if os.name == "nt":
+        pytest.skip("Redis: the tests start it on Linux only")
+    from tests.services import redis as service  # noqa: PLC0415 - it needs modules that Windows lacks
+
+    try:
+        service.ensure_installed()
+    except service.Unavailable as reason:
+        pytest.skip(f"Redis: {reason}")
+    with service.Redis() as running:
+        yield running
 
 
 def _throwaway_mariadb() -> MariaDB:
@@ -55,7 +71,7 @@ def mariadb_url(mariadb: MariaDB) -> str:
 @pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The URL of an empty database: the test runs once on SQLite and once on MariaDB."""
-    return _empty_database(request, request.param, tmp_path_factory)
+    return empty_database(request, request.param, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +88,7 @@ def server(
     """A running server, of every start command on every database; shared, so each test makes its own conversations."""
     command, database = request.param
     env = {
-        "DATABASE_URL": _empty_database(request, database, tmp_path_factory),
+        "DATABASE_URL": empty_database(request, database, tmp_path_factory),
         "OPENAI_BASE_URL": upstream.url,
         "OPENAI_API_KEY": "test-key",
     }
@@ -80,7 +96,8 @@ def server(
         yield running
 
 
-def _empty_database(request: pytest.FixtureRequest, kind: str, folders: pytest.TempPathFactory) -> str:
+def empty_database(request: pytest.FixtureRequest, kind: str, folders: pytest.TempPathFactory) -> str:
+    """Return the URL of an empty database of one kind."""
     if kind == "sqlite":
         return f"sqlite:///{(folders.mktemp('sqlite') / 'chatkeep.sqlite3').as_posix()}"
     mariadb: MariaDB = request.getfixturevalue("mariadb")

@@ -56,6 +56,7 @@ class Server:
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "CHATKEEP_ENV": "test",
+            "CHATKEEP_CACHE_SIZE": "0",  # tests ask the same things; those of the cache turn it on
             "CHATKEEP_DATA_DIR": str(self.folder / "data"),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",

@@ -32,6 +32,15 @@ _TOUCH = Sql(
 _DELETE = Sql(f"DELETE FROM conversations WHERE id = :id AND owner = :owner AND {_ALIVE}")  # noqa: S608
 
 
+_EXPIRED = Sql(
+    "SELECT id FROM conversations WHERE expires_at <= :now AND id NOT IN (SELECT conversation_id FROM leases)"
+    " ORDER BY expires_at LIMIT :limit"
+)
+_COUNT_EXPIRED = Sql("SELECT COUNT(*) FROM conversations WHERE expires_at <= :now")
+_EXPIRE = Sql(f"UPDATE conversations SET expires_at = :now WHERE id = :id AND owner = :owner AND {_ALIVE}")  # noqa: S608
+_REMOVE = Sql("DELETE FROM conversations WHERE id = :id")
+
+
 def get(connection: Connection, owner: str, id: UUID, now: int) -> Conversation | None:
     """Return a conversation that has not expired by ``now``."""
     rows = connection.rows(_GET, id=id.bytes, owner=owner, now=now)
@@ -62,6 +71,26 @@ def touch(connection: Connection, id: UUID, now: int) -> None:
 def delete(connection: Connection, owner: str, id: UUID, now: int) -> bool:
     """Delete a conversation with its messages; return whether there was one."""
     return connection.change(_DELETE, id=id.bytes, owner=owner, now=now) == 1
+
+
+def expire(connection: Connection, owner: str, id: UUID, now: int) -> bool:
+    """Let a conversation expire now; return whether there was one. It is not seen any more, and swept later."""
+    return connection.change(_EXPIRE, id=id.bytes, owner=owner, now=now) == 1
+
+
+def expired(connection: Connection, now: int, limit: int) -> list[UUID]:
+    """Return conversations that have expired by ``now`` and have no running reply, the longest expired first."""
+    return [UUID(bytes=row[0]) for row in connection.rows(_EXPIRED, now=now, limit=limit)]
+
+
+def count_expired(connection: Connection, now: int) -> int:
+    """Return how many conversations have expired by ``now``."""
+    return int(connection.rows(_COUNT_EXPIRED, now=now)[0][0])
+
+
+def remove(connection: Connection, id: UUID) -> None:
+    """Delete a conversation, whosever it is, with what is left of its messages."""
+    connection.change(_REMOVE, id=id.bytes)
 
 
 def newest(

@@ -87,6 +87,11 @@ class Database:
                 ]
             )
 
+    def reclaim(self) -> None:
+        """Let nothing of what was deleted stay in the embedded database's write-ahead log."""
+        if self.embedded:
+            self.read(lambda connection: connection.rows(Sql("PRAGMA wal_checkpoint(TRUNCATE)")), long=True)
+
     def close(self) -> None:
         """Close the connections that are idle."""
         with contextlib.suppress(Exception):

@@ -20,7 +20,7 @@ _INSERT = Sql(
 )
 _GET = Sql(f"SELECT {_COLUMNS} FROM messages WHERE message_id = :id AND conversation_id = :of")  # noqa: S608
 _FINISH = Sql(
-    "UPDATE messages SET status = :status, finish_reason = :finish_reason, error = :error,"
+    "UPDATE messages SET status = :status, finish_reason = :finish_reason, error = :error, cached = :cached,"
     " model = COALESCE(:model, model), input_tokens = :input_tokens, output_tokens = :output_tokens"
     " WHERE message_id = :id AND status = 'generating'"
 )
@@ -34,6 +34,11 @@ _LEAVE_BRANCH = Sql(
 _JOIN_BRANCH = Sql("UPDATE messages SET on_branch = 1 WHERE message_id = :id")
 _STEP = Sql("SELECT parent_id, on_branch, timestamp FROM messages WHERE message_id = :id")
 _TREE = Sql("SELECT message_id, parent_id FROM messages WHERE conversation_id = :of ORDER BY timestamp")
+_DELETE_SOME = Sql(
+    "DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE conversation_id = :of LIMIT :limit)",
+    # MySQL knows no LIMIT in a subquery, but one in DELETE itself.
+    mysql="DELETE FROM messages WHERE conversation_id = :of LIMIT :limit",
+)
 _PROGRESS = Sql("SELECT status, written FROM messages WHERE message_id = :id")
 _TIMESTAMP = Sql("SELECT timestamp FROM messages WHERE message_id = :id AND conversation_id = :conversation_id")
 
@@ -104,6 +109,7 @@ def finish(connection: Connection, reply: Message) -> None:
         status=reply.status.value,
         finish_reason=reply.finish_reason,
         error=reply.error,
+        cached=int(reply.cached),
         model=reply.model,
         input_tokens=reply.usage.input_tokens if reply.usage else None,
         output_tokens=reply.usage.output_tokens if reply.usage else None,
@@ -131,6 +137,11 @@ def siblings(connection: Connection, conversation_id: UUID) -> dict[UUID | None,
     for message_id, parent_id in connection.rows(_TREE, of=conversation_id.bytes):
         found.setdefault(UUID(bytes=parent_id) if parent_id else None, []).append(UUID(bytes=message_id))
     return found
+
+
+def delete_some(connection: Connection, conversation_id: UUID, limit: int) -> int:
+    """Delete up to ``limit`` messages of a conversation; return how many."""
+    return connection.change(_DELETE_SOME, of=conversation_id.bytes, limit=limit)
 
 
 def progress(connection: Connection, id: UUID) -> Progress | None:

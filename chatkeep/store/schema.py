@@ -45,6 +45,7 @@ conversations = sa.Table(
     sa.Index("ix_conversations_owner", "owner", "last_active", "id"),
     sa.Index("ix_conversations_last_active", "last_active"),
     sa.Index("ix_conversations_created_at", "created_at"),
+    sa.Index("ix_conversations_expires_at", "expires_at"),
     **OPTIONS,
 )
 
@@ -95,6 +96,24 @@ workers = sa.Table(
     metadata,
     sa.Column("id", uuid(), primary_key=True),
     sa.Column("beat", sa.BigInteger, nullable=False),
+    **OPTIONS,
+)
+
+# What one process does for all.
+duties = sa.Table(
+    "duties",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("worker_id", uuid(), nullable=False),
+    **OPTIONS,
+)
+
+# A number for a name: when the caches were cleared.
+marks = sa.Table(
+    "marks",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
     **OPTIONS,
 )
 

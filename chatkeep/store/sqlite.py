@@ -25,6 +25,8 @@ def prepare(raw: apsw.Connection) -> None:
     # In WAL mode NORMAL loses nothing when a process is killed; only a power cut may take the last commits.
     raw.execute("PRAGMA synchronous = NORMAL")
     raw.execute("PRAGMA foreign_keys = ON")
+    # What is deleted or rewritten leaves no trace in the file.
+    raw.execute("PRAGMA secure_delete = ON")
     # SQLite's own LOWER and LIKE know the case of ASCII alone and stop at a NUL.
     raw.create_scalar_function("contains", _contains, 2, deterministic=True)  # type: ignore[arg-type]  # its stub wants any number of arguments
 

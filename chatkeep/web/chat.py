@@ -68,7 +68,7 @@ def chat() -> Response:
     body = body_as(shapes.ChatRequest)
     require_small_metadata(body.metadata)
     changes = {name: given(getattr(body, name)) for name in ("system", "ttl", "metadata")}
-    return _take(body, conversation_id=body.conversation_id, message=_said(body.message), **changes)
+    return _take(body, conversation_id=body.conversation_id, message=_said(body.message), cache=body.cache, **changes)
 
 
 @routes.route(
@@ -109,7 +109,7 @@ def edit_message(conversation_id: UUID, message_id: UUID) -> Response:
     the new one.
     """
     body = body_as(shapes.EditRequest)
-    return _take(body, conversation_id=conversation_id, message=_said(body.message), edit=message_id)
+    return _take(body, conversation_id=conversation_id, message=_said(body.message), cache=body.cache, edit=message_id)
 
 
 @routes.route(
@@ -216,7 +216,7 @@ def _whole(turn: Turn, events: Iterator[Event]) -> Response:
 def _stream(turn: Turn, events: Iterator[Event], on_disconnect: str) -> Response:
     """Answer with a stream, once the first event shows that there is something to stream."""
     first = sse.first_event(events)
-    start = shapes.Start(turn.conversation_id, turn.reply_id, turn.model, cached=False)
+    start = shapes.Start(turn.conversation_id, turn.reply_id, turn.model, turn.cached)
     frames = sse.stream(start, _with_first(first, events), request_id=g.request_id)
     response = sse.response(frames)
     turns = parts().turns

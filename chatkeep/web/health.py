@@ -40,7 +40,12 @@ def health_ready() -> Response:
 
 
 def _health(database: shapes.Availability) -> shapes.Health:
-    provider = parts().provider
+    provider, counts = parts().provider, parts().cache.counts()
     return shapes.Health(
-        status=database, version=__version__, provider=provider.name, model=provider.default_model, database=database
+        status=database,
+        version=__version__,
+        provider=provider.name,
+        model=provider.default_model,
+        database=database,
+        cache=shapes.CacheHealth(counts.hits, counts.misses, counts.entries, counts.bytes),
     )

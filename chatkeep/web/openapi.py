@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -38,6 +38,8 @@ class Operation:
     query: type[msgspec.Struct] | None
     answers: dict[int, type[msgspec.Struct] | None]
     streams: bool
+    files: dict[str, type[msgspec.Struct] | None]
+    """The media types of a 200 that is a file, with the shape of those that are JSON."""
     headers: dict[str, str]
     problems: tuple[type[Problem], ...]
     examples: dict[str, Any]
@@ -60,6 +62,7 @@ class Routes:
         query: type[msgspec.Struct] | None = None,
         answers: dict[int, type[msgspec.Struct] | None],
         streams: bool = False,
+        files: Mapping[str, type[msgspec.Struct] | None] | None = None,
         headers: dict[str, str] | None = None,
         raises: tuple[type[Problem], ...] = (),
         examples: dict[str, Any] | None = None,
@@ -80,6 +83,7 @@ class Routes:
                     query,
                     answers,
                     streams,
+                    dict(files or {}),
                     headers or {},
                     raises,
                     examples or {},
@@ -118,7 +122,7 @@ def _shapes(operations: list[Operation]) -> list[type[msgspec.Struct]]:
     """Return every shape that the document refers to, once."""
     found: dict[type[msgspec.Struct], None] = dict.fromkeys([shapes.Problem, *(shape for _, shape in _EVENTS)])
     for operation in operations:
-        for shape in (operation.body, operation.query, *operation.answers.values()):
+        for shape in (operation.body, operation.query, *operation.answers.values(), *operation.files.values()):
             if shape is not None:
                 found[shape] = None
     return list(found)
@@ -189,10 +193,16 @@ def _responses(operation: Operation, reference: dict[type[msgspec.Struct], dict[
         content: dict[str, Any] = {} if shape is None else {"application/json": {"schema": reference[shape]}}
         if operation.streams and status == HTTPStatus.OK:
             content[sse.MEDIA_TYPE] = _event_stream(reference)
+        if status == HTTPStatus.OK:
+            content |= {kind: {"schema": _file(shape, reference)} for kind, shape in operation.files.items()}
         found[str(status)] = {"description": HTTPStatus(status).phrase} | ({"content": content} if content else {})
     for kind in sorted((*operation.problems, *_ALWAYS), key=lambda kind: kind.status):
         _add_problem(found, kind, reference[shapes.Problem])
     return found
+
+
+def _file(shape: type[msgspec.Struct] | None, reference: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
+    return {"type": "string"} if shape is None else reference[shape]
 
 
 def _add_problem(found: dict[str, Any], kind: type[Problem], schema: dict[str, Any]) -> None:

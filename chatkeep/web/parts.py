@@ -8,6 +8,8 @@ from typing import cast
 
 from flask import Flask, current_app
 
+from chatkeep.cache import Cache
+from chatkeep.expiry import Sweeper
 from chatkeep.provider import Provider
 from chatkeep.settings import Settings
 from chatkeep.store.engine import Database
@@ -30,8 +32,10 @@ class Parts:
     database: Database
     journal: Journal
     provider: Provider
+    cache: Cache
     turns: Turns
     watch: Watch
+    sweeper: Sweeper
 
     def close(self) -> None:
         """End what runs, store what there is, and give everything back; calling it twice does no harm."""
@@ -40,6 +44,7 @@ class Parts:
         while self.turns.live and time.monotonic() < deadline:
             time.sleep(0.05)
             self.turns.interrupt_all()
+        self.sweeper.close()
         self.watch.close()
         self.journal.close()
         self.provider.close()

@@ -10,6 +10,7 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chatkeep import model
+from chatkeep.exports import dates
 from chatkeep.model import Role, Status
 
 MAX_TTL_S = 10 * 365 * 86400
@@ -34,6 +35,9 @@ Streamed = Annotated[bool, Meta(description="Answer with a stream of events.")]
 ModelName = Annotated[str, Meta(min_length=1, max_length=255, description="The model that answers.")]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 MaxTokens = Annotated[int, Meta(ge=1, le=10_000_000, description="How long the reply may grow.")]
+Cached = Annotated[
+    bool, Meta(description="Whether an answer that was given to the same prompt before may be given again.")
+]
 OnDisconnect = Annotated[
     Literal["continue", "stop"], Meta(description="What becomes of the reply when the client goes away.")
 ]
@@ -49,6 +53,7 @@ class ChatRequest(Struct, forbid_unknown_fields=True):
     system: System | UnsetType | None = UNSET
     temperature: Temperature | None = None
     max_tokens: MaxTokens | None = None
+    cache: Cached = True
     on_disconnect: OnDisconnect = "continue"
     metadata: Metadata | UnsetType = UNSET
     ttl: Ttl | UnsetType | None = UNSET
@@ -68,6 +73,7 @@ class EditRequest(RegenerateRequest, kw_only=True, forbid_unknown_fields=True):
     """What the user says instead."""
 
     message: Said
+    cache: Cached = True
 
 
 class ConversationChanges(Struct, forbid_unknown_fields=True):
@@ -104,6 +110,31 @@ class FollowQuery(Struct, forbid_unknown_fields=True):
     """From where to follow a reply."""
 
     after: Known | None = None
+
+
+ExportFormat = Annotated[Literal["json", "csv", "ndjson", "md", "openai"], Meta(description="What to write.")]
+Moment = Annotated[
+    str,
+    Meta(
+        pattern=dates.PATTERN,
+        description="A day in UTC, or a time with its offset (RFC 3339; a + is written %2B); it is part of the range.",
+        examples=["2026-11-22", "2026-11-22T09:30:00Z"],
+    ),
+]
+
+
+class ExportQuery(Struct, forbid_unknown_fields=True):
+    """How to export."""
+
+    format: ExportFormat = "json"
+    bom: Annotated[bool, Meta(description="Begin a csv with a byte order mark, for Excel.")] = False
+
+
+class ExportAllQuery(ExportQuery, forbid_unknown_fields=True):
+    """What to export, and how."""
+
+    start_date: Moment | None = None
+    end_date: Moment | None = None
 
 
 class Usage(Struct):
@@ -216,6 +247,66 @@ class ConversationList(Struct, kw_only=True):
     has_more: bool
 
 
+Precise = Annotated[str, Meta(description="RFC 3339 in UTC with microseconds.")]
+
+
+class ExportedMessage(Struct):
+    """A message as an export has it; in `ndjson` it also has a `conversation_id`."""
+
+    object: Literal["message"]
+    id: Id
+    parent_id: Id | None
+    position: Annotated[int, Meta(description="Counts the conversation's messages from 1.")]
+    timestamp: Precise
+    on_branch: Annotated[bool, Meta(description="Whether it is on the conversation's current branch.")]
+    role: Role
+    ai_generated: Annotated[bool, Meta(description="True for replies.")]
+    status: Status
+    model: str | None
+    finish_reason: str | None
+    error: Annotated[str | None, Meta(description="The code of the problem that ended the reply.")]
+    cached: bool
+    usage: Usage | None
+    content: str
+    reasoning: str
+
+
+class ExportedConversation(Struct):
+    """A conversation as an export has it; in `ndjson` its messages are the lines that follow."""
+
+    object: Literal["conversation"]
+    id: Id
+    title: str
+    system: str | None
+    ttl: int | None
+    pinned: bool
+    metadata: dict[str, Any]
+    message_count: int
+    current_id: Annotated[Id | None, Meta(description="The last message of the current branch.")]
+    created_at: Precise
+    last_active: Precise
+    expires_at: Precise | None
+    messages: list[ExportedMessage]
+
+
+class ExportEnd(Struct):
+    """The last line of an export, which stands alone in both JSON formats."""
+
+    object: Literal["export.end"]
+    conversations: int
+    messages: int
+    sha256: Annotated[str, Meta(description="Of every byte before this line.")]
+
+
+class Export(Struct):
+    """Conversations with all of their messages."""
+
+    object: Literal["export"]
+    version: int
+    conversations: list[ExportedConversation]
+    end: ExportEnd
+
+
 class Deleted(Struct):
     """What was deleted."""
 
@@ -234,6 +325,15 @@ class Stopped(Struct):
 Availability = Literal["ok", "unavailable"]
 
 
+class CacheHealth(Struct):
+    """How this process's cache has served since it began."""
+
+    hits: int
+    misses: int
+    entries: int
+    bytes: int
+
+
 class Health(Struct):
     """How the server is."""
 
@@ -242,6 +342,7 @@ class Health(Struct):
     provider: str
     model: str
     database: Availability
+    cache: CacheHealth
 
 
 class Alive(Struct):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import empty_database
 from tests.http.api import Api
 from tests.servers import COMMANDS, Server
 from tests.upstream import Upstream
@@ -46,3 +47,31 @@ def impatient(
     }
     with Server(request.param, folder, env) as running:
         yield Api(running)
+
+
+@pytest.fixture(scope="session", params=["gunicorn-sqlite", "gunicorn-mariadb", "waitress-sqlite"])
+def own(request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """The API of a server with one process, which remembers answers and sweeps every second."""
+    command, kind = request.param.split("-")
+    yield from _sweeping(command, empty_database(request, kind, tmp_path_factory), upstream, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def embedded(
+    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
+    """The same on a file of its own."""
+    yield from _sweeping("gunicorn", empty_database(request, "sqlite", tmp_path_factory), upstream, tmp_path_factory)
+
+
+def _sweeping(command: str, url: str, upstream: Upstream, folders: pytest.TempPathFactory) -> Iterator[Api]:
+    env = {
+        "DATABASE_URL": url,
+        "OPENAI_BASE_URL": upstream.url,
+        "OPENAI_API_KEY": "test-key",
+        "CHATKEEP_CACHE_SIZE": "1MiB",
+        "CHATKEEP_SWEEP_INTERVAL": "1s",
+        "WEB_CONCURRENCY": "1",
+    }
+    with Server(command, folders.mktemp("own"), env) as server:
+        yield Api(server)

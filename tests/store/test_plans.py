@@ -159,6 +159,10 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     conversations.update: [{"conversation": CONVERSATION}],
     conversations.touch: [{"id": CONVERSATION.id, "now": NOW}],
     conversations.delete: [{"owner": "owner 1", "id": new_id(), "now": NOW}],
+    conversations.expire: [{"owner": "owner 1", "id": new_id(), "now": NOW}],
+    conversations.expired: [{"now": NOW, "limit": 20}],
+    conversations.count_expired: [{"now": NOW}],
+    conversations.remove: [{"id": new_id()}],
     conversations.newest: [
         {"owner": "owner 1", "now": NOW, "limit": 20, "after": after, "ascending": ascending, "query": query}
         for after in (None, CONVERSATION.id)
@@ -174,6 +178,7 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
         for ascending in (True, False)
     ],
     messages.finish: [{"reply": MESSAGE}],
+    messages.delete_some: [{"conversation_id": new_id(), "limit": 400}],
     messages.progress: [{"id": MESSAGE.id}],
     messages.progress_of: [{"ids": [MESSAGE.id, new_id()]}],
     messages.switch_branch: [{"conversation_id": CONVERSATION.id, "tip": MESSAGE.id}],

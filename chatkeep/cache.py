@@ -1,0 +1,203 @@
+"""Answers that were given before, for the same caller and the same prompt.
+
+The key is a hash of all that an answer depends on: the owner, the model, the parameters and every message sent.
+Nobody is ever given another owner's answer. An answer is given again only while the reply that it came from is stored:
+what was deleted or has expired is not repeated, in whichever process it is remembered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+import msgspec
+
+from chatkeep.model import Prompt, Usage
+
+log = logging.getLogger(__name__)
+
+# The mark of when every cache was last cleared.
+CACHE_CLEARED = "cache_cleared"
+# Python's own objects around an answer, roughly.
+OVERHEAD_BYTES = 400
+PREFIX = b"chatkeep:answer:1:"
+REDIS_TIMEOUT_S = 0.25
+REDIS_PAUSE_S = 5.0
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A completed reply and where it is stored."""
+
+    conversation_id: UUID
+    reply_id: UUID
+    text: str
+    reasoning: str
+    model: str | None
+    finish_reason: str
+    input_tokens: int | None
+    output_tokens: int | None
+    stored_at: int
+    """µs since 1970."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the reply cost when it was generated."""
+        return None if self.input_tokens is None else Usage(self.input_tokens, self.output_tokens or 0)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes to remember this."""
+        return 4 * (len(self.text) + len(self.reasoning)) + OVERHEAD_BYTES
+
+
+@dataclass(slots=True)
+class Counts:
+    """How a cache has served since the process began, and what it holds."""
+
+    hits: int = 0
+    misses: int = 0
+    entries: int = 0
+    bytes: int = 0
+
+
+class Cache(Protocol):
+    """Where answers are remembered."""
+
+    def get(self, key: bytes) -> Answer | None:
+        """Return an answer that is not too old."""
+
+    def put(self, key: bytes, answer: Answer) -> None:
+        """Remember an answer."""
+
+    def clear(self) -> None:
+        """Forget every answer."""
+
+    def counts(self) -> Counts:
+        """Return how this process used the cache."""
+
+
+class MemoryCache:
+    """Answers of this process, the least recently used forgotten first."""
+
+    def __init__(self, most_bytes: int, ttl: float) -> None:
+        self._most_bytes = most_bytes
+        self._ttl = ttl
+        self._answers: OrderedDict[bytes, tuple[float, Answer]] = OrderedDict()
+        self._counts = Counts()
+        self._lock = threading.Lock()
+
+    def get(self, key: bytes) -> Answer | None:
+        """Return an answer that is not too old."""
+        with self._lock:
+            found = self._answers.get(key)
+            if found is not None and found[0] < time.monotonic():
+                self._forget(key)
+                found = None
+            if found is None:
+                self._counts.misses += 1
+                return None
+            self._answers.move_to_end(key)
+            self._counts.hits += 1
+            return found[1]
+
+    def put(self, key: bytes, answer: Answer) -> None:
+        """Remember an answer, unless it alone is larger than the cache."""
+        if answer.size > self._most_bytes:
+            return
+        with self._lock:
+            if key in self._answers:
+                self._forget(key)
+            self._answers[key] = (time.monotonic() + self._ttl, answer)
+            self._counts.bytes += answer.size
+            self._counts.entries += 1
+            while self._counts.bytes > self._most_bytes:
+                self._forget(next(iter(self._answers)))
+
+    def found_elsewhere(self) -> None:
+        """Count as a hit what was missed here and found by another cache."""
+        with self._lock:
+            self._counts.misses -= 1
+            self._counts.hits += 1
+
+    def clear(self) -> None:
+        """Forget every answer."""
+        with self._lock:
+            self._answers.clear()
+            self._counts.entries = self._counts.bytes = 0
+
+    def counts(self) -> Counts:
+        """Return how this process used the cache."""
+        return self._counts
+
+    def _forget(self, key: bytes) -> None:
+        _, answer = self._answers.pop(key)
+        self._counts.bytes -= answer.size
+        self._counts.entries -= 1
+
+
+class RedisCache:
+    """Answers of all processes and hosts in Redis, with those of this process in front.
+
+    Redis is a help and not a need: where it does not answer, only what is near is known.
+    """
+
+    def __init__(self, url: str, near: MemoryCache, ttl: float) -> None:
+        # Only where it is asked for: the package is an extra.
+        from redis import Redis  # noqa: PLC0415
+
+        self._near = near
+        self._ttl_ms = max(1, int(ttl * 1000))
+        self._redis = Redis.from_url(url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S)
+        self._silent_until = 0.0
+
+    def get(self, key: bytes) -> Answer | None:
+        """Return an answer that is not too old."""
+        found = self._near.get(key)
+        if found is not None:
+            return found
+        packed = self._ask("get", PREFIX + key)
+        if packed is None:
+            return None
+        found = msgspec.msgpack.decode(packed, type=Answer)
+        self._near.found_elsewhere()
+        self._near.put(key, found)
+        return found
+
+    def put(self, key: bytes, answer: Answer) -> None:
+        """Remember an answer, here and for the others."""
+        self._near.put(key, answer)
+        self._ask("set", PREFIX + key, msgspec.msgpack.encode(answer), px=self._ttl_ms)
+
+    def clear(self) -> None:
+        """Forget every answer of this process; the mark in the database does the rest."""
+        self._near.clear()
+
+    def counts(self) -> Counts:
+        """Return how this process used the cache."""
+        return self._near.counts()
+
+    def _ask(self, command: str, *arguments: Any, **options: Any) -> Any:
+        """Return what Redis answers; leave it alone for a while where it does not."""
+        from redis import RedisError  # noqa: PLC0415
+
+        if time.monotonic() < self._silent_until:
+            return None
+        try:
+            return getattr(self._redis, command)(*arguments, **options)
+        except (RedisError, OSError) as error:
+            log.warning("Redis does not answer, the cache goes on without: %s", error)
+            self._silent_until = time.monotonic() + REDIS_PAUSE_S
+            return None
+
+
+def key_of(owner: str, prompt: Prompt) -> bytes:
+    """Return the key of all that an answer depends on."""
+    messages = [(message.role.value, message.content) for message in prompt.messages]
+    parts = (owner, prompt.model, prompt.temperature, prompt.max_tokens, messages)
+    return hashlib.sha256(msgspec.json.encode(parts)).digest()

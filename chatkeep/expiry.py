@@ -1,0 +1,105 @@
+"""Expiry: conversations whose time has come are deleted, by one process for all, a little at a time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from uuid import UUID
+
+from chatkeep.clock import SteadyClock
+from chatkeep.concurrency import background
+from chatkeep.errors import Problem
+from chatkeep.store import conversations, duties, idempotency, messages
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.store.sql import Connection
+
+log = logging.getLogger(__name__)
+
+DUTY = "sweep"
+# What one transaction deletes: turns wait that long at most for the write lock.
+ROWS = 400
+CONVERSATIONS = 20
+
+
+@dataclass(slots=True)
+class Swept:
+    """What a sweep deleted."""
+
+    conversations: int = 0
+    messages: int = 0
+
+
+def due(database: Database, now: int) -> int:
+    """Return how many conversations have expired by ``now`` and are not deleted yet."""
+    return database.read(lambda connection: conversations.count_expired(connection, now), long=True)
+
+
+def sweep(journal: Journal, now: int, stopped: threading.Event | None = None) -> Swept:
+    """Delete what has expired by ``now``; a conversation with a running reply is left for the next sweep.
+
+    Between two transactions it pauses for as long as the last one took, so that turns get their share.
+    """
+    swept = Swept()
+    while stopped is None or not stopped.is_set():
+        began = time.monotonic()
+        gone, rows = journal.write(lambda connection: _sweep_some(connection, now))
+        swept.conversations += gone
+        swept.messages += rows
+        if not gone and not rows:
+            break
+        time.sleep(time.monotonic() - began)
+    return swept
+
+
+def _sweep_some(connection: Connection, now: int) -> tuple[int, int]:
+    """Delete up to `CONVERSATIONS` conversations and about `ROWS` messages; return how many of each."""
+    gone = rows = 0
+    for id in conversations.expired(connection, now, CONVERSATIONS):  # noqa: A001
+        if rows >= ROWS:
+            break
+        deleted = messages.delete_some(connection, id, ROWS - rows)
+        rows += deleted
+        if rows < ROWS:
+            conversations.remove(connection, id)
+            gone += 1
+    return gone, rows
+
+
+class Sweeper:
+    """Sweeps while this process has the duty."""
+
+    def __init__(self, database: Database, journal: Journal, worker_id: UUID, interval: float) -> None:
+        self._database = database
+        self._journal = journal
+        self._worker_id = worker_id
+        self._interval = interval
+        self._clock = SteadyClock()
+        self._closed = threading.Event()
+        self._thread = background(self._run, name="sweeper")
+
+    def close(self) -> None:
+        """Stop after the transaction that runs."""
+        self._closed.set()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._closed.wait(self._interval):
+            try:
+                self._sweep_on_duty()
+            except Problem as error:
+                log.warning("could not sweep: %s", error)
+            except Exception:
+                log.exception("could not sweep")
+
+    def _sweep_on_duty(self) -> None:
+        if not self._journal.write(lambda connection: duties.take(connection, DUTY, self._worker_id)):
+            return
+        now = self._clock.now()
+        self._journal.write(lambda connection: idempotency.expire(connection, now))
+        swept = sweep(self._journal, now, self._closed)
+        if swept.conversations:
+            log.info("swept %d conversations with %d messages", swept.conversations, swept.messages)
+        self._database.reclaim()

@@ -1,0 +1,37 @@
+"""Dates and times that bound an export.
+
+A date is that day in UTC; a time has its offset (RFC 3339). Both ends are inclusive.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+PATTERN = (
+    r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+    r"([Tt]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d))?$"
+)
+_SHAPE = re.compile(PATTERN, re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_DAY = timedelta(days=1) // _MICROSECOND
+
+
+def start_us(text: str) -> int:
+    """Return the first µs since 1970 that counts. Raises `ValueError`, whose text says what would be right."""
+    return _microseconds(text)
+
+
+def end_us(text: str) -> int:
+    """Return the first µs since 1970 that does not count any more. Raises `ValueError` as `start_us` does."""
+    return _microseconds(text) + (_DAY if len(text) == len("2026-11-22") else 1)
+
+
+def _microseconds(text: str) -> int:
+    try:
+        at = datetime.fromisoformat(text.upper() if _SHAPE.fullmatch(text) else "")
+    except ValueError as error:
+        example = "write a date such as 2026-11-22, or a time such as 2026-11-22T09:30:00Z (in a URL, + is %2B)"
+        raise ValueError(example) from error
+    return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND

@@ -1,0 +1,49 @@
+"""Values as they are written in more than one format. Bytes in, bytes out: this is the inner loop of every export."""
+
+from __future__ import annotations
+
+from binascii import hexlify
+from datetime import date
+from functools import lru_cache
+from struct import Struct
+
+import msgspec
+
+_MINUTES = 24 * 60
+_MINUTE_TEXTS = [b"T%02d:%02d:" % divmod(minute, 60) for minute in range(_MINUTES)]
+_SECOND_TEXTS = [b"%02d." % second for second in range(60)]
+_EPOCH = date(1970, 1, 1).toordinal()
+ASSISTANT = "assistant"
+encode = msgspec.json.Encoder().encode
+_UUID = Struct("8s4s4s4s12s").unpack
+# JSON wants these escaped, beside the three that are replaced below.
+_CONTROLS = bytes(code for code in range(0x20) if code != ord("\n"))
+
+
+def uuid_text(id: bytes) -> bytes:
+    """Return an id as it is read by people."""
+    return b"-".join(_UUID(hexlify(id)))
+
+
+def time_text(at: int) -> bytes:
+    """Return µs since 1970 as RFC 3339 with all six digits: messages of one turn differ in the last one."""
+    return b"%b%06dZ" % (second_text(at // 1_000_000), at % 1_000_000)
+
+
+@lru_cache(maxsize=256)
+def second_text(second: int) -> bytes:
+    """Return seconds since 1970 as RFC 3339 up to the point before the fraction; a turn's messages share them."""
+    minute, rest = divmod(second, 60)
+    return _day(minute // _MINUTES) + _MINUTE_TEXTS[minute % _MINUTES] + _SECOND_TEXTS[rest]
+
+
+@lru_cache(maxsize=4096)
+def _day(day: int) -> bytes:
+    return date.fromordinal(_EPOCH + day).isoformat().encode()
+
+
+def json_text(text: bytes) -> bytes:
+    """Return UTF-8 as the inside of a JSON string, for which the quotes are around it already."""
+    if len(text.translate(None, _CONTROLS)) != len(text):
+        return encode(text.decode())[1:-1]
+    return text.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")

@@ -1,0 +1,21 @@
+"""The table ``marks``: a number for a name, for all processes."""
+
+from __future__ import annotations
+
+from chatkeep.store.sql import Connection, Sql
+
+_GET = Sql("SELECT value FROM marks WHERE name = :name")
+_UPDATE = Sql("UPDATE marks SET value = :value WHERE name = :name")
+_INSERT = Sql("INSERT INTO marks (name, value) VALUES (:name, :value)")
+
+
+def get(connection: Connection, name: str) -> int:
+    """Return a mark's number, 0 where it was never set."""
+    rows = connection.rows(_GET, name=name)
+    return int(rows[0][0]) if rows else 0
+
+
+def put(connection: Connection, name: str, value: int) -> None:
+    """Set a mark."""
+    if connection.change(_UPDATE, name=name, value=value) == 0:
+        connection.change(_INSERT, name=name, value=value)

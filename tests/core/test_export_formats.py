@@ -1,0 +1,203 @@
+"""Every format keeps what was said, whatever it is, and says which of it a model wrote."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatkeep.exports import dates
+from chatkeep.exports.formats import FORMATS, make
+from chatkeep.exports.formats.text import json_text, time_text, uuid_text
+from chatkeep.model import new_id
+from chatkeep.store.exports import ConversationRow, Kind, MessageRow, RecordRow
+from chatkeep.web.exports import disposition, file_name
+
+NOW = 1_795_339_800_000_001  # 2026-11-22T09:30:00.000001Z
+SIGNS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"  # the last four are the full-width forms of the first
+# What breaks writers: quotes, separators, line ends, controls, formulas, other planes.
+AWKWARD = st.sampled_from(
+    ["=1+1", "\uff1d1", "-", "@", "+", "\t", "\r\n", '"', '""', ",", "\\", "\0", "\x1b", "你好", "🙂", "```", "]}"]
+)
+TEXT = st.lists(AWKWARD | st.text(), max_size=6).map("".join)
+
+
+def a_conversation(**fields: Any) -> ConversationRow:
+    row = ConversationRow(new_id(NOW).bytes, "Title", None, "{}", NOW, NOW, None, None, 0, 2, None)
+    return row._replace(**fields)
+
+
+def a_message(content: str = "", reasoning: str = "", role: str = "user", **kind: Any) -> MessageRow:
+    made = Kind(1, role, "completed", "m" if role == "assistant" else None, None, None, 0)._replace(**kind)
+    return MessageRow(
+        b"c" * 16, new_id(NOW).bytes, None, 1, NOW, content.encode(), reasoning.encode(), None, 0, json.dumps(made)
+    )
+
+
+def a_record(content: str = "") -> RecordRow:
+    """Return a message as the database hands it on."""
+    return RecordRow(b"c" * 16, new_id(NOW).bytes, None, NOW, f',"content":{json.dumps(content)}'.encode())
+
+
+def written(
+    name: str, *rows: MessageRow | RecordRow, conversation: ConversationRow | None = None, bom: bool = False
+) -> str:
+    """Return a whole export of one conversation as text."""
+    form = make(name, bom=bom)
+    parts = [form.begin(), form.conversation(conversation or a_conversation()), form.messages(rows), form.finish()]
+    return b"".join([*parts, form.seal(1, len(rows), "")]).decode()
+
+
+def cells(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+@given(TEXT, TEXT)
+def test_json_keeps_any_text(content: str, title: str) -> None:
+    text = written("json", a_record(content), a_record(content), conversation=a_conversation(title=title))
+    (conversation,) = json.loads(text)["conversations"]
+    assert [conversation["title"], *(one["content"] for one in conversation["messages"])] == [title, content, content]
+
+
+@given(TEXT, TEXT)
+def test_ndjson_keeps_any_text_in_one_line_a_message(content: str, title: str) -> None:
+    text = written("ndjson", a_record(content), a_record(content), conversation=a_conversation(title=title))
+    head, conversation, *messages, end, rest = text.split("\n")
+    assert [json.loads(line)["object"] for line in (head, end)] == ["export", "export.end"]
+    assert json.loads(conversation)["title"] == title
+    assert [json.loads(line)["content"] for line in messages] == [content, content]
+    assert rest == ""
+
+
+@given(TEXT, TEXT)
+def test_csv_keeps_any_text_but_for_the_quote_before_a_formula(content: str, title: str) -> None:
+    (row,) = cells(written("csv", a_message(content), conversation=a_conversation(title=title)))
+    assert row["content"] in {content, f"'{content}"}
+    assert row["title"] in {title, f"'{title}"}
+
+
+@given(st.sampled_from(SIGNS), TEXT)
+def test_no_cell_of_a_csv_is_a_formula(sign: str, rest: str) -> None:
+    conversation = a_conversation(title=sign + rest)
+    reply = a_message(sign + rest, sign + rest, "assistant", model=sign + rest, finish_reason=sign, error=sign)
+    (row,) = cells(written("csv", reply, conversation=conversation))
+    texts = ("title", "content", "reasoning", "model", "finish_reason", "error")
+    assert {name: row[name][:2] for name in texts} == dict.fromkeys(texts, f"'{sign}")
+
+
+@given(TEXT)
+def test_markdown_keeps_any_text(content: str) -> None:
+    assert f"\n\n{content}\n\n" in written("md", a_message(content))
+
+
+@given(TEXT, TEXT, TEXT)
+def test_fine_tuning_keeps_any_text(system: str, question: str, answer: str) -> None:
+    rows = a_message(question), a_message(answer, role="assistant")
+    (line, rest) = written("openai", *rows, conversation=a_conversation(system=system)).split("\n")
+    said = [("system", system)] * bool(system) + [("user", question), ("assistant", answer)]
+    assert [(one["role"], one["content"]) for one in json.loads(line)["messages"]] == said
+    assert rest == ""
+
+
+def test_fine_tuning_leaves_out_what_is_not_whole() -> None:
+    rows = (
+        *(a_message("lost"), a_message("cut", role="assistant", status="truncated")),
+        *(a_message("kept"), a_message("whole", role="assistant")),
+        a_message("waiting"),
+    )
+    (line,) = written("openai", *rows).splitlines()
+    assert [one["content"] for one in json.loads(line)["messages"]] == ["kept", "whole"]
+
+
+def test_fine_tuning_has_no_line_for_a_conversation_without_a_turn() -> None:
+    form = make("openai")
+    empty = form.conversation(a_conversation()) + form.messages([a_message("waiting")])
+    full = form.conversation(a_conversation()) + form.messages([a_message("Hi"), a_message("Hello", role="assistant")])
+    assert (empty, (full + form.finish()).count(b"\n")) == (b"", 1)
+
+
+def test_csv_marks_replies_as_generated() -> None:
+    rows = cells(written("csv", a_message("Hi"), a_message("Hello", role="assistant")))
+    assert [row["ai_generated"] for row in rows] == ["false", "true"]
+
+
+def test_markdown_marks_replies_as_generated() -> None:
+    asked, _, answered = written("md", a_message("Hi"), a_message("Hello", role="assistant")).partition("## Assistant")
+    assert ("AI" in asked, "AI generated · AI 生成" in answered) == (False, True)
+
+
+def test_a_csv_begins_with_a_byte_order_mark_where_that_is_asked_for() -> None:
+    assert written("csv", bom=True) == "\ufeff" + written("csv")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_export_of_nothing_can_be_read(name: str) -> None:
+    form = make(name)
+    text = (form.begin() + form.finish() + form.seal(0, 0, "")).decode()
+    lines = {"json": 3, "ndjson": 2, "csv": 1}
+    assert len(text.splitlines()) == lines.get(name, 0)
+    assert name != "json" or json.loads(text)["conversations"] == []
+
+
+@given(st.text())
+def test_a_json_string_is_that_of_the_standard_library(text: str) -> None:
+    assert f'"{json_text(text.encode()).decode()}"' == json.dumps(text, ensure_ascii=False)
+
+
+def test_ids_and_times_are_readable() -> None:
+    id = new_id(NOW)  # noqa: A001 - as everywhere
+    assert uuid_text(id.bytes).decode() == str(id)
+    assert time_text(NOW) == b"2026-11-22T09:30:00.000001Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end"),
+    [
+        ("1970-01-02", 86_400_000_000, 172_800_000_000),
+        ("1970-01-01T00:00:01Z", 1_000_000, 1_000_001),
+        ("1970-01-01T08:00:00.5+08:00", 500_000, 500_001),
+    ],
+)
+def test_a_bound_is_part_of_the_range(text: str, start: int, end: int) -> None:
+    assert (dates.start_us(text), dates.end_us(text)) == (start, end)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "today", "2026-02-30", "2026-1-1", "2026-11-22T10:00", "2026-11-22T10:00:00", "20261122"]
+)
+def test_a_bound_that_is_no_date_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="write a date such as"):
+        dates.start_us(text)
+
+
+@given(st.text())
+def test_no_title_leads_out_of_the_folder(title: str) -> None:
+    name = file_name(title)
+    assert name
+    assert not set(name) & set('/\\:*?"<>|\r\n\0')
+    assert not name.startswith(".")
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("../../etc/passwd", "etc passwd"),
+        ("CON", "_CON"),
+        ("nul.txt", "_nul.txt"),
+        ("a\r\nSet-Cookie: b", "a Set-Cookie b"),
+        ("gpj\u202e.exe", "gpj .exe"),
+        ("...", "conversation"),
+    ],
+)
+def test_a_name_is_harmless(title: str, name: str) -> None:
+    assert file_name(title) == name
+
+
+def test_a_download_is_named_for_old_and_new_clients() -> None:
+    header = disposition('俳句 "Haiku"', "json")
+    assert header == "attachment; filename=\"Haiku.json\"; filename*=UTF-8''%E4%BF%B3%E5%8F%A5%20Haiku.json"

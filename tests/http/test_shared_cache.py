@@ -1,0 +1,60 @@
+"""With Redis, processes share their answers; without it they go on alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.conftest import empty_database
+from tests.http.api import Api, asked, unique
+from tests.servers import Server
+from tests.services.redis import Redis
+from tests.upstream import Upstream
+
+
+@pytest.fixture
+def two(
+    request: pytest.FixtureRequest, redis: Redis, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Api]]:
+    """Two processes on one database and one Redis."""
+    env = {
+        "DATABASE_URL": empty_database(request, "sqlite", tmp_path_factory),
+        "REDIS_URL": redis.url,
+        "OPENAI_BASE_URL": upstream.url,
+        "OPENAI_API_KEY": "test-key",
+        "CHATKEEP_CACHE_SIZE": "1MiB",
+        "WEB_CONCURRENCY": "1",
+    }
+    with ExitStack() as stack:
+        folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
+        commands = ("gunicorn", "waitress")
+        yield [
+            Api(stack.enter_context(Server(command, folder, env)))
+            for command, folder in zip(commands, folders, strict=True)
+        ]
+
+
+def test_what_one_process_answered_the_other_repeats(two: list[Api], upstream: Upstream) -> None:
+    message = unique("What is a haiku? 你好")
+    first, second = two[0].chat(message), two[1].chat(message)
+    assert (second["cached"], second["reply"], second["usage"]) == (True, first["reply"], first["usage"])
+    assert len(asked(upstream, message)) == 1
+
+
+def test_what_was_deleted_by_way_of_one_is_not_repeated_by_the_other(two: list[Api]) -> None:
+    message = unique("What is a haiku?")
+    two[0].delete(two[0].chat(message)["conversation_id"])
+    assert two[1].chat(message)["cached"] is False
+
+
+def test_without_redis_each_goes_on_alone(two: list[Api], redis: Redis) -> None:
+    message = unique("What is a haiku?")
+    redis.kill()
+    try:
+        assert two[0].chat(message)["cached"] is False
+        assert two[0].chat(message)["cached"] is True
+        assert two[1].chat(message)["cached"] is False
+    finally:
+        redis.__enter__()

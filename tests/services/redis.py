@@ -1,0 +1,71 @@
+"""A throwaway Redis of the tests' own, on loopback, that keeps nothing on disk."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from types import TracebackType
+from typing import Self
+
+from tests.ports import free_port
+from tests.services import debian
+
+PACKAGE = "redis-server"
+
+
+class Unavailable(Exception):
+    """There is no Redis here and no way to install it unasked; the message says which way was tried."""
+
+
+class Redis:
+    """A running Redis; use it as a context."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self.process = subprocess.Popen(
+            [_program() or PACKAGE, *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 10
+        while not self._answers():
+            if time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError("Redis did not start")
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
+
+
+def ensure_installed() -> None:
+    """Install Redis where it is missing; raises `Unavailable` where that is not possible."""
+    with debian.lock():
+        if _program():
+            return
+        tried = debian.install(PACKAGE)
+    if not _program():
+        raise Unavailable(f"redis-server is not installed, and {tried}")
+
+
+def _program() -> str | None:
+    return shutil.which("redis-server")
