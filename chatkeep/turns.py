@@ -87,6 +87,8 @@ class Turn:
     system: str | None = None
     repeated: bool = False
     cached: bool = False
+    reply: LiveReply | None = None
+    """The reply, where this process generates it: it may have ended before anybody follows it."""
 
 
 class Turns:
@@ -201,7 +203,7 @@ class Turns:
         self._journal.streams = len(self.live)
         call = self._join_flight(reply, key) if key and not request.regenerate else None
         background(self._generate, reply, call or self._provider.stream_reply(prompt), key, name=f"reply-{reply.id}")
-        return replace(turn, cached=call is not None)
+        return replace(turn, cached=call is not None, reply=reply)
 
     def _join_flight(self, reply: LiveReply, key: bytes) -> Call | None:
         """Return a call that copies the running reply to the same question; lead, and return None, if there is none."""
@@ -259,6 +261,10 @@ class Turns:
                 del self._flights[key]
             self.live.pop(reply.id, None)
             self._journal.streams = len(self.live)
+
+    def follow_taken(self, turn: Turn) -> Iterator[Event]:
+        """Yield the events of a turn's reply from its beginning, with all that is known of how it ends."""
+        return turn.reply.follow() if turn.reply else self.follow_turn(turn.conversation_id, turn.reply_id)
 
     def follow_turn(self, conversation_id: UUID, reply_id: UUID, after: int = 0) -> Iterator[Event]:
         """Yield a reply's events from ``after`` characters of its text on, up to its `End`.

@@ -188,7 +188,7 @@ def _idempotency_key() -> str | None:
 
 def _answer(turn: Turn, *, streamed: bool, on_disconnect: str) -> Response:
     """Answer with a reply as it comes, or as a whole."""
-    events = parts().turns.follow_turn(turn.conversation_id, turn.reply_id)
+    events = parts().turns.follow_taken(turn)
     try:
         return _stream(turn, events, on_disconnect) if streamed else _whole(turn, events)
     except Problem as problem:
