@@ -1,20 +1,11 @@
-"""The command line: ``chatkeep serve``, ``chatkeep migrate``."""
+"""The command line: ``chatkeep serve``, ``chatkeep migrate``, ``chatkeep export`` and the others."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
-from uuid import UUID
-
 import click
 
-from chatkeep import __version__, servers
-from chatkeep.errors import ChatkeepError, NotFound
-
-if TYPE_CHECKING:
-    from chatkeep.exports import Export
+from chatkeep import __version__
+from chatkeep.commands import export, serving, upkeep
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,139 +14,5 @@ def main() -> None:
     """Run chatkeep, a self-hosted conversation server for LLM applications."""
 
 
-@main.command()
-@click.option("--server", type=click.Choice(["auto", "gunicorn", "waitress", "development"]), default="auto")
-def serve(server: str) -> None:
-    """Serve, with gunicorn on Linux and macOS and with Waitress on Windows."""
-    settings = servers.checked_settings()
-    chosen = servers.best() if server == "auto" else server
-    click.echo(f"chatkeep {__version__} serves on http://{settings.host}:{settings.port} (Ctrl+C ends it)", err=True)
-    if chosen == "gunicorn":
-        servers.serve_gunicorn()
-    elif chosen == "waitress":
-        servers.serve_waitress()
-    else:
-        servers.serve_development(servers.wsgi())
-
-
-@main.command("clear-cache")
-def clear_cache() -> None:
-    """Let every process forget the answers that it remembers."""
-    from chatkeep.cache import CACHE_CLEARED  # noqa: PLC0415 - the other commands start quickly without the database
-    from chatkeep.model import now_us  # noqa: PLC0415
-    from chatkeep.store import marks  # noqa: PLC0415
-    from chatkeep.store.engine import Database  # noqa: PLC0415
-    from chatkeep.store.journal import Journal  # noqa: PLC0415
-
-    try:
-        journal = Journal(Database(servers.checked_settings().database))
-        journal.write(lambda connection: marks.put(connection, CACHE_CLEARED, now_us()))
-        journal.close()
-    except ChatkeepError as error:
-        servers.stop(error)
-    click.echo("cleared")
-
-
-@main.command()
-@click.option("--dry-run", is_flag=True, help="Only count what has expired.")
-def sweep(*, dry_run: bool) -> None:
-    """Delete expired conversations now; a running server does so by itself."""
-    from chatkeep import expiry  # noqa: PLC0415 - the other commands start quickly without the database
-    from chatkeep.model import now_us  # noqa: PLC0415
-    from chatkeep.store.engine import Database  # noqa: PLC0415
-    from chatkeep.store.journal import Journal  # noqa: PLC0415
-
-    try:
-        database = Database(servers.checked_settings().database)
-        if dry_run:
-            click.echo(f"{expiry.due(database, now_us())} conversations have expired")
-            return
-        journal = Journal(database)
-        swept = expiry.sweep(journal, now_us())
-        journal.close()
-        database.reclaim()
-    except ChatkeepError as error:
-        servers.stop(error)
-    click.echo(f"deleted {swept.conversations} conversations with {swept.messages} messages")
-
-
-@main.command()
-def migrate() -> None:
-    """Bring the database to this version's schema."""
-    from chatkeep.store import migrations  # noqa: PLC0415 - the other commands start quickly without the database
-    from chatkeep.store.engine import Database  # noqa: PLC0415
-
-    settings = servers.checked_settings()
-    try:
-        database = Database(settings.database)
-        database.check()
-        before, after = migrations.migrate(database)
-    except ChatkeepError as error:
-        servers.stop(error)
-    same = before == after
-    click.echo(f"the schema is {after} already" if same else f"migrated from {before or 'nothing'} to {after}")
-
-
-@main.command()
-@click.option(
-    "--format", "name", type=click.Choice(["json", "csv", "ndjson", "md", "openai"]), default="json", show_default=True
-)
-@click.option("--start", help="The first day, or time, whose messages count (2026-11-22, 2026-11-22T09:30:00Z).")
-@click.option("--end", help="The last one.")
-@click.option("--bom", is_flag=True, help="Begin a csv with a byte order mark, for Excel.")
-@click.option("--conversation", type=click.UUID, help="The id of the only conversation to export.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The file; standard output without.")
-def export(
-    name: str, start: str | None, end: str | None, conversation: UUID | None, output: Path | None, *, bom: bool
-) -> None:
-    """Export conversations, as GET /api/conversations/export-all does."""
-    from chatkeep import exports  # noqa: PLC0415 - the other commands start quickly without the database
-    from chatkeep.exports import dates  # noqa: PLC0415
-    from chatkeep.exports.formats import make  # noqa: PLC0415
-    from chatkeep.store import migrations  # noqa: PLC0415
-    from chatkeep.store.engine import Database  # noqa: PLC0415
-    from chatkeep.store.exports import Scope  # noqa: PLC0415
-    from chatkeep.web.parts import OPEN_OWNER  # noqa: PLC0415
-
-    form = make(name, bom=bom)
-    scope = Scope(OPEN_OWNER, conversation, _bound(start, dates.start_us), _bound(end, dates.end_us))
-    try:
-        database = Database(servers.checked_settings().database)
-        database.check()
-        migrations.ensure(database)
-        total = 1 if conversation else exports.count(database, OPEN_OWNER)
-        _save(exports.Export(database, scope, form), output, total)
-    except NotFound as error:
-        raise click.ClickException(error.detail) from error
-    except ChatkeepError as error:
-        servers.stop(error)
-
-
-def _bound(text: str | None, read: Callable[[str], int]) -> int | None:
-    try:
-        return None if text is None else read(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-def _save(export: Export, output: Path | None, total: int) -> None:
-    """Write an export to its file, which has its name only when it is whole, or to standard output."""
-    if output is None:
-        _write(export, sys.stdout.buffer, total)
-        return
-    part = output.with_name(f"{output.name}.part")
-    with part.open("wb") as file:
-        _write(export, file, total)
-    part.replace(output)
-
-
-def _write(export: Export, file: BinaryIO, total: int) -> None:
-    """Write an export, with a progress bar where somebody sees it."""
-    if not sys.stderr.isatty():
-        file.writelines(export)
-        return
-    with click.progressbar(length=total, label="conversations", file=sys.stderr, show_pos=True) as bar:
-        for chunk in export:
-            file.write(chunk)
-            bar.update(export.conversations - bar.pos)
-        bar.update(total - bar.pos)  # with dates, those that have nothing in them are not counted
+for command in (serving.serve, upkeep.migrate, upkeep.sweep, upkeep.clear_cache, export.export):
+    main.add_command(command)

@@ -57,13 +57,13 @@ def sweep(journal: Journal, now: int, stopped: threading.Event | None = None) ->
 def _sweep_some(connection: Connection, now: int) -> tuple[int, int]:
     """Delete up to `CONVERSATIONS` conversations and about `ROWS` messages; return how many of each."""
     gone = rows = 0
-    for id in conversations.expired(connection, now, CONVERSATIONS):  # noqa: A001
+    for owner, id in conversations.expired(connection, now, CONVERSATIONS):  # noqa: A001
         if rows >= ROWS:
             break
         deleted = messages.delete_some(connection, id, ROWS - rows)
         rows += deleted
         if rows < ROWS:
-            conversations.remove(connection, id)
+            conversations.remove(connection, owner, id, now)
             gone += 1
     return gone, rows
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from chatkeep.model import Conversation
+from chatkeep.store import tombstones
 from chatkeep.store.sql import Connection, Sql
 
 _COLUMNS = (
@@ -17,27 +18,33 @@ _ALIVE = "(expires_at IS NULL OR expires_at > :now)"
 _GET = Sql(f"SELECT {_COLUMNS} FROM conversations WHERE id = :id AND owner = :owner AND {_ALIVE}")  # noqa: S608
 _LOCK = Sql(_GET.sqlite, mysql=f"{_GET.sqlite} FOR UPDATE")
 _INSERT = Sql(
-    f"INSERT INTO conversations ({_COLUMNS}) VALUES (:id, :owner, :title, :system, :metadata, :created_at,"  # noqa: S608
-    " :last_active, :ttl, :expires_at, :pinned, :message_count, :current_id, :forks)"
+    f"INSERT INTO conversations ({_COLUMNS}, epoch) VALUES (:id, :owner, :title, :system, :metadata,"  # noqa: S608
+    " :created_at, :last_active, :ttl, :expires_at, :pinned, :message_count, :current_id, :forks, :epoch)"
 )
 _UPDATE = Sql(
     "UPDATE conversations SET title = :title, system = :system, metadata = :metadata,"
     " last_active = :last_active, ttl = :ttl, expires_at = :expires_at, pinned = :pinned,"
-    " message_count = :message_count, current_id = :current_id, forks = :forks WHERE id = :id AND owner = :owner"
+    " message_count = :message_count, current_id = :current_id, forks = :forks, epoch = :epoch"
+    " WHERE id = :id AND owner = :owner"
 )
+# Also where the clock went back, the change of a message is one of its conversation.
 _TOUCH = Sql(
-    "UPDATE conversations SET expires_at = CASE WHEN pinned = 1 OR ttl IS NULL THEN NULL ELSE :now + ttl * 1000000 END,"
-    " last_active = :now WHERE id = :id AND last_active < :now"
+    "UPDATE conversations SET epoch = :epoch, expires_at = CASE WHEN last_active >= :now THEN expires_at"
+    " WHEN pinned = 1 OR ttl IS NULL THEN NULL ELSE :now + ttl * 1000000 END,"
+    " last_active = CASE WHEN last_active >= :now THEN last_active ELSE :now END WHERE id = :id"
 )
 _DELETE = Sql(f"DELETE FROM conversations WHERE id = :id AND owner = :owner AND {_ALIVE}")  # noqa: S608
 
 
 _EXPIRED = Sql(
-    "SELECT id FROM conversations WHERE expires_at <= :now AND id NOT IN (SELECT conversation_id FROM leases)"
+    "SELECT owner, id FROM conversations WHERE expires_at <= :now AND id NOT IN (SELECT conversation_id FROM leases)"
     " ORDER BY expires_at LIMIT :limit"
 )
 _COUNT_EXPIRED = Sql("SELECT COUNT(*) FROM conversations WHERE expires_at <= :now")
-_EXPIRE = Sql(f"UPDATE conversations SET expires_at = :now WHERE id = :id AND owner = :owner AND {_ALIVE}")  # noqa: S608
+_EXPIRE = Sql(
+    "UPDATE conversations SET expires_at = :now, epoch = :epoch"  # noqa: S608
+    f" WHERE id = :id AND owner = :owner AND {_ALIVE}"
+)
 _REMOVE = Sql("DELETE FROM conversations WHERE id = :id")
 
 
@@ -55,32 +62,38 @@ def lock(connection: Connection, owner: str, id: UUID, now: int) -> Conversation
 
 def insert(connection: Connection, conversation: Conversation) -> None:
     """Store a new conversation."""
-    connection.change(_INSERT, **_values(conversation), created_at=conversation.created_at)
+    connection.change(_INSERT, **_values(conversation), created_at=conversation.created_at, epoch=connection.epoch)
 
 
 def update(connection: Connection, conversation: Conversation) -> None:
     """Store what a locked conversation became."""
-    connection.change(_UPDATE, **_values(conversation))
+    connection.change(_UPDATE, **_values(conversation), epoch=connection.epoch)
 
 
 def touch(connection: Connection, id: UUID, now: int) -> None:
     """Note activity, which puts expiry off."""
-    connection.change(_TOUCH, id=id.bytes, now=now)
+    connection.change(_TOUCH, id=id.bytes, now=now, epoch=connection.epoch)
 
 
 def delete(connection: Connection, owner: str, id: UUID, now: int) -> bool:
     """Delete a conversation with its messages; return whether there was one."""
-    return connection.change(_DELETE, id=id.bytes, owner=owner, now=now) == 1
+    if connection.change(_DELETE, id=id.bytes, owner=owner, now=now) == 0:
+        return False
+    tombstones.bury(connection, owner, id, "deleted", now)
+    return True
 
 
 def expire(connection: Connection, owner: str, id: UUID, now: int) -> bool:
-    """Let a conversation expire now; return whether there was one. It is not seen any more, and swept later."""
-    return connection.change(_EXPIRE, id=id.bytes, owner=owner, now=now) == 1
+    """Let a deleted conversation expire now; return whether there was one. It is not seen any more, and swept later."""
+    if connection.change(_EXPIRE, id=id.bytes, owner=owner, now=now, epoch=connection.epoch) == 0:
+        return False
+    tombstones.bury(connection, owner, id, "deleted", now)
+    return True
 
 
-def expired(connection: Connection, now: int, limit: int) -> list[UUID]:
-    """Return conversations that have expired by ``now`` and have no running reply, the longest expired first."""
-    return [UUID(bytes=row[0]) for row in connection.rows(_EXPIRED, now=now, limit=limit)]
+def expired(connection: Connection, now: int, limit: int) -> list[tuple[str, UUID]]:
+    """Return owner and id of what has expired by ``now`` and has no running reply, the longest expired first."""
+    return [(owner, UUID(bytes=known)) for owner, known in connection.rows(_EXPIRED, now=now, limit=limit)]
 
 
 def count_expired(connection: Connection, now: int) -> int:
@@ -88,9 +101,10 @@ def count_expired(connection: Connection, now: int) -> int:
     return int(connection.rows(_COUNT_EXPIRED, now=now)[0][0])
 
 
-def remove(connection: Connection, id: UUID) -> None:
-    """Delete a conversation, whosever it is, with what is left of its messages."""
+def remove(connection: Connection, owner: str, id: UUID, now: int) -> None:
+    """Delete an expired conversation with what is left of its messages."""
     connection.change(_REMOVE, id=id.bytes)
+    tombstones.bury(connection, owner, id, "expired", now)
 
 
 def newest(

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from chatkeep.concurrency import background, off_loop
 from chatkeep.errors import ServerStopping, StoreUnavailable
-from chatkeep.store import messages
+from chatkeep.store import epochs, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.messages import Progress
 from chatkeep.store.sql import Append, Connection, Contention, Sql
@@ -222,6 +222,8 @@ def _commit(connection: Connection, changes: list[_Change[Any]], appends: list[A
     while True:
         try:
             connection.begin()
+            # Before any other lock, so that who closes the epoch and who changes rows never wait for each other.
+            connection.epoch = epochs.hold(connection) if waiting else None
             lost = _append(connection, appends)
             failed = _run_changes(connection, waiting)
             if failed is None:

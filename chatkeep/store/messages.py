@@ -14,14 +14,14 @@ _COLUMNS = (
     " finish_reason, error, input_tokens, output_tokens, cached"
 )
 _INSERT = Sql(
-    f"INSERT INTO messages ({_COLUMNS}, written, on_branch)"  # noqa: S608
+    f"INSERT INTO messages ({_COLUMNS}, written, on_branch, epoch)"  # noqa: S608
     " VALUES (:message_id, :conversation_id, :parent_id, :position, :role, :content, :timestamp, :status, :reasoning,"
-    " :model, :finish_reason, :error, :input_tokens, :output_tokens, :cached, :written, 1)"
+    " :model, :finish_reason, :error, :input_tokens, :output_tokens, :cached, :written, 1, :epoch)"
 )
 _GET = Sql(f"SELECT {_COLUMNS} FROM messages WHERE message_id = :id AND conversation_id = :of")  # noqa: S608
 _FINISH = Sql(
     "UPDATE messages SET status = :status, finish_reason = :finish_reason, error = :error, cached = :cached,"
-    " model = COALESCE(:model, model), input_tokens = :input_tokens, output_tokens = :output_tokens"
+    " epoch = :epoch, model = COALESCE(:model, model), input_tokens = :input_tokens, output_tokens = :output_tokens"
     " WHERE message_id = :id AND status = 'generating'"
 )
 _LATEST = Sql(
@@ -29,9 +29,10 @@ _LATEST = Sql(
     " AND timestamp <= :until ORDER BY timestamp DESC LIMIT :limit"
 )
 _LEAVE_BRANCH = Sql(
-    "UPDATE messages SET on_branch = 0 WHERE conversation_id = :of AND on_branch = 1 AND timestamp > :after"
+    "UPDATE messages SET on_branch = 0, epoch = :epoch"
+    " WHERE conversation_id = :of AND on_branch = 1 AND timestamp > :after"
 )
-_JOIN_BRANCH = Sql("UPDATE messages SET on_branch = 1 WHERE message_id = :id")
+_JOIN_BRANCH = Sql("UPDATE messages SET on_branch = 1, epoch = :epoch WHERE message_id = :id")
 _STEP = Sql("SELECT parent_id, on_branch, timestamp FROM messages WHERE message_id = :id")
 _TREE = Sql("SELECT message_id, parent_id FROM messages WHERE conversation_id = :of ORDER BY timestamp")
 _DELETE_SOME = Sql(
@@ -71,6 +72,7 @@ def insert(connection: Connection, message: Message) -> None:
         output_tokens=message.usage.output_tokens if message.usage else None,
         cached=int(message.cached),
         written=len(message.content) + len(message.reasoning),
+        epoch=connection.epoch,
     )
 
 
@@ -113,6 +115,7 @@ def finish(connection: Connection, reply: Message) -> None:
         model=reply.model,
         input_tokens=reply.usage.input_tokens if reply.usage else None,
         output_tokens=reply.usage.output_tokens if reply.usage else None,
+        epoch=connection.epoch,
     )
 
 
@@ -126,9 +129,9 @@ def switch_branch(connection: Connection, conversation_id: UUID, tip: UUID | Non
             break
         joining.append(step)
         step = parent
-    connection.change(_LEAVE_BRANCH, of=conversation_id.bytes, after=after)
+    connection.change(_LEAVE_BRANCH, of=conversation_id.bytes, after=after, epoch=connection.epoch)
     for id in joining:  # noqa: A001
-        connection.change(_JOIN_BRANCH, id=id)
+        connection.change(_JOIN_BRANCH, id=id, epoch=connection.epoch)
 
 
 def siblings(connection: Connection, conversation_id: UUID) -> dict[UUID | None, list[UUID]]:

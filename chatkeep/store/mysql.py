@@ -42,6 +42,7 @@ class MysqlConnection:
     def __init__(self, raw: pymysql.Connection[Any]) -> None:
         self._raw = raw
         self.writes = 0
+        self.epoch: int | None = None
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""

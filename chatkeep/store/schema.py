@@ -20,6 +20,16 @@ def uuid() -> sa.types.TypeEngine[bytes]:
     return sa.LargeBinary(16).with_variant(mysql.BINARY(16), "mysql")
 
 
+def digest() -> sa.types.TypeEngine[bytes]:
+    """Return the type of a SHA-256."""
+    return sa.LargeBinary(32).with_variant(mysql.BINARY(32), "mysql")
+
+
+def epoch() -> sa.Column[int]:
+    """Return the column that tells when a row was last changed, as increments of exports count."""
+    return sa.Column("epoch", sa.BigInteger, nullable=False, server_default="0")
+
+
 def text() -> sa.types.TypeEngine[str]:
     """Return the type of text without a length limit that matters."""
     return sa.Text().with_variant(mysql.LONGTEXT(), "mysql")
@@ -42,10 +52,13 @@ conversations = sa.Table(
     sa.Column("current_id", uuid()),
     # How often a reply was regenerated or a message edited: without any, no message has siblings to look for.
     sa.Column("forks", sa.Integer, nullable=False),
+    epoch(),
     sa.Index("ix_conversations_owner", "owner", "last_active", "id"),
     sa.Index("ix_conversations_last_active", "last_active"),
     sa.Index("ix_conversations_created_at", "created_at"),
     sa.Index("ix_conversations_expires_at", "expires_at"),
+    sa.Index("ix_conversations_of_owner", "owner", "id"),
+    sa.Index("ix_conversations_epoch", "owner", "epoch", "id"),
     **OPTIONS,
 )
 
@@ -72,6 +85,7 @@ messages = sa.Table(
     sa.Column("input_tokens", sa.Integer),
     sa.Column("output_tokens", sa.Integer),
     sa.Column("cached", sa.SmallInteger, nullable=False),
+    epoch(),
     sa.Index("ix_messages_message_id", "message_id", unique=True),
     sa.Index("ix_messages_conversation", "conversation_id", "timestamp", unique=True),
     sa.Index("ix_messages_timestamp", "timestamp"),
@@ -87,6 +101,9 @@ leases = sa.Table(
     sa.Column("reply_id", uuid(), nullable=False),
     sa.Column("worker_id", uuid(), nullable=False),
     sa.Column("stop", sa.SmallInteger, nullable=False),
+    # The hash of the prompt whose answer others wait for: of equal questions at once one is asked.
+    sa.Column("question", digest()),
+    sa.Index("ix_leases_question", "question", unique=True),
     **OPTIONS,
 )
 
@@ -108,12 +125,56 @@ duties = sa.Table(
     **OPTIONS,
 )
 
-# A number for a name: when the caches were cleared.
+# A number for a name: when the caches were cleared, which epoch it is.
 marks = sa.Table(
     "marks",
     metadata,
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("value", sa.BigInteger, nullable=False),
+    **OPTIONS,
+)
+
+# What is left of a conversation that is gone, for increments of exports: no word of it.
+tombstones = sa.Table(
+    "tombstones",
+    metadata,
+    sa.Column("conversation_id", uuid(), primary_key=True),
+    sa.Column("owner", sa.String(128), nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.String(16), nullable=False),
+    sa.Column("deleted_at", sa.BigInteger, nullable=False),
+    sa.Index("ix_tombstones_epoch", "owner", "epoch", "conversation_id"),
+    sa.Index("ix_tombstones_deleted_at", "deleted_at"),
+    **OPTIONS,
+)
+
+# Exports that are made into files beside the requests.
+export_jobs = sa.Table(
+    "export_jobs",
+    metadata,
+    sa.Column("id", uuid(), primary_key=True),
+    sa.Column("owner", sa.String(128), nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    # What is asked for, as JSON.
+    sa.Column("request", text(), nullable=False),
+    # Who makes it; each attempt has a file of its own.
+    sa.Column("worker_id", uuid()),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("started_at", sa.BigInteger),
+    sa.Column("finished_at", sa.BigInteger),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
+    # Conversations that there are to export, about; then what is written so far.
+    sa.Column("total", sa.BigInteger),
+    sa.Column("conversations", sa.BigInteger, nullable=False),
+    sa.Column("messages", sa.BigInteger, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("sha256", digest()),
+    sa.Column("cursor", sa.String(64)),
+    sa.Column("error", sa.String(64)),
+    sa.Index("ix_export_jobs_owner", "owner", "id"),
+    sa.Index("ix_export_jobs_status", "status", "id"),
+    sa.Index("ix_export_jobs_expires_at", "expires_at"),
     **OPTIONS,
 )
 
@@ -123,7 +184,7 @@ idempotency_keys = sa.Table(
     metadata,
     sa.Column("owner", sa.String(128), primary_key=True),
     sa.Column("key", sa.String(255), primary_key=True),
-    sa.Column("request_hash", sa.LargeBinary(32).with_variant(mysql.BINARY(32), "mysql"), nullable=False),
+    sa.Column("request_hash", digest(), nullable=False),
     sa.Column("conversation_id", uuid(), nullable=False),
     sa.Column("reply_id", uuid(), nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),

@@ -56,6 +56,8 @@ class Connection(Protocol):
 
     writes: int
     """How many statements have written so far: an operation that failed without any needs no rollback."""
+    epoch: int | None
+    """The epoch that what changes is stamped with; None, which no row takes, where the transaction holds none."""
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""

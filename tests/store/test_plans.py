@@ -11,7 +11,18 @@ from uuid import UUID
 import pytest
 
 from chatkeep.model import Conversation, Message, Role, Status, new_id, now_us
-from chatkeep.store import conversations, idempotency, leases, messages, migrations, schema
+from chatkeep.store import (
+    conversations,
+    duties,
+    epochs,
+    idempotency,
+    leases,
+    marks,
+    messages,
+    migrations,
+    schema,
+    tombstones,
+)
 from chatkeep.store.engine import Database
 from chatkeep.store.sql import Append, Connection, Sql
 from tests.store.examples import a_conversation, a_message
@@ -26,6 +37,7 @@ class Planned:
     """A connection that notes how the database would run each statement."""
 
     writes = 0
+    epoch: int | None = 7
 
     def __init__(self, connection: Connection, *, embedded: bool) -> None:
         self.plans: list[tuple[str, str]] = []
@@ -162,7 +174,7 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     conversations.expire: [{"owner": "owner 1", "id": new_id(), "now": NOW}],
     conversations.expired: [{"now": NOW, "limit": 20}],
     conversations.count_expired: [{"now": NOW}],
-    conversations.remove: [{"id": new_id()}],
+    conversations.remove: [{"owner": "owner 1", "id": new_id(), "now": NOW}],
     conversations.newest: [
         {"owner": "owner 1", "now": NOW, "limit": 20, "after": after, "ascending": ascending, "query": query}
         for after in (None, CONVERSATION.id)
@@ -186,6 +198,13 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     idempotency.get: [{"owner": "owner 1", "key": "key 1", "now": NOW}],
     idempotency.insert: [{"owner": "owner 1", "key": "new", "known": KNOWN, "now": NOW}],
     idempotency.expire: [{"now": NOW}],
+    tombstones.bury: [{"owner": "owner 1", "id": new_id(), "reason": "deleted", "now": NOW}],
+    tombstones.unbury: [{"id": new_id()}],
+    tombstones.forget: [{"before": NOW, "limit": 20}],
+    epochs.hold: [{}],
+    marks.get: [{"name": "a mark"}],
+    marks.put: [{"name": "a mark", "value": 1}],
+    duties.take: [{"name": "a duty", "worker_id": LEASE.worker_id}],
     leases.take: [{"conversation_id": CONVERSATION.id, "reply_id": MESSAGE.id, "worker_id": LEASE.worker_id}],
     leases.of_conversation: [{"conversation_id": CONVERSATION.id}],
     leases.ask_to_stop: [{"lease": LEASE}],
@@ -207,7 +226,7 @@ def statements(module: ModuleType) -> set[Callable[..., Any]]:
 
 
 def test_every_function_of_the_store_is_tried() -> None:
-    modules = (conversations, messages, idempotency, leases)
+    modules = (conversations, messages, idempotency, leases, tombstones, epochs, marks, duties)
     assert set().union(*map(statements, modules)) == CALLS.keys()
 
 
@@ -230,6 +249,7 @@ def test_appending_reads_nothing_but_the_rows_that_it_changes(full: Database) ->
     reply = a_message(CONVERSATION, role=Role.ASSISTANT, status=Status.GENERATING)
     with full.connection() as connection:
         connection.begin()
+        connection.epoch = epochs.hold(connection)
         conversations.insert(connection, CONVERSATION)
         messages.insert(connection, reply)
         before = rows_walked(connection)

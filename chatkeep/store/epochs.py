@@ -1,0 +1,38 @@
+"""Epochs: by which an increment of an export knows what has changed since the one before.
+
+Every row that changes is stamped with the number of the epoch. A transaction that writes keeps the epoch from being
+closed until it has committed, so once it is closed no row of it can appear any more, in whatever order transactions
+commit: a cursor that is a closed epoch leaves nothing out. Writers do not wait for each other.
+"""
+
+from __future__ import annotations
+
+from chatkeep.errors import StoreUnavailable
+from chatkeep.store.engine import Database
+from chatkeep.store.sql import Connection, Contention, Sql
+
+_GET = "SELECT value FROM marks WHERE name = 'epoch'"
+# On SQLite there is one writer at a time.
+_HOLD = Sql(_GET, mysql=f"{_GET} LOCK IN SHARE MODE")
+_CLOSE = Sql("UPDATE marks SET value = value + 1 WHERE name = 'epoch'")
+
+
+def hold(connection: Connection) -> int:
+    """Return the epoch, which stays open until the transaction ends."""
+    return int(connection.rows(_HOLD)[0][0])
+
+
+def close(database: Database) -> int:
+    """Close the epoch and begin the next one; return the one that was closed.
+
+    Waits for the transactions that hold it. Raises `StoreUnavailable`.
+    """
+    with database.connection() as connection:
+        try:
+            connection.begin()
+            connection.change(_CLOSE)
+            closed = hold(connection) - 1
+            connection.commit()
+        except Contention as error:
+            raise StoreUnavailable(retry_after=1) from error
+    return closed

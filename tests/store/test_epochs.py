@@ -1,0 +1,83 @@
+"""Whatever changes bears the epoch in which it did, and a closed epoch gets nothing more."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+import pytest
+
+from chatkeep.model import Role, new_id, now_us
+from chatkeep.store import conversations, epochs, messages
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.store.sql import Connection, Sql
+from tests.store.examples import a_conversation, a_message, stored_reply
+
+CHANGES = re.compile(r"(INSERT INTO|UPDATE) (conversations|messages)\b")
+
+
+@pytest.mark.parametrize("module", [conversations, messages], ids=lambda module: module.__name__)
+def test_every_statement_that_changes_a_row_stamps_it(module: object) -> None:
+    statements = [value.sqlite for value in vars(module).values() if isinstance(value, Sql)]
+    changing = [text for text in statements if CHANGES.match(text)]
+    assert len(changing) >= 4
+    assert [text for text in changing if ":epoch" not in text] == []
+
+
+def test_closing_counts_on_and_tells_what_was_closed(database: Database, journal: Journal) -> None:
+    first = journal.write(epochs.hold)
+    assert [epochs.close(database), epochs.close(database)] == [first, first + 1]
+    assert journal.write(epochs.hold) == first + 2
+
+
+def test_a_change_of_an_old_reply_is_one_of_its_conversation(database: Database, journal: Journal) -> None:
+    """Also where the wall clock went back, and the activity stays what it was."""
+    reply = stored_reply(journal)
+    closed = epochs.close(database)
+    journal.write(lambda connection: conversations.touch(connection, reply.conversation_id, now=1))
+    assert stamp(database, "conversations", "id", reply.conversation_id.bytes) == closed + 1
+
+
+def test_an_epoch_stays_open_as_long_as_a_transaction_holds_it(database: Database, journal: Journal) -> None:
+    """The row that was written before the epoch was closed, and committed after, would be in no increment."""
+    holds, may_commit, closed = threading.Event(), threading.Event(), list[int]()
+    made = a_conversation()
+
+    def insert(connection: Connection) -> None:
+        holds.set()
+        may_commit.wait(10)
+        conversations.insert(connection, made)
+        messages.insert(connection, a_message(made, role=Role.USER))
+
+    writer = threading.Thread(target=journal.write, args=(insert,))
+    closer = threading.Thread(target=lambda: closed.append(epochs.close(database)))
+    writer.start()
+    holds.wait(10)
+    closer.start()
+    closer.join(0.2)
+    assert not closed
+    may_commit.set()
+    writer.join()
+    closer.join()
+    assert stamp(database, "conversations", "id", made.id.bytes) <= closed[0]
+
+
+@pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
+def test_writers_do_not_wait_for_each_other(database: Database, journal: Journal) -> None:
+    other = Journal(database)
+    assert journal.write(lambda _: other.write(epochs.hold)) >= 1
+    other.close()
+
+
+def test_a_row_is_never_written_without_an_epoch(database: Database) -> None:
+    with database.connection() as connection:
+        assert connection.epoch is None
+        with pytest.raises(Exception, match=r"(?i)epoch"):
+            conversations.insert(connection, a_conversation(id=new_id(), created_at=now_us()))
+
+
+def stamp(database: Database, table: str, column: str, id: bytes) -> int:
+    """Return the epoch of a row."""
+    found = Sql(f"SELECT epoch FROM {table} WHERE {column} = :id")  # noqa: S608 - the test's own words
+    return int(database.read(lambda connection: connection.rows(found, id=id))[0][0])
