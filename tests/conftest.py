@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from tests.servers import COMMANDS, Server
+from tests.servers import PAIRS, Server
 from tests.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -81,11 +81,11 @@ def upstream() -> Iterator[Upstream]:
         yield provider
 
 
-@pytest.fixture(scope="session", params=[(c, d) for c in COMMANDS for d in DATABASES], ids="-".join)
+@pytest.fixture(scope="session", params=PAIRS, ids="-".join)
 def server(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A running server, of every start command on every database; shared, so each test makes its own conversations."""
+    """A running server, of every start command and on every database; each test makes its own conversations on it."""
     command, database = request.param
     env = {
         "DATABASE_URL": empty_database(request, database, tmp_path_factory),

@@ -10,15 +10,21 @@ import pytest
 
 from tests.client import request, stream
 from tests.servers import COMMANDS, Server
+from tests.upstream import Upstream
 
 
-def test_every_start_command_serves_on_every_database(server: Server) -> None:
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_start_command_serves_on_every_database(
+    command: str, database_url: str, upstream: Upstream, tmp_path: Path
+) -> None:
     """Starts a server for each pair: a second or two."""
-    assert request("GET", f"{server.url}/health/ready").status == 200
-    reply = request("POST", f"{server.url}/api/chat", json={"message": "one two"}).json["reply"]
-    with stream(f"{server.url}/api/chat", {"message": "one two"}) as events:
-        assert [event.event for event in events][-1] == "done"
-    assert events.text == reply
+    env = {"DATABASE_URL": database_url, "OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
+    with Server(command, tmp_path, env) as server:
+        assert request("GET", f"{server.url}/health/ready").status == 200
+        reply = request("POST", f"{server.url}/api/chat", json={"message": "one two"}).json["reply"]
+        with stream(f"{server.url}/api/chat", {"message": "one two"}) as events:
+            assert [event.event for event in events][-1] == "done"
+        assert events.text == reply
 
 
 @pytest.mark.parametrize("command", COMMANDS)
