@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from uuid import UUID
@@ -52,6 +52,8 @@ class LiveReply:
         self.id: UUID = message.id
         self.lease = lease
         self.message = message
+        self.leader: Lease | None = None
+        """The reply that this one copies, because it answers the same question."""
         self.written = 0
         self.received = 0
         """Characters that the provider has sent, committed or not."""
@@ -63,6 +65,16 @@ class LiveReply:
         self._reasonings: list[str] = []
         self._end: End | None = None
         self._followers: list[queue.SimpleQueue[Delta | End]] = []
+
+    def copy(self, leader: Lease | None) -> None:
+        """Note which reply this one copies; None where it has a call of its own."""
+        self.leader = leader
+        self.message = replace(self.message, cached=leader is not None)
+
+    @property
+    def is_new_here(self) -> bool:
+        """Whether no other reply of this process gives the same answer."""
+        return self.leader is None or self.leader.worker_id != self.lease.worker_id
 
     def attach(self, call: Call) -> None:
         """Take the provider's call, to abort it when the reply is ended from outside."""
@@ -171,32 +183,43 @@ def _skipping(events: Iterator[Event], ahead: int) -> Iterator[Event]:
 
 
 class CopyCall:
-    """A `Call` whose reply is another one's: the same question is being answered already."""
+    """A `Call` whose reply is another one's: the same question is being answered already.
 
-    def __init__(self, leader: LiveReply) -> None:
-        self._leader = leader
+    ``follow`` yields that reply's events, until somebody puts an `End` into the queue that it is given.
+    """
+
+    def __init__(self, follow: Callable[[Events], Iterator[Event]]) -> None:
+        self._follow = follow
         self._events: Events = queue.SimpleQueue()
 
     def __iter__(self) -> Iterator[Delta | Finish]:
-        """Yield what the other reply has and gets. Raises `ProviderError` where it ends without being whole."""
-        for event in self._leader.follow(0, self._events):
+        """Yield what the other reply has and gets.
+
+        What the provider does to that reply it does to this one, too. Where the reply ends for another reason (it was
+        stopped or deleted, or its process is gone), nothing is yielded if it had said nothing so far: then somebody
+        else can ask. Raises `ProviderError` where it ends without being whole, otherwise.
+        """
+        said = False
+        for event in self._follow(self._events):
             if isinstance(event, Delta):
+                said = True
                 yield event
             elif event is not None:
-                yield from _last(event)
+                yield from _last(event, said=said)
 
     def abort(self) -> None:
         """End the copying; the other reply goes on."""
         self._events.put(End(None))
 
 
-def _last(end: End) -> Iterator[Finish]:
+def _last(end: End, *, said: bool) -> Iterator[Finish]:
     row = end.message
     if isinstance(end.problem, ProviderError):
         raise end.problem
-    if row is None or row.status is not Status.COMPLETED:
+    if row is not None and row.status is Status.COMPLETED:
+        yield Finish(row.finish_reason or "stop", row.usage, row.model)
+    elif said:
         raise ProviderBroke("The reply to the same question, asked at the same time, was not finished.")
-    yield Finish(row.finish_reason or "stop", row.usage, row.model)
 
 
 def outcome(reply: LiveReply, finish: Finish | None, problem: Problem | None) -> tuple[Message, Problem | None]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
+import queue
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from types import EllipsisType
 from typing import Any
 from uuid import UUID
@@ -34,10 +35,10 @@ from chatkeep.errors import (
     TurnRunning,
     without_frames,
 )
-from chatkeep.model import Conversation, Delta, Finish, Message, Role, Status, expiry, new_id, now_us
+from chatkeep.model import Conversation, Delta, Finish, Message, Prompt, Role, Status, expiry, new_id, now_us
 from chatkeep.prompt import build_prompt
 from chatkeep.provider import Call, Provider
-from chatkeep.replies import PING_S, CopyCall, End, Ending, Event, LiveReply, outcome, problem_of
+from chatkeep.replies import PING_S, CopyCall, End, Ending, Event, Events, LiveReply, outcome, problem_of
 from chatkeep.settings import Settings
 from chatkeep.store import conversations, idempotency, leases, marks, messages
 from chatkeep.store.engine import Database
@@ -76,6 +77,17 @@ class TurnRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What a turn asks the model."""
+
+    prompt: Prompt
+    key: bytes | None
+    """By which the answer is remembered; None where it is not."""
+    leader: Lease | None = None
+    """The reply, in whichever process, that answers the same question already."""
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """A turn that was taken, now or, where a key was repeated, before."""
 
@@ -83,12 +95,17 @@ class Turn:
     reply_id: UUID
     model: str
     created_at: int
-    latest: list[tuple[Role, str]] = field(default_factory=list)
-    system: str | None = None
-    repeated: bool = False
-    cached: bool = False
+    question: Question | None = None
+    """None where the turn was taken before."""
+    remembered: bool = False
+    """Whether the reply, if this process does not generate it, is one that was given before."""
     reply: LiveReply | None = None
     """The reply, where this process generates it: it may have ended before anybody follows it."""
+
+    @property
+    def cached(self) -> bool:
+        """Whether the answer was asked for by another turn; a reply's first event settles it."""
+        return self.reply.message.cached if self.reply else self.remembered
 
 
 class Turns:
@@ -104,8 +121,6 @@ class Turns:
         self._journal = journal
         self._provider = provider
         self._cache = cache
-        self._flights: dict[bytes, LiveReply] = {}
-        self._lock = threading.Lock()
         self._stopping = False
 
     def drain(self, patience: float) -> None:
@@ -131,7 +146,7 @@ class Turns:
             raise ServerStopping(retry_after=1)
         reply_id, model = new_id(), request.model or self._provider.default_model
         turn = self._journal.write(lambda connection: self._take(connection, request, reply_id, model))
-        return turn if turn.repeated else self._begin(request, turn)
+        return self._begin(request, turn, turn.question) if turn.question else turn
 
     def _take(self, connection: Connection, request: TurnRequest, reply_id: UUID, model: str) -> Turn:
         """Write a turn's rows. Runs in the journal, perhaps more than once."""
@@ -157,9 +172,33 @@ class Turns:
         if asked is not None:
             messages.insert(connection, asked)
         messages.insert(connection, reply)
-        until = reply.timestamp - 1
-        latest = messages.latest(connection, conversation.id, until, self._settings.context_messages)
-        return Turn(conversation.id, reply_id, model, reply.timestamp, latest, conversation.system)
+        question = self._question(connection, request, conversation, reply)
+        return Turn(conversation.id, reply_id, model, reply.timestamp, question)
+
+    def _question(
+        self, connection: Connection, request: TurnRequest, conversation: Conversation, reply: Message
+    ) -> Question:
+        """Return what the turn asks, and ask it for all who ask the same meanwhile, unless somebody does already.
+
+        The lease holds the question, so whatever ends the reply frees it. On MySQL a transaction with an equal question
+        waits here for the other one's commit; where two wait for each other, one of them is run again.
+        """
+        latest = [(Role.USER, request.message)]  # all that there is in a new conversation
+        if request.conversation_id is not None:
+            latest = messages.latest(connection, conversation.id, reply.timestamp - 1, self._settings.context_messages)
+        prompt = build_prompt(
+            reply.model or "",
+            conversation.system,
+            latest,
+            temperature=request.temperature,
+            max_tokens=request.max_tokens,
+        )
+        if not request.cache or not self._settings.cache_size:
+            return Question(prompt, None)
+        key = key_of(request.owner, prompt)
+        # Who asks for another reply does not want the one that others get, but the new one is worth remembering.
+        leader = None if request.regenerate else leases.ask(connection, conversation.id, reply.id, key)
+        return Question(prompt, key, leader)
 
     def _conversation(self, connection: Connection, request: TurnRequest, now: int) -> Conversation:
         """Return the conversation that the turn goes to, with what the request changes in it."""
@@ -188,44 +227,52 @@ class Turns:
             ttl=None if ttl is None else int(ttl),
         )
 
-    def _begin(self, request: TurnRequest, turn: Turn) -> Turn:
+    def _begin(self, request: TurnRequest, turn: Turn, question: Question) -> Turn:
         """Answer from the cache, or start generating; return the turn, which then knows whether it is cached."""
-        reply = _live(turn, self.worker_id)
-        prompt = build_prompt(
-            turn.model, turn.system, turn.latest, temperature=request.temperature, max_tokens=request.max_tokens
-        )
-        key = key_of(request.owner, prompt) if request.cache and self._settings.cache_size else None
-        # Who asks for another reply does not want the one that is remembered, but the new one is worth remembering.
+        reply, key = _live(turn, self.worker_id), question.key
         known = self._cache.get(key) if key and not request.regenerate else None
         if known and self._journal.write(lambda connection: _repeat(connection, request.owner, reply, known)):
-            return replace(turn, cached=True)
+            return replace(turn, remembered=True)
+        reply.copy(question.leader)
         self.live[reply.id] = reply
         self._journal.streams = len(self.live)
-        call = self._join_flight(reply, key) if key and not request.regenerate else None
-        background(self._generate, reply, call or self._provider.stream_reply(prompt), key, name=f"reply-{reply.id}")
-        return replace(turn, cached=call is not None, reply=reply)
+        background(self._generate, reply, question, name=f"reply-{reply.id}")
+        return replace(turn, reply=reply)
 
-    def _join_flight(self, reply: LiveReply, key: bytes) -> Call | None:
-        """Return a call that copies the running reply to the same question; lead, and return None, if there is none."""
-        with self._lock:
-            leader = self._flights.setdefault(key, reply)
-        if leader is reply:
-            return None
-        reply.message = replace(reply.message, cached=True)
-        return CopyCall(leader)
-
-    def _generate(self, reply: LiveReply, call: Call, key: bytes | None) -> None:
+    def _generate(self, reply: LiveReply, question: Question) -> None:
         """Stream a reply into the journal, whoever listens."""
         finish: Finish | None = None
         problem: Problem | None = None
         try:
-            finish = self._receive(reply, call)
+            finish = self._answer(reply, question)
         except ProviderError as error:
             problem = without_frames(error)
         except Exception:
             log.exception("generating reply %s failed", reply.id)
             problem = errors.InternalError()
-        self._finish_turn(reply, finish, problem, key)
+        self._finish_turn(reply, finish, problem, question.key)
+
+    def _answer(self, reply: LiveReply, question: Question) -> Finish | None:
+        """Copy the running reply to the same question, or ask the provider where there is none.
+
+        A copy whose leader ended without a word asks for itself: one of all such copies leads, the others follow it.
+        """
+        while reply.leader is not None:
+            finish = self._receive(reply, self._copy_of(reply.leader))
+            if finish is not None or reply.received or reply.ending is not None:
+                return finish
+            reply.copy(self._lead(reply, question))
+        return self._receive(reply, self._provider.stream_reply(question.prompt))
+
+    def _copy_of(self, leader: Lease) -> CopyCall:
+        return CopyCall(partial(self.follow_turn, leader.conversation_id, leader.reply_id, 0))
+
+    def _lead(self, reply: LiveReply, question: Question) -> Lease | None:
+        """Let a reply answer its question for all; return the lease of the reply that does so already, if any."""
+        key, lease = question.key or b"", reply.lease
+        return self._journal.write(
+            lambda connection: leases.ask(connection, lease.conversation_id, lease.reply_id, key), patient=True
+        )
 
     def _receive(self, reply: LiveReply, call: Call) -> Finish | None:
         """Append every delta; return the provider's word that the reply is whole, if it gave one."""
@@ -251,14 +298,12 @@ class Turns:
                 problem = NotFound("The conversation was deleted while its reply was generated.")
             elif stored.status != final.status:
                 problem = problem_of(stored)
-            if key and stored and stored.status is Status.COMPLETED and not stored.cached:
+            if key and stored and stored.status is Status.COMPLETED and reply.is_new_here:
                 self._cache.put(key, reply.answer(stored))
             reply.close(End(replace(stored, content=reply.text) if stored else None, problem))
         except Problem as error:
             reply.close(End(None, error))
         finally:
-            if key and self._flights.get(key) is reply:
-                del self._flights[key]
             self.live.pop(reply.id, None)
             self._journal.streams = len(self.live)
 
@@ -266,17 +311,20 @@ class Turns:
         """Yield the events of a turn's reply from its beginning, with all that is known of how it ends."""
         return turn.reply.follow() if turn.reply else self.follow_turn(turn.conversation_id, turn.reply_id)
 
-    def follow_turn(self, conversation_id: UUID, reply_id: UUID, after: int = 0) -> Iterator[Event]:
+    def follow_turn(
+        self, conversation_id: UUID, reply_id: UUID, after: int = 0, events: Events | None = None
+    ) -> Iterator[Event]:
         """Yield a reply's events from ``after`` characters of its text on, up to its `End`.
 
-        Woken where this process generates the reply; read from its row where another does, or did.
+        Woken where this process generates the reply; read from its row where another does, or did. An `End` that
+        somebody puts into ``events`` ends the following, too.
         """
         reply = self.live.get(reply_id)
         if reply is not None:
-            return reply.follow(after)
-        return self._follow_row(conversation_id, reply_id, after)
+            return reply.follow(after, events)
+        return self._follow_row(conversation_id, reply_id, after, queue.SimpleQueue() if events is None else events)
 
-    def _follow_row(self, conversation_id: UUID, reply_id: UUID, after: int) -> Iterator[Event]:
+    def _follow_row(self, conversation_id: UUID, reply_id: UUID, after: int, events: Events) -> Iterator[Event]:
         """Yield what another process writes, or wrote."""
         shown, reasoned, heard = after, 0, time.monotonic()
         row: Message | None = None
@@ -295,7 +343,9 @@ class Turns:
                 heard = time.monotonic()
                 yield None
             if row is None or row.status is Status.GENERATING:
-                time.sleep(POLL_S)
+                with contextlib.suppress(queue.Empty):
+                    yield events.get(timeout=POLL_S)
+                    return
         yield End(row, problem_of(row))
 
     def _grown(self, conversation_id: UUID, reply_id: UUID, seen: Message | None) -> Message | None:
@@ -467,6 +517,4 @@ def _remember(
     reply = messages.get(connection, known.conversation_id, known.reply_id)
     if reply is None:
         raise NotFound("The conversation of this Idempotency-Key was deleted.")
-    return Turn(
-        known.conversation_id, known.reply_id, reply.model or "", reply.timestamp, repeated=True, cached=reply.cached
-    )
+    return Turn(known.conversation_id, known.reply_id, reply.model or "", reply.timestamp, remembered=reply.cached)

@@ -9,11 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from chatkeep.store.sql import Connection, Sql
+from chatkeep.store.sql import Connection, Duplicate, Sql
 
 _INSERT = Sql(
     "INSERT INTO leases (conversation_id, reply_id, worker_id, stop)"
     " VALUES (:conversation_id, :reply_id, :worker_id, 0)"
+)
+_ASK = Sql("UPDATE leases SET question = :question WHERE conversation_id = :conversation_id AND reply_id = :reply_id")
+_ANSWERING = Sql(
+    "SELECT conversation_id, reply_id, worker_id, stop FROM leases WHERE question = :question AND reply_id <> :reply_id"
 )
 _DELETE = Sql(
     "DELETE FROM leases WHERE conversation_id = :conversation_id AND reply_id = :reply_id AND worker_id = :worker_id"
@@ -47,6 +51,28 @@ def take(connection: Connection, conversation_id: UUID, reply_id: UUID, worker_i
     connection.change(
         _INSERT, conversation_id=conversation_id.bytes, reply_id=reply_id.bytes, worker_id=worker_id.bytes
     )
+
+
+def ask(connection: Connection, conversation_id: UUID, reply_id: UUID, question: bytes) -> Lease | None:
+    """Let a reply be the one that answers a question, as long as its lease is held.
+
+    Returns the lease of the other reply that answers it already, in whichever process, where there is one.
+    """
+    # Looked for first: on MySQL a duplicate locks what it met, and all turns of other processes would wait there.
+    found = answering(connection, reply_id, question)
+    if found is not None:
+        return found
+    try:
+        connection.change(_ASK, conversation_id=conversation_id.bytes, reply_id=reply_id.bytes, question=question)
+    except Duplicate:
+        return answering(connection, reply_id, question)
+    return None
+
+
+def answering(connection: Connection, reply_id: UUID, question: bytes) -> Lease | None:
+    """Return the lease of another reply that answers a question."""
+    rows = connection.rows(_ANSWERING, question=question, reply_id=reply_id.bytes)
+    return _lease(rows[0]) if rows else None
 
 
 def give_back(connection: Connection, lease: Lease) -> bool:

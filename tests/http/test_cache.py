@@ -3,15 +3,52 @@
 from __future__ import annotations
 
 import itertools
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from tests.http.api import Api, asked, unique
+from chatkeep.factory import create_app
+from chatkeep.replies import End
+from chatkeep.settings import Settings
+from chatkeep.turns import TurnRequest
+from chatkeep.web.parts import parts_of
+from tests.conftest import DATABASES, empty_database
+from tests.http.api import Api, asked, eventually, unique
+from tests.servers import COMMANDS, Server
 from tests.upstream import Upstream, reply_to
 
 SEEDS = itertools.count(1000)
+SILENT = "#fault=hang_first,first=1,n=30,r=20,seed={}#"  # for the first who asks; the next one is answered slowly
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def hosts(
+    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Api]]:
+    """Two servers on one database, of two processes and of one, with no Redis between them."""
+    url = empty_database(request, request.param, tmp_path_factory)
+    env = caching(url, upstream)
+    with ExitStack() as stack:
+        yield [
+            Api(stack.enter_context(Server(command, tmp_path_factory.mktemp(command), env)))
+            for command in (COMMANDS[0], "waitress")
+        ]
+
+
+def caching(url: str, upstream: Upstream) -> dict[str, str]:
+    """Return the environment of a server that remembers answers; under gunicorn it has two processes."""
+    return {
+        "DATABASE_URL": url,
+        "OPENAI_BASE_URL": upstream.url,
+        "OPENAI_API_KEY": "test-key",
+        "CHATKEEP_CACHE_SIZE": "1MiB",
+        "WEB_CONCURRENCY": "2",
+    }
 
 
 def test_a_repeated_question_is_answered_from_the_cache(own: Api, upstream: Upstream) -> None:
@@ -116,3 +153,129 @@ def test_the_cache_tells_how_it_serves(own: Api) -> None:
     assert (after["hits"] - before["hits"], after["misses"] - before["misses"]) == (1, 1)
     assert after["entries"] == before["entries"] + 1
     assert after["bytes"] > before["bytes"]
+
+
+def at_once(hosts: list[Api], message: str, number: int) -> list[Any]:
+    """Ask the same by way of all hosts in turn, at once; return the answers, whatever they are."""
+    with ThreadPoolExecutor(number) as pool:
+        responses = list(pool.map(lambda index: hosts[index % len(hosts)].post(message), range(number)))
+    return [response.json for response in responses]
+
+
+def test_a_hundred_equal_questions_of_all_processes_make_one_call(hosts: list[Api], upstream: Upstream) -> None:
+    """The reply takes four seconds, so that on a slow machine, too, the last one asks before it is whole."""
+    message = unique("What is a haiku? 你好 #n=80,r=20#")
+    answers = at_once(hosts, message, 100)
+    assert {answer.get("reply") for answer in answers} == {reply_to(message)}
+    assert sum(not answer["cached"] for answer in answers) == len(asked(upstream, message)) == 1
+    assert len({answer["message_id"] for answer in answers}) == 100
+
+
+def test_a_copy_of_another_process_is_streamed_and_stored_like_any_other(hosts: list[Api]) -> None:
+    """The reply takes longer than a second, so that it is copied while it grows."""
+    message = unique("😀 #think=3,n=30,r=20#")
+    with hosts[0].running(message) as leader:
+        stream = hosts[1].streamed(message)
+        leader.rest()
+    stored = hosts[0].last(stream.events[0].data["conversation_id"])
+    assert (stream.events[0].data["cached"], stream.events[-1].data["cached"]) == (True, True)
+    assert (stream.text, stored["content"], stored["cached"]) == (leader.text, reply_to(message), True)
+    assert (stored["reasoning"], stored["usage"]) == tuple(
+        hosts[0].last(leader.id)[name] for name in ("reasoning", "usage")
+    )
+
+
+def test_what_a_process_has_copied_it_knows(hosts: list[Api], upstream: Upstream) -> None:
+    """The reply takes longer than a second, so that it is copied while it grows."""
+    message = unique("What is a haiku? #n=30,r=20#")
+    with hosts[0].running(message):
+        assert hosts[1].chat(message)["cached"] is True
+    assert hosts[1].chat(message)["cached"] is True
+    assert len(asked(upstream, message)) == 1
+
+
+def test_a_copy_of_another_process_can_be_stopped_alone(hosts: list[Api]) -> None:
+    """The reply takes two seconds, so that there is time to stop its copy."""
+    message = unique("What is a haiku? #n=40,r=20#")
+    with hosts[0].running(message) as leader, hosts[1].running(message) as copy:
+        hosts[0].stop(copy.id)
+        assert copy.rest().data["status"] == "stopped"
+        assert leader.rest().data["status"] == "completed"
+    assert leader.text == reply_to(message)
+
+
+def test_a_failure_of_the_one_call_is_that_of_all_processes(hosts: list[Api], upstream: Upstream) -> None:
+    """The provider fails after a second, so that all have asked before."""
+    message = unique("What is a haiku? #n=30,r=20,fault=cut_after:20#")
+    assert {answer["code"] for answer in at_once(hosts, message, 8)} == {"provider_broke"}
+    assert len(asked(upstream, message)) == 1
+
+
+def test_who_asks_for_no_cache_copies_nobody(hosts: list[Api], upstream: Upstream) -> None:
+    message = unique("What is a haiku? #n=10,r=20#")
+    with hosts[0].running(message):
+        assert [api.chat(message, cache=False)["cached"] for api in hosts] == [False, False]
+    assert len(asked(upstream, message)) == 3
+
+
+def test_who_regenerates_copies_nobody(hosts: list[Api], upstream: Upstream) -> None:
+    """The same reply three times, half a second each."""
+    message = unique("What is a haiku? #n=10,r=20#")
+    old = hosts[0].chat(message, cache=False)
+    path = f"/api/conversations/{old['conversation_id']}/messages/{old['message_id']}/regenerate"
+    with hosts[0].running(message):
+        assert hosts[1].request("POST", path, json={}).json["cached"] is False
+    assert len(asked(upstream, message)) == 3
+
+
+def test_after_a_leader_that_was_stopped_without_a_word_another_one_leads(hosts: list[Api], upstream: Upstream) -> None:
+    """The reply takes longer than a second, so that all copies that look for a leader find the new one."""
+    message = unique(f"What is a haiku? {SILENT.format(next(SEEDS))}")
+    with ThreadPoolExecutor(2) as pool:
+        asked_first = pool.submit(hosts[0].post, message)
+        leader, asking = copied(pool, hosts, upstream, message)
+        hosts[0].stop(leader)
+        assert asked_first.result().json["status"] == "stopped"
+    answers = asking.result()
+    assert {answer["reply"] for answer in answers} == {reply_to(message)}
+    assert sorted(answer["cached"] for answer in answers) == [False, *[True] * 5]
+    assert len(asked(upstream, message)) == 2
+
+
+def test_after_a_leader_whose_process_was_killed_another_one_leads(
+    hosts: list[Api], upstream: Upstream, tmp_path: Path
+) -> None:
+    """Starts a server to kill it, and it takes about five seconds until the others take a process for dead."""
+    message = unique(f"What is a haiku? {SILENT.format(next(SEEDS))}")
+    env = caching(hosts[0].server.env["DATABASE_URL"], upstream)
+    with ThreadPoolExecutor(2) as pool, Server("waitress", tmp_path, env) as doomed:
+        pool.submit(Api(doomed).post, message)
+        _, asking = copied(pool, hosts, upstream, message)
+        doomed.kill()
+    answers = asking.result()
+    assert {answer["reply"] for answer in answers} == {reply_to(message)}
+    assert sorted(answer["cached"] for answer in answers) == [False, *[True] * 5]
+    assert len(asked(upstream, message)) == 2
+
+
+def copied(
+    pool: ThreadPoolExecutor, hosts: list[Api], upstream: Upstream, message: str
+) -> tuple[str, Future[list[Any]]]:
+    """Wait until a question is asked, ask it six times more, and return whose reply they copy, and their answers."""
+    assert eventually(lambda: asked(upstream, message))
+    leader = hosts[0].list(limit=1)["data"][0]["id"]
+    asking = pool.submit(at_once, hosts, message, 6)
+    assert eventually(lambda: hosts[0].count("leases", "conversation_id > :leader", leader=UUID(leader).bytes) == 6)
+    return leader, asking
+
+
+def test_owners_share_no_call(upstream: Upstream, tmp_path: Path) -> None:
+    """Below HTTP, where there is one owner only as long as there are no keys."""
+    message = unique("What is a haiku? #n=10,r=20#")
+    settings = Settings(data_dir=tmp_path, openai_base_url=upstream.url, openai_api_key="test-key")
+    parts = parts_of(create_app(settings))
+    taken = [parts.turns.take_turn(TurnRequest(owner, message)) for owner in ("ann", "bob", "ann")]
+    ends = [[*parts.turns.follow_taken(turn)][-1] for turn in taken]
+    parts.close()
+    assert [end.message.cached for end in ends if isinstance(end, End) and end.message] == [False, False, True]
+    assert len(asked(upstream, message)) == 2

@@ -1,0 +1,70 @@
+"""Of all replies that are generated, one answers a question; who asks the same in the same moment waits to know."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from chatkeep.model import Conversation, new_id
+from chatkeep.store import conversations, epochs, leases
+from chatkeep.store.engine import Database
+from chatkeep.store.leases import Lease
+from chatkeep.store.sql import Connection
+from tests.store.examples import a_conversation
+
+QUESTION = b"?" * 32
+
+
+def ask(connection: Connection, conversation: Conversation) -> Lease | None:
+    """Ask in a transaction, which stays open."""
+    connection.begin()
+    connection.epoch = epochs.hold(connection)
+    conversations.insert(connection, conversation)
+    leases.take(connection, conversation.id, conversation.id, new_id())
+    return leases.ask(connection, conversation.id, conversation.id, QUESTION)
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_of_two_who_ask_in_one_moment_the_second_follows_what_the_first_has_stored(
+    database: Database, end: str
+) -> None:
+    first = a_conversation()
+    with database.connection() as one, database.connection() as other, ThreadPoolExecutor(1) as pool:
+        assert ask(one, first) is None
+        waiting = pool.submit(ask, other, a_conversation())
+        time.sleep(0.1)
+        assert not waiting.done()
+        getattr(one, end)()
+        leader = waiting.result()
+        other.rollback()
+    assert (leader.conversation_id if leader else None) == (first.id if end == "commit" else None)
+
+
+def test_a_question_is_free_when_its_lease_is_given_back(database: Database) -> None:
+    first, second = a_conversation(), a_conversation()
+    with database.connection() as connection:
+        assert ask(connection, first) is None
+        leader = leases.answering(connection, second.id, QUESTION)
+        assert leader
+        assert leases.ask(connection, first.id, first.id, QUESTION) is None
+        leases.give_back(connection, leader)
+        assert leases.answering(connection, second.id, QUESTION) is None
+        connection.rollback()
+
+
+@pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
+def test_who_follows_holds_up_nobody(database: Database) -> None:
+    """Neither the leader's end nor another turn waits for a transaction that copies; SQLite has one writer anyway."""
+    with database.connection() as one, database.connection() as other, database.connection() as third:
+        ask(one, a_conversation())
+        one.commit()
+        leader = ask(other, a_conversation())
+        assert leader
+        began = time.monotonic()
+        assert leases.give_back(one, leader)
+        ask(third, a_conversation())
+        assert time.monotonic() - began < 1
+        third.rollback()
+        other.rollback()
