@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from uuid import UUID
@@ -11,7 +12,7 @@ from uuid import UUID
 import click
 
 from chatkeep import servers
-from chatkeep.errors import ChatkeepError, NotFound
+from chatkeep.errors import ChatkeepError, InvalidFields, NotFound
 
 if TYPE_CHECKING:
     from chatkeep.exports import Export
@@ -23,13 +24,24 @@ if TYPE_CHECKING:
 )
 @click.option("--start", help="The first day, or time, whose messages count (2026-11-22, 2026-11-22T09:30:00Z).")
 @click.option("--end", help="The last one.")
+@click.option("--cursor", help="What an earlier export gave at its end: only what has changed since is exported.")
 @click.option("--bom", is_flag=True, help="Begin a csv with a byte order mark, for Excel.")
 @click.option("--conversation", type=click.UUID, help="The id of the only conversation to export.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The file; standard output without.")
 def export(
-    name: str, start: str | None, end: str | None, conversation: UUID | None, output: Path | None, *, bom: bool
+    name: str,
+    start: str | None,
+    end: str | None,
+    cursor: str | None,
+    conversation: UUID | None,
+    output: Path | None,
+    *,
+    bom: bool,
 ) -> None:
-    """Export conversations, as GET /api/conversations/export-all does."""
+    """Export conversations, as GET /api/conversations/export-all does.
+
+    Where an increment can follow, its cursor is printed on standard error.
+    """
     from chatkeep import exports  # noqa: PLC0415 - the other commands start quickly without the database
     from chatkeep.exports import dates  # noqa: PLC0415
     from chatkeep.exports.formats import make  # noqa: PLC0415
@@ -44,12 +56,18 @@ def export(
         database = Database(servers.checked_settings().database)
         database.check()
         migrations.ensure(database)
+        if cursor is not None:
+            scope = replace(scope, since=exports.cursor_epoch(database, cursor))
         total = 1 if conversation else exports.count(database, OPEN_OWNER)
-        _save(exports.Export(database, scope, form), output, total)
-    except NotFound as error:
+        made = exports.Export(database, scope, form)
+        _save(made, output, total)
+    except (NotFound, InvalidFields) as error:
         raise click.ClickException(error.detail) from error
     except ChatkeepError as error:
         servers.stop(error)
+    if made.cursor is not None:
+        next_time = f"chatkeep export --cursor {made.cursor} writes what changes from here on"
+        click.echo(f"cursor: {made.cursor}  ({next_time})", err=True)
 
 
 def _bound(text: str | None, read: Callable[[str], int]) -> int | None:

@@ -7,9 +7,9 @@ commit: a cursor that is a closed epoch leaves nothing out. Writers do not wait 
 
 from __future__ import annotations
 
-from chatkeep.errors import StoreUnavailable
+from chatkeep.store import marks
 from chatkeep.store.engine import Database
-from chatkeep.store.sql import Connection, Contention, Sql
+from chatkeep.store.sql import Connection, Sql
 
 _GET = "SELECT value FROM marks WHERE name = 'epoch'"
 # On SQLite there is one writer at a time.
@@ -22,17 +22,22 @@ def hold(connection: Connection) -> int:
     return int(connection.rows(_HOLD)[0][0])
 
 
+def current(connection: Connection) -> int:
+    """Return the epoch that is open."""
+    return marks.get(connection, "epoch")
+
+
 def close(database: Database) -> int:
     """Close the epoch and begin the next one; return the one that was closed.
 
     Waits for the transactions that hold it. Raises `StoreUnavailable`.
     """
-    with database.connection() as connection:
-        try:
-            connection.begin()
-            connection.change(_CLOSE)
-            closed = hold(connection) - 1
-            connection.commit()
-        except Contention as error:
-            raise StoreUnavailable(retry_after=1) from error
-    return closed
+
+    def count_on(connection: Connection) -> int:
+        connection.begin()
+        connection.change(_CLOSE)
+        closed = hold(connection) - 1
+        connection.commit()
+        return closed
+
+    return database.read(count_on, long=True)

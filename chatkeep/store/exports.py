@@ -6,19 +6,26 @@ Text that only travels into a file need not become ``str`` first: that would be 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from chatkeep.store.sql import Connection, Sql, in_list
 
-# Messages that are read and rendered at once. More would be no faster, and each may have a megabyte.
-PIECE = 100
+# A piece is what is read and rendered at once; it ends with whichever comes first: a message may have a megabyte.
+PIECE = 400
+PIECE_BYTES = 256 * 1024
 _CONVERSATIONS = 100
-_ALIVE = "(expires_at IS NULL OR expires_at > :now)"
+# A running reply keeps its conversation, and puts its expiry off when it ends.
+_ALIVE = (
+    "(expires_at IS NULL OR expires_at > :now"
+    " OR EXISTS (SELECT 1 FROM leases WHERE leases.conversation_id = conversations.id))"
+)
 _COUNT = Sql(f"SELECT COUNT(*) FROM conversations WHERE owner = :owner AND {_ALIVE}")  # noqa: S608
+_LAST = Sql("SELECT MAX(id) FROM conversations WHERE owner = :owner")
 _EARLIEST, _LATEST = -(2**63), 2**63 - 1
 _TIMESTAMP = 3  # where it stands in both kinds of rows
 
@@ -27,14 +34,16 @@ _TIMESTAMP = 3  # where it stands in both kinds of rows
 class Scope:
     """What is exported: everything of the owner, or one conversation.
 
-    Only messages from ``start`` on and before ``end`` (µs since 1970) count, and with ``branch_only`` only those of the
-    current branch. ``records`` asks for `RecordRow`, else messages are a `MessageRow` each.
+    Only messages from ``start`` on and before ``end`` (µs since 1970) count, with ``since`` only what has changed after
+    that epoch, and with ``branch_only`` only messages of the current branch. ``records`` asks for `RecordRow`, else
+    messages are a `MessageRow` each.
     """
 
     owner: str
     conversation_id: UUID | None = None
     start: int | None = None
     end: int | None = None
+    since: int | None = None
     branch_only: bool = False
     records: bool = False
 
@@ -58,6 +67,7 @@ class ConversationRow(NamedTuple):
     pinned: int
     message_count: int
     current_id: bytes | None
+    epoch: int
 
 
 class RecordRow(NamedTuple):
@@ -103,15 +113,14 @@ class Kind(NamedTuple):
 
 Piece = tuple[list[ConversationRow], list[Any]]
 _KEYS = "conversation_id, message_id, parent_id, timestamp"
+_OPTIONAL = ("model", "finish_reason", "error")
 _MEMBERS = {
     "position": "position",
     "on_branch": "CASE on_branch WHEN 1 THEN 'true' ELSE 'false' END",
-    "role": "JSON_QUOTE(role)",
+    "role": """'"', role, '"'""",  # the words of an enumeration, as the status is
     "ai_generated": "CASE role WHEN 'assistant' THEN 'true' ELSE 'false' END",
-    "status": "JSON_QUOTE(status)",
-    "model": "COALESCE(JSON_QUOTE(model), 'null')",
-    "finish_reason": "COALESCE(JSON_QUOTE(finish_reason), 'null')",
-    "error": "COALESCE(JSON_QUOTE(error), 'null')",
+    "status": """'"', status, '"'""",
+    **{name: f"CASE WHEN {name} IS NULL THEN 'null' ELSE JSON_QUOTE({name}) END" for name in _OPTIONAL},
     "cached": "CASE cached WHEN 1 THEN 'true' ELSE 'false' END",
     "usage": "CASE WHEN input_tokens IS NULL THEN 'null' ELSE"
     """ CONCAT('{"input_tokens":', input_tokens, ',"output_tokens":', output_tokens, '}') END""",
@@ -120,17 +129,49 @@ _MEMBERS = {
 }
 
 
+class _Portion:
+    """How many rows to ask for, so that a few long ones are enough.
+
+    On MySQL all that is asked for is sent, also where only the first rows are wanted: after long ones ask for less.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.rows = most
+        self._most = most
+
+    def read(
+        self, connection: Connection, sql: Sql, values: dict[str, Any], size_of: Callable[[tuple[Any, ...]], int]
+    ) -> tuple[list[tuple[Any, ...]], bool]:
+        """Return rows up to `PIECE_BYTES`, and whether there may be more of them."""
+        found: list[tuple[Any, ...]] = []
+        asked, size = self.rows, 0
+        with connection.stream(sql, limit=asked, **values) as rows:
+            for row in islice(rows, asked):
+                found.append(row)
+                size += size_of(row)
+                if size >= PIECE_BYTES:
+                    break
+        self.rows = min(self._most, 2 * (len(found) if size >= PIECE_BYTES else asked))
+        return found, size >= PIECE_BYTES or len(found) == asked
+
+
 class Pages:
     """What is in a scope, page by page: conversations by id, which is by creation, and their messages by time.
 
     Between two pages nothing of the database is held: an open cursor would keep SQLite's write-ahead log growing.
+
+    What has changed since an epoch comes by epoch and id. A conversation that changes meanwhile moves on to the epoch
+    that is open, behind all that is read already, and is met there: so nothing is missed, but it may come twice.
     """
 
     def __init__(self, scope: Scope) -> None:
         self.ended = False
         self._scope = scope
+        self._last: bytes | None = None
+        self._epoch = 0 if scope.since is None else scope.since + 1
         self._after = b""
         self._within: int | None = None  # the time up to which the messages of the conversation ``_after`` are read
+        self._conversations, self._messages = _Portion(_CONVERSATIONS), _Portion(PIECE)
 
     def page(self, connection: Connection, now: int) -> Iterator[Piece]:
         """Yield the next pieces: the conversations that begin there, and messages of these or of the one before.
@@ -138,35 +179,52 @@ class Pages:
         Whoever iterates decides where the page ends. `ended` is set once there is nothing left.
         """
         yield from self._rest(connection)
-        batch = self._conversations(connection, now)
+        batch = self._read_conversations(connection, now)
         self.ended = not batch
-        for group in _groups(batch):
-            messages = self._messages(connection, [one.id for one in group], self._scope.start)
-            self._after = group[-1].id
+        while batch:
+            group = _group(batch, self._messages.rows)
+            messages = self._read_messages(connection, [one.id for one in group], self._scope.start)
+            if self._within is not None:
+                group = [one for one in group if one.id <= messages[-1][0]]
+            self._epoch, self._after = group[-1].epoch, group[-1].id
+            del batch[: len(group)]
             yield group, messages
             yield from self._rest(connection)
 
     def _rest(self, connection: Connection) -> Iterator[Piece]:
         """Yield what is left of a conversation that is larger than a piece."""
         while self._within is not None:
-            yield [], self._messages(connection, [self._after], self._within + 1)
+            yield [], self._read_messages(connection, [self._after], self._within + 1)
 
-    def _conversations(self, connection: Connection, now: int) -> list[ConversationRow]:
+    def _read_conversations(self, connection: Connection, now: int) -> list[ConversationRow]:
         scope = self._scope
-        sql = _conversation_sql(one=scope.conversation_id is not None, ranged=scope.ranged)
-        values = {"owner": scope.owner, "now": now, "after": self._after, "limit": _CONVERSATIONS}
+        if self._last is None:
+            # New ones could come for ever: what begins from here on is for the next time.
+            self._last = connection.rows(_LAST, owner=scope.owner)[0][0] or b""
+        values = {"owner": scope.owner, "now": now, "after": self._after, "last": self._last}
         if scope.conversation_id is not None:
             values["id"] = scope.conversation_id.bytes
+        if scope.since is not None:
+            values["epoch"] = self._epoch
         if scope.ranged:
             values |= self._range(scope.start)
-        return [ConversationRow._make(row) for row in connection.rows(sql, **values)]
+        sql = _conversation_sql(
+            one=scope.conversation_id is not None, ranged=scope.ranged, changed=scope.since is not None
+        )
+        found, _ = self._conversations.read(connection, sql, values, _size_of_conversation)
+        return [ConversationRow._make(row) for row in found]
 
-    def _messages(self, connection: Connection, ids: list[bytes], start: int | None) -> list[Any]:
-        alone = len(ids) == 1
-        sql = _message_sql(len(ids), alone=alone, branch_only=self._scope.branch_only, records=self._scope.records)
-        limit = {"limit": PIECE} if alone else {}
-        found = connection.rows(sql, **in_list("of", ids)[1], **self._range(start), **limit)
-        self._within = found[-1][_TIMESTAMP] if alone and len(found) == PIECE else None
+    def _read_messages(self, connection: Connection, ids: list[bytes], start: int | None) -> list[Any]:
+        scope = self._scope
+        values = in_list("of", ids)[1] | self._range(start)
+        if scope.since is not None:
+            values["since"] = scope.since
+        sql = _message_sql(
+            len(ids), branch_only=scope.branch_only, records=scope.records, changed=scope.since is not None
+        )
+        size_of = _size_of_record if scope.records else _size_of_message
+        found, more = self._messages.read(connection, sql, values, size_of)
+        self._within = found[-1][_TIMESTAMP] if more else None
         return found
 
     def _range(self, start: int | None) -> dict[str, int]:
@@ -185,48 +243,59 @@ def kind_of(text: str) -> Kind:
     return Kind(*json.loads(text))
 
 
-def _groups(batch: list[ConversationRow]) -> Iterator[list[ConversationRow]]:
-    """Yield the conversations in groups of at most `PIECE` messages; a larger one is a group by itself."""
-    group: list[ConversationRow] = []
+def _group(batch: list[ConversationRow], most: int) -> list[ConversationRow]:
+    """Return the first conversations of a batch that have fewer messages than that; a larger one is by itself.
+
+    Their ids ascend, so that those of which messages are read are known by the last message.
+    """
     messages = 0
-    for row in batch:
-        if group and messages + row.message_count > PIECE:
-            yield group
-            group, messages = [], 0
-        group.append(row)
+    for index, row in enumerate(batch):
         messages += row.message_count
-    if group:
-        yield group
+        if index and (messages >= most or row.id < batch[index - 1].id):
+            return batch[:index]
+    return batch[:]
+
+
+def _size_of_conversation(row: tuple[Any, ...]) -> int:
+    _, title, system, metadata, *_ = row
+    return len(title) + len(system or "") + len(metadata)
+
+
+def _size_of_record(row: tuple[Any, ...]) -> int:
+    return len(row[4])
+
+
+def _size_of_message(row: tuple[Any, ...]) -> int:
+    return len(row[5]) + len(row[6])
 
 
 @cache
-def _conversation_sql(*, one: bool, ranged: bool) -> Sql:
-    """Return the statement that reads conversations in the order of the primary key.
-
-    Both planners would rather take the owner's index, and sort all that the owner has for each page.
-    """
-    where = f"{_ALIVE} AND id > :after"
+def _conversation_sql(*, one: bool, ranged: bool, changed: bool) -> Sql:
+    """Return the statement that reads conversations in the order of the owner's index by id, or by epoch and id."""
+    where = f"owner = :owner AND {_ALIVE} AND id <= :last"
+    where += " AND epoch >= :epoch AND (epoch > :epoch OR id > :after)" if changed else " AND id > :after"
     where += " AND id = :id" if one else ""
     # A conversation is created before its first message and active at least until its last one.
     where += " AND last_active >= :start AND created_at < :end" if ranged else ""
-    columns, order = ", ".join(ConversationRow._fields), "ORDER BY id LIMIT :limit"
-    return Sql(
-        f"SELECT {columns} FROM conversations WHERE +owner = :owner AND {where} {order}",  # noqa: S608 - fixed parts
-        mysql=f"SELECT {columns} FROM conversations FORCE INDEX (PRIMARY) WHERE owner = :owner AND {where} {order}",  # noqa: S608
-    )
+    columns, order = ", ".join(ConversationRow._fields), "epoch, id" if changed else "id"
+    return Sql(f"SELECT {columns} FROM conversations WHERE {where} ORDER BY {order} LIMIT :limit")  # noqa: S608 - fixed parts only
 
 
 @cache
-def _message_sql(amount: int, *, alone: bool, branch_only: bool, records: bool) -> Sql:
-    """Return the statement that reads the messages of ``amount`` conversations; of one alone, only a piece."""
+def _message_sql(amount: int, *, branch_only: bool, records: bool, changed: bool) -> Sql:
+    """Return the statement that reads the messages of ``amount`` conversations.
+
+    SQLite reads no further than is wanted, and with a limit it would be a quarter slower.
+    """
     places, _ = in_list("of", range(amount))
     where = f"conversation_id IN ({places}) AND timestamp >= :start AND timestamp < :end"
     where += " AND on_branch = 1" if branch_only else ""
-    order = "ORDER BY conversation_id, timestamp" + (" LIMIT :limit" if alone else "")
+    where += " AND epoch > :since" if changed else ""
+    order = "ORDER BY conversation_id, timestamp"
     columns = _record_columns if records else _plain_columns
     return Sql(
         f"SELECT {columns('BLOB')} FROM messages WHERE {where} {order}",  # noqa: S608 - fixed parts only
-        mysql=f"SELECT {columns('BINARY')} FROM messages WHERE {where} {order}",  # noqa: S608
+        mysql=f"SELECT {columns('BINARY')} FROM messages WHERE {where} {order} LIMIT :limit",  # noqa: S608
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pymysql
 from pymysql.constants import CLIENT, ER
+from pymysql.cursors import SSCursor
 
 from chatkeep.errors import StoreUnavailable
 from chatkeep.store.sql import Append, Contention, Duplicate, Sql
@@ -49,6 +50,13 @@ class MysqlConnection:
         with translated(), self._raw.cursor() as cursor:
             cursor.execute(sql.mysql, values)
             return list(cursor.fetchall())
+
+    @contextmanager
+    def stream(self, sql: Sql, **values: Any) -> Iterator[Iterator[tuple[Any, ...]]]:
+        """Run a query whose rows are read one by one; what is not wanted of them is sent nevertheless."""
+        with translated(), self._raw.cursor(SSCursor) as cursor:
+            cursor.execute(sql.mysql, values)
+            yield iter(cursor.fetchone, None)
 
     def change(self, sql: Sql, **values: Any) -> int:
         """Run an INSERT, UPDATE or DELETE and return how many rows it matched."""

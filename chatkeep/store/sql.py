@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
@@ -61,6 +62,9 @@ class Connection(Protocol):
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
+
+    def stream(self, sql: Sql, **values: Any) -> AbstractContextManager[Iterator[tuple[Any, ...]]]:
+        """Run a query whose rows are read one by one, and only as far as they are wanted."""
 
     def change(self, sql: Sql, **values: Any) -> int:
         """Run an INSERT, UPDATE or DELETE and return how many rows it matched."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import apsw
@@ -48,6 +48,12 @@ class SqliteConnection:
         """Run a query and return its rows."""
         with translated():
             return self._raw.execute(sql.sqlite, values).fetchall()
+
+    @contextmanager
+    def stream(self, sql: Sql, **values: Any) -> Iterator[Iterator[tuple[Any, ...]]]:
+        """Run a query whose rows are read one by one, and only as far as they are wanted."""
+        with translated(), closing(self._raw.execute(sql.sqlite, values)) as cursor:
+            yield cursor
 
     def change(self, sql: Sql, **values: Any) -> int:
         """Run an INSERT, UPDATE or DELETE and return how many rows it matched."""

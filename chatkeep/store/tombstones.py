@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from chatkeep.store import marks
@@ -17,6 +17,20 @@ _BURY = Sql(f"INSERT OR IGNORE {_ROW}", mysql=f"INSERT IGNORE {_ROW}")
 _UNBURY = Sql("DELETE FROM tombstones WHERE conversation_id = :id")
 _OLD = Sql("SELECT conversation_id, epoch FROM tombstones WHERE deleted_at < :before ORDER BY deleted_at LIMIT :limit")
 
+_PAGE = Sql(
+    "SELECT conversation_id, epoch, reason, deleted_at FROM tombstones WHERE owner = :owner"
+    " AND epoch >= :epoch AND (epoch > :epoch OR conversation_id > :after) ORDER BY epoch, conversation_id LIMIT :limit"
+)
+
+
+class TombstoneRow(NamedTuple):
+    """A tombstone's columns as they are stored."""
+
+    conversation_id: bytes
+    epoch: int
+    reason: str
+    deleted_at: int
+
 
 def bury(connection: Connection, owner: str, id: UUID, reason: Reason, now: int) -> None:
     """Remember that a conversation is gone; the first reason counts."""
@@ -26,6 +40,12 @@ def bury(connection: Connection, owner: str, id: UUID, reason: Reason, now: int)
 def unbury(connection: Connection, id: UUID) -> None:
     """Forget that a conversation was gone: it is back."""
     connection.change(_UNBURY, id=id.bytes)
+
+
+def page(connection: Connection, owner: str, epoch: int, after: bytes, limit: int) -> list[TombstoneRow]:
+    """Return tombstones from that epoch on by epoch and id, those of the epoch itself from behind the id ``after``."""
+    rows = connection.rows(_PAGE, owner=owner, epoch=epoch, after=after, limit=limit)
+    return [TombstoneRow._make(row) for row in rows]
 
 
 def forget(connection: Connection, before: int, limit: int) -> int:

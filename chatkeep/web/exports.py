@@ -13,7 +13,7 @@ from flask import Blueprint, Response, request
 
 from chatkeep import errors
 from chatkeep.errors import FieldError, InvalidFields
-from chatkeep.exports import Export, dates
+from chatkeep.exports import Export, cursor_epoch, dates
 from chatkeep.exports.formats import Format, make
 from chatkeep.store.exports import Scope
 from chatkeep.web import shapes
@@ -21,6 +21,7 @@ from chatkeep.web.compression import coding_of, compressed
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import owner, parts
 from chatkeep.web.requests import query_as
+from chatkeep.web.responses import impatient
 
 routes = Routes(Blueprint("exports", __name__))
 # A client that takes less than a piece in this time is let go. No connection to the database waits for it.
@@ -84,25 +85,40 @@ def export_all() -> Response:
     only messages whose time lies in the range are exported, and conversations that have any. Both ends are inclusive;
     a date is that day in UTC. The formats are those of a single conversation's export. The file is no picture of one
     moment: what is said meanwhile may be in it.
+
+    Without dates the last line of `json` and `ndjson` has a `cursor`. With `cursor=` that text the export is an
+    increment: the conversations that have changed since, each with only its changed messages, then a tombstone for each
+    that is gone, and a new cursor. Whoever keeps a copy stores conversations and messages by their id (one that changes
+    meanwhile may come twice; the later counts) and removes what has a tombstone. Nothing is missed, however many
+    processes write meanwhile. A cursor that is older than what the server remembers of deletions is refused (422):
+    begin again with an export without one.
     """
     query = query_as(shapes.ExportAllQuery)
     form = make(query.format, bom=query.bom)
-    start = _bound(query.start_date, "start_date", dates.start_us)
-    end = _bound(query.end_date, "end_date", dates.end_us)
-    if start is not None and end is not None and start >= end:
-        raise _wrong("end_date", "lies before start_date")
-    export = Export(parts().database, Scope(owner(), None, start, end), form)
+    start, end = bounds(query.start_date, query.end_date)
+    since = None if query.cursor is None else cursor_epoch(parts().database, query.cursor)
+    export = Export(parts().database, Scope(owner(), None, start, end, since), form)
     return _file(export, form, f"chatkeep-{datetime.now(UTC):%Y-%m-%d}")
+
+
+def bounds(start_date: str | None, end_date: str | None) -> tuple[int | None, int | None]:
+    """Return the first µs since 1970 that counts, and the first one that does not any more. Raises `InvalidFields`."""
+    start = _bound(start_date, "start_date", dates.start_us)
+    end = _bound(end_date, "end_date", dates.end_us)
+    if start is not None and end is not None and start >= end:
+        raise wrong("end_date", "lies before start_date")
+    return start, end
 
 
 def _bound(text: str | None, field: str, read: Callable[[str], int]) -> int | None:
     try:
         return None if text is None else read(text)
     except ValueError as error:
-        raise _wrong(field, str(error)) from error
+        raise wrong(field, str(error)) from error
 
 
-def _wrong(field: str, message: str) -> InvalidFields:
+def wrong(field: str, message: str) -> InvalidFields:
+    """Return the problem of one field."""
     return InvalidFields(f"{field}: {message}.", errors=[FieldError(field, message)])
 
 
@@ -114,11 +130,7 @@ def _file(export: Export, form: Format, title: str) -> Response:
     response.vary.add("Accept-Encoding")
     if coding:
         response.headers["Content-Encoding"] = coding
-    sock = request.environ.get("gunicorn.socket")
-    if sock is not None:
-        sock.settimeout(WRITE_TIMEOUT_S)
-        response.call_on_close(lambda: sock.settimeout(None))
-    return response
+    return impatient(response, WRITE_TIMEOUT_S)
 
 
 def _pieces(chunks: Iterator[bytes]) -> Iterator[bytes]:

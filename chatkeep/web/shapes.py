@@ -130,11 +130,22 @@ class ExportQuery(Struct, forbid_unknown_fields=True):
     bom: Annotated[bool, Meta(description="Begin a csv with a byte order mark, for Excel.")] = False
 
 
+Cursor = Annotated[
+    str,
+    Meta(
+        max_length=64,
+        description="The cursor of an earlier export of all: only what has changed since then is exported.",
+        examples=["1027"],
+    ),
+]
+
+
 class ExportAllQuery(ExportQuery, forbid_unknown_fields=True):
     """What to export, and how."""
 
     start_date: Moment | None = None
     end_date: Moment | None = None
+    cursor: Cursor | None = None
 
 
 class Usage(Struct):
@@ -289,21 +300,36 @@ class ExportedConversation(Struct):
     messages: list[ExportedMessage]
 
 
-class ExportEnd(Struct):
+class Tombstone(Struct):
+    """What is left of a conversation that is gone."""
+
+    object: Literal["tombstone"]
+    id: Id
+    reason: Literal["deleted", "expired"]
+    deleted_at: Precise
+
+
+class ExportEnd(Struct, kw_only=True):
     """The last line of an export, which stands alone in both JSON formats."""
 
     object: Literal["export.end"]
     conversations: int
     messages: int
+    tombstones: Annotated[int, Meta(description="Of an increment.")] | UnsetType = UNSET
     sha256: Annotated[str, Meta(description="Of every byte before this line.")]
+    cursor: (
+        Annotated[str, Meta(description="With what the next increment begins, after an export of all.")] | UnsetType
+    ) = UNSET
 
 
-class Export(Struct):
-    """Conversations with all of their messages."""
+class Export(Struct, kw_only=True):
+    """Conversations with all of their messages; those of an increment with the changed ones."""
 
     object: Literal["export"]
     version: int
+    since: Annotated[str, Meta(description="The cursor that an increment begins with.")] | UnsetType = UNSET
     conversations: list[ExportedConversation]
+    tombstones: Annotated[list[Tombstone], Meta(description="Of an increment: what is gone.")] | UnsetType = UNSET
     end: ExportEnd
 
 

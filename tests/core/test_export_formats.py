@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatkeep.exports import dates
-from chatkeep.exports.formats import FORMATS, make
+from chatkeep.exports.formats import FORMATS, Document, Format, make
+from chatkeep.exports.formats.documents import Json, Seal
 from chatkeep.exports.formats.text import json_text, time_text, uuid_text
 from chatkeep.model import new_id
 from chatkeep.store.exports import ConversationRow, Kind, MessageRow, RecordRow
+from chatkeep.store.tombstones import TombstoneRow
 from chatkeep.web.exports import disposition, file_name
 
 NOW = 1_795_339_800_000_001  # 2026-11-22T09:30:00.000001Z
@@ -28,7 +30,7 @@ TEXT = st.lists(AWKWARD | st.text(), max_size=6).map("".join)
 
 
 def a_conversation(**fields: Any) -> ConversationRow:
-    row = ConversationRow(new_id(NOW).bytes, "Title", None, "{}", NOW, NOW, None, None, 0, 2, None)
+    row = ConversationRow(new_id(NOW).bytes, "Title", None, "{}", NOW, NOW, None, None, 0, 2, None, 1)
     return row._replace(**fields)
 
 
@@ -50,7 +52,12 @@ def written(
     """Return a whole export of one conversation as text."""
     form = make(name, bom=bom)
     parts = [form.begin(), form.conversation(conversation or a_conversation()), form.messages(rows), form.finish()]
-    return b"".join([*parts, form.seal(1, len(rows), "")]).decode()
+    return b"".join([*parts, sealed(form, Seal(1, len(rows), ""))]).decode()
+
+
+def sealed(form: Format, seal: Seal) -> bytes:
+    """Return the last line of a format that has one."""
+    return form.seal(seal) if isinstance(form, Document) else b""
 
 
 def cells(text: str) -> list[dict[str, str]]:
@@ -138,7 +145,7 @@ def test_a_csv_begins_with_a_byte_order_mark_where_that_is_asked_for() -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_an_export_of_nothing_can_be_read(name: str) -> None:
     form = make(name)
-    text = (form.begin() + form.finish() + form.seal(0, 0, "")).decode()
+    text = (form.begin() + form.finish() + sealed(form, Seal(0, 0, ""))).decode()
     lines = {"json": 3, "ndjson": 2, "csv": 1}
     assert len(text.splitlines()) == lines.get(name, 0)
     assert name != "json" or json.loads(text)["conversations"] == []
@@ -201,3 +208,12 @@ def test_a_name_is_harmless(title: str, name: str) -> None:
 def test_a_download_is_named_for_old_and_new_clients() -> None:
     header = disposition('俳句 "Haiku"', "json")
     assert header == "attachment; filename=\"Haiku.json\"; filename*=UTF-8''%E4%BF%B3%E5%8F%A5%20Haiku.json"
+
+
+@pytest.mark.parametrize("pages", [[], [1], [2, 1]])
+def test_a_document_lists_tombstones_however_many_pages_there_are(pages: list[int]) -> None:
+    form, gone = Json(), TombstoneRow(new_id(NOW).bytes, 7, "deleted", NOW)
+    parts = [form.begin("6"), form.finish(), *form.tombstones([gone] * length for length in pages)]
+    found = json.loads(b"".join([*parts, form.seal(Seal(0, 0, "", sum(pages), "8"))]))
+    assert (found["since"], found["end"]["tombstones"], found["end"]["cursor"]) == ("6", sum(pages), "8")
+    assert [one["deleted_at"] for one in found["tombstones"]] == ["2026-11-22T09:30:00.000001Z"] * sum(pages)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 from chatkeep.exports.formats.documents import Json, Ndjson
 from chatkeep.exports.formats.fine_tuning import FineTuning
@@ -21,8 +21,6 @@ class Format(Protocol):
     """Whether it holds the current branch alone, in place of the whole tree."""
     records: ClassVar[bool]
     """Whether it takes messages as a `RecordRow` each, in place of a `MessageRow`."""
-    sealed: ClassVar[bool]
-    """Whether its last line is a seal, without which it is known to be cut."""
 
     def begin(self) -> bytes:
         """Return what an export begins with."""
@@ -30,16 +28,15 @@ class Format(Protocol):
     def conversation(self, row: ConversationRow) -> bytes:
         """Return what a conversation begins with, after what ends the one before."""
 
-    def messages(self, rows: Iterable[Any]) -> bytes:
+    def messages(self, rows: Sequence[Any]) -> bytes:
         """Return the next messages of the conversation."""
 
     def finish(self) -> bytes:
         """Return what follows the last conversation."""
 
-    def seal(self, conversations: int, messages: int, sha256: str) -> bytes:
-        """Return the last line: how much there is, and the hash of every byte before this line."""
 
-
+# Those that lose nothing: they can be increments, and end with a seal, without which they are known to be cut.
+Document: TypeAlias = Json | Ndjson
 _KINDS: dict[str, Callable[[], Format]] = {
     "json": Json,
     "csv": Csv,

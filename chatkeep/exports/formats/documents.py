@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import msgspec
 
-from chatkeep.exports.formats.text import encode, second_text, time_text, uuid_text
+from chatkeep.exports.formats.text import encode, second_text, time_text, uuid_text, uuid_texts
 from chatkeep.store.exports import ConversationRow, RecordRow
+from chatkeep.store.tombstones import TombstoneRow
 
 VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What the last line tells: how much there is, and the hash of every byte before this line.
+
+    ``tombstones`` are those of an increment; with ``cursor`` the next one begins.
+    """
+
+    conversations: int
+    messages: int
+    sha256: str
+    tombstones: int | None = None
+    cursor: str | None = None
 
 
 class Ndjson:
@@ -20,21 +36,20 @@ class Ndjson:
     suffix: ClassVar = "ndjson"
     branch_only: ClassVar = False
     records: ClassVar = True
-    sealed: ClassVar = True
 
     def __init__(self) -> None:
         self._head = b""
 
-    def begin(self) -> bytes:
-        """Return the line that names the kind of file."""
-        return encode({"object": "export", "version": VERSION}) + b"\n"
+    def begin(self, since: str | None = None) -> bytes:
+        """Return the line that names the kind of file, and the cursor that an increment begins with."""
+        return _head(since) + b"\n"
 
     def conversation(self, row: ConversationRow) -> bytes:
         """Return the conversation's line."""
         self._head = b'{"object":"message","conversation_id":"%b","id":"' % uuid_text(row.id)
         return encode(_conversation(row)) + b"\n"
 
-    def messages(self, rows: Iterable[RecordRow]) -> bytes:
+    def messages(self, rows: Sequence[RecordRow]) -> bytes:
         """Return the messages' lines."""
         return _records(rows, self._head, self._head, b"}\n")
 
@@ -42,9 +57,14 @@ class Ndjson:
         """Return nothing: the seal ends it."""
         return b""
 
-    def seal(self, conversations: int, messages: int, sha256: str) -> bytes:
+    def tombstones(self, pages: Iterable[list[TombstoneRow]]) -> Iterator[bytes]:
+        """Yield a line for each tombstone, a page at a time."""
+        for rows in pages:
+            yield b"".join(encode(_tombstone(row)) + b"\n" for row in rows)
+
+    def seal(self, seal: Seal) -> bytes:
         """Return the last line."""
-        return encode(_end(conversations, messages, sha256)) + b"\n"
+        return encode(_end(seal)) + b"\n"
 
 
 class Json:
@@ -54,22 +74,21 @@ class Json:
     suffix: ClassVar = "json"
     branch_only: ClassVar = False
     records: ClassVar = True
-    sealed: ClassVar = True
 
     def __init__(self) -> None:
         self._between = b""
         self._first = b""
 
-    def begin(self) -> bytes:
-        """Return what is around the conversations."""
-        return b'{"object":"export","version":%d,"conversations":[\n' % VERSION
+    def begin(self, since: str | None = None) -> bytes:
+        """Return what is before the conversations, with the cursor that an increment begins with."""
+        return _head(since)[:-1] + b',"conversations":[\n'
 
     def conversation(self, row: ConversationRow) -> bytes:
         """Return a conversation up to its first message."""
         between, self._between, self._first = self._between, b"\n]},\n", b""
         return between + encode(_conversation(row))[:-1] + b',"messages":[\n'
 
-    def messages(self, rows: Iterable[RecordRow]) -> bytes:
+    def messages(self, rows: Sequence[RecordRow]) -> bytes:
         """Return the next messages."""
         head = b'{"object":"message","id":"'
         written = _records(rows, self._first + head, b",\n" + head, b"}")
@@ -80,9 +99,22 @@ class Json:
         """Return what ends the last conversation and the list of them."""
         return (b"\n]}\n" if self._between else b"") + b"],\n"
 
-    def seal(self, conversations: int, messages: int, sha256: str) -> bytes:
+    def tombstones(self, pages: Iterable[list[TombstoneRow]]) -> Iterator[bytes]:
+        """Yield the list of tombstones, a page at a time."""
+        yield b'"tombstones":[\n'
+        between = b""
+        for rows in pages:
+            yield between + b",\n".join(encode(_tombstone(row)) for row in rows)
+            between = b",\n"
+        yield b"\n],\n"
+
+    def seal(self, seal: Seal) -> bytes:
         """Return the last line, which is the document's last member."""
-        return b'"end":' + encode(_end(conversations, messages, sha256)) + b"}\n"
+        return b'"end":' + encode(_end(seal)) + b"}\n"
+
+
+def _head(since: str | None) -> bytes:
+    return encode(_without_none({"object": "export", "version": VERSION, "since": since}))
 
 
 def _conversation(row: ConversationRow) -> dict[str, Any]:
@@ -102,23 +134,45 @@ def _conversation(row: ConversationRow) -> dict[str, Any]:
     }
 
 
-def _end(conversations: int, messages: int, sha256: str) -> dict[str, Any]:
-    return {"object": "export.end", "conversations": conversations, "messages": messages, "sha256": sha256}
+def _tombstone(row: TombstoneRow) -> dict[str, Any]:
+    return {
+        "object": "tombstone",
+        "id": uuid_text(row.conversation_id).decode(),
+        "reason": row.reason,
+        "deleted_at": time_text(row.deleted_at).decode(),
+    }
 
 
-def _records(rows: Iterable[RecordRow], first: bytes, following: bytes, tail: bytes) -> bytes:
+def _end(seal: Seal) -> dict[str, Any]:
+    return _without_none(
+        {
+            "object": "export.end",
+            "conversations": seal.conversations,
+            "messages": seal.messages,
+            "tombstones": seal.tombstones,
+            "sha256": seal.sha256,
+            "cursor": seal.cursor,
+        }
+    )
+
+
+def _without_none(members: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _records(rows: Sequence[RecordRow], first: bytes, following: bytes, tail: bytes) -> bytes:
     """Return messages as JSON; what they begin with ends just before the id."""
     parts: list[bytes] = []
     head, previous, previous_text = first, b"", b""
-    for _, id, parent_id, timestamp, members in rows:  # noqa: A001
+    for text, row in zip(uuid_texts([row[1] for row in rows]), rows, strict=True):
+        _, id, parent_id, timestamp, members = row  # noqa: A001
         if parent_id is None:
             parent = b'","parent_id":null,"timestamp":"'
         else:
             # Mostly the message before, whose text is there.
-            text = previous_text if parent_id == previous else uuid_text(parent_id)
-            parent = b'","parent_id":"' + text + b'","timestamp":"'
-        previous, previous_text = id, uuid_text(id)
+            parent_text = previous_text if parent_id == previous else uuid_text(parent_id)
+            parent = b'","parent_id":"' + parent_text + b'","timestamp":"'
         second, fraction = divmod(timestamp, 1_000_000)
-        parts += (head, previous_text, parent, second_text(second), b'%06dZ"' % fraction, members, tail)
-        head = following
+        parts += (head, text, parent, second_text(second), b'%06dZ"' % fraction, members, tail)
+        head, previous, previous_text = following, id, text
     return b"".join(parts)

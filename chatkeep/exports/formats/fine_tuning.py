@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import ClassVar
 
 from chatkeep.exports.formats.text import ASSISTANT, json_text
@@ -23,7 +23,6 @@ class FineTuning:
     suffix: ClassVar = "jsonl"
     branch_only: ClassVar = True
     records: ClassVar = False
-    sealed: ClassVar = False
 
     def __init__(self) -> None:
         self._head = _LINE
@@ -41,7 +40,7 @@ class FineTuning:
         self._head, self._question = _LINE + system, None
         return ended
 
-    def messages(self, rows: Iterable[MessageRow]) -> bytes:
+    def messages(self, rows: Sequence[MessageRow]) -> bytes:
         """Return the turns that are whole."""
         parts: list[bytes] = []
         for row in map(MessageRow._make, rows):
@@ -58,10 +57,6 @@ class FineTuning:
         """Return the end of the last line."""
         ended, self._tail = self._tail, b""
         return ended
-
-    def seal(self, conversations: int, messages: int, sha256: str) -> bytes:  # noqa: ARG002 - every line is a conversation
-        """Return nothing."""
-        return b""
 
 
 def _message(role: Role, content: bytes) -> bytes:

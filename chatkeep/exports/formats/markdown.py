@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import ClassVar
 
 from chatkeep.exports.formats.text import ASSISTANT, time_text
@@ -20,7 +20,6 @@ class Markdown:
     suffix: ClassVar = "md"
     branch_only: ClassVar = True
     records: ClassVar = False
-    sealed: ClassVar = False
 
     def __init__(self) -> None:
         self._between = ""
@@ -35,16 +34,12 @@ class Markdown:
         system = f"## System\n\n{row.system}\n\n" if row.system else ""
         return f"{between}# {' '.join(row.title.split())}\n\n{system}".encode()
 
-    def messages(self, rows: Iterable[MessageRow]) -> bytes:
+    def messages(self, rows: Sequence[MessageRow]) -> bytes:
         """Return the messages under headings."""
         return b"".join(_heading(row) + row.content + b"\n\n" for row in map(MessageRow._make, rows))
 
     def finish(self) -> bytes:
         """Return nothing: the last message is the end."""
-        return b""
-
-    def seal(self, conversations: int, messages: int, sha256: str) -> bytes:  # noqa: ARG002 - prose has no place for it
-        """Return nothing."""
         return b""
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import ClassVar
 
-from chatkeep.exports.formats.text import ASSISTANT, time_text, uuid_text
+from chatkeep.exports.formats.text import ASSISTANT, time_text, uuid_text, uuid_texts
 from chatkeep.store.exports import ConversationRow, MessageRow, kind_of
 
 COLUMNS = (
@@ -33,6 +33,7 @@ _BOOLEANS = (b"false", b"true")
 BOM = "\ufeff".encode()
 # A cell that begins with one of these could be run by the program that opens the file; the quote makes it text.
 _FORMULA = tuple(sign.encode() for sign in "=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - the full-width ones are meant
+_FORMULA_BYTES = frozenset(sign[:1] for sign in _FORMULA)
 
 
 class Csv:
@@ -42,7 +43,6 @@ class Csv:
     suffix: ClassVar = "csv"
     branch_only: ClassVar = False
     records: ClassVar = False
-    sealed: ClassVar = False
 
     def __init__(self, *, bom: bool = False) -> None:
         self._bom = bom
@@ -57,34 +57,35 @@ class Csv:
         self._head = uuid_text(row.id) + b"," + cell(row.title.encode()) + b","
         return b""
 
-    def messages(self, rows: Iterable[MessageRow]) -> bytes:
+    def messages(self, rows: Sequence[MessageRow]) -> bytes:
         """Return the messages' rows."""
         parts: list[bytes] = []
-        for _, id, parent_id, timestamp, position, content, reasoning, sent, written, kind in rows:  # noqa: A001
+        previous, previous_text = b"", b""
+        for text, row in zip(uuid_texts([row[1] for row in rows]), rows, strict=True):
+            _, id, parent_id, timestamp, position, content, reasoning, sent, written, kind = row  # noqa: A001
             parts += (
                 self._head,
-                uuid_text(id),
-                b"," if parent_id is None else b"," + uuid_text(parent_id),
+                text,
+                b",",
+                # Mostly the message before, whose text is there.
+                previous_text if parent_id == previous else uuid_text(parent_id) if parent_id else b"",
                 b",%d,%b," % (position, time_text(timestamp)),
                 _kind(kind),
                 b",,," if sent is None else b",%d,%d," % (sent, written),
                 cell(content),
                 b"," + cell(reasoning) + b"\r\n" if reasoning else b",\r\n",
             )
+            previous, previous_text = id, text
         return b"".join(parts)
 
     def finish(self) -> bytes:
         """Return nothing: the last row is the end."""
         return b""
 
-    def seal(self, conversations: int, messages: int, sha256: str) -> bytes:  # noqa: ARG002 - a table has no place for it
-        """Return nothing."""
-        return b""
-
 
 def cell(text: bytes) -> bytes:
     """Return UTF-8 as a quoted cell that is no formula."""
-    inert = b"\"'" if text.startswith(_FORMULA) else b'"'
+    inert = b"\"'" if text[:1] in _FORMULA_BYTES and text.startswith(_FORMULA) else b'"'
     return inert + text.replace(b'"', b'""') + b'"'
 
 

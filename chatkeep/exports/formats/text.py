@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from binascii import hexlify
+from collections.abc import Iterable
 from datetime import date
 from functools import lru_cache
 from struct import Struct
@@ -15,7 +16,7 @@ _SECOND_TEXTS = [b"%02d." % second for second in range(60)]
 _EPOCH = date(1970, 1, 1).toordinal()
 ASSISTANT = "assistant"
 encode = msgspec.json.Encoder().encode
-_UUID = Struct("8s4s4s4s12s").unpack
+_UUID, _UUIDS = Struct("8s4s4s4s12s").unpack, Struct("8s4s4s4s12s").iter_unpack
 # JSON wants these escaped, beside the three that are replaced below.
 _CONTROLS = bytes(code for code in range(0x20) if code != ord("\n"))
 
@@ -23,6 +24,11 @@ _CONTROLS = bytes(code for code in range(0x20) if code != ord("\n"))
 def uuid_text(id: bytes) -> bytes:
     """Return an id as it is read by people."""
     return b"-".join(_UUID(hexlify(id)))
+
+
+def uuid_texts(ids: Iterable[bytes]) -> list[bytes]:
+    """Return ids as `uuid_text` does, faster than one by one."""
+    return list(map(b"-".join, _UUIDS(hexlify(b"".join(ids)))))
 
 
 def time_text(at: int) -> bytes:

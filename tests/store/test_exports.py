@@ -1,0 +1,255 @@
+"""Exports read by index, no more than they need, and in pieces that stay small."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatkeep.exports import Export
+from chatkeep.exports.formats import make
+from chatkeep.model import Conversation, Message, new_id, now_us
+from chatkeep.store import conversations, leases, messages, migrations, schema
+from chatkeep.store import exports as tables
+from chatkeep.store.engine import Database
+from chatkeep.store.exports import PIECE_BYTES, Pages, Scope
+from chatkeep.store.journal import Journal
+from chatkeep.store.sql import Connection, Sql
+from chatkeep.web.parts import OPEN_OWNER
+from tests.conftest import empty_database
+from tests.copies import Copy
+from tests.servers import ROOT
+from tests.store.examples import a_conversation, a_message
+from tests.store.test_plans import NOW, Planned, conversation_row, message_row
+
+OWNERS, EACH, SAID = 100, 30, 4
+LONG = 1_000_000
+OWNER = "owner 1"
+EXPORT_AND_TELL = """
+import atexit, re
+from pathlib import Path
+from chatkeep.cli import main
+atexit.register(lambda: print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]))
+main()
+"""
+INDEX = re.compile(r"ix_\w+|PRIMARY|sqlite_autoindex_\w+")
+
+
+@pytest.fixture(scope="module", params=["sqlite", "mariadb"])
+def crowded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A database of many owners with some conversations each, none of which has expired."""
+    database = Database(empty_database(request, request.param, tmp_path_factory))
+    migrations.migrate(database)
+    ids = [new_id(NOW + number) for number in range(OWNERS * EACH)]
+    rows = [
+        conversation_row(number, made)
+        | {"owner": f"owner {number % OWNERS}", "epoch": number // OWNERS, "message_count": SAID}
+        for number, made in enumerate(ids)
+    ]
+    said = [message_row(number, ids[number % len(ids)]) for number in range(SAID * len(ids))]
+    with database.engine.begin() as connection:
+        connection.execute(schema.conversations.insert(), rows)
+        connection.execute(schema.messages.insert(), said)
+    with database.connection() as connection:
+        connection.rows(Sql("ANALYZE" if database.embedded else "ANALYZE TABLE conversations, messages"))
+    yield database
+    database.close()
+
+
+SCOPES = {
+    "all": (Scope(OWNER), "ix_conversations_of_owner"),
+    "records": (Scope(OWNER, records=True), "ix_conversations_of_owner"),
+    "a branch": (Scope(OWNER, branch_only=True), "ix_conversations_of_owner"),
+    "what changed": (Scope(OWNER, since=20, records=True), "ix_conversations_epoch"),
+    "what changed just now": (Scope(OWNER, since=28, records=True), "ix_conversations_epoch"),
+}
+
+
+@pytest.mark.parametrize(("scope", "index"), SCOPES.values(), ids=SCOPES)
+def test_every_statement_of_an_export_is_served_by_its_index(crowded: Database, scope: Scope, index: str) -> None:
+    plans = plans_of(crowded, scope)
+    assert indexes(plans, "conversations") == {index}
+    assert indexes(plans, "messages") == {"ix_messages_conversation"}
+
+
+def test_one_conversation_is_found_by_its_id(crowded: Database) -> None:
+    scope = Scope(OWNER, conversation_id=new_id(), records=True)
+    assert indexes(plans_of(crowded, scope), "conversations") <= {"PRIMARY", "sqlite_autoindex_conversations_1"}
+
+
+def plans_of(database: Database, scope: Scope) -> list[str]:
+    """Return how the database runs each statement that reads pages, none of which may scan or sort."""
+    with database.connection() as connection:
+        planned = Planned(connection, embedded=database.embedded)
+        for _ in Pages(scope).page(planned, NOW):
+            pass
+        tables.count(planned, scope.owner, NOW)
+    assert planned.scans() == []
+    return [plan for sql, plan in planned.plans if "ORDER BY" in sql]
+
+
+def indexes(plans: list[str], table: str) -> set[str]:
+    """Return the indexes by which a table is read."""
+    return {INDEX.findall(plan)[-1] for plan in plans if f"SEARCH {table} " in plan or f"'{table}'" in plan}
+
+
+@pytest.mark.parametrize("crowded", ["mariadb"], indirect=True)
+def test_an_export_reads_nothing_of_others(crowded: Database) -> None:
+    with crowded.connection() as connection:
+        before = rows_walked(connection)
+        found = [item for piece in Pages(Scope(OWNER, records=True)).page(connection, NOW) for item in piece[1]]
+        walked = rows_walked(connection) - before
+    assert len(found) == EACH * SAID
+    assert walked <= 2 * len(found)
+
+
+def rows_walked(connection: Connection) -> int:
+    """Return how many rows MariaDB has read so far."""
+    names = "('Handler_read_next', 'Handler_read_rnd_next', 'Handler_read_key', 'Handler_read_prev')"
+    return sum(int(row[1]) for row in connection.rows(Sql(f"SHOW SESSION STATUS WHERE Variable_name IN {names}")))
+
+
+def test_pieces_that_end_anywhere_make_a_whole(
+    database: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every message comes once and in order, whatever ends the pieces: their length, their count, a page."""
+    monkeypatch.setattr(tables, "PIECE_BYTES", 1000)
+    dice = random.Random(7)  # noqa: S311 - it must repeat itself
+    stored = [a_talk(dice.choice([0, 1, 2, 5, 60]), dice) for _ in range(40)] + [a_talk(500, dice)]
+    store(journal, *stored)
+    expected = [[said.content for said in talk] for _, talk in stored]
+    assert [contents for _, contents in read(database, Scope("me"), page=1)] == expected
+    assert [contents for _, contents in read(database, Scope("me", records=True), page=9)] == expected
+    changed = read(database, Scope("me", records=True, since=0), page=2)
+    assert {id: contents for id, contents in changed} == {  # noqa: A001, C416 - as everywhere
+        one.id.bytes: contents for (one, _), contents in zip(stored, expected, strict=True)
+    }
+
+
+def a_talk(length: int, dice: random.Random) -> tuple[Conversation, list[Message]]:
+    made = a_conversation(message_count=length)
+    return made, [
+        a_message(made, position=at, timestamp=made.created_at + at, content=f"{at} " * dice.choice([1, 10, 300]))
+        for at in range(length)
+    ]
+
+
+def store(journal: Journal, *stored: tuple[Conversation, list[Message]]) -> None:
+    def write(connection: Connection) -> None:
+        for conversation, said in stored:
+            conversations.insert(connection, conversation)
+            for message in said:
+                messages.insert(connection, message)
+
+    journal.write(write)
+
+
+def read(database: Database, scope: Scope, page: int) -> list[tuple[bytes, list[str]]]:
+    """Return each conversation's id with its texts, read in pages of so many pieces."""
+    pages, found = Pages(scope), dict[bytes, list[str]]()
+    while not pages.ended:
+        with database.connection() as connection:
+            for begun, said in islice(pages.page(connection, now_us()), page):
+                found |= {one.id: [] for one in begun}
+                for id, rows in groupby(said, key=lambda row: row[0]):  # noqa: A001 - as everywhere
+                    found[id] += [text_of(row, records=scope.records) for row in rows]
+    return list(found.items())
+
+
+def text_of(row: Any, *, records: bool) -> str:
+    found: bytes = row[4].partition(b'"content":"')[2].partition(b'"')[0] if records else row[5]
+    return found.decode()
+
+
+def test_a_piece_ends_with_the_message_that_fills_it(database: Database, journal: Journal) -> None:
+    """Stores 20 MB."""
+    made = a_conversation(message_count=20)
+    store(journal, (made, [a_message(made, timestamp=at, content="x" * LONG) for at in range(20)]))
+    with database.connection() as connection:
+        pieces = [said for _, said in Pages(Scope("me", records=True)).page(connection, now_us())]
+    assert [len(said) for said in pieces] == [1] * 20 + [0]
+    assert PIECE_BYTES < LONG
+
+
+def test_many_long_system_prompts_are_not_read_at_once(database: Database, journal: Journal) -> None:
+    """Stores 20 MB."""
+    store(journal, *((a_conversation(system="长" * 100_000), []) for _ in range(60)))
+    with database.connection() as connection:
+        begun = [len(begun) for begun, _ in Pages(Scope("me", records=True)).page(connection, now_us())]
+    assert max(begun) <= 3
+    assert len(read(database, Scope("me"), page=1)) == 60
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory: Linux tells a process's peak")
+@pytest.mark.parametrize("name", ["ndjson", "csv"])
+def test_memory_does_not_grow_with_the_length_of_messages(
+    database: Database, journal: Journal, tmp_path: Path, name: str
+) -> None:
+    """Stores 60 MB and starts two processes: some seconds."""
+    rest = peak_of_an_export(database, tmp_path / "nothing", name)
+    for _ in range(2):
+        made = a_conversation(owner=OPEN_OWNER, message_count=30)
+        store(journal, (made, [a_message(made, timestamp=at, content="x" * LONG) for at in range(30)]))
+    assert peak_of_an_export(database, tmp_path / "all", name) - rest < 16 * 1024
+    assert (tmp_path / "all").stat().st_size >= 60 * LONG
+
+
+def peak_of_an_export(database: Database, file: Path, name: str) -> int:
+    """Return the most memory of a process that exports, in KiB: what the system says of it at its end."""
+    env = os.environ | {"DATABASE_URL": database.url.render_as_string(hide_password=False)}
+    command = [sys.executable, "-c", EXPORT_AND_TELL, "export", f"--format={name}", f"--output={file}"]
+    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    return int(done.stdout)
+
+
+def test_a_running_reply_keeps_its_conversation_in_an_export(database: Database, journal: Journal) -> None:
+    """When the reply ends the conversation lives on: a copy that did not get it would lack what was said before."""
+    expired = a_conversation(owner="me", ttl=1, expires_at=1, message_count=1)
+    kept, gone = expired, replace(expired, id=new_id())
+    store(journal, (kept, [a_message(kept)]), (gone, [a_message(gone)]))
+    journal.write(lambda connection: leases.take(connection, kept.id, new_id(), new_id()))
+    copied = Copy()
+    copied.take(b"".join(Export(database, Scope("me"), make("ndjson"))))
+    assert [*copied.conversations] == [str(kept.id)]
+    journal.write(lambda connection: conversations.touch(connection, kept.id, now_us()))
+    copied.take(b"".join(Export(database, Scope("me", since=int(copied.cursor)), make("ndjson"))))
+    assert len(copied.messages) == 1
+
+
+def test_what_expires_while_an_export_reads_is_in_it(database: Database, journal: Journal) -> None:
+    """A turn that began before may put that off and commit later: the next increment would have its messages alone."""
+    store(journal, *long_talks(3))
+    soon = a_conversation(ttl=1, expires_at=now_us() + 100_000, message_count=1)
+    store(journal, (soon, [a_message(soon)]))
+    export = Export(database, Scope("me"), make("ndjson"))
+    time.sleep(0.1)
+    copied = Copy()
+    copied.take(b"".join(export))
+    assert str(soon.id) in copied.conversations
+
+
+def test_what_begins_meanwhile_is_for_the_next_increment(database: Database, journal: Journal) -> None:
+    """Else an export could run behind the writers for ever."""
+    store(journal, *long_talks(3))
+    export, copied = Export(database, Scope("me"), make("ndjson")), Copy()
+    new = a_conversation(message_count=1)
+    store(journal, (new, [a_message(new)]))
+    assert copied.take(b"".join(export))["conversation"] == 3
+    copied.take(b"".join(Export(database, Scope("me", since=int(copied.cursor)), make("ndjson"))))
+    assert str(new.id) in copied.conversations
+
+
+def long_talks(count: int) -> list[tuple[Conversation, list[Message]]]:
+    """Return conversations that are more than a page."""
+    made = [a_conversation(message_count=900) for _ in range(count)]
+    return [(one, [a_message(one, timestamp=at) for at in range(900)]) for one in made]
