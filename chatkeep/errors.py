@@ -10,10 +10,14 @@
          ├─ MethodNotAllowed       405    method_not_allowed
          ├─ RequestTimeout         408    request_timeout
          ├─ TurnRunning            409    turn_running
+         ├─ ExportFinished         409    export_finished
+         ├─ ExportNotReady         409    export_not_ready
          ├─ BodyTooLarge           413    body_too_large
          ├─ UnsupportedMediaType   415    unsupported_media_type
+         ├─ RangeNotSatisfiable    416    range_not_satisfiable
          ├─ InvalidFields          422    invalid_fields
          ├─ KeyReused              422    idempotency_key_reused
+         ├─ TooManyExports         429    too_many_exports
          ├─ InternalError          500    internal_error
          ├─ ProviderError
          │   ├─ ProviderRefused    502    provider_refused      it said no: credentials, model, request
@@ -21,6 +25,7 @@
          │   ├─ ProviderBusy       503    provider_busy         it asked for patience (429, 503)
          │   └─ ProviderTimeout    504    provider_timeout      one of our deadlines passed
          ├─ ReplyInterrupted       503    reply_interrupted
+         ├─ ExportFileMissing      503    export_file_missing
          ├─ StoreUnavailable       503    database_unavailable
          └─ ServerStopping         503    server_stopping
 
@@ -37,6 +42,7 @@ from uuid import UUID
 # A conversation that is not there and one of another owner look alike.
 NO_CONVERSATION = "There is no such conversation; it may have expired or been deleted."
 NO_MESSAGE = "There is no such message in this conversation."
+NO_EXPORT = "There is no such export; it may have expired or been deleted."
 
 
 class ChatkeepError(Exception):
@@ -118,6 +124,18 @@ class TurnRunning(Problem):
     status, code, title = 409, "turn_running", "A reply is being generated in this conversation"
 
 
+class ExportFinished(Problem):
+    """The export is completed or has failed: there is nothing to cancel any more."""
+
+    status, code, title = 409, "export_finished", "This export is finished already"
+
+
+class ExportNotReady(Problem):
+    """The export has no file: not yet, or never."""
+
+    status, code, title = 409, "export_not_ready", "This export has no file"
+
+
 class BodyTooLarge(Problem):
     """The body is over the limit."""
 
@@ -130,6 +148,12 @@ class UnsupportedMediaType(Problem):
     status, code, title = 415, "unsupported_media_type", "The body must be application/json"
 
 
+class RangeNotSatisfiable(Problem):
+    """The range lies behind the end of the file."""
+
+    status, code, title = 416, "range_not_satisfiable", "The file has no such range"
+
+
 class InvalidFields(Problem):
     """One or more fields are wrong; ``errors`` names them."""
 
@@ -140,6 +164,12 @@ class KeyReused(Problem):
     """The Idempotency-Key was used before with another request."""
 
     status, code, title = 422, "idempotency_key_reused", "This Idempotency-Key belongs to another request"
+
+
+class TooManyExports(Problem):
+    """The owner has as many unfinished exports as anybody may have."""
+
+    status, code, title = 429, "too_many_exports", "Too many exports are waiting"
 
 
 class InternalError(Problem):
@@ -184,6 +214,12 @@ class ReplyInterrupted(Problem):
     """The process that generated the reply is gone; what it had shown is kept."""
 
     status, code, title = 503, "reply_interrupted", "The server stopped while it generated this reply"
+
+
+class ExportFileMissing(Problem):
+    """The export is complete, but its file is not in this host's folder."""
+
+    status, code, title = 503, "export_file_missing", "The file of this export is not on this host"
 
 
 class StoreUnavailable(Problem):

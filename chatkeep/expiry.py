@@ -11,7 +11,7 @@ from uuid import UUID
 from chatkeep.clock import SteadyClock
 from chatkeep.concurrency import background
 from chatkeep.errors import Problem
-from chatkeep.store import conversations, duties, idempotency, messages
+from chatkeep.store import conversations, duties, idempotency, jobs, messages, tombstones
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection
@@ -19,9 +19,10 @@ from chatkeep.store.sql import Connection
 log = logging.getLogger(__name__)
 
 DUTY = "sweep"
-# What one transaction deletes: turns wait that long at most for the write lock.
+# What one transaction deletes, whichever comes first: turns wait that long for theirs.
 ROWS = 400
 CONVERSATIONS = 20
+SECONDS = 0.01
 
 
 @dataclass(slots=True)
@@ -54,11 +55,20 @@ def sweep(journal: Journal, now: int, stopped: threading.Event | None = None) ->
     return swept
 
 
+def forget_tombstones(journal: Journal, before: int, stopped: threading.Event) -> None:
+    """Forget the tombstones from before that time, in µs since 1970, with pauses as `sweep` has them."""
+    while not stopped.is_set():
+        began = time.monotonic()
+        if journal.write(lambda connection: tombstones.forget(connection, before, ROWS)) < ROWS:
+            break
+        time.sleep(time.monotonic() - began)
+
+
 def _sweep_some(connection: Connection, now: int) -> tuple[int, int]:
-    """Delete up to `CONVERSATIONS` conversations and about `ROWS` messages; return how many of each."""
-    gone = rows = 0
+    """Delete for about `SECONDS`, up to `CONVERSATIONS` and about `ROWS` messages; return how many of each."""
+    gone, rows, until = 0, 0, time.monotonic() + SECONDS
     for owner, id in conversations.expired(connection, now, CONVERSATIONS):  # noqa: A001
-        if rows >= ROWS:
+        if rows >= ROWS or (rows and time.monotonic() > until):
             break
         deleted = messages.delete_some(connection, id, ROWS - rows)
         rows += deleted
@@ -71,11 +81,14 @@ def _sweep_some(connection: Connection, now: int) -> tuple[int, int]:
 class Sweeper:
     """Sweeps while this process has the duty."""
 
-    def __init__(self, database: Database, journal: Journal, worker_id: UUID, interval: float) -> None:
+    def __init__(
+        self, database: Database, journal: Journal, worker_id: UUID, interval: float, tombstone_ttl: float
+    ) -> None:
         self._database = database
         self._journal = journal
         self._worker_id = worker_id
         self._interval = interval
+        self._tombstone_ttl_us = int(tombstone_ttl * 1_000_000)
         self._clock = SteadyClock()
         self._closed = threading.Event()
         self._thread = background(self._run, name="sweeper")
@@ -99,6 +112,8 @@ class Sweeper:
             return
         now = self._clock.now()
         self._journal.write(lambda connection: idempotency.expire(connection, now))
+        self._journal.write(lambda connection: jobs.expire(connection, now))
+        forget_tombstones(self._journal, now - self._tombstone_ttl_us, self._closed)
         swept = sweep(self._journal, now, self._closed)
         if swept.conversations:
             log.info("swept %d conversations with %d messages", swept.conversations, swept.messages)

@@ -12,6 +12,7 @@ from flask import Flask, Response, g, request
 from chatkeep.cache import Cache, MemoryCache, RedisCache
 from chatkeep.errors import SettingsError
 from chatkeep.expiry import Sweeper
+from chatkeep.exports.jobs import Maker
 from chatkeep.model import now_us
 from chatkeep.provider import Provider
 from chatkeep.provider.demo import Demo
@@ -23,7 +24,7 @@ from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.turns import Turns
 from chatkeep.watch import Watch
-from chatkeep.web import chat, conversations, exports, health, pages, problems
+from chatkeep.web import chat, conversations, exports, health, imports, jobs, pages, problems
 from chatkeep.web.parts import EXTENSION, Parts
 
 log = logging.getLogger(__name__)
@@ -40,9 +41,7 @@ def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
     ``provider`` replaces the one that the settings describe, such as `OpenAISdk` around a client of the caller's own.
     Raises `SettingsError` where the database cannot serve.
     """
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("chatkeep").setLevel(settings.log_level)
-    parts = _parts(settings, provider)
+    parts = start_parts(settings, provider, makes_exports=settings.export_jobs)
     app = Flask("chatkeep", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     app.url_map.strict_slashes = False
@@ -55,8 +54,13 @@ def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
     return app
 
 
-def _parts(settings: Settings, provider: Provider | None) -> Parts:
-    """Open the database and start what runs beside the requests."""
+def start_parts(settings: Settings, provider: Provider | None, *, makes_exports: bool) -> Parts:
+    """Open the database and start what runs beside the requests; with ``makes_exports`` also the export jobs.
+
+    Raises `SettingsError` where the database cannot serve.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("chatkeep").setLevel(settings.log_level)
     database = Database(settings.database)
     database.check()
     migrations.ensure(database)
@@ -66,8 +70,17 @@ def _parts(settings: Settings, provider: Provider | None) -> Parts:
     cache = _cache(settings)
     turns = Turns(settings, database, journal, answering, cache)
     watch = Watch(settings, database, journal, turns)
-    sweeper = Sweeper(database, journal, turns.worker_id, settings.sweep_interval)
-    parts = Parts(settings, database, journal, answering, cache, turns, watch, sweeper)
+    sweeper = Sweeper(database, journal, turns.worker_id, settings.sweep_interval, settings.tombstone_ttl)
+    maker = Maker(
+        database,
+        journal,
+        turns.worker_id,
+        settings.exports_dir,
+        ttl=settings.export_ttl,
+        interval=settings.sweep_interval,
+        makes=makes_exports,
+    )
+    parts = Parts(settings, database, journal, answering, cache, turns, watch, sweeper, maker)
     atexit.register(parts.close)
     return parts
 
@@ -90,7 +103,15 @@ def _provider(settings: Settings) -> Provider:
 
 
 def _register_routes(app: Flask) -> None:
-    documented = [chat.routes, conversations.routes, exports.routes, health.routes, pages.routes]
+    documented = [
+        chat.routes,
+        conversations.routes,
+        exports.routes,
+        imports.routes,
+        jobs.routes,
+        health.routes,
+        pages.routes,
+    ]
     for routes in documented:
         app.register_blueprint(routes.blueprint)
     app.register_blueprint(pages.pages)

@@ -65,9 +65,10 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         self.alive = False
 
     def _drain(self, parts: Parts) -> None:
-        """Wait for the end of service; then close what is idle, and at the deadline end what still runs."""
+        """Wait for the end of service; then let others make exports, close what is idle, and at last end what runs."""
         while self.alive:
             gevent.sleep(LOOK_S)
+        gevent.spawn(parts.maker.close)
         begun = time.monotonic()
         while True:
             for greenlet, waiting in list(self._idle.items()):

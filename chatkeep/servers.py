@@ -62,6 +62,7 @@ def drain_on_sigterm(app: Flask) -> None:
     parts = parts_of(app)
 
     def drain() -> None:
+        parts.maker.close()
         parts.turns.drain(parts.settings.drain_timeout)
         time.sleep(FLUSH_S)
         _thread.interrupt_main()

@@ -236,6 +236,21 @@ class Settings:
     sweep_interval: float = setting(
         "CHATKEEP_SWEEP_INTERVAL", duration, "20s", "How often what has expired is deleted for good."
     )
+    tombstone_ttl: float = setting(
+        "CHATKEEP_TOMBSTONE_TTL",
+        duration,
+        "30d",
+        "How long it is remembered which conversations are gone: an increment of an export may begin no earlier.",
+    )
+    export_jobs: bool = setting(
+        "CHATKEEP_EXPORT_JOBS",
+        flag,
+        "true",
+        "Whether servers make the files of `POST /api/exports` themselves; else `chatkeep work` must run beside them.",
+    )
+    export_ttl: float = setting(
+        "CHATKEEP_EXPORT_TTL", duration, "24h", "How long a finished export is kept, with its file in the data folder."
+    )
     cors_origins: tuple[str, ...] = setting(
         "CHATKEEP_CORS_ORIGINS",
         words,
@@ -291,6 +306,11 @@ class Settings:
     def database(self) -> str:
         """The database's URL, with the embedded file where none is set."""
         return self.database_url or f"sqlite:///{(self.data_dir / 'chatkeep.sqlite3').as_posix()}"
+
+    @property
+    def exports_dir(self) -> Path:
+        """The folder of the files that export jobs make."""
+        return self.data_dir / "exports"
 
     @property
     def demo(self) -> bool:

@@ -1,10 +1,14 @@
-"""Serve."""
+"""Serve, or do only what servers do beside their requests."""
 
 from __future__ import annotations
+
+import signal
+import time
 
 import click
 
 from chatkeep import __version__, servers
+from chatkeep.errors import ChatkeepError
 
 
 @click.command()
@@ -20,3 +24,24 @@ def serve(server: str) -> None:
         servers.serve_waitress()
     else:
         servers.serve_development(servers.wsgi())
+
+
+@click.command()
+def work() -> None:
+    """Make the files of export jobs, without serving, until interrupted."""
+    from chatkeep.factory import start_parts  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.provider.demo import Demo  # noqa: PLC0415
+
+    # A shell that starts a program in the background lets it ignore SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        parts = start_parts(servers.checked_settings(), Demo(), makes_exports=True)
+    except ChatkeepError as error:
+        servers.stop(error)
+    click.echo(f"chatkeep {__version__} makes exports (Ctrl+C ends it)", err=True)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        parts.close()

@@ -193,7 +193,7 @@ def _responses(operation: Operation, reference: dict[type[msgspec.Struct], dict[
         content: dict[str, Any] = {} if shape is None else {"application/json": {"schema": reference[shape]}}
         if operation.streams and status == HTTPStatus.OK:
             content[sse.MEDIA_TYPE] = _event_stream(reference)
-        if status == HTTPStatus.OK:
+        if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
             content |= {kind: {"schema": _file(shape, reference)} for kind, shape in operation.files.items()}
         found[str(status)] = {"description": HTTPStatus(status).phrase} | ({"content": content} if content else {})
     for kind in sorted((*operation.problems, *_ALWAYS), key=lambda kind: kind.status):

@@ -10,6 +10,7 @@ from flask import Flask, current_app
 
 from chatkeep.cache import Cache
 from chatkeep.expiry import Sweeper
+from chatkeep.exports.jobs import Maker
 from chatkeep.provider import Provider
 from chatkeep.settings import Settings
 from chatkeep.store.engine import Database
@@ -36,11 +37,13 @@ class Parts:
     turns: Turns
     watch: Watch
     sweeper: Sweeper
+    maker: Maker
 
     def close(self) -> None:
         """End what runs, store what there is, and give everything back; calling it twice does no harm."""
         deadline = time.monotonic() + CLOSE_S
         self.turns.interrupt_all()
+        self.maker.close()
         while self.turns.live and time.monotonic() < deadline:
             time.sleep(0.05)
             self.turns.interrupt_all()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
-from flask import Response, request
+from flask import Response
 
 from chatkeep.model import Delta, Message
 from chatkeep.replies import End, Event
 from chatkeep.web import problems, shapes
+from chatkeep.web.responses import impatient
 
 MEDIA_TYPE = "text/event-stream"
 END_ID = "end"
@@ -60,13 +61,8 @@ def answer(events: Iterator[Event]) -> tuple[str, str, Message]:
 def response(frames: Iterator[bytes]) -> Response:
     """Return the response that streams frames; no proxy may hold them back."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    streamed = Response(frames, headers=headers, mimetype=MEDIA_TYPE)
-    sock = request.environ.get("gunicorn.socket")
-    if sock is not None:
-        # A client that reads nothing is let go; Waitress buffers what such a client leaves, up to a whole reply.
-        sock.settimeout(WRITE_TIMEOUT_S)
-        streamed.call_on_close(lambda: sock.settimeout(None))
-    return streamed
+    # Waitress buffers what a client leaves that reads nothing, up to a whole reply.
+    return impatient(Response(frames, headers=headers, mimetype=MEDIA_TYPE), WRITE_TIMEOUT_S)
 
 
 def _last(end: End, start: shapes.Start, request_id: str) -> bytes:

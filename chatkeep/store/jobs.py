@@ -1,0 +1,179 @@
+"""The table ``export_jobs``: exports that are made into files, by whichever process claims them.
+
+A process changes a job only as long as it is the one that makes it: its id and the number of the attempt are part of
+every such statement, so of two that believe to make a job one is right and the other is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from chatkeep.store.sql import Connection, Sql, in_list
+
+
+class JobStatus(StrEnum):
+    """Where a job stands; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+# When a job expires that is not finished.
+NEVER = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A row. Times are µs since 1970 in UTC; ``request`` is what is asked for, as JSON."""
+
+    id: UUID
+    owner: str
+    request: str
+    created_at: int
+    status: JobStatus = JobStatus.QUEUED
+    worker_id: UUID | None = None
+    attempts: int = 0
+    started_at: int | None = None
+    finished_at: int | None = None
+    expires_at: int = NEVER
+    total: int | None = None
+    """Conversations that there are to export, about."""
+    conversations: int = 0
+    messages: int = 0
+    size: int = 0
+    """Bytes that are written so far, or of the whole file."""
+    sha256: bytes | None = None
+    cursor: str | None = None
+    error: str | None = None
+
+
+_NAMES = [item.name for item in fields(Job)]
+_CHANGING = _NAMES[_NAMES.index("status") :]
+_COLUMNS = ", ".join(f"`{name}`" for name in _NAMES)
+_SET = ", ".join(f"`{name}` = :{name}" for name in _CHANGING)
+_ABANDONED = "status = 'running' AND (worker_id = :me OR worker_id NOT IN (SELECT id FROM workers))"
+_HELD = "worker_id = :held_by AND attempts = :held_attempts AND status = 'running'"
+_OWN = "owner = :owner AND expires_at > :now"
+_UNFINISHED = "status IN ('queued', 'running')"
+_INSERT = Sql(
+    f"INSERT INTO export_jobs ({_COLUMNS}) VALUES ({', '.join(f':{name}' for name in _NAMES)})"  # noqa: S608 - fixed parts, as below
+)
+_GET = Sql(f"SELECT {_COLUMNS} FROM export_jobs WHERE id = :id AND {_OWN}")  # noqa: S608
+_COUNT = Sql(f"SELECT COUNT(*) FROM export_jobs WHERE owner = :owner AND {_UNFINISHED}")  # noqa: S608
+_OLDEST_QUEUED = Sql(f"SELECT {_COLUMNS} FROM export_jobs WHERE status = 'queued' ORDER BY id LIMIT 1")  # noqa: S608
+_OLDEST_ABANDONED = Sql(f"SELECT {_COLUMNS} FROM export_jobs WHERE {_ABANDONED} ORDER BY id LIMIT 1")  # noqa: S608
+_CLAIM = Sql(
+    f"UPDATE export_jobs SET {_SET}"  # noqa: S608
+    f" WHERE id = :id AND attempts = :held_attempts AND (status = 'queued' OR {_ABANDONED})"
+)
+_UPDATE = Sql(f"UPDATE export_jobs SET {_SET} WHERE id = :id AND {_HELD}")  # noqa: S608
+_IS = Sql(
+    "SELECT 1 FROM export_jobs WHERE id = :id AND worker_id = :worker_id AND attempts = :attempts AND status = :status"
+)
+_CANCEL = Sql(
+    "UPDATE export_jobs SET status = 'cancelled', finished_at = :now, expires_at = :expires_at"  # noqa: S608
+    f" WHERE id = :id AND owner = :owner AND {_UNFINISHED}"
+)
+_DELETE = Sql("DELETE FROM export_jobs WHERE id = :id AND owner = :owner")
+_EXPIRE = Sql("DELETE FROM export_jobs WHERE expires_at <= :now")
+
+
+def insert(connection: Connection, job: Job) -> None:
+    """Store a new job."""
+    connection.change(_INSERT, **_values(job))
+
+
+def get(connection: Connection, owner: str, id: UUID, now: int) -> Job | None:
+    """Return the owner's job that has not expired by ``now``."""
+    rows = connection.rows(_GET, id=id.bytes, owner=owner, now=now)
+    return _job(rows[0]) if rows else None
+
+
+def newest(
+    connection: Connection, owner: str, now: int, *, limit: int, after: UUID | None, ascending: bool
+) -> list[Job] | None:
+    """Return jobs by creation, beginning behind ``after``; None where ``after`` is not the owner's."""
+    if after is not None and get(connection, owner, after, now) is None:
+        return None
+    direction, beyond = ("ASC", ">") if ascending else ("DESC", "<")
+    where, values = (f"{_OWN} AND id {beyond} :id", {"id": after.bytes}) if after else (_OWN, {})
+    listed = Sql(f"SELECT {_COLUMNS} FROM export_jobs WHERE {where} ORDER BY id {direction} LIMIT :limit")  # noqa: S608
+    return [_job(row) for row in connection.rows(listed, owner=owner, now=now, limit=limit, **values)]
+
+
+def unfinished(connection: Connection, owner: str) -> int:
+    """Return how many of the owner's jobs are queued or running."""
+    return int(connection.rows(_COUNT, owner=owner)[0][0])
+
+
+def claimable(connection: Connection, worker_id: UUID) -> Job | None:
+    """Return the oldest job that nobody makes: one whose process is gone, else one that is queued.
+
+    Its own process is asking, which makes none meanwhile: one that it seems to make it has lost.
+    """
+    rows = connection.rows(_OLDEST_ABANDONED, me=worker_id.bytes) or connection.rows(_OLDEST_QUEUED)
+    return _job(rows[0]) if rows else None
+
+
+def claim(connection: Connection, found: Job, taken: Job, worker_id: UUID) -> bool:
+    """Let a job become ``taken``; return False where somebody else was quicker, or its process lives after all."""
+    held = {"held_attempts": found.attempts, "me": worker_id.bytes}
+    return connection.change(_CLAIM, id=found.id.bytes, **held, **_changing(taken)) == 1
+
+
+def update(connection: Connection, held: Job, became: Job) -> bool:
+    """Store what became of a job that this process makes; return False where it is not its own any more.
+
+    Doing so again, because it is not known whether it was done, does no harm.
+    """
+    values = {"held_by": held.worker_id.bytes if held.worker_id else None, "held_attempts": held.attempts}
+    if connection.change(_UPDATE, id=held.id.bytes, **values, **_changing(became)) == 1:
+        return True
+    known = {name: _values(became)[name] for name in ("id", "worker_id", "attempts", "status")}
+    return bool(connection.rows(_IS, **known))
+
+
+def cancel(connection: Connection, owner: str, id: UUID, now: int, expires_at: int) -> bool:
+    """Cancel the owner's job; return False where it is finished, or there is none."""
+    return connection.change(_CANCEL, id=id.bytes, owner=owner, now=now, expires_at=expires_at) == 1
+
+
+def delete(connection: Connection, owner: str, id: UUID) -> None:
+    """Delete the owner's job."""
+    connection.change(_DELETE, id=id.bytes, owner=owner)
+
+
+def expire(connection: Connection, now: int) -> None:
+    """Delete the jobs that have expired by ``now``."""
+    connection.change(_EXPIRE, now=now)
+
+
+def with_files(connection: Connection, ids: list[UUID]) -> set[tuple[UUID, int]]:
+    """Return those of the jobs, each with the number of its attempt, that have or get a file."""
+    places, values = in_list("id", [known.bytes for known in ids])
+    alive = f"id IN ({places}) AND status IN ('running', 'completed')"
+    rows = connection.rows(Sql(f"SELECT id, attempts FROM export_jobs WHERE {alive}"), **values)  # noqa: S608
+    return {(UUID(bytes=known), attempts) for known, attempts in rows}
+
+
+def _values(job: Job) -> dict[str, Any]:
+    values = {name: getattr(job, name) for name in _NAMES}
+    return {name: value.bytes if isinstance(value, UUID) else value for name, value in values.items()}
+
+
+def _changing(job: Job) -> dict[str, Any]:
+    return {name: value for name, value in _values(job).items() if name in _CHANGING}
+
+
+def _job(row: tuple[Any, ...]) -> Job:
+    """Return the job of a row of `_COLUMNS`."""
+    values = dict(zip(_NAMES, row, strict=True))
+    values |= {"id": UUID(bytes=values["id"]), "status": JobStatus(values["status"])}
+    values["worker_id"] = UUID(bytes=values["worker_id"]) if values["worker_id"] else None
+    return Job(**values)

@@ -1,0 +1,95 @@
+"""Who may claim and change a row of ``export_jobs``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from chatkeep.exports.jobs import Maker, Wanted, enqueue, read_job
+from chatkeep.model import new_id, now_us
+from chatkeep.store import jobs, leases
+from chatkeep.store.engine import Database
+from chatkeep.store.jobs import Job, JobStatus
+from chatkeep.store.journal import Journal
+from tests.http.api import eventually
+
+
+@pytest.fixture
+def queued(journal: Journal) -> Job:
+    return enqueue(journal, "me", Wanted("csv"))
+
+
+def claimed(journal: Journal, job: Job, worker: UUID) -> Job:
+    """Let a worker claim a job, which it must get."""
+    taken = begun(job, worker)
+    assert journal.write(lambda connection: jobs.claim(connection, job, taken, worker))
+    return taken
+
+
+def begun(job: Job, worker: UUID) -> Job:
+    return replace(job, status=JobStatus.RUNNING, worker_id=worker, attempts=job.attempts + 1)
+
+
+def beat(journal: Journal, worker: UUID) -> None:
+    journal.write(lambda connection: leases.beat(connection, worker))
+
+
+def test_a_job_is_claimed_once(database: Database, journal: Journal, queued: Job) -> None:
+    mine, other = new_id(), new_id()
+    beat(journal, mine)
+    claimed(journal, queued, mine)
+    assert not journal.write(lambda connection: jobs.claim(connection, queued, begun(queued, other), other))
+    assert database.read(lambda connection: jobs.claimable(connection, other)) is None
+
+
+def test_a_job_of_a_living_worker_is_not_taken_from_it(journal: Journal, queued: Job) -> None:
+    mine, other = new_id(), new_id()
+    beat(journal, mine)
+    held = claimed(journal, queued, mine)
+    assert not journal.write(lambda connection: jobs.claim(connection, held, begun(held, other), other))
+
+
+def test_a_job_of_a_worker_that_is_gone_is_taken_over(database: Database, journal: Journal, queued: Job) -> None:
+    mine, other = new_id(), new_id()
+    held = claimed(journal, queued, mine)
+    assert database.read(lambda connection: jobs.claimable(connection, other)) == held
+    now_others = claimed(journal, held, other)
+    done = replace(held, status=JobStatus.COMPLETED)
+    assert not journal.write(lambda connection: jobs.update(connection, held, done))
+    assert read_job(database, "me", queued.id) == now_others
+
+
+def test_a_job_that_its_worker_has_lost_sight_of_is_its_own(database: Database, journal: Journal, queued: Job) -> None:
+    mine = new_id()
+    beat(journal, mine)
+    held = claimed(journal, queued, mine)
+    assert database.read(lambda connection: jobs.claimable(connection, mine)) == held
+    assert claimed(journal, held, mine).attempts == 2
+
+
+def test_finishing_again_does_no_harm(journal: Journal, queued: Job) -> None:
+    """A commit whose outcome is not known is repeated."""
+    held = claimed(journal, queued, new_id())
+    done = replace(held, status=JobStatus.COMPLETED, size=7)
+    assert [journal.write(lambda connection: jobs.update(connection, held, done)) for _ in range(2)] == [True, True]
+
+
+def test_a_cancelled_job_cannot_be_finished(database: Database, journal: Journal, queued: Job) -> None:
+    held = claimed(journal, queued, new_id())
+    now = now_us()
+    assert journal.write(lambda connection: jobs.cancel(connection, "me", queued.id, now, now + 60_000_000))
+    done = replace(held, status=JobStatus.COMPLETED)
+    assert not journal.write(lambda connection: jobs.update(connection, held, done))
+    assert read_job(database, "me", queued.id).status is JobStatus.CANCELLED
+
+
+def test_who_makes_files_is_seen_to_live(database: Database, journal: Journal, queued: Job, tmp_path: Path) -> None:
+    """Waits for a look at the queue. The watch of a process may not have beaten yet."""
+    worker = new_id()
+    maker = Maker(database, journal, worker, tmp_path, ttl=60, interval=60, makes=True)
+    assert eventually(lambda: read_job(database, "me", queued.id).status is JobStatus.COMPLETED)
+    maker.close()
+    assert worker in database.read(leases.beats)

@@ -1,0 +1,54 @@
+"""Sweeping in transactions that keep nobody waiting for long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from typing import TypeVar
+
+import pytest
+
+from chatkeep import expiry
+from chatkeep.model import now_us
+from chatkeep.store import conversations, messages
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.store.sql import Connection, Sql
+from tests.store.examples import a_conversation, a_message
+
+T = TypeVar("T")
+CONVERSATIONS, MESSAGES = 4, 3
+
+
+@pytest.mark.parametrize(("limit", "value", "transactions"), [("SECONDS", 60, 1), ("SECONDS", 0, 4), ("ROWS", 3, 5)])
+def test_a_transaction_ends_at_its_limits(
+    database: Database, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, transactions: int
+) -> None:
+    monkeypatch.setattr(expiry, "SECONDS", 60)
+    monkeypatch.setattr(expiry, limit, value)
+    with closing(Counting(database)) as journal:
+        journal.write(_fill)
+        journal.writes = 0
+        swept = expiry.sweep(journal, now_us())
+    assert (swept.conversations, swept.messages) == (CONVERSATIONS, CONVERSATIONS * MESSAGES)
+    assert journal.writes == transactions + 1, "the last one finds nothing"
+    assert database.read(lambda connection: connection.rows(Sql("SELECT COUNT(*) FROM messages"))) == [(0,)]
+
+
+class Counting(Journal):
+    """A journal that counts what it is asked to write."""
+
+    writes = 0
+
+    def write(self, work: Callable[[Connection], T], *, patient: bool = False) -> T:
+        self.writes += 1
+        return super().write(work, patient=patient)
+
+
+def _fill(connection: Connection) -> None:
+    """Store conversations that have expired."""
+    for _ in range(CONVERSATIONS):
+        conversation = a_conversation(expires_at=1)
+        conversations.insert(connection, conversation)
+        for position in range(MESSAGES):
+            messages.insert(connection, a_message(conversation, position=position))
