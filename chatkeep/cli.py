@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from chatkeep import __version__
-from chatkeep.commands import export, serving, upkeep
+from chatkeep.commands import export, imports, serving, upkeep
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -14,5 +14,14 @@ def main() -> None:
     """Run chatkeep, a self-hosted conversation server for LLM applications."""
 
 
-for command in (serving.serve, upkeep.migrate, upkeep.sweep, upkeep.clear_cache, export.export):
+for command in (
+    serving.serve,
+    serving.work,
+    upkeep.migrate,
+    upkeep.sweep,
+    upkeep.clear_cache,
+    upkeep.stats,
+    export.export,
+    imports.import_files,
+):
     main.add_command(command)

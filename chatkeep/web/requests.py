@@ -38,7 +38,7 @@ def body_as(shape: type[S]) -> S:
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("Send the body as JSON with the header Content-Type: application/json.")
     try:
-        return _decoded(_read_body(), shape)
+        return _decoded(read_body(), shape)
     except msgspec.ValidationError as error:
         raise invalid(str(error)) from error
     except UnicodeError as error:
@@ -49,7 +49,7 @@ def body_as(shape: type[S]) -> S:
         raise MalformedJson(f"{error}.") from error
 
 
-def _read_body() -> bytes:
+def read_body() -> bytes:
     """Return the body, within its limits of size and time; what is left of a refused one is not read."""
     body = b""
     seconds, limit = parts().settings.body_timeout, parts().settings.max_body

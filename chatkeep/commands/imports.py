@@ -1,0 +1,123 @@
+"""Import conversations from files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from chatkeep import servers
+from chatkeep.errors import ChatkeepError, StoreUnavailable
+from chatkeep.settings import optional_duration
+
+if TYPE_CHECKING:
+    from chatkeep.imports import Report, Terms
+    from chatkeep.store.journal import Journal
+
+STANDARD_INPUT = "-"
+SOME_BAD, UNKNOWN = 1, 2
+_WORDS = {
+    "added": "added",
+    "present": "there already",
+    "updated": "brought up to date",
+    "deleted": "deleted",
+    "expired": "expired and left out",
+}
+
+
+@click.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option("--ttl", help="How long what other programs wrote is kept (24h, never); as the settings say without.")
+@click.option("--renew", is_flag=True, help="Import also what has expired, as if it had been active now.")
+def import_files(files: tuple[str, ...], ttl: str | None, *, renew: bool) -> None:
+    """Import FILES: exports of chatkeep's (json, ndjson), of ChatGPT or of Open WebUI; - is standard input.
+
+    Files may be packed with gzip or zstd, ChatGPT's may be in the archive that it comes in. What is there already is
+    not imported again. Exports and their increments are imported in the order in which they were made.
+
+    The exit status is 1 where a record could not be imported, and 2 where a file is none that is known.
+    """
+    from chatkeep.imports import Terms  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.model import now_us  # noqa: PLC0415
+    from chatkeep.store import migrations  # noqa: PLC0415
+    from chatkeep.store.engine import Database  # noqa: PLC0415
+    from chatkeep.store.journal import Journal  # noqa: PLC0415
+    from chatkeep.web.parts import OPEN_OWNER  # noqa: PLC0415
+
+    settings = servers.checked_settings()
+    seconds = settings.conversation_ttl if ttl is None else _seconds(ttl)
+    terms = Terms(OPEN_OWNER, now_us(), None if seconds is None else max(int(seconds), 1), renew)
+    try:
+        database = Database(settings.database)
+        database.check()
+        migrations.ensure(database)
+        journal = Journal(database)
+        status = max(_import(journal, name, terms) for name in files)
+        journal.close()
+    except ChatkeepError as error:
+        servers.stop(error)
+    sys.exit(status)
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        return optional_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--ttl") from error
+
+
+def _import(journal: Journal, name: str, terms: Terms) -> int:
+    """Import a file and tell what became of it; return the exit status."""
+    from chatkeep.imports import UnknownFile, import_file  # noqa: PLC0415 - as above
+    from chatkeep.imports.files import documents  # noqa: PLC0415
+
+    reports: list[tuple[str, Report]] = []
+    status = 0
+    try:
+        with _opened(name) as file, _progress(file) as progress:
+            for member, chunks in documents(file, progress):
+                reports.append((f"{name}/{member}" if member else name, import_file(journal, chunks, terms)))
+    except UnknownFile as error:
+        click.echo(f"{name}: {error}", err=True)
+        status = UNKNOWN
+    except StoreUnavailable as error:
+        click.echo(f"{name}: {error.detail}. Import it again: what is stored already is skipped.", err=True)
+        status = SOME_BAD
+    return max([status, *(_tell(label, report) for label, report in reports)])
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[BufferedReader]:
+    if name == STANDARD_INPUT:
+        yield cast("BufferedReader", sys.stdin.buffer)
+        return
+    with Path(name).open("rb") as file:
+        yield file
+
+
+@contextmanager
+def _progress(file: BufferedReader) -> Iterator[Callable[[], None]]:
+    """Yield what is called now and then, and shows how much of a file is read, where somebody sees it."""
+    if not (sys.stderr.isatty() and file.seekable()):
+        yield lambda: None
+        return
+    size = os.fstat(file.fileno()).st_size
+    with click.progressbar(length=size, label=Path(file.name).name, file=sys.stderr) as bar:
+        yield lambda: bar.update(file.tell() - bar.pos)
+
+
+def _tell(name: str, report: Report) -> int:
+    """Tell what became of a file, and return the exit status."""
+    counts = ", ".join(f"{report.conversations[fate]} {words}" for fate, words in _WORDS.items())
+    click.echo(f"{name}: conversations: {counts}; messages: {report.messages} added")
+    for problem in report.problems:
+        click.echo(f"line {problem.line}: {problem.reason}", err=True)
+    if report.problem_count > len(report.problems):
+        click.echo(f"and {report.problem_count - len(report.problems)} more", err=True)
+    return SOME_BAD if report.problem_count else 0

@@ -1,0 +1,93 @@
+"""Imports: conversations out of files, of chatkeep's own exports or of other programs.
+
+Records are read one after the other, so memory does not grow with the file. A bad one is named by its line and left
+out; the others are imported. What is there already is not imported again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from chatkeep.imports import chatgpt, open_webui, own
+from chatkeep.imports.documents import Hashed, Records, lines, peeked
+from chatkeep.imports.foreign import Chat, incoming
+from chatkeep.imports.records import UNKNOWN, BadRecord, Item, Record, Refused, Terms, UnknownFile, decoded
+from chatkeep.imports.writing import Fate, Report, Writer
+from chatkeep.store.journal import Journal
+
+__all__ = ["BadRecord", "Fate", "Report", "Terms", "UnknownFile", "import_file"]
+
+
+class _Members(Struct):
+    """By which members a conversation's program is known."""
+
+    mapping: Raw | UnsetType = UNSET
+    chat: Raw | UnsetType = UNSET
+
+
+_members = msgspec.json.Decoder(_Members)
+_chatgpt = msgspec.json.Decoder(chatgpt.Conversation)
+_open_webui = msgspec.json.Decoder(open_webui.Conversation)
+
+
+def import_file(journal: Journal, chunks: Iterable[bytes], terms: Terms) -> Report:
+    """Import what is in a file, and return what was done.
+
+    Raises `UnknownFile`, after which nothing was imported, and `StoreUnavailable`, after which some of it may have
+    been: import it again.
+    """
+    writer = Writer(journal, terms)
+    for item in _items(chunks, terms):
+        writer.add(item)
+    writer.flush()
+    return writer.report
+
+
+def _items(chunks: Iterable[bytes], terms: Terms) -> Iterable[Item]:
+    file = Hashed(chunks)
+    head, whole = peeked(file)
+    if own.is_lines(head):
+        return own.Lines(lines(whole), file, terms)
+    if head.startswith(b"{"):
+        return own.read_document(Records(whole), file, terms)
+    if head.startswith(b"["):
+        return _chats(Records(whole), terms)
+    raise UnknownFile(UNKNOWN)
+
+
+def _chats(records: Records, terms: Terms) -> Iterator[Item]:
+    """Yield the conversations of other programs. Raises `UnknownFile` where no record looks like one."""
+    bad, known = False, False
+    for record in records:
+        try:
+            chat_of = _program(record)
+            known = True
+            yield incoming(record.line, chat_of(record), terms)
+        except Refused as error:
+            bad = True
+            yield BadRecord(record.line, str(error))
+    if not known and (bad or records.cut):
+        raise UnknownFile(UNKNOWN)
+    if records.cut:
+        yield BadRecord(records.line, "the file is cut: it ends amid a record")
+
+
+def _program(record: Record) -> Callable[[Record], Chat]:
+    """Return what reads a record, by what it holds. Raises `Refused`."""
+    members = decoded(record, _members)
+    if members.mapping is not UNSET:
+        return _of_chatgpt
+    if members.chat is not UNSET:
+        return _of_open_webui
+    raise Refused("it is no conversation of ChatGPT's or of Open WebUI's")
+
+
+def _of_chatgpt(record: Record) -> Chat:
+    return chatgpt.chat_of(decoded(record, _chatgpt))
+
+
+def _of_open_webui(record: Record) -> Chat:
+    return open_webui.chat_of(decoded(record, _open_webui))

@@ -1,0 +1,139 @@
+"""What a file holds: bytes as they are found, and conversations as the readers hand them to the writer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+from uuid import UUID
+
+import msgspec
+
+from chatkeep.model import Conversation, Message
+from chatkeep.store.tombstones import Reason
+
+T = TypeVar("T")
+UNKNOWN = "This is no export of chatkeep's, of ChatGPT or of Open WebUI."
+# The database takes a row of 16 MiB at most, in which any character may need a second byte.
+MESSAGE_BYTES = 7 * 1024 * 1024
+
+
+class Refused(Exception):
+    """A record cannot be taken; the text says why, of "it"."""
+
+
+class UnknownFile(Exception):
+    """Nothing in a file can be imported; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Whose conversations they become, and how long they are kept."""
+
+    owner: str
+    now: int
+    """When the import began, in µs since 1970."""
+    ttl: int | None = None
+    """Seconds that conversations of other programs are kept from now on."""
+    renew: bool = False
+    """Whether those that have expired get their ttl from now on; else they are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The bytes of one record and the line on which it begins; ``body`` is None where there are too many."""
+
+    line: int
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """What is not imported, and why; ``line`` counts from 1."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A conversation of a file; each of its messages is later than its parent."""
+
+    line: int
+    conversation: Conversation
+    messages: list[Message] = field(repr=False)
+    branch: frozenset[UUID] = field(repr=False)
+    """The messages that are on the current branch."""
+    update: bool = False
+    """Whether what is stored is replaced, as by an increment; else only what is missing is added."""
+
+    @property
+    def characters(self) -> int:
+        """How long its messages are together."""
+        return sum(len(message.content) + len(message.reasoning) for message in self.messages)
+
+    @property
+    def outside(self) -> set[UUID]:
+        """The messages that it names and does not hold, so that they have to be stored already."""
+        held = {message.id for message in self.messages}
+        named = {message.parent_id for message in self.messages} | {self.conversation.current_id}
+        return {id for id in named if id is not None} - held  # noqa: A001
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A conversation that an increment says is not there any more."""
+
+    line: int
+    id: UUID
+    reason: Reason
+
+
+Item = Incoming | Gone | BadRecord
+
+
+def decoded(record: Record, decoder: msgspec.json.Decoder[T]) -> T:
+    """Return what a record holds. Raises `Refused`."""
+    if record.body is None:
+        raise Refused("it is larger than 64 MiB")
+    try:
+        return decoder.decode(record.body)
+    except msgspec.ValidationError as error:
+        raise Refused(f"it is not as it should be: {error}") from error
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise Refused(f"it is not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise Refused("it is nested too deeply") from error
+
+
+def path_to(tip: UUID | None, messages: Iterable[Message]) -> tuple[frozenset[UUID], bool]:
+    """Return the messages from ``tip`` back to the root, and whether all of them are among ``messages``."""
+    parents = {message.id: message.parent_id for message in messages}
+    found: set[UUID] = set()
+    while tip in parents:
+        found.add(tip)
+        tip = parents[tip]
+    return frozenset(found), tip is None
+
+
+def forks_of(messages: Iterable[Message]) -> int:
+    """Return how many messages have an elder sibling."""
+    parents = [message.parent_id for message in messages]
+    return len(parents) - len(set(parents))
+
+
+def require_storable(messages: Iterable[Message]) -> None:
+    """Raise `Refused` where a message is longer than what every database takes."""
+    for message in messages:
+        if len(message.content) + len(message.reasoning) > MESSAGE_BYTES // 4 and _size(message) > MESSAGE_BYTES:
+            raise Refused(f"its message {message.id} is larger than 7 MiB")
+
+
+def _size(message: Message) -> int:
+    return len(message.content.encode()) + len(message.reasoning.encode())
+
+
+def renewed(conversation: Conversation, now: int) -> Conversation:
+    """Return a conversation that expires its ttl after now, in µs since 1970."""
+    kept = conversation.pinned or conversation.ttl is None
+    return replace(conversation, expires_at=None if kept else now + (conversation.ttl or 0) * 1_000_000)

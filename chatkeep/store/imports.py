@@ -1,0 +1,113 @@
+"""Writing what comes from a file: many messages in one statement, and what is known of their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from chatkeep.model import Message
+from chatkeep.store.sql import Connection, Sql, in_list
+
+# One statement's rows and characters: MySQL takes 16 MiB at most.
+_ROWS, _CHARACTERS = 50, 500_000
+_IDS = 200
+_COLUMNS = (
+    "message_id", "conversation_id", "parent_id", "position", "on_branch", "role", "content", "reasoning", "written",
+    "timestamp", "status", "model", "finish_reason", "error", "input_tokens", "output_tokens", "cached",
+)  # fmt: skip
+_HOLDER = Sql("SELECT owner FROM conversations WHERE id = :id")
+
+
+class Place(NamedTuple):
+    """Where a stored message stands; that never changes."""
+
+    conversation_id: UUID
+    parent_id: UUID | None
+    timestamp: int
+
+
+def holder(connection: Connection, id: UUID) -> str | None:
+    """Return the owner of a conversation, also of one that has expired; None where there is none."""
+    rows = connection.rows(_HOLDER, id=id.bytes)
+    return str(rows[0][0]) if rows else None
+
+
+def places(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, Place]:
+    """Return where those of these messages stand that are stored, in whatever conversation."""
+    found: dict[UUID, Place] = {}
+    for some in _chunks([id.bytes for id in ids]):  # noqa: A001
+        named, values = in_list("id", some)
+        sql = f"SELECT message_id, conversation_id, parent_id, timestamp FROM messages WHERE message_id IN ({named})"  # noqa: S608
+        for row in connection.rows(Sql(sql), **values):
+            parent_id = UUID(bytes=row[2]) if row[2] else None
+            found[UUID(bytes=row[0])] = Place(UUID(bytes=row[1]), parent_id, row[3])
+    return found
+
+
+def remove(connection: Connection, conversation_id: UUID, ids: Iterable[UUID]) -> None:
+    """Delete messages of a conversation, which come again."""
+    for some in _chunks([id.bytes for id in ids]):  # noqa: A001
+        named, values = in_list("id", some)
+        sql = f"DELETE FROM messages WHERE message_id IN ({named}) AND conversation_id = :of"  # noqa: S608
+        connection.change(Sql(sql), of=conversation_id.bytes, **values)
+
+
+def add(connection: Connection, messages: Iterable[Message], branch: Collection[UUID]) -> None:
+    """Store new messages; those in ``branch`` are on the current one."""
+    for some in _statements(messages):
+        values: dict[str, Any] = {"epoch": connection.epoch}
+        for index, message in enumerate(some):
+            row = _values(message, on_branch=message.id in branch)
+            values |= {f"{column}_{index}": value for column, value in zip(_COLUMNS, row, strict=True)}
+        connection.change(_insert(len(some)), **values)
+
+
+@lru_cache(maxsize=_ROWS)
+def _insert(amount: int) -> Sql:
+    rows = ", ".join(f"({', '.join(f':{column}_{index}' for column in _COLUMNS)}, :epoch)" for index in range(amount))
+    return Sql(f"INSERT INTO messages ({', '.join(_COLUMNS)}, epoch) VALUES {rows}")  # noqa: S608 - names only
+
+
+def _values(message: Message, *, on_branch: bool) -> tuple[Any, ...]:
+    """Return the values of `_COLUMNS`."""
+    return (
+        message.id.bytes,
+        message.conversation_id.bytes,
+        message.parent_id.bytes if message.parent_id else None,
+        message.position,
+        int(on_branch),
+        message.role.value,
+        message.content,
+        message.reasoning,
+        len(message.content) + len(message.reasoning),
+        message.timestamp,
+        message.status.value,
+        message.model,
+        message.finish_reason,
+        message.error,
+        message.usage.input_tokens if message.usage else None,
+        message.usage.output_tokens if message.usage else None,
+        int(message.cached),
+    )
+
+
+def _statements(messages: Iterable[Message]) -> Iterator[list[Message]]:
+    """Yield the messages in groups that one statement takes."""
+    group: list[Message] = []
+    characters = 0
+    for message in messages:
+        length = len(message.content) + len(message.reasoning)
+        if group and (len(group) == _ROWS or characters + length > _CHARACTERS):
+            yield group
+            group, characters = [], 0
+        group.append(message)
+        characters += length
+    if group:
+        yield group
+
+
+def _chunks(ids: list[bytes]) -> Iterator[list[bytes]]:
+    for start in range(0, len(ids), _IDS):
+        yield ids[start : start + _IDS]

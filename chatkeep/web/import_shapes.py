@@ -1,0 +1,53 @@
+"""The JSON of imports."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from chatkeep.imports import Fate, Report
+
+
+class ImportedConversations(Struct):
+    """What became of the file's conversations."""
+
+    added: int
+    present: Annotated[int, Meta(description="They were there already, and nothing of them was missing.")]
+    updated: Annotated[int, Meta(description="They were brought up to date, or got messages that were missing.")]
+    deleted: Annotated[int, Meta(description="An increment said that they are gone.")]
+    expired: Annotated[int, Meta(description="Their time was over, so they were left out.")]
+
+
+class ImportProblem(Struct):
+    """A record that was not imported."""
+
+    line: Annotated[int, Meta(description="Where it begins, counted from 1.")]
+    message: str
+
+
+class Import(Struct, kw_only=True):
+    """What an import did."""
+
+    object: Literal["import"] = "import"
+    conversations: ImportedConversations
+    messages: Annotated[int, Meta(description="How many were stored.")]
+    problem_count: int
+    problems: Annotated[list[ImportProblem], Meta(description="The first thousand of them.")]
+
+
+def import_of(report: Report) -> Import:
+    """Return the shape of a report."""
+    counts = report.conversations
+    return Import(
+        conversations=ImportedConversations(
+            added=counts[Fate.ADDED],
+            present=counts[Fate.PRESENT],
+            updated=counts[Fate.UPDATED],
+            deleted=counts[Fate.DELETED],
+            expired=counts[Fate.EXPIRED],
+        ),
+        messages=report.messages,
+        problem_count=report.problem_count,
+        problems=[ImportProblem(problem.line, problem.reason) for problem in report.problems],
+    )

@@ -1,0 +1,66 @@
+"""The route that imports a file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from flask import Blueprint, Response, request
+
+from chatkeep import errors
+from chatkeep.errors import FieldError, InvalidFields, UnsupportedMediaType
+from chatkeep.imports import Terms, UnknownFile, import_file
+from chatkeep.model import now_us
+from chatkeep.web import shapes
+from chatkeep.web.import_shapes import Import, import_of
+from chatkeep.web.openapi import Routes
+from chatkeep.web.parts import owner, parts
+from chatkeep.web.requests import read_body
+from chatkeep.web.responses import rendered
+
+routes = Routes(Blueprint("imports", __name__))
+_MEDIA_TYPES = {"application/json", "application/x-ndjson", "application/jsonl"}
+_CHUNK_BYTES = 64 * 1024
+
+
+@routes.route(
+    "POST",
+    "/api/conversations/import",
+    tag="exports",
+    body=shapes.Export,
+    answers={200: Import},
+    raises=(
+        errors.RequestTimeout,
+        errors.BodyTooLarge,
+        errors.UnsupportedMediaType,
+        errors.InvalidFields,
+        errors.StoreUnavailable,
+    ),
+)
+def import_conversations() -> Response:
+    """Import conversations from a file.
+
+    The body is the file: an export of chatkeep's in `json`, or in `ndjson` as `application/x-ndjson`; ChatGPT's
+    `conversations.json`; or an export of Open WebUI's. What it is, is found from what it holds. Everything becomes the
+    caller's. An export comes back as it was, with its ids, times and branches; what is there already is not imported
+    again, and an increment brings it up to date. What other programs wrote is kept for the time that the server is set
+    to, from now on. A record that is not as it should be is named with its line, and the others are imported. The body
+    may be as large as any; `chatkeep import` takes files of any size.
+    """
+    if request.mimetype not in _MEDIA_TYPES:
+        raise UnsupportedMediaType("Send the file with the Content-Type application/json or application/x-ndjson.")
+    body = read_body()
+    ttl = parts().settings.conversation_ttl
+    terms = Terms(owner(), now_us(), None if ttl is None else max(int(ttl), 1))
+    try:
+        report = import_file(parts().journal, _chunks(body), terms)
+    except UnknownFile as error:
+        raise InvalidFields(str(error), errors=[FieldError("", "is no file that can be imported")]) from error
+    return rendered(import_of(report))
+
+
+def _chunks(body: bytes) -> Iterator[bytes]:
+    """Yield a body piece by piece, and let other requests have their turn in between."""
+    for start in range(0, len(body), _CHUNK_BYTES):
+        yield body[start : start + _CHUNK_BYTES]
+        time.sleep(0)

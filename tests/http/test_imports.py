@@ -1,0 +1,126 @@
+"""Imports through the front door: what one server exported another takes, and what is wrong is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.client import Response
+from tests.http.api import Api, unique
+from tests.imports.stores import records, resealed
+from tests.imports.test_sources import TREE, chatgpt
+from tests.servers import Server
+from tests.upstream import Upstream
+
+NDJSON = "application/x-ndjson"
+
+
+@pytest.fixture(scope="module")
+def source(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """The API of a server that conversations come from."""
+    env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
+    with Server("waitress", tmp_path_factory.mktemp("source"), env) as server:
+        yield Api(server)
+
+
+def imported(api: Api, file: bytes, kind: str = "application/json") -> Response:
+    return api.request("POST", "/api/conversations/import", body=file, headers={"Content-Type": kind})
+
+
+def exported(api: Api, conversation_id: str, name: str = "json") -> bytes:
+    response = api.request("GET", f"/api/conversations/{conversation_id}/export?format={name}")
+    assert response.status == 200
+    return response.body
+
+
+@pytest.mark.parametrize(("name", "kind"), [("json", "application/json"), ("ndjson", NDJSON)])
+def test_a_conversation_moves_to_another_server_with_all_of_its_branches(
+    source: Api, own: Api, name: str, kind: str
+) -> None:
+    first = source.chat(unique("你好 🙂"), system="Be brief.", metadata={"team": "诗"})
+    id = first["conversation_id"]  # noqa: A001 - as everywhere
+    source.request("POST", f"/api/conversations/{id}/messages/{first['message_id']}/regenerate", json={})
+    file = exported(source, id, name)
+    report = imported(own, file, kind).json
+    assert report == {
+        "object": "import", "messages": 3, "problem_count": 0, "problems": [],
+        "conversations": {"added": 1, "present": 0, "updated": 0, "deleted": 0, "expired": 0},
+    }  # fmt: skip
+    assert exported(own, id, name) == file
+    assert own.read(id) == source.read(id)
+    assert imported(own, file, kind).json["conversations"]["present"] == 1
+
+
+def test_the_conversation_goes_on_where_it_was_imported(source: Api, own: Api) -> None:
+    id = source.chat(unique("Hello"))["conversation_id"]  # noqa: A001
+    imported(own, exported(source, id))
+    reply = own.chat("And now?", conversation_id=id)
+    assert [one["position"] for one in own.read(id)["messages"]["data"]] == [1, 2, 3, 4]
+    path = f"/api/conversations/{id}/messages/{reply['message_id']}/regenerate"
+    assert own.request("POST", path, json={}).status == 200
+
+
+def test_an_increment_brings_another_server_up_to_date(source: Api, own: Api) -> None:
+    kept, gone = (source.chat(unique("Hello"))["conversation_id"] for _ in range(2))
+    full = source.request("GET", "/api/conversations/export-all?format=ndjson").body
+    source.chat("Go on", conversation_id=kept)
+    source.change(kept, title="Renamed")
+    source.delete(gone)
+    cursor = json.loads(full.splitlines()[-1])["cursor"]
+    later = source.request("GET", f"/api/conversations/export-all?format=ndjson&cursor={cursor}").body
+    reports = [imported(own, file, NDJSON).json for file in (full, later)]
+    assert [report["problem_count"] for report in reports] == [0, 0]
+    assert (reports[1]["conversations"]["updated"], reports[1]["conversations"]["deleted"]) == (1, 1)
+    assert exported(own, kept) == exported(source, kept)
+    assert own.request("GET", f"/api/conversations/{gone}").status == 404
+
+
+def test_an_increment_waits_for_a_running_reply(source: Api, own: Api) -> None:
+    id = source.chat(unique("Hello"))["conversation_id"]  # noqa: A001
+    file = exported(source, id, "ndjson")
+    imported(own, file, NDJSON)
+    head, conversation, *said = (json.dumps(line).encode() + b"\n" for line in records(file))
+    increment = resealed(head.replace(b"}", b', "since": "1"}') + conversation + b"".join(said))
+    with own.running("Wait #n=400,r=20#", conversation_id=id):
+        (problem,) = imported(own, increment, NDJSON).json["problems"]
+    own.stop(id)
+    assert (problem["line"], problem["message"][:10]) == (2, "it is busy")
+
+
+def test_what_chatgpt_exported_is_listed_and_kept(own: Api) -> None:
+    title = unique("From elsewhere")
+    report = imported(
+        own, json.dumps([chatgpt(TREE, "blank", title=title, conversation_id=title)], indent=1).encode()
+    ).json
+    assert (report["conversations"]["added"], report["messages"], report["problems"]) == (1, 6, [])
+    (found,) = own.list(q=title)["data"]
+    assert found["metadata"] == {"imported_from": "chatgpt", "source_id": title}
+    assert (found["ttl"], found["expires_at"] > found["last_active"]) == (86400, True)
+
+
+def test_a_bad_record_is_named_by_its_line_and_the_rest_imported(own: Api) -> None:
+    file = [chatgpt(TREE, conversation_id=unique("c")), {"mapping": 7}, chatgpt(TREE, conversation_id=unique("c"))]
+    response = imported(own, b"[\n" + b",\n".join(json.dumps(one).encode() for one in file) + b"\n]")
+    assert (response.status, response.json["conversations"]["added"]) == (200, 2)
+    assert response.json["problems"] == [
+        {"line": 3, "message": "it is not as it should be: Expected `object`, got `int` - at `$.mapping`"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "kind", "status", "code"),
+    [
+        (b'{"hello": 1}', "application/json", 422, "invalid_fields"),
+        (b"hello", NDJSON, 422, "invalid_fields"),
+        (b"", "application/json", 422, "invalid_fields"),
+        (b"[" * 100_000, "application/json", 422, "invalid_fields"),
+        (b"[]", "text/plain", 415, "unsupported_media_type"),
+        (b" " * 1_048_577, "application/json", 413, "body_too_large"),
+    ],
+    ids=["other json", "no json", "nothing", "deep", "text", "large"],
+)
+def test_what_is_no_import_is_refused(own: Api, file: bytes, kind: str, status: int, code: str) -> None:
+    response = imported(own, file, kind)
+    assert (response.status, response.json["code"]) == (status, code)

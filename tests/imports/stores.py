@@ -1,0 +1,129 @@
+"""A store, and the files that go in and come out of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from chatkeep.exports import Export
+from chatkeep.exports.formats import make
+from chatkeep.imports import Report, Terms, import_file
+from chatkeep.model import Conversation, Message, Role, new_id, now_us
+from chatkeep.store import conversations, imports, leases, messages, migrations
+from chatkeep.store.engine import Database
+from chatkeep.store.exports import Scope
+from chatkeep.store.journal import Journal
+from chatkeep.store.sql import Connection, Sql
+
+OWNER = "local"
+HOUR = 3600 * 1_000_000
+
+
+class Store:
+    """A database with the current schema; use it as a context."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.database = Database(url)
+        migrations.migrate(self.database)
+        self.journal = Journal(self.database)
+
+    def take(self, file: bytes, *, owner: str = OWNER, ttl: int | None = None, renew: bool = False) -> Report:
+        """Import a file, in chunks of an odd length."""
+        chunks = (file[at : at + 4099] for at in range(0, len(file), 4099))
+        return import_file(self.journal, chunks, Terms(owner, now_us(), ttl, renew))
+
+    def give(self, name: str = "ndjson", *, since: int | None = None, owner: str = OWNER) -> bytes:
+        """Export all that an owner has."""
+        return b"".join(Export(self.database, Scope(owner, since=since), make(name)))
+
+    def put(self, *stored: tuple[Conversation, list[Message]]) -> None:
+        """Store conversations with their messages; those up to the current one are on the branch."""
+
+        def write(connection: Connection) -> None:
+            for conversation, said in stored:
+                conversations.insert(connection, conversation)
+                imports.add(connection, said, branch_of(conversation, said))
+
+        self.journal.write(write)
+
+    def messages(self, id: UUID) -> list[Message]:
+        """Return the messages of a conversation's current branch."""
+        found = self.database.read(
+            lambda connection: messages.page(connection, id, limit=10_000, after=None, ascending=True)
+        )
+        assert found is not None
+        return found
+
+    def conversation(self, id: UUID, owner: str = OWNER) -> Conversation:
+        found = self.database.read(lambda connection: conversations.get(connection, owner, id, now_us()))
+        assert found is not None
+        return found
+
+    def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+        return self.database.read(lambda connection: connection.rows(Sql(sql), **values))
+
+    def lease(self, conversation: Conversation) -> None:
+        """Let a reply be generated in a conversation."""
+        self.journal.write(lambda connection: leases.take(connection, conversation.id, new_id(), new_id()))
+
+    def empty(self) -> None:
+        """Forget all conversations."""
+        for table in ("tombstones", "messages", "conversations"):
+            sql = Sql(f"DELETE FROM {table}")  # noqa: S608 - the tests' own words
+            self.journal.write(partial(lambda sql, connection: connection.change(sql), sql))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.journal.close()
+        self.database.close()
+
+
+def branch_of(conversation: Conversation, said: list[Message]) -> set[UUID]:
+    parents = {message.id: message.parent_id for message in said}
+    found: set[UUID] = set()
+    tip = conversation.current_id
+    while tip is not None:
+        found.add(tip)
+        tip = parents[tip]
+    return found
+
+
+def a_conversation(turns: int = 1, *, at: int | None = None, **fields: Any) -> tuple[Conversation, list[Message]]:
+    """Return a conversation of some turns."""
+    began = at or now_us()
+    id, tip = new_id(began), None  # noqa: A001 - as everywhere
+    said: list[Message] = []
+    for position in range(1, 2 * turns + 1):
+        role = Role.USER if position % 2 else Role.ASSISTANT
+        made = Message(new_id(began), id, tip, position, role, f"said {position}", began + position)
+        tip = made.id
+        said.append(made)
+    made_of = Conversation(id, OWNER, "Title", began, began + len(said), message_count=len(said), current_id=tip)
+    return replace(made_of, **fields), said
+
+
+def records(file: bytes) -> list[Any]:
+    """Return what is in an export: of JSON lines without its seal, whose cursor is another one each time."""
+    return [json.loads(line) for line in file.splitlines()[:-1]]
+
+
+def changed(file: bytes, *changes: tuple[bytes, bytes]) -> bytes:
+    """Return a file in which texts are replaced, each of which must be there."""
+    for old, new in changes:
+        assert old in file
+        file = file.replace(old, new, 1)
+    return file
+
+
+def resealed(file: bytes, before: bytes = b"", behind: bytes = b"") -> bytes:
+    """Return a file that has lost its last line with one that fits."""
+    end = {"object": "export.end", "conversations": 0, "messages": 0, "sha256": hashlib.sha256(file).hexdigest()}
+    return file + before + json.dumps(end).encode() + behind + b"\n"

@@ -1,0 +1,190 @@
+"""`chatkeep import`: files of every packing, what it tells, and what is left of it when it is killed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from tests.imports.stores import Store, a_conversation, records
+from tests.imports.test_sources import TREE, chatgpt
+from tests.servers import OURS, ROOT
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+
+def environment(store: Store, folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    return kept | {
+        "DATABASE_URL": store.url,
+        "CHATKEEP_DATA_DIR": str(folder),
+        "PYTHONPATH": str(ROOT),
+        "CHATKEEP_ENV": "test",
+    }
+
+
+def run(store: Store, folder: Path, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "chatkeep", "import", *arguments]
+    return subprocess.run(
+        command, input=given, env=environment(store, folder), cwd=folder, capture_output=True, timeout=60, check=False
+    )
+
+
+def exported(store: Store, turns: int = 2) -> bytes:
+    store.put(a_conversation(turns))
+    file = store.give()
+    store.empty()
+    return file
+
+
+def test_a_file_is_imported_twice_and_counted(store: Store, tmp_path: Path) -> None:
+    """Starts two processes: two seconds."""
+    file = tmp_path / "all.ndjson"
+    file.write_bytes(exported(store))
+    first, again = (run(store, tmp_path, str(file)) for _ in range(2))
+    assert (first.returncode, first.stderr, again.returncode) == (0, b"", 0)
+    counts = "conversations: 1 added, 0 there already, 0 brought up to date, 0 deleted, 0 expired and left out"
+    assert first.stdout.decode().splitlines() == [f"{file}: {counts}; messages: 4 added"]
+    assert b"0 added, 1 there already" in again.stdout
+    assert records(store.give()) == records(file.read_bytes())
+
+
+def test_what_is_bad_is_told_by_its_line(store: Store, tmp_path: Path) -> None:
+    """Starts a process: a second."""
+    bad, unknown = tmp_path / "bad.json", tmp_path / "unknown.txt"
+    bad.write_text(json.dumps([chatgpt(TREE), {"mapping": 7}], indent=0))
+    unknown.write_text("hello")
+    done = run(store, tmp_path, str(bad))
+    line = bad.read_text().splitlines().index('"mapping": 7')  # the bracket before it is there by counting from 1
+    assert (done.returncode, b"1 added" in done.stdout) == (1, True)
+    assert done.stderr.decode().startswith(f"line {line}: it is not as it should be")
+    both = run(store, tmp_path, str(unknown), str(bad))
+    assert (both.returncode, both.stderr.splitlines()[0]) == (
+        2, f"{unknown}: This is no export of chatkeep's, of ChatGPT or of Open WebUI.".encode(),
+    )  # fmt: skip
+
+
+def archive(file: bytes) -> bytes:
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("chat.html", "<html>")
+        made.writestr("export/conversations.json", file)
+    return packed.getvalue()
+
+
+PACKINGS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "zstd": zstd.compress,
+    "zip": archive,
+}
+
+
+@pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("packing", "name"), [("plain", "-"), ("gzip", "-"), ("zstd", "file"), ("zip", "file"), ("zip", "-")]
+)
+def test_a_file_may_be_packed_and_come_through_a_pipe(store: Store, tmp_path: Path, packing: str, name: str) -> None:
+    """Starts a process: a second."""
+    packed = PACKINGS[packing](json.dumps([chatgpt(TREE)]).encode())
+    (tmp_path / "file").write_bytes(packed)
+    done = run(store, tmp_path, name, given=packed)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(records(store.give())) == 8
+
+
+@pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("packing", ["gzip", "zstd", "zip"])
+def test_a_packed_file_that_is_cut_is_not_taken_for_a_whole_one(store: Store, tmp_path: Path, packing: str) -> None:
+    """Starts a process: a second."""
+    packed = PACKINGS[packing](json.dumps([chatgpt(TREE, conversation_id=f"c-{n}") for n in range(400)]).encode())
+    done = run(store, tmp_path, "-", given=packed[: len(packed) // 2])
+    assert done.returncode == (2 if packing == "zip" else 1), done.stderr
+    assert (b"cannot be read" if packing == "zip" else b"the file is cut") in done.stderr
+
+
+@pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
+def test_how_long_they_are_kept_can_be_said(store: Store, tmp_path: Path) -> None:
+    """Starts two processes: two seconds."""
+    file = json.dumps([chatgpt(TREE)]).encode()
+    assert run(store, tmp_path, "-", "--ttl=never", given=file).returncode == 0
+    assert store.rows("SELECT ttl, expires_at FROM conversations") == [(None, None)]
+    assert b"write a duration" in run(store, tmp_path, "-", "--ttl=soon", given=file).stderr
+
+
+def test_an_import_that_was_killed_is_finished_by_the_next(store: Store, tmp_path: Path) -> None:
+    """Stores thousands of messages, once until it is killed amid them and once more: some seconds."""
+    for number in range(4):
+        store.put(a_conversation(20, at=10**15 + number))
+    store.put(a_conversation(3000, at=10**15 + 10**7), a_conversation(1, at=10**15 + 10**8))
+    file = tmp_path / "all.ndjson"
+    file.write_bytes(store.give())
+    store.empty()
+    command = [sys.executable, "-m", "chatkeep", "import", str(file)]
+    killed = subprocess.Popen(command, env=environment(store, tmp_path), stdout=subprocess.DEVNULL)
+    while count(store) < 1000 and killed.poll() is None:
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    assert 0 < count(store) < 6162
+    assert run(store, tmp_path, str(file)).returncode == 0
+    assert records(store.give()) == records(file.read_bytes())
+
+
+def count(store: Store) -> int:
+    return int(store.rows("SELECT COUNT(*) FROM messages")[0][0])
+
+
+MEASURED = """
+import resource, sys
+from chatkeep.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="resident memory is measured on POSIX")
+@pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
+def test_memory_does_not_grow_with_the_file(store: Store, tmp_path: Path) -> None:
+    """Reads a file of 50 MB that is one line: some seconds."""
+    small, large = (tmp_path / name for name in ("small", "large"))
+    for file, amount in ((small, 2), (large, 200)):
+        file.write_bytes(b"".join(hidden(amount)))
+    used = [peak(store, tmp_path, file) for file in (small, large)]
+    assert used[1] - used[0] < 20_000  # KiB
+
+
+def hidden(amount: int) -> Iterator[bytes]:
+    """Yield conversations in which nobody said anything that is shown."""
+    one = chatgpt({f"n{n}": chatgpt_system("x" * 1000) for n in range(200)})
+    yield b"["
+    for number in range(amount):
+        yield (b", " if number else b"") + json.dumps(one | {"conversation_id": f"c-{number}"}).encode()
+    yield b"]"
+
+
+def chatgpt_system(text: str) -> dict[str, object]:
+    return {"message": {"author": {"role": "system"}, "content": {"content_type": "text", "parts": [text]}}}
+
+
+def peak(store: Store, folder: Path, file: Path) -> int:
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, "import", str(file)],
+        env=environment(store, folder), cwd=folder, capture_output=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.splitlines()[-1])

@@ -1,0 +1,378 @@
+"""What an import makes of a file: what is missing is added, nothing is doubled, and bad records are named."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from chatkeep.conversations import Changes, change_conversation, delete_conversation
+from chatkeep.imports import UnknownFile
+from chatkeep.imports.writing import ROWS
+from chatkeep.model import Conversation, Message, Status, new_id, now_us
+from chatkeep.store import conversations
+from tests.imports.stores import HOUR, OWNER, Store, a_conversation, changed, records, resealed
+
+FORMATS = ["json", "ndjson"]
+Stored = tuple[Conversation, list[Message]]
+
+
+def exported(store: Store, *stored: Stored, name: str = "ndjson") -> bytes:
+    """Return the export of a store that holds these, and empty it."""
+    store.put(*stored)
+    file = store.give(name)
+    store.empty()
+    return file
+
+
+def increment(*lines: Any) -> bytes:
+    """Return an increment with these records."""
+    head = {"object": "export", "version": 1, "since": "1"}
+    return resealed(b"".join(json.dumps(line).encode() + b"\n" for line in (head, *lines)))
+
+
+def buried(store: Store) -> int:
+    return int(store.rows("SELECT COUNT(*) FROM tombstones")[0][0])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_twice_makes_no_doubles_and_overwrites_nothing(store: Store, name: str) -> None:
+    (one, said), two = a_conversation(2), a_conversation()
+    file = exported(store, (one, said), two, name=name)
+    assert store.take(file).conversations == {"added": 2}
+    change_conversation(store.journal, OWNER, one.id, Changes(title="Mine"))
+    again = store.take(file)
+    assert (again.conversations, again.messages, again.problem_count) == ({"present": 2}, 0, 0)
+    assert store.conversation(one.id).title == "Mine"
+    assert [message.content for message in store.messages(one.id)] == [message.content for message in said]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_is_missing_of_a_conversation_is_added(store: Store, name: str) -> None:
+    one, said = a_conversation(turns=ROWS)
+    file = exported(store, (one, said), name=name)
+    store.put((replace(one, current_id=said[499].id), said[:500]))
+    report = store.take(file)
+    assert (report.conversations, report.messages) == ({"updated": 1}, len(said) - 500)
+    assert records(store.give()) == records(file) if name == "ndjson" else store.messages(one.id) == said
+
+
+def test_a_branch_of_ones_own_is_kept_where_the_file_has_another(store: Store) -> None:
+    one, said = a_conversation(2)
+    mine = replace(said[3], id=new_id(), timestamp=now_us(), content="mine")
+    file = exported(store, (one, said))
+    store.put((replace(one, current_id=mine.id), [*said[:3], mine]))
+    assert store.take(file).messages == 1
+    assert [message.content for message in store.messages(one.id)] == ["said 1", "said 2", "said 3", "mine"]
+    assert (store.conversation(one.id).forks, store.conversation(one.id).message_count) == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong", "reason"),
+    [
+        (b'"role":"user"', b'"role":"king"', "Invalid enum value 'king'"),
+        (b'"content":"said 1"', b'"content":"said 1', "not valid JSON"),
+        (b'"position":1', b'"position":0', "Expected `int` >= 1"),
+        (b'"on_branch":true,', b"", "missing required field `on_branch`"),
+        (b'"content":"said 1"', b'"content":"\\ud800"', "not valid JSON"),
+        (b'"content":"said 1"', b'"content":"\xff"', "not valid JSON"),
+        (b'"usage":null', b'"usage":' + b"[" * 5000 + b"]" * 5000, "not as it should be"),
+    ],
+)
+def test_a_bad_message_is_named_by_its_line_and_only_its_conversation_left_out(
+    store: Store, text: bytes, wrong: bytes, reason: str
+) -> None:
+    made = [a_conversation(at=HOUR * number) for number in (1, 2, 3)]
+    lines = exported(store, *made).splitlines(keepends=True)
+    lines[5] = changed(lines[5], (text, wrong))
+    report = store.take(resealed(b"".join(lines[:-1])))
+    assert [problem.line for problem in report.problems] == [6, 5]
+    assert reason in report.problems[0].reason
+    assert [one["id"] for one in records(store.give()) if one["object"] == "conversation"] == [
+        str(made[0][0].id), str(made[2][0].id),
+    ]  # fmt: skip
+
+
+def test_a_bad_conversation_of_a_document_is_named_by_its_line(store: Store) -> None:
+    made = [a_conversation(at=HOUR * number) for number in (1, 2, 3)]
+    lines = exported(store, *made, name="json").splitlines(keepends=True)
+    begins = next(number for number, line in enumerate(lines) if str(made[1][0].id).encode() in line)
+    lines[begins] = changed(lines[begins], (b'"ttl":null', b'"ttl":-5'))
+    report = store.take(resealed(b"".join(lines[:-1]), b'"end":', b"}"))
+    assert [(problem.line, "$.ttl" in problem.reason) for problem in report.problems] == [(begins + 1, True)]
+    assert report.conversations == {"added": 2}
+
+
+def test_a_conversation_is_left_out_where_a_sibling_of_its_cannot_be_read(store: Store) -> None:
+    one, said = a_conversation()
+    newer = replace(said[1], id=new_id(), timestamp=said[1].timestamp + 1, position=3)
+    lines = exported(store, (replace(one, current_id=newer.id, message_count=3), [*said, newer])).splitlines(
+        keepends=True
+    )
+    lines[3] = b"lost\n"
+    report = store.take(resealed(b"".join(lines[:-1])))
+    assert [(problem.line, problem.reason[:14]) for problem in report.problems][1:] == [(2, "it is left out")]
+    assert report.conversations == {}
+
+
+def test_a_line_that_cannot_be_read_takes_with_it_what_it_may_belong_to(store: Store) -> None:
+    made = [a_conversation(at=HOUR * number) for number in (1, 2, 3)]
+    lines = exported(store, *made).splitlines(keepends=True)
+    lines[4] = b"lost\n"  # the second conversation, but nobody knows
+    report = store.take(resealed(b"".join(lines[:-1])))
+    assert [problem.line for problem in report.problems] == [5]
+    assert report.conversations == {"added": 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda said: [said[0], replace(said[1], timestamp=said[0].timestamp)], "the same timestamp"),
+        (lambda said: [said[0], replace(said[1], parent_id=new_id())], "which is not there"),
+        (lambda said: [replace(said[0], parent_id=said[1].id), said[1]], "not later than its parent"),
+        (lambda said: [replace(said[0], parent_id=said[0].id), said[1]], "not later than its parent"),
+        (lambda said: [said[0]], "which is not there"),
+    ],
+    ids=["one time", "no parent", "circle", "own parent", "no end"],
+)
+def test_what_is_no_tree_is_refused(store: Store, change: Any, reason: str) -> None:
+    one, said = a_conversation()
+    lines = records(exported(store, (one, said)))
+    found = {message.id: message for message in change(said)}
+    kept = [
+        line | placed(found[message.id]) for line, message in zip(lines[2:], said, strict=True) if message.id in found
+    ]
+    report = store.take(resealed(b"".join(json.dumps(line).encode() + b"\n" for line in (*lines[:2], *kept))))
+    assert [(problem.line, reason in problem.reason) for problem in report.problems] == [(2, True)]
+    assert store.rows("SELECT COUNT(*) FROM conversations") == [(0,)]
+
+
+def placed(message: Message) -> dict[str, Any]:
+    at = f"{message.timestamp % 1_000_000:06d}Z"
+    return {
+        "parent_id": str(message.parent_id) if message.parent_id else None,
+        "timestamp": f"2026-11-24T10:00:00.{at}",
+    }
+
+
+def test_ids_of_another_owner_are_refused(store: Store) -> None:
+    one, two = a_conversation(), a_conversation()
+    file = exported(store, one, two)
+    store.put((replace(one[0], owner="somebody else"), one[1]))
+    report = store.take(file)
+    assert [(problem.line, problem.reason) for problem in report.problems] == [(2, "its id belongs to something else")]
+    assert report.conversations == {"added": 1}
+    assert store.conversation(one[0].id, "somebody else").title == "Title"
+
+
+@pytest.mark.parametrize("owner", [OWNER, "somebody else"])
+def test_messages_of_another_conversation_are_refused(store: Store, owner: str) -> None:
+    (one, said), (two, _) = a_conversation(), a_conversation()
+    file = exported(store, (one, said))
+    moved = [replace(message, conversation_id=two.id) for message in said]
+    store.put((replace(two, owner=owner, current_id=said[-1].id), moved))
+    (problem,) = store.take(file).problems
+    assert (problem.line, problem.reason) == (2, "the id of one of its messages belongs to something else")
+    assert store.rows("SELECT COUNT(*) FROM conversations") == [(1,)]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_has_expired_is_left_out_unless_it_is_renewed(store: Store, name: str) -> None:
+    expired, pinned = a_conversation(ttl=60, expires_at=4_000_000_000_000_000), a_conversation(ttl=60, pinned=True)
+    file = exported(store, expired, pinned, name=name)
+    file = changed(file, (b'"expires_at":"2096-10-02T07:06:40.000000Z"', b'"expires_at":"2020-10-02T07:06:40.000000Z"'))
+    assert store.take(file).conversations == {"expired": 1, "added": 1}
+    before = now_us()
+    assert store.take(file, renew=True).conversations == {"added": 1, "present": 1}
+    found = store.conversation(expired[0].id)
+    assert found.expires_at is not None
+    assert before < found.expires_at - 60_000_000 < now_us()
+    assert found.last_active == expired[0].last_active
+
+
+def test_a_reply_that_was_being_generated_comes_in_as_interrupted(store: Store) -> None:
+    one, (asked, reply) = a_conversation()
+    file = exported(store, (one, [asked, replace(reply, status=Status.GENERATING)]))
+    assert store.take(file).problem_count == 0
+    _, found = store.messages(one.id)
+    assert (found.status, found.error, found.content) == (Status.INTERRUPTED, "reply_interrupted", reply.content)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda file: changed(file, (b"said 2", b"said 3")), "the seal does not fit"),
+        (lambda file: file[: file.rindex(b"\n", 0, -1) + 1], "the file is cut"),
+        (lambda file: file[: file.rindex(b'"sha256"')], "the file is cut"),
+    ],
+    ids=["changed", "no last line", "half of it"],
+)
+def test_a_seal_that_is_missing_or_wrong_is_named(store: Store, name: str, change: Any, reason: str) -> None:
+    report = store.take(change(exported(store, a_conversation(), name=name)))
+    assert [reason in problem.reason for problem in report.problems[-1:]] == [True]
+    assert report.conversations == {"added": 1}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_of_a_file_that_is_cut_all_that_is_whole_is_imported(store: Store, name: str) -> None:
+    made = [a_conversation(at=HOUR * number) for number in (1, 2, 3)]
+    file = exported(store, *made, name=name)
+    report = store.take(file[: file.index(str(made[2][1][1].id).encode())])
+    assert report.conversations == {"added": 2}
+    assert report.problems
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_document_may_be_laid_out_anew(store: Store, indent: int | None) -> None:
+    file = exported(store, a_conversation(2), a_conversation(), name="json")
+    report = store.take(json.dumps(json.loads(file), indent=indent).encode())
+    assert [problem.reason[:21] for problem in report.problems] == ["the seal does not fit"]
+    assert report.conversations == {"added": 2}
+    assert store.give("json").splitlines()[:-1] == file.splitlines()[:-1]
+
+
+def test_a_conversation_that_went_on_while_it_was_exported_is_put_right(store: Store) -> None:
+    one, said = a_conversation(2)
+    lines = exported(store, (one, said)).splitlines(keepends=True)
+    earlier = [(b'"message_count":4', b'"message_count":2'), (str(said[3].id).encode(), str(said[1].id).encode())]
+    lines[1] = changed(lines[1], *earlier)
+    assert store.take(resealed(b"".join(lines[:-1]))).problem_count == 0
+    found = store.conversation(one.id)
+    assert (found.message_count, found.current_id, found.last_active) == (4, said[3].id, said[3].timestamp)
+
+
+@pytest.mark.parametrize("turns", [1, ROWS])
+def test_what_was_deleted_comes_back(store: Store, turns: int) -> None:
+    one = a_conversation(turns)
+    file = exported(store, one)
+    store.take(file)
+    delete_conversation(store.journal, OWNER, one[0].id)
+    assert buried(store) == 1
+    assert store.take(file).conversations == {"added": 1}
+    assert buried(store) == 0
+    assert records(store.give()) == records(file)
+
+
+def test_an_increment_replaces_messages_and_fields(store: Store) -> None:
+    one, said = a_conversation(2)
+    lines = records(exported(store, (one, said)))
+    store.put((replace(one, title="Old"), [*said[:3], replace(said[3], content="so far", status=Status.INTERRUPTED)]))
+    report = store.take(increment(lines[1] | {"title": "New"}, lines[5]))
+    assert (report.conversations, report.messages, report.problem_count) == ({"updated": 1}, 1, 0)
+    assert store.conversation(one.id).title == "New"
+    assert store.messages(one.id) == said
+
+
+def test_an_increment_brings_its_branch_back(store: Store) -> None:
+    one, said = a_conversation(2)
+    line = records(exported(store, (one, said)))[1]
+    mine = replace(said[3], id=new_id(), timestamp=now_us() + 5, position=5)
+    store.put((replace(one, current_id=mine.id, message_count=5, last_active=mine.timestamp, forks=1), [*said, mine]))
+    assert store.take(increment(line)).problem_count == 0
+    assert store.messages(one.id) == said
+    found = store.conversation(one.id)
+    assert (found.forks, found.message_count, found.last_active) == (1, 5, mine.timestamp)
+
+
+def test_an_increment_of_what_is_not_there_is_refused(store: Store) -> None:
+    lines = records(exported(store, a_conversation(2)))
+    (problem,) = store.take(increment(lines[1], lines[4], lines[5])).problems
+    assert "import the export before it first" in problem.reason
+    assert store.rows("SELECT COUNT(*) FROM conversations") == [(0,)]
+
+
+def test_an_increment_moves_no_message(store: Store) -> None:
+    one, said = a_conversation(2)
+    lines = records(exported(store, (one, said)))
+    store.put((one, said))
+    (problem,) = store.take(increment(lines[1], lines[2] | {"timestamp": lines[5]["timestamp"]})).problems
+    assert "stands elsewhere" in problem.reason
+    assert store.messages(one.id) == said
+
+
+@pytest.mark.parametrize("reason", ["deleted", "expired"])
+@pytest.mark.parametrize("turns", [1, ROWS])
+def test_a_tombstone_deletes_ones_own_conversation(store: Store, reason: str, turns: int) -> None:
+    mine, other = a_conversation(turns), a_conversation(owner="somebody else")
+    store.put(mine, other)
+    stones = [{"object": "tombstone", "id": str(one.id), "reason": reason} for one, _ in (mine, other)]
+    assert store.take(increment(*stones)).conversations == {"deleted": 1, "nothing": 1}
+    assert store.rows("SELECT conversation_id, reason FROM tombstones") == [(mine[0].id.bytes, reason)]
+    assert len(records(store.give())) == 1
+    assert store.conversation(other[0].id, "somebody else").message_count == 2
+
+
+@pytest.mark.parametrize("deed", ["change", "deletion"])
+def test_a_conversation_with_a_running_reply_is_left_alone(store: Store, deed: str) -> None:
+    one, said = a_conversation()
+    line = records(exported(store, (one, said)))[1]
+    store.put((one, said))
+    store.lease(one)
+    stone = {"object": "tombstone", "id": str(one.id), "reason": "deleted"}
+    (problem,) = store.take(increment(line | {"title": "New"} if deed == "change" else stone)).problems
+    assert (problem.line, problem.reason[:10]) == (2, "it is busy")
+    assert store.conversation(one.id).title == "Title"
+
+
+def test_an_increment_revives_what_has_expired_here_and_not_there(store: Store) -> None:
+    one, said = a_conversation()
+    line = records(exported(store, (one, said)))[1]
+    store.put((replace(one, ttl=60, expires_at=now_us() - 1), said))
+    assert store.take(increment(line)).conversations == {"updated": 1}
+    assert store.messages(one.id) == said
+
+
+def test_what_has_expired_by_an_increment_goes(store: Store) -> None:
+    one, said = a_conversation()
+    line = records(exported(store, (one, said)))[1]
+    store.put((one, said))
+    report = store.take(increment(line | {"expires_at": "2020-01-01T00:00:00Z"}))
+    assert report.conversations == {"expired": 1, "deleted": 1}
+
+
+def test_a_conversation_may_come_twice_and_the_later_counts(store: Store) -> None:
+    line = records(exported(store, a_conversation()))[1] | {"current_id": None, "message_count": 0}
+    assert store.take(increment(line, line | {"title": "Later"})).conversations == {"added": 1, "updated": 1}
+    assert [one["title"] for one in records(store.give())[1:]] == ["Later"]
+
+
+def test_no_more_than_a_thousand_problems_are_named(store: Store) -> None:
+    report = store.take(increment(*["none"] * 1500))
+    assert (len(report.problems), report.problem_count) == (1000, 1500)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        b"", b"{}", b"[", b"[1, 2]", b'[{"title": "x"}]', b"hello", b'"export"', b'{"object": "list", "data": []}',
+        b'{"object":"export","version":2}\n', b'{"object":"export","version":2,"conversations":[]}', b"\x00" * 100,
+        b"[" * 100_000,
+    ],
+    ids=lambda file: repr(file[:50]),
+)  # fmt: skip
+def test_what_is_no_export_is_refused(store: Store, file: bytes) -> None:
+    with pytest.raises(UnknownFile):
+        store.take(file)
+
+
+def test_turns_find_the_conversation_as_they_would_have_left_it(store: Store) -> None:
+    one, said = a_conversation(2)
+    store.take(exported(store, (one, said)))
+    written = store.rows("SELECT written, on_branch, epoch FROM messages")
+    assert [(length, on, epoch > 0) for length, on, epoch in written] == [(6, 1, True)] * 4
+    found = store.journal.write(lambda connection: conversations.lock(connection, OWNER, one.id, now_us()))
+    assert found == replace(one, metadata={})
+
+
+def test_two_imports_at_once_make_no_doubles(store: Store) -> None:
+    """Two thousand messages come twice at the same time: a second."""
+    made = [a_conversation(40, at=HOUR * number) for number in range(1, 10)]
+    file = exported(store, *made, a_conversation(ROWS))
+    with Store(store.url) as beside, ThreadPoolExecutor(2) as both:
+        reports = list(both.map(lambda one: one.take(file), (store, beside)))
+    assert [report.problem_count for report in reports] == [0, 0]
+    assert records(store.give()) == records(file)

@@ -1,0 +1,217 @@
+"""What ChatGPT and Open WebUI have exported becomes conversations of ours: trees, times, models, and nothing twice."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from chatkeep.conversations import delete_conversation
+from chatkeep.model import Conversation, Message, Role, Status, now_us
+from tests.imports.stores import OWNER, Store, records
+
+AT = 1_795_000_000
+S = 1_000_000
+
+
+def node(parent: str | None, role: str, *parts: Any, at: float | None = None, **fields: Any) -> dict[str, Any]:
+    """Return a node of ChatGPT's tree; ``fields`` are the message's."""
+    content = {"content_type": "text", "parts": list(parts)}
+    message = {
+        "author": {"role": role, "metadata": {}},
+        "create_time": at,
+        "content": content,
+        "status": "finished_successfully",
+    }
+    return {"message": message | fields, "parent": parent, "children": []}
+
+
+def thoughts(parent: str, *texts: str) -> dict[str, Any]:
+    said = [{"summary": "On it", "content": text} for text in texts]
+    return node(parent, "assistant", content={"content_type": "thoughts", "thoughts": said})
+
+
+def chatgpt(mapping: dict[str, Any], current: str | None = None, **fields: Any) -> dict[str, Any]:
+    made = {
+        "title": "俳句",
+        "create_time": AT + 0.25,
+        "update_time": AT + 90.5,
+        "mapping": mapping,
+        "current_node": current,
+    }
+    return made | {"conversation_id": "c-1"} | fields
+
+
+TREE = {
+    "root": {"id": "root", "message": None, "parent": None, "children": ["sys"]},
+    "sys": node("root", "system", "", metadata={"is_visually_hidden_from_conversation": True}),
+    "u1": node("sys", "user", "Hello 🙂", at=AT + 1.5),
+    "t1": thoughts("u1", "They greet.", "Greet back."),
+    "a1": node("t1", "assistant", "Hi", "there", at=AT + 2.000001, metadata={"model_slug": "gpt-5"}),
+    "a2": node("u1", "assistant", "Hey", at=AT + 2.000001, metadata={"finish_details": {"type": "max_tokens"}}),
+    "tool": node("a1", "tool", "42"),
+    "code": node("tool", "assistant", content={"content_type": "code", "text": "print(42)"}),
+    "u2": node("code", "user", {"content_type": "image_asset_pointer"}, "What is it?", at=AT,
+               content={"content_type": "multimodal_text", "parts": [{"content_type": "image"}, "What is it?"]}),
+    "a3": node("u2", "assistant", "A ca", metadata={"finish_details": {"type": "interrupted"}}),
+    "blank": node("a3", "assistant", ""),
+}  # fmt: skip
+
+
+def only(store: Store) -> tuple[Conversation, list[Message]]:
+    """Return the only conversation with all of its messages by time."""
+    ((_, conversation, *_),) = [records(store.give())]
+    found = store.conversation(conversation_id(conversation))
+    return found, store.messages(found.id)
+
+
+def conversation_id(record: Any) -> Any:
+    return UUID(record["id"])
+
+
+def test_a_tree_of_chatgpt_becomes_ours(store: Store) -> None:
+    report = store.take(json.dumps([chatgpt(TREE, "blank")]).encode(), ttl=60)
+    assert (report.problem_count, report.messages) == (0, 6)
+    found, branch = only(store)
+    assert [(one.role, one.content) for one in branch] == [
+        (Role.USER, "Hello 🙂"), (Role.ASSISTANT, "Hi\nthere"), (Role.ASSISTANT, "print(42)"),
+        (Role.USER, "What is it?"), (Role.ASSISTANT, "A ca"),
+    ]  # fmt: skip
+    assert branch[1].reasoning == "On it\n\nThey greet.\n\nOn it\n\nGreet back."
+    assert (branch[1].model, branch[1].status, branch[1].finish_reason) == ("gpt-5", Status.COMPLETED, "stop")
+    assert (branch[4].status, branch[4].finish_reason) == (Status.STOPPED, None)
+    assert (found.title, found.forks, found.message_count, found.current_id) == ("俳句", 1, 6, branch[4].id)
+    assert found.metadata == {"imported_from": "chatgpt", "source_id": "c-1"}
+
+
+def test_times_are_the_sources_and_rise(store: Store) -> None:
+    store.take(json.dumps([chatgpt(TREE, "blank")]).encode())
+    found, branch = only(store)
+    assert (found.created_at, found.last_active) == (AT * S + 250_000, AT * S + 90_500_000)
+    times = [row[0] for row in store.rows("SELECT timestamp FROM messages ORDER BY position")]
+    assert times == [AT * S + rest for rest in (1_500_000, 2_000_001, 2_000_002, 2_000_003, 2_000_004, 2_000_005)]
+    assert [one.id.int >> 80 for one in branch[:2]] == [one.timestamp // 1000 for one in branch[:2]]
+    assert {one.id.version for one in branch} == {7}
+
+
+def test_a_cut_reply_is_truncated(store: Store) -> None:
+    store.take(json.dumps([chatgpt(TREE, "a2")]).encode())
+    _, (_, reply) = only(store)
+    assert (reply.content, reply.status, reply.finish_reason) == ("Hey", Status.TRUNCATED, "length")
+
+
+@pytest.mark.parametrize("ttl", [None, 60])
+def test_they_are_kept_from_now_on(store: Store, ttl: int | None) -> None:
+    before = now_us()
+    store.take(json.dumps([chatgpt(TREE, "blank")]).encode(), ttl=ttl)
+    found, _ = only(store)
+    assert found.ttl == ttl
+    assert found.expires_at is None if ttl is None else before <= (found.expires_at or 0) - 60 * S <= now_us()
+
+
+def test_twice_makes_no_doubles_and_another_owner_has_their_own(store: Store) -> None:
+    file = json.dumps([chatgpt(TREE, "blank"), webui({"u": said("user", "Hello")}, "u")]).encode()
+    assert store.take(file).conversations == {"added": 2}
+    assert store.take(file).conversations == {"present": 2}
+    assert store.take(file, owner="somebody else").conversations == {"added": 2}
+
+
+def test_what_was_said_since_is_added_by_a_newer_file(store: Store) -> None:
+    older = {name: TREE[name] for name in ("root", "sys", "u1", "t1", "a1")}
+    store.take(json.dumps([chatgpt(older, "a1")]).encode())
+    report = store.take(json.dumps([chatgpt(TREE, "blank")]).encode())
+    assert (report.conversations, report.messages) == ({"updated": 1}, 4)
+    newer = store.give()
+    store.empty()
+    store.take(json.dumps([chatgpt(TREE, "blank")]).encode())
+    assert records(newer) == records(store.give())
+
+
+def test_what_was_deleted_comes_back(store: Store) -> None:
+    file = json.dumps([chatgpt(TREE, "blank")]).encode()
+    store.take(file)
+    before = records(store.give())
+    delete_conversation(store.journal, OWNER, only(store)[0].id)
+    assert store.take(file).conversations == {"added": 1}
+    assert records(store.give()) == before
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (chatgpt({"a": node("b", "user", "x"), "b": node("a", "user", "y")}), "in a circle"),
+        (chatgpt(TREE, conversation_id=None), "it has no id"),
+        (chatgpt({"a": {"message": 7}}), "Expected `object | null`, got `int` - at `$.mapping[...].message`"),
+        ({"mapping": None}, "Expected `object`, got `null` - at `$.mapping`"),
+        ({"chat": {"title": "x"}}, "missing required field `history`"),
+        ({"title": "x"}, "no conversation of ChatGPT's or of Open WebUI's"),
+    ],
+    ids=["circle", "no id", "no message", "no tree", "no history", "neither"],
+)
+def test_a_bad_one_is_named_by_its_line_and_the_rest_imported(store: Store, wrong: Any, reason: str) -> None:
+    report = store.take(b"[\n" + b",\n".join(json.dumps(one).encode() for one in (chatgpt(TREE), wrong)) + b"\n]")
+    assert [(problem.line, reason in problem.reason) for problem in report.problems] == [(3, True)]
+    assert report.conversations == {"added": 1}
+
+
+def test_a_file_that_is_cut_is_named(store: Store) -> None:
+    file = json.dumps([chatgpt(TREE), chatgpt(TREE, conversation_id="c-2")], indent=1).encode()
+    report = store.take(file[:-200])
+    assert (report.conversations, [one.reason[:15] for one in report.problems]) == ({"added": 1}, ["the file is cut"])
+
+
+def test_odd_contents_do_no_harm(store: Store) -> None:
+    odd = {
+        "u": node(None, "user", None, 7, {"text": 7}, "text", at=-1),
+        "a": node("u", "assistant", content={"content_type": "code", "text": None}),
+        "b": node("a", "assistant", "said", metadata=None, at=1e300, status=None),
+        "c": node("b", "assistant", content={"content_type": "thoughts", "thoughts": [None, {"content": 7}]}),
+        "d": node("missing", "user", "a second root"),
+    }
+    assert store.take(json.dumps([chatgpt(odd, "nowhere", title=None, create_time=None)]).encode()).problem_count == 0
+    assert {one["content"] for one in records(store.give())[2:]} == {"text", "said", "a second root"}
+
+
+def said(role: str, content: Any, parent: str | None = None, **fields: Any) -> dict[str, Any]:
+    """Return a message of Open WebUI's."""
+    return {"role": role, "content": content, "parentId": parent, "childrenIds": [], "timestamp": AT} | fields
+
+
+def webui(messages: dict[str, Any], current: str | None, **fields: Any) -> dict[str, Any]:
+    chat = {"title": "Chat", "models": ["m"], "history": {"messages": messages, "currentId": current}, "messages": []}
+    return {"id": "w-1", "user_id": "u", "title": "Chat", "chat": chat, "created_at": AT, "updated_at": AT + 9} | fields
+
+
+REASONED = """<details type="reasoning" done="true" duration="3">
+<summary>Thought for 3 seconds</summary>
+&gt; a
+> b &amp; c
+</details>
+Hello"""
+
+
+def test_a_chat_of_open_webui_becomes_ours(store: Store) -> None:
+    messages = {
+        "u": said("user", [{"type": "text", "text": "Hello"}, {"type": "image_url"}]),
+        "a": said("assistant", REASONED, "u", model="llama", done=True),
+        "b": said("assistant", "Hel", "u", model="qwen", done=False),
+        "c": said("assistant", "", "u", error={"content": "broke"}),
+    }
+    report = store.take(json.dumps([webui(messages, "a", pinned=True)], indent=2).encode(), ttl=60)
+    assert (report.problem_count, report.messages) == (0, 3)
+    found, (asked, reply) = only(store)
+    assert (asked.content, reply.content, reply.reasoning, reply.model) == ("Hello", "Hello", "> a\nb & c", "llama")
+    assert (found.pinned, found.expires_at, found.forks) == (True, None, 1)
+    assert found.metadata == {"imported_from": "open-webui", "source_id": "w-1"}
+    cut = [one for one in records(store.give()) if one.get("content") == "Hel"]
+    assert [(one["status"], one["model"], one["on_branch"]) for one in cut] == [("truncated", "qwen", False)]
+
+
+@pytest.mark.parametrize("factor", [1, 1e3, 1e6, 1e9])
+def test_times_may_be_written_in_parts_of_seconds(store: Store, factor: float) -> None:
+    file = webui({"u": said("user", "Hello", timestamp=(AT + 1) * factor)}, "u", created_at=AT * factor)
+    store.take(json.dumps([file]).encode())
+    found, (asked,) = only(store)
+    assert (found.created_at, asked.timestamp) == (AT * S, (AT + 1) * S)
