@@ -1,9 +1,9 @@
-"""What an export costs beside the `sqlite3` program on the same file, and how much memory the server takes for it."""
+"""What an export costs beside the database's own program on the same rows, and how much memory it takes."""
 
 from __future__ import annotations
 
+import functools
 import os
-import random
 import shutil
 import subprocess
 import time
@@ -11,24 +11,27 @@ import urllib.request
 import zlib
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench import fill, servers
+from bench import fill, mariadb, servers
 from bench.load import Target
-from bench.processes import PROC, BenchError, cpu_seconds, tree
+from bench.mariadb import Mariadb
+from bench.processes import BenchError, cpu_seconds, peak_kib, tree
 from bench.table import Report, Row, medians
 from chatkeep.exports.formats import FORMATS
-from chatkeep.store import schema
 
-TURN_US = 30_000_000  # between two turns of a conversation
 CODINGS = ("gzip", "zstd")
+LOOK_S = 0.02  # how often a program's memory is looked at
+COPIES = {"sqlite": 1.0, "mariadb": 4.0}  # the room that both stores and the lines between them take, in files
 COLUMNS = {
     "what": "what",
     "megabytes": "MB",
     "seconds": "CPU s",
+    "database_s": "database CPU s",
     "rate": "MB/CPU s",
-    "of_json": "of sqlite3 json",
-    "of_csv": "of sqlite3 csv",
+    "of_first": "of {}",
+    "of_second": "of {}",
     "sent": "MB sent",
     "peak": "peak RSS MB",
 }
@@ -36,66 +39,171 @@ COLUMNS = {
 QUERIES = {
     "readable": "SELECT lower(hex(conversation_id)) conversation_id, lower(hex(message_id)) id,"
     " lower(hex(parent_id)) parent_id, position, timestamp, on_branch, role, status, model, finish_reason, error,"
-    " cached, input_tokens, output_tokens, content, reasoning FROM messages ORDER BY conversation_id, timestamp",
-    "raw": "SELECT * FROM messages ORDER BY conversation_id, timestamp",
+    " cached, input_tokens, output_tokens, content, reasoning FROM messages {} ORDER BY conversation_id, timestamp",
+    "raw": "SELECT * FROM messages {} ORDER BY conversation_id, timestamp",
 }
-TEXT = (
-    "a haiku is the poem of three short lines that begins with an old pond and ends where a frog jumps into water"
-    ' she said: "five, seven" `print(17)` \n\n- first \n- next 🐸'
-    " 俳句 是 一种 日本 短诗 由 十七个 音节 组成 古池 蛙 跳入 水声"
-)
+# MariaDB would rather sort all of it.
+IN_ORDER = "FORCE INDEX (ix_messages_conversation)"
+
+NOTES = [
+    "MB are those before compression. The programs write to /dev/null; the database's own has the same columns.",
+    "Readable: with ids in hex. `chatkeep export` is a process of its own, whose start is in its CPU time.",
+    "The server's CPU time has the sending in it, and all else that it does; its peak RSS is since its start.",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A command that writes rows to its standard output, and what it runs in."""
+
+    what: str
+    command: tuple[str, ...]
+    env: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A filled store: its folder, its URL, and its server where it is not embedded."""
+
+    place: Path
+    url: str
+    database: Mariadb | None
+
+    def clock(self) -> float:
+        """Return the CPU seconds that the database's server has used."""
+        return cpu_seconds(self.database.pid) if self.database else 0.0
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--messages", type=int, default=200_000, help="messages in the store (200000)")
+    parser.add_argument("--messages", type=int, default=1_000_000, help="messages in the store (1000000)")
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="which formats (all)")
+    parser.add_argument("--database", choices=("sqlite", "mariadb"), default="sqlite", help="where it stores (sqlite)")
 
 
 def measure(options: Namespace) -> Report:
-    """Measure every format, the compressed ones, and `sqlite3`, in rounds."""
+    """Measure every format, the compressed ones, and the database's own program, in rounds."""
+    with (
+        servers.folder() as place,
+        servers.upstream(place) as direct,
+        mariadb.chosen(options.database, place) as database,
+    ):
+        file = filled(place, direct, options.messages, COPIES[options.database])
+        parameters: Row = {
+            "messages": options.messages, "file MB": file.stat().st_size / 1e6, "database": options.database,
+            "runs": options.runs,
+        }  # fmt: skip
+        url = database.copy(file, "bench") if database else servers.sqlite_url(place)
+        own, store = owns(file, database), Store(place, url, database)
+        with servers.chatkeep(place, direct, url) as target:
+            runs = [rows(store, target, own, options.formats) for _ in range(options.runs)]
+    return Report("export", parameters, columns(own, database), medians(runs), runs, NOTES)
+
+
+def filled(place: Path, direct: Target, messages: int, copies: float = 1) -> Path:
+    """Return a SQLite store with that many messages, made where there is room for ``copies`` of it."""
+    fill.check_room(place, messages, copies)
+    with servers.chatkeep(place, direct):
+        pass  # it makes the tables, and its warm-up leaves the rows of real turns
+    file = servers.sqlite_file(place)
+    fill.fill(file, fill.take_template(file), messages)
+    return file
+
+
+def columns(own: list[Program], database: Mariadb | None) -> dict[str, str]:
+    """Return the headings; what is compared with is named in them."""
+    left_out = {"of_second"} if database else {"database_s"}
+    names = {"of_first": own[0].what, "of_second": own[1].what}
+    return {key: title.format(names.get(key)) for key, title in COLUMNS.items() if key not in left_out}
+
+
+def owns(file: Path, database: Mariadb | None) -> list[Program]:
+    """Return the programs that come with the database; the first ones are what all else is compared with."""
+    env = tuple(servers.environ().items())
+    if database:
+        return [
+            Program(f"mariadb -q, {name}", (*database.client("-q", "-B", "bench", "-e"), query.format(IN_ORDER)), env)
+            for name, query in QUERIES.items()
+        ]
     program = shutil.which("sqlite3")
     if not program:
         raise BenchError("There is no sqlite3 here; on Debian and Ubuntu: apt-get install sqlite3")
-    with servers.folder() as place, servers.upstream(place) as direct:
-        with servers.chatkeep(place, direct):
-            pass  # it makes the tables, and its warm-up leaves the rows of real turns
-        file = servers.sqlite_file(place)
-        store(file, options.messages)
-        with servers.chatkeep(place, direct) as target:
-            runs = [rows(target, program, file) for _ in range(options.runs)]
-        parameters: Row = {
-            "messages": options.messages, "file MB": file.stat().st_size / 1e6, "runs": options.runs,
-        }  # fmt: skip
-    notes = [
-        "MB are those before compression. sqlite3 writes the same columns to /dev/null, readable ones with ids in hex.",
-        "The server's CPU time has the sending in it, and all else that it does. Its peak RSS is since its start.",
-    ]
-    return Report("export", parameters, COLUMNS, medians(runs), runs, notes)
-
-
-def rows(target: Target, program: str, file: Path) -> list[Row]:
-    """Return the figures of one round."""
-    found = [
-        cli(program, file, f"sqlite3 {mode}, {name}", mode, query)
+    return [
+        Program(
+            f"sqlite3 {mode}, {name}",
+            (program, "-readonly", str(file), "-cmd", f".mode {mode}", query.format("")), env,
+        )
         for name, query in QUERIES.items()
         for mode in ("json", "csv")
-    ]
-    found += [export(target, name) for name in FORMATS]
-    found += [export(target, "ndjson", coding) for coding in CODINGS]
+    ]  # fmt: skip
+
+
+def exporter(store: Store, name: str) -> Program:
+    """Return `chatkeep export` of everything."""
+    env = servers.command_environ(store.place, store.url)
+    return Program(
+        f"chatkeep export {name}", tuple(servers.command_line("export", "--format", name)), tuple(env.items())
+    )
+
+
+def rows(store: Store, target: Target, own: list[Program], formats: list[str]) -> list[Row]:
+    """Return the figures of one round."""
+    found = [alone(store, program) for program in [*own, *(exporter(store, name) for name in formats)]]
+    found += [served(store, target, name) for name in formats]
+    found += [served(store, target, "ndjson", coding) for coding in CODINGS if "ndjson" in formats]
     for row in found:
-        row["of_json"], row["of_csv"] = (float(row["rate"] or 0) / float(found[at]["rate"] or 1) for at in (0, 1))
-    return [*found, *(alone(name, target) for name in ("isal", "zlib"))]
+        row["of_first"], row["of_second"] = (float(row["rate"] or 0) / float(found[at]["rate"] or 1) for at in (0, 1))
+    return [*found, *(compressing(name, target) for name in ("isal", "zlib"))]
 
 
-def export(target: Target, name: str, coding: str = "identity") -> Row:
+def alone(store: Store, program: Program) -> Row:
+    """Return the figures of a program that writes to /dev/null."""
+    before = store.clock()
+    seconds, peak = usage_of(program, store.place / "programs.log")
+    spent = store.clock() - before
+    return {**figures(program.what, written(program), seconds), "database_s": spent, "sent": None, "peak": peak}
+
+
+def usage_of(program: Program, log: Path) -> tuple[float, float]:
+    """Return the CPU seconds and the peak of the resident MB of a program.
+
+    The peak that ``wait4`` tells would be at least this process's own, out of which it was started.
+    """
+    with log.open("ab") as errors:
+        process = subprocess.Popen(program.command, env=dict(program.env), stdout=subprocess.DEVNULL, stderr=errors)
+    peak = 0
+    while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+        peak = max(peak, peak_kib(process.pid))
+        time.sleep(LOOK_S)
+    _, status, usage = ended
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise BenchError(f"{program.what} failed:\n{log.read_text(errors='replace')[-2000:]}")
+    return usage.ru_utime + usage.ru_stime, peak / 1024
+
+
+@functools.cache  # every round writes the same
+def written(program: Program) -> float:
+    """Return how many MB a program writes."""
+    with subprocess.Popen(
+        program.command, env=dict(program.env), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        if process.stdout is None:
+            raise BenchError(f"{program.what} has no output")
+        return sum(map(len, iter(functools.partial(process.stdout.read, 1 << 20), b""))) / 1e6
+
+
+def served(store: Store, target: Target, name: str, coding: str = "identity") -> Row:
     """Return the figures of one export over HTTP; the client keeps nothing of it."""
     url = f"{target.url}/api/conversations/export-all?format={name}"
-    before = cpu_seconds(target.pid or 0)
+    before = cpu_seconds(target.pid or 0), store.clock()
     sent = download(url, coding)
-    spent = cpu_seconds(target.pid or 0) - before
+    spent, database_s = cpu_seconds(target.pid or 0) - before[0], store.clock() - before[1]
     megabytes = sent if coding == "identity" else download(url, "identity")
-    what = name if coding == "identity" else f"{name}, {coding}"
-    return {**figures(what, megabytes, spent), "sent": sent, "peak": peak_megabytes(target)}
+    what = f"server, {name}" if coding == "identity" else f"server, {name}, {coding}"
+    return {
+        **figures(what, megabytes, spent), "database_s": database_s, "sent": sent, "peak": peak_megabytes(target),
+    }  # fmt: skip
 
 
 def download(url: str, coding: str) -> float:
@@ -105,29 +213,13 @@ def download(url: str, coding: str) -> float:
         return sum(map(len, iter(lambda: response.read(1 << 20), b""))) / 1e6
 
 
-def cli(program: str, file: Path, what: str, mode: str, query: str) -> Row:
-    """Return the figures of `sqlite3`, which writes to /dev/null; what it would have written is counted apart."""
-    command = [program, "-readonly", str(file), "-cmd", f".mode {mode}", query]
-    counted = subprocess.Popen(command, stdout=subprocess.PIPE)
-    if counted.stdout is None:
-        raise BenchError("sqlite3 has no output")
-    with counted, counted.stdout as output:
-        megabytes = sum(map(len, iter(lambda: output.read(1 << 20), b""))) / 1e6
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise BenchError(f"sqlite3 failed on {query!r}")
-    return {**figures(what, megabytes, usage.ru_utime + usage.ru_stime), "sent": None, "peak": None}
-
-
-def alone(name: str, target: Target) -> Row:
+def compressing(name: str, target: Target) -> Row:
     """Return the figures of a compressor by itself, on lines of an export."""
     with urllib.request.urlopen(f"{target.url}/api/conversations/export-all?format=ndjson") as response:  # noqa: S310
         text = response.read(16_000_000)
     squeezed, seconds = timed(compressor(name), text)
     row = figures(f"{name} alone", len(text) / 1e6, seconds)
-    return {**row, "of_json": None, "of_csv": None, "sent": len(squeezed) / 1e6, "peak": None}
+    return {**row, "database_s": None, "of_first": None, "of_second": None, "sent": len(squeezed) / 1e6, "peak": None}
 
 
 def compressor(name: str) -> Callable[[bytes], bytes]:
@@ -154,38 +246,3 @@ def figures(what: str, megabytes: float, seconds: float) -> Row:
 def peak_megabytes(target: Target) -> float:
     """Return the most memory that a process of the server ever had resident."""
     return max(peak_kib(pid) for pid in tree(target.pid or 0)) / 1024
-
-
-def peak_kib(pid: int) -> int:
-    """Return the peak of a process's resident memory."""
-    lines = (PROC / str(pid) / "status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-
-
-def store(file: Path, size: int) -> None:
-    """Add conversations with texts of their own until there are ``size`` messages."""
-    template, chance = fill.take_template(file), random.Random(1)  # noqa: S311 - texts, not secrets
-    with fill.connected(file) as connection:
-        for first in range(0, size // fill.LENGTH, fill.BATCH):
-            connection.execute("BEGIN IMMEDIATE")
-            for number in range(first, min(first + fill.BATCH, size // fill.LENGTH)):
-                conversation, messages = talk(template, number, chance)
-                connection.execute(fill.insert(schema.conversations, conversation), conversation)
-                connection.executemany(fill.insert(schema.messages, messages[0]), messages)
-            connection.execute("COMMIT")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-
-def talk(template: fill.Template, number: int, chance: random.Random) -> tuple[fill.Values, list[fill.Values]]:
-    """Return the rows of a conversation in which something is said, every half a minute."""
-    conversation, messages = fill.like(template, number)
-    for index, message in enumerate(messages):
-        message["content"] = said(chance, 90 if index % 2 else 20)
-        message["timestamp"] = conversation["created_at"] + index // 2 * TURN_US + index % 2
-    return conversation, messages
-
-
-def said(chance: random.Random, most: int) -> str:
-    """Return some words."""
-    words = TEXT.split(" ")
-    return " ".join(chance.choices(words, k=chance.randint(1, most)))

@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import sqlalchemy as sa
+
+from bench import fill, servers
 from bench.processes import BenchError, free_port, listening, running, wait_until
-from bench.servers import environ
+from chatkeep.store import schema
 
 ACCOUNT = "CREATE USER bench@'127.0.0.1' IDENTIFIED BY 'bench';\nGRANT ALL ON *.* TO bench@'127.0.0.1';\n"
 PLACES = "/usr/sbin:/usr/local/sbin:/usr/libexec:/usr/local/libexec"
@@ -26,21 +29,48 @@ class Mariadb:
 
     def new_database(self, name: str) -> str:
         """Make an empty database and return its URL."""
-        self._run(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        self.run(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
         return f"mysql+pymysql://bench:bench@127.0.0.1:{self.port}/{name}"
+
+    def copy(self, file: Path, name: str) -> str:
+        """Make a database with the conversations and messages of a SQLite store and return its URL."""
+        url = self.new_database(name)
+        subprocess.run(
+            servers.command_line("migrate"), env=servers.command_environ(file.parent, url), check=True,
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        for table in (schema.conversations, schema.messages):
+            lines = file.with_name(f"{table.name}.lines")
+            fill.pour(file, table, lines)
+            self._load(name, table, lines)
+            lines.unlink()
+        return url
+
+    def _load(self, name: str, table: sa.Table, lines: Path) -> None:
+        columns = [f"@{column.name}" if fill.is_binary(column) else column.name for column in table.columns]
+        binary = [column.name for column in table.columns if fill.is_binary(column)]
+        self.run(
+            f"USE {name}; SET foreign_key_checks = 0, unique_checks = 0; LOAD DATA INFILE '{lines}'"
+            f" INTO TABLE {table.name} CHARACTER SET utf8mb4 ({', '.join(columns)})"
+            f" SET {', '.join(f'{column} = unhex(@{column})' for column in binary)}; ANALYZE TABLE {table.name}"
+        )
+
+    def client(self, *arguments: str) -> list[str]:
+        """Return the command line of the `mariadb` program with some arguments."""
+        address = ("-h", "127.0.0.1", "-P", str(self.port), "-u", "bench", "-pbench")
+        return [_program("mariadb"), "--no-defaults", *address, *arguments]
 
     def connections(self) -> int:
         """Return how many connections are open, the asking one left out."""
-        return int(self._run("SELECT count(*) - 1 FROM information_schema.processlist WHERE user = 'bench'"))
+        return int(self.run("SELECT count(*) - 1 FROM information_schema.processlist WHERE user = 'bench'"))
 
     def transactions(self) -> int:
         """Return how many transactions are open."""
-        return int(self._run("SELECT count(*) FROM information_schema.innodb_trx"))
+        return int(self.run("SELECT count(*) FROM information_schema.innodb_trx"))
 
-    def _run(self, sql: str) -> str:
-        address = ("-h", "127.0.0.1", "-P", str(self.port), "-u", "bench", "-pbench")
-        command = [_program("mariadb"), "--no-defaults", *address, "-N", "-B", "-e", sql]
-        said = subprocess.run(command, capture_output=True, text=True, check=False)
+    def run(self, sql: str) -> str:
+        """Return what statements find. Raises `BenchError`."""
+        said = subprocess.run(self.client("-N", "-B", "-e", sql), capture_output=True, text=True, check=False)
         if said.returncode:
             raise BenchError(f"MariaDB refused {sql!r}: {said.stderr.strip()}")
         return said.stdout
@@ -60,7 +90,7 @@ def server(place: Path) -> Iterator[Mariadb]:
     arguments = [f"--datadir={files}", f"--init-file={start}", f"--socket={place}/mariadb.sock", f"--port={port}", user]
     network = ["--bind-address=127.0.0.1", "--skip-name-resolve", "--skip-log-bin", "--max-connections=500"]
     program = _program("mariadbd")
-    with running(program, "--no-defaults", *arguments, *network, env=environ(), log=log) as process:
+    with running(program, "--no-defaults", *arguments, *network, env=servers.environ(), log=log) as process:
         wait_until(lambda: listening(port), process, log)
         yield Mariadb(process.pid, port)
 

@@ -117,6 +117,15 @@ def rss_kib(pid: int) -> int:
     return sum(_rollup(member, "Rss:") for member in tree(pid))
 
 
+def peak_kib(pid: int) -> int:
+    """Return the most memory in KiB that a process ever had resident; 0 once it has ended."""
+    try:
+        lines = (PROC / str(pid) / "status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+
+
 def _rollup(pid: int, name: str) -> int:
     lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name))

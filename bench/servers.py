@@ -65,6 +65,16 @@ def chatkeep(place: Path, provider: Target, database: str | None = None, **more:
         yield target
 
 
+def command_line(*arguments: str) -> list[str]:
+    """Return the command line of the `chatkeep` program with some arguments."""
+    return [sys.executable, "-m", "chatkeep", *arguments]
+
+
+def command_environ(place: Path, database: str | None = None) -> dict[str, str]:
+    """Return what the `chatkeep` program needs to find the database of a server."""
+    return environ(CHATKEEP_DATA_DIR=str(place), DATABASE_URL=database or sqlite_url(place), OPENAI_API_KEY="unused")
+
+
 def sqlite_file(place: Path) -> Path:
     """Return the path of the database that `chatkeep` keeps in a folder."""
     return place / "chatkeep.sqlite3"

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
 import click
 
 from chatkeep import servers
 from chatkeep.errors import ChatkeepError
+
+if TYPE_CHECKING:
+    from chatkeep.stats import Stats
+    from chatkeep.store.stats import Storage
 
 
 @click.command()
@@ -64,3 +73,65 @@ def clear_cache() -> None:
     except ChatkeepError as error:
         servers.stop(error)
     click.echo("cleared")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with times in UTC and sizes in bytes.")
+def stats(*, as_json: bool) -> None:
+    """Count what there is; it only reads, also beside a running server."""
+    from chatkeep import stats  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.store import migrations  # noqa: PLC0415
+    from chatkeep.store.engine import Database  # noqa: PLC0415
+
+    try:
+        database = Database(servers.checked_settings().database)
+        migrations.ensure(database)
+        found = stats.take(database)
+    except ChatkeepError as error:
+        servers.stop(error)
+    if as_json:
+        click.echo(json.dumps(stats.document(found), indent=2))
+        return
+    for name, figure in _rows(found):
+        click.echo(f"{name:26}{figure:>20}")
+
+
+def _rows(found: Stats) -> list[tuple[str, str]]:
+    """Return what was counted, for people."""
+    conversations, messages = found.conversations, found.messages
+    return [
+        ("conversations", f"{conversations.alive:,}"),
+        ("  pinned", f"{conversations.pinned:,}"),
+        ("  expired, not swept yet", f"{conversations.expired:,}"),
+        ("  owners", f"{len(conversations.owners):,}"),
+        ("  oldest activity, UTC", _minute(conversations.oldest)),
+        ("  newest activity, UTC", _minute(conversations.newest)),
+        *_each("messages", messages.roles),
+        *_each("replies", messages.replies),
+        ("  from the cache", f"{messages.cached:,}"),
+        ("  being generated now", f"{found.running:,}"),
+        ("tokens in", f"{messages.input_tokens:,}"),
+        ("tokens out", f"{messages.output_tokens:,}"),
+        *_each("export jobs", found.jobs),
+        ("tombstones", f"{found.tombstones:,}"),
+        *_room(found.storage),
+    ]
+
+
+def _each(title: str, counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Return a row for all, and one for each kind that there is."""
+    return [(title, f"{sum(counts.values()):,}"), *((f"  {kind}", f"{counts[kind]:,}") for kind in sorted(counts))]
+
+
+def _room(storage: Storage) -> list[tuple[str, str]]:
+    if storage.log is None:
+        return [("storage", f"about {_megabytes(storage.tables)}")]
+    return [("storage", _megabytes(storage.tables)), ("  write-ahead log", _megabytes(storage.log))]
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def _minute(at: int | None) -> str:
+    return "-" if at is None else f"{datetime.fromtimestamp(at / 1e6, UTC):%Y-%m-%d %H:%M}"

@@ -1,0 +1,97 @@
+"""`chatkeep stats`: what there is, counted in pieces."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatkeep import stats
+from chatkeep.model import Role, Status, Usage, now_us
+from chatkeep.store import conversations, messages, tombstones
+from chatkeep.store import stats as counted
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.store.sql import Connection
+from tests.servers import ROOT
+from tests.store.examples import a_conversation, a_message
+
+AT = now_us()
+HOUR_US = 3_600_000_000
+ACTIVITY = {"oldest": stats.time_text(AT - HOUR_US), "newest": stats.time_text(AT)}
+
+
+@pytest.fixture
+def filled(database: Database, journal: Journal) -> Database:
+    """A database with two conversations of one owner, one of another, and one that has expired."""
+    journal.write(_fill)
+    return database
+
+
+def test_everything_is_counted(filled: Database, tmp_path: Path) -> None:
+    """Starts a process: a second."""
+    found = json.loads(command(filled, tmp_path, "--json"))
+    assert found["conversations"] == {"alive": 3, "pinned": 1, "expired": 1}
+    assert (found["owners"], found["activity"]) == (2, ACTIVITY)
+    assert found["messages"] == {"user": 4, "assistant": 4}
+    assert found["replies"] == {"completed": 2, "failed": 1, "generating": 1}
+    assert found["tokens"] == {"input": 20, "output": 4}
+    assert (found["cached_replies"], found["running_replies"], found["tombstones"]) == (1, 0, 1)
+
+
+def test_the_table_has_a_figure_in_every_row(filled: Database, tmp_path: Path) -> None:
+    """Starts a process: a second."""
+    rows = command(filled, tmp_path).splitlines()
+    assert [rows[0].split(), rows[6].split()] == [["conversations", "3"], ["messages", "8"]]
+    assert {len(row) for row in rows} == {len(rows[0])}
+    assert any("storage" in row and row.endswith(" MB") for row in rows)
+
+
+def test_what_comes_in_pieces_is_counted_once(filled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = stats.document(stats.take(filled))
+    for size in (1, 3):
+        monkeypatch.setattr(counted, "CONVERSATIONS", size)
+        monkeypatch.setattr(counted, "MESSAGES", size)
+        pieces = stats.document(stats.take(filled))
+        assert pieces | {"at": None} == whole | {"at": None}
+
+
+def test_the_room_that_is_taken_is_the_files(filled: Database) -> None:
+    taken = stats.take(filled).storage
+    assert taken.tables > 50_000
+    if not filled.embedded:
+        assert taken.log is None
+        return
+    file = Path(str(filled.url.database))
+    assert taken.log == file.with_name(f"{file.name}-wal").stat().st_size
+
+
+def command(database: Database, folder: Path, *options: str) -> str:
+    """Return what `chatkeep stats` prints."""
+    env = os.environ | {
+        "DATABASE_URL": database.url.render_as_string(hide_password=False), "CHATKEEP_ENV": "test",
+        "PYTHONPATH": str(ROOT),
+    }  # fmt: skip
+    arguments = [sys.executable, "-m", "chatkeep", "stats", *options]
+    return subprocess.run(arguments, env=env, cwd=folder, capture_output=True, text=True, timeout=30, check=True).stdout
+
+
+def _fill(connection: Connection) -> None:
+    _add(connection, {"pinned": True}, status=Status.COMPLETED, usage=Usage(10, 2), cached=True)
+    _add(connection, {"last_active": AT - HOUR_US}, status=Status.FAILED)
+    _add(connection, {"owner": "another"}, status=Status.GENERATING)
+    _add(connection, {"expires_at": AT - 1, "last_active": 1, "owner": "gone"}, usage=Usage(10, 2))
+    tombstones.bury(connection, "me", a_conversation().id, "deleted", AT)
+
+
+def _add(connection: Connection, fields: dict[str, Any], **reply: Any) -> None:
+    """Store a conversation of one turn."""
+    conversation = a_conversation(**{"last_active": AT, **fields})
+    conversations.insert(connection, conversation)
+    messages.insert(connection, a_message(conversation))
+    messages.insert(connection, a_message(conversation, role=Role.ASSISTANT, timestamp=AT + 10**9, **reply))
