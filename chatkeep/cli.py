@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from chatkeep import __version__
-from chatkeep.commands import export, imports, serving, upkeep
+from chatkeep.commands import export, health, imports, serving, upkeep
+from chatkeep.commands.words import Commands
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="chatkeep")
 def main() -> None:
     """Run chatkeep, a self-hosted conversation server for LLM applications."""
@@ -23,5 +24,6 @@ for command in (
     upkeep.stats,
     export.export,
     imports.import_files,
+    health.health,
 ):
     main.add_command(command)

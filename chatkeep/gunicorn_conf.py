@@ -10,7 +10,7 @@ from chatkeep.settings import Settings
 
 _settings = Settings.from_env()
 
-bind = f"{_settings.host}:{_settings.port}"
+bind = _settings.place
 workers = _settings.workers
 worker_class = "chatkeep.gunicorn_worker.DrainingWorker"
 # Streams are cheap: the limit that counts is the number of open files.

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 from flask import Flask
@@ -94,7 +94,10 @@ def serve_waitress() -> None:
     settings = checked_settings()
     app = wsgi()
     drain_on_sigterm(app)
-    waitress.serve(app, host=settings.host, port=settings.port, threads=settings.threads)
+    place: dict[str, Any] = {"host": settings.host, "port": settings.port}
+    if settings.socket_path:
+        place = {"unix_socket": settings.socket_path}
+    waitress.serve(app, threads=settings.threads, **place)
 
 
 def serve_development(app: Flask) -> None:
@@ -104,4 +107,5 @@ def serve_development(app: Flask) -> None:
     settings = checked_settings()
     # Keep-alive and chunked streams, as the production servers have them.
     WSGIRequestHandler.protocol_version = "HTTP/1.1"
-    app.run(settings.host, settings.port, threaded=True, use_reloader=False)
+    host = f"unix://{settings.socket_path}" if settings.socket_path else settings.host
+    app.run(host, settings.port, threaded=True, use_reloader=False)

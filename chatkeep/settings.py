@@ -21,6 +21,7 @@ from chatkeep.errors import SettingsError
 ENVIRONMENTS = ("development", "test", "production")
 PLACEHOLDERS = ("changeme", "change-me", "your-api-key", "your_api_key", "sk-xxx", "xxx", "replace-me", "todo")
 LAST_PORT = 65535
+SOCKET = "unix:"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
@@ -140,7 +141,12 @@ class Settings:
         "development",
         "development, test or production. Production refuses placeholder secrets and open access on a public address.",
     )
-    host: str = setting("HOST", str, "127.0.0.1", "The address to listen on.")
+    host: str = setting(
+        "HOST",
+        str,
+        "127.0.0.1",
+        "The address to listen on, or `unix:/path/of/a/socket` for a proxy on this machine.",
+    )
     port: int = setting("PORT", port, "5010", "The port to listen on.")
     workers: int = setting("WEB_CONCURRENCY", count, "2", "How many gunicorn worker processes serve.")
     threads: int = setting(
@@ -303,6 +309,16 @@ class Settings:
         return found
 
     @property
+    def socket_path(self) -> str | None:
+        """The path of the socket to listen on, where HOST names one in place of an address."""
+        return self.host.removeprefix(SOCKET) if self.host.startswith(SOCKET) else None
+
+    @property
+    def place(self) -> str:
+        """Where the server listens, as gunicorn writes it: `host:port` or `unix:/path`."""
+        return self.host if self.socket_path else f"{self.host}:{self.port}"
+
+    @property
     def database(self) -> str:
         """The database's URL, with the embedded file where none is set."""
         return self.database_url or f"sqlite:///{(self.data_dir / 'chatkeep.sqlite3').as_posix()}"
@@ -320,7 +336,7 @@ class Settings:
 
 def is_loopback(host: str) -> bool:
     """Return whether only this machine reaches ``host``."""
-    if host == "localhost" or host.startswith("unix:"):
+    if host == "localhost" or host.startswith(SOCKET):
         return True
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback

@@ -8,6 +8,7 @@ import time
 import click
 
 from chatkeep import __version__, servers
+from chatkeep.commands.words import say
 from chatkeep.errors import ChatkeepError
 
 
@@ -17,7 +18,8 @@ def serve(server: str) -> None:
     """Serve, with gunicorn on Linux and macOS and with Waitress on Windows."""
     settings = servers.checked_settings()
     chosen = servers.best() if server == "auto" else server
-    click.echo(f"chatkeep {__version__} serves on http://{settings.host}:{settings.port} (Ctrl+C ends it)", err=True)
+    place = settings.place if settings.socket_path else f"http://{settings.place}"
+    say(f"chatkeep {__version__} serves on {place} (Ctrl+C ends it)", err=True)
     if chosen == "gunicorn":
         servers.serve_gunicorn()
     elif chosen == "waitress":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chatkeep import servers
+from chatkeep.commands.words import say
 from chatkeep.errors import ChatkeepError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def migrate() -> None:
     except ChatkeepError as error:
         servers.stop(error)
     same = before == after
-    click.echo(f"the schema is {after} already" if same else f"migrated from {before or 'nothing'} to {after}")
+    say(f"the schema is {after} already" if same else f"migrated from {before or 'nothing'} to {after}")
 
 
 @click.command()
@@ -46,7 +47,7 @@ def sweep(*, dry_run: bool) -> None:
     try:
         database = Database(servers.checked_settings().database)
         if dry_run:
-            click.echo(f"{expiry.due(database, now_us())} conversations have expired")
+            say(f"{expiry.due(database, now_us())} conversations have expired")
             return
         journal = Journal(database)
         swept = expiry.sweep(journal, now_us())
@@ -54,7 +55,7 @@ def sweep(*, dry_run: bool) -> None:
         database.reclaim()
     except ChatkeepError as error:
         servers.stop(error)
-    click.echo(f"deleted {swept.conversations} conversations with {swept.messages} messages")
+    say(f"deleted {swept.conversations} conversations with {swept.messages} messages")
 
 
 @click.command("clear-cache")
@@ -72,7 +73,7 @@ def clear_cache() -> None:
         journal.close()
     except ChatkeepError as error:
         servers.stop(error)
-    click.echo("cleared")
+    say("cleared")
 
 
 @click.command()

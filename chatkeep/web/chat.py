@@ -19,6 +19,7 @@ from chatkeep.turns import Turn, TurnRequest
 from chatkeep.web import shapes, sse
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import owner, parts
+from chatkeep.web.problems import language
 from chatkeep.web.requests import body_as, given, query_as, require_small_metadata
 from chatkeep.web.responses import rendered
 
@@ -136,7 +137,7 @@ def follow_reply(conversation_id: UUID, message_id: UUID) -> Response:
     after = query.after if query.after is not None else _characters(last)
     events = parts().turns.follow_turn(conversation_id, message_id, after)
     start = shapes.Start(conversation_id, message_id, message.model, message.cached)
-    return sse.response(sse.stream(start, events, request_id=g.request_id, after=after))
+    return sse.response(sse.stream(start, events, request_id=g.request_id, language=language(), after=after))
 
 
 @routes.route(
@@ -217,7 +218,7 @@ def _stream(turn: Turn, events: Iterator[Event], on_disconnect: str) -> Response
     """Answer with a stream, once the first event shows that there is something to stream."""
     first = sse.first_event(events)
     start = shapes.Start(turn.conversation_id, turn.reply_id, turn.model, turn.cached)
-    frames = sse.stream(start, _with_first(first, events), request_id=g.request_id)
+    frames = sse.stream(start, _with_first(first, events), request_id=g.request_id, language=language())
     response = sse.response(frames)
     turns = parts().turns
     if on_disconnect == "stop":

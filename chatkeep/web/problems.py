@@ -7,11 +7,12 @@ import math
 from typing import Any
 
 import msgspec
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from chatkeep import errors
 from chatkeep.errors import Problem, ProviderError, StoreUnavailable
+from chatkeep.languages import LANGUAGES, Language, translated
 from chatkeep.web import shapes
 
 log = logging.getLogger(__name__)
@@ -34,16 +35,21 @@ def register(app: Flask) -> None:
     app.register_error_handler(Exception, _unforeseen)
 
 
-def shape(problem: Problem, request_id: str) -> shapes.Problem:
-    """Return a problem's JSON."""
+def language() -> Language:
+    """Return the language that the client likes best (`Accept-Language`), English where it says nothing."""
+    return "zh" if request.accept_languages.best_match(LANGUAGES) == "zh" else "en"
+
+
+def shape(problem: Problem, request_id: str, language: Language = "en") -> shapes.Problem:
+    """Return a problem's JSON; its code is the same in every language."""
     return shapes.Problem(
         type=f"urn:chatkeep:problem:{problem.code}",
-        title=problem.title,
+        title=translated(problem.title, language),
         status=problem.status,
-        detail=problem.detail,
+        detail=translated(problem.detail, language),
         code=problem.code,
         request_id=request_id,
-        errors=[shapes.ProblemField(error.field, error.message) for error in problem.errors],
+        errors=[shapes.ProblemField(error.field, translated(error.message, language)) for error in problem.errors],
         conversation_id=problem.conversation_id,
         message_id=problem.message_id,
     )
@@ -53,9 +59,11 @@ def respond(problem: Problem) -> Response:
     """Return the response for a problem."""
     if isinstance(problem, (StoreUnavailable, ProviderError)):
         log.warning("%s %s: %s (%r)", g.get("request_id", ""), problem.code, problem.detail, problem.__cause__)
-    response = Response(
-        msgspec.json.encode(shape(problem, g.get("request_id", ""))), problem.status, mimetype=MEDIA_TYPE
-    )
+    chosen = language()
+    body = msgspec.json.encode(shape(problem, g.get("request_id", ""), chosen))
+    response = Response(body, problem.status, mimetype=MEDIA_TYPE)
+    response.headers["Content-Language"] = chosen
+    response.vary.add("Accept-Language")
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
     return response

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import msgspec
 from flask import Response
 
+from chatkeep.languages import Language
 from chatkeep.model import Delta, Message
 from chatkeep.replies import End, Event
 from chatkeep.web import problems, shapes
@@ -29,7 +30,9 @@ def first_event(events: Iterator[Event]) -> Delta | End:
     return first
 
 
-def stream(start: shapes.Start, events: Iterator[Event], *, request_id: str, after: int = 0) -> Iterator[bytes]:
+def stream(
+    start: shapes.Start, events: Iterator[Event], *, request_id: str, language: Language = "en", after: int = 0
+) -> Iterator[bytes]:
     """Yield the frames of a stream; every delta's id is the number of the text's characters up to its end."""
     yield RETRY + _frame("start", _encode(start))
     shown = after
@@ -37,7 +40,7 @@ def stream(start: shapes.Start, events: Iterator[Event], *, request_id: str, aft
         if event is None:
             yield PING
         elif isinstance(event, End):
-            yield _last(event, start, request_id)
+            yield _last(event, start, request_id, language)
         else:
             shown += len(event.text)
             data = _encode(shapes.Delta(event.text, event.reasoning))
@@ -65,10 +68,10 @@ def response(frames: Iterator[bytes]) -> Response:
     return impatient(Response(frames, headers=headers, mimetype=MEDIA_TYPE), WRITE_TIMEOUT_S)
 
 
-def _last(end: End, start: shapes.Start, request_id: str) -> bytes:
+def _last(end: End, start: shapes.Start, request_id: str, language: Language) -> bytes:
     if end.problem is not None:
         problem = end.problem.about(start.conversation_id, start.message_id)
-        return _frame("error", _encode(problems.shape(problem, request_id)), END_ID)
+        return _frame("error", _encode(problems.shape(problem, request_id, language)), END_ID)
     row = _row(end)
     usage, created = shapes.usage_of(row.usage), shapes.time_text(row.timestamp)
     return _frame("done", _encode(shapes.Done(row.finish_reason, row.status, row.cached, usage, created)), END_ID)

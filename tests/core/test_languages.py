@@ -1,0 +1,94 @@
+"""Everything that can reach people is there in both languages."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chatkeep import errors
+from chatkeep.chinese import TEXTS
+from chatkeep.errors import Problem
+from chatkeep.languages import language_of, translated
+from chatkeep.replies import Ending
+from tests.servers import ROOT
+
+IDEOGRAPH = re.compile("[\u4e00-\u9fff]")
+PACKAGE = ROOT / "chatkeep"
+PROBLEMS = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Problem)}
+# Whose words are shown: problems, what is wrong with fields, and what the command line says.
+SPEAKERS = PROBLEMS | {"FieldError", "_wrong", "failure", "say", "option"}
+# What is nothing but another text.
+SILENT = {"{}", "{}.", "{}: {}.", "metadata: {}."}
+
+
+def spoken(path: Path) -> Iterator[str]:
+    """Yield the texts that a module may show, with {} for what varies."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and name_of(node.func) in SPEAKERS:
+            arguments = {"FieldError": node.args[-1:], "_wrong": node.args[-1:], "option": []}.get(
+                name_of(node.func), node.args[:1]
+            )
+            yield from filter(None, map(text_of, arguments))
+            yield from (text_of(keyword.value) for keyword in node.keywords if keyword.arg == "help")
+        if isinstance(node, ast.FunctionDef) and any(map(is_command, node.decorator_list)):
+            yield " ".join((ast.get_docstring(node) or "").split())
+
+
+def is_command(decorator: ast.expr) -> bool:
+    return isinstance(decorator, ast.Call) and name_of(decorator.func) in {"command", "group"}
+
+
+def name_of(function: ast.expr) -> str:
+    return getattr(function, "id", getattr(function, "attr", ""))
+
+
+def text_of(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+    return ""
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_every_text_has_a_translation(path: Path) -> None:
+    texts = {text.replace("{}", "17") for text in spoken(path) if text not in SILENT}
+    assert sorted(text for text in texts if not IDEOGRAPH.search(translated(text, "zh"))) == []
+
+
+def test_there_are_texts_to_translate() -> None:
+    assert len({text for path in PACKAGE.rglob("*.py") for text in spoken(path)}) > 50
+
+
+@pytest.mark.parametrize("kind", [getattr(errors, name) for name in sorted(PROBLEMS)])
+def test_every_title_has_a_translation(kind: type[Problem]) -> None:
+    assert kind.title in TEXTS
+
+
+@pytest.mark.parametrize("ending", [Ending.SLOW_START, Ending.GAP, Ending.TOTAL])
+def test_what_fills_a_gap_is_translated_too(ending: Ending) -> None:
+    found = translated(f"The provider was given up: {ending.value}.", "zh")
+    assert found == TEXTS["The provider was given up: {}."].format(TEXTS[ending.value])
+
+
+@pytest.mark.parametrize(("english", "chinese"), TEXTS.items(), ids=range(len(TEXTS)))
+def test_a_translation_has_the_gaps_of_its_text(english: str, chinese: str) -> None:
+    gaps = english.count("{}")
+    assert chinese.format(*["x"] * gaps).count("x") >= gaps
+    assert translated(english.replace("{}", "17"), "zh") != english.replace("{}", "17")
+
+
+def test_what_is_unknown_stays_as_it_is() -> None:
+    assert translated("Something new", "zh") == "Something new"
+    assert translated("The body is too large", "en") == "The body is too large"
+
+
+@pytest.mark.parametrize(
+    ("locale", "language"), [("zh_CN.UTF-8", "zh"), ("zh", "zh"), ("en_GB", "en"), ("C", "en"), ("", "en")]
+)
+def test_a_locale_names_a_language(locale: str, language: str) -> None:
+    assert language_of(locale) == language

@@ -1,0 +1,71 @@
+"""The handbook's pages on deployment: their commands are run, and both languages have the same ones."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.http.api import eventually
+from tests.servers import ROOT, Server
+
+ENGLISH, CHINESE = (ROOT / "docs" / name for name in ("deployment.md", "生产环境部署配置文档.md"))
+SERVES = "serve --server gunicorn"
+SHELL = "/bin/sh"
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    return re.findall(rf"(?ms)^```{kind}\n(.+?)^```$", page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("kind", ["sh", "sql", "ini"])
+def test_both_languages_have_the_same_commands(kind: str) -> None:
+    assert blocks(ENGLISH, kind) == blocks(CHINESE, kind)
+
+
+def test_both_languages_have_as_many_sections_and_commands_for_others() -> None:
+    texts = [page.read_text(encoding="utf-8") for page in (ENGLISH, CHINESE)]
+    for pattern in (r"(?m)^#+ ", r"(?m)^[#$>] \S+ \S+"):
+        english, chinese = (len(re.findall(pattern, text)) for text in texts)
+        assert english == chinese > 0
+
+
+@pytest.mark.network
+@pytest.mark.skipif(os.name == "nt", reason="the page's commands are those of Linux")
+@pytest.mark.timeout(300)
+def test_the_commands_install_and_serve(tmp_path: Path) -> None:
+    """Installs chatkeep into a new environment from the package index: half a minute or more."""
+    source = shutil.copytree(
+        ROOT, tmp_path / "source", ignore=shutil.ignore_patterns(".git", ".venv", "data", ".*_cache", "tests", "bench")
+    )
+    server = Server("gunicorn", tmp_path / "server")
+    server.folder.mkdir()
+    environment = server.environment() | {"PYTHONPATH": ""}
+    serving: subprocess.Popen[bytes] | None = None
+    try:
+        for block in blocks(ENGLISH, "sh"):
+            script = "set -e\n" + placed(block, tmp_path)
+            if SERVES in block:
+                serving = subprocess.Popen([SHELL, "-c", f"exec {script.splitlines()[1]}"], cwd=source, env=environment)
+                assert eventually(server._is_up, 30)  # noqa: SLF001 - the tests' own
+            else:
+                subprocess.run([SHELL, "-c", script], cwd=source, env=environment, check=True)
+    finally:
+        if serving:
+            serving.terminate()
+            serving.wait()
+    assert serving
+
+
+def placed(block: str, folder: Path) -> str:
+    """Return commands whose folders are the test's own."""
+    return (
+        block.replace("/opt/chatkeep", str(folder / "opt"))
+        .replace("/etc/chatkeep", str(folder / "etc"))
+        .replace("python3 ", f"{sys.executable} ")
+    )

@@ -1,0 +1,45 @@
+"""Problems and the command line speak the language of who reads them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chatkeep.chinese import TEXTS
+from tests.http.api import Api, unique
+from tests.servers import ROOT
+
+CHINESE = {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"}
+NOBODY = "/api/conversations/01a202d1-2a30-79d4-9bd7-fd298a4c908a"
+
+
+def test_a_problem_is_told_in_the_language_that_is_asked_for(own: Api) -> None:
+    english, chinese = (own.request("GET", NOBODY, headers=headers) for headers in ({}, CHINESE))
+    assert chinese.json["title"] == TEXTS[english.json["title"]]
+    assert chinese.json["detail"] == TEXTS[english.json["detail"]]
+    assert (english.json["code"], chinese.json["code"]) == ("not_found", "not_found")
+    assert (english.headers["Content-Language"], chinese.headers["Content-Language"]) == ("en", "zh")
+
+
+def test_what_is_wrong_with_a_field_is_told_in_chinese(own: Api) -> None:
+    answer = own.request("POST", "/api/chat", json={"message": "x", "role": "system"}, headers=CHINESE)
+    assert answer.json["errors"] == [{"field": "role", "message": TEXTS["is not known here"]}]
+
+
+def test_an_error_amid_a_stream_is_told_in_chinese(own: Api) -> None:
+    stream = own.streamed(unique("Hello #n=20,r=40,fault=cut_after:3#"), headers=CHINESE)
+    assert stream.events[-1].event == "error"
+    assert stream.events[-1].data["title"] == TEXTS["The model's provider failed"]
+
+
+@pytest.mark.parametrize(("locale", "text"), [("C", "Commands"), ("zh_CN.UTF-8", "删除过期的对话")])
+def test_the_help_of_the_command_line_is_in_the_terminal_s_language(locale: str, text: str, tmp_path: Path) -> None:
+    """Starts a process: about half a second."""
+    env = os.environ | {"LC_ALL": locale, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
+    command = [sys.executable, "-m", "chatkeep", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, encoding="utf-8", check=True)
+    assert text in done.stdout

@@ -1,0 +1,211 @@
+"""The files in deploy/: what can be run of them here is run, the rest is checked against its schema."""
+
+from __future__ import annotations
+
+import base64
+import importlib.resources
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatkeep.settings import Settings
+from tests import client
+from tests.http.api import eventually
+from tests.ports import free_port
+from tests.servers import ROOT, Server
+
+if os.name == "nt":
+    pytest.skip("nginx, systemd and containers are not tested on Windows", allow_module_level=True)
+
+from tests.services.nginx import Nginx
+
+DEPLOY = ROOT / "deploy"
+# "somebody" with the password "secret", in a form that nginx checks by itself.
+ACCESS = "somebody:{PLAIN}secret\n"
+ALLOWED = {"Authorization": "Basic " + base64.b64encode(b"somebody:secret").decode()}
+
+
+class SocketServer(Server):
+    """chatkeep on a socket, as the deployment files have it."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        self.socket = folder / "chatkeep.sock"
+        super().__init__("gunicorn", folder, {"HOST": f"unix:{self.socket}", "CHATKEEP_ENV": "production", **env})
+
+    def _is_up(self) -> bool:
+        return self.socket.exists() and health(self, "--live").returncode == 0
+
+
+def health(server: Server, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "chatkeep", "health", *options]
+    return subprocess.run(
+        command, env=server.environment(), cwd=server.folder, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SocketServer, Nginx]]:
+    """A server on a socket, and nginx before it."""
+    folder = tmp_path_factory.mktemp("deploy")
+    with SocketServer(folder, {}) as server, nginx_in(folder) as proxy:
+        yield server, proxy
+
+
+def nginx_in(folder: Path) -> Nginx:
+    """Return nginx with the project's configuration; only the paths are others."""
+    port = free_port()
+    (folder / "mime.types").write_text("types { text/html html; }")
+    (folder / "access").write_text(ACCESS)
+    text = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
+    places = {
+        "/etc/nginx/mime.types": folder / "mime.types",
+        "/etc/nginx/chatkeep.htpasswd": folder / "access",
+        "/run/chatkeep/chatkeep.sock": folder / "chatkeep.sock",
+        "/tmp/nginx": folder / "nginx",  # noqa: S108 - as the file has it
+        "/dev/stdout": folder / "access.log",
+        "listen 8080": f"listen 127.0.0.1:{port}",
+    }
+    for theirs, ours in places.items():
+        assert theirs in text
+        text = text.replace(theirs, str(ours))
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    (folder / "nginx.conf").write_text(user + text, encoding="utf-8")
+    return Nginx(folder / "nginx.conf", port)
+
+
+def test_nobody_comes_in_without_a_name(behind: tuple[SocketServer, Nginx]) -> None:
+    assert client.request("GET", f"{behind[1].url}/api/conversations").status == 401
+    assert client.request("GET", f"{behind[1].url}/api/conversations", headers=ALLOWED).status == 200
+    assert client.request("GET", f"{behind[1].url}/health/live").status == 200
+
+
+def test_a_stream_passes_nginx_piece_by_piece(behind: tuple[SocketServer, Nginx]) -> None:
+    """The demo model writes 50 words a second: two seconds."""
+    with client.stream(f"{behind[1].url}/api/chat", {"message": "Hello"}, headers=ALLOWED) as stream:
+        arrivals = [(event.event, time.monotonic()) for event in stream]
+    assert arrivals[-1][0] == "done"
+    assert arrivals[-1][1] - arrivals[1][1] > 0.5
+    assert len(arrivals) > 20
+
+
+def test_what_nginx_itself_refuses_is_a_problem_document(behind: tuple[SocketServer, Nginx]) -> None:
+    big = {"message": "x" * 2_000_000}
+    answer = client.request("POST", f"{behind[1].url}/api/chat", json=big, headers=ALLOWED)
+    assert (answer.status, answer.json["code"]) == (413, "body_too_large")
+    assert answer.headers.get_content_type() == "application/problem+json"
+
+
+def test_a_server_that_is_away_is_a_problem_document(tmp_path: Path) -> None:
+    with nginx_in(tmp_path) as alone:
+        answer = client.request("GET", f"{alone.url}/api/conversations", headers=ALLOWED)
+    assert (answer.status, answer.json["status"], answer.headers["Retry-After"]) == (503, 503, "2")
+
+
+def test_health_tells_by_its_exit_status(behind: tuple[SocketServer, Nginx], tmp_path: Path) -> None:
+    """Starts two processes: a second."""
+    assert health(behind[0]).stdout == "ok\n"
+    nobody = SocketServer(tmp_path, {})
+    assert (health(nobody).returncode, "no server answers" in health(nobody).stderr) == (1, True)
+
+
+@pytest.mark.parametrize("command", ["gunicorn", "waitress"])
+def test_serve_listens_on_a_socket(command: str, tmp_path: Path) -> None:
+    """Starts a process: a second or two."""
+    server = SocketServer(tmp_path, {})
+    arguments = [sys.executable, "-m", "chatkeep", "serve", "--server", command]
+    process = subprocess.Popen(arguments, cwd=tmp_path, env=server.environment(), stderr=subprocess.DEVNULL)
+    try:
+        assert eventually(lambda: health(server).returncode == 0, 20)
+    finally:
+        process.terminate()
+        assert process.wait(20) is not None
+
+
+def unit() -> dict[str, str]:
+    """Return the settings of the systemd unit."""
+    return dict(re.findall(r"(?m)^(\w+)=(.*)$", (DEPLOY / "chatkeep.service").read_text(encoding="utf-8")))
+
+
+def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if not program:
+        pytest.skip("there is no systemd-analyze")
+    made = tmp_path / "chatkeep.service"
+    text = (DEPLOY / "chatkeep.service").read_text(encoding="utf-8")
+    made.write_text(text.replace("/opt/chatkeep/bin/chatkeep", "/bin/true").replace("file:///opt", "file:///"))
+    done = subprocess.run([program, "verify", "--man=no", made], capture_output=True, text=True, check=False)
+    assert [line for line in done.stderr.splitlines() if "chatkeep.service" in line] == []
+
+
+def test_the_commands_of_the_unit_start_reload_and_stop(tmp_path: Path) -> None:
+    """What systemd would do, by hand: its commands, its signals. Starts a server and its workers twice: seconds."""
+    server = SocketServer(tmp_path, {"WEB_CONCURRENCY": "1"})
+    words = unit()["ExecStart"].replace("/opt/chatkeep/bin/chatkeep", f"{sys.executable} -m chatkeep").split()
+    process = subprocess.Popen(words, cwd=tmp_path, env=server.environment(), stderr=subprocess.DEVNULL)
+    server.process = process
+    try:
+        assert eventually(lambda: health(server).returncode == 0, 20)
+        assert unit()["ExecReload"].split()[1:] == ["-HUP", "$MAINPID"]
+        (before,) = server.worker_pids()
+        process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: before not in server.worker_pids() and health(server).returncode == 0, 20)
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("name", ["chatkeep.service", "compose.yaml", "kubernetes/chatkeep.yaml"])
+def test_who_stops_chatkeep_waits_longer_than_its_drain(name: str) -> None:
+    text = (DEPLOY / name).read_text(encoding="utf-8")
+    found = re.search(r"(?:TimeoutStopSec=|stop_grace_period: |terminationGracePeriodSeconds: )(\d+)(m?)", text)
+    assert found
+    assert int(found[1]) * (60 if found[2] else 1) > Settings().drain_timeout + 15
+
+
+def test_the_compose_file_is_one_by_its_schema() -> None:
+    import check_jsonschema  # noqa: PLC0415 - it is found by its files alone
+    from jsonschema import Draft7Validator  # noqa: PLC0415 - comes with it
+    from ruamel.yaml import YAML  # noqa: PLC0415 - the same
+
+    place = importlib.resources.files(check_jsonschema) / "builtin_schemas/vendor/compose-spec.json"
+    schema = json.loads(place.read_text(encoding="utf-8"))
+    written: Any = YAML(typ="safe").load(DEPLOY / "compose.yaml")
+    assert [error.message for error in Draft7Validator(schema).iter_errors(written)] == []
+
+
+def test_kubernetes_takes_the_manifests() -> None:
+    from kubernetes_validate import latest_version, validate  # noqa: PLC0415
+    from ruamel.yaml import YAML  # noqa: PLC0415 - comes with check-jsonschema
+
+    documents = list(YAML(typ="safe").load_all(DEPLOY / "kubernetes" / "chatkeep.yaml"))
+    for document in documents:
+        validate(document, latest_version(), strict=True)
+    assert [document["kind"] for document in documents] == [
+        "ConfigMap", "PersistentVolumeClaim", "Deployment", "Service",
+    ]  # fmt: skip
+
+
+def test_the_image_s_steps_name_what_there_is() -> None:
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    assert (ROOT / "requirements.txt").exists()
+    values = dict(re.findall(r"\b((?:CHATKEEP_\w+|HOST))=(\S+)", text))
+    assert Settings.from_env(values).dangers() == []
+    assert re.search(r"(?m)^USER chatkeep$", text)
+
+
+def test_the_example_environment_has_settings_that_there_are() -> None:
+    lines = (DEPLOY / "chatkeep.env.example").read_text(encoding="utf-8").splitlines()
+    values = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert Settings.from_env(values).env == "production"

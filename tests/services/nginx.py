@@ -1,0 +1,64 @@
+"""A throwaway nginx on loopback with a configuration of the project's, as an ordinary program."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bench import nginx
+from tests.services import debian
+
+
+class Unavailable(Exception):
+    """There is no nginx here and no way to have it unasked."""
+
+
+class Nginx:
+    """A running nginx; use it as a context."""
+
+    def __init__(self, configuration: Path, port: int) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self._configuration = configuration
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        folder, file = self._configuration.parent, self._configuration
+        command = [str(program()), "-p", str(folder), "-e", "stderr", "-c", str(file), "-g", "daemon off;"]
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while not self._answers():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                self.stop()
+                raise RuntimeError("nginx did not start")
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End it and its workers."""
+        if self._process:
+            self._process.terminate()
+            self._process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
+
+
+def program() -> Path:
+    """Return nginx, from the distribution's package without installing it; raises `Unavailable`."""
+    with debian.lock():
+        found = nginx.find()
+    if not found:
+        raise Unavailable(nginx.ABSENT)
+    return found
