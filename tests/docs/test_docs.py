@@ -12,7 +12,7 @@ from chatkeep.settings import described
 from tests.servers import ROOT
 
 PACKAGE = ROOT / "chatkeep"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 DEFAULTS = {item.metadata["env"]: item.metadata["text"] or "" for item in described()}
 
 

@@ -1,4 +1,4 @@
-"""Every curl command of the README is sent to a running server, which answers what the README shows.
+"""Every curl command of the handbook is sent to a running server, which answers what the handbook shows.
 
 The commands are read here and sent by the tests' own client, so that they are tried where there is no curl, too.
 """
@@ -11,47 +11,33 @@ import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from itertools import groupby
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from docs import generate
+from docs.reference import examples_in
 from tests.client import Response, request
 from tests.servers import ROOT, Server
 
-SECTION = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## The API\n")[2].partition("\n## ")[0]
-BLOCKS = re.compile(r"```bash\n(curl .+?)```\n+```(json|text)\n(.+?)```", re.DOTALL)
 PLACE = "http://127.0.0.1:5010"
+PAGE = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
+EXAMPLES = examples_in(PAGE)
+READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 
 
-class Example(NamedTuple):
-    """A command and the answer that is shown for it."""
-
-    command: str
-    answer: str
-
-    @property
-    def options(self) -> Namespace:
-        """What the command says."""
-        parser = ArgumentParser(prog="curl")
-        parser.add_argument("url")
-        parser.add_argument("-X", dest="method")
-        parser.add_argument("-H", dest="headers", action="append", default=[])
-        parser.add_argument("-d", dest="body")
-        parser.add_argument("-N", action="store_true")
-        options, unknown = parser.parse_known_args(shlex.split(self.command.replace("\\\n", ""))[1:])
-        assert not unknown, self.command
-        return options
-
-    @property
-    def call(self) -> tuple[str, str]:
-        """The method and the path."""
-        options = self.options
-        path = options.url.removeprefix(PLACE).partition("?")[0]
-        return options.method or ("GET" if options.body is None else "POST"), path
-
-
-EXAMPLES = [Example(command, answer) for command, _, answer in BLOCKS.findall(SECTION)]
+def options_of(command: str) -> Namespace:
+    """Return what a command says."""
+    parser = ArgumentParser(prog="curl")
+    parser.add_argument("url")
+    parser.add_argument("-X", dest="method")
+    parser.add_argument("-H", dest="headers", action="append", default=[])
+    parser.add_argument("-d", dest="body")
+    parser.add_argument("-N", action="store_true")
+    options, unknown = parser.parse_known_args(shlex.split(command.replace("\\\n", ""))[1:])
+    assert not unknown, command
+    return options
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +47,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Response]
         ids: dict[str, str] = {}
         found = []
         for example in EXAMPLES:
-            found.append(send(Example(filled(example.command, ids), ""), server.url))
+            found.append(send(example.call[0], filled(example.command, ids), server.url))
             ids |= ids_of(found[-1].text)
         yield found
 
@@ -82,9 +68,9 @@ def ids_of(answer: str) -> dict[str, str]:
     return {name: match[1] for name, match in found.items() if match}
 
 
-def send(example: Example, url: str) -> Response:
+def send(method: str, command: str, url: str) -> Response:
     """Send a command as curl does."""
-    options, (method, _) = example.options, example.call
+    options = options_of(command)
     headers = dict(header.split(": ", 1) for header in options.headers)
     body = None if options.body is None else options.body.encode()
     if body is not None:
@@ -95,7 +81,7 @@ def send(example: Example, url: str) -> Response:
 @pytest.mark.parametrize(
     "index", range(len(EXAMPLES)), ids=[f"{number} {' '.join(one.call)}" for number, one in enumerate(EXAMPLES, 1)]
 )
-def test_an_example_answers_what_the_readme_shows(index: int, answers: list[Response]) -> None:
+def test_an_example_answers_what_the_handbook_shows(index: int, answers: list[Response]) -> None:
     """The first one waits for all of them: the demo model writes 50 words a second."""
     shown, got = EXAMPLES[index].answer, answers[index]
     if got.headers.get_content_type() == "text/event-stream":
@@ -107,7 +93,14 @@ def test_an_example_answers_what_the_readme_shows(index: int, answers: list[Resp
 
 
 def test_every_command_is_shown_with_its_answer() -> None:
-    assert len(EXAMPLES) == len(re.findall(r"(?m)^curl ", SECTION))
+    assert len(EXAMPLES) == len(re.findall(r"(?m)^curl ", PAGE))
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)
+def test_the_commands_of_the_readme_are_among_the_examples(readme: Path) -> None:
+    found = examples_in(readme.read_text(encoding="utf-8"))
+    assert found
+    assert [example for example in found if example not in EXAMPLES] == []
 
 
 def test_every_call_of_the_api_has_an_example() -> None:
@@ -119,11 +112,6 @@ def test_every_call_of_the_api_has_an_example() -> None:
     }
     shown = {(method, path.replace("$QUESTION", "$MESSAGE")) for method, path in (one.call for one in EXAMPLES)}
     assert calls - shown == set()
-
-
-def test_every_other_path_is_named() -> None:
-    others = [operation.path for operation in generate.operations() if not operation.path.startswith("/api")]
-    assert [path for path in others if not re.search(re.escape(path) + r"(?![\w/])", SECTION)] == []
 
 
 def shape(value: Any) -> Any:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from chatkeep.settings import Settings, described
-from docs import generate
+from docs import chinese, generate
 from tests.client import request
 from tests.servers import Server
 
@@ -58,3 +58,9 @@ def test_every_operation_and_every_body_field_is_in_the_reference() -> None:
             assert set(shape.__struct_fields__) <= set(re.findall(r"(?m)^\| `(\w+)`", section)), path
         for problem in operation.problems:
             assert f"`{problem.code}`" in section, path
+
+
+def test_every_word_of_the_reference_is_translated() -> None:
+    chinese.missing.clear()
+    generate.documents()
+    assert chinese.missing == set()
