@@ -64,20 +64,20 @@ class Reference:
         yield from self._shapes()
 
     def _operations(self) -> Iterator[str]:
-        tag = None
-        for path, methods in self.document["paths"].items():
-            for method, operation in methods.items():
-                if operation["tags"][0] != tag:
-                    tag = operation["tags"][0]
-                    yield from (f"## {self.say('Routes')}: {self.say(tag)}", "")
-                yield from (f"### {method.upper()} {path}", "", self.say(f"{operation['summary']}."), "")
-                yield from self._operation(operation)
-                yield from self._examples(method.upper(), path)
+        every = [(path, *one) for path, methods in self.document["paths"].items() for one in methods.items()]
+        for tag in dict.fromkeys(operation["tags"][0] for _, _, operation in every):
+            yield from (f"## {self.say('Routes')}: {self.say(tag)}", "")
+            for path, method, operation in every:
+                if operation["tags"][0] == tag:
+                    yield from (f"### {method.upper()} {path}", "", self.say(f"{operation['summary']}."), "")
+                    yield from self._operation(operation)
+                    yield from self._examples(method.upper(), path)
 
     def _shapes(self) -> Iterator[str]:
         """Yield the lines on every shape that an answer or an event has, in the order of the alphabet."""
         every = [operation for methods in self.document["paths"].values() for operation in methods.values()]
-        asked = {_name(_body(operation)) for operation in every}
+        answered = set(re.findall(r'/schemas/(\w+)"', json.dumps([operation["responses"] for operation in every])))
+        asked = {_name(_body(operation)) for operation in every} - answered
         yield from (f"## {self.say('Shapes')}", "")
         for name, shape in sorted(self.document["components"]["schemas"].items()):
             if name not in asked and not name.endswith("Query"):
