@@ -12,6 +12,7 @@ from uuid import UUID
 import click
 
 from chatkeep import servers
+from chatkeep.commands.words import failure, say
 from chatkeep.errors import ChatkeepError, InvalidFields, NotFound
 
 if TYPE_CHECKING:
@@ -62,12 +63,12 @@ def export(
         made = exports.Export(database, scope, form)
         _save(made, output, total)
     except (NotFound, InvalidFields) as error:
-        raise click.ClickException(error.detail) from error
+        raise failure(error.detail) from error
     except ChatkeepError as error:
         servers.stop(error)
     if made.cursor is not None:
-        next_time = f"chatkeep export --cursor {made.cursor} writes what changes from here on"
-        click.echo(f"cursor: {made.cursor}  ({next_time})", err=True)
+        next_time = f"(chatkeep export --cursor {made.cursor} writes what changes from here on)"
+        say(f"cursor: {made.cursor}  {next_time}", err=True)
 
 
 def _bound(text: str | None, read: Callable[[str], int]) -> int | None:

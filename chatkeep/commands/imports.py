@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from chatkeep import servers
+from chatkeep.commands.words import say
 from chatkeep.errors import ChatkeepError, StoreUnavailable
 from chatkeep.settings import optional_duration
 
@@ -84,10 +85,10 @@ def _import(journal: Journal, name: str, terms: Terms) -> int:
             for member, chunks in documents(file, progress):
                 reports.append((f"{name}/{member}" if member else name, import_file(journal, chunks, terms)))
     except UnknownFile as error:
-        click.echo(f"{name}: {error}", err=True)
+        say(f"{name}: {error}", err=True)
         status = UNKNOWN
     except StoreUnavailable as error:
-        click.echo(f"{name}: {error.detail}. Import it again: what is stored already is skipped.", err=True)
+        say(f"{name}: {error.detail}. Import it again: what is stored already is skipped.", err=True)
         status = SOME_BAD
     return max([status, *(_tell(label, report) for label, report in reports)])
 
@@ -115,9 +116,9 @@ def _progress(file: BufferedReader) -> Iterator[Callable[[], None]]:
 def _tell(name: str, report: Report) -> int:
     """Tell what became of a file, and return the exit status."""
     counts = ", ".join(f"{report.conversations[fate]} {words}" for fate, words in _WORDS.items())
-    click.echo(f"{name}: conversations: {counts}; messages: {report.messages} added")
+    say(f"{name}: conversations: {counts}; messages: {report.messages} added")
     for problem in report.problems:
-        click.echo(f"line {problem.line}: {problem.reason}", err=True)
+        say(f"line {problem.line}: {problem.reason}", err=True)
     if report.problem_count > len(report.problems):
-        click.echo(f"and {report.problem_count - len(report.problems)} more", err=True)
+        say(f"and {report.problem_count - len(report.problems)} more", err=True)
     return SOME_BAD if report.problem_count else 0

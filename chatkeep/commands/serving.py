@@ -41,7 +41,7 @@ def work() -> None:
         parts = start_parts(servers.checked_settings(), Demo(), makes_exports=True)
     except ChatkeepError as error:
         servers.stop(error)
-    click.echo(f"chatkeep {__version__} makes exports (Ctrl+C ends it)", err=True)
+    say(f"chatkeep {__version__} makes exports (Ctrl+C ends it)", err=True)
     try:
         while True:
             time.sleep(3600)

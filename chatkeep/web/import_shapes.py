@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from chatkeep.imports import Fate, Report
+from chatkeep.languages import Language, translated
 
 
 class ImportedConversations(Struct):
@@ -36,8 +37,8 @@ class Import(Struct, kw_only=True):
     problems: Annotated[list[ImportProblem], Meta(description="The first thousand of them.")]
 
 
-def import_of(report: Report) -> Import:
-    """Return the shape of a report."""
+def import_of(report: Report, language: Language) -> Import:
+    """Return the shape of a report; what is wrong with its records is told in a language."""
     counts = report.conversations
     return Import(
         conversations=ImportedConversations(
@@ -49,5 +50,5 @@ def import_of(report: Report) -> Import:
         ),
         messages=report.messages,
         problem_count=report.problem_count,
-        problems=[ImportProblem(problem.line, problem.reason) for problem in report.problems],
+        problems=[ImportProblem(problem.line, translated(problem.reason, language)) for problem in report.problems],
     )

@@ -15,6 +15,7 @@ from chatkeep.web import shapes
 from chatkeep.web.import_shapes import Import, import_of
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import owner, parts
+from chatkeep.web.problems import language
 from chatkeep.web.requests import read_body
 from chatkeep.web.responses import rendered
 
@@ -56,7 +57,7 @@ def import_conversations() -> Response:
         report = import_file(parts().journal, _chunks(body), terms)
     except UnknownFile as error:
         raise InvalidFields(str(error), errors=[FieldError("", "is no file that can be imported")]) from error
-    return rendered(import_of(report))
+    return rendered(import_of(report, language()))
 
 
 def _chunks(body: bytes) -> Iterator[bytes]:

@@ -20,18 +20,30 @@ IDEOGRAPH = re.compile("[\u4e00-\u9fff]")
 PACKAGE = ROOT / "chatkeep"
 PROBLEMS = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Problem)}
 # Whose words are shown: problems, what is wrong with fields, and what the command line says.
-SPEAKERS = PROBLEMS | {"FieldError", "_wrong", "failure", "say", "option"}
+SPEAKERS = PROBLEMS | {"FieldError", "wrong", "failure", "say", "option", "BadRecord", "Refused", "UnknownFile"}
 # What is nothing but another text.
-SILENT = {"{}", "{}.", "{}: {}.", "metadata: {}."}
+SILENT = {
+    "{}",
+    "cursor: {}.",
+    "{}.",
+    "{}: {}",
+    "{}: {}.",
+    "metadata: {}.",
+    "cursor: {}  {}",
+    "{}: conversations: {}; messages: {} added",
+}
 
 
 def spoken(path: Path) -> Iterator[str]:
     """Yield the texts that a module may show, with {} for what varies."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and name_of(node.func) in SPEAKERS:
-            arguments = {"FieldError": node.args[-1:], "_wrong": node.args[-1:], "option": []}.get(
-                name_of(node.func), node.args[:1]
-            )
+            arguments = {
+                "FieldError": node.args[-1:],
+                "wrong": node.args[-1:],
+                "BadRecord": node.args[-1:],
+                "option": [],
+            }.get(name_of(node.func), node.args[:1])
             yield from filter(None, map(text_of, arguments))
             yield from (text_of(keyword.value) for keyword in node.keywords if keyword.arg == "help")
         if isinstance(node, ast.FunctionDef) and any(map(is_command, node.decorator_list)):
