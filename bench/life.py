@@ -21,7 +21,7 @@ from bench import fill, mariadb, servers
 from bench.export import download, filled, peak_megabytes
 from bench.load import Load, Outcome, Target, drive
 from bench.mariadb import Mariadb
-from bench.processes import BenchError, cpu_seconds
+from bench.processes import BenchError, cpu_seconds, other_cpu_seconds
 from bench.table import Report, Row, medians
 
 LOOK_S = 0.05
@@ -38,6 +38,7 @@ COLUMNS = {
     "added": "p99 added ms",
     "took": "it took s",
     "cpu": "server CPU %",
+    "others": "others' CPU %",
     "log": "WAL MB",
     "peak": "peak RSS MB",
 }
@@ -45,6 +46,7 @@ NOTES = [
     "Every turn begins a conversation and has one token; they come at a steady rate, whatever the server does.",
     "Exports follow each other for as long as the turns go. The sweep's figures are those of its worst span of turns.",
     "It took: an export, a job until its file is there, the whole sweep. WAL: the largest that SQLite's log was.",
+    "Others' CPU is what else ran on the machine, in per cent of a core: with much of it the figures say little.",
 ]
 
 
@@ -219,7 +221,7 @@ def spans_until(done: Future[Any], target: Target, load: Load) -> Iterator[Outco
 def watched(store: Store, target: Target) -> Iterator[Row]:
     """Lend a row, and put into it what the server and its log took meanwhile."""
     row: Row = {}
-    over, peak, began, before = threading.Event(), Peak(), time.monotonic(), cpu_seconds(target.pid or 0)
+    peak, over, began, before = Peak(), threading.Event(), time.monotonic(), clocks(target)
     watching = threading.Thread(target=watch, args=(store, peak, over))
     watching.start()
     try:
@@ -227,9 +229,15 @@ def watched(store: Store, target: Target) -> Iterator[Row]:
     finally:
         over.set()
         watching.join()
-    row["cpu"] = (cpu_seconds(target.pid or 0) - before) / (time.monotonic() - began) * 100
+    seconds = time.monotonic() - began
+    row["cpu"], row["others"] = ((now - then) / seconds * 100 for now, then in zip(clocks(target), before, strict=True))
     row["log"] = None if store.database else peak.log / 1e6
     row["peak"] = peak_megabytes(target)
+
+
+def clocks(target: Target) -> tuple[float, float]:
+    """Return the CPU seconds that the server has used, and all that is not of this benchmark."""
+    return cpu_seconds(target.pid or 0), other_cpu_seconds()
 
 
 def watch(store: Store, peak: Peak, over: threading.Event) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
+IDLE, WAITING = 3, 4  # fields of /proc/stat, in which the machine did nothing
 
 
 class BenchError(Exception):
@@ -105,6 +106,12 @@ def cpu_seconds(pid: int) -> float:
     for member in tree(pid):
         ticks += sum(int(field) for field in _stat(PROC / str(member))[11:15])
     return ticks / TICKS
+
+
+def other_cpu_seconds() -> float:
+    """Return the CPU time that everything on the machine has used which this program did not start."""
+    busy = [int(field) for field in (PROC / "stat").read_text().splitlines()[0].split()[1:9]]
+    return (sum(busy) - busy[IDLE] - busy[WAITING]) / TICKS - cpu_seconds(os.getpid())
 
 
 def pss_kib(pid: int) -> int:

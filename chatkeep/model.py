@@ -9,6 +9,9 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+# Until keys exist everybody who reaches the server is this owner.
+OPEN_OWNER = "local"
+
 
 class Role(StrEnum):
     """Who a message is from."""

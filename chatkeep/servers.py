@@ -10,15 +10,16 @@ import sys
 import threading
 import time
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from flask import Flask
 
 from chatkeep.concurrency import on_event_loop
 from chatkeep.errors import ChatkeepError, SettingsError
 from chatkeep.settings import Settings
-from chatkeep.web.parts import parts_of
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 APPLICATION = "chatkeep.servers:wsgi()"
 # How long the last events of a drain have to reach their clients.
@@ -57,6 +58,8 @@ def drain_on_sigterm(app: Flask) -> None:
 
     Until the drain's deadline new turns are refused with 503; then what there is of the replies is stored.
     """
+    from chatkeep.web.parts import parts_of  # noqa: PLC0415 - commands that serve nothing do without Flask
+
     if on_event_loop() or threading.current_thread() is not threading.main_thread():
         return
     parts = parts_of(app)

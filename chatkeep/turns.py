@@ -294,6 +294,8 @@ class Turns:
         final, problem = outcome(reply, finish, problem)
         try:
             stored = self._journal.write(lambda connection: end_reply(connection, reply.lease, final), patient=True)
+            if stored is not None and stored.status is Status.GENERATING:
+                stored = None  # nobody ended it: it goes with its conversation, which waits for the sweep
             if stored is None:
                 problem = NotFound("The conversation was deleted while its reply was generated.")
             elif stored.status != final.status:

@@ -46,10 +46,10 @@ def export(
     from chatkeep import exports  # noqa: PLC0415 - the other commands start quickly without the database
     from chatkeep.exports import dates  # noqa: PLC0415
     from chatkeep.exports.formats import make  # noqa: PLC0415
+    from chatkeep.model import OPEN_OWNER  # noqa: PLC0415
     from chatkeep.store import migrations  # noqa: PLC0415
     from chatkeep.store.engine import Database  # noqa: PLC0415
     from chatkeep.store.exports import Scope  # noqa: PLC0415
-    from chatkeep.web.parts import OPEN_OWNER  # noqa: PLC0415
 
     form = make(name, bom=bom)
     scope = Scope(OPEN_OWNER, conversation, _bound(start, dates.start_us), _bound(end, dates.end_us))

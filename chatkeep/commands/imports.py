@@ -45,11 +45,10 @@ def import_files(files: tuple[str, ...], ttl: str | None, *, renew: bool) -> Non
     The exit status is 1 where a record could not be imported, and 2 where a file is none that is known.
     """
     from chatkeep.imports import Terms  # noqa: PLC0415 - the other commands start quickly without the database
-    from chatkeep.model import now_us  # noqa: PLC0415
+    from chatkeep.model import OPEN_OWNER, now_us  # noqa: PLC0415
     from chatkeep.store import migrations  # noqa: PLC0415
     from chatkeep.store.engine import Database  # noqa: PLC0415
     from chatkeep.store.journal import Journal  # noqa: PLC0415
-    from chatkeep.web.parts import OPEN_OWNER  # noqa: PLC0415
 
     settings = servers.checked_settings()
     seconds = settings.conversation_ttl if ttl is None else _seconds(ttl)

@@ -45,6 +45,8 @@ _EXPIRE = Sql(
     "UPDATE conversations SET expires_at = :now, epoch = :epoch"  # noqa: S608
     f" WHERE id = :id AND owner = :owner AND {_ALIVE}"
 )
+# As the deletion of the row does: the reply ends, and its end puts off no expiry.
+_END_REPLY = Sql("DELETE FROM leases WHERE conversation_id = :id")
 _REMOVE = Sql("DELETE FROM conversations WHERE id = :id")
 
 
@@ -84,9 +86,13 @@ def delete(connection: Connection, owner: str, id: UUID, now: int) -> bool:
 
 
 def expire(connection: Connection, owner: str, id: UUID, now: int) -> bool:
-    """Let a deleted conversation expire now; return whether there was one. It is not seen any more, and swept later."""
+    """Let a deleted conversation expire now; return whether there was one.
+
+    It is not seen any more, its reply ends, and it is swept later.
+    """
     if connection.change(_EXPIRE, id=id.bytes, owner=owner, now=now, epoch=connection.epoch) == 0:
         return False
+    connection.change(_END_REPLY, id=id.bytes)
     tombstones.bury(connection, owner, id, "deleted", now)
     return True
 

@@ -11,6 +11,7 @@ from flask import Flask, current_app
 from chatkeep.cache import Cache
 from chatkeep.expiry import Sweeper
 from chatkeep.exports.jobs import Maker
+from chatkeep.model import OPEN_OWNER
 from chatkeep.provider import Provider
 from chatkeep.settings import Settings
 from chatkeep.store.engine import Database
@@ -19,8 +20,6 @@ from chatkeep.turns import Turns
 from chatkeep.watch import Watch
 
 EXTENSION = "chatkeep"
-# Until keys exist everybody who reaches the server is this owner.
-OPEN_OWNER = "local"
 # How long the end of the process waits for replies to be stored.
 CLOSE_S = 5.0
 

@@ -17,11 +17,10 @@ from uuid import UUID
 
 import pytest
 
-from chatkeep.model import new_id
+from chatkeep.model import OPEN_OWNER, new_id
 from chatkeep.store import migrations, schema
 from chatkeep.store.engine import Database
 from chatkeep.store.sql import Sql
-from chatkeep.web.parts import OPEN_OWNER
 from tests import client
 from tests.faults.conftest import ON_SQLITE, Record
 from tests.faults.scale import Scale

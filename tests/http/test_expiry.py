@@ -6,7 +6,10 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
+from chatkeep.conversations import DELETED_AT_ONCE
+from chatkeep.model import now_us
 from tests.http.api import Api, eventually, unique
+from tests.http.test_exports import a_conversation, fill
 
 
 def test_what_has_expired_is_swept_with_its_messages(own: Api) -> None:
@@ -32,6 +35,17 @@ def test_a_running_reply_is_spared(own: Api) -> None:
     with own.running("Go on #n=60,r=20#", ttl=1) as running:
         assert running.rest().data["status"] == "completed"
     assert own.read(running.id)["message_count"] == 2
+
+
+def test_a_long_conversation_stays_deleted_though_its_reply_was_running(own: Api) -> None:
+    """It is removed by the sweep, a bit at a time; the reply's end must not bring it back."""
+    made, said = a_conversation([now_us() - 1000 * number for number in range(DELETED_AT_ONCE + 1, 0, -1)])
+    fill(own.server.env["DATABASE_URL"], (made, said))
+    with own.running("Go on #n=100,r=50#", conversation_id=str(made.id)) as running:
+        assert own.delete(running.id).status == 200
+        assert running.rest().event == "error"
+    assert eventually(lambda: own.count("conversations", "id = :id", id=made.id.bytes) == 0)
+    assert own.request("GET", f"/api/conversations/{made.id}").status == 404
 
 
 def test_what_was_swept_or_deleted_is_not_in_the_file(embedded: Api) -> None:

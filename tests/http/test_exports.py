@@ -20,13 +20,12 @@ import msgspec
 import pytest
 
 from chatkeep.exports import PAGE_MESSAGES
-from chatkeep.model import Conversation, Message, Role, new_id, now_us
+from chatkeep.model import OPEN_OWNER, Conversation, Message, Role, new_id, now_us
 from chatkeep.store import conversations, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Sql
 from chatkeep.web import shapes
-from chatkeep.web.parts import OPEN_OWNER
 from tests.client import Response
 from tests.http.api import Api, unique
 from tests.servers import COMMANDS, Server

@@ -16,13 +16,12 @@ from urllib.parse import urlencode
 
 import pytest
 
-from chatkeep.model import new_id, now_us
+from chatkeep.model import OPEN_OWNER, new_id, now_us
 from chatkeep.store import jobs
 from chatkeep.store.engine import Database
 from chatkeep.store.jobs import Job, JobStatus
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Sql
-from chatkeep.web.parts import OPEN_OWNER
 from tests.client import Response
 from tests.conftest import DATABASES, empty_database
 from tests.http.api import Api, eventually, unique

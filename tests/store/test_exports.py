@@ -18,14 +18,13 @@ import pytest
 
 from chatkeep.exports import Export
 from chatkeep.exports.formats import make
-from chatkeep.model import Conversation, Message, new_id, now_us
+from chatkeep.model import OPEN_OWNER, Conversation, Message, new_id, now_us
 from chatkeep.store import conversations, leases, messages, migrations, schema
 from chatkeep.store import exports as tables
 from chatkeep.store.engine import Database
 from chatkeep.store.exports import PIECE_BYTES, Pages, Scope
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Sql
-from chatkeep.web.parts import OPEN_OWNER
 from tests.conftest import empty_database
 from tests.copies import Copy
 from tests.servers import ROOT
