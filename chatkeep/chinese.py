@@ -53,6 +53,7 @@ TEXTS = {
     "is blank": "是空的",
     "is not known here": "是未知字段",
     "is required": "是必填字段",
+    "lies up to {} days before to": "应早于 to，且相差不超过 {} 天",
     "lies before start_date": "早于 start_date",
     "has 1 to 255 printable ASCII characters without spaces": "应为 1 到 255 个可打印的 ASCII 字符，不含空格",
     "is nested more than {} deep": "嵌套超过 {} 层",

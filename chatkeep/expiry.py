@@ -11,7 +11,8 @@ from uuid import UUID
 from chatkeep.clock import SteadyClock
 from chatkeep.concurrency import background
 from chatkeep.errors import Problem
-from chatkeep.store import conversations, duties, idempotency, jobs, messages, tombstones
+from chatkeep.metrics import EXPIRED, Tally
+from chatkeep.store import conversations, duties, idempotency, jobs, messages, metrics, tombstones
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection
@@ -23,6 +24,7 @@ DUTY = "sweep"
 ROWS = 400
 CONVERSATIONS = 20
 SECONDS = 0.01
+METRICS_US = 30 * 86_400_000_000
 
 
 @dataclass(slots=True)
@@ -64,6 +66,16 @@ def forget_tombstones(journal: Journal, before: int, stopped: threading.Event) -
         time.sleep(time.monotonic() - began)
 
 
+def forget_metrics(journal: Journal, now: int, stopped: threading.Event) -> None:
+    """Delete what was counted in minutes that are older than `METRICS_US`; what was counted in all stays."""
+    before = (now - METRICS_US) // 60_000_000
+    while not stopped.is_set():
+        began = time.monotonic()
+        if not journal.write(lambda connection: metrics.forget(connection, before)):
+            return
+        time.sleep(time.monotonic() - began)
+
+
 def _sweep_some(connection: Connection, now: int) -> tuple[int, int]:
     """Delete for about `SECONDS`, up to `CONVERSATIONS` and about `ROWS` messages; return how many of each."""
     gone, rows, until = 0, 0, time.monotonic() + SECONDS
@@ -82,13 +94,21 @@ class Sweeper:
     """Sweeps while this process has the duty."""
 
     def __init__(
-        self, database: Database, journal: Journal, worker_id: UUID, interval: float, tombstone_ttl: float
+        self,
+        database: Database,
+        journal: Journal,
+        worker_id: UUID,
+        tally: Tally,
+        *,
+        interval: float,
+        tombstone_ttl: float,
     ) -> None:
         self._database = database
         self._journal = journal
         self._worker_id = worker_id
         self._interval = interval
         self._tombstone_ttl_us = int(tombstone_ttl * 1_000_000)
+        self._tally = tally
         self._clock = SteadyClock()
         self._closed = threading.Event()
         self._thread = background(self._run, name="sweeper")
@@ -115,6 +135,8 @@ class Sweeper:
         self._journal.write(lambda connection: jobs.expire(connection, now))
         forget_tombstones(self._journal, now - self._tombstone_ttl_us, self._closed)
         swept = sweep(self._journal, now, self._closed)
+        forget_metrics(self._journal, now, self._closed)
         if swept.conversations:
+            self._tally.count(EXPIRED, by=swept.conversations)
             log.info("swept %d conversations with %d messages", swept.conversations, swept.messages)
         self._database.reclaim()

@@ -13,18 +13,31 @@ from chatkeep.cache import Cache, MemoryCache, RedisCache
 from chatkeep.errors import SettingsError
 from chatkeep.expiry import Sweeper
 from chatkeep.exports.jobs import Maker
+from chatkeep.metrics import Tally
 from chatkeep.model import now_us
 from chatkeep.provider import Provider
 from chatkeep.provider.demo import Demo
 from chatkeep.provider.openai_http import OpenAIHttp
 from chatkeep.provider.resilience import Resilient
+from chatkeep.recorder import Recorder
 from chatkeep.settings import Settings
 from chatkeep.store import idempotency, migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.turns import Turns
 from chatkeep.watch import Watch
-from chatkeep.web import chat, conversations, exports, health, imports, jobs, pages, problems
+from chatkeep.web import (
+    admin,
+    chat,
+    conversations,
+    exports,
+    health,
+    imports,
+    jobs,
+    metrics,
+    pages,
+    problems,
+)
 from chatkeep.web.parts import EXTENSION, Parts
 
 log = logging.getLogger(__name__)
@@ -48,6 +61,7 @@ def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
     app.extensions[EXTENSION] = parts
     app.before_request(_name_request)
     app.after_request(_protect)
+    app.after_request(metrics.count_request)
     problems.register(app)
     _register_routes(app)
     _allow_origins(app, settings)
@@ -66,11 +80,19 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     migrations.ensure(database)
     journal = Journal(database)
     journal.write(lambda connection: idempotency.expire(connection, now_us()))
-    answering = Resilient(provider or _provider(settings), settings.first_token_timeout)
+    tally = Tally()
+    answering = Resilient(provider or _provider(settings), settings.first_token_timeout, tally)
     cache = _cache(settings)
-    turns = Turns(settings, database, journal, answering, cache)
+    turns = Turns(settings, database, journal, answering, cache, tally)
     watch = Watch(settings, database, journal, turns)
-    sweeper = Sweeper(database, journal, turns.worker_id, settings.sweep_interval, settings.tombstone_ttl)
+    sweeper = Sweeper(
+        database,
+        journal,
+        turns.worker_id,
+        tally,
+        interval=settings.sweep_interval,
+        tombstone_ttl=settings.tombstone_ttl,
+    )
     maker = Maker(
         database,
         journal,
@@ -80,7 +102,8 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
         interval=settings.sweep_interval,
         makes=makes_exports,
     )
-    parts = Parts(settings, database, journal, answering, cache, turns, watch, sweeper, maker)
+    recorder = Recorder(database, journal, turns.worker_id, tally)
+    parts = Parts(settings, database, journal, answering, cache, turns, watch, sweeper, maker, tally, recorder)
     atexit.register(parts.close)
     return parts
 
@@ -110,11 +133,14 @@ def _register_routes(app: Flask) -> None:
         imports.routes,
         jobs.routes,
         health.routes,
+        admin.routes,
         pages.routes,
     ]
     for routes in documented:
         app.register_blueprint(routes.blueprint)
     app.register_blueprint(pages.pages)
+    app.register_blueprint(admin.page)
+    app.register_blueprint(metrics.blueprint)
     app.extensions[pages.DOCUMENT] = [operation for routes in documented for operation in routes.operations]
 
 

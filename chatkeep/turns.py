@@ -35,6 +35,16 @@ from chatkeep.errors import (
     TurnRunning,
     without_frames,
 )
+from chatkeep.metrics import (
+    CACHE_ANSWERS,
+    COMMIT_SECONDS,
+    FIRST_TOKEN_SECONDS,
+    PROVIDER_ERRORS,
+    TOKENS,
+    TURN_SECONDS,
+    TURNS,
+    Tally,
+)
 from chatkeep.model import Conversation, Delta, Finish, Message, Prompt, Role, Status, expiry, new_id, now_us
 from chatkeep.prompt import build_prompt
 from chatkeep.provider import Call, Provider
@@ -112,7 +122,7 @@ class Turns:
     """The turns of one process."""
 
     def __init__(
-        self, settings: Settings, database: Database, journal: Journal, provider: Provider, cache: Cache
+        self, settings: Settings, database: Database, journal: Journal, provider: Provider, cache: Cache, tally: Tally
     ) -> None:
         self.worker_id = new_id()
         self.live: dict[UUID, LiveReply] = {}
@@ -121,6 +131,7 @@ class Turns:
         self._journal = journal
         self._provider = provider
         self._cache = cache
+        self._tally = tally
         self._stopping = False
 
     def drain(self, patience: float) -> None:
@@ -145,7 +156,9 @@ class Turns:
         if self._stopping:
             raise ServerStopping(retry_after=1)
         reply_id, model = new_id(), request.model or self._provider.default_model
+        begun = time.monotonic()
         turn = self._journal.write(lambda connection: self._take(connection, request, reply_id, model))
+        self._tally.observe(COMMIT_SECONDS, time.monotonic() - begun)
         return self._begin(request, turn, turn.question) if turn.question else turn
 
     def _take(self, connection: Connection, request: TurnRequest, reply_id: UUID, model: str) -> Turn:
@@ -232,8 +245,12 @@ class Turns:
         reply, key = _live(turn, self.worker_id), question.key
         known = self._cache.get(key) if key and not request.regenerate else None
         if known and self._journal.write(lambda connection: _repeat(connection, request.owner, reply, known)):
+            self._tally.count(CACHE_ANSWERS, "hit")
+            self._tally.count(TURNS, Status.COMPLETED)
             return replace(turn, remembered=True)
         reply.copy(question.leader)
+        if key and not request.regenerate:
+            self._tally.count(CACHE_ANSWERS, "hit" if question.leader else "miss")
         self.live[reply.id] = reply
         self._journal.streams = len(self.live)
         background(self._generate, reply, question, name=f"reply-{reply.id}")
@@ -282,6 +299,8 @@ class Turns:
             if isinstance(piece, Finish):
                 finish = piece
                 continue
+            if not reply.received and not reply.message.cached:
+                self._tally.observe(FIRST_TOKEN_SECONDS, time.monotonic() - reply.begun)
             reply.receive(piece)
             if reply.received > self._settings.max_reply:
                 reply.end(Ending.TOO_LONG)
@@ -300,6 +319,8 @@ class Turns:
                 problem = NotFound("The conversation was deleted while its reply was generated.")
             elif stored.status != final.status:
                 problem = problem_of(stored)
+            if stored is final:
+                self._count(final, problem, time.monotonic() - reply.begun)
             if key and stored and stored.status is Status.COMPLETED and reply.is_new_here:
                 self._cache.put(key, reply.answer(stored))
             reply.close(End(replace(stored, content=reply.text) if stored else None, problem))
@@ -308,6 +329,16 @@ class Turns:
         finally:
             self.live.pop(reply.id, None)
             self._journal.streams = len(self.live)
+
+    def _count(self, ended: Message, problem: Problem | None, seconds: float) -> None:
+        """Count a reply that this process has ended; one that copied another cost nothing."""
+        self._tally.count(TURNS, ended.status)
+        self._tally.observe(TURN_SECONDS, seconds)
+        if isinstance(problem, ProviderError) and not ended.cached:
+            self._tally.count(PROVIDER_ERRORS, problem.code)
+        if ended.usage and not ended.cached:
+            self._tally.count(TOKENS, "input", by=ended.usage.input_tokens)
+            self._tally.count(TOKENS, "output", by=ended.usage.output_tokens)
 
     def follow_taken(self, turn: Turn) -> Iterator[Event]:
         """Yield the events of a turn's reply from its beginning, with all that is known of how it ends."""

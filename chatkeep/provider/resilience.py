@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from http import HTTPStatus
 
 from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
+from chatkeep.metrics import PROVIDER_ERRORS, Tally
 from chatkeep.model import Delta, Finish, Prompt
 from chatkeep.provider import Call, Provider
 
@@ -100,9 +101,10 @@ class Breaker:
 class Resilient:
     """The provider that it wraps, with retries and a breaker. ``patience`` is the first token's deadline in seconds."""
 
-    def __init__(self, provider: Provider, patience: float) -> None:
+    def __init__(self, provider: Provider, patience: float, tally: Tally | None = None) -> None:
         self.name, self.default_model = provider.name, provider.default_model
         self.patience = patience
+        self.tally = tally or Tally()
         self.budget, self.breaker = Budget(), Breaker()
         self._provider = provider
 
@@ -138,6 +140,8 @@ class ResilientCall:
                 pause = self._pause(error, tried)
                 if pause is None:
                     raise
+                # The one that the reply ends with is counted by the turn.
+                self._resilient.tally.count(PROVIDER_ERRORS, error.code)
             else:
                 if first is not None:
                     yield first

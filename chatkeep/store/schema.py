@@ -178,6 +178,19 @@ export_jobs = sa.Table(
     **OPTIONS,
 )
 
+# What all processes counted in a minute since 1970, and under the minute 0 in all.
+metrics = sa.Table(
+    "metrics",
+    metadata,
+    sa.Column("minute", sa.BigInteger, primary_key=True, autoincrement=False),
+    # A sample of Prometheus, its labels included.
+    sa.Column("name", sa.String(191), primary_key=True),
+    sa.Column("value", sa.Double, nullable=False),
+    sa.Index("ix_metrics_name", "name", "minute"),
+    sqlite_with_rowid=False,
+    **OPTIONS,
+)
+
 # Kept for a day. No foreign key: the key is stored first, so that of two requests at once one waits for the other.
 idempotency_keys = sa.Table(
     "idempotency_keys",

@@ -11,8 +11,10 @@ from flask import Flask, current_app
 from chatkeep.cache import Cache
 from chatkeep.expiry import Sweeper
 from chatkeep.exports.jobs import Maker
+from chatkeep.metrics import Tally
 from chatkeep.model import OPEN_OWNER
 from chatkeep.provider import Provider
+from chatkeep.recorder import Recorder
 from chatkeep.settings import Settings
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -37,6 +39,8 @@ class Parts:
     watch: Watch
     sweeper: Sweeper
     maker: Maker
+    tally: Tally
+    recorder: Recorder
 
     def close(self) -> None:
         """End what runs, store what there is, and give everything back; calling it twice does no harm."""
@@ -48,6 +52,7 @@ class Parts:
             self.turns.interrupt_all()
         self.sweeper.close()
         self.watch.close()
+        self.recorder.close()
         self.journal.close()
         self.provider.close()
         self.database.close()
@@ -66,3 +71,7 @@ def parts_of(app: Flask) -> Parts:
 def owner() -> str:
     """Return whom this request speaks for."""
     return OPEN_OWNER
+
+
+def require_operator() -> None:
+    """Let through who may see how the server does: until keys exist, everybody who reaches it."""

@@ -1,0 +1,99 @@
+"""What a process counts, added to what all have counted; and what there is, measured by one process for all."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from uuid import UUID
+
+from chatkeep.concurrency import background
+from chatkeep.errors import Problem
+from chatkeep.metrics import CONVERSATIONS, STORAGE_BYTES, Tally, has_history
+from chatkeep.model import now_us
+from chatkeep.store import duties, metrics
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.store.sql import Connection
+
+log = logging.getLogger(__name__)
+
+DUTY = "measure"
+EVERY_S = 10.0
+MEASURE_EVERY = 3  # of those
+# The first time, when the process has shown that it lives.
+SOON_S = 2.0
+MINUTE_US = 60_000_000
+
+
+class Recorder:
+    """Stores the counts of one process: every `EVERY_S` seconds, and when it closes.
+
+    They wait while the database is away. Where a commit's outcome is not known they are stored again: the counts of
+    those seconds may be doubled then, but none is lost.
+    """
+
+    def __init__(self, database: Database, journal: Journal, worker_id: UUID, tally: Tally) -> None:
+        self._database = database
+        self._journal = journal
+        self._worker_id = worker_id
+        self._tally = tally
+        self._closed = threading.Event()
+        self._thread = background(self._run, name="recorder")
+
+    def close(self) -> None:
+        """Store what was counted so far; call it before the journal closes."""
+        if not self._closed.is_set():
+            self._closed.set()
+            self._thread.join(timeout=5)
+            self._attempt(measuring=False)
+
+    def _run(self) -> None:
+        pause, rounds = SOON_S, 0
+        while not self._closed.wait(pause):
+            self._attempt(measuring=rounds % MEASURE_EVERY == 0)
+            pause, rounds = EVERY_S, rounds + 1
+
+    def _attempt(self, *, measuring: bool) -> None:
+        try:
+            self._record()
+            if measuring:
+                self._measure()
+        except Problem as error:
+            log.warning("could not store metrics: %s", error)
+        except Exception:
+            log.exception("could not store metrics")
+
+    def _record(self) -> None:
+        """Store what was counted, or keep it for the next time."""
+        taken = self._tally.take()
+        if not taken:
+            return
+        minute = now_us() // MINUTE_US
+        try:
+            self._journal.write(lambda connection: _add(connection, minute, taken))
+        except BaseException:
+            self._tally.put_back(taken)
+            raise
+
+    def _measure(self) -> None:
+        """Measure what there is, while this process has the duty."""
+        if not self._journal.write(lambda connection: duties.take(connection, DUTY, self._worker_id)):
+            return
+        measured = self._database.read(_measured, long=True)
+        minute = now_us() // MINUTE_US
+        self._journal.write(lambda connection: _put(connection, minute, measured))
+
+
+def _measured(connection: Connection) -> dict[str, float]:
+    counted = {CONVERSATIONS.name: metrics.conversations(connection), STORAGE_BYTES.name: metrics.storage(connection)}
+    return metrics.running(connection) | counted
+
+
+def _add(connection: Connection, minute: int, counted: dict[str, float]) -> None:
+    metrics.add(connection, metrics.ALL_TIME, counted)
+    metrics.add(connection, minute, {name: count for name, count in counted.items() if has_history(name)})
+
+
+def _put(connection: Connection, minute: int, measured: dict[str, float]) -> None:
+    metrics.put(connection, metrics.ALL_TIME, measured)
+    metrics.put(connection, minute, measured)

@@ -1,0 +1,34 @@
+"""Counting requests, and what all processes have counted as Prometheus reads it."""
+
+from __future__ import annotations
+
+import re
+
+from flask import Blueprint, Response, request
+
+from chatkeep import overview
+from chatkeep.metrics import HTTP_REQUESTS, MEDIA_TYPE, exposition
+from chatkeep.web.parts import parts, require_operator
+
+blueprint = Blueprint("metrics", __name__)
+blueprint.before_request(require_operator)
+# What matches no rule: paths are anybody's words and would make samples without end.
+NO_ROUTE = "none"
+_PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
+
+
+@blueprint.get("/metrics")
+def prometheus_metrics() -> Response:
+    """Return the metrics of all processes and hosts on the database, whichever of them answers: scrape one address.
+
+    Raises `StoreUnavailable`.
+    """
+    return Response(exposition(overview.totals(parts().database)), content_type=MEDIA_TYPE)
+
+
+def count_request(response: Response) -> Response:
+    """Count a request by its rule and the status of its answer; return the response as it is."""
+    rule = request.url_rule
+    route = NO_ROUTE if rule is None else _PARAMETER.sub(r"{\1}", rule.rule)
+    parts().tally.count(HTTP_REQUESTS, route, str(response.status_code))
+    return response

@@ -1,0 +1,173 @@
+/** The operator's page: what is asked for, how often, and where it is shown. */
+
+import { bytes, clock, count, seconds, share, t, translate } from './admin-i18n.js';
+import { showJobs } from './admin-jobs.js';
+import { Plot } from './admin-plot.js';
+import { Problem } from './api.js';
+import { button, byId, el } from './dom.js';
+import { switchLanguage } from './i18n.js';
+import { explain } from './problems.js';
+import { browser } from './storage.js';
+
+const every = 10_000;
+const root = new URL('api/', document.baseURI);
+const cache = 'chatkeep_cache_answers_total';
+const hours = { '1h': 1, '24h': 24, '7d': 168, '30d': 720 };
+
+const plots = {
+  chatkeep_turns_total: new Plot({ name: 'turns', format: count, perStep: true, colours: [1, 2, 3, 4, 5] }),
+  chatkeep_tokens_total: new Plot({ name: 'tokens', format: count, perStep: true, colours: [2, 1] }),
+  chatkeep_provider_errors_total: new Plot({ name: 'errors', format: count, perStep: true, colours: [4, 3, 5, 2] }),
+  chatkeep_first_token_seconds: new Plot({ name: 'first_token', format: seconds, colours: [1, 3] }),
+  chatkeep_turn_seconds: new Plot({ name: 'turn_time', format: seconds, colours: [1, 3] }),
+  chatkeep_commit_seconds: new Plot({ name: 'commits', format: seconds, colours: [1, 3] }),
+  [cache]: new Plot({ name: 'cache', format: share }),
+  chatkeep_replies_generating: new Plot({ name: 'generating', format: count }),
+  chatkeep_workers: new Plot({ name: 'workers', format: count }),
+  chatkeep_conversations: new Plot({ name: 'conversations', format: count }),
+  chatkeep_expired_conversations_total: new Plot({ name: 'expired', format: count, perStep: true, colours: [3] }),
+  chatkeep_storage_bytes: new Plot({ name: 'storage', format: bytes, colours: [2] }),
+};
+
+let range = browser.read('admin-range', '1h');
+let summary = null;
+let series = {};
+let jobs = null;
+let hasJobs = true;
+let asked = 0;
+
+/** Ask for what may have changed, and show it; several at once would only wait for each other. */
+async function refresh() {
+  const mine = ++asked;
+  try {
+    const found = await Promise.all([ask('admin/summary'), seriesAreDue() ? askForSeries() : series, askForJobs()]);
+    if (mine !== asked) return;
+    [summary, series, jobs] = found;
+    byId('notice').hidden = true;
+    show();
+  } catch (error) {
+    if (mine === asked) complain(error);
+  }
+}
+
+// A step of the plots that is longer than a minute changes slowly.
+const seriesAreDue = () =>
+  series.range !== range || Date.now() - series.at >= Math.min(60_000, every * (range === '1h' ? 1 : 6)) - every / 2;
+
+async function askForSeries() {
+  const to = new Date();
+  const from = new Date(to - hours[range] * 3_600_000);
+  const names = Object.keys(plots);
+  const found = await Promise.all(
+    names.map((name) => ask('admin/series', { name, from: from.toISOString(), to: to.toISOString() })),
+  );
+  return { range, at: Date.now(), ...Object.fromEntries(names.map((name, index) => [name, found[index]])) };
+}
+
+async function askForJobs() {
+  if (!hasJobs) return null;
+  try {
+    return await ask('exports', { limit: 10 });
+  } catch (error) {
+    if (error.status !== 404 && error.status !== 403) throw error;
+    hasJobs = false;
+    return null;
+  }
+}
+
+async function ask(path, query = {}) {
+  const url = new URL(path, root);
+  for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
+  const response = await fetch(url, { cache: 'no-store' }).catch(() => {
+    throw new Problem({ code: 'unreachable' });
+  });
+  if (!response.ok) throw new Problem(await response.json().catch(() => ({})), response.status);
+  return response.json();
+}
+
+function complain(error) {
+  byId('notice').replaceChildren(el('p', '', `${t('not_refreshed')} ${explain(error)}`));
+  byId('notice').hidden = false;
+}
+
+function show() {
+  byId('updated').textContent = t('updated', { time: clock(Date.parse(summary.at)) });
+  byId('tiles').replaceChildren(...tiles().map(([name, value, detail]) => tile(name, value, detail)));
+  for (const [name, plot] of Object.entries(plots)) plot.show(name === cache ? hitRate(series[name]) : series[name]);
+  if (jobs) showJobs(jobs);
+}
+
+function hitRate({ lines: [hits, misses], ...rest }) {
+  const values = hits.values.map((hit, index) => ratio(hit, misses.values[index]));
+  return { ...rest, lines: [{ label: 'share', values }] };
+}
+
+const ratio = (hits, misses) => (hits + misses ? hits / (hits + misses) : null);
+
+function tiles() {
+  const [input, output] = sums('chatkeep_tokens_total');
+  const rate = ratio(...sums(cache));
+  const ever = (values) => t('all_time', { count: count(sum(Object.values(values))) });
+  return [
+    ['conversations', measured(summary.conversations, count), ''],
+    ['generating', count(summary.replies_generating), t('workers_detail', { count: count(summary.workers) })],
+    ['turns', count(whole('chatkeep_turns_total')), ever(summary.turns)],
+    ['tokens', count(input + output), t('tokens_detail', { input: count(input), output: count(output) })],
+    ['cache', rate === null ? '–' : share(rate), ''],
+    ['errors', count(whole('chatkeep_provider_errors_total')), ever(summary.provider_errors)],
+    ['expired', count(whole('chatkeep_expired_conversations_total')), ever([summary.expired_conversations])],
+    ['storage', measured(summary.storage_bytes, bytes), ''],
+  ];
+}
+
+const measured = (value, format) => (value === null ? '–' : format(value));
+const sum = (values) => values.reduce((added, value) => added + value, 0);
+const sums = (name) => series[name].lines.map(({ values }) => sum(values));
+const whole = (name) => sum(sums(name));
+
+function tile(name, value, detail) {
+  const node = el('div', '', el('dt', '', t(name)), el('dd', '', value, el('div', 'detail', detail)));
+  node.dataset.tile = name;
+  return node;
+}
+
+function choose(name) {
+  range = name;
+  browser.write('admin-range', name);
+  showRanges();
+  refresh();
+}
+
+function showRanges() {
+  byId('ranges').replaceChildren(...Object.keys(hours).map(rangeButton));
+}
+
+function rangeButton(name) {
+  const node = button('', () => choose(name), t(`range_${name}`));
+  node.setAttribute('aria-pressed', String(name === range));
+  return node;
+}
+
+function repaint() {
+  for (const plot of Object.values(plots)) plot.repaint();
+}
+
+function changeLanguage() {
+  switchLanguage();
+  translate();
+  showRanges();
+  if (summary) show();
+}
+
+const refreshIfSeen = () => document.visibilityState === 'visible' && refresh();
+
+if (!(range in hours)) range = '1h';
+translate();
+showRanges();
+byId('plots').append(...Object.values(plots).map(({ node }) => node));
+byId('language').addEventListener('click', changeLanguage);
+document.addEventListener('visibilitychange', refreshIfSeen);
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', repaint);
+addEventListener('storage', () => requestAnimationFrame(repaint));
+setInterval(refreshIfSeen, every);
+refresh();
