@@ -362,6 +362,7 @@ class Exchange:
         """Send the tokens at their rate."""
         self.event(self.chunk({"role": "assistant", "content": ""}))
         for number in range(int(self.spec.get("think", 0))):
+            self.pause(number)
             self.event(self.chunk({self.spec.get("think_as", "reasoning_content"): f"thought {number} "}))
         for number, token in enumerate(tokens):
             self.pause(number)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import flask_swagger_ui
 import msgspec
 from flask import Blueprint, Response, current_app, render_template, send_from_directory
 
 from chatkeep import __version__
+from chatkeep.web import files
 from chatkeep.web.openapi import Routes, document
 from chatkeep.web.parts import parts
 
-pages = Blueprint("web", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
+pages = Blueprint("web", __name__, template_folder="templates")
 routes = Routes(Blueprint("documents", __name__))
 DOCUMENT = "chatkeep.openapi"
 _SWAGGER = Path(flask_swagger_ui.__file__).parent / "dist"
@@ -26,7 +28,21 @@ CONTENT_SECURITY_POLICY = (
 @pages.get("/")
 def chat_page() -> Response:
     """Return the chat page."""
-    return _page("chat.html", demo=parts().settings.demo)
+    return _page("chat.html", demo=parts().settings.demo, modules=files.imports("chat.js"))
+
+
+@pages.get("/static/<path:filename>", endpoint="static")
+@pages.get("/static/v/<version>/<path:filename>", endpoint="static")
+def static_file(filename: str, version: str | None = None) -> Response:
+    """Return a file that a page loads."""
+    return files.answer(filename, version)
+
+
+@pages.app_url_defaults
+def name_version(endpoint: str, values: dict[str, Any]) -> None:
+    """Let templates name files under their version."""
+    if endpoint == "web.static":
+        values.setdefault("version", files.current_version())
 
 
 @pages.get("/docs")
@@ -47,8 +63,7 @@ def openapi() -> Response:
     return Response(msgspec.json.encode(document(current_app.extensions[DOCUMENT])), mimetype="application/json")
 
 
-def _page(template: str, *, demo: bool = False) -> Response:
-    response = Response(render_template(template, version=__version__, demo=demo), mimetype="text/html")
+def _page(template: str, **values: Any) -> Response:
+    response = files.page(render_template(template, version=__version__, **values))
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    response.headers["Cache-Control"] = "no-cache"
     return response

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import time
 from urllib.parse import urldefrag, urlsplit
 
 from playwright.sync_api import ConsoleMessage, Page, Request, expect
 
 
-def lines(text: str) -> str:
-    """Return text without its blank lines, which the page shows as space between paragraphs."""
-    return "\n".join(line for line in text.split("\n") if line.strip())
+def bare(text: str) -> str:
+    """Return text without what Markdown may turn into something else: white space and its signs."""
+    return re.sub(r"[\s*`-]+", "", text)
 
 
 class Chat:
@@ -51,12 +53,19 @@ class Chat:
 
     @property
     def text(self) -> str:
-        """The last reply's text, as far as it is shown."""
-        return lines("\n".join(self.reply.locator(".body > *").all_text_contents()))
+        """The last reply's text, as far as it is shown, bare."""
+        return bare("".join(self.reply.locator(".body > *").all_text_contents()))
 
     def expect_status(self, status: str, seconds: float = 15) -> None:
         """Wait until the last reply has this status."""
         expect(self.reply).to_have_attribute("data-status", status, timeout=seconds * 1000)
+
+    def wait_for(self, text: str, seconds: float = 15) -> None:
+        """Wait until the last reply begins with this text."""
+        deadline = time.monotonic() + seconds
+        while not self.text.startswith(bare(text)):
+            assert time.monotonic() < deadline, self.text[:500]
+            self.page.wait_for_timeout(20)
 
     def wait_for_text(self) -> str:
         """Wait until the last reply begins to show, and return what there is of it."""

@@ -8,44 +8,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.chat import Chat, lines
+from tests.browser.chat import Chat, bare
 from tests.browser.conftest import Visit
-from tests.http.api import Api, unique
+from tests.http.api import unique
 from tests.upstream import reply_to
 
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 640}, "is_mobile": True, "has_touch": True}
 ELSEWHERE = "http://127.0.0.2:9/pixel.png"
-HOSTILE = """<img src=x onerror="window.harmed=1"><script>window.harmed=1</script>
-<svg onload="window.harmed=1"></svg><a href="javascript:window.harmed=1">here</a>
-![](ELSEWHERE)
-```"><img src=x onerror=window.harmed=1>
-</code></pre><script>window.harmed=1</script>""".replace("ELSEWHERE", ELSEWHERE)
-
-
-def test_a_deleted_conversation_is_gone_everywhere(chat: Chat, api: Api) -> None:
-    title = unique("Delete me")
-    chat.ask(title)
-    conversation = chat.conversation_id
-    entry = chat.page.get_by_role("listitem").filter(has_text=title)
-    entry.hover()
-    entry.get_by_role("button", name="Delete").click()
-    chat.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(entry).to_have_count(0)
-    expect(chat.messages).to_have_count(0)
-    assert api.request("GET", f"/api/conversations/{conversation}").status == 404
-    chat.open(conversation)
-    expect(chat.notice).to_contain_text("no longer exists")
-
-
-def test_deleting_can_be_thought_better_of(chat: Chat, api: Api) -> None:
-    title = unique("Keep me")
-    chat.ask(title)
-    entry = chat.page.get_by_role("listitem").filter(has_text=title)
-    entry.hover()
-    entry.get_by_role("button", name="Delete").click()
-    chat.page.keyboard.press("Escape")
-    expect(chat.page.get_by_role("dialog")).to_have_count(0)
-    assert api.read(chat.conversation_id)["message_count"] == 2
 
 
 def test_the_title_is_there_as_soon_as_the_reply_begins(chat: Chat) -> None:
@@ -72,7 +41,7 @@ def test_the_page_speaks_chinese_where_the_browser_does(visit: Visit) -> None:
     expect(chat.page.locator("html")).to_have_attribute("lang", "zh-CN")
     chat.ask("你好")
     expect(chat.reply).to_contain_text("AI 生成")
-    assert chat.text == reply_to("你好")
+    assert chat.text == bare(reply_to("你好"))
 
 
 def test_the_language_can_be_changed_and_stays(chat: Chat) -> None:
@@ -118,17 +87,6 @@ def test_dark_mode_is_dark_and_light_mode_light(visit: Visit) -> None:
             for name in ("backgroundColor", "color")
         )
         assert (ground - ink) * sign > 400
-
-
-def test_markup_is_text(chat: Chat, api: Api) -> None:
-    chat.ask(HOSTILE)
-    stored = api.last(chat.conversation_id)["content"]
-    for _ in ("as it came", "as it is read again"):
-        chat.expect_status("completed")
-        assert chat.reply.locator("img, script, svg, a").count() == 0
-        assert chat.reply.locator("p").first.text_content() == lines(stored.split("```")[0]).removesuffix("\n")
-        assert chat.page.evaluate("window.harmed") is None
-        chat.page.reload()
 
 
 def test_what_is_injected_neither_runs_nor_loads(chat: Chat) -> None:

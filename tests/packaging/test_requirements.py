@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ("requirements.txt", "requirements-dev.txt")
+FILES = ("requirements.txt", "requirements-dev.txt", "requirements-assets.txt")
 PERMISSIVE = re.compile(r"\b(MIT|BSD|Apache|PSF|ZPL|Zope Public License|ISC|any-OSI)\b", re.IGNORECASE)
 
 

@@ -22,15 +22,27 @@ export class Problem extends Error {
   }
 }
 
-/** Return a page of conversations, newest activity first. */
-export const listConversations = (after) => getJson('conversations', { limit: 30, after });
+/** Return a page of conversations, newest activity first; with `q` those whose title or text holds it. */
+export const listConversations = (after, q, signal) =>
+  getJson('conversations', { limit: 30, after, q: q || undefined }, signal);
 
 /** Return a conversation with a page of its messages, newest first. */
-export const openConversation = (id, after, signal) =>
-  getJson(`conversations/${id}`, { order: 'desc', limit: 50, after }, signal);
+export const openConversation = (id, after, signal, limit = 50) =>
+  getJson(`conversations/${id}`, { order: 'desc', limit, after }, signal);
 
-/** Delete a conversation and its messages. */
-export const deleteConversation = (id) => call(`conversations/${id}`, { method: 'DELETE' });
+/** Change a conversation's title, pin or current branch, and return what it became. */
+export async function changeConversation(id, changes) {
+  const headers = { 'Content-Type': 'application/json' };
+  return (await call(`conversations/${id}`, { method: 'PATCH', body: JSON.stringify(changes), headers })).json();
+}
+
+/** Delete a conversation and its messages; with `keepalive` also while the page goes away. */
+export const deleteConversation = (id, keepalive = false) =>
+  call(`conversations/${id}`, { method: 'DELETE', keepalive });
+
+/** Return the address of a conversation as a file; without an id of all of them. */
+export const exportAddress = (id, query) =>
+  `${root}conversations/${id ? `${id}/export` : 'export-all'}?${new URLSearchParams(query)}`;
 
 /** Stop the running reply of a conversation. */
 export const stopTurn = (id) => call(`conversations/${id}/stop`, { method: 'POST' });
@@ -49,6 +61,10 @@ export const takeTurn = (text, conversationId, key, signal) =>
 /** Have a reply generated anew, beside the old one, and yield the new one's events. */
 export const regenerateReply = (conversationId, messageId, key, signal) =>
   ask(`conversations/${conversationId}/messages/${messageId}/regenerate`, {}, key, signal);
+
+/** Say something else in place of a user message, and yield the events of the new reply. */
+export const editMessage = (conversationId, messageId, text, key, signal) =>
+  ask(`conversations/${conversationId}/messages/${messageId}/edit`, { message: text }, key, signal);
 
 /** Yield the events of a reply from a number of characters on. */
 export async function* followTurn(conversationId, messageId, characters, signal) {

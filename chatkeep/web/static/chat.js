@@ -1,22 +1,30 @@
 /** The chat page: what is open, what is running, and how the parts of the page play together. */
 
 import * as api from './api.js';
+import { describePage } from './actions.js';
 import './banner.js';
 import { Composer } from './composer.js';
-import { confirmDelete } from './confirm.js';
 import { byId } from './dom.js';
 import { clearOutbox, fillOutbox, keepDraft, readDraft, readOutbox } from './drafts.js';
-import { closeDrawer } from './drawer.js';
+import { closeDrawer, openDrawer } from './drawer.js';
+import { everyMinute } from './expiry.js';
+import { Header } from './header.js';
 import { switchLanguage, t, translatePage } from './i18n.js';
 import { ConversationList } from './list.js';
+import { menuButton } from './menu.js';
 import { hideNotice, showNotice } from './notice.js';
 import { explain } from './problems.js';
 import { EndFollower } from './scroll.js';
+import { focusSearch, listenToSearch } from './search.js';
+import { keysOf, listenToShortcuts } from './shortcuts.js';
 import { Thread } from './thread.js';
+import { announce } from './toast.js';
 import { readTurn } from './turn.js';
+import { undo } from './undo.js';
 
-const list = new ConversationList({ remove });
-const thread = new Thread({ retry: regenerate, showEarlier });
+const list = new ConversationList({ changed: showTitle, gone: noteGone });
+const header = new Header(list, checkExpiry);
+const thread = new Thread({ regenerate, edit: startEdit, turnTo, showEarlier });
 const composer = new Composer({ send, stop, changed: noteDraft });
 const scroll = new EndFollower(byId('scroller'), byId('content'), byId('to-end'));
 
@@ -46,7 +54,12 @@ function leave() {
   else visit.abort();
   visit = new AbortController();
   running = null;
-  composer.setMode('idle');
+  setMode('idle');
+}
+
+function setMode(mode) {
+  composer.setMode(mode);
+  thread.setBusy(mode !== 'idle');
 }
 
 function select(id) {
@@ -56,16 +69,36 @@ function select(id) {
 }
 
 function showTitle() {
-  const title = list.find(conversationId)?.title || (conversationId ? 'chatkeep' : t('new_conversation'));
-  byId('title').textContent = title;
-  document.title = conversationId ? `${title} – chatkeep` : 'chatkeep';
+  header.show(conversationId, running?.text);
+}
+
+/** The open conversation's time seems to be over: the server knows whether it is. */
+async function checkExpiry() {
+  if (running || thread.loading) return showTitle();
+  const id = conversationId;
+  try {
+    const { messages: _, ...conversation } = await api.openConversation(id, undefined, visit.signal);
+    list.learn(conversation);
+  } catch (error) {
+    if (error.status === 404) forgetGone(id);
+    else if (error.name !== 'AbortError') showTitle();
+  }
+}
+
+function noteGone(id) {
+  if (id === conversationId) return forgetGone(id);
+  list.forget(id);
+  showNotice(t('gone'), ['close', () => {}]);
 }
 
 async function load(id, signal) {
   thread.showLoading();
   try {
-    const { messages } = await api.openConversation(id, undefined, signal);
-    thread.show(messages);
+    const { messages, ...conversation } = await api.openConversation(id, undefined, signal);
+    list.learn(conversation);
+    const views = await thread.prepare(messages);
+    if (signal.aborted) return;
+    thread.show(messages, views);
     scroll.goToEnd();
     followLast();
   } catch (error) {
@@ -90,7 +123,8 @@ async function showEarlier() {
   const { signal } = visit;
   try {
     const { messages } = await api.openConversation(conversationId, thread.oldest, signal);
-    scroll.holdStill(() => thread.prepend(messages));
+    const views = await thread.prepare(messages);
+    if (!signal.aborted) scroll.holdStill(() => thread.prepend(messages, views));
   } catch (error) {
     if (error.name !== 'AbortError') showNotice(explain(error), ['try_again', showEarlier]);
   }
@@ -122,23 +156,68 @@ function send(text) {
   run(turn, api.takeTurn(text, conversationId, key, visit.signal));
 }
 
-/** Have an unhappy reply generated anew; the new one takes its place. */
+/** Have a reply generated anew; the new one takes its place and that of all that followed. */
 function regenerate(old) {
   if (running || thread.loading) return;
   hideNotice();
   composer.focus();
   // The same key where no answer came before: a retry cannot make two replies.
   old.key ??= api.newKey();
-  const reply = thread.view({ role: 'assistant', status: 'generating' });
+  const cut = thread.cutFrom(old);
+  const reply = thread.add({ role: 'assistant', status: 'generating' });
   const place = { conversationId, messageId: null, characters: 0 };
-  thread.replace(old, reply);
   scroll.goToEnd();
-  run({ reply, old, place, visit }, api.regenerateReply(conversationId, old.id, old.key, visit.signal));
+  const turn = { reply, cut, place, visit, again: () => regenerate(old) };
+  run(turn, api.regenerateReply(conversationId, old.id, old.key, visit.signal));
+}
+
+function startEdit(old, text = old.content) {
+  old.edit(text, (changed) => (changed === old.content ? old.endEdit() : sendEdit(old, changed)));
+}
+
+/** Say something else in place of a message: the conversation goes on from there. */
+function sendEdit(old, text) {
+  if (running || thread.loading) return;
+  hideNotice();
+  old.endEdit();
+  composer.focus();
+  if (old.changed?.text !== text) old.changed = { text, key: api.newKey() };
+  const cut = thread.cutFrom(old);
+  const question = thread.add({ role: 'user', content: text });
+  const reply = thread.add({ role: 'assistant', status: 'generating' });
+  const place = { conversationId, messageId: null, characters: 0 };
+  scroll.goToEnd();
+  const turn = { question, reply, cut, place, visit, text, sentTo: conversationId, again: () => sendEdit(old, text) };
+  run(turn, api.editMessage(conversationId, old.id, text, old.changed.key, visit.signal));
+}
+
+/** Show another sibling of a message, with the branch that goes on from it; `name` is the button that was pressed. */
+async function turnTo(id, name) {
+  if (running || thread.loading) return;
+  hideNotice();
+  const { signal } = visit;
+  try {
+    await api.changeConversation(conversationId, { current_id: id });
+    const { messages } = await api.openConversation(conversationId, undefined, signal);
+    const views = await thread.prepare(messages);
+    if (signal.aborted) return;
+    thread.show(messages, views);
+    showSibling(thread.find(id), name);
+  } catch (error) {
+    if (error.name !== 'AbortError') showNotice(explain(error), ['try_again', () => turnTo(id, name)]);
+  }
+}
+
+function showSibling(view, name) {
+  if (!view) return scroll.goToEnd();
+  scroll.goTo(view.node);
+  (view.node.querySelector(`.${name}:enabled`) ?? view.node.querySelector('.siblings :enabled')).focus();
 }
 
 async function run(turn, first) {
   running = turn;
-  composer.setMode('generating');
+  showTitle();
+  setMode('generating');
   try {
     for await (const event of readTurn(turn.place, turn.visit.signal, first)) show(turn, event);
   } catch (error) {
@@ -148,7 +227,21 @@ async function run(turn, first) {
   list.refresh().then(showTitle);
   if (running !== turn) return;
   running = null;
-  composer.setMode('idle');
+  setMode('idle');
+  learnLast(turn.visit);
+}
+
+/** Learn the ids and the siblings of what was sent, for the buttons of its messages. */
+async function learnLast({ signal }) {
+  if (!conversationId) return;
+  try {
+    const { messages, ...conversation } = await api.openConversation(conversationId, undefined, signal, 2);
+    list.learn(conversation);
+    thread.learn(messages.data);
+  } catch (error) {
+    // Nobody misses what is lost: the buttons come with the next reload. `explain` throws what is no Problem.
+    if (error.name !== 'AbortError') explain(error);
+  }
 }
 
 function show(turn, { type, data }) {
@@ -162,7 +255,7 @@ function show(turn, { type, data }) {
 
 /** The reader has left before the turn began; now that it has, it goes on without this page. */
 function letGo(turn, { conversation_id: id }) {
-  clearOutbox(turn.sentTo);
+  forgetSent(turn);
   turn.visit.abort();
   // Nobody is left to be told that the stop did not arrive.
   if (turn.stopWanted) api.stopTurn(id).catch(() => {});
@@ -176,9 +269,9 @@ function begin(turn, { conversation_id: id, message_id: messageId, model }) {
   turn.reply.settle({ status: 'generating', model });
   // Whoever stands at the first character is sent the reasoning as a whole.
   if (!turn.place.characters) turn.reply.forgetReasoning();
-  if (!turn.begun) announce('reply_begins');
+  if (!turn.begun) announce(t('reply_begins'));
   turn.begun = true;
-  if (turn.text) clearOutbox(turn.sentTo);
+  forgetSent(turn);
   if (!conversationId) adopt(id);
   if (turn.stopWanted) stop();
 }
@@ -199,24 +292,24 @@ function grow(reply, { text, reasoning }) {
 
 function end(reply, { status, model }) {
   reply.settle({ status, model });
-  announce(status === 'completed' ? 'reply_ended' : `status_${status}`);
+  announce(t(status === 'completed' ? 'reply_ended' : `status_${status}`));
 }
 
 function breakOff(reply, problem) {
   const interrupted = problem.code === 'reply_interrupted';
   const status = interrupted ? 'interrupted' : reply.content ? 'truncated' : 'failed';
   reply.settle({ status, error: interrupted ? '' : explain(problem) });
-  announce(`status_${status}`);
+  announce(t(`status_${status}`));
 }
 
 /** A turn that was stored shows how it failed; one that was not gives its text back. */
 function fail(turn, error) {
   const words = explain(error);
-  if (error.status && turn.text) clearOutbox(turn.sentTo);
+  if (error.status) forgetSent(turn);
   if (turn.left) keepUnsent(turn, error);
   else if (error.messageId) failStored(turn, error);
+  else if (turn.cut && !turn.begun) putBack(turn, error, words);
   else if (turn.text && !turn.begun) takeBack(turn, error, words);
-  else if (turn.old && !turn.begun) putBack(turn, error, words);
   else loseSight(turn, words);
 }
 
@@ -240,17 +333,27 @@ async function takeBack(turn, error, words) {
   giveBack(turn.text, error.status === 404 ? t('gone') : words);
 }
 
-/** Nothing was generated anew: the old reply stands again. */
-function putBack({ reply, old }, error, words) {
+/** Nothing was generated: the old messages stand again. An edited text is in its box again. */
+function putBack({ question, reply, cut, again, text, sentTo }, error, words) {
   // The conversation is gone, or somebody else's turn is running in it: show what there is.
-  if (error.status === 404 || error.status === 409) return openFromAddress();
-  thread.replace(reply, old);
-  showNotice(words, ['try_again', () => regenerate(old)]);
+  if (error.status === 404 || error.status === 409) {
+    keepUnsent({ sentTo, text }, error);
+    return openFromAddress();
+  }
+  thread.remove(...[question, reply].filter(Boolean));
+  thread.restore(cut);
+  if (text) startEdit(cut[0], text);
+  showNotice(words, ['try_again', again]);
+}
+
+/** The outbox need not know any more of a message that was answered. */
+function forgetSent({ text, cut, sentTo }) {
+  if (text && !cut) clearOutbox(sentTo);
 }
 
 /** A message that was refused is a draft again; of one without an answer the outbox knows. */
 function keepUnsent({ sentTo, text }, error) {
-  if (error.status && !error.messageId && !readDraft(sentTo)) keepDraft(sentTo, text);
+  if (text && error.status && !error.messageId && !readDraft(sentTo)) keepDraft(sentTo, text);
 }
 
 function noteDraft(text) {
@@ -298,27 +401,31 @@ async function stop() {
   }
 }
 
-async function remove(conversation) {
-  if (!(await confirmDelete(conversation.title || t('untitled')))) return;
-  try {
-    await api.deleteConversation(conversation.id);
-  } catch (error) {
-    if (error.status !== 404) return showNotice(explain(error), ['try_again', () => remove(conversation)]);
-  }
-  keepDraft(conversation.id, '');
-  list.forget(conversation.id);
-  if (conversation.id === conversationId) location.hash = '';
-}
-
-function announce(name) {
-  byId('announcer').textContent = t(name);
-}
-
 const shortened = (text) => (text.length > 80 ? `${text.slice(0, 80)}…` : text);
 
 function noteEscape(event) {
   const free = !event.isComposing && event.keyCode !== 229 && !document.querySelector('dialog[open], #side.open');
   if (event.key === 'Escape' && free && running && composer.mode === 'generating') stop();
+}
+
+function startAnew() {
+  if (conversationId) location.hash = '';
+  else openFromAddress();
+}
+
+function search() {
+  openDrawer();
+  focusSearch();
+}
+
+function leaveSearch() {
+  closeDrawer();
+  composer.focus();
+}
+
+function lookAgain() {
+  list.tick();
+  showTitle();
 }
 
 function listen() {
@@ -331,6 +438,11 @@ function listen() {
     list.render();
     showTitle();
   });
+  menuButton(byId('settings'), describePage);
+  listenToSearch({ search: (query) => list.search(query), leave: leaveSearch });
+  listenToShortcuts({ new: startAnew, search, undo });
+  byId('search-keys').textContent = keysOf('search');
+  everyMinute(lookAgain);
   byId('conversations').addEventListener('click', (event) => event.target.closest('a') && closeDrawer());
 }
 

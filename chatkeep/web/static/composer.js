@@ -1,20 +1,19 @@
 /** The box where messages are written. */
 
 import { byId, icon } from './dom.js';
+import { fit, onEnter, touch } from './enter.js';
 import { label } from './i18n.js';
 
-const touch = matchMedia('(hover: none) and (pointer: coarse)');
 // A second click that was meant for "send" must not stop the reply.
 const doubleClick = 500;
 
 /** Calls `send(text)`, `stop()` and `changed(text)`; its mode is "idle", "generating" or "stopping". */
 export class Composer {
   constructor({ send, stop, changed }) {
-    Object.assign(this, { send, stop, changed, composing: false });
+    Object.assign(this, { send, stop, changed });
     this.form = byId('composer');
     this.box = byId('message');
     this.action = byId('action');
-    this.box.enterKeyHint = touch.matches ? 'enter' : 'send';
     this.setMode('idle');
     this.listen();
   }
@@ -52,9 +51,7 @@ export class Composer {
       this.refresh();
       this.changed(this.text);
     });
-    this.box.addEventListener('keydown', (event) => this.noteKey(event));
-    this.box.addEventListener('keyup', () => (this.composing = false));
-    this.box.addEventListener('compositionend', () => this.noteComposed());
+    onEnter(this.box, () => this.sendText());
   }
 
   act() {
@@ -66,22 +63,8 @@ export class Composer {
     if (this.mode === 'idle' && this.text.trim()) this.send(this.text);
   }
 
-  noteKey(event) {
-    if (event.key !== 'Enter' || event.shiftKey || event.altKey || touch.matches) return;
-    if (event.isComposing || event.keyCode === 229 || this.composing) return;
-    event.preventDefault();
-    if (!event.repeat) this.sendText();
-  }
-
-  // In Safari the Enter that ends a composition comes after it: leave the key alone until it is up.
-  noteComposed() {
-    this.composing = true;
-    setTimeout(() => (this.composing = false), 300);
-  }
-
   refresh() {
     this.action.disabled = this.mode === 'stopping' || (this.mode === 'idle' && !this.text.trim());
-    this.box.style.height = 'auto';
-    this.box.style.height = `${this.box.scrollHeight}px`;
+    fit(this.box);
   }
 }

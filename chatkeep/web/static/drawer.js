@@ -8,6 +8,9 @@ const main = byId('main');
 const menu = byId('menu');
 const shade = byId('shade');
 
+/** Open the drawer, where the list is one. */
+export const openDrawer = () => setOpen(true);
+
 /** Close the drawer where it is open. */
 export const closeDrawer = () => setOpen(false);
 
@@ -23,7 +26,8 @@ function setOpen(open) {
   else if (wasOpen) menu.focus();
 }
 
-menu.addEventListener('click', () => setOpen(true));
+menu.addEventListener('click', openDrawer);
+byId('drawer-close').addEventListener('click', closeDrawer);
 shade.addEventListener('click', closeDrawer);
 side.addEventListener('keydown', (event) => event.key === 'Escape' && closeDrawer());
 narrow.addEventListener('change', closeDrawer);

@@ -1,19 +1,37 @@
 /** The list of conversations. */
 
 import * as api from './api.js';
-import { byId, button, el, icon } from './dom.js';
-import { ago, moment, say, t } from './i18n.js';
+import { describeConversation } from './actions.js';
+import { byId, button, el } from './dom.js';
+import { findExcerpt, holds } from './excerpt.js';
+import { isOver } from './expiry.js';
+import { arrange, groupOf, makeGroups } from './groups.js';
+import { say, t } from './i18n.js';
+import { explain } from './problems.js';
+import { editTitle } from './rename.js';
+import { Row } from './row.js';
+import { announce, showToast } from './toast.js';
 
-/** Shows conversations, newest activity first; `remove` is called with the one to delete. */
+/**
+ * Shows conversations, newest activity first, or those that were searched for. `changed()` is called when what is known
+ * of one changes, `gone(id)` when one turns out to be gone.
+ */
 export class ConversationList {
-  constructor({ remove }) {
-    this.remove = remove;
-    this.root = byId('conversations');
+  constructor({ changed, gone }) {
+    Object.assign(this, { changed, gone, current: null, query: '', items: [] });
+    Object.assign(this, { outdated: false, loaded: false, renaming: false, waiting: false });
+    this.known = new Map();
+    this.hidden = new Set();
+    this.rows = new Map();
+    this.excerpts = new Map();
+    this.searching = new AbortController();
+    this.groups = makeGroups();
     this.note = byId('list-note');
     this.more = byId('more');
-    this.more.addEventListener('click', () => this.load(this.items.at(-1)?.id));
-    this.items = [];
-    this.current = null;
+    this.more.addEventListener('click', () => this.loadMore());
+    this.nearEnd = new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && this.loadMore());
+    this.root = byId('conversations');
+    this.root.append(...[...this.groups.values()].map(({ node }) => node));
   }
 
   /** Bring the newest page up to date; what was loaded beyond it stays. */
@@ -21,10 +39,29 @@ export class ConversationList {
     return this.load();
   }
 
+  /** Show those conversations only whose title or text holds the query; all of them where it is empty. */
+  search(query) {
+    if (query === this.query) return;
+    this.query = query;
+    this.searching.abort();
+    this.searching = new AbortController();
+    this.excerpts.clear();
+    this.startOver();
+  }
+
+  async loadMore() {
+    if (this.waiting) return;
+    this.waiting = true;
+    await this.load(this.items.at(-1)?.id);
+    this.waiting = false;
+  }
+
   async load(after) {
+    const { signal } = this.searching;
     try {
-      this.take(await api.listConversations(after), after);
+      this.take(await api.listConversations(after, this.query, signal), after);
     } catch (error) {
+      if (error.name === 'AbortError') return;
       if (!(error instanceof api.Problem)) throw error;
       // The conversation that the next page begins behind may have expired: begin again.
       if (after && error.status === 422) return this.startOver();
@@ -33,18 +70,37 @@ export class ConversationList {
   }
 
   startOver() {
-    this.items = [];
+    this.outdated = true;
     return this.load();
   }
 
   take({ data, has_more: hasMore }, after) {
     const fresh = new Set(data.map((item) => item.id));
-    const others = this.items.filter((item) => !fresh.has(item.id));
+    const others = this.outdated ? [] : this.items.filter((item) => !fresh.has(item.id));
     if (after) this.items = [...others, ...data];
     else this.items = hasMore ? [...data, ...others] : data;
+    for (const item of data) this.known.set(item.id, item);
     // A newer first page says nothing of what follows the pages that were loaded before.
     if (after || !hasMore || !others.length) this.more.hidden = !hasMore;
+    if (this.outdated && this.query) announce(t('found', { count: hasMore ? `${data.length}+` : data.length }));
+    this.outdated = false;
+    this.loaded = true;
     this.render();
+    this.changed();
+    this.quote(data);
+  }
+
+  /** Look in the texts for what was searched for, where it is not in the title. */
+  async quote(items) {
+    const { query, searching } = this;
+    for (const { id, title } of query ? items : []) {
+      if (holds(title, query) || this.excerpts.has(id)) continue;
+      this.excerpts.set(id, '');
+      const excerpt = await findExcerpt(id, query, searching.signal).catch(() => '');
+      if (searching.signal.aborted) return;
+      this.excerpts.set(id, excerpt);
+      this.render();
+    }
   }
 
   /** Mark the open conversation. */
@@ -55,56 +111,118 @@ export class ConversationList {
 
   /** Return what is known of a conversation. */
   find(id) {
-    return this.items.find((item) => item.id === id);
+    return this.known.get(id);
   }
 
-  /** Take a deleted conversation out. */
+  /** Note what a conversation became. */
+  learn(item) {
+    this.known.set(item.id, item);
+    this.items = this.items.map((known) => (known.id === item.id ? item : known));
+    this.render();
+    this.changed();
+  }
+
+  /** Take a conversation out that is gone. */
   forget(id) {
     this.items = this.items.filter((item) => item.id !== id);
+    this.known.delete(id);
+    this.rows.delete(id);
+    this.hidden.delete(id);
     this.render();
   }
 
-  render() {
-    const focused = document.activeElement?.closest('#conversations li')?.dataset.id;
-    this.root.replaceChildren(...this.items.map((item) => this.row(item)));
-    if (focused) this.focus(focused);
-    this.note.hidden = this.items.length > 0;
-    this.note.replaceChildren(say(el('span'), 'empty_list'));
+  /** Do not show a conversation for now. */
+  hide(id) {
+    const row = this.rows.get(id)?.node;
+    const next = row?.contains(document.activeElement) && this.neighbour(row);
+    this.hidden.add(id);
+    this.render();
+    if (next) next.focus();
   }
 
-  focus(id) {
-    this.root.querySelector(`[data-id="${CSS.escape(id)}"] a`)?.focus();
+  /** Show a conversation again. */
+  unhide(id) {
+    this.hidden.delete(id);
+    this.render();
+    this.focus(id);
+  }
+
+  /** Let the reader give a conversation another title, in the place of `node`. */
+  async rename(id, node = this.rows.get(id).link) {
+    this.renaming = true;
+    const title = await editTitle(node, this.find(id).title);
+    this.renaming = false;
+    this.render();
+    if (title) await this.change(id, { title });
+  }
+
+  /** Change a conversation's title or pin; where that fails it is as it was. */
+  async change(id, changes) {
+    const before = this.find(id);
+    this.learn({ ...before, ...changes });
+    try {
+      this.learn(await api.changeConversation(id, changes));
+    } catch (error) {
+      const words = explain(error);
+      if (error.status === 404) return this.gone(id);
+      this.learn(before);
+      showToast(words, ['try_again', () => this.change(id, changes)]);
+    }
+  }
+
+  /** Bring everything up to date that depends on the time. */
+  tick() {
+    if (this.items.some(isOver)) this.startOver();
+    else this.render();
+  }
+
+  render() {
+    if (this.renaming) return;
+    const focused = document.activeElement;
+    const shown = this.items.filter(({ id }) => !this.hidden.has(id));
+    for (const [name, { node, rows }] of this.groups) {
+      const members = shown.filter((item) => groupOf(item) === name);
+      arrange(rows, members.map((item) => this.row(item)));
+      node.hidden = !members.length;
+    }
+    // A row that has moved has lost the focus.
+    if (this.root.contains(focused)) focused.focus();
+    if (this.loaded) this.noteEmpty(!shown.length);
+    this.awaitEnd();
+  }
+
+  noteEmpty(empty) {
+    this.note.hidden = !empty;
+    this.note.replaceChildren(say(el('span'), this.query ? 'nothing_found' : 'empty_list'));
   }
 
   row(item) {
-    const title = item.title || t('untitled');
-    const link = el('a', 'entry', named(title), when(item));
-    link.href = `#${item.id}`;
-    if (item.id === this.current) link.setAttribute('aria-current', 'page');
-    const remove = button('tool', () => this.remove(item), icon('delete'));
-    remove.title = t('delete');
-    remove.setAttribute('aria-label', t('delete_named', { title }));
-    const row = el('li', '', link, remove);
-    row.dataset.id = item.id;
-    return row;
+    const { id } = item;
+    if (!this.rows.has(id)) this.rows.set(id, new Row(id, () => describeConversation(this, id)));
+    const row = this.rows.get(id);
+    row.show(item, { current: id === this.current, query: this.query, excerpt: this.excerpts.get(id) });
+    return row.node;
+  }
+
+  // Observing anew tells at once whether the end is near already.
+  awaitEnd() {
+    this.nearEnd.disconnect();
+    if (!this.more.hidden) this.nearEnd.observe(this.more);
+  }
+
+  focus(id) {
+    this.rows.get(id)?.link.focus();
+  }
+
+  neighbour(row) {
+    const all = [...this.root.querySelectorAll('li')];
+    const here = all.indexOf(row);
+    return (all[here + 1] ?? all[here - 1])?.querySelector('a') ?? byId('new');
   }
 
   noteFailure(retry) {
+    this.loaded = false;
     this.note.hidden = false;
     this.note.replaceChildren(say(el('span'), 'list_failed'), ' ', say(retry, 'try_again'));
   }
-}
-
-function named(title) {
-  const node = el('span', 'title', title);
-  node.dir = 'auto';
-  node.title = title;
-  return node;
-}
-
-function when({ last_active: lastActive }) {
-  const node = el('time', '', ago(lastActive));
-  node.dateTime = lastActive;
-  node.title = moment(lastActive);
-  return node;
 }

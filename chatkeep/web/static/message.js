@@ -1,33 +1,47 @@
 /** One message on the page. */
 
 import { button, el } from './dom.js';
+import { editor, focusEditor } from './editor.js';
 import { moment, say } from './i18n.js';
+import { hasLibraries } from './libraries.js';
+import { MarkdownText } from './markdown.js';
 import { explainCode } from './problems.js';
+import { Reasoning } from './reasoning.js';
 import { GrowingText } from './text.js';
+import { toolsOf } from './tools.js';
 
 const unhappy = ['stopped', 'truncated', 'failed', 'interrupted'];
 
-/** A user message or a reply; a reply grows while it is generated. `retry` is called with the view. */
+/** A user message or a reply; a reply grows while it is generated. `acts` has what its buttons do. */
 export class MessageView {
-  constructor(message, retry) {
-    this.id = message.id;
-    this.role = message.role;
-    this.content = message.content ?? '';
-    this.retry = retry;
+  constructor(message, acts) {
+    const { id, role, content = '', siblings = [] } = message;
+    Object.assign(this, { id, role, content, siblings, acts, reasoning: null, shown: null });
     this.build(message);
-    if (message.reasoning) this.addReasoning(message.reasoning);
-    this.text.append(this.content);
-    if (this.role === 'user') this.text.end();
-    else this.settle({ ...message, error: message.error && explainCode(message.error) });
+    if (role === 'user') this.showPlain();
+    else this.showReply(message);
   }
 
   build({ timestamp }) {
     this.body = el('div', 'body');
-    this.text = new GrowingText(this.body);
     this.foot = el('footer');
-    this.node = el('article', this.role, say(el('h2', 'unseen'), `role_${this.role}`), this.body);
-    if (this.role === 'assistant') this.node.append(this.foot);
+    this.node = el('article', this.role, say(el('h2', 'unseen'), `role_${this.role}`), this.body, this.foot);
     if (timestamp) this.body.title = moment(timestamp);
+  }
+
+  showPlain() {
+    const paragraph = el('p', '', this.content);
+    paragraph.dir = 'auto';
+    this.body.replaceChildren(paragraph);
+    this.foot.replaceChildren(toolsOf(this, this.acts));
+  }
+
+  showReply(message) {
+    this.text = hasLibraries ? new MarkdownText(this.body) : new GrowingText(this.body);
+    this.resumed = Boolean(message.reasoning);
+    if (message.reasoning) this.addReasoning(message.reasoning);
+    if (this.content) this.text.append(this.content);
+    this.settle({ ...message, error: message.error && explainCode(message.error) });
   }
 
   /** How many characters (code points) the text has: what the API counts in. */
@@ -39,21 +53,18 @@ export class MessageView {
   addText(text) {
     this.content += text;
     this.text.append(text);
+    this.reasoning?.end();
   }
 
   /** Add a piece of the reasoning, which is folded. */
   addReasoning(text) {
-    if (!this.reasoning) {
-      this.reasoning = el('div', 'reasoning');
-      const details = el('details', '', say(el('summary'), 'reasoning'), this.reasoning);
-      this.body.before(details);
-    }
+    this.reasoning ??= new Reasoning(this.body, !this.resumed);
     this.reasoning.append(text);
   }
 
   /** Take the reasoning away: it comes again as a whole. */
   forgetReasoning() {
-    this.reasoning?.parentElement.remove();
+    this.reasoning?.remove();
     this.reasoning = null;
   }
 
@@ -61,12 +72,40 @@ export class MessageView {
   settle({ status, model, error }) {
     this.status = status;
     this.model = model ?? this.model;
-    this.node.dataset.status = status;
-    if (status !== 'generating') this.text.end();
     this.foot.replaceChildren(...(this.content || status === 'generating' ? this.origin() : []));
     if (unhappy.includes(status)) this.foot.append(say(el('span', 'status'), `status_${status}`));
     if (error) this.foot.append(el('span', 'error', error));
     if (unhappy.includes(status) && status !== 'stopped') this.offerRetry();
+    if (status === 'generating') this.node.dataset.status = status;
+    else this.finish(status);
+  }
+
+  /** Learn what the server knows of a message that was sent from here. */
+  learn({ id, siblings }) {
+    Object.assign(this, { id, siblings });
+    this.foot.querySelector('.tools')?.replaceWith(toolsOf(this, this.acts));
+  }
+
+  /** Let the reader change the text of a user message; `send(text)` is called with what it became. */
+  edit(text, send) {
+    const form = editor(text, { send, cancel: () => this.endEdit() });
+    this.node.classList.add('edited');
+    this.body.replaceChildren(form);
+    this.foot.replaceChildren();
+    focusEditor(form);
+  }
+
+  /** Show the message as it was sent. */
+  endEdit() {
+    this.node.classList.remove('edited');
+    this.showPlain();
+    this.foot.querySelector('.edit')?.focus();
+  }
+
+  finish(status) {
+    this.reasoning?.end();
+    this.foot.append(toolsOf(this, this.acts));
+    this.shown = Promise.resolve(this.text.end()).then(() => (this.node.dataset.status = status));
   }
 
   origin() {
@@ -75,7 +114,7 @@ export class MessageView {
   }
 
   offerRetry() {
-    this.foot.append(say(button('link again', () => this.retry(this)), 'try_again'));
+    this.foot.append(say(button('link again', () => this.acts.regenerate(this)), 'try_again'));
   }
 
   /** Show a passing remark, such as that the connection is being made anew. */

@@ -1,12 +1,14 @@
 /** Keeps the end of the text in sight while it grows, until the reader scrolls up. */
 
 const near = 24;
+const above = 80;
 
 /** Follow the end of `content` inside of `scroller`; `toEnd` is the button that takes the reader back. */
 export class EndFollower {
   constructor(scroller, content, toEnd) {
     Object.assign(this, { scroller, toEnd, following: true, top: 0 });
     scroller.addEventListener('scroll', () => this.noteScroll(), { passive: true });
+    scroller.addEventListener('wheel', ({ deltaY }) => deltaY < 0 && this.yield(), { passive: true });
     toEnd.addEventListener('click', () => this.goToEnd());
     const grown = new ResizeObserver(() => this.keepUp());
     grown.observe(content);
@@ -17,6 +19,14 @@ export class EndFollower {
   goToEnd() {
     this.following = true;
     this.keepUp();
+  }
+
+  /** Show a place amid the text, and stay there. */
+  goTo(node) {
+    this.following = false;
+    this.scroller.scrollTop += node.getBoundingClientRect().top - this.scroller.getBoundingClientRect().top - above;
+    this.top = this.scroller.scrollTop;
+    this.showButton();
   }
 
   /** Run `change`, which adds content above, without moving what the reader sees. */
@@ -37,12 +47,18 @@ export class EndFollower {
     this.showButton();
   }
 
-  // Text that grows moves the end away too; only moving up is the reader's wish.
+  // Text that grows moves the end away too; only moving up is the reader's wish, however little it is.
   noteScroll() {
-    if (this.distance <= near) this.following = true;
-    else if (this.scroller.scrollTop < this.top - 1) this.following = false;
+    const moved = this.scroller.scrollTop - this.top;
+    if (moved < -1 && this.distance > 1) this.following = false;
+    else if (moved > 0 && this.distance <= near) this.following = true;
     this.top = this.scroller.scrollTop;
     this.showButton();
+  }
+
+  // Before the page has scrolled the next piece of text may come, and must not win.
+  yield() {
+    if (this.scroller.scrollHeight > this.scroller.clientHeight) this.following = false;
   }
 
   showButton() {

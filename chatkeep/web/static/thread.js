@@ -1,17 +1,19 @@
 /** The messages of the open conversation. */
 
+import { listenForCopies } from './code.js';
 import { byId, button, el } from './dom.js';
 import { say } from './i18n.js';
 import { MessageView } from './message.js';
 
-/** The log of messages; `retry` and `showEarlier` are what its buttons do. */
+/** The log of messages; `acts` has what its buttons do: `showEarlier`, and those of a message. */
 export class Thread {
-  constructor({ retry, showEarlier }) {
+  constructor(acts) {
     this.root = byId('messages');
     this.welcome = byId('welcome');
-    this.retry = retry;
+    this.acts = acts;
     this.views = [];
-    this.earlier = say(button('link earlier', showEarlier), 'earlier');
+    this.earlier = say(button('link earlier', acts.showEarlier), 'earlier');
+    listenForCopies(this.root);
   }
 
   /** Take everything away; `welcome` shows the greeting of a new conversation instead. */
@@ -29,18 +31,30 @@ export class Thread {
     this.root.append(say(el('p', 'loading'), 'loading'));
   }
 
-  /** Show the newest page of messages. */
-  show(page) {
+  /** Hide what is of no use while a reply is generated. */
+  setBusy(busy) {
+    this.root.classList.toggle('busy', busy);
+  }
+
+  /** Return the views of a page of messages, newest first, once their text is in place; they stand nowhere yet. */
+  async prepare({ data }) {
+    const views = data.map((message) => this.view(message));
+    await Promise.all(views.map(({ shown }) => shown));
+    return views;
+  }
+
+  /** Show the newest page of messages, and the views that were made of it. */
+  show(page, views) {
     this.clear();
-    this.prepend(page);
+    this.prepend(page, views);
   }
 
   /** Show a page of older messages above the others. */
-  prepend({ data, has_more: hasMore, last_id: lastId }) {
-    const views = data.map((message) => this.view(message)).reverse();
-    this.views.unshift(...views);
+  prepend({ has_more: hasMore, last_id: lastId }, views) {
+    const older = views.toReversed();
+    this.views.unshift(...older);
     this.earlier.remove();
-    this.root.prepend(...views.map((view) => view.node));
+    this.root.prepend(...older.map(({ node }) => node));
     this.oldest = lastId;
     if (hasMore) this.root.prepend(this.earlier);
   }
@@ -56,7 +70,7 @@ export class Thread {
 
   /** Return the view of a message, which stands nowhere yet. */
   view(message) {
-    return new MessageView(message, this.retry);
+    return new MessageView(message, this.acts);
   }
 
   /** Take the last messages away again. */
@@ -66,14 +80,33 @@ export class Thread {
     this.welcome.hidden = this.views.length > 0;
   }
 
+  /** Take a message and all that follows away, and return their views. */
+  cutFrom(view) {
+    const cut = this.views.splice(this.views.indexOf(view));
+    for (const { node } of cut) node.remove();
+    return cut;
+  }
+
+  /** Put views back at the end. */
+  restore(views) {
+    this.views.push(...views);
+    this.root.append(...views.map(({ node }) => node));
+  }
+
   /** Return the last message, or the last of a role. */
   last(role) {
     return this.views.findLast((view) => !role || view.role === role);
   }
 
-  /** Show one view in another's place. */
-  replace(old, view) {
-    this.views.splice(this.views.indexOf(old), 1, view);
-    old.node.replaceWith(view.node);
+  /** Return the view of a message. */
+  find(id) {
+    return this.views.find((view) => view.id === id);
+  }
+
+  /** Learn what the server knows of the last messages, newest first. */
+  learn(messages) {
+    const last = this.views.slice(-messages.length).reverse();
+    const same = messages.every(({ role, content }, index) => role === last[index]?.role && content === last[index].content);
+    if (same) messages.forEach((message, index) => last[index].learn(message));
   }
 }

@@ -1,0 +1,40 @@
+/** What can be done with a conversation, and with all of them: the contents of menus. */
+
+import { exportAddress } from './api.js';
+import { chooseTheme, currentTheme, themes } from './appearance.js';
+import { expiryWords } from './expiry.js';
+import { toggleHelp } from './shortcuts.js';
+import { deleteLater } from './undo.js';
+
+const formats = [
+  ['markdown', { format: 'md' }],
+  ['json', { format: 'json' }],
+  // Excel takes a file for UTF-8 by its byte order mark.
+  ['csv', { format: 'csv', bom: true }],
+];
+
+/** Return the menu of a conversation of the list; `node` is where its title is edited. */
+export function describeConversation(list, id, node) {
+  const item = list.find(id);
+  const { pinned } = item;
+  const rename = { name: 'rename', icon: 'rename', act: () => list.rename(id, node) };
+  const pin = { name: pinned ? 'unpin' : 'pin', icon: 'pin', act: () => list.change(id, { pinned: !pinned }) };
+  const remove = { name: 'delete', icon: 'delete', act: () => deleteLater(list, item), danger: true };
+  return { note: expiryWords(item), groups: [{ entries: [rename, pin] }, exportsOf(id), { entries: [remove] }] };
+}
+
+/** Return the menu of the page itself. */
+export function describePage() {
+  const choices = themes.map((theme) => ({
+    name: `theme_${theme}`,
+    checked: theme === currentTheme(),
+    act: () => chooseTheme(theme),
+  }));
+  const help = { name: 'shortcuts', icon: 'keyboard', act: toggleHelp };
+  return { groups: [{ label: 'theme', entries: choices }, exportsOf(null), { entries: [help] }] };
+}
+
+function exportsOf(id) {
+  const entries = formats.map(([name, query]) => ({ name, icon: 'export', href: exportAddress(id, query) }));
+  return { label: id ? 'export' : 'export_all', entries };
+}

@@ -1,0 +1,70 @@
+/** Blocks of code: a caption, a button that copies, and colours once the block is done. */
+
+import { copyFrom } from './copy.js';
+import { button, el, icon } from './dom.js';
+import { label, say } from './i18n.js';
+import { hasLibraries, sanitised } from './libraries.js';
+
+// Longer blocks stay as they are: colouring them would hold up the page.
+const longest = 16_000;
+const languages = new Set(
+  ('bash c cpp csharp css diff dockerfile go ini java javascript json kotlin lua makefile markdown nginx php powershell ' +
+    'python r ruby rust sql swift typescript xml yaml').split(' '),
+);
+const aliases = {
+  'c#': 'csharp', 'c++': 'cpp', cs: 'csharp', docker: 'dockerfile', golang: 'go', html: 'xml', js: 'javascript',
+  jsx: 'javascript', kt: 'kotlin', make: 'makefile', md: 'markdown', mjs: 'javascript', ps1: 'powershell', py: 'python',
+  rb: 'ruby', rs: 'rust', sh: 'bash', shell: 'bash', svg: 'xml', toml: 'ini', ts: 'typescript', tsx: 'typescript',
+  vue: 'xml', yml: 'yaml', zsh: 'bash',
+};
+let turn = Promise.resolve();
+
+/** Return a block around a `code` element; `language` is what the text says. */
+export function codeFigure(code, language) {
+  const caption = el('figcaption', '', language ? el('span', '', language) : say(el('span'), 'code'), copyButton());
+  const pre = el('pre', '', code);
+  // What is too wide is scrolled by keys, too.
+  pre.tabIndex = 0;
+  const figure = el('figure', 'code', caption, pre);
+  if (language) figure.dataset.language = language.toLowerCase();
+  return figure;
+}
+
+/** Have the buttons of all blocks inside of `root` copy their code. */
+export function listenForCopies(root) {
+  root.addEventListener('click', ({ target }) => {
+    const pressed = target.closest('.copy-code');
+    if (pressed) copyFrom(pressed, pressed.closest('figure').querySelector('code').textContent);
+  });
+}
+
+/** Colour the blocks that `node` is or holds, one after the other, when the page has nothing better to do. */
+export function colour(node) {
+  const figures = node.matches('figure.code') ? [node] : node.querySelectorAll('figure.code');
+  for (const figure of hasLibraries ? figures : []) {
+    const language = aliases[figure.dataset.language] ?? figure.dataset.language;
+    const code = figure.querySelector('code');
+    if (languages.has(language) && code.textContent.length <= longest) turn = turn.then(() => colourOne(code, language));
+  }
+}
+
+async function colourOne(code, language) {
+  try {
+    const [{ default: core }, { default: grammar }] = await Promise.all([
+      import('./vendor/highlight/core.js'),
+      import(`./vendor/highlight/${language}.js`),
+    ]);
+    if (!core.getLanguage(language)) core.registerLanguage(language, grammar);
+    await idle();
+    const { value } = core.highlight(code.textContent, { language, ignoreIllegals: true });
+    code.replaceChildren(sanitised(value));
+  } catch {
+    // Without its colours the code is as good.
+  }
+}
+
+const idle = () => new Promise((resolve) => (window.requestIdleCallback ?? setTimeout)(resolve, { timeout: 500 }));
+
+function copyButton() {
+  return label(button('tool copy-code', () => {}, icon('copy')), 'copy');
+}

@@ -1,0 +1,41 @@
+/** The head of the open conversation: its title, how long it is kept, and its menu. */
+
+import { describeConversation } from './actions.js';
+import { byId } from './dom.js';
+import { expiryWords, watchExpiry } from './expiry.js';
+import { moment, t } from './i18n.js';
+import { menuButton } from './menu.js';
+
+const longest = 80;
+
+/** The head above the messages; `over()` is called when the time of the open conversation is over. */
+export class Header {
+  constructor(list, over) {
+    Object.assign(this, { list, over, id: null });
+    this.title = byId('title');
+    this.left = byId('expiry');
+    this.menu = menuButton(byId('conversation-menu'), () => describeConversation(list, this.id, this.title));
+  }
+
+  /** Show a conversation. One that is only beginning, without an id, has its first message for a title. */
+  show(id, message = '') {
+    this.id = id;
+    const known = this.list.find(id);
+    const title = known?.title || firstLine(message) || (id ? 'chatkeep' : t('new_conversation'));
+    this.title.textContent = title;
+    document.title = id || message ? `${title} – chatkeep` : 'chatkeep';
+    this.menu.hidden = !known;
+    this.showTimeLeft(known);
+    watchExpiry(known, this.over);
+  }
+
+  showTimeLeft(known) {
+    this.left.textContent = known ? expiryWords(known) : '';
+    this.left.title = known?.expires_at ? moment(known.expires_at) : '';
+  }
+}
+
+function firstLine(text) {
+  const line = text.trim().split('\n', 1)[0].replace(/\s+/g, ' ');
+  return line.length > longest ? `${line.slice(0, longest - 1)}…` : line;
+}

@@ -1,0 +1,26 @@
+/** The libraries for Markdown. Where they could not be made the server has empty modules in their place. */
+
+import * as marked from './vendor/marked.js';
+import * as purify from './vendor/purify.js';
+
+const tags = (
+  'a blockquote br code del em h3 h4 h5 h6 hr ins kbd li mark ol p pre span strong sub sup table tbody td th thead tr ul'
+).split(' ');
+const policy = {
+  ALLOWED_TAGS: tags,
+  ALLOWED_ATTR: ['align', 'class', 'href', 'start', 'title'],
+  ALLOWED_URI_REGEXP: /^(?:https?:\/\/|mailto:)/i,
+  ADD_URI_SAFE_ATTR: ['align', 'start'],
+  ALLOW_ARIA_ATTR: false,
+  ALLOW_DATA_ATTR: false,
+  RETURN_DOM_FRAGMENT: true,
+};
+
+/** Whether the libraries are there. */
+export const hasLibraries = 'Marked' in marked && 'default' in purify;
+
+/** Return a parser of Markdown with these options. */
+export const newParser = (options) => new marked.Marked(options);
+
+/** Return what is harmless of HTML as a fragment: no scripts, styles, forms, pictures, ids, or links into the page. */
+export const sanitised = (html) => purify.default.sanitize(html, policy);

@@ -1,0 +1,159 @@
+/** Markdown that is shown as it arrives: only the last block is parsed again, what stands is never touched. */
+
+import { colour } from './code.js';
+import { el } from './dom.js';
+import { morph } from './morph.js';
+import { blocksOf, render } from './render.js';
+
+// A block that grows longer than this is cut, so that what is parsed again stays short.
+const long = 4000;
+const piece = 4000;
+// Of each frame, in milliseconds.
+const budget = 8;
+// A line that may yet become something else: "-" after text is not a heading because a list begins.
+const unsure = /(^|\n)(?: {0,3}(?:-+|=+|#+|[*+]|\d{1,9}[.)]?|`{1,2}|~{1,2}) *)$/;
+const waiting = [];
+let working = false;
+
+/** Renders Markdown that is appended piece by piece into `root`; needs the libraries. */
+export class MarkdownText {
+  constructor(root) {
+    Object.assign(this, { root, parent: root, live: [], goesOn: false, source: '', queue: '', ended: false });
+  }
+
+  /** Add a piece of text; it shows in the next frame. */
+  append(text) {
+    this.queue += text;
+    schedule(this);
+  }
+
+  /** No more text comes. Resolves when all of it is shown; a short rest is shown at once. */
+  end() {
+    this.ended = true;
+    return new Promise((resolve) => {
+      this.done = resolve;
+      if (this.queue.length <= piece) this.step();
+      else schedule(this);
+    });
+  }
+
+  /** Show a piece of what has come; return whether more is left. */
+  step() {
+    const taken = this.queue.slice(0, piece);
+    this.queue = this.queue.slice(piece);
+    this.source = (this.source + taken).replaceAll('\r\n', '\n');
+    this.show();
+    if (this.queue) return true;
+    if (this.ended) this.finish();
+    return false;
+  }
+
+  show() {
+    const sure = this.ended && !this.queue ? this.source : this.source.replace(unsure, '$1');
+    const blocks = blocksOf(sure);
+    const last = blocks.findLastIndex(({ type }) => type !== 'space');
+    if (last < 0) return;
+    if (last > 0) this.freeze(blocks.slice(0, last));
+    this.draw([blocks[last]]);
+    if (blocks[last].raw.length > long) this.cut(blocks[last]);
+  }
+
+  /** These blocks are whole: they leave the source and are never touched again. */
+  freeze(blocks) {
+    this.draw(blocks);
+    this.source = this.source.slice(lengthOf(blocks));
+    this.settle();
+  }
+
+  settle() {
+    for (const node of this.live) if (node.nodeType === Node.ELEMENT_NODE) colour(node);
+    Object.assign(this, { live: [], parent: this.root, goesOn: false });
+  }
+
+  draw(blocks) {
+    const nodes = render(blocks);
+    if (!nodes.length) return;
+    if (this.parent !== this.root) this.drawRest(nodes);
+    if (this.goesOn) nodes[0].classList.add('goes-on');
+    if (nodes.length) this.live = morph(this.root, this.live, nodes);
+  }
+
+  /** The first node goes on with a block that was cut. */
+  drawRest(nodes) {
+    const inner = insideOf(nodes.shift());
+    this.live = morph(this.parent, this.live, [...inner.childNodes]);
+    if (nodes.length) this.settle();
+  }
+
+  /** Let the greater part of a long block stand; its rest goes on inside of it. */
+  cut(block) {
+    const { at, before = '', stand } = cuts[block.type]?.(block) ?? { at: 0 };
+    if (at <= before.length) return;
+    this.draw(blocksOf(block.raw.slice(0, at)));
+    if (this.parent === this.root) this.enter(this.live.at(-1));
+    stand?.(this);
+    this.live = [];
+    this.source = before + this.source.slice(at);
+    this.draw(blocksOf(this.source));
+  }
+
+  /** What comes next belongs inside of a block. */
+  enter(block) {
+    this.parent = insideOf(block);
+    this.live = [...this.parent.childNodes];
+  }
+
+  finish() {
+    this.settle();
+    this.source = '';
+    this.done();
+  }
+}
+
+const lengthOf = (blocks) => blocks.reduce((sum, { raw }) => sum + raw.length, 0);
+
+const insideOf = (node) => (node.matches('ul, ol') ? node : (node.querySelector('tbody, pre > code') ?? node));
+
+const lastLine = (raw) => raw.lastIndexOf('\n', raw.length - 2) + 1;
+
+const firstLines = (raw, count) => `${raw.split('\n', count).join('\n')}\n`;
+
+/** Where a block is cut, what its rest needs before it to be read as such, and what becomes of the part that stands. */
+const cuts = {
+  list: ({ items }) => ({ at: lengthOf(items.slice(0, -1)) }),
+  table: ({ raw }) => ({ at: lastLine(raw), before: firstLines(raw, 2) }),
+  code({ raw }) {
+    if (!/^ {0,3}[`~]/.test(raw)) return { at: 0 };
+    // Text of its own lines is not laid out again when more comes.
+    return { at: lastLine(raw), before: firstLines(raw, 1), stand: ({ parent, live }) => parent.append(el('span', 'part', ...live, '\n')) };
+  },
+  paragraph({ raw }) {
+    const at = lastLine(raw);
+    if (!at) return { at: raw.trimEnd().lastIndexOf(' ') + 1 };
+    return { at, stand: (text) => Object.assign(text, { parent: text.root, goesOn: true }) };
+  },
+};
+
+function schedule(text) {
+  if (!waiting.includes(text)) waiting.push(text);
+  if (working) return;
+  working = true;
+  soon();
+}
+
+// Nothing is drawn where nobody sees it, so there are no frames.
+const soon = () => (document.hidden ? setTimeout(work, 50) : requestAnimationFrame(work));
+
+function work() {
+  const began = performance.now();
+  while (waiting.length && performance.now() < began + budget) if (!waiting[0].step()) waiting.shift();
+  // The reader's own work comes first: where a frame took long, layout included, the next one comes later.
+  setTimeout(() => rest(performance.now() - began));
+}
+
+function rest(cost) {
+  working = false;
+  if (!waiting.length) return;
+  working = true;
+  setTimeout(soon, cost > 2 * budget ? 2 * cost : 0);
+}

@@ -1,0 +1,28 @@
+/** Making nodes that are shown equal to new ones, with as little change as possible: what is selected stays selected. */
+
+/** Make `old`, children of `parent` that stand side by side at its end, equal to `fresh`; return what stands there now. */
+export function morph(parent, old, fresh) {
+  const shown = fresh.map((node, index) => (old[index] ? morphNode(old[index], node) : parent.appendChild(node)));
+  for (const node of old.slice(fresh.length)) node.remove();
+  return shown;
+}
+
+function morphNode(old, fresh) {
+  if (old.nodeName !== fresh.nodeName) return old.replaceWith(fresh), fresh;
+  if (old.nodeType === Node.TEXT_NODE) morphText(old, fresh.data);
+  else morphElement(old, fresh);
+  return old;
+}
+
+function morphText(node, text) {
+  if (text === node.data) return;
+  if (text.startsWith(node.data)) node.appendData(text.slice(node.length));
+  else node.data = text;
+}
+
+function morphElement(old, fresh) {
+  if (old.isEqualNode(fresh)) return;
+  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  morph(old, [...old.childNodes], [...fresh.childNodes]);
+}

@@ -1,0 +1,42 @@
+/** What a model thought before it answered: folded, alive while it thinks, then with the time that it took. */
+
+import { el } from './dom.js';
+import { currentLanguage, say } from './i18n.js';
+
+/** Stands before `body`; `live` tells that it is thought now, while the reader looks on. */
+export class Reasoning {
+  constructor(body, live) {
+    this.began = live ? performance.now() : null;
+    this.summary = el('summary');
+    this.text = el('div', 'reasoning');
+    this.node = el('details', '', this.summary, this.text);
+    this.name(live ? 'thinking' : 'reasoning');
+    body.before(this.node);
+  }
+
+  /** Add a piece. */
+  append(text) {
+    this.text.append(text);
+  }
+
+  /** The answer begins, or nothing more comes. */
+  end() {
+    if (this.began === null) return;
+    const seconds = Math.round((performance.now() - this.began) / 1000);
+    this.began = null;
+    this.name(seconds ? 'thought_for' : 'reasoning');
+    if (seconds) this.summary.append(' ', inSeconds(seconds));
+  }
+
+  /** Take it away. */
+  remove() {
+    this.node.remove();
+  }
+
+  name(text) {
+    this.summary.replaceChildren(say(el('span'), text));
+  }
+}
+
+const inSeconds = (count) =>
+  new Intl.NumberFormat(currentLanguage(), { style: 'unit', unit: 'second', unitDisplay: 'narrow' }).format(count);

@@ -1,0 +1,94 @@
+/** From Markdown to nodes that are safe to show. */
+
+import { codeFigure } from './code.js';
+import { el, icon } from './dom.js';
+import { newParser, sanitised } from './libraries.js';
+
+// Of HTML only these are more than text, and only without attributes: what Markdown has no sign for.
+const markup = /^<\/?(?:br|del|ins|kbd|mark|sub|sup) *\/?>/i;
+const escapes = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
+const escaped = (text) => text.replace(/[&<>"']/g, (sign) => escapes[sign]);
+const directed = 'blockquote, h3, h4, h5, h6, li, p, td, th';
+let parser = null;
+
+const renderer = {
+  // The message has a heading of its own; those in its text are below it.
+  heading({ tokens, depth }) {
+    const level = Math.min(depth + 2, 6);
+    return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>`;
+  },
+  // A picture from elsewhere would tell its server who is reading: it is fetched by a click alone.
+  image({ href, text }) {
+    return `<a class="picture" href="${escaped(href)}">${escaped(text)}</a>`;
+  },
+  checkbox: ({ checked }) => (checked ? '☑ ' : '☐ '),
+};
+const tokenizer = {
+  // A line that defines a link would be invisible, and may come long after the text that it changes.
+  def: () => undefined,
+  html: () => undefined,
+  tag(text) {
+    const raw = markup.exec(text)?.[0];
+    return raw && { type: 'html', raw, text: raw, block: false };
+  },
+};
+
+/** Return the blocks of a text as marked's tokens; the `raw` of all of them, joined, is the text. */
+export function blocksOf(text) {
+  parser ??= newParser({ gfm: true, breaks: true, renderer, tokenizer });
+  try {
+    return parser.lexer(text);
+  } catch {
+    // Whatever is nested too deeply for the parser is shown as it is written.
+    return [{ type: 'plain', raw: text }];
+  }
+}
+
+/** Return blocks as elements. */
+export function render(blocks) {
+  if (blocks.some(({ type }) => type === 'plain')) return blocks.map(({ raw }) => plain(raw));
+  try {
+    const fragment = sanitised(parser.parser(blocks));
+    furnish(fragment);
+    return [...fragment.children];
+  } catch {
+    return blocks.map(({ raw }) => plain(raw));
+  }
+}
+
+function plain(text) {
+  const node = el('p', 'plain', text);
+  node.dir = 'auto';
+  return node;
+}
+
+function furnish(fragment) {
+  for (const link of fragment.querySelectorAll('a')) furnishLink(link);
+  for (const code of fragment.querySelectorAll('pre > code')) code.parentElement.replaceWith(figureOf(code));
+  for (const item of fragment.querySelectorAll('li')) if (/^[☑☐] /.test(item.textContent)) item.className = 'task';
+  for (const table of fragment.querySelectorAll('table')) frame(table);
+  for (const node of fragment.querySelectorAll(directed)) node.dir = 'auto';
+}
+
+function furnishLink(link) {
+  const picture = link.className === 'picture';
+  if (!URL.canParse(link.getAttribute('href') ?? '')) return link.replaceWith(...link.childNodes);
+  const { host, href } = new URL(link.href);
+  Object.assign(link, { target: '_blank', rel: 'noopener noreferrer', title: href });
+  if (picture) link.replaceChildren(icon('picture'), [link.textContent, host].filter(Boolean).join(' · '));
+  else link.removeAttribute('class');
+}
+
+function figureOf(code) {
+  const language = /^language-(\S+)/.exec(code.className)?.[1] ?? '';
+  // marked ends the text of a block with a line break that is not in it.
+  return codeFigure(el('code', '', code.textContent.replace(/\n$/, '')), language);
+}
+
+// What is too wide is scrolled, by keys as well.
+function frame(table) {
+  const node = el('div', 'table');
+  node.tabIndex = 0;
+  table.replaceWith(node);
+  node.append(table);
+}

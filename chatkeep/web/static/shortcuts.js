@@ -1,0 +1,57 @@
+/** Shortcuts, and the dialog that lists them. */
+
+import { byId, el } from './dom.js';
+import { say } from './i18n.js';
+import { isCommand, isComposing, keyNames } from './keys.js';
+
+const listed = [
+  ['new_conversation', 'Ctrl', 'Shift', 'O'],
+  ['search', 'Ctrl', 'K'],
+  ['shortcuts', 'Ctrl', '/'],
+  ['send', 'Enter'],
+  ['line_break', 'Shift', 'Enter'],
+  ['stop', 'Esc'],
+  ['undo_deletion', 'Ctrl', 'Z'],
+];
+const dialog = byId('help');
+
+/** Obey shortcuts: `acts` has what "new", "search" and "undo" do; `undo` returns whether it did. */
+export function listenToShortcuts(acts) {
+  byId('help-keys').replaceChildren(...listed.map(([name, ...keys]) => row(name, keys)));
+  byId('help-close').addEventListener('click', () => dialog.close());
+  dialog.addEventListener('click', ({ target }) => target === dialog && dialog.close());
+  addEventListener('keydown', (event) => {
+    if (isComposing(event) || event.repeat || !isCommand(event)) return;
+    if (obey(event, acts)) event.preventDefault();
+  });
+}
+
+/** Show the dialog, or close it. */
+export function toggleHelp() {
+  if (dialog.open) dialog.close();
+  else dialog.showModal();
+}
+
+/** Return the names of a shortcut's keys on this system, such as "Ctrl K". */
+export const keysOf = (name) => keyNames(listed.find(([listedName]) => listedName === name).slice(1)).join(' ');
+
+function obey(event, acts) {
+  const key = keyOf(event);
+  if (key === '/' || key === '?') return toggleHelp(), true;
+  if (document.querySelector('dialog[open]')) return false;
+  if (key === 'o' && event.shiftKey) return acts.new(), true;
+  if (key === 'k' && !event.shiftKey) return acts.search(), true;
+  // In a field that holds text the keys undo what was written.
+  return key === 'z' && !event.shiftKey && !event.target.value && acts.undo();
+}
+
+// On a keyboard of another script the place of a key tells which letter it has.
+function keyOf({ key, code }) {
+  const latin = key.charCodeAt(0) < 128;
+  return (latin ? key : code.replace(/^Key/, '').replace('Slash', '/')).toLowerCase();
+}
+
+function row(name, keys) {
+  const names = keyNames(keys).flatMap((key) => [' ', el('kbd', '', key)]).slice(1);
+  return el('div', '', say(el('dt'), name), el('dd', '', ...names));
+}

@@ -1,0 +1,360 @@
+"""The list of conversations: found, grouped, renamed, pinned, deleted with a way back, exported, expiring."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Route, expect
+
+from tests.browser.chat import Chat
+from tests.browser.conftest import Visit
+from tests.http.api import Api, eventually, unique
+from tests.servers import Server
+
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+
+
+def row(chat: Chat, title: str) -> Locator:
+    return chat.page.get_by_role("listitem").filter(has_text=title)
+
+
+def choose(chat: Chat, title: str, choice: str) -> None:
+    """Choose from the menu of a conversation in the list."""
+    row(chat, title).hover()
+    row(chat, title).get_by_role("button", name="Actions of").click()
+    chat.page.get_by_role("menuitem", name=choice).click()
+
+
+def group(chat: Chat, name: str, title: str) -> Locator:
+    return chat.page.get_by_role("list", name=name, exact=True).get_by_role("link", name=title)
+
+
+def is_gone(api: Api, conversation: str) -> bool:
+    return bool(api.request("GET", f"/api/conversations/{conversation}").status == 404)
+
+
+def asked(chat: Chat, title: str) -> tuple[str, str]:
+    """Take a turn in a new conversation and return its title and id."""
+    title = unique(title)
+    chat.page.get_by_role("link", name="New conversation").click()
+    expect(chat.messages).to_have_count(0)
+    chat.ask(title)
+    expect(chat.page.get_by_role("heading", level=1)).to_have_text(title)
+    expect(row(chat, title)).to_be_visible()
+    return title, chat.conversation_id
+
+
+# Finding
+
+
+def test_search_finds_titles_and_shows_what_was_found(chat: Chat) -> None:
+    title, _ = asked(chat, "Poem 秋天的诗")
+    other, _ = asked(chat, "Another")
+    found = title.removeprefix("Poem ")
+    chat.page.keyboard.press("Control+k")
+    chat.page.keyboard.insert_text(found.upper())
+    expect(row(chat, other)).to_have_count(0)
+    expect(row(chat, title).locator("mark")).to_have_text(found)
+    chat.page.keyboard.press("Escape")
+    expect(row(chat, other)).to_be_visible()
+    expect(chat.page.locator("#search")).to_have_value("")
+
+
+def test_search_shows_the_part_of_a_text_that_was_found(chat: Chat) -> None:
+    needle = unique("needle")
+    title = unique("A haystack")
+    chat.ask(f"{title}\nlong lines of hay, then a {needle} with a [.*] in its eye, and hay again #n=300#")
+    chat.page.get_by_label("Search conversations").fill(f"{needle.upper()} with a [.*]")
+    expect(row(chat, title).locator("mark")).to_have_text(f"{needle} with a [.*]")
+    expect(row(chat, title).locator(".found")).to_contain_text("then a")
+    expect(chat.page.get_by_role("status")).to_have_text("Found: 1")
+
+
+def test_search_that_finds_nothing_says_so(chat: Chat) -> None:
+    chat.page.get_by_label("Search conversations").fill(unique("nowhere"))
+    expect(chat.page.get_by_text("Nothing found.")).to_be_visible()
+    expect(chat.page.locator("#conversations li")).to_have_count(0)
+
+
+def test_conversations_are_grouped_by_day(chat: Chat) -> None:
+    """Loads the page six times."""
+    title, _ = asked(chat, "Of that day")
+    for days, name in ((0, "Today"), (1, "Yesterday"), (2, "Last 7 days"), (7, "Last 7 days"), (8, "Older")):
+        chat.page.clock.set_fixed_time(datetime.now(UTC) + timedelta(days=days))
+        chat.page.reload()
+        expect(group(chat, name, title)).to_be_visible()
+
+
+def test_the_list_goes_on_where_it_is_scrolled_to(visit: Visit, api: Api) -> None:
+    """Takes seventy turns first."""
+    oldest = unique("Far down")
+    for number in range(70):
+        api.chat(unique(f"Number {number}") if number else oldest)
+    chat = visit()
+    expect(chat.entries.first).to_be_visible()
+    assert 0 < chat.entries.count() < 70
+    while not row(chat, oldest).count():
+        seen = chat.entries.count()
+        chat.entries.last.scroll_into_view_if_needed()
+        expect(chat.entries.nth(seen)).to_be_attached()
+    addresses = [link.get_attribute("href") for link in chat.entries.all()]
+    assert len(set(addresses)) == len(addresses)
+
+
+def test_the_title_is_the_first_line_before_any_answer(chat: Chat) -> None:
+    chat.page.route("**/api/chat", lambda _: None)
+    chat.send("The first line\nand a second")
+    expect(chat.page.get_by_role("heading", level=1)).to_have_text("The first line")
+    assert chat.page.title().startswith("The first line")
+
+
+# Changing
+
+
+def test_a_conversation_is_renamed_in_place(chat: Chat, api: Api) -> None:
+    title, conversation = asked(chat, "Old name")
+    new = unique("New name 新名字")
+    choose(chat, title, "Rename")
+    chat.page.keyboard.type(new)
+    chat.page.keyboard.press("Enter")
+    expect(chat.page.get_by_role("link", name=new)).to_be_focused()
+    expect(chat.page.get_by_role("heading", level=1)).to_have_text(new)
+    assert eventually(lambda: api.read(conversation)["title"] == new)
+
+
+@pytest.mark.parametrize("typed", ["", "   ", "Never mind"])
+def test_renaming_can_be_left(chat: Chat, api: Api, typed: str) -> None:
+    title, conversation = asked(chat, "Kept name")
+    choose(chat, title, "Rename")
+    chat.page.get_by_role("textbox", name="New title").fill(typed)
+    chat.page.keyboard.press("Escape" if typed.strip() else "Enter")
+    expect(chat.page.get_by_role("link", name=title)).to_be_focused()
+    assert api.read(conversation)["title"] == title
+
+
+def test_renaming_is_not_disturbed_by_a_running_reply(chat: Chat) -> None:
+    """The reply takes a second and ends while the title is written; then its conversation becomes the first."""
+    title, conversation = asked(chat, "Old")
+    asked(chat, "Above")
+    chat.open(conversation)
+    expect(chat.reply).to_contain_text(title)
+    new = unique("New")
+    chat.send("More #n=30,r=30#")
+    choose(chat, title, "Rename")
+    chat.page.keyboard.type("Half")
+    with chat.page.expect_response("**/api/conversations?*"):
+        chat.expect_status("completed")
+    chat.page.keyboard.press("Control+a")
+    chat.page.keyboard.type(new)
+    chat.page.keyboard.press("Enter")
+    expect(chat.entries.first).to_contain_text(new)
+
+
+def test_a_title_that_could_not_be_changed_is_as_it_was(chat: Chat, api: Api) -> None:
+    title, conversation = asked(chat, "Stays")
+    chat.page.context.set_offline(offline=True)
+    choose(chat, title, "Rename")
+    chat.page.keyboard.type("Offline name\n")
+    expect(chat.page.locator("#toast")).to_contain_text("cannot be reached")
+    expect(row(chat, title)).to_be_visible()
+    chat.page.context.set_offline(offline=False)
+    chat.page.locator("#toast").get_by_role("button", name="Try again").click()
+    assert eventually(lambda: api.read(conversation)["title"] == "Offline name")
+
+
+def test_pinned_conversations_come_first_and_do_not_expire(chat: Chat, api: Api) -> None:
+    title, conversation = asked(chat, "Dear to me")
+    expect(chat.page.locator("#expiry")).to_have_text("expires in 24h")
+    asked(chat, "Newer")
+    choose(chat, title, "Pin")
+    expect(group(chat, "Pinned", title)).to_be_visible()
+    chat.open(conversation)
+    expect(chat.page.locator("#expiry")).to_be_empty()
+    assert api.read(conversation)["pinned"]
+    choose(chat, title, "Unpin")
+    expect(group(chat, "Today", title)).to_be_visible()
+    expect(chat.page.locator("#expiry")).to_have_text("expires in 24h")
+
+
+# Deleting
+
+
+def test_a_deleted_conversation_is_gone_everywhere(chat: Chat, api: Api) -> None:
+    title, conversation = asked(chat, "Delete me")
+    chat.page.clock.install()
+    choose(chat, title, "Delete")
+    expect(row(chat, title)).to_have_count(0)
+    expect(chat.messages).to_have_count(0)
+    expect(chat.page.get_by_role("button", name="Undo")).to_be_visible()
+    assert not is_gone(api, conversation)
+    chat.page.clock.fast_forward(6_000)
+    expect(chat.page.locator("#toast")).to_be_empty()
+    assert eventually(lambda: is_gone(api, conversation))
+    chat.open(conversation)
+    expect(chat.notice).to_contain_text("no longer exists")
+
+
+def test_whoever_leaves_the_page_has_deleted(chat: Chat, api: Api) -> None:
+    title, conversation = asked(chat, "Delete me")
+    choose(chat, title, "Delete")
+    expect(row(chat, title)).to_have_count(0)
+    chat.page.goto("about:blank")
+    assert eventually(lambda: is_gone(api, conversation))
+
+
+def click_undo(chat: Chat) -> None:
+    chat.page.get_by_role("button", name="Undo").click()
+
+
+def press_undo(chat: Chat) -> None:
+    chat.page.keyboard.press("Control+z")
+
+
+def go_back(chat: Chat) -> None:
+    chat.page.go_back()
+
+
+@pytest.mark.parametrize("take_back", [click_undo, press_undo, go_back])
+def test_undo_loses_nothing(chat: Chat, api: Api, take_back: Callable[[Chat], None]) -> None:
+    chat.page.clock.install()
+    title, conversation = asked(chat, "Keep me")
+    chat.box.fill("A draft")
+    choose(chat, title, "Delete")
+    expect(chat.box).to_have_value("")
+    take_back(chat)
+    expect(row(chat, title)).to_be_visible()
+    expect(chat.reply).to_contain_text(title)
+    expect(chat.box).to_have_value("A draft")
+    chat.page.clock.fast_forward(60_000)
+    expect(chat.page.locator("#toast")).to_be_empty()
+    assert api.read(conversation)["message_count"] == 2
+
+
+def test_what_could_not_be_deleted_comes_back(chat: Chat, api: Api) -> None:
+    chat.page.clock.install()
+    title, conversation = asked(chat, "Delete me offline")
+    chat.box.fill("A draft")
+    choose(chat, title, "Delete")
+    chat.page.context.set_offline(offline=True)
+    chat.page.clock.fast_forward(6_000)
+    expect(row(chat, title)).to_be_visible()
+    expect(chat.page.locator("#toast")).to_contain_text("cannot be reached")
+    chat.page.context.set_offline(offline=False)
+    chat.open(conversation)
+    expect(chat.box).to_have_value("A draft")
+    chat.page.locator("#toast").get_by_role("button", name="Try again").click()
+    chat.page.clock.fast_forward(6_000)
+    assert eventually(lambda: is_gone(api, conversation))
+
+
+def test_a_second_deletion_settles_the_first(chat: Chat, api: Api) -> None:
+    first, gone = asked(chat, "First")
+    second, kept = asked(chat, "Second")
+    choose(chat, first, "Delete")
+    choose(chat, second, "Delete")
+    assert eventually(lambda: is_gone(api, gone))
+    click_undo(chat)
+    expect(row(chat, second)).to_be_visible()
+    expect(row(chat, first)).to_have_count(0)
+    assert not is_gone(api, kept)
+
+
+# Keeping and exporting
+
+
+def test_the_time_left_goes_by_and_ends(chat: Chat, api: Api) -> None:
+    """The conversation is kept for two seconds in the end."""
+    title, conversation = asked(chat, "Passing")
+    chat.page.clock.install()
+    chat.page.reload()
+    left = chat.page.locator("#expiry")
+    expect(left).to_have_text("expires in 24h")
+    chat.page.clock.fast_forward("20:00:00")
+    expect(left).to_have_text("expires in 4h")
+    api.request("PATCH", f"/api/conversations/{conversation}", json={"ttl": 2})
+    chat.page.clock.set_system_time(datetime.now(UTC))
+    chat.page.reload()
+    expect(left).to_have_text("expires within a minute")
+    expect(chat.notice).to_contain_text("no longer exists")
+    expect(row(chat, title)).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("choice", "suffix", "begins"), [("Markdown", "md", b"# "), ("JSON", "json", b"{"), ("CSV", "csv", b"\xef\xbb\xbf")]
+)
+def test_a_conversation_is_exported(chat: Chat, choice: str, suffix: str, begins: bytes) -> None:
+    title, _ = asked(chat, "Export me 导出")
+    with chat.page.expect_download() as download:
+        choose(chat, title, choice)
+    assert download.value.suggested_filename == f"{title}.{suffix}"
+    exported = Path(download.value.path()).read_bytes()
+    assert exported.startswith(begins)
+    assert title.encode() in exported
+
+
+def test_everything_is_exported(chat: Chat) -> None:
+    titles = {asked(chat, name)[0] for name in ("One", "Two")}
+    chat.page.get_by_role("button", name="Settings").click()
+    with chat.page.expect_download() as download:
+        chat.page.get_by_role("group", name="Export everything").get_by_role("menuitem", name="JSON").click()
+    assert re.fullmatch(r"chatkeep-[\d-]+\.json", download.value.suggested_filename)
+    exported = json.loads(Path(download.value.path()).read_bytes())
+    assert titles <= {conversation["title"] for conversation in exported["conversations"]}
+
+
+# Errors, and what else the page says
+
+
+def test_a_list_that_cannot_be_loaded_says_so_and_offers_a_retry(visit: Visit, api: Api) -> None:
+    title = unique("In the list")
+    api.chat(title)
+    chat = visit()
+    chat.page.route("**/api/conversations?*", lambda route: route.abort())
+    chat.page.reload()
+    expect(chat.page.locator("#list-note")).to_contain_text("could not be loaded")
+    chat.page.unroute("**/api/conversations?*")
+    chat.page.locator("#list-note").get_by_role("button", name="Try again").click()
+    expect(row(chat, title)).to_be_visible()
+
+
+def answer_with_markup(route: Route) -> None:
+    route.fulfill(status=502, content_type="text/html", body="<h1>Bad Gateway</h1>")
+
+
+def test_an_answer_from_something_in_between_becomes_words(chat: Chat) -> None:
+    chat.page.route("**/api/chat", answer_with_markup)
+    chat.send("Through a broken proxy")
+    expect(chat.notice).to_contain_text("The server answered with an error (HTTP 502).")
+    expect(chat.notice.get_by_role("button", name="Try again")).to_be_visible()
+    expect(chat.box).to_have_value("Through a broken proxy")
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [("status=401", "refused the request"), ("status=429,retry_after=60", "is busy"), ("status=500", "failed")],
+)
+def test_errors_are_told_in_words_with_a_retry(chat: Chat, fault: str, words: str) -> None:
+    chat.send(unique(f"What is wrong? #{fault}#"))
+    chat.expect_status("failed")
+    expect(chat.reply).to_contain_text(words)
+    assert not re.search(r'[{}]|"code"', chat.reply.locator("footer").inner_text())
+    expect(chat.reply.get_by_role("button", name="Try again")).to_be_visible()
+
+
+def test_the_demo_model_says_how_to_get_a_real_one_until_it_is_dismissed(visit: Visit, tmp_path: Path) -> None:
+    """Starts a server without a provider."""
+    with Server("flask", tmp_path, {"OPENAI_API_KEY": "", "OPENAI_BASE_URL": ""}) as server:
+        chat = visit(server)
+        banner = chat.page.get_by_role("complementary")
+        expect(banner).to_contain_text("OPENAI_API_KEY")
+        banner.get_by_role("button", name="Close").click()
+        expect(banner).to_have_count(0)
+        chat.page.reload()
+        expect(chat.page.get_by_role("heading", level=2)).to_be_visible()
+        expect(banner).to_have_count(0)

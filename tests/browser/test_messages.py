@@ -1,0 +1,204 @@
+"""What can be done with messages, and how they behave while they arrive."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Locator, expect
+
+from tests.browser.chat import Chat, bare
+from tests.browser.conftest import Visit
+from tests.http.api import Api, asked, unique
+from tests.upstream import Upstream, reply_to
+
+TOUCH = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+
+
+def tool(message: Locator, name: str) -> Locator:
+    """Return a button of a message, which shows when it is pointed at."""
+    return message.locator(".tools").get_by_role("button", name=name)
+
+
+def contents(api: Api, chat: Chat) -> list[str]:
+    return [message["content"] for message in api.read(chat.conversation_id)["messages"]["data"]]
+
+
+def test_a_reply_is_copied_as_markdown(visit: Visit) -> None:
+    chat = visit(permissions=["clipboard-read", "clipboard-write"])
+    chat.ask("x **bold**\n\n- `one`\n")
+    tool(chat.reply, "Copy").click()
+    expect(chat.page.get_by_role("status")).to_have_text("Copied")
+    assert chat.page.evaluate("navigator.clipboard.readText()") == reply_to("x **bold**\n\n- `one`\n")
+
+
+def test_a_reply_can_be_generated_anew(chat: Chat, api: Api, upstream: Upstream) -> None:
+    chat.ask(message := unique("Again?"))
+    upstream.script("n=8,r=40,seed=9")
+    tool(chat.reply, "Regenerate").click()
+    chat.wait_for(reply_to("", "n=8,seed=9"))
+    chat.expect_status("completed")
+    expect(chat.messages).to_have_count(2)
+    expect(chat.reply.locator(".count")).to_have_text("2/2")
+    assert contents(api, chat) == [message, reply_to("", "n=8,seed=9")]
+
+
+def test_siblings_can_be_turned_to_and_back(chat: Chat, api: Api, upstream: Upstream) -> None:
+    chat.ask(message := unique("Which one?"))
+    upstream.script("n=8,seed=9")
+    tool(chat.reply, "Regenerate").click()
+    expect(chat.reply.locator(".count")).to_have_text("2/2")
+    tool(chat.reply, "Previous version").click()
+    expect(chat.reply.locator(".count")).to_have_text("1/2")
+    assert chat.text == bare(reply_to(message))
+    assert contents(api, chat) == [message, reply_to(message)]
+    expect(tool(chat.reply, "Previous version")).to_be_disabled()
+    expect(tool(chat.reply, "Next version")).to_be_focused()
+    chat.page.keyboard.press("Enter")
+    chat.wait_for(reply_to("", "n=8,seed=9"))
+
+
+def test_a_message_can_be_changed_in_its_place(chat: Chat, api: Api) -> None:
+    chat.ask(first := unique("First"))
+    chat.ask("Second")
+    edited = chat.messages.first
+    edited.hover()
+    tool(edited, "Edit").click()
+    box = edited.get_by_role("textbox", name="Edit the message")
+    expect(box).to_be_focused()
+    box.press_sequentially(" of all")
+    box.press("Shift+Enter")
+    box.press_sequentially("ones")
+    box.press("Enter")
+    expect(chat.messages).to_have_count(2)
+    chat.wait_for(f"You said: {first} of all\nones")
+    chat.expect_status("completed")
+    expect(chat.messages.first.locator(".count")).to_have_text("2/2")
+    assert contents(api, chat)[0] == f"{first} of all\nones"
+    tool(chat.messages.first, "Previous version").click()
+    expect(chat.messages).to_have_count(4)
+
+
+def test_changing_a_message_can_be_given_up(chat: Chat, api: Api) -> None:
+    chat.ask("First")
+    chat.messages.first.hover()
+    tool(chat.messages.first, "Edit").click()
+    chat.page.keyboard.type(" thought")
+    chat.page.keyboard.press("Escape")
+    assert chat.messages.first.locator(".body").inner_text() == "First"
+    expect(tool(chat.messages.first, "Edit")).to_be_focused()
+    assert len(contents(api, chat)) == 2
+
+
+def test_a_change_that_could_not_be_sent_is_not_lost(chat: Chat, api: Api, upstream: Upstream) -> None:
+    chat.ask("First")
+    changed = unique("Changed")
+    tool(chat.messages.first, "Edit").click()
+    chat.page.context.set_offline(offline=True)
+    box = chat.messages.first.get_by_role("textbox")
+    box.fill(changed)
+    box.press("Enter")
+    expect(chat.notice).to_contain_text("cannot be reached")
+    expect(box).to_have_value(changed)
+    expect(chat.messages).to_have_count(2)
+    chat.page.context.set_offline(offline=False)
+    chat.notice.get_by_role("button", name="Try again").click()
+    chat.wait_for(f"You said: {changed}")
+    assert contents(api, chat)[0] == changed
+    assert len(asked(upstream, changed)) == 1
+
+
+def test_nothing_can_be_changed_while_a_reply_is_generated(chat: Chat) -> None:
+    chat.ask("First")
+    chat.send("Slowly #n=500,r=20#")
+    chat.wait_for_text()
+    chat.messages.first.hover()
+    expect(tool(chat.messages.first, "Copy")).to_be_visible()
+    expect(tool(chat.messages.first, "Edit")).to_be_hidden()
+    chat.page.keyboard.press("Escape")
+    chat.expect_status("stopped")
+    expect(tool(chat.messages.first, "Edit")).to_be_visible()
+
+
+def test_every_button_can_be_reached_by_keys_and_by_fingers(chat: Chat, visit: Visit) -> None:
+    chat.ask("x\n```\ncode\n```")
+    expect(tool(chat.messages.first, "Copy")).to_have_css("opacity", "0")
+    tool(chat.messages.first, "Copy").focus()
+    expect(tool(chat.messages.first, "Copy")).to_have_css("opacity", "1")
+    phone = visit(**TOUCH)
+    phone.open(chat.conversation_id)
+    for button in phone.messages.get_by_role("button").all():
+        expect(button).to_have_css("opacity", "1")
+        box = button.bounding_box()
+        assert box
+        assert min(box["width"], box["height"]) >= 40
+
+
+def test_thinking_shows_and_tells_how_long_it_took(chat: Chat) -> None:
+    """The model thinks for more than a second."""
+    chat.send("Think first #think=30,r=20,n=200#")
+    summary = chat.reply.locator("summary")
+    expect(summary).to_have_text("Thinking…")
+    expect(chat.reply.locator(".reasoning")).to_be_hidden()
+    expect(summary).to_have_text(re.compile(r"Thought for [123]s"))
+    summary.click()
+    expect(chat.reply.locator(".reasoning")).to_contain_text("thought 0 thought 1")
+    chat.page.keyboard.press("Escape")
+    chat.expect_status("stopped")
+
+
+def test_the_text_is_followed_until_the_reader_scrolls_up(chat: Chat) -> None:
+    """Reads in a reply that takes some seconds."""
+    chat.send("Long #n=1500,r=200,seed=3#")
+    to_end = chat.page.get_by_role("button", name="To the end")
+    wait_for_top(chat, 200)
+    chat.page.locator("#scroller").hover()
+    chat.page.mouse.wheel(0, -10)
+    expect(to_end).to_be_visible()
+    stayed = top(chat)
+    chat.page.wait_for_timeout(300)
+    assert top(chat) == stayed
+    to_end.click()
+    expect(to_end).to_be_hidden()
+    wait_for_top(chat, stayed + 100)
+    chat.page.keyboard.press("Escape")
+    chat.expect_status("stopped")
+
+
+def wait_for_top(chat: Chat, least: float) -> None:
+    while top(chat) < least:
+        chat.page.wait_for_timeout(20)
+
+
+def top(chat: Chat) -> float:
+    return float(chat.page.locator("#scroller").evaluate("node => node.scrollTop"))
+
+
+def test_what_is_selected_stays_selected_while_more_arrives(chat: Chat) -> None:
+    chat.send(
+        "#r=30# alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau"
+    )
+    chat.wait_for("You said: #r=30# alpha beta gamma")
+    chat.page.evaluate(
+        """() => getSelection().setBaseAndExtent(...[0, 8].flatMap(at => [
+            document.querySelector('.assistant .body p').firstChild, at]))"""
+    )
+    chat.expect_status("completed")
+    assert chat.page.evaluate("getSelection().toString()") == "You said"
+
+
+def test_older_messages_come_when_they_are_asked_for(chat: Chat, api: Api) -> None:
+    """Sends thirty messages first: a second or two."""
+    first = api.chat("Message 0")["conversation_id"]
+    for number in range(1, 30):
+        api.chat(f"Message {number}", conversation_id=first)
+    chat.open(first)
+    expect(chat.messages).to_have_count(50)
+    chat.page.locator("#scroller").evaluate("node => node.scrollTo(0, 0)")
+    seen = chat.messages.first.bounding_box()
+    chat.page.get_by_role("button", name="Earlier messages").click()
+    expect(chat.messages).to_have_count(60)
+    after = chat.messages.nth(10).bounding_box()
+    assert seen
+    assert after
+    assert abs(after["y"] - seen["y"]) < 60  # the button above it is gone
+    expect(chat.page.get_by_role("button", name="Earlier messages")).to_have_count(0)

@@ -1,0 +1,138 @@
+"""Keys for the whole page, and that they are left to input methods."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import CDPSession, expect
+
+from tests.browser.chat import Chat
+from tests.browser.conftest import Visit
+from tests.http.api import Api, eventually, unique
+
+CTRL = 2
+
+
+def press_composing(ime: CDPSession, key: str, modifiers: int = 0, code: int = 229) -> None:
+    """Press a key while an input method composes: with its own code, or told by isComposing alone."""
+    for kind in ("rawKeyDown", "keyUp"):
+        pressed = {"type": kind, "key": key, "modifiers": modifiers, "windowsVirtualKeyCode": code}
+        ime.send("Input.dispatchKeyEvent", pressed)
+
+
+def compose(ime: CDPSession, *steps: str) -> None:
+    for text in steps:
+        ime.send("Input.imeSetComposition", {"text": text, "selectionStart": len(text), "selectionEnd": len(text)})
+
+
+def test_ctrl_shift_o_begins_a_new_conversation(chat: Chat) -> None:
+    chat.ask("First")
+    chat.page.keyboard.press("Control+Shift+O")
+    expect(chat.messages).to_have_count(0)
+    expect(chat.box).to_be_focused()
+    assert chat.conversation_id == ""
+
+
+def test_ctrl_k_goes_to_the_search_and_escape_back(chat: Chat) -> None:
+    chat.page.keyboard.press("Control+k")
+    search = chat.page.get_by_label("Search conversations")
+    expect(search).to_be_focused()
+    chat.page.keyboard.type("hay")
+    chat.page.keyboard.press("Escape")
+    expect(search).to_have_value("")
+    chat.page.keyboard.press("Escape")
+    expect(chat.box).to_be_focused()
+
+
+def test_ctrl_k_opens_the_drawer_of_a_phone(visit: Visit) -> None:
+    chat = visit(viewport={"width": 390, "height": 844})
+    chat.page.keyboard.press("Control+k")
+    expect(chat.page.get_by_label("Search conversations")).to_be_focused()
+    chat.page.keyboard.press("Escape")
+    expect(chat.page.get_by_label("Search conversations")).not_to_be_visible()
+
+
+def test_ctrl_slash_lists_the_shortcuts_and_takes_the_list_away(chat: Chat) -> None:
+    chat.box.focus()
+    dialog = chat.page.get_by_role("dialog", name="Keyboard shortcuts")
+    for close in ("Escape", "Control+/"):
+        chat.page.keyboard.press("Control+/")
+        expect(dialog).to_be_visible()
+        for shortcut in ("New conversation Ctrl Shift O", "Search Ctrl K", "Keyboard shortcuts Ctrl /"):
+            expect(dialog).to_contain_text(shortcut.replace(" Ctrl", "Ctrl", 1))
+        chat.page.keyboard.press("Control+k")
+        expect(dialog).to_be_visible()
+        chat.page.keyboard.press(close)
+        expect(dialog).to_have_count(0)
+        expect(chat.box).to_be_focused()
+
+
+def test_on_a_mac_the_shortcuts_are_cmds(visit: Visit) -> None:
+    chat = visit()
+    chat.page.add_init_script("Object.defineProperty(navigator, 'platform', { get: () => 'MacIntel' })")
+    chat.page.reload()
+    expect(chat.page.locator("#search-keys")).to_have_text("⌘ K")
+    chat.page.keyboard.press("Control+/")
+    expect(chat.page.get_by_role("dialog")).to_have_count(0)
+    chat.page.keyboard.press("Meta+/")
+    expect(chat.page.get_by_role("dialog")).to_be_visible()
+
+
+@pytest.mark.parametrize("code", [229, 0], ids=["by its code", "by isComposing"])
+def test_shortcuts_are_left_to_an_input_method(chat: Chat, code: int) -> None:
+    ime = chat.page.context.new_cdp_session(chat.page)
+    chat.box.focus()
+    compose(ime, "n", "ni", "你")
+    for key in ("k", "/"):
+        press_composing(ime, key, CTRL, code or ord(key.upper()))
+    expect(chat.box).to_be_focused()
+    expect(chat.page.get_by_role("dialog")).to_have_count(0)
+    ime.send("Input.insertText", {"text": "你"})
+    chat.page.keyboard.press("Control+k")
+    expect(chat.page.get_by_label("Search conversations")).to_be_focused()
+
+
+def test_enter_sends_only_after_the_composition(chat: Chat, api: Api) -> None:
+    ime = chat.page.context.new_cdp_session(chat.page)
+    chat.box.focus()
+    compose(ime, "z", "zh", "zhong", "中", "中w", "中文")
+    press_composing(ime, "Enter")
+    press_composing(ime, "Enter", code=13)
+    ime.send("Input.insertText", {"text": "中文"})
+    press_composing(ime, "Enter")
+    expect(chat.box).to_have_value("中文")
+    expect(chat.messages).to_have_count(0)
+    chat.box.press("Enter")
+    chat.expect_status("completed")
+    assert api.read(chat.conversation_id)["messages"]["data"][0]["content"] == "中文"
+
+
+def test_enter_and_escape_are_left_to_an_input_method_in_titles(chat: Chat, api: Api) -> None:
+    title = unique("Old")
+    chat.ask(title)
+    chat.page.get_by_role("main").get_by_role("button", name="Actions").click()
+    chat.page.get_by_role("menuitem", name="Rename").click()
+    ime = chat.page.context.new_cdp_session(chat.page)
+    compose(ime, "x", "xin", "新名")
+    for key in ("Enter", "Escape"):
+        press_composing(ime, key)
+    expect(chat.page.get_by_role("textbox", name="New title")).to_be_focused()
+    ime.send("Input.insertText", {"text": "新名字"})
+    chat.page.keyboard.press("Enter")
+    expect(chat.page.get_by_role("heading", level=1)).to_have_text("新名字")
+    assert eventually(lambda: api.read(chat.conversation_id)["title"] == "新名字")
+
+
+def test_escape_stops_no_reply_while_something_else_takes_it(chat: Chat) -> None:
+    chat.send("Go on #n=500,r=20#")
+    chat.wait_for_text()
+    menu = chat.page.get_by_role("main").get_by_role("button", name="Actions")
+    menu.click()
+    chat.page.keyboard.press("Escape")
+    expect(menu).to_be_focused()
+    chat.page.keyboard.press("Control+k")
+    chat.page.keyboard.press("Escape")
+    chat.page.keyboard.press("Control+/")
+    chat.page.keyboard.press("Escape")
+    chat.expect_status("generating")
+    chat.page.keyboard.press("Escape")
+    chat.expect_status("stopped")
