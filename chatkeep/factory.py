@@ -84,7 +84,7 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     answering = Resilient(provider or _provider(settings), settings.first_token_timeout, tally)
     cache = _cache(settings)
     turns = Turns(settings, database, journal, answering, cache, tally)
-    watch = Watch(settings, database, journal, turns)
+    watch = Watch(settings, database, journal, turns, tally)
     sweeper = Sweeper(
         database,
         journal,

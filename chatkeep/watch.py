@@ -10,6 +10,7 @@ from uuid import UUID
 
 from chatkeep.concurrency import background
 from chatkeep.errors import Problem
+from chatkeep.metrics import TURNS, Tally
 from chatkeep.model import Message, Role, Status
 from chatkeep.replies import Ending, LiveReply
 from chatkeep.settings import Settings
@@ -31,11 +32,12 @@ STILL_LOOKS = 3
 class Watch:
     """Looks after the replies of one process, and after those that dead ones left behind."""
 
-    def __init__(self, settings: Settings, database: Database, journal: Journal, turns: Turns) -> None:
+    def __init__(self, settings: Settings, database: Database, journal: Journal, turns: Turns, tally: Tally) -> None:
         self._settings = settings
         self._database = database
         self._journal = journal
         self._turns = turns
+        self._tally = tally
         self._still: dict[UUID, tuple[int, int]] = {}
         self._orphans: set[UUID] = set()
         self._closed = threading.Event()
@@ -100,7 +102,8 @@ class Watch:
         self._orphans = orphans
         if abandoned or dead:
             log.warning("interrupting %d replies of processes that are gone", len(abandoned))
-            self._journal.write(lambda connection: _interrupt(connection, abandoned, dead))
+            ended = self._journal.write(lambda connection: _interrupt(connection, abandoned, dead))
+            self._tally.count(TURNS, Status.INTERRUPTED, by=ended)
 
     def _look_after_own(self, live: dict[UUID, LiveReply], mine: dict[UUID, Lease]) -> None:
         for reply_id, reply in live.items():
@@ -128,12 +131,13 @@ def _beat(connection: Connection, worker_id: UUID) -> tuple[list[Lease], dict[UU
     return leases.every(connection), leases.beats(connection)
 
 
-def _interrupt(connection: Connection, abandoned: list[Lease], dead: list[UUID]) -> None:
-    """End the replies of dead processes; their text stays."""
-    for lease in abandoned:
-        end_reply(connection, lease, _interrupted(lease))
+def _interrupt(connection: Connection, abandoned: list[Lease], dead: list[UUID]) -> int:
+    """End the replies of dead processes; their text stays. Return how many nobody else has ended."""
+    finals = [(lease, _interrupted(lease)) for lease in abandoned]
+    ended = sum(end_reply(connection, lease, final) is final for lease, final in finals)
     for worker in dead:
         leases.forget(connection, worker)
+    return ended
 
 
 def _interrupted(lease: Lease) -> Message:
