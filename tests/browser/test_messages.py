@@ -202,3 +202,22 @@ def test_older_messages_come_when_they_are_asked_for(chat: Chat, api: Api) -> No
     assert after
     assert abs(after["y"] - seen["y"]) < 60  # the button above it is gone
     expect(chat.page.get_by_role("button", name="Earlier messages")).to_have_count(0)
+
+
+def test_escape_belongs_to_an_input_method_while_it_composes(chat: Chat) -> None:
+    chat.send("Slowly #n=500,r=20#")
+    chat.wait_for_text()
+    ime = chat.page.context.new_cdp_session(chat.page)
+    chat.box.focus()
+    ime.send("Input.imeSetComposition", {"text": "ni hao", "selectionStart": 6, "selectionEnd": 6})
+    for code in (229, 27):
+        key = {"key": "Escape", "windowsVirtualKeyCode": code}
+        ime.send("Input.dispatchKeyEvent", {"type": "rawKeyDown", **key})
+        ime.send("Input.dispatchKeyEvent", {"type": "keyUp", **key})
+    chat.page.wait_for_timeout(300)
+    chat.expect_status("generating")
+    expect(chat.action).to_have_accessible_name("Stop")
+    ime.send("Input.insertText", {"text": "你好"})
+    chat.box.press("Escape")
+    chat.expect_status("stopped")
+    expect(chat.box).to_have_value("你好")

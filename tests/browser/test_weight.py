@@ -112,16 +112,16 @@ def test_the_page_can_be_used_within_a_second(chat: Chat) -> None:
 
 
 def test_a_very_long_reply_does_not_hold_the_page_up(chat: Chat) -> None:
-    """Streams 160 KB for some seconds."""
+    """Streams 160 KB as fast as it goes: some seconds."""
 
     def stream() -> None:
-        chat.send("Long #n=36000,r=9000,seed=1#")
+        chat.send("Long #n=36000,seed=1#")
         chat.expect_status("completed", 60)
 
     taken = tasks(chat.page, stream)
     assert chat.reply.locator(".body").evaluate("node => node.textContent.length") > 150_000
     assert max(taken) < 100
-    assert sum(taken) < 4000
+    assert sum(taken) < 1500  # where the whole text is parsed for each piece it is more than 2000
 
 
 def test_a_conversation_of_many_messages_opens_at_once_and_stays_smooth(visit: Visit, crowded: Server) -> None:

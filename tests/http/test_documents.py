@@ -25,9 +25,8 @@ def test_what_is_private_is_not_kept_by_caches(api: Api) -> None:
     answers = [answer, api.post(""), api.post("Hello", stream=True), api.request("POST", f"{conversation}/stop")]
     answers += [api.request("GET", path) for path in (conversation, "/api/conversations", "/api/nope")]
     answers += [api.request("PATCH", conversation, json={}), api.request("DELETE", conversation)]
-    assert [(one.headers["Cache-Control"], one.headers["Vary"]) for one in answers] == [
-        ("no-store", "Authorization")
-    ] * 9
+    assert [one.headers["Cache-Control"] for one in answers] == ["no-store"] * 9
+    assert ["Authorization" in one.headers["Vary"].split(", ") for one in answers] == [True] * 9
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
@@ -91,7 +90,8 @@ def test_a_page_of_a_configured_origin_may_read(impatient: Api, message: str, fi
     headers = impatient.post(message, headers={"Origin": ORIGIN}, **fields).headers
     assert headers["Access-Control-Allow-Origin"] == ORIGIN
     assert "X-Request-Id" in headers["Access-Control-Expose-Headers"]
-    assert (headers["Cache-Control"], headers["Vary"]) == ("no-store", "Authorization")
+    assert headers["Cache-Control"] == "no-store"
+    assert "Authorization" in headers["Vary"].split(", ")
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example.com", "http://app.example.com", f"{ORIGIN}.evil.com", "null"])

@@ -233,9 +233,10 @@ async function run(turn, first) {
 
 /** Learn the ids and the siblings of what was sent, for the buttons of its messages. */
 async function learnLast({ signal }) {
-  if (!conversationId) return;
+  if (!conversationId || !thread.unknown) return;
+  const limit = Math.min(thread.unknown, 100);
   try {
-    const { messages, ...conversation } = await api.openConversation(conversationId, undefined, signal, 2);
+    const { messages, ...conversation } = await api.openConversation(conversationId, undefined, signal, limit);
     list.learn(conversation);
     thread.learn(messages.data);
   } catch (error) {

@@ -8,12 +8,14 @@ import { blocksOf, render } from './render.js';
 // A block that grows longer than this is cut, so that what is parsed again stays short.
 const long = 4000;
 const piece = 4000;
-// Of each frame, in milliseconds.
+// Of each frame, and between two of them where there is no backlog, in milliseconds.
 const budget = 8;
+const apart = 30;
 // A line that may yet become something else: "-" after text is not a heading because a list begins.
 const unsure = /(^|\n)(?: {0,3}(?:-+|=+|#+|[*+]|\d{1,9}[.)]?|`{1,2}|~{1,2}) *)$/;
 const waiting = [];
 let working = false;
+let drawn = 0;
 
 /** Renders Markdown that is appended piece by piece into `root`; needs the libraries. */
 export class MarkdownText {
@@ -27,14 +29,11 @@ export class MarkdownText {
     schedule(this);
   }
 
-  /** No more text comes. Resolves when all of it is shown; a short rest is shown at once. */
+  /** No more text comes. Resolves when all of it is shown. */
   end() {
     this.ended = true;
-    return new Promise((resolve) => {
-      this.done = resolve;
-      if (this.queue.length <= piece) this.step();
-      else schedule(this);
-    });
+    schedule(this);
+    return new Promise((resolve) => (this.done = resolve));
   }
 
   /** Show a piece of what has come; return whether more is left. */
@@ -138,7 +137,9 @@ function schedule(text) {
   if (!waiting.includes(text)) waiting.push(text);
   if (working) return;
   working = true;
-  soon();
+  const pause = drawn + apart - performance.now();
+  if (pause > 0) setTimeout(soon, pause);
+  else soon();
 }
 
 // Nothing is drawn where nobody sees it, so there are no frames.
@@ -153,6 +154,7 @@ function work() {
 
 function rest(cost) {
   working = false;
+  drawn = performance.now();
   if (!waiting.length) return;
   working = true;
   setTimeout(soon, cost > 2 * budget ? 2 * cost : 0);

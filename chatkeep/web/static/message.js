@@ -16,7 +16,7 @@ const unhappy = ['stopped', 'truncated', 'failed', 'interrupted'];
 export class MessageView {
   constructor(message, acts) {
     const { id, role, content = '', siblings = [] } = message;
-    Object.assign(this, { id, role, content, siblings, acts, reasoning: null, shown: null });
+    Object.assign(this, { id, role, content, siblings, acts, known: Boolean(message.timestamp), reasoning: null, shown: null });
     this.build(message);
     if (role === 'user') this.showPlain();
     else this.showReply(message);
@@ -82,8 +82,11 @@ export class MessageView {
 
   /** Learn what the server knows of a message that was sent from here. */
   learn({ id, siblings }) {
-    Object.assign(this, { id, siblings });
-    this.foot.querySelector('.tools')?.replaceWith(toolsOf(this, this.acts));
+    Object.assign(this, { id, siblings, known: true });
+    const old = this.foot.querySelector('.tools');
+    const focused = old?.contains(document.activeElement) ? document.activeElement.dataset.label : null;
+    old?.replaceWith(toolsOf(this, this.acts));
+    if (focused) this.foot.querySelector(`[data-label="${focused}"]`)?.focus();
   }
 
   /** Let the reader change the text of a user message; `send(text)` is called with what it became. */

@@ -103,6 +103,12 @@ export class Thread {
     return this.views.find((view) => view.id === id);
   }
 
+  /** How many of the last messages were sent from here, and nothing else is known of them. */
+  get unknown() {
+    const first = this.views.findIndex(({ known }) => !known);
+    return first < 0 ? 0 : this.views.length - first;
+  }
+
   /** Learn what the server knows of the last messages, newest first. */
   learn(messages) {
     const last = this.views.slice(-messages.length).reverse();
