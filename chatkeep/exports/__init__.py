@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import replace
@@ -117,6 +118,8 @@ class Export:
             size += len(pieces[-1])
             if self.messages >= until or size >= PAGE_BYTES:
                 break
+            if not self._database.embedded:
+                time.sleep(0)  # rendering a page would hold the event loop up for 50 ms; a piece takes 10
         return pieces
 
     def _rendered(self, conversations: list[ConversationRow], messages: list[Any]) -> bytes:
