@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from chatkeep.model import Role
+from chatkeep.store import metrics
 from chatkeep.store.engine import Database
 from chatkeep.store.sql import Connection, Sql
 
@@ -33,10 +34,6 @@ _MESSAGES = Sql(
 _RUNNING = Sql("SELECT COUNT(*) FROM leases")
 _TOMBSTONES = Sql("SELECT COUNT(*) FROM tombstones")
 _JOBS = Sql("SELECT status, COUNT(*) FROM export_jobs GROUP BY status")
-_TABLES = Sql(
-    "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
-    mysql="SELECT SUM(data_length + index_length) FROM information_schema.tables WHERE table_schema = DATABASE()",
-)
 
 
 @dataclass(slots=True)
@@ -123,7 +120,7 @@ def jobs(connection: Connection) -> dict[str, int]:
 
 def storage(database: Database) -> Storage:
     """Return how much room the database takes. Raises `StoreUnavailable`."""
-    tables = database.read(lambda connection: _number(connection, _TABLES))
+    tables = database.read(metrics.storage)
     if not database.embedded:
         return Storage(tables, log=None)
     log = Path(f"{database.url.database}-wal")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from bench import nginx
+from tests.ports import is_listening
 from tests.services import debian
 
 
@@ -31,7 +31,7 @@ class Nginx:
         command = [str(program()), "-p", str(folder), "-e", "stderr", "-c", str(file), "-g", "daemon off;"]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
-        while not self._answers():
+        while not is_listening(self.port):
             if time.monotonic() > deadline or self._process.poll() is not None:
                 self.stop()
                 raise RuntimeError("nginx did not start")
@@ -46,13 +46,6 @@ class Nginx:
         if self._process:
             self._process.terminate()
             self._process.wait()
-
-    def _answers(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-        except OSError:
-            return False
-        return True
 
 
 def program() -> Path:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import time
 from types import TracebackType
 from typing import Self
 
-from tests.ports import free_port
+from tests.ports import free_port, is_listening
 from tests.services import debian
 
 PACKAGE = "redis-server"
@@ -33,7 +32,7 @@ class Redis:
             [_program() or PACKAGE, *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
         deadline = time.monotonic() + 10
-        while not self._answers():
+        while not is_listening(self.port):
             if time.monotonic() > deadline:
                 self.kill()
                 raise RuntimeError("Redis did not start")
@@ -48,13 +47,6 @@ class Redis:
         if self.process:
             self.process.kill()
             self.process.wait()
-
-    def _answers(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-        except OSError:
-            return False
-        return True
 
 
 def ensure_installed() -> None:
