@@ -202,7 +202,15 @@ def test_the_image_s_steps_name_what_there_is() -> None:
     assert (ROOT / "requirements.txt").exists()
     values = dict(re.findall(r"\b((?:CHATKEEP_\w+|HOST))=(\S+)", text))
     assert Settings.from_env(values).dangers() == []
-    assert re.search(r"(?m)^USER chatkeep$", text)
+    (user,) = re.findall(r"(?m)^USER (\d+)$", text)
+    assert f"--uid {user} " in text
+
+
+def test_a_linter_finds_nothing_in_the_image_s_steps() -> None:
+    program = shutil.which("hadolint", path=Path(sys.executable).parent)
+    assert program
+    done = subprocess.run([program, "--no-color", DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_the_example_environment_has_settings_that_there_are() -> None:
