@@ -29,6 +29,7 @@ OVERHEAD_BYTES = 400
 PREFIX = b"chatkeep:answer:1:"
 REDIS_TIMEOUT_S = 0.25
 REDIS_PAUSE_S = 5.0
+PING_TIMEOUT_S = 2.0
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -194,6 +195,17 @@ class RedisCache:
             log.warning("Redis does not answer, the cache goes on without: %s", error)
             self._silent_until = time.monotonic() + REDIS_PAUSE_S
             return None
+
+
+def ping(url: str) -> None:
+    """Ask a Redis whether it answers. Raises `OSError` where it does not, `ImportError` without the extra for it."""
+    from redis import Redis, RedisError  # noqa: PLC0415
+
+    try:
+        with Redis.from_url(url, socket_timeout=PING_TIMEOUT_S, socket_connect_timeout=PING_TIMEOUT_S) as asked:
+            asked.ping()
+    except (RedisError, ValueError) as error:
+        raise ConnectionError(str(error)) from error
 
 
 def key_of(owner: str, prompt: Prompt) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from chatkeep import __version__
-from chatkeep.commands import export, health, imports, serving, upkeep
+from chatkeep.commands import doctor, export, health, imports, serving, upkeep
 from chatkeep.commands.words import Commands
 
 
@@ -25,5 +25,6 @@ for command in (
     export.export,
     imports.import_files,
     health.health,
+    doctor.doctor,
 ):
     main.add_command(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
 from typing import Literal
@@ -11,6 +12,8 @@ from chatkeep.chinese import TEXTS
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 _GAP = re.compile(r"\{\}")
+# In the order in which POSIX looks at them.
+_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")
 
 
 def translated(text: str, language: Language) -> str:
@@ -27,6 +30,11 @@ def translated(text: str, language: Language) -> str:
         if found:
             return words.format(*(translated(part, language) for part in found.groups()))
     return text
+
+
+def language_of_terminal() -> Language:
+    """Return the language of who started this program, by the environment."""
+    return language_of(next(filter(None, map(os.environ.get, _VARIABLES)), ""))
 
 
 def language_of(locale: str) -> Language:

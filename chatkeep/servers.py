@@ -16,6 +16,7 @@ import click
 
 from chatkeep.concurrency import on_event_loop
 from chatkeep.errors import ChatkeepError, SettingsError
+from chatkeep.languages import language_of_terminal, translated
 from chatkeep.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,10 +47,11 @@ def checked_settings() -> Settings:
 
 def stop(error: ChatkeepError) -> NoReturn:
     """End the program with a readable reason."""
+    language = language_of_terminal()
     reasons = error.problems if isinstance(error, SettingsError) else [str(error.__cause__ or error)]
-    click.echo("chatkeep cannot start:", err=True)
+    click.echo(translated("chatkeep cannot start:", language), err=True)
     for reason in reasons:
-        click.echo(f"  - {reason}", err=True)
+        click.echo(f"  - {translated(reason, language)}", err=True)
     sys.exit(2)
 
 

@@ -10,7 +10,7 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -272,10 +272,7 @@ class Settings:
         Raises `SettingsError` that names every wrong value and what would be right.
         """
         found = dict(os.environ if environ is None else environ)
-        here = folder or Path.cwd()
-        layers = [found]
-        chosen = found.get("CHATKEEP_ENV") or read_env_file(here / ".env").get("CHATKEEP_ENV") or "development"
-        layers += [read_env_file(here / f".env.{chosen}"), read_env_file(here / ".env")]
+        layers = [found, *map(read_env_file, env_files(found, folder or Path.cwd()))]
         problems: list[str] = []
         values: dict[str, Any] = {}
         for item in fields(cls):
@@ -342,6 +339,19 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def env_files(environ: Mapping[str, str], folder: Path) -> list[Path]:
+    """Return where settings are looked for after the process environment, first things first; not all need be there."""
+    general = folder / ".env"
+    chosen = environ.get("CHATKEEP_ENV") or read_env_file(general).get("CHATKEEP_ENV") or "development"
+    return [folder / f".env.{chosen}", general]
+
+
+def unknown_names(environ: Mapping[str, str], files: Iterable[Path]) -> list[str]:
+    """Return the names that look like settings of chatkeep's and are none."""
+    named = {name for names in (environ, *map(read_env_file, files)) for name in names if name.startswith("CHATKEEP_")}
+    return sorted(named - {item.metadata["env"] for item in described()})
 
 
 def read_env_file(path: Path) -> dict[str, str]:

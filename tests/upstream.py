@@ -7,7 +7,7 @@ As a library::
         ...                                      # upstream.url, .requests, .connections, .active, .aborted
 
 As a program: ``python -m tests.upstream PORT`` prints its URL as the first line and serves until it is killed;
-``GET /stats`` tells what it has seen.
+``GET /stats`` tells what it has seen, ``GET /v1/models`` the only model, unless the script has something else to say.
 
 What an answer is like is a *specification*, a comma-separated list of the words below. It is taken from the script,
 else from the last user message, between two number signs, as in ``Tell me more #n=50,r=20#``, else it is empty: the
@@ -239,9 +239,9 @@ class Upstream:
         body = reader.read(int(headers.get("content-length", 0)))
         if len(body) < int(headers.get("content-length", 0)):
             return False
-        if method == "GET":
+        if method == "GET" and not target.endswith("/models"):
             return Exchange(self, sock, Request(target, headers, {}), {}).whole(json.dumps(self.stats()).encode())
-        request = Request(target, headers, json.loads(body))
+        request = Request(target, headers, json.loads(body or b"{}"))
         self.requests.append(request)
         return self._run(Exchange(self, sock, request, self.spec_for(request)))
 
@@ -297,6 +297,8 @@ class Exchange:
         fault, _, argument = self.spec.get("fault", "").partition(":")
         if fault and self._is_faulty():
             return bool(getattr(self, f"fault_{fault}")(argument))
+        if self.request.path.endswith("/models"):
+            return self.whole(json.dumps({"object": "list", "data": [{"id": "gpt-4o-mini"}]}).encode())
         if "json" in self.spec or not self.request.body.get("stream"):
             return self.whole(json.dumps(self.completion()).encode())
         return self.stream()

@@ -12,7 +12,7 @@ from uuid import UUID
 import click
 
 from chatkeep import servers
-from chatkeep.commands.words import failure, say
+from chatkeep.commands.words import failure, say, word, wrong
 from chatkeep.errors import ChatkeepError, InvalidFields, NotFound
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _bound(text: str | None, read: Callable[[str], int]) -> int | None:
     try:
         return None if text is None else read(text)
     except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+        raise wrong(str(error)) from error
 
 
 def _save(export: Export, output: Path | None, total: int) -> None:
@@ -94,7 +94,7 @@ def _write(export: Export, file: BinaryIO, total: int) -> None:
     if not sys.stderr.isatty():
         file.writelines(export)
         return
-    with click.progressbar(length=total, label="conversations", file=sys.stderr, show_pos=True) as bar:
+    with click.progressbar(length=total, label=word("conversations"), file=sys.stderr, show_pos=True) as bar:
         for chunk in export:
             file.write(chunk)
             bar.update(export.conversations - bar.pos)

@@ -12,6 +12,7 @@ from chatkeep.commands.words import failure, say
 from chatkeep.settings import Settings
 
 TIMEOUT_S = 4.0
+MOST_BYTES = 64 * 1024
 READY = b"HTTP/1.1 200"
 
 
@@ -32,10 +33,15 @@ def health(*, live: bool) -> None:
 
 def ask(settings: Settings, path: str) -> bytes:
     """Return the status line that the server answers. Raises `OSError`."""
+    return answer(settings, path).partition(b"\r\n")[0]
+
+
+def answer(settings: Settings, path: str) -> bytes:
+    """Return what the server answers, from its first byte on. Raises `OSError`."""
     with connected(settings) as sock:
         sock.sendall(f"GET {path} HTTP/1.1\r\nHost: chatkeep\r\nConnection: close\r\n\r\n".encode())
-        with sock.makefile("rb") as answer:
-            return answer.readline()
+        with sock.makefile("rb") as file:
+            return file.read(MOST_BYTES)
 
 
 def connected(settings: Settings) -> socket.socket:

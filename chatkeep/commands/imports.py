@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from chatkeep import servers
-from chatkeep.commands.words import say
+from chatkeep.commands.words import say, wrong
 from chatkeep.errors import ChatkeepError, StoreUnavailable
 from chatkeep.settings import optional_duration
 
@@ -69,7 +69,7 @@ def _seconds(text: str) -> float | None:
     try:
         return optional_duration(text)
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--ttl") from error
+        raise wrong(f"--ttl: {error}") from error
 
 
 def _import(journal: Journal, name: str, terms: Terms) -> int:

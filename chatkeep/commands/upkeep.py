@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chatkeep import servers
-from chatkeep.commands.words import say
+from chatkeep.commands.words import filled, say, word
 from chatkeep.errors import ChatkeepError
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ def stats(*, as_json: bool) -> None:
         click.echo(json.dumps(stats.document(found), indent=2))
         return
     for name, figure in _rows(found):
-        click.echo(f"{name:26}{figure:>20}")
+        indent = name[: len(name) - len(name.lstrip())]
+        click.echo(filled(f"{indent}{word(name.strip())}", 26) + filled(word(figure), 20, right=True))
 
 
 def _rows(found: Stats) -> list[tuple[str, str]]:

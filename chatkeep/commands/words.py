@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
+from unicodedata import east_asian_width
 
 import click
 
-from chatkeep.languages import Language, language_of, translated
-
-# In the order in which POSIX looks at them.
-_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")
+from chatkeep.languages import language_of_terminal, translated
 
 
-def language() -> Language:
-    """Return the language of the terminal, by the environment."""
-    return language_of(next(filter(None, map(os.environ.get, _VARIABLES)), ""))
+def word(text: str) -> str:
+    """Return a text in the language of the terminal."""
+    return translated(text, language_of_terminal())
 
 
 def say(text: str, *, err: bool = False) -> None:
     """Write a line to standard output, or to standard error."""
-    click.echo(translated(text, language()), err=err)
+    click.echo(word(text), err=err)
 
 
 def failure(text: str) -> click.ClickException:
     """Return the exception that ends a command with a reason, and the exit status 1."""
-    return click.ClickException(translated(text, language()))
+    return click.ClickException(word(text))
+
+
+def wrong(text: str) -> click.BadParameter:
+    """Return the exception that refuses the value of an option."""
+    return click.BadParameter(word(text))
+
+
+def filled(text: str, width: int, *, right: bool = False) -> str:
+    """Return a text that takes so many columns of a terminal, in which a Chinese character takes two."""
+    room = " " * (width - sum(2 if east_asian_width(char) in "WF" else 1 for char in text))
+    return room + text if right else text + room
 
 
 class Commands(click.Group):
@@ -39,7 +47,7 @@ class Commands(click.Group):
 
 
 def _translate(command: click.Command) -> None:
-    command.help = translated(command.help or "", language())
+    command.help = word(command.help or "")
     for parameter in command.params:
         if isinstance(parameter, click.Option):
-            parameter.help = translated(parameter.help or "", language())
+            parameter.help = word(parameter.help or "")

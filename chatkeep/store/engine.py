@@ -18,6 +18,7 @@ from chatkeep.store import apsw_dbapi, mysql, sqlite
 from chatkeep.store.sql import Connection, Contention, Sql
 
 T = TypeVar("T")
+_NOW = Sql("SELECT unixepoch('subsec')", mysql="SELECT UNIX_TIMESTAMP()")
 _POOL = {"pool_size": 8, "max_overflow": 24, "pool_timeout": 5}
 
 
@@ -86,6 +87,10 @@ class Database:
                     )
                 ]
             )
+
+    def now_s(self) -> float:
+        """Return the seconds since 1970 by the database's clock. Raises `StoreUnavailable`."""
+        return float(self.read(lambda connection: connection.rows(_NOW)[0][0]))
 
     def reclaim(self) -> None:
         """Let nothing of what was deleted stay in the embedded database's write-ahead log."""

@@ -53,6 +53,11 @@ def page(text: str) -> Response:
     return response
 
 
+def missing() -> list[str]:
+    """Return the files of others that the pages do without, where they were not built."""
+    return [name for name in _OPTIONAL if not (FOLDER / name).is_file()]
+
+
 def current_version() -> str:
     """Return the name of all files as they are; they are looked at once a second at most."""
     return _version(int(time.monotonic()))

@@ -20,9 +20,18 @@ IDEOGRAPH = re.compile("[\u4e00-\u9fff]")
 PACKAGE = ROOT / "chatkeep"
 PROBLEMS = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Problem)}
 # Whose words are shown: problems, what is wrong with fields, and what the command line says.
-SPEAKERS = PROBLEMS | {"FieldError", "wrong", "failure", "say", "option", "BadRecord", "Refused", "UnknownFile"}
+SPEAKERS = PROBLEMS | {
+    "FieldError", "wrong", "failure", "say", "word", "option", "BadRecord", "Refused", "UnknownFile", "SettingsError",
+    "fine", "doubtful", "broken",
+}  # fmt: skip
+# What is wrong with settings is collected, in the one module that does so.
+COLLECTORS = {"settings.py": {"ValueError", "append"}}
+# Names that hold what a finding will say.
+SAYINGS = {"told", "advice"}
 # What is nothing but another text.
 SILENT = {
+    "Redis",
+    "--ttl: {}",
     "{}",
     "cursor: {}.",
     "{}.",
@@ -37,15 +46,19 @@ SILENT = {
 def spoken(path: Path) -> Iterator[str]:
     """Yield the texts that a module may show, with {} for what varies."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and name_of(node.func) in SPEAKERS:
+        if isinstance(node, ast.Assign) and SAYINGS.intersection(map(name_of, node.targets)):
+            yield from texts_of(node.value)
+        if isinstance(node, ast.Call) and name_of(node.func) in SPEAKERS | COLLECTORS.get(path.name, set()):
             arguments = {
                 "FieldError": node.args[-1:],
                 "wrong": node.args[-1:],
                 "BadRecord": node.args[-1:],
                 "option": [],
+                **dict.fromkeys(("fine", "doubtful", "broken"), node.args),
             }.get(name_of(node.func), node.args[:1])
-            yield from filter(None, map(text_of, arguments))
-            yield from (text_of(keyword.value) for keyword in node.keywords if keyword.arg == "help")
+            arguments += [keyword.value for keyword in node.keywords if keyword.arg == "help"]
+            for argument in arguments:
+                yield from texts_of(argument)
         if isinstance(node, ast.FunctionDef) and any(map(is_command, node.decorator_list)):
             yield " ".join((ast.get_docstring(node) or "").split())
 
@@ -56,6 +69,17 @@ def is_command(decorator: ast.expr) -> bool:
 
 def name_of(function: ast.expr) -> str:
     return getattr(function, "id", getattr(function, "attr", ""))
+
+
+def texts_of(node: ast.expr) -> Iterator[str]:
+    """Yield the texts that an expression may be: one of two, or a list."""
+    if isinstance(node, ast.IfExp):
+        yield from (*texts_of(node.body), *texts_of(node.orelse))
+    elif isinstance(node, ast.List):
+        for item in node.elts:
+            yield from texts_of(item)
+    elif text := text_of(node):
+        yield text
 
 
 def text_of(node: ast.expr) -> str:

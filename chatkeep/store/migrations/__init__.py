@@ -30,21 +30,26 @@ def ensure(database: Database) -> None:
 
     Raises `SettingsError` where somebody has to decide.
     """
-    with database.engine.connect() as connection:
-        revision = current(connection)
-    if revision == HEAD:
+    found = revision(database)
+    if found == HEAD:
         return
-    if revision is None or database.embedded:
+    if found is None or database.embedded:
         migrate(database)
         return
     raise SettingsError(
         [
             (
-                f"DATABASE_URL: the database has schema {revision}, this version needs {HEAD};"
+                f"DATABASE_URL: the database has schema {found}, this version needs {HEAD};"
                 " make a backup, then run: chatkeep migrate"
             )
         ]
     )
+
+
+def revision(database: Database) -> str | None:
+    """Return the revision of a database's schema, or None for an empty one. Raises what SQLAlchemy does."""
+    with database.engine.connect() as connection:
+        return current(connection)
 
 
 def current(connection: sa.Connection) -> str | None:

@@ -1,0 +1,301 @@
+"""What `chatkeep doctor` looks at: a function for each thing, which yields what it found and changes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from chatkeep import servers
+from chatkeep.commands import health
+from chatkeep.errors import ProviderBusy, ProviderError, SettingsError, StoreUnavailable
+from chatkeep.settings import Settings, env_files, unknown_names
+
+if TYPE_CHECKING:
+    from chatkeep.store.engine import Database
+
+# Less room than this is a reason to act, or to act at once.
+LOW_BYTES, TOO_LOW_BYTES = 1_000_000_000, 100_000_000
+# Machines that expire each other's conversations may differ by this much; a database tells whole seconds.
+CLOCK_S = 2.0
+# What a worker is measured with; each has a file for its client and one for the provider.
+STREAMS, FILES_OF_A_STREAM, OTHER_FILES = 1_000, 2, 100
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found about one thing, and what to do about it."""
+
+    status: Literal["ok", "warn", "fail"]
+    about: str
+    told: str
+    advice: str = ""
+
+
+def fine(about: str, told: str) -> Finding:
+    """Return that a thing is as it should be."""
+    return Finding("ok", about, told)
+
+
+def doubtful(about: str, told: str, advice: str) -> Finding:
+    """Return that the server works, and somebody should know something."""
+    return Finding("warn", about, told, advice)
+
+
+def broken(about: str, told: str, advice: str) -> Finding:
+    """Return that the server does not start, or does not do what it is for."""
+    return Finding("fail", about, told, advice)
+
+
+def findings() -> Iterator[Finding]:
+    """Yield everything, one after the other; with wrong settings there is nothing else to look at."""
+    yield from names()
+    try:
+        settings = Settings.from_env()
+    except SettingsError as error:
+        yield from (
+            broken("settings", problem, "mend it; all else is looked at after that") for problem in error.problems
+        )
+        return
+    yield fine("settings", "every value can be read")
+    for look in CHECKS:
+        yield from look(settings)
+
+
+def names() -> Iterator[Finding]:
+    """Look at where settings come from, and for names that nothing reads."""
+    files = env_files(os.environ, Path.cwd())
+    read = ", ".join(str(path) for path in files if path.is_file())
+    chosen = files[0].name.removeprefix(".env.")
+    yield fine("environment", f"{chosen}; files that are read: {read}" if read else f"{chosen}; no .env file is here")
+    for name in unknown_names(os.environ, files):
+        yield doubtful("environment", f"{name} is no setting", "is it misspelt? docs/settings.md has all names")
+
+
+def folders(settings: Settings) -> Iterator[Finding]:
+    """Look whether files can be written, and how much room there is."""
+    places = {"data folder": settings.data_dir, "exports folder": settings.exports_dir}
+    if settings.database.startswith("sqlite:///"):
+        places["database folder"] = _file(settings).parent
+    seen: dict[Path, str] = {}
+    for about, path in places.items():
+        if seen.setdefault(path.absolute(), about) == about:
+            yield from _folder(about, path.absolute())
+
+
+def _folder(about: str, path: Path) -> Iterator[Finding]:
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            free = shutil.disk_usage(there).free
+    except OSError as error:
+        told = f"{path} cannot be written: {error.strerror}"
+        yield broken(about, told, "let the server's user write there, or set CHATKEEP_DATA_DIR")
+        return
+    told = f"{path}: {free / 1e9:,.1f} GB are free"
+    if free < TOO_LOW_BYTES:
+        yield broken(about, told, "make room: nothing can be stored on a full disk")
+    elif free < LOW_BYTES:
+        yield doubtful(about, told, "make room soon: nothing can be stored on a full disk")
+    else:
+        yield fine(about, told)
+
+
+def database(settings: Settings) -> Iterator[Finding]:
+    """Look whether the database answers, and what is in it."""
+    from chatkeep.store.engine import Database  # noqa: PLC0415 - wrong settings are told without it
+
+    if settings.database.startswith("sqlite:///") and not _file(settings).exists():
+        yield fine("database", f"{_file(settings)} is not there yet; the first start makes it")
+        return
+    try:
+        found = Database(settings.database)
+        found.now_s()
+    except SettingsError as error:
+        yield from (broken("database", problem, "check DATABASE_URL") for problem in error.problems)
+        return
+    except (StoreUnavailable, OSError) as error:
+        told = f"it does not answer: {error.__cause__ or error}"
+        yield broken("database", told, "check DATABASE_URL, and that the database runs and lets this user in")
+        return
+    try:
+        yield fine("database", f"{_file(settings)} answers" if found.embedded else f"{found.url.host} answers")
+        yield from (*_character_set(found), *_schema(found), *_clock(found))
+    finally:
+        found.close()
+
+
+def _character_set(found: Database) -> Iterator[Finding]:
+    try:
+        found.check()
+    except SettingsError as error:
+        yield from (
+            broken("character set", problem, "run what it says, then start again") for problem in error.problems
+        )
+        return
+    yield fine("character set", "every character of every language can be stored")
+
+
+def _schema(found: Database) -> Iterator[Finding]:
+    from chatkeep.store import migrations  # noqa: PLC0415 - as above
+
+    revision, head = migrations.revision(found), migrations.HEAD
+    if revision is None:
+        yield fine("schema", "the database is empty; the first start makes its tables")
+    elif revision == head:
+        yield fine("schema", f"it is {head}, as this version needs it")
+    elif revision > head:
+        yield broken("schema", f"it is {revision}, of a newer chatkeep; this version needs {head}", "upgrade chatkeep")
+    elif found.embedded:
+        told = f"it is {revision}; the next start migrates it to {head}"
+        yield doubtful("schema", told, "make a backup of the file first")
+    else:
+        told = f"it is {revision}, this version needs {head}"
+        yield broken("schema", told, "make a backup, then run: chatkeep migrate")
+
+
+def _clock(found: Database) -> Iterator[Finding]:
+    if found.embedded:
+        return
+    before = time.time()
+    theirs = found.now_s()
+    # Between asking and the answer the database looked at its clock.
+    off = max(before - theirs, theirs - time.time(), 0.0)
+    if off > CLOCK_S:
+        told = f"this machine's and the database's differ by {off:,.0f} s"
+        yield doubtful("clock", told, "let both follow one time server (NTP): conversations expire by it")
+    else:
+        yield fine("clock", "this machine's and the database's agree")
+
+
+def provider(settings: Settings) -> Iterator[Finding]:
+    """Look whether the provider is reached and takes the key; no model is called."""
+    from chatkeep.provider import check  # noqa: PLC0415 - as above
+
+    if settings.demo:
+        advice = "set OPENAI_API_KEY (and OPENAI_BASE_URL, CHATKEEP_MODEL) to talk to a real one"
+        yield doubtful("provider", "none is configured: the offline demo model answers", advice)
+        return
+    try:
+        listed = check.models(settings)
+    except SettingsError as error:
+        yield from (broken("provider", problem, "mend it") for problem in error.problems)
+    except ProviderBusy as error:
+        yield doubtful("provider", error.detail, "it is reached; ask again later")
+    except ProviderError as error:
+        yield broken("provider", error.detail, "until it answers, every message gets an error")
+    else:
+        yield _listed(settings.model, listed)
+
+
+def _listed(model: str, listed: set[str] | None) -> Finding:
+    if listed is None:
+        advice = "check that OPENAI_BASE_URL ends where /chat/completions begins, often with /v1; then send a message"
+        return doubtful("provider", "it answers, but has no list of models to try the key with", advice)
+    if listed and model not in listed:
+        return doubtful("provider", f"it answers, and does not list the model {model}", "check CHATKEEP_MODEL")
+    return fine("provider", f"it answers and takes the key; the model is {model}")
+
+
+def redis(settings: Settings) -> Iterator[Finding]:
+    """Look whether Redis answers, where there is one."""
+    from chatkeep import cache  # noqa: PLC0415 - as above
+
+    if settings.redis_url is None:
+        return
+    try:
+        cache.ping(settings.redis_url)
+    except ImportError:
+        yield broken("Redis", "the package redis is missing", "run: pip install 'chatkeep[redis]'")
+    except OSError as error:
+        told = f"it does not answer: {error}"
+        yield doubtful("Redis", told, "check REDIS_URL; until then each process has a cache of its own")
+    else:
+        yield fine("Redis", "it answers")
+
+
+def place(settings: Settings) -> Iterator[Finding]:
+    """Look whether the server can listen, or listens already."""
+    try:
+        answer = health.answer(settings, "/health")
+    except (ConnectionRefusedError, FileNotFoundError):
+        yield _free(settings)
+    except TimeoutError:
+        told = f"whatever listens on {settings.place} does not answer"
+        yield broken("place", told, "set another PORT (or HOST), or end that program")
+    except OSError as error:
+        advice = "set another PORT (or HOST), or end what listens there"
+        yield broken("place", f"{settings.place} cannot be used: {error}", advice)
+    else:
+        yield _answered(settings.place, answer)
+
+
+def _answered(there: str, answer: bytes) -> Finding:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if b'"cache"' not in body or b'"provider"' not in body:
+        return broken("place", f"another program answers on {there}", "set another PORT (or HOST), or end that program")
+    if head.startswith(health.READY):
+        return fine("place", f"chatkeep answers on {there} already")
+    return broken("place", f"chatkeep answers on {there}, and says that it is not well", "look at its log")
+
+
+def _free(settings: Settings) -> Finding:
+    if settings.socket_path:
+        folder = Path(settings.socket_path).absolute().parent
+        if os.access(folder, os.W_OK):
+            return fine("place", f"{settings.place} is free")
+        return broken("place", f"{folder} cannot be written", "make the folder, and let the server's user write there")
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        socket.create_server((settings.host, settings.port), family=family).close()
+    except OSError as error:
+        told = f"{settings.place} cannot be used: {error.strerror or error}"
+        return broken("place", told, "set another PORT (or HOST)")
+    return fine("place", f"{settings.place} is free")
+
+
+def files(settings: Settings) -> Iterator[Finding]:
+    """Look how many files a process may open: every stream takes some."""
+    if not hasattr(os, "sysconf"):
+        return
+    most = os.sysconf("SC_OPEN_MAX")
+    streams = STREAMS if servers.best() == "gunicorn" else settings.threads
+    if 0 <= most < streams * FILES_OF_A_STREAM + OTHER_FILES:
+        fit = max(most - OTHER_FILES, 0) // FILES_OF_A_STREAM
+        told = f"a process may have {most:,}, which is enough for {fit:,} streams at once"
+        yield doubtful("open files", told, "raise it: ulimit -n 65536, or LimitNOFILE=65536 in the systemd unit")
+    else:
+        yield fine("open files", f"enough for {streams:,} streams at once in each process")
+
+
+def pages(_settings: Settings) -> Iterator[Finding]:
+    """Look whether what the pages load of others was built."""
+    from chatkeep.web.files import missing  # noqa: PLC0415 - as above
+
+    if lacking := ", ".join(missing()):
+        told = f"not built: {lacking}; replies are shown as plain text"
+        yield doubtful("pages", told, "in a checkout run: ./dev assets; else install a wheel, which has them")
+    else:
+        yield fine("pages", "everything is built")
+
+
+CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    folders,
+    database,
+    provider,
+    redis,
+    place,
+    files,
+    pages,
+)
+
+
+def _file(settings: Settings) -> Path:
+    """Return the file of an embedded database."""
+    return Path(settings.database.removeprefix("sqlite:///").partition("?")[0])

@@ -1,0 +1,71 @@
+"""Ask a provider which models it has: it costs nothing, and shows whether it is reached and takes the key."""
+
+from __future__ import annotations
+
+import contextlib
+import http
+import threading
+
+import msgspec
+
+from chatkeep.errors import ProviderBroke, ProviderTimeout
+from chatkeep.provider import failures
+from chatkeep.provider.connections import Connections, Line, Route, tls_context
+from chatkeep.provider.openai_http import DEFAULT_BASE_URL, FAILURES, _headers
+from chatkeep.settings import Settings
+
+SECONDS = 5.0
+LIST_LIMIT = 4 * 1024 * 1024
+_NO_LIST = {http.HTTPStatus.NOT_FOUND, http.HTTPStatus.METHOD_NOT_ALLOWED, http.HTTPStatus.NOT_IMPLEMENTED}
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+def models(settings: Settings, seconds: float = SECONDS) -> set[str] | None:
+    """Return the names of the models, or None where the provider has no list of them; it takes ``seconds`` at most.
+
+    Only the look-up of the provider's name has the system's own time. Raises `ProviderError`, and `SettingsError`
+    where the key or a header cannot be sent.
+    """
+    route = Route.to(settings.openai_base_url or DEFAULT_BASE_URL)
+    headers = _headers(route, settings.openai_api_key, settings.provider_headers) | {"Accept": "application/json"}
+    line = Line()
+    deadline = threading.Timer(seconds, line.cut)
+    deadline.daemon = True
+    deadline.start()
+    try:
+        return _ask(route, headers, line, settings)
+    except FAILURES as error:
+        late = ProviderTimeout("The provider did not answer in time.")
+        raise (late if line.is_cut else failures.from_connection(error)) from error
+    finally:
+        deadline.cancel()
+
+
+def _ask(route: Route, headers: dict[str, str], line: Line, settings: Settings) -> set[str] | None:
+    tls = tls_context() if route.url.scheme == "https" else None
+    connections = Connections(route, min(SECONDS, settings.connect_timeout), tls)
+    with contextlib.closing(connections.open(line)) as connection:
+        connection.request("GET", route.target("/models"), headers=headers)
+        response = connection.getresponse()
+        body = connection.read_for(response, SECONDS, LIST_LIMIT)
+        line.check()
+    if response.status in _NO_LIST:
+        return None
+    if response.status != http.HTTPStatus.OK:
+        secrets = [*filter(None, (settings.openai_api_key, *(value for _, value in settings.provider_headers)))]
+        raise failures.from_response(response.status, response.getheader, body, secrets)
+    return _names(body)
+
+
+def _names(body: bytes) -> set[str]:
+    try:
+        return {model.id for model in msgspec.json.decode(body, type=_Models).data}
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ProviderBroke("The provider's list of models cannot be read: check OPENAI_BASE_URL.") from error
