@@ -22,6 +22,7 @@ API = """\
 
 """
 WORDS = {
+    "A document of OpenAPI 3.2.": "OpenAPI 3.2 文档。",
     # The words of the page itself.
     "Routes": "接口",
     "Shapes": "数据结构",

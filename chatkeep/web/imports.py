@@ -30,6 +30,14 @@ _CHUNK_BYTES = 64 * 1024
     tag="exports",
     body=shapes.Export,
     answers={200: Import},
+    examples={
+        "an export": {
+            "object": "export",
+            "version": 1,
+            "conversations": [],
+            "end": {"object": "export.end", "conversations": 0, "messages": 0, "sha256": ""},
+        },
+    },
     raises=(
         errors.RequestTimeout,
         errors.BodyTooLarge,

@@ -13,13 +13,19 @@ from flask import Blueprint
 
 from chatkeep import __version__, errors
 from chatkeep.errors import Problem
-from chatkeep.web import problems, shapes, sse
+from chatkeep.web import examples, problems, shapes, sse
 
 View = TypeVar("View", bound=Callable[..., Any])
 _PARAMETER = re.compile(r"<(?:(\w+):)?(\w+)>")
 _EVENTS = (("start", shapes.Start), ("delta", shapes.Delta), ("done", shapes.Done), ("error", shapes.Problem))
 # Longer ones are refused; what is printable in ASCII is all that HTTP carries unharmed.
 HEADER_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
+# For pages that show descriptions and do not know of events.
+_STREAM = (
+    "As a stream: one event `start`; then `delta` for each piece of `text` or `reasoning`, whose id is the number of"
+    " characters of the text so far; at last `done`, or `error` with a problem. A comment comes after every 5 s of"
+    " silence. The texts of all deltas, joined, are the stored reply."
+)
 # Whatever a route does, these can happen on the way.
 _ALWAYS: tuple[type[Problem], ...] = (errors.BadRequest, errors.InternalError)
 
@@ -154,7 +160,13 @@ def _parameters(
     operation: Operation, reference: dict[type[msgspec.Struct], dict[str, Any]], components: dict[str, Any]
 ) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"} | _format(kind)}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string"} | _format(kind),
+            "example": examples.IDS[name],
+        }
         for kind, name in _PARAMETER.findall(operation.path)
     ]
     found += [
@@ -170,6 +182,7 @@ def _parameters(
                 "description": item.pop("description", ""),
                 "schema": item,
             }
+            | ({"required": True} if name in schema.get("required", []) else {})
             for name, item in ((name, dict(_without_null(item))) for name, item in schema["properties"].items())
         ]
     return found
@@ -190,34 +203,50 @@ def _format(kind: str) -> dict[str, str]:
 def _responses(operation: Operation, reference: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for status, shape in operation.answers.items():
-        content: dict[str, Any] = {} if shape is None else {"application/json": {"schema": reference[shape]}}
+        content: dict[str, Any] = {} if shape is None else {"application/json": _shown(shape, reference)}
         if operation.streams and status == HTTPStatus.OK:
             content[sse.MEDIA_TYPE] = _event_stream(reference)
         if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
-            content |= {kind: {"schema": _file(shape, reference)} for kind, shape in operation.files.items()}
-        found[str(status)] = {"description": HTTPStatus(status).phrase} | ({"content": content} if content else {})
+            content |= {kind: _file(kind, shape, reference) for kind, shape in operation.files.items()}
+        told = HTTPStatus(status).phrase + (f". {_STREAM}" if sse.MEDIA_TYPE in content else "")
+        found[str(status)] = {"description": told} | ({"content": content} if content else {})
     for kind in sorted((*operation.problems, *_ALWAYS), key=lambda kind: kind.status):
         _add_problem(found, kind, reference[shapes.Problem])
     return found
 
 
-def _file(shape: type[msgspec.Struct] | None, reference: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
-    return {"type": "string"} if shape is None else reference[shape]
+def _shown(shape: type[msgspec.Struct], reference: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
+    """Return the media type of a shape, with its example."""
+    return {"schema": reference[shape], "example": examples.ANSWERS[shape]}
+
+
+def _file(
+    kind: str, shape: type[msgspec.Struct] | None, reference: dict[type[msgspec.Struct], dict[str, Any]]
+) -> dict[str, Any]:
+    if shape is None:
+        return {"schema": {"type": "string"}, "example": examples.FILES[kind]}
+    return _shown(shape, reference)
 
 
 def _add_problem(found: dict[str, Any], kind: type[Problem], schema: dict[str, Any]) -> None:
     """Add a problem to the responses; several of one status share its entry."""
     code = f"`{kind.code}`: {kind.title}."
-    if str(kind.status) in found:
-        found[str(kind.status)]["description"] += f" {code}"
+    example = {kind.code: {"summary": kind.title, "value": examples.problem(kind)}}
+    there = found.get(str(kind.status))
+    if there is None or problems.MEDIA_TYPE not in there["content"]:
+        content = {} if there is None else there["content"]
+        content = content | {problems.MEDIA_TYPE: {"schema": schema, "examples": example}}
+        found[str(kind.status)] = {"description": code, "content": content}
         return
-    found[str(kind.status)] = {"description": code, "content": {problems.MEDIA_TYPE: {"schema": schema}}}
+    there["description"] += f" {code}"
+    there["content"][problems.MEDIA_TYPE]["examples"] |= example
 
 
 def _event_stream(reference: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
     """Return the media type of a stream, event by event (OpenAPI 3.2.0, §4.14.3.1 on sequential media types)."""
     text = "start, then delta (its id counts characters), at last done or error; a comment after 5 s of silence."
-    return {"itemSchema": {"description": text, "oneOf": [_event(name, reference[shape]) for name, shape in _EVENTS]}}
+    events = [_event(name, reference[shape]) for name, shape in _EVENTS]
+    return {"itemSchema": {"description": text, "oneOf": events}, "example": examples.stream()}
 
 
 def _event(name: str, shape: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import msgspec
 from flask import Blueprint, Response, current_app, render_template, send_from_directory
 
 from chatkeep import __version__
-from chatkeep.web import files
+from chatkeep.web import files, shapes
 from chatkeep.web.openapi import Routes, document
 from chatkeep.web.parts import parts
 
@@ -57,7 +57,7 @@ def docs_asset(name: str) -> Response:
     return send_from_directory(_SWAGGER, name, max_age=3600)
 
 
-@routes.route("GET", "/openapi.json", tag="documents", answers={200: None})
+@routes.route("GET", "/openapi.json", tag="documents", answers={200: shapes.ApiDocument})
 def openapi() -> Response:
     """Return the API's document, as OpenAPI 3.2."""
     return Response(msgspec.json.encode(document(current_app.extensions[DOCUMENT])), mimetype="application/json")

@@ -384,6 +384,15 @@ class ProblemField(Struct):
     message: str
 
 
+class ApiDocument(Struct):
+    """A document of OpenAPI 3.2."""
+
+    openapi: str
+    info: dict[str, Any]
+    paths: dict[str, Any]
+    components: dict[str, Any]
+
+
 class Problem(Struct, omit_defaults=True):
     """An error as RFC 9457 has it."""
 

@@ -1,0 +1,150 @@
+"""What the OpenAPI document shows of each shape, each kind of file and each problem: one example, wherever it is named.
+
+A test holds every example to its schema, and every route to having some.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from chatkeep import errors
+from chatkeep.errors import FieldError, Problem
+from chatkeep.web import admin_shapes, import_shapes, job_shapes, problems, shapes
+
+CONVERSATION = "01a202d1-2a30-79d4-9bd7-fd298a4c908a"
+QUESTION = "01a202d1-2a30-7b1c-b055-0bd2d4f5a299"
+REPLY = "01a202d1-2a30-7590-8d51-f3cf6a4d6704"
+EXPORT = "01a2030e-44b1-7464-a2e8-617c1ab2e08b"
+IDS = {"conversation_id": CONVERSATION, "message_id": REPLY, "export_id": EXPORT}
+_SPOKEN_AT, _EXPIRES_AT = "2026-11-22T10:33:11.984Z", "2026-11-23T10:33:13.655Z"
+_SHA256 = "3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7"
+_USAGE = {"input_tokens": 24, "output_tokens": 17}
+_SAID = "An old silent pond\nA frog jumps into the pond—\nSplash! Silence again."
+_CONVERSATION: dict[str, Any] = {
+    "object": "conversation", "id": CONVERSATION, "title": "What is a haiku?", "system": None, "ttl": 86400,
+    "pinned": False, "metadata": {}, "message_count": 2, "current_id": REPLY, "created_at": _SPOKEN_AT,
+    "last_active": "2026-11-22T10:33:13.655Z", "expires_at": _EXPIRES_AT,
+}  # fmt: skip
+_MESSAGE: dict[str, Any] = {
+    "id": QUESTION, "parent_id": None, "position": 1, "role": "user", "content": "What is a haiku?", "reasoning": "",
+    "status": "completed", "model": None, "finish_reason": None, "error": None, "usage": None, "cached": False,
+    "timestamp": _SPOKEN_AT, "siblings": [QUESTION],
+}  # fmt: skip
+_ANSWER = _MESSAGE | {
+    "id": REPLY, "parent_id": QUESTION, "position": 2, "role": "assistant", "content": _SAID, "model": "gpt-4o-mini",
+    "finish_reason": "stop", "usage": _USAGE, "siblings": [REPLY],
+}  # fmt: skip
+_JOB = {
+    "object": "export_job", "id": EXPORT, "status": "completed", "format": "ndjson", "compression": "zstd",
+    "conversation_id": None, "start_date": None, "end_date": None, "since": None, "bom": False,
+    "progress": {"conversations": 17, "messages": 204, "total_conversations": 17}, "size": 18211, "sha256": _SHA256,
+    "cursor": "41", "error": None, "attempts": 1, "created_at": "2026-11-22T09:30:00.000Z",
+    "started_at": "2026-11-22T09:30:00.600Z", "finished_at": "2026-11-22T09:30:00.700Z",
+    "expires_at": "2026-11-23T09:30:00.700Z",
+}  # fmt: skip
+_EXPORTED = {
+    "object": "export", "version": 1, "conversations": [],
+    "end": {"object": "export.end", "conversations": 0, "messages": 0, "sha256": _SHA256},
+}  # fmt: skip
+
+
+def _page(*items: dict[str, Any]) -> dict[str, Any]:
+    ids = {"first_id": items[0]["id"], "last_id": items[-1]["id"], "has_more": False}
+    return {"object": "list", "data": list(items), **ids}
+
+
+ANSWERS: dict[type[msgspec.Struct], Any] = {
+    shapes.ChatAnswer: {
+        "conversation_id": CONVERSATION, "message_id": REPLY, "reply": _SAID, "model": "gpt-4o-mini",
+        "finish_reason": "stop", "status": "completed", "cached": False, "usage": _USAGE, "created_at": _SPOKEN_AT,
+    },
+    shapes.Stopped: {"conversation_id": CONVERSATION, "message_id": REPLY, "stopped": True},
+    shapes.Conversation: _CONVERSATION,
+    shapes.ConversationList: _page(_CONVERSATION),
+    shapes.ConversationWithMessages: _CONVERSATION | {"messages": _page(_MESSAGE, _ANSWER)},
+    shapes.Deleted: {"id": CONVERSATION, "deleted": True},
+    shapes.Export: _EXPORTED,
+    shapes.Health: {
+        "status": "ok", "version": "0.1.0", "provider": "openai", "model": "gpt-4o-mini", "database": "ok",
+        "cache": {"hits": 3, "misses": 38, "entries": 38, "bytes": 51200},
+    },
+    shapes.ApiDocument: {
+        "openapi": "3.2.0", "info": {"title": "chatkeep", "version": "0.1.0"}, "paths": {}, "components": {},
+    },
+    shapes.Alive: {"status": "ok"},
+    import_shapes.Import: {
+        "object": "import",
+        "conversations": {"added": 1, "present": 0, "updated": 0, "deleted": 0, "expired": 0},
+        "messages": 2, "problem_count": 1, "problems": [{"line": 7, "message": "it has no id"}],
+    },
+    job_shapes.ExportJob: _JOB,
+    job_shapes.ExportJobList: _page(_JOB),
+    admin_shapes.Summary: {
+        "object": "summary", "at": "2026-11-24T13:07:45.667Z", "conversations": 17, "storage_bytes": 241664,
+        "replies_generating": 0, "workers": 2, "turns": {"completed": 40, "stopped": 1},
+        "tokens": {"input": 2650, "output": 9012}, "cache_answers": {"hit": 3, "miss": 38},
+        "provider_errors": {"provider_busy": 1}, "expired_conversations": 5,
+    },
+    admin_shapes.Series: {
+        "object": "series", "name": "chatkeep_tokens_total", "from": "2026-11-24T13:00:00.000Z", "step": 60,
+        "lines": [{"label": "input", "values": [120.0, 0.0]}, {"label": "output", "values": [560.0, 0.0]}],
+    },
+}  # fmt: skip
+FILES = {
+    "application/x-ndjson": '{"object":"export","version":1}\n{"object":"export.end","conversations":0,"messages":0}\n',
+    "text/csv": "conversation_id,title,position,role,content\r\n"
+    f"{CONVERSATION},What is a haiku?,1,user,What is a haiku?\r\n",
+    "text/markdown": "# What is a haiku?\n\n**User**\n\nWhat is a haiku?\n",
+    "application/jsonl": '{"messages":[{"role":"user","content":"What is a haiku?"},'
+    '{"role":"assistant","content":"Three lines."}]}\n',
+    "application/gzip": "(bytes)",
+    "application/zstd": "(bytes)",
+}
+EVENTS: dict[str, dict[str, Any]] = {
+    "start": {"conversation_id": CONVERSATION, "message_id": REPLY, "model": "gpt-4o-mini", "cached": False},
+    "delta": {"text": "An old"},
+    "done": {
+        "finish_reason": "stop", "status": "completed", "cached": False, "usage": _USAGE, "created_at": _SPOKEN_AT,
+    },
+}  # fmt: skip
+# What a problem says of its case, where its title is not all of it.
+_DETAILS: dict[type[Problem], str] = {
+    errors.MalformedJson: "JSON is malformed: expected ',' or '}' (byte 17).",
+    errors.NotFound: "There is no such conversation; it may have expired or been deleted.",
+    errors.RequestTimeout: "The body took longer than 10 s to arrive.",
+    errors.TurnRunning: "Wait for the running reply, or stop it, before you send another message.",
+    errors.ExportFinished: "It is completed already; DELETE removes it.",
+    errors.ExportNotReady: "It is being made; ask again until its status is completed.",
+    errors.BodyTooLarge: "The body may have 1048576 bytes at most.",
+    errors.UnsupportedMediaType: "Send the body as JSON with the header Content-Type: application/json.",
+    errors.RangeNotSatisfiable: "The file has 18211 bytes.",
+    errors.InvalidFields: "limit: is not known here.",
+    errors.KeyReused: "Send a new Idempotency-Key with a new request.",
+    errors.TooManyExports: "There are 20 that are not finished; wait until one is, or cancel one.",
+    errors.InternalError: "The fault is logged under the request's id.",
+    errors.ProviderRefused: "The provider refused the credentials (401): check OPENAI_API_KEY.",
+    errors.ProviderBroke: "The provider refuses connections: check OPENAI_BASE_URL and that the provider runs.",
+    errors.ProviderBusy: "The provider's rate limit is reached (429).",
+    errors.ProviderTimeout: "The provider was given up: the provider fell silent.",
+    errors.ReplyInterrupted: "What was shown is kept; ask again to get a whole reply.",
+    errors.ExportFileMissing: "Another host has made it; hosts that serve together must share the folder"
+    " CHATKEEP_DATA_DIR.",
+}
+
+
+def problem(kind: type[Problem]) -> Any:
+    """Return a problem of a kind, as a client gets it."""
+    wrong = [FieldError("limit", "is not known here")] if kind is errors.InvalidFields else []
+    made = kind(_DETAILS.get(kind, ""), errors=wrong)
+    return msgspec.to_builtins(problems.shape(made, "1a96cf312e06400cbd58dfda6a73f6e2"))
+
+
+def stream() -> str:
+    """Return a stream of every event as it goes over the wire; a real one ends with either of the last two."""
+    events = [*EVENTS.items(), ("error", problem(errors.ProviderTimeout))]
+    ids = {"delta": f"id: {len(EVENTS['delta']['text'])}\n", "done": "id: end\n"}
+    return "".join(
+        f"event: {name}\n{ids.get(name, '')}data: {msgspec.json.encode(value).decode()}\n\n" for name, value in events
+    )
