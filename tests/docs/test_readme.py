@@ -1,0 +1,84 @@
+"""The README's commands, in both languages, as somebody types them who has just made the environment."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chatkeep.settings import Settings
+from tests.client import request
+from tests.http.api import eventually
+from tests.servers import ROOT, Server
+
+PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
+TEXTS = [page.read_text(encoding="utf-8") for page in PAGES]
+# These serve; the tasks of ./dev are listed, and tried by whoever works on this.
+STARTS = [
+    found
+    for found in re.findall(r"(?m)^\| `([^`]+)` \|", TEXTS[0])
+    if found.split()[-1] in {"app.py", "serve", "app:app"}
+]
+DOCTOR = "python -m chatkeep doctor"
+
+
+def shell_blocks(text: str) -> list[str]:
+    """Return the commands of a page, without what is told of them."""
+    return [re.sub(r"\s*#.*", "", block) for block in re.findall(r"(?ms)^```sh\n(.+?)^```$", text)]
+
+
+def test_both_languages_have_the_same_commands() -> None:
+    assert shell_blocks(TEXTS[0]) == shell_blocks(TEXTS[1])
+    assert all(f"`{command}`" in text for command in STARTS for text in TEXTS)
+    assert len(STARTS) == 4
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the commands are those of POSIX")
+@pytest.mark.parametrize("command", [*STARTS, "./dev run"])
+def test_every_command_that_serves_does(command: str, tmp_path: Path) -> None:
+    """Starts a server: a second or two."""
+    server = Server("flask", tmp_path)
+    words = shlex.split(command.replace("5010", str(server.port)))
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(words, cwd=ROOT, env=activated(server), stdout=log, stderr=log)
+        try:
+            assert eventually(lambda: answers(server), 30), (tmp_path / "log").read_text(encoding="utf-8")
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def activated(server: Server) -> dict[str, str]:
+    """Return the environment of a server in a shell whose virtual environment is active."""
+    return server.environment() | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def answers(server: Server) -> bool:
+    try:
+        return request("GET", f"{server.url}/health/ready").status == 200
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the commands are those of POSIX")
+def test_the_doctor_is_called_as_the_page_says(tmp_path: Path) -> None:
+    server = Server("flask", tmp_path)
+    done = subprocess.run(
+        shlex.split(DOCTOR), cwd=ROOT, env=activated(server), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(f"{DOCTOR}\n" in shell_blocks(text) for text in TEXTS)
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=["English", "Chinese"])
+def test_the_settings_of_a_provider_are_settings(text: str, tmp_path: Path) -> None:
+    (shown,) = [block for block in re.findall(r"(?ms)^```sh\n(.+?)^```$", text) if "OPENAI_API_KEY" in block]
+    (tmp_path / ".env").write_text(shown, encoding="utf-8")
+    settings = Settings.from_env({}, tmp_path)
+    assert (settings.openai_api_key, settings.openai_base_url) == ("sk-...", "http://127.0.0.1:11434/v1")
+    assert not settings.demo
