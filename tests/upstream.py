@@ -27,7 +27,7 @@ reply echoes the message. `reply_to` computes the reply that a message will get.
 ``length``               a body with Content-Length instead of chunks
 ``json``                 one JSON object instead of a stream
 ``finish=length``        the finish reason
-``fault=NAME:ARGUMENT``  what goes wrong, see the functions named ``fault_…``; N is the number of tokens before it
+``fault=NAME:ARGUMENT``  what goes wrong, see the functions of `tests.upstream_faults`
 ``first=2``              the fault is for the first two requests with this very specification only
 ``p=0.5``                the fault is for half of the requests (seeded)
 ``status=429``           an error status instead, with ``retry_after=3`` (or ``date``), ``retry_after_ms=``,
@@ -39,13 +39,11 @@ reply echoes the message. `reply_to` computes the reply that a message will get.
 from __future__ import annotations
 
 import contextlib
-import gzip
 import json
 import random
 import re
 import socket
 import ssl
-import struct
 import sys
 import threading
 import time
@@ -54,8 +52,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from functools import cache
 from typing import Any, Self
+
+from tests import upstream_faults
 
 MARKER = re.compile(r"#([a-z_]+(?:=[^#,]*)?(?:,[a-z_]+(?:=[^#,]*)?)*)#")
 WORDS = re.split(  # at single spaces: some words are other white space
@@ -63,7 +62,6 @@ WORDS = re.split(  # at single spaces: some words are other white space
     "the quick brown fox jumps over a lazy dog and then some more text follows it with care "
     "你好 世界 对话 服务器 😀 👩‍👩‍👧 🇨🇳 naïve Ω ﷽ שלום مرحبا **bold** `code` \n\n - \u2028",
 )
-LINGER_OFF = struct.pack("ii", 1, 0)
 
 
 def generate(n: int, seed: int = 0) -> list[str]:
@@ -296,7 +294,7 @@ class Exchange:
             return self.error_status()
         fault, _, argument = self.spec.get("fault", "").partition(":")
         if fault and self._is_faulty():
-            return bool(getattr(self, f"fault_{fault}")(argument))
+            return bool(getattr(upstream_faults, fault)(self, argument))
         if self.request.path.endswith("/models"):
             return self.whole(json.dumps({"object": "list", "data": [{"id": "gpt-4o-mini"}]}).encode())
         if "json" in self.spec or not self.request.body.get("stream"):
@@ -372,6 +370,11 @@ class Exchange:
                 self.event(self.chunk({"content": piece}))
             self.oddities(number)
 
+    def begin(self, tokens: str) -> None:
+        """Send the head and this many tokens, none by default."""
+        self.head()
+        self.deltas(self.tokens()[: int(tokens or 0)])
+
     def oddities(self, number: int) -> None:
         """Send what is legal and unusual, where that is asked for."""
         if "comments" in self.spec:
@@ -407,7 +410,7 @@ class Exchange:
         if "cr" in self.spec:
             text = text.replace(b"\n", b"\r")
         for piece in self._split(text) if "split" in self.spec else [text]:
-            self._chunk(piece)
+            self.send(piece)
 
     def end(self) -> bool:
         """End the body; return whether the connection stays open."""
@@ -451,15 +454,16 @@ class Exchange:
         while True:
             self.sleep(60)
 
-    def raw(self, text: bytes) -> None:
-        """Send bytes as they are."""
-        self.sock.sendall(text)
-
-    def _chunk(self, piece: bytes) -> None:
+    def send(self, piece: bytes) -> None:
+        """Send bytes of the body as they are, in a chunk of their own."""
         if self.held is not None:
             self.held.append(piece)
         else:
             self.raw(b"%x\r\n%b\r\n" % (len(piece), piece))
+
+    def raw(self, text: bytes) -> None:
+        """Send bytes as they are."""
+        self.sock.sendall(text)
 
     def _split(self, text: bytes) -> Iterator[bytes]:
         while text:
@@ -489,181 +493,6 @@ class Exchange:
                 return False
             return self.upstream.random.random() < float(self.spec.get("p", 1))
 
-    def _begin(self, argument: str) -> None:
-        self.head()
-        self.deltas(self.tokens()[: int(argument or 0)])
-
-    # Faults; each takes the text after the colon, and returns whether the connection stays open
-
-    def fault_drop(self, _: str) -> bool:
-        """Close the connection without a byte."""
-        return False
-
-    def fault_half_head(self, _: str) -> bool:
-        """Close the connection amid the status line."""
-        self.raw(b"HTTP/1.1 2")
-        return False
-
-    def fault_hang_headers(self, _: str) -> bool:
-        """Say nothing at all."""
-        return self.hang()
-
-    def fault_hang_first(self, _: str) -> bool:
-        """Send the headers, then nothing."""
-        self.head()
-        return self.hang()
-
-    def fault_hang_after(self, argument: str) -> bool:
-        """Send N tokens, then nothing."""
-        self._begin(argument)
-        return self.hang()
-
-    def fault_hang_done(self, _: str) -> bool:
-        """Send everything, ``[DONE]`` included, and never end the body."""
-        self._begin("9999")
-        self.event(self.chunk({}, finish_reason="stop"))
-        self.write(b"data: [DONE]\n\n")
-        return self.hang()
-
-    def fault_drip(self, argument: str) -> bool:
-        """Send one byte every N seconds, 1 by default."""
-        self.head()
-        for token in self.tokens():
-            for byte in b"data: " + json.dumps(self.chunk({"content": token})).encode() + b"\n\n":
-                self.sleep(float(argument or 1))
-                self._chunk(bytes([byte]))
-        return self.hang()
-
-    def fault_endless(self, _: str) -> bool:
-        """Send tokens at the rate ``r`` and never stop."""
-        self.head()
-        number = 0
-        while True:
-            number += 1
-            self.pause(number)
-            self.event(self.chunk({"content": "more "}))
-
-    def fault_reset_after(self, argument: str) -> bool:
-        """Send N tokens, then reset the connection."""
-        self._begin(argument)
-        if argument:
-            time.sleep(0.05)  # a reset throws away what the client has not read yet
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_OFF)
-        return False
-
-    def fault_cut_after(self, argument: str) -> bool:
-        """Send N tokens, then close the connection amid the body."""
-        self._begin(argument)
-        return False
-
-    def fault_end_after(self, argument: str) -> bool:
-        """Send N tokens, then end the body cleanly: no finish reason, no ``[DONE]``."""
-        self._begin(argument)
-        return self.end()
-
-    def fault_no_reason(self, argument: str) -> bool:
-        """Send N tokens and ``[DONE]`` without a finish reason."""
-        self._begin(argument)
-        self.write(b"data: [DONE]\n\n")
-        return self.end()
-
-    def fault_no_done(self, _: str) -> bool:
-        """Send the whole reply with its finish reason, but neither usage nor ``[DONE]``: not a fault, some do."""
-        self._begin("9999")
-        self.event(self.chunk({}, finish_reason="stop"))
-        return self.end()
-
-    def fault_finish_error(self, argument: str) -> bool:
-        """Send N tokens and the finish reason ``error``."""
-        self._begin(argument)
-        self.event(self.chunk({}, finish_reason="error"))
-        self.write(b"data: [DONE]\n\n")
-        return self.end()
-
-    def fault_bad_utf8(self, argument: str) -> bool:
-        """Send N tokens, then text that is not UTF-8."""
-        self._begin(argument)
-        self.write(b'data: {"choices":[{"delta":{"content":"\xff\xfe\xe4\xb8"}}]}\n\n')
-        return self.hang()
-
-    def fault_malformed(self, argument: str) -> bool:
-        """Send N tokens, then what is not JSON."""
-        self._begin(argument)
-        self.write(b'data: {"choices":[{"delta":\n\n')
-        return self.hang()
-
-    def fault_nested(self, argument: str) -> bool:
-        """Send N tokens, then JSON that is 100,000 arrays deep."""
-        self._begin(argument)
-        self.write(b'data: {"choices":' + b"[" * 100_000 + b"\n\n")
-        return self.hang()
-
-    def fault_lone_half(self, argument: str) -> bool:
-        """Send N tokens, half a character that never gets its other half, and a proper end."""
-        self._begin(argument)
-        for half in ("\\ud83d", "x", "\\ude00", "\\ud83d"):
-            self.write(b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n' % half.encode())
-        self.event(self.chunk({}, finish_reason="stop"))
-        self.write(b"data: [DONE]\n\n")
-        return self.end()
-
-    def fault_long_line(self, argument: str) -> bool:
-        """Send N tokens, then a line of 10 MB."""
-        self._begin(argument)
-        self.write(b"data: ")
-        for _ in range(160):
-            self._chunk(b"x" * 65536)
-        return self.hang()
-
-    def fault_html(self, _: str) -> bool:
-        """Answer 200 with a page."""
-        return self.whole(b"<!doctype html><title>Welcome to the proxy</title>", kind="text/html; charset=utf-8")
-
-    def fault_gzip_bomb(self, _: str) -> bool:
-        """Answer with 64 MB of zeros, compressed, that nobody asked for."""
-        body = _bomb()
-        self.head(**{"Content-Encoding": "gzip", "Content-Length": str(len(body))})
-        self.raw(body)
-        return True
-
-    def fault_error_after(self, argument: str) -> bool:
-        """Send N tokens, then an in-band error; ``N:429`` gives it a code."""
-        count, _, code = argument.partition(":")
-        self._begin(count)
-        self.event({"error": {"message": "Scripted failure in band.", "type": "server_error", "code": code or None}})
-        return self.hang()
-
-    def fault_error_event(self, argument: str) -> bool:
-        """Send N tokens, then an event that is named ``error``."""
-        self._begin(argument)
-        self.write(b'event: error\ndata: {"message": "Scripted failure in an event."}\n\n')
-        return self.hang()
-
-    def fault_detail_after(self, argument: str) -> bool:
-        """Send N tokens, then ``{"detail": …}``."""
-        self._begin(argument)
-        self.event({"detail": "Scripted failure in detail."})
-        return self.hang()
-
-    def fault_json_error(self, _: str) -> bool:
-        """Answer 200 with an error object."""
-        return self.whole(b'{"error": {"message": "Scripted failure in JSON.", "type": "authentication_error"}}')
-
-    def fault_long_json(self, _: str) -> bool:
-        """Answer 200 with 10 MB of JSON."""
-        return self.whole(b'{"choices": [{"message": {"content": "' + b"x" * 10_000_000 + b'"}}]}')
-
-    def fault_not_http(self, _: str) -> bool:
-        """Answer in another protocol."""
-        self.raw(b"SSH-2.0-OpenSSH_9.9\r\n" * 10)
-        return False
-
-    def fault_bad_chunk(self, argument: str) -> bool:
-        """Send N tokens, then a chunk whose size is no number."""
-        self._begin(argument)
-        self.raw(b"zz\r\nwhat\r\n")
-        return False
-
 
 def _halves(token: str) -> Iterator[str]:
     """Yield the token with every character beyond the 16-bit plane cut into its surrogates."""
@@ -674,11 +503,6 @@ def _halves(token: str) -> Iterator[str]:
             yield pair[2:].decode("utf-16-be", "surrogatepass")
         else:
             yield char
-
-
-@cache
-def _bomb() -> bytes:
-    return gzip.compress(bytes(64 * 1024 * 1024), compresslevel=1)
 
 
 def main() -> None:
