@@ -7,6 +7,7 @@ until its replies are whole. At the drain's deadline it stores what there is and
 from __future__ import annotations
 
 import resource
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +44,10 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         parts.close()
 
     def init_process(self) -> None:
-        """Allow as many open files as the system lets this process have: a stream takes two."""
+        """Hear SIGTERM from the first moment on, and take as many open files as there may be: a stream needs two."""
+        # gunicorn itself begins to listen only when it has patched everything, some tenths of a second later. A SIGTERM
+        # of before is lost in what the fork left of the master's handler, and the master waits for the whole drain.
+        signal.signal(signal.SIGTERM, self.handle_exit)
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         super().init_process()

@@ -36,6 +36,21 @@ def test_a_stopped_server_leaves_no_process(command: str, tmp_path: Path) -> Non
     assert server.stop() in {0, -15}
 
 
+class Booting(Server):
+    """A gunicorn that counts as started as soon as its workers begin to."""
+
+    def _is_up(self) -> bool:
+        return self.log().count("Booting worker") == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no gunicorn on Windows")
+def test_a_server_that_is_stopped_while_it_starts_ends(tmp_path: Path) -> None:
+    """Starts and stops a server: a second or two."""
+    with Booting("gunicorn", tmp_path, {"WEB_CONCURRENCY": "2"}) as server:
+        assert server.stop() == 0
+        assert "killed" not in server.log()
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_killed_server_starts_again_on_its_port(command: str, tmp_path: Path) -> None:
     """Starts a server twice: some seconds."""
