@@ -5,6 +5,7 @@ Its reader of event streams shares no code with the server; it understands lines
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json as jsonlib
 import time
@@ -161,7 +162,8 @@ def _open(
         sent["Content-Type"] = "application/json"
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
     try:
-        connection.request(method, target, body, {**sent, **(headers or {})})
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may answer before it has read everything
+            connection.request(method, target, body, {**sent, **(headers or {})})
         return connection, connection.getresponse()
     except BaseException:
         connection.close()

@@ -22,6 +22,7 @@ COMMANDS = ("gunicorn", "waitress", "flask") if os.name == "posix" else ("waitre
 PAIRS = [("gunicorn", "sqlite"), ("gunicorn", "mariadb"), ("waitress", "mariadb"), ("flask", "sqlite")]
 PAIRS = [pair for pair in PAIRS if pair[0] in COMMANDS]
 OURS = ("CHATKEEP_", "OPENAI_", "DATABASE_URL", "REDIS_URL", "HOST", "PORT", "WEB_CONCURRENCY")
+NOT_THEIRS = (*OURS, "PYTHONDONTWRITEBYTECODE")
 START = 20.0  # seconds until a server must answer
 STOP = 15.0  # seconds until a server must have drained
 
@@ -67,8 +68,12 @@ class Server:
         }
 
     def environment(self) -> dict[str, str]:
-        """The whole environment of the process: the tests' own without any setting of chatkeep, and then `env`."""
-        return {name: value for name, value in os.environ.items() if not name.startswith(OURS)} | self.env
+        """The whole environment of the process: the tests' own without any setting of chatkeep, and then `env`.
+
+        It may keep what Python compiles, as a server of users does, whatever the developer's shell says: compiling
+        everything anew would be a third of each start.
+        """
+        return {name: value for name, value in os.environ.items() if not name.startswith(NOT_THEIRS)} | self.env
 
     @property
     def pid(self) -> int:
