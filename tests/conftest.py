@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from tests.servers import PAIRS, Server
+from tests.servers import PAIRS, Server, thrown_away
 from tests.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from tests.services.redis import Redis
 
 CI = os.environ.get("CI") == "true"
+HERE = Path(__file__).parent
+FOLDERS = "faults", "packaging", "browser", "http", "imports", "docs", "store", "services", "provider", "core"
 DATABASES = ("sqlite", "mariadb")
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 
@@ -92,7 +95,7 @@ def server(
         "OPENAI_BASE_URL": upstream.url,
         "OPENAI_API_KEY": "test-key",
     }
-    with Server(command, tmp_path_factory.mktemp(command), env) as running:
+    with thrown_away(Server(command, tmp_path_factory.mktemp(command), env)) as running:
         yield running
 
 
@@ -102,6 +105,12 @@ def empty_database(request: pytest.FixtureRequest, kind: str, folders: pytest.Te
         return f"sqlite:///{(folders.mktemp('sqlite') / 'chatkeep.sqlite3').as_posix()}"
     mariadb: MariaDB = request.getfixturevalue("mariadb")
     return mariadb.create_database()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the folders whose files take longest, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: FOLDERS.index(item.path.relative_to(HERE).parts[0]))
 
 
 @pytest.hookimpl(wrapper=True)

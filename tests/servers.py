@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -152,6 +153,16 @@ class Server:
             return request("GET", f"{self.url}/health/live", timeout=2).status == 200
         except OSError:
             return False
+
+
+@contextmanager
+def thrown_away(server: Server) -> Iterator[Server]:
+    """Run a server of which nothing is wanted at the end: a drain, even of nothing, takes a second or two."""
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
 
 
 def _kill_group(group: int) -> None:

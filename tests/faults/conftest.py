@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.figures import PROPERTY, Figures, figure
 from tests.faults.scale import SEED, Scale
-from tests.servers import Server
+from tests.servers import Server, thrown_away
 from tests.upstream import Upstream
 
 SCALE = Scale.from_env()
@@ -81,6 +81,6 @@ def serve(database_url: str, provider: Upstream, tmp_path: Path) -> Iterator[Ser
 
         def start(command: str = "gunicorn", **env: str) -> Server:
             own = {"DATABASE_URL": database_url, "OPENAI_BASE_URL": provider.url, "WEB_CONCURRENCY": "2"}
-            return running.enter_context(Server(command, tmp_path / command, own | env))
+            return running.enter_context(thrown_away(Server(command, tmp_path / command, own | env)))
 
         yield start

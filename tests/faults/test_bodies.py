@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
+import statistics
 import time
 
 import pytest
@@ -75,7 +76,8 @@ def test_a_body_far_over_the_limit_is_refused_at_once(serve: Serve, scale: Scale
     grown, longest = (processes.peak(worker) - before) / 1024, max(took for _, took in found)
     figures(f"a body of 1 GB, {kind}", times=times, **{"s until 413": longest, "MiB more at the peak": grown})
     assert {status for status, _ in found} == {b"HTTP/1.1 413"}
-    assert longest < 1
+    assert statistics.median(took for _, took in found) < 1
+    assert longest < scale.of(4, 1)  # in the short form other tests may hold one up
     assert grown < 8
 
 

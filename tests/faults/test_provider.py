@@ -40,16 +40,16 @@ CASES = {
     "status=429,retry_after=date,first=1": (2, 200, 2.5, 6),
     "status=429,retry_after=-1,first=1": (2, 200, 0.1, 2),
     "status=429,retry_after=nan,first=1": (2, 200, 0.1, 2),
-    "status=429,retry_after=1e9": (1, 503, 0, 1),
-    "status=429,retry_after=60": (1, 503, 0, 1),
+    "status=429,retry_after=1e9": (1, 503, 0, 2.5),
+    "status=429,retry_after=60": (1, 503, 0, 2.5),
     "status=429": (3, 503, 0.3, 3),
     "status=500": (3, 502, 0.3, 3),
-    "status=500,should_retry=false": (1, 502, 0, 1),
-    "status=400": (1, 502, 0, 1),
+    "status=500,should_retry=false": (1, 502, 0, 2.5),
+    "status=400": (1, 502, 0, 2.5),
     "status=400,should_retry=true,first=1": (2, 200, 0.1, 2),
     "fault=drop": (3, 502, 0.2, 3),  # the resend on a dead kept connection comes without a pause
-    "fault=cut_after:3": (1, 502, 0, 1),
-    "fault=error_after:3:429": (1, 503, 0, 1),
+    "fault=cut_after:3": (1, 502, 0, 2.5),
+    "fault=error_after:3:429": (1, 503, 0, 2.5),
 }
 
 

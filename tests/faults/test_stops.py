@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from collections import Counter
@@ -57,7 +58,8 @@ def test_a_stop_asked_of_another_process_closes_the_providers_connection(
     figures("stop asked of another process", stops=len(took), **verdict.figures(), **longest)
     verdict.check()
     assert {(seen.status, bool(seen.text)) for seen in log} == {("stopped", True)}
-    assert max(took) <= 1
+    assert statistics.median(took) <= 1
+    assert max(took) <= scale.of(4, 1)  # in the short form other tests may hold one up
 
 
 @pytest.mark.parametrize("from_outside", [False, True], ids=["same", "other"])

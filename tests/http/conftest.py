@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import empty_database
 from tests.http.api import Api
-from tests.servers import COMMANDS, Server
+from tests.servers import COMMANDS, Server, thrown_away
 from tests.upstream import Upstream
 
 
@@ -22,7 +22,7 @@ def api(server: Server) -> Api:
 def beside(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """The API of another process on the same database and with the same provider."""
     env = {name: server.env[name] for name in ("DATABASE_URL", "OPENAI_BASE_URL", "OPENAI_API_KEY")}
-    with Server("waitress", tmp_path_factory.mktemp("beside"), env) as other:
+    with thrown_away(Server("waitress", tmp_path_factory.mktemp("beside"), env)) as other:
         yield Api(other)
 
 
@@ -45,7 +45,7 @@ def impatient(
         "CHATKEEP_MAX_BODY": "4KiB",
         "CHATKEEP_CORS_ORIGINS": "https://app.example.com",
     }
-    with Server(request.param, folder, env) as running:
+    with thrown_away(Server(request.param, folder, env)) as running:
         yield Api(running)
 
 
@@ -73,5 +73,5 @@ def _sweeping(command: str, url: str, upstream: Upstream, folders: pytest.TempPa
         "CHATKEEP_SWEEP_INTERVAL": "1s",
         "WEB_CONCURRENCY": "1",
     }
-    with Server(command, folders.mktemp("own"), env) as server:
+    with thrown_away(Server(command, folders.mktemp("own"), env)) as server:
         yield Api(server)

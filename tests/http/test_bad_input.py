@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.client import Response
-from tests.http.api import Api, unique
+from tests.http.api import Api, soon, unique
 
 JSON = {"Content-Type": "application/json"}
 EVERYTHING = """(
@@ -89,10 +89,9 @@ def nothing_is_stored(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
 def test_what_is_not_json_is_400(api: Api, body: bytes) -> None:
-    begun = time.monotonic()
-    response = api.request("POST", "/api/chat", body=body, headers=JSON | {"Idempotency-Key": unique()})
+    headers = JSON | {"Idempotency-Key": unique()}
+    response = soon(0.5, lambda: api.request("POST", "/api/chat", body=body, headers=headers))
     assert_refused(response, 400, "malformed_json")
-    assert time.monotonic() - begun < 0.5
 
 
 @pytest.mark.parametrize(("body", "field"), WRONG, ids=[body[:50].decode() for body, _ in WRONG])
@@ -183,9 +182,7 @@ def test_a_body_that_claims_to_be_large_is_413_before_it_is_sent(api: Api) -> No
     if api.server.command == "waitress":
         return  # it has read a whole request before it calls the application
     head = b"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000000\r\n\r\n"
-    begun = time.monotonic()
-    assert_refused(talk(api, head), 413, "body_too_large")
-    assert time.monotonic() - begun < 0.5
+    assert_refused(soon(0.5, lambda: talk(api, head)), 413, "body_too_large")
 
 
 def test_a_body_up_to_the_limit_is_read(api: Api) -> None:
@@ -200,7 +197,7 @@ def test_a_body_that_comes_too_slowly_is_408(impatient: Api) -> None:
     head = b"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n"
     begun = time.monotonic()
     assert_refused(talk(impatient, head, b'{"mess'), 408, "request_timeout")
-    assert 0.9 < time.monotonic() - begun < 2
+    assert 0.9 < time.monotonic() - begun < 4  # where nothing is set it is ten seconds
 
 
 def talk(api: Api, *pieces: bytes) -> Response:

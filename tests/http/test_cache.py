@@ -19,7 +19,7 @@ from chatkeep.turns import TurnRequest
 from chatkeep.web.parts import parts_of
 from tests.conftest import DATABASES, empty_database
 from tests.http.api import Api, asked, eventually, unique
-from tests.servers import COMMANDS, Server
+from tests.servers import COMMANDS, Server, thrown_away
 from tests.upstream import Upstream, reply_to
 
 SEEDS = itertools.count(1000)
@@ -35,7 +35,7 @@ def hosts(
     env = caching(url, upstream)
     with ExitStack() as stack:
         yield [
-            Api(stack.enter_context(Server(command, tmp_path_factory.mktemp(command), env)))
+            Api(stack.enter_context(thrown_away(Server(command, tmp_path_factory.mktemp(command), env))))
             for command in (COMMANDS[0], "waitress")
         ]
 

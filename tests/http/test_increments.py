@@ -18,7 +18,7 @@ from tests.client import Response
 from tests.copies import Copy
 from tests.http.api import Api, eventually, unique
 from tests.http.test_exports import export_command
-from tests.servers import Server
+from tests.servers import Server, thrown_away
 
 
 def asked(api: Api, **query: str) -> Response:
@@ -147,7 +147,7 @@ def test_a_cursor_that_cannot_be_continued_is_refused(own: Api, query: dict[str,
 def forgetful(database_url: str, tmp_path: Path) -> Iterator[Api]:
     """A server that forgets at once what is gone."""
     env = {"DATABASE_URL": database_url, "CHATKEEP_TOMBSTONE_TTL": "0s", "CHATKEEP_SWEEP_INTERVAL": "1s"}
-    with Server("waitress", tmp_path, env) as server:
+    with thrown_away(Server("waitress", tmp_path, env)) as server:
         yield Api(server)
 
 

@@ -25,7 +25,7 @@ from chatkeep.store.sql import Connection, Sql
 from tests.client import Response
 from tests.conftest import DATABASES, empty_database
 from tests.http.api import Api, eventually, unique
-from tests.servers import Server
+from tests.servers import Server, thrown_away
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -41,7 +41,7 @@ def idle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """The API of a server that makes no files itself, and has nobody who does."""
     url = empty_database(request, request.param, tmp_path_factory)
     env = {"DATABASE_URL": url, "CHATKEEP_EXPORT_JOBS": "false"}
-    with Server("flask", tmp_path_factory.mktemp("idle"), env) as server:
+    with thrown_away(Server("flask", tmp_path_factory.mktemp("idle"), env)) as server:
         yield Api(server)
 
 

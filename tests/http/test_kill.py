@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.http.api import Api, Running, unique
-from tests.servers import Server
+from tests.servers import Server, thrown_away
 from tests.upstream import Upstream, reply_to
 
 STREAMS = 12
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="there is no gunicorn on
 def killable(database_url: str, upstream: Upstream, tmp_path: Path) -> Iterator[Api]:
     """The API of a gunicorn with two workers."""
     env = {"DATABASE_URL": database_url, "OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
-    with Server("gunicorn", tmp_path, env) as running:
+    with thrown_away(Server("gunicorn", tmp_path, env)) as running:
         yield Api(running)
 
 

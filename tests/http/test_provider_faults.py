@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.client import Stream
-from tests.http.api import Api, asked, unique
+from tests.http.api import Api, asked, soon, unique
 from tests.upstream import Upstream, reply_to
 
 BEFORE = {
@@ -119,17 +119,20 @@ def test_a_provider_that_does_not_begin_is_given_up(impatient: Api, spec: str, *
     begun = time.monotonic()
     response = impatient.post(f"Hello #{spec}#", stream=streamed)
     assert (response.status, response.json["code"]) == (504, "provider_timeout")
-    assert 0.9 < time.monotonic() - begun < 2
+    assert 0.9 < time.monotonic() - begun < 2.9  # the next deadline, of a whole reply, is at three seconds
     assert impatient.last(response.json["conversation_id"])["status"] == "failed"
 
 
-@pytest.mark.parametrize(("spec", "seconds"), [("fault=hang_after:3", 1), ("fault=endless,r=10", 3)])
-def test_a_provider_that_falls_silent_or_never_ends_is_cut_off(impatient: Api, spec: str, seconds: int) -> None:
+# Nothing else would end them sooner than three seconds, the deadline of a whole reply, and forty, which is its size.
+@pytest.mark.parametrize(("spec", "least", "most"), [("fault=hang_after:3", 1, 2.9), ("fault=endless,r=10", 3, 8)])
+def test_a_provider_that_falls_silent_or_never_ends_is_cut_off(
+    impatient: Api, spec: str, least: int, most: float
+) -> None:
     """Waits for a deadline: one to three seconds."""
     begun = time.monotonic()
     stream = impatient.streamed(f"one two three four #{spec}#")
     assert (stream.events[-1].event, stream.events[-1].data["status"]) == ("error", 504)
-    assert seconds - 0.1 < time.monotonic() - begun < seconds + 1
+    assert least - 0.1 < time.monotonic() - begun < most
     assert_truncated(impatient, stream, "provider_timeout")
 
 
@@ -142,9 +145,7 @@ def test_a_reply_that_has_all_its_text_but_no_end_is_not_completed(impatient: Ap
 
 
 def test_a_body_that_does_not_end_after_done_holds_nothing_up(impatient: Api) -> None:
-    begun = time.monotonic()
-    assert impatient.chat("Hello #fault=hang_done#")["status"] == "completed"
-    assert time.monotonic() - begun < 0.9
+    assert soon(0.9, lambda: impatient.chat("Hello #fault=hang_done#"))["status"] == "completed"
 
 
 def test_a_reply_that_grows_too_large_is_cut_off(impatient: Api) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import empty_database
 from tests.http.api import Api, asked, unique
-from tests.servers import Server
+from tests.servers import Server, thrown_away
 from tests.services.redis import Redis
 from tests.upstream import Upstream
 
@@ -31,7 +31,7 @@ def two(
         folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
         commands = ("gunicorn", "waitress")
         yield [
-            Api(stack.enter_context(Server(command, folder, env)))
+            Api(stack.enter_context(thrown_away(Server(command, folder, env))))
             for command, folder in zip(commands, folders, strict=True)
         ]
 

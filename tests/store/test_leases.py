@@ -65,6 +65,6 @@ def test_who_follows_holds_up_nobody(database: Database) -> None:
         began = time.monotonic()
         assert leases.give_back(one, leader)
         ask(third, a_conversation())
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 4  # who waits for a lock gives up after five
         third.rollback()
         other.rollback()
