@@ -16,16 +16,18 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from chatkeep.model import OPEN_OWNER, new_id
 from chatkeep.store import migrations, schema
 from chatkeep.store.engine import Database
 from chatkeep.store.sql import Sql
 from tests import client
+from tests.conftest import DATABASES, empty_database
 from tests.faults.conftest import ON_SQLITE, Record
 from tests.faults.scale import Scale
 from tests.http.api import Api, eventually
-from tests.servers import Server
+from tests.servers import Server, thrown_away
 from tests.upstream import Upstream
 
 pytestmark = pytest.mark.promise(1)
@@ -44,9 +46,18 @@ class Worker(Server):
         return "makes exports" in self.log()
 
 
+@pytest.fixture(scope="module", params=DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a database that holds 40 MB, the same one for all tests: to fill it takes seconds."""
+    url = empty_database(request, request.param, tmp_path_factory)
+    fill(url, CONVERSATIONS)
+    return url
+
+
 @pytest.fixture
 def start(database_url: str, tmp_path: Path) -> Iterator[Start]:
     """Start processes on the test's database that share a data folder: ``start("work")``, ``start("gunicorn", …)``."""
+    forget_other_tests(database_url)
     shared = {
         "DATABASE_URL": database_url,
         "CHATKEEP_DATA_DIR": str(tmp_path / "data"),
@@ -56,25 +67,36 @@ def start(database_url: str, tmp_path: Path) -> Iterator[Start]:
 
         def one(command: str, **env: str) -> Server:
             kind, number = Worker if command == "work" else Server, len(list(tmp_path.iterdir()))
-            return running.enter_context(kind(command, tmp_path / f"{command}-{number}", shared | env))
+            return running.enter_context(thrown_away(kind(command, tmp_path / f"{command}-{number}", shared | env)))
 
         yield one
 
 
-def serving(start: Start) -> Server:
+def forget_other_tests(url: str) -> None:
+    """Leave nothing in a database but what `fill` stored."""
+    foreign = "(SELECT id FROM conversations WHERE title <> 'Stored')"
+    rows = [f"messages WHERE conversation_id IN {foreign}", "conversations WHERE title <> 'Stored'"]
+    database = Database(url)
+    with database.engine.begin() as connection:
+        for table in ("export_jobs", "leases", "duties", "workers", *rows):
+            connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - the tests' own words
+    database.close()
+
+
+def serving(start: Start, **env: str) -> Server:
     """Return a server that makes no files itself."""
-    return start("flask", CHATKEEP_EXPORT_JOBS="false")
+    return start("flask", CHATKEEP_EXPORT_JOBS="false", **env)
 
 
-def fill(url: str, conversations: int, length: int) -> None:
-    """Store conversations of `MESSAGES` messages, past the API."""
+def fill(url: str, conversations: int) -> None:
+    """Store conversations of `MESSAGES` messages of 2 kB, past the API."""
     database = Database(url)
     migrations.migrate(database)
     ids = [new_id(FIRST + number) for number in range(conversations)]
     with database.engine.begin() as connection:
         connection.execute(schema.conversations.insert(), [_conversation(id) for id in ids])  # noqa: A001
         for id in ids:  # noqa: A001
-            rows = [_message(id, position, "x" * length) for position in range(1, MESSAGES + 1)]
+            rows = [_message(id, position, "x" * 2_000) for position in range(1, MESSAGES + 1)]
             connection.execute(schema.messages.insert(), rows)
     database.close()
 
@@ -138,18 +160,17 @@ def check_whole(server: Server, job: Any) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "paused"])
-def test_a_job_whose_worker_is_gone_is_finished_by_another(
-    start: Start, database_url: str, figures: Record, how: signal.Signals
-) -> None:
+def test_a_job_whose_worker_is_gone_is_finished_by_another(start: Start, figures: Record, how: signal.Signals) -> None:
     """Waits until the worker is taken for dead, and then until another has made the file: some ten seconds."""
-    fill(database_url, CONVERSATIONS, 2_000)
-    server, first = serving(start), start("work")
+    # On SQLite a sweep waits five seconds for a reader that stands still, and all who write wait for the sweep.
+    rarely = {"CHATKEEP_SWEEP_INTERVAL": "1m"}
+    server, first = serving(start, **rarely), start("work", **rarely)
     job = ask(server)
     amid(server, job)
     os.kill(first.pid, how)
     gone = time.monotonic()
     assert read(server, job)["status"] == "running"
-    start("work")
+    start("work", **rarely)
     done = finished(server, job)
     took = {"s until another has finished it": time.monotonic() - gone}
     figures(f"{how.name} of a worker amid an export", attempts=done["attempts"], **took)
@@ -159,13 +180,13 @@ def test_a_job_whose_worker_is_gone_is_finished_by_another(
     assert read(server, job) == done
     assert done["attempts"] == 2
     age(server)
+    start("work")
     assert eventually(lambda: files(server) == [f"{job}-2.ndjson"]), files(server)
     check_whole(server, done)
 
 
 def test_a_job_that_kills_its_workers_fails(start: Start, database_url: str) -> None:
     """Waits until a worker is taken for dead. The first two were killed before, as far as the row tells."""
-    fill(database_url, CONVERSATIONS, 2_000)
     server = serving(start)
     job = ask(server)
     begun_before(database_url, job, 2)
@@ -186,9 +207,8 @@ def begun_before(url: str, job: str, attempts: int) -> None:
     database.close()
 
 
-def test_a_worker_that_is_told_to_stop_gives_its_job_back(start: Start, database_url: str) -> None:
+def test_a_worker_that_is_told_to_stop_gives_its_job_back(start: Start) -> None:
     """Makes the file, or most of it, twice."""
-    fill(database_url, CONVERSATIONS, 2_000)
     server, worker = serving(start), start("work")
     job = ask(server)
     amid(server, job)
@@ -203,11 +223,8 @@ def test_a_worker_that_is_told_to_stop_gives_its_job_back(start: Start, database
 
 @ON_SQLITE
 @pytest.mark.parametrize("command", ["gunicorn", "waitress"])
-def test_a_server_that_drains_gives_its_job_back_at_once(
-    start: Start, database_url: str, provider: Upstream, command: str
-) -> None:
+def test_a_server_that_drains_gives_its_job_back_at_once(start: Start, provider: Upstream, command: str) -> None:
     """Streams a reply for four seconds, which the server waits for."""
-    fill(database_url, CONVERSATIONS, 2_000)
     server, draining = serving(start), start(command, WEB_CONCURRENCY="1", OPENAI_BASE_URL=provider.url)
     with Api(draining).running("Go on #n=80,r=20#") as reply:
         job = ask(server)
@@ -221,9 +238,8 @@ def test_a_server_that_drains_gives_its_job_back_at_once(
     assert finished(server, job)["attempts"] == 1
 
 
-def test_a_job_that_is_cancelled_amid_leaves_nothing(start: Start, database_url: str) -> None:
-    """Stores and reads tens of megabytes."""
-    fill(database_url, CONVERSATIONS, 2_000)
+def test_a_job_that_is_cancelled_amid_leaves_nothing(start: Start) -> None:
+    """Reads tens of megabytes."""
     server, worker = serving(start), start("work")
     job = ask(server)
     amid(server, job)
@@ -234,12 +250,19 @@ def test_a_job_that_is_cancelled_amid_leaves_nothing(start: Start, database_url:
     assert files(server) == []
 
 
-def test_many_workers_make_each_job_once(start: Start, database_url: str, scale: Scale, figures: Record) -> None:
+@pytest.fixture
+def small(request: pytest.FixtureRequest, database_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of another database of the same kind, which holds 4 MB."""
+    url = empty_database(request, DATABASES[database_url.startswith("mysql")], tmp_path_factory)
+    fill(url, CONVERSATIONS // 10)
+    return url
+
+
+def test_many_workers_make_each_job_once(start: Start, small: str, scale: Scale, figures: Record) -> None:
     """Makes dozens of files of a few megabytes, so that others look at the queue while one is being made."""
-    fill(database_url, 20, 2_000)
-    server = start("gunicorn", WEB_CONCURRENCY="2")
+    server = start("gunicorn", WEB_CONCURRENCY="2", DATABASE_URL=small)
     for _ in range(2):
-        start("work")
+        start("work", DATABASE_URL=small)
     begun, jobs = time.monotonic(), list[str]()
     while len(jobs) < scale.of(20, 200):
         response = client.request("POST", f"{server.url}/api/exports", json={"format": "ndjson"})
@@ -256,9 +279,8 @@ def test_many_workers_make_each_job_once(start: Start, database_url: str, scale:
     assert files(server) == sorted(f"{job}-1.ndjson" for job in jobs)
 
 
-def test_a_job_without_room_says_so_and_leaves_nothing(start: Start, database_url: str) -> None:
-    """Stores and reads tens of megabytes."""
-    fill(database_url, CONVERSATIONS, 2_000)
+def test_a_job_without_room_says_so_and_leaves_nothing(start: Start) -> None:
+    """Reads tens of megabytes."""
     server, worker = serving(start), start("work")
     resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (4 * 1024 * 1024, resource.RLIM_INFINITY))
     done = finished(server, ask(server))
