@@ -28,7 +28,7 @@ from chatkeep.store.sql import Connection, Sql
 from chatkeep.web import shapes
 from tests.client import Response
 from tests.http.api import Api, unique
-from tests.servers import COMMANDS, Server
+from tests.servers import COMMANDS, Server, thrown_away
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -312,12 +312,10 @@ def test_one_that_is_not_there_is_404_in_any_format(api: Api) -> None:
 
 
 @pytest.fixture(params=COMMANDS)
-def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    """A server of its own whose store holds 60 MB, more than any server or socket buffers."""
-    url = f"sqlite:///{(tmp_path / 'large.sqlite3').as_posix()}"
-    with Server(request.param, tmp_path, {"DATABASE_URL": url}) as server:
-        for start in range(0, 600, 100):
-            fill(url, a_conversation(list(range(FIRST + start, FIRST + start + 100)), content="x" * 100_000))
+def fragile(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """A server whose store may be broken."""
+    env = {"DATABASE_URL": f"sqlite:///{(tmp_path / 'own.sqlite3').as_posix()}"}
+    with thrown_away(Server(request.param, tmp_path, env)) as server:
         yield server
 
 
@@ -327,20 +325,22 @@ def take_messages_away(server: Server) -> None:
     database.close()
 
 
-def test_a_failure_amid_an_export_breaks_it_visibly(broken: Server) -> None:
-    """Stores 60 MB."""
-    connection = http.client.HTTPConnection("127.0.0.1", broken.port, timeout=30)
+def test_a_failure_amid_an_export_breaks_it_visibly(fragile: Server) -> None:
+    """Stores 60 MB, more than any server or socket buffers."""
+    for start in range(FIRST, FIRST + 600, 100):
+        fill(fragile.env["DATABASE_URL"], a_conversation(list(range(start, start + 100)), content="x" * 100_000))
+    connection = http.client.HTTPConnection("127.0.0.1", fragile.port, timeout=30)
     connection.request("GET", "/api/conversations/export-all?format=ndjson", headers={"Accept-Encoding": "identity"})
     response = connection.getresponse()
     assert response.read(10)
-    take_messages_away(broken)
+    take_messages_away(fragile)
     with pytest.raises((http.client.IncompleteRead, ConnectionError)):
         response.read()
     connection.close()
 
 
-def test_a_failure_before_an_export_is_a_status(broken: Server) -> None:
-    """Stores 60 MB."""
-    take_messages_away(broken)
-    response = Api(broken).request("GET", "/api/conversations/export-all")
+def test_a_failure_before_an_export_is_a_status(fragile: Server) -> None:
+    fill(fragile.env["DATABASE_URL"], a_conversation([FIRST]))
+    take_messages_away(fragile)
+    response = Api(fragile).request("GET", "/api/conversations/export-all")
     assert (response.status, response.json["code"]) == (503, "database_unavailable")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 HELP = re.compile(r"# HELP ([a-z_]+) (\S.*\S)")
 TYPE = re.compile(r"# TYPE ([a-z_]+) (counter|gauge|histogram)")
 SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="[^"\\\n]*",?)+)\})? (\d+(?:\.\d+)?(?:e[+-]\d+)?)')
-TURNS, PATHS = 100, 1000
+TURNS, PATHS = 100, 300
 LONG_AGO = 1000
 STATUSES = ("completed", "stopped", "truncated", "failed", "interrupted")
 CODES = ("refused", "broke", "busy", "timeout")
