@@ -400,8 +400,12 @@ class Exchange:
 
     def event(self, value: dict[str, Any]) -> None:
         """Send a chunk as an event."""
+        self.write(self.rendered(value))
+
+    def rendered(self, value: dict[str, Any]) -> bytes:
+        """Return a chunk as an event."""
         text = json.dumps(value, ensure_ascii="halves" in self.spec)
-        self.write(b"data: " + text.encode() + b"\n\n")
+        return b"data: " + text.encode() + b"\n\n"
 
     def write(self, text: bytes) -> None:
         """Send bytes of the body, in the shape that is asked for."""

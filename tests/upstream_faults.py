@@ -67,13 +67,14 @@ def drip(exchange: Exchange, argument: str) -> bool:
 
 
 def endless(exchange: Exchange, _: str) -> bool:
-    """Send tokens at the rate ``r`` and never stop."""
+    """Send tokens at the rate ``r``, or twenty in each write where there is none, and never stop."""
     exchange.head()
+    tokens = exchange.rendered(exchange.chunk({"content": "more "})) * (1 if "r" in exchange.spec else 20)
     number = 0
     while True:
         number += 1
         exchange.pause(number)
-        exchange.event(exchange.chunk({"content": "more "}))
+        exchange.write(tokens)
 
 
 def reset_after(exchange: Exchange, argument: str) -> bool:
