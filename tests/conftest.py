@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from tests.services.redis import Redis
 
 CI = os.environ.get("CI") == "true"
-HERE = Path(__file__).parent
-FOLDERS = "faults", "packaging", "browser", "http", "imports", "docs", "store", "services", "provider", "core"
 DATABASES = ("sqlite", "mariadb")
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 
@@ -108,9 +106,15 @@ def empty_database(request: pytest.FixtureRequest, kind: str, folders: pytest.Te
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the folders whose files take longest, so that no worker is left alone with one at the end."""
-    items.sort(key=lambda item: FOLDERS.index(item.path.relative_to(HERE).parts[0]))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mix the folders where tests run side by side: some wait, some take all of a processor, as browsers do."""
+    if not hasattr(config, "workerinput"):
+        return
+    folders: dict[Path, list[Path]] = {}
+    for path in sorted({item.path for item in items}):
+        folders.setdefault(path.parent, []).append(path)
+    place = {path: index / len(paths) for paths in folders.values() for index, path in enumerate(paths)}
+    items.sort(key=lambda item: (place[item.path], item.path))
 
 
 @pytest.hookimpl(wrapper=True)
