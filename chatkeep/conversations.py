@@ -54,16 +54,23 @@ class Reading:
 
 
 def list_conversations(
-    database: Database, owner: str, page: Page, query: str | None = None
+    database: Database, owner: str, page: Page, query: str | None = None, *, pinned: bool | None = None
 ) -> tuple[list[Conversation], bool]:
     """Return a page of the owner's conversations by activity, and whether more follow.
 
-    ``query`` keeps those whose title or text contains it. Raises `InvalidFields`, `StoreUnavailable`.
+    ``query`` keeps those whose title or text contains it, ``pinned`` those that are pinned or are not. Raises `InvalidFields`, `StoreUnavailable`.
     """
 
     def read(connection: Connection) -> list[Conversation] | None:
         return conversations.newest(
-            connection, owner, now_us(), limit=page.limit + 1, after=page.after, ascending=page.ascending, query=query
+            connection,
+            owner,
+            now_us(),
+            limit=page.limit + 1,
+            after=page.after,
+            ascending=page.ascending,
+            query=query,
+            pinned=pinned,
         )
 
     return _cut(database.read(read, long=query is not None), page)

@@ -106,6 +106,7 @@ WORDS = {
     "By activity; desc is newest first.": "按活动时间排序；desc 为最新的在前。",
     "By time; asc is oldest first.": "按时间排序；asc 为最早的在前。",
     "Keeps those whose title or text contains it.": "只保留标题或文字包含它的对话。",
+    "Keeps those that are pinned, or those that are not.": "只保留置顶的对话，或未置顶的对话。",
     "Read a conversation with its messages.": "读取一个对话及其消息。",
     "`limit`, `after` and `order` choose the messages; `messages.last_id` is the `after` of the next page.": "`limit`、`after`、`order` 选择消息；`messages.last_id` 是下一页的 `after`。",
     "Change a conversation's title, system prompt, time to live, pin, metadata or current branch.": "修改对话的标题、系统提示词、保留时间、置顶、元数据或当前分支。",

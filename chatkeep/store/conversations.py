@@ -114,13 +114,22 @@ def remove(connection: Connection, owner: str, id: UUID, now: int) -> None:
 
 
 def newest(
-    connection: Connection, owner: str, now: int, *, limit: int, after: UUID | None, ascending: bool, query: str | None
+    connection: Connection,
+    owner: str,
+    now: int,
+    *,
+    limit: int,
+    after: UUID | None,
+    ascending: bool,
+    query: str | None,
+    pinned: bool | None,
 ) -> list[Conversation] | None:
     """Return conversations by activity, beginning behind ``after``; None where ``after`` is not the owner's.
 
-    ``query`` keeps those whose title or messages contain it, in any case of letters.
+    ``query`` keeps those whose title or messages contain it, in any case of letters; ``pinned`` those that are pinned,
+    or those that are not.
     """
-    statement, values = _listing(query=query, after=after is not None, ascending=ascending)
+    statement, values = _listing(query=query, pinned=pinned, after=after is not None, ascending=ascending)
     if after is not None:
         behind = get(connection, owner, after, now)
         if behind is None:
@@ -130,10 +139,12 @@ def newest(
     return [_conversation(row) for row in rows]
 
 
-def _listing(*, query: str | None, after: bool, ascending: bool) -> tuple[Sql, dict[str, Any]]:
+def _listing(*, query: str | None, pinned: bool | None, after: bool, ascending: bool) -> tuple[Sql, dict[str, Any]]:
     """Return the statement of `newest` and the parameters that come from ``query``."""
     direction, beyond = ("ASC", ">") if ascending else ("DESC", "<")
     where = f"owner = :owner AND {_ALIVE}"
+    if pinned is not None:
+        where += f" AND pinned = {int(pinned)}"  # no parameter: SQLite takes an index of some rows for a constant only
     if after:
         # The first condition lets the index begin at the right place; a row comparison alone does not on MariaDB.
         where += f" AND last_active {beyond}= :last_active AND (last_active {beyond} :last_active OR id {beyond} :id)"

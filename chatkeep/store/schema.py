@@ -54,6 +54,8 @@ conversations = sa.Table(
     sa.Column("forks", sa.Integer, nullable=False),
     epoch(),
     sa.Index("ix_conversations_owner", "owner", "last_active", "id"),
+    # On SQLite a turn in a conversation that is not pinned leaves it alone; MySQL knows no index of some rows.
+    sa.Index("ix_conversations_pinned", "owner", "pinned", "last_active", "id", sqlite_where=sa.text("pinned = 1")),
     sa.Index("ix_conversations_last_active", "last_active"),
     sa.Index("ix_conversations_created_at", "created_at"),
     sa.Index("ix_conversations_expires_at", "expires_at"),

@@ -30,7 +30,7 @@ def list_conversations() -> Response:
     """List conversations, those with the newest activity first."""
     query = query_as(shapes.ListQuery)
     page = Page(query.limit, query.after, ascending=query.order == "asc")
-    found, has_more = conversations.list_conversations(parts().database, owner(), page, query.q)
+    found, has_more = conversations.list_conversations(parts().database, owner(), page, query.q, pinned=query.pinned)
     return rendered(shapes.conversations_of(found, has_more=has_more))
 
 

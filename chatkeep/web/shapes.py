@@ -96,6 +96,7 @@ class ListQuery(Struct, forbid_unknown_fields=True):
     after: After | None = None
     order: Annotated[Literal["asc", "desc"], Meta(description="By activity; desc is newest first.")] = "desc"
     q: Search | None = None
+    pinned: Annotated[bool, Meta(description="Keeps those that are pinned, or those that are not.")] | None = None
 
 
 class MessagesQuery(Struct, forbid_unknown_fields=True):

@@ -182,6 +182,26 @@ def test_pinned_conversations_come_first_and_do_not_expire(chat: Chat, api: Api)
     expect(chat.page.locator("#expiry")).to_have_text("expires in 24h")
 
 
+def test_what_is_pinned_is_on_top_however_much_has_come_since(visit: Visit, api: Api) -> None:
+    """Takes forty turns first: more than the list loads at its start."""
+    title, fellow = unique("Dear to me"), unique("Pinned later")
+    api.change(api.chat(title)["conversation_id"], pinned=True)
+    later = api.chat(fellow)["conversation_id"]
+    for number in range(40):
+        api.chat(unique(f"Number {number}"))
+    chat = visit()
+    expect(group(chat, "Pinned", title)).to_be_visible()
+    expect(row(chat, fellow)).to_have_count(0)
+    api.change(later, pinned=True)
+    chat.ask("The list is refreshed by a turn")
+    expect(group(chat, "Pinned", fellow)).to_be_visible()
+    choose(chat, title, "Unpin")
+    expect(group(chat, "Today", title)).to_be_attached()
+    chat.page.get_by_label("Search conversations").fill(fellow)
+    expect(group(chat, "Pinned", fellow)).to_be_visible()
+    expect(chat.page.locator("#conversations li")).to_have_count(1)
+
+
 # Deleting
 
 

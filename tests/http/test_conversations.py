@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any
 from uuid import uuid4
@@ -230,6 +231,26 @@ def test_search_knows_no_wildcards(api: Api, wildcard: str) -> None:
 def test_search_looks_into_replies(api: Api) -> None:
     found = api.chat(mark := unique("echo"))["conversation_id"]
     assert [item["id"] for item in api.list(q=f"You said: {mark}")["data"]] == [found]
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_pinned_conversations_are_listed_apart_from_the_others(api: Api, order: str) -> None:
+    mark = unique()
+    made = [api.chat(mark)["conversation_id"] for _ in range(6)]
+    for pinned in made[1::2]:
+        api.change(pinned, pinned=True)
+    listed = {
+        pinned: [item["id"] for item in pages(partial(api.list, q=mark, pinned=pinned, order=order, limit=1))]
+        for pinned in ("true", "false")
+    }
+    step = 1 if order == "asc" else -1
+    assert listed == {"true": made[1::2][::step], "false": made[::2][::step]}
+    everywhere = [item["id"] for item in pages(partial(api.list, pinned="true", order=order, limit=100))]
+    assert [id for id in everywhere if id in made] == listed["true"]
+
+
+def test_whether_pinned_is_yes_or_no(api: Api) -> None:
+    assert api.request("GET", "/api/conversations?pinned=perhaps").json["errors"][0]["field"] == "pinned"
 
 
 def test_a_title_that_was_changed_is_found(api: Api) -> None:

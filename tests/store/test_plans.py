@@ -137,7 +137,7 @@ def conversation_row(number: int, id: UUID) -> dict[str, Any]:
     at = NOW + number * 1000
     return {
         "id": id.bytes, "owner": f"owner {number % OWNERS}", "title": f"title {number}", "metadata": "{}",
-        "created_at": at, "last_active": at, "expires_at": NOW * 2 if number % 2 else None, "pinned": 0,
+        "created_at": at, "last_active": at, "expires_at": NOW * 2 if number % 2 else None, "pinned": int(number % 40 == 0),
         "message_count": MESSAGES, "forks": 0,
     }  # fmt: skip
 
@@ -211,10 +211,19 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     conversations.count_expired: [{"now": NOW}],
     conversations.remove: [{"owner": "owner 1", "id": new_id(), "now": NOW}],
     conversations.newest: [
-        {"owner": "owner 1", "now": NOW, "limit": 20, "after": after, "ascending": ascending, "query": query}
+        {
+            "owner": "owner 1",
+            "now": NOW,
+            "limit": 20,
+            "after": after,
+            "ascending": ascending,
+            "query": query,
+            "pinned": pinned,
+        }
         for after in (None, CONVERSATION.id)
         for ascending in (True, False)
         for query in (None, "text")
+        for pinned in (None, True, False)
     ],
     messages.insert: [{"message": MESSAGE}],
     messages.get: [{"conversation_id": CONVERSATION.id, "id": MESSAGE.id}],
@@ -310,6 +319,16 @@ def test_every_statement_of_the_store_is_served_by_an_index(full: Database) -> N
     slow = [plan for plan in planned.scans() if not any(known in plan[1] for known in SMALL_TABLES | MEASURED)]
     assert slow == []
     assert len(planned.plans) > len(CALLS)
+
+
+def test_pinned_conversations_are_not_looked_for_among_all_the_others(full: Database) -> None:
+    with full.connection() as connection:
+        planned = Planned(connection, embedded=full.embedded)
+        for arguments in CALLS[conversations.newest]:
+            if arguments["pinned"] and not arguments["after"] and not arguments["query"]:
+                conversations.newest(planned, **arguments)
+    assert len(planned.plans) == 2
+    assert all("ix_conversations_pinned" in plan for _, plan in planned.plans)
 
 
 @pytest.mark.parametrize("full", ["mariadb"], indirect=True)

@@ -22,9 +22,21 @@ export class Problem extends Error {
   }
 }
 
-/** Return a page of conversations, newest activity first; with `q` those whose title or text holds it. */
+/** Return a page of those conversations that are not pinned, newest activity first; with `q` those that hold it. */
 export const listConversations = (after, q, signal) =>
-  getJson('conversations', { limit: 30, after, q: q || undefined }, signal);
+  getJson('conversations', { pinned: false, limit: 30, after, q: q || undefined }, signal);
+
+/** Return all pinned conversations, newest activity first; with `q` those that hold it. */
+export async function listPinned(q, signal) {
+  const found = [];
+  for (let more = true; more; ) {
+    const query = { pinned: true, limit: 100, after: found.at(-1)?.id, q: q || undefined };
+    const { data, has_more: hasMore } = await getJson('conversations', query, signal);
+    found.push(...data);
+    more = hasMore;
+  }
+  return found;
+}
 
 /** Return a conversation with a page of its messages, newest first. */
 export const openConversation = (id, after, signal, limit = 50) =>

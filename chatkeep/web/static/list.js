@@ -12,6 +12,14 @@ import { editTitle } from './rename.js';
 import { Row } from './row.js';
 import { announce, showToast } from './toast.js';
 
+const isLoose = ({ pinned }) => !pinned;
+const byActivity = (one, other) => Date.parse(other.last_active) - Date.parse(one.last_active);
+
+function without(items, others) {
+  const ids = new Set(others.map(({ id }) => id));
+  return items.filter(({ id }) => !ids.has(id));
+}
+
 /**
  * Shows conversations, newest activity first, or those that were searched for. `changed()` is called when what is known
  * of one changes, `gone(id)` when one turns out to be gone.
@@ -34,7 +42,7 @@ export class ConversationList {
     this.root.append(...[...this.groups.values()].map(({ node }) => node));
   }
 
-  /** Bring the newest page up to date; what was loaded beyond it stays. */
+  /** Bring what is pinned and the newest page of the rest up to date; what was loaded beyond it stays. */
   refresh() {
     return this.load();
   }
@@ -52,14 +60,15 @@ export class ConversationList {
   async loadMore() {
     if (this.waiting) return;
     this.waiting = true;
-    await this.load(this.items.at(-1)?.id);
+    await this.load(this.items.findLast(isLoose)?.id);
     this.waiting = false;
   }
 
   async load(after) {
     const { signal } = this.searching;
     try {
-      this.take(await api.listConversations(after, this.query, signal), after);
+      if (after) this.takeMore(await api.listConversations(after, this.query, signal));
+      else this.takeNewest(...(await this.readNewest(signal)));
     } catch (error) {
       if (error.name === 'AbortError') return;
       if (!(error instanceof api.Problem)) throw error;
@@ -74,20 +83,37 @@ export class ConversationList {
     return this.load();
   }
 
-  take({ data, has_more: hasMore }, after) {
-    const fresh = new Set(data.map((item) => item.id));
-    const others = this.outdated ? [] : this.items.filter((item) => !fresh.has(item.id));
-    if (after) this.items = [...others, ...data];
-    else this.items = hasMore ? [...data, ...others] : data;
-    for (const item of data) this.known.set(item.id, item);
-    // A newer first page says nothing of what follows the pages that were loaded before.
-    if (after || !hasMore || !others.length) this.more.hidden = !hasMore;
-    if (this.outdated && this.query) announce(t('found', { count: hasMore ? `${data.length}+` : data.length }));
+  readNewest(signal) {
+    return Promise.all([api.listConversations(undefined, this.query, signal), api.listPinned(this.query, signal)]);
+  }
+
+  // Of what was loaded beyond the first page nothing new is known, except that it is not pinned.
+  takeNewest({ data, has_more: hasMore }, pinned) {
+    // What was pinned between the two answers is in both.
+    const fresh = [...pinned, ...without(data, pinned)];
+    const beyond = this.outdated || !hasMore ? [] : without(this.items, fresh).filter(isLoose);
+    if (!beyond.length) this.more.hidden = !hasMore;
+    if (this.outdated && this.query) this.announceFound(fresh.length, hasMore);
     this.outdated = false;
+    this.keep([...fresh, ...beyond], fresh);
+  }
+
+  takeMore({ data, has_more: hasMore }) {
+    this.more.hidden = !hasMore;
+    this.keep([...without(this.items, data), ...data], data);
+  }
+
+  keep(items, fresh) {
+    this.items = items;
+    for (const item of fresh) this.known.set(item.id, item);
     this.loaded = true;
     this.render();
     this.changed();
-    this.quote(data);
+    this.quote(fresh);
+  }
+
+  announceFound(found, hasMore) {
+    announce(t('found', { count: hasMore ? `${found}+` : found }));
   }
 
   /** Look in the texts for what was searched for, where it is not in the title. */
@@ -179,7 +205,7 @@ export class ConversationList {
   render() {
     if (this.renaming) return;
     const focused = document.activeElement;
-    const shown = this.items.filter(({ id }) => !this.hidden.has(id));
+    const shown = this.items.filter(({ id }) => !this.hidden.has(id)).sort(byActivity);
     for (const [name, { node, rows }] of this.groups) {
       const members = shown.filter((item) => groupOf(item) === name);
       arrange(rows, members.map((item) => this.row(item)));
