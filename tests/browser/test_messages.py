@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Locator, expect
 
 from tests.browser.chat import Chat, bare
 from tests.browser.conftest import Visit
 from tests.http.api import Api, asked, unique
+from tests.servers import Server
 from tests.upstream import Upstream, reply_to
 
 TOUCH = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
@@ -186,22 +188,63 @@ def test_what_is_selected_stays_selected_while_more_arrives(chat: Chat) -> None:
     assert chat.page.evaluate("getSelection().toString()") == "You said"
 
 
-def test_older_messages_come_when_they_are_asked_for(chat: Chat, api: Api) -> None:
-    """Sends thirty messages first: a second or two."""
-    first = api.chat("Message 0")["conversation_id"]
-    for number in range(1, 30):
-        api.chat(f"Message {number}", conversation_id=first)
-    chat.open(first)
+@pytest.fixture(scope="module")
+def long_conversation(site: Server) -> str:
+    """The id of a conversation with 120 messages, of which the page loads 50 at once; making it takes some seconds."""
+    api = Api(site)
+    conversation: str = api.chat("Message 0")["conversation_id"]
+    for number in range(1, 60):
+        api.chat(f"Message {number}", conversation_id=conversation)
+    return conversation
+
+
+# In one step, so that nothing can be loaded between the two.
+SCROLL_UP = "node => (document.querySelector('#scroller').scrollTop = 300, node.getBoundingClientRect().top)"
+PLACE = "node => node.getBoundingClientRect().top"
+
+
+def test_older_messages_come_by_scrolling_up_and_nothing_moves(chat: Chat, long_conversation: str) -> None:
+    chat.open(long_conversation)
     expect(chat.messages).to_have_count(50)
-    chat.page.locator("#scroller").evaluate("node => node.scrollTo(0, 0)")
-    seen = chat.messages.first.bounding_box()
-    chat.page.get_by_role("button", name="Earlier messages").click()
-    expect(chat.messages).to_have_count(60)
-    after = chat.messages.nth(10).bounding_box()
-    assert seen
-    assert after
-    assert abs(after["y"] - seen["y"]) < 60  # the button above it is gone
+    pages: list[str] = []
+    chat.page.on("request", lambda request: pages.extend(re.findall("after=", request.url)))
+    for count in (100, 120):
+        oldest = chat.messages.first.element_handle()
+        place = oldest.evaluate(SCROLL_UP)
+        expect(chat.messages).to_have_count(count)
+        assert abs(oldest.evaluate(PLACE) - place) < 2
     expect(chat.page.get_by_role("button", name="Earlier messages")).to_have_count(0)
+    assert len(pages) == 2
+
+
+def test_older_messages_come_by_page_up_while_writing(chat: Chat, long_conversation: str) -> None:
+    chat.open(long_conversation)
+    expect(chat.messages).to_have_count(50)
+    expect(chat.box).to_be_focused()
+    while chat.messages.count() < 120:
+        chat.page.keyboard.press("PageUp")
+    chat.page.keyboard.type("Half a thought")
+    expect(chat.box).to_have_value("Half a thought")
+    before = top(chat)
+    chat.page.keyboard.press("PageDown")
+    wait_for_top(chat, before + 100)
+
+
+def test_older_messages_are_asked_for_again_by_a_button(chat: Chat, long_conversation: str) -> None:
+    chat.open(long_conversation)
+    expect(chat.messages).to_have_count(50)
+    chat.page.route("**/api/conversations/*after=*", lambda route: route.abort())
+    chat.messages.first.evaluate(SCROLL_UP)
+    expect(chat.notice).to_contain_text("cannot be reached")
+    chat.page.unroute("**/api/conversations/*after=*")
+    earlier = chat.page.get_by_role("button", name="Earlier messages")
+    earlier.focus()
+    chat.page.keyboard.press("Enter")
+    expect(chat.messages).to_have_count(100)
+    expect(earlier).to_be_focused()
+    chat.page.keyboard.press("Enter")
+    expect(chat.messages).to_have_count(120)
+    expect(chat.page.locator("#scroller")).to_be_focused()
 
 
 def test_escape_belongs_to_an_input_method_while_it_composes(chat: Chat) -> None:

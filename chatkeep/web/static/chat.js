@@ -14,7 +14,7 @@ import { ConversationList } from './list.js';
 import { menuButton } from './menu.js';
 import { hideNotice, showNotice } from './notice.js';
 import { explain } from './problems.js';
-import { EndFollower } from './scroll.js';
+import { EndFollower, turnPages } from './scroll.js';
 import { focusSearch, listenToSearch } from './search.js';
 import { keysOf, listenToShortcuts } from './shortcuts.js';
 import { Thread } from './thread.js';
@@ -30,6 +30,7 @@ const scroll = new EndFollower(byId('scroller'), byId('content'), byId('to-end')
 
 let conversationId = null;
 let running = null;
+let awaited = null;
 let visit = new AbortController();
 
 /** Open the conversation that the address names; without one, a new conversation. */
@@ -120,13 +121,18 @@ function forgetGone(id) {
 }
 
 async function showEarlier() {
-  const { signal } = visit;
+  const { oldest } = thread;
+  if (!oldest || oldest === awaited) return;
+  awaited = oldest;
   try {
-    const { messages } = await api.openConversation(conversationId, thread.oldest, signal);
+    const { messages } = await api.openConversation(conversationId, oldest, visit.signal);
     const views = await thread.prepare(messages);
-    if (!signal.aborted) scroll.holdStill(() => thread.prepend(messages, views));
+    // Meanwhile the reader may have gone elsewhere, or to a branch of which these are no part.
+    if (oldest === thread.oldest) scroll.holdStill(() => thread.prepend(messages, views));
   } catch (error) {
     if (error.name !== 'AbortError') showNotice(explain(error), ['try_again', showEarlier]);
+  } finally {
+    awaited = null;
   }
 }
 
@@ -440,6 +446,7 @@ function listen() {
     showTitle();
   });
   menuButton(byId('settings'), describePage);
+  turnPages(composer.box, byId('scroller'));
   listenToSearch({ search: (query) => list.search(query), leave: leaveSearch });
   listenToShortcuts({ new: startAnew, search, undo });
   byId('search-keys').textContent = keysOf('search');

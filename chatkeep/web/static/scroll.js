@@ -1,7 +1,21 @@
 /** Keeps the end of the text in sight while it grows, until the reader scrolls up. */
 
+import { isComposing } from './keys.js';
+
 const near = 24;
 const above = 80;
+const page = 0.875;
+
+/** Have Page Up and Page Down turn the pages of `scroller` while the cursor is in a box that shows all of its text. */
+export function turnPages(box, scroller) {
+  box.addEventListener('keydown', (event) => {
+    const pages = { PageUp: -1, PageDown: 1 }[event.key];
+    if (!pages || event.shiftKey || event.ctrlKey || event.metaKey || event.altKey || isComposing(event)) return;
+    if (box.scrollHeight > box.clientHeight) return;
+    event.preventDefault();
+    scroller.scrollBy(0, pages * page * scroller.clientHeight);
+  });
+}
 
 /** Follow the end of `content` inside of `scroller`; `toEnd` is the button that takes the reader back. */
 export class EndFollower {

@@ -11,6 +11,7 @@ const listed = [
   ['send', 'Enter'],
   ['line_break', 'Shift', 'Enter'],
   ['stop', 'Esc'],
+  ['turn_pages', 'PgUp', 'PgDn'],
   ['undo_deletion', 'Ctrl', 'Z'],
 ];
 const dialog = byId('help');

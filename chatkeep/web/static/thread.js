@@ -5,6 +5,9 @@ import { byId, button, el } from './dom.js';
 import { say } from './i18n.js';
 import { MessageView } from './message.js';
 
+// Long before the reader is there, so that nobody waits at the edge of the text.
+const early = '1500px 0px 0px';
+
 /** The log of messages; `acts` has what its buttons do: `showEarlier`, and those of a message. */
 export class Thread {
   constructor(acts) {
@@ -13,6 +16,8 @@ export class Thread {
     this.acts = acts;
     this.views = [];
     this.earlier = say(button('link earlier', acts.showEarlier), 'earlier');
+    const look = ([{ isIntersecting }]) => isIntersecting && acts.showEarlier();
+    this.nearStart = new IntersectionObserver(look, { root: byId('scroller'), rootMargin: early });
     listenForCopies(this.root);
   }
 
@@ -20,6 +25,8 @@ export class Thread {
   clear({ welcome = false } = {}) {
     this.views = [];
     this.loading = false;
+    this.oldest = null;
+    this.nearStart.disconnect();
     this.root.replaceChildren();
     this.welcome.hidden = !welcome;
   }
@@ -53,10 +60,19 @@ export class Thread {
   prepend({ has_more: hasMore, last_id: lastId }, views) {
     const older = views.toReversed();
     this.views.unshift(...older);
-    this.earlier.remove();
-    this.root.prepend(...older.map(({ node }) => node));
     this.oldest = lastId;
-    if (hasMore) this.root.prepend(this.earlier);
+    // The button stays where it is: whoever uses it by keys uses it again.
+    if (this.earlier.parentNode) this.earlier.after(...older.map(({ node }) => node));
+    else this.root.prepend(...(hasMore ? [this.earlier] : []), ...older.map(({ node }) => node));
+    this.awaitStart(hasMore);
+  }
+
+  // Observing anew tells at once whether the start of the text is near already.
+  awaitStart(hasMore) {
+    this.nearStart.disconnect();
+    if (hasMore) return this.nearStart.observe(this.earlier);
+    if (this.earlier === document.activeElement) byId('scroller').focus({ preventScroll: true });
+    this.earlier.remove();
   }
 
   /** Add a message at the end and return its view. */
