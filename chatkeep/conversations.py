@@ -58,7 +58,8 @@ def list_conversations(
 ) -> tuple[list[Conversation], bool]:
     """Return a page of the owner's conversations by activity, and whether more follow.
 
-    ``query`` keeps those whose title or text contains it, ``pinned`` those that are pinned or are not. Raises `InvalidFields`, `StoreUnavailable`.
+    ``query`` keeps those whose title or text contains it, ``pinned`` those that are pinned or are not.
+    Raises `InvalidFields`, `StoreUnavailable`.
     """
 
     def read(connection: Connection) -> list[Conversation] | None:
@@ -69,8 +70,7 @@ def list_conversations(
             limit=page.limit + 1,
             after=page.after,
             ascending=page.ascending,
-            query=query,
-            pinned=pinned,
+            only=conversations.Filter(query, pinned),
         )
 
     return _cut(database.read(read, long=query is not None), page)

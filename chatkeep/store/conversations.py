@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -48,6 +49,21 @@ _EXPIRE = Sql(
 # As the deletion of the row does: the reply ends, and its end puts off no expiry.
 _END_REPLY = Sql("DELETE FROM leases WHERE conversation_id = :id")
 _REMOVE = Sql("DELETE FROM conversations WHERE id = :id")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which conversations a list has.
+
+    ``query`` keeps those whose title or messages contain it, in any case of letters; ``pinned`` those that are pinned,
+    or those that are not.
+    """
+
+    query: str | None = None
+    pinned: bool | None = None
+
+
+EVERY = Filter()
 
 
 def get(connection: Connection, owner: str, id: UUID, now: int) -> Conversation | None:
@@ -121,15 +137,10 @@ def newest(
     limit: int,
     after: UUID | None,
     ascending: bool,
-    query: str | None,
-    pinned: bool | None,
+    only: Filter = EVERY,
 ) -> list[Conversation] | None:
-    """Return conversations by activity, beginning behind ``after``; None where ``after`` is not the owner's.
-
-    ``query`` keeps those whose title or messages contain it, in any case of letters; ``pinned`` those that are pinned,
-    or those that are not.
-    """
-    statement, values = _listing(query=query, pinned=pinned, after=after is not None, ascending=ascending)
+    """Return conversations by activity, beginning behind ``after``; None where ``after`` is not the owner's."""
+    statement, values = _listing(only, after=after is not None, ascending=ascending)
     if after is not None:
         behind = get(connection, owner, after, now)
         if behind is None:
@@ -139,17 +150,19 @@ def newest(
     return [_conversation(row) for row in rows]
 
 
-def _listing(*, query: str | None, pinned: bool | None, after: bool, ascending: bool) -> tuple[Sql, dict[str, Any]]:
-    """Return the statement of `newest` and the parameters that come from ``query``."""
+def _listing(only: Filter, *, after: bool, ascending: bool) -> tuple[Sql, dict[str, Any]]:
+    """Return the statement of `newest` and the parameters that come from its query."""
     direction, beyond = ("ASC", ">") if ascending else ("DESC", "<")
     where = f"owner = :owner AND {_ALIVE}"
-    if pinned is not None:
-        where += f" AND pinned = {int(pinned)}"  # no parameter: SQLite takes an index of some rows for a constant only
+    if only.pinned is not None:
+        where += (
+            f" AND pinned = {int(only.pinned)}"  # no parameter: SQLite takes an index of some rows for a constant only
+        )
     if after:
         # The first condition lets the index begin at the right place; a row comparison alone does not on MariaDB.
         where += f" AND last_active {beyond}= :last_active AND (last_active {beyond} :last_active OR id {beyond} :id)"
     order = f"ORDER BY last_active {direction}, id {direction} LIMIT :limit"
-    if not query:
+    if not only.query:
         return Sql(f"SELECT {_COLUMNS} FROM conversations WHERE {where} {order}"), {}  # noqa: S608 - fixed parts only
     texts = [
         f"SELECT {_COLUMNS} FROM conversations WHERE {where} AND ({_holds('title', like=like)} OR id IN"  # noqa: S608
@@ -157,7 +170,7 @@ def _listing(*, query: str | None, pinned: bool | None, after: bool, ascending: 
         f" AND {_holds('content', like=like)})) {order}"
         for like in (False, True)
     ]
-    return Sql(texts[0], mysql=texts[1]), {"part": query.lower(), "pattern": f"%{escaped(query.lower())}%"}
+    return Sql(texts[0], mysql=texts[1]), {"part": only.query.lower(), "pattern": f"%{escaped(only.query.lower())}%"}
 
 
 def _holds(column: str, *, like: bool) -> str:

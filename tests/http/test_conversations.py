@@ -246,7 +246,7 @@ def test_pinned_conversations_are_listed_apart_from_the_others(api: Api, order: 
     step = 1 if order == "asc" else -1
     assert listed == {"true": made[1::2][::step], "false": made[::2][::step]}
     everywhere = [item["id"] for item in pages(partial(api.list, pinned="true", order=order, limit=100))]
-    assert [id for id in everywhere if id in made] == listed["true"]
+    assert [each for each in everywhere if each in made] == listed["true"]
 
 
 def test_whether_pinned_is_yes_or_no(api: Api) -> None:

@@ -137,8 +137,8 @@ def conversation_row(number: int, id: UUID) -> dict[str, Any]:
     at = NOW + number * 1000
     return {
         "id": id.bytes, "owner": f"owner {number % OWNERS}", "title": f"title {number}", "metadata": "{}",
-        "created_at": at, "last_active": at, "expires_at": NOW * 2 if number % 2 else None, "pinned": int(number % 40 == 0),
-        "message_count": MESSAGES, "forks": 0,
+        "created_at": at, "last_active": at, "expires_at": NOW * 2 if number % 2 else None,
+        "pinned": int(number % 40 == 0), "message_count": MESSAGES, "forks": 0,
     }  # fmt: skip
 
 
@@ -199,6 +199,7 @@ LEASE = leases.Lease(CONVERSATION.id, MESSAGE.id, new_id(), stop=False)
 KNOWN = idempotency.Known(bytes(32), CONVERSATION.id, MESSAGE.id)
 JOB = jobs.Job(new_id(), "me", "{}", NOW)
 SPAN = {"names": ["chatkeep_sample_1", "chatkeep_sample_2"], "first": 100, "last": 160, "step": 10}
+FILTERS = [conversations.Filter(query, pinned) for query in (None, "text") for pinned in (None, True, False)]
 CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     conversations.get: [{"owner": "owner 1", "id": CONVERSATION.id, "now": NOW}],
     conversations.lock: [{"owner": "owner 1", "id": CONVERSATION.id, "now": NOW}],
@@ -211,19 +212,10 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     conversations.count_expired: [{"now": NOW}],
     conversations.remove: [{"owner": "owner 1", "id": new_id(), "now": NOW}],
     conversations.newest: [
-        {
-            "owner": "owner 1",
-            "now": NOW,
-            "limit": 20,
-            "after": after,
-            "ascending": ascending,
-            "query": query,
-            "pinned": pinned,
-        }
+        {"owner": "owner 1", "now": NOW, "limit": 20, "after": after, "ascending": ascending, "only": only}
         for after in (None, CONVERSATION.id)
         for ascending in (True, False)
-        for query in (None, "text")
-        for pinned in (None, True, False)
+        for only in FILTERS
     ],
     messages.insert: [{"message": MESSAGE}],
     messages.get: [{"conversation_id": CONVERSATION.id, "id": MESSAGE.id}],
@@ -324,11 +316,12 @@ def test_every_statement_of_the_store_is_served_by_an_index(full: Database) -> N
 def test_pinned_conversations_are_not_looked_for_among_all_the_others(full: Database) -> None:
     with full.connection() as connection:
         planned = Planned(connection, embedded=full.embedded)
-        for arguments in CALLS[conversations.newest]:
-            if arguments["pinned"] and not arguments["after"] and not arguments["query"]:
-                conversations.newest(planned, **arguments)
-    assert len(planned.plans) == 2
-    assert all("ix_conversations_pinned" in plan for _, plan in planned.plans)
+        for after in (None, CONVERSATION.id):
+            only = conversations.Filter(pinned=True)
+            conversations.newest(planned, "owner 1", NOW, limit=20, after=after, ascending=False, only=only)
+    listed = [plan for sql, plan in planned.plans if "ORDER BY" in sql]
+    assert listed
+    assert all("ix_conversations_pinned" in plan for plan in listed)
 
 
 @pytest.mark.parametrize("full", ["mariadb"], indirect=True)

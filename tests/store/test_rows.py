@@ -61,9 +61,7 @@ def test_nobody_reaches_another_owner_s_conversation(database: Database, journal
 def listed(
     connection: Connection, owner: str, *, after: UUID | None = None, ascending: bool = False
 ) -> list[UUID] | None:
-    found = conversations.newest(
-        connection, owner, now_us(), limit=3, after=after, ascending=ascending, query=None, pinned=None
-    )
+    found = conversations.newest(connection, owner, now_us(), limit=3, after=after, ascending=ascending)
     return None if found is None else [item.id for item in found]
 
 
