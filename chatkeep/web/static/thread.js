@@ -61,9 +61,10 @@ export class Thread {
     const older = views.toReversed();
     this.views.unshift(...older);
     this.oldest = lastId;
+    const nodes = older.map(({ node }) => node);
     // The button stays where it is: whoever uses it by keys uses it again.
-    if (this.earlier.parentNode) this.earlier.after(...older.map(({ node }) => node));
-    else this.root.prepend(...(hasMore ? [this.earlier] : []), ...older.map(({ node }) => node));
+    if (this.earlier.parentNode) rest(this.earlier, el('div', 'older', ...nodes));
+    else this.root.prepend(...(hasMore ? [this.earlier] : []), ...nodes);
     this.awaitStart(hasMore);
   }
 
@@ -131,4 +132,12 @@ export class Thread {
     const same = messages.every(({ role, content }, index) => role === last[index]?.role && content === last[index].content);
     if (same) messages.forEach((message, index) => last[index].learn(message));
   }
+}
+
+// A page of older messages is no work for the browser while it is far from what is seen, however many there are. Its
+// height is known by then, so that nothing moves.
+function rest(before, page) {
+  before.after(page);
+  page.style.containIntrinsicBlockSize = `auto ${page.offsetHeight}px`;
+  page.style.contentVisibility = 'auto';
 }
