@@ -2,9 +2,9 @@
 
 stream: what a streamed token costs; turn: what a turn of one token costs; hold: what an open stream holds;
 store: whether listing and reading stay flat while the store grows; export: what exports cost beside the database's own
-program; life: what turns feel of exports and of the sweep; start: installed size and time to the first answer; all:
-every one of them, smaller. Costs are CPU time, which compares where wall time does not; nginx as a plain proxy in the
-same run is the measure.
+program; life: what turns feel of exports and of the sweep; start: installed size and time to the first answer;
+page: what the chat page weighs in a browser; all: every one of them, smaller.
+Costs are CPU time, which compares where wall time does not; nginx as a plain proxy in the same run is the measure.
 """
 
 from __future__ import annotations
@@ -20,11 +20,20 @@ from importlib.metadata import version
 
 import apsw
 
-from bench import export, hold, life, mariadb, nginx, start, store, stream, turn
+from bench import export, hold, life, mariadb, nginx, page, start, store, stream, turn
 from bench.processes import BenchError, allow_many_files
 from bench.table import Report, Value, as_json, as_text
 
-BENCHES = {"stream": stream, "turn": turn, "hold": hold, "store": store, "export": export, "life": life, "start": start}
+BENCHES = {
+    "stream": stream,
+    "turn": turn,
+    "hold": hold,
+    "store": store,
+    "export": export,
+    "life": life,
+    "start": start,
+    "page": page,
+}
 SHORT = [
     ("stream", "--runs=1"),
     ("turn", "--runs=1", "--turns=800"),
@@ -35,6 +44,7 @@ SHORT = [
     ("life", "--runs=1", "--messages=100000", "--seconds=5"),
     ("life", "--runs=1", "--messages=100000", "--seconds=5", "--database=mariadb"),
     ("start", "--launches=3"),
+    ("page", "--runs=1"),
 ]
 
 

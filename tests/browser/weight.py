@@ -1,0 +1,79 @@
+"""What the page weighs: bytes, requests, and the processor time of its tasks.
+
+Tasks are measured by the processor time that they take, so that other work on the machine counts little.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from playwright.sync_api import Page
+
+from chatkeep import model
+from chatkeep.model import OPEN_OWNER, Role
+from chatkeep.store import conversations, messages
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.store.sql import Connection
+
+MANY = 5000
+LONG_TASK_MS = 50
+PROSE = "Some **bold** text with `code` and a [link](https://example.org), then more of it.\n\n- one\n- two\n"
+
+
+def store_many(database_url: str) -> str:
+    """Store a conversation of many messages and return its id."""
+    identity, now = model.new_id(), model.now_us()
+    database = Database(database_url)
+    journal = Journal(database)
+    conversation = model.Conversation(identity, OPEN_OWNER, "Many", now, now, MANY)
+
+    def store(connection: Connection) -> None:
+        conversations.insert(connection, conversation)
+        for position in range(1, MANY + 1):
+            role = Role.USER if position % 2 else Role.ASSISTANT
+            messages.insert(connection, model.Message(
+                id=model.new_id(), conversation_id=identity, parent_id=None, position=position, role=role,
+                content=f"Message {position}. {PROSE * 3}", timestamp=now - MANY + position,
+            ))  # fmt: skip
+
+    journal.write(store)
+    journal.close()
+    database.close()
+    return str(identity)
+
+
+def loaded(page: Page, load: Callable[[], Any]) -> dict[str, int]:
+    """Return how many bytes each file took on its way when the page was loaded; what the API answers does not count."""
+    cdp = page.context.new_cdp_session(page)
+    names: dict[str, str] = {}
+    sizes: dict[str, int] = {}
+    cdp.on("Network.requestWillBeSent", lambda event: names.update({event["requestId"]: event["request"]["url"]}))
+    cdp.on("Network.loadingFinished", lambda event: sizes.update({event["requestId"]: event["encodedDataLength"]}))
+    cdp.send("Network.enable")
+    load()
+    page.wait_for_load_state("networkidle")
+    cdp.detach()
+    files = {names[request].rsplit("/", 1)[-1]: int(size) for request, size in sizes.items() if request in names}
+    return {name: size for name, size in files.items() if "?" not in name}
+
+
+def tasks(page: Page, act: Callable[[], Any]) -> list[float]:
+    """Return the processor time in ms of each task of the page while something is done."""
+    browser = page.context.browser
+    assert browser
+    browser.start_tracing(page=page, categories=["toplevel"])
+    act()
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    mains = {
+        (event["pid"], event["tid"])
+        for event in events
+        if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
+    }
+    return [
+        event.get("tdur", 0) / 1000
+        for event in events
+        if (event["pid"], event["tid"]) in mains and event["name"] == "ThreadControllerImpl::RunTask"
+    ]
