@@ -59,6 +59,24 @@ def test_plots_are_drawn_and_written(visit: Visit, api: Api) -> None:
     expect(tile(page, "generating")).to_contain_text("processes: 1")
 
 
+# How many dots of a drawing have the colour of a first line, in light.
+DOTS = """node => {
+    const { data } = node.getContext('2d').getImageData(0, 0, node.width, node.height);
+    return [...Array(data.length / 4).keys()].filter((at) =>
+        [44, 110, 99, 255].every((value, part) => data[4 * at + part] === value)).length;
+}"""
+
+
+def test_a_sample_that_stands_alone_is_seen(visit: Visit) -> None:
+    chat = visit(color_scheme="light")
+    lines = [{"label": "", "values": [None] * 30 + [3] + [None] * 29}]
+    series = {"name": "chatkeep_workers", "from": "2026-11-24T11:00:00.000Z", "step": 60, "lines": lines}
+    chat.page.route("**/api/admin/series?name=chatkeep_workers*", lambda route: route.fulfill(json=series))
+    drawing = opened(chat).locator("[data-plot=workers] canvas")
+    expect(drawing).to_be_visible()
+    assert drawing.evaluate(DOTS) >= 15
+
+
 def test_without_the_library_there_are_tables(visit: Visit) -> None:
     page = visit().page
     page.route("**/vendor/uplot.js", lambda route: route.abort())

@@ -83,7 +83,17 @@ function bars(fill) {
   return { fill, width: 0, paths: uPlot.paths.bars({ size: [0.8, 32], align: 1 }), points: { show: false } };
 }
 
-const line = (stroke, filled) => ({ width: 1.75, fill: filled ? faint(stroke) : undefined, points: { size: 4 } });
+// A line needs two samples side by side: one that stands alone is a point.
+const line = (stroke, filled) => ({
+  width: 1.75,
+  fill: filled ? faint(stroke) : undefined,
+  points: { size: 6, width: 0, fill: stroke, show: true, filter: (drawing, index) => alone(drawing.data[index]) },
+});
+
+function alone(values) {
+  const has = (at) => typeof values[at] === 'number';
+  return [...values.keys()].filter((at) => has(at) && !has(at - 1) && !has(at + 1));
+}
 
 /** The step by which an axis' marks are written: with their day where they are days apart. */
 function spacing(times) {
