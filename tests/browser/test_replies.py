@@ -127,6 +127,8 @@ def test_try_again_puts_a_new_reply_in_place_of_a_broken_one(
     chat.send(message)
     chat.expect_status(status)
     expect(chat.reply).to_contain_text(words)
+    expect(chat.reply.get_by_role("button", name="Regenerate")).to_be_hidden()  # it would be the same once more
+    expect(chat.reply.get_by_role("button", name="Copy")).to_have_count(0 if status == "failed" else 1)
     chat.reply.get_by_role("button", name="Try again").click()
     chat.expect_status("completed")
     expect(chat.messages).to_have_count(2)

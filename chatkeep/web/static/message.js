@@ -117,6 +117,7 @@ export class MessageView {
   }
 
   offerRetry() {
+    this.node.classList.add('broken');
     this.foot.append(say(button('link again', () => this.acts.regenerate(this)), 'try_again'));
   }
 

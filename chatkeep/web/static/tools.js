@@ -7,7 +7,7 @@ import { label } from './i18n.js';
 /** Return the buttons of a message; `acts` has what they do: `regenerate`, `edit` and `turnTo` another sibling. */
 export function toolsOf(view, acts) {
   const row = el('div', 'tools', ...siblings(view, acts));
-  row.append(tool('copy', 'copy', (event) => copyFrom(event.currentTarget, view.content)));
+  if (view.content) row.append(tool('copy', 'copy', (event) => copyFrom(event.currentTarget, view.content)));
   // A message without an id is not stored, as far as the page knows.
   if (view.id && view.role === 'user') row.append(changing(tool('edit', 'rename', () => acts.edit(view))));
   if (view.id && view.role === 'assistant') row.append(changing(tool('regenerate', 'again', () => acts.regenerate(view))));
