@@ -31,7 +31,7 @@ def crowded(browser: Browser, upstream: Upstream, tmp_path: Path) -> Iterator[Se
 def test_the_first_load_is_small_and_the_second_loads_next_to_nothing(chat: Chat) -> None:
     chat.page.context.new_cdp_session(chat.page).send("Network.clearBrowserCache")
     first, second = loaded(chat.page, chat.page.reload), loaded(chat.page, chat.page.reload)
-    assert first.keys() >= {"marked.js", "purify.js", "chat.css", "chat.js"}
+    assert first.keys() >= {"marked.js", "purify.js", "base.css", "chat.css", "chat.js"}
     assert sum(first.values()) <= 150_000
     assert sum(second.values()) <= 10_000
 
