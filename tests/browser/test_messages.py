@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Locator, expect
@@ -148,13 +149,34 @@ def test_thinking_shows_and_tells_how_long_it_took(chat: Chat) -> None:
     chat.expect_status("stopped")
 
 
-def test_the_text_is_followed_until_the_reader_scrolls_up(chat: Chat) -> None:
-    """Reads in a reply that takes some seconds."""
-    chat.send("Long #n=1500,r=200,seed=3#")
-    to_end = chat.page.get_by_role("button", name="To the end")
-    wait_for_top(chat, 200)
+def turn_wheel(chat: Chat) -> None:
     chat.page.locator("#scroller").hover()
     chat.page.mouse.wheel(0, -10)
+
+
+def swipe(chat: Chat) -> None:
+    finger = chat.page.context.new_cdp_session(chat.page)
+    finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": 200, "y": 200}]})
+    for y in range(205, 265, 5):
+        finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": 200, "y": y}]})
+    chat.page.wait_for_timeout(200)  # a finger that rests before it leaves lets nothing fly on
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    chat.page.wait_for_timeout(100)
+
+
+def drag_scroll_bar(chat: Chat) -> None:
+    chat.page.locator("#scroller").evaluate("node => node.scrollBy(0, -40)")
+
+
+@pytest.mark.parametrize("scroll_up", [turn_wheel, swipe, drag_scroll_bar])
+def test_the_text_is_followed_until_the_reader_scrolls_up(visit: Visit, scroll_up: Callable[[Chat], None]) -> None:
+    """Reads in a reply that takes some seconds."""
+    chat = visit(**TOUCH) if scroll_up is swipe else visit()
+    chat.box.fill("Long #n=1500,r=200,seed=3#")
+    chat.action.click()
+    to_end = chat.page.get_by_role("button", name="To the end")
+    wait_for_top(chat, 200)
+    scroll_up(chat)
     expect(to_end).to_be_visible()
     stayed = top(chat)
     chat.page.wait_for_timeout(300)

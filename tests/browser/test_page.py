@@ -62,6 +62,18 @@ def test_nothing_scrolls_sideways(visit: Visit, profile: dict[str, Any]) -> None
         assert wide == visible, place
 
 
+def test_nothing_lies_under_a_notch_or_the_edge_of_the_screen(visit: Visit) -> None:
+    chat = visit(**PHONE)
+    insets = {"top": 47, "topMax": 47, "bottom": 34, "bottomMax": 34}
+    chat.page.context.new_cdp_session(chat.page).send("Emulation.setSafeAreaInsetsOverride", {"insets": insets})
+    title, box = (
+        chat.page.locator(place).evaluate("node => (({ top, bottom }) => [top, bottom])(node.getBoundingClientRect())")
+        for place in ("#title", "#composer")
+    )
+    assert title[0] >= 47
+    assert 640 - 34 - 5 <= box[1] <= 640 - 34
+
+
 def test_the_list_is_a_drawer_on_a_phone(visit: Visit) -> None:
     chat = visit(**PHONE)
     title = unique("On the phone")

@@ -59,6 +59,20 @@ def test_enter_is_left_to_an_input_method(chat: Chat) -> None:
     expect(chat.messages).to_have_count(2)
 
 
+def test_enter_is_left_to_an_input_method_on_a_phone(visit: Visit, api: Api) -> None:
+    chat = visit(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    ime = chat.page.context.new_cdp_session(chat.page)
+    chat.box.tap()
+    ime.send("Input.imeSetComposition", {"text": "nihao", "selectionStart": 5, "selectionEnd": 5})
+    for code in (229, 13):
+        press_in_composition(ime, code)
+    expect(chat.box).to_have_value("nihao")
+    ime.send("Input.insertText", {"text": "你好"})
+    chat.action.tap()
+    chat.expect_status("completed")
+    assert api.read(chat.conversation_id)["messages"]["data"][0]["content"] == "你好"
+
+
 def press_in_composition(ime: CDPSession, code: int) -> None:
     for kind in ("rawKeyDown", "keyUp"):
         ime.send("Input.dispatchKeyEvent", {"type": kind, "key": "Enter", "windowsVirtualKeyCode": code})
