@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import hypothesis
 import pytest
 
 from tests.servers import PAIRS, Server, thrown_away
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from tests.services.mariadb import MariaDB
     from tests.services.redis import Redis
 
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")  # how long an example takes tells of the machine only
 CI = os.environ.get("CI") == "true"
 DATABASES = ("sqlite", "mariadb")
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)

@@ -120,8 +120,8 @@ def test_a_client_that_never_reads_is_let_go(serve: Serve, database_url: str, sc
     figures("clients that never read", clients=deaf, **{"s until they are let go": took, "s of the others": others})
     assert [seen for seen in log if (seen.text, seen.status) != (reply_to(seen.message), "completed")] == []
     assert set(stored.values()) == {"completed"}
-    assert others <= 8
-    assert took <= 15
+    assert others <= scale.of(15, 8)  # in the short form other tests hold them up
+    assert took <= scale.of(29, 15)  # where they are not let go it is thirty
 
 
 def ask_and_read_nothing(port: int, message: str) -> socket.socket:
