@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from flask import Flask, Response, g, request
 
+from chatkeep.arrivals import Arrivals, Gathered, Waiting
 from chatkeep.cache import Cache, MemoryCache, RedisCache
 from chatkeep.errors import SettingsError
 from chatkeep.expiry import Sweeper
@@ -81,7 +82,7 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     journal = Journal(database)
     journal.write(lambda connection: idempotency.expire(connection, now_us()))
     tally = Tally()
-    answering = Resilient(provider or _provider(settings), settings.first_token_timeout, tally)
+    answering = Resilient(provider or _provider(settings, _arrivals(journal)), settings.first_token_timeout, tally)
     cache = _cache(settings)
     turns = Turns(settings, database, journal, answering, cache, tally)
     watch = Watch(settings, database, journal, turns, tally)
@@ -118,11 +119,20 @@ def _cache(settings: Settings) -> Cache:
         raise SettingsError(["REDIS_URL: the package redis is missing; run: pip install 'chatkeep[redis]'"]) from error
 
 
-def _provider(settings: Settings) -> Provider:
+def _arrivals(journal: Journal) -> Arrivals:
+    """Return how sockets are read: on an event loop all at once, before each of the journal's transactions."""
+    if not Gathered.is_possible():
+        return Waiting()
+    gathered = Gathered(journal.wake)
+    journal.collect = gathered.collect
+    return gathered
+
+
+def _provider(settings: Settings, arrivals: Arrivals) -> Provider:
     if settings.demo:
         log.warning(DEMO_NOTICE)
         return Demo()
-    return OpenAIHttp.from_settings(settings)
+    return OpenAIHttp.from_settings(settings, arrivals)
 
 
 def _register_routes(app: Flask) -> None:

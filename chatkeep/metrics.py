@@ -6,7 +6,6 @@ have closed sets of values, so there are never more samples than the code names,
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from functools import cache
 from itertools import accumulate
 from typing import Literal
 
+from chatkeep.concurrency import short_lock
 from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderRefused, ProviderTimeout
 from chatkeep.model import Status
 
@@ -124,7 +124,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._counts: defaultdict[str, float] = defaultdict(float)
-        self._lock = threading.Lock()
+        self._lock = short_lock()
 
     def count(self, metric: Metric, *values: str, by: float = 1) -> None:
         """Count ``by`` more, with the values of the metric's labels."""

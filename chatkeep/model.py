@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 # Until keys exist everybody who reaches the server is this owner.
 OPEN_OWNER = "local"
 
@@ -40,9 +42,8 @@ class Usage:
     output_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """A piece of a reply as the provider sends it: text for the reader, or reasoning that led to it."""
+class Delta(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A piece of a reply: text for the reader, or reasoning that led to it."""
 
     text: str = ""
     reasoning: str = ""

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Protocol
 from uuid import UUID
 
 from chatkeep.cache import Answer
+from chatkeep.concurrency import short_lock
 from chatkeep.errors import Problem, ProviderBroke, ProviderError, ProviderTimeout, ReplyInterrupted, problem_of_code
 from chatkeep.model import Delta, Finish, Message, Status, now_us
-from chatkeep.provider import Call
+from chatkeep.provider import Call, Receive
 from chatkeep.store.leases import Lease
 from chatkeep.store.messages import Progress
 
 PING_S = 5.0
+MOST_PIECES = 16
 
 
 class Ending(Enum):
@@ -34,15 +36,40 @@ class Ending(Enum):
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The last event of a reply: its row as it is stored, and the problem, where it ended with one."""
+    """The last event of a reply: its row as it is stored, all text in it, and the problem, where it ended with one."""
 
     message: Message | None
     problem: Problem | None = None
 
 
-Events = queue.SimpleQueue["Delta | End"]
 Event = Delta | End | None
 """What followers get; None after `PING_S` of silence, so that a vanished client is noticed."""
+
+
+class Events(Protocol):
+    """Where a follower's events wait for it: a queue, or whatever else takes them in order."""
+
+    def put(self, event: Delta | End, /) -> None:
+        """Take an event from whoever brings it, without waiting for anything."""
+
+    def get(self, *, timeout: float) -> Delta | End:
+        """Return the next event; raise `queue.Empty` where none comes within ``timeout`` seconds."""
+
+
+class Ends:
+    """Events for who wants the whole reply alone: its end holds all of it, and nothing wakes the reader before."""
+
+    def __init__(self) -> None:
+        self._ends: queue.SimpleQueue[End] = queue.SimpleQueue()
+
+    def put(self, event: Delta | End) -> None:
+        """Keep the end."""
+        if isinstance(event, End):
+            self._ends.put(event)
+
+    def get(self, *, timeout: float) -> End:
+        """Return the end; raise `queue.Empty` where it does not come within ``timeout`` seconds."""
+        return self._ends.get(timeout=timeout)
 
 
 class LiveReply:
@@ -60,11 +87,11 @@ class LiveReply:
         self.begun = self.heard = time.monotonic()
         self.ending: Ending | None = None
         self.call: Call | None = None
-        self._lock = threading.Lock()
+        self._lock = short_lock()
         self._texts: list[str] = []
         self._reasonings: list[str] = []
         self._end: End | None = None
-        self._followers: list[queue.SimpleQueue[Delta | End]] = []
+        self._followers: list[Events] = []
 
     def copy(self, leader: Lease | None) -> None:
         """Note which reply this one copies; None where it has a call of its own."""
@@ -94,13 +121,12 @@ class LiveReply:
         self.heard = time.monotonic()
         self.received += len(delta.text) + len(delta.reasoning)
 
-    def committed(self, text: str, reasoning: str) -> None:
+    def committed(self, delta: Delta) -> None:
         """Show what the journal has stored."""
-        delta = Delta(text, reasoning)
         with self._lock:
-            self.written += len(text) + len(reasoning)
-            self._texts.append(text)
-            self._reasonings.append(reasoning)
+            self.written += len(delta.text) + len(delta.reasoning)
+            _add(self._texts, delta.text)
+            _add(self._reasonings, delta.reasoning)
             for follower in self._followers:
                 follower.put(delta)
 
@@ -112,6 +138,11 @@ class LiveReply:
     def text(self) -> str:
         """The committed text."""
         return "".join(self._texts)
+
+    @property
+    def reasoning(self) -> str:
+        """The committed reasoning."""
+        return "".join(self._reasonings)
 
     def close(self, end: End) -> None:
         """Tell followers that nothing more comes."""
@@ -127,7 +158,7 @@ class LiveReply:
             conversation_id=self.message.conversation_id,
             reply_id=self.id,
             text=self.text,
-            reasoning="".join(self._reasonings),
+            reasoning=self.reasoning,
             model=stored.model,
             finish_reason=stored.finish_reason or "",
             input_tokens=usage.input_tokens if usage else None,
@@ -143,17 +174,26 @@ class LiveReply:
         """
         events = queue.SimpleQueue() if events is None else events
         with self._lock:
-            text, reasoning, end = "".join(self._texts), "".join(self._reasonings), self._end
+            text, reasoning, end = self.text, self.reasoning, self._end
+            follower = events if after <= len(text) else _Ahead(events, after - len(text))
             if end is None:
-                self._followers.append(events)
+                self._followers.append(follower)
         try:
             if text[after:] or (reasoning and not after):
                 yield Delta(text[after:], "" if after else reasoning)
-            yield from _skipping(_arriving(events, end), after - len(text))
+            yield from _arriving(events, end)
         finally:
             with self._lock:
-                if events in self._followers:
-                    self._followers.remove(events)
+                if follower in self._followers:
+                    self._followers.remove(follower)
+
+
+def _add(pieces: list[str], piece: str) -> None:
+    """Add to a text in pieces; a string for every token would take up many times what the text does."""
+    if piece:
+        pieces.append(piece)
+        if len(pieces) >= MOST_PIECES:
+            pieces[:] = ["".join(pieces)]
 
 
 def _arriving(events: Events, end: End | None) -> Iterator[Event]:
@@ -171,15 +211,23 @@ def _arriving(events: Events, end: End | None) -> Iterator[Event]:
     yield end
 
 
-def _skipping(events: Iterator[Event], ahead: int) -> Iterator[Event]:
-    """Yield events without the first ``ahead`` characters of their text: the follower knows more than was written."""
-    for event in events:
-        if ahead <= 0 or not isinstance(event, Delta):
-            yield event
-            continue
-        if event.text[ahead:]:
-            yield Delta(event.text[ahead:])
-        ahead -= len(event.text)
+class _Ahead:
+    """Leaves out the first characters of what comes: the follower knows more than was written."""
+
+    def __init__(self, events: Events, ahead: int) -> None:
+        self._events = events
+        self._ahead = ahead
+
+    def put(self, event: Delta | End) -> None:
+        if self._ahead > 0 and isinstance(event, Delta):
+            known, self._ahead = self._ahead, self._ahead - len(event.text)
+            if not event.text[known:]:
+                return
+            event = Delta(event.text[known:])
+        self._events.put(event)
+
+    def get(self, *, timeout: float) -> Delta | End:
+        return self._events.get(timeout=timeout)
 
 
 class CopyCall:
@@ -192,32 +240,32 @@ class CopyCall:
         self._follow = follow
         self._events: Events = queue.SimpleQueue()
 
-    def __iter__(self) -> Iterator[Delta | Finish]:
-        """Yield what the other reply has and gets.
+    def deliver(self, receive: Receive) -> None:
+        """Hand to ``receive`` what the other reply has and gets.
 
         What the provider does to that reply it does to this one, too. Where the reply ends for another reason (it was
-        stopped or deleted, or its process is gone), nothing is yielded if it had said nothing so far: then somebody
+        stopped or deleted, or its process is gone), nothing is delivered if it had said nothing so far: then somebody
         else can ask. Raises `ProviderError` where it ends without being whole, otherwise.
         """
         said = False
         for event in self._follow(self._events):
             if isinstance(event, Delta):
                 said = True
-                yield event
+                receive(event)
             elif event is not None:
-                yield from _last(event, said=said)
+                _deliver_last(event, receive, said=said)
 
     def abort(self) -> None:
         """End the copying; the other reply goes on."""
         self._events.put(End(None))
 
 
-def _last(end: End, *, said: bool) -> Iterator[Finish]:
+def _deliver_last(end: End, receive: Receive, *, said: bool) -> None:
     row = end.message
     if isinstance(end.problem, ProviderError):
         raise end.problem
     if row is not None and row.status is Status.COMPLETED:
-        yield Finish(row.finish_reason or "stop", row.usage, row.model)
+        receive(Finish(row.finish_reason or "stop", row.usage, row.model))
     elif said:
         raise ProviderBroke("The reply to the same question, asked at the same time, was not finished.")
 

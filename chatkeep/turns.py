@@ -7,9 +7,7 @@ how it ended. The reply belongs to this process and not to the request that aske
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import queue
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -31,10 +29,10 @@ from chatkeep.errors import (
     Problem,
     ProviderError,
     ServerStopping,
-    StoreUnavailable,
     TurnRunning,
     without_frames,
 )
+from chatkeep.following import follow_row
 from chatkeep.metrics import (
     CACHE_ANSWERS,
     COMMIT_SECONDS,
@@ -45,10 +43,11 @@ from chatkeep.metrics import (
     TURNS,
     Tally,
 )
-from chatkeep.model import Conversation, Delta, Finish, Message, Prompt, Role, Status, expiry, new_id, now_us
+from chatkeep.model import Conversation, Delta, Finish, Message, Prompt, Role, Status, new_id, now_us
 from chatkeep.prompt import build_prompt
 from chatkeep.provider import Call, Provider
-from chatkeep.replies import PING_S, CopyCall, End, Ending, Event, Events, LiveReply, outcome, problem_of
+from chatkeep.replies import CopyCall, End, Ending, Event, Events, LiveReply, outcome, problem_of
+from chatkeep.rows import advanced, title_of, turn_rows
 from chatkeep.settings import Settings
 from chatkeep.store import conversations, idempotency, leases, marks, messages
 from chatkeep.store.engine import Database
@@ -58,8 +57,7 @@ from chatkeep.store.sql import Append, Connection, Duplicate
 
 log = logging.getLogger(__name__)
 
-TITLE_LENGTH = 80
-POLL_S = 0.2
+DRAIN_LOOK_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +137,7 @@ class Turns:
         self._stopping = True
         deadline = time.monotonic() + patience
         while self.live and time.monotonic() < deadline:
-            time.sleep(POLL_S)
+            time.sleep(DRAIN_LOOK_S)
         self.interrupt_all()
 
     def interrupt_all(self) -> None:
@@ -170,16 +168,17 @@ class Turns:
             if known is not None:
                 return known
         conversation = _forked(connection, conversation, request)
-        asked, reply = _messages(conversation, request, reply_id, model, now)
-        advanced = _advanced(conversation, reply)
+        said = None if request.regenerate else request.message
+        asked, reply = turn_rows(conversation, said, reply_id, model, now)
+        moved = advanced(conversation, reply)
         if request.conversation_id is None:
-            conversations.insert(connection, advanced)
+            conversations.insert(connection, moved)
         try:
             leases.take(connection, conversation.id, reply_id, self.worker_id)
         except Duplicate as error:
             raise TurnRunning("Wait for the running reply, or stop it, before you send another message.") from error
         if request.conversation_id is not None:
-            conversations.update(connection, advanced)
+            conversations.update(connection, moved)
         if conversation.forks and (request.edit or request.regenerate):
             messages.switch_branch(connection, conversation.id, conversation.current_id)
         if asked is not None:
@@ -293,19 +292,23 @@ class Turns:
 
     def _receive(self, reply: LiveReply, call: Call) -> Finish | None:
         """Append every delta; return the provider's word that the reply is whole, if it gave one."""
-        reply.attach(call)
-        finish = None
-        for piece in call:
+        finish: Finish | None = None
+
+        def receive(piece: Delta | Finish) -> None:
+            nonlocal finish
             if isinstance(piece, Finish):
                 finish = piece
-                continue
+                return
             if not reply.received and not reply.message.cached:
                 self._tally.observe(FIRST_TOKEN_SECONDS, time.monotonic() - reply.begun)
             reply.receive(piece)
             if reply.received > self._settings.max_reply:
                 reply.end(Ending.TOO_LONG)
-                break
-            self._journal.append(reply, piece.text, piece.reasoning)
+            else:
+                self._journal.append(reply, piece)
+
+        reply.attach(call)
+        call.deliver(receive)
         return finish
 
     def _finish_turn(self, reply: LiveReply, finish: Finish | None, problem: Problem | None, key: bytes | None) -> None:
@@ -323,7 +326,8 @@ class Turns:
                 self._count(final, problem, time.monotonic() - reply.begun)
             if key and stored and stored.status is Status.COMPLETED and reply.is_new_here:
                 self._cache.put(key, reply.answer(stored))
-            reply.close(End(replace(stored, content=reply.text) if stored else None, problem))
+            whole = replace(stored, content=reply.text, reasoning=reply.reasoning) if stored else None
+            reply.close(End(whole, problem))
         except Problem as error:
             reply.close(End(None, error))
         finally:
@@ -340,9 +344,11 @@ class Turns:
             self._tally.count(TOKENS, "input", by=ended.usage.input_tokens)
             self._tally.count(TOKENS, "output", by=ended.usage.output_tokens)
 
-    def follow_taken(self, turn: Turn) -> Iterator[Event]:
+    def follow_taken(self, turn: Turn, events: Events | None = None) -> Iterator[Event]:
         """Yield the events of a turn's reply from its beginning, with all that is known of how it ends."""
-        return turn.reply.follow() if turn.reply else self.follow_turn(turn.conversation_id, turn.reply_id)
+        if turn.reply:
+            return turn.reply.follow(events=events)
+        return self.follow_turn(turn.conversation_id, turn.reply_id, events=events)
 
     def follow_turn(
         self, conversation_id: UUID, reply_id: UUID, after: int = 0, events: Events | None = None
@@ -355,46 +361,7 @@ class Turns:
         reply = self.live.get(reply_id)
         if reply is not None:
             return reply.follow(after, events)
-        return self._follow_row(conversation_id, reply_id, after, queue.SimpleQueue() if events is None else events)
-
-    def _follow_row(self, conversation_id: UUID, reply_id: UUID, after: int, events: Events) -> Iterator[Event]:
-        """Yield what another process writes, or wrote."""
-        shown, reasoned, heard = after, 0, time.monotonic()
-        row: Message | None = None
-        while row is None or row.status is Status.GENERATING:
-            try:
-                row = self._grown(conversation_id, reply_id, row) or row
-            except NotFound as problem:
-                yield End(None, problem)
-                return
-            text = row.content[shown:] if row else ""
-            reasoning = row.reasoning[reasoned:] if row and not after else ""
-            if text or reasoning:
-                shown, reasoned, heard = shown + len(text), reasoned + len(reasoning), time.monotonic()
-                yield Delta(text, reasoning)
-            elif time.monotonic() - heard >= PING_S:
-                heard = time.monotonic()
-                yield None
-            if row is None or row.status is Status.GENERATING:
-                with contextlib.suppress(queue.Empty):
-                    yield events.get(timeout=POLL_S)
-                    return
-        yield End(row, problem_of(row))
-
-    def _grown(self, conversation_id: UUID, reply_id: UUID, seen: Message | None) -> Message | None:
-        """Return a reply's row if it has changed; None also while the database is away. Raises `NotFound`."""
-
-        def read(connection: Connection) -> Message | None:
-            progress = messages.progress(connection, reply_id)
-            if progress is None:
-                raise NotFound("There is no such reply; its conversation may have expired or been deleted.")
-            if seen and (progress.status, progress.written) == (seen.status, len(seen.content) + len(seen.reasoning)):
-                return None
-            return messages.get(connection, conversation_id, reply_id)
-
-        with contextlib.suppress(StoreUnavailable):
-            return self._database.read(read)
-        return None
+        return follow_row(self._database, conversation_id, reply_id, after, events)
 
     def stop_turn(self, owner: str, conversation_id: UUID) -> UUID | None:
         """Stop a conversation's running reply, in whichever process; return its id if there is one.
@@ -442,7 +409,7 @@ def _repeat(connection: Connection, owner: str, reply: LiveReply, answer: Answer
         return False
     if messages.progress(connection, answer.reply_id) is None:
         return False
-    connection.append([Append(reply.id, 0, answer.text, answer.reasoning)])
+    connection.append([Append(reply.id, 0, Delta(answer.text, answer.reasoning))])
     final = replace(
         reply.message, status=Status.COMPLETED, finish_reason=answer.finish_reason, usage=answer.usage,
         model=answer.model, cached=True,
@@ -462,13 +429,6 @@ def end_reply(connection: Connection, lease: Lease, final: Message) -> Message |
     return messages.get(connection, lease.conversation_id, lease.reply_id)
 
 
-def title_of(message: str) -> str:
-    """Return a conversation's title: the first line of its first message, shortened."""
-    lines = message.strip().splitlines()
-    line = " ".join(lines[0].split()) if lines else ""
-    return line if len(line) <= TITLE_LENGTH else f"{line[: TITLE_LENGTH - 1]}…"
-
-
 def _forked(connection: Connection, conversation: Conversation, request: TurnRequest) -> Conversation:
     """Return the conversation as it stands where the turn goes on: at its end, or before what it replaces."""
     replaced = request.regenerate or request.edit
@@ -482,50 +442,6 @@ def _forked(connection: Connection, conversation: Conversation, request: TurnReq
         told = "only a reply can be regenerated" if request.regenerate else "only a user message can be edited"
         raise InvalidFields(f"{told.capitalize()}.", errors=[FieldError("message_id", told)])
     return replace(conversation, current_id=found.parent_id, forks=conversation.forks + 1)
-
-
-def _messages(
-    conversation: Conversation, request: TurnRequest, reply_id: UUID, model: str, now: int
-) -> tuple[Message | None, Message]:
-    """Return the turn's rows, behind all others of the conversation even where the clock went back.
-
-    There is no user message where a reply is regenerated: its parent is the one that was answered before.
-    """
-    at = max(now, conversation.last_active + 1)
-    if request.regenerate is not None:
-        return None, _reply(conversation, conversation.current_id, reply_id, model, at + 1, added=1)
-    asked = Message(
-        id=new_id(),
-        conversation_id=conversation.id,
-        parent_id=conversation.current_id,
-        position=conversation.message_count + 1,
-        role=Role.USER,
-        content=request.message,
-        timestamp=at,
-    )
-    return asked, _reply(conversation, asked.id, reply_id, model, at + 1, added=2)
-
-
-def _reply(
-    conversation: Conversation, parent_id: UUID | None, id: UUID, model: str, timestamp: int, *, added: int
-) -> Message:
-    return Message(
-        id=id,
-        conversation_id=conversation.id,
-        parent_id=parent_id,
-        position=conversation.message_count + added,
-        role=Role.ASSISTANT,
-        content="",
-        timestamp=timestamp,
-        status=Status.GENERATING,
-        model=model,
-    )
-
-
-def _advanced(conversation: Conversation, reply: Message) -> Conversation:
-    """Return a conversation with a new turn at its end."""
-    moved = replace(conversation, last_active=reply.timestamp, message_count=reply.position, current_id=reply.id)
-    return replace(moved, expires_at=expiry(moved))
 
 
 def _remember(

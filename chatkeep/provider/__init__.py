@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 from chatkeep.model import Delta, Finish, Prompt
 
+Receive = Callable[[Delta | Finish], None]
+"""Takes a piece of a reply, without waiting for anything."""
+
 
 class Call(Protocol):
-    """One running call to a provider: iterate it for the reply, abort it to be rid of it.
+    """One call to a provider: have it delivered once, abort it to be rid of it."""
 
-    Iterating yields `Delta`s as they arrive and, where the provider closed the reply properly, a `Finish` as the last
-    item. Deltas without text and reasoning are not yielded. It raises a `ProviderError`: at the first ``next()`` for
-    what goes wrong before any delta, at a later one for what goes wrong amid the reply. A reply that ends without the
-    provider's finish reason raises `ProviderBroke`. After `abort`, iterating ends at once: without `Finish`, and
-    whatever it raises is of no interest.
-    """
+    def deliver(self, receive: Receive) -> None:
+        """Call ``receive`` with every `Delta` as it arrives and at last with a `Finish`; return when that is done.
 
-    def __iter__(self) -> Iterator[Delta | Finish]:
-        """Yield the reply."""
+        Deltas have text or reasoning. Raises a `ProviderError` for what goes wrong, before any delta or later; a reply
+        that ends without the provider's finish reason is `ProviderBroke`. After `abort`, also by ``receive`` itself, it
+        returns at once and without a `Finish`; whatever it raises then is of no interest.
+        """
 
     def abort(self) -> None:
         """End the call from any thread at any time: the connection to the provider is closed at once."""
@@ -35,7 +36,7 @@ class Provider(Protocol):
     """The model that answers where a request names none."""
 
     def stream_reply(self, prompt: Prompt) -> Call:
-        """Return a call that is not begun yet: it connects when it is iterated."""
+        """Return a call that is not begun yet: it connects when it is to be delivered."""
 
     def close(self) -> None:
         """Give back what the provider holds: idle connections."""

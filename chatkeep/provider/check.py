@@ -11,7 +11,8 @@ import msgspec
 from chatkeep.errors import ProviderBroke, ProviderTimeout
 from chatkeep.provider import failures
 from chatkeep.provider.connections import Connections, Line, Route, tls_context
-from chatkeep.provider.openai_http import DEFAULT_BASE_URL, FAILURES, _headers
+from chatkeep.provider.heads import head, headers_of
+from chatkeep.provider.openai_http import DEFAULT_BASE_URL, FAILURES
 from chatkeep.settings import Settings
 
 SECONDS = 5.0
@@ -34,7 +35,7 @@ def models(settings: Settings, seconds: float = SECONDS) -> set[str] | None:
     where the key or a header cannot be sent.
     """
     route = Route.to(settings.openai_base_url or DEFAULT_BASE_URL)
-    headers = _headers(route, settings.openai_api_key, settings.provider_headers) | {"Accept": "application/json"}
+    headers = headers_of(route, settings.openai_api_key, settings.provider_headers) | {"Accept": "application/json"}
     line = Line()
     deadline = threading.Timer(seconds, line.cut)
     deadline.daemon = True
@@ -52,15 +53,15 @@ def _ask(route: Route, headers: dict[str, str], line: Line, settings: Settings) 
     tls = tls_context() if route.url.scheme == "https" else None
     connections = Connections(route, min(SECONDS, settings.connect_timeout), tls)
     with contextlib.closing(connections.open(line)) as connection:
-        connection.request("GET", route.target("/models"), headers=headers)
-        response = connection.getresponse()
-        body = connection.read_for(response, SECONDS, LIST_LIMIT)
+        begun = connection.ask(head("GET", route.target("/models"), headers) + b"\r\n")
+        body = b"".join(begun) + connection.read_for(SECONDS, LIST_LIMIT)
+        response = connection.response
         line.check()
     if response.status in _NO_LIST:
         return None
     if response.status != http.HTTPStatus.OK:
         secrets = [*filter(None, (settings.openai_api_key, *(value for _, value in settings.provider_headers)))]
-        raise failures.from_response(response.status, response.getheader, body, secrets)
+        raise failures.from_response(response.status, response.header, body, secrets)
     return _names(body)
 
 

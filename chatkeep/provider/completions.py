@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from chatkeep.errors import ProviderBroke
 from chatkeep.model import Delta, Finish, Prompt, Usage
-from chatkeep.provider import failures
+from chatkeep.provider import Receive, failures
 from chatkeep.provider.sse import BUFFER_LIMIT, Event, EventReader
 
 # What is not read is not checked, and what may be odd is Any: a gateway's extra or empty field breaks no reply.
@@ -78,49 +78,89 @@ def encode_request(prompt: Prompt, *, stream_usage: bool) -> bytes:
     return _requests.encode(request_body(prompt, stream_usage=stream_usage))
 
 
-def read_reply(
-    content_type: str, content_encoding: str, body: Iterable[bytes], secrets: Sequence[str] = ()
-) -> Iterator[Delta | Finish]:
-    """Return an iterator of the reply that the body of a 200 holds: an event stream, or one JSON object.
+def reader_of(
+    content_type: str, content_encoding: str, receive: Receive, secrets: Sequence[str] = ()
+) -> StreamReader | ObjectReader:
+    """Return a reader of the reply that the body of a 200 holds: an event stream, or one JSON object.
 
-    It may end before the body does. Raises `ProviderBroke`, or the error that the body itself reports.
+    It calls ``receive`` with each piece. Raises `ProviderBroke` where the body is neither.
     """
     if content_encoding.strip().lower() not in {"", "identity"}:
         raise ProviderBroke("The provider compressed its reply, which was not asked for.")
     kind = content_type.partition(";")[0].strip().lower()
     if kind in {"text/event-stream", ""}:
-        return _read_stream(body, secrets)
+        return StreamReader(receive, secrets)
     if kind == "application/json":
-        return _read_object(body, secrets)
+        return ObjectReader(receive, secrets)
     shown = failures.scrub(kind, secrets)
     raise ProviderBroke(f"The provider answered with {shown} instead of an event stream: check OPENAI_BASE_URL.")
 
 
-def _read_stream(body: Iterable[bytes], secrets: Sequence[str]) -> Iterator[Delta | Finish]:
-    reader, decoder = EventReader(), ReplyDecoder(secrets)
-    for chunk in body:
-        for event in reader.feed(chunk):
-            if event.data.strip() == b"[DONE]":
-                yield from decoder.finish()
+class StreamReader:
+    """Reads a reply that is an event stream.
+
+    `feed` and `close` raise `ProviderBroke`, or the error that the stream itself reports.
+    """
+
+    __slots__ = ("_decoder", "_events", "_receive", "is_over")
+
+    def __init__(self, receive: Receive, secrets: Sequence[str] = ()) -> None:
+        """Set who receives the pieces, and the secrets that no error may show."""
+        self.is_over = False
+        """Whether the reply is whole; it may be before the body is."""
+        self._receive = receive
+        self._events = EventReader()
+        self._decoder = ReplyDecoder(secrets)
+
+    def feed(self, body: bytes) -> None:
+        """Take a piece of the body, however it is cut."""
+        for event in self._events.feed(body):
+            if self._take(event):
                 return
-            if delta := decoder.decode(event):
-                yield delta
-    for event in reader.close():
-        if event.data.strip() != b"[DONE]" and (delta := decoder.decode(event)):
-            yield delta
-    yield from decoder.finish()
+
+    def close(self) -> None:
+        """Take the end of the body."""
+        if not self.is_over and not any(self._take(event) for event in self._events.close()):
+            self._end()
+
+    def _take(self, event: Event) -> bool:
+        if event.data.strip() == b"[DONE]":
+            self._end()
+        elif delta := self._decoder.decode(event):
+            self._receive(delta)
+        return self.is_over
+
+    def _end(self) -> None:
+        self.is_over = True
+        for piece in self._decoder.finish():
+            self._receive(piece)
 
 
-def _read_object(body: Iterable[bytes], secrets: Sequence[str]) -> Iterator[Delta | Finish]:
-    whole = bytearray()
-    for chunk in body:
-        whole += chunk
-        if len(whole) > BUFFER_LIMIT:
+class ObjectReader:
+    """Reads a reply that is one JSON object; `feed` and `close` raise as those of `StreamReader` do."""
+
+    __slots__ = ("_body", "_decoder", "_receive", "is_over")
+
+    def __init__(self, receive: Receive, secrets: Sequence[str] = ()) -> None:
+        """Set who receives the pieces, and the secrets that no error may show."""
+        self.is_over = False
+        self._receive = receive
+        self._body = bytearray()
+        self._decoder = ReplyDecoder(secrets)
+
+    def feed(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        self._body += body
+        if len(self._body) > BUFFER_LIMIT:
             raise ProviderBroke(f"The provider sent a JSON answer of over {BUFFER_LIMIT} bytes.")
-    decoder = ReplyDecoder(secrets)
-    if delta := decoder.decode(Event(bytes(whole))):
-        yield delta
-    yield from decoder.finish()
+
+    def close(self) -> None:
+        """Take the end of the body."""
+        self.is_over = True
+        if delta := self._decoder.decode(Event(bytes(self._body))):
+            self._receive(delta)
+        for piece in self._decoder.finish():
+            self._receive(piece)
 
 
 class ReplyDecoder:

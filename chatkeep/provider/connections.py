@@ -15,10 +15,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+import httptools
+
 from chatkeep.errors import SettingsError
 
+READ_SIZE = 16 * 1024
+HEAD_LIMIT = 64 * 1024
 MAX_IDLE = 128
 IDLE_SECONDS = 30.0
+_FRAMING = {"content-length", "transfer-encoding"}
 _PORTS = {"http": 80, "https": 443}
 Address = tuple[int, int, int, str, tuple[Any, ...]]
 
@@ -60,60 +65,139 @@ class Line:
                 self._socket = None
 
 
-class _Response(http.client.HTTPResponse):
-    """A response that tells a connection on which nothing came at all from one that broke amid the headers."""
+class Response:
+    """A response as it arrives; httptools parses what it is fed and calls back here.
 
-    def begin(self) -> None:
+    Only the head is kept: the body's pieces are handed out as they come.
+    """
+
+    __slots__ = ("_bodies", "_fed", "_framed", "_parser", "error", "headers", "is_whole", "keeps_alive", "status")
+
+    def __init__(self) -> None:
+        self.status = 0
+        """0 until the head has come."""
+        self.headers: dict[str, str] = {}
+        self.error: MalformedResponse | None = None
+        """What was wrong with what came last; the pieces before it are handed out."""
+        self.is_whole = self.keeps_alive = False
+        self._framed = False  # or else the end of the connection is the body's
+        self._fed = 0
+        self._bodies: list[bytes] = []
+        self._parser = httptools.HttpResponseParser(self)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the pieces of the body in what has arrived; nothing arriving means that the connection has ended."""
+        if not data:
+            self._end()
+            return []
         try:
-            begun = self.fp.peek(1)
-        except (ConnectionError, ssl.SSLError) as error:
-            raise http.client.RemoteDisconnected(str(error)) from error
-        if not begun:
-            raise http.client.RemoteDisconnected("The connection was closed without a response.")
-        super().begin()
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self.error = MalformedResponse(str(error))
+        if not self.status:
+            self._fed += len(data)
+            if self._fed > HEAD_LIMIT:
+                self.error = MalformedResponse("The head of the response is too long.")
+        bodies, self._bodies = self._bodies, []
+        return bodies
+
+    def header(self, name: str) -> str | None:
+        """Return a header by its name in lower case."""
+        return self.headers.get(name)
+
+    def _end(self) -> None:
+        self.keeps_alive = False
+        if not self.status or (self._framed and not self.is_whole):
+            self.error = MalformedResponse("The connection ended before the response did.")
+        else:
+            self.is_whole = True
+
+    # What httptools calls:
+
+    def on_message_begin(self) -> None:
+        """Take nothing for granted that comes after the response's end: it answers no request."""
+        if self.is_whole:
+            self.keeps_alive = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header."""
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """Take the head as known, unless it is one of those that another one follows."""
+        status = self._parser.get_status_code()
+        if status < http.HTTPStatus.OK:
+            self.headers.clear()
+        elif not self.is_whole:
+            self.status, self.keeps_alive = status, self._parser.should_keep_alive()
+            self._framed = not self.headers.keys().isdisjoint(_FRAMING)
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body until it is handed out."""
+        self._bodies.append(body)
+
+    def on_message_complete(self) -> None:
+        """Note that the response is whole."""
+        self.is_whole = self.status != 0
 
 
-class Connection(http.client.HTTPConnection):
-    """An HTTP/1.1 connection over a socket that is open already; it never opens one by itself."""
+class MalformedResponse(Exception):
+    """What came is not a whole HTTP response."""
 
-    response_class = _Response
-    auto_open = 0
+
+class Connection:
+    """An HTTP/1.1 connection over a socket that is open already."""
+
+    __slots__ = ("idle_since", "response", "socket")
 
     def __init__(self, sock: socket.socket) -> None:
-        super().__init__("provider.invalid")
-        self.sock = sock
-        self.socket = sock  # http.client forgets its own where the response says that it is the last one
+        self.socket = sock
+        self.response = Response()
         self.idle_since = 0.0
 
-    def ask(self, target: str, headers: dict[str, str], body: bytes) -> http.client.HTTPResponse:
-        """Send a POST and return the head of its response.
+    def ask(self, request: bytes) -> list[bytes]:
+        """Send a request and wait for the head of its response; return what came of the body with it.
 
-        Raises `http.client.RemoteDisconnected` where the connection was gone before anything came back.
+        Raises `DeadConnection` where the connection was gone before anything came back, `MalformedResponse`, `OSError`.
         """
+        self.response = response = Response()
         try:
-            self.request("POST", target, body, headers)
+            self.socket.sendall(request)
+            bodies = response.feed(self._first())
         except (ConnectionError, ssl.SSLError) as error:
-            raise http.client.RemoteDisconnected(str(error)) from error
-        return self.getresponse()
+            raise DeadConnection(str(error)) from error
+        while not response.status:
+            if response.error:
+                raise response.error
+            bodies = response.feed(self.socket.recv(READ_SIZE))
+        return bodies
 
-    def read_for(self, response: http.client.HTTPResponse, seconds: float, limit: int) -> bytes:
-        """Return what arrives of the response's body within ``seconds``, up to ``limit`` bytes."""
+    def _first(self) -> bytes:
+        first = self.socket.recv(READ_SIZE)
+        if not first:
+            raise DeadConnection("The connection was closed without a response.")
+        return first
+
+    def read_for(self, seconds: float, limit: int) -> bytes:
+        """Return what arrives of the response's body within ``seconds``, about ``limit`` bytes at most."""
         found = bytearray()
         deadline = time.monotonic() + seconds
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            while len(found) < limit:
+        with contextlib.suppress(OSError):
+            while len(found) < limit and not (self.response.is_whole or self.response.error):
                 self.socket.settimeout(_left(deadline))
-                chunk = response.read1(limit - len(found))
-                if not chunk:
-                    break
-                found += chunk
+                found += b"".join(self.response.feed(self.socket.recv(limit)))
         with contextlib.suppress(OSError):
             self.socket.settimeout(None)
-        return bytes(found)
+        return bytes(found[:limit])
 
-    def is_done(self, response: http.client.HTTPResponse) -> bool:
-        """Return whether the response was read to its end and another request may follow."""
-        return self.sock is not None and (response.isclosed() or response.length == 0)
+    def close(self) -> None:
+        """Close the connection."""
+        self.socket.close()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the response was read to its end and another request may follow."""
+        return self.response.is_whole and self.response.keeps_alive and not self.response.error
 
     def is_alive(self) -> bool:
         """Return whether the idle connection is still usable: a readable one has been closed, or is out of step."""
@@ -129,6 +213,10 @@ class Connection(http.client.HTTPConnection):
         finally:
             self.socket.settimeout(None)
         return False
+
+
+class DeadConnection(ConnectionError):
+    """A kept connection had ended before it was asked."""
 
 
 @dataclass(frozen=True, slots=True)

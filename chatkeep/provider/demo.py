@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
 
 from chatkeep.model import Delta, Finish, Prompt, Role, Usage
+from chatkeep.provider import Receive
 
 _WIDE = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
 _CHARACTERS = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
@@ -61,7 +61,7 @@ class Demo:
         self._pace = pace
 
     def stream_reply(self, prompt: Prompt) -> DemoCall:
-        """Return a call that answers when it is iterated."""
+        """Return a call that is not begun yet."""
         return DemoCall(prompt, self._pace)
 
     def close(self) -> None:
@@ -76,17 +76,17 @@ class DemoCall:
         self._pace = pace
         self._aborted = threading.Event()
 
-    def __iter__(self) -> Iterator[Delta | Finish]:
-        """Yield the answer's words, then its finish."""
+    def deliver(self, receive: Receive) -> None:
+        """Hand the answer's words to ``receive``, then its finish."""
         tokens = _TOKEN.findall(answer(self._prompt))
         limit = self._prompt.max_tokens or len(tokens)
         for token in tokens[:limit]:
             if self._aborted.wait(self._pace):
                 return
-            yield Delta(token)
+            receive(Delta(token))
         reason = "stop" if limit >= len(tokens) else "length"
         given = sum(len(_TOKEN.findall(message.content)) for message in self._prompt.messages)
-        yield Finish(reason, Usage(given, min(limit, len(tokens))), self._prompt.model)
+        receive(Finish(reason, Usage(given, min(limit, len(tokens))), self._prompt.model))
 
     def abort(self) -> None:
         """End the answer before its next word."""

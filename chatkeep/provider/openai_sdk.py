@@ -12,9 +12,9 @@ from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from chatkeep.errors import ProviderBroke, ProviderError, ProviderRefused, ProviderTimeout
-from chatkeep.model import Delta, Finish, Prompt
-from chatkeep.provider import failures
-from chatkeep.provider.completions import read_reply, request_body
+from chatkeep.model import Prompt
+from chatkeep.provider import Receive, failures
+from chatkeep.provider.completions import reader_of, request_body
 from chatkeep.provider.connections import Line
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class OpenAISdk:
         self._stream_usage = stream_usage
 
     def stream_reply(self, prompt: Prompt) -> SdkCall:
-        """Return a call that connects when it is iterated."""
+        """Return a call that connects when it is to be delivered."""
         return SdkCall(self._client, request_body(prompt, stream_usage=self._stream_usage))
 
     def close(self) -> None:
@@ -45,7 +45,7 @@ class OpenAISdk:
 
 
 class SdkCall:
-    """One call through the SDK; iterate it once."""
+    """One call through the SDK."""
 
     def __init__(self, client: OpenAI, body: dict[str, Any]) -> None:
         self._client = client.with_options(max_retries=0)
@@ -54,14 +54,10 @@ class SdkCall:
         self._body = body
         self._line = Line()
 
-    def __iter__(self) -> Iterator[Delta | Finish]:
-        """Yield the reply."""
+    def deliver(self, receive: Receive) -> None:
+        """Hand the reply to ``receive`` as it arrives."""
         try:
-            with contextlib.closing(self._exchange()) as items:
-                for item in items:
-                    if self._line.is_cut:
-                        return
-                    yield item
+            self._exchange(receive)
         except ProviderError:
             if not self._line.is_cut:
                 raise
@@ -70,12 +66,17 @@ class SdkCall:
         """Shut the connection down, from any thread at any time."""
         self._line.cut()
 
-    def _exchange(self) -> Generator[Delta | Finish]:
+    def _exchange(self, receive: Receive) -> None:
         with self._open() as response:
             chunks = self._chunks(response)
             kind = response.headers.get("content-type", "")
-            encoding = response.headers.get("content-encoding", "")
-            yield from read_reply(kind, encoding, chunks, self._secrets)
+            reader = reader_of(kind, response.headers.get("content-encoding", ""), receive, self._secrets)
+            for chunk in chunks:
+                reader.feed(chunk)
+                if reader.is_over or self._line.is_cut:
+                    break
+            else:
+                reader.close()
             self._drain(chunks)
 
     @contextlib.contextmanager

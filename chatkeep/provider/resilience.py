@@ -11,13 +11,13 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http import HTTPStatus
 
 from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
 from chatkeep.metrics import PROVIDER_ERRORS, Tally
 from chatkeep.model import Delta, Finish, Prompt
-from chatkeep.provider import Call, Provider
+from chatkeep.provider import Call, Provider, Receive
 
 RETRIES = 2
 PAUSE_S = 0.25  # before the first retry, doubled for the second
@@ -128,24 +128,22 @@ class ResilientCall:
         self._aborted = threading.Event()
         self._deadline = time.monotonic() + resilient.patience
 
-    def __iter__(self) -> Iterator[Delta | Finish]:
-        """Yield the reply."""
+    def deliver(self, receive: Receive) -> None:
+        """Hand the reply to ``receive`` as it arrives."""
         self._resilient.budget.earn()
         tried = 0
         while True:
+            attempt = _Attempt(self._resilient, receive)
             try:
-                first, rest = self._begin()
+                self._try(attempt)
             except ProviderError as error:
                 tried += 1 + error.resent
-                pause = self._pause(error, tried)
+                pause = None if attempt.begun else self._pause(error, tried)
                 if pause is None:
                     raise
                 # The one that the reply ends with is counted by the turn.
                 self._resilient.tally.count(PROVIDER_ERRORS, error.code)
             else:
-                if first is not None:
-                    yield first
-                    yield from rest
                 return
             if self._aborted.wait(pause):
                 return
@@ -156,23 +154,20 @@ class ResilientCall:
         if self._call is not None:
             self._call.abort()
 
-    def _begin(self) -> tuple[Delta | Finish | None, Iterator[Delta | Finish]]:
-        """Return the first piece of a call, None where it was aborted, and the others."""
-        breaker, ok = self._resilient.breaker, None
-        probe = breaker.admit()
+    def _try(self, attempt: _Attempt) -> None:
+        """Call once, and let the breaker know how that began."""
+        ok = None
         try:
             self._call = self._provider.stream_reply(self._prompt)
             if self._aborted.is_set():
                 self._call.abort()
-            pieces = iter(self._call)
-            first = next(pieces, None)
-            ok = True if first is not None else self._verdict_of_silence()
+            self._call.deliver(attempt.receive)
+            ok = self._verdict_of_silence()
         except ProviderError as error:
             ok = verdict(error)
             raise
         finally:
-            breaker.record(ok=ok, probe=probe)
-        return first, pieces
+            attempt.end(ok=ok)
 
     def _verdict_of_silence(self) -> bool | None:
         """Return what an aborted call says of the provider: a failure where it kept silent up to the deadline."""
@@ -188,6 +183,31 @@ class ResilientCall:
         if pause > LONGEST_PAUSE_S or time.monotonic() + pause > self._deadline:
             return None
         return pause if self._resilient.budget.spend() else None
+
+
+class _Attempt:
+    """One call that the breaker admitted."""
+
+    __slots__ = ("_breaker", "_probe", "_receive", "begun")
+
+    def __init__(self, resilient: Resilient, receive: Receive) -> None:
+        self._breaker = resilient.breaker
+        self._probe = resilient.breaker.admit()
+        self._receive = receive
+        self.begun = False
+        """Whether a piece has come: then the provider is well, and nothing can be tried again."""
+
+    def receive(self, piece: Delta | Finish) -> None:
+        """Hand a piece on."""
+        if not self.begun:
+            self.begun = True
+            self._breaker.record(ok=True, probe=self._probe)
+        self._receive(piece)
+
+    def end(self, *, ok: bool | None) -> None:
+        """Note how a call ended of which no piece has come."""
+        if not self.begun:
+            self._breaker.record(ok=ok, probe=self._probe)
 
 
 def may_help(error: ProviderError) -> bool:

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
-from chatkeep.concurrency import background, off_loop
+from chatkeep.concurrency import background, off_loop, short_lock
 from chatkeep.errors import ServerStopping, StoreUnavailable
+from chatkeep.model import Delta
 from chatkeep.store import epochs, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.messages import Progress
@@ -30,8 +31,8 @@ log = logging.getLogger(__name__)
 _PROBE = Sql("SELECT 1")
 CONTENTION_TRIES = 20
 RETRY_S = (0.05, 1.0)
-# Commits are spaced only while many streams are open: 0.05 ms for each, up to 20 ms, nothing for a few.
-FEW_STREAMS, SPACING_S, MAX_SPACING_S = 16, 0.00005, 0.020
+# Commits are spaced only while many streams are open: 0.1 ms for each, up to 25 ms, nothing for a few.
+FEW_STREAMS, SPACING_S, MAX_SPACING_S = 16, 0.0001, 0.025
 
 
 class Sink(Protocol):
@@ -41,7 +42,7 @@ class Sink(Protocol):
     written: int
     """Characters that are committed, text and reasoning together."""
 
-    def committed(self, text: str, reasoning: str) -> None:
+    def committed(self, delta: Delta) -> None:
         """Take note that this much more is durable."""
 
     def lost(self, progress: Progress | None) -> None:
@@ -64,24 +65,20 @@ class _Batch:
     """What one transaction stores."""
 
     changes: list[_Change[Any]] = field(default_factory=list)
-    deltas: dict[Sink, tuple[list[str], list[str]]] = field(default_factory=dict, repr=False)
+    deltas: dict[Sink, list[Delta]] = field(default_factory=dict, repr=False)
 
-    def add(self, item: _Change[Any] | tuple[Sink, str, str] | None) -> None:
-        if item is None:
-            return
-        if isinstance(item, _Change):
+    def add(self, item: _Change[Any] | None) -> None:
+        if item is not None:
             self.changes.append(item)
-            return
-        sink, text, reasoning = item
-        texts, reasonings = self.deltas.setdefault(sink, ([], []))
-        texts.append(text)
-        reasonings.append(reasoning)
 
     def appends(self) -> dict[Sink, Append]:
-        return {
-            sink: Append(sink.id, sink.written, "".join(texts), "".join(reasonings))
-            for sink, (texts, reasonings) in self.deltas.items()
-        }
+        return {sink: Append(sink.id, sink.written, _joined(deltas)) for sink, deltas in self.deltas.items()}
+
+
+def _joined(deltas: list[Delta]) -> Delta:
+    if len(deltas) == 1:
+        return deltas[0]
+    return Delta("".join(delta.text for delta in deltas), "".join(delta.reasoning for delta in deltas))
 
 
 class Journal:
@@ -90,9 +87,14 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self.streams = 0
         """How many replies are being generated: the more, the wider the commits are spaced."""
+        self.collect: Callable[[], bool] = _collect_nothing
+        """Called before each transaction: appends what has arrived by then; where it returns False because nothing
+        has, it sees to it that `wake` is called when something does."""
         self._database = database
-        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._backlog: list[Any] = []
+        self._queue: queue.SimpleQueue[_Change[Any] | None] = queue.SimpleQueue()
+        self._backlog: list[_Change[Any] | None] = []
+        self._deltas: dict[Sink, list[Delta]] = {}
+        self._deltas_lock = short_lock()
         self._connection: Connection | None = None
         self._closed = False
         self._thread = background(self._run, name="journal")
@@ -123,9 +125,17 @@ class Journal:
         if change.error is not None:
             raise change.error
 
-    def append(self, sink: Sink, text: str, reasoning: str) -> None:
+    def append(self, sink: Sink, delta: Delta) -> None:
         """Append to a reply's row with the next transaction; the sink is told when that is durable."""
-        self._queue.put((sink, text, reasoning))
+        with self._deltas_lock:
+            first = not self._deltas
+            self._deltas.setdefault(sink, []).append(delta)
+        if first:
+            self.wake()
+
+    def wake(self) -> None:
+        """Let the next transaction begin, for which there is something to be collected."""
+        self._queue.put(None)
 
     def close(self) -> None:
         """Store what is waiting and stop."""
@@ -149,16 +159,21 @@ class Journal:
         self._disconnect()
 
     def _gather(self) -> _Batch:
-        """Return all that is waiting; wait where nothing is."""
+        """Return all that is waiting or has arrived; wait where nothing is or has."""
         batch = _Batch()
         items, self._backlog = self._backlog, []
+        while self.collect() and self._queue.empty():
+            pass  # what was read held no text
         for item in items or [self._queue.get()]:
             batch.add(item)
         for item in self._waiting():
             batch.add(item)
+        # After the changes: what was appended before the end of a reply is stored with it.
+        with self._deltas_lock:
+            batch.deltas, self._deltas = self._deltas, {}
         return batch
 
-    def _waiting(self) -> Iterator[Any]:
+    def _waiting(self) -> Iterator[_Change[Any] | None]:
         with contextlib.suppress(queue.Empty):
             while True:
                 yield self._queue.get_nowait()
@@ -170,7 +185,7 @@ class Journal:
         have stored them without saying so.
         """
         for item in self._waiting():
-            if isinstance(item, _Change) and not item.patient:
+            if item is not None and not item.patient:
                 batch.add(item)
             else:
                 self._backlog.append(item)
@@ -214,6 +229,11 @@ class Journal:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _collect_nothing() -> bool:
+    """Collect nothing: what arrives is appended by those who wait for it."""
+    return False
 
 
 def _commit(connection: Connection, changes: list[_Change[Any]], appends: list[Append]) -> dict[UUID, Progress | None]:
@@ -270,7 +290,7 @@ def _tell(batch: _Batch, appends: dict[Sink, Append], lost: dict[UUID, Progress 
         if sink.id in lost:
             sink.lost(lost[sink.id])
         else:
-            sink.committed(append.text, append.reasoning)
+            sink.committed(append.delta)
     for change in batch.changes:
         change.done.set()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import pymysql
@@ -81,8 +82,12 @@ class MysqlConnection:
         )
         ids = [item.reply_id.bytes for item in appends]
         values: list[Any] = []
-        for column in ("text", "reasoning", "length"):
-            values += [part for item in appends for part in (item.reply_id.bytes, getattr(item, column))]
+        for column in (
+            [item.delta.text for item in appends],
+            [item.delta.reasoning for item in appends],
+            [item.length for item in appends],
+        ):
+            values += chain.from_iterable(zip(ids, column, strict=True))
         values += [*ids, *(part for item in appends for part in (item.reply_id.bytes, item.at))]
         with translated(), self._raw.cursor() as cursor:
             matched: int = cursor.execute(statement, values)

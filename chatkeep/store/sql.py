@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from chatkeep.errors import ChatkeepError
+from chatkeep.model import Delta
 
 
 class StoreError(ChatkeepError):
@@ -34,19 +34,17 @@ class Sql:
         self.mysql = re.sub(r":(\w+)", r"%(\1)s", (mysql or text).replace("%", "%%"))
 
 
-@dataclass(slots=True)
-class Append:
-    """Text to be appended to a reply whose row holds ``at`` characters (content and reasoning together) so far."""
+class Append(NamedTuple):
+    """A delta to be appended to a reply whose row holds ``at`` characters (content and reasoning together) so far."""
 
     reply_id: UUID
     at: int
-    text: str
-    reasoning: str
+    delta: Delta
 
     @property
     def length(self) -> int:
         """How many characters this adds."""
-        return len(self.text) + len(self.reasoning)
+        return len(self.delta.text) + len(self.delta.reasoning)
 
 
 class Connection(Protocol):

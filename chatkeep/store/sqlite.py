@@ -67,7 +67,11 @@ class SqliteConnection:
         before = self._raw.total_changes()
         with translated():
             self._raw.executemany(
-                _APPEND, [(item.text, item.reasoning, item.length, item.reply_id.bytes, item.at) for item in appends]
+                _APPEND,
+                [
+                    (item.delta.text, item.delta.reasoning, item.length, item.reply_id.bytes, item.at)
+                    for item in appends
+                ],
             )
         return self._raw.total_changes() - before
 

@@ -14,9 +14,9 @@ from flask import Blueprint, Response, g, request
 from chatkeep import errors
 from chatkeep.conversations import require_message
 from chatkeep.errors import FieldError, InvalidFields, Problem
-from chatkeep.replies import Event
+from chatkeep.replies import Ends, Event
 from chatkeep.turns import Turn, TurnRequest
-from chatkeep.web import shapes, sse
+from chatkeep.web import direct, shapes, sse
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import owner, parts
 from chatkeep.web.problems import language
@@ -135,9 +135,10 @@ def follow_reply(conversation_id: UUID, message_id: UUID) -> Response:
     if last == sse.END_ID:
         return Response(status=204)
     after = query.after if query.after is not None else _characters(last)
-    events = parts().turns.follow_turn(conversation_id, message_id, after)
     start = shapes.Start(conversation_id, message_id, message.model, message.cached)
-    return sse.response(sse.stream(start, events, request_id=g.request_id, language=language(), after=after))
+    frames = sse.Frames(start, request_id=g.request_id, language=language(), after=after)
+    events = parts().turns.follow_turn(conversation_id, message_id, after, direct.events(frames))
+    return sse.response(frames.stream(events))
 
 
 @routes.route(
@@ -189,38 +190,40 @@ def _idempotency_key() -> str | None:
 
 def _answer(turn: Turn, *, streamed: bool, on_disconnect: str) -> Response:
     """Answer with a reply as it comes, or as a whole."""
-    events = parts().turns.follow_taken(turn)
     try:
-        return _stream(turn, events, on_disconnect) if streamed else _whole(turn, events)
+        return _stream(turn, on_disconnect) if streamed else _whole(turn)
     except Problem as problem:
         raise problem.about(turn.conversation_id, turn.reply_id) from problem.__cause__
 
 
-def _whole(turn: Turn, events: Iterator[Event]) -> Response:
-    text, reasoning, row = sse.answer(events)
+def _whole(turn: Turn) -> Response:
+    row = sse.answer(parts().turns.follow_taken(turn, Ends()))
     return rendered(
         shapes.ChatAnswer(
             conversation_id=turn.conversation_id,
             message_id=turn.reply_id,
-            reply=text,
+            reply=row.content,
             model=row.model,
             finish_reason=row.finish_reason,
             status=row.status,
             cached=row.cached,
             usage=shapes.usage_of(row.usage),
             created_at=shapes.time_text(row.timestamp),
-            reasoning=reasoning or msgspec.UNSET,
+            reasoning=row.reasoning or msgspec.UNSET,
         )
     )
 
 
-def _stream(turn: Turn, events: Iterator[Event], on_disconnect: str) -> Response:
+def _stream(turn: Turn, on_disconnect: str) -> Response:
     """Answer with a stream, once the first event shows that there is something to stream."""
-    first = sse.first_event(events)
-    start = shapes.Start(turn.conversation_id, turn.reply_id, turn.model, turn.cached)
-    frames = sse.stream(start, _with_first(first, events), request_id=g.request_id, language=language())
-    response = sse.response(frames)
     turns = parts().turns
+    start = shapes.Start(turn.conversation_id, turn.reply_id, turn.model, turn.cached)
+    frames = sse.Frames(start, request_id=g.request_id, language=language())
+    events = turns.follow_taken(turn, direct.events(frames))
+    first = sse.first_event(events)
+    # A copy whose leader ended without a word may have asked for itself: its first event settles what it is.
+    start.cached = turn.cached
+    response = sse.response(frames.stream(_with_first(first, events)))
     if on_disconnect == "stop":
         # Also after a whole reply, when there is nothing left to stop.
         response.call_on_close(lambda: turns.abandon(turn.reply_id))

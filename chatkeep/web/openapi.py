@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 import msgspec
 from flask import Blueprint
 
-from chatkeep import __version__, errors
+from chatkeep import __version__, errors, model
 from chatkeep.errors import Problem
 from chatkeep.web import examples, problems, shapes, sse
 
 View = TypeVar("View", bound=Callable[..., Any])
 _PARAMETER = re.compile(r"<(?:(\w+):)?(\w+)>")
-_EVENTS = (("start", shapes.Start), ("delta", shapes.Delta), ("done", shapes.Done), ("error", shapes.Problem))
+_EVENTS = (("start", shapes.Start), ("delta", model.Delta), ("done", shapes.Done), ("error", shapes.Problem))
 # Longer ones are refused; what is printable in ASCII is all that HTTP carries unharmed.
 HEADER_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
 # For pages that show descriptions and do not know of events.

@@ -180,13 +180,6 @@ class Start(Struct):
     cached: bool
 
 
-class Delta(Struct, omit_defaults=True):
-    """A piece of the reply."""
-
-    text: str = ""
-    reasoning: str = ""
-
-
 class Done(Struct):
     """The last event of a stream."""
 

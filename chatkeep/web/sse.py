@@ -30,35 +30,56 @@ def first_event(events: Iterator[Event]) -> Delta | End:
     return first
 
 
-def stream(
-    start: shapes.Start, events: Iterator[Event], *, request_id: str, language: Language = "en", after: int = 0
-) -> Iterator[bytes]:
-    """Yield the frames of a stream; every delta's id is the number of the text's characters up to its end."""
-    yield RETRY + _frame("start", _encode(start))
-    shown = after
-    for event in events:
-        if event is None:
-            yield PING
-        elif isinstance(event, End):
-            yield _last(event, start, request_id, language)
-        else:
-            shown += len(event.text)
-            data = _encode(shapes.Delta(event.text, event.reasoning))
-            yield b"event: delta\nid: %d\ndata: %s\n\n" % (shown, data)
+class Frames:
+    """The frames of one stream; every delta's id is the number of the text's characters up to its end."""
+
+    def __init__(self, start: shapes.Start, *, request_id: str, language: Language = "en", after: int = 0) -> None:
+        self._start = start
+        self._request_id = request_id
+        self._language = language
+        self._shown = after
+        self.is_begun = False
+        """Whether the server has sent the beginning: it asks for a frame when it has sent the one before."""
+
+    def stream(self, events: Iterator[Event]) -> Iterator[bytes]:
+        """Yield the whole stream."""
+        yield RETRY + _frame("start", _encode(self._start))
+        self.is_begun = True
+        for event in events:
+            if event is None:
+                yield PING
+            elif isinstance(event, End):
+                yield self._last(event)
+            else:
+                yield self.of(event)
+
+    def of(self, delta: Delta) -> bytes:
+        """Return the frame of a delta that follows all those that were asked for before."""
+        self._shown += len(delta.text)
+        return b"event: delta\nid: %d\ndata: %b\n\n" % (self._shown, _encode(delta))
+
+    def _last(self, end: End) -> bytes:
+        if end.problem is not None:
+            problem = end.problem.about(self._start.conversation_id, self._start.message_id)
+            return _frame("error", _encode(problems.shape(problem, self._request_id, self._language)), END_ID)
+        row = whole(end)
+        usage, created = shapes.usage_of(row.usage), shapes.time_text(row.timestamp)
+        return _frame("done", _encode(shapes.Done(row.finish_reason, row.status, row.cached, usage, created)), END_ID)
 
 
-def answer(events: Iterator[Event]) -> tuple[str, str, Message]:
-    """Return a whole reply's text, reasoning and row. Raises the problem that it ended with."""
-    texts, reasonings = [], []
-    for event in events:
-        if isinstance(event, Delta):
-            texts.append(event.text)
-            reasonings.append(event.reasoning)
-        elif event is not None:
-            if event.problem is not None:
-                raise event.problem
-            return "".join(texts), "".join(reasonings), _row(event)
-    raise AssertionError("a reply's events end with End")
+def answer(events: Iterator[Event]) -> Message:
+    """Return a whole reply. Raises the problem that it ended with."""
+    end = next(event for event in events if isinstance(event, End))
+    if end.problem is not None:
+        raise end.problem
+    return whole(end)
+
+
+def whole(end: End) -> Message:
+    """Return the row of a reply that ended without a problem."""
+    if end.message is None:
+        raise AssertionError("a reply that ends without a problem has a row")
+    return end.message
 
 
 def response(frames: Iterator[bytes]) -> Response:
@@ -66,21 +87,6 @@ def response(frames: Iterator[bytes]) -> Response:
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     # Waitress buffers what a client leaves that reads nothing, up to a whole reply.
     return impatient(Response(frames, headers=headers, mimetype=MEDIA_TYPE), WRITE_TIMEOUT_S)
-
-
-def _last(end: End, start: shapes.Start, request_id: str, language: Language) -> bytes:
-    if end.problem is not None:
-        problem = end.problem.about(start.conversation_id, start.message_id)
-        return _frame("error", _encode(problems.shape(problem, request_id, language)), END_ID)
-    row = _row(end)
-    usage, created = shapes.usage_of(row.usage), shapes.time_text(row.timestamp)
-    return _frame("done", _encode(shapes.Done(row.finish_reason, row.status, row.cached, usage, created)), END_ID)
-
-
-def _row(end: End) -> Message:
-    if end.message is None:
-        raise AssertionError("a reply that ends without a problem has a row")
-    return end.message
 
 
 def _frame(event: str, data: bytes, id: str | None = None) -> bytes:

@@ -94,10 +94,10 @@ def test_followers_see_everything_once_whenever_they_come() -> None:
     early = reply.follow()
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(next, early)
-        reply.committed("one ", "why")
+        reply.committed(Delta("one ", "why"))
         late = reply.follow()
         assert next(late) == Delta("one ", "why")
-        reply.committed("two", "")
+        reply.committed(Delta("two"))
         reply.close(End(ROW))
         seen = [first.result(5), *early]
     assert [event for event in seen if isinstance(event, Delta)] == [Delta("one ", "why"), Delta("two")]
@@ -108,9 +108,9 @@ def test_followers_see_everything_once_whenever_they_come() -> None:
 @pytest.mark.parametrize("after", [0, 1, 4, 6, 7, 99])
 def test_a_follower_gets_what_lies_beyond_the_characters_that_it_knows(after: int) -> None:
     reply = a_reply()
-    reply.committed("😀two 你好", "why")
+    reply.committed(Delta("😀two 你好", "why"))
     following = reply.follow(after)
-    reply.committed("!", "")
+    reply.committed(Delta("!"))
     reply.close(End(ROW, BROKE))
     *events, end = following
     deltas = [event for event in events if isinstance(event, Delta)]
@@ -121,12 +121,12 @@ def test_a_follower_gets_what_lies_beyond_the_characters_that_it_knows(after: in
 
 def test_characters_that_are_still_to_come_are_skipped_too() -> None:
     reply = a_reply()
-    reply.committed("one ", "")
+    reply.committed(Delta("one "))
     following = reply.follow(6)
     with ThreadPoolExecutor(1) as pool:
         rest = pool.submit(list, following)
-        reply.committed("two ", "")
-        reply.committed("three", "")
+        reply.committed(Delta("two "))
+        reply.committed(Delta("three"))
         reply.close(End(ROW))
         assert "".join(event.text for event in rest.result(5) if isinstance(event, Delta)) == "o three"
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from chatkeep.errors import InvalidFields
-from chatkeep.turns import title_of
+from chatkeep.rows import title_of
 from chatkeep.web import shapes
 from chatkeep.web.requests import given, invalid, require_small_metadata
 

@@ -34,8 +34,7 @@ class Outcome:
 
     def collect(self, call: Call) -> Outcome:
         try:
-            for item in call:
-                self.items.append(item)
+            call.deliver(self.items.append)
         except ProviderError as error:
             self.error = error
         self.ended = time.monotonic()

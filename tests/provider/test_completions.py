@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError, ProviderRefused
 from chatkeep.model import Delta, Finish, Prompt, PromptMessage, Role, Usage
-from chatkeep.provider.completions import ReplyDecoder, read_reply, request_body
+from chatkeep.provider.completions import ReplyDecoder, reader_of, request_body
 from chatkeep.provider.sse import Event
 
 STOP = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
@@ -19,6 +19,15 @@ DONE = b"data: [DONE]\n\n"
 def decode(*payloads: Any) -> list[Delta | None]:
     decoder = ReplyDecoder()
     return [decoder.decode(Event(json.dumps(payload).encode())) for payload in payloads]
+
+
+def read(content_type: str, encoding: str, bodies: list[bytes]) -> list[Delta | Finish]:
+    found: list[Delta | Finish] = []
+    reader = reader_of(content_type, encoding, found.append)
+    for body in bodies:
+        reader.feed(body)
+    reader.close()
+    return found
 
 
 def choice(**fields: Any) -> dict[str, Any]:
@@ -101,7 +110,7 @@ def test_what_is_not_the_protocol_is_refused(payload: bytes) -> None:
 @given(st.lists(st.text(st.characters(codec=None), min_size=1, max_size=4), max_size=8))
 def test_halved_characters_are_joined_and_lone_halves_replaced(pieces: list[str]) -> None:
     body = b"".join(b"data: " + json.dumps(choice(delta={"content": piece})).encode() + b"\n\n" for piece in pieces)
-    items = list(read_reply("text/event-stream", "", [body + STOP + DONE]))
+    items = read("text/event-stream", "", [body + STOP + DONE])
     text = "".join(item.text for item in items if isinstance(item, Delta))
     whole = "".join(pieces).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     assert text == whole
@@ -110,18 +119,18 @@ def test_halved_characters_are_joined_and_lone_halves_replaced(pieces: list[str]
 
 def test_usage_and_model_are_in_the_finish_even_if_they_come_last() -> None:
     usage = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4},"model":"m-1"}\n\n'
-    assert list(read_reply("", "", [STOP, usage, DONE])) == [Finish("stop", Usage(3, 4), "m-1")]
+    assert read("", "", [STOP, usage, DONE]) == [Finish("stop", Usage(3, 4), "m-1")]
 
 
 @pytest.mark.parametrize("counts", [{}, {"prompt_tokens": None, "completion_tokens": -1}, {"prompt_tokens": 1e400}])
 def test_senseless_usage_counts_as_none(counts: dict[str, Any]) -> None:
     body = json.dumps({**choice(finish_reason="stop"), "usage": counts}).replace("Infinity", "1e308").encode()
-    assert list(read_reply("application/json", "", [body])) == [Finish("stop", Usage(0, 0))]
+    assert read("application/json", "", [body]) == [Finish("stop", Usage(0, 0))]
 
 
 @pytest.mark.parametrize("ending", [[STOP, DONE], [STOP], [STOP, b"data: [DONE]"], [STOP[:-2]], [STOP, b": bye\n\n"]])
 def test_a_reply_with_a_finish_reason_is_whole(ending: list[bytes]) -> None:
-    assert list(read_reply("text/event-stream", "identity", ending)) == [Finish("stop")]
+    assert read("text/event-stream", "identity", ending) == [Finish("stop")]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +138,7 @@ def test_a_reply_with_a_finish_reason_is_whole(ending: list[bytes]) -> None:
 )
 def test_a_reply_without_one_is_not(ending: list[bytes]) -> None:
     with pytest.raises(ProviderBroke, match="without a finish reason"):
-        list(read_reply("text/event-stream", "", ending))
+        read("text/event-stream", "", ending)
 
 
 def test_a_request_holds_what_the_prompt_asks() -> None:

@@ -85,10 +85,12 @@ def test_a_response_that_breaks_amid_its_head_is_not_asked_again(over_http: Open
     assert len(upstream.requests) == 2
 
 
-def test_a_reply_that_is_not_read_to_its_end_gives_its_connection_up(provider: Provider, upstream: Upstream) -> None:
-    call = iter(provider.stream_reply(prompt("#n=1000,r=50#")))
-    next(call)
-    call.close()  # type: ignore[attr-defined]
+def test_a_receiver_that_fails_gives_the_connection_up(provider: Provider, upstream: Upstream) -> None:
+    def receive(_piece: object) -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        provider.stream_reply(prompt("#n=1000,r=50#")).deliver(receive)
     assert upstream.wait_for(lambda it: it.active == 0, 1)
 
 
@@ -154,7 +156,7 @@ def test_abort_amid_the_tls_handshake(open_http: Open, mute: int, tls: ssl.SSLCo
 def test_abort_before_the_beginning_never_connects(provider: Provider, upstream: Upstream) -> None:
     call = provider.stream_reply(prompt("hi"))
     call.abort()
-    assert list(call) == []
+    assert Outcome().collect(call).items == []
     assert upstream.connections == 0
 
 
@@ -169,9 +171,12 @@ def test_abort_after_the_end_harms_no_other_call(provider: Provider, upstream: U
 def test_abort_between_two_deltas_ends_the_reply_there(provider: Provider) -> None:
     call = provider.stream_reply(prompt("#n=50#"))
     items = []
-    for item in call:
-        items.append(item)
+
+    def receive(piece: object) -> None:
+        items.append(piece)
         call.abort()
+
+    call.deliver(receive)
     assert len(items) == 1
 
 
@@ -188,10 +193,17 @@ GREENLETS = """
 from gevent import monkey
 monkey.patch_all()
 import gevent, sys, time
+from chatkeep.arrivals import Gathered, Waiting
 from chatkeep.provider.openai_http import OpenAIHttp
-from chatkeep.provider.openai_sdk import OpenAISdk
 from tests.provider.asking import Outcome, ask, prompt
-provider = OpenAIHttp(sys.argv[1], None, "m")
+arrivals = Waiting()
+def collect():
+    while arrivals.collect():
+        gevent.sleep(0.001)
+if sys.argv.pop(1) == "gathered":
+    arrivals = Gathered(lambda: gevent.spawn(collect))
+    gevent.spawn(collect)
+provider = OpenAIHttp(sys.argv[1], None, "m", arrivals=arrivals)
 assert ask(provider, "hi").finish
 for script in sys.argv[2:]:
     call, outcome = provider.stream_reply(prompt(f"#{script}#")), Outcome()
@@ -205,9 +217,11 @@ for script in sys.argv[2:]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="gevent serves on Linux only")
-def test_greenlets_abort_each_other(upstream: Upstream) -> None:
+@pytest.mark.parametrize("arrivals", ["waiting", "gathered"])
+def test_greenlets_abort_each_other(arrivals: str, upstream: Upstream) -> None:
     """Takes over a second: a process of its own, for gevent patches everything."""
-    subprocess.run([sys.executable, "-W", "error", "-c", GREENLETS, upstream.url, *STAGES], check=True, timeout=30)
+    command = [sys.executable, "-W", "error", "-c", GREENLETS, arrivals, upstream.url, *STAGES]
+    subprocess.run(command, check=True, timeout=30)
     assert upstream.wait_for(lambda it: it.active == 0)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from chatkeep.model import Delta, Finish, Prompt, PromptMessage, Role
 from chatkeep.provider.demo import Demo, answer
-from tests.provider.asking import Asking, ask, prompt
+from tests.provider.asking import Asking, Outcome, ask, prompt
 
 
 @pytest.mark.parametrize(("question", "word"), [("Hello, you", "demo model"), ("你好", "演示模型"), ("", "demo model")])
@@ -41,7 +41,7 @@ def test_a_question_cannot_break_the_answers_markdown() -> None:
 
 def test_it_keeps_to_the_token_limit() -> None:
     call = Demo(pace=0).stream_reply(Prompt("demo", (PromptMessage(Role.USER, "Hello"),), max_tokens=3))
-    *deltas, finish = call
+    *deltas, finish = Outcome().collect(call).items
     assert [type(delta) for delta in deltas] == [Delta] * 3
     assert isinstance(finish, Finish)
     assert finish.reason == "length"

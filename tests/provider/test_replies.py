@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
-from chatkeep.model import Delta, Usage
+from chatkeep.model import Usage
 from chatkeep.provider import Provider
 from tests.provider.asking import ask, prompt
 from tests.provider.conftest import KEY
@@ -132,7 +132,9 @@ def test_the_key_is_sent_but_never_told(provider: Provider, upstream: Upstream) 
 
 
 def test_deltas_arrive_when_they_are_sent(provider: Provider) -> None:
-    times = [time.monotonic() for item in provider.stream_reply(prompt("#n=5,r=20#")) if isinstance(item, Delta)]
+    times: list[float] = []
+    provider.stream_reply(prompt("#n=5,r=20#")).deliver(lambda _piece: times.append(time.monotonic()))
+    del times[-1]  # the Finish
     gaps = [later - earlier for earlier, later in pairwise(times)]
     assert all(0.02 < gap < 0.25 for gap in gaps), gaps
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from chatkeep.model import Conversation, Message, Role, Status, new_id, now_us
+from chatkeep.model import Conversation, Delta, Message, Role, Status, new_id, now_us
 from chatkeep.store import conversations, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -57,9 +57,9 @@ class Recorder:
         self._database = database
         self._conversation_id = reply.conversation_id
 
-    def committed(self, text: str, reasoning: str) -> None:
-        self.written += len(text) + len(reasoning)
-        self.shown.append(text)
+    def committed(self, delta: Delta) -> None:
+        self.written += len(delta.text) + len(delta.reasoning)
+        self.shown.append(delta.text)
 
     def lost(self, progress: Progress | None) -> None:
         self.losses.append(progress)
@@ -82,7 +82,7 @@ class Doubter(Recorder):
         super().__init__(database, reply)
         self.lies: list[str] = []
 
-    def committed(self, text: str, reasoning: str) -> None:
-        super().committed(text, reasoning)
+    def committed(self, delta: Delta) -> None:
+        super().committed(delta)
         if not self.row().content.startswith(self.text):
-            self.lies.append(text)
+            self.lies.append(delta.text)

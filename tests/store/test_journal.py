@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from chatkeep.errors import ServerStopping, StoreUnavailable
-from chatkeep.model import Conversation, Status, new_id, now_us
+from chatkeep.model import Conversation, Delta, Status, new_id, now_us
 from chatkeep.store import conversations, leases, messages, migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -48,7 +48,7 @@ def test_what_is_shown_was_committed_before(database: Database, journal: Journal
     sink = Doubter(database, stored_reply(journal))
     pieces = [f"{number} 😀\0" for number in range(200)]
     for piece in pieces:
-        journal.append(sink, piece, "")
+        journal.append(sink, Delta(piece))
     assert eventually(lambda: sink.text == "".join(pieces))
     assert sink.lies == []
 
@@ -56,8 +56,8 @@ def test_what_is_shown_was_committed_before(database: Database, journal: Journal
 def test_text_and_reasoning_are_appended_each_to_its_own(database: Database, journal: Journal) -> None:
     sinks = [Recorder(database, stored_reply(journal)) for _ in range(20)]
     for sink in sinks:
-        journal.append(sink, "", "why ")
-        journal.append(sink, f"text of {sink.id}", "not")
+        journal.append(sink, Delta("", "why "))
+        journal.append(sink, Delta(f"text of {sink.id}", "not"))
     assert eventually(lambda: all(sink.written > 40 for sink in sinks))
     assert [(sink.row().content, sink.row().reasoning) for sink in sinks] == [
         (f"text of {sink.id}", "why not") for sink in sinks
@@ -74,7 +74,7 @@ def test_an_operation_that_fails_undoes_its_own_writes_only(database: Database, 
             raise LookupError(number)
 
     def attempt(number: int) -> bool:
-        journal.append(sink, f"{number} ", "")
+        journal.append(sink, Delta(f"{number} "))
         if number % 3:
             journal.write(lambda connection: write(connection, number))
         else:
@@ -129,7 +129,7 @@ def test_a_reply_that_is_final_takes_no_more_text(database: Database, journal: J
     reply = stored_reply(journal)
     sink = Recorder(database, reply)
     journal.write(lambda connection: messages.finish(connection, replace(reply, status=Status.COMPLETED)))
-    journal.append(sink, "late", "")
+    journal.append(sink, Delta("late"))
     assert eventually(lambda: sink.losses) == [Progress(Status.COMPLETED, 0)]
     assert (sink.shown, sink.row().content) == ([], "")
 
@@ -139,8 +139,8 @@ def test_a_reply_whose_conversation_was_deleted_takes_no_more_text(database: Dat
     sink, other = Recorder(database, reply), Recorder(database, stored_reply(journal))
     journal.write(lambda connection: conversations.delete(connection, "me", reply.conversation_id, now_us()))
     with held(journal):
-        journal.append(sink, "late", "")
-        journal.append(other, "in time", "")
+        journal.append(sink, Delta("late"))
+        journal.append(other, Delta("in time"))
     assert eventually(lambda: sink.losses and other.shown) == ["in time"]
     assert sink.losses == [None]
 
@@ -149,7 +149,7 @@ def test_an_append_that_is_repeated_is_not_doubled(database: Database, journal: 
     reply = stored_reply(journal)
 
     def append(connection: Connection) -> list[int]:
-        return [connection.append([Append(reply.id, 0, "once", "")]) for _ in range(2)]
+        return [connection.append([Append(reply.id, 0, Delta("once"))]) for _ in range(2)]
 
     assert journal.write(append) == [1, 0]
     assert Recorder(database, reply).row().content == "once"
@@ -159,7 +159,7 @@ def test_a_journal_that_is_closed_has_stored_what_waited(database: Database) -> 
     journal = Journal(database)
     sink = Recorder(database, stored_reply(journal))
     for _ in range(100):
-        journal.append(sink, "x", "")
+        journal.append(sink, Delta("x"))
     journal.close()
     assert sink.row().content == "x" * 100
     with pytest.raises(ServerStopping):
@@ -259,9 +259,9 @@ def test_an_append_whose_outcome_is_unknown_is_not_doubled(proxied: Database, pr
     with closing(Journal(proxied)) as journal:
         sink = Recorder(proxied, stored_reply(journal))
         proxy.lose_a_commit()
-        journal.append(sink, "once ", "")
+        journal.append(sink, Delta("once "))
         assert eventually(lambda: sink.shown) == ["once "]
-        journal.append(sink, "and on", "")
+        journal.append(sink, Delta("and on"))
         assert eventually(lambda: sink.row().content == "once and on")
     assert (proxy.losses, sink.losses) == (1, [])
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatkeep.errors import StoreUnavailable
-from chatkeep.model import Status
+from chatkeep.model import Delta, Status
 from chatkeep.store import messages, migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -94,14 +94,14 @@ def test_what_must_not_be_lost_waits_until_the_database_is_back(fragile: Fragile
     with closing(Journal(fragile.database)) as journal, ThreadPoolExecutor(1) as pool:
         reply = stored_reply(journal)
         sink = Recorder(fragile.database, reply)
-        journal.append(sink, "before, ", "")
+        journal.append(sink, Delta("before, "))
         assert eventually(lambda: sink.shown)
         with fragile.away():
-            journal.append(sink, "during, ", "")
+            journal.append(sink, Delta("during, "))
             waiting = pool.submit(insert, journal, made := a_conversation(), patient=True)
             with pytest.raises(TimeoutError):
                 waiting.result(0.3)
-            journal.append(sink, "and after", "")
+            journal.append(sink, Delta("and after"))
             assert sink.shown == ["before, "]
         back = time.monotonic()
         waiting.result(10)
@@ -119,7 +119,7 @@ def test_every_one_of_many_replies_is_whole_after_an_outage(fragile: Fragile) ->
 
         def write(sink: Recorder) -> None:
             for number in range(50):
-                journal.append(sink, f"{number} ", "")
+                journal.append(sink, Delta(f"{number} "))
                 going.set()
                 time.sleep(0.005)  # as a provider does
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from chatkeep.model import Conversation, Message, Role, Status, new_id, now_us
+from chatkeep.model import Conversation, Delta, Message, Role, Status, new_id, now_us
 from chatkeep.store import (
     conversations,
     duties,
@@ -333,7 +333,7 @@ def test_appending_reads_nothing_but_the_rows_that_it_changes(full: Database) ->
         conversations.insert(connection, CONVERSATION)
         messages.insert(connection, reply)
         before = rows_walked(connection)
-        assert connection.append([Append(item, 0, "text", "") for item in (reply.id, new_id(), new_id())]) == 1
+        assert connection.append([Append(item, 0, Delta("text")) for item in (reply.id, new_id(), new_id())]) == 1
         assert rows_walked(connection) == before
         connection.rollback()
 

@@ -1,0 +1,102 @@
+"""A stream's deltas straight to its socket, where the server has an event loop.
+
+A greenlet that wakes up for every token costs more than sending the token. So while a stream's greenlet waits for the
+next event, whoever brings a delta renders and sends it; the greenlet wakes up for what takes waiting: a client that is
+slow or gone, silence, and the end.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import ssl
+import sys
+import time
+
+from flask import request
+
+from chatkeep.concurrency import on_event_loop
+from chatkeep.model import Delta
+from chatkeep.replies import End, Events
+from chatkeep.web.sse import Frames
+
+
+def events(frames: Frames) -> Events | None:
+    """Return where this request's stream takes its events; None where its server has another way."""
+    sock = request.environ.get("gunicorn.socket")
+    if sock is None or isinstance(sock, ssl.SSLSocket) or not on_event_loop() or not _is_chunked():
+        return None
+    return DirectEvents(sock, frames)
+
+
+def _is_chunked() -> bool:
+    """Return whether the server will send the stream in chunks of HTTP/1.1 (RFC 9112 §7.1)."""
+    environ = request.environ
+    return environ["SERVER_PROTOCOL"] == "HTTP/1.1" and environ.get("HTTP_VERSION") != "2"
+
+
+class DirectEvents:
+    """The events of one stream; it runs on one event loop, so nothing comes between two of its lines.
+
+    Deltas are sent only while the stream's greenlet sleeps in `get`, and the beginning of the stream has been sent:
+    then so has all that came before.
+    """
+
+    __slots__ = ("_awake", "_frames", "_heard", "_sleeps", "_socket", "_unsent", "_waiting")
+
+    def __init__(self, sock: socket.socket, frames: Frames) -> None:
+        self._socket = sock
+        self._frames = frames
+        self._waiting: list[Delta | End] = []
+        self._awake = sys.modules["gevent.event"].Event()  # a queue of gevent's takes two KiB
+        self._sleeps = False
+        self._unsent = b""
+        self._heard = 0.0
+
+    def put(self, event: Delta | End) -> None:
+        """Send a delta if that can be done now; otherwise wake the stream's greenlet."""
+        if self._sleeps and isinstance(event, Delta):
+            self._send(event)
+        else:
+            self._waiting.append(event)
+            self._wake()
+
+    def get(self, *, timeout: float) -> Delta | End:
+        """Return the next event that was not sent; raise `queue.Empty` after ``timeout`` seconds without any.
+
+        Raises `OSError` where the client is gone, or reads nothing for as long as its socket's timeout.
+        """
+        self._heard = time.monotonic()
+        while not self._waiting:
+            self._sleep(self._heard + timeout - time.monotonic())
+            unsent, self._unsent = self._unsent, b""
+            if unsent:
+                self._socket.sendall(unsent)
+        return self._waiting.pop(0)
+
+    def _sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            raise queue.Empty
+        self._awake.clear()
+        self._sleeps = self._frames.is_begun
+        try:
+            self._awake.wait(seconds)
+        finally:
+            self._sleeps = False
+
+    def _wake(self) -> None:
+        self._sleeps = False
+        self._awake.set()
+
+    def _send(self, delta: Delta) -> None:
+        frame = self._frames.of(delta)
+        chunk = b"%x\r\n%b\r\n" % (len(frame), frame)
+        try:
+            sent = os.write(self._socket.fileno(), chunk)  # gevent's sockets do not block
+        except OSError:
+            sent = 0  # whatever it is, the stream's greenlet meets it again
+        self._heard = time.monotonic()
+        if sent < len(chunk):
+            self._unsent = chunk[sent:]
+            self._wake()
