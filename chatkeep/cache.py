@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from uuid import UUID
 
 import msgspec
 
+from chatkeep.concurrency import short_lock
 from chatkeep.model import Prompt, Usage
 
 log = logging.getLogger(__name__)
@@ -70,8 +70,11 @@ class Counts:
 class Cache(Protocol):
     """Where answers are remembered."""
 
-    def get(self, key: bytes) -> Answer | None:
-        """Return an answer that is not too old."""
+    def near(self, key: bytes) -> Answer | None:
+        """Return an answer that this process remembers and is not too old; nothing is waited for."""
+
+    def far(self, key: bytes) -> Answer | None:
+        """Return an answer that others remember, where this process does not."""
 
     def put(self, key: bytes, answer: Answer) -> None:
         """Remember an answer."""
@@ -91,9 +94,9 @@ class MemoryCache:
         self._ttl = ttl
         self._answers: OrderedDict[bytes, tuple[float, Answer]] = OrderedDict()
         self._counts = Counts()
-        self._lock = threading.Lock()
+        self._lock = short_lock()
 
-    def get(self, key: bytes) -> Answer | None:
+    def near(self, key: bytes) -> Answer | None:
         """Return an answer that is not too old."""
         with self._lock:
             found = self._answers.get(key)
@@ -106,6 +109,9 @@ class MemoryCache:
             self._answers.move_to_end(key)
             self._counts.hits += 1
             return found[1]
+
+    def far(self, key: bytes) -> None:
+        """Return nothing: there are no others."""
 
     def put(self, key: bytes, answer: Answer) -> None:
         """Remember an answer, unless it alone is larger than the cache."""
@@ -157,11 +163,12 @@ class RedisCache:
         self._redis = Redis.from_url(url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S)
         self._silent_until = 0.0
 
-    def get(self, key: bytes) -> Answer | None:
-        """Return an answer that is not too old."""
-        found = self._near.get(key)
-        if found is not None:
-            return found
+    def near(self, key: bytes) -> Answer | None:
+        """Return an answer that this process remembers and is not too old."""
+        return self._near.near(key)
+
+    def far(self, key: bytes) -> Answer | None:
+        """Return an answer that Redis remembers, and remember it here."""
         packed = self._ask("get", PREFIX + key)
         if packed is None:
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID
 
+from chatkeep.cache import Answer
 from chatkeep.model import Conversation, Message, Role, Status, expiry, new_id
 
 TITLE_LENGTH = 80
@@ -43,6 +44,14 @@ def advanced(conversation: Conversation, reply: Message) -> Conversation:
     """Return a conversation with a new turn at its end."""
     moved = replace(conversation, last_active=reply.timestamp, message_count=reply.position, current_id=reply.id)
     return replace(moved, expires_at=expiry(moved))
+
+
+def repeated(reply: Message, answer: Answer) -> Message:
+    """Return a reply with an answer that was given before."""
+    return replace(
+        reply, content=answer.text, reasoning=answer.reasoning, status=Status.COMPLETED,
+        finish_reason=answer.finish_reason, usage=answer.usage, model=answer.model, cached=True,
+    )  # fmt: skip
 
 
 def _reply(

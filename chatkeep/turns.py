@@ -47,7 +47,7 @@ from chatkeep.model import Conversation, Delta, Finish, Message, Prompt, Role, S
 from chatkeep.prompt import build_prompt
 from chatkeep.provider import Call, Provider
 from chatkeep.replies import CopyCall, End, Ending, Event, Events, LiveReply, outcome, problem_of
-from chatkeep.rows import advanced, title_of, turn_rows
+from chatkeep.rows import advanced, repeated, title_of, turn_rows
 from chatkeep.settings import Settings
 from chatkeep.store import conversations, idempotency, leases, marks, messages
 from chatkeep.store.engine import Database
@@ -109,6 +109,8 @@ class Turn:
     """Whether the reply, if this process does not generate it, is one that was given before."""
     reply: LiveReply | None = None
     """The reply, where this process generates it: it may have ended before anybody follows it."""
+    row: Message | None = None
+    """The reply, where it was whole at once."""
 
     @property
     def cached(self) -> bool:
@@ -157,7 +159,11 @@ class Turns:
         begun = time.monotonic()
         turn = self._journal.write(lambda connection: self._take(connection, request, reply_id, model))
         self._tally.observe(COMMIT_SECONDS, time.monotonic() - begun)
-        return self._begin(request, turn, turn.question) if turn.question else turn
+        if turn.question:
+            return self._begin(request, turn, turn.question)
+        if turn.row:
+            self._count_repeated()
+        return turn
 
     def _take(self, connection: Connection, request: TurnRequest, reply_id: UUID, model: str) -> Turn:
         """Write a turn's rows. Runs in the journal, perhaps more than once."""
@@ -170,47 +176,62 @@ class Turns:
         conversation = _forked(connection, conversation, request)
         said = None if request.regenerate else request.message
         asked, reply = turn_rows(conversation, said, reply_id, model, now)
-        moved = advanced(conversation, reply)
+        prompt = self._prompt(connection, request, conversation, reply)
+        key = key_of(request.owner, prompt) if request.cache and self._settings.cache_size else None
         if request.conversation_id is None:
-            conversations.insert(connection, moved)
-        try:
-            leases.take(connection, conversation.id, reply_id, self.worker_id)
-        except Duplicate as error:
-            raise TurnRunning("Wait for the running reply, or stop it, before you send another message.") from error
+            conversations.insert(connection, advanced(conversation, reply))
+        answer = self._remembered(connection, request, key)
+        leader = self._claim(connection, reply, None if request.regenerate else key, answer)
         if request.conversation_id is not None:
-            conversations.update(connection, moved)
-        if conversation.forks and (request.edit or request.regenerate):
-            messages.switch_branch(connection, conversation.id, conversation.current_id)
-        if asked is not None:
-            messages.insert(connection, asked)
-        messages.insert(connection, reply)
-        question = self._question(connection, request, conversation, reply)
-        return Turn(conversation.id, reply_id, model, reply.timestamp, question)
+            conversations.update(connection, advanced(conversation, reply))
+        row = repeated(reply, answer) if answer else None
+        for message in filter(None, (asked, row or reply)):
+            messages.insert(connection, message)
+        question = None if answer else Question(prompt, key, leader)
+        return Turn(conversation.id, reply_id, model, reply.timestamp, question, remembered=answer is not None, row=row)
 
-    def _question(
+    def _prompt(
         self, connection: Connection, request: TurnRequest, conversation: Conversation, reply: Message
-    ) -> Question:
-        """Return what the turn asks, and ask it for all who ask the same meanwhile, unless somebody does already.
-
-        The lease holds the question, so whatever ends the reply frees it. On MySQL a transaction with an equal question
-        waits here for the other one's commit; where two wait for each other, one of them is run again.
-        """
-        latest = [(Role.USER, request.message)]  # all that there is in a new conversation
+    ) -> Prompt:
+        """Return what the turn asks: the last messages, those of an earlier turn with the new one at their end."""
+        new = [] if request.regenerate else [(Role.USER, request.message)]
+        latest: list[tuple[Role, str]] = []
         if request.conversation_id is not None:
-            latest = messages.latest(connection, conversation.id, reply.timestamp - 1, self._settings.context_messages)
-        prompt = build_prompt(
+            limit = self._settings.context_messages - len(new)
+            latest = messages.latest(connection, conversation.id, reply.timestamp, limit)
+        return build_prompt(
             reply.model or "",
             conversation.system,
-            latest,
+            latest + new,
             temperature=request.temperature,
             max_tokens=request.max_tokens,
         )
-        if not request.cache or not self._settings.cache_size:
-            return Question(prompt, None)
-        key = key_of(request.owner, prompt)
-        # Who asks for another reply does not want the one that others get, but the new one is worth remembering.
-        leader = None if request.regenerate else leases.ask(connection, conversation.id, reply.id, key)
-        return Question(prompt, key, leader)
+
+    def _remembered(self, connection: Connection, request: TurnRequest, key: bytes | None) -> Answer | None:
+        """Return the answer that this process remembers, where it may be given again.
+
+        Who asks for another reply does not want the one that was given before, but the new one is worth remembering.
+        """
+        answer = self._cache.near(key) if key and not request.regenerate else None
+        return answer if answer and _is_kept(connection, request.owner, answer) else None
+
+    def _claim(
+        self, connection: Connection, reply: Message, question: bytes | None, answer: Answer | None
+    ) -> Lease | None:
+        """Take the lease of a reply that is to be generated; return that of the one that answers the same, if any.
+
+        The lease holds the question, for all who ask the same meanwhile, so whatever ends the reply frees it. On MySQL
+        a transaction with an equal question waits here for the other one's commit. Raises `TurnRunning`.
+        """
+        running = TurnRunning("Wait for the running reply, or stop it, before you send another message.")
+        if answer:
+            if leases.of_conversation(connection, reply.conversation_id):
+                raise running
+            return None
+        try:
+            return leases.take(connection, Lease(reply.conversation_id, reply.id, self.worker_id, stop=False), question)
+        except Duplicate as error:
+            raise running from error
 
     def _conversation(self, connection: Connection, request: TurnRequest, now: int) -> Conversation:
         """Return the conversation that the turn goes to, with what the request changes in it."""
@@ -240,12 +261,11 @@ class Turns:
         )
 
     def _begin(self, request: TurnRequest, turn: Turn, question: Question) -> Turn:
-        """Answer from the cache, or start generating; return the turn, which then knows whether it is cached."""
+        """Answer from a cache that others fill, too, or start generating; return the turn, which then knows."""
         reply, key = _live(turn, self.worker_id), question.key
-        known = self._cache.get(key) if key and not request.regenerate else None
+        known = self._cache.far(key) if key and not request.regenerate else None
         if known and self._journal.write(lambda connection: _repeat(connection, request.owner, reply, known)):
-            self._tally.count(CACHE_ANSWERS, "hit")
-            self._tally.count(TURNS, Status.COMPLETED)
+            self._count_repeated()
             return replace(turn, remembered=True)
         reply.copy(question.leader)
         if key and not request.regenerate:
@@ -254,6 +274,10 @@ class Turns:
         self._journal.streams = len(self.live)
         background(self._generate, reply, question, name=f"reply-{reply.id}")
         return replace(turn, reply=reply)
+
+    def _count_repeated(self) -> None:
+        self._tally.count(CACHE_ANSWERS, "hit")
+        self._tally.count(TURNS, Status.COMPLETED)
 
     def _generate(self, reply: LiveReply, question: Question) -> None:
         """Stream a reply into the journal, whoever listens."""
@@ -346,6 +370,8 @@ class Turns:
 
     def follow_taken(self, turn: Turn, events: Events | None = None) -> Iterator[Event]:
         """Yield the events of a turn's reply from its beginning, with all that is known of how it ends."""
+        if turn.row:
+            return iter([Delta(turn.row.content, turn.row.reasoning), End(turn.row)])
         if turn.reply:
             return turn.reply.follow(events=events)
         return self.follow_turn(turn.conversation_id, turn.reply_id, events=events)
@@ -403,18 +429,20 @@ def _live(turn: Turn, worker_id: UUID) -> LiveReply:
 
 def _repeat(connection: Connection, owner: str, reply: LiveReply, answer: Answer) -> bool:
     """Fill a reply with a remembered answer; return False where the one that it came from is not stored any more."""
-    if answer.stored_at <= marks.get(connection, CACHE_CLEARED):
-        return False
-    if conversations.get(connection, owner, answer.conversation_id, now_us()) is None:
-        return False
-    if messages.progress(connection, answer.reply_id) is None:
+    if not _is_kept(connection, owner, answer):
         return False
     connection.append([Append(reply.id, 0, Delta(answer.text, answer.reasoning))])
-    final = replace(
-        reply.message, status=Status.COMPLETED, finish_reason=answer.finish_reason, usage=answer.usage,
-        model=answer.model, cached=True,
-    )  # fmt: skip
+    final = repeated(reply.message, answer)
     return end_reply(connection, reply.lease, final) is final
+
+
+def _is_kept(connection: Connection, owner: str, answer: Answer) -> bool:
+    """Return whether the reply that an answer comes from is stored, and no cache was cleared since."""
+    return (
+        answer.stored_at > marks.get(connection, CACHE_CLEARED)
+        and conversations.get(connection, owner, answer.conversation_id, now_us()) is not None
+        and messages.progress(connection, answer.reply_id) is not None
+    )
 
 
 def end_reply(connection: Connection, lease: Lease, final: Message) -> Message | None:
@@ -441,6 +469,7 @@ def _forked(connection: Connection, conversation: Conversation, request: TurnReq
     if found.role is not wanted:
         told = "only a reply can be regenerated" if request.regenerate else "only a user message can be edited"
         raise InvalidFields(f"{told.capitalize()}.", errors=[FieldError("message_id", told)])
+    messages.switch_branch(connection, conversation.id, found.parent_id)
     return replace(conversation, current_id=found.parent_id, forks=conversation.forks + 1)
 
 

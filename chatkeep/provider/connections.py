@@ -7,16 +7,17 @@ import contextlib
 import http.client
 import socket
 import ssl
-import threading
 import time
 import urllib.request
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import httptools
 
+from chatkeep.concurrency import short_lock
 from chatkeep.errors import SettingsError
 
 READ_SIZE = 16 * 1024
@@ -34,7 +35,7 @@ class Line:
     __slots__ = ("_lock", "_socket", "is_cut")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = short_lock()
         self._socket: socket.socket | None = None
         self.is_cut = False
 
@@ -274,7 +275,7 @@ class Connections:
     connect_timeout: float
     tls: ssl.SSLContext | None
     _idle: list[Connection] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: AbstractContextManager[Any] = field(default_factory=short_lock)
     _closed: bool = False
 
     def take(self) -> Connection | None:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
 
+from chatkeep.concurrency import short_lock
 from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
 from chatkeep.metrics import PROVIDER_ERRORS, Tally
 from chatkeep.model import Delta, Finish, Prompt
@@ -34,7 +35,7 @@ class Budget:
 
     def __init__(self) -> None:
         self._left = 1.0
-        self._lock = threading.Lock()
+        self._lock = short_lock()
 
     def earn(self) -> None:
         """Note a call."""
@@ -62,9 +63,10 @@ class Breaker:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._calls: deque[tuple[float, bool]] = deque()
+        self._failed = 0
         self._open_until: float | None = None
         self._probing = False
-        self._lock = threading.Lock()
+        self._lock = short_lock()
 
     def admit(self) -> bool:
         """Let a call through; return whether it is a probe. Raises `Open` where the provider kept failing just now."""
@@ -90,12 +92,13 @@ class Breaker:
             if ok is None or self._open_until is not None:
                 return
             self._calls.append((now, ok))
+            self._failed += not ok
             while self._calls[0][0] < now - WINDOW_S:
-                self._calls.popleft()
-            failed = sum(not ok for _, ok in self._calls)
-            if len(self._calls) >= WINDOW_CALLS and failed >= FAILED_SHARE * len(self._calls):
+                self._failed -= not self._calls.popleft()[1]
+            if len(self._calls) >= WINDOW_CALLS and self._failed >= FAILED_SHARE * len(self._calls):
                 self._open_until = now + OPEN_S
                 self._calls.clear()
+                self._failed = 0
 
 
 class Resilient:
@@ -125,7 +128,8 @@ class ResilientCall:
         self._provider = provider
         self._prompt = prompt
         self._call: Call | None = None
-        self._aborted = threading.Event()
+        self._aborted = False
+        self._pausing: threading.Event | None = None
         self._deadline = time.monotonic() + resilient.patience
 
     def deliver(self, receive: Receive) -> None:
@@ -145,21 +149,30 @@ class ResilientCall:
                 self._resilient.tally.count(PROVIDER_ERRORS, error.code)
             else:
                 return
-            if self._aborted.wait(pause):
+            if self._wait(pause):
                 return
 
     def abort(self) -> None:
         """End the call, or the pause before the next one."""
-        self._aborted.set()
+        self._aborted = True
+        if self._pausing is not None:
+            self._pausing.set()
         if self._call is not None:
             self._call.abort()
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait before the next call; return whether there is to be none."""
+        self._pausing = threading.Event()
+        if not self._aborted:
+            self._pausing.wait(seconds)
+        return self._aborted
 
     def _try(self, attempt: _Attempt) -> None:
         """Call once, and let the breaker know how that began."""
         ok = None
         try:
             self._call = self._provider.stream_reply(self._prompt)
-            if self._aborted.is_set():
+            if self._aborted:
                 self._call.abort()
             self._call.deliver(attempt.receive)
             ok = self._verdict_of_silence()

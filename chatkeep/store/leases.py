@@ -12,8 +12,8 @@ from uuid import UUID
 from chatkeep.store.sql import Connection, Duplicate, Sql
 
 _INSERT = Sql(
-    "INSERT INTO leases (conversation_id, reply_id, worker_id, stop)"
-    " VALUES (:conversation_id, :reply_id, :worker_id, 0)"
+    "INSERT INTO leases (conversation_id, reply_id, worker_id, stop, question)"
+    " VALUES (:conversation_id, :reply_id, :worker_id, 0, :question)"
 )
 _ASK = Sql("UPDATE leases SET question = :question WHERE conversation_id = :conversation_id AND reply_id = :reply_id")
 _ANSWERING = Sql(
@@ -46,11 +46,27 @@ class Lease:
     stop: bool
 
 
-def take(connection: Connection, conversation_id: UUID, reply_id: UUID, worker_id: UUID) -> None:
-    """Take the conversation's only lease. Raises `Duplicate` where a reply is being generated."""
-    connection.change(
-        _INSERT, conversation_id=conversation_id.bytes, reply_id=reply_id.bytes, worker_id=worker_id.bytes
-    )
+def take(connection: Connection, lease: Lease, question: bytes | None = None) -> Lease | None:
+    """Take a conversation's only lease and, with ``question``, be the one that answers it while the lease is held.
+
+    Returns the lease of the other reply that answers it already, in whichever process, where there is one. Raises
+    `Duplicate` where a reply is being generated in the conversation.
+    """
+    # Looked for first: on MySQL a duplicate locks what it met, and all turns of other processes would wait there.
+    leader = answering(connection, lease.reply_id, question) if question else None
+    row = {
+        "conversation_id": lease.conversation_id.bytes,
+        "reply_id": lease.reply_id.bytes,
+        "worker_id": lease.worker_id.bytes,
+    }
+    try:
+        connection.change(_INSERT, **row, question=None if leader else question)
+    except Duplicate:
+        leader = answering(connection, lease.reply_id, question) if question and not leader else None
+        if leader is None:
+            raise
+        connection.change(_INSERT, **row, question=None)
+    return leader
 
 
 def ask(connection: Connection, conversation_id: UUID, reply_id: UUID, question: bytes) -> Lease | None:

@@ -18,6 +18,7 @@ from chatkeep.store import conversations, imports, leases, messages, migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.exports import Scope
 from chatkeep.store.journal import Journal
+from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection, Sql
 
 OWNER = "local"
@@ -70,7 +71,9 @@ class Store:
 
     def lease(self, conversation: Conversation) -> None:
         """Let a reply be generated in a conversation."""
-        self.journal.write(lambda connection: leases.take(connection, conversation.id, new_id(), new_id()))
+        self.journal.write(
+            lambda connection: leases.take(connection, Lease(conversation.id, new_id(), new_id(), stop=False))
+        )
 
     def empty(self) -> None:
         """Forget all conversations."""

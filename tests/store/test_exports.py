@@ -24,6 +24,7 @@ from chatkeep.store import exports as tables
 from chatkeep.store.engine import Database
 from chatkeep.store.exports import PIECE_BYTES, Pages, Scope
 from chatkeep.store.journal import Journal
+from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection, Sql
 from tests.conftest import empty_database
 from tests.copies import Copy
@@ -216,7 +217,7 @@ def test_a_running_reply_keeps_its_conversation_in_an_export(database: Database,
     expired = a_conversation(owner="me", ttl=1, expires_at=1, message_count=1)
     kept, gone = expired, replace(expired, id=new_id())
     store(journal, (kept, [a_message(kept)]), (gone, [a_message(gone)]))
-    journal.write(lambda connection: leases.take(connection, kept.id, new_id(), new_id()))
+    journal.write(lambda connection: leases.take(connection, Lease(kept.id, new_id(), new_id(), stop=False)))
     copied = Copy()
     copied.take(b"".join(Export(database, Scope("me"), make("ndjson"))))
     assert [*copied.conversations] == [str(kept.id)]

@@ -20,6 +20,7 @@ from chatkeep.model import Conversation, Delta, Status, new_id, now_us
 from chatkeep.store import conversations, leases, messages, migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
+from chatkeep.store.leases import Lease
 from chatkeep.store.messages import Progress
 from chatkeep.store.sql import Append, Connection, Duplicate, Sql
 from tests.http.api import eventually
@@ -113,9 +114,9 @@ def test_a_duplicate_changes_nothing_and_the_operation_goes_on(database: Databas
 
     def write(connection: Connection) -> None:
         conversations.insert(connection, made)
-        leases.take(connection, made.id, reply, worker)
+        leases.take(connection, Lease(made.id, reply, worker, stop=False))
         with pytest.raises(Duplicate):
-            leases.take(connection, made.id, new_id(), worker)
+            leases.take(connection, Lease(made.id, new_id(), worker, stop=False))
         conversations.update(connection, replace(made, title="went on"))
 
     journal.write(write)

@@ -22,7 +22,7 @@ def ask(connection: Connection, conversation: Conversation) -> Lease | None:
     connection.begin()
     connection.epoch = epochs.hold(connection)
     conversations.insert(connection, conversation)
-    leases.take(connection, conversation.id, conversation.id, new_id())
+    leases.take(connection, Lease(conversation.id, conversation.id, new_id(), stop=False))
     return leases.ask(connection, conversation.id, conversation.id, QUESTION)
 
 

@@ -271,7 +271,7 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     marks.get: [{"name": "a mark"}],
     marks.put: [{"name": "a mark", "value": 1}],
     duties.take: [{"name": "a duty", "worker_id": LEASE.worker_id}],
-    leases.take: [{"conversation_id": CONVERSATION.id, "reply_id": MESSAGE.id, "worker_id": LEASE.worker_id}],
+    leases.take: [{"lease": LEASE, "question": bytes(32)}],
     leases.ask: [{"conversation_id": CONVERSATION.id, "reply_id": MESSAGE.id, "question": bytes(32)}],
     leases.answering: [{"reply_id": MESSAGE.id, "question": bytes(32)}],
     leases.of_conversation: [{"conversation_id": CONVERSATION.id}],

@@ -13,6 +13,7 @@ from chatkeep.model import Role, Status, Usage, new_id, now_us
 from chatkeep.store import conversations, idempotency, leases, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
+from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection
 from tests.store.examples import a_conversation, a_message, a_reply, stored_reply
 
@@ -108,7 +109,7 @@ def test_activity_puts_expiry_off(
 
 def test_deleting_takes_messages_and_leases_along(database: Database, journal: Journal) -> None:
     reply = stored_reply(journal)
-    write(journal, leases.take, reply.conversation_id, reply.id, new_id())
+    write(journal, leases.take, Lease(reply.conversation_id, reply.id, new_id(), stop=False))
     assert write(journal, conversations.delete, "me", reply.conversation_id, now_us())
     with database.connection() as connection:
         assert messages.get(connection, reply.conversation_id, reply.id) is None
@@ -126,7 +127,7 @@ def test_a_reply_ends_once(database: Database, journal: Journal) -> None:
 def test_a_lease_is_given_back_once_and_by_its_holder(journal: Journal) -> None:
     reply = stored_reply(journal)
     lease = leases.Lease(reply.conversation_id, reply.id, new_id(), stop=False)
-    write(journal, leases.take, lease.conversation_id, lease.reply_id, lease.worker_id)
+    write(journal, leases.take, lease)
     others = [replace(lease, worker_id=new_id()), replace(lease, reply_id=new_id())]
     given = [write(journal, leases.give_back, one) for one in (*others, lease, lease)]
     assert given == [False, False, True, False]
