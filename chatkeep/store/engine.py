@@ -19,7 +19,8 @@ from chatkeep.store.sql import Connection, Contention, Sql
 
 T = TypeVar("T")
 _NOW = Sql("SELECT unixepoch('subsec')", mysql="SELECT UNIX_TIMESTAMP()")
-_POOL = {"pool_size": 8, "max_overflow": 24, "pool_timeout": 5}
+# Nothing is rolled back that nobody began: on a server's database that is a round trip for every reading.
+_POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 24, "pool_timeout": 5, "pool_reset_on_return": None}
 
 
 class Database:
@@ -45,10 +46,14 @@ class Database:
     def connection(self) -> Iterator[Connection]:
         """Lend a connection of the pool; one that failed is not lent again."""
         lent = self._checkout()
+        connection = self._wrap(lent)
         try:
-            yield self._wrap(lent)
+            yield connection
         except StoreUnavailable:
             lent.invalidate()
+            raise
+        except BaseException:
+            connection.rollback()
             raise
         finally:
             lent.close()

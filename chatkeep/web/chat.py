@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +13,7 @@ from flask import Blueprint, Response, g, request
 from chatkeep import errors
 from chatkeep.conversations import require_message
 from chatkeep.errors import FieldError, InvalidFields, Problem
-from chatkeep.replies import Ends, Event
+from chatkeep.replies import Ends
 from chatkeep.turns import Turn, TurnRequest
 from chatkeep.web import direct, shapes, sse
 from chatkeep.web.openapi import Routes
@@ -223,16 +222,11 @@ def _stream(turn: Turn, on_disconnect: str) -> Response:
     first = sse.first_event(events)
     # A copy whose leader ended without a word may have asked for itself: its first event settles what it is.
     start.cached = turn.cached
-    response = sse.response(frames.stream(_with_first(first, events)))
+    response = sse.response(frames.stream(events, first))
     if on_disconnect == "stop":
         # Also after a whole reply, when there is nothing left to stop.
         response.call_on_close(lambda: turns.abandon(turn.reply_id))
     return response
-
-
-def _with_first(first: Event, events: Iterator[Event]) -> Iterator[Event]:
-    yield first
-    yield from events
 
 
 def _characters(last_event_id: str | None) -> int:

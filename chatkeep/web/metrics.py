@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from flask import Blueprint, Response, request
 
@@ -29,6 +30,11 @@ def prometheus_metrics() -> Response:
 def count_request(response: Response) -> Response:
     """Count a request by its rule and the status of its answer; return the response as it is."""
     rule = request.url_rule
-    route = NO_ROUTE if rule is None else _PARAMETER.sub(r"{\1}", rule.rule)
+    route = NO_ROUTE if rule is None else _route(rule.rule)
     parts().tally.count(HTTP_REQUESTS, route, str(response.status_code))
     return response
+
+
+@cache
+def _route(rule: str) -> str:
+    return _PARAMETER.sub(r"{\1}", rule)

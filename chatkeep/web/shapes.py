@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -404,7 +405,12 @@ class Problem(Struct, omit_defaults=True):
 def time_text(at: int) -> str:
     """Return µs since 1970 as RFC 3339 text."""
     seconds, rest = divmod(at, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1000:03d}Z"
+    return f"{_second_text(seconds)}.{rest // 1000:03d}Z"
+
+
+@lru_cache(4096)
+def _second_text(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def usage_of(usage: model.Usage | None) -> Usage | None:

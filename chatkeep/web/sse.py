@@ -41,17 +41,17 @@ class Frames:
         self.is_begun = False
         """Whether the server has sent the beginning: it asks for a frame when it has sent the one before."""
 
-    def stream(self, events: Iterator[Event]) -> Iterator[bytes]:
-        """Yield the whole stream."""
-        yield RETRY + _frame("start", _encode(self._start))
+    def stream(self, events: Iterator[Event], first: Delta | End | None = None) -> Iterator[bytes]:
+        """Yield the whole stream; what has come already as ``first`` leaves together with the beginning."""
+        yield RETRY + _frame("start", _encode(self._start)) + (self._of(first) if first else b"")
         self.is_begun = True
         for event in events:
-            if event is None:
-                yield PING
-            elif isinstance(event, End):
-                yield self._last(event)
-            else:
-                yield self.of(event)
+            yield self._of(event)
+
+    def _of(self, event: Event) -> bytes:
+        if event is None:
+            return PING
+        return self._last(event) if isinstance(event, End) else self.of(event)
 
     def of(self, delta: Delta) -> bytes:
         """Return the frame of a delta that follows all those that were asked for before."""
