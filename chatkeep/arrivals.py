@@ -12,10 +12,11 @@ import os
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from chatkeep.concurrency import on_event_loop
+from chatkeep.concurrency import background, event, on_event_loop
 
 READ_SIZE = 16 * 1024
 PATIENCE_S = 0.5
@@ -51,10 +52,10 @@ class Gathered:
         self._wake = wake
         self._epoll = gevent.monkey.get_original("select", "epoll")()
         self._pulls: dict[int, _Pull] = {}
-        self._loop = gevent.get_hub().loop
-        self._watcher = self._loop.io(self._epoll.fileno(), 1)
-        self._late = self._loop.timer(PATIENCE_S)
+        self._watcher = gevent.get_hub().loop.io(self._epoll.fileno(), 1)
         self._watcher.start(self._notice)
+        self._collected = False
+        background(self._collect_late, name="late arrivals")
 
     @staticmethod
     def is_possible() -> bool:
@@ -64,15 +65,14 @@ class Gathered:
     def pull(self, sock: socket.socket, take: Take) -> None:
         """Hand to ``take`` whatever arrives, until it has all; raise what it raises, and `OSError`."""
         pull = _Pull(sock, take)
-        if pull.read():
-            return
-        fd = sock.fileno()
-        self._pulls[fd] = pull
-        self._epoll.register(fd, 1)
-        try:
-            pull.over.wait()
-        finally:
-            self._forget(fd)
+        if not pull.read():
+            fd = sock.fileno()
+            self._pulls[fd] = pull
+            self._epoll.register(fd, 1)
+            try:
+                pull.over.wait()
+            finally:
+                self._forget(fd)
         pull.check()
 
     def collect(self) -> bool:
@@ -80,26 +80,27 @@ class Gathered:
 
         Returns whether there were any.
         """
+        self._collected = True
         ready = self._epoll.poll(0)
         for fd, _ in ready:
             if self._pulls[fd].read():
                 self._forget(fd)
         # Being told costs more than looking again, which whoever stores what was read does anyway.
-        if ready:
-            self._late.start(self._collect_late)
-        else:
-            self._late.stop()
+        if not ready:
             self._watcher.start(self._notice)
         return bool(ready)
 
     def _notice(self) -> None:
         """Ask for a look, once for all that arrives until then."""
         self._watcher.stop()
-        self._late.start(self._collect_late)
         self._wake()
 
     def _collect_late(self) -> None:
-        sys.modules["gevent"].spawn(self.collect)
+        while True:
+            time.sleep(PATIENCE_S)
+            if not self._collected:
+                self.collect()
+            self._collected = False
 
     def _forget(self, fd: int) -> None:
         if self._pulls.pop(fd, None):
@@ -112,7 +113,7 @@ class _Pull:
     __slots__ = ("_error", "_fd", "_sock", "_take", "over")
 
     def __init__(self, sock: socket.socket, take: Take) -> None:
-        self.over = sys.modules["gevent.event"].Event()
+        self.over = event()
         self._sock = sock if isinstance(sock, ssl.SSLSocket) else None
         self._fd = sock.fileno()
         self._take = take

@@ -28,6 +28,24 @@ def short_lock() -> AbstractContextManager[Any]:
     return make()
 
 
+class Event(Protocol):
+    """What `threading.Event` is."""
+
+    def set(self) -> None:
+        """Let go on who waits, and whoever comes."""
+
+    def clear(self) -> None:
+        """Let wait whoever comes."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, for so many seconds at most; return whether it is."""
+
+
+def event() -> Event:
+    """Return an event, under gevent its own: `threading.Event` is made of a lock, a condition and a queue there."""
+    return sys.modules["gevent.event"].Event() if on_event_loop() else threading.Event()
+
+
 def off_loop(work: Callable[..., T], *args: Any) -> T:
     """Return ``work(*args)``, in a native thread where an event loop would otherwise stand still.
 

@@ -6,8 +6,11 @@ until its replies are whole. At the drain's deadline it stores what there is and
 
 from __future__ import annotations
 
+import gc
+import math
 import resource
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +24,49 @@ from chatkeep.settings import Settings
 from chatkeep.web.parts import Parts, parts_of
 
 LOOK_S = 0.2
+# How many objects more there are before Python looks for cycles among the young, the middle-aged and the old. There are
+# hardly any cycles here, and a stream is a hundred objects that are looked through in vain.
+GARBAGE = (20_000, 20, 50)
+
+
+class Corked:
+    """The socket of one request: the head of its response leaves together with the first piece of the body.
+
+    Each of them alone is a packet, and a system call that costs more than making the response's bytes. Whatever else
+    is asked of the socket lets go first what is held.
+    """
+
+    __slots__ = ("_held", "_socket", "_to_hold")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._held = b""
+        self._to_hold = 1.0  # pieces
+
+    def sendall(self, data: bytes) -> None:
+        """Hold the first piece, which is the head; send others together with what is held."""
+        self._held = self._held + data if self._held else data
+        if self._to_hold:
+            self._to_hold -= 1
+        else:
+            self.uncork()
+
+    def cork(self) -> None:
+        """Hold all that comes: it is the end of the response."""
+        self._to_hold = math.inf
+
+    def uncork(self) -> None:
+        """Send what is held."""
+        held, self._held = self._held, b""
+        if held:
+            # gevent's own sendall asks the kernel for the size of its buffer every time.
+            sent = self._socket.send(held)
+            if sent < len(held):
+                self._socket.sendall(held[sent:])
+
+    def __getattr__(self, name: str) -> Any:
+        self.uncork()
+        return getattr(self._socket, name)
 
 
 class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no types
@@ -34,6 +80,9 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
     def run(self) -> None:
         """Serve until told to stop, then until nothing is open."""
         parts = parts_of(self.wsgi)
+        # What is there now stays: looking through it again and again would stop all streams for that long.
+        gc.freeze()
+        gc.set_threshold(*GARBAGE)
         gevent.spawn(self._drain, parts)
         super().run()
         # What is left has no client any more, and is finished and stored for those who come back.
@@ -62,6 +111,17 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
                 yield
         finally:
             self._idle.pop(current, None)
+
+    def handle_request(self, listener_name: Any, req: Any, sock: socket.socket, addr: Any) -> None:
+        """Answer one request."""
+        if self.cfg.is_ssl:
+            super().handle_request(listener_name, req, sock, addr)
+            return
+        corked = Corked(sock)
+        try:
+            super().handle_request(listener_name, req, corked, addr)
+        finally:
+            corked.uncork()
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - gunicorn's signature
         """Stop at once, with what there is of the replies stored."""

@@ -247,7 +247,7 @@ class Turns:
             for name in ("system", "ttl", "metadata")
             if not isinstance(getattr(request, name), EllipsisType)
         }
-        return replace(found, **changed)
+        return replace(found, **changed) if changed else found
 
     def _new_conversation(self, request: TurnRequest, now: int) -> Conversation:
         ttl = self._settings.conversation_ttl

@@ -8,13 +8,12 @@ overloaded provider down. The breaker opens where half of the recent calls faile
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
 
-from chatkeep.concurrency import short_lock
+from chatkeep.concurrency import Event, event, short_lock
 from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
 from chatkeep.metrics import PROVIDER_ERRORS, Tally
 from chatkeep.model import Delta, Finish, Prompt
@@ -129,7 +128,7 @@ class ResilientCall:
         self._prompt = prompt
         self._call: Call | None = None
         self._aborted = False
-        self._pausing: threading.Event | None = None
+        self._pausing: Event | None = None
         self._deadline = time.monotonic() + resilient.patience
 
     def deliver(self, receive: Receive) -> None:
@@ -162,7 +161,7 @@ class ResilientCall:
 
     def _wait(self, seconds: float) -> bool:
         """Wait before the next call; return whether there is to be none."""
-        self._pausing = threading.Event()
+        self._pausing = event()
         if not self._aborted:
             self._pausing.wait(seconds)
         return self._aborted

@@ -10,14 +10,13 @@ import contextlib
 import logging
 import queue
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
-from chatkeep.concurrency import background, off_loop, short_lock
+from chatkeep.concurrency import Event, background, event, off_loop, short_lock
 from chatkeep.errors import ServerStopping, StoreUnavailable
 from chatkeep.model import Delta
 from chatkeep.store import epochs, messages
@@ -55,7 +54,7 @@ class _Change(Generic[T]):
 
     work: Callable[[Connection], T]
     patient: bool
-    done: threading.Event = field(default_factory=threading.Event)
+    done: Event = field(default_factory=event)
     result: Any = None
     error: Exception | None = None
 

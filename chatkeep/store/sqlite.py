@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 
 import apsw
@@ -96,14 +96,26 @@ class SqliteConnection:
         self._raw.close(True)  # noqa: FBT003 - apsw's own signature: also with statements unfinished
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn apsw's exceptions into the store's."""
-    try:
-        yield
-    except apsw.ConstraintError as error:
-        raise Duplicate(str(error)) from error
-    except apsw.FullError as error:
-        raise StoreUnavailable("The disk is full: nothing can be stored until there is room.", retry_after=5) from error
-    except apsw.Error as error:
-        raise StoreUnavailable(retry_after=2) from error
+class _Translated:
+    """Turns apsw's exceptions into the store's; a class, because every statement passes through it."""
+
+    def __enter__(self) -> None:
+        """Let the statement run."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Raise `Duplicate` or `StoreUnavailable` in place of what apsw raised."""
+        if isinstance(error, apsw.ConstraintError):
+            raise Duplicate(str(error)) from error
+        if isinstance(error, apsw.FullError):
+            full = "The disk is full: nothing can be stored until there is room."
+            raise StoreUnavailable(full, retry_after=5) from error
+        if isinstance(error, apsw.Error):
+            raise StoreUnavailable(retry_after=2) from error
+
+
+_translated = _Translated()
+
+
+def translated() -> AbstractContextManager[None]:
+    """Return what turns apsw's exceptions into the store's."""
+    return _translated

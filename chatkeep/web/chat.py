@@ -158,19 +158,24 @@ def stop_reply(conversation_id: UUID) -> Response:
 
 def _take(body: shapes.ChatRequest | shapes.RegenerateRequest, **what: Any) -> Response:
     """Take a turn and answer with its reply, streamed or whole."""
+    key = _idempotency_key()
     turn = parts().turns.take_turn(
         TurnRequest(
             owner=owner(),
             model=body.model,
             temperature=body.temperature,
             max_tokens=body.max_tokens,
-            idempotency_key=_idempotency_key(),
-            fingerprint=hashlib.sha256(request.path.encode() + msgspec.json.encode(body, order="sorted")).digest(),
+            idempotency_key=key,
+            fingerprint=_fingerprint(body) if key else b"",
             **what,
         )
     )
     streamed = body.stream or request.accept_mimetypes.best == sse.MEDIA_TYPE
     return _answer(turn, streamed=streamed, on_disconnect=body.on_disconnect)
+
+
+def _fingerprint(body: msgspec.Struct) -> bytes:
+    return hashlib.sha256(request.path.encode() + msgspec.json.encode(body, order="sorted")).digest()
 
 
 def _said(message: str) -> str:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import os
 import queue
-import socket
-import ssl
-import sys
 import time
+from typing import Protocol
 
 from flask import request
 
-from chatkeep.concurrency import on_event_loop
+from chatkeep.concurrency import event as new_event
 from chatkeep.model import Delta
 from chatkeep.replies import End, Events
 from chatkeep.web.sse import Frames
@@ -25,15 +23,23 @@ from chatkeep.web.sse import Frames
 def events(frames: Frames) -> Events | None:
     """Return where this request's stream takes its events; None where its server has another way."""
     sock = request.environ.get("gunicorn.socket")
-    if sock is None or isinstance(sock, ssl.SSLSocket) or not on_event_loop() or not _is_chunked():
+    # HTTP/1.0 knows no chunks (RFC 9112 §7.1).
+    if sock is None or not hasattr(sock, "cork") or request.environ["SERVER_PROTOCOL"] != "HTTP/1.1":
         return None
     return DirectEvents(sock, frames)
 
 
-def _is_chunked() -> bool:
-    """Return whether the server will send the stream in chunks of HTTP/1.1 (RFC 9112 §7.1)."""
-    environ = request.environ
-    return environ["SERVER_PROTOCOL"] == "HTTP/1.1" and environ.get("HTTP_VERSION") != "2"
+class Corked(Protocol):
+    """The socket that our gunicorn worker gives a request."""
+
+    def fileno(self) -> int:
+        """Return the file descriptor, which does not block."""
+
+    def sendall(self, data: bytes) -> None:
+        """Send, however long that takes."""
+
+    def cork(self) -> None:
+        """Hold all that comes until the response ends."""
 
 
 class DirectEvents:
@@ -43,13 +49,14 @@ class DirectEvents:
     then so has all that came before.
     """
 
-    __slots__ = ("_awake", "_frames", "_heard", "_sleeps", "_socket", "_unsent", "_waiting")
+    __slots__ = ("_awake", "_fd", "_frames", "_heard", "_sleeps", "_socket", "_unsent", "_waiting")
 
-    def __init__(self, sock: socket.socket, frames: Frames) -> None:
+    def __init__(self, sock: Corked, frames: Frames) -> None:
         self._socket = sock
+        self._fd = sock.fileno()  # not closed while the stream's greenlet sleeps
         self._frames = frames
         self._waiting: list[Delta | End] = []
-        self._awake = sys.modules["gevent.event"].Event()  # a queue of gevent's takes two KiB
+        self._awake = new_event()  # a queue of gevent's takes two KiB
         self._sleeps = False
         self._unsent = b""
         self._heard = 0.0
@@ -73,7 +80,10 @@ class DirectEvents:
             unsent, self._unsent = self._unsent, b""
             if unsent:
                 self._socket.sendall(unsent)
-        return self._waiting.pop(0)
+        event = self._waiting.pop(0)
+        if isinstance(event, End):
+            self._socket.cork()
+        return event
 
     def _sleep(self, seconds: float) -> None:
         if seconds <= 0:
@@ -93,7 +103,7 @@ class DirectEvents:
         frame = self._frames.of(delta)
         chunk = b"%x\r\n%b\r\n" % (len(frame), frame)
         try:
-            sent = os.write(self._socket.fileno(), chunk)  # gevent's sockets do not block
+            sent = os.write(self._fd, chunk)
         except OSError:
             sent = 0  # whatever it is, the stream's greenlet meets it again
         self._heard = time.monotonic()

@@ -37,6 +37,8 @@ def register(app: Flask) -> None:
 
 def language() -> Language:
     """Return the language that the client likes best (`Accept-Language`), English where it says nothing."""
+    if "HTTP_ACCEPT_LANGUAGE" not in request.environ:
+        return "en"
     return "zh" if request.accept_languages.best_match(LANGUAGES) == "zh" else "en"
 
 
