@@ -78,7 +78,7 @@ def arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--messages", type=int, default=1_000_000, help="messages in the store (1000000)")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="which formats (all)")
-    parser.add_argument("--database", choices=("sqlite", "mariadb"), default="sqlite", help="where it stores (sqlite)")
+    mariadb.argument(parser)
 
 
 def measure(options: Namespace) -> Report:

@@ -14,7 +14,7 @@ from bench.processes import BenchError, opened, pss_kib, rss_kib
 from bench.table import Report, Row, add_ratio, medians
 
 RATE = 2.0
-RAMP_S = 3.0
+BEGUN_A_SECOND = 150  # so many streams begin in a second: their set-up leaves the server time for those that are open
 COLUMNS = {
     "server": "server",
     "idle_mib": "PSS idle MiB",
@@ -32,13 +32,14 @@ COLUMNS = {
 def arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--streams", type=int, default=500, help="slow streams side by side (500)")
-    parser.add_argument("--seconds", type=float, default=12, help="how long each is open (12)")
-    parser.add_argument("--database", choices=("sqlite", "mariadb"), default="sqlite", help="where it stores (sqlite)")
+    parser.add_argument("--seconds", type=float, default=9, help="how long all of them are open together (9)")
+    mariadb.argument(parser)
 
 
 def measure(options: Namespace) -> Report:
     """Measure the memory of chatkeep and of nginx with no stream and with many slow ones."""
-    load = Load(options.streams, tokens=int(options.seconds * RATE), rate=RATE, ramp=RAMP_S)
+    ramp = options.streams / BEGUN_A_SECOND
+    load = Load(options.streams, tokens=int((ramp + options.seconds) * RATE), rate=RATE, ramp=ramp)
     with (
         servers.folder() as place,
         servers.upstream(place) as direct,
@@ -139,7 +140,7 @@ def hold(target: Target, direct: Target, load: Load, watch: Watch) -> Row:
 
 def wait_for_streams(direct: Target, load: Load) -> None:
     """Return when the provider has every stream open for two tokens' time; raises `BenchError` if that never comes."""
-    deadline = time.monotonic() + RAMP_S + load.tokens / load.rate
+    deadline = time.monotonic() + load.ramp + load.tokens / load.rate
     while servers.get(f"{direct.url}/stats")["active"] < load.total:
         if time.monotonic() > deadline:
             raise BenchError(f"{load.total} streams were never open at once; choose more --seconds")

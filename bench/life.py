@@ -85,7 +85,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--rate", type=int, default=20, help="turns a second (20)")
     parser.add_argument("--seconds", type=int, default=20, help="how long turns are measured (20)")
     parser.add_argument("--meanwhile", nargs="+", choices=[*BESIDE, "sweep"], default=[*BESIDE, "sweep"], help="(all)")
-    parser.add_argument("--database", choices=("sqlite", "mariadb"), default="sqlite", help="where it stores (sqlite)")
+    mariadb.argument(parser)
 
 
 def measure(options: Namespace) -> Report:

@@ -57,7 +57,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the client saw; times in µs. ``delay`` is how long a token was under way, ``ttft`` the first one's time."""
+    """What the client saw; times in µs. ``delay`` is how long a token was under way, ``ttft`` the first one's time.
+
+    ``open_most`` is how many requests were under way at once at most.
+    """
 
     requests: int
     tokens: int
@@ -67,6 +70,7 @@ class Outcome:
     delay_p99: int
     latency_p50: int
     latency_p99: int
+    open_most: int
     raw: dict[str, Any] = field(repr=False)
 
 
@@ -116,5 +120,6 @@ def outcome(target: Target, printed: bytes) -> Outcome:
         delay_p99=seen["dly_p99"],
         latency_p50=seen["lat_p50"],
         latency_p99=seen["lat_p99"],
+        open_most=seen["open_max"],
         raw=seen,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import shutil
 import subprocess
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -103,6 +104,16 @@ def chosen(name: str, place: Path) -> Iterator[Mariadb | None]:
         return
     with server(place) as database:
         yield database
+
+
+def argument(parser: ArgumentParser) -> None:
+    """Declare the option that `chosen` takes."""
+    parser.add_argument("--database", choices=("sqlite", "mariadb"), default="sqlite", help="where it stores (sqlite)")
+
+
+def shown(columns: dict[str, str], database: str) -> dict[str, str]:
+    """Return the columns of a table, without the database's own where it is part of the server."""
+    return {key: title for key, title in columns.items() if database == "mariadb" or key != "database_us"}
 
 
 def version() -> str | None:

@@ -13,6 +13,9 @@ from bench.table import Report, Row, add_ratio, medians
 
 LOW = Load(connections=4, requests=5, tokens=5, rate=20, ramp=1)
 SETTLE_S = 0.3  # after the last byte the server still ends its work
+RATE = 20.0
+BEGUN_A_SECOND = 200  # so many streams begin in a second, however many there are
+TOGETHER_S = 1.5  # and so long all of them are open
 COLUMNS = {
     "server": "server",
     "token_us": "CPU µs/token",
@@ -22,21 +25,23 @@ COLUMNS = {
     "ttft_ms": "TTFT p50 ms",
     "delay_p50_ms": "token delay p50 ms",
     "delay_p99_ms": "p99 ms",
+    "open": "open at once",
+    "core": "% of a core",
 }
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--streams", type=int, default=200, help="streams side by side (200)")
-    parser.add_argument("--rate", type=float, default=20, help="tokens a second in each (20)")
-    parser.add_argument("--tokens", type=int, default=50, help="tokens of each (50)")
-    parser.add_argument("--ramp", type=float, default=1, help="seconds over which they begin (1)")
-    parser.add_argument("--database", choices=("sqlite", "mariadb"), default="sqlite", help="where it stores (sqlite)")
+    parser.add_argument("--rate", type=float, default=RATE, help="tokens a second in each (20)")
+    parser.add_argument("--tokens", type=int, help="tokens of each (so many that all are open together for 1.5 s: 50)")
+    parser.add_argument("--ramp", type=float, help="seconds over which they begin (one for every 200: 1)")
+    mariadb.argument(parser)
 
 
 def measure(options: Namespace) -> Report:
     """Measure streams through chatkeep and through nginx, in turn."""
-    load = Load(options.streams, tokens=options.tokens, rate=options.rate, ramp=options.ramp)
+    load = load_of(options.streams, options.rate, options.tokens, options.ramp)
     with (
         servers.folder() as place,
         servers.upstream(place) as direct,
@@ -46,19 +51,21 @@ def measure(options: Namespace) -> Report:
     rows = medians(runs)
     add_ratio(rows, "token_us")
     parameters: Row = {
-        "streams": options.streams, "rate": options.rate, "tokens": options.tokens, "ramp": options.ramp,
+        "streams": load.connections, "rate": load.rate, "tokens": load.tokens, "ramp": load.ramp,
         "database": options.database, "runs": options.runs,
     }  # fmt: skip
-    note = (
-        "CPU is user + system of the server's processes, the set-up of every stream included."
-        " Token delay is from the provider's send to the client's read; direct is the provider without a server."
-    )
-    return Report("stream", parameters, shown(options.database == "mariadb"), rows, runs, [note])
+    notes = [
+        "CPU is user + system of the server's processes, the set-up of every stream included.",
+        "Token delay is from the provider's send to the client's read; direct is the provider without a server.",
+        "A server that needs nearly a whole core falls behind, and what it costs and delays then says little.",
+    ]
+    return Report("stream", parameters, mariadb.shown(COLUMNS, options.database), rows, runs, notes)
 
 
-def shown(with_database: bool) -> dict[str, str]:  # noqa: FBT001 - one of two tables
-    """Return the columns, without the database's own where it is part of the server."""
-    return {key: title for key, title in COLUMNS.items() if with_database or key != "database_us"}
+def load_of(streams: int, rate: float = RATE, tokens: int | None = None, ramp: float | None = None) -> Load:
+    """Return a load of paced streams; what is not said is such that all of them are open together for a while."""
+    ramp = streams / BEGUN_A_SECOND if ramp is None else ramp
+    return Load(streams, tokens=tokens or round(rate * (ramp + TOGETHER_S)), rate=rate, ramp=ramp)
 
 
 def run(place: Path, direct: Target, load: Load, database: mariadb.Mariadb | None, number: int) -> list[Row]:
@@ -84,23 +91,35 @@ def stored(place: Path, direct: Target, load: Load, database: mariadb.Mariadb | 
 def row(target: Target, load: Load, low: int, database: mariadb.Mariadb | None = None) -> Row:
     """Return the figures of one server under a load; ``low`` is the provider's own time to the first token, in µs."""
     quiet = drive(target, LOW).ttft_p50
-    before = clocks(target, database)
-    seen = drive(target, load)
+    seen, spent = timed(target, load, database)
     check_tokens(target, load, seen)
-    time.sleep(SETTLE_S)
-    server_us, database_us = (
-        None if start is None or end is None else (end - start) * 1e6 / seen.tokens
-        for start, end in zip(before, clocks(target, database), strict=True)
-    )
     return {
         "server": target.name,
-        "token_us": server_us,
-        "database_us": database_us,
+        "token_us": each(spent[0], seen.tokens),
+        "database_us": each(spent[1], seen.tokens),
         "ttft_added_ms": (quiet - low) / 1000,
         "ttft_ms": seen.ttft_p50 / 1000,
         "delay_p50_ms": seen.delay_p50 / 1000,
         "delay_p99_ms": seen.delay_p99 / 1000,
+        "open": seen.open_most,
+        "core": None if spent[0] is None else 100 * spent[0] / seen.wall,
     }
+
+
+def timed(target: Target, load: Load, database: mariadb.Mariadb | None = None) -> tuple[Outcome, list[float | None]]:
+    """Put a load on a server; return what came back, and the CPU seconds that the server and the database took."""
+    before = clocks(target, database)
+    seen = drive(target, load)
+    time.sleep(SETTLE_S)
+    after = clocks(target, database)
+    return seen, [
+        None if start is None or end is None else end - start for start, end in zip(before, after, strict=True)
+    ]
+
+
+def each(seconds: float | None, count: int) -> float | None:
+    """Return the µs of one of ``count`` things that took so many seconds together."""
+    return None if seconds is None else seconds * 1e6 / count
 
 
 def clocks(target: Target, database: mariadb.Mariadb | None) -> tuple[float | None, float | None]:

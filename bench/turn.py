@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from bench import nginx, servers
-from bench.load import Load, Target, drive
-from bench.processes import cpu_seconds
-from bench.stream import SETTLE_S
+from bench import mariadb, nginx, servers
+from bench.load import Load, Target
+from bench.stream import each, timed
 from bench.table import Report, Row, medians
 
+KINDS = ("stream", "json")
+CONCURRENCY = 8
 NGINX_TIMES = 10  # nginx is that much quicker: it needs more turns for a CPU clock that counts in 10 ms
 COLUMNS = {
     "server": "server",
     "answer": "answer",
     "turn_us": "CPU µs/turn",
     "ratio": "ratio to nginx",
+    "database_us": "database CPU µs/turn",
     "latency_p50_ms": "latency p50 ms",
     "latency_p99_ms": "p99 ms",
     "turns_per_second": "turns/s",
@@ -28,31 +29,43 @@ COLUMNS = {
 def arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--turns", type=int, default=2000, help="turns of each kind (2000)")
-    parser.add_argument("--concurrency", type=int, default=8, help="turns side by side (8)")
+    parser.add_argument("--concurrency", type=int, default=CONCURRENCY, help=f"turns side by side ({CONCURRENCY})")
+    mariadb.argument(parser)
 
 
 def measure(options: Namespace) -> Report:
     """Measure turns of one token, as a stream and as plain JSON, through chatkeep and through nginx."""
-    each = max(1, options.turns // options.concurrency)
-    loads = {
-        "stream": Load(options.concurrency, each, stream=True),
-        "json": Load(options.concurrency, each, stream=False),
-    }
-    with servers.folder() as place, servers.upstream(place) as direct:
-        runs = [run(place, direct, loads, number) for number in range(options.runs)]
+    loads = loads_of(options.turns, options.concurrency)
+    with (
+        servers.folder() as place,
+        servers.upstream(place) as direct,
+        mariadb.chosen(options.database, place) as database,
+    ):
+        runs = [run(place, direct, loads, database, number) for number in range(options.runs)]
     rows = medians(runs)
     add_ratios(rows)
-    parameters: Row = {"turns": options.turns, "concurrency": options.concurrency, "runs": options.runs}
+    parameters: Row = {
+        "turns": options.turns, "concurrency": options.concurrency, "database": options.database, "runs": options.runs,
+    }  # fmt: skip
     notes = ["Every turn begins a conversation: two messages, a lease and a conversation are written."]
-    return Report("turn", parameters, COLUMNS, rows, runs, notes)
+    return Report("turn", parameters, mariadb.shown(COLUMNS, options.database), rows, runs, notes)
 
 
-def run(place: Path, direct: Target, loads: dict[str, Load], number: int) -> list[Row]:
+def loads_of(turns: int, concurrency: int = CONCURRENCY, tokens: int = 1) -> dict[str, Load]:
+    """Return the loads of both kinds of answer."""
+    each_does = max(1, turns // concurrency)
+    return {kind: Load(concurrency, each_does, stream=kind == "stream", tokens=tokens) for kind in KINDS}
+
+
+def run(
+    place: Path, direct: Target, loads: dict[str, Load], database: mariadb.Mariadb | None, number: int
+) -> list[Row]:
     """Measure each server once."""
     home = place / f"run{number}"
     home.mkdir()
-    with servers.chatkeep(home, direct) as target:
-        rows = [row(target, answer, load) for answer, load in loads.items()]
+    url = database.new_database(home.name) if database else None
+    with servers.chatkeep(home, direct, url) as target:
+        rows = [row(target, answer, load, database) for answer, load in loads.items()]
         servers.check_replies(target, servers.WARM_UP.total + sum(load.total for load in loads.values()))
     with nginx.proxy(place, direct) as proxy:
         if proxy:
@@ -65,16 +78,14 @@ def more(load: Load) -> Load:
     return dataclasses.replace(load, requests=load.requests * NGINX_TIMES)
 
 
-def row(target: Target, answer: str, load: Load) -> Row:
+def row(target: Target, answer: str, load: Load, database: mariadb.Mariadb | None = None) -> Row:
     """Return the figures of one kind of turn on one server."""
-    before = cpu_seconds(target.pid) if target.pid else 0.0
-    seen = drive(target, load)
-    time.sleep(SETTLE_S)
-    spent = (cpu_seconds(target.pid) if target.pid else 0.0) - before
+    seen, spent = timed(target, load, database)
     return {
         "server": target.name,
         "answer": answer,
-        "turn_us": spent * 1e6 / seen.requests,
+        "turn_us": each(spent[0], seen.requests),
+        "database_us": each(spent[1], seen.requests),
         "latency_p50_ms": seen.latency_p50 / 1000,
         "latency_p99_ms": seen.latency_p99 / 1000,
         "turns_per_second": seen.requests / seen.wall,
