@@ -1,10 +1,10 @@
 """Benchmarks: `./dev bench WHAT`. Everything runs on this machine, in temporary folders, with one server process.
 
-stream: what a streamed token costs; turn: what a turn of one token costs; hold: what an open stream holds;
-store: whether listing and reading stay flat while the store grows; export: what exports cost beside the database's own
-program; life: what turns feel of exports and of the sweep; start: installed size and time to the first answer;
-page: what the chat page weighs in a browser; all: every one of them, smaller.
-Costs are CPU time, which compares where wall time does not; nginx as a plain proxy in the same run is the measure.
+stream: what a streamed token costs; turn: what a turn of one token costs; cached: what an answer from the cache and
+reading a conversation cost; hold: what an open stream holds; store: whether listing and reading stay flat while the store grows; export: what exports cost beside the database's own
+program; life: what turns feel of exports and of the sweep; start: installed size and time to the first answer; all:
+every one of them, smaller. Costs are CPU time, which compares where wall time does not; nginx as a plain proxy in the same run is the measure. What the figures
+mean, and which commands make those that are published: docs/performance.md.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from importlib.metadata import version
 
 import apsw
 
-from bench import export, hold, life, mariadb, nginx, page, start, store, stream, turn
+from bench import cached, export, hold, life, mariadb, nginx, page, start, store, stream, turn
 from bench.processes import BenchError, allow_many_files
 from bench.table import Report, Value, as_json, as_text
 
 BENCHES = {
     "stream": stream,
     "turn": turn,
+    "cached": cached,
     "hold": hold,
     "store": store,
     "export": export,
@@ -34,9 +35,11 @@ BENCHES = {
     "start": start,
     "page": page,
 }
+ALL = "All of them, smaller."
 SHORT = [
     ("stream", "--runs=1"),
     ("turn", "--runs=1", "--turns=800"),
+    ("cached", "--runs=1", "--requests=800"),
     ("hold", "--runs=1", "--streams=200", "--seconds=10"),
     ("store", "--runs=1", "--requests=400", "--messages", "10000", "100000"),
     ("export", "--runs=1", "--messages=100000"),
@@ -44,7 +47,6 @@ SHORT = [
     ("life", "--runs=1", "--messages=100000", "--seconds=5"),
     ("life", "--runs=1", "--messages=100000", "--seconds=5", "--database=mariadb"),
     ("start", "--launches=3"),
-    ("page", "--runs=1"),
 ]
 
 
@@ -59,7 +61,7 @@ def parser() -> ArgumentParser:
                 "--runs", type=int, default=3, help="how often a figure is taken; the median is shown (3)"
             )
         bench.arguments(child)
-    chosen.add_parser("all", help="All of them, smaller.", description="All of them, smaller.")
+    chosen.add_parser("all", help=ALL, description=ALL)
     for child in chosen.choices.values():
         child.add_argument(
             "--json", action="store_true", help="print JSON with every run's figures in place of a table"

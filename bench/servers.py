@@ -111,15 +111,18 @@ def conversation_ids(target: Target) -> Iterator[str]:
         after = f"&after={page['last_id']}"
 
 
-def check_replies(target: Target, turns: int, sample: int = 200) -> None:
+def check_replies(target: Target, turns: int, cached: int = 0, sample: int = 200) -> None:
     """Check that every turn is stored, and of ``sample`` of them that the reply is complete.
 
-    Raises `BenchError` otherwise: a server that loses work measures well.
+    The newest ``cached`` turns must have come from the cache. Raises `BenchError` otherwise: a server that loses work
+    measures well.
     """
     ids = list(conversation_ids(target))
     if len(ids) != turns:
         raise BenchError(f"chatkeep took {turns} turns and lists {len(ids)} conversations")
-    for identity in ids[:sample]:
+    for number, identity in enumerate(ids[:sample]):
         reply = get(f"{target.url}/api/conversations/{identity}")["messages"]["data"][-1]
         if reply["status"] != "completed" or not reply["content"]:
             raise BenchError(f"chatkeep stored a reply that is not complete: {reply}")
+        if reply["cached"] != (number < cached):
+            raise BenchError(f"chatkeep says of a reply wrongly whether it was given before: {reply}")
