@@ -1,7 +1,8 @@
 """Benchmarks: `./dev bench WHAT`. Everything runs on this machine, in temporary folders, with one server process.
 
 stream: what a streamed token costs; turn: what a turn of one token costs; cached: what an answer from the cache and
-reading a conversation cost; hold: what an open stream holds; store: whether listing and reading stay flat while the store grows; export: what exports cost beside the database's own
+reading a conversation cost; hold: what an open stream holds; write: what storing a turn costs beside the raw driver;
+store: whether listing and reading stay flat while the store grows; export: what exports cost beside the database's own
 program; life: what turns feel of exports and of the sweep; start: installed size and time to the first answer; all:
 every one of them, smaller. Costs are CPU time, which compares where wall time does not; nginx as a plain proxy in the same run is the measure. What the figures
 mean, and which commands make those that are published: docs/performance.md.
@@ -20,7 +21,7 @@ from importlib.metadata import version
 
 import apsw
 
-from bench import cached, export, hold, life, mariadb, nginx, page, start, store, stream, turn
+from bench import cached, export, hold, life, mariadb, nginx, page, start, store, stream, turn, write
 from bench.processes import BenchError, allow_many_files
 from bench.table import Report, Value, as_json, as_text
 
@@ -29,6 +30,7 @@ BENCHES = {
     "turn": turn,
     "cached": cached,
     "hold": hold,
+    "write": write,
     "store": store,
     "export": export,
     "life": life,
@@ -41,6 +43,8 @@ SHORT = [
     ("turn", "--runs=1", "--turns=800"),
     ("cached", "--runs=1", "--requests=800"),
     ("hold", "--runs=1", "--streams=200", "--seconds=10"),
+    ("write", "--runs=1", "--turns=800", "--messages", "10000", "100000"),
+    ("write", "--runs=1", "--turns=800", "--messages", "10000", "--database=mariadb"),
     ("store", "--runs=1", "--requests=400", "--messages", "10000", "100000"),
     ("export", "--runs=1", "--messages=100000"),
     ("export", "--runs=1", "--messages=100000", "--database=mariadb"),

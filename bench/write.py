@@ -1,0 +1,338 @@
+"""What storing a turn costs beside the raw driver that runs the same statements, and as the store grows."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import apsw
+import pymysql
+
+from bench import fill, mariadb, servers, store
+from bench.processes import BenchError, cpu_seconds
+from bench.table import Report, Row, medians
+from chatkeep.cache import MemoryCache
+from chatkeep.metrics import Tally
+from chatkeep.model import new_id, now_us
+from chatkeep.provider.demo import Demo
+from chatkeep.rows import advanced, turn_rows
+from chatkeep.settings import Settings
+from chatkeep.store import conversations, epochs, leases, messages
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.store.leases import Lease
+from chatkeep.store.sql import Append, Connection, Sql
+from chatkeep.turns import TurnRequest, Turns
+
+RAW, STORE, TURN = "raw driver", "chatkeep.store", "Turns._take"
+WAYS = (RAW, STORE, TURN)
+QUESTION = "please explain in a few words how the quarterly plan is made and which tables it reads."
+MODEL = "gpt-4o-mini"
+CONTEXT = 9  # messages that are read: the tenth of the prompt is the question
+PARAMETER = re.compile(r"%\((\w+)\)s|:(\w+)")
+FORGET_LEASES = Sql("DELETE FROM leases")
+COLUMNS = {
+    "messages": "messages",
+    "way": "way",
+    "turn_us": "CPU µs/turn",
+    "ratio": "ratio to raw driver",
+    "growth": "growth",
+    "database_us": "database CPU µs/turn",
+    "wall_us": "µs/turn",
+}
+NOTES = [
+    "One turn in a conversation of 20 messages, in a transaction: the epoch, the conversation, its last messages,",
+    "who answers the same question, the lease, two messages, the conversation's new state.",
+    f"{RAW}: the statements that {STORE} sends, recorded with their values, through apsw or PyMySQL alone.",
+    f"{STORE}: the store's functions, which make those statements of plain values and plain values of rows.",
+    f"{TURN}: all that the journal runs for a turn, the making of ids, prompt and its hash included.",
+    "Growth is the cost against the smallest store's. One connection, one thread, CPU of the client alone.",
+]
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--messages", type=int, nargs="+", default=[10_000, 1_000_000],
+        help="sizes, growing (10000 1000000); 10000000 takes minutes and 5 GB, with mariadb 20",
+    )  # fmt: skip
+    parser.add_argument("--turns", type=int, default=2000, help="turns of each way (2000)")
+    mariadb.argument(parser)
+
+
+def measure(options: Namespace) -> Report:
+    """Measure the three ways at every size, in rounds."""
+    with (
+        servers.folder() as place,
+        servers.upstream(place) as direct,
+        mariadb.chosen(options.database, place) as database,
+        contextlib.ExitStack() as stack,
+    ):
+        fill.check_room(place, sum(options.messages), copies=3 if database else 1)
+        filled = list(store.filled(place, direct, options.messages))
+        benches = [stack.enter_context(opened(one, database)) for one in filled]
+        runs = [[row for bench in benches for row in bench.rows(options.turns)] for _ in range(options.runs)]
+    rows = medians(runs)
+    add_ratios(rows)
+    parameters: Row = {"turns": options.turns, "database": options.database, "runs": options.runs}
+    return Report("write", parameters, mariadb.shown(COLUMNS, options.database), rows, runs, NOTES)
+
+
+class Statement(NamedTuple):
+    """A statement with places in place of names, and its values in their order."""
+
+    text: str
+    values: tuple[Any, ...]
+    reads: bool
+
+
+def positional(text: str, values: dict[str, Any], place: str) -> tuple[str, tuple[Any, ...]]:
+    """Return a statement as a driver's own user would write it."""
+    names = [first or second for first, second in PARAMETER.findall(text)]
+    return PARAMETER.sub(place, text), tuple(values[name] for name in names)
+
+
+class Recording:
+    """A `Connection` that does what another one does, and keeps every statement between `begin` and `commit`."""
+
+    def __init__(self, connection: Connection, *, embedded: bool) -> None:
+        self.said: list[Statement] = []
+        self.writes = 0
+        self.epoch: int | None = None
+        self._connection = connection
+        self._embedded = embedded
+
+    def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
+        """Run a query and return its rows."""
+        self._keep(sql, values, reads=True)
+        return self._connection.rows(sql, **values)
+
+    def change(self, sql: Sql, **values: Any) -> int:
+        """Run an INSERT, UPDATE or DELETE and return how many rows it matched."""
+        self._keep(sql, values, reads=False)
+        self.writes += 1
+        return self._connection.change(sql, **values)
+
+    def stream(self, sql: Sql, **values: Any) -> AbstractContextManager[Iterator[tuple[Any, ...]]]:
+        """Run a query whose rows are read one by one."""
+        return self._connection.stream(sql, **values)
+
+    def append(self, appends: list[Append]) -> int:
+        """Append to replies."""
+        return self._connection.append(appends)
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self._connection.begin()
+
+    def commit(self) -> None:
+        """End the transaction without a trace: what was recorded is done later."""
+        self._connection.rollback()
+
+    def rollback(self) -> None:
+        """Undo the transaction."""
+        self._connection.rollback()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _keep(self, sql: Sql, values: dict[str, Any], *, reads: bool) -> None:
+        text, place = (sql.sqlite, "?") if self._embedded else (sql.mysql, "%s")
+        self.said.append(Statement(*positional(text, values, place), reads))
+
+
+def take(connection: Connection, owner: str, conversation_id: UUID) -> None:
+    """Store a turn as `Turns._take` does, with the store's functions alone."""
+    now, reply_id = now_us(), new_id()
+    conversation = conversations.lock(connection, owner, conversation_id, now)
+    if conversation is None:
+        raise BenchError("a conversation that was filled in is gone")
+    asked, reply = turn_rows(conversation, QUESTION, reply_id, MODEL, now)
+    messages.latest(connection, conversation_id, reply.timestamp, CONTEXT)
+    leases.take(connection, Lease(conversation_id, reply_id, reply_id, stop=False), question_of(reply_id))
+    conversations.update(connection, advanced(conversation, reply))
+    for message in filter(None, (asked, reply)):
+        messages.insert(connection, message)
+
+
+def question_of(reply_id: UUID) -> bytes:
+    """Return a hash like that of a prompt; every turn asks another question."""
+    return hashlib.sha256(reply_id.bytes).digest()
+
+
+def in_transaction(connection: Connection, work: Callable[[Connection], object]) -> None:
+    """Run one operation as the journal does."""
+    connection.begin()
+    connection.epoch = epochs.hold(connection)
+    work(connection)
+    connection.commit()
+
+
+class Raw:
+    """A driver's own connection."""
+
+    def __init__(self, database: Database) -> None:
+        self._lent = database.engine.raw_connection()
+        driver: Any = self._lent.driver_connection
+        self._run = _apsw(driver.raw) if database.embedded else _pymysql(driver)
+        self._begin = "BEGIN IMMEDIATE" if database.embedded else "BEGIN"
+
+    def store(self, turn: list[Statement]) -> None:
+        """Run recorded statements in one transaction."""
+        run = self._run
+        run(self._begin, (), False)  # noqa: FBT003 - not a flag but a part of a statement
+        for statement in turn:
+            run(*statement)
+        run("COMMIT", (), False)  # noqa: FBT003 - the same
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._lent.close()
+
+
+Run = Callable[[str, tuple[Any, ...], bool], object]
+
+
+def _apsw(raw: apsw.Connection) -> Run:
+    execute = raw.execute
+    return lambda text, values, reads: execute(text, values).fetchall() if reads else execute(text, values)
+
+
+def _pymysql(raw: pymysql.Connection[Any]) -> Run:
+    cursor = raw.cursor()
+    return lambda text, values, reads: cursor.fetchall() if cursor.execute(text, values) and reads else None
+
+
+@dataclass(slots=True)
+class Bench:
+    """A store of one size, open in all ways."""
+
+    messages: int
+    owner: str
+    ids: list[UUID]
+    database: Database
+    server: mariadb.Mariadb | None
+    turns: Turns
+    connection: Connection
+    raw: Raw
+    turn: int = field(default=0, init=False)
+
+    def rows(self, turns: int) -> list[Row]:
+        """Return the figures of one run."""
+        self.check()
+        return [self.row(way, turns) for way in WAYS]
+
+    def row(self, way: str, turns: int) -> Row:
+        """Return the figures of one way: so many turns, every one in another conversation as long as there are any."""
+        spent = [0.0, 0.0, 0.0]
+        left = turns
+        while left > 0:
+            part = self.some(way, left)
+            works = self.prepared(way, part)
+            before = self.clocks()
+            for work in works:
+                work()
+            spent = [total + now - then for total, now, then in zip(spent, self.clocks(), before, strict=True)]
+            self.forget_leases()
+            left -= len(part)
+        own_us, wall_us, database_us = (seconds * 1e6 / turns for seconds in spent)
+        return {
+            "messages": self.messages,
+            "way": way,
+            "turn_us": own_us,
+            "database_us": database_us if self.server else None,
+            "wall_us": wall_us,
+        }
+
+    def some(self, way: str, most: int) -> list[UUID]:
+        """Return conversations of this way's own: who comes second would find in memory what the first one read."""
+        return self.ids[WAYS.index(way) :: len(WAYS)][:most]
+
+    def prepared(self, way: str, ids: list[UUID]) -> list[Callable[[], object]]:
+        """Return a call for each turn."""
+        if way == RAW:
+            return [partial(self.raw.store, self.recorded(self.stored(one))) for one in ids]
+        work = self.stored if way == STORE else self.taken
+        return [partial(in_transaction, self.connection, work(one)) for one in ids]
+
+    def stored(self, one: UUID) -> Callable[[Connection], object]:
+        """Return a turn's work by the store's functions."""
+        return lambda connection: take(connection, self.owner, one)
+
+    def taken(self, one: UUID) -> Callable[[Connection], object]:
+        """Return a turn's work as the journal gets it."""
+        self.turn += 1  # no question is asked twice
+        request = TurnRequest(owner=self.owner, message=f"{self.turn}: {QUESTION}", conversation_id=one)
+        return lambda connection: self.turns._take(connection, request, new_id(), MODEL)  # noqa: SLF001 - what is measured
+
+    def recorded(self, work: Callable[[Connection], object]) -> list[Statement]:
+        """Return the statements of a turn's transaction, which leaves no trace."""
+        recording = Recording(self.connection, embedded=self.database.embedded)
+        in_transaction(recording, work)
+        return recording.said
+
+    def check(self) -> None:
+        """Raise `BenchError` unless the store's functions are called here as `Turns._take` calls them."""
+        by_store, by_turns = (self.recorded(work(self.ids[0])) for work in (self.stored, self.taken))
+        if [one.text for one in by_store] != [one.text for one in by_turns]:
+            raise BenchError(f"{TURN} sends other statements than bench/write.py: {by_turns}")
+
+    def clocks(self) -> tuple[float, float, float]:
+        """Return this program's CPU seconds, the time, and the database's CPU seconds."""
+        return time.process_time(), time.monotonic(), cpu_seconds(self.server.pid) if self.server else 0.0
+
+    def forget_leases(self) -> None:
+        """Let every conversation take a turn again."""
+        self.connection.begin()
+        self.connection.change(FORGET_LEASES)
+        self.connection.commit()
+
+
+@contextmanager
+def opened(filled: store.Store, server: mariadb.Mariadb | None) -> Iterator[Bench]:
+    """Open a filled store, copied to MariaDB where that stores."""
+    file = servers.sqlite_file(filled.place)
+    owner, ids = known(file, limit=100_000)
+    url = server.copy(file, f"write{filled.messages}") if server else servers.sqlite_url(filled.place)
+    database, settings = Database(url), Settings(database_url=url, model=MODEL)
+    journal, tally = Journal(database), Tally()
+    turns = Turns(settings, database, journal, Demo(), MemoryCache(settings.cache_size, settings.cache_ttl), tally)
+    raw, connection = Raw(database), database.dedicated()
+    try:
+        yield Bench(filled.messages, owner, ids, database, server, turns, connection, raw)
+    finally:
+        connection.close()
+        raw.close()
+        journal.close()
+        database.close()
+
+
+def known(file: Path, limit: int) -> tuple[str, list[UUID]]:
+    """Return the owner and ids of conversations that were filled in, from all over the store."""
+    query = (
+        "SELECT owner, id FROM conversations WHERE message_count >= :length"
+        " AND rowid % (SELECT 1 + max(rowid) / :limit FROM conversations) = 0"
+    )
+    with fill.connected(file) as connection:
+        found = connection.execute(query, {"length": fill.LENGTH, "limit": limit}).fetchall()
+    return str(found[0][0]), [UUID(bytes=bytes(identity)) for _, identity in found]  # type: ignore[arg-type]
+
+
+def add_ratios(rows: list[Row]) -> None:
+    """Put into every row its cost against the raw driver's, and against its own in the smallest store."""
+    for row in rows:
+        raw = next(one for one in rows if one["messages"] == row["messages"] and one["way"] == RAW)
+        first = next(one for one in rows if one["way"] == row["way"])
+        row["ratio"] = float(row["turn_us"] or 0) / float(raw["turn_us"] or 1)
+        row["growth"] = float(row["turn_us"] or 0) / float(first["turn_us"] or 1)
