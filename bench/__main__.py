@@ -3,10 +3,11 @@
 stream: what a streamed token costs; turn: what a turn of one token costs; cached: what an answer from the cache and
 reading a conversation cost; hold: what an open stream holds; write: what storing a turn costs beside the raw driver;
 store: whether listing and reading stay flat while the store grows; export: what exports cost beside the database's own
-program; life: what turns feel of exports and of the sweep; start: installed size and time to the first answer; peers:
-the same work in LiteLLM's proxy, which is installed for it; all: every one of them but peers, smaller. Costs are CPU
-time, which compares where wall time does not; nginx as a plain proxy in the same run is the measure. What the figures
-mean, and which commands make those that are published: docs/performance.md.
+program; life: what turns feel of exports and of the sweep; start: installed size and time to the first answer; page:
+what the chat page weighs in a browser; peers: the same work in LiteLLM's proxy, which is installed for it; all: every
+one of them but peers, smaller. Costs are CPU time, which compares where wall time does not; nginx as a plain proxy in
+the same run is the measure. What the figures mean, and which commands make those that are published:
+docs/performance.md.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ SHORT = [
     ("life", "--runs=1", "--messages=100000", "--seconds=5"),
     ("life", "--runs=1", "--messages=100000", "--seconds=5", "--database=mariadb"),
     ("start", "--launches=3"),
+    ("page", "--runs=1"),
 ]
 
 
