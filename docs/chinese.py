@@ -95,7 +95,7 @@ WORDS = {
     "A whole reply.": "完整的回复。",
     "What the model thought, where it says so.": "模型的思考过程（如果提供）。",
     "The first event of a stream.": "流的第一个事件。",
-    "A piece of the reply.": "回复的一个片段。",
+    "A piece of a reply: text for the reader, or reasoning that led to it.": "回复的一个片段：给读者的文字，或得出它的推理。",
     "The last event of a stream.": "流的最后一个事件。",
     "Whether a reply was being generated and is stopped now.": "是否有正在生成的回复被停止。",
     "Tokens as the provider counted them.": "模型服务统计的 token 数。",
