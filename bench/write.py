@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import re
 import time
 from argparse import ArgumentParser, Namespace
@@ -38,6 +39,7 @@ RAW, STORE, TURN = "raw driver", "chatkeep.store", "Turns._take"
 WAYS = (RAW, STORE, TURN)
 QUESTION = "please explain in a few words how the quarterly plan is made and which tables it reads."
 MODEL = "gpt-4o-mini"
+ROUND = 50  # turns of one way, before the next way has its own
 CONTEXT = 9  # messages that are read: the tenth of the prompt is the question
 PARAMETER = re.compile(r"%\((\w+)\)s|:(\w+)")
 FORGET_LEASES = Sql("DELETE FROM leases")
@@ -214,6 +216,14 @@ def _pymysql(raw: pymysql.Connection[Any]) -> Run:
     return lambda text, values, reads: cursor.fetchall() if cursor.execute(text, values) and reads else None
 
 
+class Clocks(NamedTuple):
+    """Seconds: this program's CPU time, the time, and the database's CPU time."""
+
+    own: float
+    wall: float
+    database: float
+
+
 @dataclass(slots=True)
 class Bench:
     """A store of one size, open in all ways."""
@@ -226,27 +236,23 @@ class Bench:
     turns: Turns
     connection: Connection
     raw: Raw
-    turn: int = field(default=0, init=False)
+    asked: int = field(default=0, init=False)
+    rounds: int = field(default=0, init=False)
 
     def rows(self, turns: int) -> list[Row]:
-        """Return the figures of one run."""
+        """Return the figures of one run: all ways in rounds, so that what else the machine does meets them alike."""
         self.check()
-        return [self.row(way, turns) for way in WAYS]
+        size = min(ROUND, len(self.ids) // len(WAYS))
+        spent: dict[str, list[Clocks]] = {way: [] for way in WAYS}
+        for _ in range(math.ceil(turns / size)):
+            for way in WAYS:
+                spent[way].append(self.round(way, size))
+            self.rounds += 1
+        return [self.row(way, spent[way], size * len(spent[way])) for way in WAYS]
 
-    def row(self, way: str, turns: int) -> Row:
-        """Return the figures of one way: so many turns, every one in another conversation as long as there are any."""
-        spent = [0.0, 0.0, 0.0]
-        left = turns
-        while left > 0:
-            part = self.some(way, left)
-            works = self.prepared(way, part)
-            before = self.clocks()
-            for work in works:
-                work()
-            spent = [total + now - then for total, now, then in zip(spent, self.clocks(), before, strict=True)]
-            self.forget_leases()
-            left -= len(part)
-        own_us, wall_us, database_us = (seconds * 1e6 / turns for seconds in spent)
+    def row(self, way: str, spent: list[Clocks], turns: int) -> Row:
+        """Return the figures of one way."""
+        own_us, wall_us, database_us = (sum(seconds) * 1e6 / turns for seconds in zip(*spent, strict=True))
         return {
             "messages": self.messages,
             "way": way,
@@ -255,9 +261,20 @@ class Bench:
             "wall_us": wall_us,
         }
 
-    def some(self, way: str, most: int) -> list[UUID]:
+    def round(self, way: str, size: int) -> Clocks:
+        """Take so many turns in one way, each in another conversation; return what they took."""
+        works = self.prepared(way, self.some(way, size))
+        before = self.clocks()
+        for work in works:
+            work()
+        after = self.clocks()
+        self.forget_leases()
+        return Clocks(*(end - start for start, end in zip(before, after, strict=True)))
+
+    def some(self, way: str, size: int) -> list[UUID]:
         """Return conversations of this way's own: who comes second would find in memory what the first one read."""
-        return self.ids[WAYS.index(way) :: len(WAYS)][:most]
+        own = self.ids[WAYS.index(way) :: len(WAYS)]
+        return [own[number % len(own)] for number in range(self.rounds * size, (self.rounds + 1) * size)]
 
     def prepared(self, way: str, ids: list[UUID]) -> list[Callable[[], object]]:
         """Return a call for each turn."""
@@ -272,8 +289,8 @@ class Bench:
 
     def taken(self, one: UUID) -> Callable[[Connection], object]:
         """Return a turn's work as the journal gets it."""
-        self.turn += 1  # no question is asked twice
-        request = TurnRequest(owner=self.owner, message=f"{self.turn}: {QUESTION}", conversation_id=one)
+        self.asked += 1  # no question is asked twice
+        request = TurnRequest(owner=self.owner, message=f"{self.asked}: {QUESTION}", conversation_id=one)
         return lambda connection: self.turns._take(connection, request, new_id(), MODEL)  # noqa: SLF001 - what is measured
 
     def recorded(self, work: Callable[[Connection], object]) -> list[Statement]:
@@ -288,9 +305,9 @@ class Bench:
         if [one.text for one in by_store] != [one.text for one in by_turns]:
             raise BenchError(f"{TURN} sends other statements than bench/write.py: {by_turns}")
 
-    def clocks(self) -> tuple[float, float, float]:
-        """Return this program's CPU seconds, the time, and the database's CPU seconds."""
-        return time.process_time(), time.monotonic(), cpu_seconds(self.server.pid) if self.server else 0.0
+    def clocks(self) -> Clocks:
+        """Return what the clocks show."""
+        return Clocks(time.process_time(), time.monotonic(), cpu_seconds(self.server.pid) if self.server else 0.0)
 
     def forget_leases(self) -> None:
         """Let every conversation take a turn again."""
