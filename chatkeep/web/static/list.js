@@ -37,7 +37,7 @@ export class ConversationList {
     this.note = byId('list-note');
     this.more = byId('more');
     this.more.addEventListener('click', () => this.loadMore());
-    this.nearEnd = new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && this.loadMore());
+    this.nearEnd = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && this.loadMore());
     this.root = byId('conversations');
     this.root.append(...[...this.groups.values()].map(({ node }) => node));
   }

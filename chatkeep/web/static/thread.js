@@ -16,7 +16,8 @@ export class Thread {
     this.acts = acts;
     this.views = [];
     this.earlier = say(button('link earlier', acts.showEarlier), 'earlier');
-    const look = ([{ isIntersecting }]) => isIntersecting && acts.showEarlier();
+    // Of several that came together the last one tells how it is now.
+    const look = (entries) => entries.at(-1).isIntersecting && acts.showEarlier();
     this.nearStart = new IntersectionObserver(look, { root: byId('scroller'), rootMargin: early });
     listenForCopies(this.root);
   }
