@@ -5,7 +5,6 @@ The slow phone is what Lighthouse takes for one: a processor four times slower, 
 
 from __future__ import annotations
 
-import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,13 +16,12 @@ from bench import servers
 from bench.processes import BenchError
 from bench.table import Report, Row, medians
 from tests.browser.chat import Chat
-from tests.browser.weight import LONG_TASK_MS, MANY, loaded, store_many, tasks
+from tests.browser.weight import LONG_TASK_MS, MANY, loaded, read_up, store_many, tasks
 from tests.servers import Server
 from tests.services import chromium
 from tests.upstream import Upstream
 
 LONG_REPLY = "Long #n=45000,seed=1#"  # 200 KB
-PAGE = 50  # messages that are loaded at once
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 SLOW_LINE = {"offline": False, "latency": 150, "downloadThroughput": 200_000, "uploadThroughput": 94_000}
 SLOWER = 4
@@ -85,6 +83,7 @@ def browser() -> Iterator[Browser]:
 
 def loads(running: Browser, server: Server) -> list[Row]:
     """Load the page for the first time and again, and for the first time on a slow phone."""
+    load("the files are compressed once", opened(running, server))
     desktop, phone = opened(running, server), opened(running, server, **PHONE)
     slow_down(phone)
     return [load("first load", desktop), load("second load", desktop), load("first load, slow phone", phone)]
@@ -127,7 +126,7 @@ def texts(running: Browser, server: Server) -> list[Row]:
     return [
         doing("a reply of 200 KB", chat, lambda: stream(chat)),
         doing(f"open {MANY:,} messages", chat, lambda: open_end(chat, many)),
-        doing("read them all, scrolling up", chat, lambda: read_all(chat)),
+        doing("read them all, scrolling up", chat, lambda: read_up(chat.page, MANY)),
         doing("a reply behind them", chat, lambda: chat.ask("Hello #n=200#")),
     ]
 
@@ -148,17 +147,6 @@ def open_end(chat: Chat, conversation: str) -> None:
     """Open a conversation at its end."""
     chat.open(conversation)
     expect(chat.reply).to_contain_text(f"Message {MANY}.", timeout=PATIENCE_MS)
-
-
-def read_all(chat: Chat) -> None:
-    """Scroll up until everything is loaded."""
-    deadline = time.monotonic() + 300
-    scroller = chat.page.locator("#scroller")
-    for count in range(2 * PAGE, MANY + 1, PAGE):
-        scroller.evaluate("node => node.scrollTo(0, 0)")
-        expect(chat.messages).to_have_count(count, timeout=PATIENCE_MS)
-        if time.monotonic() > deadline:
-            raise BenchError(f"{count} messages took five minutes")
 
 
 def work(taken: list[float]) -> Row:

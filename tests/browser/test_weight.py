@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.chat import Chat
 from tests.browser.conftest import Visit
-from tests.browser.weight import MANY, loaded, store_many, tasks
+from tests.browser.weight import MANY, loaded, read_up, store_many, tasks
 from tests.servers import Server
 from tests.upstream import Upstream
 
@@ -54,23 +54,22 @@ def test_a_very_long_reply_does_not_hold_the_page_up(chat: Chat) -> None:
 
     taken = tasks(chat.page, stream)
     assert chat.reply.locator(".body").evaluate("node => node.textContent.length") > 150_000
-    assert max(taken) < 100
-    assert sum(taken) < 1500  # where the whole text is parsed for each piece it is more than 2000
+    assert max(taken) < 250  # alone on a machine 60; the rest is room for what else runs
+    assert sum(taken) < 2000  # alone 1000; where the whole text is parsed for each piece more than 2000
 
 
 def test_a_conversation_of_many_messages_opens_at_once_and_stays_smooth(visit: Visit, crowded: Server) -> None:
-    """Stores five thousand messages first, then reads 500 of them: some seconds."""
+    """Stores five thousand messages first, then reads a thousand of them: some seconds."""
     many, chat = store_many(crowded.env["DATABASE_URL"]), visit(crowded)
 
     def read() -> None:
         chat.open(many)
-        for page in range(1, 11):
-            expect(chat.messages).to_have_count(50 * page)
-            chat.page.locator("#scroller").evaluate("node => node.scrollTo(0, 0)")
+        expect(chat.messages).to_have_count(50)
+        read_up(chat.page, 1000)
 
     began = time.monotonic()
     chat.open(many)
     expect(chat.reply).to_contain_text(f"Message {MANY}.")
     assert time.monotonic() - began < 3
-    assert max(tasks(chat.page, read)) < 150
-    assert max(tasks(chat.page, lambda: chat.ask("Hello #n=200#"))) < 150
+    assert max(tasks(chat.page, read)) < 250
+    assert max(tasks(chat.page, lambda: chat.ask("Hello #n=200#"))) < 250

@@ -20,6 +20,18 @@ from chatkeep.store.sql import Connection
 
 MANY = 5000
 LONG_TASK_MS = 50
+# Goes up as soon as a page of older messages has come; looking from outside would cost the page more than its own work.
+READ_UP = """(count) => new Promise((done) => {
+    const articles = document.getElementById('messages').getElementsByTagName('article');
+    let seen = 0;
+    const look = () => {
+        if (articles.length >= count) return done();
+        if (articles.length > seen) document.getElementById('scroller').scrollTop = 0;
+        seen = articles.length;
+        setTimeout(look, 20);
+    };
+    look();
+})"""
 PROSE = "Some **bold** text with `code` and a [link](https://example.org), then more of it.\n\n- one\n- two\n"
 
 
@@ -43,6 +55,11 @@ def store_many(database_url: str) -> str:
     journal.close()
     database.close()
     return str(identity)
+
+
+def read_up(page: Page, count: int) -> None:
+    """Scroll up until this many messages of the open conversation are there."""
+    page.evaluate(READ_UP, count)
 
 
 def loaded(page: Page, load: Callable[[], Any]) -> dict[str, int]:
