@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -23,9 +24,13 @@ def on_event_loop() -> bool:
 
 def short_lock() -> AbstractContextManager[Any]:
     """Return a lock for sections in which nothing is waited for; gevent's own costs ten times as much."""
+    return _native_lock()()
+
+
+@cache
+def _native_lock() -> Callable[[], AbstractContextManager[Any]]:
     monkey = sys.modules.get("gevent.monkey")
-    make = monkey.get_original("_thread", "allocate_lock") if monkey else threading.Lock
-    return make()
+    return monkey.get_original("_thread", "allocate_lock") if monkey else threading.Lock
 
 
 class Event(Protocol):

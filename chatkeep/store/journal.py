@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 _PROBE = Sql("SELECT 1")
 CONTENTION_TRIES = 20
 RETRY_S = (0.05, 1.0)
-# Commits are spaced only while many streams are open: 0.1 ms for each, up to 25 ms, nothing for a few.
+# Commits begin apart only while many streams are open: 0.1 ms for each, up to 25 ms, nothing for a few.
 FEW_STREAMS, SPACING_S, MAX_SPACING_S = 16, 0.0001, 0.025
 
 
@@ -146,7 +146,7 @@ class Journal:
 
     def _run(self) -> None:
         while not (self._closed and self._queue.empty() and not self._backlog):
-            batch = self._gather()
+            batch, begun = self._gather(), time.monotonic()
             try:
                 self._store(batch)
             except Exception as error:
@@ -154,7 +154,8 @@ class Journal:
                 self._disconnect()
                 _refuse(batch, error)
             if self.streams > FEW_STREAMS:
-                time.sleep(min(self.streams * SPACING_S, MAX_SPACING_S))
+                spacing = min(self.streams * SPACING_S, MAX_SPACING_S)
+                time.sleep(max(0.0, begun + spacing - time.monotonic()))
         self._disconnect()
 
     def _gather(self) -> _Batch:
