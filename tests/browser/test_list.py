@@ -141,7 +141,7 @@ def test_renaming_can_be_left(chat: Chat, api: Api, typed: str) -> None:
 def test_renaming_is_not_disturbed_by_a_running_reply(chat: Chat) -> None:
     """The reply takes a second and ends while the title is written; then its conversation becomes the first."""
     title, conversation = asked(chat, "Old")
-    asked(chat, "Above")
+    above, _ = asked(chat, "Above")
     chat.open(conversation)
     expect(chat.reply).to_contain_text(title)
     new = unique("New")
@@ -153,7 +153,9 @@ def test_renaming_is_not_disturbed_by_a_running_reply(chat: Chat) -> None:
     chat.page.keyboard.press("Control+a")
     chat.page.keyboard.type(new)
     chat.page.keyboard.press("Enter")
-    expect(chat.entries.first).to_contain_text(new)
+    expect(row(chat, new)).to_be_visible()
+    shown = "\n".join(chat.entries.all_inner_texts())
+    assert shown.index(new) < shown.index(above)
 
 
 def test_a_title_that_could_not_be_changed_is_as_it_was(chat: Chat, api: Api) -> None:

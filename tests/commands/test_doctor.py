@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -145,7 +146,8 @@ def test_clocks_that_differ(doctor: Doctor, mariadb_url: str) -> None:
     """The doctor's wall clock is an hour off."""
     (doctor.folder / "clock").write_text("3600")
     shifted = {"WALL_CLOCK": str(doctor.folder / "clock"), "PYTHONPATH": f"{ROOT}/tests/faults/clock{os.pathsep}{ROOT}"}
-    assert "differ by 3,600 s" in doctor.says("clock", DATABASE_URL=mariadb_url, **shifted).replace("3,599", "3,600")
+    # The doctor itself takes a moment, and the database counts whole seconds.
+    assert re.search(r"differ by 3,(599|60\d) s", doctor.says("clock", DATABASE_URL=mariadb_url, **shifted))
     assert doctor.says("clock", DATABASE_URL=mariadb_url).startswith("ok")
 
 
