@@ -18,12 +18,11 @@ from chatkeep.provider.connections import (
     Connections,
     DeadConnection,
     Line,
-    MalformedResponse,
-    Response,
     Route,
     tls_context,
 )
 from chatkeep.provider.heads import head, headers_of
+from chatkeep.provider.responses import MalformedResponse, Response
 
 if TYPE_CHECKING:
     from chatkeep.settings import Settings
