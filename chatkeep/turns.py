@@ -157,7 +157,10 @@ class Turns:
             raise ServerStopping(retry_after=1)
         reply_id, model = new_id(), request.model or self._provider.default_model
         begun = time.monotonic()
-        turn = self._journal.write(lambda connection: self._take(connection, request, reply_id, model))
+        turn = self._journal.write(
+            lambda connection: self._take(connection, request, reply_id, model),
+            brief=not (request.edit or request.regenerate),  # these go through the messages of a branch
+        )
         self._tally.observe(COMMIT_SECONDS, time.monotonic() - begun)
         if turn.question:
             return self._begin(request, turn, turn.question)
@@ -264,7 +267,9 @@ class Turns:
         """Answer from a cache that others fill, too, or start generating; return the turn, which then knows."""
         reply, key = _live(turn, self.worker_id), question.key
         known = self._cache.far(key) if key and not request.regenerate else None
-        if known and self._journal.write(lambda connection: _repeat(connection, request.owner, reply, known)):
+        if known and self._journal.write(
+            lambda connection: _repeat(connection, request.owner, reply, known), brief=True
+        ):
             self._count_repeated()
             return replace(turn, remembered=True)
         reply.copy(question.leader)
@@ -339,7 +344,9 @@ class Turns:
         """Store how a reply ended, learn it where it is whole, and tell its followers."""
         final, problem = outcome(reply, finish, problem)
         try:
-            stored = self._journal.write(lambda connection: end_reply(connection, reply.lease, final), patient=True)
+            stored = self._journal.write(
+                lambda connection: end_reply(connection, reply.lease, final), patient=True, brief=True
+            )
             if stored is not None and stored.status is Status.GENERATING:
                 stored = None  # nobody ended it: it goes with its conversation, which waits for the sweep
             if stored is None:

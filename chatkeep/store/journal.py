@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 _PROBE = Sql("SELECT 1")
 CONTENTION_TRIES = 20
 RETRY_S = (0.05, 1.0)
+# SQLite's own number of pages after which the write-ahead log is brought into the file, which waits for the disk.
+CHECKPOINT_PAGES = 1000
+# A transaction that rewrites more characters than this holds the event loop up for longer than a thread costs.
+BRIEF_CHARACTERS = 250_000
 # Commits begin apart only while many streams are open: 0.1 ms for each, up to 25 ms, nothing for a few.
 FEW_STREAMS, SPACING_S, MAX_SPACING_S = 16, 0.0001, 0.025
 
@@ -54,6 +58,7 @@ class _Change(Generic[T]):
 
     work: Callable[[Connection], T]
     patient: bool
+    brief: bool
     done: Event = field(default_factory=event)
     result: Any = None
     error: Exception | None = None
@@ -69,6 +74,11 @@ class _Batch:
     def add(self, item: _Change[Any] | None) -> None:
         if item is not None:
             self.changes.append(item)
+
+    def is_brief(self) -> bool:
+        return all(change.brief for change in self.changes) and sum(sink.written for sink in self.deltas) < (
+            BRIEF_CHARACTERS
+        )
 
     def appends(self) -> dict[Sink, Append]:
         return {sink: Append(sink.id, sink.written, _joined(deltas)) for sink, deltas in self.deltas.items()}
@@ -98,17 +108,17 @@ class Journal:
         self._closed = False
         self._thread = background(self._run, name="journal")
 
-    def write(self, work: Callable[[Connection], T], *, patient: bool = False) -> T:
+    def write(self, work: Callable[[Connection], T], *, patient: bool = False, brief: bool = False) -> T:
         """Return ``work(connection)`` once it is durable.
 
         ``work`` runs in a transaction with others' work and may run again; it undoes nothing itself: whatever it raises
         undoes just its own writes and is raised here. ``patient`` work waits until a database that is away is back,
         and must be such that running it twice does no harm; other work raises `StoreUnavailable`, after which it
-        may have been done or not.
+        may have been done or not. ``brief`` work touches a few rows: on SQLite it needs no thread.
         """
         if self._closed:
             raise ServerStopping(retry_after=1)
-        change = _Change(work, patient)
+        change = _Change(work, patient, brief)
         self._queue.put(change)
         change.done.wait()
         if change.error is not None:
@@ -117,7 +127,7 @@ class Journal:
 
     def probe(self, seconds: float) -> None:
         """Raise `StoreUnavailable` where a transaction does not get through within ``seconds``."""
-        change = _Change(lambda connection: connection.rows(_PROBE), patient=False)
+        change = _Change(lambda connection: connection.rows(_PROBE), patient=False, brief=True)
         self._queue.put(change)
         if not change.done.wait(seconds):
             raise StoreUnavailable(retry_after=2)
@@ -208,10 +218,17 @@ class Journal:
     def _attempt(self, batch: _Batch, appends: dict[Sink, Append]) -> dict[UUID, Progress | None]:
         if self._connection is None:
             self._connection = self._database.dedicated()
-        work = (self._connection, batch.changes, list(appends.values()))
+            self._connection.own_log()
+        connection, work = self._connection, (batch.changes, list(appends.values()))
+        if self._database.embedded:
+            lost = _commit_embedded(connection, *work, brief=batch.is_brief())
+            if connection.log_pages >= CHECKPOINT_PAGES:
+                connection.log_pages = 0
+                off_loop(connection.checkpoint)
+            return lost
         for _ in range(CONTENTION_TRIES):
             try:
-                return off_loop(_commit, *work) if self._database.embedded else _commit(*work)
+                return _commit(connection, *work)
             except Contention:
                 time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter
         raise StoreUnavailable(retry_after=1)
@@ -236,12 +253,27 @@ def _collect_nothing() -> bool:
     return False
 
 
-def _commit(connection: Connection, changes: list[_Change[Any]], appends: list[Append]) -> dict[UUID, Progress | None]:
-    """Run one transaction, outside the event loop on SQLite; return the replies that take no more text."""
+def _commit_embedded(
+    connection: Connection, changes: list[_Change[Any]], appends: list[Append], *, brief: bool
+) -> dict[UUID, Progress | None]:
+    """Run one transaction as `_commit` does, beside the event loop where it could hold that up.
+
+    A thread costs a brief one as much as the rest of it: the two would wait for each other at every statement.
+    """
+    if brief:
+        with contextlib.suppress(Contention):  # another process writes: wait for it in a thread
+            return _commit(connection, changes, appends, waits=False)
+    return off_loop(_commit, connection, changes, appends)
+
+
+def _commit(
+    connection: Connection, changes: list[_Change[Any]], appends: list[Append], *, waits: bool = True
+) -> dict[UUID, Progress | None]:
+    """Run one transaction; return the replies that take no more text."""
     waiting = changes
     while True:
         try:
-            connection.begin()
+            connection.begin(waits=waits)
             # Before any other lock, so that who closes the epoch and who changes rows never wait for each other.
             connection.epoch = epochs.hold(connection) if waiting else None
             lost = _append(connection, appends)

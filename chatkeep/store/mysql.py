@@ -45,6 +45,7 @@ class MysqlConnection:
         self._raw = raw
         self.writes = 0
         self.epoch: int | None = None
+        self.log_pages = 0
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
@@ -93,7 +94,7 @@ class MysqlConnection:
             matched: int = cursor.execute(statement, values)
         return matched
 
-    def begin(self) -> None:
+    def begin(self, *, waits: bool = True) -> None:  # noqa: ARG002 - the server keeps rows, never all of the database
         """Begin a transaction."""
         with translated():
             self._raw.begin()
@@ -107,6 +108,12 @@ class MysqlConnection:
         """Undo the transaction, as far as one is open."""
         with translated():
             self._raw.rollback()
+
+    def own_log(self) -> None:
+        """Do nothing: the server looks after its own log."""
+
+    def checkpoint(self) -> None:
+        """Do nothing: the server looks after its own log."""
 
     def close(self) -> None:
         """Close the connection, whatever its state."""

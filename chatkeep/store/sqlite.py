@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import apsw
 
 from chatkeep.errors import StoreUnavailable
-from chatkeep.store.sql import Append, Duplicate, Sql
+from chatkeep.store.sql import Append, Contention, Duplicate, Sql
 
 BUSY_MS = 5_000
 _APPEND = (
@@ -43,6 +44,7 @@ class SqliteConnection:
         self._raw = raw
         self.writes = 0
         self.epoch: int | None = None
+        self.log_pages = 0
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
@@ -75,10 +77,22 @@ class SqliteConnection:
             )
         return self._raw.total_changes() - before
 
-    def begin(self) -> None:
+    def begin(self, *, waits: bool = True) -> None:
         """Begin a transaction that holds the write lock from the start: a later upgrade could fail at any statement."""
-        with translated():
-            self._raw.execute("BEGIN IMMEDIATE")
+        if waits:
+            with translated():
+                self._raw.execute("BEGIN IMMEDIATE")
+            return
+        self._raw.set_busy_timeout(0)
+        try:
+            with translated():
+                self._raw.execute("BEGIN IMMEDIATE")
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, apsw.BusyError):
+                raise Contention from error
+            raise
+        finally:
+            self._raw.set_busy_timeout(BUSY_MS)
 
     def commit(self) -> None:
         """Make the transaction durable."""
@@ -90,6 +104,19 @@ class SqliteConnection:
         if self._raw.in_transaction:
             with translated():
                 self._raw.execute("ROLLBACK")
+
+    def own_log(self) -> None:
+        """Let commits make no checkpoints, and count the pages of the log."""
+        self._raw.set_wal_hook(self._note_log)
+
+    def checkpoint(self) -> None:
+        """Bring the write-ahead log into the file, as far as no reader needs it."""
+        with contextlib.suppress(apsw.BusyError):  # another connection is at it
+            self._raw.wal_checkpoint()
+
+    def _note_log(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
+        self.log_pages = pages
+        return apsw.SQLITE_OK
 
     def close(self) -> None:
         """Close the connection, whatever its state."""

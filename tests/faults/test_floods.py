@@ -20,7 +20,7 @@ import pytest
 from tests import client
 from tests.faults import rows
 from tests.faults.checker import compare
-from tests.faults.conftest import Record, Serve
+from tests.faults.conftest import ON_SQLITE, Record, Serve
 from tests.faults.log import Seen
 from tests.faults.scale import Scale
 from tests.faults.test_kills import until_final
@@ -155,3 +155,19 @@ def wait_until_up(server: Server) -> None:
         except OSError:
             time.sleep(0.05)
     raise AssertionError("no worker came back")
+
+
+@ON_SQLITE
+def test_another_writer_holds_up_turns_and_nothing_else(serve: Serve, database_url: str) -> None:
+    """Holds the write lock for a second."""
+    server = serve(WEB_CONCURRENCY="1")
+    with ThreadPoolExecutor(1) as pool:
+        with rows.locked(database_url):
+            turn = pool.submit(client.request, "POST", f"{server.url}/api/chat", json={"message": "hello"})
+            time.sleep(0.5)
+            begun = time.monotonic()
+            lives = [client.request("GET", f"{server.url}/health/live").status for _ in range(5)]
+            took = time.monotonic() - begun
+            assert not turn.done()
+        assert turn.result(20).status == 200
+    assert (lives, took < 1) == ([200] * 5, True)

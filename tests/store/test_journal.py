@@ -237,6 +237,24 @@ def test_a_lock_that_is_held_for_good_is_not(hurried: Database) -> None:
     assert exists(hurried, made)
 
 
+def test_brief_work_waits_for_a_lock_like_any_other(hurried: Database) -> None:
+    with closing(Journal(hurried)) as journal, hurried.connection() as other:
+        other.begin()
+        threading.Timer(0.1, other.commit).start()
+        made = a_conversation()
+        journal.write(lambda connection: conversations.insert(connection, made), brief=True)
+    assert exists(hurried, made)
+
+
+def test_the_write_ahead_log_does_not_grow_without_end(hurried: Database) -> None:
+    """Writes 60 MB, ten times what is brought into the file at once."""
+    with closing(Journal(hurried)) as journal:
+        for _ in range(60):
+            insert(journal, a_conversation(system="x" * 1_000_000))
+        log = Path(f"{hurried.url.database}-wal").stat().st_size
+    assert log < 10_000_000
+
+
 # An answer that was lost
 
 
