@@ -133,9 +133,9 @@ class Recording:
         """Append to replies."""
         return self._connection.append(appends)
 
-    def begin(self) -> None:
+    def begin(self, *, waits: bool = True) -> None:
         """Begin a transaction."""
-        self._connection.begin()
+        self._connection.begin(waits=waits)
 
     def commit(self) -> None:
         """End the transaction without a trace: what was recorded is done later."""

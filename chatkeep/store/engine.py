@@ -65,6 +65,10 @@ class Database:
         lent.detach()
         return connection
 
+    def log_of(self, connection: Connection) -> sqlite.WriteAheadLog | None:
+        """Return the embedded database's log, to which its only writer now has to see; None on a server."""
+        return connection.own_log() if isinstance(connection, sqlite.SqliteConnection) else None
+
     def _checkout(self) -> PoolProxiedConnection:
         try:
             return self.engine.raw_connection()

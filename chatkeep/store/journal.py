@@ -23,6 +23,7 @@ from chatkeep.store import epochs, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.messages import Progress
 from chatkeep.store.sql import Append, Connection, Contention, Sql
+from chatkeep.store.sqlite import WriteAheadLog
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -30,8 +31,6 @@ log = logging.getLogger(__name__)
 _PROBE = Sql("SELECT 1")
 CONTENTION_TRIES = 20
 RETRY_S = (0.05, 1.0)
-# SQLite's own number of pages after which the write-ahead log is brought into the file, which waits for the disk.
-CHECKPOINT_PAGES = 1000
 # A transaction that rewrites more characters than this holds the event loop up for longer than a thread costs.
 BRIEF_CHARACTERS = 250_000
 # Commits begin apart only while many streams are open: 0.1 ms for each, up to 25 ms, nothing for a few.
@@ -105,6 +104,7 @@ class Journal:
         self._deltas: dict[Sink, list[Delta]] = {}
         self._deltas_lock = short_lock()
         self._connection: Connection | None = None
+        self._log: WriteAheadLog | None = None
         self._closed = False
         self._thread = background(self._run, name="journal")
 
@@ -218,13 +218,12 @@ class Journal:
     def _attempt(self, batch: _Batch, appends: dict[Sink, Append]) -> dict[UUID, Progress | None]:
         if self._connection is None:
             self._connection = self._database.dedicated()
-            self._connection.own_log()
+            self._log = self._database.log_of(self._connection)
         connection, work = self._connection, (batch.changes, list(appends.values()))
-        if self._database.embedded:
+        if self._log is not None:
             lost = _commit_embedded(connection, *work, brief=batch.is_brief())
-            if connection.log_pages >= CHECKPOINT_PAGES:
-                connection.log_pages = 0
-                off_loop(connection.checkpoint)
+            if self._log.is_full:
+                off_loop(self._log.checkpoint)
             return lost
         for _ in range(CONTENTION_TRIES):
             try:

@@ -45,7 +45,6 @@ class MysqlConnection:
         self._raw = raw
         self.writes = 0
         self.epoch: int | None = None
-        self.log_pages = 0
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
@@ -108,12 +107,6 @@ class MysqlConnection:
         """Undo the transaction, as far as one is open."""
         with translated():
             self._raw.rollback()
-
-    def own_log(self) -> None:
-        """Do nothing: the server looks after its own log."""
-
-    def checkpoint(self) -> None:
-        """Do nothing: the server looks after its own log."""
 
     def close(self) -> None:
         """Close the connection, whatever its state."""

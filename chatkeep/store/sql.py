@@ -57,8 +57,6 @@ class Connection(Protocol):
     """How many statements have written so far: an operation that failed without any needs no rollback."""
     epoch: int | None
     """The epoch that what changes is stamped with; None, which no row takes, where the transaction holds none."""
-    log_pages: int
-    """How long the embedded database's write-ahead log was after the last commit; 0 before `own_log` and elsewhere."""
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
@@ -80,12 +78,6 @@ class Connection(Protocol):
 
     def rollback(self) -> None:
         """Undo the transaction, as far as one is open."""
-
-    def own_log(self) -> None:
-        """Let no commit wait for the disk any more: who commits looks at `log_pages` and calls `checkpoint`."""
-
-    def checkpoint(self) -> None:
-        """Bring the embedded database's write-ahead log into its file, as far as no reader needs it; slow."""
 
     def close(self) -> None:
         """Close the connection, whatever its state."""

@@ -13,6 +13,7 @@ from chatkeep.errors import StoreUnavailable
 from chatkeep.store.sql import Append, Contention, Duplicate, Sql
 
 BUSY_MS = 5_000
+CHECKPOINT_PAGES = 1000  # SQLite's own number
 _APPEND = (
     "UPDATE messages SET content = content || ?, reasoning = reasoning || ?, written = written + ?"
     " WHERE message_id = ? AND written = ? AND status = 'generating'"
@@ -44,7 +45,6 @@ class SqliteConnection:
         self._raw = raw
         self.writes = 0
         self.epoch: int | None = None
-        self.log_pages = 0
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
@@ -105,22 +105,37 @@ class SqliteConnection:
             with translated():
                 self._raw.execute("ROLLBACK")
 
-    def own_log(self) -> None:
-        """Let commits make no checkpoints, and count the pages of the log."""
-        self._raw.set_wal_hook(self._note_log)
-
-    def checkpoint(self) -> None:
-        """Bring the write-ahead log into the file, as far as no reader needs it."""
-        with contextlib.suppress(apsw.BusyError):  # another connection is at it
-            self._raw.wal_checkpoint()
-
-    def _note_log(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
-        self.log_pages = pages
-        return apsw.SQLITE_OK
+    def own_log(self) -> WriteAheadLog:
+        """Return the log that this connection fills from now on without a checkpoint."""
+        return WriteAheadLog(self._raw)
 
     def close(self) -> None:
         """Close the connection, whatever its state."""
         self._raw.close(True)  # noqa: FBT003 - apsw's own signature: also with statements unfinished
+
+
+class WriteAheadLog:
+    """The write-ahead log as a connection fills it, which makes no checkpoints any more: these wait for the disk."""
+
+    def __init__(self, raw: apsw.Connection) -> None:
+        self._raw = raw
+        self._pages = 0
+        raw.set_wal_hook(self._note)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is as long as SQLite lets it become by itself."""
+        return self._pages >= CHECKPOINT_PAGES
+
+    def checkpoint(self) -> None:
+        """Bring it into the file, as far as no reader needs it."""
+        self._pages = 0
+        with contextlib.suppress(apsw.BusyError):  # another connection is at it
+            self._raw.wal_checkpoint()
+
+    def _note(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
+        self._pages = pages
+        return apsw.SQLITE_OK
 
 
 class _Translated:

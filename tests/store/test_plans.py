@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from types import ModuleType
 from typing import Any
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from chatkeep.model import Conversation, Delta, Message, Role, Status, new_id, now_us
 from chatkeep.store import (
@@ -79,8 +79,8 @@ class Planned:
     def append(self, appends: list[Append]) -> int:
         return self._connection.append(appends)
 
-    def begin(self) -> None:
-        self._connection.begin()
+    def begin(self, *, waits: bool = True) -> None:
+        self._connection.begin(waits=waits)
 
     def commit(self) -> None:
         self._connection.commit()
