@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any, TypeVar
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from chatkeep.errors import NO_CONVERSATION, NO_MESSAGE, FieldError, InvalidFields, NotFound, TurnRunning
 from chatkeep.model import Conversation, Message, expiry, now_us

@@ -5,10 +5,12 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol
 from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
 
 from chatkeep.cache import Answer
 from chatkeep.concurrency import short_lock
@@ -34,8 +36,7 @@ class Ending(Enum):
     SHUTDOWN = "the process stops"
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(msgspec.Struct, frozen=True):
     """The last event of a reply: its row as it is stored, all text in it, and the problem, where it ended with one."""
 
     message: Message | None

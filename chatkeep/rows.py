@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from chatkeep.cache import Answer
 from chatkeep.model import Conversation, Message, Role, Status, expiry, new_id

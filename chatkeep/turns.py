@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from functools import partial
 from types import EllipsisType
 from typing import Any
 from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
 
 from chatkeep import errors
 from chatkeep.cache import CACHE_CLEARED, Answer, Cache, key_of
@@ -60,8 +62,7 @@ log = logging.getLogger(__name__)
 DRAIN_LOOK_S = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class TurnRequest:
+class TurnRequest(msgspec.Struct, frozen=True):
     """What is asked for; it knows nothing of HTTP. ``...`` means: as the conversation has it."""
 
     owner: str
@@ -84,8 +85,7 @@ class TurnRequest:
     """The SHA-256 of the request, by which a repeated key is told from a reused one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """What a turn asks the model."""
 
     prompt: Prompt
@@ -95,8 +95,7 @@ class Question:
     """The reply, in whichever process, that answers the same question already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """A turn that was taken, now or, where a key was repeated, before."""
 
     conversation_id: UUID

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 
 from chatkeep.model import Conversation, Message
 from chatkeep.store.tombstones import Reason
@@ -55,14 +56,13 @@ class BadRecord:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True):
     """A conversation of a file; each of its messages is later than its parent."""
 
     line: int
     conversation: Conversation
-    messages: list[Message] = field(repr=False)
-    branch: frozenset[UUID] = field(repr=False)
+    messages: list[Message]
+    branch: frozenset[UUID]
     """The messages that are on the current branch."""
     update: bool = False
     """Whether what is stored is replaced, as by an increment; else only what is missing is added."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from itertools import accumulate
 from typing import TypeVar
 from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
 
 from chatkeep.imports.records import BadRecord, Gone, Incoming, Item, Refused, Terms, renewed
 from chatkeep.model import Conversation, Message, now_us
@@ -64,8 +67,7 @@ class Report:
             self.problems.append(problem)
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
+class _Work(msgspec.Struct, frozen=True):
     """Messages that are to be stored, in several transactions where they are many."""
 
     conversation: Conversation

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from chatkeep.model import Conversation
+from chatkeep.model import Conversation, id_of
 from chatkeep.store import tombstones
 from chatkeep.store.sql import Connection, Sql
 
@@ -115,7 +115,7 @@ def expire(connection: Connection, owner: str, id: UUID, now: int) -> bool:
 
 def expired(connection: Connection, now: int, limit: int) -> list[tuple[str, UUID]]:
     """Return owner and id of what has expired by ``now`` and has no running reply, the longest expired first."""
-    return [(owner, UUID(bytes=known)) for owner, known in connection.rows(_EXPIRED, now=now, limit=limit)]
+    return [(owner, id_of(known)) for owner, known in connection.rows(_EXPIRED, now=now, limit=limit)]
 
 
 def count_expired(connection: Connection, now: int) -> int:
@@ -204,7 +204,7 @@ def _values(conversation: Conversation) -> dict[str, Any]:
 def _conversation(row: tuple[Any, ...]) -> Conversation:
     """Return the conversation of a row of `_COLUMNS`."""
     return Conversation(
-        id=UUID(bytes=row[0]),
+        id=id_of(row[0]),
         owner=row[1],
         title=row[2],
         system=row[3],
@@ -215,6 +215,6 @@ def _conversation(row: tuple[Any, ...]) -> Conversation:
         expires_at=row[8],
         pinned=bool(row[9]),
         message_count=row[10],
-        current_id=UUID(bytes=row[11]) if row[11] else None,
+        current_id=id_of(row[11]) if row[11] else None,
         forks=row[12],
     )

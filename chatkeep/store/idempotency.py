@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from chatkeep.model import id_of
 from chatkeep.store.sql import Connection, Sql
 
 KEPT_US = 24 * 3600 * 1_000_000
@@ -38,7 +39,7 @@ def get(connection: Connection, owner: str, key: str, now: int) -> Known | None:
     if rows[0][3] < now - KEPT_US:
         connection.change(_DELETE, owner=owner, key=key)
         return None
-    return Known(bytes(rows[0][0]), UUID(bytes=rows[0][1]), UUID(bytes=rows[0][2]))
+    return Known(bytes(rows[0][0]), id_of(rows[0][1]), id_of(rows[0][2]))
 
 
 def insert(connection: Connection, owner: str, key: str, known: Known, now: int) -> None:

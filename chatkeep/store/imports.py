@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from chatkeep.model import Message
+from chatkeep.model import Message, id_of
 from chatkeep.store.sql import Connection, Sql, in_list
 
 # One statement's rows and characters: MySQL takes 16 MiB at most.
@@ -41,8 +41,8 @@ def places(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, Place]:
         named, values = in_list("id", some)
         sql = f"SELECT message_id, conversation_id, parent_id, timestamp FROM messages WHERE message_id IN ({named})"  # noqa: S608
         for row in connection.rows(Sql(sql), **values):
-            parent_id = UUID(bytes=row[2]) if row[2] else None
-            found[UUID(bytes=row[0])] = Place(UUID(bytes=row[1]), parent_id, row[3])
+            parent_id = id_of(row[2]) if row[2] else None
+            found[id_of(row[0])] = Place(id_of(row[1]), parent_id, row[3])
     return found
 
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from chatkeep.model import id_of
 from chatkeep.store.sql import Connection, Sql, in_list
 
 
@@ -159,7 +160,7 @@ def with_files(connection: Connection, ids: list[UUID]) -> set[tuple[UUID, int]]
     places, values = in_list("id", [known.bytes for known in ids])
     alive = f"id IN ({places}) AND status IN ('running', 'completed')"
     rows = connection.rows(Sql(f"SELECT id, attempts FROM export_jobs WHERE {alive}"), **values)  # noqa: S608
-    return {(UUID(bytes=known), attempts) for known, attempts in rows}
+    return {(id_of(known), attempts) for known, attempts in rows}
 
 
 def _values(job: Job) -> dict[str, Any]:
@@ -174,6 +175,6 @@ def _changing(job: Job) -> dict[str, Any]:
 def _job(row: tuple[Any, ...]) -> Job:
     """Return the job of a row of `_COLUMNS`."""
     values = dict(zip(_NAMES, row, strict=True))
-    values |= {"id": UUID(bytes=values["id"]), "status": JobStatus(values["status"])}
-    values["worker_id"] = UUID(bytes=values["worker_id"]) if values["worker_id"] else None
+    values |= {"id": id_of(values["id"]), "status": JobStatus(values["status"])}
+    values["worker_id"] = id_of(values["worker_id"]) if values["worker_id"] else None
     return Job(**values)

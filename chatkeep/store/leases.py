@@ -6,9 +6,11 @@ own monotonic clock. No wall clock is compared, so a clock that jumps ends no re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from uuid import UUID
 
+import msgspec
+
+from chatkeep.model import id_of
 from chatkeep.store.sql import Connection, Duplicate, Sql
 
 _INSERT = Sql(
@@ -36,8 +38,7 @@ _BEATS = Sql("SELECT id, beat FROM workers")
 _FORGET = Sql("DELETE FROM workers WHERE id = :id")
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(msgspec.Struct, frozen=True):
     """A process's right to write a reply; ``stop`` asks it to stop."""
 
     conversation_id: UUID
@@ -133,7 +134,7 @@ def beat(connection: Connection, worker_id: UUID) -> None:
 
 def beats(connection: Connection) -> dict[UUID, int]:
     """Return the beat of every process."""
-    return {UUID(bytes=row[0]): row[1] for row in connection.rows(_BEATS)}
+    return {id_of(row[0]): row[1] for row in connection.rows(_BEATS)}
 
 
 def forget(connection: Connection, worker_id: UUID) -> None:
@@ -142,4 +143,4 @@ def forget(connection: Connection, worker_id: UUID) -> None:
 
 
 def _lease(row: tuple[bytes, bytes, bytes, int]) -> Lease:
-    return Lease(UUID(bytes=row[0]), UUID(bytes=row[1]), UUID(bytes=row[2]), bool(row[3]))
+    return Lease(id_of(row[0]), id_of(row[1]), id_of(row[2]), bool(row[3]))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from chatkeep.model import Message, Role, Status, Usage
+from chatkeep.model import Message, Role, Status, Usage, id_of
 from chatkeep.store.sql import Connection, Sql, in_list
 
 _COLUMNS = (
@@ -92,15 +93,23 @@ def page(
     connection: Connection, conversation_id: UUID, *, limit: int, after: UUID | None, ascending: bool
 ) -> list[Message] | None:
     """Return messages of the current branch, beginning behind ``after``; None where there is no such message."""
-    direction, beyond = ("ASC", ">") if ascending else ("DESC", "<")
-    where, values = "conversation_id = :conversation_id AND on_branch = 1", {"conversation_id": conversation_id.bytes}
+    values = {"conversation_id": conversation_id.bytes, "limit": limit}
     if after is not None:
         found = connection.rows(_TIMESTAMP, id=after.bytes, conversation_id=conversation_id.bytes)
         if not found:
             return None
-        where, values = f"{where} AND timestamp {beyond} :timestamp", values | {"timestamp": found[0][0]}
-    statement = Sql(f"SELECT {_COLUMNS} FROM messages WHERE {where} ORDER BY timestamp {direction} LIMIT :limit")  # noqa: S608
-    return [_message(row) for row in connection.rows(statement, limit=limit, **values)]
+        values["timestamp"] = found[0][0]
+    return [_message(row) for row in connection.rows(_page(after is not None, ascending), **values)]
+
+
+@cache
+def _page(follows: bool, ascending: bool) -> Sql:  # noqa: FBT001 - private, and a cache takes no better
+    """Return the statement of `page`."""
+    direction, beyond = ("ASC", ">") if ascending else ("DESC", "<")
+    where = "conversation_id = :conversation_id AND on_branch = 1"
+    if follows:
+        where += f" AND timestamp {beyond} :timestamp"
+    return Sql(f"SELECT {_COLUMNS} FROM messages WHERE {where} ORDER BY timestamp {direction} LIMIT :limit")  # noqa: S608
 
 
 def finish(connection: Connection, reply: Message) -> None:
@@ -138,7 +147,7 @@ def siblings(connection: Connection, conversation_id: UUID) -> dict[UUID | None,
     """Return the children of every message of a conversation, oldest first; those without a parent are under None."""
     found: dict[UUID | None, list[UUID]] = {}
     for message_id, parent_id in connection.rows(_TREE, of=conversation_id.bytes):
-        found.setdefault(UUID(bytes=parent_id) if parent_id else None, []).append(UUID(bytes=message_id))
+        found.setdefault(id_of(parent_id) if parent_id else None, []).append(id_of(message_id))
     return found
 
 
@@ -158,15 +167,15 @@ def progress_of(connection: Connection, ids: list[UUID]) -> dict[UUID, Progress]
     places, values = in_list("id", (item.bytes for item in ids))
     statement = Sql(f"SELECT message_id, status, written FROM messages WHERE message_id IN ({places})")  # noqa: S608
     rows = connection.rows(statement, **values)
-    return {UUID(bytes=row[0]): Progress(Status(row[1]), row[2]) for row in rows}
+    return {id_of(row[0]): Progress(Status(row[1]), row[2]) for row in rows}
 
 
 def _message(row: tuple[Any, ...]) -> Message:
     """Return the message of a row of `_COLUMNS`."""
     return Message(
-        id=UUID(bytes=row[0]),
-        conversation_id=UUID(bytes=row[1]),
-        parent_id=UUID(bytes=row[2]) if row[2] else None,
+        id=id_of(row[0]),
+        conversation_id=id_of(row[1]),
+        parent_id=id_of(row[2]) if row[2] else None,
         position=row[3],
         role=Role(row[4]),
         content=row[5],

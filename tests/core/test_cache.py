@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from chatkeep.cache import Answer, MemoryCache, key_of
 from chatkeep.model import Prompt, PromptMessage, Role

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from uuid import RFC_4122, UUID
 
 import pytest
+from msgspec.structs import replace
 
 from chatkeep.model import Conversation, expiry, new_id, now_us
 

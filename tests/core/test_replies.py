@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from chatkeep.errors import Problem, ProviderBroke, ProviderTimeout
 from chatkeep.model import Delta, Finish, Message, Role, Status, Usage

@@ -11,13 +11,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from chatkeep.exports import PAGE_MESSAGES
 from chatkeep.model import OPEN_OWNER, Conversation, Message, Role, new_id, now_us

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from chatkeep.exports import Export
 from chatkeep.exports.formats import make

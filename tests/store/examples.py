@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from chatkeep.model import Conversation, Delta, Message, Role, Status, new_id, now_us
 from chatkeep.store import conversations, messages

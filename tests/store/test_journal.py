@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from chatkeep.errors import ServerStopping, StoreUnavailable
 from chatkeep.model import Conversation, Delta, Status, new_id, now_us

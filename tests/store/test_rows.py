@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from chatkeep.model import Role, Status, Usage, new_id, now_us
 from chatkeep.store import conversations, idempotency, leases, messages
