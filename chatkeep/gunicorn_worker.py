@@ -7,19 +7,22 @@ until its replies are whole. At the drain's deadline it stores what there is and
 from __future__ import annotations
 
 import gc
-import math
 import resource
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import gevent
+from gunicorn.util import close
 from gunicorn.workers.ggevent import GeventWorker
 
+from chatkeep.gunicorn_exchange import Corked, Exchange
+from chatkeep.replies import PING_S
 from chatkeep.settings import Settings
 from chatkeep.web.parts import Parts, parts_of
 
@@ -29,52 +32,13 @@ LOOK_S = 0.2
 GARBAGE = (20_000, 20, 50)
 
 
-class Corked:
-    """The socket of one request: the head of its response leaves together with the first piece of the body.
-
-    Each of them alone is a packet, and a system call that costs more than making the response's bytes. Whatever else
-    is asked of the socket lets go first what is held.
-    """
-
-    __slots__ = ("_held", "_socket", "_to_hold")
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        self._held = b""
-        self._to_hold = 1.0  # pieces
-
-    def sendall(self, data: bytes) -> None:
-        """Hold the first piece, which is the head; send others together with what is held."""
-        self._held = self._held + data if self._held else data
-        if self._to_hold:
-            self._to_hold -= 1
-        else:
-            self.uncork()
-
-    def cork(self) -> None:
-        """Hold all that comes: it is the end of the response."""
-        self._to_hold = math.inf
-
-    def uncork(self) -> None:
-        """Send what is held."""
-        held, self._held = self._held, b""
-        if held:
-            # gevent's own sendall asks the kernel for the size of its buffer every time.
-            sent = self._socket.send(held)
-            if sent < len(held):
-                self._socket.sendall(held[sent:])
-
-    def __getattr__(self, name: str) -> Any:
-        self.uncork()
-        return getattr(self._socket, name)
-
-
 class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no types
     """A gevent worker that drains."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._idle: dict[gevent.Greenlet, gevent.Timeout] = {}
+        self._left: set[Exchange] = set()
         self._patience = Settings.from_env().drain_timeout
 
     def run(self) -> None:
@@ -84,10 +48,11 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         gc.freeze()
         gc.set_threshold(*GARBAGE)
         gevent.spawn(self._drain, parts)
+        gevent.spawn(self._break_silences)
         super().run()
         # What is left has no client any more, and is finished and stored for those who come back.
         deadline = time.monotonic() + self._patience
-        while parts.turns.live and time.monotonic() < deadline:
+        while (parts.turns.live or self._left) and time.monotonic() < deadline:
             self.notify()
             gevent.sleep(LOOK_S)
         parts.close()
@@ -113,15 +78,70 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
             self._idle.pop(current, None)
 
     def handle_request(self, listener_name: Any, req: Any, sock: socket.socket, addr: Any) -> None:
-        """Answer one request."""
+        """Answer one request as gunicorn's own does, or begin to: a stream may go on without this greenlet.
+
+        Raises `StopIteration` where the connection is not to be served any more, and `OSError` where it broke.
+        """
         if self.cfg.is_ssl:
             super().handle_request(listener_name, req, sock, addr)
             return
-        corked = Corked(sock)
+        self.cfg.pre_request(self, req)
+        exchange = Exchange(self, req, Corked(sock, req), listener_name, addr)
+        if self.cfg.proxy_protocol == "off":  # what it says stands before a connection's first request alone
+            exchange.corked.go_on = partial(gevent.spawn, self._go_on, exchange)
+        self.nr += 1
+        alive: bool = self.alive  # type: ignore[has-type]
+        if alive and self.nr >= self.max_requests:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = alive = False
+        self._run(exchange, partial(exchange.begin, closes=not alive or not self.cfg.keepalive))
+        if exchange.corked.is_left:
+            exchange.corked.take_over()
+            self._left.add(exchange)
+            raise StopIteration
+
+    def _run(self, exchange: Exchange, work: Callable[[], None]) -> None:
+        """Do a part of an exchange; raise what `handle_request` raises, and others' exceptions before the response."""
         try:
-            super().handle_request(listener_name, req, corked, addr)
+            work()
+            exchange.corked.uncork()
+        except OSError:
+            raise
+        except Exception:
+            if not exchange.is_begun:
+                raise
+            self.log.exception("Error handling request")
+            raise StopIteration from None
+        except (gevent.GreenletExit, SystemExit):
+            raise StopIteration from None
         finally:
-            corked.uncork()
+            if not exchange.corked.is_left:
+                exchange.end()
+        if not exchange.corked.is_left and exchange.is_last:
+            raise StopIteration
+
+    def _go_on(self, exchange: Exchange) -> None:
+        """Go on with a response that was left, and then with its connection."""
+        sock = exchange.corked.socket
+        try:
+            self._run(exchange, exchange.send)
+        except (OSError, StopIteration):
+            close(sock)
+        else:
+            if exchange.corked.is_left:
+                return
+            listener = next(one for one in self.sockets if one.getsockname() == exchange.listener_name)
+            self.handle(listener, sock, exchange.addr)
+        self._left.discard(exchange)
+
+    def _break_silences(self) -> None:
+        """Have every stream gone on with that says nothing: its client must hear that it is there."""
+        while True:
+            gevent.sleep(LOOK_S)
+            silent = time.monotonic() - PING_S
+            for exchange in self._left:
+                if exchange.corked.heard <= silent:
+                    exchange.corked.resume()
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - gunicorn's signature
         """Stop at once, with what there is of the replies stored."""

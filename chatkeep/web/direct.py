@@ -16,8 +16,11 @@ from flask import request
 
 from chatkeep.concurrency import event as new_event
 from chatkeep.model import Delta
-from chatkeep.replies import End, Events
+from chatkeep.replies import PING_S, End, Events
 from chatkeep.web.sse import Frames
+
+# A stream that lasts this long is left by its greenlet: that costs 0.1 ms once, and saves 12 KiB as long as it goes on.
+LASTS_S = 0.5
 
 
 def events(frames: Frames) -> Events | None:
@@ -32,6 +35,9 @@ def events(frames: Frames) -> Events | None:
 class Corked(Protocol):
     """The socket that our gunicorn worker gives a request."""
 
+    heard: float
+    """When something was sent straight to the file descriptor (`time.monotonic`); long silences end in `resume`."""
+
     def fileno(self) -> int:
         """Return the file descriptor, which does not block."""
 
@@ -41,6 +47,12 @@ class Corked(Protocol):
     def cork(self) -> None:
         """Hold all that comes until the response ends."""
 
+    def leave(self) -> bool:
+        """Let the stream's greenlet end with its next piece, which is empty; return False where it cannot."""
+
+    def resume(self) -> None:
+        """Have the stream gone on with in another greenlet, if it was left."""
+
 
 class DirectEvents:
     """The events of one stream; it runs on one event loop, so nothing comes between two of its lines.
@@ -49,7 +61,7 @@ class DirectEvents:
     then so has all that came before.
     """
 
-    __slots__ = ("_awake", "_fd", "_frames", "_heard", "_sleeps", "_socket", "_unsent", "_waiting")
+    __slots__ = ("_awake", "_begun", "_fd", "_frames", "_sleeps", "_socket", "_unsent", "_waiting")
 
     def __init__(self, sock: Corked, frames: Frames) -> None:
         self._socket = sock
@@ -59,7 +71,7 @@ class DirectEvents:
         self._awake = new_event()  # a queue of gevent's takes two KiB
         self._sleeps = False
         self._unsent = b""
-        self._heard = 0.0
+        self._begun = time.monotonic()
 
     def put(self, event: Delta | End) -> None:
         """Send a delta if that can be done now; otherwise wake the stream's greenlet."""
@@ -72,32 +84,44 @@ class DirectEvents:
     def get(self, *, timeout: float) -> Delta | End:
         """Return the next event that was not sent; raise `queue.Empty` after ``timeout`` seconds without any.
 
+        Where the greenlet may leave the stream meanwhile it is raised at once, and the stream's frames are told.
         Raises `OSError` where the client is gone, or reads nothing for as long as its socket's timeout.
         """
-        self._heard = time.monotonic()
-        while not self._waiting:
-            self._sleep(self._heard + timeout - time.monotonic())
+        self._sleeps = False
+        was_left, self._frames.is_left = self._frames.is_left, False
+        if not was_left:
+            self._socket.heard = time.monotonic()
+        while True:
             unsent, self._unsent = self._unsent, b""
             if unsent:
                 self._socket.sendall(unsent)
+            if self._waiting:
+                break
+            self._rest(self._socket.heard + timeout - time.monotonic(), may_leave=timeout >= PING_S)
         event = self._waiting.pop(0)
         if isinstance(event, End):
             self._socket.cork()
         return event
 
-    def _sleep(self, seconds: float) -> None:
+    def _rest(self, seconds: float, *, may_leave: bool) -> None:
+        """Wait until something comes, or leave the stream; raise `queue.Empty` then and where no time is left."""
         if seconds <= 0:
+            raise queue.Empty
+        stays = self._begun + LASTS_S - time.monotonic()
+        if may_leave and self._frames.is_begun and stays <= 0 and self._socket.leave():
+            self._sleeps = self._frames.is_left = True
             raise queue.Empty
         self._awake.clear()
         self._sleeps = self._frames.is_begun
         try:
-            self._awake.wait(seconds)
+            self._awake.wait(min(seconds, stays) if stays > 0 else seconds)
         finally:
             self._sleeps = False
 
     def _wake(self) -> None:
         self._sleeps = False
         self._awake.set()
+        self._socket.resume()
 
     def _send(self, delta: Delta) -> None:
         frame = self._frames.of(delta)
@@ -106,7 +130,7 @@ class DirectEvents:
             sent = os.write(self._fd, chunk)
         except OSError:
             sent = 0  # whatever it is, the stream's greenlet meets it again
-        self._heard = time.monotonic()
+        self._socket.heard = time.monotonic()
         if sent < len(chunk):
             self._unsent = chunk[sent:]
             self._wake()

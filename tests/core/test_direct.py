@@ -11,7 +11,7 @@ SCRIPT = """
 from gevent import monkey
 monkey.patch_all()
 import gevent, queue, socket, uuid
-from chatkeep.gunicorn_worker import Corked
+from chatkeep.gunicorn_exchange import Corked
 from chatkeep.model import Delta
 from chatkeep.replies import End
 from chatkeep.web import shapes

@@ -1,0 +1,152 @@
+"""A request and its response on gunicorn's gevent worker; imported by the worker alone.
+
+A stream that waits for its next event needs no greenlet: whoever brings a delta sends it. So the greenlet that began
+the response leaves it, and another one goes on with it when there is something that takes waiting.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+from gevent import socket
+from gunicorn.http import wsgi
+from gunicorn.http.body import LengthReader
+
+
+class Corked:
+    """The socket of one request: the head of its response leaves together with the first piece of the body.
+
+    Each of them alone is a packet, and a system call that costs more than making the response's bytes. Whatever else
+    is asked of the socket lets go first what is held.
+    """
+
+    __slots__ = ("_held", "_request", "_socket", "_to_hold", "go_on", "heard", "is_left")
+
+    def __init__(self, sock: Any, request: Any = None) -> None:
+        self._socket = sock
+        self._held = b""
+        self._to_hold = 1.0  # pieces
+        self._request = request
+        self.go_on: Callable[[], object] | None = None
+        """What has somebody go on with a response that was left; None where it cannot be."""
+        self.is_left = False
+        self.heard = 0.0
+        """When whoever left the response was last seen to send something (`time.monotonic`)."""
+
+    def leave(self) -> bool:
+        """Let the greenlet leave the response with its next piece, which is empty; return False where it cannot.
+
+        That is where something of the request, or of the next one, waits to be read.
+        """
+        if self.go_on is None:
+            return False
+        reader = self._request.body.reader
+        self.is_left = (
+            isinstance(reader, LengthReader) and not reader.length and not self._request.unreader.buf.getvalue()
+        )
+        return self.is_left
+
+    def resume(self) -> None:
+        """Have the response gone on with, if it was left."""
+        if self.is_left and self.go_on is not None:
+            self.is_left = False
+            self.go_on()
+
+    def sendall(self, data: bytes) -> None:
+        """Hold the first piece, which is the head; send others together with what is held."""
+        self._held = self._held + data if self._held else data
+        if self._to_hold:
+            self._to_hold -= 1
+        else:
+            self.uncork()
+
+    def cork(self) -> None:
+        """Hold all that comes: it is the end of the response."""
+        self._to_hold = math.inf
+
+    def uncork(self) -> None:
+        """Send what is held."""
+        held, self._held = self._held, b""
+        if held:
+            # gevent's own sendall asks the kernel for the size of its buffer every time.
+            sent = self._socket.send(held)
+            if sent < len(held):
+                self._socket.sendall(held[sent:])
+
+    def take_over(self) -> None:
+        """Make the socket a new object: whoever closes the old one closes nothing any more."""
+        old = self._socket
+        timeout = old.gettimeout()
+        self._socket = socket.socket(old.family, old.type, old.proto, fileno=old.detach())
+        self._socket.settimeout(timeout)
+
+    @property
+    def socket(self) -> Any:
+        """The socket itself."""
+        return self._socket
+
+    def __getattr__(self, name: str) -> Any:
+        self.uncork()
+        return getattr(self._socket, name)
+
+
+class Exchange:
+    """One request and the response that is being sent to it."""
+
+    def __init__(self, worker: Any, req: Any, corked: Corked, listener_name: Any, addr: Any) -> None:
+        self.corked = corked
+        self.listener_name = listener_name
+        self.addr = addr
+        self._worker = worker
+        self._req = req
+        self._begun = datetime.now()  # noqa: DTZ005 - as gunicorn's access log counts
+        self._response, self._environ = wsgi.create(req, corked, addr, listener_name, worker.cfg)
+        self._environ["wsgi.multithread"] = True
+        self._answer: Any = None
+        self._pieces: Iterator[bytes] = iter(())
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the connection ends with this exchange."""
+        return bool(self._response.should_close())
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the client has been sent something."""
+        return bool(self._response.headers_sent)
+
+    def begin(self, *, closes: bool) -> None:
+        """Call the application and send what there is of its answer."""
+        if closes:
+            self._response.force_close()
+        self._answer = self._worker.wsgi(self._environ, self._response.start_response)
+        self._pieces = iter(self._answer)
+        self.send()
+
+    def send(self) -> None:
+        """Send the answer up to its end, or to where it is left."""
+        try:
+            if isinstance(self._answer, wsgi.FileWrapper):
+                self._response.write_file(self._answer)
+            else:
+                for piece in self._pieces:
+                    if piece:
+                        self._response.write(piece)
+                    elif self.corked.is_left:
+                        return
+            self._response.close()
+        finally:
+            if not self.corked.is_left:
+                self._worker.log.access(self._response, self._req, self._environ, datetime.now() - self._begun)  # noqa: DTZ005
+                if hasattr(self._answer, "close"):
+                    self._answer.close()
+
+    def end(self) -> None:
+        """Tell gunicorn's hook that the request is over."""
+        try:
+            self._worker.cfg.post_request(self._worker, self._req, self._environ, self._response)
+        except Exception:
+            self._worker.log.exception("Exception in post_request hook")
