@@ -4,14 +4,18 @@
 
     ChatkeepError
      ├─ SettingsError                     the environment is wrong; the program does not start
+     │   └─ OpenToAll                     a server in production would be reachable and have no keys
      └─ Problem                           becomes an RFC 9457 problem document
          ├─ BadRequest             400    bad_request, malformed_json
+         ├─ Unauthorized           401    unauthorized
+         ├─ MissingScope           403    missing_scope
          ├─ NotFound               404    not_found
          ├─ MethodNotAllowed       405    method_not_allowed
          ├─ RequestTimeout         408    request_timeout
          ├─ TurnRunning            409    turn_running
          ├─ ExportFinished         409    export_finished
          ├─ ExportNotReady         409    export_not_ready
+         ├─ KeyEnded               409    key_ended
          ├─ BodyTooLarge           413    body_too_large
          ├─ UnsupportedMediaType   415    unsupported_media_type
          ├─ RangeNotSatisfiable    416    range_not_satisfiable
@@ -43,6 +47,9 @@ from uuid import UUID
 NO_CONVERSATION = "There is no such conversation; it may have expired or been deleted."
 NO_MESSAGE = "There is no such message in this conversation."
 NO_EXPORT = "There is no such export; it may have expired or been deleted."
+# One text for whatever is wrong with a key, so that nobody learns which keys there were.
+NO_ACCESS = "Send a key in the header Authorization: Bearer ck_...; it may be mistyped, revoked or expired."
+NO_KEYS = "There is no key yet; make one on the server: chatkeep keys create NAME"
 
 
 class ChatkeepError(Exception):
@@ -55,6 +62,10 @@ class SettingsError(ChatkeepError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class OpenToAll(SettingsError):
+    """The server would be reachable from outside, and there is no key yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +111,18 @@ class MalformedJson(BadRequest):
     code, title = "malformed_json", "The body is not valid JSON"
 
 
+class Unauthorized(Problem):
+    """There is no key, or none that is valid: unknown, revoked and expired ones look alike."""
+
+    status, code, title = 401, "unauthorized", "A valid key is needed"
+
+
+class MissingScope(Problem):
+    """The key is valid, and is not for this."""
+
+    status, code, title = 403, "missing_scope", "This key may not do that"
+
+
 class NotFound(Problem):
     """There is no such thing, or it belongs to another owner: the two answer alike."""
 
@@ -134,6 +157,12 @@ class ExportNotReady(Problem):
     """The export has no file: not yet, or never."""
 
     status, code, title = 409, "export_not_ready", "This export has no file"
+
+
+class KeyEnded(Problem):
+    """The key is revoked or has expired: nothing can take its place."""
+
+    status, code, title = 409, "key_ended", "This key has ended already"
 
 
 class BodyTooLarge(Problem):

@@ -9,6 +9,7 @@ import re
 
 from flask import Flask, Response, g, request
 
+from chatkeep.access import Access, require_keys
 from chatkeep.arrivals import Arrivals, Gathered, Waiting
 from chatkeep.cache import Cache, MemoryCache, RedisCache
 from chatkeep.errors import SettingsError
@@ -21,7 +22,7 @@ from chatkeep.provider.demo import Demo
 from chatkeep.provider.openai_http import OpenAIHttp
 from chatkeep.provider.resilience import Resilient
 from chatkeep.recorder import Recorder
-from chatkeep.settings import Settings
+from chatkeep.settings import Settings, is_loopback
 from chatkeep.store import idempotency, migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -32,6 +33,7 @@ from chatkeep.web import (
     chat,
     conversations,
     exports,
+    gate,
     health,
     imports,
     jobs,
@@ -53,9 +55,10 @@ def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
     """Return the WSGI application of one server process; it owns its threads and connections until the process ends.
 
     ``provider`` replaces the one that the settings describe, such as `OpenAISdk` around a client of the caller's own.
-    Raises `SettingsError` where the database cannot serve.
+    Raises `SettingsError` where the database cannot serve, or anybody could come in.
     """
     parts = start_parts(settings, provider, makes_exports=settings.export_jobs)
+    require_keys(settings, parts.database)
     app = Flask("chatkeep", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     app.url_map.strict_slashes = False
@@ -65,6 +68,7 @@ def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
     app.after_request(metrics.count_request)
     problems.register(app)
     _register_routes(app)
+    gate.register(app)
     _allow_origins(app, settings)
     return app
 
@@ -84,8 +88,9 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     tally = Tally()
     answering = Resilient(provider or _provider(settings, _arrivals(journal)), settings.first_token_timeout, tally)
     cache = _cache(settings)
+    access = Access(database, journal, is_private=is_loopback(settings.host))
     turns = Turns(settings, database, journal, answering, cache, tally)
-    watch = Watch(settings, database, journal, turns, tally)
+    watch = Watch(settings, database, journal, access, turns, tally)
     sweeper = Sweeper(
         database,
         journal,
@@ -104,7 +109,7 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
         makes=makes_exports,
     )
     recorder = Recorder(database, journal, turns.worker_id, tally)
-    parts = Parts(settings, database, journal, answering, cache, turns, watch, sweeper, maker, tally, recorder)
+    parts = Parts(settings, database, journal, access, answering, cache, turns, watch, sweeper, maker, tally, recorder)
     atexit.register(parts.close)
     return parts
 

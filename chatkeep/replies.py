@@ -79,6 +79,8 @@ class LiveReply:
         self.id: UUID = message.id
         self.lease = lease
         self.message = message
+        self.key_id: UUID | None = None
+        """The key with which it was asked for."""
         self.leader: Lease | None = None
         """The reply that this one copies, because it answers the same question."""
         self.written = 0

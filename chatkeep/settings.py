@@ -139,7 +139,7 @@ class Settings:
         "CHATKEEP_ENV",
         environment,
         "development",
-        "development, test or production. Production refuses placeholder secrets and open access on a public address.",
+        "development, test or production. Production refuses placeholder secrets, and a public address without keys.",
     )
     host: str = setting(
         "HOST",
@@ -298,11 +298,6 @@ class Settings:
         found = []
         if self.openai_api_key and self.openai_api_key.lower().startswith(PLACEHOLDERS):
             found.append("OPENAI_API_KEY: this is a placeholder; set the real key, or remove it to use the demo model")
-        if not is_loopback(self.host):
-            found.append(
-                f"HOST: {self.host} is reachable from outside and chatkeep has no access control yet;"
-                " listen on 127.0.0.1 and put a proxy with authentication in front"
-            )
         return found
 
     @property

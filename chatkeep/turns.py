@@ -79,6 +79,8 @@ class TurnRequest:
     metadata: dict[str, Any] | EllipsisType = ...
     cache: bool = True
     """Whether an answer may come from the cache, and be remembered there."""
+    key_id: UUID | None = None
+    """The caller's key, with which the reply ends; None where the server is open."""
     idempotency_key: str | None = None
     fingerprint: bytes = b""
     """The SHA-256 of the request, by which a repeated key is told from a reused one."""
@@ -267,6 +269,7 @@ class Turns:
         if known and self._journal.write(lambda connection: _repeat(connection, request.owner, reply, known)):
             self._count_repeated()
             return replace(turn, remembered=True)
+        reply.key_id = request.key_id
         reply.copy(question.leader)
         if key and not request.regenerate:
             self._tally.count(CACHE_ANSWERS, "hit" if question.leader else "miss")

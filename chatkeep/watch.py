@@ -8,6 +8,7 @@ import threading
 import time
 from uuid import UUID
 
+from chatkeep.access import Access
 from chatkeep.concurrency import background
 from chatkeep.errors import Problem
 from chatkeep.metrics import TURNS, Tally
@@ -32,10 +33,13 @@ STILL_LOOKS = 3
 class Watch:
     """Looks after the replies of one process, and after those that dead ones left behind."""
 
-    def __init__(self, settings: Settings, database: Database, journal: Journal, turns: Turns, tally: Tally) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, journal: Journal, access: Access, turns: Turns, tally: Tally
+    ) -> None:
         self._settings = settings
         self._database = database
         self._journal = journal
+        self._access = access
         self._turns = turns
         self._tally = tally
         self._still: dict[UUID, tuple[int, int]] = {}
@@ -58,6 +62,7 @@ class Watch:
             ticks += 1
             try:
                 if ticks % LOOK_EVERY == 0:
+                    self._look_after_keys()
                     self._look()
                 elif self._turns.live:
                     self._obey_stops()
@@ -87,6 +92,15 @@ class Watch:
             reply = self._turns.live.get(lease.reply_id)
             if reply is not None:
                 reply.end(Ending.STOPPED)
+
+    def _look_after_keys(self) -> None:
+        """Stop the replies that were asked for with keys that let nobody in any more; note when keys were used."""
+        live = list(self._turns.live.values())
+        ended = self._access.look({reply.key_id for reply in live if reply.key_id})
+        for reply in live:
+            if reply.key_id in ended:
+                reply.end(Ending.STOPPED)
+        self._access.note_uses()
 
     def _look(self) -> None:
         """Beat, and act on what the leases say."""

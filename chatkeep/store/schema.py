@@ -127,7 +127,7 @@ duties = sa.Table(
     **OPTIONS,
 )
 
-# A number for a name: when the caches were cleared, which epoch it is.
+# A number for a name: when the caches were cleared, which epoch it is, how often keys changed.
 marks = sa.Table(
     "marks",
     metadata,
@@ -204,5 +204,31 @@ idempotency_keys = sa.Table(
     sa.Column("reply_id", uuid(), nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Index("ix_idempotency_keys_created_at", "created_at"),
+    **OPTIONS,
+)
+
+# API keys. What a key says of itself is kept, and the SHA-256 of it.
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", uuid(), primary_key=True),
+    # The eight characters that name a key.
+    sa.Column("prefix", sa.String(8), nullable=False),
+    sa.Column("digest", digest(), nullable=False),
+    sa.Column("name", sa.String(128), nullable=False),
+    sa.Column("account", sa.String(32), nullable=False),
+    sa.Column("scopes", sa.String(64), nullable=False),
+    # The only end user that the key stands for, as the end of an owner has it.
+    sa.Column("end_user", sa.String(32)),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger),
+    sa.Column("last_used_at", sa.BigInteger),
+    sa.Column("revoked_at", sa.BigInteger),
+    # The key with which somebody signed in: the two are revoked together.
+    sa.Column("parent_id", uuid()),
+    # Limits of its own, as JSON.
+    sa.Column("limits", text()),
+    sa.Index("ix_api_keys_prefix", "prefix", unique=True),
+    sa.Index("ix_api_keys_parent", "parent_id", "expires_at"),
     **OPTIONS,
 )

@@ -112,6 +112,9 @@ EVENTS: dict[str, dict[str, Any]] = {
 # What a problem says of its case, where its title is not all of it.
 _DETAILS: dict[type[Problem], str] = {
     errors.MalformedJson: "JSON is malformed: expected ',' or '}' (byte 17).",
+    errors.Unauthorized: errors.NO_ACCESS,
+    errors.MissingScope: "One of these scopes is needed: chat, read.",
+    errors.KeyEnded: "Make a new key in its place.",
     errors.NotFound: "There is no such conversation; it may have expired or been deleted.",
     errors.RequestTimeout: "The body took longer than 10 s to arrive.",
     errors.TurnRunning: "Wait for the running reply, or stop it, before you send another message.",

@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass
 from typing import cast
 
-from flask import Flask, current_app
+from flask import Flask, current_app, g
 
+from chatkeep.access import Access, Caller
 from chatkeep.cache import Cache
 from chatkeep.expiry import Sweeper
 from chatkeep.exports.jobs import Maker
 from chatkeep.metrics import Tally
-from chatkeep.model import OPEN_OWNER
 from chatkeep.provider import Provider
 from chatkeep.recorder import Recorder
 from chatkeep.settings import Settings
@@ -33,6 +33,7 @@ class Parts:
     settings: Settings
     database: Database
     journal: Journal
+    access: Access
     provider: Provider
     cache: Cache
     turns: Turns
@@ -68,10 +69,11 @@ def parts_of(app: Flask) -> Parts:
     return cast("Parts", app.extensions[EXTENSION])
 
 
+def caller() -> Caller:
+    """Return whom this request speaks for and what it may, on a route that is not for everybody."""
+    return cast("Caller", g.caller)
+
+
 def owner() -> str:
-    """Return whom this request speaks for."""
-    return OPEN_OWNER
-
-
-def require_operator() -> None:
-    """Let through who may see how the server does: until keys exist, everybody who reaches it."""
+    """Return the owner by whom everything is filtered that this request reaches."""
+    return caller().owner

@@ -20,6 +20,7 @@ from chatkeep.store import (
     idempotency,
     imports,
     jobs,
+    keys,
     leases,
     marks,
     messages,
@@ -120,14 +121,15 @@ def fill(database: Database) -> None:
     spoken = [message_row(number, ids[number % CONVERSATIONS]) for number in range(CONVERSATIONS * MESSAGES)]
     keys = [key_row(number) for number in range(CONVERSATIONS)]
     exported = [job_row(number) for number in range(CONVERSATIONS)]
+    made = [api_key_row(number) for number in range(CONVERSATIONS)]
     samples = [sample_row(minute, name) for minute in range(CONVERSATIONS) for name in range(SAMPLES)]
     with database.engine.begin() as connection:
         for table, values in [
             (schema.conversations, rows), (schema.messages, spoken), (schema.idempotency_keys, keys),
-            (schema.export_jobs, exported), (schema.metrics, samples),
+            (schema.export_jobs, exported), (schema.metrics, samples), (schema.api_keys, made),
         ]:  # fmt: skip
             connection.execute(table.insert(), values)
-    tables = "conversations, messages, idempotency_keys, export_jobs, metrics"
+    tables = "conversations, messages, idempotency_keys, export_jobs, metrics, api_keys"
     analyze = "ANALYZE" if database.embedded else f"ANALYZE TABLE {tables}"
     with database.connection() as connection:
         connection.rows(Sql(analyze))
@@ -154,6 +156,14 @@ def key_row(number: int) -> dict[str, Any]:
     return {
         "owner": f"owner {number % OWNERS}", "key": f"key {number}", "request_hash": bytes(32),
         "conversation_id": bytes(16), "reply_id": bytes(16), "created_at": NOW + number * 1000,
+    }  # fmt: skip
+
+
+def api_key_row(number: int) -> dict[str, Any]:
+    return {
+        "id": new_id(NOW + number).bytes, "prefix": f"{number:08}", "digest": bytes(32), "name": "name",
+        "account": "local", "scopes": "chat,read", "created_at": NOW, "expires_at": NOW + number,
+        "parent_id": new_id(number % 20).bytes if number % 2 else None,
     }  # fmt: skip
 
 
@@ -198,6 +208,7 @@ MESSAGE: Message = a_message(CONVERSATION)
 LEASE = leases.Lease(CONVERSATION.id, MESSAGE.id, new_id(), stop=False)
 KNOWN = idempotency.Known(bytes(32), CONVERSATION.id, MESSAGE.id)
 JOB = jobs.Job(new_id(), "me", "{}", NOW)
+KEY = keys.Key(new_id(), "12345678", bytes(32), "name", "local", ("chat", "read"), NOW)
 SPAN = {"names": ["chatkeep_sample_1", "chatkeep_sample_2"], "first": 100, "last": 160, "step": 10}
 FILTERS = [conversations.Filter(query, pinned) for query in (None, "text") for pinned in (None, True, False)]
 CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
@@ -268,6 +279,17 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     metrics.storage: [{}],
     epochs.hold: [{}],
     epochs.current: [{}],
+    keys.insert: [{"key": KEY}],
+    keys.get: [{"id": KEY.id}],
+    keys.named: [{"prefix": KEY.prefix}],
+    keys.page: [{"limit": 20, "after": after, "ascending": up} for after in (None, KEY.id) for up in (True, False)],
+    keys.live: [{"ids": [KEY.id, new_id()], "now": NOW}],
+    keys.revoke: [{"id": KEY.id, "now": NOW}],
+    keys.expire: [{"id": KEY.id, "at": NOW}],
+    keys.forget_children: [{"id": KEY.id, "before": NOW}],
+    keys.use: [{"id": KEY.id, "at": NOW}],
+    keys.changes: [{}],
+    marks.count: [{"name": "a mark"}],
     marks.get: [{"name": "a mark"}],
     marks.put: [{"name": "a mark", "value": 1}],
     duties.take: [{"name": "a duty", "worker_id": LEASE.worker_id}],
@@ -295,7 +317,21 @@ def statements(module: ModuleType) -> set[Callable[..., Any]]:
 
 
 def test_every_function_of_the_store_is_tried() -> None:
-    tables = (conversations, messages, idempotency, leases, tombstones, epochs, marks, duties, jobs, imports, metrics)
+    tables: tuple[ModuleType, ...]
+    tables = (
+        conversations,
+        messages,
+        idempotency,
+        leases,
+        tombstones,
+        epochs,
+        marks,
+        duties,
+        jobs,
+        imports,
+        keys,
+        metrics,
+    )
     assert set().union(*map(statements, tables)) == CALLS.keys()
 
 

@@ -1,0 +1,93 @@
+"""The one place where requests are let in, before any view runs: who calls, and whether they may.
+
+Every view says who may come in; an application in which one does not is not made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from functools import partial
+from typing import Any, TypeVar
+
+from flask import Flask, g, request
+
+from chatkeep.access import MOST_CHARACTERS, Caller, Scope, is_name
+from chatkeep.errors import FieldError, InvalidFields, MissingScope, Unauthorized
+from chatkeep.web.parts import parts
+from chatkeep.web.requests import stop_reading
+
+View = TypeVar("View", bound=Callable[..., Any])
+EVERYBODY: frozenset[Scope] = frozenset()
+"""For pages and what they load, the API's document, and health: nothing that belongs to anybody."""
+END_USER = "X-End-User"
+_BEARER = re.compile(r"bearer (ck_\w+)", re.ASCII | re.IGNORECASE)
+_declared: dict[Callable[..., Any], frozenset[Scope]] = {}
+
+
+def lets_in(scopes: AbstractSet[Scope]) -> Callable[[View], View]:
+    """Declare whom a view lets in: callers with any of these scopes, or everybody."""
+
+    def declare(view: View) -> View:
+        _declared[view] = frozenset(scopes)
+        return view
+
+    return declare
+
+
+def register(app: Flask) -> None:
+    """Guard every view that the application has by now."""
+    needed = {endpoint: _declared[view] for endpoint, view in app.view_functions.items()}
+    app.before_request(partial(_admit, needed))
+
+
+def _admit(needed: Mapping[str, frozenset[Scope]]) -> None:
+    """Note who calls. Raises `Unauthorized`, `MissingScope`, `InvalidFields`, `StoreUnavailable`."""
+    scopes = needed.get(request.endpoint or "", EVERYBODY)
+    # A browser asks with OPTIONS before it sends a key; Flask answers that itself.
+    if not scopes or request.method == "OPTIONS":
+        return
+    try:
+        found = parts().access.caller(_key())
+    except Unauthorized:
+        if "HTTP_TRANSFER_ENCODING" in request.environ or request.content_length:
+            stop_reading()
+        raise
+    if scopes.isdisjoint(found.scopes):
+        raise MissingScope(f"One of these scopes is needed: {', '.join(sorted(scopes))}.")
+    g.caller = _named(found)
+
+
+def _key() -> str | None:
+    """Return the key that the request brings, empty where what it brings is none; None where it brings nothing."""
+    sent = request.environ.get("HTTP_AUTHORIZATION")
+    if sent is None:
+        return None
+    found = _BEARER.fullmatch(sent)
+    return found[1] if found else ""
+
+
+def _named(caller: Caller) -> Caller:
+    """Return the caller, as the end user that the request names where it names one."""
+    sent = request.environ.get("HTTP_X_END_USER")
+    if sent is None:
+        return caller
+    if caller.end_user:
+        raise _wrong("this key stands for one end user already")
+    return caller.naming(_end_user(sent))
+
+
+def _end_user(sent: str) -> str:
+    """Return the end user's name, character by character: to change two names until they are equal would mix people."""
+    try:
+        name = sent.encode("latin-1").decode()  # WSGI hands headers over as if they were Latin-1 (PEP 3333)
+    except UnicodeError:
+        raise _wrong("is not UTF-8") from None
+    if not is_name(name):
+        raise _wrong(f"has 1 to {MOST_CHARACTERS} characters, none of them a control character")
+    return name
+
+
+def _wrong(message: str) -> InvalidFields:
+    return InvalidFields(f"{END_USER}: {message}.", errors=[FieldError(END_USER, message)])
