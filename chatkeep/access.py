@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
-from chatkeep.errors import NO_ACCESS, NO_KEYS, OpenToAll, Problem, Unauthorized
+from chatkeep.errors import NO_ACCESS, NO_KEYS, OpenToAll, Problem, StoreUnavailable, Unauthorized
 from chatkeep.model import OPEN_OWNER, now_us
 from chatkeep.settings import Settings, is_loopback
 from chatkeep.store import keys
@@ -33,6 +33,7 @@ MOST_CHARACTERS = 128
 ACCOUNT = r"[a-z0-9][a-z0-9_-]{0,31}"
 # For how long a look holds: the watch looks once a second, and whoever calls where it is held up looks for itself.
 LOOK_HOLDS_S = 2.0
+SIGNED_IN_S = 12 * 3600
 MOST_REMEMBERED = 10_000
 NOTED_EVERY_S = 60.0
 _CHARACTERS = string.ascii_letters + string.digits
@@ -109,6 +110,15 @@ def digest_of(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
+def make_child(parent: Key, key_id: UUID, now: int) -> NewKey:
+    """Return a new key for who signed in with another one: it may the same, for `SIGNED_IN_S` at most."""
+    made = make_key(key_id, parent.name, parent.account, tuple(map(Scope, parent.scopes)), now)
+    until = min(filter(None, (now + SIGNED_IN_S * 1_000_000, parent.expires_at)))
+    origin = parent.parent_id or parent.id
+    key = replace(made.key, expires_at=until, parent_id=origin, end_user=parent.end_user, limits=parent.limits)
+    return made._replace(key=key)
+
+
 def find_key(database: Database, text: str) -> Key | None:
     """Return the live key that a text is; None for whatever else it is. Raises `StoreUnavailable`."""
     parsed = _KEY.fullmatch(text)
@@ -154,6 +164,7 @@ class Access:
         self._is_private = is_private
         self._changes = 0
         self._looked = -LOOK_HOLDS_S
+        self._looks_since: float | None = None
         self._known: dict[bytes, _Known] = {}
         self._used: dict[UUID, int] = {}
         self._streams: dict[object, tuple[UUID, Callable[[Problem], None]]] = {}
@@ -162,7 +173,7 @@ class Access:
         """Return whom a request with this key speaks for. Raises `Unauthorized`, `StoreUnavailable`."""
         now = time.monotonic()
         if now - self._looked > LOOK_HOLDS_S:
-            self.look()
+            self._look_at(now)
         if not self._changes:
             return self._without_keys()
         if text is None:
@@ -174,6 +185,12 @@ class Access:
             known.noted = now
             self._used[known.caller.key_id] = now_us()
         return known.caller
+
+    def _look_at(self, now: float) -> None:
+        """Look, unless somebody else has looked in vain for so long that the database must have hung."""
+        if self._looks_since is not None and now - self._looks_since > LOOK_HOLDS_S:
+            raise StoreUnavailable(retry_after=2)
+        self.look()
 
     def _without_keys(self) -> Caller:
         if not self._is_private:
@@ -207,10 +224,13 @@ class Access:
 
         Raises `StoreUnavailable`.
         """
-        begun = time.monotonic()
+        begun = self._looks_since = time.monotonic()
         opened = list(self._streams.values())
         wanted = {*running, *(key_id for key_id, _ in opened)}
-        self._changes, live = self._database.read(lambda connection: _state(connection, wanted))
+        try:
+            self._changes, live = self._database.read(lambda connection: _state(connection, wanted))
+        finally:
+            self._looks_since = None
         self._looked = begun
         for key_id, end in opened:
             if key_id not in live:

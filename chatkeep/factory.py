@@ -26,6 +26,7 @@ from chatkeep.settings import Settings, is_loopback
 from chatkeep.store import idempotency, migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
+from chatkeep.tokens import Tokens
 from chatkeep.turns import Turns
 from chatkeep.watch import Watch
 from chatkeep.web import (
@@ -37,9 +38,11 @@ from chatkeep.web import (
     health,
     imports,
     jobs,
+    keys,
     metrics,
     pages,
     problems,
+    sign_in,
 )
 from chatkeep.web.parts import EXTENSION, Parts
 
@@ -109,7 +112,10 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
         makes=makes_exports,
     )
     recorder = Recorder(database, journal, turns.worker_id, tally)
-    parts = Parts(settings, database, journal, access, answering, cache, turns, watch, sweeper, maker, tally, recorder)
+    tokens = Tokens(settings.end_user_tokens)
+    parts = Parts(
+        settings, database, journal, access, tokens, answering, cache, turns, watch, sweeper, maker, tally, recorder
+    )
     atexit.register(parts.close)
     return parts
 
@@ -147,6 +153,8 @@ def _register_routes(app: Flask) -> None:
         exports.routes,
         imports.routes,
         jobs.routes,
+        keys.routes,
+        sign_in.routes,
         health.routes,
         admin.routes,
         pages.routes,

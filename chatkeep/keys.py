@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from chatkeep.access import NEW_KEY_SCOPES, NewKey, Scope, make_key
-from chatkeep.errors import FieldError, InvalidFields, KeyEnded, NotFound
+from chatkeep.access import NEW_KEY_SCOPES, NewKey, Scope, find_key, make_child, make_key
+from chatkeep.errors import NO_ACCESS, FieldError, InvalidFields, KeyEnded, NotFound, Unauthorized
 from chatkeep.model import OPEN_OWNER, new_id, now_us
 from chatkeep.store import keys
 from chatkeep.store.engine import Database
@@ -15,6 +15,8 @@ from chatkeep.store.keys import Key
 from chatkeep.store.sql import Connection
 
 NO_KEY = "There is no such key."
+# For how long it can be seen who had signed in.
+FORGOTTEN_AFTER_US = 30 * 24 * 3600 * 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,32 @@ def rotate_key(journal: Journal, id: UUID, overlap: float = 0) -> NewKey:
         return made._replace(key=key)
 
     return journal.write(change)
+
+
+def sign_in(database: Database, journal: Journal, text: str) -> NewKey:
+    """Return a new key for the page in place of one that somebody typed; the page never keeps the latter.
+
+    Raises `Unauthorized`, `StoreUnavailable`.
+    """
+    parent = find_key(database, text)
+    if parent is None:
+        raise Unauthorized(NO_ACCESS)
+    now = now_us()
+    made = make_child(parent, new_id(now), now)
+
+    def store(connection: Connection) -> None:
+        keys.forget_children(connection, made.key.parent_id or parent.id, now - FORGOTTEN_AFTER_US)
+        keys.insert(connection, made.key)
+
+    journal.write(store)
+    return made
+
+
+def sign_out(database: Database, journal: Journal, text: str) -> None:
+    """End a key that was made by signing in; whatever else the text is, nothing happens. Raises `StoreUnavailable`."""
+    found = find_key(database, text)
+    if found is not None and found.parent_id is not None:
+        revoke_key(journal, found.id)
 
 
 def _there(connection: Connection, id: UUID) -> Key:

@@ -13,8 +13,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from chatkeep.errors import SettingsError
 
@@ -22,6 +24,10 @@ ENVIRONMENTS = ("development", "test", "production")
 PLACEHOLDERS = ("changeme", "change-me", "your-api-key", "your_api_key", "sk-xxx", "xxx", "replace-me", "todo")
 LAST_PORT = 65535
 SOCKET = "unix:"
+# How long a secret must be (RFC 7518 §3.2).
+SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
+PUBLIC_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+TOKENS_EXAMPLE = '{"local": {"algorithm": "HS256", "keys": ["..."], "issuer": "...", "audience": "..."}}'
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
@@ -123,6 +129,34 @@ def log_level(text: str) -> str:
     if text.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
         raise ValueError("write one of DEBUG, INFO, WARNING, ERROR")
     return text.upper()
+
+
+class TokenRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the tokens are signed by which an account's application names its end users."""
+
+    algorithm: str
+    keys: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    """Secrets, or public keys in PEM; more than one while one takes another's place."""
+    issuer: str | None = None
+    audience: str | None = None
+
+    def __repr__(self) -> str:
+        return f"TokenRule({self.algorithm!r}, {len(self.keys)} keys)"
+
+
+def token_rules(text: str) -> tuple[tuple[str, TokenRule], ...]:
+    """Return the rule of each account from a JSON object."""
+    try:
+        found = msgspec.json.decode(text, type=dict[str, TokenRule])
+    except msgspec.DecodeError:
+        raise ValueError(f"write a JSON object such as {TOKENS_EXAMPLE}") from None
+    for rule in found.values():
+        if rule.algorithm not in (*SECRET_BYTES, *PUBLIC_ALGORITHMS):
+            raise ValueError(f"write an algorithm of {', '.join((*SECRET_BYTES, *PUBLIC_ALGORITHMS))}")
+        least = SECRET_BYTES.get(rule.algorithm, 0)
+        if min(len(key.encode()) for key in rule.keys) < least:
+            raise ValueError(f"write secrets of at least {least} bytes")
+    return tuple(found.items())
 
 
 def setting(name: str, read: Callable[[str], Any], default: Any, doc: str, *, secret: bool = False) -> Any:
@@ -256,6 +290,15 @@ class Settings:
     )
     export_ttl: float = setting(
         "CHATKEEP_EXPORT_TTL", duration, "24h", "How long a finished export is kept, with its file in the data folder."
+    )
+    end_user_tokens: tuple[tuple[str, TokenRule], ...] = setting(
+        "CHATKEEP_END_USER_TOKENS",
+        token_rules,
+        "{}",
+        "Accounts whose end users are named by signed tokens (`X-End-User-Token`) and not by `X-End-User`, as a JSON"
+        " object: the algorithm, the secrets or public keys, and an issuer and audience where they must be in it;"
+        " needs `chatkeep[jwt]`.",
+        secret=True,
     )
     cors_origins: tuple[str, ...] = setting(
         "CHATKEEP_CORS_ORIGINS",

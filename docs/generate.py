@@ -35,6 +35,7 @@ KINDS = {
     settings.flag: "true or false",
     settings.words: "list",
     settings.headers: "JSON object",
+    settings.token_rules: "JSON object",
     settings.http_url: "URL",
     settings.database_url: "URL",
     settings.optional_duration: "duration or `never`",

@@ -11,13 +11,14 @@ import msgspec
 
 from chatkeep import errors
 from chatkeep.errors import FieldError, Problem
-from chatkeep.web import admin_shapes, import_shapes, job_shapes, problems, shapes
+from chatkeep.web import admin_shapes, import_shapes, job_shapes, key_shapes, problems, shapes
 
 CONVERSATION = "01a202d1-2a30-79d4-9bd7-fd298a4c908a"
 QUESTION = "01a202d1-2a30-7b1c-b055-0bd2d4f5a299"
 REPLY = "01a202d1-2a30-7590-8d51-f3cf6a4d6704"
 EXPORT = "01a2030e-44b1-7464-a2e8-617c1ab2e08b"
-IDS = {"conversation_id": CONVERSATION, "message_id": REPLY, "export_id": EXPORT}
+KEY = "01a21503-9c1f-7a52-8f0e-5b1c7a0d9e44"
+IDS = {"conversation_id": CONVERSATION, "message_id": REPLY, "export_id": EXPORT, "key_id": KEY}
 _SPOKEN_AT, _EXPIRES_AT = "2026-11-22T10:33:11.984Z", "2026-11-23T10:33:13.655Z"
 _SHA256 = "3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7"
 _USAGE = {"input_tokens": 24, "output_tokens": 17}
@@ -43,6 +44,11 @@ _JOB = {
     "cursor": "41", "error": None, "attempts": 1, "created_at": "2026-11-22T09:30:00.000Z",
     "started_at": "2026-11-22T09:30:00.600Z", "finished_at": "2026-11-22T09:30:00.700Z",
     "expires_at": "2026-11-23T09:30:00.700Z",
+}  # fmt: skip
+_KEY = {
+    "object": "key", "id": KEY, "prefix": "ck_8Zx2mQ0a", "name": "our app", "account": "local",
+    "scopes": ["chat", "read"], "end_user": False, "created_at": _SPOKEN_AT, "expires_at": None, "last_used_at": None,
+    "revoked_at": None, "parent_id": None,
 }  # fmt: skip
 _EXPORTED = {
     "object": "export", "version": 1, "conversations": [],
@@ -81,6 +87,12 @@ ANSWERS: dict[type[msgspec.Struct], Any] = {
     },
     job_shapes.ExportJob: _JOB,
     job_shapes.ExportJobList: _page(_JOB),
+    key_shapes.Key: _KEY,
+    key_shapes.NewKey: _KEY | {"key": "ck_8Zx2mQ0a_W6N1tq4vYc0dPz7sK2hRb9mXe3uLf5gJ8aQiTnCo"},
+    key_shapes.KeyList: _page(_KEY),
+    key_shapes.SignedIn: {
+        "object": "caller", "account": "local", "scopes": ["chat", "export", "read"], "end_user": False,
+    },
     admin_shapes.Summary: {
         "object": "summary", "at": "2026-11-24T13:07:45.667Z", "conversations": 17, "storage_bytes": 241664,
         "replies_generating": 0, "workers": 2, "turns": {"completed": 40, "stopped": 1},

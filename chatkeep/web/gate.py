@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from flask import Flask, g, request
 
@@ -21,7 +22,9 @@ from chatkeep.web.requests import stop_reading
 View = TypeVar("View", bound=Callable[..., Any])
 EVERYBODY: frozenset[Scope] = frozenset()
 """For pages and what they load, the API's document, and health: nothing that belongs to anybody."""
-END_USER = "X-End-User"
+END_USER, TOKEN = "X-End-User", "X-End-User-Token"
+COOKIE = "chatkeep_key"
+_READING = {"GET", "HEAD"}
 _BEARER = re.compile(r"bearer (ck_\w+)", re.ASCII | re.IGNORECASE)
 _declared: dict[Callable[..., Any], frozenset[Scope]] = {}
 
@@ -63,19 +66,47 @@ def _key() -> str | None:
     """Return the key that the request brings, empty where what it brings is none; None where it brings nothing."""
     sent = request.environ.get("HTTP_AUTHORIZATION")
     if sent is None:
-        return None
+        return cookie()
     found = _BEARER.fullmatch(sent)
     return found[1] if found else ""
 
 
+def cookie() -> str | None:
+    """Return the key of the page's cookie; None where there is none, or another site may have sent the request."""
+    if "HTTP_COOKIE" not in request.environ or not _is_same_origin():
+        return None
+    return request.cookies.get(COOKIE)
+
+
+def _is_same_origin() -> bool:
+    """Return whether a page of this server's own, or whoever typed the address, has sent the request.
+
+    Browsers say so themselves over HTTPS and on loopback. Elsewhere they name the origin of whatever changes something;
+    and of what only reads, SameSite=Strict keeps the cookie from others' requests.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site == "same-origin" or (site == "none" and request.method in _READING)
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return request.method in _READING
+    return urlsplit(origin).netloc == request.host
+
+
 def _named(caller: Caller) -> Caller:
     """Return the caller, as the end user that the request names where it names one."""
-    sent = request.environ.get("HTTP_X_END_USER")
-    if sent is None:
+    name, token = request.environ.get("HTTP_X_END_USER"), request.environ.get("HTTP_X_END_USER_TOKEN")
+    if name is None and token is None:
         return caller
     if caller.end_user:
-        raise _wrong("this key stands for one end user already")
-    return caller.naming(_end_user(sent))
+        raise _wrong(END_USER, "this key stands for one end user already")
+    if parts().tokens.expects(caller.account):
+        if name is not None or token is None:
+            raise _wrong(END_USER, f"this account names end users with {TOKEN}")
+        return caller.naming(parts().tokens.end_user(caller.account, token))
+    if token is not None or name is None:
+        raise _wrong(TOKEN, "the server has no keys for this account's tokens")
+    return caller.naming(_end_user(name))
 
 
 def _end_user(sent: str) -> str:
@@ -83,11 +114,11 @@ def _end_user(sent: str) -> str:
     try:
         name = sent.encode("latin-1").decode()  # WSGI hands headers over as if they were Latin-1 (PEP 3333)
     except UnicodeError:
-        raise _wrong("is not UTF-8") from None
+        raise _wrong(END_USER, "is not UTF-8") from None
     if not is_name(name):
-        raise _wrong(f"has 1 to {MOST_CHARACTERS} characters, none of them a control character")
+        raise _wrong(END_USER, f"has 1 to {MOST_CHARACTERS} characters, none of them a control character")
     return name
 
 
-def _wrong(message: str) -> InvalidFields:
-    return InvalidFields(f"{END_USER}: {message}.", errors=[FieldError(END_USER, message)])
+def _wrong(header: str, message: str) -> InvalidFields:
+    return InvalidFields(f"{header}: {message}.", errors=[FieldError(header, message)])

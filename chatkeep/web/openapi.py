@@ -50,6 +50,13 @@ _END_USER = {
     " theirs is apart from the account's own and from that of others.",
     "schema": {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS},
 }
+_TOKEN = {
+    "name": gate.TOKEN,
+    "in": "header",
+    "description": "In place of `X-End-User`, where the server has keys for the account's tokens: a JWT that is signed"
+    " with one of them, with `exp`, and the end user's name as `sub`.",
+    "schema": {"type": "string"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +208,7 @@ def _parameters(
         for name, text in operation.headers.items()
     ]
     if operation.scopes:
-        found.append(_END_USER)
+        found += [_END_USER, _TOKEN]
     if operation.query is not None:
         schema = components[reference[operation.query]["$ref"].rpartition("/")[2]]
         found += [

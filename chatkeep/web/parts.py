@@ -18,6 +18,7 @@ from chatkeep.recorder import Recorder
 from chatkeep.settings import Settings
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
+from chatkeep.tokens import Tokens
 from chatkeep.turns import Turns
 from chatkeep.watch import Watch
 
@@ -34,6 +35,7 @@ class Parts:
     database: Database
     journal: Journal
     access: Access
+    tokens: Tokens
     provider: Provider
     cache: Cache
     turns: Turns
