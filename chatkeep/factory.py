@@ -22,7 +22,7 @@ from chatkeep.provider.demo import Demo
 from chatkeep.provider.openai_http import OpenAIHttp
 from chatkeep.provider.resilience import Resilient
 from chatkeep.recorder import Recorder
-from chatkeep.settings import Settings, is_loopback
+from chatkeep.settings import Settings
 from chatkeep.store import idempotency, migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -91,7 +91,7 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     tally = Tally()
     answering = Resilient(provider or _provider(settings, _arrivals(journal)), settings.first_token_timeout, tally)
     cache = _cache(settings)
-    access = Access(database, journal, is_private=is_loopback(settings.host))
+    access = Access(database, journal, is_private=settings.is_private)
     turns = Turns(settings, database, journal, answering, cache, tally)
     watch = Watch(settings, database, journal, access, turns, tally)
     sweeper = Sweeper(

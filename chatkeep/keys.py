@@ -116,11 +116,13 @@ def sign_in(database: Database, journal: Journal, text: str) -> NewKey:
     return made
 
 
-def sign_out(database: Database, journal: Journal, text: str) -> None:
-    """End a key that was made by signing in; whatever else the text is, nothing happens. Raises `StoreUnavailable`."""
+def sign_out(database: Database, journal: Journal, text: str) -> bool:
+    """End a key that was made by signing in; return False where the text is none. Raises `StoreUnavailable`."""
     found = find_key(database, text)
-    if found is not None and found.parent_id is not None:
-        revoke_key(journal, found.id)
+    if found is None or found.parent_id is None:
+        return False
+    revoke_key(journal, found.id)
+    return True
 
 
 def _there(connection: Connection, id: UUID) -> Key:

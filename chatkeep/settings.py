@@ -291,6 +291,12 @@ class Settings:
     export_ttl: float = setting(
         "CHATKEEP_EXPORT_TTL", duration, "24h", "How long a finished export is kept, with its file in the data folder."
     )
+    require_keys: bool = setting(
+        "CHATKEEP_REQUIRE_KEYS",
+        flag,
+        "false",
+        "Let nobody in without a key, from this machine either: for a server behind a proxy that others reach.",
+    )
     end_user_tokens: tuple[tuple[str, TokenRule], ...] = setting(
         "CHATKEEP_END_USER_TOKENS",
         token_rules,
@@ -347,6 +353,11 @@ class Settings:
     def socket_path(self) -> str | None:
         """The path of the socket to listen on, where HOST names one in place of an address."""
         return self.host.removeprefix(SOCKET) if self.host.startswith(SOCKET) else None
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only this machine reaches the server, and nobody from outside through it."""
+        return is_loopback(self.host) and not self.require_keys
 
     @property
     def place(self) -> str:

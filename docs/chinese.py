@@ -240,6 +240,7 @@ WORDS = {
     "What the key may; none of them holds another.": "密钥的权限；任何一项都不包含另一项。",
     "Whether it stands for a single end user.": "是否只代表一个最终用户。",
     "Whether they speak for an end user of the account.": "是否代表该账户的一个最终用户。",
+    "Whether somebody was signed in, and is no more.": "此前是否已登录，且现已退出。",
     "Whom requests speak for.": "请求代表谁。",
     "With what somebody signs in.": "登录所用的内容。",
     "Within 5 seconds it lets nobody in, its open streams end, and the replies that were asked for with it are stopped.": "5 秒内它即失效，用它打开的流会结束，用它请求的回复会停止。",

@@ -93,6 +93,7 @@ ANSWERS: dict[type[msgspec.Struct], Any] = {
     key_shapes.SignedIn: {
         "object": "caller", "account": "local", "scopes": ["chat", "export", "read"], "end_user": False,
     },
+    key_shapes.SignedOut: {"signed_out": True},
     admin_shapes.Summary: {
         "object": "summary", "at": "2026-11-24T13:07:45.667Z", "conversations": 17, "storage_bytes": 241664,
         "replies_generating": 0, "workers": 2, "turns": {"completed": 40, "stopped": 1},

@@ -89,6 +89,12 @@ class SignedIn(Struct, kw_only=True):
     end_user: Annotated[bool, Meta(description="Whether they speak for an end user of the account.")]
 
 
+class SignedOut(Struct):
+    """Whether somebody was signed in, and is no more."""
+
+    signed_out: bool
+
+
 def key_of(key: keys.Key) -> Key:
     """Return the shape of a key."""
     return Key(**_fields(key))

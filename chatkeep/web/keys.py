@@ -41,7 +41,9 @@ def create_key() -> Response:
         wrong = FieldError("name", "has control characters")
         raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong])
     wanted = WantedKey(body.name, body.account, body.scopes, body.expires_in)
-    return rendered(shapes.new_key_of(keys.create_key(parts().journal, wanted)), 201)
+    made = keys.create_key(parts().journal, wanted)
+    parts().access.look()  # the first one closes the server: here at once, elsewhere within seconds
+    return rendered(shapes.new_key_of(made), 201)
 
 
 @routes.route(
@@ -66,7 +68,9 @@ def revoke_key(key_id: UUID) -> Response:
 
     Within 5 seconds it lets nobody in, its open streams end, and the replies that were asked for with it are stopped.
     """
-    return rendered(shapes.key_of(keys.revoke_key(parts().journal, key_id)))
+    revoked = keys.revoke_key(parts().journal, key_id)
+    parts().access.look()
+    return rendered(shapes.key_of(revoked))
 
 
 @routes.route(

@@ -56,13 +56,19 @@ def read_caller() -> Response:
 
 
 @routes.route(
-    "POST", "/api/sign-out", tag="keys", scopes=EVERYBODY, answers={204: None}, raises=(errors.StoreUnavailable,)
+    "POST",
+    "/api/sign-out",
+    tag="keys",
+    scopes=EVERYBODY,
+    answers={200: shapes.SignedOut},
+    raises=(errors.StoreUnavailable,),
 )
 def sign_out() -> Response:
     """Sign out: the key in the cookie is revoked, and the cookie removed. Other keys stay."""
     found = gate.cookie()
-    if found:
-        keys.sign_out(parts().database, parts().journal, found)
-    response = Response(status=204)
+    ended = found is not None and keys.sign_out(parts().database, parts().journal, found)
+    if ended:
+        parts().access.look()
+    response = rendered(shapes.SignedOut(ended))
     response.delete_cookie(gate.COOKIE, secure=request.is_secure, httponly=True, samesite="Strict")
     return response
