@@ -16,7 +16,8 @@ from flask import Flask, g, request
 
 from chatkeep.access import MOST_CHARACTERS, Caller, Scope, is_name
 from chatkeep.errors import FieldError, InvalidFields, MissingScope, Unauthorized
-from chatkeep.web.parts import parts
+from chatkeep.tokens import Tokens
+from chatkeep.web.parts import Parts, parts_of
 from chatkeep.web.requests import stop_reading
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -42,40 +43,41 @@ def lets_in(scopes: AbstractSet[Scope]) -> Callable[[View], View]:
 def register(app: Flask) -> None:
     """Guard every view that the application has by now."""
     needed = {endpoint: _declared[view] for endpoint, view in app.view_functions.items()}
-    app.before_request(partial(_admit, needed))
+    app.before_request(partial(_admit, needed, parts_of(app)))
 
 
-def _admit(needed: Mapping[str, frozenset[Scope]]) -> None:
+def _admit(needed: Mapping[str, frozenset[Scope]], parts: Parts) -> None:
     """Note who calls. Raises `Unauthorized`, `MissingScope`, `InvalidFields`, `StoreUnavailable`."""
     scopes = needed.get(request.endpoint or "", EVERYBODY)
     # A browser asks with OPTIONS before it sends a key; Flask answers that itself.
-    if not scopes or request.method == "OPTIONS":
+    if not scopes:
+        return
+    environ = request.environ
+    if environ["REQUEST_METHOD"] == "OPTIONS":
         return
     try:
-        found = parts().access.caller(_key())
+        found = parts.access.caller(_key(environ))
     except Unauthorized:
-        if "HTTP_TRANSFER_ENCODING" in request.environ or request.content_length:
+        if "HTTP_TRANSFER_ENCODING" in environ or request.content_length:
             stop_reading()
         raise
     if scopes.isdisjoint(found.scopes):
         raise MissingScope(f"One of these scopes is needed: {', '.join(sorted(scopes))}.")
-    g.caller = _named(found)
+    g.caller = _named(found, environ, parts.tokens)
 
 
-def _key() -> str | None:
+def _key(environ: Mapping[str, Any]) -> str | None:
     """Return the key that the request brings, empty where what it brings is none; None where it brings nothing."""
-    sent = request.environ.get("HTTP_AUTHORIZATION")
+    sent = environ.get("HTTP_AUTHORIZATION")
     if sent is None:
-        return cookie()
+        return cookie() if "HTTP_COOKIE" in environ else None
     found = _BEARER.fullmatch(sent)
     return found[1] if found else ""
 
 
 def cookie() -> str | None:
     """Return the key of the page's cookie; None where there is none, or another site may have sent the request."""
-    if "HTTP_COOKIE" not in request.environ or not _is_same_origin():
-        return None
-    return request.cookies.get(COOKIE)
+    return request.cookies.get(COOKIE) if _is_same_origin() else None
 
 
 def _is_same_origin() -> bool:
@@ -93,17 +95,17 @@ def _is_same_origin() -> bool:
     return urlsplit(origin).netloc == request.host
 
 
-def _named(caller: Caller) -> Caller:
+def _named(caller: Caller, environ: Mapping[str, Any], tokens: Tokens) -> Caller:
     """Return the caller, as the end user that the request names where it names one."""
-    name, token = request.environ.get("HTTP_X_END_USER"), request.environ.get("HTTP_X_END_USER_TOKEN")
+    name, token = environ.get("HTTP_X_END_USER"), environ.get("HTTP_X_END_USER_TOKEN")
     if name is None and token is None:
         return caller
     if caller.end_user:
         raise _wrong(END_USER, "this key stands for one end user already")
-    if parts().tokens.expects(caller.account):
+    if tokens.expects(caller.account):
         if name is not None or token is None:
             raise _wrong(END_USER, f"this account names end users with {TOKEN}")
-        return caller.naming(parts().tokens.end_user(caller.account, token))
+        return caller.naming(tokens.end_user(caller.account, token))
     if token is not None or name is None:
         raise _wrong(TOKEN, "the server has no keys for this account's tokens")
     return caller.naming(_end_user(name))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from chatkeep.access import NewKey, Scope
 from chatkeep.keys import WantedKey, create_key, revoke_key
+from chatkeep.model import now_us
 from chatkeep.store import migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -35,6 +38,12 @@ def make_key(url: str, account: str = "local", *scopes: Scope, lifetime: float |
         return create_key(journal, wanted)
 
 
+def until_expired(made: NewKey) -> None:
+    """Wait until a key has just expired."""
+    assert made.key.expires_at
+    time.sleep(max(0.0, (made.key.expires_at - now_us()) / 1e6 + 0.05))
+
+
 def revoke(url: str, made: NewKey) -> None:
     with journal_of(url) as journal:
         revoke_key(journal, made.key.id)
@@ -59,6 +68,11 @@ class Identity:
 
     def get(self, path: str) -> Response:
         return self.request("GET", path)
+
+    def statuses(self, path: str) -> set[int]:
+        """Return the statuses of twenty requests at once, which every process of the server gets some of."""
+        with ThreadPoolExecutor(20) as pool:
+            return {response.status for response in pool.map(self.get, [path] * 20)}
 
     def chat(self, message: str, **fields: Any) -> Any:
         response = self.request("POST", "/api/chat", json={"message": message, **fields})

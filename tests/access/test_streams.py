@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from chatkeep.access import NewKey
-from tests.access.keys import Identity, bearer, make_key, revoke
+from tests.access.keys import Identity, bearer, make_key, revoke, until_expired
 from tests.client import Event, Response, Stream, stream
 from tests.http.api import eventually
 from tests.servers import Server
@@ -42,7 +42,8 @@ class Client(threading.Thread):
     def last(self, begun: float) -> dict[str, object]:
         """Return the last event's name and fields, which must come within five seconds."""
         self.join(10)
-        assert 0 < self.ended - begun < 5
+        assert self.ended
+        assert self.ended - begun < 5
         event = self.stream.events[-1]
         return {"event": event.event, **event.data}
 
@@ -90,8 +91,10 @@ def test_a_revoked_key_s_stream_ends_and_its_reply_is_stopped(keyed: Server, mad
 
 def test_an_expired_key_s_stream_ends_and_its_reply_is_stopped(keyed: Server, caller: Identity) -> None:
     """Waits until a key has expired, and for what the server promises: some seconds."""
-    mine, path, _ = running(Identity(keyed, bearer(make_key(keyed.env["DATABASE_URL"], lifetime=2).text)))
-    last = mine.last(time.monotonic() + 2)
+    made = make_key(keyed.env["DATABASE_URL"], lifetime=3)
+    mine, path, _ = running(Identity(keyed, bearer(made.text)))
+    until_expired(made)
+    last = mine.last(time.monotonic())
     assert (last["event"], last["code"]) == ("error", "unauthorized")
     assert ended(caller, path)["status"] == "stopped"
 
