@@ -66,6 +66,8 @@ class Caller:
     """Whether the owner is an end user of the account."""
     limits: str | None = None
     """The limits of the key itself, as JSON."""
+    counts_for: UUID | None = None
+    """The key whose limits and usage this is: that with which somebody signed in, where the key was made so."""
 
     def naming(self, end_user: str) -> Caller:
         """Return the caller that speaks for an end user of this one's account."""
@@ -135,7 +137,8 @@ def caller_of(key: Key) -> Caller:
     """Return whom a key speaks for."""
     owner = f"{key.account}/{key.end_user}" if key.end_user else key.account
     scopes = frozenset(map(Scope, key.scopes))
-    return Caller(owner, key.account, key.id, scopes, end_user=key.end_user is not None, limits=key.limits)
+    named, counts_for = key.end_user is not None, key.parent_id or key.id
+    return Caller(owner, key.account, key.id, scopes, end_user=named, limits=key.limits, counts_for=counts_for)
 
 
 def require_keys(settings: Settings, database: Database) -> None:

@@ -21,6 +21,7 @@
          ├─ RangeNotSatisfiable    416    range_not_satisfiable
          ├─ InvalidFields          422    invalid_fields
          ├─ KeyReused              422    idempotency_key_reused
+         ├─ RateLimited            429    rate_limited
          ├─ TooManyExports         429    too_many_exports
          ├─ InternalError          500    internal_error
          ├─ ProviderError
@@ -39,7 +40,7 @@ and what to do about it, in a sentence that may be shown to people and never hol
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 from uuid import UUID
 
@@ -74,6 +75,24 @@ class FieldError:
 
     field: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What is left of one limit of one kind of subject."""
+
+    kind: str
+    name: str
+    limit: int
+    left: int
+    window: int | None = None
+    """Seconds that a window holds; None where the limit is on what runs at once."""
+    resets: float | None = None
+    """Seconds until the window ends."""
+
+    def less(self) -> Quota:
+        """Return what is left when one more is used."""
+        return replace(self, left=self.left - 1)
 
 
 class Problem(ChatkeepError):
@@ -199,6 +218,18 @@ class TooManyExports(Problem):
     """The owner has as many unfinished exports as anybody may have."""
 
     status, code, title = 429, "too_many_exports", "Too many exports are waiting"
+
+
+class RateLimited(Problem):
+    """A limit is reached; nothing was stored. ``quotas`` tell what is left of each, nothing of one at least."""
+
+    status, code, title = 429, "rate_limited", "A limit is reached"
+    quotas: tuple[Quota, ...] = ()
+
+    def with_quotas(self, quotas: tuple[Quota, ...]) -> RateLimited:
+        """Tell what is left of each limit; return the problem itself."""
+        self.quotas = quotas
+        return self
 
 
 class InternalError(Problem):

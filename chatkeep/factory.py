@@ -6,6 +6,8 @@ import atexit
 import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from flask import Flask, Response, g, request
 
@@ -15,6 +17,7 @@ from chatkeep.cache import Cache, MemoryCache, RedisCache
 from chatkeep.errors import SettingsError
 from chatkeep.expiry import Sweeper
 from chatkeep.exports.jobs import Maker
+from chatkeep.limiter import Limiter, RedisWindows
 from chatkeep.metrics import Tally
 from chatkeep.model import now_us
 from chatkeep.provider import Provider
@@ -23,6 +26,7 @@ from chatkeep.provider.openai_http import OpenAIHttp
 from chatkeep.provider.resilience import Resilient
 from chatkeep.recorder import Recorder
 from chatkeep.settings import Settings
+from chatkeep.spending import Spending
 from chatkeep.store import idempotency, migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -43,6 +47,7 @@ from chatkeep.web import (
     pages,
     problems,
     sign_in,
+    usage,
 )
 from chatkeep.web.parts import EXTENSION, Parts
 
@@ -88,12 +93,13 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     migrations.ensure(database)
     journal = Journal(database)
     journal.write(lambda connection: idempotency.expire(connection, now_us()))
-    tally = Tally()
+    tally, spending = Tally(), Spending()
     answering = Resilient(provider or _provider(settings, _arrivals(journal)), settings.first_token_timeout, tally)
     cache = _cache(settings)
     access = Access(database, journal, is_private=settings.is_private)
-    turns = Turns(settings, database, journal, answering, cache, tally)
-    watch = Watch(settings, database, journal, access, turns, tally)
+    limiter = Limiter(settings.limits, settings.prices, journal, spending, _windows(settings))
+    turns = Turns(settings, database, journal, answering, cache, limiter, tally)
+    watch = Watch(settings, database, journal, access, turns, tally, spending)
     sweeper = Sweeper(
         database,
         journal,
@@ -101,6 +107,7 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
         tally,
         interval=settings.sweep_interval,
         tombstone_ttl=settings.tombstone_ttl,
+        usage_ttl=settings.usage_ttl,
     )
     maker = Maker(
         database,
@@ -111,11 +118,12 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
         interval=settings.sweep_interval,
         makes=makes_exports,
     )
-    recorder = Recorder(database, journal, turns.worker_id, tally)
+    recorder = Recorder(database, journal, turns.worker_id, tally, spending)
     tokens = Tokens(settings.end_user_tokens)
     parts = Parts(
-        settings, database, journal, access, tokens, answering, cache, turns, watch, sweeper, maker, tally, recorder
-    )
+        settings, database, journal, access, tokens, answering, cache, limiter, turns, watch, sweeper, maker, tally,
+        recorder,
+    )  # fmt: skip
     atexit.register(parts.close)
     return parts
 
@@ -124,8 +132,22 @@ def _cache(settings: Settings) -> Cache:
     near = MemoryCache(settings.cache_size, settings.cache_ttl)
     if settings.redis_url is None or not settings.cache_size:
         return near
-    try:
+    with _redis_installed():
         return RedisCache(settings.redis_url, near, settings.cache_ttl)
+
+
+def _windows(settings: Settings) -> RedisWindows | None:
+    """Return where limits are counted, if not in the database."""
+    if settings.redis_url is None:
+        return None
+    with _redis_installed():
+        return RedisWindows(settings.redis_url)
+
+
+@contextmanager
+def _redis_installed() -> Iterator[None]:
+    try:
+        yield
     except ImportError as error:
         raise SettingsError(["REDIS_URL: the package redis is missing; run: pip install 'chatkeep[redis]'"]) from error
 
@@ -157,6 +179,7 @@ def _register_routes(app: Flask) -> None:
         sign_in.routes,
         health.routes,
         admin.routes,
+        usage.routes,
         pages.routes,
     ]
     for routes in documented:
@@ -173,7 +196,7 @@ def _allow_origins(app: Flask, settings: Settings) -> None:
         return
     from flask_cors import CORS  # noqa: PLC0415 - only where it is asked for
 
-    exposed = ["X-Request-Id", "Retry-After"]
+    exposed = ["X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy"]
     CORS(app, resources=r"/(api|health|openapi\.json).*", origins=list(settings.cors_origins), expose_headers=exposed)
 
 

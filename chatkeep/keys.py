@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+import msgspec
+
 from chatkeep.access import NEW_KEY_SCOPES, NewKey, Scope, find_key, make_child, make_key
 from chatkeep.errors import NO_ACCESS, FieldError, InvalidFields, KeyEnded, NotFound, Unauthorized
+from chatkeep.limits import Limits
 from chatkeep.model import OPEN_OWNER, new_id, now_us
 from chatkeep.store import keys
 from chatkeep.store.engine import Database
@@ -27,6 +30,8 @@ class WantedKey:
     account: str = OPEN_OWNER
     scopes: tuple[Scope, ...] = NEW_KEY_SCOPES
     lifetime: float | None = None
+    limits: Limits | None = None
+    """In place of those that every key has."""
 
 
 def create_key(journal: Journal, wanted: WantedKey) -> NewKey:
@@ -35,7 +40,8 @@ def create_key(journal: Journal, wanted: WantedKey) -> NewKey:
     expires_at = None if wanted.lifetime is None else now + int(wanted.lifetime * 1_000_000)
 
     made = make_key(new_id(now), wanted.name, wanted.account, wanted.scopes, now)
-    made = made._replace(key=replace(made.key, expires_at=expires_at))
+    limits = msgspec.json.encode(wanted.limits).decode() if wanted.limits else None
+    made = made._replace(key=replace(made.key, expires_at=expires_at, limits=limits))
     journal.write(lambda connection: keys.insert(connection, made.key))
     return made
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from chatkeep.errors import SettingsError
+from chatkeep.limits import Defaults, Prices, read_defaults, read_prices
 
 ENVIRONMENTS = ("development", "test", "production")
 PLACEHOLDERS = ("changeme", "change-me", "your-api-key", "your_api_key", "sk-xxx", "xxx", "replace-me", "todo")
@@ -115,6 +116,22 @@ def headers(text: str) -> tuple[tuple[str, str], ...]:
     if any("\n" in part or "\r" in part for pair in value.items() for part in pair):
         raise ValueError("header names and values may not contain line breaks")
     return tuple(value.items())
+
+
+def limits(text: str) -> Defaults:
+    """Return the limits of every key, every end user and every account from a JSON object."""
+    try:
+        return read_defaults(text)
+    except ValueError as error:
+        raise ValueError('write a JSON object such as {"key": {"requests_per_minute": 60}}') from error
+
+
+def prices(text: str) -> Prices:
+    """Return what a million tokens of each model cost from a JSON object."""
+    try:
+        return read_prices(text)
+    except ValueError as error:
+        raise ValueError('write a JSON object such as {"gpt-4o-mini": {"input": 0.15, "output": 0.6}}') from error
 
 
 def environment(text: str) -> str:
@@ -270,9 +287,26 @@ class Settings:
         "REDIS_URL",
         redis_url,
         None,
-        "A Redis that processes and hosts share answers through, `redis://host:6379/0`; needs `chatkeep[redis]`.",
+        "A Redis that processes and hosts share answers through, and that counts for limits, `redis://host:6379/0`; "
+        "needs `chatkeep[redis]`.",
         secret=True,
     )
+    limits: Defaults = setting(
+        "CHATKEEP_LIMITS",
+        limits,
+        "{}",
+        "What each key, each end user and each account may use, as a JSON object of `key`, `end_user` and `account`, "
+        "each with any of `requests_per_minute`, `requests_per_day`, `tokens_per_minute`, `tokens_per_day` and "
+        "`concurrent_replies`; see [limits](limits.md).",
+    )
+    prices: Prices = setting(
+        "CHATKEEP_PRICES",
+        prices,
+        "{}",
+        "What a million tokens cost, by the beginning of the model's name, as a JSON object such as "
+        '`{"gpt-4o-mini": {"input": 0.15, "output": 0.6}}`, in any currency.',
+    )
+    usage_ttl: float = setting("CHATKEEP_USAGE_TTL", duration, "400d", "How long it is kept what was used on a day.")
     sweep_interval: float = setting(
         "CHATKEEP_SWEEP_INTERVAL", duration, "20s", "How often what has expired is deleted for good."
     )

@@ -11,11 +11,13 @@ from uuid import UUID
 from chatkeep.access import Access
 from chatkeep.concurrency import background
 from chatkeep.errors import Problem
+from chatkeep.limits import Bill, estimate
 from chatkeep.metrics import TURNS, Tally
 from chatkeep.model import Message, Role, Status
 from chatkeep.replies import Ending, LiveReply
 from chatkeep.settings import Settings
-from chatkeep.store import leases
+from chatkeep.spending import Spending
+from chatkeep.store import leases, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
@@ -34,7 +36,14 @@ class Watch:
     """Looks after the replies of one process, and after those that dead ones left behind."""
 
     def __init__(
-        self, settings: Settings, database: Database, journal: Journal, access: Access, turns: Turns, tally: Tally
+        self,
+        settings: Settings,
+        database: Database,
+        journal: Journal,
+        access: Access,
+        turns: Turns,
+        tally: Tally,
+        spending: Spending,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -42,6 +51,7 @@ class Watch:
         self._access = access
         self._turns = turns
         self._tally = tally
+        self._spending = spending
         self._still: dict[UUID, tuple[int, int]] = {}
         self._orphans: set[UUID] = set()
         self._closed = threading.Event()
@@ -117,7 +127,9 @@ class Watch:
         if abandoned or dead:
             log.warning("interrupting %d replies of processes that are gone", len(abandoned))
             ended = self._journal.write(lambda connection: _interrupt(connection, abandoned, dead))
-            self._tally.count(TURNS, Status.INTERRUPTED, by=ended)
+            self._tally.count(TURNS, Status.INTERRUPTED, by=len(ended))
+            for bill in ended:
+                self._spending.add(bill)
 
     def _look_after_own(self, live: dict[UUID, LiveReply], mine: dict[UUID, Lease]) -> None:
         for reply_id, reply in live.items():
@@ -145,10 +157,10 @@ def _beat(connection: Connection, worker_id: UUID) -> tuple[list[Lease], dict[UU
     return leases.every(connection), leases.beats(connection)
 
 
-def _interrupt(connection: Connection, abandoned: list[Lease], dead: list[UUID]) -> int:
-    """End the replies of dead processes; their text stays. Return how many nobody else has ended."""
+def _interrupt(connection: Connection, abandoned: list[Lease], dead: list[UUID]) -> list[Bill]:
+    """End the replies of dead processes; their text stays. Return what those have used that nobody else has ended."""
     finals = [(lease, _interrupted(lease)) for lease in abandoned]
-    ended = sum(end_reply(connection, lease, final) is final for lease, final in finals)
+    ended = [_bill(connection, lease) for lease, final in finals if end_reply(connection, lease, final) is final]
     for worker in dead:
         leases.forget(connection, worker)
     return ended
@@ -159,3 +171,12 @@ def _interrupted(lease: Lease) -> Message:
         id=lease.reply_id, conversation_id=lease.conversation_id, parent_id=None, position=0, role=Role.ASSISTANT,
         content="", timestamp=0, status=Status.INTERRUPTED, error="reply_interrupted",
     )  # fmt: skip
+
+
+def _bill(connection: Connection, lease: Lease) -> Bill:
+    """Return what is known of what a reply used whose process is gone: that it was asked for, and what was shown."""
+    shown = messages.get(connection, lease.conversation_id, lease.reply_id)
+    if shown is None:
+        return Bill(lease.owner, lease.key_id, "")
+    tokens = estimate([shown.content, shown.reasoning])
+    return Bill(lease.owner, lease.key_id, shown.model or "", output_tokens=tokens)

@@ -36,6 +36,8 @@ KINDS = {
     settings.words: "list",
     settings.headers: "JSON object",
     settings.token_rules: "JSON object",
+    settings.limits: "JSON object",
+    settings.prices: "JSON object",
     settings.http_url: "URL",
     settings.database_url: "URL",
     settings.optional_duration: "duration or `never`",

@@ -14,6 +14,7 @@ import click
 from chatkeep import servers
 from chatkeep.commands.words import Commands, failure, filled, say, word, wrong
 from chatkeep.errors import ChatkeepError, Problem
+from chatkeep.limits import Limits, read_limits
 from chatkeep.settings import duration, optional_duration
 
 if TYPE_CHECKING:
@@ -37,11 +38,13 @@ def keys() -> None:
 @click.option("--account", default="local", show_default=True, help="Whose conversations the key reaches.")
 @click.option("--scopes", default="chat,read,export", show_default=True, help="What it may: chat, read, export, admin.")
 @click.option("--expires", default="never", show_default=True, help="How long it lives (90d, 12h, never).")
-def create(name: str, account: str, scopes: str, expires: str) -> None:
+@click.option("--limits", help="Its own limits as a JSON object, in place of those of CHATKEEP_LIMITS.")
+def create(name: str, account: str, scopes: str, expires: str, limits: str | None) -> None:
     """Make a key called NAME and print it; it is shown only once."""
     from chatkeep.keys import WantedKey, create_key  # noqa: PLC0415 - the other commands start quickly without
 
-    wanted = WantedKey(_name(name), _account(account), _scopes(scopes), _read(optional_duration, expires, "--expires"))
+    lifetime = _read(optional_duration, expires, "--expires")
+    wanted = WantedKey(_name(name), _account(account), _scopes(scopes), lifetime, _limits(limits))
     with _opened() as (_, journal):
         _print_once(create_key(journal, wanted))
 
@@ -145,6 +148,13 @@ def _scopes(text: str) -> tuple[Any, ...]:
     if not set(named) <= set(Scope):
         raise wrong("scopes are chat, read, export and admin, separated by commas")
     return tuple(map(Scope, named))
+
+
+def _limits(text: str | None) -> Limits | None:
+    try:
+        return read_limits(text) if text else None
+    except ValueError as error:
+        raise wrong('limits are a JSON object such as {"requests_per_minute": 60, "concurrent_replies": 4}') from error
 
 
 def _read(read: Callable[[str], T], text: str, option: str) -> T:

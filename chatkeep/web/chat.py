@@ -15,10 +15,10 @@ from flask import Blueprint, Response, g, request
 from chatkeep import errors
 from chatkeep.access import Scope
 from chatkeep.conversations import require_message
-from chatkeep.errors import FieldError, InvalidFields, Problem
+from chatkeep.errors import FieldError, InvalidFields, Problem, RateLimited
 from chatkeep.replies import End, Ends, Events
 from chatkeep.turns import Turn, TurnRequest
-from chatkeep.web import direct, shapes, sse
+from chatkeep.web import direct, ratelimit, shapes, sse
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import caller, owner, parts
 from chatkeep.web.problems import language
@@ -26,6 +26,7 @@ from chatkeep.web.requests import body_as, given, query_as, require_small_metada
 from chatkeep.web.responses import rendered
 
 routes = Routes(Blueprint("chat", __name__))
+routes.blueprint.after_request(ratelimit.tell)
 MOST_DIGITS = 18
 _COUNT = re.compile(r"\d+", re.ASCII)
 _KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
@@ -40,6 +41,7 @@ _TURN = (
     errors.NotFound,
     errors.TurnRunning,
     errors.KeyReused,
+    errors.RateLimited,
     errors.RequestTimeout,
     errors.ReplyInterrupted,
     errors.StoreUnavailable,
@@ -169,18 +171,24 @@ def stop_reply(conversation_id: UUID) -> Response:
 def _take(body: shapes.ChatRequest | shapes.RegenerateRequest, **what: Any) -> Response:
     """Take a turn and answer with its reply, streamed or whole."""
     key, by = _idempotency_key(), caller()
-    turn = parts().turns.take_turn(
-        TurnRequest(
-            owner=by.owner,
-            key_id=by.key_id,
-            model=body.model,
-            temperature=body.temperature,
-            max_tokens=body.max_tokens,
-            idempotency_key=key,
-            fingerprint=_fingerprint(body) if key else b"",
-            **what,
-        )
+    asked = TurnRequest(
+        owner=by.owner,
+        key_id=by.key_id,
+        counts_for=by.counts_for,
+        allowances=parts().limiter.allowances(by),
+        model=body.model,
+        temperature=body.temperature,
+        max_tokens=body.max_tokens,
+        idempotency_key=key,
+        fingerprint=_fingerprint(body) if key else b"",
+        **what,
     )
+    try:
+        turn = parts().turns.take_turn(asked)
+    except RateLimited as problem:
+        ratelimit.note(problem.quotas)
+        raise
+    ratelimit.note(turn.quotas)
     streamed = body.stream or request.accept_mimetypes.best == sse.MEDIA_TYPE
     return _answer(turn, streamed=streamed, on_disconnect=body.on_disconnect)
 

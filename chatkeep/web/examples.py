@@ -11,7 +11,7 @@ import msgspec
 
 from chatkeep import errors
 from chatkeep.errors import FieldError, Problem
-from chatkeep.web import admin_shapes, import_shapes, job_shapes, key_shapes, problems, shapes
+from chatkeep.web import admin_shapes, import_shapes, job_shapes, key_shapes, problems, shapes, usage_shapes
 
 CONVERSATION = "01a202d1-2a30-79d4-9bd7-fd298a4c908a"
 QUESTION = "01a202d1-2a30-7b1c-b055-0bd2d4f5a299"
@@ -48,8 +48,9 @@ _JOB = {
 _KEY = {
     "object": "key", "id": KEY, "prefix": "ck_8Zx2mQ0a", "name": "our app", "account": "local",
     "scopes": ["chat", "read"], "end_user": False, "created_at": _SPOKEN_AT, "expires_at": None, "last_used_at": None,
-    "revoked_at": None, "parent_id": None,
+    "revoked_at": None, "parent_id": None, "limits": {"requests_per_minute": 60},
 }  # fmt: skip
+_USED = {"requests": 3, "input_tokens": 72, "output_tokens": 51, "cost": 0.000041}
 _EXPORTED = {
     "object": "export", "version": 1, "conversations": [],
     "end": {"object": "export.end", "conversations": 0, "messages": 0, "sha256": _SHA256},
@@ -94,6 +95,10 @@ ANSWERS: dict[type[msgspec.Struct], Any] = {
         "object": "caller", "account": "local", "scopes": ["chat", "export", "read"], "end_user": False,
     },
     key_shapes.SignedOut: {"signed_out": True},
+    usage_shapes.UsageReport: {
+        "object": "usage", "start_date": "2026-11-22", "end_date": "2026-11-23", "total": _USED,
+        "data": [{"day": "2026-11-22", "model": "gpt-4o-mini", **_USED}],
+    },
     admin_shapes.Summary: {
         "object": "summary", "at": "2026-11-24T13:07:45.667Z", "conversations": 17, "storage_bytes": 241664,
         "replies_generating": 0, "workers": 2, "turns": {"completed": 40, "stopped": 1},
@@ -138,6 +143,7 @@ _DETAILS: dict[type[Problem], str] = {
     errors.RangeNotSatisfiable: "The file has 18211 bytes.",
     errors.InvalidFields: "limit: is not known here.",
     errors.KeyReused: "Send a new Idempotency-Key with a new request.",
+    errors.RateLimited: "The limit of 60 requests per minute for this key is reached; come back in 42 s.",
     errors.TooManyExports: "There are 20 that are not finished; wait until one is, or cancel one.",
     errors.InternalError: "The fault is logged under the request's id.",
     errors.ProviderRefused: "The provider refused the credentials (401): check OPENAI_API_KEY.",

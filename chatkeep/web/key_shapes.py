@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from chatkeep import access
 from chatkeep.access import ACCOUNT, MOST_CHARACTERS, NEW_KEY_SCOPES, Caller, Scope
+from chatkeep.limits import Limits, read_limits
 from chatkeep.store import keys
 from chatkeep.web.shapes import After, Id, Limit, Time, time_text
 
@@ -16,12 +17,16 @@ Scopes = Annotated[tuple[Scope, ...], Meta(min_length=1, description="What the k
 Account = Annotated[str, Meta(pattern=f"^{ACCOUNT}$", description="Whose conversations the key reaches.")]
 
 
+Own = Annotated[Limits, Meta(description="Its own limits, in place of those that every key has.")]
+
+
 class KeyRequest(Struct, forbid_unknown_fields=True):
     """A key to be made."""
 
     name: Annotated[str, Meta(min_length=1, max_length=MOST_CHARACTERS, description="What people call it.")]
     account: Account = "local"
     scopes: Scopes = NEW_KEY_SCOPES
+    limits: Own | None = None
     expires_in: (
         Annotated[int, Meta(ge=1, le=MOST_SECONDS, description="Seconds that it lives; for ever without.")] | None
     ) = None
@@ -55,6 +60,7 @@ class Key(Struct, kw_only=True):
     expires_at: Time | None
     last_used_at: Annotated[Time | None, Meta(description="Noted once a minute.")]
     revoked_at: Time | None
+    limits: Annotated[Limits | None, Meta(description="Its own limits, in place of those that every key has.")]
     parent_id: Annotated[Id | None, Meta(description="The key with which somebody signed in on the page.")]
 
 
@@ -130,6 +136,7 @@ def _fields(key: keys.Key) -> dict[str, Any]:
         "last_used_at": _time(key.last_used_at),
         "revoked_at": _time(key.revoked_at),
         "parent_id": key.parent_id,
+        "limits": read_limits(key.limits) if key.limits else None,
     }
 
 

@@ -29,7 +29,10 @@ _BODY = (errors.BodyTooLarge, errors.UnsupportedMediaType, errors.MalformedJson,
     body=shapes.KeyRequest,
     answers={201: shapes.NewKey},
     raises=_BODY,
-    examples={"an application": {"name": "our app", "scopes": ["chat", "read"], "expires_in": 7776000}},
+    examples={
+        "an application": {"name": "our app", "scopes": ["chat", "read"], "expires_in": 7776000},
+        "limited": {"name": "a trial", "limits": {"requests_per_day": 200, "concurrent_replies": 2}},
+    },
 )
 def create_key() -> Response:
     """Make a key, of any account.
@@ -40,7 +43,7 @@ def create_key() -> Response:
     if not is_name(body.name):
         wrong = FieldError("name", "has control characters")
         raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong])
-    wanted = WantedKey(body.name, body.account, body.scopes, body.expires_in)
+    wanted = WantedKey(body.name, body.account, body.scopes, body.expires_in, body.limits)
     made = keys.create_key(parts().journal, wanted)
     parts().access.look()  # the first one closes the server: here at once, elsewhere within seconds
     return rendered(shapes.new_key_of(made), 201)

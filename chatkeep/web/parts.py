@@ -12,6 +12,7 @@ from chatkeep.access import Access, Caller
 from chatkeep.cache import Cache
 from chatkeep.expiry import Sweeper
 from chatkeep.exports.jobs import Maker
+from chatkeep.limiter import Limiter
 from chatkeep.metrics import Tally
 from chatkeep.provider import Provider
 from chatkeep.recorder import Recorder
@@ -38,6 +39,7 @@ class Parts:
     tokens: Tokens
     provider: Provider
     cache: Cache
+    limiter: Limiter
     turns: Turns
     watch: Watch
     sweeper: Sweeper

@@ -11,6 +11,7 @@ from typing import Any
 
 from chatkeep.access import NewKey, Scope
 from chatkeep.keys import WantedKey, create_key, revoke_key
+from chatkeep.limits import read_limits
 from chatkeep.model import now_us
 from chatkeep.store import migrations
 from chatkeep.store.engine import Database
@@ -31,9 +32,11 @@ def journal_of(url: str) -> Iterator[Journal]:
     database.close()
 
 
-def make_key(url: str, account: str = "local", *scopes: Scope, lifetime: float | None = None) -> NewKey:
+def make_key(
+    url: str, account: str = "local", *scopes: Scope, lifetime: float | None = None, limits: str | None = None
+) -> NewKey:
     """Make a key as `chatkeep keys create` does, without a process for it."""
-    wanted = WantedKey("a test", account, scopes or tuple(Scope), lifetime)
+    wanted = WantedKey("a test", account, scopes or tuple(Scope), lifetime, read_limits(limits) if limits else None)
     with journal_of(url) as journal:
         return create_key(journal, wanted)
 

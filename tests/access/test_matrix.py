@@ -79,6 +79,7 @@ CALLS: dict[str, list[Call]] = {
     "DELETE /api/keys/{key_id}": THERE,
     "POST /api/keys/{key_id}/rotate": [Call({})],
     "GET /api/sign-in": THERE,
+    "GET /api/usage": [Call(), Call(query="group_by=day,model,key,account,end_user")],
     "GET /api/admin/summary": THERE,
     "GET /api/admin/series": [Call(query="name=chatkeep_turns_total")],
 }  # fmt: skip

@@ -12,7 +12,9 @@ from uuid import UUID
 
 import pytest
 
+from chatkeep.limits import Spent
 from chatkeep.model import Conversation, Delta, Message, Role, Status, new_id, now_us
+from chatkeep.spending import Spender, Used
 from chatkeep.store import (
     conversations,
     duties,
@@ -28,8 +30,11 @@ from chatkeep.store import (
     migrations,
     schema,
     tombstones,
+    usage,
+    windows,
 )
 from chatkeep.store.engine import Database
+from chatkeep.store.ledger import Ledger
 from chatkeep.store.sql import Append, Connection, Sql
 from tests.store.examples import a_conversation, a_message
 
@@ -49,6 +54,7 @@ class Planned:
     epoch: int | None = 7
 
     def __init__(self, connection: Connection, *, embedded: bool) -> None:
+        self.ledger = Ledger()
         self.plans: list[tuple[str, str]] = []
         self._connection = connection
         self._embedded = embedded
@@ -127,9 +133,11 @@ def fill(database: Database) -> None:
         for table, values in [
             (schema.conversations, rows), (schema.messages, spoken), (schema.idempotency_keys, keys),
             (schema.export_jobs, exported), (schema.metrics, samples), (schema.api_keys, made),
+            (schema.windows, [window_row(number) for number in range(CONVERSATIONS)]),
+            (schema.usage, [usage_row(number, day) for number in range(OWNERS) for day in range(CONVERSATIONS)]),
         ]:  # fmt: skip
             connection.execute(table.insert(), values)
-    tables = "conversations, messages, idempotency_keys, export_jobs, metrics, api_keys"
+    tables = "conversations, messages, idempotency_keys, export_jobs, metrics, api_keys, windows, `usage`"
     analyze = "ANALYZE" if database.embedded else f"ANALYZE TABLE {tables}"
     with database.connection() as connection:
         connection.rows(Sql(analyze))
@@ -176,6 +184,18 @@ def job_row(number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def window_row(number: int) -> dict[str, Any]:
+    counted = dict.fromkeys(("minute_requests", "minute_tokens", "day_requests", "day_tokens"), 1)
+    return {"subject": f"owner {number}", "minute_began": NOW, "day_began": NOW + number * 1000} | counted
+
+
+def usage_row(number: int, day: int) -> dict[str, Any]:
+    return {
+        "account": f"account {number}", "day": day, "owner": f"owner {number}", "key_id": bytes(16), "model": "a model",
+        "requests": 1, "input_tokens": 1, "output_tokens": 1, "cost": 1,
+    }  # fmt: skip
+
+
 def sample_row(minute: int, name: int) -> dict[str, Any]:
     return {"minute": minute, "name": f"chatkeep_sample_{name}", "value": 1.0}
 
@@ -211,6 +231,7 @@ JOB = jobs.Job(new_id(), "me", "{}", NOW)
 KEY = keys.Key(new_id(), "12345678", bytes(32), "name", "local", ("chat", "read"), NOW)
 SPAN = {"names": ["chatkeep_sample_1", "chatkeep_sample_2"], "first": 100, "last": 160, "step": 10}
 FILTERS = [conversations.Filter(query, pinned) for query in (None, "text") for pinned in (None, True, False)]
+SPENDER = Spender("account 1", 7, "owner 1", bytes(16), "a model")
 CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     conversations.get: [{"owner": "owner 1", "id": CONVERSATION.id, "now": NOW}],
     conversations.lock: [{"owner": "owner 1", "id": CONVERSATION.id, "now": NOW}],
@@ -301,6 +322,17 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     leases.to_stop: [{"worker_id": LEASE.worker_id}],
     leases.every: [{}],
     leases.give_back: [{"lease": LEASE}],
+    leases.running: [{"owner": "owner 1", "key_id": LEASE.worker_id}],
+    windows.hold: [{"subjects": ["owner 1", "somebody new"]}],
+    windows.put: [{"spent": {"owner 1": Spent(), "owner 2": Spent()}}],
+    windows.forget: [{"before": NOW, "limit": 20}],
+    usage.add: [{"used": {SPENDER: Used(1), SPENDER._replace(day=8): Used(1)}}],
+    usage.summed: [
+        {"account": account, "owner": owner, "days": (100, 130), "groups": groups}
+        for account, owner in ((None, None), ("account 1", None), ("account 1", "owner 1"))
+        for groups in ((), ("day",))
+    ],
+    usage.forget: [{"before": 100, "limit": 20}],
     leases.beat: [{"worker_id": LEASE.worker_id}],
     leases.beats: [{}],
     leases.forget: [{"worker_id": LEASE.worker_id}],
@@ -331,6 +363,8 @@ def test_every_function_of_the_store_is_tried() -> None:
         imports,
         keys,
         metrics,
+        windows,
+        usage,
     )
     assert set().union(*map(statements, tables)) == CALLS.keys()
 

@@ -40,9 +40,9 @@ class Counting(Journal):
 
     writes = 0
 
-    def write(self, work: Callable[[Connection], T], *, patient: bool = False) -> T:
+    def write(self, work: Callable[[Connection], T], *, patient: bool = False, subjects: tuple[str, ...] = ()) -> T:
         self.writes += 1
-        return super().write(work, patient=patient)
+        return super().write(work, patient=patient, subjects=subjects)
 
 
 def _fill(connection: Connection) -> None:
