@@ -40,8 +40,8 @@ and what to do about it, in a sentence that may be shown to people and never hol
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 from uuid import UUID
 
 # A conversation that is not there and one of another owner look alike.
@@ -77,8 +77,7 @@ class FieldError:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(NamedTuple):
     """What is left of one limit of one kind of subject."""
 
     kind: str
@@ -92,7 +91,7 @@ class Quota:
 
     def less(self) -> Quota:
         """Return what is left when one more is used."""
-        return replace(self, left=self.left - 1)
+        return Quota(self.kind, self.name, self.limit, self.left - 1, self.window, self.resets)
 
 
 class Problem(ChatkeepError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -18,8 +19,8 @@ from msgspec import UNSET, UnsetType
 
 from chatkeep.errors import Quota, RateLimited
 
-MINUTE_US = 60_000_000
-DAY_US = 86_400_000_000
+MINUTE_S, DAY_S = 60, 86_400
+MINUTE_US, DAY_US = MINUTE_S * 1_000_000, DAY_S * 1_000_000
 # How many bytes of text make a token where the provider has counted none: about right for English and for Chinese.
 BYTES_PER_TOKEN = 4
 CONCURRENT_RETRY_S = 1.0
@@ -67,13 +68,23 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Prices = tuple[tuple[str, Price], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Allowance:
     """A subject, as it is counted under, and its limits."""
 
     kind: Kind
     subject: str
     limits: Limits
+
+    @cached_property
+    def windowed(self) -> tuple[tuple[str, int, bool, bool], ...]:
+        """The limits within windows: name, limit, whether it is by the minute, and whether it is on requests."""
+        named = ((name, self.limit(name)) for name in WINDOWED)
+        return tuple(
+            (name, limit, name.endswith("minute"), name.startswith("requests"))
+            for name, limit in named
+            if limit is not None
+        )
 
     def limit(self, name: str) -> int | None:
         """Return a limit by its name; None where there is none."""
@@ -153,7 +164,7 @@ _TOKENS = ("tokens_per_minute", "tokens_per_day")
 
 def windowed(allowances: Iterable[Allowance]) -> tuple[str, ...]:
     """Return the subjects of which some use is counted."""
-    return tuple(allowance.subject for allowance in allowances if allowance.has(*WINDOWED))
+    return tuple(allowance.subject for allowance in allowances if allowance.windowed)
 
 
 def of_tokens(allowances: Iterable[Allowance]) -> tuple[str, ...]:
@@ -171,16 +182,16 @@ def quotas(
 
 
 def _quotas(allowance: Allowance, spent: Mapping[str, Spent], running: Mapping[str, int], now: int) -> Iterator[Quota]:
-    for name in WINDOWED:
-        limit = allowance.limit(name)
-        if limit is not None:
-            used, _, period = name.partition("_per_")
-            window: Window = getattr(spent[allowance.subject], period)
-            left = limit - int(getattr(window, used))
-            yield Quota(allowance.kind, name, limit, left, window.length // 1_000_000, window.left(now))
-    limit = allowance.limit("concurrent_replies")
-    if limit is not None:
-        yield Quota(allowance.kind, "concurrent_replies", limit, limit - running.get(allowance.subject, 0))
+    kind, used = allowance.kind.value, spent.get(allowance.subject)
+    if used is not None:
+        minute, day = used.minute.left(now), used.day.left(now)
+        for name, limit, of_minute, of_requests in allowance.windowed:
+            window, resets = (used.minute, minute) if of_minute else (used.day, day)
+            left = limit - (window.requests if of_requests else window.tokens)
+            yield Quota(kind, name, limit, left, MINUTE_S if of_minute else DAY_S, resets)
+    at_once = allowance.limits.concurrent_replies
+    if isinstance(at_once, int):
+        yield Quota(kind, "concurrent_replies", at_once, at_once - running.get(allowance.subject, 0))
 
 
 def require(found: tuple[Quota, ...]) -> None:
