@@ -43,10 +43,10 @@ def measure(options: Namespace) -> Report:
         servers.folder() as place,
         servers.upstream(place) as direct,
         mariadb.chosen(options.database, place) as database,
-        _serving(place / "off", direct, database) as (off, _),
-        _serving(place / "on", direct, database, **limits) as (on, url),
+        _serving(place / "open", direct, database) as (off, _),
+        _serving(place / "limited", direct, database, **limits) as (on, url),
     ):
-        targets = dataclasses.replace(off, name=OFF), _keyed(on, place / "on", url)
+        targets = dataclasses.replace(off, name=OFF), _keyed(on, place / "limited", url)
         runs = [run(targets, options, database) for _ in range(options.runs)]
     rows = medians(runs)
     parameters: Row = {

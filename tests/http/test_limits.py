@@ -169,6 +169,9 @@ def test_headers_tell_what_is_left(environment: dict[str, str], folders: pytest.
         assert first["account.tokens_per_day"]["r"] == 100_000
         assert second["account.tokens_per_day"]["r"] == 100_000 - used["input_tokens"] - used["output_tokens"]
         assert first["account.concurrent_replies"] == {"r": 4}
+        failed = api.post(unique("#status=400#"))
+        assert failed.status == 502
+        assert told(failed.headers["RateLimit"])["account.requests_per_minute"]["r"] == 0
 
 
 def told(header: str) -> dict[str, dict[str, int]]:
