@@ -1,12 +1,13 @@
 """Benchmarks: `./dev bench WHAT`. Everything runs on this machine, in temporary folders, with one server process.
 
 stream: what a streamed token costs; turn: what a turn of one token costs; cached: what an answer from the cache and
-reading a conversation cost; hold: what an open stream holds; write: what storing a turn costs beside the raw driver;
-store: whether listing and reading stay flat while the store grows; export: what exports cost beside the database's own
-program; life: what turns feel of exports and of the sweep; start: installed size and time to the first answer; page:
-what the chat page weighs in a browser; peers: the same work in LiteLLM's proxy, which is installed for it; all: every
-one of them but peers, smaller. Costs are CPU time, which compares where wall time does not; nginx as a plain proxy in
-the same run is the measure. What the figures mean, and which commands make those that are published:
+reading a conversation cost; limits: what keys and limits add to a turn; hold: what an open stream holds; write: what
+storing a turn costs beside the raw driver; store: whether listing and reading stay flat while the store grows; export:
+what exports cost beside the database's own program; life: what turns feel of exports and of the sweep; start: installed
+size and time to the first answer; page: what the chat page weighs in a browser; peers: the same work in LiteLLM's
+proxy, which is installed for it; all: every one of them but peers, smaller. Costs are CPU time, which compares where
+wall time does not; nginx as a plain proxy in the same run is the measure. What the figures mean, and which commands
+make those that are published:
 docs/performance.md.
 """
 
@@ -23,7 +24,7 @@ from importlib.metadata import version
 
 import apsw
 
-from bench import cached, export, hold, life, mariadb, nginx, page, peers, start, store, stream, turn, write
+from bench import cached, export, hold, life, limits, mariadb, nginx, page, peers, start, store, stream, turn, write
 from bench.processes import BenchError, allow_many_files
 from bench.table import Report, Value, as_json, as_text
 
@@ -31,6 +32,7 @@ BENCHES = {
     "stream": stream,
     "turn": turn,
     "cached": cached,
+    "limits": limits,
     "hold": hold,
     "write": write,
     "store": store,
@@ -45,6 +47,7 @@ SHORT = [
     ("stream", "--runs=1"),
     ("turn", "--runs=1", "--turns=800"),
     ("cached", "--runs=1", "--requests=800"),
+    ("limits", "--runs=1", "--turns=800"),
     ("hold", "--runs=1", "--streams=200", "--seconds=10"),
     ("write", "--runs=1", "--turns=800", "--messages", "10000", "100000"),
     ("write", "--runs=1", "--turns=800", "--messages", "10000", "--database=mariadb"),

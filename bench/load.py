@@ -20,7 +20,10 @@ CACHE = ROOT / "build" / "bench"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server under load: how to talk to it, and the root of its process tree (None: it is not measured)."""
+    """A server under load: how to talk to it, with which key where it wants one, and the root of its process tree.
+
+    Without ``pid`` it is not measured.
+    """
 
     name: str
     pid: int | None
@@ -28,6 +31,7 @@ class Target:
     path: str
     mode: str
     log: Path | None = None
+    key: str | None = None
 
     @property
     def url(self) -> str:
@@ -102,7 +106,8 @@ def command(target: Target, load: Load) -> list[str]:
 
 def drive(target: Target, load: Load) -> Outcome:
     """Put a load on a server and return what came back. Raises `BenchError` if any answer was wrong."""
-    return outcome(target, subprocess.run(command(target, load), capture_output=True, check=True).stdout)
+    env = os.environ | ({"KEY": target.key} if target.key else {})
+    return outcome(target, subprocess.run(command(target, load), env=env, capture_output=True, check=True).stdout)
 
 
 def outcome(target: Target, printed: bytes) -> Outcome:

@@ -23,15 +23,19 @@ from bench import fill, mariadb, servers, store
 from bench.processes import BenchError, cpu_seconds
 from bench.table import Report, Row, medians
 from chatkeep.cache import MemoryCache
+from chatkeep.limiter import UNLIMITED, Limiter
+from chatkeep.limits import Defaults
 from chatkeep.metrics import Tally
 from chatkeep.model import new_id, now_us
 from chatkeep.provider.demo import Demo
 from chatkeep.rows import advanced, turn_rows
 from chatkeep.settings import Settings
+from chatkeep.spending import Spending
 from chatkeep.store import conversations, epochs, leases, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
+from chatkeep.store.ledger import Ledger
 from chatkeep.store.sql import Append, Connection, Sql
 from chatkeep.turns import TurnRequest, Turns
 
@@ -111,6 +115,7 @@ class Recording:
         self.said: list[Statement] = []
         self.writes = 0
         self.epoch: int | None = None
+        self.ledger = Ledger()
         self._connection = connection
         self._embedded = embedded
 
@@ -291,7 +296,7 @@ class Bench:
         """Return a turn's work as the journal gets it."""
         self.asked += 1  # no question is asked twice
         request = TurnRequest(owner=self.owner, message=f"{self.asked}: {QUESTION}", conversation_id=one)
-        return lambda connection: self.turns._take(connection, request, new_id(), MODEL)  # noqa: SLF001 - what is measured
+        return lambda connection: self.turns._take(connection, request, UNLIMITED, new_id(), MODEL)  # noqa: SLF001 - what is measured
 
     def recorded(self, work: Callable[[Connection], object]) -> list[Statement]:
         """Return the statements of a turn's transaction, which leaves no trace."""
@@ -324,7 +329,8 @@ def opened(filled: store.Store, server: mariadb.Mariadb | None) -> Iterator[Benc
     url = server.copy(file, f"write{filled.messages}") if server else servers.sqlite_url(filled.place)
     database, settings = Database(url), Settings(database_url=url, model=MODEL)
     journal, tally = Journal(database), Tally()
-    turns = Turns(settings, database, journal, Demo(), MemoryCache(settings.cache_size, settings.cache_ttl), tally)
+    cache, limiter = MemoryCache(settings.cache_size, settings.cache_ttl), Limiter(Defaults(), (), journal, Spending())
+    turns = Turns(settings, database, journal, Demo(), cache, limiter, tally)
     raw, connection = Raw(database), database.dedicated()
     try:
         yield Bench(filled.messages, owner, ids, database, server, turns, connection, raw)

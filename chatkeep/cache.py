@@ -8,28 +8,23 @@ what was deleted or has expired is not repeated, in whichever process it is reme
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 import msgspec
 
 from chatkeep.concurrency import short_lock
 from chatkeep.model import Prompt, Usage
-
-log = logging.getLogger(__name__)
+from chatkeep.redis_client import RedisClient
 
 # The mark of when every cache was last cleared.
 CACHE_CLEARED = "cache_cleared"
 # Python's own objects around an answer, roughly.
 OVERHEAD_BYTES = 400
 PREFIX = b"chatkeep:answer:1:"
-REDIS_TIMEOUT_S = 0.25
-REDIS_PAUSE_S = 5.0
-PING_TIMEOUT_S = 2.0
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -155,13 +150,9 @@ class RedisCache:
     """
 
     def __init__(self, url: str, near: MemoryCache, ttl: float) -> None:
-        # Only where it is asked for: the package is an extra.
-        from redis import Redis  # noqa: PLC0415
-
         self._near = near
         self._ttl_ms = max(1, int(ttl * 1000))
-        self._redis = Redis.from_url(url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S)
-        self._silent_until = 0.0
+        self._redis = RedisClient(url, "the cache goes on")
 
     def near(self, key: bytes) -> Answer | None:
         """Return an answer that this process remembers and is not too old."""
@@ -169,7 +160,7 @@ class RedisCache:
 
     def far(self, key: bytes) -> Answer | None:
         """Return an answer that Redis remembers, and remember it here."""
-        packed = self._ask("get", PREFIX + key)
+        packed = self._redis.ask("get", PREFIX + key)
         if packed is None:
             return None
         found = msgspec.msgpack.decode(packed, type=Answer)
@@ -180,7 +171,7 @@ class RedisCache:
     def put(self, key: bytes, answer: Answer) -> None:
         """Remember an answer, here and for the others."""
         self._near.put(key, answer)
-        self._ask("set", PREFIX + key, msgspec.msgpack.encode(answer), px=self._ttl_ms)
+        self._redis.ask("set", PREFIX + key, msgspec.msgpack.encode(answer), px=self._ttl_ms)
 
     def clear(self) -> None:
         """Forget every answer of this process; the mark in the database does the rest."""
@@ -189,30 +180,6 @@ class RedisCache:
     def counts(self) -> Counts:
         """Return how this process used the cache."""
         return self._near.counts()
-
-    def _ask(self, command: str, *arguments: Any, **options: Any) -> Any:
-        """Return what Redis answers; leave it alone for a while where it does not."""
-        from redis import RedisError  # noqa: PLC0415
-
-        if time.monotonic() < self._silent_until:
-            return None
-        try:
-            return getattr(self._redis, command)(*arguments, **options)
-        except (RedisError, OSError) as error:
-            log.warning("Redis does not answer, the cache goes on without: %s", error)
-            self._silent_until = time.monotonic() + REDIS_PAUSE_S
-            return None
-
-
-def ping(url: str) -> None:
-    """Ask a Redis whether it answers. Raises `OSError` where it does not, `ImportError` without the extra for it."""
-    from redis import Redis, RedisError  # noqa: PLC0415
-
-    try:
-        with Redis.from_url(url, socket_timeout=PING_TIMEOUT_S, socket_connect_timeout=PING_TIMEOUT_S) as asked:
-            asked.ping()
-    except (RedisError, ValueError) as error:
-        raise ConnectionError(str(error)) from error
 
 
 def key_of(owner: str, prompt: Prompt) -> bytes:

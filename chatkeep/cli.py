@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from chatkeep import __version__
-from chatkeep.commands import doctor, export, health, imports, serving, upkeep
+from chatkeep.commands import doctor, export, health, imports, keys, serving, upkeep
 from chatkeep.commands.words import Commands
 
 
@@ -24,6 +24,7 @@ for command in (
     upkeep.stats,
     export.export,
     imports.import_files,
+    keys.keys,
     health.health,
     doctor.doctor,
 ):

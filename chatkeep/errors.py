@@ -4,19 +4,24 @@
 
     ChatkeepError
      ├─ SettingsError                     the environment is wrong; the program does not start
+     │   └─ OpenToAll                     a server in production would be reachable and have no keys
      └─ Problem                           becomes an RFC 9457 problem document
          ├─ BadRequest             400    bad_request, malformed_json
+         ├─ Unauthorized           401    unauthorized
+         ├─ MissingScope           403    missing_scope
          ├─ NotFound               404    not_found
          ├─ MethodNotAllowed       405    method_not_allowed
          ├─ RequestTimeout         408    request_timeout
          ├─ TurnRunning            409    turn_running
          ├─ ExportFinished         409    export_finished
          ├─ ExportNotReady         409    export_not_ready
+         ├─ KeyEnded               409    key_ended
          ├─ BodyTooLarge           413    body_too_large
          ├─ UnsupportedMediaType   415    unsupported_media_type
          ├─ RangeNotSatisfiable    416    range_not_satisfiable
          ├─ InvalidFields          422    invalid_fields
          ├─ KeyReused              422    idempotency_key_reused
+         ├─ RateLimited            429    rate_limited
          ├─ TooManyExports         429    too_many_exports
          ├─ InternalError          500    internal_error
          ├─ ProviderError
@@ -36,13 +41,16 @@ and what to do about it, in a sentence that may be shown to people and never hol
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 from uuid import UUID
 
 # A conversation that is not there and one of another owner look alike.
 NO_CONVERSATION = "There is no such conversation; it may have expired or been deleted."
 NO_MESSAGE = "There is no such message in this conversation."
 NO_EXPORT = "There is no such export; it may have expired or been deleted."
+# One text for whatever is wrong with a key, so that nobody learns which keys there were.
+NO_ACCESS = "Send a key in the header Authorization: Bearer ck_...; it may be mistyped, revoked or expired."
+NO_KEYS = "There is no key yet; make one on the server: chatkeep keys create NAME"
 
 
 class ChatkeepError(Exception):
@@ -57,12 +65,33 @@ class SettingsError(ChatkeepError):
         self.problems = problems
 
 
+class OpenToAll(SettingsError):
+    """The server would be reachable from outside, and there is no key yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class FieldError:
     """What is wrong with one field of a request; ``field`` is a dotted path, empty for the body as a whole."""
 
     field: str
     message: str
+
+
+class Quota(NamedTuple):
+    """What is left of one limit of one kind of subject."""
+
+    kind: str
+    name: str
+    limit: int
+    left: int
+    window: int | None = None
+    """Seconds that a window holds; None where the limit is on what runs at once."""
+    resets: float | None = None
+    """Seconds until the window ends."""
+
+    def less(self) -> Quota:
+        """Return what is left when one more is used."""
+        return Quota(self.kind, self.name, self.limit, self.left - 1, self.window, self.resets)
 
 
 class Problem(ChatkeepError):
@@ -98,6 +127,18 @@ class MalformedJson(BadRequest):
     """The body is not JSON in UTF-8."""
 
     code, title = "malformed_json", "The body is not valid JSON"
+
+
+class Unauthorized(Problem):
+    """There is no key, or none that is valid: unknown, revoked and expired ones look alike."""
+
+    status, code, title = 401, "unauthorized", "A valid key is needed"
+
+
+class MissingScope(Problem):
+    """The key is valid, and is not for this."""
+
+    status, code, title = 403, "missing_scope", "This key may not do that"
 
 
 class NotFound(Problem):
@@ -136,6 +177,12 @@ class ExportNotReady(Problem):
     status, code, title = 409, "export_not_ready", "This export has no file"
 
 
+class KeyEnded(Problem):
+    """The key is revoked or has expired: nothing can take its place."""
+
+    status, code, title = 409, "key_ended", "This key has ended already"
+
+
 class BodyTooLarge(Problem):
     """The body is over the limit."""
 
@@ -170,6 +217,18 @@ class TooManyExports(Problem):
     """The owner has as many unfinished exports as anybody may have."""
 
     status, code, title = 429, "too_many_exports", "Too many exports are waiting"
+
+
+class RateLimited(Problem):
+    """A limit is reached; nothing was stored. ``quotas`` tell what is left of each, nothing of one at least."""
+
+    status, code, title = 429, "rate_limited", "A limit is reached"
+    quotas: tuple[Quota, ...] = ()
+
+    def with_quotas(self, quotas: tuple[Quota, ...]) -> RateLimited:
+        """Tell what is left of each limit; return the problem itself."""
+        self.quotas = quotas
+        return self
 
 
 class InternalError(Problem):

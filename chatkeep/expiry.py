@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
 from chatkeep.clock import SteadyClock
 from chatkeep.concurrency import background
 from chatkeep.errors import Problem
+from chatkeep.limits import DAY_US
 from chatkeep.metrics import EXPIRED, Tally
-from chatkeep.store import conversations, duties, idempotency, jobs, messages, metrics, tombstones
+from chatkeep.store import conversations, duties, idempotency, jobs, messages, metrics, tombstones, usage, windows
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection
@@ -24,7 +26,9 @@ DUTY = "sweep"
 ROWS = 400
 CONVERSATIONS = 20
 SECONDS = 0.01
-METRICS_US = 30 * 86_400_000_000
+METRICS_US = 30 * DAY_US
+# A clock that went back makes a window longer, by less than a day.
+WINDOWS_US = 2 * DAY_US
 
 
 @dataclass(slots=True)
@@ -55,15 +59,6 @@ def sweep(journal: Journal, now: int, stopped: threading.Event | None = None) ->
             break
         time.sleep(time.monotonic() - began)
     return swept
-
-
-def forget_tombstones(journal: Journal, before: int, stopped: threading.Event) -> None:
-    """Forget the tombstones from before that time, in µs since 1970, with pauses as `sweep` has them."""
-    while not stopped.is_set():
-        began = time.monotonic()
-        if journal.write(lambda connection: tombstones.forget(connection, before, ROWS)) < ROWS:
-            break
-        time.sleep(time.monotonic() - began)
 
 
 def forget_metrics(journal: Journal, now: int, stopped: threading.Event) -> None:
@@ -102,12 +97,14 @@ class Sweeper:
         *,
         interval: float,
         tombstone_ttl: float,
+        usage_ttl: float,
     ) -> None:
         self._database = database
         self._journal = journal
         self._worker_id = worker_id
         self._interval = interval
         self._tombstone_ttl_us = int(tombstone_ttl * 1_000_000)
+        self._usage_ttl_us = int(usage_ttl * 1_000_000)
         self._tally = tally
         self._clock = SteadyClock()
         self._closed = threading.Event()
@@ -127,13 +124,23 @@ class Sweeper:
             except Exception:
                 log.exception("could not sweep")
 
+    def _forget(self, some: Callable[[Connection], int]) -> None:
+        """Call ``some``, which forgets up to `ROWS`, until there is no more, with pauses as `sweep` has them."""
+        while not self._closed.is_set():
+            began = time.monotonic()
+            if self._journal.write(some) < ROWS:
+                return
+            time.sleep(time.monotonic() - began)
+
     def _sweep_on_duty(self) -> None:
         if not self._journal.write(lambda connection: duties.take(connection, DUTY, self._worker_id)):
             return
         now = self._clock.now()
         self._journal.write(lambda connection: idempotency.expire(connection, now))
         self._journal.write(lambda connection: jobs.expire(connection, now))
-        forget_tombstones(self._journal, now - self._tombstone_ttl_us, self._closed)
+        self._forget(lambda connection: tombstones.forget(connection, now - self._tombstone_ttl_us, ROWS))
+        self._forget(lambda connection: usage.forget(connection, (now - self._usage_ttl_us) // DAY_US, ROWS))
+        self._forget(lambda connection: windows.forget(connection, now - WINDOWS_US, ROWS))
         swept = sweep(self._journal, now, self._closed)
         forget_metrics(self._journal, now, self._closed)
         if swept.conversations:

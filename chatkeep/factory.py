@@ -6,14 +6,18 @@ import atexit
 import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from flask import Flask, Response, g, request
 
+from chatkeep.access import Access, require_keys
 from chatkeep.arrivals import Arrivals, Gathered, Waiting
 from chatkeep.cache import Cache, MemoryCache, RedisCache
 from chatkeep.errors import SettingsError
 from chatkeep.expiry import Sweeper
 from chatkeep.exports.jobs import Maker
+from chatkeep.limiter import Limiter, RedisWindows
 from chatkeep.metrics import Tally
 from chatkeep.model import now_us
 from chatkeep.provider import Provider
@@ -22,9 +26,11 @@ from chatkeep.provider.openai_http import OpenAIHttp
 from chatkeep.provider.resilience import Resilient
 from chatkeep.recorder import Recorder
 from chatkeep.settings import Settings
+from chatkeep.spending import Spending
 from chatkeep.store import idempotency, migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
+from chatkeep.tokens import Tokens
 from chatkeep.turns import Turns
 from chatkeep.watch import Watch
 from chatkeep.web import (
@@ -32,12 +38,16 @@ from chatkeep.web import (
     chat,
     conversations,
     exports,
+    gate,
     health,
     imports,
     jobs,
+    keys,
     metrics,
     pages,
     problems,
+    sign_in,
+    usage,
 )
 from chatkeep.web.parts import EXTENSION, Parts
 
@@ -53,9 +63,10 @@ def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
     """Return the WSGI application of one server process; it owns its threads and connections until the process ends.
 
     ``provider`` replaces the one that the settings describe, such as `OpenAISdk` around a client of the caller's own.
-    Raises `SettingsError` where the database cannot serve.
+    Raises `SettingsError` where the database cannot serve, or anybody could come in.
     """
     parts = start_parts(settings, provider, makes_exports=settings.export_jobs)
+    require_keys(settings, parts.database)
     app = Flask("chatkeep", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     app.url_map.strict_slashes = False
@@ -65,6 +76,7 @@ def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
     app.after_request(metrics.count_request)
     problems.register(app)
     _register_routes(app)
+    gate.register(app)
     _allow_origins(app, settings)
     return app
 
@@ -81,11 +93,13 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     migrations.ensure(database)
     journal = Journal(database)
     journal.write(lambda connection: idempotency.expire(connection, now_us()))
-    tally = Tally()
+    tally, spending = Tally(), Spending()
     answering = Resilient(provider or _provider(settings, _arrivals(journal)), settings.first_token_timeout, tally)
     cache = _cache(settings)
-    turns = Turns(settings, database, journal, answering, cache, tally)
-    watch = Watch(settings, database, journal, turns, tally)
+    access = Access(database, journal, is_private=settings.is_private)
+    limiter = Limiter(settings.limits, settings.prices, journal, spending, _windows(settings))
+    turns = Turns(settings, database, journal, answering, cache, limiter, tally)
+    watch = Watch(settings, database, journal, access, turns, tally, spending)
     sweeper = Sweeper(
         database,
         journal,
@@ -93,6 +107,7 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
         tally,
         interval=settings.sweep_interval,
         tombstone_ttl=settings.tombstone_ttl,
+        usage_ttl=settings.usage_ttl,
     )
     maker = Maker(
         database,
@@ -103,8 +118,12 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
         interval=settings.sweep_interval,
         makes=makes_exports,
     )
-    recorder = Recorder(database, journal, turns.worker_id, tally)
-    parts = Parts(settings, database, journal, answering, cache, turns, watch, sweeper, maker, tally, recorder)
+    recorder = Recorder(database, journal, turns.worker_id, tally, spending)
+    tokens = Tokens(settings.end_user_tokens)
+    parts = Parts(
+        settings, database, journal, access, tokens, answering, cache, limiter, turns, watch, sweeper, maker, tally,
+        recorder,
+    )  # fmt: skip
     atexit.register(parts.close)
     return parts
 
@@ -113,8 +132,22 @@ def _cache(settings: Settings) -> Cache:
     near = MemoryCache(settings.cache_size, settings.cache_ttl)
     if settings.redis_url is None or not settings.cache_size:
         return near
-    try:
+    with _redis_installed():
         return RedisCache(settings.redis_url, near, settings.cache_ttl)
+
+
+def _windows(settings: Settings) -> RedisWindows | None:
+    """Return where limits are counted, if not in the database."""
+    if settings.redis_url is None:
+        return None
+    with _redis_installed():
+        return RedisWindows(settings.redis_url)
+
+
+@contextmanager
+def _redis_installed() -> Iterator[None]:
+    try:
+        yield
     except ImportError as error:
         raise SettingsError(["REDIS_URL: the package redis is missing; run: pip install 'chatkeep[redis]'"]) from error
 
@@ -142,8 +175,11 @@ def _register_routes(app: Flask) -> None:
         exports.routes,
         imports.routes,
         jobs.routes,
+        keys.routes,
+        sign_in.routes,
         health.routes,
         admin.routes,
+        usage.routes,
         pages.routes,
     ]
     for routes in documented:
@@ -160,7 +196,7 @@ def _allow_origins(app: Flask, settings: Settings) -> None:
         return
     from flask_cors import CORS  # noqa: PLC0415 - only where it is asked for
 
-    exposed = ["X-Request-Id", "Retry-After"]
+    exposed = ["X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy"]
     CORS(app, resources=r"/(api|health|openapi\.json).*", origins=list(settings.cors_origins), expose_headers=exposed)
 
 

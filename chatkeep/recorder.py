@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from uuid import UUID
 
 from chatkeep.concurrency import background
 from chatkeep.errors import Problem
 from chatkeep.metrics import CONVERSATIONS, STORAGE_BYTES, Tally, has_history
 from chatkeep.model import now_us
-from chatkeep.store import duties, metrics
+from chatkeep.spending import Spending
+from chatkeep.store import duties, metrics, usage
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection
@@ -18,25 +20,25 @@ from chatkeep.store.sql import Connection
 log = logging.getLogger(__name__)
 
 DUTY = "measure"
-EVERY_S = 10.0
-MEASURE_EVERY = 3  # of those
-# The first time, when the process has shown that it lives.
-SOON_S = 2.0
+EVERY_S = 1.0
+# Metrics are stored every tenth time, at first when the process has shown that it lives, and measured every thirtieth.
+RECORD_EVERY, MEASURE_EVERY, FIRST = 10, 30, 2
 MINUTE_US = 60_000_000
 
 
 class Recorder:
-    """Stores the counts of one process: every `EVERY_S` seconds, and when it closes.
+    """Stores what was used, every second, and the counts of one process, every ten; what is left when it closes.
 
     They wait while the database is away. Where a commit's outcome is not known they are stored again: the counts of
     those seconds may be doubled then, but none is lost.
     """
 
-    def __init__(self, database: Database, journal: Journal, worker_id: UUID, tally: Tally) -> None:
+    def __init__(self, database: Database, journal: Journal, worker_id: UUID, tally: Tally, spending: Spending) -> None:
         self._database = database
         self._journal = journal
         self._worker_id = worker_id
         self._tally = tally
+        self._spending = spending
         self._closed = threading.Event()
         self._thread = background(self._run, name="recorder")
 
@@ -45,23 +47,37 @@ class Recorder:
         if not self._closed.is_set():
             self._closed.set()
             self._thread.join(timeout=5)
-            self._attempt(measuring=False)
+            self._attempt(self._record_usage)
+            self._attempt(self._record)
 
     def _run(self) -> None:
-        pause, rounds = SOON_S, 0
-        while not self._closed.wait(pause):
-            self._attempt(measuring=rounds % MEASURE_EVERY == 0)
-            pause, rounds = EVERY_S, rounds + 1
+        rounds = 0
+        while not self._closed.wait(EVERY_S):
+            rounds += 1
+            self._attempt(self._record_usage)
+            if rounds % RECORD_EVERY == FIRST:
+                self._attempt(self._record)
+            if rounds % MEASURE_EVERY == FIRST:
+                self._attempt(self._measure)
 
-    def _attempt(self, *, measuring: bool) -> None:
+    def _attempt(self, work: Callable[[], None]) -> None:
         try:
-            self._record()
-            if measuring:
-                self._measure()
+            work()
         except Problem as error:
-            log.warning("could not store metrics: %s", error)
+            log.warning("could not store what was counted: %s", error)
         except Exception:
-            log.exception("could not store metrics")
+            log.exception("could not store what was counted")
+
+    def _record_usage(self) -> None:
+        """Store what was used, or keep it for the next time."""
+        taken = self._spending.take()
+        if not taken:
+            return
+        try:
+            self._journal.write(lambda connection: usage.add(connection, taken))
+        except BaseException:
+            self._spending.put_back(taken)
+            raise
 
     def _record(self) -> None:
         """Store what was counted, or keep it for the next time."""

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from chatkeep.cache import Answer
 from chatkeep.concurrency import short_lock
 from chatkeep.errors import Problem, ProviderBroke, ProviderError, ProviderTimeout, ReplyInterrupted, problem_of_code
+from chatkeep.limits import Allowance
 from chatkeep.model import Delta, Finish, Message, Status, now_us
 from chatkeep.provider import Call, Receive
 from chatkeep.store.leases import Lease
@@ -76,10 +77,14 @@ class Ends:
 class LiveReply:
     """A reply that this process generates. The journal's `Sink`."""
 
-    def __init__(self, lease: Lease, message: Message) -> None:
+    def __init__(self, lease: Lease, message: Message, allowances: tuple[Allowance, ...] = ()) -> None:
         self.id: UUID = message.id
         self.lease = lease
         self.message = message
+        self.key_id: UUID | None = None
+        """The key with which it was asked for."""
+        self.allowances = allowances
+        """The caller's limits, which its tokens count against."""
         self.leader: Lease | None = None
         """The reply that this one copies, because it answers the same question."""
         self.written = 0

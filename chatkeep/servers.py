@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from chatkeep.concurrency import on_event_loop
-from chatkeep.errors import ChatkeepError, SettingsError
+from chatkeep.errors import ChatkeepError, OpenToAll, SettingsError
 from chatkeep.languages import language_of_terminal, translated
 from chatkeep.settings import Settings
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from flask import Flask
 
 APPLICATION = "chatkeep.servers:wsgi()"
+# With which a worker of gunicorn's ends its master, too.
+GIVE_UP = 4
 # How long the last events of a drain have to reach their clients.
 FLUSH_S = 1.0
 
@@ -52,7 +54,8 @@ def stop(error: ChatkeepError) -> NoReturn:
     click.echo(translated("chatkeep cannot start:", language), err=True)
     for reason in reasons:
         click.echo(f"  - {translated(reason, language)}", err=True)
-    sys.exit(2)
+    # Whoever has to make a key should not find gunicorn starting workers in vain for ever.
+    sys.exit(GIVE_UP if isinstance(error, OpenToAll) and on_event_loop() else 2)
 
 
 def drain_on_sigterm(app: Flask) -> None:

@@ -13,15 +13,22 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from chatkeep.errors import SettingsError
+from chatkeep.limits import Defaults, Prices, read_defaults, read_prices
 
 ENVIRONMENTS = ("development", "test", "production")
 PLACEHOLDERS = ("changeme", "change-me", "your-api-key", "your_api_key", "sk-xxx", "xxx", "replace-me", "todo")
 LAST_PORT = 65535
 SOCKET = "unix:"
+# How long a secret must be (RFC 7518 §3.2).
+SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
+PUBLIC_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+TOKENS_EXAMPLE = '{"local": {"algorithm": "HS256", "keys": ["..."], "issuer": "...", "audience": "..."}}'
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
@@ -111,6 +118,22 @@ def headers(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(value.items())
 
 
+def limits(text: str) -> Defaults:
+    """Return the limits of every key, every end user and every account from a JSON object."""
+    try:
+        return read_defaults(text)
+    except ValueError as error:
+        raise ValueError('write a JSON object such as {"key": {"requests_per_minute": 60}}') from error
+
+
+def prices(text: str) -> Prices:
+    """Return what a million tokens of each model cost from a JSON object."""
+    try:
+        return read_prices(text)
+    except ValueError as error:
+        raise ValueError('write a JSON object such as {"gpt-4o-mini": {"input": 0.15, "output": 0.6}}') from error
+
+
 def environment(text: str) -> str:
     """Return one of `ENVIRONMENTS`."""
     if text not in ENVIRONMENTS:
@@ -123,6 +146,34 @@ def log_level(text: str) -> str:
     if text.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
         raise ValueError("write one of DEBUG, INFO, WARNING, ERROR")
     return text.upper()
+
+
+class TokenRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the tokens are signed by which an account's application names its end users."""
+
+    algorithm: str
+    keys: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    """Secrets, or public keys in PEM; more than one while one takes another's place."""
+    issuer: str | None = None
+    audience: str | None = None
+
+    def __repr__(self) -> str:
+        return f"TokenRule({self.algorithm!r}, {len(self.keys)} keys)"
+
+
+def token_rules(text: str) -> tuple[tuple[str, TokenRule], ...]:
+    """Return the rule of each account from a JSON object."""
+    try:
+        found = msgspec.json.decode(text, type=dict[str, TokenRule])
+    except msgspec.DecodeError:
+        raise ValueError(f"write a JSON object such as {TOKENS_EXAMPLE}") from None
+    for rule in found.values():
+        if rule.algorithm not in (*SECRET_BYTES, *PUBLIC_ALGORITHMS):
+            raise ValueError(f"write an algorithm of {', '.join((*SECRET_BYTES, *PUBLIC_ALGORITHMS))}")
+        least = SECRET_BYTES.get(rule.algorithm, 0)
+        if min(len(key.encode()) for key in rule.keys) < least:
+            raise ValueError(f"write secrets of at least {least} bytes")
+    return tuple(found.items())
 
 
 def setting(name: str, read: Callable[[str], Any], default: Any, doc: str, *, secret: bool = False) -> Any:
@@ -139,7 +190,7 @@ class Settings:
         "CHATKEEP_ENV",
         environment,
         "development",
-        "development, test or production. Production refuses placeholder secrets and open access on a public address.",
+        "development, test or production. Production refuses placeholder secrets, and a public address without keys.",
     )
     host: str = setting(
         "HOST",
@@ -236,9 +287,26 @@ class Settings:
         "REDIS_URL",
         redis_url,
         None,
-        "A Redis that processes and hosts share answers through, `redis://host:6379/0`; needs `chatkeep[redis]`.",
+        "A Redis that processes and hosts share answers through, and that counts for limits, `redis://host:6379/0`; "
+        "needs `chatkeep[redis]`.",
         secret=True,
     )
+    limits: Defaults = setting(
+        "CHATKEEP_LIMITS",
+        limits,
+        "{}",
+        "What each key, each end user and each account may use, as a JSON object of `key`, `end_user` and `account`, "
+        "each with any of `requests_per_minute`, `requests_per_day`, `tokens_per_minute`, `tokens_per_day` and "
+        "`concurrent_replies`; see [limits](limits.md).",
+    )
+    prices: Prices = setting(
+        "CHATKEEP_PRICES",
+        prices,
+        "{}",
+        "What a million tokens cost, by the beginning of the model's name, as a JSON object such as "
+        '`{"gpt-4o-mini": {"input": 0.15, "output": 0.6}}`, in any currency.',
+    )
+    usage_ttl: float = setting("CHATKEEP_USAGE_TTL", duration, "400d", "How long it is kept what was used on a day.")
     sweep_interval: float = setting(
         "CHATKEEP_SWEEP_INTERVAL", duration, "20s", "How often what has expired is deleted for good."
     )
@@ -256,6 +324,21 @@ class Settings:
     )
     export_ttl: float = setting(
         "CHATKEEP_EXPORT_TTL", duration, "24h", "How long a finished export is kept, with its file in the data folder."
+    )
+    require_keys: bool = setting(
+        "CHATKEEP_REQUIRE_KEYS",
+        flag,
+        "false",
+        "Let nobody in without a key, from this machine either: for a server behind a proxy that others reach.",
+    )
+    end_user_tokens: tuple[tuple[str, TokenRule], ...] = setting(
+        "CHATKEEP_END_USER_TOKENS",
+        token_rules,
+        "{}",
+        "Accounts whose end users are named by signed tokens (`X-End-User-Token`) and not by `X-End-User`, as a JSON"
+        " object: the algorithm, the secrets or public keys, and an issuer and audience where they must be in it;"
+        " needs `chatkeep[jwt]`.",
+        secret=True,
     )
     cors_origins: tuple[str, ...] = setting(
         "CHATKEEP_CORS_ORIGINS",
@@ -298,17 +381,17 @@ class Settings:
         found = []
         if self.openai_api_key and self.openai_api_key.lower().startswith(PLACEHOLDERS):
             found.append("OPENAI_API_KEY: this is a placeholder; set the real key, or remove it to use the demo model")
-        if not is_loopback(self.host):
-            found.append(
-                f"HOST: {self.host} is reachable from outside and chatkeep has no access control yet;"
-                " listen on 127.0.0.1 and put a proxy with authentication in front"
-            )
         return found
 
     @property
     def socket_path(self) -> str | None:
         """The path of the socket to listen on, where HOST names one in place of an address."""
         return self.host.removeprefix(SOCKET) if self.host.startswith(SOCKET) else None
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only this machine reaches the server, and nobody from outside through it."""
+        return is_loopback(self.host) and not self.require_keys
 
     @property
     def place(self) -> str:

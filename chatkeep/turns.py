@@ -30,11 +30,14 @@ from chatkeep.errors import (
     NotFound,
     Problem,
     ProviderError,
+    Quota,
     ServerStopping,
     TurnRunning,
     without_frames,
 )
 from chatkeep.following import follow_row
+from chatkeep.limiter import Admission, Limiter
+from chatkeep.limits import Allowance, Bill
 from chatkeep.metrics import (
     CACHE_ANSWERS,
     COMMIT_SECONDS,
@@ -80,9 +83,15 @@ class TurnRequest(msgspec.Struct, frozen=True):
     metadata: dict[str, Any] | EllipsisType = ...
     cache: bool = True
     """Whether an answer may come from the cache, and be remembered there."""
+    key_id: UUID | None = None
+    """The caller's key, with which the reply ends; None where the server is open."""
     idempotency_key: str | None = None
     fingerprint: bytes = b""
     """The SHA-256 of the request, by which a repeated key is told from a reused one."""
+    counts_for: UUID | None = None
+    """The key that usage is told by: the caller's, or the one that somebody signed in with."""
+    allowances: tuple[Allowance, ...] = ()
+    """The caller's limits."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -110,6 +119,8 @@ class Turn(msgspec.Struct, frozen=True):
     """The reply, where this process generates it: it may have ended before anybody follows it."""
     row: Message | None = None
     """The reply, where it was whole at once."""
+    quotas: tuple[Quota, ...] = ()
+    """What is left of the caller's limits."""
 
     @property
     def cached(self) -> bool:
@@ -121,7 +132,14 @@ class Turns:
     """The turns of one process."""
 
     def __init__(
-        self, settings: Settings, database: Database, journal: Journal, provider: Provider, cache: Cache, tally: Tally
+        self,
+        settings: Settings,
+        database: Database,
+        journal: Journal,
+        provider: Provider,
+        cache: Cache,
+        limiter: Limiter,
+        tally: Tally,
     ) -> None:
         self.worker_id = new_id()
         self.live: dict[UUID, LiveReply] = {}
@@ -130,6 +148,7 @@ class Turns:
         self._journal = journal
         self._provider = provider
         self._cache = cache
+        self._limiter = limiter
         self._tally = tally
         self._stopping = False
 
@@ -150,31 +169,38 @@ class Turns:
     def take_turn(self, request: TurnRequest) -> Turn:
         """Store the user message and the reply's row, then have the reply generated; return once both are durable.
 
-        Raises `NotFound`, `TurnRunning`, `KeyReused`, `StoreUnavailable`, `ServerStopping`.
+        Raises `NotFound`, `TurnRunning`, `KeyReused`, `RateLimited`, `StoreUnavailable`, `ServerStopping`.
         """
         if self._stopping:
             raise ServerStopping(retry_after=1)
         reply_id, model = new_id(), request.model or self._provider.default_model
         begun = time.monotonic()
-        turn = self._journal.write(
-            lambda connection: self._take(connection, request, reply_id, model),
-            brief=not (request.edit or request.regenerate),  # these go through the messages of a branch
-        )
+        with self._limiter.asking(request.allowances) as admission:
+            turn = self._journal.write(
+                lambda connection: self._take(connection, request, admission, reply_id, model),
+                brief=not (request.edit or request.regenerate),  # these go through the messages of a branch
+                subjects=admission.subjects,
+            )
         self._tally.observe(COMMIT_SECONDS, time.monotonic() - begun)
         if turn.question:
             return self._begin(request, turn, turn.question)
         if turn.row:
             self._count_repeated()
+            self._limiter.charge(self._bill(request, turn.row))
         return turn
 
-    def _take(self, connection: Connection, request: TurnRequest, reply_id: UUID, model: str) -> Turn:
+    def _take(
+        self, connection: Connection, request: TurnRequest, admission: Admission, reply_id: UUID, model: str
+    ) -> Turn:
         """Write a turn's rows. Runs in the journal, perhaps more than once."""
         now = now_us()
         conversation = self._conversation(connection, request, now)
-        if request.idempotency_key is not None:
+        known = _known(connection, request, now)
+        if known is None:
+            admission.check(connection, request.owner, request.counts_for)
             known = _remember(connection, request, conversation.id, reply_id, now)
-            if known is not None:
-                return known
+        if known is not None:
+            return known
         conversation = _forked(connection, conversation, request)
         said = None if request.regenerate else request.message
         asked, reply = turn_rows(conversation, said, reply_id, model, now)
@@ -183,14 +209,21 @@ class Turns:
         if request.conversation_id is None:
             conversations.insert(connection, advanced(conversation, reply))
         answer = self._remembered(connection, request, key)
-        leader = self._claim(connection, reply, None if request.regenerate else key, answer)
+        leader = self._claim(connection, request, reply, None if request.regenerate else key, answer)
         if request.conversation_id is not None:
             conversations.update(connection, advanced(conversation, reply))
         row = repeated(reply, answer) if answer else None
         for message in filter(None, (asked, row or reply)):
             messages.insert(connection, message)
+        admission.count(connection)
+        if row:
+            bill = self._bill(request, row)
+            connection.ledger.take(bill.subjects, now, tokens=bill.tokens)
         question = None if answer else Question(prompt, key, leader)
-        return Turn(conversation.id, reply_id, model, reply.timestamp, question, remembered=answer is not None, row=row)
+        return Turn(
+            conversation.id, reply_id, model, reply.timestamp, question,
+            remembered=answer is not None, row=row, quotas=admission.quotas,
+        )  # fmt: skip
 
     def _prompt(
         self, connection: Connection, request: TurnRequest, conversation: Conversation, reply: Message
@@ -218,7 +251,12 @@ class Turns:
         return answer if answer and _is_kept(connection, request.owner, answer) else None
 
     def _claim(
-        self, connection: Connection, reply: Message, question: bytes | None, answer: Answer | None
+        self,
+        connection: Connection,
+        request: TurnRequest,
+        reply: Message,
+        question: bytes | None,
+        answer: Answer | None,
     ) -> Lease | None:
         """Take the lease of a reply that is to be generated; return that of the one that answers the same, if any.
 
@@ -231,9 +269,16 @@ class Turns:
                 raise running
             return None
         try:
-            return leases.take(connection, Lease(reply.conversation_id, reply.id, self.worker_id, stop=False), question)
+            return leases.take(connection, self._lease(request, reply), question)
         except Duplicate as error:
             raise running from error
+
+    def _lease(self, request: TurnRequest, reply: Message) -> Lease:
+        ids = (reply.conversation_id, reply.id, self.worker_id)
+        return Lease(*ids, stop=False, owner=request.owner, key_id=request.counts_for)
+
+    def _bill(self, request: TurnRequest, row: Message) -> Bill:
+        return self._limiter.bill(self._lease(request, row), row, request.allowances)
 
     def _conversation(self, connection: Connection, request: TurnRequest, now: int) -> Conversation:
         """Return the conversation that the turn goes to, with what the request changes in it."""
@@ -264,13 +309,12 @@ class Turns:
 
     def _begin(self, request: TurnRequest, turn: Turn, question: Question) -> Turn:
         """Answer from a cache that others fill, too, or start generating; return the turn, which then knows."""
-        reply, key = _live(turn, self.worker_id), question.key
+        reply, key = self._live(request, turn), question.key
         known = self._cache.far(key) if key and not request.regenerate else None
-        if known and self._journal.write(
-            lambda connection: _repeat(connection, request.owner, reply, known), brief=True
-        ):
+        if known and self._repeat(reply, known):
             self._count_repeated()
             return replace(turn, remembered=True)
+        reply.key_id = request.key_id
         reply.copy(question.leader)
         if key and not request.regenerate:
             self._tally.count(CACHE_ANSWERS, "hit" if question.leader else "miss")
@@ -278,6 +322,32 @@ class Turns:
         self._journal.streams = len(self.live)
         background(self._generate, reply, question, name=f"reply-{reply.id}")
         return replace(turn, reply=reply)
+
+    def _live(self, request: TurnRequest, turn: Turn) -> LiveReply:
+        row = Message(
+            id=turn.reply_id, conversation_id=turn.conversation_id, parent_id=None, position=0, role=Role.ASSISTANT,
+            content="", timestamp=turn.created_at, status=Status.GENERATING, model=turn.model,
+        )  # fmt: skip
+        return LiveReply(self._lease(request, row), row, request.allowances)
+
+    def _repeat(self, reply: LiveReply, answer: Answer) -> bool:
+        """Fill a reply with a remembered answer; return False where the one it came from is not stored any more."""
+        final = repeated(reply.message, answer)
+        bill = self._limiter.bill(reply.lease, final, reply.allowances)
+
+        def fill(connection: Connection) -> bool:
+            if not _is_kept(connection, reply.lease.owner, answer):
+                return False
+            connection.append([Append(reply.id, 0, Delta(answer.text, answer.reasoning))])
+            ended = end_reply(connection, reply.lease, final) is final
+            if ended:
+                connection.ledger.take(bill.subjects, now_us(), tokens=bill.tokens)
+            return ended
+
+        filled = self._journal.write(fill, brief=True, subjects=bill.subjects)
+        if filled:
+            self._limiter.charge(bill)
+        return filled
 
     def _count_repeated(self) -> None:
         self._tally.count(CACHE_ANSWERS, "hit")
@@ -294,7 +364,7 @@ class Turns:
         except Exception:
             log.exception("generating reply %s failed", reply.id)
             problem = errors.InternalError()
-        self._finish_turn(reply, finish, problem, question.key)
+        self._finish_turn(reply, finish, problem, question)
 
     def _answer(self, reply: LiveReply, question: Question) -> Finish | None:
         """Copy the running reply to the same question, or ask the provider where there is none.
@@ -339,15 +409,13 @@ class Turns:
         call.deliver(receive)
         return finish
 
-    def _finish_turn(self, reply: LiveReply, finish: Finish | None, problem: Problem | None, key: bytes | None) -> None:
-        """Store how a reply ended, learn it where it is whole, and tell its followers."""
-        final, problem = outcome(reply, finish, problem)
+    def _finish_turn(
+        self, reply: LiveReply, finish: Finish | None, problem: Problem | None, question: Question
+    ) -> None:
+        """Store how a reply ended and what it used, learn it where it is whole, and tell its followers."""
+        (final, problem), key = outcome(reply, finish, problem), question.key
         try:
-            stored = self._journal.write(
-                lambda connection: end_reply(connection, reply.lease, final), patient=True, brief=True
-            )
-            if stored is not None and stored.status is Status.GENERATING:
-                stored = None  # nobody ended it: it goes with its conversation, which waits for the sweep
+            stored = self._end(reply, final, question)
             if stored is None:
                 problem = NotFound("The conversation was deleted while its reply was generated.")
             elif stored.status != final.status:
@@ -363,6 +431,24 @@ class Turns:
         finally:
             self.live.pop(reply.id, None)
             self._journal.streams = len(self.live)
+
+    def _end(self, reply: LiveReply, final: Message, question: Question) -> Message | None:
+        """Store how a reply ended and charge what it used; return it as it is stored, None where it is gone."""
+
+        def end(connection: Connection) -> tuple[Message | None, Bill]:
+            said = final if final.usage else _said(connection, reply, final)
+            bill = self._limiter.bill(reply.lease, said, reply.allowances, question.prompt)
+            stored = end_reply(connection, reply.lease, final)
+            if stored is not None and stored.status is Status.GENERATING:
+                stored = None  # nobody ended it: it goes with its conversation, which waits for the sweep
+            if stored is None or stored is final:  # what was deleted meanwhile was used, too
+                connection.ledger.take(bill.subjects, now_us(), tokens=bill.tokens)
+            return stored, bill
+
+        subjects = self._limiter.charged(reply.allowances)
+        stored, bill = self._journal.write(end, patient=True, brief=True, subjects=subjects)
+        self._limiter.charge(bill)
+        return stored
 
     def _count(self, ended: Message, problem: Problem | None, seconds: float) -> None:
         """Count a reply that this process has ended; one that copied another cost nothing."""
@@ -424,22 +510,11 @@ class Turns:
             reply.end(Ending.STOPPED)
 
 
-def _live(turn: Turn, worker_id: UUID) -> LiveReply:
-    lease = Lease(turn.conversation_id, turn.reply_id, worker_id, stop=False)
-    row = Message(
-        id=turn.reply_id, conversation_id=turn.conversation_id, parent_id=None, position=0, role=Role.ASSISTANT,
-        content="", timestamp=turn.created_at, status=Status.GENERATING, model=turn.model,
-    )  # fmt: skip
-    return LiveReply(lease, row)
-
-
-def _repeat(connection: Connection, owner: str, reply: LiveReply, answer: Answer) -> bool:
-    """Fill a reply with a remembered answer; return False where the one that it came from is not stored any more."""
-    if not _is_kept(connection, owner, answer):
-        return False
-    connection.append([Append(reply.id, 0, Delta(answer.text, answer.reasoning))])
-    final = repeated(reply.message, answer)
-    return end_reply(connection, reply.lease, final) is final
+def _said(connection: Connection, reply: LiveReply, final: Message) -> Message:
+    """Return how a reply ends with all its text, the last of which this transaction has stored."""
+    row = messages.get(connection, reply.lease.conversation_id, reply.id)
+    text, reasoning = (row.content, row.reasoning) if row else (reply.text, reply.reasoning)
+    return replace(final, content=text, reasoning=reasoning)
 
 
 def _is_kept(connection: Connection, owner: str, answer: Answer) -> bool:
@@ -479,21 +554,11 @@ def _forked(connection: Connection, conversation: Conversation, request: TurnReq
     return replace(conversation, current_id=found.parent_id, forks=conversation.forks + 1)
 
 
-def _remember(
-    connection: Connection, request: TurnRequest, conversation_id: UUID, reply_id: UUID, now: int
-) -> Turn | None:
-    """Keep the request's key; return the turn that it stands for already, if any.
-
-    The key is stored before the turn: of two equal requests at once the second waits for the first one's commit.
-    """
-    key = request.idempotency_key or ""
-    mine = idempotency.Known(request.fingerprint, conversation_id, reply_id)
-    known = idempotency.get(connection, request.owner, key, now)
-    if known is None:
-        try:
-            idempotency.insert(connection, request.owner, key, mine, now)
-        except Duplicate:
-            known = idempotency.get(connection, request.owner, key, now)
+def _known(connection: Connection, request: TurnRequest, now: int) -> Turn | None:
+    """Return the turn that the request's key stands for already, if any."""
+    if request.idempotency_key is None:
+        return None
+    known = idempotency.get(connection, request.owner, request.idempotency_key, now)
     if known is None:
         return None
     if known.request_hash != request.fingerprint:
@@ -502,3 +567,20 @@ def _remember(
     if reply is None:
         raise NotFound("The conversation of this Idempotency-Key was deleted.")
     return Turn(known.conversation_id, known.reply_id, reply.model or "", reply.timestamp, remembered=reply.cached)
+
+
+def _remember(
+    connection: Connection, request: TurnRequest, conversation_id: UUID, reply_id: UUID, now: int
+) -> Turn | None:
+    """Keep the request's key; return the turn that it stands for by now, where another process took one.
+
+    The key is stored before the turn: of two equal requests at once the second waits for the first one's commit.
+    """
+    if request.idempotency_key is None:
+        return None
+    mine = idempotency.Known(request.fingerprint, conversation_id, reply_id)
+    try:
+        idempotency.insert(connection, request.owner, request.idempotency_key, mine, now)
+    except Duplicate:
+        return _known(connection, request, now)
+    return None

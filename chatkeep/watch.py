@@ -8,13 +8,16 @@ import threading
 import time
 from uuid import UUID
 
+from chatkeep.access import Access
 from chatkeep.concurrency import background
 from chatkeep.errors import Problem
+from chatkeep.limits import Bill, estimate
 from chatkeep.metrics import TURNS, Tally
 from chatkeep.model import Message, Role, Status
 from chatkeep.replies import Ending, LiveReply
 from chatkeep.settings import Settings
-from chatkeep.store import leases
+from chatkeep.spending import Spending
+from chatkeep.store import leases, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
@@ -32,12 +35,23 @@ STILL_LOOKS = 3
 class Watch:
     """Looks after the replies of one process, and after those that dead ones left behind."""
 
-    def __init__(self, settings: Settings, database: Database, journal: Journal, turns: Turns, tally: Tally) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        journal: Journal,
+        access: Access,
+        turns: Turns,
+        tally: Tally,
+        spending: Spending,
+    ) -> None:
         self._settings = settings
         self._database = database
         self._journal = journal
+        self._access = access
         self._turns = turns
         self._tally = tally
+        self._spending = spending
         self._still: dict[UUID, tuple[int, int]] = {}
         self._orphans: set[UUID] = set()
         self._closed = threading.Event()
@@ -58,6 +72,7 @@ class Watch:
             ticks += 1
             try:
                 if ticks % LOOK_EVERY == 0:
+                    self._look_after_keys()
                     self._look()
                 elif self._turns.live:
                     self._obey_stops()
@@ -88,6 +103,15 @@ class Watch:
             if reply is not None:
                 reply.end(Ending.STOPPED)
 
+    def _look_after_keys(self) -> None:
+        """Stop the replies that were asked for with keys that let nobody in any more; note when keys were used."""
+        live = list(self._turns.live.values())
+        ended = self._access.look({reply.key_id for reply in live if reply.key_id})
+        for reply in live:
+            if reply.key_id in ended:
+                reply.end(Ending.STOPPED)
+        self._access.note_uses()
+
     def _look(self) -> None:
         """Beat, and act on what the leases say."""
         me, live = self._turns.worker_id, dict(self._turns.live)
@@ -103,7 +127,9 @@ class Watch:
         if abandoned or dead:
             log.warning("interrupting %d replies of processes that are gone", len(abandoned))
             ended = self._journal.write(lambda connection: _interrupt(connection, abandoned, dead))
-            self._tally.count(TURNS, Status.INTERRUPTED, by=ended)
+            self._tally.count(TURNS, Status.INTERRUPTED, by=len(ended))
+            for bill in ended:
+                self._spending.add(bill)
 
     def _look_after_own(self, live: dict[UUID, LiveReply], mine: dict[UUID, Lease]) -> None:
         for reply_id, reply in live.items():
@@ -131,10 +157,10 @@ def _beat(connection: Connection, worker_id: UUID) -> tuple[list[Lease], dict[UU
     return leases.every(connection), leases.beats(connection)
 
 
-def _interrupt(connection: Connection, abandoned: list[Lease], dead: list[UUID]) -> int:
-    """End the replies of dead processes; their text stays. Return how many nobody else has ended."""
+def _interrupt(connection: Connection, abandoned: list[Lease], dead: list[UUID]) -> list[Bill]:
+    """End the replies of dead processes; their text stays. Return what those have used that nobody else has ended."""
     finals = [(lease, _interrupted(lease)) for lease in abandoned]
-    ended = sum(end_reply(connection, lease, final) is final for lease, final in finals)
+    ended = [_bill(connection, lease) for lease, final in finals if end_reply(connection, lease, final) is final]
     for worker in dead:
         leases.forget(connection, worker)
     return ended
@@ -145,3 +171,12 @@ def _interrupted(lease: Lease) -> Message:
         id=lease.reply_id, conversation_id=lease.conversation_id, parent_id=None, position=0, role=Role.ASSISTANT,
         content="", timestamp=0, status=Status.INTERRUPTED, error="reply_interrupted",
     )  # fmt: skip
+
+
+def _bill(connection: Connection, lease: Lease) -> Bill:
+    """Return what is known of what a reply used whose process is gone: that it was asked for, and what was shown."""
+    shown = messages.get(connection, lease.conversation_id, lease.reply_id)
+    if shown is None:
+        return Bill(lease.owner, lease.key_id, "")
+    tokens = estimate([shown.content, shown.reasoning])
+    return Bill(lease.owner, lease.key_id, shown.model or "", output_tokens=tokens)

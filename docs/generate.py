@@ -35,6 +35,9 @@ KINDS = {
     settings.flag: "true or false",
     settings.words: "list",
     settings.headers: "JSON object",
+    settings.token_rules: "JSON object",
+    settings.limits: "JSON object",
+    settings.prices: "JSON object",
     settings.http_url: "URL",
     settings.database_url: "URL",
     settings.optional_duration: "duration or `never`",
@@ -49,7 +52,8 @@ Every setting is an environment variable. It is looked for in the process enviro
 has its default. [`.env.example`](../.env.example) lists all of them, ready to be copied.
 
 A wrong value stops the start: every one of them is reported at once, with what would be right.
-With `CHATKEEP_ENV=production` a placeholder as `OPENAI_API_KEY`, or a `HOST` that others can reach, stops it, too.
+With `CHATKEEP_ENV=production` a placeholder as `OPENAI_API_KEY` stops it, too, and so does a `HOST` that others can
+reach as long as there is no [key](access.md).
 
 - A **duration** is a number with a unit: `250ms`, `90s`, `15m`, `24h`, `7d`.
 - A **size** is a number of bytes, or of `KiB`, `MiB` or `GiB`: `64KiB`.

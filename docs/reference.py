@@ -86,6 +86,7 @@ class Reference:
     def _operation(self, operation: Schema) -> Iterator[str]:
         if "description" in operation:
             yield from (*self._wrapped(operation["description"]), "")
+        yield from (self._key(operation["security"]), "")
         if operation["parameters"]:
             yield from self._head("parameter", "in", "type", "what it is")
             yield from (*map(self._parameter, operation["parameters"]), "")
@@ -95,6 +96,11 @@ class Reference:
         yield from self._head("status", "answer")
         yield from (row(status, self._answer(found)) for status, found in sorted(operation["responses"].items()))
         yield ""
+
+    def _key(self, security: list[dict[str, list[str]]]) -> str:
+        """Return with which scopes an operation is called; any of them is enough."""
+        scopes = [f"`{scope}`" for one in security for scope in one["key"]]
+        return self.say("Scope: {}.").format(self.say(" or ").join(scopes)) if scopes else self.say("Needs no key.")
 
     def _examples(self, method: str, path: str) -> Iterator[str]:
         pattern = re.compile(re.sub(r"\{\w+\}", r"\\$[A-Z]+", re.sub(r"[.]", r"\\.", path)))

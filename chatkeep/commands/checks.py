@@ -205,12 +205,12 @@ def _listed(model: str, listed: set[str] | None) -> Finding:
 
 def redis(settings: Settings) -> Iterator[Finding]:
     """Look whether Redis answers, where there is one."""
-    from chatkeep import cache  # noqa: PLC0415 - as above
+    from chatkeep import redis_client  # noqa: PLC0415 - as above
 
     if settings.redis_url is None:
         return
     try:
-        cache.ping(settings.redis_url)
+        redis_client.ping(settings.redis_url)
     except ImportError:
         yield broken("Redis", "the package redis is missing", "run: pip install 'chatkeep[redis]'")
     except OSError as error:

@@ -41,13 +41,15 @@ class Commands(click.Group):
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Run the command line."""
-        for command in (self, *self.commands.values()):
-            _translate(command)
+        _translate(self)
         return super().main(*arguments, **options)
 
 
 def _translate(command: click.Command) -> None:
+    """Translate a command's help, and that of the commands in it."""
     command.help = word(command.help or "")
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             parameter.help = word(parameter.help or "")
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        _translate(inner)

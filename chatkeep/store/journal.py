@@ -19,8 +19,9 @@ from uuid import UUID
 from chatkeep.concurrency import Event, background, event, off_loop, short_lock
 from chatkeep.errors import ServerStopping, StoreUnavailable
 from chatkeep.model import Delta
-from chatkeep.store import epochs, messages
+from chatkeep.store import epochs, messages, windows
 from chatkeep.store.engine import Database
+from chatkeep.store.ledger import Ledger
 from chatkeep.store.messages import Progress
 from chatkeep.store.sql import Append, Connection, Contention, Sql
 from chatkeep.store.sqlite import WriteAheadLog
@@ -58,6 +59,7 @@ class _Change(Generic[T]):
     work: Callable[[Connection], T]
     patient: bool
     brief: bool
+    subjects: tuple[str, ...] = ()
     done: Event = field(default_factory=event)
     result: Any = None
     error: Exception | None = None
@@ -108,8 +110,15 @@ class Journal:
         self._closed = False
         self._thread = background(self._run, name="journal")
 
-    def write(self, work: Callable[[Connection], T], *, patient: bool = False, brief: bool = False) -> T:
-        """Return ``work(connection)`` once it is durable.
+    def write(
+        self,
+        work: Callable[[Connection], T],
+        *,
+        patient: bool = False,
+        brief: bool = False,
+        subjects: tuple[str, ...] = (),
+    ) -> T:
+        """Return ``work(connection)`` once it is durable; it may count against the limits of ``subjects``.
 
         ``work`` runs in a transaction with others' work and may run again; it undoes nothing itself: whatever it raises
         undoes just its own writes and is raised here. ``patient`` work waits until a database that is away is back,
@@ -118,7 +127,7 @@ class Journal:
         """
         if self._closed:
             raise ServerStopping(retry_after=1)
-        change = _Change(work, patient, brief)
+        change = _Change(work, patient, brief, subjects)
         self._queue.put(change)
         change.done.wait()
         if change.error is not None:
@@ -275,9 +284,14 @@ def _commit(
             connection.begin(waits=waits)
             # Before any other lock, so that who closes the epoch and who changes rows never wait for each other.
             connection.epoch = epochs.hold(connection) if waiting else None
+            # The same holds of subjects: all of them at once, and nothing is held yet that anybody waits for.
+            subjects = [subject for change in waiting for subject in change.subjects]
+            connection.ledger = Ledger(windows.hold(connection, subjects))
             lost = _append(connection, appends)
             failed = _run_changes(connection, waiting)
             if failed is None:
+                if connection.ledger.changed:
+                    windows.put(connection, connection.ledger.changed)
                 connection.commit()
                 return lost
         except BaseException:

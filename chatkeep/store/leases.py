@@ -6,6 +6,7 @@ own monotonic clock. No wall clock is compared, so a clock that jumps ends no re
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -14,22 +15,22 @@ from chatkeep.model import id_of
 from chatkeep.store.sql import Connection, Duplicate, Sql
 
 _INSERT = Sql(
-    "INSERT INTO leases (conversation_id, reply_id, worker_id, stop, question)"
-    " VALUES (:conversation_id, :reply_id, :worker_id, 0, :question)"
+    "INSERT INTO leases (conversation_id, reply_id, worker_id, stop, question, owner, key_id)"
+    " VALUES (:conversation_id, :reply_id, :worker_id, 0, :question, :owner, :key_id)"
 )
 _ASK = Sql("UPDATE leases SET question = :question WHERE conversation_id = :conversation_id AND reply_id = :reply_id")
-_ANSWERING = Sql(
-    "SELECT conversation_id, reply_id, worker_id, stop FROM leases WHERE question = :question AND reply_id <> :reply_id"
-)
+_SELECT = "SELECT conversation_id, reply_id, worker_id, stop, owner, key_id FROM leases"
+_ANSWERING = Sql(f"{_SELECT} WHERE question = :question AND reply_id <> :reply_id")
 _DELETE = Sql(
     "DELETE FROM leases WHERE conversation_id = :conversation_id AND reply_id = :reply_id AND worker_id = :worker_id"
 )
-_OF_CONVERSATION = Sql(
-    "SELECT conversation_id, reply_id, worker_id, stop FROM leases WHERE conversation_id = :conversation_id"
-)
-_ALL = Sql("SELECT conversation_id, reply_id, worker_id, stop FROM leases")
-_TO_STOP = Sql(
-    "SELECT conversation_id, reply_id, worker_id, stop FROM leases WHERE worker_id = :worker_id AND stop = 1"
+_OF_CONVERSATION = Sql(f"{_SELECT} WHERE conversation_id = :conversation_id")
+_ALL = Sql(_SELECT)
+_TO_STOP = Sql(f"{_SELECT} WHERE worker_id = :worker_id AND stop = 1")
+# A row for each reply that is being generated: reading all of them costs less than keeping indexes for every turn.
+_RUNNING = Sql(
+    "SELECT COALESCE(SUM(key_id = :key_id), 0), COALESCE(SUM(owner = :owner), 0),"
+    " COALESCE(SUM(owner = :account OR SUBSTR(owner, 1, :length) = :prefix), 0) FROM leases"
 )
 _STOP = Sql("UPDATE leases SET stop = 1 WHERE conversation_id = :conversation_id AND reply_id = :reply_id")
 _REGISTER = Sql("INSERT INTO workers (id, beat) VALUES (:id, 0)")
@@ -45,6 +46,18 @@ class Lease(msgspec.Struct, frozen=True):
     reply_id: UUID
     worker_id: UUID
     stop: bool
+    owner: str = ""
+    """Whose reply it is."""
+    key_id: UUID | None = None
+    """The key that it counts for, where there is one."""
+
+
+class Running(NamedTuple):
+    """How many replies are being generated for a key, for an owner, and for all of an account."""
+
+    key: int
+    end_user: int
+    account: int
 
 
 def take(connection: Connection, lease: Lease, question: bytes | None = None) -> Lease | None:
@@ -59,6 +72,8 @@ def take(connection: Connection, lease: Lease, question: bytes | None = None) ->
         "conversation_id": lease.conversation_id.bytes,
         "reply_id": lease.reply_id.bytes,
         "worker_id": lease.worker_id.bytes,
+        "owner": lease.owner,
+        "key_id": lease.key_id and lease.key_id.bytes,
     }
     try:
         connection.change(_INSERT, **row, question=None if leader else question)
@@ -116,6 +131,20 @@ def every(connection: Connection) -> list[Lease]:
     return [_lease(row) for row in connection.rows(_ALL)]
 
 
+def running(connection: Connection, owner: str, key_id: UUID | None) -> Running:
+    """Return how many replies are being generated, in whichever process."""
+    account = owner.partition("/")[0]
+    rows = connection.rows(
+        _RUNNING,
+        key_id=key_id and key_id.bytes,
+        owner=owner,
+        account=account,
+        prefix=f"{account}/",
+        length=len(account) + 1,
+    )
+    return Running(*map(int, rows[0]))
+
+
 def to_stop(connection: Connection, worker_id: UUID) -> list[Lease]:
     """Return a process's leases whose replies it is asked to stop."""
     return [_lease(row) for row in connection.rows(_TO_STOP, worker_id=worker_id.bytes)]
@@ -142,5 +171,6 @@ def forget(connection: Connection, worker_id: UUID) -> None:
     connection.change(_FORGET, id=worker_id.bytes)
 
 
-def _lease(row: tuple[bytes, bytes, bytes, int]) -> Lease:
-    return Lease(id_of(row[0]), id_of(row[1]), id_of(row[2]), bool(row[3]))
+def _lease(row: tuple[Any, ...]) -> Lease:
+    ids = (id_of(row[0]), id_of(row[1]), id_of(row[2]))
+    return Lease(*ids, bool(row[3]), row[4], id_of(row[5]) if row[5] else None)

@@ -6,6 +6,7 @@ from chatkeep.store.sql import Connection, Sql
 
 _GET = Sql("SELECT value FROM marks WHERE name = :name")
 _UPDATE = Sql("UPDATE marks SET value = :value WHERE name = :name")
+_COUNT = Sql("UPDATE marks SET value = value + 1 WHERE name = :name")
 _INSERT = Sql("INSERT INTO marks (name, value) VALUES (:name, :value)")
 
 
@@ -19,3 +20,8 @@ def put(connection: Connection, name: str, value: int) -> None:
     """Set a mark."""
     if connection.change(_UPDATE, name=name, value=value) == 0:
         connection.change(_INSERT, name=name, value=value)
+
+
+def count(connection: Connection, name: str) -> None:
+    """Add one to a mark that was set before."""
+    connection.change(_COUNT, name=name)

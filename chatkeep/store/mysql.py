@@ -13,6 +13,7 @@ from pymysql.constants import CLIENT, ER
 from pymysql.cursors import SSCursor
 
 from chatkeep.errors import StoreUnavailable
+from chatkeep.store.ledger import Ledger
 from chatkeep.store.sql import Append, Contention, Duplicate, Sql
 
 # A statement that takes longer than this has hung: the caller is told and the connection is given up.
@@ -45,6 +46,7 @@ class MysqlConnection:
         self._raw = raw
         self.writes = 0
         self.epoch: int | None = None
+        self.ledger = Ledger()
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""

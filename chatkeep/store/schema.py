@@ -105,6 +105,9 @@ leases = sa.Table(
     sa.Column("stop", sa.SmallInteger, nullable=False),
     # The hash of the prompt whose answer others wait for: of equal questions at once one is asked.
     sa.Column("question", digest()),
+    # Whose reply it is, and by which key it was asked for: for limits on replies at once, and for usage.
+    sa.Column("owner", sa.String(128), nullable=False, server_default=""),
+    sa.Column("key_id", uuid()),
     sa.Index("ix_leases_question", "question", unique=True),
     **OPTIONS,
 )
@@ -127,7 +130,7 @@ duties = sa.Table(
     **OPTIONS,
 )
 
-# A number for a name: when the caches were cleared, which epoch it is.
+# A number for a name: when the caches were cleared, which epoch it is, how often keys changed.
 marks = sa.Table(
     "marks",
     metadata,
@@ -204,5 +207,68 @@ idempotency_keys = sa.Table(
     sa.Column("reply_id", uuid(), nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Index("ix_idempotency_keys_created_at", "created_at"),
+    **OPTIONS,
+)
+
+# API keys. What a key says of itself is kept, and the SHA-256 of it.
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", uuid(), primary_key=True),
+    # The eight characters that name a key.
+    sa.Column("prefix", sa.String(8), nullable=False),
+    sa.Column("digest", digest(), nullable=False),
+    sa.Column("name", sa.String(128), nullable=False),
+    sa.Column("account", sa.String(32), nullable=False),
+    sa.Column("scopes", sa.String(64), nullable=False),
+    # The only end user that the key stands for, as the end of an owner has it.
+    sa.Column("end_user", sa.String(32)),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger),
+    sa.Column("last_used_at", sa.BigInteger),
+    sa.Column("revoked_at", sa.BigInteger),
+    # The key with which somebody signed in: the two are revoked together.
+    sa.Column("parent_id", uuid()),
+    # Limits of its own, as JSON.
+    sa.Column("limits", text()),
+    sa.Index("ix_api_keys_prefix", "prefix", unique=True),
+    sa.Index("ix_api_keys_parent", "parent_id", "expires_at"),
+    **OPTIONS,
+)
+
+# What each limited subject has used within its minute and within its day.
+windows = sa.Table(
+    "windows",
+    metadata,
+    # An account, an end user as an owner is written, or a key.
+    sa.Column("subject", sa.String(128), primary_key=True),
+    sa.Column("minute_began", sa.BigInteger, nullable=False),
+    sa.Column("minute_requests", sa.BigInteger, nullable=False),
+    sa.Column("minute_tokens", sa.BigInteger, nullable=False),
+    sa.Column("day_began", sa.BigInteger, nullable=False),
+    sa.Column("day_requests", sa.BigInteger, nullable=False),
+    sa.Column("day_tokens", sa.BigInteger, nullable=False),
+    sa.Index("ix_windows_day_began", "day_began"),
+    sqlite_with_rowid=False,
+    **OPTIONS,
+)
+
+# What was used on a day, in UTC since 1970.
+usage = sa.Table(
+    "usage",
+    metadata,
+    sa.Column("account", sa.String(32), primary_key=True),
+    sa.Column("day", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("owner", sa.String(128), primary_key=True),
+    # Zeros where no key was needed: a primary key has no NULL.
+    sa.Column("key_id", uuid(), primary_key=True),
+    sa.Column("model", sa.String(255), primary_key=True),
+    sa.Column("requests", sa.BigInteger, nullable=False),
+    sa.Column("input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False),
+    # In billionths of whatever the prices are in.
+    sa.Column("cost", sa.BigInteger, nullable=False),
+    sa.Index("ix_usage_day", "day"),
+    sqlite_with_rowid=False,
     **OPTIONS,
 )

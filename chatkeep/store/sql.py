@@ -10,6 +10,7 @@ from uuid import UUID
 
 from chatkeep.errors import ChatkeepError
 from chatkeep.model import Delta
+from chatkeep.store.ledger import Ledger
 
 
 class StoreError(ChatkeepError):
@@ -57,6 +58,8 @@ class Connection(Protocol):
     """How many statements have written so far: an operation that failed without any needs no rollback."""
     epoch: int | None
     """The epoch that what changes is stamped with; None, which no row takes, where the transaction holds none."""
+    ledger: Ledger
+    """What the transaction counts of what callers use."""
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""

@@ -10,6 +10,7 @@ from typing import Any
 import apsw
 
 from chatkeep.errors import StoreUnavailable
+from chatkeep.store.ledger import Ledger
 from chatkeep.store.sql import Append, Contention, Duplicate, Sql
 
 BUSY_MS = 5_000
@@ -45,6 +46,7 @@ class SqliteConnection:
         self._raw = raw
         self.writes = 0
         self.epoch: int | None = None
+        self.ledger = Ledger()
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""

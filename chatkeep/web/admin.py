@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from flask import Blueprint, Response, render_template
 
 from chatkeep import __version__, errors, overview
+from chatkeep.access import Scope
 from chatkeep.errors import FieldError, InvalidFields
 from chatkeep.exports import dates
 from chatkeep.metrics import (
@@ -26,17 +27,16 @@ from chatkeep.metrics import (
 from chatkeep.model import now_us
 from chatkeep.web import admin_shapes as shapes
 from chatkeep.web import files
+from chatkeep.web.gate import EVERYBODY, lets_in
 from chatkeep.web.openapi import Routes
 from chatkeep.web.pages import CONTENT_SECURITY_POLICY
-from chatkeep.web.parts import parts, require_operator
+from chatkeep.web.parts import parts
 from chatkeep.web.requests import query_as
 from chatkeep.web.responses import rendered
 from chatkeep.web.shapes import time_text
 
 page = Blueprint("admin_page", __name__)
 routes = Routes(Blueprint("admin", __name__))
-for blueprint in (page, routes.blueprint):
-    blueprint.before_request(require_operator)
 
 HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
 MOST_DAYS = 31
@@ -46,6 +46,7 @@ _METRICS = {metric.name: metric for metric in WITH_HISTORY}
 
 
 @page.get("/admin")
+@lets_in(EVERYBODY)
 def admin_page() -> Response:
     """Return the operator's page."""
     plots, modules = (files.FOLDER / PLOTS).exists(), files.imports("admin.js")
@@ -57,7 +58,12 @@ def admin_page() -> Response:
 
 
 @routes.route(
-    "GET", "/api/admin/summary", tag="admin", answers={200: shapes.Summary}, raises=(errors.StoreUnavailable,)
+    "GET",
+    "/api/admin/summary",
+    tag="admin",
+    scopes={Scope.ADMIN},
+    answers={200: shapes.Summary},
+    raises=(errors.StoreUnavailable,),
 )
 def admin_summary() -> Response:
     """Return how the server does now.
@@ -94,6 +100,7 @@ def _by_label(found: Mapping[str, float], metric: Metric) -> dict[str, int]:
     "GET",
     "/api/admin/series",
     tag="admin",
+    scopes={Scope.ADMIN},
     query=shapes.SeriesQuery,
     answers={200: shapes.Series},
     raises=(errors.InvalidFields, errors.StoreUnavailable),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import queue
 import re
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -11,18 +13,20 @@ import msgspec
 from flask import Blueprint, Response, g, request
 
 from chatkeep import errors
+from chatkeep.access import Scope
 from chatkeep.conversations import require_message
-from chatkeep.errors import FieldError, InvalidFields, Problem
-from chatkeep.replies import Ends
+from chatkeep.errors import FieldError, InvalidFields, Problem, RateLimited
+from chatkeep.replies import End, Ends, Events
 from chatkeep.turns import Turn, TurnRequest
-from chatkeep.web import direct, shapes, sse
+from chatkeep.web import direct, ratelimit, shapes, sse
 from chatkeep.web.openapi import Routes
-from chatkeep.web.parts import owner, parts
+from chatkeep.web.parts import caller, owner, parts
 from chatkeep.web.problems import language
 from chatkeep.web.requests import body_as, given, query_as, require_small_metadata
 from chatkeep.web.responses import rendered
 
 routes = Routes(Blueprint("chat", __name__))
+routes.blueprint.after_request(ratelimit.tell)
 MOST_DIGITS = 18
 _COUNT = re.compile(r"\d+", re.ASCII)
 _KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
@@ -37,6 +41,7 @@ _TURN = (
     errors.NotFound,
     errors.TurnRunning,
     errors.KeyReused,
+    errors.RateLimited,
     errors.RequestTimeout,
     errors.ReplyInterrupted,
     errors.StoreUnavailable,
@@ -49,6 +54,7 @@ _MESSAGE = "/api/conversations/<uuid:conversation_id>/messages/<uuid:message_id>
     "POST",
     "/api/chat",
     tag="chat",
+    scopes={Scope.CHAT},
     body=shapes.ChatRequest,
     answers={200: shapes.ChatAnswer},
     streams=True,
@@ -75,6 +81,7 @@ def chat() -> Response:
     "POST",
     f"{_MESSAGE}/regenerate",
     tag="chat",
+    scopes={Scope.CHAT},
     body=shapes.RegenerateRequest,
     answers={200: shapes.ChatAnswer},
     streams=True,
@@ -95,6 +102,7 @@ def regenerate_reply(conversation_id: UUID, message_id: UUID) -> Response:
     "POST",
     f"{_MESSAGE}/edit",
     tag="chat",
+    scopes={Scope.CHAT},
     body=shapes.EditRequest,
     answers={200: shapes.ChatAnswer},
     streams=True,
@@ -116,6 +124,7 @@ def edit_message(conversation_id: UUID, message_id: UUID) -> Response:
     "GET",
     f"{_MESSAGE}/stream",
     tag="chat",
+    scopes={Scope.CHAT, Scope.READ},
     query=shapes.FollowQuery,
     answers={200: None, 204: None},
     streams=True,
@@ -136,14 +145,17 @@ def follow_reply(conversation_id: UUID, message_id: UUID) -> Response:
     after = query.after if query.after is not None else _characters(last)
     start = shapes.Start(conversation_id, message_id, message.model, message.cached)
     frames = sse.Frames(start, request_id=g.request_id, language=language(), after=after)
-    events = parts().turns.follow_turn(conversation_id, message_id, after, direct.events(frames))
-    return sse.response(frames.stream(events))
+    events, leave = _events(direct.events(frames))
+    response = sse.response(frames.stream(parts().turns.follow_turn(conversation_id, message_id, after, events)))
+    response.call_on_close(leave)
+    return response
 
 
 @routes.route(
     "POST",
     "/api/conversations/<uuid:conversation_id>/stop",
     tag="chat",
+    scopes={Scope.CHAT},
     answers={200: shapes.Stopped},
     raises=(errors.NotFound, errors.StoreUnavailable),
 )
@@ -158,18 +170,25 @@ def stop_reply(conversation_id: UUID) -> Response:
 
 def _take(body: shapes.ChatRequest | shapes.RegenerateRequest, **what: Any) -> Response:
     """Take a turn and answer with its reply, streamed or whole."""
-    key = _idempotency_key()
-    turn = parts().turns.take_turn(
-        TurnRequest(
-            owner=owner(),
-            model=body.model,
-            temperature=body.temperature,
-            max_tokens=body.max_tokens,
-            idempotency_key=key,
-            fingerprint=_fingerprint(body) if key else b"",
-            **what,
-        )
+    key, by = _idempotency_key(), caller()
+    asked = TurnRequest(
+        owner=by.owner,
+        key_id=by.key_id,
+        counts_for=by.counts_for,
+        allowances=parts().limiter.allowances(by),
+        model=body.model,
+        temperature=body.temperature,
+        max_tokens=body.max_tokens,
+        idempotency_key=key,
+        fingerprint=_fingerprint(body) if key else b"",
+        **what,
     )
+    try:
+        turn = parts().turns.take_turn(asked)
+    except RateLimited as problem:
+        ratelimit.note(problem.quotas)
+        raise
+    ratelimit.note(turn.quotas)
     streamed = body.stream or request.accept_mimetypes.best == sse.MEDIA_TYPE
     return _answer(turn, streamed=streamed, on_disconnect=body.on_disconnect)
 
@@ -201,7 +220,11 @@ def _answer(turn: Turn, *, streamed: bool, on_disconnect: str) -> Response:
 
 
 def _whole(turn: Turn) -> Response:
-    row = sse.answer(parts().turns.follow_taken(turn, Ends()))
+    events, leave = _events(Ends())
+    try:
+        row = sse.answer(parts().turns.follow_taken(turn, events))
+    finally:
+        leave()
     return rendered(
         shapes.ChatAnswer(
             conversation_id=turn.conversation_id,
@@ -223,15 +246,30 @@ def _stream(turn: Turn, on_disconnect: str) -> Response:
     turns = parts().turns
     start = shapes.Start(turn.conversation_id, turn.reply_id, turn.model, turn.cached)
     frames = sse.Frames(start, request_id=g.request_id, language=language())
-    events = turns.follow_taken(turn, direct.events(frames))
-    first = sse.first_event(events)
+    taken, leave = _events(direct.events(frames))
+    events = turns.follow_taken(turn, taken)
+    try:
+        first = sse.first_event(events)
+    except BaseException:
+        leave()
+        raise
     # A copy whose leader ended without a word may have asked for itself: its first event settles what it is.
     start.cached = turn.cached
     response = sse.response(frames.stream(events, first))
+    response.call_on_close(leave)
     if on_disconnect == "stop":
         # Also after a whole reply, when there is nothing left to stop.
         response.call_on_close(lambda: turns.abandon(turn.reply_id))
     return response
+
+
+def _events(events: Events | None) -> tuple[Events, Callable[[], None]]:
+    """Return where a follower's events wait, which end when the caller's key does, and what is called after the last.
+
+    That must be called in any case.
+    """
+    waiting: Events = queue.SimpleQueue() if events is None else events
+    return waiting, parts().access.accompany(caller(), lambda problem: waiting.put(End(None, problem)))
 
 
 def _characters(last_event_id: str | None) -> int:

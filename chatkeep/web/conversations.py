@@ -7,6 +7,7 @@ from uuid import UUID
 from flask import Blueprint, Response
 
 from chatkeep import conversations, errors
+from chatkeep.access import Scope
 from chatkeep.conversations import Changes, Page
 from chatkeep.web import shapes
 from chatkeep.web.openapi import Routes
@@ -22,6 +23,7 @@ _ONE = "/api/conversations/<uuid:conversation_id>"
     "GET",
     "/api/conversations",
     tag="conversations",
+    scopes={Scope.READ},
     query=shapes.ListQuery,
     answers={200: shapes.ConversationList},
     raises=(errors.InvalidFields, errors.StoreUnavailable),
@@ -38,6 +40,7 @@ def list_conversations() -> Response:
     "GET",
     _ONE,
     tag="conversations",
+    scopes={Scope.READ},
     query=shapes.MessagesQuery,
     answers={200: shapes.ConversationWithMessages},
     raises=(errors.NotFound, errors.InvalidFields, errors.StoreUnavailable),
@@ -58,6 +61,7 @@ def read_conversation(conversation_id: UUID) -> Response:
     "PATCH",
     _ONE,
     tag="conversations",
+    scopes={Scope.CHAT},
     body=shapes.ConversationChanges,
     answers={200: shapes.Conversation},
     raises=(
@@ -84,6 +88,7 @@ def change_conversation(conversation_id: UUID) -> Response:
     "DELETE",
     _ONE,
     tag="conversations",
+    scopes={Scope.CHAT},
     answers={200: shapes.Deleted},
     raises=(errors.NotFound, errors.StoreUnavailable),
 )

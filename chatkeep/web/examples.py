@@ -11,13 +11,14 @@ import msgspec
 
 from chatkeep import errors
 from chatkeep.errors import FieldError, Problem
-from chatkeep.web import admin_shapes, import_shapes, job_shapes, problems, shapes
+from chatkeep.web import admin_shapes, import_shapes, job_shapes, key_shapes, problems, shapes, usage_shapes
 
 CONVERSATION = "01a202d1-2a30-79d4-9bd7-fd298a4c908a"
 QUESTION = "01a202d1-2a30-7b1c-b055-0bd2d4f5a299"
 REPLY = "01a202d1-2a30-7590-8d51-f3cf6a4d6704"
 EXPORT = "01a2030e-44b1-7464-a2e8-617c1ab2e08b"
-IDS = {"conversation_id": CONVERSATION, "message_id": REPLY, "export_id": EXPORT}
+KEY = "01a21503-9c1f-7a52-8f0e-5b1c7a0d9e44"
+IDS = {"conversation_id": CONVERSATION, "message_id": REPLY, "export_id": EXPORT, "key_id": KEY}
 _SPOKEN_AT, _EXPIRES_AT = "2026-11-22T10:33:11.984Z", "2026-11-23T10:33:13.655Z"
 _SHA256 = "3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7"
 _USAGE = {"input_tokens": 24, "output_tokens": 17}
@@ -44,6 +45,12 @@ _JOB = {
     "started_at": "2026-11-22T09:30:00.600Z", "finished_at": "2026-11-22T09:30:00.700Z",
     "expires_at": "2026-11-23T09:30:00.700Z",
 }  # fmt: skip
+_KEY = {
+    "object": "key", "id": KEY, "prefix": "ck_8Zx2mQ0a", "name": "our app", "account": "local",
+    "scopes": ["chat", "read"], "end_user": False, "created_at": _SPOKEN_AT, "expires_at": None, "last_used_at": None,
+    "revoked_at": None, "parent_id": None, "limits": {"requests_per_minute": 60},
+}  # fmt: skip
+_USED = {"requests": 3, "input_tokens": 72, "output_tokens": 51, "cost": 0.000041}
 _EXPORTED = {
     "object": "export", "version": 1, "conversations": [],
     "end": {"object": "export.end", "conversations": 0, "messages": 0, "sha256": _SHA256},
@@ -81,6 +88,17 @@ ANSWERS: dict[type[msgspec.Struct], Any] = {
     },
     job_shapes.ExportJob: _JOB,
     job_shapes.ExportJobList: _page(_JOB),
+    key_shapes.Key: _KEY,
+    key_shapes.NewKey: _KEY | {"key": "ck_8Zx2mQ0a_W6N1tq4vYc0dPz7sK2hRb9mXe3uLf5gJ8aQiTnCo"},
+    key_shapes.KeyList: _page(_KEY),
+    key_shapes.SignedIn: {
+        "object": "caller", "account": "local", "scopes": ["chat", "export", "read"], "end_user": False,
+    },
+    key_shapes.SignedOut: {"signed_out": True},
+    usage_shapes.UsageReport: {
+        "object": "usage", "start_date": "2026-11-22", "end_date": "2026-11-23", "total": _USED,
+        "data": [{"day": "2026-11-22", "model": "gpt-4o-mini", **_USED}],
+    },
     admin_shapes.Summary: {
         "object": "summary", "at": "2026-11-24T13:07:45.667Z", "conversations": 17, "storage_bytes": 241664,
         "replies_generating": 0, "workers": 2, "turns": {"completed": 40, "stopped": 1},
@@ -112,6 +130,9 @@ EVENTS: dict[str, dict[str, Any]] = {
 # What a problem says of its case, where its title is not all of it.
 _DETAILS: dict[type[Problem], str] = {
     errors.MalformedJson: "JSON is malformed: expected ',' or '}' (byte 17).",
+    errors.Unauthorized: errors.NO_ACCESS,
+    errors.MissingScope: "One of these scopes is needed: chat, read.",
+    errors.KeyEnded: "Make a new key in its place.",
     errors.NotFound: "There is no such conversation; it may have expired or been deleted.",
     errors.RequestTimeout: "The body took longer than 10 s to arrive.",
     errors.TurnRunning: "Wait for the running reply, or stop it, before you send another message.",
@@ -122,6 +143,7 @@ _DETAILS: dict[type[Problem], str] = {
     errors.RangeNotSatisfiable: "The file has 18211 bytes.",
     errors.InvalidFields: "limit: is not known here.",
     errors.KeyReused: "Send a new Idempotency-Key with a new request.",
+    errors.RateLimited: "The limit of 60 requests per minute for this key is reached; come back in 42 s.",
     errors.TooManyExports: "There are 20 that are not finished; wait until one is, or cancel one.",
     errors.InternalError: "The fault is logged under the request's id.",
     errors.ProviderRefused: "The provider refused the credentials (401): check OPENAI_API_KEY.",

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from flask import Blueprint, Response, request
 
-from chatkeep import errors
+from chatkeep import access, errors
 from chatkeep.errors import FieldError, InvalidFields
 from chatkeep.exports import Export, cursor_epoch, dates
 from chatkeep.exports.formats import Format, make
@@ -45,6 +45,7 @@ _DEVICES = re.compile(r"(CON|PRN|AUX|NUL|COM\d|LPT\d)", re.IGNORECASE)
     "GET",
     "/api/conversations/<uuid:conversation_id>/export",
     tag="exports",
+    scopes={access.Scope.EXPORT},
     query=shapes.ExportQuery,
     answers={200: None},
     files=_FILES,
@@ -72,6 +73,7 @@ def export_conversation(conversation_id: UUID) -> Response:
     "GET",
     "/api/conversations/export-all",
     tag="exports",
+    scopes={access.Scope.EXPORT},
     query=shapes.ExportAllQuery,
     answers={200: None},
     files=_FILES,

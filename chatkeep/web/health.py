@@ -7,6 +7,7 @@ from flask import Blueprint, Response
 from chatkeep import __version__
 from chatkeep.errors import StoreUnavailable
 from chatkeep.web import shapes
+from chatkeep.web.gate import EVERYBODY
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import parts
 from chatkeep.web.responses import rendered
@@ -16,7 +17,7 @@ routes = Routes(Blueprint("health", __name__))
 PROBE_S = 2.0
 
 
-@routes.route("GET", "/health", tag="health", answers={200: shapes.Health, 503: shapes.Health})
+@routes.route("GET", "/health", tag="health", scopes=EVERYBODY, answers={200: shapes.Health, 503: shapes.Health})
 def health() -> Response:
     """Tell how the server is."""
     try:
@@ -26,13 +27,15 @@ def health() -> Response:
     return rendered(_health("ok"))
 
 
-@routes.route("GET", "/health/live", tag="health", answers={200: shapes.Alive})
+@routes.route("GET", "/health/live", tag="health", scopes=EVERYBODY, answers={200: shapes.Alive})
 def health_live() -> Response:
     """Tell that the process is up."""
     return rendered(shapes.Alive())
 
 
-@routes.route("GET", "/health/ready", tag="health", answers={200: shapes.Alive}, raises=(StoreUnavailable,))
+@routes.route(
+    "GET", "/health/ready", tag="health", scopes=EVERYBODY, answers={200: shapes.Alive}, raises=(StoreUnavailable,)
+)
 def health_ready() -> Response:
     """Tell whether the database takes transactions; the provider is not called."""
     parts().journal.probe(PROBE_S)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from flask import Blueprint, Response, request
 
 from chatkeep import errors
+from chatkeep.access import Scope
 from chatkeep.errors import FieldError, InvalidFields, UnsupportedMediaType
 from chatkeep.imports import Terms, UnknownFile, import_file
 from chatkeep.model import now_us
@@ -28,6 +29,7 @@ _CHUNK_BYTES = 64 * 1024
     "POST",
     "/api/conversations/import",
     tag="exports",
+    scopes={Scope.CHAT},
     body=shapes.Export,
     answers={200: Import},
     examples={

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from flask import Blueprint, Response, request
 
-from chatkeep import errors
+from chatkeep import access, errors
 from chatkeep.concurrency import off_loop
 from chatkeep.errors import RangeNotSatisfiable
 from chatkeep.exports import check_scope, cursor_epoch, jobs
@@ -38,6 +38,7 @@ _FILES = {
     "POST",
     "/api/exports",
     tag="exports",
+    scopes={access.Scope.EXPORT},
     body=job_shapes.ExportJobRequest,
     answers={202: job_shapes.ExportJob},
     raises=(
@@ -90,6 +91,7 @@ def _require_exportable(body: job_shapes.ExportJobRequest) -> None:
     "GET",
     "/api/exports",
     tag="exports",
+    scopes={access.Scope.EXPORT},
     query=job_shapes.ExportJobsQuery,
     answers={200: job_shapes.ExportJobList},
     raises=(errors.InvalidFields, errors.StoreUnavailable),
@@ -103,7 +105,12 @@ def list_exports() -> Response:
 
 
 @routes.route(
-    "GET", _ONE, tag="exports", answers={200: job_shapes.ExportJob}, raises=(errors.NotFound, errors.StoreUnavailable)
+    "GET",
+    _ONE,
+    tag="exports",
+    scopes={access.Scope.EXPORT},
+    answers={200: job_shapes.ExportJob},
+    raises=(errors.NotFound, errors.StoreUnavailable),
 )
 def read_export(export_id: UUID) -> Response:
     """Read how far an export is."""
@@ -114,6 +121,7 @@ def read_export(export_id: UUID) -> Response:
     "POST",
     f"{_ONE}/cancel",
     tag="exports",
+    scopes={access.Scope.EXPORT},
     answers={200: job_shapes.ExportJob},
     raises=(errors.NotFound, errors.ExportFinished, errors.StoreUnavailable),
 )
@@ -124,7 +132,12 @@ def cancel_export(export_id: UUID) -> Response:
 
 
 @routes.route(
-    "DELETE", _ONE, tag="exports", answers={200: shapes.Deleted}, raises=(errors.NotFound, errors.StoreUnavailable)
+    "DELETE",
+    _ONE,
+    tag="exports",
+    scopes={access.Scope.EXPORT},
+    answers={200: shapes.Deleted},
+    raises=(errors.NotFound, errors.StoreUnavailable),
 )
 def delete_export(export_id: UUID) -> Response:
     """Delete an export with its file, whatever its status."""
@@ -136,6 +149,7 @@ def delete_export(export_id: UUID) -> Response:
     "GET",
     f"{_ONE}/content",
     tag="exports",
+    scopes={access.Scope.EXPORT},
     answers={200: None, 206: None},
     files=_FILES,
     headers={

@@ -8,17 +8,19 @@ from functools import cache
 from flask import Blueprint, Response, request
 
 from chatkeep import overview
+from chatkeep.access import Scope
 from chatkeep.metrics import HTTP_REQUESTS, MEDIA_TYPE, exposition
-from chatkeep.web.parts import parts, require_operator
+from chatkeep.web.gate import lets_in
+from chatkeep.web.parts import parts
 
 blueprint = Blueprint("metrics", __name__)
-blueprint.before_request(require_operator)
 # What matches no rule: paths are anybody's words and would make samples without end.
 NO_ROUTE = "none"
 _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 @blueprint.get("/metrics")
+@lets_in({Scope.ADMIN})
 def prometheus_metrics() -> Response:
     """Return the metrics of all processes and hosts on the database, whichever of them answers: scrape one address.
 

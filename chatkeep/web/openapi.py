@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -12,8 +13,9 @@ import msgspec
 from flask import Blueprint
 
 from chatkeep import __version__, errors, model
+from chatkeep.access import MOST_CHARACTERS, Scope
 from chatkeep.errors import Problem
-from chatkeep.web import examples, problems, shapes, sse
+from chatkeep.web import examples, gate, problems, shapes, sse
 
 View = TypeVar("View", bound=Callable[..., Any])
 _PARAMETER = re.compile(r"<(?:(\w+):)?(\w+)>")
@@ -28,6 +30,33 @@ _STREAM = (
 )
 # Whatever a route does, these can happen on the way.
 _ALWAYS: tuple[type[Problem], ...] = (errors.BadRequest, errors.InternalError)
+# And these where not everybody may come in.
+_GUARDED: tuple[type[Problem], ...] = (
+    errors.Unauthorized,
+    errors.MissingScope,
+    errors.InvalidFields,
+    errors.StoreUnavailable,
+)
+_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "ck_…",
+    "description": "A key of `chatkeep keys create`. A server that listens on loopback needs none until one is made.",
+}
+_END_USER = {
+    "name": gate.END_USER,
+    "in": "header",
+    "description": "An end user of the key's account, by any name that the application has for them: everything of"
+    " theirs is apart from the account's own and from that of others.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS},
+}
+_TOKEN = {
+    "name": gate.TOKEN,
+    "in": "header",
+    "description": "In place of `X-End-User`, where the server has keys for the account's tokens: a JWT that is signed"
+    " with one of them, with `exp`, and the end user's name as `sub`.",
+    "schema": {"type": "string"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +69,8 @@ class Operation:
     summary: str
     description: str
     tag: str
+    scopes: frozenset[Scope]
+    """Any of these lets a caller in; none are named where everybody may come in."""
     body: type[msgspec.Struct] | None
     query: type[msgspec.Struct] | None
     answers: dict[int, type[msgspec.Struct] | None]
@@ -64,6 +95,7 @@ class Routes:
         path: str,
         *,
         tag: str,
+        scopes: AbstractSet[Scope],
         body: type[msgspec.Struct] | None = None,
         query: type[msgspec.Struct] | None = None,
         answers: dict[int, type[msgspec.Struct] | None],
@@ -85,6 +117,7 @@ class Routes:
                     summary,
                     " ".join(description.split()),
                     tag,
+                    frozenset(scopes),
                     body,
                     query,
                     answers,
@@ -95,7 +128,7 @@ class Routes:
                     examples or {},
                 )
             )
-            self.blueprint.add_url_rule(path, view.__name__, view, methods=[method])
+            self.blueprint.add_url_rule(path, view.__name__, gate.lets_in(scopes)(view), methods=[method])
             return view
 
         return declare
@@ -120,7 +153,7 @@ def document(operations: list[Operation]) -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": components, "securitySchemes": {"key": _KEY}},
     }
 
 
@@ -141,6 +174,7 @@ def _operation(
         "operationId": operation.name,
         "tags": [operation.tag],
         "summary": operation.summary.rstrip("."),
+        "security": [{"key": [scope]} for scope in sorted(operation.scopes)],
         "parameters": _parameters(operation, reference, components),
         "responses": _responses(operation, reference),
     }
@@ -173,6 +207,8 @@ def _parameters(
         {"name": name, "in": "header", "description": text, "schema": HEADER_SCHEMA}
         for name, text in operation.headers.items()
     ]
+    if operation.scopes:
+        found += [_END_USER, _TOKEN]
     if operation.query is not None:
         schema = components[reference[operation.query]["$ref"].rpartition("/")[2]]
         found += [
@@ -210,7 +246,8 @@ def _responses(operation: Operation, reference: dict[type[msgspec.Struct], dict[
             content |= {kind: _file(kind, shape, reference) for kind, shape in operation.files.items()}
         told = HTTPStatus(status).phrase + (f". {_STREAM}" if sse.MEDIA_TYPE in content else "")
         found[str(status)] = {"description": told} | ({"content": content} if content else {})
-    for kind in sorted((*operation.problems, *_ALWAYS), key=lambda kind: kind.status):
+    guarded = _GUARDED if operation.scopes else ()
+    for kind in sorted({*operation.problems, *_ALWAYS, *guarded}, key=lambda kind: (kind.status, kind.code)):
         _add_problem(found, kind, reference[shapes.Problem])
     return found
 

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, current_app, render_template, send_from_d
 
 from chatkeep import __version__
 from chatkeep.web import files, shapes
+from chatkeep.web.gate import EVERYBODY, lets_in
 from chatkeep.web.openapi import Routes, document
 from chatkeep.web.parts import parts
 
@@ -26,6 +27,7 @@ CONTENT_SECURITY_POLICY = (
 
 
 @pages.get("/")
+@lets_in(EVERYBODY)
 def chat_page() -> Response:
     """Return the chat page."""
     return _page("chat.html", demo=parts().settings.demo, modules=files.imports("chat.js"))
@@ -33,6 +35,7 @@ def chat_page() -> Response:
 
 @pages.get("/static/<path:filename>", endpoint="static")
 @pages.get("/static/v/<version>/<path:filename>", endpoint="static")
+@lets_in(EVERYBODY)
 def static_file(filename: str, version: str | None = None) -> Response:
     """Return a file that a page loads."""
     return files.answer(filename, version)
@@ -46,18 +49,20 @@ def name_version(endpoint: str, values: dict[str, Any]) -> None:
 
 
 @pages.get("/docs")
+@lets_in(EVERYBODY)
 def docs_page() -> Response:
     """Return Swagger UI on the API's document."""
     return _page("docs.html")
 
 
 @pages.get("/docs/assets/<path:name>")
+@lets_in(EVERYBODY)
 def docs_asset(name: str) -> Response:
     """Return one of Swagger UI's own files."""
     return send_from_directory(_SWAGGER, name, max_age=3600)
 
 
-@routes.route("GET", "/openapi.json", tag="documents", answers={200: shapes.ApiDocument})
+@routes.route("GET", "/openapi.json", tag="documents", scopes=EVERYBODY, answers={200: shapes.ApiDocument})
 def openapi() -> Response:
     """Return the API's document, as OpenAPI 3.2."""
     return Response(msgspec.json.encode(document(current_app.extensions[DOCUMENT])), mimetype="application/json")

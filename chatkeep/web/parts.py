@@ -6,18 +6,20 @@ import time
 from dataclasses import dataclass
 from typing import cast
 
-from flask import Flask, current_app
+from flask import Flask, current_app, g
 
+from chatkeep.access import Access, Caller
 from chatkeep.cache import Cache
 from chatkeep.expiry import Sweeper
 from chatkeep.exports.jobs import Maker
+from chatkeep.limiter import Limiter
 from chatkeep.metrics import Tally
-from chatkeep.model import OPEN_OWNER
 from chatkeep.provider import Provider
 from chatkeep.recorder import Recorder
 from chatkeep.settings import Settings
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
+from chatkeep.tokens import Tokens
 from chatkeep.turns import Turns
 from chatkeep.watch import Watch
 
@@ -33,8 +35,11 @@ class Parts:
     settings: Settings
     database: Database
     journal: Journal
+    access: Access
+    tokens: Tokens
     provider: Provider
     cache: Cache
+    limiter: Limiter
     turns: Turns
     watch: Watch
     sweeper: Sweeper
@@ -68,10 +73,11 @@ def parts_of(app: Flask) -> Parts:
     return cast("Parts", app.extensions[EXTENSION])
 
 
+def caller() -> Caller:
+    """Return whom this request speaks for and what it may, on a route that is not for everybody."""
+    return cast("Caller", g.caller)
+
+
 def owner() -> str:
-    """Return whom this request speaks for."""
-    return OPEN_OWNER
-
-
-def require_operator() -> None:
-    """Let through who may see how the server does: until keys exist, everybody who reaches it."""
+    """Return the owner by whom everything is filtered that this request reaches."""
+    return caller().owner

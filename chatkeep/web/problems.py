@@ -11,7 +11,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from chatkeep import errors
-from chatkeep.errors import Problem, ProviderError, StoreUnavailable
+from chatkeep.errors import Problem, ProviderError, StoreUnavailable, Unauthorized
 from chatkeep.languages import LANGUAGES, Language, translated
 from chatkeep.web import shapes
 
@@ -66,6 +66,8 @@ def respond(problem: Problem) -> Response:
     response = Response(body, problem.status, mimetype=MEDIA_TYPE)
     response.headers["Content-Language"] = chosen
     response.vary.add("Accept-Language")
+    if isinstance(problem, Unauthorized):
+        response.headers["WWW-Authenticate"] = "Bearer"
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
     return response

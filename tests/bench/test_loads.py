@@ -74,6 +74,7 @@ def test_ratio_and_growth_are_to_the_raw_driver_and_to_the_smallest_store() -> N
     "arguments",
     [
         ("cached", "--requests=16"),
+        ("limits", "--turns=80"),
         ("write", "--turns=30", "--messages", "2000"),
     ],
     ids=lambda arguments: arguments[0],

@@ -15,10 +15,13 @@ from chatkeep.conversations import Changes
 from chatkeep.errors import NotFound, TurnRunning
 from chatkeep.exports import Export, cursor_epoch
 from chatkeep.exports.formats import make
+from chatkeep.limiter import Limiter
+from chatkeep.limits import Defaults
 from chatkeep.metrics import Tally
 from chatkeep.model import now_us
 from chatkeep.provider.demo import Demo
 from chatkeep.settings import Settings
+from chatkeep.spending import Spending
 from chatkeep.store import migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.exports import Scope
@@ -44,7 +47,8 @@ class Writer(threading.Thread):
         self._database = Database(url)
         self._journal = Journal(self._database)
         settings = Settings(database_url=url, cache_size=0)
-        self._turns = Turns(settings, self._database, self._journal, Demo(pace=0), MemoryCache(0, 0), Tally())
+        limiter = Limiter(Defaults(), (), self._journal, Spending())
+        self._turns = Turns(settings, self._database, self._journal, Demo(pace=0), MemoryCache(0, 0), limiter, Tally())
         self._deeds = [self._begin, self._go_on, self._regenerate, self._edit, self._entitle, self._remove, self._sweep]
 
     def run(self) -> None:

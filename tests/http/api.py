@@ -111,6 +111,14 @@ class Api:
         finally:
             database.close()
 
+    def execute(self, text: str, **values: Any) -> None:
+        """Change the server's database behind its back."""
+        database = Database(self.server.env["DATABASE_URL"])
+        try:
+            database.read(lambda connection: connection.change(Sql(text), **values))
+        finally:
+            database.close()
+
 
 class Running:
     """A streamed turn that goes on while a test does something else."""

@@ -51,10 +51,7 @@ def test_what_was_deleted_by_way_of_one_is_not_repeated_by_the_other(two: list[A
 
 def test_without_redis_each_goes_on_alone(two: list[Api], redis: Redis) -> None:
     message = unique("What is a haiku?")
-    redis.kill()
-    try:
+    with redis.away():
         assert two[0].chat(message)["cached"] is False
         assert two[0].chat(message)["cached"] is True
         assert two[1].chat(message)["cached"] is False
-    finally:
-        redis.__enter__()

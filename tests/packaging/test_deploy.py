@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import importlib.resources
 import json
 import os
@@ -20,6 +19,7 @@ import pytest
 
 from chatkeep.settings import Settings
 from tests import client
+from tests.access.keys import bearer, make_key
 from tests.http.api import eventually
 from tests.ports import free_port
 from tests.servers import ROOT, Server
@@ -30,9 +30,8 @@ if os.name == "nt":
 from tests.services.nginx import Nginx
 
 DEPLOY = ROOT / "deploy"
-# "somebody" with the password "secret", in a form that nginx checks by itself.
-ACCESS = "somebody:{PLAIN}secret\n"
-ALLOWED = {"Authorization": "Basic " + base64.b64encode(b"somebody:secret").decode()}
+# What the files in deploy/ set.
+SETTINGS = {"CHATKEEP_ENV": "production", "CHATKEEP_REQUIRE_KEYS": "true"}
 
 
 class SocketServer(Server):
@@ -40,7 +39,7 @@ class SocketServer(Server):
 
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
         self.socket = folder / "chatkeep.sock"
-        super().__init__("gunicorn", folder, {"HOST": f"unix:{self.socket}", "CHATKEEP_ENV": "production", **env})
+        super().__init__("gunicorn", folder, {"HOST": f"unix:{self.socket}", **SETTINGS, **env})
 
     def _is_up(self) -> bool:
         return self.socket.exists() and health(self, "--live").returncode == 0
@@ -65,11 +64,9 @@ def nginx_in(folder: Path) -> Nginx:
     """Return nginx with the project's configuration; only the paths are others."""
     port = free_port()
     (folder / "mime.types").write_text("types { text/html html; }")
-    (folder / "access").write_text(ACCESS)
     text = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
     places = {
         "/etc/nginx/mime.types": folder / "mime.types",
-        "/etc/nginx/chatkeep.htpasswd": folder / "access",
         "/run/chatkeep/chatkeep.sock": folder / "chatkeep.sock",
         "/tmp/nginx": folder / "nginx",  # noqa: S108 - as the file has it
         "/dev/stdout": folder / "access.log",
@@ -83,15 +80,28 @@ def nginx_in(folder: Path) -> Nginx:
     return Nginx(folder / "nginx.conf", port)
 
 
-def test_nobody_comes_in_without_a_name(behind: tuple[SocketServer, Nginx]) -> None:
+@pytest.fixture(scope="module")
+def allowed(behind: tuple[SocketServer, Nginx]) -> dict[str, str]:
+    """The header of somebody with a key."""
+    return bearer(make_key(f"sqlite:///{(behind[0].folder / 'data' / 'chatkeep.sqlite3').as_posix()}").text)
+
+
+def test_nobody_comes_in_before_there_is_a_key(tmp_path: Path) -> None:
+    """Starts a server: a second or two."""
+    with SocketServer(tmp_path, {}), nginx_in(tmp_path) as proxy:
+        refused = client.request("GET", f"{proxy.url}/api/conversations")
+    assert (refused.status, "chatkeep keys create NAME" in refused.json["detail"]) == (401, True)
+
+
+def test_nobody_comes_in_without_a_key(behind: tuple[SocketServer, Nginx], allowed: dict[str, str]) -> None:
     assert client.request("GET", f"{behind[1].url}/api/conversations").status == 401
-    assert client.request("GET", f"{behind[1].url}/api/conversations", headers=ALLOWED).status == 200
+    assert client.request("GET", f"{behind[1].url}/api/conversations", headers=allowed).status == 200
     assert client.request("GET", f"{behind[1].url}/health/live").status == 200
 
 
-def test_a_stream_passes_nginx_piece_by_piece(behind: tuple[SocketServer, Nginx]) -> None:
+def test_a_stream_passes_nginx_piece_by_piece(behind: tuple[SocketServer, Nginx], allowed: dict[str, str]) -> None:
     """The demo model writes 50 words a second: two seconds."""
-    with client.stream(f"{behind[1].url}/api/chat", {"message": "Hello"}, headers=ALLOWED) as stream:
+    with client.stream(f"{behind[1].url}/api/chat", {"message": "Hello"}, headers=allowed) as stream:
         arrivals = [(event.event, time.monotonic()) for event in stream]
     assert arrivals[-1][0] == "done"
     assert arrivals[-1][1] - arrivals[1][1] > 0.5
@@ -100,14 +110,14 @@ def test_a_stream_passes_nginx_piece_by_piece(behind: tuple[SocketServer, Nginx]
 
 def test_what_nginx_itself_refuses_is_a_problem_document(behind: tuple[SocketServer, Nginx]) -> None:
     big = {"message": "x" * 2_000_000}
-    answer = client.request("POST", f"{behind[1].url}/api/chat", json=big, headers=ALLOWED)
+    answer = client.request("POST", f"{behind[1].url}/api/chat", json=big)
     assert (answer.status, answer.json["code"]) == (413, "body_too_large")
     assert answer.headers.get_content_type() == "application/problem+json"
 
 
 def test_a_server_that_is_away_is_a_problem_document(tmp_path: Path) -> None:
     with nginx_in(tmp_path) as alone:
-        answer = client.request("GET", f"{alone.url}/api/conversations", headers=ALLOWED)
+        answer = client.request("GET", f"{alone.url}/api/conversations")
     assert (answer.status, answer.json["status"], answer.headers["Retry-After"]) == (503, 503, "2")
 
 
@@ -211,6 +221,12 @@ def test_a_linter_finds_nothing_in_the_image_s_steps() -> None:
     assert program
     done = subprocess.run([program, "--no-color", DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["chatkeep.env.example", "Dockerfile", "kubernetes/chatkeep.yaml"])
+def test_nothing_that_is_deployed_is_open(name: str) -> None:
+    text = (DEPLOY / name).read_text(encoding="utf-8")
+    assert re.search(r"CHATKEEP_REQUIRE_KEYS(?:=|: )\"?true", text)
 
 
 def test_the_example_environment_has_settings_that_there_are() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -41,6 +44,21 @@ class Redis:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.kill()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Let it be gone for a while; what it knew is gone then, too."""
+        self.kill()
+        try:
+            yield
+        finally:
+            self.__enter__()
+
+    def forget(self) -> None:
+        """Let it know nothing."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as asked:
+            asked.sendall(b"FLUSHALL\r\n")
+            assert asked.recv(100) == b"+OK\r\n"
 
     def kill(self) -> None:
         """End it at once."""

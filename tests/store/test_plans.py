@@ -12,7 +12,9 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
+from chatkeep.limits import Spent
 from chatkeep.model import Conversation, Delta, Message, Role, Status, new_id, now_us
+from chatkeep.spending import Spender, Used
 from chatkeep.store import (
     conversations,
     duties,
@@ -20,6 +22,7 @@ from chatkeep.store import (
     idempotency,
     imports,
     jobs,
+    keys,
     leases,
     marks,
     messages,
@@ -27,8 +30,11 @@ from chatkeep.store import (
     migrations,
     schema,
     tombstones,
+    usage,
+    windows,
 )
 from chatkeep.store.engine import Database
+from chatkeep.store.ledger import Ledger
 from chatkeep.store.sql import Append, Connection, Sql
 from tests.store.examples import a_conversation, a_message
 
@@ -48,6 +54,7 @@ class Planned:
     epoch: int | None = 7
 
     def __init__(self, connection: Connection, *, embedded: bool) -> None:
+        self.ledger = Ledger()
         self.plans: list[tuple[str, str]] = []
         self._connection = connection
         self._embedded = embedded
@@ -120,14 +127,17 @@ def fill(database: Database) -> None:
     spoken = [message_row(number, ids[number % CONVERSATIONS]) for number in range(CONVERSATIONS * MESSAGES)]
     keys = [key_row(number) for number in range(CONVERSATIONS)]
     exported = [job_row(number) for number in range(CONVERSATIONS)]
+    made = [api_key_row(number) for number in range(CONVERSATIONS)]
     samples = [sample_row(minute, name) for minute in range(CONVERSATIONS) for name in range(SAMPLES)]
     with database.engine.begin() as connection:
         for table, values in [
             (schema.conversations, rows), (schema.messages, spoken), (schema.idempotency_keys, keys),
-            (schema.export_jobs, exported), (schema.metrics, samples),
+            (schema.export_jobs, exported), (schema.metrics, samples), (schema.api_keys, made),
+            (schema.windows, [window_row(number) for number in range(CONVERSATIONS)]),
+            (schema.usage, [usage_row(number, day) for number in range(OWNERS) for day in range(CONVERSATIONS)]),
         ]:  # fmt: skip
             connection.execute(table.insert(), values)
-    tables = "conversations, messages, idempotency_keys, export_jobs, metrics"
+    tables = "conversations, messages, idempotency_keys, export_jobs, metrics, api_keys, windows, `usage`"
     analyze = "ANALYZE" if database.embedded else f"ANALYZE TABLE {tables}"
     with database.connection() as connection:
         connection.rows(Sql(analyze))
@@ -157,12 +167,32 @@ def key_row(number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def api_key_row(number: int) -> dict[str, Any]:
+    return {
+        "id": new_id(NOW + number).bytes, "prefix": f"{number:08}", "digest": bytes(32), "name": "name",
+        "account": "local", "scopes": "chat,read", "created_at": NOW, "expires_at": NOW + number,
+        "parent_id": new_id(number % 20).bytes if number % 2 else None,
+    }  # fmt: skip
+
+
 def job_row(number: int) -> dict[str, Any]:
     status = "completed" if number % 20 else "running" if number % 40 else "queued"
     return {
         "id": new_id(NOW + number).bytes, "owner": f"owner {number % OWNERS}", "status": status, "request": "{}",
         "worker_id": bytes(16), "attempts": 1, "created_at": NOW, "expires_at": NOW + number * 1000,
         "conversations": 0, "messages": 0, "size": 0,
+    }  # fmt: skip
+
+
+def window_row(number: int) -> dict[str, Any]:
+    counted = dict.fromkeys(("minute_requests", "minute_tokens", "day_requests", "day_tokens"), 1)
+    return {"subject": f"owner {number}", "minute_began": NOW, "day_began": NOW + number * 1000} | counted
+
+
+def usage_row(number: int, day: int) -> dict[str, Any]:
+    return {
+        "account": f"account {number}", "day": day, "owner": f"owner {number}", "key_id": bytes(16), "model": "a model",
+        "requests": 1, "input_tokens": 1, "output_tokens": 1, "cost": 1,
     }  # fmt: skip
 
 
@@ -198,8 +228,10 @@ MESSAGE: Message = a_message(CONVERSATION)
 LEASE = leases.Lease(CONVERSATION.id, MESSAGE.id, new_id(), stop=False)
 KNOWN = idempotency.Known(bytes(32), CONVERSATION.id, MESSAGE.id)
 JOB = jobs.Job(new_id(), "me", "{}", NOW)
+KEY = keys.Key(new_id(), "12345678", bytes(32), "name", "local", ("chat", "read"), NOW)
 SPAN = {"names": ["chatkeep_sample_1", "chatkeep_sample_2"], "first": 100, "last": 160, "step": 10}
 FILTERS = [conversations.Filter(query, pinned) for query in (None, "text") for pinned in (None, True, False)]
+SPENDER = Spender("account 1", 7, "owner 1", bytes(16), "a model")
 CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     conversations.get: [{"owner": "owner 1", "id": CONVERSATION.id, "now": NOW}],
     conversations.lock: [{"owner": "owner 1", "id": CONVERSATION.id, "now": NOW}],
@@ -268,6 +300,17 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     metrics.storage: [{}],
     epochs.hold: [{}],
     epochs.current: [{}],
+    keys.insert: [{"key": KEY}],
+    keys.get: [{"id": KEY.id}],
+    keys.named: [{"prefix": KEY.prefix}],
+    keys.page: [{"limit": 20, "after": after, "ascending": up} for after in (None, KEY.id) for up in (True, False)],
+    keys.live: [{"ids": [KEY.id, new_id()], "now": NOW}],
+    keys.revoke: [{"id": KEY.id, "now": NOW}],
+    keys.expire: [{"id": KEY.id, "at": NOW}],
+    keys.forget_children: [{"id": KEY.id, "before": NOW}],
+    keys.use: [{"id": KEY.id, "at": NOW}],
+    keys.changes: [{}],
+    marks.count: [{"name": "a mark"}],
     marks.get: [{"name": "a mark"}],
     marks.put: [{"name": "a mark", "value": 1}],
     duties.take: [{"name": "a duty", "worker_id": LEASE.worker_id}],
@@ -279,6 +322,17 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     leases.to_stop: [{"worker_id": LEASE.worker_id}],
     leases.every: [{}],
     leases.give_back: [{"lease": LEASE}],
+    leases.running: [{"owner": "owner 1", "key_id": LEASE.worker_id}],
+    windows.hold: [{"subjects": ["owner 1", "somebody new"]}],
+    windows.put: [{"spent": {"owner 1": Spent(), "owner 2": Spent()}}],
+    windows.forget: [{"before": NOW, "limit": 20}],
+    usage.add: [{"used": {SPENDER: Used(1), SPENDER._replace(day=8): Used(1)}}],
+    usage.summed: [
+        {"account": account, "owner": owner, "days": (100, 130), "groups": groups}
+        for account, owner in ((None, None), ("account 1", None), ("account 1", "owner 1"))
+        for groups in ((), ("day",))
+    ],
+    usage.forget: [{"before": 100, "limit": 20}],
     leases.beat: [{"worker_id": LEASE.worker_id}],
     leases.beats: [{}],
     leases.forget: [{"worker_id": LEASE.worker_id}],
@@ -295,7 +349,23 @@ def statements(module: ModuleType) -> set[Callable[..., Any]]:
 
 
 def test_every_function_of_the_store_is_tried() -> None:
-    tables = (conversations, messages, idempotency, leases, tombstones, epochs, marks, duties, jobs, imports, metrics)
+    tables: tuple[ModuleType, ...]
+    tables = (
+        conversations,
+        messages,
+        idempotency,
+        leases,
+        tombstones,
+        epochs,
+        marks,
+        duties,
+        jobs,
+        imports,
+        keys,
+        metrics,
+        windows,
+        usage,
+    )
     assert set().union(*map(statements, tables)) == CALLS.keys()
 
 

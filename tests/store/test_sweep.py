@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -40,9 +40,9 @@ class Counting(Journal):
 
     writes = 0
 
-    def write(self, work: Callable[[Connection], T], *, patient: bool = False, brief: bool = False) -> T:
+    def write(self, work: Callable[[Connection], T], **options: Any) -> T:
         self.writes += 1
-        return super().write(work, patient=patient, brief=brief)
+        return super().write(work, **options)
 
 
 def _fill(connection: Connection) -> None:

@@ -1,0 +1,178 @@
+"""Make and end API keys; every server on the database obeys within seconds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+import click
+
+from chatkeep import servers
+from chatkeep.commands.words import Commands, failure, filled, say, word, wrong
+from chatkeep.errors import ChatkeepError, Problem
+from chatkeep.limits import Limits, read_limits
+from chatkeep.settings import duration, optional_duration
+
+if TYPE_CHECKING:
+    from chatkeep.access import NewKey
+    from chatkeep.store.engine import Database
+    from chatkeep.store.journal import Journal
+    from chatkeep.store.keys import Key
+
+T = TypeVar("T")
+_NAMED = re.compile(r"(?:ck_)?([A-Za-z0-9]{8})")
+_COLUMNS = (("Key", 13), ("Name", 20), ("Account", 12), ("Scopes", 24), ("Made", 12), ("Used", 12), ("Until", 12))
+
+
+@click.group(cls=Commands)
+def keys() -> None:
+    """Make, list, revoke and rotate the keys with which the API is called."""
+
+
+@keys.command()
+@click.argument("name")
+@click.option("--account", default="local", show_default=True, help="Whose conversations the key reaches.")
+@click.option("--scopes", default="chat,read,export", show_default=True, help="What it may: chat, read, export, admin.")
+@click.option("--expires", default="never", show_default=True, help="How long it lives (90d, 12h, never).")
+@click.option("--limits", help="Its own limits as a JSON object, in place of those of CHATKEEP_LIMITS.")
+def create(name: str, account: str, scopes: str, expires: str, limits: str | None) -> None:
+    """Make a key called NAME and print it; it is shown only once."""
+    from chatkeep.keys import WantedKey, create_key  # noqa: PLC0415 - the other commands start quickly without
+
+    lifetime = _read(optional_duration, expires, "--expires")
+    wanted = WantedKey(_name(name), _account(account), _scopes(scopes), lifetime, _limits(limits))
+    with _opened() as (_, journal):
+        _print_once(create_key(journal, wanted))
+
+
+@keys.command("list")
+def list_() -> None:
+    """List all keys but those that the page has made by signing in."""
+    from chatkeep.keys import list_keys  # noqa: PLC0415 - the other commands start quickly without the database
+
+    with _opened() as (database, _):
+        found, after, more = [], None, True
+        while more:
+            page, more = list_keys(database, 100, after, ascending=True)
+            found += [key for key in page if key.parent_id is None]
+            after = page[-1].id if page else None
+    _row([word(title) for title, _ in _COLUMNS])
+    for key in found:
+        _row(_cells(key))
+
+
+@keys.command()
+@click.argument("key")
+def revoke(key: str) -> None:
+    """End KEY, which is named by its beginning (ck_ and eight characters)."""
+    from chatkeep.keys import revoke_key  # noqa: PLC0415 - the other commands start quickly without the database
+
+    with _opened() as (database, journal):
+        revoke_key(journal, _id(database, key))
+    say("revoked; within 5 seconds it lets nobody in")
+
+
+@keys.command()
+@click.argument("key")
+@click.option("--overlap", default="0s", show_default=True, help="How long the old key goes on (1h, 7d).")
+def rotate(key: str, overlap: str) -> None:
+    """Make a new key in place of KEY, with the same name, account, scopes and lifetime, and print it."""
+    from chatkeep.keys import rotate_key  # noqa: PLC0415 - the other commands start quickly without the database
+
+    seconds = _read(duration, overlap, "--overlap")
+    with _opened() as (database, journal):
+        _print_once(rotate_key(journal, _id(database, key), seconds))
+
+
+@contextmanager
+def _opened() -> Iterator[tuple[Database, Journal]]:
+    """Open the database, an empty one made ready; end with the reason where something is refused."""
+    from chatkeep.store import migrations  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.store.engine import Database  # noqa: PLC0415
+    from chatkeep.store.journal import Journal  # noqa: PLC0415
+
+    try:
+        database = Database(servers.checked_settings().database)
+        database.check()
+        migrations.ensure(database)
+        journal = Journal(database)
+        yield database, journal
+        journal.close()
+        database.close()
+    except Problem as problem:
+        raise failure(problem.detail) from problem
+    except ChatkeepError as error:
+        servers.stop(error)
+
+
+def _print_once(made: NewKey) -> None:
+    """Print a new key on standard output, alone, and what is to be known of it beside."""
+    say("Keep it: nobody can show it again.", err=True)
+    click.echo(made.text)
+
+
+def _id(database: Database, text: str) -> UUID:
+    from chatkeep.store import keys  # noqa: PLC0415 - the other commands start quickly without the database
+
+    named = _NAMED.fullmatch(text)
+    found = database.read(lambda connection: keys.named(connection, named[1])) if named else None
+    if found is None:
+        raise failure("There is no such key; chatkeep keys list shows how they begin.")
+    return found.id
+
+
+def _name(text: str) -> str:
+    from chatkeep.access import is_name  # noqa: PLC0415 - the other commands start quickly without the database
+
+    if not is_name(text):
+        raise wrong("a name has 1 to 128 characters, none of them a control character")
+    return text
+
+
+def _account(text: str) -> str:
+    from chatkeep.access import ACCOUNT  # noqa: PLC0415 - the other commands start quickly without the database
+
+    if not re.fullmatch(ACCOUNT, text):
+        raise wrong("an account has 1 to 32 of a-z, 0-9, - and _, and begins with a letter or a digit")
+    return text
+
+
+def _scopes(text: str) -> tuple[Any, ...]:
+    from chatkeep.access import Scope  # noqa: PLC0415 - the other commands start quickly without the database
+
+    named = [part.strip() for part in text.split(",")]
+    if not set(named) <= set(Scope):
+        raise wrong("scopes are chat, read, export and admin, separated by commas")
+    return tuple(map(Scope, named))
+
+
+def _limits(text: str | None) -> Limits | None:
+    try:
+        return read_limits(text) if text else None
+    except ValueError as error:
+        raise wrong('limits are a JSON object such as {"requests_per_minute": 60, "concurrent_replies": 4}') from error
+
+
+def _read(read: Callable[[str], T], text: str, option: str) -> T:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise wrong(f"{option}: {error}") from error
+
+
+def _row(cells: list[str]) -> None:
+    click.echo(" ".join(filled(cell, width) for cell, (_, width) in zip(cells, _COLUMNS, strict=True)).rstrip())
+
+
+def _cells(key: Key) -> list[str]:
+    until = word("revoked") if key.revoked_at else _day(key.expires_at, word("for ever"))
+    used = _day(key.last_used_at, word("never"))
+    return [f"ck_{key.prefix}", key.name, key.account, ",".join(key.scopes), _day(key.created_at), used, until]
+
+
+def _day(at: int | None, without: str = "") -> str:
+    return without if at is None else f"{datetime.fromtimestamp(at / 1e6, UTC):%Y-%m-%d}"

@@ -1,0 +1,138 @@
+"""Make, list, revoke and rotate keys: what `chatkeep keys` and /api/keys do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import msgspec
+
+from chatkeep.access import NEW_KEY_SCOPES, NewKey, Scope, find_key, make_child, make_key
+from chatkeep.errors import NO_ACCESS, FieldError, InvalidFields, KeyEnded, NotFound, Unauthorized
+from chatkeep.limits import Limits
+from chatkeep.model import OPEN_OWNER, new_id, now_us
+from chatkeep.store import keys
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.store.keys import Key
+from chatkeep.store.sql import Connection
+
+NO_KEY = "There is no such key."
+# For how long it can be seen who had signed in.
+FORGOTTEN_AFTER_US = 30 * 24 * 3600 * 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class WantedKey:
+    """What a new key shall be; it lives for so many seconds, where it does not live for ever."""
+
+    name: str
+    account: str = OPEN_OWNER
+    scopes: tuple[Scope, ...] = NEW_KEY_SCOPES
+    lifetime: float | None = None
+    limits: Limits | None = None
+    """In place of those that every key has."""
+
+
+def create_key(journal: Journal, wanted: WantedKey) -> NewKey:
+    """Store a new key and return it with its text, which is known only now. Raises `StoreUnavailable`."""
+    now = now_us()
+    expires_at = None if wanted.lifetime is None else now + int(wanted.lifetime * 1_000_000)
+
+    made = make_key(new_id(now), wanted.name, wanted.account, wanted.scopes, now)
+    limits = msgspec.json.encode(wanted.limits).decode() if wanted.limits else None
+    made = made._replace(key=replace(made.key, expires_at=expires_at, limits=limits))
+    journal.write(lambda connection: keys.insert(connection, made.key))
+    return made
+
+
+def list_keys(database: Database, limit: int, after: UUID | None, *, ascending: bool) -> tuple[list[Key], bool]:
+    """Return a page of the keys of all accounts, and whether there are more. Raises `InvalidFields`."""
+
+    def read(connection: Connection) -> list[Key]:
+        if after is not None and keys.get(connection, after) is None:
+            wrong = FieldError("after", "there is no item with this id")
+            raise InvalidFields("Begin the list again.", errors=[wrong])
+        return keys.page(connection, limit=limit + 1, after=after, ascending=ascending)
+
+    found = database.read(read)
+    return found[:limit], len(found) > limit
+
+
+def read_key(database: Database, id: UUID) -> Key:
+    """Return a key. Raises `NotFound`."""
+    return database.read(lambda connection: _there(connection, id))
+
+
+def revoke_key(journal: Journal, id: UUID) -> Key:
+    """Let a key stop for good, with all that were made of it by signing in; doing so again does no harm.
+
+    Every process obeys within seconds. Raises `NotFound`.
+    """
+
+    def change(connection: Connection) -> Key:
+        _there(connection, id)
+        keys.revoke(connection, id, now_us())
+        return _there(connection, id)
+
+    return journal.write(change)
+
+
+def rotate_key(journal: Journal, id: UUID, overlap: float = 0) -> NewKey:
+    """Return a new key in place of a live one, which goes on for so many seconds; the new one lives as long anew.
+
+    Raises `NotFound`, and `KeyEnded` where the old one is revoked or has expired.
+    """
+
+    def change(connection: Connection) -> NewKey:
+        now = now_us()
+        old = _there(connection, id)
+        if not old.is_live(now):
+            raise KeyEnded("Make a new key in its place.")
+        made = make_key(new_id(now), old.name, old.account, tuple(map(Scope, old.scopes)), now)
+        lifetime = None if old.expires_at is None else old.expires_at - old.created_at
+        expires_at = None if lifetime is None else now + lifetime
+        key = replace(made.key, expires_at=expires_at, end_user=old.end_user, limits=old.limits)
+        keys.insert(connection, key)
+        if overlap:
+            keys.expire(connection, id, now + int(overlap * 1_000_000))
+        else:
+            keys.revoke(connection, id, now)
+        return made._replace(key=key)
+
+    return journal.write(change)
+
+
+def sign_in(database: Database, journal: Journal, text: str) -> NewKey:
+    """Return a new key for the page in place of one that somebody typed; the page never keeps the latter.
+
+    Raises `Unauthorized`, `StoreUnavailable`.
+    """
+    parent = find_key(database, text)
+    if parent is None:
+        raise Unauthorized(NO_ACCESS)
+    now = now_us()
+    made = make_child(parent, new_id(now), now)
+
+    def store(connection: Connection) -> None:
+        keys.forget_children(connection, made.key.parent_id or parent.id, now - FORGOTTEN_AFTER_US)
+        keys.insert(connection, made.key)
+
+    journal.write(store)
+    return made
+
+
+def sign_out(database: Database, journal: Journal, text: str) -> bool:
+    """End a key that was made by signing in; return False where the text is none. Raises `StoreUnavailable`."""
+    found = find_key(database, text)
+    if found is None or found.parent_id is None:
+        return False
+    revoke_key(journal, found.id)
+    return True
+
+
+def _there(connection: Connection, id: UUID) -> Key:
+    found = keys.get(connection, id)
+    if found is None:
+        raise NotFound(NO_KEY)
+    return found

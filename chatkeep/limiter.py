@@ -1,0 +1,271 @@
+"""Lets turns past their callers' limits, and charges what they use: in Redis where one answers, else in the database.
+
+Either way one place counts for all processes and hosts. In the database that is the turn's own transaction: what is
+refused or fails counts nothing. Redis is asked before, and given back what did not become a turn. Replies at once are
+counted by their leases, which are there as long as the replies are generated, and not a moment longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from uuid import UUID
+
+from chatkeep.access import Caller
+from chatkeep.errors import Quota, StoreUnavailable
+from chatkeep.limits import (
+    DAY_US,
+    LIMITS,
+    MINUTE_US,
+    Allowance,
+    Bill,
+    Defaults,
+    Kind,
+    Limits,
+    Prices,
+    Spent,
+    Window,
+    cost,
+    estimate,
+    of_tokens,
+    quotas,
+    read_limits,
+    require,
+    windowed,
+)
+from chatkeep.model import Message, Prompt, Usage, now_us
+from chatkeep.redis_client import RedisClient
+from chatkeep.spending import Spending
+from chatkeep.store import leases
+from chatkeep.store.journal import Journal
+from chatkeep.store.leases import Lease
+from chatkeep.store.sql import Connection
+
+MOST_REMEMBERED = 4096
+PREFIX = "chatkeep:window:1:"
+# KEYS are subjects; ARGV are how many turns and tokens each has used now, whether it may be refused, and then for each
+# the limits of requests and of tokens by the minute and by the day, -1 where there is none. It answers whether it
+# refused, the time, and for each subject when both windows began and what was used
+# in them before.
+_TAKE = f"""
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local requests, tokens, refusing = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+local lengths, found, refused = {{ {MINUTE_US}, {DAY_US} }}, {{}}, 0
+for k, key in ipairs(KEYS) do
+  local was = redis.call('HMGET', key, 'began1', 'requests1', 'tokens1', 'began2', 'requests2', 'tokens2')
+  for w = 1, 2 do
+    local began, asked, used = tonumber(was[3 * w - 2]), tonumber(was[3 * w - 1]), tonumber(was[3 * w])
+    if not began or math.abs(now - began) >= lengths[w] then began, asked, used = now, 0, 0 end
+    local most_asked, most_used = tonumber(ARGV[4 * k + 2 * w - 2]), tonumber(ARGV[4 * k + 2 * w - 1])
+    if refusing and (most_asked >= 0 and asked >= most_asked or most_used >= 0 and used >= most_used) then
+      refused = 1
+    end
+    for _, value in ipairs({{ began, asked, used }}) do found[#found + 1] = value end
+  end
+end
+if refused == 0 then
+  for k, key in ipairs(KEYS) do
+    for w = 1, 2 do
+      local began, asked, used = unpack(found, 6 * k + 3 * w - 8, 6 * k + 3 * w - 6)
+      redis.call('HSET', key, 'began' .. w, string.format('%.0f', began),
+        'requests' .. w, math.max(0, asked + requests), 'tokens' .. w, used + tokens)
+    end
+    redis.call('PEXPIRE', key, {DAY_US // 1000})
+  end
+end
+return {{ refused, now, unpack(found) }}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Whether Redis has counted a turn, when, and what it had counted before."""
+
+    refused: bool
+    now: int
+    spent: dict[str, Spent]
+
+
+class RedisWindows:
+    """The windows of all subjects in Redis, by its own clock."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = RedisClient(url, "the database counts what is limited")
+
+    def take(self, allowances: tuple[Allowance, ...]) -> Taken | None:
+        """Count a turn, unless a limit is reached; None where Redis does not answer."""
+        counted = [allowance for allowance in allowances if windowed([allowance])]
+        return self._run([allowance.subject for allowance in counted], 1, 0, counted)
+
+    def give_back(self, subjects: tuple[str, ...]) -> None:
+        """Count a turn less: it was none."""
+        self._run(list(subjects), -1, 0)
+
+    def charge(self, subjects: tuple[str, ...], tokens: int) -> bool:
+        """Count tokens; return False where Redis does not answer."""
+        return self._run(list(subjects), 0, tokens) is not None
+
+    def _run(
+        self, subjects: list[str], requests: int, tokens: int, refusing: list[Allowance] | None = None
+    ) -> Taken | None:
+        limits = [_limit(allowance, name) for allowance in refusing or [] for name in _ORDER]
+        most = limits or [-1] * (len(_ORDER) * len(subjects))
+        keys = [PREFIX + subject for subject in subjects]
+        found = self._redis.ask("eval", _TAKE, len(keys), *keys, requests, tokens, int(bool(refusing)), *most)
+        return _taken(subjects, found) if found else None
+
+
+_ORDER = ("requests_per_minute", "tokens_per_minute", "requests_per_day", "tokens_per_day")
+
+
+def _limit(allowance: Allowance, name: str) -> int:
+    limit = allowance.limit(name)
+    return -1 if limit is None else limit
+
+
+def _taken(subjects: list[str], found: list[int]) -> Taken:
+    refused, now, *counted = found
+    spent = {
+        subject: Spent(
+            Window(MINUTE_US, *counted[6 * index : 6 * index + 3]),
+            Window(DAY_US, *counted[6 * index + 3 : 6 * index + 6]),
+        )
+        for index, subject in enumerate(subjects)
+    }
+    return Taken(bool(refused), now, spent)
+
+
+class Admission:
+    """One turn's way past its caller's limits."""
+
+    def __init__(self, allowances: tuple[Allowance, ...] = (), taken: Taken | None = None) -> None:
+        self.quotas: tuple[Quota, ...] = ()
+        """What is left of each limit, the turn counted in."""
+        self.counted = False
+        """Whether it became a turn, and not the repetition of one."""
+        self._taken = taken
+        self._allowances = allowances
+        self._here = () if taken else windowed(allowances)
+        self._at_once = tuple(one.subject for one in allowances if one.has("concurrent_replies"))
+        self.subjects = self._here + self._at_once
+        """What the turn's transaction has to hold, so that nobody else is let past at the same time."""
+
+    def check(self, connection: Connection, owner: str, key_id: UUID | None) -> None:
+        """Raise `RateLimited` where a limit is reached, before anything is written. Runs in the journal."""
+        self.counted = False
+        if not self._allowances:
+            return
+        spent, now = (self._taken.spent, self._taken.now) if self._taken else (connection.ledger.spent, now_us())
+        found = quotas(self._allowances, spent, self._running(connection, owner, key_id), now)
+        require(found)
+        self.quotas = tuple(quota if quota.name.startswith("tokens") else quota.less() for quota in found)
+
+    def count(self, connection: Connection) -> None:
+        """Count the turn, which is stored now. Runs in the journal."""
+        connection.ledger.take(self._here, now_us(), requests=1)
+        self.counted = True
+
+    def _running(self, connection: Connection, owner: str, key_id: UUID | None) -> dict[str, int]:
+        if not self._at_once:
+            return {}
+        found = leases.running(connection, owner, key_id)
+        return {one.subject: getattr(found, one.kind.value) for one in self._allowances}
+
+
+UNLIMITED = Admission()
+
+
+def _estimated(message: Message, asked: Prompt | None) -> Usage:
+    """Return about how many tokens a reply took of which the provider has counted none; without a word it took none."""
+    said = [message.content, message.reasoning]
+    if asked is None or not any(said):
+        return Usage(0, 0)
+    return Usage(estimate(one.content for one in asked.messages), estimate(said))
+
+
+@lru_cache(maxsize=MOST_REMEMBERED)
+def _allowances(caller: Caller, limits: Defaults) -> tuple[Allowance, ...]:
+    found = [Allowance(Kind.ACCOUNT, caller.account, limits.account)]
+    if caller.counts_for:
+        own = read_limits(caller.limits) if caller.limits else Limits()
+        found.append(Allowance(Kind.KEY, f"/{caller.counts_for.hex}", own.over(limits.key)))
+    if caller.end_user:
+        found.append(Allowance(Kind.END_USER, caller.owner, limits.end_user))
+    return tuple(one for one in found if one.has(*LIMITS))
+
+
+class Limiter:
+    """Counts for one process what is counted for all."""
+
+    def __init__(
+        self,
+        limits: Defaults,
+        prices: Prices,
+        journal: Journal,
+        spending: Spending,
+        redis: RedisWindows | None = None,
+    ) -> None:
+        self._limits = limits
+        self._limits_all = limits != Defaults()
+        self._prices = prices
+        self._journal = journal
+        self._spending = spending
+        self._redis = redis
+
+    def allowances(self, caller: Caller) -> tuple[Allowance, ...]:
+        """Return the limits that hold for what a caller asks for."""
+        if caller.limits is None and not self._limits_all:
+            return ()
+        return _allowances(caller, self._limits)
+
+    def asking(self, allowances: tuple[Allowance, ...]) -> AbstractContextManager[Admission]:
+        """Return what lets the turn past that is taken within."""
+        return self._asking(allowances) if allowances else nullcontext(UNLIMITED)
+
+    @contextmanager
+    def _asking(self, allowances: tuple[Allowance, ...]) -> Iterator[Admission]:
+        subjects = windowed(allowances)
+        taken = self._redis.take(allowances) if self._redis and subjects else None
+        admission, certain = Admission(allowances, taken), True
+        try:
+            yield admission
+        except StoreUnavailable:
+            certain = False  # the turn may have been stored
+            raise
+        except BaseException:
+            admission.counted = False
+            raise
+        finally:
+            if self._redis and taken and not taken.refused and certain and not admission.counted:
+                self._redis.give_back(subjects)
+
+    def bill(
+        self, lease: Lease, message: Message, allowances: tuple[Allowance, ...], asked: Prompt | None = None
+    ) -> Bill:
+        """Return what a reply has used: as the provider counted it, else about what its text and the prompt have.
+
+        An answer that was given before counts like any other, and costs nothing.
+        """
+        used = message.usage or _estimated(message, asked)
+        model, tokens = message.model or "", (used.input_tokens, used.output_tokens)
+        price = 0 if message.cached else cost(self._prices, model, *tokens)
+        here = self.charged(allowances)
+        far = () if here else of_tokens(allowances)
+        return Bill(lease.owner, lease.key_id, model, *tokens, price, here, far)
+
+    def charged(self, allowances: tuple[Allowance, ...]) -> tuple[str, ...]:
+        """Return the subjects whose tokens a reply's end charges in its transaction, which has to hold them."""
+        return () if self._redis else of_tokens(allowances)
+
+    def charge(self, bill: Bill) -> None:
+        """Charge what was used, as far as the reply's end has not; call it before anybody is told of that."""
+        self._spending.add(bill)
+        if bill.far and self._redis and not self._redis.charge(bill.far, bill.tokens):
+            self._journal.write(
+                lambda connection: connection.ledger.take(bill.far, now_us(), tokens=bill.tokens),
+                patient=True,
+                subjects=bill.far,
+            )

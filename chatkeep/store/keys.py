@@ -1,0 +1,156 @@
+"""The table ``api_keys``: what is kept of keys, which is nothing that would let anybody in."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from chatkeep.model import id_of
+from chatkeep.store import marks
+from chatkeep.store.sql import Connection, Sql, in_list
+
+# Counts up whenever a key stops before its time, for processes that remember it; 0 where there never was a key.
+MARK = "keys"
+NOTED_EVERY_US = 60_000_000
+_COLUMNS = (
+    "id, prefix, digest, name, account, scopes, created_at, expires_at, last_used_at, revoked_at, parent_id, end_user,"
+    " limits"
+)
+_VALUES = ", ".join(f":{name}" for name in _COLUMNS.split(", "))
+_INSERT = Sql(f"INSERT INTO api_keys ({_COLUMNS}) VALUES ({_VALUES})")  # noqa: S608 - fixed parts only
+_FIRST = Sql(f"UPDATE marks SET value = 1 WHERE name = '{MARK}' AND value = 0")  # noqa: S608 - the same
+_GET = Sql(f"SELECT {_COLUMNS} FROM api_keys WHERE id = :id")  # noqa: S608 - the same
+_NAMED = Sql(f"SELECT {_COLUMNS} FROM api_keys WHERE prefix = :prefix")  # noqa: S608 - the same
+_IS_LIVE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"
+_REVOKE = Sql("UPDATE api_keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL")
+_REVOKE_CHILDREN = Sql("UPDATE api_keys SET revoked_at = :now WHERE parent_id = :id AND revoked_at IS NULL")
+_EXPIRE = Sql(
+    "UPDATE api_keys SET expires_at = :at WHERE id = :id AND revoked_at IS NULL"
+    " AND (expires_at IS NULL OR expires_at > :at)"
+)
+_EXPIRE_CHILDREN = Sql("UPDATE api_keys SET expires_at = :at WHERE parent_id = :id AND expires_at > :at")
+_FORGET_CHILDREN = Sql("DELETE FROM api_keys WHERE parent_id = :id AND expires_at < :before")
+_USE = Sql(
+    "UPDATE api_keys SET last_used_at = :at WHERE id = :id AND (last_used_at IS NULL OR last_used_at <= :noted_before)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key as it is stored. Times are µs since 1970 in UTC."""
+
+    id: UUID
+    prefix: str
+    digest: bytes = field(repr=False)
+    name: str
+    account: str
+    scopes: tuple[str, ...]
+    created_at: int
+    expires_at: int | None = None
+    last_used_at: int | None = None
+    revoked_at: int | None = None
+    parent_id: UUID | None = None
+    end_user: str | None = None
+    limits: str | None = None
+
+    def is_live(self, now: int) -> bool:
+        """Return whether the key lets anybody in."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
+
+
+def insert(connection: Connection, key: Key) -> None:
+    """Store a new key. Raises `Duplicate` where another one has its prefix."""
+    connection.change(
+        _INSERT,
+        id=key.id.bytes,
+        prefix=key.prefix,
+        digest=key.digest,
+        name=key.name,
+        account=key.account,
+        scopes=",".join(key.scopes),
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+        last_used_at=key.last_used_at,
+        revoked_at=key.revoked_at,
+        parent_id=key.parent_id.bytes if key.parent_id else None,
+        end_user=key.end_user,
+        limits=key.limits,
+    )
+    connection.change(_FIRST)
+
+
+def get(connection: Connection, id: UUID) -> Key | None:
+    """Return a key, whatever its state."""
+    rows = connection.rows(_GET, id=id.bytes)
+    return _key(rows[0]) if rows else None
+
+
+def named(connection: Connection, prefix: str) -> Key | None:
+    """Return the key that eight characters name, whatever its state."""
+    rows = connection.rows(_NAMED, prefix=prefix)
+    return _key(rows[0]) if rows else None
+
+
+def page(connection: Connection, *, limit: int, after: UUID | None, ascending: bool) -> list[Key]:
+    """Return keys in the order in which they were made, or the newest first, beginning behind ``after``."""
+    direction, beyond = ("ASC", ">") if ascending else ("DESC", "<")
+    text = f"SELECT {_COLUMNS} FROM api_keys WHERE id {beyond} :after ORDER BY id {direction} LIMIT :limit"  # noqa: S608
+    begin = after.bytes if after else b"\0" * 16 if ascending else b"\xff" * 16
+    return [_key(row) for row in connection.rows(Sql(text), after=begin, limit=limit)]
+
+
+def live(connection: Connection, ids: Collection[UUID], now: int) -> set[UUID]:
+    """Return which of these keys still let anybody in."""
+    places, values = in_list("id", [key_id.bytes for key_id in ids])
+    text = f"SELECT id FROM api_keys WHERE id IN ({places}) AND {_IS_LIVE}"  # noqa: S608 - placeholders only
+    return {id_of(row[0]) for row in connection.rows(Sql(text), now=now, **values)}
+
+
+def revoke(connection: Connection, id: UUID, now: int) -> None:
+    """End a key with all that were made of it by signing in; one that is revoked already stays as it is."""
+    connection.change(_REVOKE, id=id.bytes, now=now)
+    connection.change(_REVOKE_CHILDREN, id=id.bytes, now=now)
+    marks.count(connection, MARK)
+
+
+def expire(connection: Connection, id: UUID, at: int) -> None:
+    """Let a key end at a time, with all that were made of it by signing in; those that end before stay so."""
+    connection.change(_EXPIRE, id=id.bytes, at=at)
+    connection.change(_EXPIRE_CHILDREN, id=id.bytes, at=at)
+    marks.count(connection, MARK)
+
+
+def forget_children(connection: Connection, id: UUID, before: int) -> int:
+    """Delete the keys of signing in with a key that expired before a time; return how many."""
+    return connection.change(_FORGET_CHILDREN, id=id.bytes, before=before)
+
+
+def use(connection: Connection, id: UUID, at: int) -> None:
+    """Note that a key was used, once in a minute."""
+    connection.change(_USE, id=id.bytes, at=at, noted_before=at - NOTED_EVERY_US)
+
+
+def changes(connection: Connection) -> int:
+    """Return a number that grows when a key stops before its time; 0 where no key was ever made."""
+    return marks.get(connection, MARK)
+
+
+def _key(row: tuple[Any, ...]) -> Key:
+    """Return the key of a row of `_COLUMNS`."""
+    return Key(
+        id=id_of(row[0]),
+        prefix=row[1],
+        digest=bytes(row[2]),
+        name=row[3],
+        account=row[4],
+        scopes=tuple(row[5].split(",")),
+        created_at=row[6],
+        expires_at=row[7],
+        last_used_at=row[8],
+        revoked_at=row[9],
+        parent_id=id_of(row[10]) if row[10] else None,
+        end_user=row[11],
+        limits=row[12],
+    )

@@ -1,0 +1,27 @@
+"""What the turns of one transaction count against limits: read at its beginning, written at its end. Pure.
+
+The rows are shared by processes: so each is read and written once, however many turns there are, and in one order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from chatkeep.limits import Spent
+
+
+class Ledger:
+    """What limited subjects have used, which is held until the transaction ends."""
+
+    __slots__ = ("changed", "spent")
+
+    def __init__(self, spent: dict[str, Spent] | None = None) -> None:
+        self.spent = spent or {}
+        """Of the subjects that the transaction holds."""
+        self.changed: dict[str, Spent] = {}
+
+    def take(self, subjects: Iterable[str], now: int, *, requests: int = 0, tokens: int = 0) -> None:
+        """Count what subjects use within their windows."""
+        for subject in subjects:
+            self.changed[subject] = self.spent[subject]
+            self.spent[subject].add(now, requests=requests, tokens=tokens)

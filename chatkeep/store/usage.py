@@ -1,0 +1,67 @@
+"""The table ``usage``: what each caller has used on a day, by model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from chatkeep.spending import Spender, Used
+from chatkeep.store.sql import Connection, Sql
+
+# What usage can be told by, and the column of each.
+GROUPS = {"day": "day", "model": "model", "key": "key_id", "account": "account", "end_user": "owner"}
+
+_ROW = ", ".join(Spender._fields)
+_FORGET = Sql(
+    f"DELETE FROM `usage` WHERE ({_ROW}) IN (SELECT {_ROW} FROM `usage` WHERE day < :before LIMIT :limit)",  # noqa: S608
+    mysql="DELETE FROM `usage` WHERE day < :before ORDER BY day LIMIT :limit",
+)
+
+
+def add(connection: Connection, used: Mapping[Spender, Used]) -> None:
+    """Add to what was used before, in the order of the rows: so processes wait for each other one way only."""
+    values: dict[str, Any] = {}
+    for index, spender in enumerate(sorted(used)):
+        values |= zip(_values(index), (*spender, *used[spender]), strict=True)
+    connection.change(_add(len(used)), **values)
+
+
+@cache
+def _values(index: int) -> tuple[str, ...]:
+    return tuple(f"{name}{index}" for name in (*Spender._fields, *Used._fields))
+
+
+@cache
+def _add(count: int) -> Sql:
+    columns = ", ".join((*Spender._fields, *Used._fields))
+    rows = ", ".join(f"({', '.join(f':{name}' for name in _values(index))})" for index in range(count))
+    insert = f"INSERT INTO `usage` ({columns}) VALUES {rows}"  # noqa: S608 - no values in it
+    sqlite = ", ".join(f"{name} = {name} + excluded.{name}" for name in Used._fields)
+    mysql = ", ".join(f"{name} = {name} + VALUES({name})" for name in Used._fields)
+    return Sql(
+        f"{insert} ON CONFLICT ({_ROW}) DO UPDATE SET {sqlite}",
+        mysql=f"{insert} ON DUPLICATE KEY UPDATE {mysql}",
+    )
+
+
+def summed(
+    connection: Connection, account: str | None, owner: str | None, days: tuple[int, int], groups: Iterable[str]
+) -> list[tuple[Any, ...]]:
+    """Return the values of ``groups``, then turns, tokens and cost, from the first to the last of ``days``.
+
+    Without an owner of all that are the account's, without an account of everybody.
+    """
+    named = {name: value for name, value in (("account", account), ("owner", owner)) if value is not None}
+    chosen = " AND ".join(["day BETWEEN :first AND :last", *(f"{name} = :{name}" for name in named)])
+    columns = ", ".join(GROUPS[name] for name in groups)
+    sums = ", ".join(f"COALESCE(SUM({name}), 0)" for name in Used._fields)
+    grouped = f" GROUP BY {columns} ORDER BY {columns}" if columns else ""
+    selected = f"{columns}, {sums}" if columns else sums
+    sql = Sql(f"SELECT {selected} FROM `usage` WHERE {chosen}{grouped}")  # noqa: S608 - no values in it
+    return connection.rows(sql, first=days[0], last=days[1], **named)
+
+
+def forget(connection: Connection, before: int, limit: int) -> int:
+    """Forget up to ``limit`` rows of what was used before a day, counted since 1970; return how many."""
+    return connection.change(_FORGET, before=before, limit=limit)

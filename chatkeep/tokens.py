@@ -1,0 +1,81 @@
+"""Signed tokens by which an embedding application names its end users (RFC 7519); the algorithm is ours to choose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from chatkeep.access import is_name
+from chatkeep.errors import SettingsError, Unauthorized
+from chatkeep.settings import TokenRule
+
+# One text for whatever is wrong with a token.
+NO_TOKEN = "Send a valid X-End-User-Token; its signature, time or names are not as the server is set."  # noqa: S105 - no password
+# By how much clocks may differ.
+LEEWAY_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Verifier:
+    """How the tokens of one account are verified, with keys as the library wants them."""
+
+    rule: TokenRule
+    keys: tuple[Any, ...]
+
+
+class Tokens:
+    """Verifies the tokens of the accounts that have keys for that. Raises `SettingsError`."""
+
+    def __init__(self, rules: Iterable[tuple[str, TokenRule]]) -> None:
+        self._verifiers = {account: _verifier(account, rule) for account, rule in rules}
+
+    def expects(self, account: str) -> bool:
+        """Return whether the end users of an account are named by tokens, and by nothing else."""
+        return account in self._verifiers
+
+    def end_user(self, account: str, token: str) -> str:
+        """Return the end user that a token names. Raises `Unauthorized`."""
+        import jwt  # noqa: PLC0415 - an extra
+
+        verifier = self._verifiers[account]
+        for key in verifier.keys:
+            try:
+                claims = jwt.decode(token, key, **_demands(verifier.rule))
+            except jwt.InvalidSignatureError:
+                continue
+            except jwt.PyJWTError:
+                break
+            if is_name(claims["sub"]):
+                return str(claims["sub"])
+            break
+        raise Unauthorized(NO_TOKEN)
+
+
+def _demands(rule: TokenRule) -> dict[str, Any]:
+    """Return what a token must hold; without an audience of ours it may be for anybody."""
+    options = {"require": ["exp", "sub"], "verify_aud": rule.audience is not None}
+    return {
+        "algorithms": [rule.algorithm],
+        "issuer": rule.issuer,
+        "audience": rule.audience,
+        "leeway": LEEWAY_S,
+        "options": options,
+    }
+
+
+def _verifier(account: str, rule: TokenRule) -> _Verifier:
+    """Return the keys as the library wants them, which refuses a public key as a secret (CVE-2022-29217)."""
+    try:
+        from jwt.algorithms import get_default_algorithms  # noqa: PLC0415 - an extra
+
+        algorithm = get_default_algorithms()[rule.algorithm]
+        return _Verifier(rule, tuple(algorithm.prepare_key(key) for key in rule.keys))
+    except ImportError as error:
+        raise SettingsError(
+            ["CHATKEEP_END_USER_TOKENS: the package pyjwt is missing; run: pip install 'chatkeep[jwt]'"]
+        ) from error
+    except Exception as error:
+        raise SettingsError(
+            [f"CHATKEEP_END_USER_TOKENS: a key of the account {account} is none for {rule.algorithm}"]
+        ) from error

@@ -1,0 +1,126 @@
+"""The one place where requests are let in, before any view runs: who calls, and whether they may.
+
+Every view says who may come in; an application in which one does not is not made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from flask import Flask, g, request
+
+from chatkeep.access import MOST_CHARACTERS, Caller, Scope, is_name
+from chatkeep.errors import FieldError, InvalidFields, MissingScope, Unauthorized
+from chatkeep.tokens import Tokens
+from chatkeep.web.parts import Parts, parts_of
+from chatkeep.web.requests import stop_reading
+
+View = TypeVar("View", bound=Callable[..., Any])
+EVERYBODY: frozenset[Scope] = frozenset()
+"""For pages and what they load, the API's document, and health: nothing that belongs to anybody."""
+END_USER, TOKEN = "X-End-User", "X-End-User-Token"
+COOKIE = "chatkeep_key"
+_READING = {"GET", "HEAD"}
+_BEARER = re.compile(r"bearer (ck_\w+)", re.ASCII | re.IGNORECASE)
+_declared: dict[Callable[..., Any], frozenset[Scope]] = {}
+
+
+def lets_in(scopes: AbstractSet[Scope]) -> Callable[[View], View]:
+    """Declare whom a view lets in: callers with any of these scopes, or everybody."""
+
+    def declare(view: View) -> View:
+        _declared[view] = frozenset(scopes)
+        return view
+
+    return declare
+
+
+def register(app: Flask) -> None:
+    """Guard every view that the application has by now."""
+    needed = {endpoint: _declared[view] for endpoint, view in app.view_functions.items()}
+    app.before_request(partial(_admit, needed, parts_of(app)))
+
+
+def _admit(needed: Mapping[str, frozenset[Scope]], parts: Parts) -> None:
+    """Note who calls. Raises `Unauthorized`, `MissingScope`, `InvalidFields`, `StoreUnavailable`."""
+    scopes = needed.get(request.endpoint or "", EVERYBODY)
+    # A browser asks with OPTIONS before it sends a key; Flask answers that itself.
+    if not scopes:
+        return
+    environ = request.environ
+    if environ["REQUEST_METHOD"] == "OPTIONS":
+        return
+    try:
+        found = parts.access.caller(_key(environ))
+    except Unauthorized:
+        if "HTTP_TRANSFER_ENCODING" in environ or request.content_length:
+            stop_reading()
+        raise
+    if scopes.isdisjoint(found.scopes):
+        raise MissingScope(f"One of these scopes is needed: {', '.join(sorted(scopes))}.")
+    g.caller = _named(found, environ, parts.tokens)
+
+
+def _key(environ: Mapping[str, Any]) -> str | None:
+    """Return the key that the request brings, empty where what it brings is none; None where it brings nothing."""
+    sent = environ.get("HTTP_AUTHORIZATION")
+    if sent is None:
+        return cookie() if "HTTP_COOKIE" in environ else None
+    found = _BEARER.fullmatch(sent)
+    return found[1] if found else ""
+
+
+def cookie() -> str | None:
+    """Return the key of the page's cookie; None where there is none, or another site may have sent the request."""
+    return request.cookies.get(COOKIE) if _is_same_origin() else None
+
+
+def _is_same_origin() -> bool:
+    """Return whether a page of this server's own, or whoever typed the address, has sent the request.
+
+    Browsers say so themselves over HTTPS and on loopback. Elsewhere they name the origin of whatever changes something;
+    and of what only reads, SameSite=Strict keeps the cookie from others' requests.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site == "same-origin" or (site == "none" and request.method in _READING)
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return request.method in _READING
+    return urlsplit(origin).netloc == request.host
+
+
+def _named(caller: Caller, environ: Mapping[str, Any], tokens: Tokens) -> Caller:
+    """Return the caller, as the end user that the request names where it names one."""
+    name, token = environ.get("HTTP_X_END_USER"), environ.get("HTTP_X_END_USER_TOKEN")
+    if name is None and token is None:
+        return caller
+    if caller.end_user:
+        raise _wrong(END_USER, "this key stands for one end user already")
+    if tokens.expects(caller.account):
+        if name is not None or token is None:
+            raise _wrong(END_USER, f"this account names end users with {TOKEN}")
+        return caller.naming(tokens.end_user(caller.account, token))
+    if token is not None or name is None:
+        raise _wrong(TOKEN, "the server has no keys for this account's tokens")
+    return caller.naming(_end_user(name))
+
+
+def _end_user(sent: str) -> str:
+    """Return the end user's name, character by character: to change two names until they are equal would mix people."""
+    try:
+        name = sent.encode("latin-1").decode()  # WSGI hands headers over as if they were Latin-1 (PEP 3333)
+    except UnicodeError:
+        raise _wrong(END_USER, "is not UTF-8") from None
+    if not is_name(name):
+        raise _wrong(END_USER, f"has 1 to {MOST_CHARACTERS} characters, none of them a control character")
+    return name
+
+
+def _wrong(header: str, message: str) -> InvalidFields:
+    return InvalidFields(f"{header}: {message}.", errors=[FieldError(header, message)])

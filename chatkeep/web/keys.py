@@ -1,0 +1,92 @@
+"""Routes of keys, for the operator."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from flask import Blueprint, Response
+
+from chatkeep import errors, keys
+from chatkeep.access import Scope, is_name
+from chatkeep.errors import FieldError, InvalidFields
+from chatkeep.keys import WantedKey
+from chatkeep.web import key_shapes as shapes
+from chatkeep.web.openapi import Routes
+from chatkeep.web.parts import parts
+from chatkeep.web.requests import body_as, query_as
+from chatkeep.web.responses import rendered
+
+routes = Routes(Blueprint("keys", __name__))
+_ONE = "/api/keys/<uuid:key_id>"
+_BODY = (errors.BodyTooLarge, errors.UnsupportedMediaType, errors.MalformedJson, errors.RequestTimeout)
+
+
+@routes.route(
+    "POST",
+    "/api/keys",
+    tag="keys",
+    scopes={Scope.ADMIN},
+    body=shapes.KeyRequest,
+    answers={201: shapes.NewKey},
+    raises=_BODY,
+    examples={
+        "an application": {"name": "our app", "scopes": ["chat", "read"], "expires_in": 7776000},
+        "limited": {"name": "a trial", "limits": {"requests_per_day": 200, "concurrent_replies": 2}},
+    },
+)
+def create_key() -> Response:
+    """Make a key, of any account.
+
+    The answer is the only place where it ever stands: only its hash is stored.
+    """
+    body = body_as(shapes.KeyRequest)
+    if not is_name(body.name):
+        wrong = FieldError("name", "has control characters")
+        raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong])
+    wanted = WantedKey(body.name, body.account, body.scopes, body.expires_in, body.limits)
+    made = keys.create_key(parts().journal, wanted)
+    parts().access.look()  # the first one closes the server: here at once, elsewhere within seconds
+    return rendered(shapes.new_key_of(made), 201)
+
+
+@routes.route(
+    "GET", "/api/keys", tag="keys", scopes={Scope.ADMIN}, query=shapes.KeysQuery, answers={200: shapes.KeyList}
+)
+def list_keys() -> Response:
+    """List the keys of all accounts, the newest first; also those that have ended."""
+    query = query_as(shapes.KeysQuery)
+    found, more = keys.list_keys(parts().database, query.limit, query.after, ascending=query.order == "asc")
+    return rendered(shapes.keys_of(found, has_more=more))
+
+
+@routes.route("GET", _ONE, tag="keys", scopes={Scope.ADMIN}, answers={200: shapes.Key}, raises=(errors.NotFound,))
+def read_key(key_id: UUID) -> Response:
+    """Read what is known of a key."""
+    return rendered(shapes.key_of(keys.read_key(parts().database, key_id)))
+
+
+@routes.route("DELETE", _ONE, tag="keys", scopes={Scope.ADMIN}, answers={200: shapes.Key}, raises=(errors.NotFound,))
+def revoke_key(key_id: UUID) -> Response:
+    """Revoke a key, with all that were made of it by signing in; doing so again does no harm.
+
+    Within 5 seconds it lets nobody in, its open streams end, and the replies that were asked for with it are stopped.
+    """
+    revoked = keys.revoke_key(parts().journal, key_id)
+    parts().access.look()
+    return rendered(shapes.key_of(revoked))
+
+
+@routes.route(
+    "POST",
+    f"{_ONE}/rotate",
+    tag="keys",
+    scopes={Scope.ADMIN},
+    body=shapes.RotateRequest,
+    answers={201: shapes.NewKey},
+    raises=(*_BODY, errors.NotFound, errors.KeyEnded),
+    examples={"at once": {}, "an hour later": {"overlap": 3600}},
+)
+def rotate_key(key_id: UUID) -> Response:
+    """Put a new key in a key's place, with the same name, account, scopes and lifetime."""
+    body = body_as(shapes.RotateRequest)
+    return rendered(shapes.new_key_of(keys.rotate_key(parts().journal, key_id, body.overlap)), 201)

@@ -1,0 +1,159 @@
+"""Keys are made, listed, rotated and revoked, on the command line and through the API."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from chatkeep.access import Scope, digest_of
+from chatkeep.store import keys
+from chatkeep.store.engine import Database
+from tests.access.keys import Identity, bearer, make_key
+from tests.commands.line import run
+from tests.servers import Server
+
+KEY = re.compile(r"ck_[A-Za-z0-9]{8}_[A-Za-z0-9]{40}")
+LIST = "/api/conversations"
+
+
+def line(folder: Path, *arguments: str) -> CompletedProcess[str]:
+    return run(folder, "keys", *arguments)
+
+
+def stored(folder: Path, text: str) -> keys.Key:
+    database = Database(f"sqlite:///{(folder / 'data' / 'chatkeep.sqlite3').as_posix()}")
+    found = database.read(lambda connection: keys.named(connection, text[3:11]))
+    database.close()
+    assert found
+    return found
+
+
+def test_a_key_is_printed_alone_and_only_its_hash_is_stored(tmp_path: Path) -> None:
+    """Starts processes: a second."""
+    made = line(tmp_path, "create", "our app")
+    assert KEY.fullmatch(made.stdout.strip())
+    found = stored(tmp_path, made.stdout)
+    assert (found.name, found.account, found.scopes, found.expires_at) == (
+        "our app", "local", ("chat", "read", "export"), None,
+    )  # fmt: skip
+    assert found.digest == digest_of(made.stdout.strip())
+    secret = made.stdout.strip().rpartition("_")[2].encode()
+    assert all(secret not in file.read_bytes() for file in (tmp_path / "data").glob("chatkeep.sqlite3*"))
+    assert made.stdout.strip() not in line(tmp_path, "list").stdout
+
+
+def test_a_key_is_as_it_was_asked_for(tmp_path: Path) -> None:
+    """Starts a process: half a second."""
+    made = line(tmp_path, "create", "网页", "--account", "shop-1", "--scopes", "read, admin", "--expires", "90d")
+    found = stored(tmp_path, made.stdout)
+    assert (found.name, found.account, found.scopes) == ("网页", "shop-1", ("read", "admin"))
+    assert found.expires_at == found.created_at + 90 * 86400 * 1_000_000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("create", ""), ("create", "a\nb"), ("create", "a", "--account", "Big"), ("create", "a", "--account", ""),
+        ("create", "a", "--scopes", ""), ("create", "a", "--scopes", "chat,write"), ("create", "a", "--expires", "90"),
+        ("revoke", "ck_12345678"), ("revoke", "x"), ("rotate", "ck_12345678"), ("create",),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_told(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Starts a process: half a second."""
+    done = line(tmp_path, *arguments)
+    assert (done.returncode in {1, 2}, done.stdout) == (True, "")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_rotated_key_takes_the_other_one_s_place(tmp_path: Path) -> None:
+    """Starts processes: two seconds."""
+    old = line(tmp_path, "create", "app", "--account", "shop", "--scopes", "chat", "--expires", "1h").stdout.strip()
+    new = line(tmp_path, "rotate", old[:11], "--overlap", "10m").stdout.strip()
+    later = line(tmp_path, "rotate", new[3:11]).stdout.strip()
+    first, second, third = (stored(tmp_path, text) for text in (old, new, later))
+    assert {(key.name, key.account, key.scopes) for key in (first, second, third)} == {("app", "shop", ("chat",))}
+    assert first.revoked_at is None
+    assert second.created_at < (first.expires_at or 0) - 599_000_000 < second.created_at + 60_000_000
+    assert second.revoked_at
+    assert (third.expires_at or 0) - third.created_at == 3600 * 1_000_000
+    assert line(tmp_path, "rotate", new[:11]).returncode == 1
+
+
+def test_a_key_is_revoked_by_its_beginning_and_listed_as_such(tmp_path: Path) -> None:
+    """Starts processes: two seconds."""
+    made = [line(tmp_path, "create", name).stdout.strip() for name in ("one", "two")]
+    assert line(tmp_path, "revoke", made[0][:11]).returncode == 0
+    _, first, second = line(tmp_path, "list").stdout.splitlines()
+    assert (first.split()[:2], first.split()[-1]) == ([made[0][:11], "one"], "revoked")
+    assert (second.split()[:2], "for ever" in second) == ([made[1][:11], "two"], True)
+
+
+def operator(server: Server) -> Identity:
+    return Identity(server, bearer(make_key(server.env["DATABASE_URL"], "ops", Scope.ADMIN).text))
+
+
+def test_an_operator_makes_keys_of_all_accounts_and_sees_each_once(keyed: Server) -> None:
+    admin = operator(keyed)
+    asked = {"name": "an app", "account": "shop", "scopes": ["read", "chat"], "expires_in": 60}
+    made = admin.request("POST", "/api/keys", json=asked)
+    assert made.status == 201
+    assert KEY.fullmatch(made.json["key"])
+    assert (made.json["account"], made.json["scopes"]) == ("shop", ["chat", "read"])
+    read = admin.get(f"/api/keys/{made.json['id']}")
+    assert read.json == {name: value for name, value in made.json.items() if name != "key"}
+    assert made.json["key"] not in admin.get("/api/keys?limit=100").text
+    assert Identity(keyed, bearer(made.json["key"])).get(LIST).status == 200
+
+
+def test_keys_are_listed_page_by_page(keyed: Server) -> None:
+    admin = operator(keyed)
+    made = [admin.request("POST", "/api/keys", json={"name": f"n{number}"}).json["id"] for number in range(3)]
+    newest = admin.get("/api/keys?limit=2").json
+    assert ([key["id"] for key in newest["data"]], newest["has_more"]) == (made[:0:-1], True)
+    rest = admin.get(f"/api/keys?limit=2&after={newest['last_id']}").json
+    assert rest["data"][0]["id"] == made[0]
+    assert admin.get(f"/api/keys?after={made[0][:-4]}0000").status == 422
+
+
+def test_an_operator_revokes_and_rotates(keyed: Server) -> None:
+    """Waits until a server has seen it: some seconds."""
+    admin = operator(keyed)
+    made = admin.request("POST", "/api/keys", json={"name": "app", "account": "shop"}).json
+    turned = admin.request("POST", f"/api/keys/{made['id']}/rotate", json={})
+    assert (turned.status, turned.json["account"], turned.json["id"] != made["id"]) == (201, "shop", True)
+    assert admin.request("POST", f"/api/keys/{made['id']}/rotate", json={}).json["code"] == "key_ended"
+    ended = [admin.request("DELETE", f"/api/keys/{turned.json['id']}").json["revoked_at"] for _ in range(2)]
+    assert ended[0]
+    assert ended[0] == ended[1]
+    deadline = time.monotonic() + 5
+    while any(Identity(keyed, bearer(key["key"])).get(LIST).status != 401 for key in (made, turned.json)):
+        assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {}, {"name": ""}, {"name": "x" * 129}, {"name": "a\nb"}, {"name": "a", "account": "Big"},
+        {"name": "a", "account": "a/b"}, {"name": "a", "scopes": []}, {"name": "a", "scopes": ["write"]},
+        {"name": "a", "expires_in": 0}, {"name": "a", "digest": "x"}, {"name": "a", "parent_id": None},
+    ],
+)  # fmt: skip
+def test_a_key_that_cannot_be_is_refused(keyed: Server, body: dict[str, object]) -> None:
+    assert operator(keyed).request("POST", "/api/keys", json=body).status == 422
+
+
+def test_the_last_use_of_a_key_is_noted(keyed: Server) -> None:
+    """Waits until the server writes it down: a second or two."""
+    admin = operator(keyed)
+    made = admin.request("POST", "/api/keys", json={"name": "used"}).json
+    assert admin.get(f"/api/keys/{made['id']}").json["last_used_at"] is None
+    assert Identity(keyed, bearer(made["key"])).get(LIST).status == 200
+    deadline = time.monotonic() + 5
+    while not (used := admin.get(f"/api/keys/{made['id']}").json["last_used_at"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert used >= made["created_at"]

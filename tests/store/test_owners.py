@@ -1,0 +1,95 @@
+"""Whatever the store reads or changes of what has an owner, it asks for by the owner.
+
+Held over the statements that every function of the store runs. Messages have no owner of their own: they are read by
+their conversation, which was found by its owner before; that nobody gets around this is for `tests/access` to show.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from chatkeep.store import conversations, idempotency, jobs, metrics, tombstones
+from chatkeep.store.engine import Database
+from chatkeep.store.ledger import Ledger
+from chatkeep.store.sql import Append, Connection, Sql
+from tests.store.test_plans import CALLS
+
+OWNED = re.compile(r"\b(?:FROM|UPDATE|JOIN|INTO) (?:conversations|export_jobs|idempotency_keys|tombstones)\b")
+# What serves all owners alike and hands nothing of one to another.
+FOR_ALL: dict[Callable[..., Any], str] = {
+    conversations.touch: "a reply has ended, in a conversation whose owner had asked for it",
+    conversations.count_expired: "a number",
+    conversations.remove: "the sweep, of what has expired",
+    idempotency.expire: "forgets what is a day old",
+    jobs.claim: "the makers of exports, which act for the owner in the row",
+    jobs.update: "the same",
+    jobs.expire: "forgets what is over",
+    jobs.with_files: "which files belong to a job at all",
+    metrics.conversations: "a number",
+    tombstones.unbury: "an import, of a conversation that it has just stored for its owner",
+    tombstones.forget: "forgets what is over",
+}
+
+
+class Noting:
+    """A connection that notes the statements that it runs."""
+
+    writes = 0
+    epoch: int | None = 7
+
+    def __init__(self, connection: Connection) -> None:
+        self.texts: list[str] = []
+        self.ledger = Ledger()
+        self._connection = connection
+
+    def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
+        self.texts.append(sql.sqlite)
+        return self._connection.rows(sql, **values)
+
+    @contextmanager
+    def stream(self, sql: Sql, **values: Any) -> Iterator[Iterator[tuple[Any, ...]]]:
+        self.texts.append(sql.sqlite)
+        with self._connection.stream(sql, **values) as rows:
+            yield rows
+
+    def change(self, sql: Sql, **values: Any) -> int:
+        self.texts.append(sql.sqlite)
+        return self._connection.change(sql, **values)
+
+    def append(self, appends: list[Append]) -> int:
+        return self._connection.append(appends)
+
+    def begin(self) -> None:
+        self._connection.begin()
+
+    def commit(self) -> None:
+        self._connection.commit()
+
+    def rollback(self) -> None:
+        self._connection.rollback()
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_has_an_owner_is_asked_for_by_the_owner(database: Database) -> None:
+    without: dict[Callable[..., Any], list[str]] = {}
+    with database.connection() as connection:
+        noting = Noting(connection)
+        noting.begin()
+        for function in sorted(CALLS, key=lambda function: function.__name__ not in {"insert", "take"}):
+            noting.texts.clear()
+            for arguments in CALLS[function]:
+                function(noting, **arguments)
+            owned = [text for text in noting.texts if OWNED.search(text) and not re.search(r"\bowner\b", text)]
+            if owned:
+                without[function] = owned
+        noting.rollback()
+    assert {function.__qualname__: texts for function, texts in without.items() if function not in FOR_ALL} == {}
+    assert without.keys() == FOR_ALL.keys()
