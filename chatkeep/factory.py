@@ -7,7 +7,7 @@ import logging
 import os
 import re
 
-from flask import Flask, Response, g, request
+from flask import Flask, g, request
 
 from chatkeep.arrivals import Arrivals, Gathered, Waiting
 from chatkeep.cache import Cache, MemoryCache, RedisCache
@@ -21,7 +21,7 @@ from chatkeep.provider.demo import Demo
 from chatkeep.provider.openai_http import OpenAIHttp
 from chatkeep.provider.resilience import Resilient
 from chatkeep.recorder import Recorder
-from chatkeep.settings import Settings
+from chatkeep.settings import Settings, is_loopback
 from chatkeep.store import idempotency, migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -32,6 +32,7 @@ from chatkeep.web import (
     chat,
     conversations,
     exports,
+    headers,
     health,
     imports,
     jobs,
@@ -39,6 +40,7 @@ from chatkeep.web import (
     pages,
     problems,
 )
+from chatkeep.web.gate import Gate
 from chatkeep.web.parts import EXTENSION, Parts
 
 log = logging.getLogger(__name__)
@@ -60,8 +62,11 @@ def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     app.url_map.strict_slashes = False
     app.extensions[EXTENSION] = parts
-    app.before_request(_name_request)
-    app.after_request(_protect)
+    is_open = is_loopback(settings.host)
+    # Until keys exist a server that only this machine reaches asks for none.
+    gate = Gate.of(settings, lambda: is_open)
+    app.before_request(lambda: _admit(gate))
+    app.after_request(headers.protect)
     app.after_request(metrics.count_request)
     problems.register(app)
     _register_routes(app)
@@ -164,18 +169,8 @@ def _allow_origins(app: Flask, settings: Settings) -> None:
     CORS(app, resources=r"/(api|health|openapi\.json).*", origins=list(settings.cors_origins), expose_headers=exposed)
 
 
-def _name_request() -> None:
-    """Take the caller's request id where it is sound, or make one."""
+def _admit(gate: Gate) -> None:
+    """Take the caller's request id where it is sound, or make one; then see whether the request may come in."""
     named = request.headers.get("X-Request-Id", "")
     g.request_id = named if _REQUEST_ID.fullmatch(named) else os.urandom(16).hex()
-
-
-def _protect(response: Response) -> Response:
-    """Set the headers that every response has."""
-    response.headers["X-Request-Id"] = g.get("request_id") or os.urandom(16).hex()
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers.setdefault("Referrer-Policy", "no-referrer")
-    if request.path.startswith("/api"):
-        response.headers["Cache-Control"] = "no-store"
-        response.vary.add("Authorization")
-    return response
+    gate.check(request.environ)

@@ -99,9 +99,11 @@ def serve_waitress() -> None:
     settings = checked_settings()
     app = wsgi()
     drain_on_sigterm(app)
-    place: dict[str, Any] = {"host": settings.host, "port": settings.port}
+    place: dict[str, Any] = {"host": settings.host, "port": settings.port, "trusted_proxy": "127.0.0.1"}
     if settings.socket_path:
-        place = {"unix_socket": settings.socket_path}
+        place = {"unix_socket": settings.socket_path, "trusted_proxy": "localhost"}
+    # As gunicorn has it: a proxy on this machine says whether its client came over https.
+    place |= {"trusted_proxy_headers": "x-forwarded-proto", "clear_untrusted_proxy_headers": True}
     waitress.serve(app, threads=settings.threads, **place)
 
 

@@ -24,6 +24,7 @@ LAST_PORT = 65535
 SOCKET = "unix:"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_HOST_NAME = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9a-f:.]+\]|\*")
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
 _BYTES = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
@@ -96,6 +97,14 @@ def redis_url(text: str) -> str:
 def words(text: str) -> tuple[str, ...]:
     """Return the parts of a comma-separated list."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def host_names(text: str) -> tuple[str, ...]:
+    """Return names of hosts in lower case, from a comma-separated list."""
+    names = tuple(name.lower() for name in words(text))
+    if any(not _HOST_NAME.fullmatch(name) for name in names):
+        raise ValueError("write names without scheme and port, such as chat.example.com")
+    return names
 
 
 def headers(text: str) -> tuple[tuple[str, str], ...]:
@@ -262,6 +271,14 @@ class Settings:
         words,
         "",
         "Origins whose pages may call the API, comma-separated, such as `https://app.example.com`; `*` for all.",
+    )
+    hosts: tuple[str, ...] = setting(
+        "CHATKEEP_HOSTS",
+        host_names,
+        "",
+        "Names by which the server is asked beside this machine's own, comma-separated, such as `chat.example.com`: "
+        "those in the address bar, which proxies pass on; `*` for all. Without it a server that listens on loopback "
+        "answers to loopback names alone, and others to all.",
     )
     log_level: str = setting("CHATKEEP_LOG_LEVEL", log_level, "INFO", "DEBUG, INFO, WARNING or ERROR.")
 

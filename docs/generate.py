@@ -34,6 +34,7 @@ KINDS = {
     settings.log_level: "name",
     settings.flag: "true or false",
     settings.words: "list",
+    settings.host_names: "list",
     settings.headers: "JSON object",
     settings.http_url: "URL",
     settings.database_url: "URL",

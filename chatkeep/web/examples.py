@@ -112,6 +112,8 @@ EVENTS: dict[str, dict[str, Any]] = {
 # What a problem says of its case, where its title is not all of it.
 _DETAILS: dict[type[Problem], str] = {
     errors.MalformedJson: "JSON is malformed: expected ',' or '}' (byte 17).",
+    errors.ForeignOrigin: "A page of another origin asked; CHATKEEP_CORS_ORIGINS lists those that may.",
+    errors.UnknownHost: "Ask by a name that is listed in CHATKEEP_HOSTS.",
     errors.NotFound: "There is no such conversation; it may have expired or been deleted.",
     errors.RequestTimeout: "The body took longer than 10 s to arrive.",
     errors.TurnRunning: "Wait for the running reply, or stop it, before you send another message.",
