@@ -88,6 +88,8 @@ TEXTS = {
     "The provider's address cannot be found: check OPENAI_BASE_URL.": "找不到模型服务的地址：请检查 OPENAI_BASE_URL。",
     "The provider's certificate is not trusted: {}.": "模型服务的证书不受信任：{}。",
     "TLS with the provider failed: check OPENAI_BASE_URL.": "与模型服务的 TLS 连接失败：请检查 OPENAI_BASE_URL。",
+    "The provider's name leads to an address that calls may not go to: check OPENAI_BASE_URL and CHATKEEP_PROVIDER_HOSTS.": "模型服务的名称指向不允许连接的地址：请检查 OPENAI_BASE_URL 和 CHATKEEP_PROVIDER_HOSTS。",
+    "OPENAI_BASE_URL: its host is not among those of CHATKEEP_PROVIDER_HOSTS": "OPENAI_BASE_URL：其主机不在 CHATKEEP_PROVIDER_HOSTS 之列",
     "The provider refuses connections: check OPENAI_BASE_URL and that the provider runs.": "模型服务拒绝连接：请检查 OPENAI_BASE_URL，以及模型服务是否在运行。",
     "The provider kept silent longer than the client's timeout allows.": "模型服务沉默的时间超过了客户端的超时设置。",
     "The reply to the same question, asked at the same time, was not finished.": "同时提出的同一问题的回复没有完成。",

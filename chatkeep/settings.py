@@ -186,6 +186,13 @@ class Settings:
         None,
         "The root of an OpenAI-compatible API; `https://api.openai.com/v1` by default where a key is set.",
     )
+    provider_hosts: tuple[str, ...] = setting(
+        "CHATKEEP_PROVIDER_HOSTS",
+        host_names,
+        "",
+        "Hosts that calls to providers may go to, comma-separated; that of OPENAI_BASE_URL alone by default. A host "
+        "that is named may be private, such as a model in your network; `*.example.com` is for public addresses only.",
+    )
     model: str = setting("CHATKEEP_MODEL", str, "gpt-4o-mini", "The model that answers where a request names none.")
     provider_headers: tuple[tuple[str, str], ...] = setting(
         "CHATKEEP_PROVIDER_HEADERS",
