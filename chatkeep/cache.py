@@ -18,6 +18,7 @@ from uuid import UUID
 import msgspec
 
 from chatkeep.concurrency import short_lock
+from chatkeep.logs import named
 from chatkeep.model import Prompt, Usage
 
 log = logging.getLogger(__name__)
@@ -199,7 +200,7 @@ class RedisCache:
         try:
             return getattr(self._redis, command)(*arguments, **options)
         except (RedisError, OSError) as error:
-            log.warning("Redis does not answer, the cache goes on without: %s", error)
+            log.warning("Redis does not answer, the cache goes on without: %s", named(error))
             self._silent_until = time.monotonic() + REDIS_PAUSE_S
             return None
 

@@ -176,6 +176,8 @@ TEXTS = {
     "write a port from 1 to 65535": "请写 1 到 65535 之间的端口",
     "write true or false": "请写 true 或 false",
     "write names without scheme and port, such as chat.example.com": "请写不带协议和端口的名称，例如 chat.example.com",
+    "write no password into it; OPENAI_API_KEY and CHATKEEP_PROVIDER_HEADERS are for that": "不要写入密码；请使用 OPENAI_API_KEY 和 CHATKEEP_PROVIDER_HEADERS",
+    "write the port as a number, and / ? # @ : of a password as %2F %3F %23 %40 %3A": "端口请写数字，密码中的 / ? # @ : 请写作 %2F %3F %23 %40 %3A",
     "write a URL that begins with http:// or https://": "请写以 http:// 或 https:// 开头的 URL",
     "write sqlite:///path/to/file or mysql+pymysql://user:password@host:3306/database": "请写 sqlite:///path/to/file 或 mysql+pymysql://user:password@host:3306/database",
     "write redis://host:6379/0": "请写 redis://host:6379/0",

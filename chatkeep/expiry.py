@@ -11,6 +11,7 @@ from uuid import UUID
 from chatkeep.clock import SteadyClock
 from chatkeep.concurrency import background
 from chatkeep.errors import Problem
+from chatkeep.logs import named
 from chatkeep.metrics import EXPIRED, Tally
 from chatkeep.store import conversations, duties, idempotency, jobs, messages, metrics, tombstones
 from chatkeep.store.engine import Database
@@ -123,7 +124,7 @@ class Sweeper:
             try:
                 self._sweep_on_duty()
             except Problem as error:
-                log.warning("could not sweep: %s", error)
+                log.warning("could not sweep: %s", named(error))
             except Exception:
                 log.exception("could not sweep")
 

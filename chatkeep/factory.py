@@ -9,6 +9,7 @@ import re
 
 from flask import Flask, g, request
 
+from chatkeep import logs
 from chatkeep.arrivals import Arrivals, Gathered, Waiting
 from chatkeep.cache import Cache, MemoryCache, RedisCache
 from chatkeep.errors import SettingsError
@@ -79,8 +80,7 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
 
     Raises `SettingsError` where the database cannot serve.
     """
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("chatkeep").setLevel(settings.log_level)
+    logs.to_standard_error(settings.log_level)
     database = Database(settings.database)
     database.check()
     migrations.ensure(database)

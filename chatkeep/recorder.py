@@ -8,6 +8,7 @@ from uuid import UUID
 
 from chatkeep.concurrency import background
 from chatkeep.errors import Problem
+from chatkeep.logs import named
 from chatkeep.metrics import CONVERSATIONS, STORAGE_BYTES, Tally, has_history
 from chatkeep.model import now_us
 from chatkeep.store import duties, metrics
@@ -59,7 +60,7 @@ class Recorder:
             if measuring:
                 self._measure()
         except Problem as error:
-            log.warning("could not store metrics: %s", error)
+            log.warning("could not store metrics: %s", named(error))
         except Exception:
             log.exception("could not store metrics")
 

@@ -74,9 +74,12 @@ def flag(text: str) -> bool:
 
 def http_url(text: str) -> str:
     """Return an absolute http(s) URL without a trailing slash."""
+    _require_port(text)
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("write a URL that begins with http:// or https://")
+    if parts.username is not None:
+        raise ValueError("write no password into it; OPENAI_API_KEY and CHATKEEP_PROVIDER_HEADERS are for that")
     return text.rstrip("/")
 
 
@@ -84,6 +87,7 @@ def database_url(text: str) -> str:
     """Return the URL of a SQLite file or of a MySQL/MariaDB database."""
     if not text.startswith(("sqlite:///", "mysql+pymysql://", "mysql://", "mariadb://", "mariadb+pymysql://")):
         raise ValueError("write sqlite:///path/to/file or mysql+pymysql://user:password@host:3306/database")
+    _require_port(text)
     return re.sub(r"^(mysql|mariadb)(\+pymysql)?://", "mysql+pymysql://", text)
 
 
@@ -91,7 +95,17 @@ def redis_url(text: str) -> str:
     """Return the URL of a Redis."""
     if not text.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("write redis://host:6379/0")
+    _require_port(text)
     return text
+
+
+def _require_port(url: str) -> None:
+    """Raise where what stands for a port is none, before a library quotes it: it may be a piece of a password."""
+    try:
+        urlsplit(url).port  # noqa: B018 - reading it is asking
+    except ValueError:
+        reason = "write the port as a number, and / ? # @ : of a password as %2F %3F %23 %40 %3A"
+        raise ValueError(reason) from None
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -307,7 +321,8 @@ class Settings:
             try:
                 values[item.name] = item.metadata["read"](text)
             except ValueError as error:
-                shown = "the value" if item.metadata["secret"] else repr(text)
+                # What stands before an @ may be a password, wherever it was written.
+                shown = "the value" if item.metadata["secret"] or "@" in text else repr(text)
                 problems.append(f"{name}: {shown} is not right; {error}")
         settings = cls(**values)
         problems += settings.dangers()

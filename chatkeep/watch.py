@@ -10,6 +10,7 @@ from uuid import UUID
 
 from chatkeep.concurrency import background
 from chatkeep.errors import Problem
+from chatkeep.logs import named
 from chatkeep.metrics import TURNS, Tally
 from chatkeep.model import Message, Role, Status
 from chatkeep.replies import Ending, LiveReply
@@ -62,7 +63,7 @@ class Watch:
                 elif self._turns.live:
                     self._obey_stops()
             except Problem as error:
-                log.warning("could not look after running replies: %s", error)
+                log.warning("could not look after running replies: %s", named(error))
             except Exception:
                 log.exception("could not look after running replies")
 
