@@ -33,7 +33,7 @@ reply echoes the message. `reply_to` computes the reply that a message will get.
 ``status=429``           an error status instead, with ``retry_after=3`` (or ``date``), ``retry_after_ms=``,
                          ``should_retry=``, ``leak`` (the Authorization header is told in the message), ``hang`` (amid
                          the error's body)
-``echo``                 whatever a failure says, it tells all of the request: its headers and its messages
+``echo``                 whatever a failure says, it tells the request, too: its headers and its messages
 =======================  ===============================================================================================
 """
 
@@ -329,7 +329,10 @@ class Exchange:
         """Return what a failure says."""
         if "echo" not in self.spec:
             return sentence
-        return f"{sentence} The request had {self.request.headers} and {self.request.messages}"
+        common = ("host", "user-agent", "content-", "accept")
+        headers = [value for name, value in self.request.headers.items() if not name.startswith(common)]
+        # Readers cut long sentences off: first what is worth most.
+        return " ".join([sentence, *headers, *(message["content"] for message in self.request.messages)])
 
     # What it consists of
 
