@@ -78,7 +78,7 @@ def catch_uncaught() -> None:
 def _uncaught(kind: type[BaseException], error: BaseException | None, at: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error or kind(), at)
-    else:
+    elif not issubclass(kind, SystemExit):  # with which a thread may end itself
         to_standard_error("INFO")
         log.critical("this was not foreseen", exc_info=(kind, error or kind(), at))
 

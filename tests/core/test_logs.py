@@ -106,6 +106,9 @@ UNCAUGHT = """
     thread = threading.Thread(target=fail)
     thread.start()
     thread.join()
+    ending = threading.Thread(target=sys.exit)
+    ending.start()
+    ending.join()
     if "gevent" in sys.modules:
         sys.modules["gevent"].spawn(fail).join()
     raise LookupError("canary-0123456789")
@@ -122,3 +125,4 @@ def test_what_nobody_catches_is_logged_without_its_words(first: str, times: int)
     assert done.stderr.count("\nValueError\n") == times, done.stderr
     assert done.stderr.count("\nLookupError\n") == 1
     assert CANARY not in done.stderr
+    assert "SystemExit" not in done.stderr
