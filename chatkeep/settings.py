@@ -121,6 +121,11 @@ def host_names(text: str) -> tuple[str, ...]:
     return names
 
 
+def is_listed(host: str, names: Iterable[str]) -> bool:
+    """Return whether a host in lower case is one of ``names``, of which ``*.example.com`` and ``*`` stand for many."""
+    return any(host == name or (name[0] == "*" and host.endswith(name[1:])) for name in names)
+
+
 def headers(text: str) -> tuple[tuple[str, str], ...]:
     """Return header names and values from a JSON object of strings."""
     try:
@@ -205,7 +210,8 @@ class Settings:
         host_names,
         "",
         "Hosts that calls to providers may go to, comma-separated; that of OPENAI_BASE_URL alone by default. A host "
-        "that is named may be private, such as a model in your network; `*.example.com` is for public addresses only.",
+        "that is named may be private, such as a model in your network; `*.example.com` and `*` are for public "
+        "addresses only.",
     )
     model: str = setting("CHATKEEP_MODEL", str, "gpt-4o-mini", "The model that answers where a request names none.")
     provider_headers: tuple[tuple[str, str], ...] = setting(
@@ -298,8 +304,8 @@ class Settings:
         host_names,
         "",
         "Names by which the server is asked beside this machine's own, comma-separated, such as `chat.example.com`: "
-        "those in the address bar, which proxies pass on; `*` for all. Without it a server that listens on loopback "
-        "answers to loopback names alone, and others to all.",
+        "those in the address bar, which proxies pass on; `*.example.com` and `*` for many. Without it a server that "
+        "listens on loopback answers to loopback names alone, and others to all.",
     )
     log_level: str = setting("CHATKEEP_LOG_LEVEL", log_level, "INFO", "DEBUG, INFO, WARNING or ERROR.")
 

@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 
 from chatkeep.errors import ProviderBroke, SettingsError
+from chatkeep.settings import is_listed
 
 Address = tuple[int, int, int, str, tuple[Any, ...]]
 Resolve = Callable[[str, int], Sequence[Address]]
@@ -45,7 +46,7 @@ def by_system(host: str, port: int) -> Sequence[Address]:
 
 @dataclass(frozen=True, slots=True)
 class Destinations:
-    """Where calls may go: the hosts that the operator named, ``*.example.com`` for all that end so.
+    """Where calls may go: the hosts that the operator named, ``*.example.com`` and ``*`` for many.
 
     A host that is named itself may be private: a model on this machine, or in its network. One that only ends as it
     should may not be.
@@ -56,7 +57,7 @@ class Destinations:
 
     def require(self, host: str) -> None:
         """Raise `SettingsError` where the host is not among those that are allowed."""
-        if not (self._is_named(host) or self._ends_right(host)):
+        if not is_listed(host.lower(), self.hosts):
             raise SettingsError(["OPENAI_BASE_URL: its host is not among those of CHATKEEP_PROVIDER_HOSTS"])
 
     def addresses(self, host: str, port: int) -> list[Address]:
@@ -73,9 +74,6 @@ class Destinations:
 
     def _is_named(self, host: str) -> bool:
         return host.lower() in self.hosts
-
-    def _ends_right(self, host: str) -> bool:
-        return any(name[:2] == "*." and host.lower().endswith(name[1:]) for name in self.hosts)
 
 
 def _forbidden() -> ProviderBroke:

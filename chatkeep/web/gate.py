@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from chatkeep.errors import ForeignOrigin, UnknownHost
-from chatkeep.settings import Settings, is_loopback
+from chatkeep.settings import Settings, is_listed, is_loopback
 
 ANY = "*"
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:@/\[\]\s]+)(?::\d*)?")
@@ -57,7 +57,7 @@ class Gate:
         if not self.hosts and (self.by_socket or not open_mode):
             return True
         name = _name(host)
-        return ANY in self.hosts or name in self.hosts or _is_this_machine(name)
+        return is_listed(name, self.hosts) or _is_this_machine(name)
 
     def is_foreign(self, environ: Mapping[str, Any]) -> bool:
         """Return whether a page of an origin that is neither ours nor listed sent the request."""

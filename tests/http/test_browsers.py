@@ -107,7 +107,7 @@ def test_it_answers_to_this_machine_s_names(api: Api, host: str) -> None:
 @pytest.fixture(scope="module", params=COMMANDS)
 def named(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server behind a proxy on this machine, which passes on the name in the address bar."""
-    env = {"CHATKEEP_HOSTS": "chat.example.com,[fd00::1]", "WEB_CONCURRENCY": "1"}
+    env = {"CHATKEEP_HOSTS": "chat.example.com,[fd00::1],*.example.org", "WEB_CONCURRENCY": "1"}
     with thrown_away(Served(request.param, tmp_path_factory.mktemp("named"), env)) as running:
         yield running
 
@@ -128,9 +128,16 @@ def ask(server: Server, method: str = "GET", **headers: str) -> Response:
 
 
 def test_listed_names_are_answered_to_and_no_others(named: Server) -> None:
-    for host in ("chat.example.com", "Chat.Example.com:8443", "[fd00::1]", "localhost"):
+    for host in ("chat.example.com", "Chat.Example.com:8443", "[fd00::1]", "a.b.example.org", "localhost"):
         assert ask(named, Host=host).status == 200, host
-    for host in ("example.com", "chat.example.com.evil.com", "achat.example.com", "10.0.0.1"):
+    for host in (
+        "example.com",
+        "chat.example.com.evil.com",
+        "achat.example.com",
+        "example.org",
+        "aexample.org",
+        "10.0.0.1",
+    ):
         assert ask(named, Host=host).status == 421, host
 
 

@@ -106,6 +106,7 @@ def test_of_several_addresses_the_allowed_ones_are_used(open_http: Open, upstrea
     (("llm.example.com",), True),
     (("other.example.com", "LLM.example.com"), True),
     (("*.example.com",), False),
+    (("*",), False),
 ])  # fmt: skip
 def test_a_host_that_only_ends_as_it_should_is_not_private(
     open_http: Open, upstream: Upstream, hosts: tuple[str, ...], *, allowed: bool
