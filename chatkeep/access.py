@@ -190,6 +190,10 @@ class Access:
             self._used[known.caller.key_id] = now_us()
         return known.caller
 
+    def is_open(self) -> bool:
+        """Return whether requests need no key, as far as this process has seen."""
+        return self._is_private and not self._changes
+
     def _look_at(self, now: float) -> None:
         """Look, unless somebody else has looked in vain for so long that the database must have hung."""
         if self._looks_since is not None and now - self._looks_since > LOOK_HOLDS_S:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from chatkeep import __version__
+from chatkeep import __version__, logs
 from chatkeep.commands import doctor, export, health, imports, keys, serving, upkeep
 from chatkeep.commands.words import Commands
 
@@ -13,6 +13,7 @@ from chatkeep.commands.words import Commands
 @click.version_option(__version__, prog_name="chatkeep")
 def main() -> None:
     """Run chatkeep, a self-hosted conversation server for LLM applications."""
+    logs.catch_uncaught()
 
 
 for command in (

@@ -9,6 +9,7 @@
          ├─ BadRequest             400    bad_request, malformed_json
          ├─ Unauthorized           401    unauthorized
          ├─ MissingScope           403    missing_scope
+         ├─ ForeignOrigin          403    foreign_origin
          ├─ NotFound               404    not_found
          ├─ MethodNotAllowed       405    method_not_allowed
          ├─ RequestTimeout         408    request_timeout
@@ -19,6 +20,7 @@
          ├─ BodyTooLarge           413    body_too_large
          ├─ UnsupportedMediaType   415    unsupported_media_type
          ├─ RangeNotSatisfiable    416    range_not_satisfiable
+         ├─ UnknownHost            421    unknown_host
          ├─ InvalidFields          422    invalid_fields
          ├─ KeyReused              422    idempotency_key_reused
          ├─ RateLimited            429    rate_limited
@@ -141,6 +143,12 @@ class MissingScope(Problem):
     status, code, title = 403, "missing_scope", "This key may not do that"
 
 
+class ForeignOrigin(Problem):
+    """A page of another origin asked, which the operator did not allow."""
+
+    status, code, title = 403, "foreign_origin", "Pages of other origins may not ask this"
+
+
 class NotFound(Problem):
     """There is no such thing, or it belongs to another owner: the two answer alike."""
 
@@ -199,6 +207,12 @@ class RangeNotSatisfiable(Problem):
     """The range lies behind the end of the file."""
 
     status, code, title = 416, "range_not_satisfiable", "The file has no such range"
+
+
+class UnknownHost(Problem):
+    """The server is asked by a name that is not its own."""
+
+    status, code, title = 421, "unknown_host", "The server does not answer to this name"
 
 
 class InvalidFields(Problem):

@@ -13,6 +13,7 @@ from chatkeep.clock import SteadyClock
 from chatkeep.concurrency import background
 from chatkeep.errors import Problem
 from chatkeep.limits import DAY_US
+from chatkeep.logs import named
 from chatkeep.metrics import EXPIRED, Tally
 from chatkeep.store import conversations, duties, idempotency, jobs, messages, metrics, tombstones, usage, windows
 from chatkeep.store.engine import Database
@@ -120,7 +121,7 @@ class Sweeper:
             try:
                 self._sweep_on_duty()
             except Problem as error:
-                log.warning("could not sweep: %s", error)
+                log.warning("could not sweep: %s", named(error))
             except Exception:
                 log.exception("could not sweep")
 

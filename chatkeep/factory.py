@@ -8,9 +8,11 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
-from flask import Flask, Response, g, request
+from flask import Flask, g, request
 
+from chatkeep import logs
 from chatkeep.access import Access, require_keys
 from chatkeep.arrivals import Arrivals, Gathered, Waiting
 from chatkeep.cache import Cache, MemoryCache, RedisCache
@@ -39,6 +41,7 @@ from chatkeep.web import (
     conversations,
     exports,
     gate,
+    headers,
     health,
     imports,
     jobs,
@@ -49,6 +52,7 @@ from chatkeep.web import (
     sign_in,
     usage,
 )
+from chatkeep.web.origins import Origins
 from chatkeep.web.parts import EXTENSION, Parts
 
 log = logging.getLogger(__name__)
@@ -71,8 +75,8 @@ def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     app.url_map.strict_slashes = False
     app.extensions[EXTENSION] = parts
-    app.before_request(_name_request)
-    app.after_request(_protect)
+    app.before_request(partial(_admit, Origins.of(settings, parts.access.is_open)))
+    app.after_request(headers.protect)
     app.after_request(metrics.count_request)
     problems.register(app)
     _register_routes(app)
@@ -86,8 +90,7 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
 
     Raises `SettingsError` where the database cannot serve.
     """
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("chatkeep").setLevel(settings.log_level)
+    logs.to_standard_error(settings.log_level)
     database = Database(settings.database)
     database.check()
     migrations.ensure(database)
@@ -200,18 +203,8 @@ def _allow_origins(app: Flask, settings: Settings) -> None:
     CORS(app, resources=r"/(api|health|openapi\.json).*", origins=list(settings.cors_origins), expose_headers=exposed)
 
 
-def _name_request() -> None:
-    """Take the caller's request id where it is sound, or make one."""
+def _admit(origins: Origins) -> None:
+    """Take the caller's request id where it is sound, or make one; then see whether the request may come in."""
     named = request.headers.get("X-Request-Id", "")
     g.request_id = named if _REQUEST_ID.fullmatch(named) else os.urandom(16).hex()
-
-
-def _protect(response: Response) -> Response:
-    """Set the headers that every response has."""
-    response.headers["X-Request-Id"] = g.get("request_id") or os.urandom(16).hex()
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers.setdefault("Referrer-Policy", "no-referrer")
-    if request.path.startswith("/api"):
-        response.headers["Cache-Control"] = "no-store"
-        response.vary.add("Authorization")
-    return response
+    origins.check(request.environ)

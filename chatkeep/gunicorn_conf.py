@@ -6,6 +6,9 @@ the workers, after gevent has patched them: not preloaded.
 
 from __future__ import annotations
 
+from typing import Any
+
+from chatkeep import logs
 from chatkeep.settings import Settings
 
 _settings = Settings.from_env()
@@ -26,3 +29,8 @@ control_socket_disable = True
 forwarded_allow_ips = "127.0.0.1,::1"
 errorlog = "-"
 loglevel = _settings.log_level.lower()
+
+
+def on_starting(server: Any) -> None:
+    """Let gunicorn's own log quote no request; its workers inherit that."""
+    logs.make_plain(server.log.error_log, server.log.error_fmt, server.log.datefmt)

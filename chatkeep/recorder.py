@@ -9,6 +9,7 @@ from uuid import UUID
 
 from chatkeep.concurrency import background
 from chatkeep.errors import Problem
+from chatkeep.logs import named
 from chatkeep.metrics import CONVERSATIONS, STORAGE_BYTES, Tally, has_history
 from chatkeep.model import now_us
 from chatkeep.spending import Spending
@@ -64,7 +65,7 @@ class Recorder:
         try:
             work()
         except Problem as error:
-            log.warning("could not store what was counted: %s", error)
+            log.warning("could not store what was counted: %s", named(error))
         except Exception:
             log.exception("could not store what was counted")
 

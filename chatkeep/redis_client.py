@@ -6,6 +6,8 @@ import logging
 import time
 from typing import Any
 
+from chatkeep.logs import named
+
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 0.25
@@ -33,7 +35,7 @@ class RedisClient:
         try:
             return getattr(self._redis, command)(*arguments, **options)
         except (RedisError, OSError) as error:
-            log.warning("Redis does not answer, %s without: %s", self._part, error)
+            log.warning("Redis does not answer, %s without: %s", self._part, named(error))
             self._silent_until = time.monotonic() + PAUSE_S
             return None
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from chatkeep import logs
 from chatkeep.concurrency import on_event_loop
 from chatkeep.errors import ChatkeepError, OpenToAll, SettingsError
 from chatkeep.languages import language_of_terminal, translated
@@ -33,6 +34,7 @@ def wsgi() -> Flask:
     """Return the application of the environment's settings, or end the program with the reason."""
     from chatkeep.factory import create_app  # noqa: PLC0415 - gunicorn's master, which runs no requests, does without
 
+    logs.catch_uncaught()
     try:
         return create_app(checked_settings())
     except ChatkeepError as error:
@@ -102,18 +104,18 @@ def serve_waitress() -> None:
     settings = checked_settings()
     app = wsgi()
     drain_on_sigterm(app)
-    place: dict[str, Any] = {"host": settings.host, "port": settings.port}
+    place: dict[str, Any] = {"host": settings.host, "port": settings.port, "trusted_proxy": "127.0.0.1"}
     if settings.socket_path:
-        place = {"unix_socket": settings.socket_path}
+        place = {"unix_socket": settings.socket_path, "trusted_proxy": "localhost"}
+    # As gunicorn has it: a proxy on this machine says whether its client came over https.
+    place |= {"trusted_proxy_headers": "x-forwarded-proto", "clear_untrusted_proxy_headers": True}
     waitress.serve(app, threads=settings.threads, **place)
 
 
 def serve_development(app: Flask) -> None:
     """Serve with Flask's development server until interrupted."""
-    from werkzeug.serving import WSGIRequestHandler  # noqa: PLC0415 - only where it serves
+    from chatkeep.web.development import Answering  # noqa: PLC0415 - only where it serves
 
     settings = checked_settings()
-    # Keep-alive and chunked streams, as the production servers have them.
-    WSGIRequestHandler.protocol_version = "HTTP/1.1"
     host = f"unix://{settings.socket_path}" if settings.socket_path else settings.host
-    app.run(host, settings.port, threaded=True, use_reloader=False)
+    app.run(host, settings.port, threaded=True, use_reloader=False, request_handler=Answering)

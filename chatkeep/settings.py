@@ -31,6 +31,7 @@ PUBLIC_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES25
 TOKENS_EXAMPLE = '{"local": {"algorithm": "HS256", "keys": ["..."], "issuer": "...", "audience": "..."}}'
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_HOST_NAME = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9a-f:.]+\]|\*")
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
 _BYTES = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
@@ -80,9 +81,12 @@ def flag(text: str) -> bool:
 
 def http_url(text: str) -> str:
     """Return an absolute http(s) URL without a trailing slash."""
+    _require_port(text)
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("write a URL that begins with http:// or https://")
+    if parts.username is not None:
+        raise ValueError("write no password into it; OPENAI_API_KEY and CHATKEEP_PROVIDER_HEADERS are for that")
     return text.rstrip("/")
 
 
@@ -90,6 +94,7 @@ def database_url(text: str) -> str:
     """Return the URL of a SQLite file or of a MySQL/MariaDB database."""
     if not text.startswith(("sqlite:///", "mysql+pymysql://", "mysql://", "mariadb://", "mariadb+pymysql://")):
         raise ValueError("write sqlite:///path/to/file or mysql+pymysql://user:password@host:3306/database")
+    _require_port(text)
     return re.sub(r"^(mysql|mariadb)(\+pymysql)?://", "mysql+pymysql://", text)
 
 
@@ -97,12 +102,35 @@ def redis_url(text: str) -> str:
     """Return the URL of a Redis."""
     if not text.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("write redis://host:6379/0")
+    _require_port(text)
     return text
+
+
+def _require_port(url: str) -> None:
+    """Raise where what stands for a port is none, before a library quotes it: it may be a piece of a password."""
+    try:
+        urlsplit(url).port  # noqa: B018 - reading it is asking
+    except ValueError:
+        reason = "write the port as a number, and / ? # @ : of a password as %2F %3F %23 %40 %3A"
+        raise ValueError(reason) from None
 
 
 def words(text: str) -> tuple[str, ...]:
     """Return the parts of a comma-separated list."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def host_names(text: str) -> tuple[str, ...]:
+    """Return names of hosts in lower case, from a comma-separated list."""
+    names = tuple(name.lower() for name in words(text))
+    if any(not _HOST_NAME.fullmatch(name) for name in names):
+        raise ValueError("write names without scheme and port, such as chat.example.com")
+    return names
+
+
+def is_listed(host: str, names: Iterable[str]) -> bool:
+    """Return whether a host in lower case is one of ``names``, of which ``*.example.com`` and ``*`` stand for many."""
+    return any(host == name or (name[0] == "*" and host.endswith(name[1:])) for name in names)
 
 
 def headers(text: str) -> tuple[tuple[str, str], ...]:
@@ -228,6 +256,14 @@ class Settings:
         None,
         "The root of an OpenAI-compatible API; `https://api.openai.com/v1` by default where a key is set.",
     )
+    provider_hosts: tuple[str, ...] = setting(
+        "CHATKEEP_PROVIDER_HOSTS",
+        host_names,
+        "",
+        "Hosts that calls to providers may go to, comma-separated; that of OPENAI_BASE_URL alone by default. A host "
+        "that is named may be private, such as a model in your network; `*.example.com` and `*` are for public "
+        "addresses only.",
+    )
     model: str = setting("CHATKEEP_MODEL", str, "gpt-4o-mini", "The model that answers where a request names none.")
     provider_headers: tuple[tuple[str, str], ...] = setting(
         "CHATKEEP_PROVIDER_HEADERS",
@@ -346,6 +382,14 @@ class Settings:
         "",
         "Origins whose pages may call the API, comma-separated, such as `https://app.example.com`; `*` for all.",
     )
+    hosts: tuple[str, ...] = setting(
+        "CHATKEEP_HOSTS",
+        host_names,
+        "",
+        "Names by which the server is asked beside this machine's own, comma-separated, such as `chat.example.com`: "
+        "those in the address bar, which proxies pass on; `*.example.com` and `*` for many. Without it a server that "
+        "listens on loopback answers to loopback names alone, and others to all.",
+    )
     log_level: str = setting("CHATKEEP_LOG_LEVEL", log_level, "INFO", "DEBUG, INFO, WARNING or ERROR.")
 
     @classmethod
@@ -366,7 +410,8 @@ class Settings:
             try:
                 values[item.name] = item.metadata["read"](text)
             except ValueError as error:
-                shown = "the value" if item.metadata["secret"] else repr(text)
+                # What stands before an @ may be a password, wherever it was written.
+                shown = "the value" if item.metadata["secret"] or "@" in text else repr(text)
                 problems.append(f"{name}: {shown} is not right; {error}")
         settings = cls(**values)
         problems += settings.dangers()

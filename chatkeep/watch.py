@@ -12,6 +12,7 @@ from chatkeep.access import Access
 from chatkeep.concurrency import background
 from chatkeep.errors import Problem
 from chatkeep.limits import Bill, estimate
+from chatkeep.logs import named
 from chatkeep.metrics import TURNS, Tally
 from chatkeep.model import Message, Role, Status
 from chatkeep.replies import Ending, LiveReply
@@ -77,7 +78,7 @@ class Watch:
                 elif self._turns.live:
                     self._obey_stops()
             except Problem as error:
-                log.warning("could not look after running replies: %s", error)
+                log.warning("could not look after running replies: %s", named(error))
             except Exception:
                 log.exception("could not look after running replies")
 

@@ -34,6 +34,7 @@ KINDS = {
     settings.log_level: "name",
     settings.flag: "true or false",
     settings.words: "list",
+    settings.host_names: "list",
     settings.headers: "JSON object",
     settings.token_rules: "JSON object",
     settings.limits: "JSON object",

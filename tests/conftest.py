@@ -29,14 +29,14 @@ R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariaDB]:
     """A throwaway MariaDB for the whole run; with pytest-xdist one for each worker."""
-    with _throwaway_mariadb() as service:
+    with throwaway_mariadb() as service:
         yield service
 
 
 @pytest.fixture
 def own_mariadb() -> Iterator[MariaDB]:
     """A throwaway MariaDB that one test has to itself, to kill it or to make it hang."""
-    with _throwaway_mariadb() as service:
+    with throwaway_mariadb() as service:
         yield service
 
 
@@ -55,7 +55,7 @@ def redis() -> Iterator[Redis]:
         yield running
 
 
-def _throwaway_mariadb() -> MariaDB:
+def throwaway_mariadb() -> MariaDB:
     """Return a MariaDB that is not started yet, or skip the test where there can be none."""
     if os.name == "nt":
         pytest.skip("MariaDB: the tests start it on Linux only")

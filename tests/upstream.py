@@ -33,6 +33,7 @@ reply echoes the message. `reply_to` computes the reply that a message will get.
 ``status=429``           an error status instead, with ``retry_after=3`` (or ``date``), ``retry_after_ms=``,
                          ``should_retry=``, ``leak`` (the Authorization header is told in the message), ``hang`` (amid
                          the error's body)
+``echo``                 whatever a failure says, it tells the request, too: its headers and its messages
 =======================  ===============================================================================================
 """
 
@@ -315,7 +316,7 @@ class Exchange:
     def error_status(self) -> bool:
         """Answer with an error status and its headers."""
         status = int(self.spec["status"])
-        said = f"Scripted failure {status}."
+        said = self.told(f"Scripted failure {status}.")
         if "leak" in self.spec:
             said += f" The request had {self.request.headers.get('authorization')}."
         body = json.dumps({"error": {"message": said, "type": "scripted", "code": None}}).encode()
@@ -323,6 +324,15 @@ class Exchange:
             self.raw(f"HTTP/1.1 {status} X\r\nContent-Length: 9999\r\n\r\n".encode() + body)
             return self.hang()
         return self.whole(body, status=status, headers=self._retry_headers())
+
+    def told(self, sentence: str) -> str:
+        """Return what a failure says."""
+        if "echo" not in self.spec:
+            return sentence
+        common = ("host", "user-agent", "content-", "accept")
+        headers = [value for name, value in self.request.headers.items() if not name.startswith(common)]
+        # Readers cut long sentences off: first what is worth most.
+        return " ".join([sentence, *headers, *(message["content"] for message in self.request.messages)])
 
     # What it consists of
 

@@ -162,7 +162,8 @@ def long_line(exchange: Exchange, argument: str) -> bool:
 
 def html(exchange: Exchange, _: str) -> bool:
     """Answer 200 with a page."""
-    return exchange.whole(b"<!doctype html><title>Welcome to the proxy</title>", kind="text/html; charset=utf-8")
+    page = f"<!doctype html><title>{exchange.told('Welcome to the proxy')}</title>"
+    return exchange.whole(page.encode(), kind="text/html; charset=utf-8")
 
 
 def gzip_bomb(exchange: Exchange, _: str) -> bool:
@@ -177,27 +178,31 @@ def error_after(exchange: Exchange, argument: str) -> bool:
     """Send N tokens, then an in-band error; ``N:429`` gives it a code."""
     count, _, code = argument.partition(":")
     exchange.begin(count)
-    exchange.event({"error": {"message": "Scripted failure in band.", "type": "server_error", "code": code or None}})
+    exchange.event(
+        {"error": {"message": exchange.told("Scripted failure in band."), "type": "server_error", "code": code or None}}
+    )
     return exchange.hang()
 
 
 def error_event(exchange: Exchange, argument: str) -> bool:
     """Send N tokens, then an event that is named ``error``."""
     exchange.begin(argument)
-    exchange.write(b'event: error\ndata: {"message": "Scripted failure in an event."}\n\n')
+    said = json.dumps({"message": exchange.told("Scripted failure in an event.")})
+    exchange.write(f"event: error\ndata: {said}\n\n".encode())
     return exchange.hang()
 
 
 def detail_after(exchange: Exchange, argument: str) -> bool:
     """Send N tokens, then ``{"detail": …}``."""
     exchange.begin(argument)
-    exchange.event({"detail": "Scripted failure in detail."})
+    exchange.event({"detail": exchange.told("Scripted failure in detail.")})
     return exchange.hang()
 
 
 def json_error(exchange: Exchange, _: str) -> bool:
     """Answer 200 with an error object."""
-    return exchange.whole(b'{"error": {"message": "Scripted failure in JSON.", "type": "authentication_error"}}')
+    said = {"message": exchange.told("Scripted failure in JSON."), "type": "authentication_error"}
+    return exchange.whole(json.dumps({"error": said}).encode())
 
 
 def long_json(exchange: Exchange, _: str) -> bool:

@@ -39,7 +39,7 @@ def ask(settings: Settings, path: str) -> bytes:
 def answer(settings: Settings, path: str) -> bytes:
     """Return what the server answers, from its first byte on. Raises `OSError`."""
     with connected(settings) as sock:
-        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: chatkeep\r\nConnection: close\r\n\r\n".encode())
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         with sock.makefile("rb") as file:
             return file.read(MOST_BYTES)
 

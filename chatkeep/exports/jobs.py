@@ -38,6 +38,7 @@ from chatkeep.errors import (
 from chatkeep.exports import Export, dates, files
 from chatkeep.exports.files import File
 from chatkeep.exports.formats import make
+from chatkeep.logs import named
 from chatkeep.model import new_id, now_us
 from chatkeep.store import conversations, jobs, leases
 from chatkeep.store import exports as tables
@@ -243,7 +244,7 @@ class Maker:
             try:
                 work()
             except Problem as error:
-                log.warning("could not look after exports: %s", error)
+                log.warning("could not look after exports: %s", named(error))
             except Exception:
                 log.exception("could not look after exports")
 
@@ -297,7 +298,7 @@ class Maker:
         try:
             return self._made(job, file)
         except StoreUnavailable as error:
-            log.warning("export %s is tried again: %s", job.id, error)
+            log.warning("export %s is tried again: %s", job.id, named(error))
             return replace(job, status=JobStatus.QUEUED, worker_id=None)
         except Problem as error:
             log.warning("export %s failed: %s", job.id, error.code)

@@ -51,7 +51,8 @@ def models(settings: Settings, seconds: float = SECONDS) -> set[str] | None:
 
 def _ask(route: Route, headers: dict[str, str], line: Line, settings: Settings) -> set[str] | None:
     tls = tls_context() if route.url.scheme == "https" else None
-    connections = Connections(route, min(SECONDS, settings.connect_timeout), tls)
+    destinations = route.destinations(settings.provider_hosts)
+    connections = Connections(route, min(SECONDS, settings.connect_timeout), tls, destinations)
     with contextlib.closing(connections.open(line)) as connection:
         begun = connection.ask(head("GET", route.target("/models"), headers) + b"\r\n")
         body = b"".join(begun) + connection.read_for(SECONDS, LIST_LIMIT)

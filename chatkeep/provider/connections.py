@@ -9,7 +9,7 @@ import socket
 import ssl
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,13 +17,13 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from chatkeep.concurrency import short_lock
 from chatkeep.errors import SettingsError
+from chatkeep.provider.addresses import Address, Destinations, Resolve, by_system
 from chatkeep.provider.responses import Response
 
 READ_SIZE = 16 * 1024
 MAX_IDLE = 128
 IDLE_SECONDS = 30.0
 _PORTS = {"http": 80, "https": 443}
-Address = tuple[int, int, int, str, tuple[Any, ...]]
 
 
 class Line:
@@ -171,6 +171,17 @@ class Route:
         """The name and port to connect to."""
         return (self.proxy.hostname or "", self.proxy.port or 80) if self.proxy else self.place
 
+    def destinations(self, listed: Iterable[str], resolve: Resolve = by_system) -> Destinations:
+        """Return where calls may go: to what is listed, or else to the provider that is configured.
+
+        Raises `SettingsError` where that one is not listed. A proxy is the operator's, too; it looks names up itself.
+        """
+        provider, _ = self.place
+        hosts = frozenset(host.strip("[]").lower() for host in listed)
+        allowed = Destinations(hosts or frozenset({provider}))
+        allowed.require(provider)
+        return Destinations(allowed.hosts if self.proxy is None else frozenset({self.next_hop[0]}), resolve)
+
     def target(self, path: str) -> str:
         """Return the request target for ``path`` under the base URL, whose query is kept."""
         path = self.url.path.rstrip("/") + path + (f"?{self.url.query}" if self.url.query else "")
@@ -191,6 +202,7 @@ class Connections:
     route: Route
     connect_timeout: float
     tls: ssl.SSLContext | None
+    destinations: Destinations
     _idle: list[Connection] = field(default_factory=list)
     _lock: AbstractContextManager[Any] = field(default_factory=short_lock)
     _closed: bool = False
@@ -224,12 +236,13 @@ class Connections:
             connection.close()
 
     def open(self, line: Line) -> Connection:
-        """Return a new connection, held by ``line`` from before it connects; raise `OSError` where none comes about.
+        """Return a new connection, held by ``line`` from before it connects.
 
+        Raises `OSError` where none comes about, `ProviderBroke` where calls may not go where the name leads.
         The time limit is for TCP, proxy and TLS together; the look-up of the name has the system's own.
         """
         line.check()
-        addresses = socket.getaddrinfo(*self.route.next_hop, type=socket.SOCK_STREAM)
+        addresses = self.destinations.addresses(*self.route.next_hop)
         deadline = time.monotonic() + self.connect_timeout
         sock = _connect(addresses, deadline, line)
         try:

@@ -12,6 +12,7 @@ from chatkeep.arrivals import Arrivals, Waiting
 from chatkeep.errors import ProviderError
 from chatkeep.model import Prompt
 from chatkeep.provider import Receive, failures
+from chatkeep.provider.addresses import Resolve, by_system
 from chatkeep.provider.completions import ObjectReader, StreamReader, encode_request, reader_of
 from chatkeep.provider.connections import (
     Connection,
@@ -41,7 +42,7 @@ class OpenAIHttp:
 
     name = "openai"
 
-    def __init__(  # noqa: PLR0913 - the last five have defaults, and are named
+    def __init__(  # noqa: PLR0913 - the last ones have defaults, and are named
         self,
         base_url: str,
         api_key: str | None,
@@ -52,8 +53,13 @@ class OpenAIHttp:
         stream_usage: bool = True,
         tls: ssl.SSLContext | None = None,
         arrivals: Arrivals | None = None,
+        hosts: Iterable[str] = (),
+        resolve: Resolve = by_system,
     ) -> None:
-        """Prepare the calls without connecting; ``connect_timeout`` is in seconds. Raises `SettingsError`."""
+        """Prepare the calls without connecting; ``connect_timeout`` is in seconds. Raises `SettingsError`.
+
+        ``hosts`` are those that calls may go to, by default the base URL's alone.
+        """
         route = Route.to(base_url)
         self.default_model = default_model
         self._stream_usage = stream_usage
@@ -61,7 +67,10 @@ class OpenAIHttp:
         self._head = head("POST", route.target("/chat/completions"), headers_of(route, api_key, headers))
         self._arrivals = arrivals or Waiting()
         secure = route.url.scheme == "https"
-        self._connections = Connections(route, connect_timeout, (tls or tls_context()) if secure else None)
+        destinations = route.destinations(hosts, resolve)
+        self._connections = Connections(
+            route, connect_timeout, (tls or tls_context()) if secure else None, destinations
+        )
 
     @classmethod
     def from_settings(cls, settings: Settings, arrivals: Arrivals | None = None) -> OpenAIHttp:
@@ -74,6 +83,7 @@ class OpenAIHttp:
             connect_timeout=settings.connect_timeout,
             stream_usage=settings.stream_usage,
             arrivals=arrivals,
+            hosts=settings.provider_hosts,
         )
 
     def stream_reply(self, prompt: Prompt) -> HttpCall:

@@ -29,7 +29,6 @@ from chatkeep.web import admin_shapes as shapes
 from chatkeep.web import files
 from chatkeep.web.gate import EVERYBODY, lets_in
 from chatkeep.web.openapi import Routes
-from chatkeep.web.pages import CONTENT_SECURITY_POLICY
 from chatkeep.web.parts import parts
 from chatkeep.web.requests import query_as
 from chatkeep.web.responses import rendered
@@ -52,7 +51,6 @@ def admin_page() -> Response:
     plots, modules = (files.FOLDER / PLOTS).exists(), files.imports("admin.js")
     text = render_template("admin.html", version=__version__, plots=plots, modules=modules)
     response = Response(text, mimetype="text/html")
-    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     response.headers["Cache-Control"] = "no-cache"
     return response
 

@@ -133,6 +133,8 @@ _DETAILS: dict[type[Problem], str] = {
     errors.Unauthorized: errors.NO_ACCESS,
     errors.MissingScope: "One of these scopes is needed: chat, read.",
     errors.KeyEnded: "Make a new key in its place.",
+    errors.ForeignOrigin: "A page of another origin asked; CHATKEEP_CORS_ORIGINS lists those that may.",
+    errors.UnknownHost: "Ask by a name that is listed in CHATKEEP_HOSTS.",
     errors.NotFound: "There is no such conversation; it may have expired or been deleted.",
     errors.RequestTimeout: "The body took longer than 10 s to arrive.",
     errors.TurnRunning: "Wait for the running reply, or stop it, before you send another message.",

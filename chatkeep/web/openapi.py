@@ -29,7 +29,12 @@ _STREAM = (
     " silence. The texts of all deltas, joined, are the stored reply."
 )
 # Whatever a route does, these can happen on the way.
-_ALWAYS: tuple[type[Problem], ...] = (errors.BadRequest, errors.InternalError)
+_ALWAYS: tuple[type[Problem], ...] = (
+    errors.BadRequest,
+    errors.ForeignOrigin,
+    errors.UnknownHost,
+    errors.InternalError,
+)
 # And these where not everybody may come in.
 _GUARDED: tuple[type[Problem], ...] = (
     errors.Unauthorized,

@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 from chatkeep import errors
 from chatkeep.errors import Problem, ProviderError, StoreUnavailable, Unauthorized
 from chatkeep.languages import LANGUAGES, Language, translated
+from chatkeep.logs import named
 from chatkeep.web import shapes
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def shape(problem: Problem, request_id: str, language: Language = "en") -> shape
 def respond(problem: Problem) -> Response:
     """Return the response for a problem."""
     if isinstance(problem, (StoreUnavailable, ProviderError)):
-        log.warning("%s %s: %s (%r)", g.get("request_id", ""), problem.code, problem.detail, problem.__cause__)
+        log.warning("%s %s (%s)", g.get("request_id", ""), problem.code, named(problem))
     chosen = language()
     body = msgspec.json.encode(shape(problem, g.get("request_id", ""), chosen))
     response = Response(body, problem.status, mimetype=MEDIA_TYPE)

@@ -31,6 +31,7 @@ RIGHT: list[tuple[Callable[[str], Any], str, Any]] = [
     (settings.database_url, "mariadb+pymysql://u:p@h/d", "mysql+pymysql://u:p@h/d"),
     (settings.database_url, "sqlite:///x", "sqlite:///x"),
     (settings.words, " a, b ,,c", ("a", "b", "c")),
+    (settings.host_names, "Chat.example.com, [::1],*", ("chat.example.com", "[::1]", "*")),
     (settings.headers, '{"X-Team": "search"}', (("X-Team", "search"),)),
     (settings.log_level, "debug", "DEBUG"),
 ]
@@ -42,6 +43,7 @@ WRONG: list[tuple[Callable[[str], Any], str]] = [
     *((settings.flag, text) for text in ("", "maybe", "2")),
     *((settings.http_url, text) for text in ("x.example", "ftp://x", "https://", "//x")),
     *((settings.database_url, text) for text in ("postgres://x", "x.sqlite3", "sqlite:x")),
+    *((settings.host_names, text) for text in ("https://a.example", "a.example:80", "a/b", "a b", "user@a.example")),
     *((settings.headers, text) for text in ("x", "[]", '{"a": 1}', '{"a": "b\\nc"}')),
     *((settings.environment, text) for text in ("prod", "")),
     *((settings.log_level, text) for text in ("loud", "")),

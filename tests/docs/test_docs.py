@@ -43,6 +43,14 @@ def test_no_two_headings_of_the_reference_share_an_anchor() -> None:
     assert sorted(found) == sorted(set(found))
 
 
+@pytest.mark.parametrize("page", ["SECURITY.md", "SECURITY.zh-CN.md"])
+def test_each_defence_is_shown_by_tests_that_there_are(page: str) -> None:
+    rows = [line for line in read(page).splitlines() if "`tests/" in line]
+    named = [name for row in rows for name in re.findall(r"`(tests/[\w/]+\.py)`", row)]
+    assert len(rows) > 10
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def modules() -> set[str]:
     """Return every module and folder of the package, as the map writes them."""
     files = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"}

@@ -17,6 +17,8 @@ from typing import Any, Self
 from tests.client import Stream
 from tests.faults.log import Seen
 
+HEAD = "POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
 
 @dataclass(slots=True, eq=False)
 class Listener:
@@ -69,7 +71,7 @@ class Crowd:
     def ask(self, message: str, **fields: Any) -> Listener:
         """Take a turn whose answer is streamed."""
         body = json.dumps({"message": message, "stream": True, **fields}).encode()
-        head = f"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        head = f"{HEAD}Content-Length: {len(body)}"
         sock = socket.create_connection(self._address)
         sock.sendall(f"{head}\r\nConnection: close\r\n\r\n".encode() + body)
         listener = Listener(message, sock)

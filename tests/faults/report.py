@@ -18,6 +18,7 @@ PROMISES = {
     4: "A deploy drops no stream",
     6: "Memory and connections are bounded",
     7: "A sick provider stays outside",
+    8: "Secrets are gone",
 }
 DATABASES = ("SQLite", "MariaDB")
 HEAD = """\
@@ -36,6 +37,8 @@ that log against the rows. How to read the figures:
   where they broke.
 - **unsound rows**: what no sequence of requests may leave behind, such as doubled positions, a reply without its
   question, `completed` without the provider's finish reason, a lease whose reply is final.
+- **secrets**: canaries as keys, passwords, messages, prompts, titles, searched words and headers; **secrets found**: in
+  logs at DEBUG, metrics, the operator's numbers, health and problems.
 - Seconds are the longest that were seen; the machine ran the clients, the provider and the databases, too.
 
 A short form of the same tests runs with every change (`./dev test faults`).

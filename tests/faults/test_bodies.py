@@ -17,7 +17,7 @@ from tests.faults.pulse import Pulse
 from tests.faults.scale import Scale
 
 pytestmark = [pytest.mark.promise(6), pytest.mark.alone, ON_SQLITE]
-HEAD = "POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+HEAD = "POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 def connect(port: int, sent: str = "") -> socket.socket:

@@ -13,7 +13,7 @@ import pytest
 from tests.faults import processes, rows
 from tests.faults.checker import compare
 from tests.faults.conftest import ON_SQLITE, Record, Serve
-from tests.faults.crowd import Crowd, Listener
+from tests.faults.crowd import HEAD, Crowd, Listener
 from tests.faults.scale import Scale
 from tests.upstream import Upstream, reply_to
 
@@ -131,8 +131,5 @@ def ask_and_read_nothing(port: int, message: str) -> socket.socket:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
     sock.connect(("127.0.0.1", port))
     body = json.dumps({"message": message, "stream": True}).encode()
-    head = (
-        f"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    sock.sendall(head.encode() + body)
+    sock.sendall(f"{HEAD}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     return sock

@@ -65,6 +65,8 @@ WRONG: list[tuple[bytes, str]] = [
     (b'{"message":"x","metadata":{"a":"' + b"x" * 17_000 + b'"}}', "metadata"),
 ]
 
+HEAD = "POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
 
 def assert_refused(response: Response, status: int, code: str) -> Any:
     """Fail unless this is a whole problem document; return it."""
@@ -168,12 +170,12 @@ def test_another_request_id_is_replaced(api: Api, named: str) -> None:
 
 @pytest.mark.parametrize("size", [1024 * 1024 + 1, 3_000_000])
 def test_a_body_over_the_limit_is_413(api: Api, size: int) -> None:
-    head = f"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
+    head = f"{HEAD}Content-Length: {size}\r\n\r\n"
     assert_refused(talk(api, head.encode(), b" " * size), 413, "body_too_large")
 
 
 def test_a_chunked_body_over_the_limit_is_413(api: Api) -> None:
-    head = b"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = HEAD.encode() + b"Transfer-Encoding: chunked\r\n\r\n"
     chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
     assert_refused(talk(api, head, *[chunk] * 17, b"0\r\n\r\n"), 413, "body_too_large")
 
@@ -181,7 +183,7 @@ def test_a_chunked_body_over_the_limit_is_413(api: Api) -> None:
 def test_a_body_that_claims_to_be_large_is_413_before_it_is_sent(api: Api) -> None:
     if api.server.command == "waitress":
         return  # it has read a whole request before it calls the application
-    head = b"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000000\r\n\r\n"
+    head = HEAD.encode() + b"Content-Length: 1000000000\r\n\r\n"
     assert_refused(soon(0.5, lambda: talk(api, head)), 413, "body_too_large")
 
 
@@ -194,7 +196,7 @@ def test_a_body_that_comes_too_slowly_is_408(impatient: Api) -> None:
     """Waits for a deadline of a second; on gunicorn, where a thread would not be held up by the wait."""
     if impatient.server.command != "gunicorn":
         return  # a thread cannot be interrupted
-    head = b"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n"
+    head = HEAD.encode() + b"Content-Length: 15\r\n\r\n"
     begun = time.monotonic()
     assert_refused(talk(impatient, head, b'{"mess'), 408, "request_timeout")
     assert 0.9 < time.monotonic() - begun < 4  # where nothing is set it is ten seconds

@@ -278,3 +278,12 @@ def test_metadata_that_is_taken_can_be_read_however_deep_it_is(api: Api) -> None
             assert found == [200, 200], depth
     finally:
         api.delete(conversation)
+
+
+@pytest.mark.parametrize(
+    "q", ["' OR '1'='1", '" OR 1=1 -- ', "'; DELETE FROM messages; -- ", "\\' OR 1=1 -- ", "%(q)s", ":q"]
+)
+def test_words_to_search_for_are_never_part_of_a_statement(api: Api, q: str) -> None:
+    answer = api.chat(f"Hello {unique()}")
+    assert api.list(q=f"{q}{unique()}")["data"] == []
+    assert len(api.read(answer["conversation_id"])["messages"]["data"]) == 2

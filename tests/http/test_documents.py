@@ -17,6 +17,10 @@ def test_every_answer_has_an_id_and_is_what_it_says_it_is(api: Api, path: str) -
     headers = api.request("GET", path).headers
     assert len(headers["X-Request-Id"]) == 32
     assert (headers["X-Content-Type-Options"], headers["Referrer-Policy"]) == ("nosniff", "no-referrer")
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert len(headers.get_all("Content-Security-Policy", [])) == 1
+    assert headers["Strict-Transport-Security"] is None
 
 
 def test_what_is_private_is_not_kept_by_caches(api: Api) -> None:
@@ -29,12 +33,15 @@ def test_what_is_private_is_not_kept_by_caches(api: Api) -> None:
     assert ["Authorization" in one.headers["Vary"].split(", ") for one in answers] == [True] * 9
 
 
-@pytest.mark.parametrize("path", ["/", "/docs"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/admin"])
 def test_pages_run_nothing_but_their_own_files(api: Api, path: str) -> None:
     page = api.request("GET", path)
     assert (page.status, page.headers.get_content_type()) == (200, "text/html")
     rules = dict(rule.strip().split(" ", 1) for rule in page.headers["Content-Security-Policy"].split(";"))
     assert (rules["default-src"], rules["script-src"], rules["frame-ancestors"]) == ("'none'", "'self'", "'none'")
+    assert "unsafe" not in page.headers["Content-Security-Policy"]
+    assert (page.headers["X-Frame-Options"], page.headers["Cross-Origin-Opener-Policy"]) == ("DENY", "same-origin")
+    assert "camera=()" in page.headers["Permissions-Policy"]
     assert b"<script>" not in page.body
     assert b"://" not in page.body.replace(b"http://www.w3.org/", b"")
 

@@ -115,6 +115,17 @@ def test_what_nginx_itself_refuses_is_a_problem_document(behind: tuple[SocketSer
     assert answer.headers.get_content_type() == "application/problem+json"
 
 
+def test_nginx_passes_on_the_name_that_the_page_s_origin_is_compared_with(
+    behind: tuple[SocketServer, Nginx], allowed: dict[str, str]
+) -> None:
+    """On plain http to another machine that is all that tells the own page from a foreign one."""
+    url = behind[1].url
+    for origin, status in [(url, 200), (url.rpartition(":")[0], 403), ("http://evil.example.com", 403)]:
+        headers = allowed | {"Origin": origin}
+        answer = client.request("POST", f"{url}/api/chat", json={"message": "Hello"}, headers=headers)
+        assert answer.status == status, origin
+
+
 def test_a_server_that_is_away_is_a_problem_document(tmp_path: Path) -> None:
     with nginx_in(tmp_path) as alone:
         answer = client.request("GET", f"{alone.url}/api/conversations")

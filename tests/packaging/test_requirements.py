@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import re
 import runpy
 import shutil
@@ -14,8 +15,10 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests import audit
+
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ("requirements.txt", "requirements-dev.txt", "requirements-assets.txt")
+FILES = ("requirements.txt", "requirements-dev.txt", "requirements-assets.txt", "requirements-audit.txt")
 PERMISSIVE = re.compile(r"\b(MIT|BSD|Apache|PSF|ZPL|Zope Public License|ISC|any-OSI)\b", re.IGNORECASE)
 
 
@@ -66,6 +69,40 @@ def test_compiling_again_changes_nothing(tmp_path: Path) -> None:
 def test_users_install_nothing_but_permissive_licences() -> None:
     used = [pin for pin in pins("requirements.txt").values() if not pin.marker or pin.marker.evaluate()]
     assert {pin.name: licence(pin.name) for pin in used if not PERMISSIVE.search(licence(pin.name))} == {}
+
+
+def test_pages_load_nothing_but_permissive_licences() -> None:
+    """Of what browsers are sent; DOMPurify lets its users choose between two."""
+    lock = json.loads((ROOT / "chatkeep/web/assets/package-lock.json").read_text(encoding="utf-8"))
+    sent = {name: package for name, package in lock["packages"].items() if name and not package.get("dev")}
+    assert sent
+    assert {
+        name: one.get("license") for name, one in sent.items() if not PERMISSIVE.search(one.get("license", ""))
+    } == {}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_pin_has_its_hash(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert all("--hash=sha256:" in text.partition(f"\n{pin}")[2].partition("\n    # via")[0] for pin in pins(name))
+
+
+@pytest.mark.parametrize(("said", "status", "told"), [
+    ('{"dependencies": []}', 0, ": 0 known"),
+    ('{"dependencies": [{"name": "a", "version": "1", "vulns": [{"id": "X-1", "fix_versions": []}]}]}', 1, "X-1"),
+    ("", 0, "NOT AUDITED"),
+    ("<html>", 0, "NOT AUDITED"),
+    ('{"message": "no route"}', 0, "NOT AUDITED"),
+])  # fmt: skip
+def test_the_audit_fails_for_vulnerabilities_and_not_for_the_network(
+    said: str, status: int, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a program that says what pip-audit would: what is tried is what becomes of it."""
+    monkeypatch.setattr(audit, "PIP_AUDIT", [sys.executable, "-c", f"print({said!r})"])
+    monkeypatch.setattr(audit, "FILES", ("requirements.txt",))
+    monkeypatch.setattr(audit, "_of_npm", lambda: iter(()))
+    assert audit.main() == status
+    assert told in capsys.readouterr().out
 
 
 def licence(name: str) -> str:

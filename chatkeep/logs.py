@@ -1,0 +1,118 @@
+"""Logs that cannot hold what people say, or a secret.
+
+What an exception says is written by whoever raised it: a database quotes the value that it did not take, a parser the
+line that it could not read, a provider the prompt. So nothing of an exception is written but its kinds, its numbers and
+the places in the code; other programs' records, whose words are not ours, are cut where they quote a request.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+log = logging.getLogger(__name__)
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_LARGEST_CODE = 99_999
+# What gunicorn, Waitress and Werkzeug say of a request or an exception stands behind these.
+_QUOTING = re.compile(
+    r"(Invalid request from ip=\S*:|uncaptured python exception|Error on request:|Error processing SSL).*", re.DOTALL
+)
+
+
+class Plain(logging.Formatter):
+    """Writes records without what exceptions say, and paths without their queries."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as a line, followed by the places in the code where it is about an exception."""
+        plain = copy.copy(record)
+        plain.msg, plain.args = _QUOTING.sub(r"\1 (not shown)", _message(record)), ()
+        plain.exc_text = traced(record.exc_info[1]) if record.exc_info and record.exc_info[1] else None
+        plain.exc_info = plain.stack_info = None
+        return super().format(plain)
+
+
+def named(error: BaseException) -> str:
+    """Return what kind of exception it is and what led to it, with their numbers and without their words."""
+    return " < ".join(_kind(link) for link in _chain(error))
+
+
+def traced(error: BaseException) -> str:
+    """Return where an exception was raised, and what led to it; no line of it comes from anything but the code."""
+    told = []
+    for link in reversed([*_chain(error)]):
+        told += [*traceback.format_list(traceback.extract_tb(link.__traceback__)), f"{_kind(link)}\n"]
+    return "".join(told).rstrip()
+
+
+def to_standard_error(level: str) -> None:
+    """Let chatkeep log to standard error, unless the embedding program has said where to."""
+    if not logging.root.handlers:
+        target = logging.StreamHandler()
+        target.setFormatter(Plain(FORMAT))
+        logging.root.addHandler(target)
+    logging.getLogger("chatkeep").setLevel(level)
+
+
+def make_plain(logger: logging.Logger, form: str, date: str) -> None:
+    """Let what another program logs be written plainly, wherever it writes."""
+    for target in logger.handlers:
+        target.setFormatter(Plain(form, date))
+
+
+def catch_uncaught() -> None:
+    """Log what nobody catches, in place of Python's and gevent's own words."""
+    sys.excepthook = _uncaught
+    threading.excepthook = lambda hook: _uncaught(hook.exc_type, hook.exc_value, hook.exc_traceback)
+    gevent: Any = sys.modules.get("gevent")
+    if gevent is not None:
+        gevent.get_hub().print_exception = lambda _context, *found: _uncaught(*found)
+
+
+def _uncaught(kind: type[BaseException], error: BaseException | None, at: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error or kind(), at)
+    elif not issubclass(kind, SystemExit):  # with which a thread may end itself
+        to_standard_error("INFO")
+        log.critical("this was not foreseen", exc_info=(kind, error or kind(), at))
+
+
+def _message(record: logging.LogRecord) -> str:
+    if isinstance(record.msg, BaseException):
+        return named(record.msg)
+    plain = copy.copy(record)
+    if isinstance(record.args, tuple):
+        plain.args = tuple(map(_argument, record.args))
+    return plain.getMessage()
+
+
+def _argument(value: object) -> object:
+    if isinstance(value, BaseException):
+        return named(value)
+    return value.partition("?")[0] if isinstance(value, str) and " " not in value else value
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _kind(error: BaseException) -> str:
+    """Return an exception's class and its number: of a status, of the system, of a database."""
+    numbers = (
+        getattr(error, "upstream_status", None),
+        getattr(error, "errno", None),
+        getattr(error, "extendedresult", None),  # of SQLite
+        *error.args[:1],
+    )
+    number = next((item for item in numbers if isinstance(item, int) and abs(item) <= _LARGEST_CODE), None)
+    return type(error).__name__ + ("" if number is None else f" {number}")

@@ -1,0 +1,53 @@
+"""The headers that tell browsers what a response may do; made once, for they are on every one."""
+
+from __future__ import annotations
+
+import os
+
+from flask import Response, g, request
+
+_EVERYWHERE = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    # No other origin's page may load it as a script, a picture or a style; those that may call the API use CORS.
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+# A page runs nothing but its own files and speaks to nobody but this server.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_POWERS = ("camera", "microphone", "geolocation", "display-capture", "payment", "usb", "serial", "bluetooth", "hid")
+_OF_PAGES = (
+    *_EVERYWHERE,
+    ("Content-Security-Policy", _POLICY),
+    ("X-Frame-Options", "DENY"),  # for browsers that do not know frame-ancestors
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Permissions-Policy", ", ".join(f"{power}=()" for power in _POWERS)),
+)
+# Whatever is opened by itself is shown and does nothing.
+_OF_ANSWERS = (*_EVERYWHERE, ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"))
+_HTTPS = ("Strict-Transport-Security", "max-age=31536000")
+
+
+def protect(response: Response) -> Response:
+    """Set the headers that every response has."""
+    headers = response.headers
+    headers["X-Request-Id"] = g.get("request_id") or os.urandom(16).hex()
+    if request.path.startswith("/api"):
+        headers["Cache-Control"] = "no-store"
+        _vary_by_key(response)
+        headers.extend(_OF_ANSWERS)
+    else:
+        headers.extend(_OF_PAGES if response.mimetype == "text/html" else _OF_ANSWERS)
+    # gunicorn and `chatkeep serve` believe X-Forwarded-Proto of a proxy on this machine or on the socket.
+    if request.environ["wsgi.url_scheme"] == "https":
+        headers.extend((_HTTPS,))
+    return response
+
+
+def _vary_by_key(response: Response) -> None:
+    if "Vary" in response.headers:
+        response.vary.add("Authorization")
+    else:
+        response.headers["Vary"] = "Authorization"

@@ -1,0 +1,109 @@
+"""A page of another origin in a real browser, beside a server on loopback that asks nobody for a key."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.http.api import Api, asked, unique
+from tests.upstream import Upstream
+
+# What a page may send without asking first: it need not read the answer to do harm.
+ATTEMPTS = """async ([target, message]) => {
+    const seen = [];
+    const body = JSON.stringify({ message });
+    for (const type of ['text/plain', 'application/x-www-form-urlencoded']) {
+        const options = { method: 'POST', mode: 'no-cors', headers: { 'Content-Type': type }, body };
+        await fetch(`${target}/api/chat`, options).then((answer) => seen.push(answer.type), () => seen.push('refused'));
+    }
+    await fetch(`${target}/api/chat`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body })
+        .then(() => seen.push('answered'), () => seen.push('refused'));
+    await fetch(`${target}/api/conversations`).then(() => seen.push('answered'), () => seen.push('refused'));
+    navigator.sendBeacon(`${target}/api/chat`, new Blob([body], { type: 'text/plain' }));
+    for (const path of ['/static/icon.svg', '/api/conversations']) {
+        seen.push(await new Promise((resolve) => {
+            const picture = new Image();
+            picture.onload = () => resolve('loaded');
+            picture.onerror = () => resolve('refused');
+            picture.src = target + path;
+        }));
+    }
+    return seen;
+}"""
+FORM = """([target, message]) => {
+    document.body.innerHTML = '<form method="post" enctype="text/plain"><input></form><iframe name="frame"></iframe>';
+    const form = document.forms[0];
+    [form.action, form.target] = [`${target}/api/chat`, 'frame'];
+    [form[0].name, form[0].value] = [`{"message": "${message}", "metadata": {"a": "`, '"}}'];
+    form.submit();
+}"""
+
+
+class Foreign(BaseHTTPRequestHandler):
+    """A page with nothing on it."""
+
+    def do_GET(self) -> None:
+        body = b"<!doctype html><title>foreign</title><body></body>"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def foreign(browser: Browser) -> Iterator[Page]:
+    """A page on another port of this machine, open in the browser: same site, another origin."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Foreign) as server, browser.new_context() as context:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        yield page
+        server.shutdown()
+
+
+def test_it_takes_no_turn_and_reads_nothing(foreign: Page, api: Api, upstream: Upstream) -> None:
+    message = unique("from afar")
+    seen = foreign.evaluate(ATTEMPTS, [api.server.url, message])
+    assert seen[2:] == ["refused"] * 4, seen
+    foreign.evaluate(FORM, [api.server.url, message])
+    foreign.wait_for_timeout(500)  # for the form's answer, which is another origin's and cannot be waited for
+    assert not [request for request in upstream.requests if message in json.dumps(request.body)]
+    assert asked(upstream, message) == []
+
+
+def test_it_stops_no_reply(foreign: Page, api: Api) -> None:
+    """It needs no body for that, so no type of a body is in its way."""
+    with api.running("Slowly #n=20,r=20,seed=3#") as turn:
+        stop = f"{api.server.url}/api/conversations/{turn.id}/stop"
+        foreign.evaluate("url => fetch(url, { method: 'POST', mode: 'no-cors' }).catch(() => 0)", stop)
+        assert turn.rest().data["status"] == "completed"
+
+
+def test_it_shows_the_page_in_no_frame(foreign: Page, api: Api) -> None:
+    told: list[str] = []
+    foreign.on("console", lambda entry: told.append(entry.text))
+    foreign.evaluate("url => { document.body.innerHTML = `<iframe src=${url}></iframe>`; }", f"{api.server.url}/")
+    foreign.wait_for_timeout(500)  # what is not shown cannot be waited for
+    assert any("frame-ancestors" in line or "X-Frame-Options" in line for line in told), told
+    assert foreign.frames[1].query_selector("#composer") is None
+
+
+def test_a_name_that_leads_to_this_machine_opens_nothing(browser: Browser, api: Api) -> None:
+    """Browsers resolve every name below .localhost to this machine, as a rebound name is: the page would be ours."""
+    with browser.new_context() as context:
+        page = context.new_page()
+        for path in ("/", "/api/conversations"):
+            answer = page.goto(f"http://evil.localhost:{api.server.port}{path}")
+            assert answer
+            assert answer.status == 421
+            assert answer.json()["code"] == "unknown_host"

@@ -1,0 +1,128 @@
+"""What is written of exceptions and of other programs' records: kinds, numbers and places, and no words."""
+
+from __future__ import annotations
+
+import io
+import logging
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+
+import pymysql
+import pytest
+
+from chatkeep.errors import ProviderRefused, StoreUnavailable
+from chatkeep.logs import Plain, named, traced
+from tests.servers import ROOT
+
+CANARY = "canary-0123456789"
+
+
+def write() -> None:
+    raise OSError(28, CANARY)
+
+
+def store() -> None:
+    try:
+        write()
+    except OSError as error:
+        raise pymysql.err.DataError(1366, f"Incorrect string value: '{CANARY}'") from error
+
+
+def take() -> None:
+    try:
+        store()
+    except pymysql.err.DataError:
+        raise KeyError(CANARY)  # noqa: B904 - its context is to be found, too
+
+
+def raised() -> KeyError:
+    """Return an exception that two others led to, which all quote a value."""
+    with pytest.raises(KeyError) as caught:
+        take()
+    return caught.value
+
+
+def written(say: Callable[[logging.Logger], None]) -> str:
+    """Return what a logger writes."""
+    stream = io.StringIO()
+    logger, target = logging.Logger("somebody"), logging.StreamHandler(stream)  # noqa: LOG001 - nobody else's
+    target.setFormatter(Plain("%(levelname)s %(message)s"))
+    logger.addHandler(target)
+    say(logger)
+    return stream.getvalue()
+
+
+def test_an_exception_is_named_by_its_kinds_and_numbers() -> None:
+    assert named(raised()) == "KeyError < DataError 1366 < OSError 28"
+    refused = ProviderRefused(CANARY)
+    refused.upstream_status = 401
+    assert named(refused) == "ProviderRefused 401"
+    assert named(ValueError(4111_1111_1111_1111)) == "ValueError"  # a number that is no code
+    assert named(StoreUnavailable()) == "StoreUnavailable"
+
+
+def test_a_trace_has_places_and_no_words() -> None:
+    told = traced(raised())
+    assert told.count("in write") == 1
+    assert told.endswith("KeyError")
+    assert told.index("OSError 28") < told.index("DataError 1366")
+    assert CANARY not in told
+
+
+SAYINGS: dict[str, Callable[[logging.Logger], None]] = {
+    "ERROR it failed: DataError 1366": lambda log: log.error("it failed: %s", pymysql.err.DataError(1366, CANARY)),
+    "ERROR ValueError": lambda log: log.error(ValueError(CANARY)),
+    "ERROR GET /api/x of 7": lambda log: log.error("%s %s of %d", "GET", f"/api/x?q={CANARY}", 7),
+    "ERROR http://h/x": lambda log: log.error("%s", f"http://h/x?q={CANARY}"),
+    "ERROR Is it 5? Yes.": lambda log: log.error("Is it %d? %s.", 5, "Yes"),
+    "ERROR Invalid request from ip=::1: (not shown)": lambda log: log.error(f"Invalid request from ip=::1: {CANARY}"),  # noqa: G004
+    "ERROR Error on request: (not shown)": lambda log: log.error(f"Error on request:\n x\n{CANARY}"),  # noqa: G004
+    "ERROR a of %(b)s": lambda log: log.error("%(a)s of %%(b)s", {"a": "a"}),
+}
+
+
+@pytest.mark.parametrize("line", SAYINGS)
+def test_a_record_is_written_without_what_it_quotes(line: str) -> None:
+    assert written(SAYINGS[line]) == f"{line}\n"
+
+
+def test_a_record_about_an_exception_has_its_trace() -> None:
+    told = written(lambda log: log.error("it failed", exc_info=raised()))
+    assert told.startswith("ERROR it failed\n")
+    assert told.endswith("KeyError\n")
+    assert "test_logs.py" in told
+    assert CANARY not in told
+
+
+UNCAUGHT = """
+    {first}
+    import sys, threading
+    from chatkeep import logs
+    logs.catch_uncaught()
+    def fail():
+        raise ValueError("canary-0123456789")
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    ending = threading.Thread(target=sys.exit)
+    ending.start()
+    ending.join()
+    if "gevent" in sys.modules:
+        sys.modules["gevent"].spawn(fail).join()
+    raise LookupError("canary-0123456789")
+"""
+
+
+@pytest.mark.parametrize(("first", "times"), [("", 1), ("from gevent import monkey; monkey.patch_all()", 2)])
+def test_what_nobody_catches_is_logged_without_its_words(first: str, times: int) -> None:
+    """Starts a process, in which threads and greenlets fail: half a second."""
+    pytest.importorskip("gevent") if first else None
+    code = textwrap.dedent(UNCAUGHT.format(first=first))
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\nValueError\n") == times, done.stderr
+    assert done.stderr.count("\nLookupError\n") == 1
+    assert CANARY not in done.stderr
+    assert "SystemExit" not in done.stderr
