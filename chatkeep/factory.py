@@ -19,8 +19,10 @@ from chatkeep.model import now_us
 from chatkeep.provider import Provider
 from chatkeep.provider.demo import Demo
 from chatkeep.provider.openai_http import OpenAIHttp
+from chatkeep.provider.redacting import Redacting
 from chatkeep.provider.resilience import Resilient
 from chatkeep.recorder import Recorder
+from chatkeep.redaction.policies import Redaction
 from chatkeep.settings import Settings
 from chatkeep.store import idempotency, migrations
 from chatkeep.store.engine import Database
@@ -76,15 +78,20 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("chatkeep").setLevel(settings.log_level)
+    redaction = Redaction.from_settings(settings)
     database = Database(settings.database)
     database.check()
     migrations.ensure(database)
     journal = Journal(database)
     journal.write(lambda connection: idempotency.expire(connection, now_us()))
     tally = Tally()
-    answering = Resilient(provider or _provider(settings, _arrivals(journal)), settings.first_token_timeout, tally)
+    answering: Provider = Resilient(
+        provider or _provider(settings, _arrivals(journal)), settings.first_token_timeout, tally
+    )
+    if redaction.output:
+        answering = Redacting(answering, redaction.output)
     cache = _cache(settings)
-    turns = Turns(settings, database, journal, answering, cache, tally)
+    turns = Turns(settings, database, journal, answering, cache, tally, redaction.input)
     watch = Watch(settings, database, journal, turns, tally)
     sweeper = Sweeper(
         database,
@@ -98,13 +105,14 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
         database,
         journal,
         turns.worker_id,
-        settings.exports_dir,
-        ttl=settings.export_ttl,
-        interval=settings.sweep_interval,
+        settings,
+        redaction,
         makes=makes_exports,
     )
     recorder = Recorder(database, journal, turns.worker_id, tally)
-    parts = Parts(settings, database, journal, answering, cache, turns, watch, sweeper, maker, tally, recorder)
+    parts = Parts(
+        settings, database, journal, answering, cache, turns, watch, sweeper, maker, tally, recorder, redaction
+    )
     atexit.register(parts.close)
     return parts
 

@@ -46,6 +46,7 @@ from chatkeep.metrics import (
 from chatkeep.model import Conversation, Delta, Finish, Message, Prompt, Role, Status, new_id, now_us
 from chatkeep.prompt import build_prompt
 from chatkeep.provider import Call, Provider
+from chatkeep.redaction.policies import Gate
 from chatkeep.replies import CopyCall, End, Ending, Event, Events, LiveReply, outcome, problem_of
 from chatkeep.rows import advanced, repeated, title_of, turn_rows
 from chatkeep.settings import Settings
@@ -122,7 +123,14 @@ class Turns:
     """The turns of one process."""
 
     def __init__(
-        self, settings: Settings, database: Database, journal: Journal, provider: Provider, cache: Cache, tally: Tally
+        self,
+        settings: Settings,
+        database: Database,
+        journal: Journal,
+        provider: Provider,
+        cache: Cache,
+        tally: Tally,
+        gate: Gate | None = None,
     ) -> None:
         self.worker_id = new_id()
         self.live: dict[UUID, LiveReply] = {}
@@ -132,6 +140,7 @@ class Turns:
         self._provider = provider
         self._cache = cache
         self._tally = tally
+        self._gate = gate
         self._stopping = False
 
     def drain(self, patience: float) -> None:
@@ -151,10 +160,12 @@ class Turns:
     def take_turn(self, request: TurnRequest) -> Turn:
         """Store the user message and the reply's row, then have the reply generated; return once both are durable.
 
-        Raises `NotFound`, `TurnRunning`, `KeyReused`, `StoreUnavailable`, `ServerStopping`.
+        Raises `NotFound`, `TurnRunning`, `KeyReused`, `SensitiveContent`, `StoreUnavailable`, `ServerStopping`.
         """
         if self._stopping:
             raise ServerStopping(retry_after=1)
+        if self._gate:
+            request = _passed(request, self._gate)
         reply_id, model = new_id(), request.model or self._provider.default_model
         begun = time.monotonic()
         turn = self._journal.write(lambda connection: self._take(connection, request, reply_id, model))
@@ -416,6 +427,17 @@ class Turns:
         reply = self.live.get(reply_id)
         if reply is not None:
             reply.end(Ending.STOPPED)
+
+
+def _passed(request: TurnRequest, gate: Gate) -> TurnRequest:
+    """Return a request as it may be stored and sent. Raises `SensitiveContent`."""
+    system, metadata = request.system, request.metadata
+    return replace(
+        request,
+        message=gate.passed(request.message, "message"),
+        system=gate.passed(system, "system") if isinstance(system, str) else system,
+        metadata=metadata if isinstance(metadata, EllipsisType) else gate.passed_json(metadata, "metadata"),
+    )
 
 
 def _live(turn: Turn, worker_id: UUID) -> LiveReply:

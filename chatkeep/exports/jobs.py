@@ -39,6 +39,8 @@ from chatkeep.exports import Export, dates, files
 from chatkeep.exports.files import File
 from chatkeep.exports.formats import make
 from chatkeep.model import new_id, now_us
+from chatkeep.redaction.policies import Redaction
+from chatkeep.settings import Settings
 from chatkeep.store import conversations, jobs, leases
 from chatkeep.store import exports as tables
 from chatkeep.store.engine import Database
@@ -205,8 +207,7 @@ def _later(now: int, seconds: float) -> int:
 class Maker:
     """Makes the files of one job after the other, in a thread that no request waits for, and keeps the folder tidy.
 
-    With ``makes`` off it only does the latter. ``ttl`` and ``interval``, in seconds, are how long what is finished is
-    kept, and how often the folder is looked through.
+    With ``makes`` off it only does the latter.
     """
 
     def __init__(
@@ -214,19 +215,19 @@ class Maker:
         database: Database,
         journal: Journal,
         worker_id: UUID,
-        folder: Path,
+        settings: Settings,
+        redaction: Redaction,
         *,
-        ttl: float,
-        interval: float,
         makes: bool,
     ) -> None:
         self._database = database
         self._journal = journal
         self._worker_id = worker_id
-        self._folder = folder
-        self._ttl = ttl
+        self._redaction = redaction
+        self._folder = settings.exports_dir
+        self._ttl = settings.export_ttl
         self._closed = threading.Event()
-        self._threads = [background(self._again, interval, self._tidy, name="export folder")]
+        self._threads = [background(self._again, settings.sweep_interval, self._tidy, name="export folder")]
         if makes:
             self._threads.append(background(self._again, POLL_S, self._make_all, name="exports"))
 
@@ -320,7 +321,7 @@ class Maker:
         wanted = wanted_of(job)
         scope = _scope(self._database, job.owner, wanted)
         file.begin()
-        export = Export(self._database, scope, make(wanted.format, bom=wanted.bom))
+        export = Export(self._database, scope, make(wanted.format, bom=wanted.bom), self._redaction)
         if not self._write(replace(job, total=self._total(scope)), export, file):
             return replace(job, status=JobStatus.QUEUED, worker_id=None, attempts=job.attempts - 1)
         off_loop(file.keep)

@@ -46,6 +46,7 @@ class Redactor:
         found += _words([*words])
         found += [_own(name, regex) for name, regex in (patterns or {}).items()]
         self.automaton = Automaton(found)
+        spelled("\u3002")  # makes its table now and not in the first reply
         self.hold_back = self.automaton.width + MOST_INVISIBLE
         """The most characters that a stream holds back."""
 

@@ -171,7 +171,7 @@ class Automaton:
         tree = parser.parse(pattern.regex)
         least, most = tree.getwidth()
         if most >= op.MAXREPEAT:
-            raise Unsupported("it has no longest match; write {1,20} in place of + and {0,20} in place of *")
+            raise Unsupported("it has no longest match; give repeats a limit in place of + and *")
         if most > MOST_WIDTH:
             raise Unsupported(f"its longest match has {most} characters; the most are {MOST_WIDTH}")
         if not least:

@@ -37,6 +37,7 @@ _TURN = (
     errors.NotFound,
     errors.TurnRunning,
     errors.KeyReused,
+    errors.SensitiveContent,
     errors.RequestTimeout,
     errors.ReplyInterrupted,
     errors.StoreUnavailable,

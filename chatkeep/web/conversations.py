@@ -68,6 +68,7 @@ def read_conversation(conversation_id: UUID) -> Response:
         errors.MalformedJson,
         errors.UnsupportedMediaType,
         errors.TurnRunning,
+        errors.SensitiveContent,
     ),
     examples={"rename": {"title": "Haiku"}, "keep": {"pinned": True}},
 )
@@ -76,6 +77,8 @@ def change_conversation(conversation_id: UUID) -> Response:
     body = body_as(shapes.ConversationChanges)
     require_small_metadata(body.metadata)
     changes = Changes(**{name: given(getattr(body, name)) for name in Changes.__slots__})
+    if gate := parts().redaction.input:
+        changes = conversations.redacted(changes, gate)
     changed = conversations.change_conversation(parts().journal, owner(), conversation_id, changes)
     return rendered(shapes.Conversation(**shapes.conversation_fields(changed)))
 

@@ -15,6 +15,7 @@ from chatkeep.metrics import Tally
 from chatkeep.model import OPEN_OWNER
 from chatkeep.provider import Provider
 from chatkeep.recorder import Recorder
+from chatkeep.redaction.policies import Redaction
 from chatkeep.settings import Settings
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -41,6 +42,7 @@ class Parts:
     maker: Maker
     tally: Tally
     recorder: Recorder
+    redaction: Redaction
 
     def close(self) -> None:
         """End what runs, store what there is, and give everything back; calling it twice does no harm."""
