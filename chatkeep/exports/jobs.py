@@ -38,8 +38,9 @@ from chatkeep.errors import (
 from chatkeep.exports import Export, dates, files
 from chatkeep.exports.files import File
 from chatkeep.exports.formats import make
+from chatkeep.exports.redacting import Redacting
 from chatkeep.model import new_id, now_us
-from chatkeep.redaction.policies import Redaction
+from chatkeep.redaction.policies import OFF, Redaction
 from chatkeep.settings import Settings
 from chatkeep.store import conversations, jobs, leases
 from chatkeep.store import exports as tables
@@ -98,7 +99,7 @@ def wanted_of(job: Job) -> Wanted:
     return msgspec.json.decode(job.request, type=Wanted)
 
 
-def enqueue(journal: Journal, owner: str, wanted: Wanted) -> Job:
+def enqueue(journal: Journal, owner: str, wanted: Wanted, redaction: Redaction = OFF) -> Job:
     """Store a job, which is made as soon as a process has time.
 
     Raises `NotFound`, `TooManyExports`, `StoreUnavailable`.
@@ -110,7 +111,7 @@ def enqueue(journal: Journal, owner: str, wanted: Wanted) -> Job:
         if jobs.unfinished(connection, owner) >= UNFINISHED:
             words = f"There are {UNFINISHED} that are not finished; wait until one is, or cancel one."
             raise TooManyExports(words, retry_after=10)
-        named = msgspec.structs.replace(wanted, name=_name(connection, owner, wanted, now))
+        named = msgspec.structs.replace(wanted, name=_name(connection, owner, wanted, now, redaction))
         job = Job(job_id, owner, msgspec.json.encode(named).decode(), now)
         jobs.insert(connection, job)
         return job
@@ -118,13 +119,13 @@ def enqueue(journal: Journal, owner: str, wanted: Wanted) -> Job:
     return journal.write(write)
 
 
-def _name(connection: Connection, owner: str, wanted: Wanted, now: int) -> str:
+def _name(connection: Connection, owner: str, wanted: Wanted, now: int, redaction: Redaction) -> str:
     if wanted.conversation_id is None:
         return f"chatkeep-{datetime.fromtimestamp(now // 1_000_000, UTC):%Y-%m-%d}"
     found = conversations.get(connection, owner, wanted.conversation_id, now)
     if found is None:
         raise NotFound(NO_CONVERSATION)
-    return found.title
+    return Redacting(redaction.export, records=False).text(found.title) if redaction.export else found.title
 
 
 def list_jobs(

@@ -27,8 +27,8 @@ class Redacting:
         """Return a conversation as it may go out."""
         metadata = json.loads(row.metadata)
         return row._replace(
-            title=self._text(row.title),
-            system=row.system and self._text(row.system),
+            title=self.text(row.title),
+            system=row.system and self.text(row.system),
             metadata=json.dumps(self._gate.passed_json(metadata, ""), ensure_ascii=False) if metadata else row.metadata,
         )
 
@@ -43,13 +43,14 @@ class Redacting:
     def _record(self, columns: tuple[Any, ...]) -> RecordRow:
         row = RecordRow(*columns)
         found = msgspec.json.decode(b"{" + row.members[1:] + b"}")
-        redacted = found | {name: self._text(found[name]) for name in _TEXTS}
+        redacted = found | {name: self.text(found[name]) for name in _TEXTS}
         return row if redacted == found else row._replace(members=b"," + msgspec.json.encode(redacted)[1:-1])
 
     def _bytes(self, text: bytes) -> bytes:
-        return self._text(text.decode()).encode()
+        return self.text(text.decode()).encode()
 
-    def _text(self, text: str) -> str:
+    def text(self, text: str) -> str:
+        """Return a text as it may go out."""
         found = self._gate.redactor.whole(text)
         labels = " ".join(f"[{kind}]" for kind in sorted(found.kinds))
         return labels if labels and self._labels_alone else found.text

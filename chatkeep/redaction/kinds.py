@@ -15,7 +15,8 @@ _AMOUNT_BEFORE = frozenset("$¥€£")
 _AMOUNT_AFTER = frozenset("元万亿")
 _LISTED = re.compile(r"(?:\A|\n)[1-9]\d?\.\Z")
 _VERSION = re.compile(
-    r"(?:(?<![A-Za-z])(?:v|ver|version|release|build)|版本号?)\.?[ :=]{0,2}\Z|[A-Za-z]/\Z", re.IGNORECASE
+    r"(?:(?<![A-Za-z])(?:v|ver|version|release|build|section|chapter)|版本号?|[§第])\.?[ :=]{0,2}\Z|[A-Za-z]/\Z",
+    re.IGNORECASE,
 )
 _IN_NAME = re.compile(r"[A-Za-z0-9_:]\Z")
 _IN_FINGERPRINT = re.compile(r"(?:(?<![A-Za-z0-9])[0-9A-Fa-f]{1,4}|:):\Z")
@@ -120,7 +121,10 @@ def _luhn(number: str) -> bool:
 
 
 def _is_passport(text: str, begin: int, end: int) -> bool:
+    """Return whether this is no power of ten behind others: "e-4 0.000 000"."""
     groups = _groups(text, begin, end)
+    if text[begin].islower() and (len(groups) > 1 or not text[begin + 1].isalnum()):
+        return False
     return len(groups) <= 4 or max(map(len, groups)) == 1  # noqa: PLR2004 - more are several numbers
 
 

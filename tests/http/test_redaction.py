@@ -11,7 +11,8 @@ import pytest
 
 from tests.client import Response
 from tests.conftest import empty_database
-from tests.http.api import Api, asked, unique
+from tests.http.api import Api, asked, eventually, unique
+from tests.http.test_exports import export_command
 from tests.servers import PAIRS, Server, thrown_away
 from tests.upstream import Upstream, reply_to
 
@@ -213,7 +214,7 @@ def test_what_was_held_back_is_kept_when_a_reply_is_stopped(answering: Api) -> N
         running.until(len("You said: wait "))
         answering.stop(running.id)
         assert running.rest().data["status"] == "stopped"
-        assert "138" not in running.text.replace("138 1234 5678", "")
+        assert "138 1234 5678" not in running.text
     assert answering.last(running.id)["content"] == running.text
 
 
@@ -228,6 +229,23 @@ def test_exports_leave_out_texts(blocking: Api, name: str) -> None:
     text = exports_of_what_is_stored(blocking, name)
     # For fine-tuning only whole replies count.
     assert (MASKED in text, "of mine" in text) == (name != "openai", False)
+
+
+def test_export_jobs_and_the_command_line_mask_alike(answering: Api) -> None:
+    """Starts a process and waits for a job: two seconds."""
+    told = answering.chat(f"number {PHONE} of mine")["conversation_id"]
+    job = answering.request("POST", "/api/exports", json={"format": "md", "conversation_id": told}).json
+    done = eventually(lambda: found if (found := answering.request("GET", job_path(job)).json)["finished_at"] else None)
+    file = answering.request("GET", f"{job_path(done)}/content")
+    written = export_command(answering, f"--conversation={told}", "--format=md")
+    assert (written.returncode, file.status) == (0, 200)
+    assert MASKED in file.text
+    assert MASKED in written.stdout.decode()
+    assert PHONE not in f"{file.text}{written.stdout.decode()}{file.headers}"
+
+
+def job_path(job: Any) -> str:
+    return f"/api/exports/{job['id']}"
 
 
 def exports_of_what_is_stored(api: Api, name: str) -> str:

@@ -92,6 +92,8 @@ def luhn(number: str) -> bool:
 
 def passport(rng: random.Random) -> str:
     letters, count = rng.choice([("E", 8), ("G", 8), ("EA", 7), ("EH", 7), ("DE", 7), ("SE", 7), ("PE", 7), ("g", 8)])
+    if letters.islower():
+        return letters + digits(rng, count)
     return letters + grouped(rng, digits(rng, count), rng.choice([[count], [count], [4, count - 4], [1] * count]))
 
 

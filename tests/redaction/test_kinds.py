@@ -50,13 +50,14 @@ def test_what_is_sensitive_is_labelled_by_its_kind(text: str, redacted: str) -> 
         "12812345678 138123456789 1381234567",  # no mobile number begins so, or is so long
         "110105194912310021 11010519491331002X",  # a wrong check digit, a thirteenth month
         "4111111111111112 1234567812345670",  # a wrong check digit, no issuer
-        "v1.20.30.40, 版本10.2.30.4, Chrome/120.0.0.0, § 1.2.3.4",
+        "v1.20.30.40, 版本10.2.30.4, Chrome/120.0.0.0, § 1.2.3.4, §4.14.3.1, section 4.14.3.1, 第4.14.3.1节",
         "127.0.0.1 0.0.0.0 255.255.255.0 ::1 256.1.1.1 1.2.3.4.5",
         "12:30:45 std::vector a::b 00:1b:44:11:3a:b7",
         "lodash@4.17.21 git@github.com:team/project.git y = x @ w.data @app.route",
         "0.13812345678 3.14159265358 $15000000000 15000000000元",
         "SN13812345678 13812345678abc",
         "sk-loading-spinner-container-inner",
+        "1.370 933 555 70 e-4  0.000 000 000 58 e-4",
         "2024-01-15 13:45:22 1700000000 1700000000000 20240115123456789012",
         "{}[] () \x00 \ud800 👩\u200d👩\u200d👧",
     ],

@@ -98,6 +98,10 @@ def test_a_key_of_any_length_holds_nothing_back() -> None:
     assert (stream.held, stream.feed(". Done")) == (0, ". ")
 
 
+def test_characters_without_width_hold_back_no_more_than_is_published() -> None:
+    assert "".join(shown(["13", *"\u200b" * 500, "812345678"])) == "13" + "\u200b" * 500 + "812345678"
+
+
 def test_a_stream_can_end_before_what_is_sensitive() -> None:
     stream = REDACTOR.stream(ends_at_first=True)
     assert stream.feed("请拨打13812345678，或者") == "请拨打"
