@@ -23,6 +23,7 @@ TEXTS = {
     "there is no kind {}; there are {}": "没有种类 {}；有 {}",
     "there are more than {} words": "词语超过 {} 个",
     "{}: a name has up to 32 of the characters a-z, 0-9 and -, and begins with a letter": "{}：名称最多 32 个字符，只能用 a-z、0-9 和 -，以字母开头",
+    "the pattern {}: {}": "表达式 {}：{}",
     "it has no longest match; give repeats a limit in place of + and *": "匹配没有最大长度；请给重复加上限，代替 + 和 *",
     "its longest match has {} characters; the most are {}": "最长的匹配有 {} 个字符；最多 {} 个",
     "it matches nothing at all, too": "它也匹配空文本",

@@ -147,5 +147,5 @@ def _own(name: str, regex: str) -> Pattern:
         re.compile(regex)
         Automaton([Pattern(name, regex)])
     except (re.error, Unsupported, RecursionError, OverflowError) as error:
-        raise Unsupported(f"{name}: {error}") from error
+        raise Unsupported(f"the pattern {name}: {error}") from error
     return Pattern(name, regex)

@@ -11,19 +11,20 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-
-# The parser of `re` has no public name; it has kept this one since Python 3.11.
-from re import _constants as op  # type: ignore[attr-defined]
-from re import _parser as parser  # type: ignore[attr-defined]
+from importlib import import_module
 from typing import Any
 
 from chatkeep.redaction.spelling import INVISIBLE, spelled
 
+# The parser of `re` has no public name; it has kept this one since Python 3.11.
+op: Any = import_module("re._constants")
+parser: Any = import_module("re._parser")
 MOST_INVISIBLE = 32
 """Characters without width that a match may have, above its own."""
 MOST_WIDTH = 200
 """Characters of the longest match that an expression may have."""
 MOST_NODES = 20_000
+"""Nodes that one expression may take."""
 MOST_KNOWN = 100_000
 """Steps from one state to the next that are remembered, about 10 MB of them."""
 SEEN_BEFORE = 16
@@ -90,6 +91,7 @@ class Automaton:
         """The most characters that a match can have."""
         self._steps: list[list[tuple[str, int]]] = [[]]
         self._free: list[list[int]] = [[]]
+        self._most_nodes = 0
         self._accepts: dict[int, Pattern] = {}
         for pattern in patterns:
             self._add(pattern)
@@ -177,12 +179,13 @@ class Automaton:
         if not least:
             raise Unsupported("it matches nothing at all, too")
         self.width = max(self.width, most)
+        self._most_nodes = len(self._steps) + MOST_NODES
         end = self._build(tree, self._node(0), ignore_case=bool(tree.state.flags & re.IGNORECASE))
         self._accepts[end] = pattern
 
     def _node(self, *origins: int) -> int:
         """Return a new node, reached from others without a character."""
-        if len(self._steps) > MOST_NODES:
+        if len(self._steps) > self._most_nodes:
             raise Unsupported("it is too large")
         self._steps.append([])
         self._free.append([])

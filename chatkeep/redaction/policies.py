@@ -122,5 +122,5 @@ def _wrong(kinds: Iterable[str], words: Iterable[str], own: dict[str, str]) -> l
         try:
             Redactor(*each)
         except Unsupported as error:
-            found.append(f"{name}: {error}")
+            found.append(f"{name}: the value is not right; {error}")
     return found

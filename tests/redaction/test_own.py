@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatkeep.redaction import Redactor, Unsupported
+from chatkeep.redaction import Redactor, Unsupported, automaton
 from chatkeep.redaction.automaton import MOST_INVISIBLE, Automaton, Pattern
 
 
@@ -52,7 +52,7 @@ def test_the_hold_back_follows_from_the_patterns() -> None:
     ],
 )
 def test_a_pattern_that_cannot_be_judged_in_time_is_refused(regex: str, told: str) -> None:
-    with pytest.raises(Unsupported, match=f"^own: .*{told}"):
+    with pytest.raises(Unsupported, match=f"^the pattern own: .*{told}"):
         Redactor((), patterns={"own": regex})
 
 
@@ -60,6 +60,21 @@ def test_a_pattern_that_cannot_be_judged_in_time_is_refused(regex: str, told: st
 def test_a_pattern_has_a_plain_name(name: str) -> None:
     with pytest.raises(Unsupported, match="a name has up to 32"):
         Redactor((), patterns={name: "a"})
+
+
+def test_forgetting_what_was_learnt_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "EMP-1234 与 13812345678，Falcon；a@qq.com " * 5
+    expected = Redactor(words=["Falcon"], patterns={"staff": r"EMP-\d{4}"}).whole(text)
+    monkeypatch.setattr(automaton, "MOST_KNOWN", 7)
+    assert Redactor(words=["Falcon"], patterns={"staff": r"EMP-\d{4}"}).whole(text) == expected
+    assert expected.kinds == {"staff", "phone", "word", "email"}
+
+
+def test_a_thousand_words_are_no_expression_that_is_too_large() -> None:
+    words = [f"{number:04}{'猎鹰' * 6}" for number in range(1_000)]
+    assert Redactor((), words).whole(f"在{words[777]}。").text == "在[word]。"
+    with pytest.raises(Unsupported, match="there are more than 1000 words"):
+        Redactor((), [*words, "x"])
 
 
 def test_a_pattern_that_stalls_others_is_quick() -> None:
