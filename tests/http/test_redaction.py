@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -89,6 +91,12 @@ def test_what_users_send_is_masked_before_it_is_stored_and_sent(masking: Api, up
     assert conversation["metadata"] == {MASKED: [MASKED, 1, True, None, f"<{MASKED}>"]}
     assert "13812345678" not in json.dumps(asked(upstream, said)[0].body, ensure_ascii=False)
     assert answer["reply"] == reply_to(said)
+
+
+def test_a_long_text_is_masked_like_any_other(masking: Api) -> None:
+    """It is judged beside the event loop, where the server has one."""
+    answer = masking.chat(unique(f"{'字' * 50_000} {PHONE}"))
+    assert masking.read(answer["conversation_id"])["messages"]["data"][0]["content"][50_000:].startswith(" [phone] ")
 
 
 @pytest.mark.parametrize("streamed", [True, False])
@@ -265,20 +273,39 @@ def test_an_import_is_masked(masking: Api) -> None:
     assert [said["content"] for said in masking.read(found["id"])["messages"]["data"]] == [f"call {MASKED}"] * 2
 
 
+def test_the_command_line_imports_alike(refusing: Api) -> None:
+    """Starts a process: a second."""
+    command = [sys.executable, "-m", "chatkeep", "import", "-"]
+    done = subprocess.run(
+        command,
+        input=json.dumps([talk()]).encode(),
+        env=refusing.server.environment(),
+        cwd=refusing.server.folder,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.decode().strip()) == (1, "line 1: title: it holds phone")
+
+
 def test_an_import_that_may_not_be_stored_is_named_with_its_line(refusing: Api) -> None:
     response = imported(refusing)
     assert [problem["message"] for problem in response.json["problems"]] == ["title: it holds phone"]
 
 
 def imported(api: Api) -> Response:
-    mapping = {"a": node("user", None), "b": node("assistant", "a")}
-    talk = {"id": "1", "title": PHONE, "create_time": time.time(), "mapping": mapping, "current_node": "b"}
-    response = api.request("POST", "/api/conversations/import", json=[talk])
+    response = api.request("POST", "/api/conversations/import", json=[talk()])
     assert response.status == 200
     assert PHONE not in response.text
     assert api.count("messages", "content LIKE :some", some=f"%{PHONE}%") == 0
     assert api.count("conversations", "title LIKE :some", some=f"%{PHONE}%") == 0
     return response
+
+
+def talk() -> dict[str, object]:
+    """Return a conversation of ChatGPT's export."""
+    mapping = {"a": node("user", None), "b": node("assistant", "a")}
+    return {"id": "1", "title": PHONE, "create_time": time.time(), "mapping": mapping, "current_node": "b"}
 
 
 def node(role: str, parent: str | None) -> dict[str, object]:

@@ -72,6 +72,7 @@ def test_only_the_chosen_kinds_are_looked_for() -> None:
         Redactor(["mail"])
 
 
+@pytest.mark.timeout(600)
 def test_generated_cases_are_told_apart() -> None:
     """Takes seconds, because rates this small need thousands of cases; `./dev redaction` tries 100,000."""
     found = measured(REDACTOR, cases(seed=7, count=100_000 if LONG else 4_000))
