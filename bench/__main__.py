@@ -4,11 +4,10 @@ stream: what a streamed token costs; turn: what a turn of one token costs; cache
 reading a conversation cost; limits: what keys and limits add to a turn; hold: what an open stream holds; write: what
 storing a turn costs beside the raw driver; store: whether listing and reading stay flat while the store grows; export:
 what exports cost beside the database's own program; life: what turns feel of exports and of the sweep; start: installed
-size and time to the first answer; page: what the chat page weighs in a browser; peers: the same work in LiteLLM's
-proxy, which is installed for it; all: every one of them but peers, smaller. Costs are CPU time, which compares where
-wall time does not; nginx as a plain proxy in the same run is the measure. What the figures mean, and which commands
-make those that are published:
-docs/performance.md.
+size and time to the first answer; page: what the chat page weighs in a browser; redact: what looking for sensitive text
+costs, and what it finds; peers: the same work in LiteLLM's proxy, which is installed for it; all: every one of them but
+peers, smaller. Costs are CPU time, which compares where wall time does not; nginx as a plain proxy in the same run is
+the measure. What the figures mean, and which commands make those that are published: docs/performance.md.
 """
 
 from __future__ import annotations
@@ -24,7 +23,23 @@ from importlib.metadata import version
 
 import apsw
 
-from bench import cached, export, hold, life, limits, mariadb, nginx, page, peers, start, store, stream, turn, write
+from bench import (
+    cached,
+    export,
+    hold,
+    life,
+    limits,
+    mariadb,
+    nginx,
+    page,
+    peers,
+    redact,
+    start,
+    store,
+    stream,
+    turn,
+    write,
+)  # fmt: skip
 from bench.processes import BenchError, allow_many_files
 from bench.table import Report, Value, as_json, as_text
 
@@ -40,6 +55,7 @@ BENCHES = {
     "life": life,
     "start": start,
     "page": page,
+    "redact": redact,
     "peers": peers,
 }
 ALL = "All of them but peers, smaller."
@@ -58,6 +74,7 @@ SHORT = [
     ("life", "--runs=1", "--messages=100000", "--seconds=5", "--database=mariadb"),
     ("start", "--launches=3"),
     ("page", "--runs=1"),
+    ("redact", "--runs=1", "--cases=8000"),
 ]
 
 

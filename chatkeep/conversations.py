@@ -7,10 +7,12 @@ from types import EllipsisType
 from typing import Any, TypeVar
 from uuid import UUID
 
+import msgspec
 from msgspec.structs import replace
 
 from chatkeep.errors import NO_CONVERSATION, NO_MESSAGE, FieldError, InvalidFields, NotFound, TurnRunning
 from chatkeep.model import Conversation, Message, expiry, now_us
+from chatkeep.redaction.policies import Screen
 from chatkeep.store import conversations, leases, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -29,8 +31,7 @@ class Page:
     ascending: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(msgspec.Struct, frozen=True):
     """What to change in a conversation; ``...`` leaves a thing as it is."""
 
     title: str | EllipsisType = ...
@@ -106,10 +107,21 @@ def require_message(database: Database, owner: str, id: UUID, message_id: UUID) 
     return found
 
 
+def redacted(changes: Changes, screen: Screen) -> Changes:
+    """Return changes as they may be stored. Raises `SensitiveContent`."""
+    texts = {name: value for name in ("title", "system") if isinstance(value := getattr(changes, name), str)}
+    passed: dict[str, Any] = {name: screen.passed(text, name) for name, text in texts.items()}
+    if not isinstance(changes.metadata, EllipsisType):
+        passed["metadata"] = screen.passed_json(changes.metadata, "metadata")
+    return replace(changes, **passed)
+
+
 def change_conversation(journal: Journal, owner: str, id: UUID, changes: Changes) -> Conversation:
     """Change a conversation and return what it became. Raises `NotFound`, `StoreUnavailable`."""
     wanted = {
-        name: value for name in Changes.__slots__ if not isinstance(value := getattr(changes, name), EllipsisType)
+        name: value
+        for name in Changes.__struct_fields__
+        if not isinstance(value := getattr(changes, name), EllipsisType)
     }
 
     def write(connection: Connection) -> Conversation:

@@ -24,6 +24,7 @@
          ├─ InvalidFields          422    invalid_fields
          ├─ KeyReused              422    idempotency_key_reused
          ├─ RateLimited            429    rate_limited
+         ├─ SensitiveContent       422    sensitive_content
          ├─ TooManyExports         429    too_many_exports
          ├─ InternalError          500    internal_error
          ├─ ProviderError
@@ -42,6 +43,7 @@ and what to do about it, in a sentence that may be shown to people and never hol
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 from uuid import UUID
@@ -225,6 +227,18 @@ class KeyReused(Problem):
     """The Idempotency-Key was used before with another request."""
 
     status, code, title = 422, "idempotency_key_reused", "This Idempotency-Key belongs to another request"
+
+
+class SensitiveContent(Problem):
+    """The text may not go on, because of what it holds; the problem names the kinds and never the text."""
+
+    status, code, title = 422, "sensitive_content", "The text holds sensitive information"
+
+    @classmethod
+    def of(cls, field: str, kinds: Iterable[str]) -> SensitiveContent:
+        """Return the problem of one field."""
+        told = FieldError(field, f"it holds {', '.join(sorted(kinds))}")
+        return cls(f"{told.field}: {told.message}.", errors=[told])
 
 
 class TooManyExports(Problem):

@@ -25,8 +25,10 @@ from chatkeep.model import now_us
 from chatkeep.provider import Provider
 from chatkeep.provider.demo import Demo
 from chatkeep.provider.openai_http import OpenAIHttp
+from chatkeep.provider.redacting import Redacting
 from chatkeep.provider.resilience import Resilient
 from chatkeep.recorder import Recorder
+from chatkeep.redaction.policies import Redaction
 from chatkeep.settings import Settings
 from chatkeep.spending import Spending
 from chatkeep.store import idempotency, migrations
@@ -91,17 +93,22 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     Raises `SettingsError` where the database cannot serve.
     """
     logs.to_standard_error(settings.log_level)
+    redaction = Redaction.from_settings(settings)
     database = Database(settings.database)
     database.check()
     migrations.ensure(database)
     journal = Journal(database)
     journal.write(lambda connection: idempotency.expire(connection, now_us()))
     tally, spending = Tally(), Spending()
-    answering = Resilient(provider or _provider(settings, _arrivals(journal)), settings.first_token_timeout, tally)
+    answering: Provider = Resilient(
+        provider or _provider(settings, _arrivals(journal)), settings.first_token_timeout, tally
+    )
+    if redaction.output:
+        answering = Redacting(answering, redaction.output)
     cache = _cache(settings)
     access = Access(database, journal, is_private=settings.is_private)
     limiter = Limiter(settings.limits, settings.prices, journal, spending, _windows(settings))
-    turns = Turns(settings, database, journal, answering, cache, limiter, tally)
+    turns = Turns(settings, database, journal, answering, cache, limiter, tally, screen=redaction.input)
     watch = Watch(settings, database, journal, access, turns, tally, spending)
     sweeper = Sweeper(
         database,
@@ -116,16 +123,15 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
         database,
         journal,
         turns.worker_id,
-        settings.exports_dir,
-        ttl=settings.export_ttl,
-        interval=settings.sweep_interval,
+        settings,
+        redaction,
         makes=makes_exports,
     )
     recorder = Recorder(database, journal, turns.worker_id, tally, spending)
     tokens = Tokens(settings.end_user_tokens)
     parts = Parts(
         settings, database, journal, access, tokens, answering, cache, limiter, turns, watch, sweeper, maker, tally,
-        recorder,
+        recorder, redaction,
     )  # fmt: skip
     atexit.register(parts.close)
     return parts

@@ -12,6 +12,8 @@ import msgspec
 
 # Until keys exist everybody who reaches the server is this owner.
 OPEN_OWNER = "local"
+CONTENT_FILTER = "content_filter"
+"""The finish reason of a reply that held what may not be shown."""
 
 
 class Role(StrEnum):
@@ -53,6 +55,8 @@ class Finish(msgspec.Struct, frozen=True):
     reason: str
     usage: Usage | None = None
     model: str | None = None
+    whole: bool = True
+    """Not where the reply ends by our word: it held what may not be shown."""
 
 
 class PromptMessage(msgspec.Struct, frozen=True):

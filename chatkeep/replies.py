@@ -16,7 +16,7 @@ from chatkeep.cache import Answer
 from chatkeep.concurrency import short_lock
 from chatkeep.errors import Problem, ProviderBroke, ProviderError, ProviderTimeout, ReplyInterrupted, problem_of_code
 from chatkeep.limits import Allowance
-from chatkeep.model import Delta, Finish, Message, Status, now_us
+from chatkeep.model import CONTENT_FILTER, Delta, Finish, Message, Status, now_us
 from chatkeep.provider import Call, Receive
 from chatkeep.store.leases import Lease
 from chatkeep.store.messages import Progress
@@ -270,8 +270,9 @@ def _deliver_last(end: End, receive: Receive, *, said: bool) -> None:
     row = end.message
     if isinstance(end.problem, ProviderError):
         raise end.problem
-    if row is not None and row.status is Status.COMPLETED:
-        receive(Finish(row.finish_reason or "stop", row.usage, row.model))
+    if row is not None and (row.status is Status.COMPLETED or row.finish_reason == CONTENT_FILTER):
+        whole = row.status is Status.COMPLETED
+        receive(Finish(row.finish_reason or "stop", row.usage, row.model, whole))
     elif said:
         raise ProviderBroke("The reply to the same question, asked at the same time, was not finished.")
 
@@ -282,7 +283,8 @@ def outcome(reply: LiveReply, finish: Finish | None, problem: Problem | None) ->
     The provider's finish reason wins over whatever came at the same moment, and nothing else makes a reply completed.
     """
     if finish is not None:
-        row = replace(reply.message, status=Status.COMPLETED, finish_reason=finish.reason, usage=finish.usage)
+        status = Status.COMPLETED if finish.whole else Status.TRUNCATED
+        row = replace(reply.message, status=status, finish_reason=finish.reason, usage=finish.usage)
         return replace(row, model=finish.model or row.model), None
     if reply.ending is Ending.STOPPED:
         return replace(reply.message, status=Status.STOPPED), None

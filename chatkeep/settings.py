@@ -162,6 +162,24 @@ def prices(text: str) -> Prices:
         raise ValueError('write a JSON object such as {"gpt-4o-mini": {"input": 0.15, "output": 0.6}}') from error
 
 
+def expressions(text: str) -> tuple[tuple[str, str], ...]:
+    """Return names and regular expressions from a JSON object of strings."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise ValueError("write a JSON object of names and regular expressions")
+    return tuple(value.items())
+
+
+def policy(text: str) -> str:
+    """Return what is done about sensitive text."""
+    if text not in {"off", "mask", "block"}:
+        raise ValueError("write one of off, mask, block")
+    return text
+
+
 def environment(text: str) -> str:
     """Return one of `ENVIRONMENTS`."""
     if text not in ENVIRONMENTS:
@@ -375,6 +393,48 @@ class Settings:
         " object: the algorithm, the secrets or public keys, and an issuer and audience where they must be in it;"
         " needs `chatkeep[jwt]`.",
         secret=True,
+    )
+    redact_input: str = setting(
+        "CHATKEEP_REDACT_INPUT",
+        policy,
+        "off",
+        "Sensitive text in what users send: `mask` puts a label in its place before it is stored and sent to the model,"
+        " `block` refuses the request.",
+    )
+    redact_output: str = setting(
+        "CHATKEEP_REDACT_OUTPUT",
+        policy,
+        "off",
+        "Sensitive text in what models answer: `mask` puts a label in its place before it is stored and shown, "
+        "`block` ends the reply before it.",
+    )
+    redact_export: str = setting(
+        "CHATKEEP_REDACT_EXPORT",
+        policy,
+        "off",
+        "Sensitive text in exports, also where it was stored before: `mask` puts a label in its place, "
+        "`block` leaves out the whole text.",
+    )
+    redact_kinds: tuple[str, ...] = setting(
+        "CHATKEEP_REDACT_KINDS",
+        words,
+        "",
+        "What is sensitive, comma-separated, of phone, id-card, bank-card, passport, email, ip and api-key; "
+        "all of them by default.",
+    )
+    redact_words: tuple[str, ...] = setting(
+        "CHATKEEP_REDACT_WORDS",
+        words,
+        "",
+        "Own words that are sensitive, comma-separated; their label is `[word]`.",
+        secret=True,
+    )
+    redact_patterns: tuple[tuple[str, str], ...] = setting(
+        "CHATKEEP_REDACT_PATTERNS",
+        expressions,
+        "{}",
+        "Own regular expressions of what is sensitive, by their labels, as a JSON object: "
+        '`{"staff": "EMP-[0-9]{4,6}"}`. A match has at most 200 characters.',
     )
     cors_origins: tuple[str, ...] = setting(
         "CHATKEEP_CORS_ORIGINS",

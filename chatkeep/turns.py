@@ -51,6 +51,7 @@ from chatkeep.metrics import (
 from chatkeep.model import Conversation, Delta, Finish, Message, Prompt, Role, Status, new_id, now_us
 from chatkeep.prompt import build_prompt
 from chatkeep.provider import Call, Provider
+from chatkeep.redaction.policies import Screen
 from chatkeep.replies import CopyCall, End, Ending, Event, Events, LiveReply, outcome, problem_of
 from chatkeep.rows import advanced, repeated, title_of, turn_rows
 from chatkeep.settings import Settings
@@ -131,7 +132,7 @@ class Turn(msgspec.Struct, frozen=True):
 class Turns:
     """The turns of one process."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that a turn goes through
         self,
         settings: Settings,
         database: Database,
@@ -140,6 +141,8 @@ class Turns:
         cache: Cache,
         limiter: Limiter,
         tally: Tally,
+        *,
+        screen: Screen | None = None,
     ) -> None:
         self.worker_id = new_id()
         self.live: dict[UUID, LiveReply] = {}
@@ -150,6 +153,7 @@ class Turns:
         self._cache = cache
         self._limiter = limiter
         self._tally = tally
+        self._screen = screen
         self._stopping = False
 
     def drain(self, patience: float) -> None:
@@ -169,10 +173,13 @@ class Turns:
     def take_turn(self, request: TurnRequest) -> Turn:
         """Store the user message and the reply's row, then have the reply generated; return once both are durable.
 
-        Raises `NotFound`, `TurnRunning`, `KeyReused`, `RateLimited`, `StoreUnavailable`, `ServerStopping`.
+        Raises `NotFound`, `TurnRunning`, `KeyReused`, `RateLimited`, `SensitiveContent`, `StoreUnavailable`,
+        `ServerStopping`.
         """
         if self._stopping:
             raise ServerStopping(retry_after=1)
+        if self._screen:
+            request = _passed(request, self._screen)
         reply_id, model = new_id(), request.model or self._provider.default_model
         begun = time.monotonic()
         with self._limiter.asking(request.allowances) as admission:
@@ -515,6 +522,17 @@ def _said(connection: Connection, reply: LiveReply, final: Message) -> Message:
     row = messages.get(connection, reply.lease.conversation_id, reply.id)
     text, reasoning = (row.content, row.reasoning) if row else (reply.text, reply.reasoning)
     return replace(final, content=text, reasoning=reasoning)
+
+
+def _passed(request: TurnRequest, screen: Screen) -> TurnRequest:
+    """Return a request as it may be stored and sent. Raises `SensitiveContent`."""
+    system, metadata = request.system, request.metadata
+    return replace(
+        request,
+        message=screen.passed(request.message, "message"),
+        system=screen.passed(system, "system") if isinstance(system, str) else system,
+        metadata=metadata if isinstance(metadata, EllipsisType) else screen.passed_json(metadata, "metadata"),
+    )
 
 
 def _is_kept(connection: Connection, owner: str, answer: Answer) -> bool:

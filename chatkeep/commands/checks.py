@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from chatkeep import servers
 from chatkeep.commands import health
 from chatkeep.errors import ProviderBusy, ProviderError, SettingsError, StoreUnavailable
+from chatkeep.redaction.policies import Redaction
 from chatkeep.settings import Settings, env_files, unknown_names
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def findings() -> Iterator[Finding]:
     yield from names()
     try:
         settings = Settings.from_env()
+        Redaction.from_settings(settings)
     except SettingsError as error:
         yield from (
             broken("settings", problem, "mend it; all else is looked at after that") for problem in error.problems

@@ -47,6 +47,7 @@ def export(
     from chatkeep.exports import dates  # noqa: PLC0415
     from chatkeep.exports.formats import make  # noqa: PLC0415
     from chatkeep.model import OPEN_OWNER  # noqa: PLC0415
+    from chatkeep.redaction.policies import Redaction  # noqa: PLC0415
     from chatkeep.store import migrations  # noqa: PLC0415
     from chatkeep.store.engine import Database  # noqa: PLC0415
     from chatkeep.store.exports import Scope  # noqa: PLC0415
@@ -54,13 +55,15 @@ def export(
     form = make(name, bom=bom)
     scope = Scope(OPEN_OWNER, conversation, _bound(start, dates.start_us), _bound(end, dates.end_us))
     try:
-        database = Database(servers.checked_settings().database)
+        settings = servers.checked_settings()
+        redaction = Redaction.from_settings(settings)
+        database = Database(settings.database)
         database.check()
         migrations.ensure(database)
         if cursor is not None:
             scope = replace(scope, since=exports.cursor_epoch(database, cursor))
         total = 1 if conversation else exports.count(database, OPEN_OWNER)
-        made = exports.Export(database, scope, form)
+        made = exports.Export(database, scope, form, redaction)
         _save(made, output, total)
     except (NotFound, InvalidFields) as error:
         raise failure(error.detail) from error

@@ -19,6 +19,7 @@ from chatkeep.settings import optional_duration
 
 if TYPE_CHECKING:
     from chatkeep.imports import Report, Terms
+    from chatkeep.redaction.policies import Redaction
     from chatkeep.store.journal import Journal
 
 STANDARD_INPUT = "-"
@@ -46,6 +47,7 @@ def import_files(files: tuple[str, ...], ttl: str | None, *, renew: bool) -> Non
     """
     from chatkeep.imports import Terms  # noqa: PLC0415 - the other commands start quickly without the database
     from chatkeep.model import OPEN_OWNER, now_us  # noqa: PLC0415
+    from chatkeep.redaction.policies import Redaction  # noqa: PLC0415
     from chatkeep.store import migrations  # noqa: PLC0415
     from chatkeep.store.engine import Database  # noqa: PLC0415
     from chatkeep.store.journal import Journal  # noqa: PLC0415
@@ -54,11 +56,12 @@ def import_files(files: tuple[str, ...], ttl: str | None, *, renew: bool) -> Non
     seconds = settings.conversation_ttl if ttl is None else _seconds(ttl)
     terms = Terms(OPEN_OWNER, now_us(), None if seconds is None else max(int(seconds), 1), renew)
     try:
+        redaction = Redaction.from_settings(settings)
         database = Database(settings.database)
         database.check()
         migrations.ensure(database)
         journal = Journal(database)
-        status = max(_import(journal, name, terms) for name in files)
+        status = max(_import(journal, name, terms, redaction) for name in files)
         journal.close()
     except ChatkeepError as error:
         servers.stop(error)
@@ -72,7 +75,7 @@ def _seconds(text: str) -> float | None:
         raise wrong(f"--ttl: {error}") from error
 
 
-def _import(journal: Journal, name: str, terms: Terms) -> int:
+def _import(journal: Journal, name: str, terms: Terms, redaction: Redaction) -> int:
     """Import a file and tell what became of it; return the exit status."""
     from chatkeep.imports import UnknownFile, import_file  # noqa: PLC0415 - as above
     from chatkeep.imports.files import documents  # noqa: PLC0415
@@ -82,7 +85,8 @@ def _import(journal: Journal, name: str, terms: Terms) -> int:
     try:
         with _opened(name) as file, _progress(file) as progress:
             for member, chunks in documents(file, progress):
-                reports.append((f"{name}/{member}" if member else name, import_file(journal, chunks, terms)))
+                report = import_file(journal, chunks, terms, redaction)
+                reports.append((f"{name}/{member}" if member else name, report))
     except UnknownFile as error:
         say(f"{name}: {error}", err=True)
         status = UNKNOWN

@@ -19,7 +19,9 @@ from typing import Any
 from chatkeep.errors import NO_CONVERSATION, FieldError, InvalidFields, NotFound
 from chatkeep.exports.formats import Document, Format
 from chatkeep.exports.formats.documents import Seal
+from chatkeep.exports.redacting import Redacting
 from chatkeep.model import now_us
+from chatkeep.redaction.policies import OFF, Redaction
 from chatkeep.store import epochs, exports, marks, tombstones
 from chatkeep.store.engine import Database
 from chatkeep.store.exports import ConversationRow, Pages, Scope
@@ -43,7 +45,7 @@ class Export:
     which the bytes are not a whole export.
     """
 
-    def __init__(self, database: Database, scope: Scope, format: Format) -> None:
+    def __init__(self, database: Database, scope: Scope, format: Format, redaction: Redaction = OFF) -> None:
         check_scope(scope, format)
         self.title: str | None = None
         """The title of the first conversation."""
@@ -55,6 +57,7 @@ class Export:
         self._database = database
         self._scope = scope
         self._format = format
+        self._redacting = Redacting(redaction.export, records=format.records) if redaction.export else None
         self._document = format if isinstance(format, Document) else None
         self._pages = Pages(replace(scope, branch_only=format.branch_only, records=format.records))
         # Before the epoch is closed: what is left out as expired then, no transaction of a later epoch can revive.
@@ -114,13 +117,20 @@ class Export:
         size, until = 0, self.messages + PAGE_MESSAGES
         for conversations, messages in self._pages.page(connection, max(self._began, now_us() - _LAG_US)):
             self.messages += len(messages)
-            pieces.append(self._rendered(conversations, messages))
+            pieces.append(self._redacted(conversations, messages))
             size += len(pieces[-1])
             if self.messages >= until or size >= PAGE_BYTES:
                 break
             if not self._database.embedded:
                 time.sleep(0)  # rendering a page would hold the event loop up for 50 ms; a piece takes 10
         return pieces
+
+    def _redacted(self, conversations: list[ConversationRow], messages: list[Any]) -> bytes:
+        """Return what `_rendered` makes of the rows as they may go out."""
+        if self._redacting:
+            conversations = [self._redacting.conversation(row) for row in conversations]
+            messages = self._redacting.messages(messages)
+        return self._rendered(conversations, messages)
 
     def _rendered(self, conversations: list[ConversationRow], messages: list[Any]) -> bytes:
         """Return what begins here, each with its messages, which come in the order of the conversations' ids.

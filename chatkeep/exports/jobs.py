@@ -38,8 +38,11 @@ from chatkeep.errors import (
 from chatkeep.exports import Export, dates, files
 from chatkeep.exports.files import File
 from chatkeep.exports.formats import make
+from chatkeep.exports.redacting import Redacting
 from chatkeep.logs import named
 from chatkeep.model import new_id, now_us
+from chatkeep.redaction.policies import OFF, Redaction
+from chatkeep.settings import Settings
 from chatkeep.store import conversations, jobs, leases
 from chatkeep.store import exports as tables
 from chatkeep.store.engine import Database
@@ -97,7 +100,7 @@ def wanted_of(job: Job) -> Wanted:
     return msgspec.json.decode(job.request, type=Wanted)
 
 
-def enqueue(journal: Journal, owner: str, wanted: Wanted) -> Job:
+def enqueue(journal: Journal, owner: str, wanted: Wanted, redaction: Redaction = OFF) -> Job:
     """Store a job, which is made as soon as a process has time.
 
     Raises `NotFound`, `TooManyExports`, `StoreUnavailable`.
@@ -109,7 +112,7 @@ def enqueue(journal: Journal, owner: str, wanted: Wanted) -> Job:
         if jobs.unfinished(connection, owner) >= UNFINISHED:
             words = f"There are {UNFINISHED} that are not finished; wait until one is, or cancel one."
             raise TooManyExports(words, retry_after=10)
-        named = msgspec.structs.replace(wanted, name=_name(connection, owner, wanted, now))
+        named = msgspec.structs.replace(wanted, name=_name(connection, owner, wanted, now, redaction))
         job = Job(job_id, owner, msgspec.json.encode(named).decode(), now)
         jobs.insert(connection, job)
         return job
@@ -117,13 +120,13 @@ def enqueue(journal: Journal, owner: str, wanted: Wanted) -> Job:
     return journal.write(write)
 
 
-def _name(connection: Connection, owner: str, wanted: Wanted, now: int) -> str:
+def _name(connection: Connection, owner: str, wanted: Wanted, now: int, redaction: Redaction) -> str:
     if wanted.conversation_id is None:
         return f"chatkeep-{datetime.fromtimestamp(now // 1_000_000, UTC):%Y-%m-%d}"
     found = conversations.get(connection, owner, wanted.conversation_id, now)
     if found is None:
         raise NotFound(NO_CONVERSATION)
-    return found.title
+    return Redacting(redaction.export, records=False).text(found.title) if redaction.export else found.title
 
 
 def list_jobs(
@@ -206,8 +209,7 @@ def _later(now: int, seconds: float) -> int:
 class Maker:
     """Makes the files of one job after the other, in a thread that no request waits for, and keeps the folder tidy.
 
-    With ``makes`` off it only does the latter. ``ttl`` and ``interval``, in seconds, are how long what is finished is
-    kept, and how often the folder is looked through.
+    With ``makes`` off it only does the latter.
     """
 
     def __init__(
@@ -215,19 +217,19 @@ class Maker:
         database: Database,
         journal: Journal,
         worker_id: UUID,
-        folder: Path,
+        settings: Settings,
+        redaction: Redaction,
         *,
-        ttl: float,
-        interval: float,
         makes: bool,
     ) -> None:
         self._database = database
         self._journal = journal
         self._worker_id = worker_id
-        self._folder = folder
-        self._ttl = ttl
+        self._redaction = redaction
+        self._folder = settings.exports_dir
+        self._ttl = settings.export_ttl
         self._closed = threading.Event()
-        self._threads = [background(self._again, interval, self._tidy, name="export folder")]
+        self._threads = [background(self._again, settings.sweep_interval, self._tidy, name="export folder")]
         if makes:
             self._threads.append(background(self._again, POLL_S, self._make_all, name="exports"))
 
@@ -321,7 +323,7 @@ class Maker:
         wanted = wanted_of(job)
         scope = _scope(self._database, job.owner, wanted)
         file.begin()
-        export = Export(self._database, scope, make(wanted.format, bom=wanted.bom))
+        export = Export(self._database, scope, make(wanted.format, bom=wanted.bom), self._redaction)
         if not self._write(replace(job, total=self._total(scope)), export, file):
             return replace(job, status=JobStatus.QUEUED, worker_id=None, attempts=job.attempts - 1)
         off_loop(file.keep)

@@ -7,15 +7,18 @@ out; the others are imported. What is there already is not imported again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from chatkeep.errors import SensitiveContent
 from chatkeep.imports import chatgpt, open_webui, own
 from chatkeep.imports.documents import Hashed, Records, lines, peeked
 from chatkeep.imports.foreign import Chat, incoming
-from chatkeep.imports.records import UNKNOWN, BadRecord, Item, Record, Refused, Terms, UnknownFile, decoded
+from chatkeep.imports.records import UNKNOWN, BadRecord, Incoming, Item, Record, Refused, Terms, UnknownFile, decoded
 from chatkeep.imports.writing import Fate, Report, Writer
+from chatkeep.redaction.policies import OFF, Redaction
 from chatkeep.store.journal import Journal
 
 __all__ = ["BadRecord", "Fate", "Report", "Terms", "UnknownFile", "import_file"]
@@ -33,7 +36,7 @@ _chatgpt = msgspec.json.Decoder(chatgpt.Conversation)
 _open_webui = msgspec.json.Decoder(open_webui.Conversation)
 
 
-def import_file(journal: Journal, chunks: Iterable[bytes], terms: Terms) -> Report:
+def import_file(journal: Journal, chunks: Iterable[bytes], terms: Terms, redaction: Redaction = OFF) -> Report:
     """Import what is in a file, and return what was done.
 
     Raises `UnknownFile`, after which nothing was imported, and `StoreUnavailable`, after which some of it may have
@@ -41,9 +44,23 @@ def import_file(journal: Journal, chunks: Iterable[bytes], terms: Terms) -> Repo
     """
     writer = Writer(journal, terms)
     for item in _items(chunks, terms):
-        writer.add(item)
+        writer.add(_redacted(item, redaction))
     writer.flush()
     return writer.report
+
+
+def _redacted(item: Item, redaction: Redaction) -> Item:
+    """Return an item as it may be stored."""
+    if not isinstance(item, Incoming):
+        return item
+    try:
+        return replace(
+            item,
+            conversation=redaction.imported(item.conversation),
+            messages=[redaction.imported_message(message) for message in item.messages],
+        )
+    except SensitiveContent as error:
+        return BadRecord(item.line, error.detail.removesuffix("."))
 
 
 def _items(chunks: Iterable[bytes], terms: Terms) -> Iterable[Item]:

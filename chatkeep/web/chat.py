@@ -42,6 +42,7 @@ _TURN = (
     errors.TurnRunning,
     errors.KeyReused,
     errors.RateLimited,
+    errors.SensitiveContent,
     errors.RequestTimeout,
     errors.ReplyInterrupted,
     errors.StoreUnavailable,

@@ -72,6 +72,7 @@ def read_conversation(conversation_id: UUID) -> Response:
         errors.MalformedJson,
         errors.UnsupportedMediaType,
         errors.TurnRunning,
+        errors.SensitiveContent,
     ),
     examples={"rename": {"title": "Haiku"}, "keep": {"pinned": True}},
 )
@@ -79,7 +80,9 @@ def change_conversation(conversation_id: UUID) -> Response:
     """Change a conversation's title, system prompt, time to live, pin, metadata or current branch."""
     body = body_as(shapes.ConversationChanges)
     require_small_metadata(body.metadata)
-    changes = Changes(**{name: given(getattr(body, name)) for name in Changes.__slots__})
+    changes = Changes(**{name: given(getattr(body, name)) for name in Changes.__struct_fields__})
+    if screen := parts().redaction.input:
+        changes = conversations.redacted(changes, screen)
     changed = conversations.change_conversation(parts().journal, owner(), conversation_id, changes)
     return rendered(shapes.Conversation(**shapes.conversation_fields(changed)))
 

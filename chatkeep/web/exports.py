@@ -65,7 +65,7 @@ def export_conversation(conversation_id: UUID) -> Response:
     query = query_as(shapes.ExportQuery)
     form = make(query.format, bom=query.bom)
     scope = Scope(owner(), conversation_id)
-    export = Export(parts().database, scope, form)
+    export = Export(parts().database, scope, form, parts().redaction)
     return _file(export, form, export.title or "")
 
 
@@ -99,7 +99,7 @@ def export_all() -> Response:
     form = make(query.format, bom=query.bom)
     start, end = bounds(query.start_date, query.end_date)
     since = None if query.cursor is None else cursor_epoch(parts().database, query.cursor)
-    export = Export(parts().database, Scope(owner(), None, start, end, since), form)
+    export = Export(parts().database, Scope(owner(), None, start, end, since), form, parts().redaction)
     return _file(export, form, f"chatkeep-{datetime.now(UTC):%Y-%m-%d}")
 
 

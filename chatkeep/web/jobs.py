@@ -74,7 +74,7 @@ def create_export() -> Response:
         since=body.cursor,
         bom=body.bom,
     )
-    job = jobs.enqueue(parts().journal, owner(), wanted)
+    job = jobs.enqueue(parts().journal, owner(), wanted, parts().redaction)
     response = rendered(job_shapes.job_of(job), 202)
     response.headers["Location"] = f"/api/exports/{job.id}"
     return response

@@ -16,6 +16,7 @@ from chatkeep.limiter import Limiter
 from chatkeep.metrics import Tally
 from chatkeep.provider import Provider
 from chatkeep.recorder import Recorder
+from chatkeep.redaction.policies import Redaction
 from chatkeep.settings import Settings
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -46,6 +47,7 @@ class Parts:
     maker: Maker
     tally: Tally
     recorder: Recorder
+    redaction: Redaction
 
     def close(self) -> None:
         """End what runs, store what there is, and give everything back; calling it twice does no harm."""

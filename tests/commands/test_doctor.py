@@ -80,6 +80,14 @@ def test_every_wrong_setting_is_told_and_its_value_only_where_it_is_no_secret(tm
     assert SECRET not in done.stdout
 
 
+def test_what_cannot_be_redacted_is_told(tmp_path: Path) -> None:
+    wrong = {"CHATKEEP_REDACT_OUTPUT": "mask", "CHATKEEP_REDACT_PATTERNS": '{"staff": "EMP-[0-9]+"}'}
+    done = run(tmp_path, "doctor", env={**wrong, "LANG": "zh_CN.UTF-8"})
+    assert done.returncode == 1
+    assert "CHATKEEP_REDACT_PATTERNS" in done.stdout
+    assert "匹配没有最大长度" in done.stdout
+
+
 def test_it_tells_which_files_are_read_and_which_names_are_not(doctor: Doctor) -> None:
     (doctor.folder / ".env").write_text("CHATKEEP_ENV=test\nCHATKEEP_CONTEXT=3\n")
     (doctor.folder / ".env.test").write_text("CHATKEEP_MODEL=m\n")

@@ -22,8 +22,7 @@ PROBLEMS = {name for name, value in vars(errors).items() if isinstance(value, ty
 # Whose words are shown: problems, what is wrong with fields, and what the command line says.
 SPEAKERS = PROBLEMS | {
     "FieldError", "wrong", "failure", "say", "word", "option", "BadRecord", "Refused", "UnknownFile", "SettingsError",
-    "OpenToAll",
-    "fine", "doubtful", "broken",
+    "OpenToAll", "Unsupported", "fine", "doubtful", "broken",
 }  # fmt: skip
 # What is wrong with settings is collected, in the one module that does so.
 COLLECTORS = {"settings.py": {"ValueError", "append"}}

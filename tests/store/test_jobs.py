@@ -10,6 +10,8 @@ import pytest
 
 from chatkeep.exports.jobs import Maker, Wanted, enqueue, read_job
 from chatkeep.model import new_id, now_us
+from chatkeep.redaction.policies import OFF
+from chatkeep.settings import Settings
 from chatkeep.store import jobs, leases
 from chatkeep.store.engine import Database
 from chatkeep.store.jobs import Job, JobStatus
@@ -89,7 +91,7 @@ def test_a_cancelled_job_cannot_be_finished(database: Database, journal: Journal
 def test_who_makes_files_is_seen_to_live(database: Database, journal: Journal, queued: Job, tmp_path: Path) -> None:
     """Waits for a look at the queue. The watch of a process may not have beaten yet."""
     worker = new_id()
-    maker = Maker(database, journal, worker, tmp_path, ttl=60, interval=60, makes=True)
+    maker = Maker(database, journal, worker, Settings(data_dir=tmp_path), OFF, makes=True)
     assert eventually(lambda: read_job(database, "me", queued.id).status is JobStatus.COMPLETED)
     maker.close()
     assert worker in database.read(leases.beats)

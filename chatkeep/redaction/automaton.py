@@ -1,0 +1,275 @@
+"""Regular expressions that judge a text while it comes: whether more of it could still become a match.
+
+Python's `re` cannot tell that, and can be made to try for ever. Here an expression becomes a finite automaton, whose
+states are made when they are first needed. What a finite automaton cannot do is refused, and so is what has no bound:
+text that could become a match is not shown, and nobody waits for ever.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from chatkeep.redaction.spelling import INVISIBLE, spelled
+
+# The parser of `re` has no public name; it has kept this one since Python 3.11.
+op: Any = import_module("re._constants")
+parser: Any = import_module("re._parser")
+MOST_INVISIBLE = 32
+"""Characters without width that a match may have, above its own."""
+MOST_WIDTH = 200
+"""Characters of the longest match that an expression may have."""
+MOST_NODES = 20_000
+"""Nodes that one expression may take."""
+MOST_KNOWN = 100_000
+"""Steps from one state to the next that are remembered, about 10 MB of them."""
+SEEN_BEFORE = 16
+UNDECIDED = -1
+_ALNUM = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_CATEGORIES = {
+    op.CATEGORY_DIGIT: r"\d",
+    op.CATEGORY_NOT_DIGIT: r"\D",
+    op.CATEGORY_SPACE: r"\s",
+    op.CATEGORY_NOT_SPACE: r"\S",
+    op.CATEGORY_WORD: r"\w",
+    op.CATEGORY_NOT_WORD: r"\W",
+}
+_REPEATS = (op.MAX_REPEAT, op.MIN_REPEAT)
+
+
+def _always(_text: str, _begin: int, _end: int) -> bool:
+    return True
+
+
+def _anywhere(_before: str) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pattern:
+    """What one kind of sensitive text looks like, spelled as `spelled` does."""
+
+    kind: str
+    regex: str
+    check: Callable[[str, int, int], bool] = _always
+    """Whether the match from one place of the text to another is really one; it sees the character behind it, too."""
+    fits: Callable[[str], bool] = _anywhere
+    """Whether a match can stand behind this: the `SEEN_BEFORE` characters before it, or all where they are fewer."""
+    goes_on: bool = False
+    """Whether a match has no end of its own: the rest of its word belongs to it."""
+
+
+class Unsupported(ValueError):
+    """An expression that cannot be judged while the text comes; the message says why."""
+
+
+class _State(dict[str, "_State | None"]):
+    """Where an automaton can be after some text: by each character where it is next, None where nowhere."""
+
+    __slots__ = ("_automaton", "accepts", "nodes")
+
+    def __init__(self, automaton: Automaton, nodes: frozenset[int], accepts: tuple[Pattern, ...]) -> None:
+        super().__init__()
+        self._automaton = automaton
+        self.nodes = nodes
+        self.accepts = accepts
+
+    def __missing__(self, character: str) -> _State | None:
+        found = self[character] = self._automaton.step(self, character)
+        return found
+
+
+class Automaton:
+    """All patterns as one."""
+
+    def __init__(self, patterns: list[Pattern]) -> None:
+        self.width = 0
+        """The most characters that a match can have."""
+        self._steps: list[list[tuple[str, int]]] = [[]]
+        self._free: list[list[int]] = [[]]
+        self._most_nodes = 0
+        self._accepts: dict[int, Pattern] = {}
+        for pattern in patterns:
+            self._add(pattern)
+        self._states: dict[frozenset[int], _State] = {}
+        self._known = 0
+        self._start = self._state(self._reached({0}))
+        self.begin = self._beginnings()
+        """Finds the places where a match can begin: never amid an ASCII word or number."""
+
+    def judge(self, text: str, begin: int, *, final: bool) -> tuple[int, Pattern | None]:
+        """Return the end of the longest match that begins there, and its pattern; None where there is none.
+
+        `UNDECIDED` is the end where that depends on what comes, unless ``final``: then nothing comes.
+        """
+        found: list[tuple[int, tuple[Pattern, ...]]] = []
+        state = self._start
+        invisible = 0
+        for at in range(begin, len(text)):
+            character = text[at]
+            if character == INVISIBLE:
+                invisible += 1
+                if invisible > MOST_INVISIBLE:
+                    break
+                continue
+            following = state[character]
+            if following is None:
+                break
+            state = following
+            if state.accepts:
+                endless = _endless(state.accepts, text, begin, at + 1)
+                if endless is not None:
+                    return at + 1, endless
+                found.append((at + 1, state.accepts))
+        else:
+            if not final:
+                return UNDECIDED, None
+        return _longest(text, begin, found)
+
+    def step(self, state: _State, character: str) -> _State | None:
+        """Return the state after one more character, None where it ends every match."""
+        self._known += 1
+        if self._known > MOST_KNOWN:
+            self._forget()
+        nodes = {node for origin in state.nodes for test, node in self._steps[origin] if _test(test)(character)}
+        return self._state(self._reached(nodes)) if nodes else None
+
+    def _forget(self) -> None:
+        """Forget all steps; those that are needed again are made anew."""
+        self._known = 0
+        for state in [self._start, *self._states.values()]:
+            state.clear()
+        self._states.clear()
+
+    def _state(self, nodes: frozenset[int]) -> _State:
+        found = self._states.get(nodes)
+        if found is None:
+            found = self._states[nodes] = _State(self, nodes, self._patterns(nodes))
+        return found
+
+    def _patterns(self, nodes: frozenset[int]) -> tuple[Pattern, ...]:
+        return tuple(self._accepts[node] for node in sorted(nodes) if node in self._accepts)
+
+    def _reached(self, nodes: set[int]) -> frozenset[int]:
+        """Return these nodes and all that are reached from them without a character."""
+        found, new = set(nodes), list(nodes)
+        while new:
+            for node in self._free[new.pop()]:
+                if node not in found:
+                    found.add(node)
+                    new.append(node)
+        # The others have no part in what comes.
+        return frozenset(node for node in found if self._steps[node] or node in self._accepts)
+
+    def _beginnings(self) -> re.Pattern[str]:
+        tests = sorted({test for node in self._start.nodes for test, _ in self._steps[node]})
+        return re.compile(f"(?:{'|'.join(tests)})(?<![A-Za-z0-9][A-Za-z0-9])" if tests else r"(?!)")
+
+    def _add(self, pattern: Pattern) -> None:
+        tree = parser.parse(pattern.regex)
+        least, most = tree.getwidth()
+        if most >= op.MAXREPEAT:
+            raise Unsupported("it has no longest match; give repeats a limit in place of + and *")
+        if most > MOST_WIDTH:
+            raise Unsupported(f"its longest match has {most} characters; the most are {MOST_WIDTH}")
+        if not least:
+            raise Unsupported("it matches nothing at all, too")
+        self.width = max(self.width, most)
+        self._most_nodes = len(self._steps) + MOST_NODES
+        end = self._build(tree, self._node(0), ignore_case=bool(tree.state.flags & re.IGNORECASE))
+        self._accepts[end] = pattern
+
+    def _node(self, *origins: int) -> int:
+        """Return a new node, reached from others without a character."""
+        if len(self._steps) > self._most_nodes:
+            raise Unsupported("it is too large")
+        self._steps.append([])
+        self._free.append([])
+        for origin in origins:
+            self._free[origin].append(len(self._steps) - 1)
+        return len(self._steps) - 1
+
+    def _build(self, tree: Any, start: int, *, ignore_case: bool) -> int:
+        """Add what a parsed expression needs from a node on; return the node at its end."""
+        for kind, value in tree:
+            if kind is op.SUBPATTERN and not value[1] and not value[2]:
+                start = self._build(value[3], start, ignore_case=ignore_case)
+            elif kind is op.BRANCH:
+                ends = [self._build(branch, self._node(start), ignore_case=ignore_case) for branch in value[1]]
+                start = self._node(*ends)
+            elif kind in _REPEATS:
+                start = self._repeat(value, start, ignore_case=ignore_case)
+            else:
+                test = _class_of(kind, value)
+                node = self._node()
+                self._steps[start].append((f"(?i:{test})" if ignore_case else test, node))
+                start = node
+        return start
+
+    def _repeat(self, value: tuple[int, int, Any], start: int, *, ignore_case: bool) -> int:
+        least, most, body = value
+        ends = []
+        for number in range(most):
+            if number >= least:
+                ends.append(start)
+            start = self._build(body, self._node(start), ignore_case=ignore_case)
+        return self._node(*ends, start)
+
+
+def _endless(patterns: tuple[Pattern, ...], text: str, begin: int, end: int) -> Pattern | None:
+    """Return the pattern among these whose match goes on behind the end, if there is one that is true."""
+    for pattern in patterns:
+        if pattern.goes_on and pattern.check(text, begin, end):
+            return pattern
+    return None
+
+
+def _longest(text: str, begin: int, found: list[tuple[int, tuple[Pattern, ...]]]) -> tuple[int, Pattern | None]:
+    before = text[max(0, begin - SEEN_BEFORE) : begin]
+    # Once for each pattern, not for each end: who wants to waste our time writes texts with many ends.
+    fitting = {
+        pattern for pattern in {pattern for _, patterns in found for pattern in patterns} if pattern.fits(before)
+    }
+    for end, patterns in reversed(found) if fitting else ():
+        if not _ends_amid(text, end):
+            for pattern in patterns:
+                if pattern in fitting and not pattern.goes_on and pattern.check(text, begin, end):
+                    return end, pattern
+    return begin, None
+
+
+def _ends_amid(text: str, end: int) -> bool:
+    """Return whether an ASCII word or number goes on there."""
+    last = end - 1
+    following = text[end : end + MOST_INVISIBLE + 1].lstrip(INVISIBLE)[:1]
+    return text[last] in _ALNUM and following in _ALNUM
+
+
+@cache
+def _test(regex: str) -> Callable[[str], object]:
+    return re.compile(regex).match
+
+
+def _class_of(kind: Any, value: Any) -> str:
+    """Return an expression for one character."""
+    if kind is op.LITERAL:
+        return re.escape(spelled(chr(value)))
+    if kind is op.NOT_LITERAL:
+        return f"[^{re.escape(spelled(chr(value)))}]"
+    if kind is op.ANY:
+        return r"[^\n]"
+    if kind is op.IN:
+        return f"[{''.join(_member_of(*item) for item in value)}]"
+    raise Unsupported("anchors, \\b, look-arounds, references and flags for a part are not understood")
+
+
+def _member_of(kind: Any, value: Any) -> str:
+    if kind is op.NEGATE:
+        return "^"
+    if kind is op.RANGE:
+        return f"{re.escape(chr(value[0]))}-{re.escape(chr(value[1]))}"
+    return _CATEGORIES[value] if kind is op.CATEGORY else re.escape(spelled(chr(value)))

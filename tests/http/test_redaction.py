@@ -1,0 +1,316 @@
+"""Sensitive text: the same without it in the stream, the store, the answer, the export and at the provider."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.client import Response
+from tests.conftest import empty_database
+from tests.http.api import Api, asked, eventually, unique
+from tests.http.test_exports import export_command
+from tests.servers import PAIRS, Server, thrown_away
+from tests.upstream import Upstream, reply_to
+
+PHONE, MASKED = "13812345678", "[phone]"
+SECRETS = f"手机{PHONE}、证件11010519491231002X、邮箱zhang.san@example.com、sk-proj-Ab1Ab1Ab1Ab1Ab1Ab1Ab1、代号猎鹰。"
+SAFE = "手机[phone]、证件[id-card]、邮箱[email]、[api-key]、代号[word]。"
+FORMATS = ["json", "csv", "ndjson", "md", "openai"]
+
+
+def served(
+    request: pytest.FixtureRequest, upstream: Upstream, folders: pytest.TempPathFactory, **policies: str
+) -> Iterator[Api]:
+    command, kind = request.param
+    env = {
+        "DATABASE_URL": empty_database(request, kind, folders),
+        "OPENAI_BASE_URL": upstream.url,
+        "OPENAI_API_KEY": "test-key",
+        "CHATKEEP_CACHE_SIZE": "1MiB",
+        "CHATKEEP_REDACT_WORDS": "猎鹰",
+        "CHATKEEP_REDACT_PATTERNS": '{"staff": "EMP-[0-9]{4}"}',
+        **{f"CHATKEEP_REDACT_{place.upper()}": policy for place, policy in policies.items()},
+    }
+    with thrown_away(Server(command, folders.mktemp(command), env)) as server:
+        yield Api(server)
+
+
+@pytest.fixture(scope="module", params=PAIRS, ids="-".join)
+def masking(
+    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
+    """The API of a server that masks what users send and what models answer."""
+    yield from served(request, upstream, tmp_path_factory, input="mask", output="mask")
+
+
+@pytest.fixture(scope="module", params=PAIRS, ids="-".join)
+def answering(
+    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
+    """The API of a server that masks what models answer and what is exported, and takes what users send as it is."""
+    yield from served(request, upstream, tmp_path_factory, output="mask", export="mask")
+
+
+@pytest.fixture(scope="module", params=PAIRS, ids="-".join)
+def blocking(
+    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
+    """The API of a server that ends replies, and leaves texts out of exports."""
+    yield from served(request, upstream, tmp_path_factory, output="block", export="block")
+
+
+@pytest.fixture(scope="module", params=PAIRS[::2], ids="-".join)  # refusing is the same for every server
+def refusing(
+    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
+    """The API of a server that refuses what users send."""
+    yield from served(request, upstream, tmp_path_factory, input="block")
+
+
+def exported(api: Api, conversation_id: str, name: str) -> str:
+    response = api.request("GET", f"/api/conversations/{conversation_id}/export?format={name}")
+    assert response.status == 200, api.server.log()
+    return response.text
+
+
+def test_what_users_send_is_masked_before_it_is_stored_and_sent(masking: Api, upstream: Upstream) -> None:
+    message = unique(SECRETS)
+    fields = {"system": f"call {PHONE}", "metadata": {PHONE: [int(PHONE), 1, True, None, f"<{PHONE}>"]}}
+    answer = masking.chat(message, **fields)
+    conversation = masking.read(answer["conversation_id"])
+    said = message.replace(SECRETS, SAFE)
+    assert conversation["messages"]["data"][0]["content"] == said
+    assert conversation["title"].startswith("手机[phone]、")
+    assert conversation["system"] == "call [phone]"
+    assert conversation["metadata"] == {MASKED: [MASKED, 1, True, None, f"<{MASKED}>"]}
+    assert "13812345678" not in json.dumps(asked(upstream, said)[0].body, ensure_ascii=False)
+    assert answer["reply"] == reply_to(said)
+
+
+def test_a_long_text_is_masked_like_any_other(masking: Api) -> None:
+    """It is judged beside the event loop, where the server has one."""
+    answer = masking.chat(unique(f"{'字' * 50_000} {PHONE}"))
+    assert masking.read(answer["conversation_id"])["messages"]["data"][0]["content"][50_000:].startswith(" [phone] ")
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("spec", ["", "#split#", "#think=3#"])
+def test_what_models_answer_is_masked_alike_everywhere(answering: Api, spec: str, *, streamed: bool) -> None:
+    message = unique(f"{SECRETS}{spec}")
+    expected = reply_to(message).replace(SECRETS, SAFE)
+    if streamed:
+        stream = answering.streamed(message)
+        conversation_id, text = stream.events[0].data["conversation_id"], stream.text
+    else:
+        answer = answering.chat(message)
+        conversation_id, text = answer["conversation_id"], answer["reply"]
+    stored = answering.last(conversation_id)
+    assert (text, stored["content"], stored["status"]) == (expected, expected, "completed")
+    assert (
+        json.loads(exported(answering, conversation_id, "json"))["conversations"][0]["messages"][1]["content"] == text
+    )
+    followed = answering.followed({"conversation_id": conversation_id, "message_id": stored["id"]}, after=5)
+    assert followed.text == expected[5:]
+
+
+def test_a_remembered_answer_is_masked_too(answering: Api) -> None:
+    message = unique(SECRETS)
+    first = answering.chat(message)
+    again = [answering.chat(message) for _ in range(4)]  # of several processes each remembers its own
+    assert {one["reply"] for one in again} == {first["reply"]} == {reply_to(message).replace(SECRETS, SAFE)}
+    assert any(one["cached"] for one in again)
+
+
+def test_nothing_is_shown_before_it_is_judged(answering: Api) -> None:
+    """Takes a second: the reply comes slowly, so that each delta is sent alone."""
+    stream = answering.streamed(unique("138 1234 5678, 138-1234 5678 and a@ example.com #r=20#"))
+    seen = [event.data["text"] for event in stream.events if event.event == "delta"]
+    assert len(seen) > 3
+    for count in range(len(seen)):
+        assert "138" not in "".join(seen[:count])
+
+
+def test_a_reply_that_may_not_be_shown_ends_before_that(blocking: Api) -> None:
+    message = unique(f"请拨打 {PHONE} 或者再等等 #r=50#")
+    stream = blocking.streamed(message)
+    done = stream.events[-1]
+    assert (stream.text, done.event) == ("You said: 请拨打 ", "done")
+    assert (done.data["finish_reason"], done.data["status"]) == ("content_filter", "truncated")
+    stored = blocking.last(stream.events[0].data["conversation_id"])
+    assert (stored["content"], stored["status"], stored["error"]) == ("You said: 请拨打 ", "truncated", None)
+    answer = blocking.chat(message)
+    assert (answer["reply"], answer["finish_reason"], answer["cached"]) == (
+        "You said: 请拨打 ",
+        "content_filter",
+        False,
+    )
+
+
+def test_those_who_ask_the_same_at_once_get_the_same_end(blocking: Api) -> None:
+    """Takes a second: the reply comes slowly, so that the second who asks copies it."""
+    message = unique(f"请稍候片刻 我们 马上 回答 {PHONE} 再见 #r=5#")
+    with blocking.running(message) as first:
+        second = blocking.streamed(message)
+        assert first.rest().data["finish_reason"] == second.events[-1].data["finish_reason"] == "content_filter"
+    assert first.text == second.text == "You said: 请稍候片刻 我们 马上 回答 "
+
+
+def test_every_way_to_say_something_is_masked(masking: Api) -> None:
+    assert {response.status for response in said_in_every_way(masking)} == {200}
+
+
+def test_every_way_to_say_something_is_refused(refusing: Api) -> None:
+    for response in said_in_every_way(refusing):
+        assert (response.status, response.json["code"]) == (422, "sensitive_content")
+        assert response.json["errors"][0]["message"] == "it holds phone"
+
+
+def said_in_every_way(api: Api) -> list[Response]:
+    """Return the answers to every request that stores what users say; nothing of it may be stored."""
+    started = api.chat(unique("hello"))
+    conversation_id = started["conversation_id"]
+    path = f"/api/conversations/{conversation_id}"
+    first = api.read(conversation_id)["messages"]["data"][0]
+    ways: list[tuple[str, str, dict[str, Any]]] = [
+        ("POST", "/api/chat", {"message": f"call {PHONE}", "conversation_id": conversation_id}),
+        ("POST", "/api/chat", {"message": f"call {PHONE}", "stream": True}),
+        ("POST", "/api/chat", {"message": "hi", "system": PHONE}),
+        ("POST", "/api/chat", {"message": "hi", "metadata": {"a": [{"b": int(PHONE)}]}}),
+        ("POST", f"{path}/messages/{first['id']}/edit", {"message": f"call {PHONE}"}),
+        ("PATCH", path, {"title": f"call {PHONE}"}),
+        ("PATCH", path, {"system": f"call {PHONE}"}),
+        ("PATCH", path, {"metadata": {PHONE: 1}}),
+    ]
+    responses = [api.request(method, url, json=body) for method, url, body in ways]
+    assert PHONE.encode() not in b"".join(response.body for response in responses)
+    assert api.count("messages", "content LIKE :some", some=f"%{PHONE}%") == 0
+    where = "title LIKE :some OR system LIKE :some OR metadata LIKE :some"
+    assert api.count("conversations", where, some=f"%{PHONE}%") == 0
+    return responses
+
+
+def test_what_was_refused_is_in_no_log_and_leaves_nothing(refusing: Api) -> None:
+    before = refusing.count("conversations")
+    response = refusing.post(f"代号猎鹰 EMP-1234 {PHONE}", headers={"Accept-Language": "zh"})
+    assert (response.status, response.json["title"]) == (422, "内容含有敏感信息")
+    assert response.json["errors"] == [{"field": "message", "message": "含有 phone, staff, word"}]
+    assert refusing.count("conversations") == before
+    assert PHONE not in refusing.server.log()
+
+
+@pytest.mark.parametrize("fault", ["cut_after:6", "end_after:6", "error_after:6", "reset_after:6"])
+def test_of_a_reply_that_breaks_off_all_is_kept_that_may_be(answering: Api, fault: str) -> None:
+    message = unique(f"one two 138 1234 #fault={fault}#")
+    stream = answering.streamed(message)
+    assert stream.events[-1].event == "error"
+    stored = answering.last(stream.events[0].data["conversation_id"])
+    assert (stored["content"], stored["status"]) == (stream.text, "truncated")
+    # What a reset has thrown away in the socket's buffers nobody has seen.
+    assert stream.text == "You said: one two 138 1234 "[: len(stream.text)]
+    assert stream.text.endswith("138 1234 ") or fault.startswith("reset")
+
+
+def test_what_was_held_back_is_kept_when_a_reply_is_stopped(answering: Api) -> None:
+    """Takes a second: the reply comes slowly."""
+    with answering.running(unique("wait for 138 1234 5678 more and more and more #r=5#")) as running:
+        running.until(len("You said: wait "))
+        answering.stop(running.id)
+        assert running.rest().data["status"] == "stopped"
+        assert "138 1234 5678" not in running.text
+    assert answering.last(running.id)["content"] == running.text
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_exports_mask_what_is_stored(answering: Api, name: str) -> None:
+    text = exports_of_what_is_stored(answering, name)
+    assert (MASKED in text, "of mine" in text) == (True, True)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_exports_leave_out_texts(blocking: Api, name: str) -> None:
+    text = exports_of_what_is_stored(blocking, name)
+    # For fine-tuning only whole replies count.
+    assert (MASKED in text, "of mine" in text) == (name != "openai", False)
+
+
+def test_export_jobs_and_the_command_line_mask_alike(answering: Api) -> None:
+    """Starts a process and waits for a job: two seconds."""
+    told = answering.chat(f"number {PHONE} of mine")["conversation_id"]
+    job = answering.request("POST", "/api/exports", json={"format": "md", "conversation_id": told}).json
+    done = eventually(lambda: found if (found := answering.request("GET", job_path(job)).json)["finished_at"] else None)
+    file = answering.request("GET", f"{job_path(done)}/content")
+    written = export_command(answering, f"--conversation={told}", "--format=md")
+    assert (written.returncode, file.status) == (0, 200)
+    assert MASKED in file.text
+    assert MASKED in written.stdout.decode()
+    assert PHONE not in f"{file.text}{written.stdout.decode()}{file.headers}"
+
+
+def job_path(job: Any) -> str:
+    return f"/api/exports/{job['id']}"
+
+
+def exports_of_what_is_stored(api: Api, name: str) -> str:
+    """Return the export of a conversation; what users send is not judged on this server."""
+    answer = api.chat(f"number {PHONE} of mine", system=f"call {PHONE}", metadata={"tel": int(PHONE)})
+    assert PHONE in api.read(answer["conversation_id"])["messages"]["data"][0]["content"]
+    text = exported(api, answer["conversation_id"], name)
+    whole = api.request("GET", f"/api/conversations/export-all?format={name}").body.decode()
+    assert PHONE not in text + whole
+    return text
+
+
+def test_an_import_is_masked(masking: Api) -> None:
+    response = imported(masking)
+    assert response.json["problems"] == []
+    (found,) = [one for one in masking.list(limit=100)["data"] if one["title"] == MASKED]
+    assert [said["content"] for said in masking.read(found["id"])["messages"]["data"]] == [f"call {MASKED}"] * 2
+
+
+def test_the_command_line_imports_alike(refusing: Api) -> None:
+    """Starts a process: a second."""
+    command = [sys.executable, "-m", "chatkeep", "import", "-"]
+    done = subprocess.run(
+        command,
+        input=json.dumps([talk()]).encode(),
+        env=refusing.server.environment(),
+        cwd=refusing.server.folder,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.decode().strip()) == (1, "line 1: title: it holds phone")
+
+
+def test_an_import_that_may_not_be_stored_is_named_with_its_line(refusing: Api) -> None:
+    response = imported(refusing)
+    assert [problem["message"] for problem in response.json["problems"]] == ["title: it holds phone"]
+
+
+def imported(api: Api) -> Response:
+    response = api.request("POST", "/api/conversations/import", json=[talk()])
+    assert response.status == 200
+    assert PHONE not in response.text
+    assert api.count("messages", "content LIKE :some", some=f"%{PHONE}%") == 0
+    assert api.count("conversations", "title LIKE :some", some=f"%{PHONE}%") == 0
+    return response
+
+
+def talk() -> dict[str, object]:
+    """Return a conversation of ChatGPT's export."""
+    mapping = {"a": node("user", None), "b": node("assistant", "a")}
+    return {"id": "1", "title": PHONE, "create_time": time.time(), "mapping": mapping, "current_node": "b"}
+
+
+def node(role: str, parent: str | None) -> dict[str, object]:
+    """Return a message of ChatGPT's export."""
+    content = {"content_type": "text", "parts": [f"call {PHONE}"]}
+    name = "b" if parent else "a"
+    message = {"id": name, "author": {"role": role}, "create_time": time.time(), "content": content}
+    return {"id": name, "parent": parent, "children": [] if parent else ["b"], "message": message}

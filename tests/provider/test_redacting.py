@@ -1,0 +1,79 @@
+"""A provider behind a screen: what reaches the reply, and in which order."""
+
+from __future__ import annotations
+
+import pytest
+
+from chatkeep.errors import ProviderBroke
+from chatkeep.model import CONTENT_FILTER, Delta, Finish, Prompt
+from chatkeep.provider import Receive
+from chatkeep.provider.redacting import Redacting
+from chatkeep.redaction import Redactor
+from chatkeep.redaction.policies import Policy, Screen
+
+PHONE = "13812345678"
+REDACTOR = Redactor(["phone"])
+
+
+class Told:
+    """A provider, and its only call, that says what it is told to; then it ends with a finish reason, or breaks."""
+
+    name = default_model = "told"
+
+    def __init__(self, *pieces: Delta | Finish, breaks: bool = False) -> None:
+        self.aborted = False
+        self._pieces = pieces
+        self._breaks = breaks
+
+    def stream_reply(self, _prompt: Prompt) -> Told:
+        return self
+
+    def deliver(self, receive: Receive) -> None:
+        for piece in self._pieces:
+            receive(piece)
+        if self._breaks:
+            raise ProviderBroke
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def received(provider: Told, policy: Policy) -> list[Delta | Finish]:
+    found: list[Delta | Finish] = []
+    Redacting(provider, Screen(REDACTOR, policy)).stream_reply(Prompt("m", ())).deliver(found.append)
+    return found
+
+
+def test_what_was_held_back_comes_before_the_finish() -> None:
+    told = Told(Delta("call 138"), Delta("12345678"), Finish("stop"))
+    assert received(told, Policy.MASK) == [Delta("call "), Delta("[phone]"), Finish("stop")]
+
+
+def test_reasoning_is_judged_as_a_text_of_its_own() -> None:
+    told = Told(Delta(reasoning="138"), Delta("1381234"), Delta(reasoning="12345678。"), Finish("stop"))
+    assert received(told, Policy.MASK) == [Delta(reasoning="[phone]。"), Delta("1381234"), Finish("stop")]
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_nothing_comes_behind_what_may_not_be_shown(*, breaks: bool) -> None:
+    """A call that was aborted may raise whatever it likes."""
+    told = Told(Delta(f"call {PHONE}, "), Delta("or write"), breaks=breaks)
+    assert received(told, Policy.BLOCK) == [Delta("call "), Finish(CONTENT_FILTER, whole=False)]
+    assert told.aborted
+
+
+def test_what_shows_itself_at_the_very_end_is_not_shown() -> None:
+    told = Told(Delta(f"call {PHONE}"), Finish("stop"))
+    assert received(told, Policy.BLOCK) == [Delta("call "), Finish(CONTENT_FILTER, whole=False)]
+
+
+def test_a_call_that_breaks_gives_what_it_held_back() -> None:
+    told = Told(Delta("call 138"), breaks=True)
+    found: list[Delta | Finish] = []
+    call = Redacting(told, Screen(REDACTOR, Policy.MASK)).stream_reply(Prompt("m", ()))
+    with pytest.raises(ProviderBroke):
+        call.deliver(found.append)
+    assert found == [Delta("call "), Delta("138")]
