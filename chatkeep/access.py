@@ -71,8 +71,7 @@ class Caller:
 
     def naming(self, end_user: str) -> Caller:
         """Return the caller that speaks for an end user of this one's account."""
-        owner = owner_of(self.account, end_user)
-        return Caller(owner, self.account, self.key_id, self.scopes, end_user=True, limits=self.limits)
+        return replace(self, owner=owner_of(self.account, end_user), end_user=True)
 
 
 OPEN_CALLER = Caller(OPEN_OWNER, OPEN_OWNER, None, EVERY_SCOPE)

@@ -69,6 +69,15 @@ def test_each_end_user_has_their_own_over_all_keys(limited: Server, account: str
     assert asked(one.named("bob"), 1) == [200]
 
 
+def test_a_key_has_its_own_whomever_it_speaks_for(limited: Server, account: str) -> None:
+    by = key_of(limited, account, Scope.CHAT, Scope.READ)
+    assert asked(by.named("alice"), 2) + asked(by.named("bob"), 2) == [200, 200, 200, 429]
+    assert eventually(lambda: told(by)["requests"] == 3)
+    keys_used = [row["key"] for row in by.get("/api/usage?group_by=key").json["data"]]
+    assert len(keys_used) == 1
+    assert keys_used[0]
+
+
 def test_an_account_shares_its_own(limited: Server, account: str) -> None:
     mine = [key_of(limited, account).named(name) for name in ("alice", "bob", "carol")]
     assert [status for by in mine for status in asked(by, 2)] == [200] * 5 + [429]
