@@ -7,10 +7,10 @@ out; the others are imported. What is there already is not imported again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import replace
 
 from chatkeep.errors import SensitiveContent
 from chatkeep.imports import chatgpt, open_webui, own
