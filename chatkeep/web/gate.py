@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from flask import Flask, g, request
 
 from chatkeep.access import MOST_CHARACTERS, Caller, Scope, is_name
 from chatkeep.errors import FieldError, InvalidFields, MissingScope, Unauthorized
 from chatkeep.tokens import Tokens
+from chatkeep.web.origins import is_own_page
 from chatkeep.web.parts import Parts, parts_of
 from chatkeep.web.requests import stop_reading
 
@@ -25,7 +25,6 @@ EVERYBODY: frozenset[Scope] = frozenset()
 """For pages and what they load, the API's document, and health: nothing that belongs to anybody."""
 END_USER, TOKEN = "X-End-User", "X-End-User-Token"
 COOKIE = "chatkeep_key"
-_READING = {"GET", "HEAD"}
 _BEARER = re.compile(r"bearer (ck_\w+)", re.ASCII | re.IGNORECASE)
 _declared: dict[Callable[..., Any], frozenset[Scope]] = {}
 
@@ -77,22 +76,7 @@ def _key(environ: Mapping[str, Any]) -> str | None:
 
 def cookie() -> str | None:
     """Return the key of the page's cookie; None where there is none, or another site may have sent the request."""
-    return request.cookies.get(COOKIE) if _is_same_origin() else None
-
-
-def _is_same_origin() -> bool:
-    """Return whether a page of this server's own, or whoever typed the address, has sent the request.
-
-    Browsers say so themselves over HTTPS and on loopback. Elsewhere they name the origin of whatever changes something;
-    and of what only reads, SameSite=Strict keeps the cookie from others' requests.
-    """
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site == "same-origin" or (site == "none" and request.method in _READING)
-    origin = request.headers.get("Origin")
-    if origin is None:
-        return request.method in _READING
-    return urlsplit(origin).netloc == request.host
+    return request.cookies.get(COOKIE) if is_own_page(request.environ) else None
 
 
 def _named(caller: Caller, environ: Mapping[str, Any], tokens: Tokens) -> Caller:

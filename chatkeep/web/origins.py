@@ -4,6 +4,8 @@ A browser sends requests for whatever page is open in it, to this machine and it
 origin could drive a server that asks nobody for a key, and one whose name is pointed at this machine after it was
 loaded (DNS rebinding) could even read the answers. Programs that are no browsers send none of the headers that count
 here, and are let through: this protects people's browsers, and keys protect the server.
+
+To be let through is one thing, to be our own page another: only that may use the key in a browser's cookie.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from chatkeep.settings import Settings, is_listed, is_loopback
 
 ANY = "*"
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:@/\[\]\s]+)(?::\d*)?")
+_READING = {"GET", "HEAD"}
 _OURS = {"same-origin", "none"}  # none: a person typed the address, or chose a bookmark
 
 
@@ -65,13 +68,30 @@ class Origins:
         if (site is None and origin is None) or site in _OURS or ANY in self.origins or origin in self.origins:
             return False
         # Browsers leave Sec-Fetch-Site out on plain http, but to this machine, and old ones do not know it.
-        return site is not None or str(origin).partition("://")[2] != environ.get("HTTP_HOST")
+        return site is not None or not _is_ours(str(origin), environ)
+
+
+def is_own_page(environ: Mapping[str, Any]) -> bool:
+    """Return whether a page of this server's own, or whoever typed the address, has sent the request.
+
+    Listed origins are none of ours here. Where a browser names no origin, it only reads, and SameSite=Strict keeps the
+    cookie from others' requests.
+    """
+    site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
+    reads = environ["REQUEST_METHOD"] in _READING
+    if site is not None:
+        return site == "same-origin" or (site == "none" and reads)
+    return reads if origin is None else _is_ours(origin, environ)
+
+
+def _is_ours(origin: str, environ: Mapping[str, Any]) -> bool:
+    return origin.partition("://")[2] == environ.get("HTTP_HOST")
 
 
 def _is_harmless(environ: Mapping[str, Any]) -> bool:
     """Return whether a foreign page may ask this: it follows a link, loads what is public, or asks whether it may."""
     method = environ["REQUEST_METHOD"]
-    if method in {"GET", "HEAD"}:
+    if method in _READING:
         return environ.get("HTTP_SEC_FETCH_MODE") == "navigate" or not environ["PATH_INFO"].startswith("/api/")
     return bool(method == "OPTIONS")
 

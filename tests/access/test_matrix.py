@@ -208,9 +208,6 @@ NOBODY: dict[str, Callable[[Server, Victim], Identity]] = {
         server, bearer(text_of(victim)[:12] + make_key(server.env["DATABASE_URL"]).text[12:])
     ),
     "unknown": lambda server, _: Identity(server, bearer(f"ck_{uuid4().hex[:8]}_{uuid4().hex}{uuid4().hex[:8]}")),
-    "a cookie from elsewhere": lambda server, victim: Identity(
-        server, {"Cookie": f"chatkeep_key={text_of(victim)}", "Sec-Fetch-Site": "cross-site"}
-    ),
     "revoked": lambda server, victim: Identity(server, bearer(ended_key(server, victim).text)),
     "expired": lambda server, victim: Identity(server, bearer(expired_key(server, victim).text)),
 }
@@ -251,6 +248,26 @@ def test_who_is_nobody_gets_the_same_401_everywhere(
             assert not has_canary(answer, victim), case
         if case.method == "GET":
             assert who.request("HEAD", filled(case.path, victim.ids)).status == 401
+
+
+@pytest.mark.parametrize("mode", ["cors", "navigate"])
+def test_a_cookie_counts_nowhere_from_elsewhere(keyed: Server, victim: Victim, cases: list[Case], mode: str) -> None:
+    """Sends some hundred requests: a second. A link may lead here; who follows it is nobody."""
+    before, cookie = victim.state(), {"Cookie": f"chatkeep_key={text_of(victim)}"}
+    own = Identity(keyed, cookie | {"Sec-Fetch-Site": "same-origin"}).named(victim.name)
+    assert own.get(filled("/api/conversations/{conversation_id}", victim.ids)).status == 200
+    who = Identity(keyed, cookie | {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": mode}).named(victim.name)
+    nobody, foreign = told(Identity(keyed).get("/api/conversations")), told(who.request("DELETE", "/api/conversations"))
+    assert (nobody[0], foreign[0], foreign[1]["code"]) == (401, 403, "foreign_origin")
+    for case in cases:
+        if not case.scopes:
+            continue
+        reference = nobody if (mode, case.method) == ("navigate", "GET") else foreign
+        for ids in (victim.ids, nowhere(victim)):
+            answer = case.send(who, ids)
+            assert told(answer) == reference, case
+            assert not has_canary(answer, victim), case
+    assert victim.state() == before
 
 
 @pytest.mark.parametrize("scope", Scope)

@@ -12,7 +12,8 @@ import pytest
 from chatkeep.access import NewKey, Scope
 from tests.access.keys import Identity, bearer, make_key, revoke, until_expired
 from tests.client import Response, request
-from tests.servers import Server
+from tests.servers import Server, thrown_away
+from tests.upstream import Upstream
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 LIST = "/api/conversations"
@@ -62,13 +63,22 @@ COUNTS: list[tuple[str, Mapping[str, str]]] = [
     ("GET", {"Origin": "{own}"}),
     ("POST", {"Origin": "{own}"}),
 ]
+# What is let through, for programs send such requests, too, and a link may lead here; but no cookie counts on it.
 COUNTS_NOT: list[tuple[str, Mapping[str, str]]] = [
+    ("GET", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}),
+    ("GET", {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate"}),
+    ("GET", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Origin": "{own}"}),
+    ("GET", {"Origin": "null", "Sec-Fetch-Mode": "navigate"}),
+    ("POST", {"Sec-Fetch-Site": "none"}),
+    ("POST", {"Sec-Fetch-Site": "none", "Origin": "{own}"}),
+    ("POST", {}),
+]
+FOREIGN: list[tuple[str, Mapping[str, str]]] = [
     ("GET", {"Sec-Fetch-Site": "cross-site"}),
     ("GET", {"Sec-Fetch-Site": "same-site"}),
     ("POST", {"Sec-Fetch-Site": "cross-site", "Origin": "{own}"}),
-    ("POST", {"Sec-Fetch-Site": "none"}),
+    ("POST", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}),
     ("POST", {"Sec-Fetch-Site": ""}),
-    ("POST", {}),
     ("POST", {"Origin": "null"}),
     ("POST", {"Origin": "http://evil.example.com"}),
     ("POST", {"Origin": "{own}.evil.example.com"}),
@@ -76,22 +86,49 @@ COUNTS_NOT: list[tuple[str, Mapping[str, str]]] = [
 ]
 
 
-def reached(server: Server, cookie: str, method: str, headers: Mapping[str, str]) -> bool:
+def answered(server: Server, cookie: str, method: str, headers: Mapping[str, str]) -> tuple[int, Any]:
+    """Return the status of a request with a cookie, and the code of its problem."""
     path = LIST if method == "GET" else f"{LIST}/01a21503-9c1f-7a52-8f0e-5b1c7a0d9e44/stop"
     sent = {name: value.format(own=server.url) for name, value in headers.items()}
     answer = call(server, method, path, cookie, **sent)
-    assert answer.status in {200, 404, 401}
-    return answer.status != 401
+    return answer.status, answer.json.get("code")
 
 
 @pytest.mark.parametrize(("method", "headers"), COUNTS)
 def test_the_cookie_counts_on_own_pages(keyed: Server, made: NewKey, method: str, headers: Any) -> None:
-    assert reached(keyed, sign_in(keyed, made)[1], method, headers)
+    expected = (200, None) if method == "GET" else (404, "not_found")
+    assert answered(keyed, sign_in(keyed, made)[1], method, headers) == expected
 
 
 @pytest.mark.parametrize(("method", "headers"), COUNTS_NOT)
 def test_the_cookie_does_not_count_elsewhere(keyed: Server, made: NewKey, method: str, headers: Any) -> None:
-    assert not reached(keyed, sign_in(keyed, made)[1], method, headers)
+    assert answered(keyed, sign_in(keyed, made)[1], method, headers) == (401, "unauthorized")
+
+
+@pytest.mark.parametrize(("method", "headers"), FOREIGN)
+def test_a_page_of_another_origin_is_refused_whatever_the_cookie(
+    keyed: Server, made: NewKey, method: str, headers: Any
+) -> None:
+    refused = (403, "foreign_origin")
+    assert answered(keyed, sign_in(keyed, made)[1], method, headers) == refused
+    assert answered(keyed, "", method, headers) == refused
+
+
+def test_on_a_page_of_a_listed_origin_the_cookie_does_not_count(
+    upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """It may call the API, with a key of its own."""
+    listed = "https://app.example.com"
+    env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key", "CHATKEEP_CORS_ORIGINS": listed}
+    folder = tmp_path_factory.mktemp("listed")
+    env["DATABASE_URL"] = f"sqlite:///{(folder / 'chatkeep.sqlite3').as_posix()}"
+    made = make_key(env["DATABASE_URL"])
+    with thrown_away(Server("waitress", folder, env)) as server:
+        cookie = sign_in(server, made)[1]
+        for headers in ({"Origin": listed}, {"Origin": listed, "Sec-Fetch-Site": "cross-site"}):
+            for method in ("GET", "POST"):
+                assert answered(server, cookie, method, headers) == (401, "unauthorized")
+            assert Identity(server, {**bearer(made.text), **headers}).get(LIST).status == 200
 
 
 def test_a_bad_header_is_not_made_good_by_a_cookie(keyed: Server, made: NewKey) -> None:
@@ -119,7 +156,8 @@ def test_signing_out_ends_this_cookie_alone(keyed: Server, made: NewKey) -> None
 def test_nobody_else_signs_somebody_out(keyed: Server, made: NewKey) -> None:
     """Waits as long as a server takes to see that a key has ended: two seconds."""
     cookie = sign_in(keyed, made)[1]
-    assert call(keyed, "POST", "/api/sign-out", cookie, Sec_Fetch_Site="cross-site").json == {"signed_out": False}
+    assert call(keyed, "POST", "/api/sign-out", cookie, Sec_Fetch_Site="cross-site").status == 403
+    assert call(keyed, "POST", "/api/sign-out", cookie).json == {"signed_out": False}
     assert call(keyed, "POST", "/api/sign-out", made.text, **OWN).json == {"signed_out": False}
     time.sleep(2)
     assert call(keyed, "GET", LIST, cookie, **OWN).status == 200
