@@ -54,6 +54,7 @@ from chatkeep.web import (
     sign_in,
     usage,
 )
+from chatkeep.web.application import Application
 from chatkeep.web.origins import Origins
 from chatkeep.web.parts import EXTENSION, Parts
 
@@ -73,7 +74,7 @@ def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
     """
     parts = start_parts(settings, provider, makes_exports=settings.export_jobs)
     require_keys(settings, parts.database)
-    app = Flask("chatkeep", static_folder=None)
+    app = Application("chatkeep")
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     app.url_map.strict_slashes = False
     app.extensions[EXTENSION] = parts
@@ -83,6 +84,7 @@ def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
     problems.register(app)
     _register_routes(app)
     gate.register(app)
+    app.learn_routes()
     _allow_origins(app, settings)
     return app
 

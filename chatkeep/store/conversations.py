@@ -208,7 +208,7 @@ def _conversation(row: tuple[Any, ...]) -> Conversation:
         owner=row[1],
         title=row[2],
         system=row[3],
-        metadata=json.loads(row[4]),
+        metadata=json.loads(row[4]) if row[4] != "{}" else {},
         created_at=row[5],
         last_active=row[6],
         ttl=row[7],

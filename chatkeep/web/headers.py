@@ -6,6 +6,8 @@ import os
 
 from flask import Response, g, request
 
+from chatkeep.web.responses import Json
+
 _EVERYWHERE = (
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
@@ -27,6 +29,7 @@ _OF_PAGES = (
 )
 # Whatever is opened by itself is shown and does nothing.
 _OF_ANSWERS = (*_EVERYWHERE, ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"))
+_OF_JSON = (("Cache-Control", "no-store"), *_OF_ANSWERS)
 _HTTPS = ("Strict-Transport-Security", "max-age=31536000")
 
 
@@ -35,9 +38,13 @@ def protect(response: Response) -> Response:
     headers = response.headers
     headers["X-Request-Id"] = g.get("request_id") or os.urandom(16).hex()
     if request.path.startswith("/api"):
-        headers["Cache-Control"] = "no-store"
-        _vary_by_key(response)
-        headers.extend(_OF_ANSWERS)
+        if isinstance(response, Json):
+            response.fixed = _OF_JSON
+            _vary_by_key(response)
+        else:
+            headers["Cache-Control"] = "no-store"
+            _vary_by_key(response)
+            headers.extend(_OF_ANSWERS)
     else:
         headers.extend(_OF_PAGES if response.mimetype == "text/html" else _OF_ANSWERS)
     # gunicorn and `chatkeep serve` believe X-Forwarded-Proto of a proxy on this machine or on the socket.
