@@ -448,7 +448,7 @@ class Settings:
         "",
         "Names by which the server is asked beside this machine's own, comma-separated, such as `chat.example.com`: "
         "those in the address bar, which proxies pass on; `*.example.com` and `*` for many. Without it a server that "
-        "listens on loopback answers to loopback names alone, and others to all.",
+        "needs no key answers to loopback names alone, and others to all.",
     )
     log_level: str = setting("CHATKEEP_LOG_LEVEL", log_level, "INFO", "DEBUG, INFO, WARNING or ERROR.")
 

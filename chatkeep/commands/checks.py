@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 LOW_BYTES, TOO_LOW_BYTES = 1_000_000_000, 100_000_000
 # Machines that expire each other's conversations may differ by this much; a database tells whole seconds.
 CLOCK_S = 2.0
+# A key that ends within this time is worth a word.
+SOON_DAYS = 7
 # What a worker is measured with; each has a file for its client and one for the provider.
 STREAMS, FILES_OF_A_STREAM, OTHER_FILES = 1_000, 2, 100
 
@@ -115,6 +117,7 @@ def database(settings: Settings) -> Iterator[Finding]:
 
     if settings.database.startswith("sqlite:///") and not _file(settings).exists():
         yield fine("database", f"{_file(settings)} is not there yet; the first start makes it")
+        yield _without_keys(settings)
         return
     try:
         found = Database(settings.database)
@@ -128,7 +131,7 @@ def database(settings: Settings) -> Iterator[Finding]:
         return
     try:
         yield fine("database", f"{_file(settings)} answers" if found.embedded else f"{found.url.host} answers")
-        yield from (*_character_set(found), *_schema(found), *_clock(found))
+        yield from (*_character_set(found), *_schema(found), *_clock(found), *_keys(settings, found))
     finally:
         found.close()
 
@@ -176,6 +179,33 @@ def _clock(found: Database) -> Iterator[Finding]:
         yield fine("clock", "this machine's and the database's agree")
 
 
+def _keys(settings: Settings, found: Database) -> Iterator[Finding]:
+    from chatkeep.model import now_us  # noqa: PLC0415 - as above
+    from chatkeep.store import keys, migrations  # noqa: PLC0415
+
+    revision = migrations.revision(found)
+    if revision not in {None, migrations.HEAD}:
+        return
+    if revision is None or not found.read(keys.changes):
+        yield _without_keys(settings)
+        return
+    now = now_us()
+    live, ending = found.read(lambda connection: keys.count_live(connection, now, now + SOON_DAYS * 86_400_000_000))
+    if not live:
+        yield broken("keys", "all have ended: nobody comes in", "run: chatkeep keys create NAME")
+    elif ending:
+        told = f"{live:,} let callers in; {ending:,} of them end within {SOON_DAYS} days"
+        yield doubtful("keys", told, "chatkeep keys list tells which; chatkeep keys rotate makes one in a key's place")
+    else:
+        yield fine("keys", f"{live:,} let callers in")
+
+
+def _without_keys(settings: Settings) -> Finding:
+    if settings.is_private:
+        return fine("keys", f"there is none yet: whoever reaches {settings.place} comes in and may do everything")
+    return broken("keys", "there is none yet: nobody comes in", "run: chatkeep keys create NAME")
+
+
 def provider(settings: Settings) -> Iterator[Finding]:
     """Look whether the provider is reached and takes the key; no model is called."""
     from chatkeep.provider import check  # noqa: PLC0415 - as above
@@ -217,7 +247,11 @@ def redis(settings: Settings) -> Iterator[Finding]:
         yield broken("Redis", "the package redis is missing", "run: pip install 'chatkeep[redis]'")
     except OSError as error:
         told = f"it does not answer: {error}"
-        yield doubtful("Redis", told, "check REDIS_URL; until then each process has a cache of its own")
+        yield doubtful(
+            "Redis",
+            told,
+            "check REDIS_URL; until then each process has a cache of its own, and limits are counted in the database",
+        )
     else:
         yield fine("Redis", "it answers")
 

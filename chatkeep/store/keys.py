@@ -24,6 +24,10 @@ _FIRST = Sql(f"UPDATE marks SET value = 1 WHERE name = '{MARK}' AND value = 0") 
 _GET = Sql(f"SELECT {_COLUMNS} FROM api_keys WHERE id = :id")  # noqa: S608 - the same
 _NAMED = Sql(f"SELECT {_COLUMNS} FROM api_keys WHERE prefix = :prefix")  # noqa: S608 - the same
 _IS_LIVE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"
+_LIVE = Sql(
+    "SELECT COUNT(*), COUNT(CASE WHEN expires_at <= :soon THEN 1 END) FROM api_keys"  # noqa: S608 - fixed parts only
+    f" WHERE parent_id IS NULL AND {_IS_LIVE}"
+)
 _REVOKE = Sql("UPDATE api_keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL")
 _REVOKE_CHILDREN = Sql("UPDATE api_keys SET revoked_at = :now WHERE parent_id = :id AND revoked_at IS NULL")
 _EXPIRE = Sql(
@@ -106,6 +110,12 @@ def live(connection: Connection, ids: Collection[UUID], now: int) -> set[UUID]:
     places, values = in_list("id", [key_id.bytes for key_id in ids])
     text = f"SELECT id FROM api_keys WHERE id IN ({places}) AND {_IS_LIVE}"  # noqa: S608 - placeholders only
     return {id_of(row[0]) for row in connection.rows(Sql(text), now=now, **values)}
+
+
+def count_live(connection: Connection, now: int, soon: int) -> tuple[int, int]:
+    """Return how many keys let anybody in, and how many of them end by a time; what the page made is not counted."""
+    [(found, ending)] = connection.rows(_LIVE, now=now, soon=soon)
+    return int(found), int(ending)
 
 
 def revoke(connection: Connection, id: UUID, now: int) -> None:

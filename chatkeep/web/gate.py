@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 from flask import Flask, g, request
 
 from chatkeep.access import MOST_CHARACTERS, Caller, Scope, is_name
-from chatkeep.errors import FieldError, InvalidFields, MissingScope, Unauthorized
+from chatkeep.errors import FieldError, InvalidFields, MissingScope, Problem
 from chatkeep.tokens import Tokens
 from chatkeep.web.origins import is_own_page
 from chatkeep.web.parts import Parts, parts_of
-from chatkeep.web.requests import stop_reading
+from chatkeep.web.requests import leave_body
 
 View = TypeVar("View", bound=Callable[..., Any])
 EVERYBODY: frozenset[Scope] = frozenset()
@@ -55,14 +55,17 @@ def _admit(needed: Mapping[str, frozenset[Scope]], parts: Parts) -> None:
     if environ["REQUEST_METHOD"] == "OPTIONS":
         return
     try:
-        found = parts.access.caller(_key(environ))
-    except Unauthorized:
-        if "HTTP_TRANSFER_ENCODING" in environ or request.content_length:
-            stop_reading()
+        g.caller = _caller(scopes, environ, parts)
+    except Problem:
+        leave_body(environ)
         raise
+
+
+def _caller(scopes: AbstractSet[Scope], environ: Mapping[str, Any], parts: Parts) -> Caller:
+    found = parts.access.caller(_key(environ))
     if scopes.isdisjoint(found.scopes):
         raise MissingScope(f"One of these scopes is needed: {', '.join(sorted(scopes))}.")
-    g.caller = _named(found, environ, parts.tokens)
+    return _named(found, environ, parts.tokens)
 
 
 def _key(environ: Mapping[str, Any]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -59,19 +60,25 @@ def read_body() -> bytes:
             # Werkzeug cuts a body without a length off at the limit, and says nothing.
             cut = request.content_length is None and len(body) >= limit and request.environ["wsgi.input"].read(1)
     except RequestTimeout:
-        stop_reading()
+        _stop_reading(request.environ)
         raise
     except RequestEntityTooLarge:
         cut = True
     if cut:
-        stop_reading()
+        _stop_reading(request.environ)
         raise BodyTooLarge(f"The body may have {limit} bytes at most.")
     return body
 
 
-def stop_reading() -> None:
+def leave_body(environ: Mapping[str, Any]) -> None:
+    """Take nothing of the body that a request brings, if it brings one: it is refused before anybody reads it."""
+    if "HTTP_TRANSFER_ENCODING" in environ or environ.get("CONTENT_LENGTH", "") not in {"", "0"}:
+        _stop_reading(environ)
+
+
+def _stop_reading(environ: Mapping[str, Any]) -> None:
     """Take nothing more from the client: gunicorn would read the rest of a body before it lets the connection go."""
-    sock = request.environ.get("gunicorn.socket")
+    sock = environ.get("gunicorn.socket")
     if sock is not None:
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,28 @@ def test_a_key_comes_in_one_form_only(caller: Identity, form: Callable[[str], di
         "code": "unauthorized",
         "detail": "Send a key in the header Authorization: Bearer ck_...; it may be mistyped, revoked or expired.",
     }
+
+
+REFUSED: dict[str, tuple[int, Callable[[Server], dict[str, str]]]] = {
+    "no key": (401, lambda _: {}),
+    "a foreign page": (403, lambda _: {"Sec-Fetch-Site": "cross-site"}),
+    "no scope": (403, lambda server: bearer(make_key(server.env["DATABASE_URL"], "local", Scope.READ).text)),
+}
+
+
+@pytest.mark.parametrize(("status", "headers"), REFUSED.values(), ids=REFUSED)
+def test_the_body_of_who_is_refused_is_not_read(
+    keyed: Server, status: int, headers: Callable[[Server], dict[str, str]]
+) -> None:
+    """On gunicorn, which would wait for the rest; Waitress takes bodies in before anybody is asked."""
+    if keyed.command != "gunicorn":
+        return
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers(keyed).items())
+    head = f"POST /api/chat HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n{lines}\r\n"
+    with socket.create_connection(("127.0.0.1", keyed.port), timeout=5) as client:
+        client.sendall(head.encode())
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.startswith(f"HTTP/1.1 {status}".encode())
 
 
 def test_a_key_in_the_query_is_none(caller: Identity) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from chatkeep.store import migrations
 from chatkeep.store.engine import Database
+from tests.access.keys import make_key, revoke
 from tests.commands.line import run
 from tests.ports import free_port
 from tests.servers import ROOT, Server
@@ -148,6 +149,28 @@ def test_a_password_that_is_wrong(doctor: Doctor, mariadb_url: str) -> None:
 def test_a_file_that_is_no_database(doctor: Doctor) -> None:
     (doctor.folder / "notes.txt").write_text("No database at all. " * 100)
     assert doctor.says("database", DATABASE_URL="sqlite:///notes.txt").startswith("fail it does not answer")
+
+
+def test_how_keys_stand(doctor: Doctor, database: Database) -> None:
+    url = database.url.render_as_string(hide_password=False)
+    assert doctor.says("keys", DATABASE_URL=url).startswith("ok there is none yet: whoever reaches 127.0.0.1:")
+    for reachable in ({"HOST": "0.0.0.0"}, {"CHATKEEP_REQUIRE_KEYS": "true"}):  # noqa: S104 - nothing listens
+        assert doctor.says("keys", DATABASE_URL=url, **reachable).startswith("fail there is none yet: nobody comes in")
+    first = make_key(url)
+    assert doctor.says("keys", DATABASE_URL=url) == "ok 1 let callers in"
+    second = make_key(url, lifetime=3600)
+    told = doctor.says("keys", DATABASE_URL=url)
+    assert told.startswith("warn 2 let callers in; 1 of them end within 7 days")
+    assert second.text not in told
+    for made in (first, second):
+        revoke(url, made)
+    assert doctor.says("keys", DATABASE_URL=url).startswith("fail all have ended: nobody comes in")
+
+
+def test_without_a_database_there_is_no_key(doctor: Doctor, mariadb_url: str) -> None:
+    for url in ("sqlite:///nowhere.sqlite3", mariadb_url):
+        assert doctor.says("keys", DATABASE_URL=url).startswith("ok there is none yet")
+        assert doctor.says("keys", DATABASE_URL=url, HOST="0.0.0.0").startswith("fail")  # noqa: S104 - as above
 
 
 def test_clocks_that_differ(doctor: Doctor, mariadb_url: str) -> None:

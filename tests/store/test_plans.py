@@ -305,6 +305,7 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     keys.named: [{"prefix": KEY.prefix}],
     keys.page: [{"limit": 20, "after": after, "ascending": up} for after in (None, KEY.id) for up in (True, False)],
     keys.live: [{"ids": [KEY.id, new_id()], "now": NOW}],
+    keys.count_live: [{"now": NOW, "soon": NOW + 1}],
     keys.revoke: [{"id": KEY.id, "now": NOW}],
     keys.expire: [{"id": KEY.id, "at": NOW}],
     keys.forget_children: [{"id": KEY.id, "before": NOW}],
