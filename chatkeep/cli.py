@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from chatkeep import __version__
-from chatkeep.commands import doctor, export, health, imports, keys, serving, upkeep
+from chatkeep.commands import audit, doctor, export, health, imports, keys, serving, upkeep
 from chatkeep.commands.words import Commands
 
 
@@ -25,6 +25,7 @@ for command in (
     export.export,
     imports.import_files,
     keys.keys,
+    audit.audit,
     health.health,
     doctor.doctor,
 ):

@@ -15,7 +15,7 @@ from chatkeep.access import Access, require_keys
 from chatkeep.arrivals import Arrivals, Gathered, Waiting
 from chatkeep.cache import Cache, MemoryCache, RedisCache
 from chatkeep.errors import SettingsError
-from chatkeep.expiry import Sweeper
+from chatkeep.expiry import Kept, Sweeper
 from chatkeep.exports.jobs import Maker
 from chatkeep.limiter import Limiter, RedisWindows
 from chatkeep.metrics import Tally
@@ -35,6 +35,7 @@ from chatkeep.turns import Turns
 from chatkeep.watch import Watch
 from chatkeep.web import (
     admin,
+    audit,
     chat,
     conversations,
     exports,
@@ -106,8 +107,7 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
         turns.worker_id,
         tally,
         interval=settings.sweep_interval,
-        tombstone_ttl=settings.tombstone_ttl,
-        usage_ttl=settings.usage_ttl,
+        kept=Kept.of(settings),
     )
     maker = Maker(
         database,
@@ -179,6 +179,7 @@ def _register_routes(app: Flask) -> None:
         sign_in.routes,
         health.routes,
         admin.routes,
+        audit.routes,
         usage.routes,
         pages.routes,
     ]

@@ -62,6 +62,7 @@ def _admit(needed: Mapping[str, frozenset[Scope]], parts: Parts) -> None:
             stop_reading()
         raise
     if scopes.isdisjoint(found.scopes):
+        parts.access.note_refusal(found, f"{request.method} {request.url_rule}", g.request_id)
         raise MissingScope(f"One of these scopes is needed: {', '.join(sorted(scopes))}.")
     g.caller = _named(found, environ, parts.tokens)
 

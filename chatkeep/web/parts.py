@@ -19,6 +19,7 @@ from chatkeep.recorder import Recorder
 from chatkeep.settings import Settings
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
+from chatkeep.store.notes import Actor
 from chatkeep.tokens import Tokens
 from chatkeep.turns import Turns
 from chatkeep.watch import Watch
@@ -76,6 +77,11 @@ def parts_of(app: Flask) -> Parts:
 def caller() -> Caller:
     """Return whom this request speaks for and what it may, on a route that is not for everybody."""
     return cast("Caller", g.caller)
+
+
+def actor() -> Actor:
+    """Return the caller of this request as the audit log names them."""
+    return caller().actor(g.request_id)
 
 
 def owner() -> str:

@@ -80,6 +80,8 @@ CALLS: dict[str, list[Call]] = {
     "POST /api/keys/{key_id}/rotate": [Call({})],
     "GET /api/sign-in": THERE,
     "GET /api/usage": [Call(), Call(query="group_by=day,model,key,account,end_user")],
+    "GET /api/audit": [Call(), Call(query="order=asc&limit=100")],
+    "GET /api/audit/export": [Call(), Call(query="format=csv")],
     "GET /api/admin/summary": THERE,
     "GET /api/admin/series": [Call(query="name=chatkeep_turns_total")],
 }  # fmt: skip

@@ -16,6 +16,7 @@ from chatkeep.limits import Spent
 from chatkeep.model import Conversation, Delta, Message, Role, Status, new_id, now_us
 from chatkeep.spending import Spender, Used
 from chatkeep.store import (
+    audit,
     conversations,
     duties,
     epochs,
@@ -35,6 +36,7 @@ from chatkeep.store import (
 )
 from chatkeep.store.engine import Database
 from chatkeep.store.ledger import Ledger
+from chatkeep.store.notes import COMMAND_LINE, Note, Verb
 from chatkeep.store.sql import Append, Connection, Sql
 from tests.store.examples import a_conversation, a_message
 
@@ -55,6 +57,7 @@ class Planned:
 
     def __init__(self, connection: Connection, *, embedded: bool) -> None:
         self.ledger = Ledger()
+        self.notes: list[Note] = []
         self.plans: list[tuple[str, str]] = []
         self._connection = connection
         self._embedded = embedded
@@ -133,14 +136,16 @@ def fill(database: Database) -> None:
         for table, values in [
             (schema.conversations, rows), (schema.messages, spoken), (schema.idempotency_keys, keys),
             (schema.export_jobs, exported), (schema.metrics, samples), (schema.api_keys, made),
+            (schema.audit, [audit_row(number) for number in range(1, CONVERSATIONS + 1)]),
             (schema.windows, [window_row(number) for number in range(CONVERSATIONS)]),
             (schema.usage, [usage_row(number, day) for number in range(OWNERS) for day in range(CONVERSATIONS)]),
         ]:  # fmt: skip
             connection.execute(table.insert(), values)
-    tables = "conversations, messages, idempotency_keys, export_jobs, metrics, api_keys, windows, `usage`"
+    tables = "conversations, messages, idempotency_keys, export_jobs, metrics, api_keys, windows, `usage`, audit"
     analyze = "ANALYZE" if database.embedded else f"ANALYZE TABLE {tables}"
     with database.connection() as connection:
         connection.rows(Sql(analyze))
+        marks.put(connection, audit.MARK, CONVERSATIONS)
 
 
 def conversation_row(number: int, id: UUID) -> dict[str, Any]:
@@ -187,6 +192,13 @@ def job_row(number: int) -> dict[str, Any]:
 def window_row(number: int) -> dict[str, Any]:
     counted = dict.fromkeys(("minute_requests", "minute_tokens", "day_requests", "day_tokens"), 1)
     return {"subject": f"owner {number}", "minute_began": NOW, "day_began": NOW + number * 1000} | counted
+
+
+def audit_row(number: int) -> dict[str, Any]:
+    return {
+        "id": number, "at": NOW + number * 1000, "account": f"account {number % OWNERS}", "verb": "key.created",
+        "what": "{}", "outcome": "done", "hash": bytes(32),
+    }  # fmt: skip
 
 
 def usage_row(number: int, day: int) -> dict[str, Any]:
@@ -333,6 +345,17 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
         for groups in ((), ("day",))
     ],
     usage.forget: [{"before": 100, "limit": 20}],
+    audit.add: [{"notes": [Note(COMMAND_LINE, Verb.KEY_CREATED), Note(COMMAND_LINE, Verb.KEY_REVOKED)]}],
+    audit.newest_id: [{}],
+    audit.page: [
+        {"only": audit.Filter(account, verb, start), "after": after, "limit": 20, "ascending": ascending}
+        for account in (None, "account 1")
+        for verb in (None, "key.created")
+        for start in (None, NOW)
+        for after in (None, CONVERSATIONS // 2)
+        for ascending in (True, False)
+    ],
+    audit.forget: [{"before": NOW, "limit": 20}],
     leases.beat: [{"worker_id": LEASE.worker_id}],
     leases.beats: [{}],
     leases.forget: [{"worker_id": LEASE.worker_id}],
@@ -351,6 +374,7 @@ def statements(module: ModuleType) -> set[Callable[..., Any]]:
 def test_every_function_of_the_store_is_tried() -> None:
     tables: tuple[ModuleType, ...]
     tables = (
+        audit,
         conversations,
         messages,
         idempotency,
