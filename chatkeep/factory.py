@@ -14,6 +14,7 @@ from flask import Flask, Response, g, request
 from chatkeep.access import Access, require_keys
 from chatkeep.arrivals import Arrivals, Gathered, Waiting
 from chatkeep.cache import Cache, MemoryCache, RedisCache
+from chatkeep.erasure import Eraser
 from chatkeep.errors import SettingsError
 from chatkeep.expiry import Kept, Sweeper
 from chatkeep.exports.jobs import Maker
@@ -38,6 +39,7 @@ from chatkeep.web import (
     audit,
     chat,
     conversations,
+    end_users,
     exports,
     gate,
     health,
@@ -120,12 +122,19 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     )
     recorder = Recorder(database, journal, turns.worker_id, tally, spending)
     tokens = Tokens(settings.end_user_tokens)
+    eraser = Eraser(database, journal, cache, limiter, settings.exports_dir)
     parts = Parts(
         settings, database, journal, access, tokens, answering, cache, limiter, turns, watch, sweeper, maker, tally,
-        recorder,
+        recorder, eraser,
     )  # fmt: skip
     atexit.register(parts.close)
     return parts
+
+
+def eraser_of(settings: Settings, database: Database, journal: Journal) -> Eraser:
+    """Return what erases end users beside the servers, for the command line. Raises `SettingsError`."""
+    limiter = Limiter(settings.limits, settings.prices, journal, Spending(), _windows(settings))
+    return Eraser(database, journal, _cache(settings), limiter, settings.exports_dir)
 
 
 def _cache(settings: Settings) -> Cache:
@@ -175,6 +184,7 @@ def _register_routes(app: Flask) -> None:
         exports.routes,
         imports.routes,
         jobs.routes,
+        end_users.routes,
         keys.routes,
         sign_in.routes,
         health.routes,

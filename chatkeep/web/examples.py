@@ -14,6 +14,7 @@ from chatkeep.errors import FieldError, Problem
 from chatkeep.web import (
     admin_shapes,
     audit_shapes,
+    end_user_shapes,
     import_shapes,
     job_shapes,
     key_shapes,
@@ -121,6 +122,11 @@ ANSWERS: dict[type[msgspec.Struct], Any] = {
     usage_shapes.UsageReport: {
         "object": "usage", "start_date": "2026-11-22", "end_date": "2026-11-23", "total": _USED,
         "data": [{"day": "2026-11-22", "model": "gpt-4o-mini", **_USED}],
+    },
+    end_user_shapes.Erasure: {
+        "object": "erasure", "id": "01a21571-0d4e-7c21-9b1f-3e8a6d5c0f27", "account": "local",
+        "end_user": "0f3c2a9d6b1e4f708a5d9c2b7e61f4a3", "erased_at": _SPOKEN_AT, "conversations": 4, "messages": 20,
+        "exports": 1, "idempotency_keys": 3, "keys": 0,
     },
     audit_shapes.AuditList: {
         "object": "list", "data": [_AUDITED], "first_id": 17, "last_id": 17, "has_more": False,

@@ -10,6 +10,7 @@ from flask import Flask, current_app, g
 
 from chatkeep.access import Access, Caller
 from chatkeep.cache import Cache
+from chatkeep.erasure import Eraser
 from chatkeep.expiry import Sweeper
 from chatkeep.exports.jobs import Maker
 from chatkeep.limiter import Limiter
@@ -47,6 +48,7 @@ class Parts:
     maker: Maker
     tally: Tally
     recorder: Recorder
+    eraser: Eraser
 
     def close(self) -> None:
         """End what runs, store what there is, and give everything back; calling it twice does no harm."""

@@ -73,6 +73,8 @@ CALLS: dict[str, list[Call]] = {
     "POST /api/exports/{export_id}/cancel": [Call(mine=409)],
     "DELETE /api/exports/{export_id}": THERE,
     "GET /api/exports/{export_id}/content": [Call(), Call(headers=(("Range", "bytes=0-99"),))],
+    "GET /api/end-users/me": THERE,
+    "DELETE /api/end-users/me": THERE,
     "POST /api/keys": [Call({"name": "mine", "scopes": ["admin"]})],
     "GET /api/keys": [Call(), Call(query="after={key_id}")],
     "GET /api/keys/{key_id}": THERE,

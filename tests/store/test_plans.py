@@ -255,6 +255,8 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     conversations.expired: [{"now": NOW, "limit": 20}],
     conversations.count_expired: [{"now": NOW}],
     conversations.remove: [{"owner": "owner 1", "id": new_id(), "now": NOW}],
+    conversations.lock_some: [{"owner": "owner 1", "limit": 20}],
+    conversations.end_reply: [{"id": new_id()}],
     conversations.newest: [
         {"owner": "owner 1", "now": NOW, "limit": 20, "after": after, "ascending": ascending, "only": only}
         for after in (None, CONVERSATION.id)
@@ -277,6 +279,7 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     messages.siblings: [{"conversation_id": CONVERSATION.id}],
     idempotency.get: [{"owner": "owner 1", "key": "key 1", "now": NOW}],
     idempotency.insert: [{"owner": "owner 1", "key": "new", "known": KNOWN, "now": NOW}],
+    idempotency.forget: [{"owner": "owner 1"}],
     idempotency.expire: [{"now": NOW}],
     tombstones.bury: [{"owner": "owner 1", "id": new_id(), "reason": "deleted", "now": NOW}],
     tombstones.unbury: [{"id": new_id()}],
@@ -295,6 +298,8 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     jobs.update: [{"held": JOB, "became": JOB}],
     jobs.cancel: [{"owner": "owner 1", "id": JOB.id, "now": NOW, "expires_at": NOW}],
     jobs.delete: [{"owner": "owner 1", "id": new_id()}],
+    jobs.of_owner: [{"owner": "owner 1"}],
+    jobs.remove: [{"owner": "owner 1"}],
     jobs.expire: [{"now": NOW}],
     jobs.with_files: [{"ids": [JOB.id, new_id()]}],
     imports.holder: [{"id": CONVERSATION.id}],
@@ -320,6 +325,8 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     keys.revoke: [{"id": KEY.id, "now": NOW}],
     keys.expire: [{"id": KEY.id, "at": NOW}],
     keys.forget_children: [{"id": KEY.id, "before": NOW}],
+    keys.of_end_user: [{"account": "local", "end_user": "0" * 32}],
+    keys.remove: [{"account": "local", "end_user": "0" * 32}],
     keys.use: [{"id": KEY.id, "at": NOW}],
     keys.changes: [{}],
     marks.count: [{"name": "a mark"}],
@@ -337,6 +344,7 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     leases.running: [{"owner": "owner 1", "key_id": LEASE.worker_id}],
     windows.hold: [{"subjects": ["owner 1", "somebody new"]}],
     windows.put: [{"spent": {"owner 1": Spent(), "owner 2": Spent()}}],
+    windows.remove: [{"subject": "owner 1"}],
     windows.forget: [{"before": NOW, "limit": 20}],
     usage.add: [{"used": {SPENDER: Used(1), SPENDER._replace(day=8): Used(1)}}],
     usage.summed: [
@@ -344,6 +352,8 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
         for account, owner in ((None, None), ("account 1", None), ("account 1", "owner 1"))
         for groups in ((), ("day",))
     ],
+    usage.of_owner: [{"account": "account 1", "owner": "owner 1"}],
+    usage.disown: [{"account": "account 1", "owner": "owner 1"}],
     usage.forget: [{"before": 100, "limit": 20}],
     audit.add: [{"notes": [Note(COMMAND_LINE, Verb.KEY_CREATED), Note(COMMAND_LINE, Verb.KEY_REVOKED)]}],
     audit.newest_id: [{}],

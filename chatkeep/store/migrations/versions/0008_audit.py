@@ -19,7 +19,7 @@ ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Add the table, and the mark that holds the id of its newest row."""
+    """Add the table, the mark that holds the id of its newest row, and the one that counts erasures."""
     op.create_table(
         "audit",
         sa.Column("id", ID, autoincrement=False, nullable=False),
@@ -39,4 +39,4 @@ def upgrade() -> None:
     op.create_index("ix_audit_account", "audit", ["account", "id"])
     op.create_index("ix_audit_verb", "audit", ["verb", "id"])
     op.create_index("ix_api_keys_end_user", "api_keys", ["account", "end_user"])
-    op.execute("INSERT INTO marks (name, value) VALUES ('audit', 0)")
+    op.execute("INSERT INTO marks (name, value) VALUES ('audit', 0), ('erasures', 0)")
