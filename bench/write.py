@@ -36,6 +36,7 @@ from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
 from chatkeep.store.ledger import Ledger
+from chatkeep.store.notes import Note
 from chatkeep.store.sql import Append, Connection, Sql
 from chatkeep.turns import TurnRequest, Turns
 
@@ -116,6 +117,7 @@ class Recording:
         self.writes = 0
         self.epoch: int | None = None
         self.ledger = Ledger()
+        self.notes: list[Note] = []
         self._connection = connection
         self._embedded = embedded
 

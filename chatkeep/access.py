@@ -14,6 +14,7 @@ import string
 import time
 import unicodedata
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from chatkeep.store import keys
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.keys import Key
+from chatkeep.store.notes import REFUSED, Actor, Note, Verb
 from chatkeep.store.sql import Connection
 
 PREFIX_LENGTH, SECRET_LENGTH = 8, 40
@@ -68,10 +70,17 @@ class Caller:
     """The limits of the key itself, as JSON."""
     counts_for: UUID | None = None
     """The key whose limits and usage this is: that with which somebody signed in, where the key was made so."""
+    prefix: str | None = None
+    """The eight characters that name the key."""
 
     def naming(self, end_user: str) -> Caller:
         """Return the caller that speaks for an end user of this one's account."""
         return replace(self, owner=owner_of(self.account, end_user), end_user=True)
+
+    def actor(self, request_id: str) -> Actor:
+        """Return the caller as the audit log names whoever sent a request."""
+        digest = self.owner.partition("/")[2] if self.end_user else None
+        return Actor(self.account, self.key_id, self.prefix, digest, request_id)
 
 
 OPEN_CALLER = Caller(OPEN_OWNER, OPEN_OWNER, None, EVERY_SCOPE)
@@ -137,7 +146,9 @@ def caller_of(key: Key) -> Caller:
     owner = f"{key.account}/{key.end_user}" if key.end_user else key.account
     scopes = frozenset(map(Scope, key.scopes))
     named, counts_for = key.end_user is not None, key.parent_id or key.id
-    return Caller(owner, key.account, key.id, scopes, end_user=named, limits=key.limits, counts_for=counts_for)
+    return Caller(
+        owner, key.account, key.id, scopes, end_user=named, limits=key.limits, counts_for=counts_for, prefix=key.prefix
+    )
 
 
 def require_keys(settings: Settings, database: Database) -> None:
@@ -170,6 +181,7 @@ class Access:
         self._looks_since: float | None = None
         self._known: dict[bytes, _Known] = {}
         self._used: dict[UUID, int] = {}
+        self._refused: dict[UUID, float] = {}
         self._streams: dict[object, tuple[UUID, Callable[[Problem], None]]] = {}
 
     def caller(self, text: str | None) -> Caller:
@@ -243,6 +255,18 @@ class Access:
             if key_id not in live:
                 end(Unauthorized(NO_ACCESS))
         return wanted - live
+
+    def note_refusal(self, caller: Caller, route: str, request_id: str) -> None:
+        """Tell the audit log that a key lacks the scope for a route, of each key once a minute at most."""
+        now = time.monotonic()
+        if caller.key_id is None or now - self._refused.get(caller.key_id, -NOTED_EVERY_S) < NOTED_EVERY_S:
+            return
+        if len(self._refused) >= MOST_REMEMBERED:
+            self._refused.clear()
+        self._refused[caller.key_id] = now
+        told = Note(caller.actor(request_id), Verb.ACCESS_REFUSED, {"route": route}, REFUSED)
+        with suppress(Problem):  # it is refused all the same
+            self._journal.write(lambda connection: connection.notes.append(told))
 
     def note_uses(self) -> None:
         """Store when keys were used. Raises `StoreUnavailable`."""

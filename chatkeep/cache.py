@@ -1,6 +1,7 @@
 """Answers that were given before, for the same caller and the same prompt.
 
-The key is a hash of all that an answer depends on: the owner, the model, the parameters and every message sent.
+The key is a hash of all that an answer depends on: the owner, the model, the parameters and every message sent. It
+begins with a hash of the owner alone, by which all that an owner was answered can be forgotten.
 Nobody is ever given another owner's answer. An answer is given again only while the reply that it came from is stored:
 what was deleted or has expired is not repeated, in whichever process it is remembered.
 """
@@ -11,20 +12,25 @@ import hashlib
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
 
 from chatkeep.concurrency import short_lock
+from chatkeep.errors import StoreUnavailable
 from chatkeep.model import Prompt, Usage
 from chatkeep.redis_client import RedisClient
 
 # The mark of when every cache was last cleared.
 CACHE_CLEARED = "cache_cleared"
+# The mark that counts erasures: what is remembered in a process is forgotten when it has changed.
+ERASURES = "erasures"
 # Python's own objects around an answer, roughly.
 OVERHEAD_BYTES = 400
-PREFIX = b"chatkeep:answer:1:"
+PREFIX = b"chatkeep:answer:2:"
+OWNER_BYTES = 16
+SCANNED_AT_ONCE = 1000
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -76,6 +82,9 @@ class Cache(Protocol):
 
     def clear(self) -> None:
         """Forget every answer."""
+
+    def forget(self, owner: str) -> None:
+        """Forget every answer of an owner. Raises `StoreUnavailable` where others cannot be asked to."""
 
     def counts(self) -> Counts:
         """Return how this process used the cache."""
@@ -133,6 +142,13 @@ class MemoryCache:
             self._answers.clear()
             self._counts.entries = self._counts.bytes = 0
 
+    def forget(self, owner: str) -> None:
+        """Forget every answer of an owner."""
+        begin = beginning_of(owner)
+        with self._lock:
+            for key in [key for key in self._answers if key.startswith(begin)]:
+                self._forget(key)
+
     def counts(self) -> Counts:
         """Return how this process used the cache."""
         return self._counts
@@ -160,7 +176,7 @@ class RedisCache:
 
     def far(self, key: bytes) -> Answer | None:
         """Return an answer that Redis remembers, and remember it here."""
-        packed = self._redis.ask("get", PREFIX + key)
+        packed = self._redis.ask("get", _name(key))
         if packed is None:
             return None
         found = msgspec.msgpack.decode(packed, type=Answer)
@@ -171,19 +187,44 @@ class RedisCache:
     def put(self, key: bytes, answer: Answer) -> None:
         """Remember an answer, here and for the others."""
         self._near.put(key, answer)
-        self._redis.ask("set", PREFIX + key, msgspec.msgpack.encode(answer), px=self._ttl_ms)
+        self._redis.ask("set", _name(key), msgspec.msgpack.encode(answer), px=self._ttl_ms)
 
     def clear(self) -> None:
         """Forget every answer of this process; the mark in the database does the rest."""
         self._near.clear()
+
+    def forget(self, owner: str) -> None:
+        """Forget every answer of an owner, here and in Redis, which looks through all names for that."""
+        self._near.forget(owner)
+        cursor: int | None = None
+        while cursor != 0:
+            pattern = PREFIX + beginning_of(owner).hex().encode() + b"*"
+            cursor, names = self._asked("scan", cursor or 0, match=pattern, count=SCANNED_AT_ONCE)
+            if names:
+                self._asked("unlink", *names)
+
+    def _asked(self, command: str, *arguments: Any, **options: Any) -> Any:
+        found = self._redis.ask(command, *arguments, **options)
+        if found is None:
+            raise StoreUnavailable("Redis does not answer, where answers are that must be forgotten.", retry_after=5)
+        return found
 
     def counts(self) -> Counts:
         """Return how this process used the cache."""
         return self._near.counts()
 
 
+def beginning_of(owner: str) -> bytes:
+    """Return what the keys of all answers of an owner begin with."""
+    return hashlib.sha256(owner.encode()).digest()[:OWNER_BYTES]
+
+
+def _name(key: bytes) -> bytes:
+    return PREFIX + key.hex().encode()
+
+
 def key_of(owner: str, prompt: Prompt) -> bytes:
-    """Return the key of all that an answer depends on."""
+    """Return the key of all that an answer depends on, in 32 bytes."""
     messages = [(message.role.value, message.content) for message in prompt.messages]
     parts = (owner, prompt.model, prompt.temperature, prompt.max_tokens, messages)
-    return hashlib.sha256(msgspec.json.encode(parts)).digest()
+    return beginning_of(owner) + hashlib.sha256(msgspec.json.encode(parts)).digest()[OWNER_BYTES:]

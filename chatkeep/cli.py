@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from chatkeep import __version__, logs
-from chatkeep.commands import doctor, export, health, imports, keys, serving, upkeep
+from chatkeep.commands import audit, doctor, export, forget, health, imports, keys, serving, upkeep
 from chatkeep.commands.words import Commands
 
 
@@ -26,6 +26,8 @@ for command in (
     export.export,
     imports.import_files,
     keys.keys,
+    audit.audit,
+    forget.forget,
     health.health,
     doctor.doctor,
 ):

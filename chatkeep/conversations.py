@@ -16,6 +16,7 @@ from chatkeep.redaction.policies import Screen
 from chatkeep.store import conversations, leases, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
+from chatkeep.store.notes import COMMAND_LINE, Actor, Note, Verb
 from chatkeep.store.sql import Connection
 
 T = TypeVar("T")
@@ -152,7 +153,7 @@ def _switched(connection: Connection, conversation: Conversation) -> Conversatio
     return replace(conversation, current_id=tip)
 
 
-def delete_conversation(journal: Journal, owner: str, id: UUID) -> None:
+def delete_conversation(journal: Journal, owner: str, id: UUID, by: Actor = COMMAND_LINE) -> None:
     """Delete a conversation with its messages, and end its running reply. Raises `NotFound`, `StoreUnavailable`."""
 
     def write(connection: Connection) -> bool:
@@ -162,6 +163,7 @@ def delete_conversation(journal: Journal, owner: str, id: UUID) -> None:
             return False
         # A long one would hold the write lock for long: nobody sees it any more, and the sweep removes it bit by bit.
         remove = conversations.delete if found.message_count <= DELETED_AT_ONCE else conversations.expire
+        connection.notes.append(Note(by, Verb.CONVERSATION_DELETED, {"conversation_id": id}))
         return remove(connection, owner, id, now)
 
     if not journal.write(write):

@@ -15,7 +15,19 @@ from chatkeep.errors import Problem
 from chatkeep.limits import DAY_US
 from chatkeep.logs import named
 from chatkeep.metrics import EXPIRED, Tally
-from chatkeep.store import conversations, duties, idempotency, jobs, messages, metrics, tombstones, usage, windows
+from chatkeep.settings import Settings
+from chatkeep.store import (
+    audit,
+    conversations,
+    duties,
+    idempotency,
+    jobs,
+    messages,
+    metrics,
+    tombstones,
+    usage,
+    windows,
+)
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection
@@ -86,6 +98,21 @@ def _sweep_some(connection: Connection, now: int) -> tuple[int, int]:
     return gone, rows
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """For how many µs is kept what is left of conversations, and of what callers did."""
+
+    tombstones_us: int
+    usage_us: int
+    audit_us: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Kept:
+        """Return what the settings say."""
+        seconds = (settings.tombstone_ttl, settings.usage_ttl, settings.audit_ttl)
+        return cls(*(int(one * 1_000_000) for one in seconds))
+
+
 class Sweeper:
     """Sweeps while this process has the duty."""
 
@@ -97,15 +124,13 @@ class Sweeper:
         tally: Tally,
         *,
         interval: float,
-        tombstone_ttl: float,
-        usage_ttl: float,
+        kept: Kept,
     ) -> None:
         self._database = database
         self._journal = journal
         self._worker_id = worker_id
         self._interval = interval
-        self._tombstone_ttl_us = int(tombstone_ttl * 1_000_000)
-        self._usage_ttl_us = int(usage_ttl * 1_000_000)
+        self._kept = kept
         self._tally = tally
         self._clock = SteadyClock()
         self._closed = threading.Event()
@@ -139,8 +164,9 @@ class Sweeper:
         now = self._clock.now()
         self._journal.write(lambda connection: idempotency.expire(connection, now))
         self._journal.write(lambda connection: jobs.expire(connection, now))
-        self._forget(lambda connection: tombstones.forget(connection, now - self._tombstone_ttl_us, ROWS))
-        self._forget(lambda connection: usage.forget(connection, (now - self._usage_ttl_us) // DAY_US, ROWS))
+        self._forget(lambda connection: tombstones.forget(connection, now - self._kept.tombstones_us, ROWS))
+        self._forget(lambda connection: usage.forget(connection, (now - self._kept.usage_us) // DAY_US, ROWS))
+        self._forget(lambda connection: audit.forget(connection, now - self._kept.audit_us, ROWS))
         self._forget(lambda connection: windows.forget(connection, now - WINDOWS_US, ROWS))
         swept = sweep(self._journal, now, self._closed)
         forget_metrics(self._journal, now, self._closed)

@@ -16,8 +16,9 @@ from chatkeep import logs
 from chatkeep.access import Access, require_keys
 from chatkeep.arrivals import Arrivals, Gathered, Waiting
 from chatkeep.cache import Cache, MemoryCache, RedisCache
+from chatkeep.erasure import Eraser
 from chatkeep.errors import SettingsError
-from chatkeep.expiry import Sweeper
+from chatkeep.expiry import Kept, Sweeper
 from chatkeep.exports.jobs import Maker
 from chatkeep.limiter import Limiter, RedisWindows
 from chatkeep.metrics import Tally
@@ -39,8 +40,10 @@ from chatkeep.turns import Turns
 from chatkeep.watch import Watch
 from chatkeep.web import (
     admin,
+    audit,
     chat,
     conversations,
+    end_users,
     exports,
     gate,
     headers,
@@ -118,8 +121,7 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
         turns.worker_id,
         tally,
         interval=settings.sweep_interval,
-        tombstone_ttl=settings.tombstone_ttl,
-        usage_ttl=settings.usage_ttl,
+        kept=Kept.of(settings),
     )
     maker = Maker(
         database,
@@ -131,12 +133,19 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     )
     recorder = Recorder(database, journal, turns.worker_id, tally, spending)
     tokens = Tokens(settings.end_user_tokens)
+    eraser = Eraser(database, journal, cache, limiter, settings.exports_dir)
     parts = Parts(
         settings, database, journal, access, tokens, answering, cache, limiter, turns, watch, sweeper, maker, tally,
-        recorder, redaction,
+        recorder, redaction, eraser,
     )  # fmt: skip
     atexit.register(parts.close)
     return parts
+
+
+def eraser_of(settings: Settings, database: Database, journal: Journal) -> Eraser:
+    """Return what erases end users beside the servers, for the command line. Raises `SettingsError`."""
+    limiter = Limiter(settings.limits, settings.prices, journal, Spending(), _windows(settings))
+    return Eraser(database, journal, _cache(settings), limiter, settings.exports_dir)
 
 
 def _cache(settings: Settings) -> Cache:
@@ -186,10 +195,12 @@ def _register_routes(app: Flask) -> None:
         exports.routes,
         imports.routes,
         jobs.routes,
+        end_users.routes,
         keys.routes,
         sign_in.routes,
         health.routes,
         admin.routes,
+        audit.routes,
         usage.routes,
         pages.routes,
     ]

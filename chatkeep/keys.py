@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from chatkeep.access import NEW_KEY_SCOPES, NewKey, Scope, find_key, make_child, make_key
+from chatkeep.access import NEW_KEY_SCOPES, NewKey, Scope, caller_of, find_key, make_child, make_key
 from chatkeep.errors import NO_ACCESS, FieldError, InvalidFields, KeyEnded, NotFound, Unauthorized
 from chatkeep.limits import Limits
 from chatkeep.model import OPEN_OWNER, new_id, now_us
@@ -15,6 +16,7 @@ from chatkeep.store import keys
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.keys import Key
+from chatkeep.store.notes import COMMAND_LINE, Actor, Note, Verb
 from chatkeep.store.sql import Connection
 
 NO_KEY = "There is no such key."
@@ -34,7 +36,7 @@ class WantedKey:
     """In place of those that every key has."""
 
 
-def create_key(journal: Journal, wanted: WantedKey) -> NewKey:
+def create_key(journal: Journal, wanted: WantedKey, by: Actor = COMMAND_LINE) -> NewKey:
     """Store a new key and return it with its text, which is known only now. Raises `StoreUnavailable`."""
     now = now_us()
     expires_at = None if wanted.lifetime is None else now + int(wanted.lifetime * 1_000_000)
@@ -42,8 +44,18 @@ def create_key(journal: Journal, wanted: WantedKey) -> NewKey:
     made = make_key(new_id(now), wanted.name, wanted.account, wanted.scopes, now)
     limits = msgspec.json.encode(wanted.limits).decode() if wanted.limits else None
     made = made._replace(key=replace(made.key, expires_at=expires_at, limits=limits))
-    journal.write(lambda connection: keys.insert(connection, made.key))
+
+    def store(connection: Connection) -> None:
+        keys.insert(connection, made.key)
+        connection.notes.append(Note(by, Verb.KEY_CREATED, _told(made.key)))
+
+    journal.write(store)
     return made
+
+
+def _told(key: Key) -> dict[str, Any]:
+    """Return what the audit log says of a key; not its name, which may be somebody's."""
+    return {"key_id": key.id, "prefix": f"ck_{key.prefix}", "account": key.account, "scopes": key.scopes}
 
 
 def list_keys(database: Database, limit: int, after: UUID | None, *, ascending: bool) -> tuple[list[Key], bool]:
@@ -64,21 +76,23 @@ def read_key(database: Database, id: UUID) -> Key:
     return database.read(lambda connection: _there(connection, id))
 
 
-def revoke_key(journal: Journal, id: UUID) -> Key:
+def revoke_key(journal: Journal, id: UUID, by: Actor = COMMAND_LINE, verb: Verb = Verb.KEY_REVOKED) -> Key:
     """Let a key stop for good, with all that were made of it by signing in; doing so again does no harm.
 
     Every process obeys within seconds. Raises `NotFound`.
     """
 
     def change(connection: Connection) -> Key:
-        _there(connection, id)
+        found = _there(connection, id)
+        if found.revoked_at is None:
+            connection.notes.append(Note(by, verb, _told(found)))
         keys.revoke(connection, id, now_us())
         return _there(connection, id)
 
     return journal.write(change)
 
 
-def rotate_key(journal: Journal, id: UUID, overlap: float = 0) -> NewKey:
+def rotate_key(journal: Journal, id: UUID, overlap: float = 0, by: Actor = COMMAND_LINE) -> NewKey:
     """Return a new key in place of a live one, which goes on for so many seconds; the new one lives as long anew.
 
     Raises `NotFound`, and `KeyEnded` where the old one is revoked or has expired.
@@ -98,12 +112,13 @@ def rotate_key(journal: Journal, id: UUID, overlap: float = 0) -> NewKey:
             keys.expire(connection, id, now + int(overlap * 1_000_000))
         else:
             keys.revoke(connection, id, now)
+        connection.notes.append(Note(by, Verb.KEY_ROTATED, _told(key) | {"replaces": id}))
         return made._replace(key=key)
 
     return journal.write(change)
 
 
-def sign_in(database: Database, journal: Journal, text: str) -> NewKey:
+def sign_in(database: Database, journal: Journal, text: str, request_id: str) -> NewKey:
     """Return a new key for the page in place of one that somebody typed; the page never keeps the latter.
 
     Raises `Unauthorized`, `StoreUnavailable`.
@@ -117,17 +132,18 @@ def sign_in(database: Database, journal: Journal, text: str) -> NewKey:
     def store(connection: Connection) -> None:
         keys.forget_children(connection, made.key.parent_id or parent.id, now - FORGOTTEN_AFTER_US)
         keys.insert(connection, made.key)
+        connection.notes.append(Note(caller_of(parent).actor(request_id), Verb.SIGN_IN, _told(made.key)))
 
     journal.write(store)
     return made
 
 
-def sign_out(database: Database, journal: Journal, text: str) -> bool:
+def sign_out(database: Database, journal: Journal, text: str, request_id: str) -> bool:
     """End a key that was made by signing in; return False where the text is none. Raises `StoreUnavailable`."""
     found = find_key(database, text)
     if found is None or found.parent_id is None:
         return False
-    revoke_key(journal, found.id)
+    revoke_key(journal, found.id, caller_of(found).actor(request_id), Verb.SIGN_OUT)
     return True
 
 

@@ -108,6 +108,11 @@ class RedisWindows:
         """Count tokens; return False where Redis does not answer."""
         return self._run(list(subjects), 0, tokens) is not None
 
+    def forget(self, subject: str) -> None:
+        """Forget what a subject has used. Raises `StoreUnavailable`."""
+        if self._redis.ask("unlink", PREFIX + subject) is None:
+            raise StoreUnavailable("Redis does not answer, where counts are that must be forgotten.", retry_after=5)
+
     def _run(
         self, subjects: list[str], requests: int, tokens: int, refusing: list[Allowance] | None = None
     ) -> Taken | None:
@@ -241,6 +246,11 @@ class Limiter:
         finally:
             if self._redis and taken and not taken.refused and certain and not admission.counted:
                 self._redis.give_back(subjects)
+
+    def forget(self, subject: str) -> None:
+        """Forget what a subject has used, as far as it is not in the database. Raises `StoreUnavailable`."""
+        if self._redis:
+            self._redis.forget(subject)
 
     def bill(
         self, lease: Lease, message: Message, allowances: tuple[Allowance, ...], asked: Prompt | None = None

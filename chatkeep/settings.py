@@ -361,6 +361,9 @@ class Settings:
         '`{"gpt-4o-mini": {"input": 0.15, "output": 0.6}}`, in any currency.',
     )
     usage_ttl: float = setting("CHATKEEP_USAGE_TTL", duration, "400d", "How long it is kept what was used on a day.")
+    audit_ttl: float = setting(
+        "CHATKEEP_AUDIT_TTL", duration, "365d", "How long the audit log keeps who has done what."
+    )
     sweep_interval: float = setting(
         "CHATKEEP_SWEEP_INTERVAL", duration, "20s", "How often what has expired is deleted for good."
     )

@@ -510,6 +510,10 @@ class Turns:
             reply.end(Ending.STOPPED)
         return lease.reply_id
 
+    def forget_answers(self) -> None:
+        """Forget every answer that this process remembers."""
+        self._cache.clear()
+
     def abandon(self, reply_id: UUID) -> None:
         """Stop a reply whose only reader went away, where this process still generates it."""
         reply = self.live.get(reply_id)

@@ -9,6 +9,7 @@ import time
 from uuid import UUID
 
 from chatkeep.access import Access
+from chatkeep.cache import ERASURES
 from chatkeep.concurrency import background
 from chatkeep.errors import Problem
 from chatkeep.limits import Bill, estimate
@@ -18,7 +19,7 @@ from chatkeep.model import Message, Role, Status
 from chatkeep.replies import Ending, LiveReply
 from chatkeep.settings import Settings
 from chatkeep.spending import Spending
-from chatkeep.store import leases, messages
+from chatkeep.store import leases, marks, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
@@ -55,6 +56,7 @@ class Watch:
         self._spending = spending
         self._still: dict[UUID, tuple[int, int]] = {}
         self._orphans: set[UUID] = set()
+        self._erasures: int | None = None
         self._closed = threading.Event()
         self._thread = background(self._run, name="watch")
 
@@ -116,7 +118,8 @@ class Watch:
     def _look(self) -> None:
         """Beat, and act on what the leases say."""
         me, live = self._turns.worker_id, dict(self._turns.live)
-        every, beats = self._journal.write(lambda connection: _beat(connection, me))
+        every, beats, erasures = self._journal.write(lambda connection: _beat(connection, me))
+        self._forget_erased(erasures)
         mine = {lease.reply_id: lease for lease in every if lease.worker_id == me}
         self._look_after_own(live, mine)
         dead = self._dead(beats, every)
@@ -131,6 +134,12 @@ class Watch:
             self._tally.count(TURNS, Status.INTERRUPTED, by=len(ended))
             for bill in ended:
                 self._spending.add(bill)
+
+    def _forget_erased(self, erasures: int) -> None:
+        """Forget all answers where somebody's were erased since the last look."""
+        if self._erasures is not None and erasures != self._erasures:
+            self._turns.forget_answers()
+        self._erasures = erasures
 
     def _look_after_own(self, live: dict[UUID, LiveReply], mine: dict[UUID, Lease]) -> None:
         for reply_id, reply in live.items():
@@ -153,9 +162,9 @@ class Watch:
         return [worker for worker, (_, still) in looks.items() if still >= STILL_LOOKS]
 
 
-def _beat(connection: Connection, worker_id: UUID) -> tuple[list[Lease], dict[UUID, int]]:
+def _beat(connection: Connection, worker_id: UUID) -> tuple[list[Lease], dict[UUID, int], int]:
     leases.beat(connection, worker_id)
-    return leases.every(connection), leases.beats(connection)
+    return leases.every(connection), leases.beats(connection), marks.get(connection, ERASURES)
 
 
 def _interrupt(connection: Connection, abandoned: list[Lease], dead: list[UUID]) -> list[Bill]:

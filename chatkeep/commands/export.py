@@ -43,7 +43,7 @@ def export(
 
     Where an increment can follow, its cursor is printed on standard error.
     """
-    from chatkeep import exports  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep import audit, exports  # noqa: PLC0415 - the other commands start quickly without the database
     from chatkeep.exports import dates  # noqa: PLC0415
     from chatkeep.exports.formats import make  # noqa: PLC0415
     from chatkeep.model import OPEN_OWNER  # noqa: PLC0415
@@ -51,6 +51,8 @@ def export(
     from chatkeep.store import migrations  # noqa: PLC0415
     from chatkeep.store.engine import Database  # noqa: PLC0415
     from chatkeep.store.exports import Scope  # noqa: PLC0415
+    from chatkeep.store.journal import Journal  # noqa: PLC0415
+    from chatkeep.store.notes import COMMAND_LINE, Note, Verb  # noqa: PLC0415
 
     form = make(name, bom=bom)
     scope = Scope(OPEN_OWNER, conversation, _bound(start, dates.start_us), _bound(end, dates.end_us))
@@ -64,6 +66,10 @@ def export(
             scope = replace(scope, since=exports.cursor_epoch(database, cursor))
         total = 1 if conversation else exports.count(database, OPEN_OWNER)
         made = exports.Export(database, scope, form, redaction)
+        journal = Journal(database)
+        what = {"format": name, "conversation_id": conversation}
+        audit.note(journal, Note(COMMAND_LINE, Verb.EXPORT_MADE, what))
+        journal.close()
         _save(made, output, total)
     except (NotFound, InvalidFields) as error:
         raise failure(error.detail) from error

@@ -11,7 +11,7 @@ import hashlib
 import re
 import time
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any
@@ -41,12 +41,22 @@ _CURSOR = re.compile(r"[1-9][0-9]{0,17}")
 class Export:
     """An export under way. Its first page is there from the beginning, so that what fails at once fails early.
 
-    Iterate for its bytes, once. Raises `NotFound`, `InvalidFields`, `StoreUnavailable`; also amid the iteration, after
-    which the bytes are not a whole export.
+    ``beside`` reads lines for JSON lines to have behind the conversations. Iterate for its bytes, once. Raises
+    `NotFound`, `InvalidFields`, `StoreUnavailable`; also amid the iteration, after which the bytes are not a whole
+    export.
     """
 
-    def __init__(self, database: Database, scope: Scope, format: Format, redaction: Redaction = OFF) -> None:
+    def __init__(
+        self,
+        database: Database,
+        scope: Scope,
+        format: Format,
+        redaction: Redaction = OFF,
+        *,
+        beside: Callable[[Connection], list[bytes]] | None = None,
+    ) -> None:
         check_scope(scope, format)
+        self._beside = beside
         self.title: str | None = None
         """The title of the first conversation."""
         self.conversations = 0
@@ -87,6 +97,8 @@ class Export:
         yield from self._body()
         if since is not None:
             yield from document.tombstones(self._gone(since))
+        if self._beside is not None:
+            yield b"".join(self._database.read(self._beside, long=True))
 
     def _body(self) -> Iterator[bytes]:
         yield from self._first

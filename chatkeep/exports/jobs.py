@@ -49,6 +49,7 @@ from chatkeep.store.engine import Database
 from chatkeep.store.exports import Scope
 from chatkeep.store.jobs import Job, JobStatus
 from chatkeep.store.journal import Journal
+from chatkeep.store.notes import COMMAND_LINE, Actor, Note, Verb
 from chatkeep.store.sql import Connection
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def wanted_of(job: Job) -> Wanted:
     return msgspec.json.decode(job.request, type=Wanted)
 
 
-def enqueue(journal: Journal, owner: str, wanted: Wanted, redaction: Redaction = OFF) -> Job:
+def enqueue(journal: Journal, owner: str, wanted: Wanted, redaction: Redaction = OFF, by: Actor = COMMAND_LINE) -> Job:
     """Store a job, which is made as soon as a process has time.
 
     Raises `NotFound`, `TooManyExports`, `StoreUnavailable`.
@@ -115,6 +116,8 @@ def enqueue(journal: Journal, owner: str, wanted: Wanted, redaction: Redaction =
         named = msgspec.structs.replace(wanted, name=_name(connection, owner, wanted, now, redaction))
         job = Job(job_id, owner, msgspec.json.encode(named).decode(), now)
         jobs.insert(connection, job)
+        what = {"export_id": job_id, "format": wanted.format, "conversation_id": wanted.conversation_id}
+        connection.notes.append(Note(by, Verb.EXPORT_MADE, what))
         return job
 
     return journal.write(write)
@@ -174,12 +177,13 @@ def cancel_job(journal: Journal, owner: str, id: UUID, ttl: float) -> Job:
     return journal.write(write)
 
 
-def delete_job(journal: Journal, folder: Path, owner: str, id: UUID) -> None:
+def delete_job(journal: Journal, folder: Path, owner: str, id: UUID, by: Actor = COMMAND_LINE) -> None:
     """Delete a job and its file. Raises `NotFound`, `StoreUnavailable`."""
 
     def write(connection: Connection) -> Job:
         job = _found(jobs.get(connection, owner, id, now_us()))
         jobs.delete(connection, owner, id)
+        connection.notes.append(Note(by, Verb.EXPORT_DELETED, {"export_id": id}))
         return job
 
     off_loop(files.remove, path_of(folder, journal.write(write)))

@@ -114,9 +114,21 @@ class Tombstone(Struct, tag_field="object", tag="tombstone"):
     reason: Reason
 
 
+class Key(Struct, tag_field="object", tag="key"):
+    """A key of an end user, which is told of and never comes back; so are the two below."""
+
+
+class Job(Struct, tag_field="object", tag="export_job"):
+    """An export job of an end user."""
+
+
+class Used(Struct, tag_field="object", tag="usage"):
+    """What an end user has used on a day."""
+
+
 _frame = msgspec.json.Decoder(Frame)
 _member = msgspec.json.Decoder(Conversation | Tombstone)
-_any_line = msgspec.json.Decoder(Frame | Conversation | Message | Tombstone | End)
+_any_line = msgspec.json.Decoder(Frame | Conversation | Message | Tombstone | End | Key | Job | Used)
 
 
 def is_lines(head: bytes) -> bool:
@@ -227,7 +239,7 @@ class Lines:
             self._group.doubt = record.line
         return BadRecord(record.line, str(error))
 
-    def _took(self, record: Record, found: Frame | Conversation | Message | Tombstone | End) -> Iterator[Item]:
+    def _took(self, record: Record, found: Any) -> Iterator[Item]:
         if isinstance(found, Message):
             yield from self._message(record, found)
             return
@@ -238,7 +250,7 @@ class Lines:
             self._group, self._lost = _Group(record.line, found), False
         elif isinstance(found, Tombstone):
             yield Gone(record.line, found.id, found.reason)
-        else:
+        elif isinstance(found, End):
             self._end = found
 
     def _message(self, record: Record, message: Message) -> Iterator[BadRecord]:

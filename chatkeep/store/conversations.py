@@ -10,6 +10,7 @@ from uuid import UUID
 from chatkeep.model import Conversation, id_of
 from chatkeep.store import tombstones
 from chatkeep.store.sql import Connection, Sql
+from chatkeep.store.tombstones import Reason
 
 _COLUMNS = (
     "id, owner, title, system, metadata, created_at, last_active, ttl, expires_at, pinned, message_count, current_id,"
@@ -49,6 +50,8 @@ _EXPIRE = Sql(
 # As the deletion of the row does: the reply ends, and its end puts off no expiry.
 _END_REPLY = Sql("DELETE FROM leases WHERE conversation_id = :id")
 _REMOVE = Sql("DELETE FROM conversations WHERE id = :id")
+_SOME = "SELECT id FROM conversations WHERE owner = :owner ORDER BY id LIMIT :limit"
+_LOCK_SOME = Sql(_SOME, mysql=f"{_SOME} FOR UPDATE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +126,20 @@ def count_expired(connection: Connection, now: int) -> int:
     return int(connection.rows(_COUNT_EXPIRED, now=now)[0][0])
 
 
-def remove(connection: Connection, owner: str, id: UUID, now: int) -> None:
-    """Delete an expired conversation with what is left of its messages."""
+def remove(connection: Connection, owner: str, id: UUID, now: int, reason: Reason = "expired") -> None:
+    """Delete a conversation with what is left of its messages, whether it has expired or not."""
     connection.change(_REMOVE, id=id.bytes)
-    tombstones.bury(connection, owner, id, "expired", now)
+    tombstones.bury(connection, owner, id, reason, now)
+
+
+def lock_some(connection: Connection, owner: str, limit: int) -> list[UUID]:
+    """Return the first of an owner's conversations, expired or not, and keep others from changing them."""
+    return [id_of(row[0]) for row in connection.rows(_LOCK_SOME, owner=owner, limit=limit)]
+
+
+def end_reply(connection: Connection, id: UUID) -> None:
+    """End a conversation's running reply, if there is one, of which nothing shall be kept."""
+    connection.change(_END_REPLY, id=id.bytes)
 
 
 def newest(

@@ -19,6 +19,7 @@ _INSERT = Sql(
     " VALUES (:owner, :key, :request_hash, :conversation_id, :reply_id, :created_at)"
 )
 _DELETE = Sql("DELETE FROM idempotency_keys WHERE owner = :owner AND `key` = :key")
+_FORGET = Sql("DELETE FROM idempotency_keys WHERE owner = :owner")
 _EXPIRE = Sql("DELETE FROM idempotency_keys WHERE created_at < :before")
 
 
@@ -53,6 +54,11 @@ def insert(connection: Connection, owner: str, key: str, known: Known, now: int)
         reply_id=known.reply_id.bytes,
         created_at=now,
     )
+
+
+def forget(connection: Connection, owner: str) -> int:
+    """Forget the keys of an owner; return how many."""
+    return connection.change(_FORGET, owner=owner)
 
 
 def expire(connection: Connection, now: int) -> int:

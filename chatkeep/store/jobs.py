@@ -82,6 +82,8 @@ _CANCEL = Sql(
     f" WHERE id = :id AND owner = :owner AND {_UNFINISHED}"
 )
 _DELETE = Sql("DELETE FROM export_jobs WHERE id = :id AND owner = :owner")
+_OF_OWNER = Sql(f"SELECT {_COLUMNS} FROM export_jobs WHERE owner = :owner ORDER BY id")  # noqa: S608
+_REMOVE = Sql("DELETE FROM export_jobs WHERE owner = :owner")
 _EXPIRE = Sql("DELETE FROM export_jobs WHERE expires_at <= :now")
 
 
@@ -148,6 +150,18 @@ def cancel(connection: Connection, owner: str, id: UUID, now: int, expires_at: i
 def delete(connection: Connection, owner: str, id: UUID) -> None:
     """Delete the owner's job."""
     connection.change(_DELETE, id=id.bytes, owner=owner)
+
+
+def of_owner(connection: Connection, owner: str) -> list[Job]:
+    """Return all jobs of an owner, also those that have expired."""
+    return [_job(row) for row in connection.rows(_OF_OWNER, owner=owner)]
+
+
+def remove(connection: Connection, owner: str) -> list[Job]:
+    """Delete all jobs of an owner; return them."""
+    found = of_owner(connection, owner)
+    connection.change(_REMOVE, owner=owner)
+    return found
 
 
 def expire(connection: Connection, now: int) -> None:

@@ -19,7 +19,7 @@ from uuid import UUID
 from chatkeep.concurrency import Event, background, event, off_loop, short_lock
 from chatkeep.errors import ServerStopping, StoreUnavailable
 from chatkeep.model import Delta
-from chatkeep.store import epochs, messages, windows
+from chatkeep.store import audit, epochs, messages, windows
 from chatkeep.store.engine import Database
 from chatkeep.store.ledger import Ledger
 from chatkeep.store.messages import Progress
@@ -287,11 +287,14 @@ def _commit(
             # The same holds of subjects: all of them at once, and nothing is held yet that anybody waits for.
             subjects = [subject for change in waiting for subject in change.subjects]
             connection.ledger = Ledger(windows.hold(connection, subjects))
+            connection.notes = []
             lost = _append(connection, appends)
             failed = _run_changes(connection, waiting)
             if failed is None:
                 if connection.ledger.changed:
                     windows.put(connection, connection.ledger.changed)
+                if connection.notes:
+                    audit.add(connection, connection.notes)
                 connection.commit()
                 return lost
         except BaseException:
@@ -317,7 +320,7 @@ def _append(connection: Connection, appends: list[Append]) -> dict[UUID, Progres
 def _run_changes(connection: Connection, changes: list[_Change[Any]]) -> _Change[Any] | None:
     """Run operations; return the first that failed after it had written, and so must be undone."""
     for change in changes:
-        before = connection.writes
+        before, noted = connection.writes, len(connection.notes)
         change.result = change.error = None
         try:
             change.result = change.work(connection)
@@ -325,6 +328,7 @@ def _run_changes(connection: Connection, changes: list[_Change[Any]]) -> _Change
             raise
         except Exception as error:  # noqa: BLE001 - raised where the work came from
             change.error = error
+            del connection.notes[noted:]
             if connection.writes != before:
                 return change
     return None

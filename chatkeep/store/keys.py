@@ -36,6 +36,10 @@ _EXPIRE = Sql(
 )
 _EXPIRE_CHILDREN = Sql("UPDATE api_keys SET expires_at = :at WHERE parent_id = :id AND expires_at > :at")
 _FORGET_CHILDREN = Sql("DELETE FROM api_keys WHERE parent_id = :id AND expires_at < :before")
+_OF_END_USER = Sql(
+    f"SELECT {_COLUMNS} FROM api_keys WHERE account = :account AND end_user = :end_user"  # noqa: S608 - the same
+)
+_REMOVE = Sql("DELETE FROM api_keys WHERE account = :account AND end_user = :end_user")
 _USE = Sql(
     "UPDATE api_keys SET last_used_at = :at WHERE id = :id AND (last_used_at IS NULL OR last_used_at <= :noted_before)"
 )
@@ -135,6 +139,19 @@ def expire(connection: Connection, id: UUID, at: int) -> None:
 def forget_children(connection: Connection, id: UUID, before: int) -> int:
     """Delete the keys of signing in with a key that expired before a time; return how many."""
     return connection.change(_FORGET_CHILDREN, id=id.bytes, before=before)
+
+
+def of_end_user(connection: Connection, account: str, end_user: str) -> list[Key]:
+    """Return the keys that stand for one end user of an account."""
+    return [_key(row) for row in connection.rows(_OF_END_USER, account=account, end_user=end_user)]
+
+
+def remove(connection: Connection, account: str, end_user: str) -> int:
+    """Delete the keys that stand for one end user of an account, which lets nobody in any more; return how many."""
+    removed = connection.change(_REMOVE, account=account, end_user=end_user)
+    if removed:
+        marks.count(connection, MARK)
+    return removed
 
 
 def use(connection: Connection, id: UUID, at: int) -> None:

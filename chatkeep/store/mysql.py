@@ -14,6 +14,7 @@ from pymysql.cursors import SSCursor
 
 from chatkeep.errors import StoreUnavailable
 from chatkeep.store.ledger import Ledger
+from chatkeep.store.notes import Note
 from chatkeep.store.sql import Append, Contention, Duplicate, Sql
 
 # A statement that takes longer than this has hung: the caller is told and the connection is given up.
@@ -47,6 +48,7 @@ class MysqlConnection:
         self.writes = 0
         self.epoch: int | None = None
         self.ledger = Ledger()
+        self.notes: list[Note] = []
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""

@@ -233,6 +233,7 @@ api_keys = sa.Table(
     sa.Column("limits", text()),
     sa.Index("ix_api_keys_prefix", "prefix", unique=True),
     sa.Index("ix_api_keys_parent", "parent_id", "expires_at"),
+    sa.Index("ix_api_keys_end_user", "account", "end_user"),
     **OPTIONS,
 )
 
@@ -270,5 +271,29 @@ usage = sa.Table(
     sa.Column("cost", sa.BigInteger, nullable=False),
     sa.Index("ix_usage_day", "day"),
     sqlite_with_rowid=False,
+    **OPTIONS,
+)
+
+# Who has done what; rows are added, and forgotten once they are old.
+audit = sa.Table(
+    "audit",
+    metadata,
+    # Counts without a gap, in the order of the commits.
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    # Who: all of these are missing where it was the command line.
+    sa.Column("account", sa.String(32)),
+    sa.Column("key_id", uuid()),
+    sa.Column("prefix", sa.String(8)),
+    sa.Column("end_user", sa.String(32)),
+    sa.Column("verb", sa.String(32), nullable=False),
+    # Ids and counts, as JSON.
+    sa.Column("what", text(), nullable=False),
+    sa.Column("request_id", sa.String(128)),
+    sa.Column("outcome", sa.String(64), nullable=False),
+    # Of this row and of the one before it.
+    sa.Column("hash", digest(), nullable=False),
+    sa.Index("ix_audit_account", "account", "id"),
+    sa.Index("ix_audit_verb", "verb", "id"),
     **OPTIONS,
 )

@@ -11,6 +11,7 @@ from uuid import UUID
 from chatkeep.errors import ChatkeepError
 from chatkeep.model import Delta
 from chatkeep.store.ledger import Ledger
+from chatkeep.store.notes import Note
 
 
 class StoreError(ChatkeepError):
@@ -60,6 +61,8 @@ class Connection(Protocol):
     """The epoch that what changes is stamped with; None, which no row takes, where the transaction holds none."""
     ledger: Ledger
     """What the transaction counts of what callers use."""
+    notes: list[Note]
+    """What the transaction tells the audit log."""
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""

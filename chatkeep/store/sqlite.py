@@ -11,6 +11,7 @@ import apsw
 
 from chatkeep.errors import StoreUnavailable
 from chatkeep.store.ledger import Ledger
+from chatkeep.store.notes import Note
 from chatkeep.store.sql import Append, Contention, Duplicate, Sql
 
 BUSY_MS = 5_000
@@ -47,6 +48,7 @@ class SqliteConnection:
         self.writes = 0
         self.epoch: int | None = None
         self.ledger = Ledger()
+        self.notes: list[Note] = []
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""

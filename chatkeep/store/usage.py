@@ -18,6 +18,31 @@ _FORGET = Sql(
     mysql="DELETE FROM `usage` WHERE day < :before ORDER BY day LIMIT :limit",
 )
 
+# What is added in one statement.
+MOST_ROWS = 200
+_OF_OWNER = Sql(
+    f"SELECT day, key_id, model, {', '.join(Used._fields)} FROM `usage`"  # noqa: S608 - no values in it
+    " WHERE account = :account AND owner = :owner"
+)
+_REMOVE = Sql("DELETE FROM `usage` WHERE account = :account AND owner = :owner")
+
+
+def of_owner(connection: Connection, account: str, owner: str) -> list[tuple[Any, ...]]:
+    """Return day, key, model, turns, tokens and cost of all that an owner has used."""
+    return connection.rows(_OF_OWNER, account=account, owner=owner)
+
+
+def disown(connection: Connection, account: str, owner: str) -> None:
+    """Let what an end user has used be the account's own, so that what it has used in all stays as it is."""
+    rows = of_owner(connection, account, owner)
+    for begin in range(0, len(rows), MOST_ROWS):
+        some = rows[begin : begin + MOST_ROWS]
+        add(
+            connection,
+            {Spender(account, day, account, bytes(key), model): Used(*used) for day, key, model, *used in some},
+        )
+    connection.change(_REMOVE, account=account, owner=owner)
+
 
 def add(connection: Connection, used: Mapping[Spender, Used]) -> None:
     """Add to what was used before, in the order of the rows: so processes wait for each other one way only."""

@@ -15,6 +15,7 @@ from chatkeep.store.sql import Connection, Sql, in_list
 
 _COLUMNS = ("minute_began", "minute_requests", "minute_tokens", "day_began", "day_requests", "day_tokens")
 _LIST = ", ".join(_COLUMNS)
+_REMOVE = Sql("DELETE FROM windows WHERE subject = :subject")
 _FORGET = Sql(
     "DELETE FROM windows WHERE subject IN (SELECT subject FROM windows WHERE day_began < :before LIMIT :limit)",
     mysql="DELETE FROM windows WHERE day_began < :before ORDER BY day_began LIMIT :limit",
@@ -50,6 +51,11 @@ def put(connection: Connection, spent: Mapping[str, Spent]) -> None:
             values[f"{name}_requests{index}"] = window.requests
             values[f"{name}_tokens{index}"] = window.tokens
     connection.change(_put(len(spent)), **values)
+
+
+def remove(connection: Connection, subject: str) -> None:
+    """Forget what a subject has used."""
+    connection.change(_REMOVE, subject=subject)
 
 
 def forget(connection: Connection, before: int, limit: int) -> int:

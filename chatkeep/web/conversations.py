@@ -11,7 +11,7 @@ from chatkeep.access import Scope
 from chatkeep.conversations import Changes, Page
 from chatkeep.web import shapes
 from chatkeep.web.openapi import Routes
-from chatkeep.web.parts import owner, parts
+from chatkeep.web.parts import actor, owner, parts
 from chatkeep.web.requests import body_as, given, query_as, require_small_metadata
 from chatkeep.web.responses import rendered
 
@@ -97,5 +97,5 @@ def change_conversation(conversation_id: UUID) -> Response:
 )
 def delete_conversation(conversation_id: UUID) -> Response:
     """Delete a conversation with its messages. A reply that is being generated ends."""
-    conversations.delete_conversation(parts().journal, owner(), conversation_id)
+    conversations.delete_conversation(parts().journal, owner(), conversation_id, actor())
     return rendered(shapes.Deleted(conversation_id))

@@ -11,7 +11,17 @@ import msgspec
 
 from chatkeep import errors
 from chatkeep.errors import FieldError, Problem
-from chatkeep.web import admin_shapes, import_shapes, job_shapes, key_shapes, problems, shapes, usage_shapes
+from chatkeep.web import (
+    admin_shapes,
+    audit_shapes,
+    end_user_shapes,
+    import_shapes,
+    job_shapes,
+    key_shapes,
+    problems,
+    shapes,
+    usage_shapes,
+)
 
 CONVERSATION = "01a202d1-2a30-79d4-9bd7-fd298a4c908a"
 QUESTION = "01a202d1-2a30-7b1c-b055-0bd2d4f5a299"
@@ -51,6 +61,20 @@ _KEY = {
     "revoked_at": None, "parent_id": None, "limits": {"requests_per_minute": 60},
 }  # fmt: skip
 _USED = {"requests": 3, "input_tokens": 72, "output_tokens": 51, "cost": 0.000041}
+_AUDITED: dict[str, Any] = {
+    "object": "audit_entry",
+    "id": 17,
+    "at": _SPOKEN_AT,
+    "account": "local",
+    "key_id": KEY,
+    "key": "ck_8Zx2mQ0a",
+    "end_user": "0f3c2a9d6b1e4f708a5d9c2b7e61f4a3",
+    "verb": "conversation.deleted",
+    "what": {"conversation_id": CONVERSATION},
+    "request_id": "1a96cf312e06400cbd58dfda6a73f6e2",
+    "outcome": "done",
+    "hash": _SHA256,
+}
 _EXPORTED = {
     "object": "export", "version": 1, "conversations": [],
     "end": {"object": "export.end", "conversations": 0, "messages": 0, "sha256": _SHA256},
@@ -98,6 +122,14 @@ ANSWERS: dict[type[msgspec.Struct], Any] = {
     usage_shapes.UsageReport: {
         "object": "usage", "start_date": "2026-11-22", "end_date": "2026-11-23", "total": _USED,
         "data": [{"day": "2026-11-22", "model": "gpt-4o-mini", **_USED}],
+    },
+    end_user_shapes.Erasure: {
+        "object": "erasure", "id": "01a21571-0d4e-7c21-9b1f-3e8a6d5c0f27", "account": "local",
+        "end_user": "0f3c2a9d6b1e4f708a5d9c2b7e61f4a3", "erased_at": _SPOKEN_AT, "conversations": 4, "messages": 20,
+        "exports": 1, "idempotency_keys": 3, "keys": 0,
+    },
+    audit_shapes.AuditList: {
+        "object": "list", "data": [_AUDITED], "first_id": 17, "last_id": 17, "has_more": False,
     },
     admin_shapes.Summary: {
         "object": "summary", "at": "2026-11-24T13:07:45.667Z", "conversations": 17, "storage_bytes": 241664,

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
 from flask import Blueprint, Response, request
 
-from chatkeep import access, errors
+from chatkeep import access, audit, errors
 from chatkeep.errors import FieldError, InvalidFields
 from chatkeep.exports import Export, cursor_epoch, dates
-from chatkeep.exports.formats import Format, make
+from chatkeep.exports.formats import make
 from chatkeep.store.exports import Scope
+from chatkeep.store.notes import Note, Verb
 from chatkeep.web import shapes
 from chatkeep.web.compression import coding_of, compressed
 from chatkeep.web.openapi import Routes
-from chatkeep.web.parts import owner, parts
+from chatkeep.web.parts import actor, owner, parts
 from chatkeep.web.requests import query_as
 from chatkeep.web.responses import impatient
 
@@ -66,7 +68,8 @@ def export_conversation(conversation_id: UUID) -> Response:
     form = make(query.format, bom=query.bom)
     scope = Scope(owner(), conversation_id)
     export = Export(parts().database, scope, form, parts().redaction)
-    return _file(export, form, export.title or "")
+    _note({"format": query.format, "conversation_id": conversation_id})
+    return download(export, form.media_type, export.title or "", form.suffix)
 
 
 @routes.route(
@@ -100,7 +103,13 @@ def export_all() -> Response:
     start, end = bounds(query.start_date, query.end_date)
     since = None if query.cursor is None else cursor_epoch(parts().database, query.cursor)
     export = Export(parts().database, Scope(owner(), None, start, end, since), form, parts().redaction)
-    return _file(export, form, f"chatkeep-{datetime.now(UTC):%Y-%m-%d}")
+    _note({"format": query.format, "conversation_id": None})
+    return download(export, form.media_type, f"chatkeep-{datetime.now(UTC):%Y-%m-%d}", form.suffix)
+
+
+def _note(what: dict[str, Any]) -> None:
+    """Tell the audit log of an export, before a byte of it leaves."""
+    audit.note(parts().journal, Note(actor(), Verb.EXPORT_MADE, what))
 
 
 def bounds(start_date: str | None, end_date: str | None) -> tuple[int | None, int | None]:
@@ -124,11 +133,11 @@ def wrong(field: str, message: str) -> InvalidFields:
     return InvalidFields(f"{field}: {message}.", errors=[FieldError(field, message)])
 
 
-def _file(export: Export, form: Format, title: str) -> Response:
-    """Return the response that streams an export as a download."""
+def download(chunks: Iterable[bytes], media_type: str, title: str, suffix: str) -> Response:
+    """Return the response that streams a file as a download."""
     coding = coding_of(request.accept_encodings)
-    response = Response(_pieces(compressed(export, coding)), mimetype=form.media_type)
-    response.headers["Content-Disposition"] = disposition(title, form.suffix)
+    response = Response(_pieces(compressed(chunks, coding)), mimetype=media_type)
+    response.headers["Content-Disposition"] = disposition(title, suffix)
     response.vary.add("Accept-Encoding")
     if coding:
         response.headers["Content-Encoding"] = coding

@@ -64,6 +64,7 @@ def _admit(needed: Mapping[str, frozenset[Scope]], parts: Parts) -> None:
 def _caller(scopes: AbstractSet[Scope], environ: Mapping[str, Any], parts: Parts) -> Caller:
     found = parts.access.caller(_key(environ))
     if scopes.isdisjoint(found.scopes):
+        parts.access.note_refusal(found, f"{request.method} {request.url_rule}", g.request_id)
         raise MissingScope(f"One of these scopes is needed: {', '.join(sorted(scopes))}.")
     return _named(found, environ, parts.tokens)
 

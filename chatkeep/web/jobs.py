@@ -10,7 +10,7 @@ from uuid import UUID
 
 from flask import Blueprint, Response, request
 
-from chatkeep import access, errors
+from chatkeep import access, audit, errors
 from chatkeep.concurrency import off_loop
 from chatkeep.errors import RangeNotSatisfiable
 from chatkeep.exports import check_scope, cursor_epoch, jobs
@@ -18,10 +18,11 @@ from chatkeep.exports.formats import make
 from chatkeep.exports.jobs import Wanted, wanted_of
 from chatkeep.store.exports import Scope
 from chatkeep.store.jobs import Job
+from chatkeep.store.notes import Note, Verb
 from chatkeep.web import job_shapes, problems, shapes
 from chatkeep.web.exports import WRITE_BYTES, WRITE_TIMEOUT_S, bounds, disposition
 from chatkeep.web.openapi import Routes
-from chatkeep.web.parts import owner, parts
+from chatkeep.web.parts import actor, owner, parts
 from chatkeep.web.requests import body_as, query_as
 from chatkeep.web.responses import impatient, rendered
 
@@ -74,7 +75,7 @@ def create_export() -> Response:
         since=body.cursor,
         bom=body.bom,
     )
-    job = jobs.enqueue(parts().journal, owner(), wanted, parts().redaction)
+    job = jobs.enqueue(parts().journal, owner(), wanted, parts().redaction, actor())
     response = rendered(job_shapes.job_of(job), 202)
     response.headers["Location"] = f"/api/exports/{job.id}"
     return response
@@ -141,7 +142,7 @@ def cancel_export(export_id: UUID) -> Response:
 )
 def delete_export(export_id: UUID) -> Response:
     """Delete an export with its file, whatever its status."""
-    jobs.delete_job(parts().journal, _folder(), owner(), export_id)
+    jobs.delete_job(parts().journal, _folder(), owner(), export_id, actor())
     return rendered(shapes.Deleted(export_id))
 
 
@@ -172,6 +173,7 @@ def download_export(export_id: UUID) -> Response:
     """
     job = jobs.read_job(parts().database, owner(), export_id)
     file = jobs.open_file(_folder(), job)
+    audit.note(parts().journal, Note(actor(), Verb.EXPORT_FETCHED, {"export_id": export_id}))
     try:
         return _download(file, job)
     except RangeNotSatisfiable as problem:

@@ -12,7 +12,7 @@ from chatkeep.errors import FieldError, InvalidFields
 from chatkeep.keys import WantedKey
 from chatkeep.web import key_shapes as shapes
 from chatkeep.web.openapi import Routes
-from chatkeep.web.parts import parts
+from chatkeep.web.parts import actor, parts
 from chatkeep.web.requests import body_as, query_as
 from chatkeep.web.responses import rendered
 
@@ -44,7 +44,7 @@ def create_key() -> Response:
         wrong = FieldError("name", "has control characters")
         raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong])
     wanted = WantedKey(body.name, body.account, body.scopes, body.expires_in, body.limits)
-    made = keys.create_key(parts().journal, wanted)
+    made = keys.create_key(parts().journal, wanted, actor())
     parts().access.look()  # the first one closes the server: here at once, elsewhere within seconds
     return rendered(shapes.new_key_of(made), 201)
 
@@ -71,7 +71,7 @@ def revoke_key(key_id: UUID) -> Response:
 
     Within 5 seconds it lets nobody in, its open streams end, and the replies that were asked for with it are stopped.
     """
-    revoked = keys.revoke_key(parts().journal, key_id)
+    revoked = keys.revoke_key(parts().journal, key_id, actor())
     parts().access.look()
     return rendered(shapes.key_of(revoked))
 
@@ -89,4 +89,5 @@ def revoke_key(key_id: UUID) -> Response:
 def rotate_key(key_id: UUID) -> Response:
     """Put a new key in a key's place, with the same name, account, scopes and lifetime."""
     body = body_as(shapes.RotateRequest)
-    return rendered(shapes.new_key_of(keys.rotate_key(parts().journal, key_id, body.overlap)), 201)
+    made = keys.rotate_key(parts().journal, key_id, body.overlap, actor())
+    return rendered(shapes.new_key_of(made), 201)

@@ -10,6 +10,7 @@ from flask import Flask, current_app, g
 
 from chatkeep.access import Access, Caller
 from chatkeep.cache import Cache
+from chatkeep.erasure import Eraser
 from chatkeep.expiry import Sweeper
 from chatkeep.exports.jobs import Maker
 from chatkeep.limiter import Limiter
@@ -20,6 +21,7 @@ from chatkeep.redaction.policies import Redaction
 from chatkeep.settings import Settings
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
+from chatkeep.store.notes import Actor
 from chatkeep.tokens import Tokens
 from chatkeep.turns import Turns
 from chatkeep.watch import Watch
@@ -48,6 +50,7 @@ class Parts:
     tally: Tally
     recorder: Recorder
     redaction: Redaction
+    eraser: Eraser
 
     def close(self) -> None:
         """End what runs, store what there is, and give everything back; calling it twice does no harm."""
@@ -78,6 +81,11 @@ def parts_of(app: Flask) -> Parts:
 def caller() -> Caller:
     """Return whom this request speaks for and what it may, on a route that is not for everybody."""
     return cast("Caller", g.caller)
+
+
+def actor() -> Actor:
+    """Return the caller of this request as the audit log names them."""
+    return caller().actor(g.request_id)
 
 
 def owner() -> str:

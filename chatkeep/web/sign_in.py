@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 
 from chatkeep import errors, keys
 from chatkeep.access import EVERY_SCOPE, SIGNED_IN_S, caller_of
@@ -41,7 +41,7 @@ def sign_in() -> Response:
     The answer sets the cookie `chatkeep_key`, which no script can read: a key of its own that may what the given one
     may, for 12 hours at most, and ends with it. It counts only on requests from the server's own pages.
     """
-    made = keys.sign_in(parts().database, parts().journal, body_as(shapes.SignInRequest).key)
+    made = keys.sign_in(parts().database, parts().journal, body_as(shapes.SignInRequest).key, g.request_id)
     response = rendered(shapes.signed_in_of(caller_of(made.key)))
     response.set_cookie(
         gate.COOKIE, made.text, max_age=SIGNED_IN_S, secure=request.is_secure, httponly=True, samesite="Strict"
@@ -66,7 +66,7 @@ def read_caller() -> Response:
 def sign_out() -> Response:
     """Sign out: the key in the cookie is revoked, and the cookie removed. Other keys stay."""
     found = gate.cookie()
-    ended = found is not None and keys.sign_out(parts().database, parts().journal, found)
+    ended = found is not None and keys.sign_out(parts().database, parts().journal, found, g.request_id)
     if ended:
         parts().access.look()
     response = rendered(shapes.SignedOut(ended))

@@ -73,6 +73,8 @@ CALLS: dict[str, list[Call]] = {
     "POST /api/exports/{export_id}/cancel": [Call(mine=409)],
     "DELETE /api/exports/{export_id}": THERE,
     "GET /api/exports/{export_id}/content": [Call(), Call(headers=(("Range", "bytes=0-99"),))],
+    "GET /api/end-users/me": THERE,
+    "DELETE /api/end-users/me": THERE,
     "POST /api/keys": [Call({"name": "mine", "scopes": ["admin"]})],
     "GET /api/keys": [Call(), Call(query="after={key_id}")],
     "GET /api/keys/{key_id}": THERE,
@@ -80,6 +82,8 @@ CALLS: dict[str, list[Call]] = {
     "POST /api/keys/{key_id}/rotate": [Call({})],
     "GET /api/sign-in": THERE,
     "GET /api/usage": [Call(), Call(query="group_by=day,model,key,account,end_user")],
+    "GET /api/audit": [Call(), Call(query="order=asc&limit=100")],
+    "GET /api/audit/export": [Call(), Call(query="format=csv")],
     "GET /api/admin/summary": THERE,
     "GET /api/admin/series": [Call(query="name=chatkeep_turns_total")],
 }  # fmt: skip

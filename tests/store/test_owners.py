@@ -16,6 +16,7 @@ import pytest
 from chatkeep.store import conversations, idempotency, jobs, metrics, tombstones
 from chatkeep.store.engine import Database
 from chatkeep.store.ledger import Ledger
+from chatkeep.store.notes import Note
 from chatkeep.store.sql import Append, Connection, Sql
 from tests.store.test_plans import CALLS
 
@@ -45,6 +46,7 @@ class Noting:
     def __init__(self, connection: Connection) -> None:
         self.texts: list[str] = []
         self.ledger = Ledger()
+        self.notes: list[Note] = []
         self._connection = connection
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:

@@ -16,6 +16,7 @@ from chatkeep.limits import Spent
 from chatkeep.model import Conversation, Delta, Message, Role, Status, new_id, now_us
 from chatkeep.spending import Spender, Used
 from chatkeep.store import (
+    audit,
     conversations,
     duties,
     epochs,
@@ -35,6 +36,7 @@ from chatkeep.store import (
 )
 from chatkeep.store.engine import Database
 from chatkeep.store.ledger import Ledger
+from chatkeep.store.notes import COMMAND_LINE, Note, Verb
 from chatkeep.store.sql import Append, Connection, Sql
 from tests.store.examples import a_conversation, a_message
 
@@ -55,6 +57,7 @@ class Planned:
 
     def __init__(self, connection: Connection, *, embedded: bool) -> None:
         self.ledger = Ledger()
+        self.notes: list[Note] = []
         self.plans: list[tuple[str, str]] = []
         self._connection = connection
         self._embedded = embedded
@@ -133,14 +136,16 @@ def fill(database: Database) -> None:
         for table, values in [
             (schema.conversations, rows), (schema.messages, spoken), (schema.idempotency_keys, keys),
             (schema.export_jobs, exported), (schema.metrics, samples), (schema.api_keys, made),
+            (schema.audit, [audit_row(number) for number in range(1, CONVERSATIONS + 1)]),
             (schema.windows, [window_row(number) for number in range(CONVERSATIONS)]),
             (schema.usage, [usage_row(number, day) for number in range(OWNERS) for day in range(CONVERSATIONS)]),
         ]:  # fmt: skip
             connection.execute(table.insert(), values)
-    tables = "conversations, messages, idempotency_keys, export_jobs, metrics, api_keys, windows, `usage`"
+    tables = "conversations, messages, idempotency_keys, export_jobs, metrics, api_keys, windows, `usage`, audit"
     analyze = "ANALYZE" if database.embedded else f"ANALYZE TABLE {tables}"
     with database.connection() as connection:
         connection.rows(Sql(analyze))
+        marks.put(connection, audit.MARK, CONVERSATIONS)
 
 
 def conversation_row(number: int, id: UUID) -> dict[str, Any]:
@@ -187,6 +192,13 @@ def job_row(number: int) -> dict[str, Any]:
 def window_row(number: int) -> dict[str, Any]:
     counted = dict.fromkeys(("minute_requests", "minute_tokens", "day_requests", "day_tokens"), 1)
     return {"subject": f"owner {number}", "minute_began": NOW, "day_began": NOW + number * 1000} | counted
+
+
+def audit_row(number: int) -> dict[str, Any]:
+    return {
+        "id": number, "at": NOW + number * 1000, "account": f"account {number % OWNERS}", "verb": "key.created",
+        "what": "{}", "outcome": "done", "hash": bytes(32),
+    }  # fmt: skip
 
 
 def usage_row(number: int, day: int) -> dict[str, Any]:
@@ -243,6 +255,8 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     conversations.expired: [{"now": NOW, "limit": 20}],
     conversations.count_expired: [{"now": NOW}],
     conversations.remove: [{"owner": "owner 1", "id": new_id(), "now": NOW}],
+    conversations.lock_some: [{"owner": "owner 1", "limit": 20}],
+    conversations.end_reply: [{"id": new_id()}],
     conversations.newest: [
         {"owner": "owner 1", "now": NOW, "limit": 20, "after": after, "ascending": ascending, "only": only}
         for after in (None, CONVERSATION.id)
@@ -265,6 +279,7 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     messages.siblings: [{"conversation_id": CONVERSATION.id}],
     idempotency.get: [{"owner": "owner 1", "key": "key 1", "now": NOW}],
     idempotency.insert: [{"owner": "owner 1", "key": "new", "known": KNOWN, "now": NOW}],
+    idempotency.forget: [{"owner": "owner 1"}],
     idempotency.expire: [{"now": NOW}],
     tombstones.bury: [{"owner": "owner 1", "id": new_id(), "reason": "deleted", "now": NOW}],
     tombstones.unbury: [{"id": new_id()}],
@@ -283,6 +298,8 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     jobs.update: [{"held": JOB, "became": JOB}],
     jobs.cancel: [{"owner": "owner 1", "id": JOB.id, "now": NOW, "expires_at": NOW}],
     jobs.delete: [{"owner": "owner 1", "id": new_id()}],
+    jobs.of_owner: [{"owner": "owner 1"}],
+    jobs.remove: [{"owner": "owner 1"}],
     jobs.expire: [{"now": NOW}],
     jobs.with_files: [{"ids": [JOB.id, new_id()]}],
     imports.holder: [{"id": CONVERSATION.id}],
@@ -309,6 +326,8 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     keys.revoke: [{"id": KEY.id, "now": NOW}],
     keys.expire: [{"id": KEY.id, "at": NOW}],
     keys.forget_children: [{"id": KEY.id, "before": NOW}],
+    keys.of_end_user: [{"account": "local", "end_user": "0" * 32}],
+    keys.remove: [{"account": "local", "end_user": "0" * 32}],
     keys.use: [{"id": KEY.id, "at": NOW}],
     keys.changes: [{}],
     marks.count: [{"name": "a mark"}],
@@ -326,6 +345,7 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     leases.running: [{"owner": "owner 1", "key_id": LEASE.worker_id}],
     windows.hold: [{"subjects": ["owner 1", "somebody new"]}],
     windows.put: [{"spent": {"owner 1": Spent(), "owner 2": Spent()}}],
+    windows.remove: [{"subject": "owner 1"}],
     windows.forget: [{"before": NOW, "limit": 20}],
     usage.add: [{"used": {SPENDER: Used(1), SPENDER._replace(day=8): Used(1)}}],
     usage.summed: [
@@ -333,7 +353,20 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
         for account, owner in ((None, None), ("account 1", None), ("account 1", "owner 1"))
         for groups in ((), ("day",))
     ],
+    usage.of_owner: [{"account": "account 1", "owner": "owner 1"}],
+    usage.disown: [{"account": "account 1", "owner": "owner 1"}],
     usage.forget: [{"before": 100, "limit": 20}],
+    audit.add: [{"notes": [Note(COMMAND_LINE, Verb.KEY_CREATED), Note(COMMAND_LINE, Verb.KEY_REVOKED)]}],
+    audit.newest_id: [{}],
+    audit.page: [
+        {"only": audit.Filter(account, verb, start), "after": after, "limit": 20, "ascending": ascending}
+        for account in (None, "account 1")
+        for verb in (None, "key.created")
+        for start in (None, NOW)
+        for after in (None, CONVERSATIONS // 2)
+        for ascending in (True, False)
+    ],
+    audit.forget: [{"before": NOW, "limit": 20}],
     leases.beat: [{"worker_id": LEASE.worker_id}],
     leases.beats: [{}],
     leases.forget: [{"worker_id": LEASE.worker_id}],
@@ -352,6 +385,7 @@ def statements(module: ModuleType) -> set[Callable[..., Any]]:
 def test_every_function_of_the_store_is_tried() -> None:
     tables: tuple[ModuleType, ...]
     tables = (
+        audit,
         conversations,
         messages,
         idempotency,

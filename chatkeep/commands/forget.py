@@ -1,0 +1,39 @@
+"""Erase everything of an end user."""
+
+from __future__ import annotations
+
+import click
+
+from chatkeep import servers
+from chatkeep.commands.words import say, wrong
+from chatkeep.errors import ChatkeepError
+
+
+@click.command()
+@click.argument("end_user")
+@click.option("--account", default="local", show_default=True, help="The account whose end user it is.")
+def forget(end_user: str, account: str) -> None:
+    """Erase everything of END_USER, named as in X-End-User; it cannot be undone.
+
+    Running servers obey at once. The receipt is in the audit log.
+    """
+    from chatkeep.access import is_name, owner_of  # noqa: PLC0415 - the other commands start quickly without
+    from chatkeep.factory import eraser_of  # noqa: PLC0415
+    from chatkeep.store import migrations  # noqa: PLC0415
+    from chatkeep.store.engine import Database  # noqa: PLC0415
+    from chatkeep.store.journal import Journal  # noqa: PLC0415
+    from chatkeep.store.notes import COMMAND_LINE  # noqa: PLC0415
+
+    if not is_name(end_user):
+        raise wrong("a name has 1 to 128 characters, none of them a control character")
+    try:
+        settings = servers.checked_settings()
+        database = Database(settings.database)
+        migrations.ensure(database)
+        journal = Journal(database)
+        erased = eraser_of(settings, database, journal).erase(owner_of(account, end_user), COMMAND_LINE).erased
+        journal.close()
+        database.close()
+    except ChatkeepError as error:
+        servers.stop(error)
+    say(f"erased {erased.conversations} conversations with {erased.messages} messages, {erased.exports} exports")

@@ -1,0 +1,186 @@
+"""Everything of an end user: given out, and erased for good.
+
+It is erased twice, a few seconds apart. Whatever other processes are in the middle of when the first round takes it
+away (a reply, an export, what they have counted and not stored yet) they have ended and stored by the second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from chatkeep.cache import ERASURES, Cache
+from chatkeep.concurrency import off_loop
+from chatkeep.exports import files
+from chatkeep.exports.formats.text import encode, time_text
+from chatkeep.limiter import Limiter
+from chatkeep.model import id_of, new_id, now_us
+from chatkeep.spending import NO_KEY
+from chatkeep.store import conversations, idempotency, jobs, keys, marks, messages, usage, windows
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.store.notes import Actor, Note, Verb
+from chatkeep.store.sql import Connection
+
+# A process sees within a second that a reply is not its own any more, and stores what was used a second later.
+SETTLED_S = 3.0
+# What one transaction deletes: turns wait that long for theirs.
+ROWS = 400
+CONVERSATIONS = 20
+_FIRST = date(1970, 1, 1)
+
+
+@dataclass(slots=True)
+class Erased:
+    """How much was erased of each kind."""
+
+    conversations: int = 0
+    messages: int = 0
+    exports: int = 0
+    idempotency_keys: int = 0
+    keys: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """That an end user's things are gone. ``erased_at`` is µs since 1970 in UTC."""
+
+    id: UUID
+    account: str
+    end_user: str
+    erased_at: int
+    erased: Erased
+
+
+class Eraser:
+    """Erases what end users have, wherever it is kept."""
+
+    def __init__(self, database: Database, journal: Journal, cache: Cache, limiter: Limiter, folder: Path) -> None:
+        self._database = database
+        self._journal = journal
+        self._cache = cache
+        self._limiter = limiter
+        self._folder = folder
+
+    def erase(self, owner: str, by: Actor) -> Receipt:
+        """Erase everything of an end user; return once it is gone. Doing so again does no harm.
+
+        Raises `StoreUnavailable`, after which it may be gone in part.
+        """
+        account, _, end_user = owner.partition("/")
+        id = new_id()  # noqa: A001
+        told = {"erasure_id": id, "account": account, "end_user": end_user}
+        self._journal.write(lambda connection: connection.notes.append(Note(by, Verb.OWNER_ERASING, told)))
+        erased = Erased()
+        self._erase_once(owner, erased)
+        time.sleep(SETTLED_S)
+        self._erase_once(owner, erased)
+        self._journal.write(
+            lambda connection: connection.notes.append(Note(by, Verb.OWNER_ERASED, told | asdict(erased)))
+        )
+        self._database.reclaim()
+        return Receipt(id, account, end_user, now_us(), erased)
+
+    def _erase_once(self, owner: str, erased: Erased) -> None:
+        found, count = self._journal.write(lambda connection: _erase_beside(connection, owner))
+        off_loop(_remove_files, self._folder, [job.id for job in found])
+        erased.exports += len(found)
+        erased.idempotency_keys += count.idempotency_keys
+        erased.keys += count.keys
+        for gone, rows in self._conversations(owner):
+            erased.conversations += gone
+            erased.messages += rows
+        self._journal.write(lambda connection: _disown(connection, owner))
+        self._cache.forget(owner)
+        self._limiter.forget(owner)
+
+    def _conversations(self, owner: str) -> Iterator[tuple[int, int]]:
+        """Delete conversations a little at a time, and pause in between as long as that took, as the sweep does."""
+        while True:
+            began = time.monotonic()
+            gone, rows = self._journal.write(lambda connection: _erase_some(connection, owner))
+            if not gone and not rows:
+                return
+            yield gone, rows
+            time.sleep(time.monotonic() - began)
+
+
+def _erase_beside(connection: Connection, owner: str) -> tuple[list[jobs.Job], Erased]:
+    """Delete what is not much: the keys of the end user's own, first, so that they let nobody in any more."""
+    account, _, end_user = owner.partition("/")
+    ended = keys.remove(connection, account, end_user)
+    repeated = idempotency.forget(connection, owner)
+    return jobs.remove(connection, owner), Erased(idempotency_keys=repeated, keys=ended)
+
+
+def _erase_some(connection: Connection, owner: str) -> tuple[int, int]:
+    """Delete up to `CONVERSATIONS` and about `ROWS` messages, running replies or not; return how many of each."""
+    now, gone, rows = now_us(), 0, 0
+    for id in conversations.lock_some(connection, owner, CONVERSATIONS):  # noqa: A001
+        if rows >= ROWS:
+            break
+        conversations.end_reply(connection, id)
+        rows += messages.delete_some(connection, id, ROWS - rows)
+        if rows < ROWS:
+            conversations.remove(connection, owner, id, now, "deleted")
+            gone += 1
+    return gone, rows
+
+
+def _disown(connection: Connection, owner: str) -> None:
+    """Leave what was used to the account, whose bill it is, without whom; and let caches see that something is gone."""
+    usage.disown(connection, owner.partition("/")[0], owner)
+    windows.remove(connection, owner)
+    marks.count(connection, ERASURES)
+
+
+def _remove_files(folder: Path, ids: list[UUID]) -> None:
+    for job_id in ids:
+        for path in folder.glob(f"{job_id}-*"):
+            files.remove(path)
+
+
+def belongings(connection: Connection, owner: str) -> list[bytes]:
+    """Return what there is of an end user beside conversations, a line of JSON each."""
+    account, _, end_user = owner.partition("/")
+    found = [
+        *(_key(key) for key in keys.of_end_user(connection, account, end_user)),
+        *(_job(job) for job in jobs.of_owner(connection, owner)),
+        *(_used(row) for row in usage.of_owner(connection, account, owner)),
+    ]
+    return [encode(one) + b"\n" for one in found]
+
+
+def _key(key: keys.Key) -> dict[str, Any]:
+    last_used = None if key.last_used_at is None else _time(key.last_used_at)
+    return {
+        "object": "key", "id": key.id, "prefix": f"ck_{key.prefix}", "name": key.name, "scopes": key.scopes,
+        "created_at": _time(key.created_at), "last_used_at": last_used,
+    }  # fmt: skip
+
+
+def _job(job: jobs.Job) -> dict[str, Any]:
+    return {
+        "object": "export_job", "id": job.id, "status": job.status, "created_at": _time(job.created_at),
+        "request": msgspec.Raw(job.request.encode()),
+    }  # fmt: skip
+
+
+def _used(row: tuple[Any, ...]) -> dict[str, Any]:
+    day, key_id, model, requests, input_tokens, output_tokens, cost = row
+    return {
+        "object": "usage", "day": (_FIRST + timedelta(days=day)).isoformat(), "model": model,
+        "key": None if bytes(key_id) == NO_KEY else id_of(bytes(key_id)), "requests": requests,
+        "input_tokens": input_tokens, "output_tokens": output_tokens, "cost": cost / 1_000_000_000,
+    }  # fmt: skip
+
+
+def _time(at: int) -> str:
+    return time_text(at).decode()
