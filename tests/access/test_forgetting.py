@@ -164,6 +164,7 @@ def test_what_was_used_stays_in_the_account_s_sums(somebody: Somebody) -> None:
     path = "/api/usage?group_by=day,model,key"
     assert eventually(lambda: account.get(path).json["total"]["requests"] == 4)
     before = account.get(path).json
+    assert None not in {row["key"] for row in before["data"]}  # also what was used for the end user is told by key
     erase(who)
     assert account.get(path).json == before
     assert {row["end_user"] for row in account.get("/api/usage?group_by=end_user").json["data"]} == {None}

@@ -74,7 +74,7 @@ def ids_of(answer: str) -> dict[str, str]:
         "$CONVERSATION": r'"conversation_id":"([0-9a-f-]+)"',
         "$MESSAGE": r'"message_id":"([0-9a-f-]+)"',
         "$QUESTION": r'\{"id":"([0-9a-f-]+)","parent_id"',
-        "$KEY": r'"key":"(ck_\w+)"',
+        "$KEY": r'"key":"(ck_\w{20,})"',
         "$KEYID": r'"object":"key","id":"([0-9a-f-]+)"',
         "$EXPORT": r'"object":"export_job","id":"([0-9a-f-]+)"',
     }
