@@ -68,11 +68,13 @@ class Caller:
     """The limits of the key itself, as JSON."""
     counts_for: UUID | None = None
     """The key whose limits and usage this is: that with which somebody signed in, where the key was made so."""
+    name: str | None = None
+    """What people call the key; None where the server is open."""
 
     def naming(self, end_user: str) -> Caller:
         """Return the caller that speaks for an end user of this one's account."""
         owner = owner_of(self.account, end_user)
-        return Caller(owner, self.account, self.key_id, self.scopes, end_user=True, limits=self.limits)
+        return replace(self, owner=owner, end_user=True)
 
 
 OPEN_CALLER = Caller(OPEN_OWNER, OPEN_OWNER, None, EVERY_SCOPE)
@@ -124,21 +126,35 @@ def make_child(parent: Key, key_id: UUID, now: int) -> NewKey:
 
 def find_key(database: Database, text: str) -> Key | None:
     """Return the live key that a text is; None for whatever else it is. Raises `StoreUnavailable`."""
+    found = find_any_key(database, text)
+    return found if found and found.is_live(now_us()) else None
+
+
+def find_any_key(database: Database, text: str) -> Key | None:
+    """Return the key that a text is, also one that has ended. Raises `StoreUnavailable`."""
     parsed = _KEY.fullmatch(text)
     if parsed is None:
         return None
     found = database.read(lambda connection: keys.named(connection, parsed[1]))
     if found is None or not hmac.compare_digest(found.digest, digest_of(text)):
         return None
-    return found if found.is_live(now_us()) else None
+    return found
 
 
 def caller_of(key: Key) -> Caller:
     """Return whom a key speaks for."""
     owner = f"{key.account}/{key.end_user}" if key.end_user else key.account
     scopes = frozenset(map(Scope, key.scopes))
-    named, counts_for = key.end_user is not None, key.parent_id or key.id
-    return Caller(owner, key.account, key.id, scopes, end_user=named, limits=key.limits, counts_for=counts_for)
+    return Caller(
+        owner,
+        key.account,
+        key.id,
+        scopes,
+        end_user=key.end_user is not None,
+        limits=key.limits,
+        counts_for=key.parent_id or key.id,
+        name=key.name,
+    )
 
 
 def require_keys(settings: Settings, database: Database) -> None:

@@ -13,6 +13,8 @@ TEXTS = {
     "A valid key is needed": "需要有效的密钥",
     "This key may not do that": "该密钥无权这样做",
     "This key has ended already": "该密钥已经失效",
+    "This key was revoked": "该密钥已被吊销",
+    "This key has expired": "该密钥已过期",
     "There is no such thing": "没有这个东西",
     "This method is not allowed here": "此处不允许该方法",
     "The request did not arrive in time": "请求未能及时送达",

@@ -8,6 +8,8 @@
      └─ Problem                           becomes an RFC 9457 problem document
          ├─ BadRequest             400    bad_request, malformed_json
          ├─ Unauthorized           401    unauthorized
+         │   ├─ KeyRevoked         401    key_revoked           told to none but who has the whole key
+         │   └─ KeyExpired         401    key_expired           the same
          ├─ MissingScope           403    missing_scope
          ├─ NotFound               404    not_found
          ├─ MethodNotAllowed       405    method_not_allowed
@@ -133,6 +135,18 @@ class Unauthorized(Problem):
     """There is no key, or none that is valid: unknown, revoked and expired ones look alike."""
 
     status, code, title = 401, "unauthorized", "A valid key is needed"
+
+
+class KeyRevoked(Unauthorized):
+    """Somebody signs in with a key that was revoked."""
+
+    code, title = "key_revoked", "This key was revoked"
+
+
+class KeyExpired(Unauthorized):
+    """Somebody signs in with a key that has expired."""
+
+    code, title = "key_expired", "This key has expired"
 
 
 class MissingScope(Problem):

@@ -7,8 +7,17 @@ from uuid import UUID
 
 import msgspec
 
-from chatkeep.access import NEW_KEY_SCOPES, NewKey, Scope, find_key, make_child, make_key
-from chatkeep.errors import NO_ACCESS, FieldError, InvalidFields, KeyEnded, NotFound, Unauthorized
+from chatkeep.access import NEW_KEY_SCOPES, NewKey, Scope, find_any_key, find_key, make_child, make_key
+from chatkeep.errors import (
+    NO_ACCESS,
+    FieldError,
+    InvalidFields,
+    KeyEnded,
+    KeyExpired,
+    KeyRevoked,
+    NotFound,
+    Unauthorized,
+)
 from chatkeep.limits import Limits
 from chatkeep.model import OPEN_OWNER, new_id, now_us
 from chatkeep.store import keys
@@ -106,12 +115,15 @@ def rotate_key(journal: Journal, id: UUID, overlap: float = 0) -> NewKey:
 def sign_in(database: Database, journal: Journal, text: str) -> NewKey:
     """Return a new key for the page in place of one that somebody typed; the page never keeps the latter.
 
-    Raises `Unauthorized`, `StoreUnavailable`.
+    Who has a whole key may know that it has ended: `KeyRevoked`, `KeyExpired`. Raises `Unauthorized` for anything
+    else, and `StoreUnavailable`.
     """
-    parent = find_key(database, text)
+    parent = find_any_key(database, text)
     if parent is None:
         raise Unauthorized(NO_ACCESS)
     now = now_us()
+    if not parent.is_live(now):
+        raise KeyRevoked if parent.revoked_at is not None else KeyExpired
     made = make_child(parent, new_id(now), now)
 
     def store(connection: Connection) -> None:

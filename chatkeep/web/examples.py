@@ -93,6 +93,7 @@ ANSWERS: dict[type[msgspec.Struct], Any] = {
     key_shapes.KeyList: _page(_KEY),
     key_shapes.SignedIn: {
         "object": "caller", "account": "local", "scopes": ["chat", "export", "read"], "end_user": False,
+        "owner": "local", "name": "our app",
     },
     key_shapes.SignedOut: {"signed_out": True},
     usage_shapes.UsageReport: {

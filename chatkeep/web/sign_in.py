@@ -31,6 +31,8 @@ routes = Routes(Blueprint("sign_in", __name__))
         errors.RequestTimeout,
         errors.InvalidFields,
         errors.Unauthorized,
+        errors.KeyRevoked,
+        errors.KeyExpired,
         errors.StoreUnavailable,
     ),
     examples={"a key": {"key": "ck_8Zx2mQ0a_W6N1tq4vYc0dPz7sK2hRb9mXe3uLf5gJ8aQiTnCo"}},
@@ -39,7 +41,8 @@ def sign_in() -> Response:
     """Sign in on the page with a key.
 
     The answer sets the cookie `chatkeep_key`, which no script can read: a key of its own that may what the given one
-    may, for 12 hours at most, and ends with it. It counts only on requests from the server's own pages.
+    may, for 12 hours at most, and ends with it. It counts only on requests from the server's own pages. Who has a whole
+    key is told that it was revoked or has expired; whatever else is no key is `unauthorized`.
     """
     made = keys.sign_in(parts().database, parts().journal, body_as(shapes.SignInRequest).key)
     response = rendered(shapes.signed_in_of(caller_of(made.key)))

@@ -3,8 +3,12 @@
 import { exportAddress } from './api.js';
 import { chooseTheme, currentTheme, themes } from './appearance.js';
 import { expiryWords } from './expiry.js';
+import { t } from './i18n.js';
+import { explain } from './problems.js';
 import { toggleHelp } from './shortcuts.js';
+import { showToast } from './toast.js';
 import { deleteLater } from './undo.js';
+import { currentWho, leave } from './who.js';
 
 const formats = [
   ['markdown', { format: 'md' }],
@@ -31,7 +35,18 @@ export function describePage() {
     act: () => chooseTheme(theme),
   }));
   const help = { name: 'shortcuts', icon: 'keyboard', act: toggleHelp };
-  return { groups: [{ label: 'theme', entries: choices }, exportsOf(null), { entries: [help] }] };
+  const groups = [{ label: 'theme', entries: choices }, exportsOf(null), { entries: [help] }];
+  const name = currentWho()?.name;
+  if (!name) return { groups };
+  return { note: t('signed_in_as', { name }), groups: [...groups, { entries: [{ name: 'sign_out', icon: 'leave', act: signOut }] }] };
+}
+
+async function signOut() {
+  try {
+    await leave();
+  } catch (error) {
+    showToast(explain(error), ['try_again', signOut]);
+  }
 }
 
 function exportsOf(id) {
