@@ -343,6 +343,7 @@ TEXTS = {
     "This export is finished already": "该导出已经结束",
     "Too many exports are waiting": "等待中的导出过多",
     "There is no such export; it may have expired or been deleted.": "没有这个导出；它可能已过期或被删除。",
+    "This link leads nowhere; it may have been ended, or what it showed is gone.": "此链接无效；分享可能已停止，或所展示的内容已不存在。",
     "There are {} that are not finished; wait until one is, or cancel one.": "有 {} 个尚未完成；请等其中一个完成，或取消一个。",
     "It is {} already; DELETE removes it.": "它已经是 {}；可用 DELETE 删除。",
     "It waits for its turn; ask again until its status is completed.": "正在排队；请稍后再问，直到状态为 completed。",

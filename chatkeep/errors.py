@@ -49,6 +49,7 @@ from uuid import UUID
 # A conversation that is not there and one of another owner look alike.
 NO_CONVERSATION = "There is no such conversation; it may have expired or been deleted."
 NO_MESSAGE = "There is no such message in this conversation."
+NO_SHARE = "This link leads nowhere; it may have been ended, or what it showed is gone."
 NO_EXPORT = "There is no such export; it may have expired or been deleted."
 # One text for whatever is wrong with a key, so that nobody learns which keys there were.
 NO_ACCESS = "Send a key in the header Authorization: Bearer ck_...; it may be mistyped, revoked or expired."

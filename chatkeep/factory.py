@@ -46,6 +46,7 @@ from chatkeep.web import (
     metrics,
     pages,
     problems,
+    sharing,
     sign_in,
     usage,
 )
@@ -172,6 +173,7 @@ def _register_routes(app: Flask) -> None:
     documented = [
         chat.routes,
         conversations.routes,
+        sharing.routes,
         exports.routes,
         imports.routes,
         jobs.routes,

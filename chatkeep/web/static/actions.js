@@ -5,6 +5,7 @@ import { chooseTheme, currentTheme, themes } from './appearance.js';
 import { expiryWords } from './expiry.js';
 import { t } from './i18n.js';
 import { explain } from './problems.js';
+import { openSharing } from './share.js';
 import { toggleHelp } from './shortcuts.js';
 import { showToast } from './toast.js';
 import { deleteLater } from './undo.js';
@@ -23,8 +24,9 @@ export function describeConversation(list, id, node) {
   const { pinned } = item;
   const rename = { name: 'rename', icon: 'rename', act: () => list.rename(id, node) };
   const pin = { name: pinned ? 'unpin' : 'pin', icon: 'pin', act: () => list.change(id, { pinned: !pinned }) };
+  const share = { name: 'share', icon: 'link', act: () => openSharing(id) };
   const remove = { name: 'delete', icon: 'delete', act: () => deleteLater(list, item), danger: true };
-  return { note: expiryWords(item), groups: [{ entries: [rename, pin] }, exportsOf(id), { entries: [remove] }] };
+  return { note: expiryWords(item), groups: [{ entries: [rename, pin, share] }, exportsOf(id), { entries: [remove] }] };
 }
 
 /** Return the menu of the page itself. */

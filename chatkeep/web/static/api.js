@@ -2,7 +2,8 @@
 
 import { Dropped, readEvents } from './sse.js';
 
-const root = new URL('api/', document.baseURI);
+const site = new URL(document.documentElement.dataset.root ?? './', document.baseURI);
+const root = new URL('api/', site);
 // The server pings every 5 seconds; after four missing pings the connection is gone.
 const silence = 20_000;
 let askForKey = null;
@@ -78,6 +79,18 @@ export const deleteConversation = (id, keepalive = false) =>
 /** Return the address of a conversation as a file; without an id of all of them. */
 export const exportAddress = (id, query) =>
   `${root}conversations/${id ? `${id}/export` : 'export-all'}?${new URLSearchParams(query)}`;
+
+/** Tell whether a conversation is shared by link. */
+export const readShare = (id) => getJson(`conversations/${id}/share`);
+
+/** Make a link to a conversation; the one that there was before ends. */
+export const shareConversation = async (id) => (await call(`conversations/${id}/share`, { method: 'POST' })).json();
+
+/** End the link to a conversation. */
+export const stopSharing = async (id) => (await call(`conversations/${id}/share`, { method: 'DELETE' })).json();
+
+/** Return the address of a link. */
+export const shareAddress = (token) => new URL(`shared/${token}`, site).href;
 
 /** Stop the running reply of a conversation. */
 export const stopTurn = (id) => call(`conversations/${id}/stop`, { method: 'POST' });
