@@ -195,6 +195,8 @@ class Access:
         now = time.monotonic()
         if now - self._looked > LOOK_HOLDS_S:
             self._look_at(now)
+        if not self._changes and text is not None:
+            self.look()  # the first key may have been made a moment ago, by another process
         if not self._changes:
             return self._without_keys()
         if text is None:

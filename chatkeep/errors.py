@@ -5,6 +5,7 @@
     ChatkeepError
      ├─ SettingsError                     the environment is wrong; the program does not start
      │   └─ OpenToAll                     a server in production would be reachable and have no keys
+     ├─ SignInFailed                      who came back from the OpenID provider is not let in; the page says why
      └─ Problem                           becomes an RFC 9457 problem document
          ├─ BadRequest             400    bad_request, malformed_json
          ├─ Unauthorized           401    unauthorized
@@ -70,6 +71,14 @@ class SettingsError(ChatkeepError):
 
 class OpenToAll(SettingsError):
     """The server would be reachable from outside, and there is no key yet."""
+
+
+class SignInFailed(ChatkeepError):
+    """Somebody did not sign in with OpenID Connect; ``reason`` is a word that the page knows."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from uuid import UUID
 
 import msgspec
 
-from chatkeep.access import NEW_KEY_SCOPES, NewKey, Scope, find_any_key, find_key, make_child, make_key
+from chatkeep.access import NEW_KEY_SCOPES, NewKey, Scope, find_any_key, find_key, make_child, make_key, owner_of
 from chatkeep.errors import (
     NO_ACCESS,
     FieldError,
@@ -24,7 +25,7 @@ from chatkeep.store import keys
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.keys import Key
-from chatkeep.store.sql import Connection
+from chatkeep.store.sql import Connection, Duplicate
 
 NO_KEY = "There is no such key."
 # For how long it can be seen who had signed in.
@@ -41,6 +42,16 @@ class WantedKey:
     lifetime: float | None = None
     limits: Limits | None = None
     """In place of those that every key has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """By which people come in whom somebody else vouches for: a key that nobody has, and that can be revoked."""
+
+    id: UUID
+    name: str
+    account: str
+    scopes: tuple[Scope, ...]
 
 
 def create_key(journal: Journal, wanted: WantedKey) -> NewKey:
@@ -132,6 +143,33 @@ def sign_in(database: Database, journal: Journal, text: str) -> NewKey:
 
     journal.write(store)
     return made
+
+
+def admit(journal: Journal, door: Door, end_user: str) -> NewKey:
+    """Return a new key for an end user who comes in by a door, which is made for the first one who does.
+
+    Raises `KeyRevoked` where the door was revoked, `StoreUnavailable`.
+    """
+
+    def write(connection: Connection) -> NewKey:
+        now = now_us()
+        parent = keys.get(connection, door.id) or _made_door(connection, door, now)
+        if not parent.is_live(now):
+            raise KeyRevoked
+        digest = owner_of(door.account, end_user).partition("/")[2]
+        made = make_child(replace(parent, scopes=door.scopes, end_user=digest), new_id(now), now)
+        keys.forget_children(connection, door.id, now - FORGOTTEN_AFTER_US)
+        keys.insert(connection, made.key)
+        return made
+
+    return journal.write(write)
+
+
+def _made_door(connection: Connection, door: Door, now: int) -> Key:
+    """Store a door's key, whose secret nobody is told; another process may have been faster."""
+    with suppress(Duplicate):
+        keys.insert(connection, make_key(door.id, door.name, door.account, door.scopes, now).key)
+    return _there(connection, door.id)
 
 
 def sign_out(database: Database, journal: Journal, text: str) -> bool:

@@ -77,6 +77,6 @@ def openapi() -> Response:
 
 
 def _page(template: str, **values: Any) -> Response:
-    response = files.page(render_template(template, version=__version__, **values))
+    response = files.page(render_template(template, version=__version__, oidc=parts().settings.oidc_label, **values))
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     return response

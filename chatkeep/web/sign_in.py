@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from chatkeep import errors, keys
-from chatkeep.access import EVERY_SCOPE, SIGNED_IN_S, caller_of
+from chatkeep.access import EVERY_SCOPE, SIGNED_IN_S, NewKey, caller_of
 from chatkeep.web import gate
 from chatkeep.web import key_shapes as shapes
 from chatkeep.web.gate import EVERYBODY
@@ -46,10 +46,15 @@ def sign_in() -> Response:
     """
     made = keys.sign_in(parts().database, parts().journal, body_as(shapes.SignInRequest).key)
     response = rendered(shapes.signed_in_of(caller_of(made.key)))
+    keep(response, made)
+    return response
+
+
+def keep(response: Response, made: NewKey) -> None:
+    """Have the browser keep a key, where no script and no other site can use it."""
     response.set_cookie(
         gate.COOKIE, made.text, max_age=SIGNED_IN_S, secure=request.is_secure, httponly=True, samesite="Strict"
     )
-    return response
 
 
 @routes.route("GET", "/api/sign-in", tag="keys", scopes=EVERY_SCOPE, answers={200: shapes.SignedIn})

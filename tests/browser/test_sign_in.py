@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tests.browser.conftest import Visit
 from tests.browser.test_access import AXE, FINDINGS, PHONE, TARGETS
 from tests.http.api import unique
 from tests.servers import Server, thrown_away
+from tests.services.oidc import CLIENT_ID, CLIENT_SECRET, Provider
 from tests.upstream import Upstream, reply_to
 
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
@@ -204,6 +206,44 @@ def test_axe_finds_nothing_serious_on_the_card(visit: Visit, locked: Server, sch
     card(page).get_by_role("button", name="Sign in").click()
     expect(card(page).get_by_role("alert")).not_to_be_empty()
     assert page.evaluate(FINDINGS) == []
+
+
+@pytest.fixture
+def federated(upstream: Upstream, tmp_path: Path) -> Iterator[tuple[Server, Provider]]:
+    """A server whose people sign in with an OpenID provider, and that provider."""
+    with Provider() as provider:
+        env = {
+            "DATABASE_URL": f"sqlite:///{(tmp_path / 'chatkeep.sqlite3').as_posix()}",
+            "OPENAI_BASE_URL": upstream.url,
+            "OPENAI_API_KEY": "test-key",
+            "CHATKEEP_OIDC_ISSUER": provider.url,
+            "CHATKEEP_OIDC_CLIENT_ID": CLIENT_ID,
+            "CHATKEEP_OIDC_CLIENT_SECRET": CLIENT_SECRET,
+            "CHATKEEP_OIDC_NAME": "Our house",
+        }
+        with thrown_away(Server("flask", tmp_path, env)) as server:
+            yield server, provider
+
+
+@SIZES
+def test_people_sign_in_with_a_provider(visit: Visit, federated: tuple[Server, Provider], profile: Any) -> None:
+    """Starts a server, and leaves it for the provider's place and back: a second or two."""
+    server, provider = federated
+    chat = visit(server, **profile)
+    provider.lies = {"nonce": "another"}
+    chat.page.get_by_role("link", name="Sign in with Our house").click()
+    expect(card(chat.page).get_by_role("alert")).to_have_text("The sign-in did not succeed. Try again.")
+    assert chat.page.url == f"{server.url}/"
+    provider.lies = {}
+    chat.page.get_by_role("link", name="Sign in with Our house").click()
+    expect(chat.page.get_by_role("heading", name="What is on your mind?")).to_be_visible()
+    expect(card(chat.page)).to_have_count(0)
+    chat.box.fill("Hello")
+    chat.action.click()
+    chat.expect_status("completed")
+    elsewhere = [complaint for complaint in chat.complaints if not complaint.startswith(f"request: {provider.url}/a")]
+    assert elsewhere == []
+    chat.complaints.clear()
 
 
 def test_the_card_speaks_the_other_language_when_asked(visit: Visit, locked: Server) -> None:

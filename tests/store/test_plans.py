@@ -373,6 +373,7 @@ def test_every_function_of_the_store_is_tried() -> None:
         metrics,
         windows,
         usage,
+        shares,
     )
     assert set().union(*map(statements, tables)) == CALLS.keys()
 

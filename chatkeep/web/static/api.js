@@ -40,6 +40,12 @@ export async function signIn(key) {
   return who;
 }
 
+/** Return the address where signing in with an OpenID provider begins; `to` is where to come back to. */
+export const oidcAddress = (to) => new URL(`sign-in/oidc?${new URLSearchParams({ to })}`, site).href;
+
+/** Return where the reader is, as seen from the server's root. */
+export const currentPlace = () => location.pathname.slice(site.pathname.length) + location.hash;
+
 /** Sign out. */
 export const signOut = () => call('sign-out', { method: 'POST' });
 

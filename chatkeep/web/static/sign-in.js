@@ -1,8 +1,8 @@
 /** Signing in: a card above everything that asks for a key, until somebody has signed in. */
 
-import { noteSignIn, signIn, whoAmI } from './api.js';
+import { currentPlace, noteSignIn, oidcAddress, signIn, whoAmI } from './api.js';
 import { button, el } from './dom.js';
-import { label, say, switchLanguage, t } from './i18n.js';
+import { hasText, label, say, switchLanguage, t } from './i18n.js';
 import { explain } from './problems.js';
 import { browser } from './storage.js';
 import { meet } from './who.js';
@@ -23,7 +23,7 @@ async function ask(hint) {
   const { dialog, box, complain } = card(hint);
   document.body.append(dialog);
   dialog.showModal();
-  if (performance.now() - signedInAt < atOnce) complain(t('sign_in_not_kept'));
+  complain(performance.now() - signedInAt < atOnce ? t('sign_in_not_kept') : tellFailure());
   await new Promise((resolve) => listen(dialog, box, complain, resolve));
   signedInAt = performance.now();
   dialog.close();
@@ -42,7 +42,7 @@ function card(hint) {
   name.htmlFor = 'key';
   const submit = say(el('button', 'main'), 'sign_in');
   const form = el('form', '', name, box, error, submit);
-  const dialog = el('dialog', 'sign-in', head(), say(el('p', 'hint'), hint), form);
+  const dialog = el('dialog', 'sign-in', head(), say(el('p', 'hint'), hint), form, ...otherWays());
   dialog.id = 'sign-in';
   dialog.setAttribute('aria-labelledby', 'sign-in-title');
   return { dialog, box, complain: (words) => complain(box, error, words) };
@@ -52,6 +52,24 @@ function head() {
   const title = say(el('h2'), 'sign_in');
   title.id = 'sign-in-title';
   return el('div', 'dialog-head', title, label(say(button('link', switchLanguage), 'language'), 'language_hint'));
+}
+
+function otherWays() {
+  const { oidc } = document.documentElement.dataset;
+  if (!oidc) return [];
+  const other = el('a', 'other', t('sign_in_with', { name: oidc }));
+  other.href = oidcAddress(currentPlace());
+  addEventListener('language', () => (other.textContent = t('sign_in_with', { name: oidc })));
+  return [other];
+}
+
+/** Return what the address says of a sign-in with an OpenID provider that came to nothing, once. */
+function tellFailure() {
+  const address = new URL(location);
+  const failure = `sign_in_${address.searchParams.get('sign-in')}`;
+  address.searchParams.delete('sign-in');
+  history.replaceState(null, '', address);
+  return hasText(failure) ? t(failure) : '';
 }
 
 function complain(box, error, words) {
