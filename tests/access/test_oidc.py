@@ -208,6 +208,7 @@ LIES: dict[str, dict[str, Any]] = {
     "a nonce that is no text": {"nonce": 7},
     "another audience": {"aud": "another client"},
     "no audience": {"aud": None},
+    "for another audience by us": {"aud": "another client", "azp": CLIENT_ID},
     "several audiences": {"aud": [CLIENT_ID, "another client"]},
     "for another party": {"aud": [CLIENT_ID, "another client"], "azp": "another client"},
     "another issuer": {"iss": "https://evil.example"},

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from chatkeep.access import NewKey, Scope
 from tests.access.keys import Identity, bearer, make_key, revoke, until_expired
@@ -150,6 +150,7 @@ def test_who_signs_out_leaves_nothing(visit: Visit, locked: Server, make: Make) 
     expect(chat.box).to_have_value("")
     expect(chat.messages).to_have_count(0)
     assert chat.page.context.cookies() == []
+    assert "a draft" not in str(chat.page.evaluate("[{...localStorage}, {...sessionStorage}]"))
 
 
 def test_somebody_else_does_not_see_what_was_being_written(visit: Visit, locked: Server, make: Make) -> None:
@@ -165,6 +166,19 @@ def test_somebody_else_does_not_see_what_was_being_written(visit: Visit, locked:
     expect(chat.messages).to_have_count(0)
     expect(chat.box).to_have_value("")
     expect(chat.entries).to_have_count(0)
+
+
+def test_what_was_refused_before_is_no_reason_to_ask_again(visit: Visit, locked: Server, make: Make) -> None:
+    """Holds one answer back until somebody has signed in."""
+    chat, held = visit(locked), list[Route]()
+    hold = lambda route: held.append(route)  # noqa: E731, PLW0108 - Playwright takes no method of a list
+    chat.page.route("**/api/conversations?pinned=true*", hold, times=1)
+    chat.page.reload()
+    expect(card(chat.page)).to_be_visible()
+    sign_in(chat.page, make("empty"))
+    held[0].fulfill(status=401, json={"code": "unauthorized"})
+    expect(chat.page.locator("#list-note")).to_be_visible()  # the list is there, for it was asked for again
+    expect(card(chat.page)).to_have_count(0)
 
 
 def test_other_tabs_go_on_too(visit: Visit, locked: Server, make: Make) -> None:
