@@ -72,6 +72,8 @@ class Caller:
     """The key whose limits and usage this is: that with which somebody signed in, where the key was made so."""
     prefix: str | None = None
     """The eight characters that name the key."""
+    name: str | None = None
+    """What people call the key; None where the server is open."""
 
     def naming(self, end_user: str) -> Caller:
         """Return the caller that speaks for an end user of this one's account."""
@@ -106,13 +108,14 @@ class NewKey(NamedTuple):
 
 def make_key(key_id: UUID, name: str, account: str, scopes: Collection[Scope], now: int) -> NewKey:
     """Return a new key, which is not stored yet."""
-    prefix, secret = _random(PREFIX_LENGTH), _random(SECRET_LENGTH)
+    prefix, secret = random_text(PREFIX_LENGTH), random_text(SECRET_LENGTH)
     text = f"ck_{prefix}_{secret}"
     ordered = tuple(scope for scope in Scope if scope in scopes)
     return NewKey(Key(key_id, prefix, digest_of(text), name, account, ordered, now), text)
 
 
-def _random(length: int) -> str:
+def random_text(length: int) -> str:
+    """Return letters and digits that nobody guesses, 5.95 bits each."""
     return "".join(secrets.choice(_CHARACTERS) for _ in range(length))
 
 
@@ -132,22 +135,35 @@ def make_child(parent: Key, key_id: UUID, now: int) -> NewKey:
 
 def find_key(database: Database, text: str) -> Key | None:
     """Return the live key that a text is; None for whatever else it is. Raises `StoreUnavailable`."""
+    found = find_any_key(database, text)
+    return found if found and found.is_live(now_us()) else None
+
+
+def find_any_key(database: Database, text: str) -> Key | None:
+    """Return the key that a text is, also one that has ended. Raises `StoreUnavailable`."""
     parsed = _KEY.fullmatch(text)
     if parsed is None:
         return None
     found = database.read(lambda connection: keys.named(connection, parsed[1]))
     if found is None or not hmac.compare_digest(found.digest, digest_of(text)):
         return None
-    return found if found.is_live(now_us()) else None
+    return found
 
 
 def caller_of(key: Key) -> Caller:
     """Return whom a key speaks for."""
     owner = f"{key.account}/{key.end_user}" if key.end_user else key.account
     scopes = frozenset(map(Scope, key.scopes))
-    named, counts_for = key.end_user is not None, key.parent_id or key.id
     return Caller(
-        owner, key.account, key.id, scopes, end_user=named, limits=key.limits, counts_for=counts_for, prefix=key.prefix
+        owner,
+        key.account,
+        key.id,
+        scopes,
+        end_user=key.end_user is not None,
+        limits=key.limits,
+        counts_for=key.parent_id or key.id,
+        prefix=key.prefix,
+        name=key.name,
     )
 
 
@@ -189,6 +205,8 @@ class Access:
         now = time.monotonic()
         if now - self._looked > LOOK_HOLDS_S:
             self._look_at(now)
+        if not self._changes and text is not None:
+            self.look()  # the first key may have been made a moment ago, by another process
         if not self._changes:
             return self._without_keys()
         if text is None:

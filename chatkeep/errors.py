@@ -5,9 +5,12 @@
     ChatkeepError
      ├─ SettingsError                     the environment is wrong; the program does not start
      │   └─ OpenToAll                     a server in production would be reachable and have no keys
+     ├─ SignInFailed                      who came back from the OpenID provider is not let in; the page says why
      └─ Problem                           becomes an RFC 9457 problem document
          ├─ BadRequest             400    bad_request, malformed_json
          ├─ Unauthorized           401    unauthorized
+         │   ├─ KeyRevoked         401    key_revoked           told to none but who has the whole key
+         │   └─ KeyExpired         401    key_expired           the same
          ├─ MissingScope           403    missing_scope
          ├─ ForeignOrigin          403    foreign_origin
          ├─ NotFound               404    not_found
@@ -51,6 +54,7 @@ from uuid import UUID
 # A conversation that is not there and one of another owner look alike.
 NO_CONVERSATION = "There is no such conversation; it may have expired or been deleted."
 NO_MESSAGE = "There is no such message in this conversation."
+NO_SHARE = "This link leads nowhere; it may have been ended, or what it showed is gone."
 NO_EXPORT = "There is no such export; it may have expired or been deleted."
 # One text for whatever is wrong with a key, so that nobody learns which keys there were.
 NO_ACCESS = "Send a key in the header Authorization: Bearer ck_...; it may be mistyped, revoked or expired."
@@ -71,6 +75,14 @@ class SettingsError(ChatkeepError):
 
 class OpenToAll(SettingsError):
     """The server would be reachable from outside, and there is no key yet."""
+
+
+class SignInFailed(ChatkeepError):
+    """Somebody did not sign in with OpenID Connect; ``reason`` is a word that the page knows."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +149,18 @@ class Unauthorized(Problem):
     """There is no key, or none that is valid: unknown, revoked and expired ones look alike."""
 
     status, code, title = 401, "unauthorized", "A valid key is needed"
+
+
+class KeyRevoked(Unauthorized):
+    """Somebody signs in with a key that was revoked."""
+
+    code, title = "key_revoked", "This key was revoked"
+
+
+class KeyExpired(Unauthorized):
+    """Somebody signs in with a key that has expired."""
+
+    code, title = "key_expired", "This key has expired"
 
 
 class MissingScope(Problem):

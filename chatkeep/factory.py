@@ -23,6 +23,7 @@ from chatkeep.exports.jobs import Maker
 from chatkeep.limiter import Limiter, RedisWindows
 from chatkeep.metrics import Tally
 from chatkeep.model import now_us
+from chatkeep.oidc import Oidc
 from chatkeep.provider import Provider
 from chatkeep.provider.demo import Demo
 from chatkeep.provider.openai_http import OpenAIHttp
@@ -52,8 +53,10 @@ from chatkeep.web import (
     jobs,
     keys,
     metrics,
+    oidc,
     pages,
     problems,
+    sharing,
     sign_in,
     usage,
 )
@@ -132,11 +135,11 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
         makes=makes_exports,
     )
     recorder = Recorder(database, journal, turns.worker_id, tally, spending)
-    tokens = Tokens(settings.end_user_tokens)
+    tokens, signing_in = Tokens(settings.end_user_tokens), Oidc(settings)
     eraser = Eraser(database, journal, cache, limiter, settings.exports_dir)
     parts = Parts(
-        settings, database, journal, access, tokens, answering, cache, limiter, turns, watch, sweeper, maker, tally,
-        recorder, redaction, eraser,
+        settings, database, journal, access, tokens, signing_in, answering, cache, limiter, turns, watch, sweeper,
+        maker, tally, recorder, redaction, eraser,
     )  # fmt: skip
     atexit.register(parts.close)
     return parts
@@ -192,6 +195,7 @@ def _register_routes(app: Flask) -> None:
     documented = [
         chat.routes,
         conversations.routes,
+        sharing.routes,
         exports.routes,
         imports.routes,
         jobs.routes,
@@ -208,6 +212,7 @@ def _register_routes(app: Flask) -> None:
         app.register_blueprint(routes.blueprint)
     app.register_blueprint(pages.pages)
     app.register_blueprint(admin.page)
+    app.register_blueprint(oidc.blueprint)
     app.register_blueprint(metrics.blueprint)
     app.extensions[pages.DOCUMENT] = [operation for routes in documented for operation in routes.operations]
 

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from chatkeep.access import NEW_KEY_SCOPES, NewKey, Scope, caller_of, find_key, make_child, make_key
-from chatkeep.errors import NO_ACCESS, FieldError, InvalidFields, KeyEnded, NotFound, Unauthorized
+from chatkeep.access import (
+    NEW_KEY_SCOPES,
+    NewKey,
+    Scope,
+    caller_of,
+    find_any_key,
+    find_key,
+    make_child,
+    make_key,
+    owner_of,
+)
+from chatkeep.errors import (
+    NO_ACCESS,
+    FieldError,
+    InvalidFields,
+    KeyEnded,
+    KeyExpired,
+    KeyRevoked,
+    NotFound,
+    Unauthorized,
+)
 from chatkeep.limits import Limits
 from chatkeep.model import OPEN_OWNER, new_id, now_us
 from chatkeep.store import keys
@@ -17,7 +37,7 @@ from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.keys import Key
 from chatkeep.store.notes import COMMAND_LINE, Actor, Note, Verb
-from chatkeep.store.sql import Connection
+from chatkeep.store.sql import Connection, Duplicate
 
 NO_KEY = "There is no such key."
 # For how long it can be seen who had signed in.
@@ -34,6 +54,16 @@ class WantedKey:
     lifetime: float | None = None
     limits: Limits | None = None
     """In place of those that every key has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """By which people come in whom somebody else vouches for: a key that nobody has, and that can be revoked."""
+
+    id: UUID
+    name: str
+    account: str
+    scopes: tuple[Scope, ...]
 
 
 def create_key(journal: Journal, wanted: WantedKey, by: Actor = COMMAND_LINE) -> NewKey:
@@ -121,12 +151,15 @@ def rotate_key(journal: Journal, id: UUID, overlap: float = 0, by: Actor = COMMA
 def sign_in(database: Database, journal: Journal, text: str, request_id: str) -> NewKey:
     """Return a new key for the page in place of one that somebody typed; the page never keeps the latter.
 
-    Raises `Unauthorized`, `StoreUnavailable`.
+    Who has a whole key may know that it has ended: `KeyRevoked`, `KeyExpired`. Raises `Unauthorized` for anything
+    else, and `StoreUnavailable`.
     """
-    parent = find_key(database, text)
+    parent = find_any_key(database, text)
     if parent is None:
         raise Unauthorized(NO_ACCESS)
     now = now_us()
+    if not parent.is_live(now):
+        raise KeyRevoked if parent.revoked_at is not None else KeyExpired
     made = make_child(parent, new_id(now), now)
 
     def store(connection: Connection) -> None:
@@ -136,6 +169,34 @@ def sign_in(database: Database, journal: Journal, text: str, request_id: str) ->
 
     journal.write(store)
     return made
+
+
+def admit(journal: Journal, door: Door, end_user: str, request_id: str) -> NewKey:
+    """Return a new key for an end user who comes in by a door, which is made for the first one who does.
+
+    Raises `KeyRevoked` where the door was revoked, `StoreUnavailable`.
+    """
+
+    def write(connection: Connection) -> NewKey:
+        now = now_us()
+        parent = keys.get(connection, door.id) or _made_door(connection, door, now)
+        if not parent.is_live(now):
+            raise KeyRevoked
+        digest = owner_of(door.account, end_user).partition("/")[2]
+        made = make_child(replace(parent, scopes=door.scopes, end_user=digest), new_id(now), now)
+        keys.forget_children(connection, door.id, now - FORGOTTEN_AFTER_US)
+        keys.insert(connection, made.key)
+        connection.notes.append(Note(caller_of(made.key).actor(request_id), Verb.SIGN_IN, _told(made.key)))
+        return made
+
+    return journal.write(write)
+
+
+def _made_door(connection: Connection, door: Door, now: int) -> Key:
+    """Store a door's key, whose secret nobody is told; another process may have been faster."""
+    with suppress(Duplicate):
+        keys.insert(connection, make_key(door.id, door.name, door.account, door.scopes, now).key)
+    return _there(connection, door.id)
 
 
 def sign_out(database: Database, journal: Journal, text: str, request_id: str) -> bool:

@@ -90,6 +90,37 @@ def http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def issuer(text: str) -> str:
+    """Return the URL of an OpenID provider, just as it writes it: over TLS, or on this machine."""
+    parts = urlsplit(text)
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+    if not is_safe or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("write a URL that begins with https://, as the provider itself writes it")
+    return text
+
+
+def account(text: str) -> str:
+    """Return the name of an account."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", text):
+        raise ValueError("write up to 32 of a-z, 0-9, _ and -")
+    return text
+
+
+def user_scopes(text: str) -> tuple[str, ...]:
+    """Return what people may who are no operators."""
+    found = words(text)
+    if not found or not set(found) <= {"chat", "read", "export"}:
+        raise ValueError("write some of chat, read, export")
+    return found
+
+
+def public_algorithm(text: str) -> str:
+    """Return an algorithm that signs with a key of which the public half is enough to verify."""
+    if text not in PUBLIC_ALGORITHMS:
+        raise ValueError(f"write one of {', '.join(PUBLIC_ALGORITHMS)}")
+    return text
+
+
 def database_url(text: str) -> str:
     """Return the URL of a SQLite file or of a MySQL/MariaDB database."""
     if not text.startswith(("sqlite:///", "mysql+pymysql://", "mysql://", "mariadb://", "mariadb+pymysql://")):
@@ -439,6 +470,35 @@ class Settings:
         "Own regular expressions of what is sensitive, by their labels, as a JSON object: "
         '`{"staff": "EMP-[0-9]{4,6}"}`. A match has at most 200 characters.',
     )
+    oidc_issuer: str | None = setting(
+        "CHATKEEP_OIDC_ISSUER",
+        issuer,
+        None,
+        "The OpenID provider that people sign in with on the page, as it writes its own URL; needs `chatkeep[oidc]`. "
+        "A server that has one lets nobody in without a key, from this machine either.",
+    )
+    oidc_client_id: str | None = setting(
+        "CHATKEEP_OIDC_CLIENT_ID", str, None, "The name under which the OpenID provider knows this server."
+    )
+    oidc_client_secret: str | None = setting(
+        "CHATKEEP_OIDC_CLIENT_SECRET",
+        str,
+        None,
+        "The secret that goes with it; none for a public client.",
+        secret=True,
+    )
+    oidc_account: str = setting(
+        "CHATKEEP_OIDC_ACCOUNT", account, "local", "The account whose end users those are who sign in so."
+    )
+    oidc_scopes: tuple[str, ...] = setting(
+        "CHATKEEP_OIDC_SCOPES", user_scopes, "chat,read,export", "What they may: some of `chat`, `read` and `export`."
+    )
+    oidc_algorithm: str = setting(
+        "CHATKEEP_OIDC_ALGORITHM", public_algorithm, "RS256", "How the provider's tokens are signed, and no other way."
+    )
+    oidc_name: str | None = setting(
+        "CHATKEEP_OIDC_NAME", str, None, "What people call the provider; its host by default."
+    )
     cors_origins: tuple[str, ...] = setting(
         "CHATKEEP_CORS_ORIGINS",
         words,
@@ -499,7 +559,12 @@ class Settings:
     @property
     def is_private(self) -> bool:
         """Whether only this machine reaches the server, and nobody from outside through it."""
-        return is_loopback(self.host) and not self.require_keys
+        return is_loopback(self.host) and not self.require_keys and self.oidc_issuer is None
+
+    @property
+    def oidc_label(self) -> str:
+        """What people call the OpenID provider; empty where there is none."""
+        return self.oidc_name or urlsplit(self.oidc_issuer or "").netloc
 
     @property
     def place(self) -> str:

@@ -40,6 +40,10 @@ KINDS = {
     settings.limits: "JSON object",
     settings.prices: "JSON object",
     settings.http_url: "URL",
+    settings.issuer: "URL",
+    settings.account: "name",
+    settings.public_algorithm: "name",
+    settings.user_scopes: "list",
     settings.database_url: "URL",
     settings.optional_duration: "duration or `never`",
 }

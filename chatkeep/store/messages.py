@@ -112,6 +112,26 @@ def _page(follows: bool, ascending: bool) -> Sql:  # noqa: FBT001 - private, and
     return Sql(f"SELECT {_COLUMNS} FROM messages WHERE {where} ORDER BY timestamp {direction} LIMIT :limit")  # noqa: S608
 
 
+def path(connection: Connection, conversation_id: UUID, tip: UUID | None) -> list[UUID]:
+    """Return the ids of the messages from the first to ``tip``, whichever branch is the current one."""
+    parents = dict(connection.rows(_TREE, of=conversation_id.bytes))
+    found, step = [], tip.bytes if tip else None
+    while step in parents:
+        found.append(id_of(step))
+        step = parents[step]
+    return found[::-1]
+
+
+def some(connection: Connection, ids: list[UUID]) -> list[Message]:
+    """Return messages in the order in which they are named."""
+    if not ids:
+        return []
+    places, values = in_list("id", (item.bytes for item in ids))
+    rows = connection.rows(Sql(f"SELECT {_COLUMNS} FROM messages WHERE message_id IN ({places})"), **values)  # noqa: S608
+    found = {message.id: message for message in map(_message, rows)}
+    return [found[item] for item in ids]
+
+
 def finish(connection: Connection, reply: Message) -> None:
     """Store a reply's final status, finish reason, error, model and usage; its text is there already."""
     connection.change(

@@ -237,6 +237,20 @@ api_keys = sa.Table(
     **OPTIONS,
 )
 
+# Links by which conversations are read without a key: the SHA-256 of their tokens, one of a conversation at most.
+shares = sa.Table(
+    "shares",
+    metadata,
+    sa.Column("conversation_id", uuid(), sa.ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("owner", sa.String(128), nullable=False),
+    sa.Column("digest", digest(), nullable=False),
+    # The last message that is shown; the others are those before it.
+    sa.Column("tip_id", uuid()),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Index("ix_shares_digest", "digest", unique=True),
+    **OPTIONS,
+)
+
 # What each limited subject has used within its minute and within its day.
 windows = sa.Table(
     "windows",

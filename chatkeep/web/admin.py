@@ -49,7 +49,8 @@ _METRICS = {metric.name: metric for metric in WITH_HISTORY}
 def admin_page() -> Response:
     """Return the operator's page."""
     plots, modules = (files.FOLDER / PLOTS).exists(), files.imports("admin.js")
-    text = render_template("admin.html", version=__version__, plots=plots, modules=modules)
+    oidc = parts().settings.oidc_label
+    text = render_template("admin.html", version=__version__, plots=plots, modules=modules, oidc=oidc)
     response = Response(text, mimetype="text/html")
     response.headers["Cache-Control"] = "no-cache"
     return response

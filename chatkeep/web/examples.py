@@ -20,6 +20,7 @@ from chatkeep.web import (
     key_shapes,
     problems,
     shapes,
+    sharing_shapes,
     usage_shapes,
 )
 
@@ -28,7 +29,8 @@ QUESTION = "01a202d1-2a30-7b1c-b055-0bd2d4f5a299"
 REPLY = "01a202d1-2a30-7590-8d51-f3cf6a4d6704"
 EXPORT = "01a2030e-44b1-7464-a2e8-617c1ab2e08b"
 KEY = "01a21503-9c1f-7a52-8f0e-5b1c7a0d9e44"
-IDS = {"conversation_id": CONVERSATION, "message_id": REPLY, "export_id": EXPORT, "key_id": KEY}
+TOKEN = "q7Kd2xVb9TgWmZ4cRj8LnYs3HfPuE6aQ"  # noqa: S105 - it leads nowhere
+IDS = {"conversation_id": CONVERSATION, "message_id": REPLY, "export_id": EXPORT, "key_id": KEY, "token": TOKEN}
 _SPOKEN_AT, _EXPIRES_AT = "2026-11-22T10:33:11.984Z", "2026-11-23T10:33:13.655Z"
 _SHA256 = "3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7"
 _USAGE = {"input_tokens": 24, "output_tokens": 17}
@@ -60,6 +62,7 @@ _KEY = {
     "scopes": ["chat", "read"], "end_user": False, "created_at": _SPOKEN_AT, "expires_at": None, "last_used_at": None,
     "revoked_at": None, "parent_id": None, "limits": {"requests_per_minute": 60},
 }  # fmt: skip
+_SHARE = {"object": "share", "conversation_id": CONVERSATION, "shared": True, "created_at": _EXPIRES_AT}
 _USED = {"requests": 3, "input_tokens": 72, "output_tokens": 51, "cost": 0.000041}
 _AUDITED: dict[str, Any] = {
     "object": "audit_entry",
@@ -96,6 +99,20 @@ ANSWERS: dict[type[msgspec.Struct], Any] = {
     shapes.ConversationList: _page(_CONVERSATION),
     shapes.ConversationWithMessages: _CONVERSATION | {"messages": _page(_MESSAGE, _ANSWER)},
     shapes.Deleted: {"id": CONVERSATION, "deleted": True},
+    sharing_shapes.Share: _SHARE,
+    sharing_shapes.NewShare: _SHARE | {"token": TOKEN, "path": f"/shared/{TOKEN}"},
+    sharing_shapes.SharedConversation: {
+        "object": "shared_conversation",
+        "title": "What is a haiku?",
+        "messages": {
+            "object": "list",
+            "data": [
+                {"role": "user", "content": "What is a haiku?", "status": "completed"},
+                {"role": "assistant", "content": _SAID, "status": "completed"},
+            ],
+            "has_more": False,
+        },
+    },
     shapes.Export: _EXPORTED,
     shapes.Health: {
         "status": "ok", "version": "0.1.0", "provider": "openai", "model": "gpt-4o-mini", "database": "ok",
@@ -117,6 +134,7 @@ ANSWERS: dict[type[msgspec.Struct], Any] = {
     key_shapes.KeyList: _page(_KEY),
     key_shapes.SignedIn: {
         "object": "caller", "account": "local", "scopes": ["chat", "export", "read"], "end_user": False,
+        "owner": "local", "name": "our app",
     },
     key_shapes.SignedOut: {"signed_out": True},
     usage_shapes.UsageReport: {

@@ -93,6 +93,8 @@ class SignedIn(Struct, kw_only=True):
     account: str
     scopes: list[Scope]
     end_user: Annotated[bool, Meta(description="Whether they speak for an end user of the account.")]
+    owner: Annotated[str, Meta(description="Whose things they reach: the same for the same account or end user.")]
+    name: Annotated[str | None, Meta(description="What people call the key; null where the server asks for none.")]
 
 
 class SignedOut(Struct):
@@ -120,7 +122,13 @@ def keys_of(found: list[keys.Key], *, has_more: bool) -> KeyList:
 
 def signed_in_of(caller: Caller) -> SignedIn:
     """Return the shape of a caller."""
-    return SignedIn(account=caller.account, scopes=sorted(caller.scopes), end_user=caller.end_user)
+    return SignedIn(
+        account=caller.account,
+        scopes=sorted(caller.scopes),
+        end_user=caller.end_user,
+        owner=caller.owner,
+        name=caller.name,
+    )
 
 
 def _fields(key: keys.Key) -> dict[str, Any]:

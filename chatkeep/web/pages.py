@@ -14,6 +14,7 @@ from chatkeep.web import files, shapes
 from chatkeep.web.gate import EVERYBODY, lets_in
 from chatkeep.web.openapi import Routes, document
 from chatkeep.web.parts import parts
+from chatkeep.web.responses import unlisted
 
 pages = Blueprint("web", __name__, template_folder="templates")
 routes = Routes(Blueprint("documents", __name__))
@@ -26,6 +27,13 @@ _SWAGGER = Path(flask_swagger_ui.__file__).parent / "dist"
 def chat_page() -> Response:
     """Return the chat page."""
     return _page("chat.html", demo=parts().settings.demo, modules=files.imports("chat.js"))
+
+
+@pages.get("/shared/<token>")
+@lets_in(EVERYBODY)
+def shared_page(token: str) -> Response:  # noqa: ARG001 - the page itself asks for what it leads to
+    """Return the page that shows a shared conversation."""
+    return unlisted(_page("shared.html", modules=files.imports("shared.js")))
 
 
 @pages.get("/static/<path:filename>", endpoint="static")
@@ -64,4 +72,4 @@ def openapi() -> Response:
 
 
 def _page(template: str, **values: Any) -> Response:
-    return files.page(render_template(template, version=__version__, **values))
+    return files.page(render_template(template, version=__version__, oidc=parts().settings.oidc_label, **values))

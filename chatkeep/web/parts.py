@@ -15,6 +15,7 @@ from chatkeep.expiry import Sweeper
 from chatkeep.exports.jobs import Maker
 from chatkeep.limiter import Limiter
 from chatkeep.metrics import Tally
+from chatkeep.oidc import Oidc
 from chatkeep.provider import Provider
 from chatkeep.recorder import Recorder
 from chatkeep.redaction.policies import Redaction
@@ -40,6 +41,7 @@ class Parts:
     journal: Journal
     access: Access
     tokens: Tokens
+    oidc: Oidc
     provider: Provider
     cache: Cache
     limiter: Limiter

@@ -32,6 +32,12 @@ def rendered(shape: msgspec.Struct, status: int = 200) -> Response:
     return Json(msgspec.json.encode(shape), status)
 
 
+def unlisted(response: Response) -> Response:
+    """Keep search engines from listing what a response shows; return the response."""
+    response.headers["X-Robots-Tag"] = "noindex, nofollow"
+    return response
+
+
 def impatient(response: Response, seconds: float) -> Response:
     """Let a client go that does not take a piece of a streamed response within so many seconds; return the response."""
     sock = request.environ.get("gunicorn.socket")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, g, request
 
 from chatkeep import errors, keys
-from chatkeep.access import EVERY_SCOPE, SIGNED_IN_S, caller_of
+from chatkeep.access import EVERY_SCOPE, SIGNED_IN_S, NewKey, caller_of
 from chatkeep.web import gate
 from chatkeep.web import key_shapes as shapes
 from chatkeep.web.gate import EVERYBODY
@@ -31,6 +31,8 @@ routes = Routes(Blueprint("sign_in", __name__))
         errors.RequestTimeout,
         errors.InvalidFields,
         errors.Unauthorized,
+        errors.KeyRevoked,
+        errors.KeyExpired,
         errors.StoreUnavailable,
     ),
     examples={"a key": {"key": "ck_8Zx2mQ0a_W6N1tq4vYc0dPz7sK2hRb9mXe3uLf5gJ8aQiTnCo"}},
@@ -39,14 +41,20 @@ def sign_in() -> Response:
     """Sign in on the page with a key.
 
     The answer sets the cookie `chatkeep_key`, which no script can read: a key of its own that may what the given one
-    may, for 12 hours at most, and ends with it. It counts only on requests from the server's own pages.
+    may, for 12 hours at most, and ends with it. It counts only on requests from the server's own pages. Who has a whole
+    key is told that it was revoked or has expired; whatever else is no key is `unauthorized`.
     """
     made = keys.sign_in(parts().database, parts().journal, body_as(shapes.SignInRequest).key, g.request_id)
     response = rendered(shapes.signed_in_of(caller_of(made.key)))
+    keep(response, made)
+    return response
+
+
+def keep(response: Response, made: NewKey) -> None:
+    """Have the browser keep a key, where no script and no other site can use it."""
     response.set_cookie(
         gate.COOKIE, made.text, max_age=SIGNED_IN_S, secure=request.is_secure, httponly=True, samesite="Strict"
     )
-    return response
 
 
 @routes.route("GET", "/api/sign-in", tag="keys", scopes=EVERY_SCOPE, answers={200: shapes.SignedIn})

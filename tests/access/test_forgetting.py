@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Iterator
@@ -86,7 +87,7 @@ def somebody(two: list[Server]) -> Somebody:
 def bound_key(somebody: Somebody) -> str:
     """Make a key that stands for the end user alone, as signing in with OIDC does."""
     made = access.make_key(new_id(), "bound", somebody.account, tuple(Scope), now_us())
-    key = replace(made.key, end_user=somebody.owner.partition("/")[2])
+    key = dataclasses.replace(made.key, end_user=somebody.owner.partition("/")[2])
     with journal_of(somebody.servers[0].env["DATABASE_URL"]) as journal:
         journal.write(lambda connection: keys.insert(connection, key))
     return made.text

@@ -84,6 +84,11 @@ def test_an_account_shares_its_own(limited: Server, account: str) -> None:
     assert asked(key_of(limited, f"x{account}"[:32]), 1) == [200]
 
 
+def test_what_its_end_users_ask_for_counts_for_the_key(limited: Server, account: str) -> None:
+    by = key_of(limited, account)
+    assert [asked(by.named(name), 1) for name in ("alice", "bob", "carol", "dora")] == [[200], [200], [200], [429]]
+
+
 def test_what_an_end_user_may_not_the_account_is_not_charged(limited: Server, account: str) -> None:
     by = key_of(limited, account)
     assert asked(by.named("alice"), 5) == [200, 200, 429, 429, 429]

@@ -38,7 +38,8 @@ def made(keyed: Server) -> NewKey:
 
 def test_who_signed_in_reaches_what_the_key_reaches(keyed: Server, made: NewKey) -> None:
     answer, cookie = sign_in(keyed, made)
-    assert answer.json == {"object": "caller", "account": "local", "scopes": ["chat", "read"], "end_user": False}
+    who = {"object": "caller", "account": "local", "scopes": ["chat", "read"], "end_user": False}
+    assert answer.json == who | {"owner": "local", "name": "a test"}
     attributes = {part.strip().partition("=")[0] for part in answer.headers["Set-Cookie"].split(";")}
     assert {"HttpOnly", "SameSite", "Path", "Max-Age"} <= attributes
     assert "SameSite=Strict" in answer.headers["Set-Cookie"]
@@ -53,6 +54,21 @@ def test_who_signed_in_reaches_what_the_key_reaches(keyed: Server, made: NewKey)
 def test_nobody_signs_in_with_what_is_no_key(keyed: Server, key: str) -> None:
     answer = request("POST", f"{keyed.url}/api/sign-in", json={"key": key})
     assert (answer.status, answer.json["code"], answer.headers["Set-Cookie"]) == (401, "unauthorized", None)
+
+
+def test_who_has_a_whole_key_is_told_that_it_has_ended(keyed: Server, made: NewKey) -> None:
+    """Waits until a key has expired: half a second."""
+    revoke(keyed.env["DATABASE_URL"], made)
+    short = make_key(keyed.env["DATABASE_URL"], lifetime=0.5)
+    until_expired(short)
+    for text, code in (
+        (made.text, "key_revoked"),
+        (short.text, "key_expired"),
+        (made.text[:-1] + "!", "unauthorized"),
+        (made.text[:12] + short.text[12:], "unauthorized"),  # the name of one and the secret of the other
+    ):
+        answer = request("POST", f"{keyed.url}/api/sign-in", json={"key": text}, headers=OWN)
+        assert (answer.status, answer.json["code"], answer.headers["Set-Cookie"]) == (401, code, None)
 
 
 COUNTS: list[tuple[str, Mapping[str, str]]] = [

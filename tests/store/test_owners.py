@@ -20,7 +20,7 @@ from chatkeep.store.notes import Note
 from chatkeep.store.sql import Append, Connection, Sql
 from tests.store.test_plans import CALLS
 
-OWNED = re.compile(r"\b(?:FROM|UPDATE|JOIN|INTO) (?:conversations|export_jobs|idempotency_keys|tombstones)\b")
+OWNED = re.compile(r"\b(?:FROM|UPDATE|JOIN|INTO) (?:conversations|export_jobs|idempotency_keys|shares|tombstones)\b")
 # What serves all owners alike and hands nothing of one to another.
 FOR_ALL: dict[Callable[..., Any], str] = {
     conversations.touch: "a reply has ended, in a conversation whose owner had asked for it",

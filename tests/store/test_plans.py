@@ -30,6 +30,7 @@ from chatkeep.store import (
     metrics,
     migrations,
     schema,
+    shares,
     tombstones,
     usage,
     windows,
@@ -241,6 +242,7 @@ LEASE = leases.Lease(CONVERSATION.id, MESSAGE.id, new_id(), stop=False)
 KNOWN = idempotency.Known(bytes(32), CONVERSATION.id, MESSAGE.id)
 JOB = jobs.Job(new_id(), "me", "{}", NOW)
 KEY = keys.Key(new_id(), "12345678", bytes(32), "name", "local", ("chat", "read"), NOW)
+SHARE = shares.Share(CONVERSATION.id, "owner 1", bytes(32), MESSAGE.id, NOW)
 SPAN = {"names": ["chatkeep_sample_1", "chatkeep_sample_2"], "first": 100, "last": 160, "step": 10}
 FILTERS = [conversations.Filter(query, pinned) for query in (None, "text") for pinned in (None, True, False)]
 SPENDER = Spender("account 1", 7, "owner 1", bytes(16), "a model")
@@ -271,6 +273,8 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
         for after in (None, MESSAGE.id)
         for ascending in (True, False)
     ],
+    messages.path: [{"conversation_id": CONVERSATION.id, "tip": MESSAGE.id}],
+    messages.some: [{"ids": [MESSAGE.id]}],
     messages.finish: [{"reply": MESSAGE}],
     messages.delete_some: [{"conversation_id": new_id(), "limit": 400}],
     messages.progress: [{"id": MESSAGE.id}],
@@ -330,6 +334,10 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     keys.remove: [{"account": "local", "end_user": "0" * 32}],
     keys.use: [{"id": KEY.id, "at": NOW}],
     keys.changes: [{}],
+    shares.put: [{"share": SHARE}],
+    shares.since: [{"owner": "owner 1", "conversation_id": CONVERSATION.id}],
+    shares.find: [{"digest": bytes(32)}],
+    shares.delete: [{"owner": "owner 1", "conversation_id": CONVERSATION.id}],
     marks.count: [{"name": "a mark"}],
     marks.get: [{"name": "a mark"}],
     marks.put: [{"name": "a mark", "value": 1}],
@@ -400,6 +408,7 @@ def test_every_function_of_the_store_is_tried() -> None:
         metrics,
         windows,
         usage,
+        shares,
     )
     assert set().union(*map(statements, tables)) == CALLS.keys()
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from chatkeep.errors import SettingsError
 from chatkeep.store.engine import Database
 
-HEAD = "0008"
+HEAD = "0009"
 _LOCK_S = 60
 
 

@@ -3,8 +3,13 @@
 import { exportAddress } from './api.js';
 import { chooseTheme, currentTheme, themes } from './appearance.js';
 import { expiryWords } from './expiry.js';
+import { t } from './i18n.js';
+import { explain } from './problems.js';
+import { openSharing } from './share.js';
 import { toggleHelp } from './shortcuts.js';
+import { showToast } from './toast.js';
 import { deleteLater } from './undo.js';
+import { currentWho, leave } from './who.js';
 
 const formats = [
   ['markdown', { format: 'md' }],
@@ -19,8 +24,9 @@ export function describeConversation(list, id, node) {
   const { pinned } = item;
   const rename = { name: 'rename', icon: 'rename', act: () => list.rename(id, node) };
   const pin = { name: pinned ? 'unpin' : 'pin', icon: 'pin', act: () => list.change(id, { pinned: !pinned }) };
+  const share = { name: 'share', icon: 'link', act: () => openSharing(id) };
   const remove = { name: 'delete', icon: 'delete', act: () => deleteLater(list, item), danger: true };
-  return { note: expiryWords(item), groups: [{ entries: [rename, pin] }, exportsOf(id), { entries: [remove] }] };
+  return { note: expiryWords(item), groups: [{ entries: [rename, pin, share] }, exportsOf(id), { entries: [remove] }] };
 }
 
 /** Return the menu of the page itself. */
@@ -31,7 +37,18 @@ export function describePage() {
     act: () => chooseTheme(theme),
   }));
   const help = { name: 'shortcuts', icon: 'keyboard', act: toggleHelp };
-  return { groups: [{ label: 'theme', entries: choices }, exportsOf(null), { entries: [help] }] };
+  const groups = [{ label: 'theme', entries: choices }, exportsOf(null), { entries: [help] }];
+  const name = currentWho()?.name;
+  if (!name) return { groups };
+  return { note: t('signed_in_as', { name }), groups: [...groups, { entries: [{ name: 'sign_out', icon: 'leave', act: signOut }] }] };
+}
+
+async function signOut() {
+  try {
+    await leave();
+  } catch (error) {
+    showToast(explain(error), ['try_again', signOut]);
+  }
 }
 
 function exportsOf(id) {

@@ -3,14 +3,15 @@
 import { bytes, clock, count, seconds, share, t, translate } from './admin-i18n.js';
 import { showJobs } from './admin-jobs.js';
 import { Plot } from './admin-plot.js';
-import { Problem } from './api.js';
+import { getJson, whenLocked, whoAmI } from './api.js';
 import { button, byId, el } from './dom.js';
-import { switchLanguage } from './i18n.js';
+import { say, switchLanguage } from './i18n.js';
 import { explain } from './problems.js';
+import { askForKey } from './sign-in.js';
 import { browser } from './storage.js';
+import { currentWho, leave, meet } from './who.js';
 
 const every = 10_000;
-const root = new URL('api/', document.baseURI);
 const cache = 'chatkeep_cache_answers_total';
 const hours = { '1h': 1, '24h': 24, '7d': 168, '30d': 720 };
 
@@ -40,7 +41,7 @@ let asked = 0;
 async function refresh() {
   const mine = ++asked;
   try {
-    const found = await Promise.all([ask('admin/summary'), seriesAreDue() ? askForSeries() : series, askForJobs()]);
+    const found = await Promise.all([getJson('admin/summary'), seriesAreDue() ? askForSeries() : series, askForJobs()]);
     if (mine !== asked) return;
     [summary, series, jobs] = found;
     byId('notice').hidden = true;
@@ -59,7 +60,7 @@ async function askForSeries() {
   const from = new Date(to - hours[range] * 3_600_000);
   const names = Object.keys(plots);
   const found = await Promise.all(
-    names.map((name) => ask('admin/series', { name, from: from.toISOString(), to: to.toISOString() })),
+    names.map((name) => getJson('admin/series', { name, from: from.toISOString(), to: to.toISOString() })),
   );
   return { range, at: Date.now(), ...Object.fromEntries(names.map((name, index) => [name, found[index]])) };
 }
@@ -67,7 +68,7 @@ async function askForSeries() {
 async function askForJobs() {
   if (!hasJobs) return null;
   try {
-    return await ask('exports', { limit: 10 });
+    return await getJson('exports', { limit: 10 });
   } catch (error) {
     if (error.status !== 404 && error.status !== 403) throw error;
     hasJobs = false;
@@ -75,18 +76,10 @@ async function askForJobs() {
   }
 }
 
-async function ask(path, query = {}) {
-  const url = new URL(path, root);
-  for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
-  const response = await fetch(url, { cache: 'no-store' }).catch(() => {
-    throw new Problem({ code: 'unreachable' });
-  });
-  if (!response.ok) throw new Problem(await response.json().catch(() => ({})), response.status);
-  return response.json();
-}
-
 function complain(error) {
-  byId('notice').replaceChildren(el('p', '', `${t('not_refreshed')} ${explain(error)}`));
+  const words = el('p', '', `${t('not_refreshed')} ${explain(error)}`);
+  const another = say(button('link', () => askForKey('sign_in_admin').then(refresh)), 'sign_in');
+  byId('notice').replaceChildren(words, ...(error.status === 403 ? [another] : []));
   byId('notice').hidden = false;
 }
 
@@ -152,11 +145,22 @@ function repaint() {
   for (const plot of Object.values(plots)) plot.repaint();
 }
 
-function changeLanguage() {
-  switchLanguage();
+function showLanguage() {
   translate();
   showRanges();
+  showWho();
   if (summary) show();
+}
+
+async function learnWho() {
+  meet(await whoAmI());
+  showWho();
+}
+
+function showWho() {
+  const name = currentWho()?.name;
+  byId('sign-out').hidden = !name;
+  byId('sign-out').title = name ?? '';
 }
 
 const refreshIfSeen = () => document.visibilityState === 'visible' && refresh();
@@ -165,9 +169,13 @@ if (!(range in hours)) range = '1h';
 translate();
 showRanges();
 byId('plots').append(...Object.values(plots).map(({ node }) => node));
-byId('language').addEventListener('click', changeLanguage);
+byId('language').addEventListener('click', switchLanguage);
+byId('sign-out').addEventListener('click', () => leave().catch(complain));
+addEventListener('language', showLanguage);
 document.addEventListener('visibilitychange', refreshIfSeen);
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', repaint);
 addEventListener('storage', () => requestAnimationFrame(repaint));
 setInterval(refreshIfSeen, every);
+whenLocked(() => askForKey(currentWho() ? 'sign_in_again' : 'sign_in_hint'));
+learnWho().catch(complain);
 refresh();

@@ -2,9 +2,12 @@
 
 import { Dropped, readEvents } from './sse.js';
 
-const root = new URL('api/', document.baseURI);
+const site = new URL(document.documentElement.dataset.root ?? './', document.baseURI);
+const root = new URL('api/', site);
 // The server pings every 5 seconds; after four missing pings the connection is gone.
 const silence = 20_000;
+let askForKey = null;
+let signIns = 0;
 
 /**
  * An error answer (RFC 9457), or `code` "unreachable" where none came. One that names a message is the end of a reply
@@ -21,6 +24,33 @@ export class Problem extends Error {
     return this.status === 0 || this.status === 429 || this.status >= 500;
   }
 }
+
+/** Have `ask()` called where the server wants a key: once it resolves, what was asked for is asked for again. */
+export const whenLocked = (ask) => (askForKey = ask);
+
+/** Note that somebody has signed in: what was asked before that and is refused is no reason to ask anew. */
+export const noteSignIn = () => (signIns += 1);
+
+/** Sign in with a key, and return who that is. */
+export async function signIn(key) {
+  const headers = { 'Content-Type': 'application/json' };
+  const response = await send('sign-in', { method: 'POST', body: JSON.stringify({ key }), headers });
+  const who = await (await checked(response)).json();
+  noteSignIn();
+  return who;
+}
+
+/** Return the address where signing in with an OpenID provider begins; `to` is where to come back to. */
+export const oidcAddress = (to) => new URL(`sign-in/oidc?${new URLSearchParams({ to })}`, site).href;
+
+/** Return where the reader is, as seen from the server's root. */
+export const currentPlace = () => location.pathname.slice(site.pathname.length) + location.hash;
+
+/** Sign out. */
+export const signOut = () => call('sign-out', { method: 'POST' });
+
+/** Return who is signed in. */
+export const whoAmI = () => getJson('sign-in');
 
 /** Return a page of those conversations that are not pinned, newest activity first; with `q` those that hold it. */
 export const listConversations = (after, q, signal) =>
@@ -55,6 +85,18 @@ export const deleteConversation = (id, keepalive = false) =>
 /** Return the address of a conversation as a file; without an id of all of them. */
 export const exportAddress = (id, query) =>
   `${root}conversations/${id ? `${id}/export` : 'export-all'}?${new URLSearchParams(query)}`;
+
+/** Tell whether a conversation is shared by link. */
+export const readShare = (id) => getJson(`conversations/${id}/share`);
+
+/** Make a link to a conversation; the one that there was before ends. */
+export const shareConversation = async (id) => (await call(`conversations/${id}/share`, { method: 'POST' })).json();
+
+/** End the link to a conversation. */
+export const stopSharing = async (id) => (await call(`conversations/${id}/share`, { method: 'DELETE' })).json();
+
+/** Return the address of a link. */
+export const shareAddress = (token) => new URL(`shared/${token}`, site).href;
 
 /** Stop the running reply of a conversation. */
 export const stopTurn = (id) => call(`conversations/${id}/stop`, { method: 'POST' });
@@ -99,19 +141,31 @@ async function* streamed(response) {
   }
 }
 
-async function getJson(path, query, signal) {
+/** Return the JSON answer of the API. */
+export async function getJson(path, query, signal) {
   return (await call(path, { query, signal })).json();
 }
 
-async function call(path, { query = {}, ...options }) {
+async function call(path, options) {
+  for (;;) {
+    const before = signIns;
+    const response = await send(path, options);
+    if (response.status !== 401 || !askForKey) return checked(response);
+    if (before === signIns) await askForKey();
+  }
+}
+
+async function send(path, { query = {}, ...options }) {
   const url = new URL(path, root);
   for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, value);
-  let response;
   try {
-    response = await fetch(url, { cache: 'no-store', ...options });
+    return await fetch(url, { cache: 'no-store', ...options });
   } catch (error) {
     throw error.name === 'AbortError' ? error : new Problem({ code: 'unreachable' });
   }
+}
+
+async function checked(response) {
   if (!response.ok) throw await problemOf(response);
   return response;
 }

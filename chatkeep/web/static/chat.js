@@ -17,10 +17,12 @@ import { explain } from './problems.js';
 import { EndFollower, turnPages } from './scroll.js';
 import { focusSearch, listenToSearch } from './search.js';
 import { keysOf, listenToShortcuts } from './shortcuts.js';
+import { askForKey } from './sign-in.js';
 import { Thread } from './thread.js';
 import { announce } from './toast.js';
 import { readTurn } from './turn.js';
 import { undo } from './undo.js';
+import { currentWho, meet } from './who.js';
 
 const list = new ConversationList({ changed: showTitle, gone: noteGone });
 const header = new Header(list, checkExpiry);
@@ -440,11 +442,8 @@ function listen() {
   addEventListener('keydown', noteEscape);
   document.addEventListener('visibilitychange', () => document.hidden || list.refresh());
   byId('new').addEventListener('click', () => conversationId || openFromAddress());
-  byId('language').addEventListener('click', () => {
-    switchLanguage();
-    list.render();
-    showTitle();
-  });
+  byId('language').addEventListener('click', switchLanguage);
+  addEventListener('language', lookAgain);
   menuButton(byId('settings'), describePage);
   turnPages(composer.box, byId('scroller'));
   listenToSearch({ search: (query) => list.search(query), leave: leaveSearch });
@@ -454,7 +453,18 @@ function listen() {
   byId('conversations').addEventListener('click', (event) => event.target.closest('a') && closeDrawer());
 }
 
+async function learnWho() {
+  try {
+    meet(await api.whoAmI());
+  } catch (error) {
+    // The menu names nobody then. `explain` throws what is no Problem.
+    explain(error);
+  }
+}
+
 translatePage();
 listen();
+api.whenLocked(() => askForKey(currentWho() ? 'sign_in_again' : 'sign_in_hint'));
+learnWho();
 list.refresh().then(showTitle);
 openFromAddress();

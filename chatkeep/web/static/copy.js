@@ -29,7 +29,8 @@ function writeTheOldWay(text) {
   const box = document.createElement('textarea');
   box.className = 'unseen';
   box.value = text;
-  document.body.append(box);
+  // A dialog keeps the focus from all that is outside of it.
+  (document.querySelector('dialog[open]') ?? document.body).append(box);
   box.select();
   const done = document.execCommand('copy');
   box.remove();

@@ -18,6 +18,12 @@ export function keepDraft(conversationId, text) {
   browser.write('drafts', newest.length ? Object.fromEntries(newest) : null);
 }
 
+/** Forget everything that was written and is not sent. */
+export function forgetWriting() {
+  browser.write('drafts', null);
+  tab.write('outbox', null);
+}
+
 /** Return `{text, key, after}` of the message on its way in a conversation, or null. */
 export const readOutbox = (conversationId) => tab.read('outbox', {})[nameOf(conversationId)] ?? null;
 

@@ -75,7 +75,7 @@ export class MessageView {
     this.foot.replaceChildren(...(this.content || status === 'generating' ? this.origin() : []));
     if (unhappy.includes(status)) this.foot.append(say(el('span', 'status'), `status_${status}`));
     if (error) this.foot.append(el('span', 'error', error));
-    if (unhappy.includes(status) && status !== 'stopped') this.offerRetry();
+    if (unhappy.includes(status) && status !== 'stopped' && this.acts.regenerate) this.offerRetry();
     if (status === 'generating') this.node.dataset.status = status;
     else this.finish(status);
   }

@@ -38,6 +38,7 @@ export const keysOf = (name) => keyNames(listed.find(([listedName]) => listedNam
 
 function obey(event, acts) {
   const key = keyOf(event);
+  if (document.querySelector('dialog[open]:not(#help)')) return false;
   if (key === '/' || key === '?') return toggleHelp(), true;
   if (document.querySelector('dialog[open]')) return false;
   if (key === 'o' && event.shiftKey) return acts.new(), true;

@@ -14,6 +14,7 @@ export async function* readTurn(place, signal, first = null) {
   for (let tries = 0; ; tries += 1) {
     try {
       for await (const event of events) {
+        if (lostKey(event)) break;
         if (event.type === 'delta') tries = 0;
         note(place, event);
         yield event;
@@ -28,6 +29,9 @@ export async function* readTurn(place, signal, first = null) {
     events = follow(place, signal);
   }
 }
+
+// The key has ended, not the reply: following it asks for another one.
+const lostKey = ({ type, data }) => type === 'error' && data.code === 'unauthorized';
 
 const follow = ({ conversationId, messageId, characters }, signal) =>
   followTurn(conversationId, messageId, characters, signal);

@@ -1,0 +1,61 @@
+"""The table ``shares``: links by which conversations are read without a key, as the hashes of their tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from chatkeep.model import id_of
+from chatkeep.store.sql import Connection, Sql
+
+_INSERT = Sql(
+    "INSERT INTO shares (conversation_id, owner, digest, tip_id, created_at)"
+    " VALUES (:conversation_id, :owner, :digest, :tip_id, :created_at)"
+)
+_GET = Sql("SELECT created_at FROM shares WHERE conversation_id = :id AND owner = :owner")
+_FIND = Sql("SELECT conversation_id, owner, digest, tip_id, created_at FROM shares WHERE digest = :digest")
+_DELETE = Sql("DELETE FROM shares WHERE conversation_id = :id AND owner = :owner")
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A conversation's link, and the last message that it shows."""
+
+    conversation_id: UUID
+    owner: str
+    digest: bytes
+    tip_id: UUID | None
+    created_at: int
+
+
+def put(connection: Connection, share: Share) -> None:
+    """Store a conversation's link in place of the one that it had."""
+    delete(connection, share.owner, share.conversation_id)
+    connection.change(
+        _INSERT,
+        conversation_id=share.conversation_id.bytes,
+        owner=share.owner,
+        digest=share.digest,
+        tip_id=share.tip_id.bytes if share.tip_id else None,
+        created_at=share.created_at,
+    )
+
+
+def since(connection: Connection, owner: str, conversation_id: UUID) -> int | None:
+    """Return since when a conversation is shared; None where it is not."""
+    rows = connection.rows(_GET, id=conversation_id.bytes, owner=owner)
+    return int(rows[0][0]) if rows else None
+
+
+def find(connection: Connection, digest: bytes) -> Share | None:
+    """Return the link whose token has this hash."""
+    rows = connection.rows(_FIND, digest=digest)
+    if not rows:
+        return None
+    conversation_id, owner, found, tip_id, created_at = rows[0]
+    return Share(id_of(conversation_id), owner, bytes(found), UUID(bytes=tip_id) if tip_id else None, created_at)
+
+
+def delete(connection: Connection, owner: str, conversation_id: UUID) -> None:
+    """Let a conversation's link lead nowhere, where it has one."""
+    connection.change(_DELETE, id=conversation_id.bytes, owner=owner)

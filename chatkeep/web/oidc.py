@@ -1,0 +1,90 @@
+"""Where browsers begin to sign in with OpenID Connect, and where the provider sends them back to."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from flask import Blueprint, Response, abort, g, redirect, request, url_for
+
+from chatkeep.errors import KeyRevoked, SignInFailed, StoreUnavailable
+from chatkeep.oidc import Returned, Started
+from chatkeep.web.gate import EVERYBODY, lets_in
+from chatkeep.web.parts import parts
+from chatkeep.web.sign_in import keep
+
+blueprint = Blueprint("oidc", __name__)
+log = logging.getLogger(__name__)
+MINUTES = 10
+# Where the pages may ask to be brought back to: one of them, with a conversation.
+_PLACE = re.compile(r"(admin)?(#[0-9a-f-]{36})?")
+
+
+@blueprint.before_request
+def require_provider() -> None:
+    """Answer 404 where no provider is configured."""
+    if not parts().oidc.is_configured:
+        abort(404)
+
+
+@blueprint.get("/sign-in/oidc")
+@lets_in(EVERYBODY)
+def begin() -> Response:
+    """Send the browser to the provider."""
+    try:
+        place, started = parts().oidc.begin(_own_address(), request.args.get("to", ""))
+    except SignInFailed as failure:
+        return _back("", failure.reason)
+    response = _away(place)
+    # Lax: the provider sends the browser back from another site.
+    response.set_cookie(
+        _cookie(), started.sealed(), max_age=60 * MINUTES, secure=request.is_secure, httponly=True, samesite="Lax"
+    )
+    return response
+
+
+@blueprint.get("/sign-in/oidc/done")
+@lets_in(EVERYBODY)
+def finish() -> Response:
+    """Take up whom the provider sends back, and go on where they were."""
+    started = Started.unsealed(request.cookies.get(_cookie(), ""))
+    to = started.to if started and _PLACE.fullmatch(started.to) else ""
+    given = request.args
+    returned = Returned(given.get("state", ""), given.get("code"), given.get("error"), given.get("iss"))
+    try:
+        made = parts().oidc.finish(parts().journal, started, returned, _own_address(), g.request_id)
+        response = _back(to)
+        keep(response, made)
+    except SignInFailed as failure:
+        log.warning("sign-in failed: %s (%s)", failure.reason, type(failure.__cause__).__name__)
+        response = _back(to, failure.reason)
+    except KeyRevoked:
+        response = _back(to, "denied")
+    except StoreUnavailable:
+        response = _back(to, "unavailable")
+    response.delete_cookie(_cookie(), secure=request.is_secure, httponly=True, samesite="Lax")
+    return response
+
+
+def _own_address() -> str:
+    """Return where the provider sends browsers back to: one of the addresses that it knows, or else it refuses."""
+    return url_for("oidc.finish", _external=True)
+
+
+def _cookie() -> str:
+    """Return the cookie's name; with the prefix no neighbouring domain can set it (RFC 6265bis)."""
+    return "__Host-chatkeep_oidc" if request.is_secure else "chatkeep_oidc"
+
+
+def _back(to: str, failure: str | None = None) -> Response:
+    """Return to a page; one that is not signed in tells what went wrong."""
+    page, _, conversation = to.partition("#")
+    place = url_for("admin_page.admin_page" if page else "web.chat_page")
+    query = f"?sign-in={failure}" if failure else ""
+    return _away(place + query + (f"#{conversation}" if conversation else ""))
+
+
+def _away(place: str) -> Response:
+    response = redirect(place)
+    response.headers["Cache-Control"] = "no-store"
+    return response  # type: ignore[return-value]

@@ -1,0 +1,81 @@
+/** The page of a shared conversation: its messages, to be read and nothing else. */
+
+import { getJson } from './api.js';
+import { listenForCopies } from './code.js';
+import { byId } from './dom.js';
+import { switchLanguage, t, translatePage } from './i18n.js';
+import { MessageView } from './message.js';
+import { hideNotice, showNotice } from './notice.js';
+import { explain } from './problems.js';
+
+// A reply that is being generated is looked at again.
+const pause = 3000;
+const early = '0px 0px 1500px';
+const token = location.pathname.split('/').at(-1);
+const root = byId('messages');
+const more = byId('more');
+const views = [];
+let waiting = false;
+
+async function showMore() {
+  if (waiting) return;
+  waiting = true;
+  try {
+    hideNotice();
+    await show(await read({ after: views.length }));
+  } catch (error) {
+    complain(error);
+  } finally {
+    waiting = false;
+  }
+}
+
+const read = (query) => getJson(`shared/${token}`, query);
+
+async function show({ title, messages: { data, has_more: hasMore } }) {
+  showTitle(title || t('untitled'));
+  const found = data.map((message) => new MessageView(message, {}));
+  await Promise.all(found.map(({ shown }) => shown));
+  root.append(...found.map(({ node }) => node));
+  views.push(...found);
+  more.hidden = !hasMore;
+  nearEnd.disconnect();
+  if (hasMore) nearEnd.observe(more);
+  else lookAgain();
+}
+
+function showTitle(title) {
+  delete byId('title').dataset.text;
+  byId('title').textContent = title;
+  document.title = `${title} – chatkeep`;
+}
+
+function lookAgain() {
+  if (views.at(-1)?.status === 'generating') setTimeout(refreshLast, pause);
+}
+
+async function refreshLast() {
+  try {
+    const { messages } = await read({ after: views.length - 1, limit: 1 });
+    const view = new MessageView(messages.data[0], {});
+    await view.shown;
+    views.pop().node.replaceWith(view.node);
+    views.push(view);
+    lookAgain();
+  } catch (error) {
+    complain(error);
+  }
+}
+
+function complain(error) {
+  if (error.status === 404) showNotice(t('share_gone'));
+  else showNotice(explain(error), ['try_again', showMore]);
+}
+
+const nearEnd = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && showMore(), { rootMargin: early });
+
+translatePage();
+listenForCopies(root);
+more.addEventListener('click', showMore);
+byId('language').addEventListener('click', switchLanguage);
+showMore();

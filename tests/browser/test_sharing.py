@@ -1,0 +1,155 @@
+"""Sharing by link: the dialog that makes and ends it, and the page that others read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.chat import Chat, bare
+from tests.browser.conftest import Visit
+from tests.browser.test_access import AXE, FINDINGS, PHONE, TARGETS
+from tests.http.api import Api, unique
+from tests.upstream import reply_to
+
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
+CODE = "```python\nprint('hello')\n```"
+ATTACK = '<img src=x onerror="window.harmed=1"> [x](javascript:window.harmed=1) <script>window.harmed=1</script>'
+
+
+def dialog(page: Page) -> Locator:
+    return page.get_by_role("dialog", name="Share by link")
+
+
+def open_dialog(page: Page) -> Locator:
+    page.get_by_role("main").get_by_role("button", name="Actions").click()
+    page.get_by_role("menuitem", name="Share…").click()
+    expect(dialog(page)).to_be_visible()
+    return dialog(page)
+
+
+def make_link(chat: Chat) -> str:
+    shown = open_dialog(chat.page)
+    shown.get_by_role("button", name="Make a link").click()
+    expect(shown.get_by_label("Link", exact=True)).to_be_focused()
+    return shown.get_by_label("Link", exact=True).input_value()
+
+
+def link_of(api: Api, conversation_id: str) -> str:
+    made = api.request("POST", f"/api/conversations/{conversation_id}/share").json
+    return f"{api.server.url}{made['path']}"
+
+
+@pytest.mark.parametrize("profile", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_what_is_shared_is_read_without_anything_else(visit: Visit, profile: Any) -> None:
+    chat, title = visit(**profile), unique("Read me")
+    chat.box.fill(f"{title}\n{CODE}")
+    chat.action.click()
+    chat.expect_status("completed")
+    link = make_link(chat)
+    assert link.startswith(f"{chat.url}/shared/")
+    page = visit(**profile).page
+    page.goto(link)
+    expect(page.get_by_role("heading", level=1)).to_have_text(title)
+    articles = page.locator("article")
+    expect(articles).to_have_count(2)
+    expect(articles.last).to_contain_text("AI generated")
+    assert bare("".join(articles.last.locator(".body > *").all_text_contents())) == chat.text
+    expect(page.get_by_role("textbox")).to_have_count(0)
+    for name in ("Edit", "Regenerate", "Actions"):
+        expect(page.get_by_role("button", name=name)).to_have_count(0)
+    expect(page.locator("html")).to_have_js_property("scrollWidth", profile["viewport"]["width"])
+
+
+def test_a_link_is_copied_and_ended(visit: Visit) -> None:
+    chat = visit(permissions=["clipboard-read", "clipboard-write"])
+    chat.ask(unique("Shared"))
+    link, shown, page = make_link(chat), dialog(chat.page), chat.page
+    shown.get_by_role("button", name="Copy the link").click()
+    expect(shown.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == link
+    page.keyboard.press("Escape")
+    expect(shown).to_have_count(0)
+    open_dialog(page)
+    expect(shown).to_contain_text("Shared since")
+    expect(shown.get_by_label("Link", exact=True)).to_have_count(0)
+    shown.get_by_role("button", name="Stop sharing").click()
+    expect(shown.get_by_role("button", name="Make a link")).to_be_visible()
+    page.goto(link)
+    expect(page.get_by_role("alert")).to_contain_text("leads nowhere")
+
+
+def test_a_link_is_copied_where_there_is_no_clipboard(visit: Visit) -> None:
+    chat = visit()
+    chat.page.evaluate("() => Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    chat.ask(unique("Shared"))
+    link = make_link(chat)
+    chat.page.evaluate("() => document.addEventListener('copy', () => { window.copied = String(getSelection()); })")
+    dialog(chat.page).get_by_role("button", name="Copy the link").click()
+    assert chat.page.evaluate("window.copied") == link
+
+
+def test_nothing_harmful_runs_on_the_shared_page(visit: Visit, api: Api) -> None:
+    page = visit().page
+    page.goto(link_of(api, api.chat(f"{ATTACK} #echo#")["conversation_id"]))
+    expect(page.locator("article")).to_have_count(2)
+    expect(page.locator("article.user")).to_contain_text("onerror")
+    assert page.evaluate("window.harmed") is None
+    assert page.locator("article img, article script, article a[href^=javascript]").count() == 0
+
+
+def test_a_long_conversation_is_read_to_its_end(visit: Visit, api: Api) -> None:
+    """Takes sixty turns first: a second or two."""
+    conversation = api.chat("0 #n=2#")["conversation_id"]
+    for number in range(1, 60):
+        api.chat(f"{number} #n=2#", conversation_id=conversation)
+    page = visit().page
+    page.goto(link_of(api, conversation))
+    expect(page.locator("article").first).to_be_visible()
+    page.locator(".foot").scroll_into_view_if_needed()
+    expect(page.locator("article")).to_have_count(120)
+    texts = page.locator("article.user .body").all_text_contents()
+    assert [text.split()[0] for text in texts] == [str(number) for number in range(60)]
+    expect(page.get_by_role("button", name="Show more")).to_have_count(0)
+
+
+def test_a_reply_that_is_being_written_becomes_whole(visit: Visit, api: Api) -> None:
+    """Waits until the page looks again: some seconds."""
+    message = unique("Slowly #n=60,r=30#")
+    with api.running(message) as running:
+        page = visit().page
+        page.goto(link_of(api, running.id))
+        expect(page.locator("article.assistant")).to_have_attribute("data-status", "generating")
+        running.rest()
+    expect(page.locator("article.assistant")).to_have_attribute("data-status", "completed")
+    assert bare("".join(page.locator("article.assistant .body > *").all_text_contents())) == bare(reply_to(message))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
+def test_axe_finds_nothing_serious(visit: Visit, scheme: str, locale: str) -> None:
+    """Axe looks at three states, which takes it some seconds."""
+    chat = visit(color_scheme=scheme, locale=locale, reduced_motion="reduce")
+    page = chat.page
+    page.evaluate(AXE)
+    chat.ask(unique(f"Shared\n{CODE}"))
+    page.locator("#conversation-menu").click()
+    page.get_by_role("menuitem").nth(2).click()
+    page.locator("#share .main").click()
+    expect(page.locator("#share input")).to_be_visible()
+    assert page.evaluate(FINDINGS) == []
+    link = page.locator("#share input").input_value()
+    for where, ready in ((link, page.locator("article")), (f"{link}x", page.get_by_role("alert"))):
+        page.goto(where)
+        expect(ready.first).to_be_visible()
+        page.evaluate(AXE)
+        assert page.evaluate(FINDINGS) == []
+    assert page.locator("html").get_attribute("lang") == locale.replace("en-GB", "en")
+
+
+def test_everything_is_large_enough_for_fingers(visit: Visit, api: Api) -> None:
+    page = visit(**PHONE).page
+    page.goto(link_of(api, api.chat(f"Hello\n{CODE}")["conversation_id"]))
+    expect(page.locator("article")).to_have_count(2)
+    assert page.evaluate(TARGETS) == []

@@ -1,0 +1,269 @@
+"""Signing in on the pages: a card that asks for a key, says what is wrong with one, and loses nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from chatkeep.access import NewKey, Scope
+from tests.access.keys import Identity, bearer, make_key, revoke, until_expired
+from tests.browser.chat import Chat, bare
+from tests.browser.conftest import Visit
+from tests.browser.test_access import AXE, FINDINGS, PHONE, TARGETS
+from tests.http.api import unique
+from tests.servers import Server, thrown_away
+from tests.services.oidc import CLIENT_ID, CLIENT_SECRET, Provider
+from tests.upstream import Upstream, reply_to
+
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
+SIZES = pytest.mark.parametrize("profile", [DESKTOP, PHONE], ids=["desktop", "phone"])
+
+
+@pytest.fixture(scope="module")
+def locked(
+    browser: Browser,  # noqa: ARG001 - without a browser no server is needed
+    upstream: Upstream,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Server]:
+    """A server that lets nobody in without a key."""
+    folder = tmp_path_factory.mktemp("locked")
+    url = f"sqlite:///{(folder / 'chatkeep.sqlite3').as_posix()}"
+    env = {"DATABASE_URL": url, "OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
+    make_key(url)
+    with thrown_away(Server("flask", folder, env)) as running:
+        yield running
+
+
+Make = Callable[..., NewKey]
+
+
+@pytest.fixture
+def make(locked: Server) -> Make:
+    return lambda *arguments, **options: make_key(locked.env["DATABASE_URL"], *arguments, **options)
+
+
+def card(page: Page) -> Any:
+    return page.get_by_role("dialog", name="Sign in")
+
+
+def sign_in(page: Page, made: NewKey) -> None:
+    page.get_by_label("Key", exact=True).fill(made.text)
+    page.keyboard.press("Enter")
+    expect(card(page)).to_have_count(0)
+
+
+@SIZES
+def test_who_signs_in_goes_on_where_they_were(visit: Visit, locked: Server, make: Make, profile: Any) -> None:
+    made, title = make(), unique("Before")
+    said = Identity(locked, bearer(made.text)).chat(title)
+    chat = visit(locked, **profile)
+    chat.open(said["conversation_id"])
+    expect(chat.page.get_by_label("Key", exact=True)).to_be_focused()
+    sign_in(chat.page, made)
+    assert chat.conversation_id == said["conversation_id"]
+    expect(chat.reply).to_contain_text(title)
+    chat.box.fill("And now")
+    chat.action.click()
+    chat.expect_status("completed")
+    chat.page.reload()
+    expect(chat.replies).to_have_count(2)
+    expect(card(chat.page)).to_have_count(0)
+    assert made.text not in str(chat.page.evaluate("[{...localStorage}, {...sessionStorage}, document.cookie]"))
+
+
+@pytest.mark.parametrize(
+    ("locale", "texts"),
+    [
+        ("en-GB", ("Sign in", "Key", "Enter a key", "not right", "revoked", "expired")),
+        ("zh-CN", ("登录", "密钥", "请输入密钥", "不正确", "已被吊销", "已过期")),
+    ],
+)
+def test_the_card_says_what_is_wrong_with_a_key(
+    visit: Visit, locked: Server, make: Make, locale: str, texts: tuple[str, ...]
+) -> None:
+    """Waits until a key has expired: a second."""
+    title, label, missing, wrong, revoked, expired = texts
+    ended, short = make(), make(lifetime=0.5)
+    revoke(locked.env["DATABASE_URL"], ended)
+    until_expired(short)
+    page = visit(locked, locale=locale).page
+    expect(page.get_by_role("dialog", name=title)).to_be_visible()
+    box, alert = page.get_by_label(label, exact=True), page.get_by_role("dialog").get_by_role("alert")
+    for typed, told in (("", missing), (make().text[:-1], wrong), (ended.text, revoked), (short.text, expired)):
+        box.fill(typed)
+        page.get_by_role("button", name=title, exact=True).click()
+        expect(alert).to_contain_text(told)
+        expect(box).to_be_focused()
+        expect(box).to_have_attribute("aria-invalid", "")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    expect(box).to_be_visible()
+
+
+@SIZES
+def test_a_key_that_stops_amid_a_reply_loses_nothing(visit: Visit, locked: Server, make: Make, profile: Any) -> None:
+    """Waits until the server has seen that the key has ended, and reads on: some seconds."""
+    first, chat = make(), visit(locked, **profile)
+    sign_in(chat.page, first)
+    chat.box.fill("Go on #n=2000,r=20#")
+    chat.action.click()
+    chat.wait_for_text()
+    chat.box.fill("what I was about to say")
+    revoke(locked.env["DATABASE_URL"], first)
+    expect(card(chat.page)).to_contain_text("your key has ended")
+    shown = chat.text
+    sign_in(chat.page, make())
+    chat.expect_status("stopped")
+    assert chat.text.startswith(shown)
+    assert bare(reply_to("Go on #n=2000,r=20#")).startswith(chat.text)
+    expect(chat.box).to_have_value("what I was about to say")
+
+
+def test_a_message_is_sent_once_after_the_sign_in(visit: Visit, locked: Server, make: Make) -> None:
+    """Waits until the server has seen that the key has ended: a second or two."""
+    first, chat, text = make(), visit(locked), unique("Sent once")
+    sign_in(chat.page, first)
+    revoke(locked.env["DATABASE_URL"], first)
+    chat.page.wait_for_timeout(2500)
+    chat.send(text)
+    second = make()
+    sign_in(chat.page, second)
+    chat.expect_status("completed")
+    found = Identity(locked, bearer(second.text)).get(f"/api/conversations?q={text.split()[-1]}").json["data"]
+    assert [item["message_count"] for item in found] == [2]
+
+
+def test_who_signs_out_leaves_nothing(visit: Visit, locked: Server, make: Make) -> None:
+    chat = visit(locked)
+    sign_in(chat.page, make())
+    chat.ask(unique("Said"))
+    chat.box.fill("a draft")
+    chat.page.get_by_role("button", name="Settings").click()
+    expect(chat.page.locator(".menu")).to_contain_text("Signed in as a test")
+    chat.page.get_by_role("menuitem", name="Sign out").click()
+    expect(card(chat.page)).to_be_visible()
+    assert chat.conversation_id == ""
+    expect(chat.box).to_have_value("")
+    expect(chat.messages).to_have_count(0)
+    assert chat.page.context.cookies() == []
+    assert "a draft" not in str(chat.page.evaluate("[{...localStorage}, {...sessionStorage}]"))
+
+
+def test_somebody_else_does_not_see_what_was_being_written(visit: Visit, locked: Server, make: Make) -> None:
+    """Waits until the server has seen that the key has ended: a second or two."""
+    first, chat = make(), visit(locked)
+    sign_in(chat.page, first)
+    chat.ask(unique("Mine"))
+    chat.box.fill("a secret draft")
+    revoke(locked.env["DATABASE_URL"], first)
+    chat.page.wait_for_timeout(2500)
+    chat.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    sign_in(chat.page, make("another"))
+    expect(chat.messages).to_have_count(0)
+    expect(chat.box).to_have_value("")
+    expect(chat.entries).to_have_count(0)
+
+
+def test_what_was_refused_before_is_no_reason_to_ask_again(visit: Visit, locked: Server, make: Make) -> None:
+    """Holds one answer back until somebody has signed in."""
+    chat, held = visit(locked), list[Route]()
+    hold = lambda route: held.append(route)  # noqa: E731, PLW0108 - Playwright takes no method of a list
+    chat.page.route("**/api/conversations?pinned=true*", hold, times=1)
+    chat.page.reload()
+    expect(card(chat.page)).to_be_visible()
+    sign_in(chat.page, make("empty"))
+    held[0].fulfill(status=401, json={"code": "unauthorized"})
+    expect(chat.page.locator("#list-note")).to_be_visible()  # the list is there, for it was asked for again
+    expect(card(chat.page)).to_have_count(0)
+
+
+def test_other_tabs_go_on_too(visit: Visit, locked: Server, make: Make) -> None:
+    chat = visit(locked)
+    other = chat.page.context.new_page()
+    other.goto(locked.url)
+    expect(card(other)).to_be_visible()
+    sign_in(chat.page, make())
+    expect(card(other)).to_have_count(0)
+    other.close()
+
+
+def test_an_open_server_asks_for_nothing(chat: Chat) -> None:
+    chat.ask("Hello")
+    expect(card(chat.page)).to_have_count(0)
+    chat.page.get_by_role("button", name="Settings").click()
+    expect(chat.page.get_by_role("menuitem", name="Sign out")).to_have_count(0)
+
+
+def test_the_operator_s_page_asks_for_a_key_that_may_see_it(visit: Visit, locked: Server, make: Make) -> None:
+    page = visit(locked).page
+    page.goto(f"{locked.url}/admin")
+    sign_in(page, make("local", Scope.READ))
+    expect(page.get_by_role("alert")).to_contain_text("Your key may not do that.")
+    page.get_by_role("alert").get_by_role("button", name="Sign in").click()
+    expect(card(page)).to_contain_text("scope admin")
+    sign_in(page, make("local", Scope.ADMIN))
+    expect(page.locator("[data-tile=turns] dd")).not_to_be_empty()
+    page.get_by_role("button", name="Sign out").click()
+    expect(card(page)).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("place", ["", "admin"])
+def test_axe_finds_nothing_serious_on_the_card(visit: Visit, locked: Server, scheme: str, place: str) -> None:
+    page = visit(locked, color_scheme=scheme, reduced_motion="reduce").page
+    page.goto(f"{locked.url}/{place}")
+    page.evaluate(AXE)
+    card(page).get_by_role("button", name="Sign in").click()
+    expect(card(page).get_by_role("alert")).not_to_be_empty()
+    assert page.evaluate(FINDINGS) == []
+
+
+@pytest.fixture
+def federated(upstream: Upstream, tmp_path: Path) -> Iterator[tuple[Server, Provider]]:
+    """A server whose people sign in with an OpenID provider, and that provider."""
+    with Provider() as provider:
+        env = {
+            "DATABASE_URL": f"sqlite:///{(tmp_path / 'chatkeep.sqlite3').as_posix()}",
+            "OPENAI_BASE_URL": upstream.url,
+            "OPENAI_API_KEY": "test-key",
+            "CHATKEEP_OIDC_ISSUER": provider.url,
+            "CHATKEEP_OIDC_CLIENT_ID": CLIENT_ID,
+            "CHATKEEP_OIDC_CLIENT_SECRET": CLIENT_SECRET,
+            "CHATKEEP_OIDC_NAME": "Our house",
+        }
+        with thrown_away(Server("flask", tmp_path, env)) as server:
+            yield server, provider
+
+
+@SIZES
+def test_people_sign_in_with_a_provider(visit: Visit, federated: tuple[Server, Provider], profile: Any) -> None:
+    """Starts a server, and leaves it for the provider's place and back: a second or two."""
+    server, provider = federated
+    chat = visit(server, **profile)
+    provider.lies = {"nonce": "another"}
+    chat.page.get_by_role("link", name="Sign in with Our house").click()
+    expect(card(chat.page).get_by_role("alert")).to_have_text("The sign-in did not succeed. Try again.")
+    assert chat.page.url == f"{server.url}/"
+    provider.lies = {}
+    chat.page.get_by_role("link", name="Sign in with Our house").click()
+    expect(chat.page.get_by_role("heading", name="What is on your mind?")).to_be_visible()
+    expect(card(chat.page)).to_have_count(0)
+    chat.box.fill("Hello")
+    chat.action.click()
+    chat.expect_status("completed")
+    elsewhere = [complaint for complaint in chat.complaints if not complaint.startswith(f"request: {provider.url}/a")]
+    assert elsewhere == []
+    chat.complaints.clear()
+
+
+def test_the_card_speaks_the_other_language_when_asked(visit: Visit, locked: Server) -> None:
+    page = visit(locked, **PHONE).page
+    expect(card(page)).to_be_visible()
+    assert page.evaluate(TARGETS.replace("!node.closest('[inert], p')", "node.closest('dialog')")) == []
+    card(page).get_by_role("button", name="Switch to Chinese").tap()
+    expect(page.get_by_role("dialog", name="登录")).to_be_visible()
+    expect(page.get_by_label("密钥", exact=True)).to_be_visible()
