@@ -114,9 +114,9 @@ def _page(follows: bool, ascending: bool) -> Sql:  # noqa: FBT001 - private, and
 
 def path(connection: Connection, conversation_id: UUID, tip: UUID | None) -> list[UUID]:
     """Return the ids of the messages from the first to ``tip``, whichever branch is the current one."""
-    parents = dict(connection.rows(_TREE, of=conversation_id.bytes))
+    parents: dict[bytes, bytes | None] = dict(connection.rows(_TREE, of=conversation_id.bytes))
     found, step = [], tip.bytes if tip else None
-    while step in parents:
+    while step is not None and step in parents:
         found.append(id_of(step))
         step = parents[step]
     return found[::-1]

@@ -8,18 +8,16 @@ from typing import Any
 from uuid import UUID
 
 from flask import Flask, Request
-from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import MapAdapter, Rule, UUIDConverter
 
 _UUID = re.compile(UUIDConverter.regex)
 
 
 class Application(Flask):
-    """A Flask application without sessions and asynchronous views, that finds most of its routes at once."""
+    """A Flask application without asynchronous views, that finds most of its routes at once."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, static_folder=None)
-        self.session_interface = _NoSessions()
         self._fixed: dict[tuple[str, str], Rule] = {}
         self._of_id: dict[tuple[str, str], tuple[Rule, str]] = {}
 
@@ -55,12 +53,3 @@ class Application(Flask):
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function: none here is asynchronous, and looking takes its time."""
         return func
-
-
-class _NoSessions(SessionInterface):
-    """Keeps nothing between requests."""
-
-    _none = NullSession()
-
-    def open_session(self, _app: Flask, _request: Request) -> NullSession:
-        return self._none

@@ -76,6 +76,7 @@ def ids_of(answer: str) -> dict[str, str]:
         "$QUESTION": r'\{"id":"([0-9a-f-]+)","parent_id"',
         "$KEY": r'"key":"(ck_\w{20,})"',
         "$KEYID": r'"object":"key","id":"([0-9a-f-]+)"',
+        "$TOKEN": r'"token":"([\w-]+)"',
         "$EXPORT": r'"object":"export_job","id":"([0-9a-f-]+)"',
     }
     found = {name: re.search(pattern, answer) for name, pattern in patterns.items()}
@@ -126,6 +127,7 @@ def test_every_call_of_the_api_has_an_example() -> None:
         "<uuid:message_id>": "$MESSAGE",
         "<uuid:export_id>": "$EXPORT",
         "<uuid:key_id>": "$KEYID",
+        "<token>": "$TOKEN",
     }
     calls = {
         (operation.method, re.sub(r"<.+?>", lambda found: ids[found[0]], operation.path))
