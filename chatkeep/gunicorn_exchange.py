@@ -14,6 +14,9 @@ from typing import Any
 from gevent import socket
 from gunicorn.http import wsgi
 from gunicorn.http.body import LengthReader
+from gunicorn.util import close_graceful
+
+MOST_UNREAD = 64 * 1024
 
 
 class Corked:
@@ -111,7 +114,13 @@ class Exchange:
     @property
     def is_last(self) -> bool:
         """Whether the connection ends with this exchange."""
-        return bool(self._response.should_close())
+        return bool(self._response.should_close()) or self.is_flooded
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether much of a body is left that nobody wanted: gunicorn would take all of it before the next request."""
+        reader = self._req.body.reader
+        return isinstance(reader, LengthReader) and reader.length > MOST_UNREAD
 
     @property
     def is_begun(self) -> bool:
@@ -145,7 +154,9 @@ class Exchange:
                     self._answer.close()
 
     def end(self) -> None:
-        """Tell gunicorn's hook that the request is over."""
+        """Tell gunicorn's hook that the request is over; let a flooded connection go, once its client is answered."""
+        if self.is_flooded:
+            close_graceful(self.corked.socket)
         try:
             self._worker.cfg.post_request(self._worker, self._req, self._environ, self._response)
         except Exception:

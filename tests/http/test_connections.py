@@ -5,6 +5,7 @@ On gunicorn, whose worker leaves such streams; Waitress closes a connection afte
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections.abc import Iterator
@@ -78,3 +79,15 @@ def test_a_request_that_is_sent_amid_a_stream_is_answered_after_it(own: Api, *, 
     assert (status, text_of(stream)) == (200, reply_to(LONG))
     assert received.response("GET")[0] == 200
     assert received.read() == b""
+
+
+def test_a_body_that_nobody_wants_is_not_taken_to_its_end(own: Api) -> None:
+    head = b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", own.server.port), 20) as sock:
+        sock.sendall(head)
+        assert sock.recv(65536).startswith(b"HTTP/1.1 404 ")
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 200_000_000:
+                sent += sock.send(bytes(65536))
+    assert sent < 50_000_000
