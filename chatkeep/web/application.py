@@ -22,8 +22,13 @@ class Application(Flask):
         self._of_id: dict[tuple[str, str], tuple[Rule, str]] = {}
 
     def learn_routes(self) -> None:
-        """Learn which routes can be found at once; all others are matched by Werkzeug, and give the same."""
+        """Learn which routes of the API can be found at once.
+
+        All others are matched by Werkzeug, and give the same; pages need what it leaves, for they make URLs.
+        """
         for rule in self.url_map.iter_rules():
+            if not rule.rule.startswith("/api/"):
+                continue
             prefix, found, name = rule.rule.partition("<uuid:")
             for method in rule.methods or ():
                 if not rule.arguments:
