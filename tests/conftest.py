@@ -92,6 +92,13 @@ def server(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A running server, of every start command and on every database; each test makes its own conversations on it."""
+    yield from serving(request, upstream, tmp_path_factory)
+
+
+def serving(
+    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """Yield the running server that one of `PAIRS` stands for."""
     command, database = request.param
     env = {
         "DATABASE_URL": empty_database(request, database, tmp_path_factory),

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.access.keys import Identity, bearer, make_key
+from tests.conftest import serving
 from tests.http.api import eventually
-from tests.servers import Server
+from tests.servers import PAIRS, Server
+from tests.upstream import Upstream
+
+
+@pytest.fixture(scope="session", params=PAIRS, ids="-".join)
+def server(
+    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """Every kind of server, apart from those of other tests: keys close it for good."""
+    yield from serving(request, upstream, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
