@@ -157,6 +157,7 @@ class Exchange:
         """Tell gunicorn's hook that the request is over; let a flooded connection go, once its client is answered."""
         if self.is_flooded:
             close_graceful(self.corked.socket)
+        self.corked.go_on = None  # it knows the exchange, and only the garbage collector would find such a circle
         try:
             self._worker.cfg.post_request(self._worker, self._req, self._environ, self._response)
         except Exception:

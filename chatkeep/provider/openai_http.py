@@ -175,6 +175,7 @@ class HttpCall:
     def _end(self, connection: Connection) -> None:
         """Keep the connection where its response has ended cleanly, close it otherwise."""
         self._line.release()
+        connection.response.close()
         if connection.is_done and not self._line.is_cut:
             self._connections.give_back(connection)
         else:

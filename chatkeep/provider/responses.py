@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+from typing import Any
 
 import httptools
 
@@ -32,7 +33,7 @@ class Response:
         self._framed = False  # or else the end of the connection is the body's
         self._fed = 0
         self._bodies: list[bytes] = []
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the pieces of the body in what has arrived; nothing arriving means that the connection has ended."""
@@ -49,6 +50,10 @@ class Response:
                 self.error = MalformedResponse("The head of the response is too long.")
         bodies, self._bodies = self._bodies, []
         return bodies
+
+    def close(self) -> None:
+        """Let go of the parser: it knows the response, and only the garbage collector would find such a circle."""
+        self._parser = None
 
     def header(self, name: str) -> str | None:
         """Return a header by its name in lower case."""

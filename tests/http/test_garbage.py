@@ -1,0 +1,57 @@
+"""Nothing that a request makes waits for the garbage collector, which stops every stream of the worker while it looks.
+
+On gunicorn, whose workers have many streams; the objects are the same on both databases.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.http.api import Api
+from tests.servers import ROOT, Server
+from tests.upstream import Upstream
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gunicorn does not run on Windows")
+TURNS = 40
+# The worker begins to freeze what there is when it begins to serve: what is counted came after.
+CONFIGURATION = """
+import gc
+from chatkeep.gunicorn_conf import *
+
+def post_worker_init(worker):
+    gc.disable()
+
+def worker_exit(server, worker):
+    print("garbage:", gc.collect(), flush=True)
+"""
+
+
+class Counting(Server):
+    """A gunicorn whose worker tells at its end how much only the collector could free."""
+
+    def _arguments(self) -> list[str]:
+        configuration = self.folder / "conf.py"
+        configuration.write_text(CONFIGURATION, encoding="utf-8")
+        return ["-m", "gunicorn", "-c", str(configuration), "app:app"]
+
+
+def test_turns_leave_nothing_for_the_garbage_collector(tmp_path: Path, upstream: Upstream) -> None:
+    """Takes over a second: a server of its own, which has to end by itself to tell."""
+    env = {
+        "OPENAI_BASE_URL": upstream.url,
+        "OPENAI_API_KEY": "test-key",
+        "WEB_CONCURRENCY": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+    with Counting("gunicorn", tmp_path, env) as server:
+        api = Api(server)
+        for number in range(TURNS):
+            asked = api.chat(f"{number} #n=2,r=0#")
+            api.streamed(f"{number} #n=2,r=0#")
+            assert api.request("GET", f"/api/conversations/{asked['conversation_id']}").status == 200
+    found = int(server.log().rpartition("garbage: ")[2].split()[0])
+    # A circle of an exchange is some fifty objects, one of a provider's response ten; what is left is of the start.
+    assert found < 5 * TURNS, server.log()
