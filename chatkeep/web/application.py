@@ -8,13 +8,26 @@ from typing import Any
 from uuid import UUID
 
 from flask import Flask, Request
+from flask.sessions import NullSession, SessionInterface, SessionMixin
 from werkzeug.routing import MapAdapter, Rule, UUIDConverter
 
 _UUID = re.compile(UUIDConverter.regex)
 
 
+class NoSessions(SessionInterface):
+    """Keeps nothing between requests: who calls says so each time, and Flask's own looks for a cookie each time."""
+
+    _none = NullSession()
+
+    def open_session(self, app: Flask, request: Request) -> SessionMixin:  # noqa: ARG002 - Flask's signature
+        """Return the one session there is, which takes nothing."""
+        return self._none
+
+
 class Application(Flask):
-    """A Flask application without asynchronous views, that finds most of its routes at once."""
+    """A Flask application without sessions and asynchronous views, that finds most of its routes at once."""
+
+    session_interface = NoSessions()
 
     def __init__(self, name: str) -> None:
         super().__init__(name, static_folder=None)

@@ -190,7 +190,7 @@ def _take(body: shapes.ChatRequest | shapes.RegenerateRequest, **what: Any) -> R
         ratelimit.note(problem.quotas)
         raise
     ratelimit.note(turn.quotas)
-    streamed = body.stream or request.accept_mimetypes.best == sse.MEDIA_TYPE
+    streamed = body.stream or sse.is_preferred(request)
     return _answer(turn, streamed=streamed, on_disconnect=body.on_disconnect)
 
 

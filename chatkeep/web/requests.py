@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from flask import request
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected
 
 from chatkeep.concurrency import deadline
 from chatkeep.errors import (
@@ -52,22 +52,32 @@ def body_as(shape: type[S]) -> S:
 
 def read_body() -> bytes:
     """Return the body, within its limits of size and time; what is left of a refused one is not read."""
-    body = b""
     seconds, limit = parts().settings.body_timeout, parts().settings.max_body
     try:
         with deadline(seconds, RequestTimeout(f"The body took longer than {seconds:g} s to arrive.")):
-            body = request.get_data(cache=False)
-            # Werkzeug cuts a body without a length off at the limit, and says nothing.
-            cut = request.content_length is None and len(body) >= limit and request.environ["wsgi.input"].read(1)
+            body = _body_up_to(limit)
     except RequestTimeout:
         _stop_reading(request.environ)
         raise
-    except RequestEntityTooLarge:
-        cut = True
-    if cut:
+    if body is None:
         _stop_reading(request.environ)
         raise BodyTooLarge(f"The body may have {limit} bytes at most.")
     return body
+
+
+def _body_up_to(limit: int) -> bytes | None:
+    """Return the body; None where it is larger than ``limit`` bytes."""
+    length, stream = request.content_length, request.environ["wsgi.input"]
+    if length is None:
+        # Werkzeug knows which servers tell where a body ends, and cuts one off at the limit, of which it says nothing.
+        body = request.get_data(cache=False)
+        return None if len(body) >= limit and stream.read(1) else body
+    if length > limit:
+        return None
+    found: bytes = stream.read(length)
+    if len(found) < length:
+        raise ClientDisconnected
+    return found
 
 
 def leave_body(environ: Mapping[str, Any]) -> None:

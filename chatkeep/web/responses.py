@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,19 +12,46 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
-class Json(Response):
-    """A response whose body is there as a whole, so that there is nothing to find out about it."""
+class Plain(Response):
+    """A response of the API about whose body there is nothing to find out, and whose headers are sound."""
 
-    def __init__(self, body: bytes, status: int) -> None:
-        super().__init__(body, status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    def __init__(self, body: Iterable[bytes], status: int, headers: Iterable[tuple[str, str]]) -> None:
+        super().__init__(body, status, headers)
+        self._pieces = body
         self.fixed: tuple[tuple[str, str], ...] = ()
-        """More headers, which are sound and have nothing to do with the others."""
-        self._body = body
+        """More headers, which have nothing to do with the others."""
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Send it (PEP 3333)."""
         start_response(self.status, [*self.headers.to_wsgi_list(), *self.fixed])
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [self._body]
+        return Sent(() if environ["REQUEST_METHOD"] == "HEAD" else self._pieces, self.close)
+
+
+class Sent:
+    """A body as a server takes it: piece by piece, with nothing between them, and then closed."""
+
+    __slots__ = ("_pieces", "close")
+
+    def __init__(self, pieces: Iterable[bytes], close: Callable[[], None]) -> None:
+        self._pieces = pieces
+        self.close = close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._pieces)
+
+
+class Json(Plain):
+    """A response whose body is there as a whole."""
+
+    def __init__(self, body: bytes, status: int) -> None:
+        super().__init__([body], status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+
+
+class Stream(Plain):
+    """A response whose body comes by and by."""
+
+    def __init__(self, body: Iterator[bytes], headers: Iterable[tuple[str, str]]) -> None:
+        super().__init__(body, 200, headers)
 
 
 def rendered(shape: msgspec.Struct, status: int = 200) -> Response:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
-from flask import Response
+from flask import Request, Response
 
 from chatkeep.languages import Language
 from chatkeep.model import Delta, Message
 from chatkeep.replies import End, Event
 from chatkeep.web import problems, shapes
-from chatkeep.web.responses import impatient
+from chatkeep.web.responses import Stream, impatient
 
 MEDIA_TYPE = "text/event-stream"
 END_ID = "end"
@@ -19,6 +19,7 @@ WRITE_TIMEOUT_S = 10.0
 # How soon an EventSource that lost its connection comes back.
 RETRY = b"retry: 1000\n"
 PING = b": ping\n\n"
+_HEADERS = (("Content-Type", f"{MEDIA_TYPE}; charset=utf-8"), ("X-Accel-Buffering", "no"))
 _encode = msgspec.json.encode
 
 
@@ -84,11 +85,16 @@ def whole(end: End) -> Message:
     return end.message
 
 
+def is_preferred(request: Request) -> bool:
+    """Return whether a request asks for events before all else."""
+    # Most requests take anything, and to weigh what they take costs more than to see that.
+    return MEDIA_TYPE in request.headers.get("Accept", "") and request.accept_mimetypes.best == MEDIA_TYPE
+
+
 def response(frames: Iterator[bytes]) -> Response:
     """Return the response that streams frames; no proxy may hold them back."""
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     # Waitress buffers what a client leaves that reads nothing, up to a whole reply.
-    return impatient(Response(frames, headers=headers, mimetype=MEDIA_TYPE), WRITE_TIMEOUT_S)
+    return impatient(Stream(frames, _HEADERS), WRITE_TIMEOUT_S)
 
 
 def _frame(event: str, data: bytes, id: str | None = None) -> bytes:
