@@ -229,6 +229,7 @@ def _allow_origins(app: Flask, settings: Settings) -> None:
 
 def _admit(origins: Origins) -> None:
     """Take the caller's request id where it is sound, or make one; then see whether the request may come in."""
-    named = request.headers.get("X-Request-Id", "")
+    environ = request.environ  # Werkzeug raises and catches an exception for a header that is missing
+    named = environ.get("HTTP_X_REQUEST_ID", "")
     g.request_id = named if _REQUEST_ID.fullmatch(named) else os.urandom(16).hex()
-    origins.check(request.environ)
+    origins.check(environ)

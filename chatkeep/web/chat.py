@@ -205,7 +205,7 @@ def _said(message: str) -> str:
 
 
 def _idempotency_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
+    key = request.environ.get("HTTP_IDEMPOTENCY_KEY")
     if key is not None and not _KEY.fullmatch(key):
         wrong = FieldError("Idempotency-Key", "has 1 to 255 printable ASCII characters without spaces")
         raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong])

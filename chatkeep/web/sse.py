@@ -88,7 +88,7 @@ def whole(end: End) -> Message:
 def is_preferred(request: Request) -> bool:
     """Return whether a request asks for events before all else."""
     # Most requests take anything, and to weigh what they take costs more than to see that.
-    return MEDIA_TYPE in request.headers.get("Accept", "") and request.accept_mimetypes.best == MEDIA_TYPE
+    return MEDIA_TYPE in request.environ.get("HTTP_ACCEPT", "") and request.accept_mimetypes.best == MEDIA_TYPE
 
 
 def response(frames: Iterator[bytes]) -> Response:
