@@ -203,7 +203,7 @@ def _values(conversation: Conversation) -> dict[str, Any]:
         "owner": conversation.owner,
         "title": conversation.title,
         "system": conversation.system,
-        "metadata": json.dumps(conversation.metadata, ensure_ascii=False),
+        "metadata": json.dumps(conversation.metadata, ensure_ascii=False) if conversation.metadata else "{}",
         "last_active": conversation.last_active,
         "ttl": conversation.ttl,
         "expires_at": conversation.expires_at,

@@ -42,6 +42,9 @@ _DELETE_SOME = Sql(
     mysql="DELETE FROM messages WHERE conversation_id = :of LIMIT :limit",
 )
 _PROGRESS = Sql("SELECT status, written FROM messages WHERE message_id = :id")
+# Four times as quick as the enumerations' own way, for there are dozens in a request.
+_ROLES = {role.value: role for role in Role}
+_STATUSES = {status.value: status for status in Status}
 _TIMESTAMP = Sql("SELECT timestamp FROM messages WHERE message_id = :id AND conversation_id = :conversation_id")
 
 
@@ -86,7 +89,7 @@ def get(connection: Connection, conversation_id: UUID, id: UUID) -> Message | No
 def latest(connection: Connection, conversation_id: UUID, until: int, limit: int) -> list[tuple[Role, str]]:
     """Return role and content of the branch's last ``limit`` messages up to the time ``until``, oldest first."""
     rows = connection.rows(_LATEST, conversation_id=conversation_id.bytes, until=until, limit=limit)
-    return [(Role(role), content) for role, content in reversed(rows)]
+    return [(_ROLES[role], content) for role, content in reversed(rows)]
 
 
 def page(
@@ -179,7 +182,7 @@ def delete_some(connection: Connection, conversation_id: UUID, limit: int) -> in
 def progress(connection: Connection, id: UUID) -> Progress | None:
     """Return how far a reply is, or None where its row is gone."""
     rows = connection.rows(_PROGRESS, id=id.bytes)
-    return Progress(Status(rows[0][0]), rows[0][1]) if rows else None
+    return Progress(_STATUSES[rows[0][0]], rows[0][1]) if rows else None
 
 
 def progress_of(connection: Connection, ids: list[UUID]) -> dict[UUID, Progress]:
@@ -187,7 +190,7 @@ def progress_of(connection: Connection, ids: list[UUID]) -> dict[UUID, Progress]
     places, values = in_list("id", (item.bytes for item in ids))
     statement = Sql(f"SELECT message_id, status, written FROM messages WHERE message_id IN ({places})")  # noqa: S608
     rows = connection.rows(statement, **values)
-    return {id_of(row[0]): Progress(Status(row[1]), row[2]) for row in rows}
+    return {id_of(row[0]): Progress(_STATUSES[row[1]], row[2]) for row in rows}
 
 
 def _message(row: tuple[Any, ...]) -> Message:
@@ -197,10 +200,10 @@ def _message(row: tuple[Any, ...]) -> Message:
         conversation_id=id_of(row[1]),
         parent_id=id_of(row[2]) if row[2] else None,
         position=row[3],
-        role=Role(row[4]),
+        role=_ROLES[row[4]],
         content=row[5],
         timestamp=row[6],
-        status=Status(row[7]),
+        status=_STATUSES[row[7]],
         reasoning=row[8],
         model=row[9],
         finish_reason=row[10],

@@ -15,7 +15,7 @@ from pymysql.cursors import SSCursor
 from chatkeep.errors import StoreUnavailable
 from chatkeep.store.ledger import Ledger
 from chatkeep.store.notes import Note
-from chatkeep.store.sql import Append, Contention, Duplicate, Sql
+from chatkeep.store.sql import Append, Contention, Duplicate, Sql, StoreError
 
 # A statement that takes longer than this has hung: the caller is told and the connection is given up.
 TIMEOUT_S = 5
@@ -28,6 +28,8 @@ CONNECT_ARGS: dict[str, Any] = {
     # UPDATE counts the rows that it matched, as SQLite does, not those whose values differ.
     "client_flag": CLIENT.FOUND_ROWS,
 }
+FAILURES = (pymysql.Error, OSError)
+"""What PyMySQL raises."""
 _CONTENTION = {ER.LOCK_DEADLOCK, ER.CHECKREAD}
 
 
@@ -45,6 +47,7 @@ class MysqlConnection:
 
     def __init__(self, raw: pymysql.Connection[Any]) -> None:
         self._raw = raw
+        self._cursor = raw.cursor()
         self.writes = 0
         self.epoch: int | None = None
         self.ledger = Ledger()
@@ -52,21 +55,22 @@ class MysqlConnection:
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
-        with translated(), self._raw.cursor() as cursor:
-            cursor.execute(sql.mysql, values)
-            return list(cursor.fetchall())
+        self._execute(sql.mysql, values)
+        return list(self._cursor.fetchall())
 
     @contextmanager
     def stream(self, sql: Sql, **values: Any) -> Iterator[Iterator[tuple[Any, ...]]]:
         """Run a query whose rows are read one by one; what is not wanted of them is sent nevertheless."""
-        with translated(), self._raw.cursor(SSCursor) as cursor:
-            cursor.execute(sql.mysql, values)
-            yield iter(cursor.fetchone, None)
+        try:
+            with self._raw.cursor(SSCursor) as cursor:
+                cursor.execute(sql.mysql, values)
+                yield iter(cursor.fetchone, None)
+        except FAILURES as error:
+            raise translated(error) from error
 
     def change(self, sql: Sql, **values: Any) -> int:
         """Run an INSERT, UPDATE or DELETE and return how many rows it matched."""
-        with translated(), self._raw.cursor() as cursor:
-            matched: int = cursor.execute(sql.mysql, values)
+        matched = self._execute(sql.mysql, values)
         self.writes += 1
         return matched
 
@@ -93,40 +97,46 @@ class MysqlConnection:
         ):
             values += chain.from_iterable(zip(ids, column, strict=True))
         values += [*ids, *(part for item in appends for part in (item.reply_id.bytes, item.at))]
-        with translated(), self._raw.cursor() as cursor:
-            matched: int = cursor.execute(statement, values)
-        return matched
+        return self._execute(statement, values)
 
     def begin(self, *, waits: bool = True) -> None:  # noqa: ARG002 - the server keeps rows, never all of the database
         """Begin a transaction."""
-        with translated():
+        try:
             self._raw.begin()
+        except FAILURES as error:
+            raise translated(error) from error
 
     def commit(self) -> None:
         """Make the transaction durable."""
-        with translated():
+        try:
             self._raw.commit()
+        except FAILURES as error:
+            raise translated(error) from error
 
     def rollback(self) -> None:
         """Undo the transaction, as far as one is open."""
-        with translated():
+        try:
             self._raw.rollback()
+        except FAILURES as error:
+            raise translated(error) from error
 
     def close(self) -> None:
         """Close the connection, whatever its state."""
         with contextlib.suppress(pymysql.Error, OSError):
             self._raw.close()
 
+    def _execute(self, statement: str, values: Any) -> int:
+        """Run a statement; return how many rows it found or matched."""
+        try:
+            matched: int = self._cursor.execute(statement, values)
+        except FAILURES as error:
+            raise translated(error) from error
+        return matched
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn PyMySQL's exceptions into the store's."""
-    try:
-        yield
-    except pymysql.IntegrityError as error:
-        raise Duplicate(str(error)) from error
-    except (pymysql.Error, OSError) as error:
-        number = error.args[0] if error.args else 0
-        if number in _CONTENTION:
-            raise Contention(str(error)) from error
-        raise StoreUnavailable(retry_after=2) from error
+
+def translated(error: Exception) -> StoreError | StoreUnavailable:
+    """Return what the store raises in place of one of `FAILURES`."""
+    if isinstance(error, pymysql.IntegrityError):
+        return Duplicate(str(error))
+    number = error.args[0] if error.args else 0
+    return Contention(str(error)) if number in _CONTENTION else StoreUnavailable(retry_after=2)

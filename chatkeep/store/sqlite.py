@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import apsw
@@ -12,7 +12,7 @@ import apsw
 from chatkeep.errors import StoreUnavailable
 from chatkeep.store.ledger import Ledger
 from chatkeep.store.notes import Note
-from chatkeep.store.sql import Append, Contention, Duplicate, Sql
+from chatkeep.store.sql import Append, Contention, Duplicate, Sql, StoreError
 
 BUSY_MS = 5_000
 CHECKPOINT_PAGES = 1000  # SQLite's own number
@@ -52,62 +52,62 @@ class SqliteConnection:
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
-        with translated():
+        try:
             return self._raw.execute(sql.sqlite, values).fetchall()
+        except apsw.Error as error:
+            raise translated(error) from error
 
     @contextmanager
     def stream(self, sql: Sql, **values: Any) -> Iterator[Iterator[tuple[Any, ...]]]:
         """Run a query whose rows are read one by one, and only as far as they are wanted."""
-        with translated(), closing(self._raw.execute(sql.sqlite, values)) as cursor:
-            yield cursor
+        try:
+            with closing(self._raw.execute(sql.sqlite, values)) as cursor:
+                yield cursor
+        except apsw.Error as error:
+            raise translated(error) from error
 
     def change(self, sql: Sql, **values: Any) -> int:
         """Run an INSERT, UPDATE or DELETE and return how many rows it matched."""
-        with translated():
+        try:
             self._raw.execute(sql.sqlite, values)
-            self.writes += 1
-            return self._raw.changes()
+        except apsw.Error as error:
+            raise translated(error) from error
+        self.writes += 1
+        return self._raw.changes()
 
     def append(self, appends: list[Append]) -> int:
         """Append to every reply that is still generating and holds just ``at`` characters; return how many did."""
+        rows = [(item.delta.text, item.delta.reasoning, item.length, item.reply_id.bytes, item.at) for item in appends]
         before = self._raw.total_changes()
-        with translated():
-            self._raw.executemany(
-                _APPEND,
-                [
-                    (item.delta.text, item.delta.reasoning, item.length, item.reply_id.bytes, item.at)
-                    for item in appends
-                ],
-            )
+        try:
+            self._raw.executemany(_APPEND, rows)
+        except apsw.Error as error:
+            raise translated(error) from error
         return self._raw.total_changes() - before
 
     def begin(self, *, waits: bool = True) -> None:
         """Begin a transaction that holds the write lock from the start: a later upgrade could fail at any statement."""
         if waits:
-            with translated():
-                self._raw.execute("BEGIN IMMEDIATE")
+            self._say("BEGIN IMMEDIATE")
             return
         self._raw.set_busy_timeout(0)
         try:
-            with translated():
-                self._raw.execute("BEGIN IMMEDIATE")
-        except StoreUnavailable as error:
-            if isinstance(error.__cause__, apsw.BusyError):
-                raise Contention from error
-            raise
+            self._raw.execute("BEGIN IMMEDIATE")
+        except apsw.BusyError as error:
+            raise Contention from error
+        except apsw.Error as error:
+            raise translated(error) from error
         finally:
             self._raw.set_busy_timeout(BUSY_MS)
 
     def commit(self) -> None:
         """Make the transaction durable."""
-        with translated():
-            self._raw.execute("COMMIT")
+        self._say("COMMIT")
 
     def rollback(self) -> None:
         """Undo the transaction, as far as one is open."""
         if self._raw.in_transaction:
-            with translated():
-                self._raw.execute("ROLLBACK")
+            self._say("ROLLBACK")
 
     def own_log(self) -> WriteAheadLog:
         """Return the log that this connection fills from now on without a checkpoint."""
@@ -116,6 +116,12 @@ class SqliteConnection:
     def close(self) -> None:
         """Close the connection, whatever its state."""
         self._raw.close(True)  # noqa: FBT003 - apsw's own signature: also with statements unfinished
+
+    def _say(self, statement: str) -> None:
+        try:
+            self._raw.execute(statement)
+        except apsw.Error as error:
+            raise translated(error) from error
 
 
 class WriteAheadLog:
@@ -142,26 +148,10 @@ class WriteAheadLog:
         return apsw.SQLITE_OK
 
 
-class _Translated:
-    """Turns apsw's exceptions into the store's; a class, because every statement passes through it."""
-
-    def __enter__(self) -> None:
-        """Let the statement run."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        """Raise `Duplicate` or `StoreUnavailable` in place of what apsw raised."""
-        if isinstance(error, apsw.ConstraintError):
-            raise Duplicate(str(error)) from error
-        if isinstance(error, apsw.FullError):
-            full = "The disk is full: nothing can be stored until there is room."
-            raise StoreUnavailable(full, retry_after=5) from error
-        if isinstance(error, apsw.Error):
-            raise StoreUnavailable(retry_after=2) from error
-
-
-_translated = _Translated()
-
-
-def translated() -> AbstractContextManager[None]:
-    """Return what turns apsw's exceptions into the store's."""
-    return _translated
+def translated(error: apsw.Error) -> StoreError | StoreUnavailable:
+    """Return what the store raises in place of an exception of apsw's."""
+    if isinstance(error, apsw.ConstraintError):
+        return Duplicate(str(error))
+    if isinstance(error, apsw.FullError):
+        return StoreUnavailable("The disk is full: nothing can be stored until there is room.", retry_after=5)
+    return StoreUnavailable(retry_after=2)
