@@ -37,7 +37,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._idle: dict[gevent.Greenlet, gevent.Timeout] = {}
+        self._idle: dict[gevent.Greenlet, float] = {}
         self._left: set[Exchange] = set()
         self._patience = Settings.from_env().drain_timeout
 
@@ -48,7 +48,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         gc.freeze()
         gc.set_threshold(*GARBAGE)
         gevent.spawn(self._drain, parts)
-        gevent.spawn(self._break_silences)
+        gevent.spawn(self._look)
         super().run()
         # What is left has no client any more, and is finished and stored for those who come back.
         deadline = time.monotonic() + self._patience
@@ -68,12 +68,14 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:
-        """Wait for a connection's next request, and remember that the connection is idle meanwhile."""
-        waiting, current = gevent.Timeout(self.cfg.keepalive, False), gevent.getcurrent()  # noqa: FBT003 - gevent's
-        self._idle[current] = waiting
+        """Wait for a connection's next request until somebody finds that it is idle for too long."""
+        current = gevent.getcurrent()
+        # A look at all of them now and then costs less than a timer for each request.
+        self._idle[current] = time.monotonic() + self.cfg.keepalive
         try:
-            with waiting:
-                yield
+            yield
+        except _Idle:
+            pass  # no request is what gunicorn closes the connection for
         finally:
             self._idle.pop(current, None)
 
@@ -134,14 +136,23 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
             self.handle(listener, sock, exchange.addr)
         self._left.discard(exchange)
 
-    def _break_silences(self) -> None:
-        """Have every stream gone on with that says nothing: its client must hear that it is there."""
+    def _look(self) -> None:
+        """Let no connection be idle for too long, and no client without a sign that its stream is there."""
         while True:
             gevent.sleep(LOOK_S)
+            # From the loop itself: a greenlet that interrupts another one is not gone on with.
+            gevent.get_hub().loop.run_callback(self._close_idle)
             silent = time.monotonic() - PING_S
             for exchange in self._left:
                 if exchange.corked.heard <= silent:
                     exchange.corked.resume()
+
+    def _close_idle(self) -> None:
+        """Close connections that are idle for too long; all that are idle where the worker stops."""
+        now = time.monotonic()
+        for greenlet, until in list(self._idle.items()):
+            if not self.alive or until <= now:
+                greenlet.throw(_Idle())
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - gunicorn's signature
         """Stop at once, with what there is of the replies stored."""
@@ -149,14 +160,16 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         self.alive = False
 
     def _drain(self, parts: Parts) -> None:
-        """Wait for the end of service; then let others make exports, close what is idle, and at last end what runs."""
+        """Wait for the end of service; then let others make exports, and when patience ends, end what runs."""
         while self.alive:
             gevent.sleep(LOOK_S)
         gevent.spawn(parts.maker.close)
         begun = time.monotonic()
         while True:
-            for greenlet, waiting in list(self._idle.items()):
-                greenlet.throw(waiting)
             if time.monotonic() - begun >= self._patience:
                 parts.turns.interrupt_all()
             gevent.sleep(LOOK_S)
+
+
+class _Idle(BaseException):
+    """Ends the wait for a connection's next request; nothing else is to take it for an error."""

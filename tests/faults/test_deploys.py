@@ -7,6 +7,8 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 
 import pytest
 
@@ -108,6 +110,26 @@ def test_past_the_drains_deadline_each_follower_is_told_once(
         {"interrupted"},
     )
     assert took < 8
+
+
+def test_idle_connections_hold_no_drain_up(serve: Serve, database_url: str, provider: Upstream) -> None:
+    """Waits for a stream of two seconds; browsers and proxies keep many connections that nothing is asked on."""
+    server = serve()
+    with Crowd(server.port) as crowd, ExitStack() as stack:
+        idle = [stack.enter_context(closing(HTTPConnection("127.0.0.1", server.port))) for _ in range(20)]
+        for connection in idle:
+            connection.request("GET", "/health/live")
+            assert connection.getresponse().read()
+        ask(crowd, 5, "n=20,r=10")
+        begun = time.monotonic()
+        server.stop()
+        took = time.monotonic() - begun
+        assert crowd.wait_for_end(5), "a stream has no end"
+        verdict, found = check_whole(crowd, database_url, provider)
+    verdict.check()
+    assert found == {"streams": 5, "streams with text missing or repeated": 0, "extra calls": 0}
+    assert took < 8
+    assert not server.log().count("killed"), "it did not end by itself"
 
 
 @ON_SQLITE
