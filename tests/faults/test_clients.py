@@ -7,6 +7,7 @@ import re
 import socket
 import struct
 import time
+from contextlib import closing
 
 import pytest
 
@@ -133,3 +134,17 @@ def ask_and_read_nothing(port: int, message: str) -> socket.socket:
     body = json.dumps({"message": message, "stream": True}).encode()
     sock.sendall(f"{HEAD}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     return sock
+
+
+@ON_SQLITE
+def test_connections_on_which_nothing_is_asked_are_closed(serve: Serve) -> None:
+    """Waits for a second and a half, as gunicorn is told to; chatkeep's own limit is longer than a test."""
+    server = serve(GUNICORN_CMD_ARGS="--keep-alive=1", WEB_CONCURRENCY="1")
+    with closing(socket.create_connection(("127.0.0.1", server.port), timeout=10)) as sock:
+        for _ in range(3):
+            sock.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200"), "it was closed while it was used"
+            time.sleep(0.5)
+        begun = time.monotonic()
+        assert sock.recv(65536) == b""
+        assert time.monotonic() - begun < 5
