@@ -25,9 +25,7 @@ from bench.table import Report, Row, medians
 from chatkeep.cache import MemoryCache
 from chatkeep.limiter import UNLIMITED, Limiter
 from chatkeep.limits import Defaults
-from chatkeep.metrics import Tally
 from chatkeep.model import new_id, now_us
-from chatkeep.provider.demo import Demo
 from chatkeep.rows import advanced, turn_rows
 from chatkeep.settings import Settings
 from chatkeep.spending import Spending
@@ -38,9 +36,9 @@ from chatkeep.store.leases import Lease
 from chatkeep.store.ledger import Ledger
 from chatkeep.store.notes import Note
 from chatkeep.store.sql import Append, Connection, Sql
-from chatkeep.turns import TurnRequest, Turns
+from chatkeep.taking import Taking, TurnRequest
 
-RAW, STORE, TURN = "raw driver", "chatkeep.store", "Turns._take"
+RAW, STORE, TURN = "raw driver", "chatkeep.store", "Taking.take"
 WAYS = (RAW, STORE, TURN)
 QUESTION = "please explain in a few words how the quarterly plan is made and which tables it reads."
 MODEL = "gpt-4o-mini"
@@ -162,7 +160,7 @@ class Recording:
 
 
 def take(connection: Connection, owner: str, conversation_id: UUID) -> None:
-    """Store a turn as `Turns._take` does, with the store's functions alone."""
+    """Store a turn as `Taking.take` does, with the store's functions alone."""
     now, reply_id = now_us(), new_id()
     conversation = conversations.lock(connection, owner, conversation_id, now)
     if conversation is None:
@@ -240,7 +238,7 @@ class Bench:
     ids: list[UUID]
     database: Database
     server: mariadb.Mariadb | None
-    turns: Turns
+    taking: Taking
     connection: Connection
     raw: Raw
     asked: int = field(default=0, init=False)
@@ -298,7 +296,7 @@ class Bench:
         """Return a turn's work as the journal gets it."""
         self.asked += 1  # no question is asked twice
         request = TurnRequest(owner=self.owner, message=f"{self.asked}: {QUESTION}", conversation_id=one)
-        return lambda connection: self.turns._take(connection, request, UNLIMITED, new_id(), MODEL)  # noqa: SLF001 - what is measured
+        return lambda connection: self.taking.take(connection, request, UNLIMITED, new_id(), MODEL)
 
     def recorded(self, work: Callable[[Connection], object]) -> list[Statement]:
         """Return the statements of a turn's transaction, which leaves no trace."""
@@ -307,10 +305,10 @@ class Bench:
         return recording.said
 
     def check(self) -> None:
-        """Raise `BenchError` unless the store's functions are called here as `Turns._take` calls them."""
-        by_store, by_turns = (self.recorded(work(self.ids[0])) for work in (self.stored, self.taken))
-        if [one.text for one in by_store] != [one.text for one in by_turns]:
-            raise BenchError(f"{TURN} sends other statements than bench/write.py: {by_turns}")
+        """Raise `BenchError` unless the store's functions are called here as `Taking.take` calls them."""
+        by_store, by_taking = (self.recorded(work(self.ids[0])) for work in (self.stored, self.taken))
+        if [one.text for one in by_store] != [one.text for one in by_taking]:
+            raise BenchError(f"{TURN} sends other statements than bench/write.py: {by_taking}")
 
     def clocks(self) -> Clocks:
         """Return what the clocks show."""
@@ -330,12 +328,12 @@ def opened(filled: store.Store, server: mariadb.Mariadb | None) -> Iterator[Benc
     owner, ids = known(file, limit=100_000)
     url = server.copy(file, f"write{filled.messages}") if server else servers.sqlite_url(filled.place)
     database, settings = Database(url), Settings(database_url=url, model=MODEL)
-    journal, tally = Journal(database), Tally()
+    journal = Journal(database)
     cache, limiter = MemoryCache(settings.cache_size, settings.cache_ttl), Limiter(Defaults(), (), journal, Spending())
-    turns = Turns(settings, database, journal, Demo(), cache, limiter, tally)
+    taking = Taking(settings, cache, limiter, new_id())
     raw, connection = Raw(database), database.dedicated()
     try:
-        yield Bench(filled.messages, owner, ids, database, server, turns, connection, raw)
+        yield Bench(filled.messages, owner, ids, database, server, taking, connection, raw)
     finally:
         connection.close()
         raw.close()

@@ -16,7 +16,7 @@ from chatkeep.limits import Bill, estimate
 from chatkeep.logs import named
 from chatkeep.metrics import TURNS, Tally
 from chatkeep.model import Message, Role, Status
-from chatkeep.replies import Ending, LiveReply
+from chatkeep.replies import Ending, LiveReply, end_reply
 from chatkeep.settings import Settings
 from chatkeep.spending import Spending
 from chatkeep.store import leases, marks, messages
@@ -24,7 +24,7 @@ from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection
-from chatkeep.turns import Turns, end_reply
+from chatkeep.turns import Turns
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from chatkeep.access import Scope
 from chatkeep.conversations import require_message
 from chatkeep.errors import FieldError, InvalidFields, Problem, RateLimited
 from chatkeep.replies import End, Ends, Events
-from chatkeep.turns import Turn, TurnRequest
+from chatkeep.taking import Turn, TurnRequest
 from chatkeep.web import direct, ratelimit, shapes, sse
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import caller, owner, parts

@@ -26,7 +26,8 @@ from chatkeep.store import migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.exports import Scope
 from chatkeep.store.journal import Journal
-from chatkeep.turns import Turn, TurnRequest, Turns
+from chatkeep.taking import Turn, TurnRequest
+from chatkeep.turns import Turns
 from tests.copies import Copy
 from tests.faults import rows
 from tests.faults.conftest import Record
