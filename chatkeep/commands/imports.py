@@ -15,7 +15,7 @@ import click
 from chatkeep import servers
 from chatkeep.commands.words import say, wrong
 from chatkeep.errors import ChatkeepError, StoreUnavailable
-from chatkeep.settings import optional_duration
+from chatkeep.notation import optional_duration
 
 if TYPE_CHECKING:
     from chatkeep.imports import Report, Terms

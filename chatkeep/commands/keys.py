@@ -15,7 +15,7 @@ from chatkeep import servers
 from chatkeep.commands.words import Commands, failure, filled, say, word, wrong
 from chatkeep.errors import ChatkeepError, Problem
 from chatkeep.limits import Limits, read_limits
-from chatkeep.settings import duration, optional_duration
+from chatkeep.notation import duration, optional_duration
 
 if TYPE_CHECKING:
     from chatkeep.access import NewKey
