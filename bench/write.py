@@ -9,7 +9,7 @@ import re
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,10 +33,9 @@ from chatkeep.store import conversations, epochs, leases, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
-from chatkeep.store.ledger import Ledger
-from chatkeep.store.notes import Note
-from chatkeep.store.sql import Append, Connection, Sql
+from chatkeep.store.sql import Connection, Sql
 from chatkeep.taking import Taking, TurnRequest
+from tests.store.connections import PassingOn
 
 RAW, STORE, TURN = "raw driver", "chatkeep.store", "Taking.take"
 WAYS = (RAW, STORE, TURN)
@@ -107,52 +106,27 @@ def positional(text: str, values: dict[str, Any], place: str) -> tuple[str, tupl
     return PARAMETER.sub(place, text), tuple(values[name] for name in names)
 
 
-class Recording:
-    """A `Connection` that does what another one does, and keeps every statement between `begin` and `commit`."""
+class Recording(PassingOn):
+    """Keeps every statement between `begin` and `commit`."""
 
     def __init__(self, connection: Connection, *, embedded: bool) -> None:
+        super().__init__(connection)
         self.said: list[Statement] = []
-        self.writes = 0
-        self.epoch: int | None = None
-        self.ledger = Ledger()
-        self.notes: list[Note] = []
-        self._connection = connection
         self._embedded = embedded
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
         self._keep(sql, values, reads=True)
-        return self._connection.rows(sql, **values)
+        return super().rows(sql, **values)
 
     def change(self, sql: Sql, **values: Any) -> int:
         """Run an INSERT, UPDATE or DELETE and return how many rows it matched."""
         self._keep(sql, values, reads=False)
-        self.writes += 1
-        return self._connection.change(sql, **values)
-
-    def stream(self, sql: Sql, **values: Any) -> AbstractContextManager[Iterator[tuple[Any, ...]]]:
-        """Run a query whose rows are read one by one."""
-        return self._connection.stream(sql, **values)
-
-    def append(self, appends: list[Append]) -> int:
-        """Append to replies."""
-        return self._connection.append(appends)
-
-    def begin(self, *, waits: bool = True) -> None:
-        """Begin a transaction."""
-        self._connection.begin(waits=waits)
+        return super().change(sql, **values)
 
     def commit(self) -> None:
         """End the transaction without a trace: what was recorded is done later."""
-        self._connection.rollback()
-
-    def rollback(self) -> None:
-        """Undo the transaction."""
-        self._connection.rollback()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+        self.rollback()
 
     def _keep(self, sql: Sql, values: dict[str, Any], *, reads: bool) -> None:
         text, place = (sql.sqlite, "?") if self._embedded else (sql.mysql, "%s")

@@ -29,8 +29,9 @@ from chatkeep.store.sql import Connection, Sql
 from tests.conftest import empty_database
 from tests.copies import Copy
 from tests.servers import ROOT
+from tests.store.connections import Planned
 from tests.store.examples import a_conversation, a_message
-from tests.store.test_plans import NOW, Planned, conversation_row, message_row
+from tests.store.test_plans import NOW, conversation_row, message_row
 
 OWNERS, EACH, SAID = 100, 30, 4
 LONG = 1_000_000
