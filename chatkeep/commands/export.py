@@ -50,12 +50,12 @@ def export(
     from chatkeep.redaction.policies import Redaction  # noqa: PLC0415
     from chatkeep.store import migrations  # noqa: PLC0415
     from chatkeep.store.engine import Database  # noqa: PLC0415
-    from chatkeep.store.exports import Scope  # noqa: PLC0415
+    from chatkeep.store.exports import Selection  # noqa: PLC0415
     from chatkeep.store.journal import Journal  # noqa: PLC0415
     from chatkeep.store.notes import COMMAND_LINE, Note, Verb  # noqa: PLC0415
 
     form = make(name, bom=bom)
-    scope = Scope(OPEN_OWNER, conversation, _bound(start, dates.start_us), _bound(end, dates.end_us))
+    selection = Selection(OPEN_OWNER, conversation, _bound(start, dates.start_us), _bound(end, dates.end_us))
     try:
         settings = servers.checked_settings()
         redaction = Redaction.from_settings(settings)
@@ -63,9 +63,9 @@ def export(
         database.check()
         migrations.ensure(database)
         if cursor is not None:
-            scope = replace(scope, since=exports.cursor_epoch(database, cursor))
+            selection = replace(selection, since=exports.cursor_epoch(database, cursor))
         total = 1 if conversation else exports.count(database, OPEN_OWNER)
-        made = exports.Export(database, scope, form, redaction)
+        made = exports.Export(database, selection, form, redaction)
         journal = Journal(database)
         what = {"format": name, "conversation_id": conversation}
         audit.note(journal, Note(COMMAND_LINE, Verb.EXPORT_MADE, what))
