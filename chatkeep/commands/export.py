@@ -49,7 +49,6 @@ def export(
     from chatkeep.model import OPEN_OWNER  # noqa: PLC0415
     from chatkeep.redaction.policies import Redaction  # noqa: PLC0415
     from chatkeep.store import migrations  # noqa: PLC0415
-    from chatkeep.store.engine import Database  # noqa: PLC0415
     from chatkeep.store.exports import Selection  # noqa: PLC0415
     from chatkeep.store.journal import Journal  # noqa: PLC0415
     from chatkeep.store.notes import COMMAND_LINE, Note, Verb  # noqa: PLC0415
@@ -59,9 +58,7 @@ def export(
     try:
         settings = servers.checked_settings()
         redaction = Redaction.from_settings(settings)
-        database = Database(settings.database)
-        database.check()
-        migrations.ensure(database)
+        database = migrations.opened(settings.database)
         if cursor is not None:
             selection = replace(selection, since=exports.cursor_epoch(database, cursor))
         total = 1 if conversation else exports.count(database, OPEN_OWNER)
