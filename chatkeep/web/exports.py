@@ -19,7 +19,7 @@ from chatkeep.exports import Export, cursor_epoch, dates
 from chatkeep.exports.formats import make
 from chatkeep.store.exports import Selection
 from chatkeep.store.notes import Note, Verb
-from chatkeep.web import shapes
+from chatkeep.web import export_shapes as shapes
 from chatkeep.web.compression import coding_of, compressed
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import actor, owner, parts

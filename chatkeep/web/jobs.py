@@ -20,7 +20,7 @@ from chatkeep.exports.jobs import Wanted, wanted_of
 from chatkeep.store.exports import Selection
 from chatkeep.store.jobs import Job
 from chatkeep.store.notes import Note, Verb
-from chatkeep.web import job_shapes, problems, shapes
+from chatkeep.web import export_shapes, job_shapes, problems, shapes
 from chatkeep.web.exports import WRITE_BYTES, WRITE_TIMEOUT_S, bounds, disposition
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import actor, owner, parts
@@ -31,7 +31,7 @@ routes = Routes(Blueprint("jobs", __name__))
 _ONE = "/api/exports/<uuid:export_id>"
 _COMPRESSED = {"gzip": "application/gzip", "zstd": "application/zstd"}
 _FILES = {
-    "application/json": shapes.Export,
+    "application/json": export_shapes.Export,
     **dict.fromkeys(["application/x-ndjson", "text/csv", "text/markdown", "application/jsonl", *_COMPRESSED.values()]),
 }
 
