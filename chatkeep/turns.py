@@ -302,20 +302,18 @@ class Turns:
         lease = self._journal.write(ask)
         if lease is None:
             return None
-        reply = self.live.get(lease.reply_id)
+        self.stop_here(lease.reply_id)
+        return lease.reply_id
+
+    def stop_here(self, reply_id: UUID) -> None:
+        """Stop a reply, if this process is generating it."""
+        reply = self.live.get(reply_id)
         if reply is not None:
             reply.end(Ending.STOPPED)
-        return lease.reply_id
 
     def forget_answers(self) -> None:
         """Forget every answer that this process remembers."""
         self._cache.clear()
-
-    def abandon(self, reply_id: UUID) -> None:
-        """Stop a reply whose only reader went away, where this process still generates it."""
-        reply = self.live.get(reply_id)
-        if reply is not None:
-            reply.end(Ending.STOPPED)
 
 
 def _live(request: TurnRequest, turn: Turn, question: Question) -> LiveReply:

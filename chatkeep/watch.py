@@ -102,9 +102,7 @@ class Watch:
         """Stop the replies that another process was asked to stop."""
         me = self._turns.worker_id
         for lease in self._database.read(lambda connection: leases.to_stop(connection, me)):
-            reply = self._turns.live.get(lease.reply_id)
-            if reply is not None:
-                reply.end(Ending.STOPPED)
+            self._turns.stop_here(lease.reply_id)
 
     def _look_after_keys(self) -> None:
         """Stop the replies that were asked for with keys that let nobody in any more; note when keys were used."""

@@ -260,7 +260,7 @@ def _stream(turn: Turn, on_disconnect: str) -> Response:
     response.call_on_close(leave)
     if on_disconnect == "stop":
         # Also after a whole reply, when there is nothing left to stop.
-        response.call_on_close(lambda: turns.abandon(turn.reply_id))
+        response.call_on_close(lambda: turns.stop_here(turn.reply_id))
     return response
 
 
