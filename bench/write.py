@@ -9,7 +9,7 @@ import re
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,9 +25,7 @@ from bench.table import Report, Row, medians
 from chatkeep.cache import MemoryCache
 from chatkeep.limiter import UNLIMITED, Limiter
 from chatkeep.limits import Defaults
-from chatkeep.metrics import Tally
 from chatkeep.model import new_id, now_us
-from chatkeep.provider.demo import Demo
 from chatkeep.rows import advanced, turn_rows
 from chatkeep.settings import Settings
 from chatkeep.spending import Spending
@@ -35,12 +33,11 @@ from chatkeep.store import conversations, epochs, leases, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
-from chatkeep.store.ledger import Ledger
-from chatkeep.store.notes import Note
-from chatkeep.store.sql import Append, Connection, Sql
-from chatkeep.turns import TurnRequest, Turns
+from chatkeep.store.sql import Connection, Sql
+from chatkeep.taking import Taking, TurnRequest
+from tests.store.connections import PassingOn
 
-RAW, STORE, TURN = "raw driver", "chatkeep.store", "Turns._take"
+RAW, STORE, TURN = "raw driver", "chatkeep.store", "Taking.take"
 WAYS = (RAW, STORE, TURN)
 QUESTION = "please explain in a few words how the quarterly plan is made and which tables it reads."
 MODEL = "gpt-4o-mini"
@@ -109,52 +106,27 @@ def positional(text: str, values: dict[str, Any], place: str) -> tuple[str, tupl
     return PARAMETER.sub(place, text), tuple(values[name] for name in names)
 
 
-class Recording:
-    """A `Connection` that does what another one does, and keeps every statement between `begin` and `commit`."""
+class Recording(PassingOn):
+    """Keeps every statement between `begin` and `commit`."""
 
     def __init__(self, connection: Connection, *, embedded: bool) -> None:
+        super().__init__(connection)
         self.said: list[Statement] = []
-        self.writes = 0
-        self.epoch: int | None = None
-        self.ledger = Ledger()
-        self.notes: list[Note] = []
-        self._connection = connection
         self._embedded = embedded
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
         self._keep(sql, values, reads=True)
-        return self._connection.rows(sql, **values)
+        return super().rows(sql, **values)
 
     def change(self, sql: Sql, **values: Any) -> int:
         """Run an INSERT, UPDATE or DELETE and return how many rows it matched."""
         self._keep(sql, values, reads=False)
-        self.writes += 1
-        return self._connection.change(sql, **values)
-
-    def stream(self, sql: Sql, **values: Any) -> AbstractContextManager[Iterator[tuple[Any, ...]]]:
-        """Run a query whose rows are read one by one."""
-        return self._connection.stream(sql, **values)
-
-    def append(self, appends: list[Append]) -> int:
-        """Append to replies."""
-        return self._connection.append(appends)
-
-    def begin(self, *, waits: bool = True) -> None:
-        """Begin a transaction."""
-        self._connection.begin(waits=waits)
+        return super().change(sql, **values)
 
     def commit(self) -> None:
         """End the transaction without a trace: what was recorded is done later."""
-        self._connection.rollback()
-
-    def rollback(self) -> None:
-        """Undo the transaction."""
-        self._connection.rollback()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+        self.rollback()
 
     def _keep(self, sql: Sql, values: dict[str, Any], *, reads: bool) -> None:
         text, place = (sql.sqlite, "?") if self._embedded else (sql.mysql, "%s")
@@ -162,7 +134,7 @@ class Recording:
 
 
 def take(connection: Connection, owner: str, conversation_id: UUID) -> None:
-    """Store a turn as `Turns._take` does, with the store's functions alone."""
+    """Store a turn as `Taking.take` does, with the store's functions alone."""
     now, reply_id = now_us(), new_id()
     conversation = conversations.lock(connection, owner, conversation_id, now)
     if conversation is None:
@@ -240,7 +212,7 @@ class Bench:
     ids: list[UUID]
     database: Database
     server: mariadb.Mariadb | None
-    turns: Turns
+    taking: Taking
     connection: Connection
     raw: Raw
     asked: int = field(default=0, init=False)
@@ -298,7 +270,7 @@ class Bench:
         """Return a turn's work as the journal gets it."""
         self.asked += 1  # no question is asked twice
         request = TurnRequest(owner=self.owner, message=f"{self.asked}: {QUESTION}", conversation_id=one)
-        return lambda connection: self.turns._take(connection, request, UNLIMITED, new_id(), MODEL)  # noqa: SLF001 - what is measured
+        return lambda connection: self.taking.take(connection, request, UNLIMITED, new_id(), MODEL)
 
     def recorded(self, work: Callable[[Connection], object]) -> list[Statement]:
         """Return the statements of a turn's transaction, which leaves no trace."""
@@ -307,10 +279,10 @@ class Bench:
         return recording.said
 
     def check(self) -> None:
-        """Raise `BenchError` unless the store's functions are called here as `Turns._take` calls them."""
-        by_store, by_turns = (self.recorded(work(self.ids[0])) for work in (self.stored, self.taken))
-        if [one.text for one in by_store] != [one.text for one in by_turns]:
-            raise BenchError(f"{TURN} sends other statements than bench/write.py: {by_turns}")
+        """Raise `BenchError` unless the store's functions are called here as `Taking.take` calls them."""
+        by_store, by_taking = (self.recorded(work(self.ids[0])) for work in (self.stored, self.taken))
+        if [one.text for one in by_store] != [one.text for one in by_taking]:
+            raise BenchError(f"{TURN} sends other statements than bench/write.py: {by_taking}")
 
     def clocks(self) -> Clocks:
         """Return what the clocks show."""
@@ -330,12 +302,12 @@ def opened(filled: store.Store, server: mariadb.Mariadb | None) -> Iterator[Benc
     owner, ids = known(file, limit=100_000)
     url = server.copy(file, f"write{filled.messages}") if server else servers.sqlite_url(filled.place)
     database, settings = Database(url), Settings(database_url=url, model=MODEL)
-    journal, tally = Journal(database), Tally()
+    journal = Journal(database)
     cache, limiter = MemoryCache(settings.cache_size, settings.cache_ttl), Limiter(Defaults(), (), journal, Spending())
-    turns = Turns(settings, database, journal, Demo(), cache, limiter, tally)
+    taking = Taking(settings, cache, limiter, new_id())
     raw, connection = Raw(database), database.dedicated()
     try:
-        yield Bench(filled.messages, owner, ids, database, server, turns, connection, raw)
+        yield Bench(filled.messages, owner, ids, database, server, taking, connection, raw)
     finally:
         connection.close()
         raw.close()

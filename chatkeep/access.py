@@ -21,8 +21,9 @@ from typing import NamedTuple
 from uuid import UUID
 
 from chatkeep.errors import NO_ACCESS, NO_KEYS, OpenToAll, Problem, StoreUnavailable, Unauthorized
+from chatkeep.hosts import is_loopback
 from chatkeep.model import OPEN_OWNER, now_us
-from chatkeep.settings import Settings, is_loopback
+from chatkeep.settings import Settings
 from chatkeep.store import keys
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal

@@ -102,15 +102,12 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     """
     logs.to_standard_error(settings.log_level)
     redaction = Redaction.from_settings(settings)
-    database = Database(settings.database)
-    database.check()
-    migrations.ensure(database)
+    database = migrations.opened(settings.database)
     journal = Journal(database)
     journal.write(lambda connection: idempotency.expire(connection, now_us()))
     tally, spending = Tally(), Spending()
-    answering: Provider = Resilient(
-        provider or _provider(settings, _arrivals(journal)), settings.first_token_timeout, tally
-    )
+    calling = provider or _provider(settings, _arrivals(journal))
+    answering: Provider = Resilient(calling, settings.first_token_timeout, tally)
     if redaction.output:
         answering = Redacting(answering, redaction.output)
     cache = _cache(settings)
@@ -118,23 +115,10 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     limiter = Limiter(settings.limits, settings.prices, journal, spending, _windows(settings))
     turns = Turns(settings, database, journal, answering, cache, limiter, tally, screen=redaction.input)
     watch = Watch(settings, database, journal, access, turns, tally, spending)
-    sweeper = Sweeper(
-        database,
-        journal,
-        turns.worker_id,
-        tally,
-        interval=settings.sweep_interval,
-        kept=Kept.of(settings),
-    )
-    maker = Maker(
-        database,
-        journal,
-        turns.worker_id,
-        settings,
-        redaction,
-        makes=makes_exports,
-    )
-    recorder = Recorder(database, journal, turns.worker_id, tally, spending)
+    me = turns.worker_id
+    sweeper = Sweeper(database, journal, me, tally, interval=settings.sweep_interval, kept=Kept.of(settings))
+    maker = Maker(database, journal, me, settings, redaction, makes=makes_exports)
+    recorder = Recorder(database, journal, me, tally, spending)
     tokens, signing_in = Tokens(settings.end_user_tokens), Oidc(settings)
     eraser = Eraser(database, journal, cache, limiter, settings.exports_dir)
     parts = Parts(

@@ -21,9 +21,10 @@ import msgspec
 
 from chatkeep.access import NewKey, Scope, is_name
 from chatkeep.errors import SettingsError, SignInFailed
+from chatkeep.hosts import is_loopback
 from chatkeep.keys import Door, admit
 from chatkeep.provider.fetch import Answer, Unreachable, fetch
-from chatkeep.settings import Settings, is_loopback
+from chatkeep.settings import Settings
 from chatkeep.store.journal import Journal
 
 LEEWAY_S = 30

@@ -18,8 +18,10 @@ from chatkeep.errors import Problem, ProviderBroke, ProviderError, ProviderTimeo
 from chatkeep.limits import Allowance
 from chatkeep.model import CONTENT_FILTER, Delta, Finish, Message, Status, now_us
 from chatkeep.provider import Call, Receive
+from chatkeep.store import conversations, leases, messages
 from chatkeep.store.leases import Lease
 from chatkeep.store.messages import Progress
+from chatkeep.store.sql import Connection
 
 PING_S = 5.0
 MOST_PIECES = 16
@@ -303,3 +305,15 @@ def outcome(reply: LiveReply, finish: Finish | None, problem: Problem | None) ->
 def problem_of(message: Message) -> Problem | None:
     """Return the problem that a stored reply ended with."""
     return problem_of_code(message.error) if message.error else None
+
+
+def end_reply(connection: Connection, lease: Lease, final: Message) -> Message | None:
+    """Store how a reply ended, unless somebody else did before; return it as it is stored, None where it is gone.
+
+    Of all who end a reply the one that gives the lease back has ended it.
+    """
+    if leases.give_back(connection, lease):
+        messages.finish(connection, final)
+        conversations.touch(connection, lease.conversation_id, now_us())
+        return final
+    return messages.get(connection, lease.conversation_id, lease.reply_id)

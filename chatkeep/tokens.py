@@ -8,7 +8,7 @@ from typing import Any
 
 from chatkeep.access import is_name
 from chatkeep.errors import SettingsError, Unauthorized
-from chatkeep.settings import TokenRule
+from chatkeep.notation import TokenRule
 
 # One text for whatever is wrong with a token.
 NO_TOKEN = "Send a valid X-End-User-Token; its signature, time or names are not as the server is set."  # noqa: S105 - no password

@@ -16,7 +16,7 @@ from chatkeep.limits import Bill, estimate
 from chatkeep.logs import named
 from chatkeep.metrics import TURNS, Tally
 from chatkeep.model import Message, Role, Status
-from chatkeep.replies import Ending, LiveReply
+from chatkeep.replies import Ending, LiveReply, end_reply
 from chatkeep.settings import Settings
 from chatkeep.spending import Spending
 from chatkeep.store import leases, marks, messages
@@ -24,7 +24,7 @@ from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection
-from chatkeep.turns import Turns, end_reply
+from chatkeep.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -102,9 +102,7 @@ class Watch:
         """Stop the replies that another process was asked to stop."""
         me = self._turns.worker_id
         for lease in self._database.read(lambda connection: leases.to_stop(connection, me)):
-            reply = self._turns.live.get(lease.reply_id)
-            if reply is not None:
-                reply.end(Ending.STOPPED)
+            self._turns.stop_here(lease.reply_id)
 
     def _look_after_keys(self) -> None:
         """Stop the replies that were asked for with keys that let nobody in any more; note when keys were used."""

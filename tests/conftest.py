@@ -96,14 +96,15 @@ def server(
 
 
 def serving(
-    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory, **more: str
 ) -> Iterator[Server]:
-    """Yield the running server that one of `PAIRS` stands for."""
+    """Yield the running server that a pair of a command and a database stands for, with ``more`` variables."""
     command, database = request.param
     env = {
         "DATABASE_URL": empty_database(request, database, tmp_path_factory),
         "OPENAI_BASE_URL": upstream.url,
         "OPENAI_API_KEY": "test-key",
+        **more,
     }
     with thrown_away(Server(command, tmp_path_factory.mktemp(command), env)) as running:
         yield running

@@ -36,12 +36,10 @@ def audit(
     from chatkeep.exports import dates  # noqa: PLC0415
     from chatkeep.store import migrations  # noqa: PLC0415
     from chatkeep.store.audit import Filter  # noqa: PLC0415
-    from chatkeep.store.engine import Database  # noqa: PLC0415
 
     only = Filter(account, verb, _bound(start, dates.start_us), _bound(end, dates.end_us))
     try:
-        database = Database(servers.checked_settings().database)
-        migrations.ensure(database)
+        database = migrations.opened(servers.checked_settings().database)
         if check:
             _tell(log.first_broken(database))
         else:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import UUID
 
 import click
@@ -17,6 +17,7 @@ from chatkeep.errors import ChatkeepError, InvalidFields, NotFound
 
 if TYPE_CHECKING:
     from chatkeep.exports import Export
+    from chatkeep.store.engine import Database
 
 
 @click.command()
@@ -43,33 +44,25 @@ def export(
 
     Where an increment can follow, its cursor is printed on standard error.
     """
-    from chatkeep import audit, exports  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep import exports  # noqa: PLC0415 - the other commands start quickly without the database
     from chatkeep.exports import dates  # noqa: PLC0415
     from chatkeep.exports.formats import make  # noqa: PLC0415
     from chatkeep.model import OPEN_OWNER  # noqa: PLC0415
     from chatkeep.redaction.policies import Redaction  # noqa: PLC0415
     from chatkeep.store import migrations  # noqa: PLC0415
-    from chatkeep.store.engine import Database  # noqa: PLC0415
-    from chatkeep.store.exports import Scope  # noqa: PLC0415
-    from chatkeep.store.journal import Journal  # noqa: PLC0415
-    from chatkeep.store.notes import COMMAND_LINE, Note, Verb  # noqa: PLC0415
+    from chatkeep.store.exports import Selection  # noqa: PLC0415
 
     form = make(name, bom=bom)
-    scope = Scope(OPEN_OWNER, conversation, _bound(start, dates.start_us), _bound(end, dates.end_us))
+    selection = Selection(OPEN_OWNER, conversation, _bound(start, dates.start_us), _bound(end, dates.end_us))
     try:
         settings = servers.checked_settings()
         redaction = Redaction.from_settings(settings)
-        database = Database(settings.database)
-        database.check()
-        migrations.ensure(database)
+        database = migrations.opened(settings.database)
         if cursor is not None:
-            scope = replace(scope, since=exports.cursor_epoch(database, cursor))
+            selection = replace(selection, since=exports.cursor_epoch(database, cursor))
         total = 1 if conversation else exports.count(database, OPEN_OWNER)
-        made = exports.Export(database, scope, form, redaction)
-        journal = Journal(database)
-        what = {"format": name, "conversation_id": conversation}
-        audit.note(journal, Note(COMMAND_LINE, Verb.EXPORT_MADE, what))
-        journal.close()
+        made = exports.Export(database, selection, form, redaction)
+        _note(database, {"format": name, "conversation_id": conversation})
         _save(made, output, total)
     except (NotFound, InvalidFields) as error:
         raise failure(error.detail) from error
@@ -78,6 +71,17 @@ def export(
     if made.cursor is not None:
         next_time = f"(chatkeep export --cursor {made.cursor} writes what changes from here on)"
         say(f"cursor: {made.cursor}  {next_time}", err=True)
+
+
+def _note(database: Database, what: dict[str, Any]) -> None:
+    """Tell the audit log what is exported."""
+    from chatkeep import audit  # noqa: PLC0415 - as above
+    from chatkeep.store.journal import Journal  # noqa: PLC0415
+    from chatkeep.store.notes import COMMAND_LINE, Note, Verb  # noqa: PLC0415
+
+    journal = Journal(database)
+    audit.note(journal, Note(COMMAND_LINE, Verb.EXPORT_MADE, what))
+    journal.close()
 
 
 def _bound(text: str | None, read: Callable[[str], int]) -> int | None:

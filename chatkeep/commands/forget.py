@@ -20,7 +20,6 @@ def forget(end_user: str, account: str) -> None:
     from chatkeep.access import is_name, owner_of  # noqa: PLC0415 - the other commands start quickly without
     from chatkeep.factory import eraser_of  # noqa: PLC0415
     from chatkeep.store import migrations  # noqa: PLC0415
-    from chatkeep.store.engine import Database  # noqa: PLC0415
     from chatkeep.store.journal import Journal  # noqa: PLC0415
     from chatkeep.store.notes import COMMAND_LINE  # noqa: PLC0415
 
@@ -28,8 +27,7 @@ def forget(end_user: str, account: str) -> None:
         raise wrong("a name has 1 to 128 characters, none of them a control character")
     try:
         settings = servers.checked_settings()
-        database = Database(settings.database)
-        migrations.ensure(database)
+        database = migrations.opened(settings.database)
         journal = Journal(database)
         erased = eraser_of(settings, database, journal).erase(owner_of(account, end_user), COMMAND_LINE).erased
         journal.close()

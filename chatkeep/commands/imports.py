@@ -15,7 +15,7 @@ import click
 from chatkeep import servers
 from chatkeep.commands.words import say, wrong
 from chatkeep.errors import ChatkeepError, StoreUnavailable
-from chatkeep.settings import optional_duration
+from chatkeep.notation import optional_duration
 
 if TYPE_CHECKING:
     from chatkeep.imports import Report, Terms
@@ -49,7 +49,6 @@ def import_files(files: tuple[str, ...], ttl: str | None, *, renew: bool) -> Non
     from chatkeep.model import OPEN_OWNER, now_us  # noqa: PLC0415
     from chatkeep.redaction.policies import Redaction  # noqa: PLC0415
     from chatkeep.store import migrations  # noqa: PLC0415
-    from chatkeep.store.engine import Database  # noqa: PLC0415
     from chatkeep.store.journal import Journal  # noqa: PLC0415
 
     settings = servers.checked_settings()
@@ -57,10 +56,7 @@ def import_files(files: tuple[str, ...], ttl: str | None, *, renew: bool) -> Non
     terms = Terms(OPEN_OWNER, now_us(), None if seconds is None else max(int(seconds), 1), renew)
     try:
         redaction = Redaction.from_settings(settings)
-        database = Database(settings.database)
-        database.check()
-        migrations.ensure(database)
-        journal = Journal(database)
+        journal = Journal(migrations.opened(settings.database))
         status = max(_import(journal, name, terms, redaction) for name in files)
         journal.close()
     except ChatkeepError as error:

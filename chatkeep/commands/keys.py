@@ -15,7 +15,7 @@ from chatkeep import servers
 from chatkeep.commands.words import Commands, failure, filled, say, word, wrong
 from chatkeep.errors import ChatkeepError, Problem
 from chatkeep.limits import Limits, read_limits
-from chatkeep.settings import duration, optional_duration
+from chatkeep.notation import duration, optional_duration
 
 if TYPE_CHECKING:
     from chatkeep.access import NewKey
@@ -92,13 +92,10 @@ def rotate(key: str, overlap: str) -> None:
 def _opened() -> Iterator[tuple[Database, Journal]]:
     """Open the database, an empty one made ready; end with the reason where something is refused."""
     from chatkeep.store import migrations  # noqa: PLC0415 - the other commands start quickly without the database
-    from chatkeep.store.engine import Database  # noqa: PLC0415
     from chatkeep.store.journal import Journal  # noqa: PLC0415
 
     try:
-        database = Database(servers.checked_settings().database)
-        database.check()
-        migrations.ensure(database)
+        database = migrations.opened(servers.checked_settings().database)
         journal = Journal(database)
         yield database, journal
         journal.close()

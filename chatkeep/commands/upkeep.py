@@ -82,12 +82,9 @@ def stats(*, as_json: bool) -> None:
     """Count what there is; it only reads, also beside a running server."""
     from chatkeep import stats  # noqa: PLC0415 - the other commands start quickly without the database
     from chatkeep.store import migrations  # noqa: PLC0415
-    from chatkeep.store.engine import Database  # noqa: PLC0415
 
     try:
-        database = Database(servers.checked_settings().database)
-        migrations.ensure(database)
-        found = stats.take(database)
+        found = stats.take(migrations.opened(servers.checked_settings().database))
     except ChatkeepError as error:
         servers.stop(error)
     if as_json:

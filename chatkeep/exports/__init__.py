@@ -24,7 +24,7 @@ from chatkeep.model import now_us
 from chatkeep.redaction.policies import OFF, Redaction
 from chatkeep.store import epochs, exports, marks, tombstones
 from chatkeep.store.engine import Database
-from chatkeep.store.exports import ConversationRow, Pages, Scope
+from chatkeep.store.exports import ConversationRow, Pages, Selection
 from chatkeep.store.sql import Connection
 from chatkeep.store.tombstones import TombstoneRow
 
@@ -49,13 +49,13 @@ class Export:
     def __init__(
         self,
         database: Database,
-        scope: Scope,
+        selection: Selection,
         format: Format,
         redaction: Redaction = OFF,
         *,
         beside: Callable[[Connection], list[bytes]] | None = None,
     ) -> None:
-        check_scope(scope, format)
+        check_selection(selection, format)
         self._beside = beside
         self.title: str | None = None
         """The title of the first conversation."""
@@ -65,17 +65,17 @@ class Export:
         self.cursor: str | None = None
         """With what the next increment begins; None where the export is no ground for one."""
         self._database = database
-        self._scope = scope
+        self._selection = selection
         self._format = format
         self._redacting = Redacting(redaction.export, records=format.records) if redaction.export else None
         self._document = format if isinstance(format, Document) else None
-        self._pages = Pages(replace(scope, branch_only=format.branch_only, records=format.records))
+        self._pages = Pages(replace(selection, branch_only=format.branch_only, records=format.records))
         # Before the epoch is closed: what is left out as expired then, no transaction of a later epoch can revive.
         self._began = now_us()
-        if self._document and scope.conversation_id is None and not scope.ranged:
+        if self._document and selection.conversation_id is None and not selection.ranged:
             self.cursor = str(epochs.close(database))
         self._first = self._page()
-        if scope.conversation_id is not None and not self.conversations:
+        if selection.conversation_id is not None and not self.conversations:
             raise NotFound(NO_CONVERSATION)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -88,11 +88,11 @@ class Export:
         for chunk in self._document_chunks(self._document):
             digest.update(chunk)
             yield chunk
-        gone = None if self._scope.since is None else self.tombstones
+        gone = None if self._selection.since is None else self.tombstones
         yield self._document.seal(Seal(self.conversations, self.messages, digest.hexdigest(), gone, self.cursor))
 
     def _document_chunks(self, document: Document) -> Iterator[bytes]:
-        since = self._scope.since
+        since = self._selection.since
         yield document.begin(None if since is None else str(since))
         yield from self._body()
         if since is not None:
@@ -117,7 +117,8 @@ class Export:
 
     def _page_of_tombstones(self, epoch: int, after: bytes) -> list[TombstoneRow]:
         return self._database.read(
-            lambda connection: tombstones.page(connection, self._scope.owner, epoch, after, PAGE_TOMBSTONES), long=True
+            lambda connection: tombstones.page(connection, self._selection.owner, epoch, after, PAGE_TOMBSTONES),
+            long=True,
         )
 
     def _page(self) -> list[bytes]:
@@ -156,7 +157,7 @@ class Export:
         for conversation in conversations:
             begin, end = end, bisect_right(messages, conversation.id, lo=end, key=_CONVERSATION_ID)
             rows = messages[begin:end]
-            if rows or not self._scope.ranged:
+            if rows or not self._selection.ranged:
                 written += (self._format.conversation(conversation), self._format.messages(rows))
                 self.conversations += 1
         if self.title is None and conversations:
@@ -164,10 +165,10 @@ class Export:
         return b"".join(written)
 
 
-def check_scope(scope: Scope, format: Format) -> None:
-    """Raise `InvalidFields` where there is no increment of such a scope in such a format."""
-    narrowed = scope.ranged or scope.conversation_id is not None
-    if scope.since is not None and (narrowed or not isinstance(format, Document)):
+def check_selection(selection: Selection, format: Format) -> None:
+    """Raise `InvalidFields` where there is no increment of such a selection in such a format."""
+    narrowed = selection.ranged or selection.conversation_id is not None
+    if selection.since is not None and (narrowed or not isinstance(format, Document)):
         reason = "an increment is of all conversations without dates, in json or ndjson"
         raise InvalidFields(f"cursor: {reason}.", errors=[FieldError("cursor", reason)])
 

@@ -46,7 +46,7 @@ from chatkeep.settings import Settings
 from chatkeep.store import conversations, jobs, leases
 from chatkeep.store import exports as tables
 from chatkeep.store.engine import Database
-from chatkeep.store.exports import Scope
+from chatkeep.store.exports import Selection
 from chatkeep.store.jobs import Job, JobStatus
 from chatkeep.store.journal import Journal
 from chatkeep.store.notes import COMMAND_LINE, Actor, Note, Verb
@@ -325,10 +325,10 @@ class Maker:
     def _made(self, job: Job, file: File) -> Job:
         """Write and keep the file; return the job as completed, or for the queue where this process ends."""
         wanted = wanted_of(job)
-        scope = _scope(self._database, job.owner, wanted)
+        selection = _selection(self._database, job.owner, wanted)
         file.begin()
-        export = Export(self._database, scope, make(wanted.format, bom=wanted.bom), self._redaction)
-        if not self._write(replace(job, total=self._total(scope)), export, file):
+        export = Export(self._database, selection, make(wanted.format, bom=wanted.bom), self._redaction)
+        if not self._write(replace(job, total=self._total(selection)), export, file):
             return replace(job, status=JobStatus.QUEUED, worker_id=None, attempts=job.attempts - 1)
         off_loop(file.keep)
         now = now_us()
@@ -345,12 +345,12 @@ class Maker:
             expires_at=_later(now, self._ttl),
         )
 
-    def _total(self, scope: Scope) -> int | None:
-        if scope.conversation_id is not None:
+    def _total(self, selection: Selection) -> int | None:
+        if selection.conversation_id is not None:
             return 1
-        if scope.ranged or scope.since is not None:
+        if selection.ranged or selection.since is not None:
             return None  # finding out would take as long as the export
-        return self._database.read(lambda connection: tables.count(connection, scope.owner, now_us()), long=True)
+        return self._database.read(lambda connection: tables.count(connection, selection.owner, now_us()), long=True)
 
     def _write(self, job: Job, export: Export, file: File) -> bool:
         """Write an export; return False where this process ends, or the job is cancelled or another's by now."""
@@ -375,8 +375,8 @@ class Maker:
         return self._journal.write(lambda connection: jobs.update(connection, job, seen))
 
 
-def _scope(database: Database, owner: str, wanted: Wanted) -> Scope:
+def _selection(database: Database, owner: str, wanted: Wanted) -> Selection:
     start = None if wanted.start_date is None else dates.start_us(wanted.start_date)
     end = None if wanted.end_date is None else dates.end_us(wanted.end_date)
     since = None if wanted.since is None else exports.cursor_epoch(database, wanted.since)
-    return Scope(owner, wanted.conversation_id, start, end, since)
+    return Selection(owner, wanted.conversation_id, start, end, since)

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 
 from chatkeep.errors import ProviderBroke, SettingsError
-from chatkeep.settings import is_listed
+from chatkeep.hosts import is_listed
 
 Address = tuple[int, int, int, str, tuple[Any, ...]]
 Resolve = Callable[[str, int], Sequence[Address]]

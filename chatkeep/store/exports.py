@@ -31,7 +31,7 @@ _TIMESTAMP = 3  # where it stands in both kinds of rows
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class Selection:
     """What is exported: everything of the owner, or one conversation.
 
     Only messages from ``start`` on and before ``end`` (µs since 1970) count, with ``since`` only what has changed after
@@ -156,7 +156,7 @@ class _Portion:
 
 
 class Pages:
-    """What is in a scope, page by page: conversations by id, which is by creation, and their messages by time.
+    """What is in a selection, page by page: conversations by id, which is by creation, and their messages by time.
 
     Between two pages nothing of the database is held: an open cursor would keep SQLite's write-ahead log growing.
 
@@ -164,11 +164,11 @@ class Pages:
     that is open, behind all that is read already, and is met there: so nothing is missed, but it may come twice.
     """
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, selection: Selection) -> None:
         self.ended = False
-        self._scope = scope
+        self._selection = selection
         self._last: bytes | None = None
-        self._epoch = 0 if scope.since is None else scope.since + 1
+        self._epoch = 0 if selection.since is None else selection.since + 1
         self._after = b""
         self._within: int | None = None  # the time up to which the messages of the conversation ``_after`` are read
         self._conversations, self._messages = _Portion(_CONVERSATIONS), _Portion(PIECE)
@@ -183,7 +183,7 @@ class Pages:
         self.ended = not batch
         while batch:
             group = _group(batch, self._messages.rows)
-            messages = self._read_messages(connection, [one.id for one in group], self._scope.start)
+            messages = self._read_messages(connection, [one.id for one in group], self._selection.start)
             if self._within is not None:
                 group = [one for one in group if one.id <= messages[-1][0]]
             self._epoch, self._after = group[-1].epoch, group[-1].id
@@ -197,38 +197,38 @@ class Pages:
             yield [], self._read_messages(connection, [self._after], self._within + 1)
 
     def _read_conversations(self, connection: Connection, now: int) -> list[ConversationRow]:
-        scope = self._scope
+        selection = self._selection
         if self._last is None:
             # New ones could come for ever: what begins from here on is for the next time.
-            self._last = connection.rows(_LAST, owner=scope.owner)[0][0] or b""
-        values = {"owner": scope.owner, "now": now, "after": self._after, "last": self._last}
-        if scope.conversation_id is not None:
-            values["id"] = scope.conversation_id.bytes
-        if scope.since is not None:
+            self._last = connection.rows(_LAST, owner=selection.owner)[0][0] or b""
+        values = {"owner": selection.owner, "now": now, "after": self._after, "last": self._last}
+        if selection.conversation_id is not None:
+            values["id"] = selection.conversation_id.bytes
+        if selection.since is not None:
             values["epoch"] = self._epoch
-        if scope.ranged:
-            values |= self._range(scope.start)
+        if selection.ranged:
+            values |= self._range(selection.start)
         sql = _conversation_sql(
-            one=scope.conversation_id is not None, ranged=scope.ranged, changed=scope.since is not None
+            one=selection.conversation_id is not None, ranged=selection.ranged, changed=selection.since is not None
         )
         found, _ = self._conversations.read(connection, sql, values, _size_of_conversation)
         return [ConversationRow._make(row) for row in found]
 
     def _read_messages(self, connection: Connection, ids: list[bytes], start: int | None) -> list[Any]:
-        scope = self._scope
+        selection = self._selection
         values = in_list("of", ids)[1] | self._range(start)
-        if scope.since is not None:
-            values["since"] = scope.since
+        if selection.since is not None:
+            values["since"] = selection.since
         sql = _message_sql(
-            len(ids), branch_only=scope.branch_only, records=scope.records, changed=scope.since is not None
+            len(ids), branch_only=selection.branch_only, records=selection.records, changed=selection.since is not None
         )
-        size_of = _size_of_record if scope.records else _size_of_message
+        size_of = _size_of_record if selection.records else _size_of_message
         found, more = self._messages.read(connection, sql, values, size_of)
         self._within = found[-1][_TIMESTAMP] if more else None
         return found
 
     def _range(self, start: int | None) -> dict[str, int]:
-        end = self._scope.end
+        end = self._selection.end
         return {"start": _EARLIEST if start is None else start, "end": _LATEST if end is None else end}
 
 

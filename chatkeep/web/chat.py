@@ -17,7 +17,7 @@ from chatkeep.access import Scope
 from chatkeep.conversations import require_message
 from chatkeep.errors import FieldError, InvalidFields, Problem, RateLimited
 from chatkeep.replies import End, Ends, Events
-from chatkeep.turns import Turn, TurnRequest
+from chatkeep.taking import Turn, TurnRequest
 from chatkeep.web import direct, ratelimit, shapes, sse
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import caller, owner, parts
@@ -260,7 +260,7 @@ def _stream(turn: Turn, on_disconnect: str) -> Response:
     response.call_on_close(leave)
     if on_disconnect == "stop":
         # Also after a whole reply, when there is nothing left to stop.
-        response.call_on_close(lambda: turns.abandon(turn.reply_id))
+        response.call_on_close(lambda: turns.stop_here(turn.reply_id))
     return response
 
 

@@ -6,12 +6,13 @@ from functools import partial
 
 from flask import Blueprint, Response
 
-from chatkeep import access, audit, errors
+from chatkeep import audit, errors
+from chatkeep.access import Scope
 from chatkeep.erasure import belongings
 from chatkeep.errors import FieldError, InvalidFields
 from chatkeep.exports import Export
 from chatkeep.exports.formats.documents import Ndjson
-from chatkeep.store.exports import Scope
+from chatkeep.store.exports import Selection
 from chatkeep.store.notes import Note, Verb
 from chatkeep.web import end_user_shapes as shapes
 from chatkeep.web import gate
@@ -29,7 +30,7 @@ _ME = "/api/end-users/me"
     "GET",
     _ME,
     tag="end users",
-    scopes={access.Scope.EXPORT},
+    scopes={Scope.EXPORT},
     answers={200: None},
     files={"application/x-ndjson": None},
     raises=(errors.InvalidFields, errors.StoreUnavailable),
@@ -42,7 +43,7 @@ def give_end_user() -> Response:
     """
     owner = _end_user()
     export = Export(
-        parts().database, Scope(owner), Ndjson(), parts().redaction, beside=partial(belongings, owner=owner)
+        parts().database, Selection(owner), Ndjson(), parts().redaction, beside=partial(belongings, owner=owner)
     )
     audit.note(parts().journal, Note(actor(), Verb.OWNER_GIVEN))
     return download(export, Ndjson.media_type, "chatkeep-end-user", Ndjson.suffix)
@@ -52,7 +53,7 @@ def give_end_user() -> Response:
     "DELETE",
     _ME,
     tag="end users",
-    scopes={access.Scope.CHAT},
+    scopes={Scope.CHAT},
     answers={200: shapes.Erasure},
     raises=(errors.InvalidFields, errors.StoreUnavailable),
 )

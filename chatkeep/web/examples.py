@@ -15,6 +15,8 @@ from chatkeep.web import (
     admin_shapes,
     audit_shapes,
     end_user_shapes,
+    export_shapes,
+    health_shapes,
     import_shapes,
     job_shapes,
     key_shapes,
@@ -113,15 +115,15 @@ ANSWERS: dict[type[msgspec.Struct], Any] = {
             "has_more": False,
         },
     },
-    shapes.Export: _EXPORTED,
-    shapes.Health: {
+    export_shapes.Export: _EXPORTED,
+    health_shapes.Health: {
         "status": "ok", "version": "0.1.0", "provider": "openai", "model": "gpt-4o-mini", "database": "ok",
         "cache": {"hits": 3, "misses": 38, "entries": 38, "bytes": 51200},
     },
     shapes.ApiDocument: {
         "openapi": "3.2.0", "info": {"title": "chatkeep", "version": "0.1.0"}, "paths": {}, "components": {},
     },
-    shapes.Alive: {"status": "ok"},
+    health_shapes.Alive: {"status": "ok"},
     import_shapes.Import: {
         "object": "import",
         "conversations": {"added": 1, "present": 0, "updated": 0, "deleted": 0, "expired": 0},

@@ -12,13 +12,14 @@ from uuid import UUID
 
 from flask import Blueprint, Response, request
 
-from chatkeep import access, audit, errors
+from chatkeep import audit, errors
+from chatkeep.access import Scope
 from chatkeep.errors import FieldError, InvalidFields
 from chatkeep.exports import Export, cursor_epoch, dates
 from chatkeep.exports.formats import make
-from chatkeep.store.exports import Scope
+from chatkeep.store.exports import Selection
 from chatkeep.store.notes import Note, Verb
-from chatkeep.web import shapes
+from chatkeep.web import export_shapes as shapes
 from chatkeep.web.compression import coding_of, compressed
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import actor, owner, parts
@@ -47,7 +48,7 @@ _DEVICES = re.compile(r"(CON|PRN|AUX|NUL|COM\d|LPT\d)", re.IGNORECASE)
     "GET",
     "/api/conversations/<uuid:conversation_id>/export",
     tag="exports",
-    scopes={access.Scope.EXPORT},
+    scopes={Scope.EXPORT},
     query=shapes.ExportQuery,
     answers={200: None},
     files=_FILES,
@@ -66,8 +67,8 @@ def export_conversation(conversation_id: UUID) -> Response:
     """
     query = query_as(shapes.ExportQuery)
     form = make(query.format, bom=query.bom)
-    scope = Scope(owner(), conversation_id)
-    export = Export(parts().database, scope, form, parts().redaction)
+    selection = Selection(owner(), conversation_id)
+    export = Export(parts().database, selection, form, parts().redaction)
     _note({"format": query.format, "conversation_id": conversation_id})
     return download(export, form.media_type, export.title or "", form.suffix)
 
@@ -76,7 +77,7 @@ def export_conversation(conversation_id: UUID) -> Response:
     "GET",
     "/api/conversations/export-all",
     tag="exports",
-    scopes={access.Scope.EXPORT},
+    scopes={Scope.EXPORT},
     query=shapes.ExportAllQuery,
     answers={200: None},
     files=_FILES,
@@ -102,7 +103,7 @@ def export_all() -> Response:
     form = make(query.format, bom=query.bom)
     start, end = bounds(query.start_date, query.end_date)
     since = None if query.cursor is None else cursor_epoch(parts().database, query.cursor)
-    export = Export(parts().database, Scope(owner(), None, start, end, since), form, parts().redaction)
+    export = Export(parts().database, Selection(owner(), None, start, end, since), form, parts().redaction)
     _note({"format": query.format, "conversation_id": None})
     return download(export, form.media_type, f"chatkeep-{datetime.now(UTC):%Y-%m-%d}", form.suffix)
 

@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 
 from chatkeep import __version__
 from chatkeep.errors import StoreUnavailable
-from chatkeep.web import shapes
+from chatkeep.web import health_shapes as shapes
 from chatkeep.web.gate import EVERYBODY
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import parts

@@ -12,7 +12,7 @@ from chatkeep.access import Scope
 from chatkeep.errors import FieldError, InvalidFields, UnsupportedMediaType
 from chatkeep.imports import Terms, UnknownFile, import_file
 from chatkeep.model import now_us
-from chatkeep.web import shapes
+from chatkeep.web import export_shapes
 from chatkeep.web.import_shapes import Import, import_of
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import owner, parts
@@ -30,7 +30,7 @@ _CHUNK_BYTES = 64 * 1024
     "/api/conversations/import",
     tag="exports",
     scopes={Scope.CHAT},
-    body=shapes.Export,
+    body=export_shapes.Export,
     answers={200: Import},
     examples={
         "an export": {

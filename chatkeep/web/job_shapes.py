@@ -9,7 +9,8 @@ from msgspec import Meta, Struct
 from chatkeep.exports import jobs
 from chatkeep.exports.jobs import wanted_of
 from chatkeep.store.jobs import NEVER, Job, JobStatus
-from chatkeep.web.shapes import After, Cursor, ExportFormat, Id, Limit, Moment, Time, time_text
+from chatkeep.web.export_shapes import Cursor, ExportFormat
+from chatkeep.web.shapes import After, Id, Limit, Moment, Time, time_text
 
 Compression = Annotated[
     jobs.Compression, Meta(description="How the file is compressed; its size and hash are as it lies.")

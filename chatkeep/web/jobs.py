@@ -10,16 +10,17 @@ from uuid import UUID
 
 from flask import Blueprint, Response, request
 
-from chatkeep import access, audit, errors
+from chatkeep import audit, errors
+from chatkeep.access import Scope
 from chatkeep.concurrency import off_loop
 from chatkeep.errors import RangeNotSatisfiable
-from chatkeep.exports import check_scope, cursor_epoch, jobs
+from chatkeep.exports import check_selection, cursor_epoch, jobs
 from chatkeep.exports.formats import make
 from chatkeep.exports.jobs import Wanted, wanted_of
-from chatkeep.store.exports import Scope
+from chatkeep.store.exports import Selection
 from chatkeep.store.jobs import Job
 from chatkeep.store.notes import Note, Verb
-from chatkeep.web import job_shapes, problems, shapes
+from chatkeep.web import export_shapes, job_shapes, problems, shapes
 from chatkeep.web.exports import WRITE_BYTES, WRITE_TIMEOUT_S, bounds, disposition
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import actor, owner, parts
@@ -30,7 +31,7 @@ routes = Routes(Blueprint("jobs", __name__))
 _ONE = "/api/exports/<uuid:export_id>"
 _COMPRESSED = {"gzip": "application/gzip", "zstd": "application/zstd"}
 _FILES = {
-    "application/json": shapes.Export,
+    "application/json": export_shapes.Export,
     **dict.fromkeys(["application/x-ndjson", "text/csv", "text/markdown", "application/jsonl", *_COMPRESSED.values()]),
 }
 
@@ -39,7 +40,7 @@ _FILES = {
     "POST",
     "/api/exports",
     tag="exports",
-    scopes={access.Scope.EXPORT},
+    scopes={Scope.EXPORT},
     body=job_shapes.ExportJobRequest,
     answers={202: job_shapes.ExportJob},
     raises=(
@@ -85,14 +86,14 @@ def _require_exportable(body: job_shapes.ExportJobRequest) -> None:
     """Raise `InvalidFields` where an export would be refused that is streamed."""
     start, end = bounds(body.start_date, body.end_date)
     since = None if body.cursor is None else cursor_epoch(parts().database, body.cursor)
-    check_scope(Scope(owner(), body.conversation_id, start, end, since), make(body.format))
+    check_selection(Selection(owner(), body.conversation_id, start, end, since), make(body.format))
 
 
 @routes.route(
     "GET",
     "/api/exports",
     tag="exports",
-    scopes={access.Scope.EXPORT},
+    scopes={Scope.EXPORT},
     query=job_shapes.ExportJobsQuery,
     answers={200: job_shapes.ExportJobList},
     raises=(errors.InvalidFields, errors.StoreUnavailable),
@@ -109,7 +110,7 @@ def list_exports() -> Response:
     "GET",
     _ONE,
     tag="exports",
-    scopes={access.Scope.EXPORT},
+    scopes={Scope.EXPORT},
     answers={200: job_shapes.ExportJob},
     raises=(errors.NotFound, errors.StoreUnavailable),
 )
@@ -122,7 +123,7 @@ def read_export(export_id: UUID) -> Response:
     "POST",
     f"{_ONE}/cancel",
     tag="exports",
-    scopes={access.Scope.EXPORT},
+    scopes={Scope.EXPORT},
     answers={200: job_shapes.ExportJob},
     raises=(errors.NotFound, errors.ExportFinished, errors.StoreUnavailable),
 )
@@ -136,7 +137,7 @@ def cancel_export(export_id: UUID) -> Response:
     "DELETE",
     _ONE,
     tag="exports",
-    scopes={access.Scope.EXPORT},
+    scopes={Scope.EXPORT},
     answers={200: shapes.Deleted},
     raises=(errors.NotFound, errors.StoreUnavailable),
 )
@@ -150,7 +151,7 @@ def delete_export(export_id: UUID) -> Response:
     "GET",
     f"{_ONE}/content",
     tag="exports",
-    scopes={access.Scope.EXPORT},
+    scopes={Scope.EXPORT},
     answers={200: None, 206: None},
     files=_FILES,
     headers={

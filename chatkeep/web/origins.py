@@ -17,7 +17,8 @@ from functools import lru_cache
 from typing import Any
 
 from chatkeep.errors import ForeignOrigin, Problem, UnknownHost
-from chatkeep.settings import Settings, is_listed, is_loopback
+from chatkeep.hosts import is_listed, is_loopback
+from chatkeep.settings import Settings
 from chatkeep.web.requests import leave_body
 
 ANY = "*"

@@ -22,9 +22,9 @@ from chatkeep.store.sql import Connection, Sql
 from tests.access.keys import Identity, bearer, journal_of, make_key, revoke
 from tests.client import request
 from tests.commands.line import run
-from tests.conftest import DATABASES, empty_database
+from tests.conftest import DATABASES, serving
 from tests.http.api import Api, eventually, unique
-from tests.servers import COMMANDS, Server, thrown_away
+from tests.servers import COMMANDS, Server
 from tests.upstream import Upstream
 
 
@@ -248,18 +248,12 @@ def test_what_is_undone_is_not_noted(store: Database) -> None:
     assert [(entry.id, entry.verb) for entry in found] == [(6, "key.revoked"), (5, "key.created")]
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=[(COMMANDS[0], database) for database in DATABASES], ids="-".join)
 def forgetful(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Api]:
     """A server that sweeps every second."""
-    env = {
-        "DATABASE_URL": empty_database(request, request.param, tmp_path_factory),
-        "OPENAI_BASE_URL": upstream.url,
-        "CHATKEEP_SWEEP_INTERVAL": "1s",
-    }
-    with thrown_away(Server(COMMANDS[0], tmp_path_factory.mktemp("forgetful"), env)) as server:
-        yield Api(server)
+    yield from map(Api, serving(request, upstream, tmp_path_factory, CHATKEEP_SWEEP_INTERVAL="1s"))
 
 
 def test_old_entries_are_forgotten_and_the_rest_is_a_chain(forgetful: Api) -> None:

@@ -21,7 +21,7 @@ from chatkeep.model import new_id, now_us
 from chatkeep.store import keys
 from tests.access.keys import Identity, bearer, journal_of, make_key
 from tests.commands.line import run
-from tests.conftest import empty_database
+from tests.conftest import empty_database, serving
 from tests.http.api import Api, Running, asked, eventually, unique
 from tests.http.test_exports import a_conversation, fill
 from tests.servers import COMMANDS, Server, thrown_away
@@ -271,15 +271,12 @@ def test_the_command_erases_beside_running_servers(somebody: Somebody, tmp_path:
     assert set(somebody.rows().values()) == {0}
 
 
-@pytest.fixture(params=["gunicorn", "waitress"])
+@pytest.fixture(params=[("gunicorn", "sqlite"), ("waitress", "sqlite")], ids="-".join)
 def embedded(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A server on a file of its own."""
-    url = empty_database(request, "sqlite", tmp_path_factory)
-    env = {"DATABASE_URL": url, "OPENAI_BASE_URL": upstream.url, "CHATKEEP_SWEEP_INTERVAL": "1h"}
-    with thrown_away(Server(request.param, tmp_path_factory.mktemp("embedded"), env)) as server:
-        yield server
+    yield from serving(request, upstream, tmp_path_factory, CHATKEEP_SWEEP_INTERVAL="1h")
 
 
 def test_no_word_of_it_is_in_the_database_s_files(embedded: Server) -> None:

@@ -14,25 +14,18 @@ from chatkeep.model import new_id, now_us
 from chatkeep.store import keys
 from tests.access.keys import Identity, bearer, journal_of, make_key
 from tests.client import request, stream
-from tests.conftest import DATABASES, empty_database
+from tests.conftest import DATABASES, serving
 from tests.http.api import asked, unique
-from tests.servers import COMMANDS, Server, thrown_away
+from tests.servers import COMMANDS, Server
 from tests.upstream import Upstream
 
 
-@pytest.fixture(scope="module", params=DATABASES)
+@pytest.fixture(scope="module", params=[(COMMANDS[0], database) for database in DATABASES], ids="-".join)
 def remembering(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A server that remembers answers, in one process so that whoever asks again would get them."""
-    env = {
-        "DATABASE_URL": empty_database(request, request.param, tmp_path_factory),
-        "OPENAI_BASE_URL": upstream.url,
-        "CHATKEEP_CACHE_SIZE": "1MiB",
-        "WEB_CONCURRENCY": "1",
-    }
-    with thrown_away(Server(COMMANDS[0], tmp_path_factory.mktemp("remembering"), env)) as server:
-        yield server
+    yield from serving(request, upstream, tmp_path_factory, CHATKEEP_CACHE_SIZE="1MiB", WEB_CONCURRENCY="1")
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from chatkeep.access import NewKey, Scope, make_child
 from chatkeep.model import new_id, now_us
 from chatkeep.store import keys
 from tests.access.keys import Identity, bearer, journal_of, make_key
-from tests.conftest import empty_database
+from tests.conftest import DATABASES, serving
 from tests.http.api import eventually, unique
-from tests.servers import Server, thrown_away
+from tests.servers import Server
 from tests.upstream import Upstream
 
 LIMITS = {
@@ -26,20 +26,12 @@ LIMITS = {
 }
 
 
-@pytest.fixture(scope="module", params=["sqlite", "mariadb"])
+@pytest.fixture(scope="module", params=[("waitress", database) for database in DATABASES], ids="-".join)
 def limited(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A server that limits everybody; each test has accounts of its own."""
-    env = {
-        "DATABASE_URL": empty_database(request, request.param, tmp_path_factory),
-        "OPENAI_BASE_URL": upstream.url,
-        "OPENAI_API_KEY": "test-key",
-        "CHATKEEP_LIMITS": json.dumps(LIMITS),
-    }
-    make_key(env["DATABASE_URL"])
-    with thrown_away(Server("waitress", tmp_path_factory.mktemp("limited"), env)) as server:
-        yield server
+    yield from serving(request, upstream, tmp_path_factory, CHATKEEP_LIMITS=json.dumps(LIMITS))
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from chatkeep.access import owner_of
 from chatkeep.errors import SettingsError
-from chatkeep.settings import Settings, token_rules
+from chatkeep.notation import token_rules
+from chatkeep.settings import Settings
 from chatkeep.tokens import Tokens
 from tests.access.keys import Identity, bearer, make_key
 from tests.servers import Server, thrown_away

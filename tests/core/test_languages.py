@@ -24,8 +24,8 @@ SPEAKERS = PROBLEMS | {
     "FieldError", "wrong", "failure", "say", "word", "option", "BadRecord", "Refused", "UnknownFile", "SettingsError",
     "OpenToAll", "Unsupported", "fine", "doubtful", "broken",
 }  # fmt: skip
-# What is wrong with settings is collected, in the one module that does so.
-COLLECTORS = {"settings.py": {"ValueError", "append"}}
+# What is wrong with settings is said in one module and collected in another.
+COLLECTORS = {"notation.py": {"ValueError"}, "settings.py": {"append"}}
 # Names that hold what a finding will say.
 SAYINGS = {"told", "advice"}
 # What is nothing but another text.

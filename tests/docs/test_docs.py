@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -68,6 +69,13 @@ def test_the_map_names_only_files_that_there_are() -> None:
     section = read("docs/architecture.md").partition("\n## The map\n")[2].partition("\n## ")[0]
     named = re.findall(r"(?m)^\| `([\w./-]+)`", section)
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_layers_are_those_that_imports_are_held_to() -> None:
+    contracts = tomllib.loads(read("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    (held,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    section = read("docs/architecture.md").partition("\n## Who may import whom\n")[2].partition("\n## ")[0]
+    assert section.split("```")[1].strip().replace(" · ", " | ").splitlines() == held
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -24,9 +24,10 @@ from chatkeep.settings import Settings
 from chatkeep.spending import Spending
 from chatkeep.store import migrations
 from chatkeep.store.engine import Database
-from chatkeep.store.exports import Scope
+from chatkeep.store.exports import Selection
 from chatkeep.store.journal import Journal
-from chatkeep.turns import Turn, TurnRequest, Turns
+from chatkeep.taking import Turn, TurnRequest
+from chatkeep.turns import Turns
 from tests.copies import Copy
 from tests.faults import rows
 from tests.faults.conftest import Record
@@ -102,7 +103,7 @@ class Writer(threading.Thread):
 def take(database: Database, copied: Copy) -> dict[str, int]:
     """Bring a copy up to date by an increment; return how much was in it."""
     since = cursor_epoch(database, copied.cursor) if copied.cursor else None
-    return copied.take(b"".join(Export(database, Scope(OWNER, since=since), make("ndjson"))))
+    return copied.take(b"".join(Export(database, Selection(OWNER, since=since), make("ndjson"))))
 
 
 def test_all_increments_together_are_the_tables(database_url: str, scale: Scale, figures: Record) -> None:

@@ -15,7 +15,7 @@ import pytest
 from chatkeep.factory import create_app
 from chatkeep.replies import End
 from chatkeep.settings import Settings
-from chatkeep.turns import TurnRequest
+from chatkeep.taking import TurnRequest
 from chatkeep.web.parts import parts_of
 from tests.conftest import DATABASES, empty_database
 from tests.http.api import Api, asked, eventually, unique

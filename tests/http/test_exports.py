@@ -25,7 +25,7 @@ from chatkeep.store import conversations, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Sql
-from chatkeep.web import shapes
+from chatkeep.web import export_shapes
 from tests.client import Response
 from tests.http.api import Api, unique
 from tests.servers import COMMANDS, Server, thrown_away
@@ -51,10 +51,10 @@ def exported_all(api: Api, **query: Any) -> Response:
     return response
 
 
-def document(response: Response) -> shapes.Export:
+def document(response: Response) -> export_shapes.Export:
     """Return a JSON export, which must be as the API's document says, and sealed."""
     assert response.status == 200, response.body[:1000]
-    found = msgspec.json.decode(response.body, type=shapes.Export)
+    found = msgspec.json.decode(response.body, type=export_shapes.Export)
     before, _ = whole_lines(response.body)
     assert found.end.sha256 == hashlib.sha256(before).hexdigest()
     return found

@@ -16,10 +16,10 @@ import pytest
 
 from chatkeep.store import metrics, migrations
 from chatkeep.store.engine import Database
-from chatkeep.store.sql import Connection, Sql
 from tests.conftest import DATABASES, empty_database
 from tests.http.api import Api, asked, eventually, unique
 from tests.servers import Server
+from tests.store.connections import Planned
 from tests.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -251,29 +251,13 @@ def test_minutes_are_forgotten_after_a_month_and_totals_never(counted: Counted) 
 def test_a_long_series_is_read_by_its_index(counted: Counted) -> None:
     database = Database(counted.api.server.env["DATABASE_URL"])
     with database.connection() as connection:
-        plan = Planned(connection)
+        plan = Planned(connection, embedded=database.embedded)
         metrics.summed(plan, ["chatkeep_workers", "chatkeep_conversations"], 1, 50_000_000, 60)
         metrics.totals(plan)
         metrics.forget(plan, LONG_AGO)
     database.close()
-    assert all("metrics" in text and "SCAN" not in text and "'ALL'" not in text for text in plan.plans)
-
-
-class Planned:
-    """A connection that notes how the database would run each query."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.plans: list[str] = []
-        self._connection = connection
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
-
-    def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
-        explain = Sql("")
-        explain.sqlite, explain.mysql = f"EXPLAIN QUERY PLAN {sql.sqlite}", f"EXPLAIN {sql.mysql}"
-        self.plans += [str(row) for row in self._connection.rows(explain, **values) if "TEMP B-TREE" not in str(row)]
-        return self._connection.rows(sql, **values)
+    assert plan.plans
+    assert plan.scans() == []
 
 
 def series_of(api: Api, name: str, **query: str) -> Any:

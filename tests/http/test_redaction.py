@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from tests.client import Response
-from tests.conftest import empty_database
+from tests.conftest import serving
 from tests.http.api import Api, asked, eventually, unique
 from tests.http.test_exports import export_command
-from tests.servers import PAIRS, Server, thrown_away
+from tests.servers import PAIRS
 from tests.upstream import Upstream, reply_to
 
 PHONE, MASKED = "13812345678", "[phone]"
@@ -27,18 +27,13 @@ FORMATS = ["json", "csv", "ndjson", "md", "openai"]
 def served(
     request: pytest.FixtureRequest, upstream: Upstream, folders: pytest.TempPathFactory, **policies: str
 ) -> Iterator[Api]:
-    command, kind = request.param
     env = {
-        "DATABASE_URL": empty_database(request, kind, folders),
-        "OPENAI_BASE_URL": upstream.url,
-        "OPENAI_API_KEY": "test-key",
         "CHATKEEP_CACHE_SIZE": "1MiB",
         "CHATKEEP_REDACT_WORDS": "猎鹰",
         "CHATKEEP_REDACT_PATTERNS": '{"staff": "EMP-[0-9]{4}"}',
         **{f"CHATKEEP_REDACT_{place.upper()}": policy for place, policy in policies.items()},
     }
-    with thrown_away(Server(command, folders.mktemp(command), env)) as server:
-        yield Api(server)
+    yield from map(Api, serving(request, upstream, folders, **env))
 
 
 @pytest.fixture(scope="module", params=PAIRS, ids="-".join)

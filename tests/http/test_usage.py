@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import empty_database
+from tests.conftest import serving
 from tests.http.api import Api, eventually, unique
 from tests.servers import Server, thrown_away
 from tests.upstream import Upstream
@@ -21,19 +21,11 @@ from tests.upstream import Upstream
 PRICES = {"model-a": {"input": 2.5, "output": 10}, "model-a-small": {"input": 1}}
 
 
-@pytest.fixture(params=["gunicorn-sqlite", "gunicorn-mariadb", "waitress-sqlite"])
+@pytest.fixture(params=[("gunicorn", "sqlite"), ("gunicorn", "mariadb"), ("waitress", "sqlite")], ids="-".join)
 def used(request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """The API of a server that knows prices, and on which nobody has used anything."""
-    command, kind = request.param.split("-")
-    env = {
-        "DATABASE_URL": empty_database(request, kind, tmp_path_factory),
-        "OPENAI_BASE_URL": upstream.url,
-        "OPENAI_API_KEY": "test-key",
-        "CHATKEEP_PRICES": json.dumps(PRICES),
-        "CHATKEEP_SWEEP_INTERVAL": "1s",
-    }
-    with thrown_away(Server(command, tmp_path_factory.mktemp(command), env)) as server:
-        yield Api(server)
+    env = {"CHATKEEP_PRICES": json.dumps(PRICES), "CHATKEEP_SWEEP_INTERVAL": "1s"}
+    yield from map(Api, serving(request, upstream, tmp_path_factory, **env))
 
 
 def usage(api: Api, query: str = "", *, requests: int) -> Any:

@@ -17,7 +17,7 @@ from chatkeep.imports import Report, Terms, import_file
 from chatkeep.model import Conversation, Message, Role, new_id, now_us
 from chatkeep.store import conversations, imports, leases, messages, migrations
 from chatkeep.store.engine import Database
-from chatkeep.store.exports import Scope
+from chatkeep.store.exports import Selection
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection, Sql
@@ -42,7 +42,7 @@ class Store:
 
     def give(self, name: str = "ndjson", *, since: int | None = None, owner: str = OWNER) -> bytes:
         """Export all that an owner has."""
-        return b"".join(Export(self.database, Scope(owner, since=since), make(name)))
+        return b"".join(Export(self.database, Selection(owner, since=since), make(name)))
 
     def put(self, *stored: tuple[Conversation, list[Message]]) -> None:
         """Store conversations with their messages; those up to the current one are on the branch."""

@@ -22,15 +22,16 @@ from chatkeep.model import OPEN_OWNER, Conversation, Message, new_id, now_us
 from chatkeep.store import conversations, leases, messages, migrations, schema
 from chatkeep.store import exports as tables
 from chatkeep.store.engine import Database
-from chatkeep.store.exports import PIECE_BYTES, Pages, Scope
+from chatkeep.store.exports import PIECE_BYTES, Pages, Selection
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection, Sql
 from tests.conftest import empty_database
 from tests.copies import Copy
 from tests.servers import ROOT
+from tests.store.connections import Planned
 from tests.store.examples import a_conversation, a_message
-from tests.store.test_plans import NOW, Planned, conversation_row, message_row
+from tests.store.test_plans import NOW, conversation_row, message_row
 
 OWNERS, EACH, SAID = 100, 30, 4
 LONG = 1_000_000
@@ -66,34 +67,36 @@ def crowded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     database.close()
 
 
-SCOPES = {
-    "all": (Scope(OWNER), "ix_conversations_of_owner"),
-    "records": (Scope(OWNER, records=True), "ix_conversations_of_owner"),
-    "a branch": (Scope(OWNER, branch_only=True), "ix_conversations_of_owner"),
-    "what changed": (Scope(OWNER, since=20, records=True), "ix_conversations_epoch"),
-    "what changed just now": (Scope(OWNER, since=28, records=True), "ix_conversations_epoch"),
+SELECTIONS = {
+    "all": (Selection(OWNER), "ix_conversations_of_owner"),
+    "records": (Selection(OWNER, records=True), "ix_conversations_of_owner"),
+    "a branch": (Selection(OWNER, branch_only=True), "ix_conversations_of_owner"),
+    "what changed": (Selection(OWNER, since=20, records=True), "ix_conversations_epoch"),
+    "what changed just now": (Selection(OWNER, since=28, records=True), "ix_conversations_epoch"),
 }
 
 
-@pytest.mark.parametrize(("scope", "index"), SCOPES.values(), ids=SCOPES)
-def test_every_statement_of_an_export_is_served_by_its_index(crowded: Database, scope: Scope, index: str) -> None:
-    plans = plans_of(crowded, scope)
+@pytest.mark.parametrize(("selection", "index"), SELECTIONS.values(), ids=SELECTIONS)
+def test_every_statement_of_an_export_is_served_by_its_index(
+    crowded: Database, selection: Selection, index: str
+) -> None:
+    plans = plans_of(crowded, selection)
     assert indexes(plans, "conversations") == {index}
     assert indexes(plans, "messages") == {"ix_messages_conversation"}
 
 
 def test_one_conversation_is_found_by_its_id(crowded: Database) -> None:
-    scope = Scope(OWNER, conversation_id=new_id(), records=True)
-    assert indexes(plans_of(crowded, scope), "conversations") <= {"PRIMARY", "sqlite_autoindex_conversations_1"}
+    selection = Selection(OWNER, conversation_id=new_id(), records=True)
+    assert indexes(plans_of(crowded, selection), "conversations") <= {"PRIMARY", "sqlite_autoindex_conversations_1"}
 
 
-def plans_of(database: Database, scope: Scope) -> list[str]:
+def plans_of(database: Database, selection: Selection) -> list[str]:
     """Return how the database runs each statement that reads pages, none of which may scan or sort."""
     with database.connection() as connection:
         planned = Planned(connection, embedded=database.embedded)
-        for _ in Pages(scope).page(planned, NOW):
+        for _ in Pages(selection).page(planned, NOW):
             pass
-        tables.count(planned, scope.owner, NOW)
+        tables.count(planned, selection.owner, NOW)
     assert planned.scans() == []
     return [plan for sql, plan in planned.plans if "ORDER BY" in sql]
 
@@ -107,7 +110,7 @@ def indexes(plans: list[str], table: str) -> set[str]:
 def test_an_export_reads_nothing_of_others(crowded: Database) -> None:
     with crowded.connection() as connection:
         before = rows_walked(connection)
-        found = [item for piece in Pages(Scope(OWNER, records=True)).page(connection, NOW) for item in piece[1]]
+        found = [item for piece in Pages(Selection(OWNER, records=True)).page(connection, NOW) for item in piece[1]]
         walked = rows_walked(connection) - before
     assert len(found) == EACH * SAID
     assert walked <= 2 * len(found)
@@ -128,9 +131,9 @@ def test_pieces_that_end_anywhere_make_a_whole(
     stored = [a_talk(dice.choice([0, 1, 2, 5, 60]), dice) for _ in range(40)] + [a_talk(500, dice)]
     store(journal, *stored)
     expected = [[said.content for said in talk] for _, talk in stored]
-    assert [contents for _, contents in read(database, Scope("me"), page=1)] == expected
-    assert [contents for _, contents in read(database, Scope("me", records=True), page=9)] == expected
-    changed = read(database, Scope("me", records=True, since=0), page=2)
+    assert [contents for _, contents in read(database, Selection("me"), page=1)] == expected
+    assert [contents for _, contents in read(database, Selection("me", records=True), page=9)] == expected
+    changed = read(database, Selection("me", records=True, since=0), page=2)
     assert {id: contents for id, contents in changed} == {  # noqa: A001, C416 - as everywhere
         one.id.bytes: contents for (one, _), contents in zip(stored, expected, strict=True)
     }
@@ -154,15 +157,15 @@ def store(journal: Journal, *stored: tuple[Conversation, list[Message]]) -> None
     journal.write(write)
 
 
-def read(database: Database, scope: Scope, page: int) -> list[tuple[bytes, list[str]]]:
+def read(database: Database, selection: Selection, page: int) -> list[tuple[bytes, list[str]]]:
     """Return each conversation's id with its texts, read in pages of so many pieces."""
-    pages, found = Pages(scope), dict[bytes, list[str]]()
+    pages, found = Pages(selection), dict[bytes, list[str]]()
     while not pages.ended:
         with database.connection() as connection:
             for begun, said in islice(pages.page(connection, now_us()), page):
                 found |= {one.id: [] for one in begun}
                 for id, rows in groupby(said, key=lambda row: row[0]):  # noqa: A001 - as everywhere
-                    found[id] += [text_of(row, records=scope.records) for row in rows]
+                    found[id] += [text_of(row, records=selection.records) for row in rows]
     return list(found.items())
 
 
@@ -176,7 +179,7 @@ def test_a_piece_ends_with_the_message_that_fills_it(database: Database, journal
     made = a_conversation(message_count=20)
     store(journal, (made, [a_message(made, timestamp=at, content="x" * LONG) for at in range(20)]))
     with database.connection() as connection:
-        pieces = [said for _, said in Pages(Scope("me", records=True)).page(connection, now_us())]
+        pieces = [said for _, said in Pages(Selection("me", records=True)).page(connection, now_us())]
     assert [len(said) for said in pieces] == [1] * 20 + [0]
     assert PIECE_BYTES < LONG
 
@@ -185,9 +188,9 @@ def test_many_long_system_prompts_are_not_read_at_once(database: Database, journ
     """Stores 20 MB."""
     store(journal, *((a_conversation(system="长" * 100_000), []) for _ in range(60)))
     with database.connection() as connection:
-        begun = [len(begun) for begun, _ in Pages(Scope("me", records=True)).page(connection, now_us())]
+        begun = [len(begun) for begun, _ in Pages(Selection("me", records=True)).page(connection, now_us())]
     assert max(begun) <= 3
-    assert len(read(database, Scope("me"), page=1)) == 60
+    assert len(read(database, Selection("me"), page=1)) == 60
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory: Linux tells a process's peak")
@@ -219,10 +222,10 @@ def test_a_running_reply_keeps_its_conversation_in_an_export(database: Database,
     store(journal, (kept, [a_message(kept)]), (gone, [a_message(gone)]))
     journal.write(lambda connection: leases.take(connection, Lease(kept.id, new_id(), new_id(), stop=False)))
     copied = Copy()
-    copied.take(b"".join(Export(database, Scope("me"), make("ndjson"))))
+    copied.take(b"".join(Export(database, Selection("me"), make("ndjson"))))
     assert [*copied.conversations] == [str(kept.id)]
     journal.write(lambda connection: conversations.touch(connection, kept.id, now_us()))
-    copied.take(b"".join(Export(database, Scope("me", since=int(copied.cursor)), make("ndjson"))))
+    copied.take(b"".join(Export(database, Selection("me", since=int(copied.cursor)), make("ndjson"))))
     assert len(copied.messages) == 1
 
 
@@ -231,7 +234,7 @@ def test_what_expires_while_an_export_reads_is_in_it(database: Database, journal
     store(journal, *long_talks(3))
     soon = a_conversation(ttl=1, expires_at=now_us() + 100_000, message_count=1)
     store(journal, (soon, [a_message(soon)]))
-    export = Export(database, Scope("me"), make("ndjson"))
+    export = Export(database, Selection("me"), make("ndjson"))
     time.sleep(0.1)
     copied = Copy()
     copied.take(b"".join(export))
@@ -241,11 +244,11 @@ def test_what_expires_while_an_export_reads_is_in_it(database: Database, journal
 def test_what_begins_meanwhile_is_for_the_next_increment(database: Database, journal: Journal) -> None:
     """Else an export could run behind the writers for ever."""
     store(journal, *long_talks(3))
-    export, copied = Export(database, Scope("me"), make("ndjson")), Copy()
+    export, copied = Export(database, Selection("me"), make("ndjson")), Copy()
     new = a_conversation(message_count=1)
     store(journal, (new, [a_message(new)]))
     assert copied.take(b"".join(export))["conversation"] == 3
-    copied.take(b"".join(Export(database, Scope("me", since=int(copied.cursor)), make("ndjson"))))
+    copied.take(b"".join(Export(database, Selection("me", since=int(copied.cursor)), make("ndjson"))))
     assert str(new.id) in copied.conversations
 
 

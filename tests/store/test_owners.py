@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
 from chatkeep.store import conversations, idempotency, jobs, metrics, tombstones
 from chatkeep.store.engine import Database
-from chatkeep.store.ledger import Ledger
-from chatkeep.store.notes import Note
-from chatkeep.store.sql import Append, Connection, Sql
+from chatkeep.store.sql import Connection, Sql
+from tests.store.connections import PassingOn
 from tests.store.test_plans import CALLS
 
 OWNED = re.compile(r"\b(?:FROM|UPDATE|JOIN|INTO) (?:conversations|export_jobs|idempotency_keys|shares|tombstones)\b")
@@ -37,46 +36,24 @@ FOR_ALL: dict[Callable[..., Any], str] = {
 }
 
 
-class Noting:
-    """A connection that notes the statements that it runs."""
-
-    writes = 0
-    epoch: int | None = 7
+class Noting(PassingOn):
+    """Notes the statements that it runs."""
 
     def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
         self.texts: list[str] = []
-        self.ledger = Ledger()
-        self.notes: list[Note] = []
-        self._connection = connection
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         self.texts.append(sql.sqlite)
-        return self._connection.rows(sql, **values)
+        return super().rows(sql, **values)
 
-    @contextmanager
-    def stream(self, sql: Sql, **values: Any) -> Iterator[Iterator[tuple[Any, ...]]]:
+    def stream(self, sql: Sql, **values: Any) -> AbstractContextManager[Iterator[tuple[Any, ...]]]:
         self.texts.append(sql.sqlite)
-        with self._connection.stream(sql, **values) as rows:
-            yield rows
+        return super().stream(sql, **values)
 
     def change(self, sql: Sql, **values: Any) -> int:
         self.texts.append(sql.sqlite)
-        return self._connection.change(sql, **values)
-
-    def append(self, appends: list[Append]) -> int:
-        return self._connection.append(appends)
-
-    def begin(self) -> None:
-        self._connection.begin()
-
-    def commit(self) -> None:
-        self._connection.commit()
-
-    def rollback(self) -> None:
-        self._connection.rollback()
-
-    def close(self) -> None:
-        self._connection.close()
+        return super().change(sql, **values)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 from uuid import UUID
@@ -36,9 +35,9 @@ from chatkeep.store import (
     windows,
 )
 from chatkeep.store.engine import Database
-from chatkeep.store.ledger import Ledger
 from chatkeep.store.notes import COMMAND_LINE, Note, Verb
 from chatkeep.store.sql import Append, Connection, Sql
+from tests.store.connections import Planned
 from tests.store.examples import a_conversation, a_message
 
 OWNERS, CONVERSATIONS, MESSAGES, SAMPLES = 4, 400, 20, 20
@@ -48,67 +47,6 @@ SMALL_TABLES = {"leases", "workers"}
 # What one process for all measures twice a minute: counting rows walks an index from end to end, and the rest is what
 # the database tells of itself.
 MEASURED = {"conversations USING COVERING INDEX", "VIRTUAL TABLE", "Scanned 1 database"}
-
-
-class Planned:
-    """A connection that notes how the database would run each statement."""
-
-    writes = 0
-    epoch: int | None = 7
-
-    def __init__(self, connection: Connection, *, embedded: bool) -> None:
-        self.ledger = Ledger()
-        self.notes: list[Note] = []
-        self.plans: list[tuple[str, str]] = []
-        self._connection = connection
-        self._embedded = embedded
-
-    def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
-        self._explain(sql, values)
-        return self._connection.rows(sql, **values)
-
-    @contextmanager
-    def stream(self, sql: Sql, **values: Any) -> Iterator[Iterator[tuple[Any, ...]]]:
-        self._explain(sql, values)
-        with self._connection.stream(sql, **values) as rows:
-            yield rows
-
-    def change(self, sql: Sql, **values: Any) -> int:
-        if not sql.sqlite.startswith("INSERT"):
-            self._explain(sql, values)
-        return self._connection.change(sql, **values)
-
-    def scans(self) -> list[tuple[str, str]]:
-        """Return the statements that read a table from end to end, or sort what an index could have sorted."""
-        return [plan for plan in self.plans if is_slow(*plan, embedded=self._embedded)]
-
-    def _explain(self, sql: Sql, values: dict[str, Any]) -> None:
-        explain = Sql("")
-        explain.sqlite, explain.mysql = f"EXPLAIN QUERY PLAN {sql.sqlite}", f"EXPLAIN {sql.mysql}"
-        self.plans += [(sql.sqlite, str(row)) for row in self._connection.rows(explain, **values)]
-
-    def append(self, appends: list[Append]) -> int:
-        return self._connection.append(appends)
-
-    def begin(self, *, waits: bool = True) -> None:
-        self._connection.begin(waits=waits)
-
-    def commit(self) -> None:
-        self._connection.commit()
-
-    def rollback(self) -> None:
-        self._connection.rollback()
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-def is_slow(statement: str, plan: str, *, embedded: bool) -> bool:
-    """Return whether a table is read or sorted without an index; groups that are computed have none to be sorted by."""
-    grouped = "GROUP BY" in statement
-    if embedded:
-        return "SCAN" in plan or ("TEMP B-TREE" in plan and not grouped)
-    return "'ALL'" in plan or ("filesort" in plan and not grouped)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "mariadb"])

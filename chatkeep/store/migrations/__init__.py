@@ -46,6 +46,14 @@ def ensure(database: Database) -> None:
     )
 
 
+def opened(url: str) -> Database:
+    """Open a database that is ready to serve. Raises `SettingsError` where it cannot be."""
+    database = Database(url)
+    database.check()
+    ensure(database)
+    return database
+
+
 def revision(database: Database) -> str | None:
     """Return the revision of a database's schema, or None for an empty one. Raises what SQLAlchemy does."""
     with database.engine.connect() as connection:

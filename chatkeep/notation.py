@@ -1,0 +1,240 @@
+"""How settings are written: a function for each way, from its text to the value. Pure.
+
+Every one raises `ValueError` that says what would be right.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+
+from chatkeep.hosts import is_loopback
+from chatkeep.limits import Defaults, Prices, read_defaults, read_prices
+
+ENVIRONMENTS = ("development", "test", "production")
+LAST_PORT = 65535
+# How long a secret must be (RFC 7518 §3.2).
+SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
+PUBLIC_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+TOKENS_EXAMPLE = '{"local": {"algorithm": "HS256", "keys": ["..."], "issuer": "...", "audience": "..."}}'
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_HOST_NAME = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9a-f:.]+\]|\*")
+_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
+_BYTES = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+def duration(text: str) -> float:
+    """Return seconds from ``250ms``, ``90s``, ``15m``, ``24h`` or ``7d``."""
+    match = _DURATION.fullmatch(text)
+    if not match:
+        raise ValueError("write a duration such as 90s, 15m or 24h")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def optional_duration(text: str) -> float | None:
+    """Return seconds as `duration` does, or None for ``never``."""
+    return None if text == "never" else duration(text)
+
+
+def size(text: str) -> int:
+    """Return bytes from ``1048576``, ``64KiB`` or ``1MiB``."""
+    match = _SIZE.fullmatch(text)
+    if not match:
+        raise ValueError("write a size such as 64KiB or 1MiB")
+    return int(match[1]) * _BYTES[match[2]]
+
+
+def count(text: str) -> int:
+    """Return a whole number of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError("write a whole number of at least 1")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """Return a TCP port from 1 to 65535."""
+    if not text.isdigit() or not 1 <= int(text) <= LAST_PORT:
+        raise ValueError("write a port from 1 to 65535")
+    return int(text)
+
+
+def flag(text: str) -> bool:
+    """Return True or False from ``true`` / ``false`` (also 1/0, yes/no, on/off)."""
+    lowered = text.lower()
+    if lowered not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
+        raise ValueError("write true or false")
+    return lowered in {"true", "1", "yes", "on"}
+
+
+def http_url(text: str) -> str:
+    """Return an absolute http(s) URL without a trailing slash."""
+    _require_port(text)
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("write a URL that begins with http:// or https://")
+    if parts.username is not None:
+        raise ValueError("write no password into it; OPENAI_API_KEY and CHATKEEP_PROVIDER_HEADERS are for that")
+    return text.rstrip("/")
+
+
+def issuer(text: str) -> str:
+    """Return the URL of an OpenID provider, just as it writes it: over TLS, or on this machine."""
+    parts = urlsplit(text)
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+    if not is_safe or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("write a URL that begins with https://, as the provider itself writes it")
+    return text
+
+
+def account(text: str) -> str:
+    """Return the name of an account."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", text):
+        raise ValueError("write up to 32 of a-z, 0-9, _ and -")
+    return text
+
+
+def user_scopes(text: str) -> tuple[str, ...]:
+    """Return what people may who are no operators."""
+    found = words(text)
+    if not found or not set(found) <= {"chat", "read", "export"}:
+        raise ValueError("write some of chat, read, export")
+    return found
+
+
+def public_algorithm(text: str) -> str:
+    """Return an algorithm that signs with a key of which the public half is enough to verify."""
+    if text not in PUBLIC_ALGORITHMS:
+        raise ValueError(f"write one of {', '.join(PUBLIC_ALGORITHMS)}")
+    return text
+
+
+def database_url(text: str) -> str:
+    """Return the URL of a SQLite file or of a MySQL/MariaDB database."""
+    if not text.startswith(("sqlite:///", "mysql+pymysql://", "mysql://", "mariadb://", "mariadb+pymysql://")):
+        raise ValueError("write sqlite:///path/to/file or mysql+pymysql://user:password@host:3306/database")
+    _require_port(text)
+    return re.sub(r"^(mysql|mariadb)(\+pymysql)?://", "mysql+pymysql://", text)
+
+
+def redis_url(text: str) -> str:
+    """Return the URL of a Redis."""
+    if not text.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("write redis://host:6379/0")
+    _require_port(text)
+    return text
+
+
+def _require_port(url: str) -> None:
+    """Raise where what stands for a port is none, before a library quotes it: it may be a piece of a password."""
+    try:
+        urlsplit(url).port  # noqa: B018 - reading it is asking
+    except ValueError:
+        reason = "write the port as a number, and / ? # @ : of a password as %2F %3F %23 %40 %3A"
+        raise ValueError(reason) from None
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Return the parts of a comma-separated list."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def host_names(text: str) -> tuple[str, ...]:
+    """Return names of hosts in lower case, from a comma-separated list."""
+    names = tuple(name.lower() for name in words(text))
+    if any(not _HOST_NAME.fullmatch(name) for name in names):
+        raise ValueError("write names without scheme and port, such as chat.example.com")
+    return names
+
+
+def headers(text: str) -> tuple[tuple[str, str], ...]:
+    """Return header names and values from a JSON object of strings."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise ValueError('write a JSON object of strings, such as {"X-Team": "search"}')
+    if any("\n" in part or "\r" in part for pair in value.items() for part in pair):
+        raise ValueError("header names and values may not contain line breaks")
+    return tuple(value.items())
+
+
+def limits(text: str) -> Defaults:
+    """Return the limits of every key, every end user and every account from a JSON object."""
+    try:
+        return read_defaults(text)
+    except ValueError as error:
+        raise ValueError('write a JSON object such as {"key": {"requests_per_minute": 60}}') from error
+
+
+def prices(text: str) -> Prices:
+    """Return what a million tokens of each model cost from a JSON object."""
+    try:
+        return read_prices(text)
+    except ValueError as error:
+        raise ValueError('write a JSON object such as {"gpt-4o-mini": {"input": 0.15, "output": 0.6}}') from error
+
+
+def expressions(text: str) -> tuple[tuple[str, str], ...]:
+    """Return names and regular expressions from a JSON object of strings."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise ValueError("write a JSON object of names and regular expressions")
+    return tuple(value.items())
+
+
+def policy(text: str) -> str:
+    """Return what is done about sensitive text."""
+    if text not in {"off", "mask", "block"}:
+        raise ValueError("write one of off, mask, block")
+    return text
+
+
+def environment(text: str) -> str:
+    """Return one of `ENVIRONMENTS`."""
+    if text not in ENVIRONMENTS:
+        raise ValueError(f"write one of {', '.join(ENVIRONMENTS)}")
+    return text
+
+
+def log_level(text: str) -> str:
+    """Return a level name of the standard library's logging, in capitals."""
+    if text.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        raise ValueError("write one of DEBUG, INFO, WARNING, ERROR")
+    return text.upper()
+
+
+class TokenRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the tokens are signed by which an account's application names its end users."""
+
+    algorithm: str
+    keys: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    """Secrets, or public keys in PEM; more than one while one takes another's place."""
+    issuer: str | None = None
+    audience: str | None = None
+
+    def __repr__(self) -> str:
+        return f"TokenRule({self.algorithm!r}, {len(self.keys)} keys)"
+
+
+def token_rules(text: str) -> tuple[tuple[str, TokenRule], ...]:
+    """Return the rule of each account from a JSON object."""
+    try:
+        found = msgspec.json.decode(text, type=dict[str, TokenRule])
+    except msgspec.DecodeError:
+        raise ValueError(f"write a JSON object such as {TOKENS_EXAMPLE}") from None
+    for rule in found.values():
+        if rule.algorithm not in (*SECRET_BYTES, *PUBLIC_ALGORITHMS):
+            raise ValueError(f"write an algorithm of {', '.join((*SECRET_BYTES, *PUBLIC_ALGORITHMS))}")
+        least = SECRET_BYTES.get(rule.algorithm, 0)
+        if min(len(key.encode()) for key in rule.keys) < least:
+            raise ValueError(f"write secrets of at least {least} bytes")
+    return tuple(found.items())

@@ -1,0 +1,96 @@
+"""Connections that look at what is sent through them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+from chatkeep.store.ledger import Ledger
+from chatkeep.store.notes import Note
+from chatkeep.store.sql import Append, Connection, Sql
+
+
+class PassingOn:
+    """A `Connection` that passes everything on to another one."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.writes = 0
+        self.epoch: int | None = 7
+        self.ledger = Ledger()
+        self.notes: list[Note] = []
+        self.beneath = connection
+
+    def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
+        """Run a query and return its rows."""
+        return self.beneath.rows(sql, **values)
+
+    def stream(self, sql: Sql, **values: Any) -> AbstractContextManager[Iterator[tuple[Any, ...]]]:
+        """Run a query whose rows are read one by one."""
+        return self.beneath.stream(sql, **values)
+
+    def change(self, sql: Sql, **values: Any) -> int:
+        """Run an INSERT, UPDATE or DELETE and return how many rows it matched."""
+        return self.beneath.change(sql, **values)
+
+    def append(self, appends: list[Append]) -> int:
+        """Append to replies."""
+        return self.beneath.append(appends)
+
+    def begin(self, *, waits: bool = True) -> None:
+        """Begin a transaction."""
+        self.beneath.begin(waits=waits)
+
+    def commit(self) -> None:
+        """End the transaction."""
+        self.beneath.commit()
+
+    def rollback(self) -> None:
+        """Undo the transaction."""
+        self.beneath.rollback()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.beneath.close()
+
+
+class Planned(PassingOn):
+    """Notes how the database would run each statement."""
+
+    def __init__(self, connection: Connection, *, embedded: bool) -> None:
+        super().__init__(connection)
+        self.plans: list[tuple[str, str]] = []
+        self._embedded = embedded
+
+    def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
+        """Run a query and return its rows."""
+        self._explain(sql, values)
+        return super().rows(sql, **values)
+
+    def stream(self, sql: Sql, **values: Any) -> AbstractContextManager[Iterator[tuple[Any, ...]]]:
+        """Run a query whose rows are read one by one."""
+        self._explain(sql, values)
+        return super().stream(sql, **values)
+
+    def change(self, sql: Sql, **values: Any) -> int:
+        """Run an INSERT, UPDATE or DELETE and return how many rows it matched."""
+        if not sql.sqlite.startswith("INSERT"):
+            self._explain(sql, values)
+        return super().change(sql, **values)
+
+    def scans(self) -> list[tuple[str, str]]:
+        """Return the statements that read a table from end to end, or sort what an index could have sorted."""
+        return [plan for plan in self.plans if _is_slow(*plan, embedded=self._embedded)]
+
+    def _explain(self, sql: Sql, values: dict[str, Any]) -> None:
+        explain = Sql("")
+        explain.sqlite, explain.mysql = f"EXPLAIN QUERY PLAN {sql.sqlite}", f"EXPLAIN {sql.mysql}"
+        self.plans += [(sql.sqlite, str(row)) for row in self.beneath.rows(explain, **values)]
+
+
+def _is_slow(statement: str, plan: str, *, embedded: bool) -> bool:
+    """Return whether a table is read or sorted without an index; groups that are computed have none to be sorted by."""
+    grouped = "GROUP BY" in statement
+    if embedded:
+        return "SCAN" in plan or ("TEMP B-TREE" in plan and not grouped)
+    return "'ALL'" in plan or ("filesort" in plan and not grouped)
