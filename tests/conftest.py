@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+import shutil
+from collections.abc import Callable, Generator, Hashable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import hypothesis
 import pytest
 
+from chatkeep.store import migrations
+from chatkeep.store.engine import Database
 from tests.servers import PAIRS, Server, thrown_away
 from tests.upstream import Upstream
 
@@ -24,6 +29,33 @@ hypothesis.settings.load_profile("unhurried")  # how long an example takes tells
 CI = os.environ.get("CI") == "true"
 DATABASES = ("sqlite", "mariadb")
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
+T = TypeVar("T")
+
+
+class Kept(ExitStack):
+    """What is started for the first test that wants it, and kept for all that come after.
+
+    pytest ends a fixture with parameters as soon as a test has another one: of four kinds of servers each file of tests
+    would start all four anew.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._found: dict[Hashable, Any] = {}
+
+    def one(self, name: Hashable, start: Callable[[], AbstractContextManager[T]]) -> T:
+        """Return what has that name, or start it."""
+        if name not in self._found:
+            self._found[name] = self.enter_context(start())
+        found: T = self._found[name]
+        return found
+
+
+@pytest.fixture(scope="session")
+def kept() -> Iterator[Kept]:
+    """What lives as long as the run; with pytest-xdist each worker has its own."""
+    with Kept() as everything:
+        yield everything
 
 
 @pytest.fixture(scope="session")
@@ -70,8 +102,14 @@ def throwaway_mariadb() -> MariaDB:
 
 @pytest.fixture
 def mariadb_url(mariadb: MariaDB) -> str:
-    """The URL of an empty database on the throwaway MariaDB."""
+    """The URL of a database on the throwaway MariaDB that has nothing, not even a schema."""
     return mariadb.create_database()
+
+
+@pytest.fixture(params=DATABASES)
+def blank_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a database that has nothing, not even a schema: once on SQLite and once on MariaDB."""
+    return blank_database(request, request.param, tmp_path_factory)
 
 
 @pytest.fixture(params=DATABASES)
@@ -89,16 +127,17 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture(scope="session", params=PAIRS, ids="-".join)
 def server(
-    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
+    request: pytest.FixtureRequest, kept: Kept, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Server:
     """A running server, of every start command and on every database; each test makes its own conversations on it."""
-    yield from serving(request, upstream, tmp_path_factory)
+    return kept.one(("open", request.param), partial(serving, request, upstream, tmp_path_factory))
 
 
+@contextmanager
 def serving(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory, **more: str
 ) -> Iterator[Server]:
-    """Yield the running server that a pair of a command and a database stands for, with ``more`` variables."""
+    """Run the server that one of `PAIRS` stands for, with ``more`` variables."""
     command, database = request.param
     env = {
         "DATABASE_URL": empty_database(request, database, tmp_path_factory),
@@ -111,11 +150,37 @@ def serving(
 
 
 def empty_database(request: pytest.FixtureRequest, kind: str, folders: pytest.TempPathFactory) -> str:
-    """Return the URL of an empty database of one kind."""
-    if kind == "sqlite":
-        return f"sqlite:///{(folders.mktemp('sqlite') / 'chatkeep.sqlite3').as_posix()}"
-    mariadb: MariaDB = request.getfixturevalue("mariadb")
-    return mariadb.create_database()
+    """Return the URL of a database of one kind that has this version's schema and no rows of anybody's.
+
+    It is a copy of one that was migrated: to migrate takes each server, and each test, half a second and more.
+    """
+    kept: Kept = request.getfixturevalue("kept")
+    model = kept.one(("model", kind), lambda: nullcontext(migrated(blank_database(request, kind, folders))))
+    if kind == "mariadb":
+        mariadb: MariaDB = request.getfixturevalue("mariadb")
+        return mariadb.copy_database(model)
+    url = blank_database(request, kind, folders)
+    shutil.copyfile(file_of(model), file_of(url))
+    return url
+
+
+def blank_database(request: pytest.FixtureRequest, kind: str, folders: pytest.TempPathFactory) -> str:
+    """Return the URL of a database of one kind that has nothing, not even a schema."""
+    if kind == "mariadb":
+        mariadb: MariaDB = request.getfixturevalue("mariadb")
+        return mariadb.create_database()
+    return f"sqlite:///{(folders.mktemp('sqlite') / 'chatkeep.sqlite3').as_posix()}"
+
+
+def migrated(url: str) -> str:
+    database = Database(url)
+    migrations.migrate(database)
+    database.close()
+    return url
+
+
+def file_of(url: str) -> str:
+    return url.removeprefix("sqlite:///")
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,13 +1,13 @@
-"""Servers with keys: each test makes its own."""
+"""Servers with keys: each test makes its own keys."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from tests.access.keys import Identity, bearer, make_key
-from tests.conftest import serving
+from tests.conftest import Kept, serving
 from tests.http.api import eventually
 from tests.servers import PAIRS, Server
 from tests.upstream import Upstream
@@ -15,10 +15,10 @@ from tests.upstream import Upstream
 
 @pytest.fixture(scope="session", params=PAIRS, ids="-".join)
 def server(
-    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
+    request: pytest.FixtureRequest, kept: Kept, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Server:
     """Every kind of server, apart from those of other tests: keys close it for good."""
-    yield from serving(request, upstream, tmp_path_factory)
+    return kept.one(("keyed", request.param), partial(serving, request, upstream, tmp_path_factory))
 
 
 @pytest.fixture(scope="session")

@@ -253,7 +253,8 @@ def forgetful(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Api]:
     """A server that sweeps every second."""
-    yield from map(Api, serving(request, upstream, tmp_path_factory, CHATKEEP_SWEEP_INTERVAL="1s"))
+    with serving(request, upstream, tmp_path_factory, CHATKEEP_SWEEP_INTERVAL="1s") as running:
+        yield Api(running)
 
 
 def test_old_entries_are_forgotten_and_the_rest_is_a_chain(forgetful: Api) -> None:

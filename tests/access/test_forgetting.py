@@ -276,7 +276,8 @@ def embedded(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A server on a file of its own."""
-    yield from serving(request, upstream, tmp_path_factory, CHATKEEP_SWEEP_INTERVAL="1h")
+    with serving(request, upstream, tmp_path_factory, CHATKEEP_SWEEP_INTERVAL="1h") as running:
+        yield running
 
 
 def test_no_word_of_it_is_in_the_database_s_files(embedded: Server) -> None:

@@ -25,7 +25,8 @@ def remembering(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A server that remembers answers, in one process so that whoever asks again would get them."""
-    yield from serving(request, upstream, tmp_path_factory, CHATKEEP_CACHE_SIZE="1MiB", WEB_CONCURRENCY="1")
+    with serving(request, upstream, tmp_path_factory, CHATKEEP_CACHE_SIZE="1MiB", WEB_CONCURRENCY="1") as running:
+        yield running
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ def limited(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A server that limits everybody; each test has accounts of its own."""
-    yield from serving(request, upstream, tmp_path_factory, CHATKEEP_LIMITS=json.dumps(LIMITS))
+    with serving(request, upstream, tmp_path_factory, CHATKEEP_LIMITS=json.dumps(LIMITS)) as running:
+        yield running
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.servers import OURS, ROOT
+from tests.servers import NOT_THEIRS, ROOT
 
 LANGUAGE = ("LC_ALL", "LC_MESSAGES", "LANG")
 
@@ -28,5 +28,5 @@ def run(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> 
 
 def environment(env: Mapping[str, str]) -> dict[str, str]:
     """Return the whole environment of a command."""
-    mine = {name: value for name, value in os.environ.items() if not name.startswith((*OURS, *LANGUAGE))}
+    mine = {name: value for name, value in os.environ.items() if not name.startswith((*NOT_THEIRS, *LANGUAGE))}
     return mine | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", **env}

@@ -57,10 +57,7 @@ def doctor(tmp_path: Path) -> Doctor:
 @pytest.fixture
 def database(database_url: str) -> Database:
     """A database with this version's schema."""
-    made = Database(database_url)
-    migrations.migrate(made)
-    made.close()
-    return made
+    return Database(database_url)
 
 
 def test_a_fresh_checkout_has_nothing_broken(tmp_path: Path) -> None:

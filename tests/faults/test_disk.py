@@ -83,7 +83,7 @@ def test_a_full_disk_is_told_and_loses_nothing(
         assert crowd.wait_for_start()
         for _ in range(times):
             with no_room(small_disk) if small_disk and "tmpfs" in how else no_long_files(server):
-                statuses += probe_until_refused(server, 15)
+                statuses += probe_until_refused(server, 45)
                 time.sleep(1)
                 reads = client.request("GET", f"{server.url}/api/conversations").status
             heals = max(heals, until_taken(server))
@@ -96,7 +96,7 @@ def test_a_full_disk_is_told_and_loses_nothing(
     assert statuses.keys() <= {200, 503}
     assert reads == 200
     assert [seen for seen in parsed if (seen.text, seen.status) != (reply_to(seen.message), "completed")] == []
-    assert heals <= 5
+    assert heals <= scale.of(15, 5)  # in the short form other tests may hold one up
 
 
 def probe_until_refused(server: Server, seconds: float) -> Counter[int]:

@@ -18,6 +18,7 @@ from tests.faults.conftest import Record, Serve
 from tests.faults.crowd import Crowd
 from tests.faults.log import PATIENCE, Seen, Talker
 from tests.faults.scale import Scale
+from tests.http.api import eventually
 from tests.servers import Server
 
 pytestmark = pytest.mark.promise(1, 2, 3)
@@ -25,7 +26,7 @@ REPLY = "n=30,r=30"  # a second
 
 
 @contextmanager
-def talking(server: Server, scale: Scale, clients: int, log: list[Seen]) -> Iterator[None]:
+def talking(server: Server, scale: Scale, clients: int, log: list[Seen]) -> Iterator[list[Talker]]:
     """Take turns meanwhile; afterwards every turn has been taken to its end, and is in the log."""
     talkers = [
         Talker(server.url, f"c{n}-{len(log)}", scale.random("talker", n, len(log)), REPLY) for n in range(clients)
@@ -33,7 +34,7 @@ def talking(server: Server, scale: Scale, clients: int, log: list[Seen]) -> Iter
     for talker in talkers:
         talker.start()
     try:
-        yield
+        yield talkers
     finally:
         for talker in talkers:
             talker.stop()
@@ -78,13 +79,15 @@ def test_killed_workers_lose_nothing(serve: Serve, database_url: str, scale: Sca
     """Kills at random moments and waits until others have noticed: some 25 s."""
     server, dice, finals = serve(WEB_CONCURRENCY="3"), scale.random("kills"), Finals(database_url)
     log: list[Seen] = []
-    kills = scale.of(4, 110)
-    with talking(server, scale, 10, log):
-        for _ in range(kills):
+    kills, enough = 0, scale.of(4, 110)
+    with talking(server, scale, 10, log) as talkers:
+        # The worker that is killed may be one that has just been started, and has no stream yet.
+        while kills < enough or not any(seen.resumed for talker in talkers for seen in talker.log):
             pause = time.monotonic() + dice.uniform(0.4, 2)
             finals.look(pause - time.monotonic())
             time.sleep(max(0, pause - time.monotonic()))
             kill_worker(server, dice)
+            kills += 1
             finals.killed()
     finals.look(20)
     verdict = compare(rows.read(database_url), log)
@@ -103,6 +106,7 @@ def test_a_killed_server_starts_with_nothing_generating(
     with talking(server, scale, 8, log):
         for _ in range(kills):
             time.sleep(dice.uniform(1, 3))
+            assert eventually(lambda: rows.generating(database_url), 30), "nothing is running"
             server.kill()
             left = rows.generating(database_url)
             assert left, "nothing was running: nothing was tried"
@@ -111,7 +115,7 @@ def test_a_killed_server_starts_with_nothing_generating(
     verdict = compare(rows.read(database_url), log)
     figures("kill -9 of the server", kills=kills, **verdict.figures(), **{"longest s to a final status": longest})
     verdict.check()
-    assert longest <= 5
+    assert longest <= scale.of(15, 5)  # in the short form other tests may hold one up
 
 
 def test_nothing_is_shown_before_it_is_stored(serve: Serve, database_url: str) -> None:

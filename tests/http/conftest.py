@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
-from tests.conftest import empty_database
+from tests.conftest import Kept, empty_database
 from tests.http.api import Api
 from tests.servers import COMMANDS, Server, thrown_away
 from tests.upstream import Upstream
@@ -19,41 +20,52 @@ def api(server: Server) -> Api:
 
 
 @pytest.fixture(scope="session")
-def beside(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def beside(server: Server, kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> Api:
     """The API of another process on the same database and with the same provider."""
-    env = {name: server.env[name] for name in ("DATABASE_URL", "OPENAI_BASE_URL", "OPENAI_API_KEY")}
-    with thrown_away(Server("waitress", tmp_path_factory.mktemp("beside"), env)) as other:
-        yield Api(other)
+
+    def start() -> AbstractContextManager[Server]:
+        env = {name: server.env[name] for name in ("DATABASE_URL", "OPENAI_BASE_URL", "OPENAI_API_KEY")}
+        return thrown_away(Server("waitress", tmp_path_factory.mktemp("beside"), env))
+
+    return Api(kept.one(("beside", server.url), start))
 
 
 @pytest.fixture(scope="session", params=COMMANDS)
 def impatient(
-    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Api]:
+    request: pytest.FixtureRequest, kept: Kept, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Api:
     """The API of one process that waits for its provider for a second at most, and three for a whole reply."""
-    folder = tmp_path_factory.mktemp(request.param)
-    env = {
-        "DATABASE_URL": f"sqlite:///{(folder / 'chatkeep.sqlite3').as_posix()}",
-        "OPENAI_BASE_URL": upstream.url,
-        "OPENAI_API_KEY": "test-key",
-        "WEB_CONCURRENCY": "1",
-        "CHATKEEP_FIRST_TOKEN_TIMEOUT": "1s",
-        "CHATKEEP_GAP_TIMEOUT": "1s",
-        "CHATKEEP_REPLY_TIMEOUT": "3s",
-        "CHATKEEP_MAX_REPLY": "2KiB",
-        "CHATKEEP_BODY_TIMEOUT": "1s",
-        "CHATKEEP_MAX_BODY": "4KiB",
-        "CHATKEEP_CORS_ORIGINS": "https://app.example.com",
-    }
-    with thrown_away(Server(request.param, folder, env)) as running:
-        yield Api(running)
+
+    def start() -> AbstractContextManager[Server]:
+        env = {
+            "DATABASE_URL": empty_database(request, "sqlite", tmp_path_factory),
+            "OPENAI_BASE_URL": upstream.url,
+            "OPENAI_API_KEY": "test-key",
+            "WEB_CONCURRENCY": "1",
+            "CHATKEEP_FIRST_TOKEN_TIMEOUT": "1s",
+            "CHATKEEP_GAP_TIMEOUT": "1s",
+            "CHATKEEP_REPLY_TIMEOUT": "3s",
+            "CHATKEEP_MAX_REPLY": "2KiB",
+            "CHATKEEP_BODY_TIMEOUT": "1s",
+            "CHATKEEP_MAX_BODY": "4KiB",
+            "CHATKEEP_CORS_ORIGINS": "https://app.example.com",
+        }
+        return thrown_away(Server(request.param, tmp_path_factory.mktemp(request.param), env))
+
+    return Api(kept.one(("impatient", request.param), start))
 
 
 @pytest.fixture(scope="session", params=["gunicorn-sqlite", "gunicorn-mariadb", "waitress-sqlite"])
-def own(request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def own(
+    request: pytest.FixtureRequest, kept: Kept, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Api:
     """The API of a server with one process, which remembers answers and sweeps every second."""
-    command, kind = request.param.split("-")
-    yield from _sweeping(command, empty_database(request, kind, tmp_path_factory), upstream, tmp_path_factory)
+
+    def start() -> AbstractContextManager[Server]:
+        command, kind = request.param.split("-")
+        return sweeping(command, empty_database(request, kind, tmp_path_factory), upstream, tmp_path_factory)
+
+    return Api(kept.one(("own", request.param), start))
 
 
 @pytest.fixture(scope="session")
@@ -61,10 +73,14 @@ def embedded(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Api]:
     """The same on a file of its own."""
-    yield from _sweeping("gunicorn", empty_database(request, "sqlite", tmp_path_factory), upstream, tmp_path_factory)
+    url = empty_database(request, "sqlite", tmp_path_factory)
+    with sweeping("gunicorn", url, upstream, tmp_path_factory) as running:
+        yield Api(running)
 
 
-def _sweeping(command: str, url: str, upstream: Upstream, folders: pytest.TempPathFactory) -> Iterator[Api]:
+def sweeping(
+    command: str, url: str, upstream: Upstream, folders: pytest.TempPathFactory
+) -> AbstractContextManager[Server]:
     env = {
         "DATABASE_URL": url,
         "OPENAI_BASE_URL": upstream.url,
@@ -73,5 +89,4 @@ def _sweeping(command: str, url: str, upstream: Upstream, folders: pytest.TempPa
         "CHATKEEP_SWEEP_INTERVAL": "1s",
         "WEB_CONCURRENCY": "1",
     }
-    with thrown_away(Server(command, folders.mktemp("own"), env)) as server:
-        yield Api(server)
+    return thrown_away(Server(command, folders.mktemp("own"), env))

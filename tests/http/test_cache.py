@@ -263,7 +263,7 @@ def copied(
 ) -> tuple[str, Future[list[Any]]]:
     """Wait until a question is asked, ask it six times more, and return whose reply they copy, and their answers."""
     assert eventually(lambda: asked(upstream, message))
-    leader = hosts[0].list(limit=1)["data"][0]["id"]
+    (leader,) = (found["id"] for found in hosts[0].list(q=message.rpartition(" ")[2])["data"])
     asking = pool.submit(at_once, hosts, message, 6)
     assert eventually(lambda: hosts[0].count("leases", "conversation_id > :leader", leader=UUID(leader).bytes) == 6)
     return leader, asking

@@ -33,7 +33,8 @@ def served(
         "CHATKEEP_REDACT_PATTERNS": '{"staff": "EMP-[0-9]{4}"}',
         **{f"CHATKEEP_REDACT_{place.upper()}": policy for place, policy in policies.items()},
     }
-    yield from map(Api, serving(request, upstream, folders, **env))
+    with serving(request, upstream, folders, **env) as running:
+        yield Api(running)
 
 
 @pytest.fixture(scope="module", params=PAIRS, ids="-".join)

@@ -25,7 +25,8 @@ PRICES = {"model-a": {"input": 2.5, "output": 10}, "model-a-small": {"input": 1}
 def used(request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """The API of a server that knows prices, and on which nobody has used anything."""
     env = {"CHATKEEP_PRICES": json.dumps(PRICES), "CHATKEEP_SWEEP_INTERVAL": "1s"}
-    yield from map(Api, serving(request, upstream, tmp_path_factory, **env))
+    with serving(request, upstream, tmp_path_factory, **env) as running:
+        yield Api(running)
 
 
 def usage(api: Api, query: str = "", *, requests: int) -> Any:

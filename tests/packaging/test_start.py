@@ -15,10 +15,10 @@ from tests.upstream import Upstream
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_start_command_serves_on_every_database(
-    command: str, database_url: str, upstream: Upstream, tmp_path: Path
+    command: str, blank_url: str, upstream: Upstream, tmp_path: Path
 ) -> None:
     """Starts a server for each pair: a second or two."""
-    env = {"DATABASE_URL": database_url, "OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
+    env = {"DATABASE_URL": blank_url, "OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
     with Server(command, tmp_path, env) as server:
         assert request("GET", f"{server.url}/health/ready").status == 200
         reply = request("POST", f"{server.url}/api/chat", json={"message": "one two"}).json["reply"]

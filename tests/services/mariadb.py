@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import pymysql
+from sqlalchemy.engine import make_url
 
 from tests.ports import free_port
 from tests.services import debian
@@ -68,6 +69,23 @@ class MariaDB:
         name = f"test_{secrets.token_hex(6)}"
         self.execute(f"CREATE DATABASE {name} CHARACTER SET {character_set}")
         return f"mysql+pymysql://{USER}:{self._password}@127.0.0.1:{self.port}/{name}?charset=utf8mb4"
+
+    def copy_database(self, url: str) -> str:
+        """Return the URL of a new database with the tables and rows of another one of this server."""
+        copied = self.create_database()
+        old, new = (make_url(each).database for each in (url, copied))
+        with contextlib.closing(self._connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(f"SHOW TABLES FROM {old}")
+            tables = [row[0] for row in cursor.fetchall()]
+            cursor.execute(f"USE {new}")
+            cursor.execute("SET FOREIGN_KEY_CHECKS = 0")  # they come by their names
+            for table in tables:
+                cursor.execute(f"SHOW CREATE TABLE {old}.`{table}`")
+                _, made = cursor.fetchone() or ("", "")
+                cursor.execute(made)
+                cursor.execute(f"INSERT INTO `{table}` SELECT * FROM {old}.`{table}`")  # noqa: S608 - our own names
+            connection.commit()
+        return copied
 
     def execute(self, sql: str) -> tuple[tuple[Any, ...], ...]:
         """Run a statement outside any database and return its rows."""

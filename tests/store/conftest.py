@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatkeep.store import migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 
@@ -14,7 +13,6 @@ from chatkeep.store.journal import Journal
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     opened = Database(database_url)
-    migrations.migrate(opened)
     yield opened
     opened.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,15 +20,45 @@ from chatkeep.store import migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.schema import metadata
 from chatkeep.store.sql import Sql
+from tests.conftest import DATABASES, blank_database, empty_database, migrated
 from tests.servers import ROOT, Server
 
 if TYPE_CHECKING:
     from tests.services.mariadb import MariaDB
 
 
-def test_the_steps_lead_to_the_schema(database: Database) -> None:
-    with database.engine.connect() as connection:
+@pytest.fixture
+def blank(blank_url: str) -> Iterator[Database]:
+    database = Database(blank_url)
+    yield database
+    database.close()
+
+
+def test_the_steps_lead_to_the_schema(blank: Database) -> None:
+    assert migrations.migrate(blank) == (None, migrations.HEAD)
+    with blank.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_the_databases_of_other_tests_are_like_those_that_were_migrated(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kind: str
+) -> None:
+    """They are copies."""
+    copied = Database(empty_database(request, kind, tmp_path_factory))
+    made = Database(migrated(blank_database(request, kind, tmp_path_factory)))
+    assert described(copied) == described(made)
+    copied.close()
+    made.close()
+
+
+def described(database: Database) -> list[str]:
+    if database.embedded:
+        found = database.read(lambda connection: connection.rows(Sql("SELECT sql FROM sqlite_schema ORDER BY name")))
+        return [str(row[0]) for row in found]
+    with database.engine.connect() as connection:
+        tables = sorted(sa.inspect(connection).get_table_names())
+        return [str(connection.exec_driver_sql(f"SHOW CREATE TABLE `{table}`").one()[1]) for table in tables]
 
 
 def test_head_is_the_last_step() -> None:
@@ -39,12 +70,9 @@ def test_migrating_again_does_nothing(database: Database) -> None:
     assert migrations.migrate(database) == (migrations.HEAD, migrations.HEAD)
 
 
-def test_an_empty_database_is_made_ready(database_url: str) -> None:
-    database = Database(database_url)
-    migrations.ensure(database)
-    with database.engine.connect() as connection:
-        assert migrations.current(connection) == migrations.HEAD
-    database.close()
+def test_an_empty_database_is_made_ready(blank: Database) -> None:
+    migrations.ensure(blank)
+    assert migrations.revision(blank) == migrations.HEAD
 
 
 def test_an_outdated_server_database_waits_for_somebody_to_decide(mariadb_url: str) -> None:
@@ -57,9 +85,9 @@ def test_an_outdated_server_database_waits_for_somebody_to_decide(mariadb_url: s
     database.close()
 
 
-def test_processes_that_migrate_at_once_migrate_once(database_url: str) -> None:
+def test_processes_that_migrate_at_once_migrate_once(blank_url: str) -> None:
     """Starts four processes: two seconds."""
-    env = os.environ | {"DATABASE_URL": database_url, "PYTHONPATH": str(ROOT)}
+    env = os.environ | {"DATABASE_URL": blank_url, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "chatkeep", "migrate"]
     started = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     said = [process.communicate(timeout=60)[0] for process in started]
@@ -67,9 +95,9 @@ def test_processes_that_migrate_at_once_migrate_once(database_url: str) -> None:
     assert sorted(text.split(" ")[0] for text in said) == ["migrated", "the", "the", "the"]
 
 
-def test_servers_that_start_at_once_on_an_empty_database_start(database_url: str, tmp_path: Path) -> None:
+def test_servers_that_start_at_once_on_an_empty_database_start(blank_url: str, tmp_path: Path) -> None:
     """Starts a server with three workers, which migrate at once: some seconds."""
-    with Server("gunicorn", tmp_path, {"DATABASE_URL": database_url, "WEB_CONCURRENCY": "3"}) as server:
+    with Server("gunicorn", tmp_path, {"DATABASE_URL": blank_url, "WEB_CONCURRENCY": "3"}) as server:
         assert "Traceback" not in server.log()
 
 
