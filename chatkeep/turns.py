@@ -534,6 +534,7 @@ def _passed(request: TurnRequest, screen: Screen) -> TurnRequest:
     return replace(
         request,
         message=screen.passed(request.message, "message"),
+        model=screen.passed(request.model, "model") if request.model else None,
         system=screen.passed(system, "system") if isinstance(system, str) else system,
         metadata=metadata if isinstance(metadata, EllipsisType) else screen.passed_json(metadata, "metadata"),
     )
