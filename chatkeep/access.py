@@ -15,12 +15,12 @@ import time
 import unicodedata
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
-from chatkeep.errors import NO_ACCESS, NO_KEYS, OpenToAll, Problem, StoreUnavailable, Unauthorized
+from chatkeep.errors import NO_ACCESS, NO_KEYS, NO_TOKEN, OpenToAll, Problem, StoreUnavailable, Unauthorized
 from chatkeep.hosts import is_loopback
 from chatkeep.model import OPEN_OWNER, now_us
 from chatkeep.settings import Settings
@@ -39,6 +39,8 @@ LOOK_HOLDS_S = 2.0
 SIGNED_IN_S = 12 * 3600
 MOST_REMEMBERED = 10_000
 NOTED_EVERY_S = 60.0
+# Control characters; halves of a character, which JSON can hold and UTF-8 cannot.
+_NO_TEXT = {"Cc", "Cs"}
 _CHARACTERS = string.ascii_letters + string.digits
 _KEY = re.compile(rf"ck_([A-Za-z0-9]{{{PREFIX_LENGTH}}})_[A-Za-z0-9]{{{SECRET_LENGTH}}}")
 
@@ -75,10 +77,12 @@ class Caller:
     """The eight characters that name the key."""
     name: str | None = None
     """What people call the key; None where the server is open."""
+    until: int | None = field(default=None, compare=False)
+    """When the token ends that names the end user, in µs since 1970; None where none does."""
 
-    def naming(self, end_user: str) -> Caller:
+    def naming(self, end_user: str, until: int | None = None) -> Caller:
         """Return the caller that speaks for an end user of this one's account."""
-        return replace(self, owner=owner_of(self.account, end_user), end_user=True)
+        return replace(self, owner=owner_of(self.account, end_user), end_user=True, until=until)
 
     def actor(self, request_id: str) -> Actor:
         """Return the caller as the audit log names whoever sent a request."""
@@ -97,7 +101,7 @@ def owner_of(account: str, end_user: str) -> str:
 
 def is_name(text: str) -> bool:
     """Return whether a text can name a key, or an end user."""
-    return 1 <= len(text) <= MOST_CHARACTERS and not any(unicodedata.category(sign) == "Cc" for sign in text)
+    return 1 <= len(text) <= MOST_CHARACTERS and not any(unicodedata.category(sign) in _NO_TEXT for sign in text)
 
 
 class NewKey(NamedTuple):
@@ -176,6 +180,14 @@ def require_keys(settings: Settings, database: Database) -> None:
         )
 
 
+class _Opened(NamedTuple):
+    """A stream that ends with its caller's key, and with the token that named its end user."""
+
+    key_id: UUID | None
+    until: int | None
+    end: Callable[[Problem], None]
+
+
 @dataclass(slots=True)
 class _Known:
     """A key that this process remembers, as it was when keys had changed so many times."""
@@ -199,7 +211,7 @@ class Access:
         self._known: dict[bytes, _Known] = {}
         self._used: dict[UUID, int] = {}
         self._refused: dict[UUID, float] = {}
-        self._streams: dict[object, tuple[UUID, Callable[[Problem], None]]] = {}
+        self._streams: dict[object, _Opened] = {}
 
     def caller(self, text: str | None) -> Caller:
         """Return whom a request with this key speaks for. Raises `Unauthorized`, `StoreUnavailable`."""
@@ -249,12 +261,14 @@ class Access:
         known = self._known[digest] = _Known(caller_of(found), found.expires_at, changes)
         return known
 
-    def accompany(self, caller: Caller, end: Callable[[Problem], None]) -> Callable[[], None]:
-        """Call ``end`` when the caller's key stops; return what makes an end of that, too."""
-        if caller.key_id is None:
+    def accompany(
+        self, caller: Caller, end: Callable[[Problem], None], *, until: int | None = None
+    ) -> Callable[[], None]:
+        """Call ``end`` when the caller's key stops, or at a time; return what makes an end of that, too."""
+        if caller.key_id is None and until is None:
             return _nothing
         mark = object()
-        self._streams[mark] = caller.key_id, end
+        self._streams[mark] = _Opened(caller.key_id, until, end)
         return lambda: _forget(self._streams, mark)
 
     def look(self, running: Collection[UUID] = ()) -> set[UUID]:
@@ -264,15 +278,18 @@ class Access:
         """
         begun = self._looks_since = time.monotonic()
         opened = list(self._streams.values())
-        wanted = {*running, *(key_id for key_id, _ in opened)}
+        wanted = {*running, *(stream.key_id for stream in opened if stream.key_id)}
         try:
             self._changes, live = self._database.read(lambda connection: _state(connection, wanted))
         finally:
             self._looks_since = None
         self._looked = begun
-        for key_id, end in opened:
-            if key_id not in live:
-                end(Unauthorized(NO_ACCESS))
+        now = now_us()
+        for stream in opened:
+            if stream.key_id and stream.key_id not in live:
+                stream.end(Unauthorized(NO_ACCESS))
+            elif stream.until is not None and stream.until <= now:
+                stream.end(Unauthorized(NO_TOKEN))
         return wanted - live
 
     def note_refusal(self, caller: Caller, route: str, request_id: str) -> None:
@@ -298,7 +315,7 @@ def _nothing() -> None:
     """Make an end of nothing."""
 
 
-def _forget(streams: dict[object, tuple[UUID, Callable[[Problem], None]]], mark: object) -> None:
+def _forget(streams: dict[object, _Opened], mark: object) -> None:
     streams.pop(mark, None)
 
 

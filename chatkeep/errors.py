@@ -58,6 +58,8 @@ NO_SHARE = "This link leads nowhere; it may have been ended, or what it showed i
 NO_EXPORT = "There is no such export; it may have expired or been deleted."
 # One text for whatever is wrong with a key, so that nobody learns which keys there were.
 NO_ACCESS = "Send a key in the header Authorization: Bearer ck_...; it may be mistyped, revoked or expired."
+# The same for a token.
+NO_TOKEN = "Send a valid X-End-User-Token; its signature, time or names are not as the server is set."  # noqa: S105 - no password
 NO_KEYS = "There is no key yet; make one on the server: chatkeep keys create NAME"
 
 

@@ -108,8 +108,8 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     tally, spending = Tally(), Spending()
     calling = provider or _provider(settings, _arrivals(journal))
     answering: Provider = Resilient(calling, settings.first_token_timeout, tally)
-    if redaction.output:
-        answering = Redacting(answering, redaction.output)
+    if redaction.input or redaction.output:
+        answering = Redacting(answering, asking=redaction.input, answering=redaction.output)
     cache = _cache(settings)
     access = Access(database, journal, is_private=settings.is_private)
     limiter = Limiter(settings.limits, settings.prices, journal, spending, _windows(settings))

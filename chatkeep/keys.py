@@ -1,9 +1,10 @@
-"""Make, list, revoke and rotate keys: what `chatkeep keys` and /api/keys do."""
+"""Make, list, change, revoke and rotate keys: what `chatkeep keys` and /api/keys do."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from types import EllipsisType
 from typing import Any
 from uuid import UUID
 
@@ -54,6 +55,17 @@ class WantedKey:
     lifetime: float | None = None
     limits: Limits | None = None
     """In place of those that every key has."""
+    end_user: str | None = None
+    """Whom of the account it stands for, and for nobody else."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChanges:
+    """What to change in a key; ``...`` leaves a thing as it is. What it may, and how long it lives, never change."""
+
+    name: str | EllipsisType = ...
+    limits: Limits | EllipsisType | None = ...
+    """None takes those away that are its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +82,10 @@ def create_key(journal: Journal, wanted: WantedKey, by: Actor = COMMAND_LINE) ->
     """Store a new key and return it with its text, which is known only now. Raises `StoreUnavailable`."""
     now = now_us()
     expires_at = None if wanted.lifetime is None else now + int(wanted.lifetime * 1_000_000)
-
     made = make_key(new_id(now), wanted.name, wanted.account, wanted.scopes, now)
-    limits = msgspec.json.encode(wanted.limits).decode() if wanted.limits else None
-    made = made._replace(key=replace(made.key, expires_at=expires_at, limits=limits))
+    end_user = None if wanted.end_user is None else _digest(wanted.account, wanted.end_user)
+    key = replace(made.key, expires_at=expires_at, limits=_written(wanted.limits), end_user=end_user)
+    made = made._replace(key=key)
 
     def store(connection: Connection) -> None:
         keys.insert(connection, made.key)
@@ -81,6 +93,14 @@ def create_key(journal: Journal, wanted: WantedKey, by: Actor = COMMAND_LINE) ->
 
     journal.write(store)
     return made
+
+
+def _digest(account: str, end_user: str) -> str:
+    return owner_of(account, end_user).partition("/")[2]
+
+
+def _written(limits: Limits | None) -> str | None:
+    return None if limits in {None, Limits()} else msgspec.json.encode(limits).decode()
 
 
 def _told(key: Key) -> dict[str, Any]:
@@ -104,6 +124,26 @@ def list_keys(database: Database, limit: int, after: UUID | None, *, ascending: 
 def read_key(database: Database, id: UUID) -> Key:
     """Return a key. Raises `NotFound`."""
     return database.read(lambda connection: _there(connection, id))
+
+
+def change_key(journal: Journal, id: UUID, changes: KeyChanges, by: Actor = COMMAND_LINE) -> Key:
+    """Change a key, with all that were made of it by signing in; return what it became.
+
+    Every process obeys within seconds. Raises `NotFound`.
+    """
+
+    def change(connection: Connection) -> Key:
+        found = _there(connection, id)
+        name = found.name if isinstance(changes.name, EllipsisType) else changes.name
+        limits = found.limits if isinstance(changes.limits, EllipsisType) else _written(changes.limits)
+        changed = replace(found, name=name, limits=limits)
+        if changed != found:
+            keys.change(connection, changed)
+            named = [field for field in ("name", "limits") if getattr(changed, field) != getattr(found, field)]
+            connection.notes.append(Note(by, Verb.KEY_CHANGED, _told(found) | {"changed": named}))
+        return changed
+
+    return journal.write(change)
 
 
 def revoke_key(journal: Journal, id: UUID, by: Actor = COMMAND_LINE, verb: Verb = Verb.KEY_REVOKED) -> Key:
@@ -182,8 +222,8 @@ def admit(journal: Journal, door: Door, end_user: str, request_id: str) -> NewKe
         parent = keys.get(connection, door.id) or _made_door(connection, door, now)
         if not parent.is_live(now):
             raise KeyRevoked
-        digest = owner_of(door.account, end_user).partition("/")[2]
-        made = make_child(replace(parent, scopes=door.scopes, end_user=digest), new_id(now), now)
+        parent = replace(parent, scopes=door.scopes, end_user=_digest(door.account, end_user))
+        made = make_child(parent, new_id(now), now)
         keys.forget_children(connection, door.id, now - FORGOTTEN_AFTER_US)
         keys.insert(connection, made.key)
         connection.notes.append(Note(caller_of(made.key).actor(request_id), Verb.SIGN_IN, _told(made.key)))

@@ -16,6 +16,7 @@ from chatkeep.model import Conversation, Message, now_us
 from chatkeep.store import conversations, messages, shares
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
+from chatkeep.store.notes import Actor, Note, Verb
 from chatkeep.store.shares import Share
 from chatkeep.store.sql import Connection
 
@@ -39,7 +40,7 @@ class SharedReading:
     has_more: bool
 
 
-def share_conversation(journal: Journal, owner: str, id: UUID) -> NewShare:
+def share_conversation(journal: Journal, owner: str, id: UUID, by: Actor) -> NewShare:
     """Return a new link to a conversation as it is now; the one that it had before ends.
 
     Raises `NotFound`, `StoreUnavailable`.
@@ -52,6 +53,7 @@ def share_conversation(journal: Journal, owner: str, id: UUID) -> NewShare:
             raise NotFound(NO_CONVERSATION)
         share = Share(id, owner, digest_of(token), found.current_id, now_us())
         shares.put(connection, share)
+        connection.notes.append(Note(by, Verb.CONVERSATION_SHARED, {"conversation_id": id}))
         return share
 
     return NewShare(journal.write(write), token)
@@ -67,12 +69,13 @@ def shared_since(database: Database, owner: str, id: UUID) -> int | None:
     return database.read(read)
 
 
-def stop_sharing(journal: Journal, owner: str, id: UUID) -> None:
+def stop_sharing(journal: Journal, owner: str, id: UUID, by: Actor) -> None:
     """Let a conversation's link lead nowhere; doing so again does no harm. Raises `NotFound`, `StoreUnavailable`."""
 
     def write(connection: Connection) -> None:
         _require(connection, owner, id)
-        shares.delete(connection, owner, id)
+        if shares.delete(connection, owner, id):
+            connection.notes.append(Note(by, Verb.CONVERSATION_UNSHARED, {"conversation_id": id}))
 
     journal.write(write)
 

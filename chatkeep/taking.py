@@ -71,6 +71,7 @@ class TurnRequest(msgspec.Struct, frozen=True):
         return replace(
             self,
             message=screen.passed(self.message, "message"),
+            model=screen.passed(self.model, "model") if self.model else None,
             system=screen.passed(system, "system") if isinstance(system, str) else system,
             metadata=metadata if isinstance(metadata, EllipsisType) else screen.passed_json(metadata, "metadata"),
         )

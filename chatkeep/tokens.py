@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from chatkeep.access import is_name
-from chatkeep.errors import SettingsError, Unauthorized
+from chatkeep.errors import NO_TOKEN, SettingsError, Unauthorized
 from chatkeep.notation import TokenRule
 
-# One text for whatever is wrong with a token.
-NO_TOKEN = "Send a valid X-End-User-Token; its signature, time or names are not as the server is set."  # noqa: S105 - no password
 # By how much clocks may differ.
 LEEWAY_S = 5
+
+
+class Vouched(NamedTuple):
+    """The end user that a token names, and until when it does, in µs since 1970."""
+
+    end_user: str
+    until: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class Tokens:
         """Return whether the end users of an account are named by tokens, and by nothing else."""
         return account in self._verifiers
 
-    def end_user(self, account: str, token: str) -> str:
+    def read(self, account: str, token: str) -> Vouched:
         """Return the end user that a token names. Raises `Unauthorized`."""
         import jwt  # noqa: PLC0415 - an extra
 
@@ -47,7 +52,7 @@ class Tokens:
             except jwt.PyJWTError:
                 break
             if is_name(claims["sub"]):
-                return str(claims["sub"])
+                return Vouched(claims["sub"], (int(claims["exp"]) + LEEWAY_S) * 1_000_000)
             break
         raise Unauthorized(NO_TOKEN)
 

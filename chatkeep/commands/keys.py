@@ -1,4 +1,4 @@
-"""Make and end API keys; every server on the database obeys within seconds."""
+"""Make, change and end API keys; every server on the database obeys within seconds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _COLUMNS = (("Key", 13), ("Name", 20), ("Account", 12), ("Scopes", 24), ("Made",
 
 @click.group(cls=Commands)
 def keys() -> None:
-    """Make, list, revoke and rotate the keys with which the API is called."""
+    """Make, list, change, revoke and rotate the keys with which the API is called."""
 
 
 @keys.command()
@@ -39,12 +39,14 @@ def keys() -> None:
 @click.option("--scopes", default="chat,read,export", show_default=True, help="What it may: chat, read, export, admin.")
 @click.option("--expires", default="never", show_default=True, help="How long it lives (90d, 12h, never).")
 @click.option("--limits", help="Its own limits as a JSON object, in place of those of CHATKEEP_LIMITS.")
-def create(name: str, account: str, scopes: str, expires: str, limits: str | None) -> None:
+@click.option("--end-user", help="The only end user of the account that it stands for, named as in X-End-User.")
+def create(name: str, account: str, scopes: str, expires: str, limits: str | None, end_user: str | None) -> None:
     """Make a key called NAME and print it; it is shown only once."""
     from chatkeep.keys import WantedKey, create_key  # noqa: PLC0415 - the other commands start quickly without
 
     lifetime = _read(optional_duration, expires, "--expires")
-    wanted = WantedKey(_name(name), _account(account), _scopes(scopes), lifetime, _limits(limits))
+    whom = None if end_user is None else _name(end_user)
+    wanted = WantedKey(_name(name), _account(account), _scopes(scopes), lifetime, _limits(limits), whom)
     with _opened() as (_, journal):
         _print_once(create_key(journal, wanted))
 
@@ -63,6 +65,22 @@ def list_() -> None:
     _row([word(title) for title, _ in _COLUMNS])
     for key in found:
         _row(_cells(key))
+
+
+@keys.command()
+@click.argument("key")
+@click.option("--name", help="What people call it from now on.")
+@click.option("--limits", help="Its own limits as a JSON object, in place of all that it had; {} for none.")
+def change(key: str, name: str | None, limits: str | None) -> None:
+    """Change what KEY is called, or its limits; it is named by its beginning (ck_ and eight characters)."""
+    from chatkeep.keys import KeyChanges, change_key  # noqa: PLC0415 - the other commands start quickly without
+
+    if name is None and limits is None:
+        raise wrong("say what to change: --name or --limits")
+    changes = KeyChanges(... if name is None else _name(name), ... if limits is None else _limits(limits))
+    with _opened() as (database, journal):
+        change_key(journal, _id(database, key), changes)
+    say("changed; within 5 seconds every server obeys")
 
 
 @keys.command()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from chatkeep.imports.records import Incoming, Refused, Terms, forks_of, path_to, renewed, require_storable
+from chatkeep.imports.records import Incoming, Refused, Terms, forks_of, lasting_id, path_to, renewed, require_storable
 from chatkeep.model import Conversation, Message, Role, Status
 
 TITLE_LENGTH = 255
@@ -77,10 +76,12 @@ def incoming(line: int, chat: Chat, terms: Terms) -> Incoming:
     if not 0 < len(chat.id) <= ID_LENGTH:
         raise Refused("it has no id")
     began = chat.created_at or min((node.at for node in chat.nodes if node.at), default=terms.now)
-    conversation_id = _id(began, terms.owner, chat.source, chat.id)
+    conversation_id = lasting_id(began, terms.owner, chat.source, chat.id)
     above: dict[str, str | None] = {}
     spoken = list(_rising(_spoken(chat.nodes, began, above)))
-    ids = {one.node.id: _id(one.node.at or began, terms.owner, chat.source, chat.id, one.node.id) for one in spoken}
+    ids = {
+        one.node.id: lasting_id(one.node.at or began, terms.owner, chat.source, chat.id, one.node.id) for one in spoken
+    }
     rows = [_message(conversation_id, one, position, ids) for position, one in enumerate(spoken, 1)]
     require_storable(rows)
     last = rows[-1].id if rows else None
@@ -175,10 +176,3 @@ def _message(conversation_id: UUID, one: _Spoken, position: int, ids: dict[str, 
 def _title(chat: Chat, spoken: list[_Spoken]) -> str:
     title = chat.title or (spoken[0].said.text if spoken else "")
     return " ".join(title.split())[:TITLE_LENGTH]
-
-
-def _id(at: int, *names: str) -> UUID:
-    """Return a UUIDv7 of that time whose random part is a hash of the names."""
-    digest = int.from_bytes(hashlib.sha256("\0".join(names).encode()).digest()[:16], "big")
-    random = digest & (0xFFF << 64 | (1 << 62) - 1)
-    return UUID(int=(at // 1000 & (1 << 48) - 1) << 80 | 7 << 76 | 0b10 << 62 | random)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -137,3 +138,33 @@ def renewed(conversation: Conversation, now: int) -> Conversation:
     """Return a conversation that expires its ttl after now, in µs since 1970."""
     kept = conversation.pinned or conversation.ttl is None
     return replace(conversation, expires_at=None if kept else now + (conversation.ttl or 0) * 1_000_000)
+
+
+def lasting_id(at: int, *names: str) -> UUID:
+    """Return a UUIDv7 of that time whose random part is a hash of the names."""
+    digest = int.from_bytes(hashlib.sha256("\0".join(names).encode()).digest()[:16], "big")
+    random = digest & (0xFFF << 64 | (1 << 62) - 1)
+    return UUID(int=(at // 1000 & (1 << 48) - 1) << 80 | 7 << 76 | 0b10 << 62 | random)
+
+
+def id_apart(owner: str, id: UUID) -> UUID:
+    """Return what an id of a file becomes where it is somebody else's; for the same owner it is always the same."""
+    return lasting_id((id.int >> 80) * 1000, owner, str(id))
+
+
+def set_apart(item: Incoming, owner: str) -> Incoming:
+    """Return a conversation of a file under ids of its own."""
+    named = {message.id for message in item.messages} | item.outside | item.branch
+    ids: dict[UUID | None, UUID] = {id: id_apart(owner, id) for id in named}  # noqa: A001
+    conversation = item.conversation
+    new_id = id_apart(owner, conversation.id)
+    messages = [
+        replace(message, id=ids[message.id], conversation_id=new_id, parent_id=ids.get(message.parent_id))
+        for message in item.messages
+    ]
+    return replace(
+        item,
+        conversation=replace(conversation, id=new_id, current_id=ids.get(conversation.current_id)),
+        messages=messages,
+        branch=frozenset(ids[id] for id in item.branch),  # noqa: A001
+    )

@@ -18,7 +18,7 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
-from chatkeep.imports.records import BadRecord, Gone, Incoming, Item, Refused, Terms, renewed
+from chatkeep.imports.records import BadRecord, Gone, Incoming, Item, Refused, Terms, id_apart, renewed, set_apart
 from chatkeep.model import Conversation, Message, now_us
 from chatkeep.store import conversations, imports, leases, messages, tombstones
 from chatkeep.store.imports import Place
@@ -45,6 +45,7 @@ class Fate(StrEnum):
     DELETED = "deleted"
     EXPIRED = "expired"  # it is not imported
     NOTHING = "nothing"  # it was to be deleted, and is not there
+    FOREIGN = "foreign"  # its id is another owner's, so it gets others
     BURIED = "buried"  # what is stored of it has expired or was deleted, and is in the way
 
 
@@ -155,11 +156,19 @@ class Writer:
         """Do what is left to be done for an item, and count it."""
         if stored.fate is None:
             self.report.add_problem(BadRecord(item.line, stored.reason))
+        elif stored.fate is Fate.FOREIGN:
+            self._set_apart(item, tries)
         elif stored.fate is Fate.BURIED:
             self._clear(_id(item))
             self._store([item], tries)
         else:
             self._finish(item, stored, tries)
+
+    def _set_apart(self, item: Incoming | Gone, tries: int) -> None:
+        if tries and isinstance(item, Incoming):
+            self._store([set_apart(item, self._terms.owner)], tries - 1)
+        else:
+            self.report.add_problem(BadRecord(item.line, "its id belongs to something else"))
 
     def _finish(self, item: Incoming | Gone, stored: _Stored, tries: int) -> None:
         work = stored.rest
@@ -199,6 +208,8 @@ def _stored(connection: Connection, item: Incoming | Gone, terms: Terms) -> _Sto
 
 def _deleted(connection: Connection, gone: Gone, terms: Terms) -> _Stored:
     now = now_us()
+    if _is_apart(connection, gone.id, terms.owner):
+        gone = Gone(gone.line, id_apart(terms.owner, gone.id), gone.reason)
     found = conversations.lock(connection, terms.owner, gone.id, now)
     if found is None:
         return _Stored(Fate.NOTHING)
@@ -214,8 +225,8 @@ def _deleted(connection: Connection, gone: Gone, terms: Terms) -> _Stored:
 def _imported(connection: Connection, item: Incoming, terms: Terms) -> _Stored:
     id = item.conversation.id  # noqa: A001
     holder = imports.holder(connection, id)
-    if holder not in {None, terms.owner}:
-        raise Refused("its id belongs to something else")
+    if {holder, tombstones.holder(connection, id)} - {None, terms.owner} or _is_apart(connection, id, terms.owner):
+        return _Stored(Fate.FOREIGN)
     existing = _existing(connection, item, terms.owner) if holder else None
     if holder and existing is None:
         _require_idle(connection, id)
@@ -223,6 +234,11 @@ def _imported(connection: Connection, item: Incoming, terms: Terms) -> _Stored:
     known = imports.places(connection, {message.id for message in item.messages} | item.outside)
     _require_fit(item, known)
     return _added(connection, item) if existing is None else _merged(connection, item, existing, known)
+
+
+def _is_apart(connection: Connection, id: UUID, owner: str) -> bool:
+    """Return whether a conversation was imported under an id of its own, because this one was another owner's."""
+    return imports.holder(connection, id_apart(owner, id)) == owner
 
 
 def _existing(connection: Connection, item: Incoming, owner: str) -> Conversation | None:

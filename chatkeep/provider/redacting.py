@@ -1,30 +1,46 @@
-"""A provider whose replies are judged before anybody has them: what is stored and shown is what this lets through."""
+"""A provider that is asked, and answers, behind screens: what is sent, stored and shown is what they let through."""
 
 from __future__ import annotations
 
 from functools import partial
 
+from msgspec.structs import replace
+
 from chatkeep.errors import ProviderError
-from chatkeep.model import CONTENT_FILTER, Delta, Finish, Prompt
+from chatkeep.model import CONTENT_FILTER, Delta, Finish, Prompt, PromptMessage, Role
 from chatkeep.provider import Call, Provider, Receive
 from chatkeep.redaction.policies import Screen
 
 
 class Redacting:
-    """The provider that it wraps, behind a screen."""
+    """The provider that it wraps, behind a screen for what people say, and one for what it answers."""
 
-    def __init__(self, provider: Provider, screen: Screen) -> None:
+    def __init__(self, provider: Provider, *, asking: Screen | None = None, answering: Screen | None = None) -> None:
         self.name, self.default_model = provider.name, provider.default_model
         self._provider = provider
-        self._screen = screen
+        self._asking = asking
+        self._answering = answering
 
-    def stream_reply(self, prompt: Prompt) -> RedactingCall:
-        """Return a call whose reply is judged."""
-        return RedactingCall(self._provider.stream_reply(prompt), self._screen)
+    def stream_reply(self, prompt: Prompt) -> Call:
+        """Return a call whose prompt and reply are judged."""
+        asked = _judged(prompt, self._asking) if self._asking else prompt
+        call = self._provider.stream_reply(asked)
+        return RedactingCall(call, self._answering) if self._answering else call
 
     def close(self) -> None:
         """Close the provider."""
         self._provider.close()
+
+
+def _judged(prompt: Prompt, screen: Screen) -> Prompt:
+    """Return a prompt with labels for what was said before there was a screen; a model's own words it knows already."""
+    return replace(prompt, messages=tuple(_passed(message, screen) for message in prompt.messages))
+
+
+def _passed(message: PromptMessage, screen: Screen) -> PromptMessage:
+    if message.role is Role.ASSISTANT:
+        return message
+    return PromptMessage(message.role, screen.judged(message.content).text)
 
 
 class RedactingCall:

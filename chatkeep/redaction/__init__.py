@@ -145,7 +145,7 @@ def _own(name: str, regex: str) -> Pattern:
         raise Unsupported(f"{name}: a name has up to 32 of the characters a-z, 0-9 and -, and begins with a letter")
     try:
         re.compile(regex)
-        Automaton([Pattern(name, regex)])
+        Automaton([Pattern(name, regex)]).require_settling(regex)
     except (re.error, Unsupported, RecursionError, OverflowError) as error:
         raise Unsupported(f"the pattern {name}: {error}") from error
     return Pattern(name, regex)

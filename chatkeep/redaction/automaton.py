@@ -8,10 +8,12 @@ text that could become a match is not shown, and nobody waits for ever.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from itertools import combinations
+from random import Random
 from typing import Any
 
 from chatkeep.redaction.spelling import INVISIBLE, spelled
@@ -27,6 +29,11 @@ MOST_NODES = 20_000
 """Nodes that one expression may take."""
 MOST_KNOWN = 100_000
 """Steps from one state to the next that are remembered, about 10 MB of them."""
+MOST_NEW = 20
+"""Steps for a character that may still be new after `TRIED` characters: a few thousand of them take a second."""
+TRIED = 300
+_LIKELY = 4
+_COMMON = "0aA -字"
 SEEN_BEFORE = 16
 UNDECIDED = -1
 _ALNUM = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -96,7 +103,7 @@ class Automaton:
         for pattern in patterns:
             self._add(pattern)
         self._states: dict[frozenset[int], _State] = {}
-        self._known = 0
+        self._known = self._made = 0
         self._start = self._state(self._reached({0}))
         self.begin = self._beginnings()
         """Finds the places where a match can begin: never amid an ASCII word or number."""
@@ -133,10 +140,37 @@ class Automaton:
     def step(self, state: _State, character: str) -> _State | None:
         """Return the state after one more character, None where it ends every match."""
         self._known += 1
+        self._made += 1
         if self._known > MOST_KNOWN:
             self._forget()
         nodes = {node for origin in state.nodes for test, node in self._steps[origin] if _test(test)(character)}
         return self._state(self._reached(nodes)) if nodes else None
+
+    def require_settling(self, characters: str) -> None:
+        """Raise `Unsupported` unless texts of these characters soon lead to no new states.
+
+        An expression may have as many states as there are sets of its places. Whoever writes such a text and has it
+        judged would keep the server busy for minutes.
+        """
+        fits = {character: self._fits(spelled(character)) for character in {*characters, *_COMMON}}
+        likely = sorted((one for one in fits if fits[one]), key=lambda one: (-fits[one], one))
+        if not all(map(self._settles_on, combinations(likely[:_LIKELY], 2))):
+            raise Unsupported("it would take too long on some texts; give its repeats lower limits")
+
+    def _fits(self, character: str) -> int:
+        return sum(bool(_test(test)(character)) for steps in self._steps for test, _ in steps)
+
+    def _settles_on(self, characters: Sequence[str]) -> bool:
+        dice = Random(0)  # noqa: S311 - the same at every start
+        first, second = (spelled("".join(dice.choices(characters, k=TRIED))) for _ in range(2))
+        self._judge_all(first)
+        before = self._made
+        self._judge_all(second)
+        return self._made - before < MOST_NEW * TRIED
+
+    def _judge_all(self, text: str) -> None:
+        for begin in range(len(text)):
+            self.judge(text, begin, final=True)
 
     def _forget(self) -> None:
         """Forget all steps; those that are needed again are made anew."""

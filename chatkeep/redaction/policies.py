@@ -53,7 +53,7 @@ class Screen:
             return {self.passed(key, field): self.passed_json(item, field) for key, item in value.items()}
         if isinstance(value, list):
             return [self.passed_json(item, field) for item in value]
-        if isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
             written = self.passed(str(value), field)
             return value if written == str(value) else written
         return value
@@ -106,7 +106,8 @@ class Redaction:
         if screen is None:
             return message
         content, reasoning = (screen.passed(text, "content") for text in (message.content, message.reasoning))
-        return replace(message, content=content, reasoning=reasoning)
+        model = screen.passed(message.model, "model") if message.model else message.model
+        return replace(message, content=content, reasoning=reasoning, model=model)
 
 
 OFF = Redaction()

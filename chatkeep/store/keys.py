@@ -11,7 +11,7 @@ from chatkeep.model import id_of
 from chatkeep.store import marks
 from chatkeep.store.sql import Connection, Sql, in_list
 
-# Counts up whenever a key stops before its time, for processes that remember it; 0 where there never was a key.
+# Counts up whenever a key changes or stops before its time, for processes that remember it; 0 where there was none.
 MARK = "keys"
 NOTED_EVERY_US = 60_000_000
 _COLUMNS = (
@@ -35,6 +35,7 @@ _EXPIRE = Sql(
     " AND (expires_at IS NULL OR expires_at > :at)"
 )
 _EXPIRE_CHILDREN = Sql("UPDATE api_keys SET expires_at = :at WHERE parent_id = :id AND expires_at > :at")
+_CHANGE = Sql("UPDATE api_keys SET name = :name, limits = :limits WHERE id = :id OR parent_id = :id")
 _FORGET_CHILDREN = Sql("DELETE FROM api_keys WHERE parent_id = :id AND expires_at < :before")
 _OF_END_USER = Sql(
     f"SELECT {_COLUMNS} FROM api_keys WHERE account = :account AND end_user = :end_user"  # noqa: S608 - the same
@@ -136,6 +137,12 @@ def expire(connection: Connection, id: UUID, at: int) -> None:
     marks.count(connection, MARK)
 
 
+def change(connection: Connection, key: Key) -> None:
+    """Store a key's name and limits, which are those of all that were made of it by signing in."""
+    connection.change(_CHANGE, id=key.id.bytes, name=key.name, limits=key.limits)
+    marks.count(connection, MARK)
+
+
 def forget_children(connection: Connection, id: UUID, before: int) -> int:
     """Delete the keys of signing in with a key that expired before a time; return how many."""
     return connection.change(_FORGET_CHILDREN, id=id.bytes, before=before)
@@ -160,7 +167,7 @@ def use(connection: Connection, id: UUID, at: int) -> None:
 
 
 def changes(connection: Connection) -> int:
-    """Return a number that grows when a key stops before its time; 0 where no key was ever made."""
+    """Return a number that grows when a key changes or stops before its time; 0 where no key was ever made."""
     return marks.get(connection, MARK)
 
 

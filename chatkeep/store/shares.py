@@ -56,6 +56,6 @@ def find(connection: Connection, digest: bytes) -> Share | None:
     return Share(id_of(conversation_id), owner, bytes(found), UUID(bytes=tip_id) if tip_id else None, created_at)
 
 
-def delete(connection: Connection, owner: str, conversation_id: UUID) -> None:
-    """Let a conversation's link lead nowhere, where it has one."""
-    connection.change(_DELETE, id=conversation_id.bytes, owner=owner)
+def delete(connection: Connection, owner: str, conversation_id: UUID) -> bool:
+    """Let a conversation's link lead nowhere; return whether it had one."""
+    return connection.change(_DELETE, id=conversation_id.bytes, owner=owner) > 0

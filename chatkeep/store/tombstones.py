@@ -15,6 +15,7 @@ FORGOTTEN = "tombstones_forgotten"
 _ROW = "INTO tombstones (conversation_id, owner, epoch, reason, deleted_at) VALUES (:id, :owner, :epoch, :reason, :now)"
 _BURY = Sql(f"INSERT OR IGNORE {_ROW}", mysql=f"INSERT IGNORE {_ROW}")
 _UNBURY = Sql("DELETE FROM tombstones WHERE conversation_id = :id")
+_HOLDER = Sql("SELECT owner FROM tombstones WHERE conversation_id = :id")
 _OLD = Sql("SELECT conversation_id, epoch FROM tombstones WHERE deleted_at < :before ORDER BY deleted_at LIMIT :limit")
 
 _PAGE = Sql(
@@ -40,6 +41,12 @@ def bury(connection: Connection, owner: str, id: UUID, reason: Reason, now: int)
 def unbury(connection: Connection, id: UUID) -> None:
     """Forget that a conversation was gone: it is back."""
     connection.change(_UNBURY, id=id.bytes)
+
+
+def holder(connection: Connection, id: UUID) -> str | None:
+    """Return whose a conversation was that is gone; None where nothing is known of one."""
+    rows = connection.rows(_HOLDER, id=id.bytes)
+    return str(rows[0][0]) if rows else None
 
 
 def page(connection: Connection, owner: str, epoch: int, after: bytes, limit: int) -> list[TombstoneRow]:

@@ -37,13 +37,14 @@ class Application(Flask):
     def learn_routes(self) -> None:
         """Learn which routes of the API can be found at once.
 
-        All others are matched by Werkzeug, and give the same; pages need what it leaves, for they make URLs.
+        All others are matched by Werkzeug, and give the same. Pages need what it leaves, for they make URLs; so does
+        OPTIONS, which Flask answers with the methods of all rules of a path.
         """
         for rule in self.url_map.iter_rules():
             if not rule.rule.startswith("/api/"):
                 continue
             prefix, found, name = rule.rule.partition("<uuid:")
-            for method in rule.methods or ():
+            for method in (rule.methods or set()) - {"OPTIONS"}:
                 if not rule.arguments:
                     self._fixed[method, rule.rule] = rule
                 elif found and name.endswith(">") and len(rule.arguments) == 1:

@@ -33,9 +33,9 @@ _MEDIA_TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 def list_audit() -> Response:
     """List what callers have done, the newest first.
 
-    Keys that are made, rotated and revoked, signing in and out, refused scopes, deleted conversations, exports, and end
-    users whose things were given out or erased; no turns, no content, no names. An entry is stored with what it tells
-    of, in one transaction, and is never changed.
+    Keys that are made, changed, rotated and revoked, signing in and out, refused scopes, deleted conversations, links
+    that are made and ended, exports, and end users whose things were given out or erased; no turns, no content, no
+    names. An entry is stored with what it tells of, in one transaction, and is never changed.
     """
     query = query_as(shapes.AuditQuery)
     ascending = query.order == "asc"

@@ -146,7 +146,7 @@ def follow_reply(conversation_id: UUID, message_id: UUID) -> Response:
     after = query.after if query.after is not None else _characters(last)
     start = shapes.Start(conversation_id, message_id, message.model, message.cached)
     frames = sse.Frames(start, request_id=g.request_id, language=language(), after=after)
-    events, leave = _events(direct.events(frames))
+    events, leave = _events(direct.events(frames), caller().until)
     response = sse.response(frames.stream(parts().turns.follow_turn(conversation_id, message_id, after, events)))
     response.call_on_close(leave)
     return response
@@ -247,7 +247,7 @@ def _stream(turn: Turn, on_disconnect: str) -> Response:
     turns = parts().turns
     start = shapes.Start(turn.conversation_id, turn.reply_id, turn.model, turn.cached)
     frames = sse.Frames(start, request_id=g.request_id, language=language())
-    taken, leave = _events(direct.events(frames))
+    taken, leave = _events(direct.events(frames), caller().until)
     events = turns.follow_taken(turn, taken)
     try:
         first = sse.first_event(events)
@@ -264,13 +264,13 @@ def _stream(turn: Turn, on_disconnect: str) -> Response:
     return response
 
 
-def _events(events: Events | None) -> tuple[Events, Callable[[], None]]:
-    """Return where a follower's events wait, which end when the caller's key does, and what is called after the last.
+def _events(events: Events | None, until: int | None = None) -> tuple[Events, Callable[[], None]]:
+    """Return where a follower's events wait, and what is called after the last, in any case.
 
-    That must be called in any case.
+    They end when the caller's key does, and at a time, in µs since 1970.
     """
     waiting: Events = queue.SimpleQueue() if events is None else events
-    return waiting, parts().access.accompany(caller(), lambda problem: waiting.put(End(None, problem)))
+    return waiting, parts().access.accompany(caller(), lambda problem: waiting.put(End(None, problem)), until=until)
 
 
 def _characters(last_event_id: str | None) -> int:

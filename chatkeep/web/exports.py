@@ -14,7 +14,7 @@ from flask import Blueprint, Response, request
 
 from chatkeep import audit, errors
 from chatkeep.access import Scope
-from chatkeep.errors import FieldError, InvalidFields
+from chatkeep.errors import FieldError, InvalidFields, Problem
 from chatkeep.exports import Export, cursor_epoch, dates
 from chatkeep.exports.formats import make
 from chatkeep.store.exports import Selection
@@ -22,7 +22,7 @@ from chatkeep.store.notes import Note, Verb
 from chatkeep.web import export_shapes as shapes
 from chatkeep.web.compression import coding_of, compressed
 from chatkeep.web.openapi import Routes
-from chatkeep.web.parts import actor, owner, parts
+from chatkeep.web.parts import actor, caller, owner, parts
 from chatkeep.web.requests import query_as
 from chatkeep.web.responses import impatient
 
@@ -142,7 +142,23 @@ def download(chunks: Iterable[bytes], media_type: str, title: str, suffix: str) 
     response.vary.add("Accept-Encoding")
     if coding:
         response.headers["Content-Encoding"] = coding
-    return impatient(response, WRITE_TIMEOUT_S)
+    return while_let_in(impatient(response, WRITE_TIMEOUT_S))
+
+
+def while_let_in(response: Response) -> Response:
+    """Break a download off when its caller is let in no more; return the response."""
+    ended: list[Problem] = []
+    leave = parts().access.accompany(caller(), ended.append, until=caller().until)
+    response.response = _while_let_in(response.iter_encoded(), ended)
+    response.call_on_close(leave)
+    return response
+
+
+def _while_let_in(pieces: Iterable[bytes], ended: list[Problem]) -> Iterator[bytes]:
+    for piece in pieces:
+        if ended:
+            raise ended[0]  # an end would look like that of the file
+        yield piece
 
 
 def _pieces(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -21,7 +21,7 @@ from chatkeep.store.exports import Selection
 from chatkeep.store.jobs import Job
 from chatkeep.store.notes import Note, Verb
 from chatkeep.web import export_shapes, job_shapes, problems, shapes
-from chatkeep.web.exports import WRITE_BYTES, WRITE_TIMEOUT_S, bounds, disposition
+from chatkeep.web.exports import WRITE_BYTES, WRITE_TIMEOUT_S, bounds, disposition, while_let_in
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import actor, owner, parts
 from chatkeep.web.requests import body_as, query_as
@@ -198,7 +198,7 @@ def _download(file: BinaryIO, job: Job) -> Response:
     response.headers["ETag"] = etag
     response.headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(sha256).decode()}:"
     response.headers["Content-Disposition"] = disposition(wanted.name, wanted.suffix)
-    return impatient(response, WRITE_TIMEOUT_S)
+    return while_let_in(impatient(response, WRITE_TIMEOUT_S))
 
 
 def _folder() -> Path:

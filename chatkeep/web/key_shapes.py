@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chatkeep import access
 from chatkeep.access import ACCOUNT, MOST_CHARACTERS, NEW_KEY_SCOPES, Caller, Scope
@@ -18,18 +18,37 @@ Account = Annotated[str, Meta(pattern=f"^{ACCOUNT}$", description="Whose convers
 
 
 Own = Annotated[Limits, Meta(description="Its own limits, in place of those that every key has.")]
+Name = Annotated[str, Meta(min_length=1, max_length=MOST_CHARACTERS, description="What people call it.")]
 
 
 class KeyRequest(Struct, forbid_unknown_fields=True):
     """A key to be made."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=MOST_CHARACTERS, description="What people call it.")]
+    name: Name
     account: Account = "local"
     scopes: Scopes = NEW_KEY_SCOPES
+    end_user: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=MOST_CHARACTERS,
+                description="The only end user of the account that it stands for, named as in `X-End-User`.",
+            ),
+        ]
+        | None
+    ) = None
     limits: Own | None = None
     expires_in: (
         Annotated[int, Meta(ge=1, le=MOST_SECONDS, description="Seconds that it lives; for ever without.")] | None
     ) = None
+
+
+class KeyChanges(Struct, forbid_unknown_fields=True):
+    """What to change in a key; fields that are left out stay as they are."""
+
+    name: Name | UnsetType = UNSET
+    limits: Own | UnsetType | None = UNSET
 
 
 class RotateRequest(Struct, forbid_unknown_fields=True):

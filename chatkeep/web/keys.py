@@ -9,11 +9,11 @@ from flask import Blueprint, Response
 from chatkeep import errors, keys
 from chatkeep.access import Scope, is_name
 from chatkeep.errors import FieldError, InvalidFields
-from chatkeep.keys import WantedKey
+from chatkeep.keys import KeyChanges, WantedKey
 from chatkeep.web import key_shapes as shapes
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import actor, parts
-from chatkeep.web.requests import body_as, query_as
+from chatkeep.web.requests import body_as, given, query_as
 from chatkeep.web.responses import rendered
 
 routes = Routes(Blueprint("keys", __name__))
@@ -31,6 +31,7 @@ _BODY = (errors.BodyTooLarge, errors.UnsupportedMediaType, errors.MalformedJson,
     raises=_BODY,
     examples={
         "an application": {"name": "our app", "scopes": ["chat", "read"], "expires_in": 7776000},
+        "of an end user": {"name": "their phone", "end_user": "4711", "scopes": ["chat", "read"]},
         "limited": {"name": "a trial", "limits": {"requests_per_day": 200, "concurrent_replies": 2}},
     },
 )
@@ -40,10 +41,10 @@ def create_key() -> Response:
     The answer is the only place where it ever stands: only its hash is stored.
     """
     body = body_as(shapes.KeyRequest)
-    if not is_name(body.name):
-        wrong = FieldError("name", "has control characters")
-        raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong])
-    wanted = WantedKey(body.name, body.account, body.scopes, body.expires_in, body.limits)
+    _require_name("name", body.name)
+    if body.end_user is not None:
+        _require_name("end_user", body.end_user)
+    wanted = WantedKey(body.name, body.account, body.scopes, body.expires_in, body.limits, body.end_user)
     made = keys.create_key(parts().journal, wanted, actor())
     parts().access.look()  # the first one closes the server: here at once, elsewhere within seconds
     return rendered(shapes.new_key_of(made), 201)
@@ -63,6 +64,34 @@ def list_keys() -> Response:
 def read_key(key_id: UUID) -> Response:
     """Read what is known of a key."""
     return rendered(shapes.key_of(keys.read_key(parts().database, key_id)))
+
+
+@routes.route(
+    "PATCH",
+    _ONE,
+    tag="keys",
+    scopes={Scope.ADMIN},
+    body=shapes.KeyChanges,
+    answers={200: shapes.Key},
+    raises=(*_BODY, errors.InvalidFields, errors.NotFound),
+    examples={
+        "rename": {"name": "our new app"},
+        "limit": {"limits": {"requests_per_day": 200}},
+        "as every key": {"limits": None},
+    },
+)
+def change_key(key_id: UUID) -> Response:
+    """Change a key's name, or its own limits, which are replaced as a whole; null takes them away.
+
+    Within 5 seconds they hold in every process, also for who has signed in with it. What it has used stays counted.
+    What a key may, and how long it lives, is never changed: make another one, or rotate it.
+    """
+    body = body_as(shapes.KeyChanges)
+    if isinstance(body.name, str):
+        _require_name("name", body.name)
+    changed = keys.change_key(parts().journal, key_id, KeyChanges(given(body.name), given(body.limits)), actor())
+    parts().access.look()
+    return rendered(shapes.key_of(changed))
 
 
 @routes.route("DELETE", _ONE, tag="keys", scopes={Scope.ADMIN}, answers={200: shapes.Key}, raises=(errors.NotFound,))
@@ -91,3 +120,10 @@ def rotate_key(key_id: UUID) -> Response:
     body = body_as(shapes.RotateRequest)
     made = keys.rotate_key(parts().journal, key_id, body.overlap, actor())
     return rendered(shapes.new_key_of(made), 201)
+
+
+def _require_name(field: str, name: str) -> None:
+    """Raise `InvalidFields` where nobody could read a name."""
+    if not is_name(name):
+        wrong = FieldError(field, "has control characters")
+        raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong])

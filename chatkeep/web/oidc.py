@@ -9,13 +9,14 @@ from flask import Blueprint, Response, abort, g, redirect, request, url_for
 
 from chatkeep.errors import KeyRevoked, SignInFailed, StoreUnavailable
 from chatkeep.oidc import Returned, Started
-from chatkeep.web.gate import EVERYBODY, lets_in
+from chatkeep.web.gate import EVERYBODY, cookie_named, lets_in
 from chatkeep.web.parts import parts
 from chatkeep.web.sign_in import keep
 
 blueprint = Blueprint("oidc", __name__)
 log = logging.getLogger(__name__)
 MINUTES = 10
+COOKIE = "chatkeep_oidc"
 # Where the pages may ask to be brought back to: one of them, with a conversation.
 _PLACE = re.compile(r"(admin)?(#[0-9a-f-]{36})?")
 
@@ -38,7 +39,12 @@ def begin() -> Response:
     response = _away(place)
     # Lax: the provider sends the browser back from another site.
     response.set_cookie(
-        _cookie(), started.sealed(), max_age=60 * MINUTES, secure=request.is_secure, httponly=True, samesite="Lax"
+        cookie_named(COOKIE),
+        started.sealed(),
+        max_age=60 * MINUTES,
+        secure=request.is_secure,
+        httponly=True,
+        samesite="Lax",
     )
     return response
 
@@ -47,7 +53,7 @@ def begin() -> Response:
 @lets_in(EVERYBODY)
 def finish() -> Response:
     """Take up whom the provider sends back, and go on where they were."""
-    started = Started.unsealed(request.cookies.get(_cookie(), ""))
+    started = Started.unsealed(request.cookies.get(cookie_named(COOKIE), ""))
     to = started.to if started and _PLACE.fullmatch(started.to) else ""
     given = request.args
     returned = Returned(given.get("state", ""), given.get("code"), given.get("error"), given.get("iss"))
@@ -62,18 +68,13 @@ def finish() -> Response:
         response = _back(to, "denied")
     except StoreUnavailable:
         response = _back(to, "unavailable")
-    response.delete_cookie(_cookie(), secure=request.is_secure, httponly=True, samesite="Lax")
+    response.delete_cookie(cookie_named(COOKIE), secure=request.is_secure, httponly=True, samesite="Lax")
     return response
 
 
 def _own_address() -> str:
     """Return where the provider sends browsers back to: one of the addresses that it knows, or else it refuses."""
     return url_for("oidc.finish", _external=True)
-
-
-def _cookie() -> str:
-    """Return the cookie's name; with the prefix no neighbouring domain can set it (RFC 6265bis)."""
-    return "__Host-chatkeep_oidc" if request.is_secure else "chatkeep_oidc"
 
 
 def _back(to: str, failure: str | None = None) -> Response:

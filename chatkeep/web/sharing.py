@@ -11,7 +11,7 @@ from chatkeep.access import Scope
 from chatkeep.web import sharing_shapes as shapes
 from chatkeep.web.gate import EVERYBODY
 from chatkeep.web.openapi import Routes
-from chatkeep.web.parts import owner, parts
+from chatkeep.web.parts import actor, owner, parts
 from chatkeep.web.requests import query_as
 from chatkeep.web.responses import rendered, unlisted
 
@@ -34,7 +34,7 @@ def share_conversation(conversation_id: UUID) -> Response:
     later is not shown. The answer is the only place where the token ever stands: only its hash is stored. A link that
     there was before ends, so sharing again shows what came meanwhile under a new link.
     """
-    made = sharing.share_conversation(parts().journal, owner(), conversation_id)
+    made = sharing.share_conversation(parts().journal, owner(), conversation_id, actor())
     path = url_for("web.shared_page", token=made.token)
     return rendered(shapes.new_share_of(made, path), 201)
 
@@ -63,7 +63,7 @@ def read_share(conversation_id: UUID) -> Response:
 )
 def stop_sharing(conversation_id: UUID) -> Response:
     """Stop sharing a conversation: its link leads nowhere from now on. Doing so again does no harm."""
-    sharing.stop_sharing(parts().journal, owner(), conversation_id)
+    sharing.stop_sharing(parts().journal, owner(), conversation_id, actor())
     return rendered(shapes.share_of(conversation_id, None))
 
 

@@ -52,8 +52,9 @@ def sign_in() -> Response:
 
 def keep(response: Response, made: NewKey) -> None:
     """Have the browser keep a key, where no script and no other site can use it."""
+    name = gate.cookie_named(gate.COOKIE)
     response.set_cookie(
-        gate.COOKIE, made.text, max_age=SIGNED_IN_S, secure=request.is_secure, httponly=True, samesite="Strict"
+        name, made.text, max_age=SIGNED_IN_S, secure=request.is_secure, httponly=True, samesite="Strict"
     )
 
 
@@ -78,5 +79,6 @@ def sign_out() -> Response:
     if ended:
         parts().access.look()
     response = rendered(shapes.SignedOut(ended))
-    response.delete_cookie(gate.COOKIE, secure=request.is_secure, httponly=True, samesite="Strict")
+    name = gate.cookie_named(gate.COOKIE)
+    response.delete_cookie(name, secure=request.is_secure, httponly=True, samesite="Strict")
     return response

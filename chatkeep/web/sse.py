@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import msgspec
 from flask import Request, Response
 
+from chatkeep.errors import Unauthorized
 from chatkeep.languages import Language
 from chatkeep.model import Delta, Message
 from chatkeep.replies import End, Event
@@ -64,7 +65,9 @@ class Frames:
     def _last(self, end: End) -> bytes:
         if end.problem is not None:
             problem = end.problem.about(self._start.conversation_id, self._start.message_id)
-            return _frame("error", _encode(problems.shape(problem, self._request_id, self._language)), END_ID)
+            # Who is let in no more has not seen the end, and can come back for it.
+            last = None if isinstance(problem, Unauthorized) else END_ID
+            return _frame("error", _encode(problems.shape(problem, self._request_id, self._language)), last)
         row = whole(end)
         usage, created = shapes.usage_of(row.usage), shapes.time_text(row.timestamp)
         return _frame("done", _encode(shapes.Done(row.finish_reason, row.status, row.cached, usage, created)), END_ID)

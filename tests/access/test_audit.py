@@ -64,6 +64,8 @@ def test_what_callers_do_is_noted_and_turns_are_not(operator: Identity, by: Iden
     assert eventually(lambda: by.get(f"/api/exports/{job}").json["status"] == "completed")
     by.get(f"/api/exports/{job}/content")
     by.request("DELETE", f"/api/exports/{job}")
+    for method in ("POST", "DELETE", "DELETE"):  # the last time there is nothing to be ended
+        assert by.request(method, f"/api/conversations/{said}/share").status < 300
     by.request("DELETE", f"/api/conversations/{said}")
     found = entries(operator, account)
     assert [(entry["verb"], entry["what"]) for entry in found] == [
@@ -71,6 +73,8 @@ def test_what_callers_do_is_noted_and_turns_are_not(operator: Identity, by: Iden
         ("export.made", {"format": "json", "conversation_id": None, "export_id": job}),
         ("export.fetched", {"export_id": job}),
         ("export.deleted", {"export_id": job}),
+        ("conversation.shared", {"conversation_id": said}),
+        ("conversation.unshared", {"conversation_id": said}),
         ("conversation.deleted", {"conversation_id": said}),
     ]
     assert {entry["outcome"] for entry in found} == {"done"}
@@ -97,6 +101,9 @@ def test_what_is_refused_leaves_no_entry_of_having_been_done(operator: Identity,
 def test_keys_and_signing_in_are_noted(keyed: Server, operator: Identity, account: str) -> None:
     master = Identity(keyed, bearer(make_key(keyed.env["DATABASE_URL"], account, *Scope).text))
     made = master.request("POST", "/api/keys", json={"name": "Alice's", "account": account}).json
+    for _ in range(2):  # the second time nothing changes
+        changed = {"name": "Alice's old one", "limits": None}
+        assert master.request("PATCH", f"/api/keys/{made['id']}", json=changed).status == 200
     new = master.request("POST", f"/api/keys/{made['id']}/rotate", json={}).json
     for _ in range(2):  # the second time there is nothing to be done
         assert master.request("DELETE", f"/api/keys/{new['id']}").status == 200
@@ -106,10 +113,11 @@ def test_keys_and_signing_in_are_noted(keyed: Server, operator: Identity, accoun
     assert request("POST", f"{keyed.url}/api/sign-out", headers=cookie).json == {"signed_out": True}
     found = entries(operator, account)
     assert [entry["verb"] for entry in found] == [
-        "key.created", "key.rotated", "key.revoked", "sign_in", "sign_out",
+        "key.created", "key.changed", "key.rotated", "key.revoked", "sign_in", "sign_out",
     ]  # fmt: skip
-    assert [entry["what"]["key_id"] for entry in found[:3]] == [made["id"], new["id"], new["id"]]
-    assert found[1]["what"]["replaces"] == made["id"]
+    assert [entry["what"]["key_id"] for entry in found[:4]] == [made["id"], made["id"], new["id"], new["id"]]
+    assert found[1]["what"]["changed"] == ["name"]
+    assert found[2]["what"]["replaces"] == made["id"]
     told = json.dumps(found)
     assert not any(secret in told for secret in ("Alice", made["key"][12:], new["key"][12:], text[12:]))
 

@@ -6,10 +6,11 @@ import re
 import time
 from pathlib import Path
 from subprocess import CompletedProcess
+from uuid import uuid4
 
 import pytest
 
-from chatkeep.access import Scope, digest_of
+from chatkeep.access import Scope, digest_of, owner_of
 from chatkeep.store import keys
 from chatkeep.store.engine import Database
 from tests.access.keys import Identity, bearer, make_key
@@ -59,7 +60,8 @@ def test_a_key_is_as_it_was_asked_for(tmp_path: Path) -> None:
     [
         ("create", ""), ("create", "a\nb"), ("create", "a", "--account", "Big"), ("create", "a", "--account", ""),
         ("create", "a", "--scopes", ""), ("create", "a", "--scopes", "chat,write"), ("create", "a", "--expires", "90"),
-        ("revoke", "ck_12345678"), ("revoke", "x"), ("rotate", "ck_12345678"), ("create",),
+        ("revoke", "ck_12345678"), ("revoke", "x"), ("rotate", "ck_12345678"), ("create",), ("create", "a\udcff"),
+        ("change", "ck_12345678", "--name", "a"), ("change", "ck_12345678"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_told(tmp_path: Path, arguments: tuple[str, ...]) -> None:
@@ -157,3 +159,55 @@ def test_the_last_use_of_a_key_is_noted(keyed: Server) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert used >= made["created_at"]
+
+
+def test_a_key_is_called_and_limited_otherwise(tmp_path: Path) -> None:
+    """Starts processes: two seconds."""
+    text = line(tmp_path, "create", "app", "--limits", '{"requests_per_day": 5}').stdout.strip()
+    assert line(tmp_path, "change", text[:11], "--name", "new").returncode == 0
+    changed = stored(tmp_path, text)
+    assert (changed.name, changed.limits) == ("new", '{"requests_per_day":5}')
+    assert line(tmp_path, "change", text[:11], "--limits", "{}").returncode == 0
+    assert stored(tmp_path, text).limits is None
+
+
+def test_an_operator_changes_a_key_and_leaves_the_rest(keyed: Server) -> None:
+    admin = operator(keyed)
+    made = admin.request("POST", "/api/keys", json={"name": "app", "limits": {"requests_per_day": 5}}).json
+    path, told = f"/api/keys/{made['id']}", {name: value for name, value in made.items() if name != "key"}
+    assert admin.request("PATCH", path, json={}).json == told
+    renamed = admin.request("PATCH", path, json={"name": "new"}).json
+    assert renamed == told | {"name": "new"}
+    limited = admin.request("PATCH", path, json={"limits": {"concurrent_replies": 2}}).json
+    assert limited == renamed | {"limits": {"concurrent_replies": 2}}
+    assert admin.request("PATCH", path, json={"limits": None}).json["limits"] is None
+    assert admin.get(path).json["name"] == "new"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": None}, {"name": ""}, {"name": "a\nb"}, {"scopes": ["admin"]}, {"account": "ops"}, {"expires_in": 9},
+        {"limits": {"requests_per_day": 0}}, {"limits": {"requests": 1}}, {"limits": 5},
+    ],
+)  # fmt: skip
+def test_what_a_key_may_does_not_change(keyed: Server, body: dict[str, object]) -> None:
+    admin = operator(keyed)
+    made = admin.request("POST", "/api/keys", json={"name": "app"}).json
+    assert admin.request("PATCH", f"/api/keys/{made['id']}", json=body).status == 422
+
+
+def test_a_key_of_an_end_user_stands_for_them_alone(keyed: Server, tmp_path: Path) -> None:
+    """Starts a process: half a second."""
+    admin, name = operator(keyed), f"阿丽 {uuid4()}"
+    made = admin.request("POST", "/api/keys", json={"name": "phone", "end_user": name}).json
+    assert (made["end_user"], name in str(made)) == (True, False)
+    theirs = Identity(keyed, bearer(made["key"]))
+    app = Identity(keyed, bearer(make_key(keyed.env["DATABASE_URL"], "local").text))
+    path = f"/api/conversations/{theirs.chat('hello')['conversation_id']}"
+    assert [who.get(path).status for who in (theirs, app.named(name), app.named("bob"), app)] == [200, 200, 404, 404]
+    assert theirs.named(name).get(path).status == 422
+    text = line(tmp_path, "create", "phone", "--account", "shop", "--end-user", name).stdout
+    assert stored(tmp_path, text).end_user == owner_of("shop", name).partition("/")[2]
+    for wrong in ("", "a\nb", "x" * 129):
+        assert admin.request("POST", "/api/keys", json={"name": "phone", "end_user": wrong}).status == 422

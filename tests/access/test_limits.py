@@ -56,6 +56,22 @@ def test_each_key_has_its_own(limited: Server, account: str) -> None:
     assert asked(other, 1) == [200]
 
 
+def test_a_key_s_limits_change_also_for_who_signed_in_with_it(limited: Server, account: str) -> None:
+    """Waits until the server has seen it: a second or two. What was used stays counted."""
+    made = make_key(limited.env["DATABASE_URL"], account)
+    child = make_child(made.key, new_id(), now_us())
+    admin = key_of(limited, "ops", Scope.ADMIN)
+    with journal_of(limited.env["DATABASE_URL"]) as journal:
+        journal.write(lambda connection: keys.insert(connection, child.key))
+    by, signed_in = (Identity(limited, bearer(text)) for text in (made.text, child.text))
+    assert asked(by, 2) == [200, 200]
+    path = f"/api/keys/{made.key.id}"
+    assert admin.request("PATCH", path, json={"limits": {"requests_per_minute": 2}}).status == 200
+    assert asked(by, 1) + asked(signed_in, 1) == [429, 429]
+    assert admin.request("PATCH", path, json={"limits": {"requests_per_minute": 4}}).status == 200
+    assert asked(by, 1) + asked(signed_in, 2) == [200, 200, 429]
+
+
 def test_each_end_user_has_their_own_over_all_keys(limited: Server, account: str) -> None:
     one, other = key_of(limited, account), key_of(limited, account)
     assert asked(one.named("alice"), 1) + asked(other.named("alice"), 2) == [200, 200, 429]

@@ -81,6 +81,7 @@ CALLS: dict[str, list[Call]] = {
     "POST /api/keys": [Call({"name": "mine", "scopes": ["admin"]})],
     "GET /api/keys": [Call(), Call(query="after={key_id}")],
     "GET /api/keys/{key_id}": THERE,
+    "PATCH /api/keys/{key_id}": [Call({"name": "mine", "limits": {"requests_per_day": 1000}})],
     "DELETE /api/keys/{key_id}": THERE,
     "POST /api/keys/{key_id}/rotate": [Call({})],
     "GET /api/sign-in": THERE,

@@ -194,3 +194,16 @@ def test_a_cookie_lives_no_longer_than_its_key(keyed: Server) -> None:
     assert call(keyed, "GET", LIST, cookie, **OWN).status == 200
     until_expired(made)
     assert call(keyed, "GET", LIST, cookie, **OWN).status == 401
+
+
+def test_over_https_no_neighbouring_domain_can_set_the_cookie(keyed: Server, made: NewKey) -> None:
+    """gunicorn believes a proxy on this machine about https; the two others, started by themselves, believe nobody."""
+    https = {**OWN, "X-Forwarded-Proto": "https"}
+    name = "__Host-chatkeep_key" if keyed.command == "gunicorn" else "chatkeep_key"
+    answer = request("POST", f"{keyed.url}/api/sign-in", json={"key": made.text}, headers=https)
+    (found,) = SimpleCookie(answer.headers["Set-Cookie"]).values()
+    assert (found.key, found["path"], found["domain"]) == (name, "/", "")
+    assert ("; Secure" in answer.headers["Set-Cookie"]) == (keyed.command == "gunicorn")
+    for sent in ("chatkeep_key", "__Host-chatkeep_key"):
+        status = request("GET", keyed.url + LIST, headers={"Cookie": f"{sent}={found.value}", **https}).status
+        assert status == (200 if sent == name else 401)

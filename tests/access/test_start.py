@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from chatkeep.factory import create_app
+from chatkeep.settings import Settings
+from chatkeep.web.parts import parts_of
 from tests.access.keys import Identity, bearer, make_key, revoke
 from tests.client import request
 from tests.ports import free_port
@@ -86,3 +89,18 @@ def test_a_key_that_is_made_beside_a_server_works_at_once(tmp_path: Path) -> Non
         env = {**server.environment(), "PORT": str(free_port())}
         made = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
         assert Identity(server, bearer(made.stdout.strip())).get(LIST).status == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [("127.0.0.1", 200), ("127.0.0.7", 200), ("::1", 200), ("", 200), ("192.0.2.7", 401), ("2001:db8::7", 401)],
+)
+def test_an_open_server_that_listens_elsewhere_than_it_knows_lets_in_its_own_machine_alone(
+    address: str, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, for a test has no other machine: `waitress-serve app:app` listens everywhere."""
+    monkeypatch.chdir(tmp_path)
+    app = create_app(Settings.from_env({}, tmp_path))
+    answer = app.test_client().get(LIST, headers={"Host": "localhost"}, environ_base={"REMOTE_ADDR": address})
+    parts_of(app).close()
+    assert answer.status_code == status

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from uuid import uuid4
 
 import pytest
 
 from chatkeep.access import NewKey
+from chatkeep.model import now_us
 from tests.access.keys import Identity, bearer, make_key, revoke, until_expired
 from tests.client import Event, Response, Stream, stream
 from tests.http.api import eventually
+from tests.http.test_exports import a_conversation, fill
 from tests.servers import Server
 
 SLOW = "#n=400,r=20,seed=11#"
@@ -132,3 +137,31 @@ def test_other_keys_streams_go_on(keyed: Server, made: NewKey, caller: Identity)
     revoke(keyed.env["DATABASE_URL"], made)
     going.join(10)
     assert going.stream.events[-1].data["status"] == "completed"
+
+
+def test_a_download_breaks_off_with_its_key(keyed: Server) -> None:
+    """Stores 40 MB, which no buffer on the way takes, and waits for what the server promises: some seconds."""
+    url, account = keyed.env["DATABASE_URL"], f"a{uuid4().hex[:20]}"
+    made, now = make_key(url, account), now_us()
+    fill(url, a_conversation([now + number for number in range(8)], "x" * 5_000_000, owner=account))
+    asked = (
+        f"GET /api/conversations/export-all?format=csv HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {made.text}"
+    )
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", keyed.port))
+        client.sendall(f"{asked}\r\n\r\n".encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
+        revoke(url, made)
+        time.sleep(2.5)
+        got = read_to_the_end(client)
+    assert not got.endswith(b"0\r\n\r\n")
+    assert len(got) < 35_000_000
+
+
+def read_to_the_end(client: socket.socket) -> bytes:
+    got = bytearray()
+    with suppress(ConnectionResetError):
+        while piece := client.recv(1 << 20):
+            got += piece
+    return bytes(got)

@@ -8,6 +8,7 @@ import hmac
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,7 +22,8 @@ from chatkeep.access import owner_of
 from chatkeep.errors import SettingsError
 from chatkeep.notation import token_rules
 from chatkeep.settings import Settings
-from chatkeep.tokens import Tokens
+from chatkeep.tokens import LEEWAY_S, Tokens
+from tests import client
 from tests.access.keys import Identity, bearer, make_key
 from tests.servers import Server, thrown_away
 from tests.upstream import Upstream
@@ -130,6 +132,8 @@ WRONG: dict[str, Callable[[], str]] = {
     "a number for a name": lambda: by_hand({"alg": "HS256"}, SECRET.encode(), claims(sub=7)),
     "a long name": lambda: signed(sub="x" * 129),
     "a control character": lambda: signed(sub="a\0b"),
+    "half a character": lambda: signed(sub="a\ud800"),
+    "deep": lambda: f"{'W1tb' * 1500}.e30.AAAA",
     "no object": lambda: jwt.api_jws.encode(b"[]", SECRET, "HS256"),
 }
 
@@ -213,3 +217,21 @@ def test_a_key_of_another_kind_is_refused_at_the_start(rule: dict[str, Any]) -> 
 
 def test_no_secret_is_shown_of_a_rule() -> None:
     assert SECRET not in repr(token_rules(json.dumps({"local": RULE})))
+
+
+def test_a_stream_ends_with_its_token_and_goes_on_with_a_new_one(local: Identity) -> None:
+    """Waits until a token has ended: some seconds, which are the leeway. The reply itself goes on."""
+    long, name = "#n=140,r=20,seed=7#", f"user-{uuid4()}"
+    headers = {"X-End-User-Token": signed(sub=name, exp=int(time.time()) - LEEWAY_S + 1)}
+    with ThreadPoolExecutor(1) as pool:
+        whole = pool.submit(local.request, "POST", "/api/chat", json={"message": long}, headers=headers)
+        cut = Identity(local.server, {**local.headers, **headers}).stream(long)
+        last = list(cut)[-1]
+        assert (last.event, last.data["code"], last.data["status"]) == ("error", "unauthorized", 401)
+        seen = [event.id for event in cut.events if event.id][-1] or ""  # as an EventSource remembers it
+        anew = {**local.headers, "X-End-User-Token": signed(sub=name)}
+        path = f"{LIST}/{last.data['conversation_id']}/messages/{last.data['message_id']}/stream"
+        rest = client.stream(f"{local.server.url}{path}", headers={**anew, "Last-Event-ID": seen})
+        assert list(rest)[-1].data["status"] == "completed"
+        # Who asked for one answer gets it: it was asked for while the token held.
+        assert (whole.result().status, whole.result().json["reply"]) == (200, cut.text + rest.text)

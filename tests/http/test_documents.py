@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -99,6 +101,14 @@ def test_a_page_of_a_configured_origin_may_read(impatient: Api, message: str, fi
     assert "X-Request-Id" in headers["Access-Control-Expose-Headers"]
     assert headers["Cache-Control"] == "no-store"
     assert "Authorization" in headers["Vary"].split(", ")
+
+
+def test_every_path_tells_which_methods_it_takes(impatient: Api) -> None:
+    """A browser that asks before it calls takes nothing but a success for a yes (Fetch Standard, CORS preflight)."""
+    for path, methods in impatient.request("GET", "/openapi.json").json["paths"].items():
+        answer = impatient.request("OPTIONS", re.sub(r"{.+?}", str(uuid4()), path), headers={"Origin": ORIGIN})
+        assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (200, ORIGIN), path
+        assert {method.upper() for method in methods} <= set(answer.headers["Allow"].split(", ")), path
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example.com", "http://app.example.com", f"{ORIGIN}.evil.com", "null"])

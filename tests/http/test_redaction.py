@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from tests.client import Response
 from tests.conftest import serving
 from tests.http.api import Api, asked, eventually, unique
 from tests.http.test_exports import export_command
-from tests.servers import PAIRS
+from tests.servers import PAIRS, Server, thrown_away
 from tests.upstream import Upstream, reply_to
 
 PHONE, MASKED = "13812345678", "[phone]"
@@ -182,10 +183,12 @@ def said_in_every_way(api: Api) -> list[Response]:
         ("PATCH", path, {"title": f"call {PHONE}"}),
         ("PATCH", path, {"system": f"call {PHONE}"}),
         ("PATCH", path, {"metadata": {PHONE: 1}}),
+        ("PATCH", path, {"metadata": {"tel": float(PHONE)}}),
+        ("POST", "/api/chat", {"message": unique("hi"), "model": f"of {PHONE}"}),
     ]
     responses = [api.request(method, url, json=body) for method, url, body in ways]
     assert PHONE.encode() not in b"".join(response.body for response in responses)
-    assert api.count("messages", "content LIKE :some", some=f"%{PHONE}%") == 0
+    assert api.count("messages", "content LIKE :some OR model LIKE :some", some=f"%{PHONE}%") == 0
     where = "title LIKE :some OR system LIKE :some OR metadata LIKE :some"
     assert api.count("conversations", where, some=f"%{PHONE}%") == 0
     return responses
@@ -310,3 +313,20 @@ def node(role: str, parent: str | None) -> dict[str, object]:
     name = "b" if parent else "a"
     message = {"id": name, "author": {"role": role}, "create_time": time.time(), "content": content}
     return {"id": name, "parent": parent, "children": [] if parent else ["b"], "message": message}
+
+
+def test_what_was_stored_before_is_masked_on_its_way_to_the_model(upstream: Upstream, tmp_path: Path) -> None:
+    """Starts two servers, one after the other: a second or two."""
+    env = {
+        "DATABASE_URL": f"sqlite:///{(tmp_path / 'chatkeep.sqlite3').as_posix()}",
+        "OPENAI_BASE_URL": upstream.url,
+        "OPENAI_API_KEY": "test-key",
+    }
+    with thrown_away(Server("waitress", tmp_path / "before", env)) as server:
+        id = Api(server).chat(f"call {PHONE}", system=f"say {PHONE}")["conversation_id"]  # noqa: A001 - as it is called
+    with thrown_away(Server("waitress", tmp_path / "after", env | {"CHATKEEP_REDACT_INPUT": "block"})) as server:
+        message = unique()
+        Api(server).chat(message, conversation_id=id)
+        assert Api(server).read(id)["messages"]["data"][0]["content"] == f"call {PHONE}"
+    sent = asked(upstream, message)[0].body["messages"]
+    assert [one["content"] for one in sent if one["role"] != "assistant"] == ["say [phone]", "call [phone]", message]

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from chatkeep.conversations import Changes, change_conversation, delete_conversation
 from chatkeep.imports import UnknownFile
 from chatkeep.imports.writing import ROWS
-from chatkeep.model import Conversation, Message, Status, new_id, now_us
+from chatkeep.model import Conversation, Message, Status, id_of, new_id, now_us
 from chatkeep.store import conversations
 from tests.imports.stores import HOUR, OWNER, Store, a_conversation, changed, records, resealed
 
@@ -158,14 +158,43 @@ def placed(message: Message) -> dict[str, Any]:
     }
 
 
-def test_ids_of_another_owner_are_refused(store: Store) -> None:
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_has_the_ids_of_another_owner_s_gets_its_own_which_stay(store: Store, *, gone: bool) -> None:
+    """Also where theirs is deleted, and only an increment of theirs would still tell of it."""
     one, two = a_conversation(), a_conversation()
     file = exported(store, one, two)
     store.put((replace(one[0], owner="somebody else"), one[1]))
-    report = store.take(file)
-    assert [(problem.line, problem.reason) for problem in report.problems] == [(2, "its id belongs to something else")]
-    assert report.conversations == {"added": 1}
-    assert store.conversation(one[0].id, "somebody else").title == "Title"
+    if gone:
+        store.journal.write(lambda by: conversations.delete(by, "somebody else", one[0].id, now_us()))
+    assert store.take(file).conversations == {"added": 2}
+    assert store.take(file).conversations == {"present": 2}
+    ((mine,),) = store.rows(
+        "SELECT id FROM conversations WHERE owner = :owner AND id <> :id", owner=OWNER, id=two[0].id.bytes
+    )
+    copied = [message.content for message in store.messages(id_of(mine))]
+    assert copied == [message.content for message in one[1]]
+    assert store.conversation(id_of(mine)).current_id == store.messages(id_of(mine))[-1].id
+    kept = store.rows("SELECT owner FROM conversations WHERE id = :id", id=one[0].id.bytes)
+    buried = store.rows("SELECT owner FROM tombstones WHERE conversation_id = :id", id=one[0].id.bytes)
+    assert (kept, buried) == (([], [("somebody else",)]) if gone else ([("somebody else",)], []))
+
+
+def test_an_increment_finds_what_has_got_other_ids(store: Store) -> None:
+    theirs, said = a_conversation()
+    store.put((replace(theirs, owner="somebody else"), said))
+    whole = store.give(owner="somebody else")
+    assert store.take(whole).conversations == {"added": 1}
+    _, conversation, *rest = records(whole)
+    report = store.take(increment(conversation | {"title": "New"}, rest[-2]))
+    assert (report.conversations, report.problem_count) == ({"updated": 1}, 0)
+    assert store.rows("SELECT owner, title FROM conversations ORDER BY title") == [
+        (OWNER, "New"),
+        ("somebody else", "Title"),
+    ]
+    assert store.take(increment({"object": "tombstone", "id": str(theirs.id), "reason": "deleted"})).conversations == {
+        "deleted": 1
+    }
+    assert store.rows("SELECT owner FROM conversations") == [("somebody else",)]
 
 
 @pytest.mark.parametrize("owner", [OWNER, "somebody else"])

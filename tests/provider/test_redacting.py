@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chatkeep.errors import ProviderBroke
-from chatkeep.model import CONTENT_FILTER, Delta, Finish, Prompt
+from chatkeep.model import CONTENT_FILTER, Delta, Finish, Prompt, PromptMessage, Role
 from chatkeep.provider import Receive
 from chatkeep.provider.redacting import Redacting
 from chatkeep.redaction import Redactor
@@ -22,10 +22,12 @@ class Told:
 
     def __init__(self, *pieces: Delta | Finish, breaks: bool = False) -> None:
         self.aborted = False
+        self.asked: list[Prompt] = []
         self._pieces = pieces
         self._breaks = breaks
 
-    def stream_reply(self, _prompt: Prompt) -> Told:
+    def stream_reply(self, prompt: Prompt) -> Told:
+        self.asked.append(prompt)
         return self
 
     def deliver(self, receive: Receive) -> None:
@@ -43,7 +45,7 @@ class Told:
 
 def received(provider: Told, policy: Policy) -> list[Delta | Finish]:
     found: list[Delta | Finish] = []
-    Redacting(provider, Screen(REDACTOR, policy)).stream_reply(Prompt("m", ())).deliver(found.append)
+    Redacting(provider, answering=Screen(REDACTOR, policy)).stream_reply(Prompt("m", ())).deliver(found.append)
     return found
 
 
@@ -73,7 +75,18 @@ def test_what_shows_itself_at_the_very_end_is_not_shown() -> None:
 def test_a_call_that_breaks_gives_what_it_held_back() -> None:
     told = Told(Delta("call 138"), breaks=True)
     found: list[Delta | Finish] = []
-    call = Redacting(told, Screen(REDACTOR, Policy.MASK)).stream_reply(Prompt("m", ()))
+    call = Redacting(told, answering=Screen(REDACTOR, Policy.MASK)).stream_reply(Prompt("m", ()))
     with pytest.raises(ProviderBroke):
         call.deliver(found.append)
     assert found == [Delta("call "), Delta("138")]
+
+
+@pytest.mark.parametrize("policy", [Policy.MASK, Policy.BLOCK])
+def test_what_was_said_before_there_was_a_screen_is_not_sent(policy: Policy) -> None:
+    """A block would end the conversation for good; a model's own words are no news to it."""
+    told, asking = Told(Finish("stop")), Screen(REDACTOR, policy)
+    said = [PromptMessage(role, f"call {PHONE}") for role in (Role.SYSTEM, Role.USER, Role.ASSISTANT)]
+    Redacting(told, asking=asking).stream_reply(Prompt("m", tuple(said), 0.5, 7)).deliver(lambda _: None)
+    (asked,) = told.asked
+    assert [message.content for message in asked.messages] == ["call [phone]", "call [phone]", f"call {PHONE}"]
+    assert (asked.model, asked.temperature, asked.max_tokens) == ("m", 0.5, 7)

@@ -49,6 +49,7 @@ def test_the_hold_back_follows_from_the_patterns() -> None:
         ("(?i:a)b", "anchors"),
         ("a(", "missing \\)"),
         ("(?:" + "|".join(f"{n}x" for n in range(10, 99)) + "){60}", "it is too large"),
+        ("[字文]{0,98}字[字文]{98}好", "it would take too long"),
     ],
 )
 def test_a_pattern_that_cannot_be_judged_in_time_is_refused(regex: str, told: str) -> None:
