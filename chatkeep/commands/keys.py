@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from chatkeep.store.keys import Key
 
 T = TypeVar("T")
-_NAMED = re.compile(r"(?:ck_)?([A-Za-z0-9]{8})")
+# A whole key, too: who revokes one that leaked has it at hand.
+_NAMED = re.compile(r"(?:ck_)?([A-Za-z0-9]{8})(?:_[A-Za-z0-9]{40})?")
 _COLUMNS = (("Key", 13), ("Name", 20), ("Account", 12), ("Scopes", 24), ("Made", 12), ("Used", 12), ("Until", 12))
 
 
@@ -44,7 +45,7 @@ def create(name: str, account: str, scopes: str, expires: str, limits: str | Non
     """Make a key called NAME and print it; it is shown only once."""
     from chatkeep.keys import WantedKey, create_key  # noqa: PLC0415 - the other commands start quickly without
 
-    lifetime = _read(optional_duration, expires, "--expires")
+    lifetime = _read(_lifetime, expires, "--expires")
     whom = None if end_user is None else _name(end_user)
     wanted = WantedKey(_name(name), _account(account), _scopes(scopes), lifetime, _limits(limits), whom)
     with _opened() as (_, journal):
@@ -175,6 +176,14 @@ def _limits(text: str | None) -> Limits | None:
         raise wrong('limits are a JSON object such as {"requests_per_minute": 60, "concurrent_replies": 4}') from error
 
 
+def _lifetime(text: str) -> float | None:
+    """Return the seconds that a key lives, None for ever. Raises `ValueError`."""
+    seconds = optional_duration(text)
+    if seconds is not None and seconds < 1:
+        raise ValueError("a key lives for a second at least")
+    return seconds
+
+
 def _read(read: Callable[[str], T], text: str, option: str) -> T:
     try:
         return read(text)
@@ -187,9 +196,10 @@ def _row(cells: list[str]) -> None:
 
 
 def _cells(key: Key) -> list[str]:
+    account = f"{key.account}/…" if key.end_user else key.account
     until = word("revoked") if key.revoked_at else _day(key.expires_at, word("for ever"))
     used = _day(key.last_used_at, word("never"))
-    return [f"ck_{key.prefix}", key.name, key.account, ",".join(key.scopes), _day(key.created_at), used, until]
+    return [f"ck_{key.prefix}", key.name, account, ",".join(key.scopes), _day(key.created_at), used, until]
 
 
 def _day(at: int | None, without: str = "") -> str:

@@ -35,7 +35,8 @@ _EXPIRE = Sql(
     " AND (expires_at IS NULL OR expires_at > :at)"
 )
 _EXPIRE_CHILDREN = Sql("UPDATE api_keys SET expires_at = :at WHERE parent_id = :id AND expires_at > :at")
-_CHANGE = Sql("UPDATE api_keys SET name = :name, limits = :limits WHERE id = :id OR parent_id = :id")
+_CHANGE = Sql("UPDATE api_keys SET name = :name, limits = :limits WHERE id = :id")
+_CHANGE_CHILDREN = Sql("UPDATE api_keys SET name = :name, limits = :limits WHERE parent_id = :id")
 _FORGET_CHILDREN = Sql("DELETE FROM api_keys WHERE parent_id = :id AND expires_at < :before")
 _OF_END_USER = Sql(
     f"SELECT {_COLUMNS} FROM api_keys WHERE account = :account AND end_user = :end_user"  # noqa: S608 - the same
@@ -139,7 +140,8 @@ def expire(connection: Connection, id: UUID, at: int) -> None:
 
 def change(connection: Connection, key: Key) -> None:
     """Store a key's name and limits, which are those of all that were made of it by signing in."""
-    connection.change(_CHANGE, id=key.id.bytes, name=key.name, limits=key.limits)
+    for statement in (_CHANGE, _CHANGE_CHILDREN):
+        connection.change(statement, id=key.id.bytes, name=key.name, limits=key.limits)
     marks.count(connection, MARK)
 
 
