@@ -292,6 +292,7 @@ TEXTS = {
     "write one of {}": "请写其中之一：{}",
     "OPENAI_API_KEY: this is a placeholder; set the real key, or remove it to use the demo model": "OPENAI_API_KEY：这是占位符；请填写真实的密钥，或将其删除以使用演示模型",
     "HOST: {} is reachable from outside and there is no key yet; run: chatkeep keys create NAME": "HOST：{} 可从外部访问，而还没有任何密钥；请运行：chatkeep keys create NAME",
+    "CHATKEEP_HOSTS: {} is reachable from outside and there is no key yet; run: chatkeep keys create NAME": "CHATKEEP_HOSTS：{} 可从外部访问，而还没有任何密钥；请运行：chatkeep keys create NAME",
     "DATABASE_URL: the database has schema {}, this version needs {}; make a backup, then run: chatkeep migrate": "DATABASE_URL：数据库的表结构是 {}，当前版本需要 {}；请先备份，再运行：chatkeep migrate",
     "DATABASE_URL: the database {} uses the character set {}, which cannot store emoji and some Chinese characters; run: ALTER DATABASE {} CHARACTER SET utf8mb4": "DATABASE_URL：数据库 {} 使用字符集 {}，无法保存表情符号和部分汉字；请运行：ALTER DATABASE {} CHARACTER SET utf8mb4",
     "DATABASE_URL: an in-memory SQLite would lose everything; write sqlite:///path/to/file": "DATABASE_URL：内存中的 SQLite 会丢失一切；请写 sqlite:///path/to/file",
