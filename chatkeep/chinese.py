@@ -94,6 +94,8 @@ TEXTS = {
     "End KEY, which is named by its beginning (ck_ and eight characters).": "吊销 KEY，以其开头（ck_ 和八个字符）指明。",
     "The only end user of the account that it stands for, named as in X-End-User.": "它唯一代表的账户最终用户，名称同 X-End-User。",
     "a key lives for a second at least": "密钥的有效期至少一秒",
+    "Whose conversations they are.": "对话所属的账户。",
+    "The only end user of the account, named as in X-End-User.": "该账户的唯一一个最终用户，名称同 X-End-User。",
     "What people call it from now on.": "今后的名称。",
     "Its own limits as a JSON object, in place of all that it had; {} for none.": "它自己的限额（JSON 对象），取代原有的全部；{} 表示没有。",
     "Change what KEY is called, or its limits; it is named by its beginning (ck_ and eight characters).": "更改 KEY 的名称或限额，以其开头（ck_ 和八个字符）指明。",

@@ -12,6 +12,7 @@ from uuid import UUID
 import click
 
 from chatkeep import servers
+from chatkeep.commands.owners import of_owner, owner_named
 from chatkeep.commands.words import failure, say, word, wrong
 from chatkeep.errors import ChatkeepError, InvalidFields, NotFound
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 @click.option("--bom", is_flag=True, help="Begin a csv with a byte order mark, for Excel.")
 @click.option("--conversation", type=click.UUID, help="The id of the only conversation to export.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The file; standard output without.")
-def export(
+@of_owner
+def export(  # noqa: PLR0913 - its options
     name: str,
     start: str | None,
     end: str | None,
@@ -37,6 +39,8 @@ def export(
     conversation: UUID | None,
     output: Path | None,
     *,
+    account: str,
+    end_user: str | None,
     bom: bool,
 ) -> None:
     """Export conversations, as GET /api/conversations/export-all does.
@@ -46,7 +50,6 @@ def export(
     from chatkeep import audit, exports  # noqa: PLC0415 - the other commands start quickly without the database
     from chatkeep.exports import dates  # noqa: PLC0415
     from chatkeep.exports.formats import make  # noqa: PLC0415
-    from chatkeep.model import OPEN_OWNER  # noqa: PLC0415
     from chatkeep.redaction.policies import Redaction  # noqa: PLC0415
     from chatkeep.store import migrations  # noqa: PLC0415
     from chatkeep.store.engine import Database  # noqa: PLC0415
@@ -54,8 +57,8 @@ def export(
     from chatkeep.store.journal import Journal  # noqa: PLC0415
     from chatkeep.store.notes import COMMAND_LINE, Note, Verb  # noqa: PLC0415
 
-    form = make(name, bom=bom)
-    scope = Scope(OPEN_OWNER, conversation, _bound(start, dates.start_us), _bound(end, dates.end_us))
+    form, owner = make(name, bom=bom), owner_named(account, end_user)
+    scope = Scope(owner, conversation, _bound(start, dates.start_us), _bound(end, dates.end_us))
     try:
         settings = servers.checked_settings()
         redaction = Redaction.from_settings(settings)
@@ -64,10 +67,10 @@ def export(
         migrations.ensure(database)
         if cursor is not None:
             scope = replace(scope, since=exports.cursor_epoch(database, cursor))
-        total = 1 if conversation else exports.count(database, OPEN_OWNER)
+        total = 1 if conversation else exports.count(database, owner)
         made = exports.Export(database, scope, form, redaction)
         journal = Journal(database)
-        what = {"format": name, "conversation_id": conversation}
+        what = {"format": name, "conversation_id": conversation, "owner": owner}
         audit.note(journal, Note(COMMAND_LINE, Verb.EXPORT_MADE, what))
         journal.close()
         _save(made, output, total)

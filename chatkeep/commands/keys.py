@@ -12,6 +12,7 @@ from uuid import UUID
 import click
 
 from chatkeep import servers
+from chatkeep.commands import owners
 from chatkeep.commands.words import Commands, failure, filled, say, word, wrong
 from chatkeep.errors import ChatkeepError, Problem
 from chatkeep.limits import Limits, read_limits
@@ -46,8 +47,10 @@ def create(name: str, account: str, scopes: str, expires: str, limits: str | Non
     from chatkeep.keys import WantedKey, create_key  # noqa: PLC0415 - the other commands start quickly without
 
     lifetime = _read(_lifetime, expires, "--expires")
-    whom = None if end_user is None else _name(end_user)
-    wanted = WantedKey(_name(name), _account(account), _scopes(scopes), lifetime, _limits(limits), whom)
+    whom = None if end_user is None else owners.name(end_user)
+    wanted = WantedKey(
+        owners.name(name), owners.account_named(account), _scopes(scopes), lifetime, _limits(limits), whom
+    )
     with _opened() as (_, journal):
         _print_once(create_key(journal, wanted))
 
@@ -78,7 +81,7 @@ def change(key: str, name: str | None, limits: str | None) -> None:
 
     if name is None and limits is None:
         raise wrong("say what to change: --name or --limits")
-    changes = KeyChanges(... if name is None else _name(name), ... if limits is None else _limits(limits))
+    changes = KeyChanges(... if name is None else owners.name(name), ... if limits is None else _limits(limits))
     with _opened() as (database, journal):
         change_key(journal, _id(database, key), changes)
     say("changed; within 5 seconds every server obeys")
@@ -142,22 +145,6 @@ def _id(database: Database, text: str) -> UUID:
     if found is None:
         raise failure("There is no such key; chatkeep keys list shows how they begin.")
     return found.id
-
-
-def _name(text: str) -> str:
-    from chatkeep.access import is_name  # noqa: PLC0415 - the other commands start quickly without the database
-
-    if not is_name(text):
-        raise wrong("a name has 1 to 128 characters, none of them a control character")
-    return text
-
-
-def _account(text: str) -> str:
-    from chatkeep.access import ACCOUNT  # noqa: PLC0415 - the other commands start quickly without the database
-
-    if not re.fullmatch(ACCOUNT, text):
-        raise wrong("an account has 1 to 32 of a-z, 0-9, - and _, and begins with a letter or a digit")
-    return text
 
 
 def _scopes(text: str) -> tuple[Any, ...]:
