@@ -22,6 +22,7 @@ _VALUES = ", ".join(f":{name}" for name in _COLUMNS.split(", "))
 _INSERT = Sql(f"INSERT INTO api_keys ({_COLUMNS}) VALUES ({_VALUES})")  # noqa: S608 - fixed parts only
 _FIRST = Sql(f"UPDATE marks SET value = 1 WHERE name = '{MARK}' AND value = 0")  # noqa: S608 - the same
 _GET = Sql(f"SELECT {_COLUMNS} FROM api_keys WHERE id = :id")  # noqa: S608 - the same
+_LOCK = Sql(_GET.sqlite, mysql=f"{_GET.sqlite} FOR UPDATE")
 _NAMED = Sql(f"SELECT {_COLUMNS} FROM api_keys WHERE prefix = :prefix")  # noqa: S608 - the same
 _IS_LIVE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"
 _LIVE = Sql(
@@ -94,6 +95,12 @@ def insert(connection: Connection, key: Key) -> None:
 def get(connection: Connection, id: UUID) -> Key | None:
     """Return a key, whatever its state."""
     rows = connection.rows(_GET, id=id.bytes)
+    return _key(rows[0]) if rows else None
+
+
+def lock(connection: Connection, id: UUID) -> Key | None:
+    """Return a key as `get` does and keep others from changing it until the transaction ends."""
+    rows = connection.rows(_LOCK, id=id.bytes)
     return _key(rows[0]) if rows else None
 
 

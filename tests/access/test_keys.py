@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import CompletedProcess
 from uuid import uuid4
@@ -212,3 +213,11 @@ def test_a_key_of_an_end_user_stands_for_them_alone(keyed: Server, tmp_path: Pat
     assert stored(tmp_path, text).end_user == owner_of("shop", name).partition("/")[2]
     for wrong in ("", "a\nb", "x" * 129):
         assert admin.request("POST", "/api/keys", json={"name": "phone", "end_user": wrong}).status == 422
+
+
+def test_a_key_that_is_rotated_by_many_at_once_is_replaced_once(keyed: Server) -> None:
+    admin = operator(keyed)
+    made = admin.request("POST", "/api/keys", json={"name": "app"}).json["id"]
+    with ThreadPoolExecutor(8) as pool:
+        done = [pool.submit(admin.request, "POST", f"/api/keys/{made}/rotate", json={}) for _ in range(8)]
+    assert sorted(one.result().status for one in done) == [201, *[409] * 7]

@@ -325,6 +325,7 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     epochs.current: [{}],
     keys.insert: [{"key": KEY}],
     keys.get: [{"id": KEY.id}],
+    keys.lock: [{"id": KEY.id}],
     keys.named: [{"prefix": KEY.prefix}],
     keys.page: [{"limit": 20, "after": after, "ascending": up} for after in (None, KEY.id) for up in (True, False)],
     keys.live: [{"ids": [KEY.id, new_id()], "now": NOW}],
