@@ -165,8 +165,10 @@ class RedisCache:
     Redis is a help and not a need: where it does not answer, only what is near is known.
     """
 
-    def __init__(self, url: str, near: MemoryCache, ttl: float) -> None:
+    def __init__(self, url: str, near: MemoryCache, ttl: float, rules: bytes = b"") -> None:
+        """``rules`` stands for how replies are judged: what was judged otherwise is another answer."""
         self._near = near
+        self._rules = rules
         self._ttl_ms = max(1, int(ttl * 1000))
         self._redis = RedisClient(url, "the cache goes on")
 
@@ -176,7 +178,7 @@ class RedisCache:
 
     def far(self, key: bytes) -> Answer | None:
         """Return an answer that Redis remembers, and remember it here."""
-        packed = self._redis.ask("get", _name(key))
+        packed = self._redis.ask("get", self._name(key))
         if packed is None:
             return None
         found = msgspec.msgpack.decode(packed, type=Answer)
@@ -187,7 +189,7 @@ class RedisCache:
     def put(self, key: bytes, answer: Answer) -> None:
         """Remember an answer, here and for the others."""
         self._near.put(key, answer)
-        self._redis.ask("set", _name(key), msgspec.msgpack.encode(answer), px=self._ttl_ms)
+        self._redis.ask("set", self._name(key), msgspec.msgpack.encode(answer), px=self._ttl_ms)
 
     def clear(self) -> None:
         """Forget every answer of this process; the mark in the database does the rest."""
@@ -203,6 +205,11 @@ class RedisCache:
             if names:
                 self._asked("unlink", *names)
 
+    def _name(self, key: bytes) -> bytes:
+        if self._rules:
+            key = key[:OWNER_BYTES] + hashlib.sha256(self._rules + key).digest()[OWNER_BYTES:]
+        return PREFIX + key.hex().encode()
+
     def _asked(self, command: str, *arguments: Any, **options: Any) -> Any:
         found = self._redis.ask(command, *arguments, **options)
         if found is None:
@@ -217,10 +224,6 @@ class RedisCache:
 def beginning_of(owner: str) -> bytes:
     """Return what the keys of all answers of an owner begin with."""
     return hashlib.sha256(owner.encode()).digest()[:OWNER_BYTES]
-
-
-def _name(key: bytes) -> bytes:
-    return PREFIX + key.hex().encode()
 
 
 def key_of(owner: str, prompt: Prompt) -> bytes:

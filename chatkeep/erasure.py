@@ -23,7 +23,7 @@ from chatkeep.exports.formats.text import encode, time_text
 from chatkeep.limiter import Limiter
 from chatkeep.model import id_of, new_id, now_us
 from chatkeep.spending import NO_KEY
-from chatkeep.store import conversations, idempotency, jobs, keys, marks, messages, usage, windows
+from chatkeep.store import conversations, idempotency, jobs, keys, marks, messages, shares, usage, windows
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.notes import Actor, Note, Verb
@@ -153,6 +153,8 @@ def belongings(connection: Connection, owner: str) -> list[bytes]:
     found = [
         *(_key(key) for key in keys.of_end_user(connection, account, end_user)),
         *(_job(job) for job in jobs.of_owner(connection, owner)),
+        *(_share(*row) for row in shares.of_owner(connection, owner)),
+        *(_repeatable(*row) for row in idempotency.of_owner(connection, owner)),
         *(_used(row) for row in usage.of_owner(connection, account, owner)),
     ]
     return [encode(one) + b"\n" for one in found]
@@ -171,6 +173,14 @@ def _job(job: jobs.Job) -> dict[str, Any]:
         "object": "export_job", "id": job.id, "status": job.status, "created_at": _time(job.created_at),
         "request": msgspec.Raw(job.request.encode()),
     }  # fmt: skip
+
+
+def _share(conversation_id: UUID, at: int) -> dict[str, Any]:
+    return {"object": "share", "conversation_id": conversation_id, "created_at": _time(at)}
+
+
+def _repeatable(key: str, at: int) -> dict[str, Any]:
+    return {"object": "idempotency_key", "key": key, "created_at": _time(at)}
 
 
 def _used(row: tuple[Any, ...]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from chatkeep.provider.openai_http import OpenAIHttp
 from chatkeep.provider.redacting import Redacting
 from chatkeep.provider.resilience import Resilient
 from chatkeep.recorder import Recorder
-from chatkeep.redaction.policies import Redaction
+from chatkeep.redaction.policies import Redaction, rules_of
 from chatkeep.settings import Settings
 from chatkeep.spending import Spending
 from chatkeep.store import idempotency, migrations
@@ -140,7 +140,7 @@ def _cache(settings: Settings) -> Cache:
     if settings.redis_url is None or not settings.cache_size:
         return near
     with _redis_installed():
-        return RedisCache(settings.redis_url, near, settings.cache_ttl)
+        return RedisCache(settings.redis_url, near, settings.cache_ttl, rules_of(settings))
 
 
 def _windows(settings: Settings) -> RedisWindows | None:

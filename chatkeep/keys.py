@@ -133,7 +133,7 @@ def change_key(journal: Journal, id: UUID, changes: KeyChanges, by: Actor = COMM
     """
 
     def change(connection: Connection) -> Key:
-        found = _there(connection, id)
+        found = _held(connection, id)
         name = found.name if isinstance(changes.name, EllipsisType) else changes.name
         limits = found.limits if isinstance(changes.limits, EllipsisType) else _written(changes.limits)
         changed = replace(found, name=name, limits=limits)
@@ -170,7 +170,7 @@ def rotate_key(journal: Journal, id: UUID, overlap: float = 0, by: Actor = COMMA
 
     def change(connection: Connection) -> NewKey:
         now = now_us()
-        old = _there(connection, id)
+        old = _held(connection, id)
         if not old.is_live(now):
             raise KeyEnded("Make a new key in its place.")
         made = make_key(new_id(now), old.name, old.account, tuple(map(Scope, old.scopes)), now)
@@ -249,7 +249,15 @@ def sign_out(database: Database, journal: Journal, text: str, request_id: str) -
 
 
 def _there(connection: Connection, id: UUID) -> Key:
-    found = keys.get(connection, id)
-    if found is None:
+    return _found(keys.get(connection, id))
+
+
+def _held(connection: Connection, id: UUID) -> Key:
+    """Return a key that nobody else changes until the transaction ends. Raises `NotFound`."""
+    return _found(keys.lock(connection, id))
+
+
+def _found(key: Key | None) -> Key:
+    if key is None:
         raise NotFound(NO_KEY)
-    return found
+    return key

@@ -278,7 +278,7 @@ WORDS = {
     "Conversations with their messages, running replies, answers in the caches, export jobs with their files, idempotency keys, keys that stand for the end user alone, and what limits have counted. What was used stays in the account's sums, without whom. It takes some seconds, and longer where there is much; who loses the connection asks again. The receipt is in the audit log, too. A request that names nobody is refused.": "包括对话及其消息、正在生成的回复、缓存中的回答、导出任务及其文件、幂等键、只代表该用户的密钥，以及限额的计数。用量保留在账户的总数中，不再指明是谁。需要几秒，内容多时更久；连接中断的可再次请求。回执也在审计日志中。没有指明最终用户的请求会被拒绝。",
     "Export jobs, with their files.": "导出任务及其文件。",
     "Give out everything that is stored of the end user whom the request names.": "提供请求所指明的最终用户被保存的一切。",
-    "It is an export in `ndjson`, with a line more for each key that stands for the end user alone, each export job, and what was used on a day. A request that names nobody is refused: what is the account's own, the exports give.": "这是一个 `ndjson` 导出，另有若干行：每个只代表该用户的密钥、每个导出任务、每天的用量各一行。没有指明最终用户的请求会被拒绝：账户自己的内容由导出接口提供。",
+    "It is an export in `ndjson`, with a line more for each key that stands for the end user alone, each export job, each link, each idempotency key, and what was used on a day. A request that names nobody is refused: what is the account's own, the exports give.": "这是一个 `ndjson` 导出，另有若干行：每个只代表该用户的密钥、每个导出任务、每个分享链接、每个幂等键、每天的用量各一行。没有指明最终用户的请求会被拒绝：账户自己的内容由导出接口提供。",
     "Keys that stood for the end user alone.": "只代表该最终用户的密钥。",
     "The receipt for the erasure of an end user: how much is gone of each kind.": "抹除最终用户的回执：各类抹除了多少。",
     "The digest of the end user's name.": "最终用户名称的摘要。",

@@ -12,6 +12,7 @@ from uuid import UUID
 import click
 
 from chatkeep import servers
+from chatkeep.commands.owners import of_owner, owner_named
 from chatkeep.commands.words import failure, say, word, wrong
 from chatkeep.errors import ChatkeepError, InvalidFields, NotFound
 
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 @click.option("--bom", is_flag=True, help="Begin a csv with a byte order mark, for Excel.")
 @click.option("--conversation", type=click.UUID, help="The id of the only conversation to export.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The file; standard output without.")
-def export(
+@of_owner
+def export(  # noqa: PLR0913 - its options
     name: str,
     start: str | None,
     end: str | None,
@@ -38,6 +40,8 @@ def export(
     conversation: UUID | None,
     output: Path | None,
     *,
+    account: str,
+    end_user: str | None,
     bom: bool,
 ) -> None:
     """Export conversations, as GET /api/conversations/export-all does.
@@ -47,22 +51,21 @@ def export(
     from chatkeep import exports  # noqa: PLC0415 - the other commands start quickly without the database
     from chatkeep.exports import dates  # noqa: PLC0415
     from chatkeep.exports.formats import make  # noqa: PLC0415
-    from chatkeep.model import OPEN_OWNER  # noqa: PLC0415
     from chatkeep.redaction.policies import Redaction  # noqa: PLC0415
     from chatkeep.store import migrations  # noqa: PLC0415
     from chatkeep.store.exports import Selection  # noqa: PLC0415
 
-    form = make(name, bom=bom)
-    selection = Selection(OPEN_OWNER, conversation, _bound(start, dates.start_us), _bound(end, dates.end_us))
+    form, owner = make(name, bom=bom), owner_named(account, end_user)
+    selection = Selection(owner, conversation, _bound(start, dates.start_us), _bound(end, dates.end_us))
     try:
         settings = servers.checked_settings()
         redaction = Redaction.from_settings(settings)
         database = migrations.opened(settings.database)
         if cursor is not None:
             selection = replace(selection, since=exports.cursor_epoch(database, cursor))
-        total = 1 if conversation else exports.count(database, OPEN_OWNER)
+        total = 1 if conversation else exports.count(database, owner)
         made = exports.Export(database, selection, form, redaction)
-        _note(database, {"format": name, "conversation_id": conversation})
+        _note(database, {"format": name, "conversation_id": conversation, "owner": owner})
         _save(made, output, total)
     except (NotFound, InvalidFields) as error:
         raise failure(error.detail) from error

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from chatkeep import servers
-from chatkeep.commands.words import say, wrong
+from chatkeep.commands.owners import owner_named
+from chatkeep.commands.words import say
 from chatkeep.errors import ChatkeepError
 
 
@@ -17,19 +18,17 @@ def forget(end_user: str, account: str) -> None:
 
     Running servers obey at once. The receipt is in the audit log.
     """
-    from chatkeep.access import is_name, owner_of  # noqa: PLC0415 - the other commands start quickly without
-    from chatkeep.factory import eraser_of  # noqa: PLC0415
+    from chatkeep.factory import eraser_of  # noqa: PLC0415 - the other commands start quickly without
     from chatkeep.store import migrations  # noqa: PLC0415
     from chatkeep.store.journal import Journal  # noqa: PLC0415
     from chatkeep.store.notes import COMMAND_LINE  # noqa: PLC0415
 
-    if not is_name(end_user):
-        raise wrong("a name has 1 to 128 characters, none of them a control character")
+    owner = owner_named(account, end_user)
     try:
         settings = servers.checked_settings()
         database = migrations.opened(settings.database)
         journal = Journal(database)
-        erased = eraser_of(settings, database, journal).erase(owner_of(account, end_user), COMMAND_LINE).erased
+        erased = eraser_of(settings, database, journal).erase(owner, COMMAND_LINE).erased
         journal.close()
         database.close()
     except ChatkeepError as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from chatkeep import servers
+from chatkeep.commands.owners import of_owner, owner_named
 from chatkeep.commands.words import say, wrong
 from chatkeep.errors import ChatkeepError, StoreUnavailable
 from chatkeep.notation import optional_duration
@@ -37,7 +38,8 @@ _WORDS = {
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option("--ttl", help="How long what other programs wrote is kept (24h, never); as the settings say without.")
 @click.option("--renew", is_flag=True, help="Import also what has expired, as if it had been active now.")
-def import_files(files: tuple[str, ...], ttl: str | None, *, renew: bool) -> None:
+@of_owner
+def import_files(files: tuple[str, ...], ttl: str | None, account: str, end_user: str | None, *, renew: bool) -> None:
     """Import FILES: exports of chatkeep's (json, ndjson), of ChatGPT or of Open WebUI; - is standard input.
 
     Files may be packed with gzip or zstd, ChatGPT's may be in the archive that it comes in. What is there already is
@@ -46,14 +48,14 @@ def import_files(files: tuple[str, ...], ttl: str | None, *, renew: bool) -> Non
     The exit status is 1 where a record could not be imported, and 2 where a file is none that is known.
     """
     from chatkeep.imports import Terms  # noqa: PLC0415 - the other commands start quickly without the database
-    from chatkeep.model import OPEN_OWNER, now_us  # noqa: PLC0415
+    from chatkeep.model import now_us  # noqa: PLC0415
     from chatkeep.redaction.policies import Redaction  # noqa: PLC0415
     from chatkeep.store import migrations  # noqa: PLC0415
     from chatkeep.store.journal import Journal  # noqa: PLC0415
 
-    settings = servers.checked_settings()
+    owner, settings = owner_named(account, end_user), servers.checked_settings()
     seconds = settings.conversation_ttl if ttl is None else _seconds(ttl)
-    terms = Terms(OPEN_OWNER, now_us(), None if seconds is None else max(int(seconds), 1), renew)
+    terms = Terms(owner, now_us(), None if seconds is None else max(int(seconds), 1), renew)
     try:
         redaction = Redaction.from_settings(settings)
         journal = Journal(migrations.opened(settings.database))

@@ -12,6 +12,7 @@ from uuid import UUID
 import click
 
 from chatkeep import servers
+from chatkeep.commands import owners
 from chatkeep.commands.words import Commands, failure, filled, say, word, wrong
 from chatkeep.errors import ChatkeepError, Problem
 from chatkeep.limits import Limits, read_limits
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from chatkeep.store.keys import Key
 
 T = TypeVar("T")
-_NAMED = re.compile(r"(?:ck_)?([A-Za-z0-9]{8})")
+# A whole key, too: who revokes one that leaked has it at hand.
+_NAMED = re.compile(r"(?:ck_)?([A-Za-z0-9]{8})(?:_[A-Za-z0-9]{40})?")
 _COLUMNS = (("Key", 13), ("Name", 20), ("Account", 12), ("Scopes", 24), ("Made", 12), ("Used", 12), ("Until", 12))
 
 
@@ -44,9 +46,11 @@ def create(name: str, account: str, scopes: str, expires: str, limits: str | Non
     """Make a key called NAME and print it; it is shown only once."""
     from chatkeep.keys import WantedKey, create_key  # noqa: PLC0415 - the other commands start quickly without
 
-    lifetime = _read(optional_duration, expires, "--expires")
-    whom = None if end_user is None else _name(end_user)
-    wanted = WantedKey(_name(name), _account(account), _scopes(scopes), lifetime, _limits(limits), whom)
+    lifetime = _read(_lifetime, expires, "--expires")
+    whom = None if end_user is None else owners.name(end_user)
+    wanted = WantedKey(
+        owners.name(name), owners.account_named(account), _scopes(scopes), lifetime, _limits(limits), whom
+    )
     with _opened() as (_, journal):
         _print_once(create_key(journal, wanted))
 
@@ -77,7 +81,7 @@ def change(key: str, name: str | None, limits: str | None) -> None:
 
     if name is None and limits is None:
         raise wrong("say what to change: --name or --limits")
-    changes = KeyChanges(... if name is None else _name(name), ... if limits is None else _limits(limits))
+    changes = KeyChanges(... if name is None else owners.name(name), ... if limits is None else _limits(limits))
     with _opened() as (database, journal):
         change_key(journal, _id(database, key), changes)
     say("changed; within 5 seconds every server obeys")
@@ -140,22 +144,6 @@ def _id(database: Database, text: str) -> UUID:
     return found.id
 
 
-def _name(text: str) -> str:
-    from chatkeep.access import is_name  # noqa: PLC0415 - the other commands start quickly without the database
-
-    if not is_name(text):
-        raise wrong("a name has 1 to 128 characters, none of them a control character")
-    return text
-
-
-def _account(text: str) -> str:
-    from chatkeep.access import ACCOUNT  # noqa: PLC0415 - the other commands start quickly without the database
-
-    if not re.fullmatch(ACCOUNT, text):
-        raise wrong("an account has 1 to 32 of a-z, 0-9, - and _, and begins with a letter or a digit")
-    return text
-
-
 def _scopes(text: str) -> tuple[Any, ...]:
     from chatkeep.access import Scope  # noqa: PLC0415 - the other commands start quickly without the database
 
@@ -172,6 +160,14 @@ def _limits(text: str | None) -> Limits | None:
         raise wrong('limits are a JSON object such as {"requests_per_minute": 60, "concurrent_replies": 4}') from error
 
 
+def _lifetime(text: str) -> float | None:
+    """Return the seconds that a key lives, None for ever. Raises `ValueError`."""
+    seconds = optional_duration(text)
+    if seconds is not None and seconds < 1:
+        raise ValueError("a key lives for a second at least")
+    return seconds
+
+
 def _read(read: Callable[[str], T], text: str, option: str) -> T:
     try:
         return read(text)
@@ -184,9 +180,10 @@ def _row(cells: list[str]) -> None:
 
 
 def _cells(key: Key) -> list[str]:
+    account = f"{key.account}/…" if key.end_user else key.account
     until = word("revoked") if key.revoked_at else _day(key.expires_at, word("for ever"))
     used = _day(key.last_used_at, word("never"))
-    return [f"ck_{key.prefix}", key.name, key.account, ",".join(key.scopes), _day(key.created_at), used, until]
+    return [f"ck_{key.prefix}", key.name, account, ",".join(key.scopes), _day(key.created_at), used, until]
 
 
 def _day(at: int | None, without: str = "") -> str:

@@ -115,11 +115,19 @@ class Tombstone(Struct, tag_field="object", tag="tombstone"):
 
 
 class Key(Struct, tag_field="object", tag="key"):
-    """A key of an end user, which is told of and never comes back; so are the two below."""
+    """A key of an end user, which is told of and never comes back; so are those below."""
 
 
 class Job(Struct, tag_field="object", tag="export_job"):
     """An export job of an end user."""
+
+
+class Share(Struct, tag_field="object", tag="share"):
+    """That a conversation is shared."""
+
+
+class Repeatable(Struct, tag_field="object", tag="idempotency_key"):
+    """An Idempotency-Key of an end user."""
 
 
 class Used(Struct, tag_field="object", tag="usage"):
@@ -128,7 +136,9 @@ class Used(Struct, tag_field="object", tag="usage"):
 
 _frame = msgspec.json.Decoder(Frame)
 _member = msgspec.json.Decoder(Conversation | Tombstone)
-_any_line = msgspec.json.Decoder(Frame | Conversation | Message | Tombstone | End | Key | Job | Used)
+_any_line = msgspec.json.Decoder(
+    Frame | Conversation | Message | Tombstone | End | Key | Job | Share | Repeatable | Used
+)
 
 
 def is_lines(head: bytes) -> bool:

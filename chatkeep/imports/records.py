@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from chatkeep.model import Conversation, Message
+from chatkeep.store.notes import COMMAND_LINE, Actor
 from chatkeep.store.tombstones import Reason
 
 T = TypeVar("T")
@@ -39,6 +40,8 @@ class Terms:
     """Seconds that conversations of other programs are kept from now on."""
     renew: bool = False
     """Whether those that have expired get their ttl from now on; else they are left out."""
+    by: Actor = COMMAND_LINE
+    """Who imports."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from chatkeep.model import Conversation, Message, now_us
 from chatkeep.store import conversations, imports, leases, messages, tombstones
 from chatkeep.store.imports import Place
 from chatkeep.store.journal import Journal
+from chatkeep.store.notes import Note, Verb
 from chatkeep.store.sql import Connection, Duplicate
 
 T = TypeVar("T")
@@ -214,6 +215,7 @@ def _deleted(connection: Connection, gone: Gone, terms: Terms) -> _Stored:
     if found is None:
         return _Stored(Fate.NOTHING)
     _require_idle(connection, gone.id)
+    connection.notes.append(Note(terms.by, Verb.CONVERSATION_DELETED, {"conversation_id": gone.id}))
     # The first reason counts.
     tombstones.bury(connection, terms.owner, gone.id, gone.reason, now)
     # A long one is not seen any more, and swept bit by bit.

@@ -26,16 +26,17 @@ def _networks(*texts: str) -> tuple[Network, ...]:
     return tuple(map(ip_network, texts))
 
 
-# No model is here, whatever a name says: the link (where clouds' metadata is), many at once, reserved, Teredo; then
-# metadata that is elsewhere: of AWS over IPv6, of Alibaba, of Oracle, and Azure's host.
+# No model is here, whatever a name says: the link (where clouds' metadata is), what once was the site, many at once,
+# reserved, Teredo; then metadata that is elsewhere: of AWS over IPv6, of Alibaba, of Oracle, and Azure's host.
 _NEVER = _networks(
-    "169.254.0.0/16", "224.0.0.0/3", "fe80::/10", "ff00::/8", "2001::/32",
+    "169.254.0.0/16", "224.0.0.0/3", "fe80::/10", "fec0::/10", "ff00::/8", "2001::/32",
     "fd00:ec2::254/128", "100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32",
 )  # fmt: skip
 # Proxies that take a machine's whole traffic (TUN) answer with these for every name.
 _STAND_INS = ip_network("198.18.0.0/15")
-# An IPv4 address is in the last bits of these: NAT64, and what IPv6 once was compatible with.
-_WRAPPED_AT_THE_END = _networks("64:ff9b::/96", "64:ff9b:1::/48", "::/96")
+# An IPv4 address is in the last bits of these: NAT64, what is translated (RFC 2765), and what IPv6 once was compatible
+# with.
+_WRAPPED_AT_THE_END = _networks("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")
 _ALONE = {IPv6Address("::"), IPv6Address("::1")}
 
 

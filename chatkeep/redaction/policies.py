@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from chatkeep.concurrency import off_loop
@@ -111,6 +113,14 @@ class Redaction:
 
 
 OFF = Redaction()
+
+
+def rules_of(settings: Settings) -> bytes:
+    """Return a hash of all that decides how replies are judged; nothing where they are not."""
+    if settings.redact_output == Policy.OFF:
+        return b""
+    rules = (settings.redact_output, settings.redact_kinds, settings.redact_words, settings.redact_patterns)
+    return hashlib.sha256(msgspec.json.encode(rules)).digest()
 
 
 def _wrong(kinds: Iterable[str], words: Iterable[str], own: dict[str, str]) -> list[str]:

@@ -42,7 +42,8 @@ def _spelling(character: str) -> str:
         return "-"
     if category == "Zs":
         return " "
-    if category == "Cf" or unicodedata.name(character, "").startswith("VARIATION SELECTOR"):
+    # Me: what is drawn around another character, such as the key of 1\ufe0f\u20e3.
+    if category in {"Cf", "Me"} or unicodedata.name(character, "").startswith("VARIATION SELECTOR"):
         return INVISIBLE
     if character in _DOTS:
         return "."

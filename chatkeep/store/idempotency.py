@@ -18,6 +18,7 @@ _INSERT = Sql(
     "INSERT INTO idempotency_keys (owner, `key`, request_hash, conversation_id, reply_id, created_at)"
     " VALUES (:owner, :key, :request_hash, :conversation_id, :reply_id, :created_at)"
 )
+_OF_OWNER = Sql("SELECT `key`, created_at FROM idempotency_keys WHERE owner = :owner")
 _DELETE = Sql("DELETE FROM idempotency_keys WHERE owner = :owner AND `key` = :key")
 _FORGET = Sql("DELETE FROM idempotency_keys WHERE owner = :owner")
 _EXPIRE = Sql("DELETE FROM idempotency_keys WHERE created_at < :before")
@@ -54,6 +55,11 @@ def insert(connection: Connection, owner: str, key: str, known: Known, now: int)
         reply_id=known.reply_id.bytes,
         created_at=now,
     )
+
+
+def of_owner(connection: Connection, owner: str) -> list[tuple[str, int]]:
+    """Return the keys of an owner, and when each was stored."""
+    return [(str(key), int(at)) for key, at in connection.rows(_OF_OWNER, owner=owner)]
 
 
 def forget(connection: Connection, owner: str) -> int:

@@ -22,6 +22,7 @@ _VALUES = ", ".join(f":{name}" for name in _COLUMNS.split(", "))
 _INSERT = Sql(f"INSERT INTO api_keys ({_COLUMNS}) VALUES ({_VALUES})")  # noqa: S608 - fixed parts only
 _FIRST = Sql(f"UPDATE marks SET value = 1 WHERE name = '{MARK}' AND value = 0")  # noqa: S608 - the same
 _GET = Sql(f"SELECT {_COLUMNS} FROM api_keys WHERE id = :id")  # noqa: S608 - the same
+_LOCK = Sql(_GET.sqlite, mysql=f"{_GET.sqlite} FOR UPDATE")
 _NAMED = Sql(f"SELECT {_COLUMNS} FROM api_keys WHERE prefix = :prefix")  # noqa: S608 - the same
 _IS_LIVE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"
 _LIVE = Sql(
@@ -35,7 +36,8 @@ _EXPIRE = Sql(
     " AND (expires_at IS NULL OR expires_at > :at)"
 )
 _EXPIRE_CHILDREN = Sql("UPDATE api_keys SET expires_at = :at WHERE parent_id = :id AND expires_at > :at")
-_CHANGE = Sql("UPDATE api_keys SET name = :name, limits = :limits WHERE id = :id OR parent_id = :id")
+_CHANGE = Sql("UPDATE api_keys SET name = :name, limits = :limits WHERE id = :id")
+_CHANGE_CHILDREN = Sql("UPDATE api_keys SET name = :name, limits = :limits WHERE parent_id = :id")
 _FORGET_CHILDREN = Sql("DELETE FROM api_keys WHERE parent_id = :id AND expires_at < :before")
 _OF_END_USER = Sql(
     f"SELECT {_COLUMNS} FROM api_keys WHERE account = :account AND end_user = :end_user"  # noqa: S608 - the same
@@ -96,6 +98,12 @@ def get(connection: Connection, id: UUID) -> Key | None:
     return _key(rows[0]) if rows else None
 
 
+def lock(connection: Connection, id: UUID) -> Key | None:
+    """Return a key as `get` does and keep others from changing it until the transaction ends."""
+    rows = connection.rows(_LOCK, id=id.bytes)
+    return _key(rows[0]) if rows else None
+
+
 def named(connection: Connection, prefix: str) -> Key | None:
     """Return the key that eight characters name, whatever its state."""
     rows = connection.rows(_NAMED, prefix=prefix)
@@ -139,7 +147,8 @@ def expire(connection: Connection, id: UUID, at: int) -> None:
 
 def change(connection: Connection, key: Key) -> None:
     """Store a key's name and limits, which are those of all that were made of it by signing in."""
-    connection.change(_CHANGE, id=key.id.bytes, name=key.name, limits=key.limits)
+    for statement in (_CHANGE, _CHANGE_CHILDREN):
+        connection.change(statement, id=key.id.bytes, name=key.name, limits=key.limits)
     marks.count(connection, MARK)
 
 

@@ -14,6 +14,12 @@ _INSERT = Sql(
 )
 _GET = Sql("SELECT created_at FROM shares WHERE conversation_id = :id AND owner = :owner")
 _FIND = Sql("SELECT conversation_id, owner, digest, tip_id, created_at FROM shares WHERE digest = :digest")
+_SHARED = (
+    "SELECT shares.conversation_id, shares.created_at FROM conversations"
+    " {} ON shares.conversation_id = conversations.id WHERE conversations.owner = :owner"
+)
+# The owner's conversations first: shares have no index by owner.
+_OF_OWNER = Sql(_SHARED.format("CROSS JOIN shares"), mysql=_SHARED.format("STRAIGHT_JOIN shares FORCE INDEX (PRIMARY)"))
 _DELETE = Sql("DELETE FROM shares WHERE conversation_id = :id AND owner = :owner")
 
 
@@ -54,6 +60,11 @@ def find(connection: Connection, digest: bytes) -> Share | None:
         return None
     conversation_id, owner, found, tip_id, created_at = rows[0]
     return Share(id_of(conversation_id), owner, bytes(found), UUID(bytes=tip_id) if tip_id else None, created_at)
+
+
+def of_owner(connection: Connection, owner: str) -> list[tuple[UUID, int]]:
+    """Return which of an owner's conversations are shared, and since when."""
+    return [(id_of(shared), int(at)) for shared, at in connection.rows(_OF_OWNER, owner=owner)]
 
 
 def delete(connection: Connection, owner: str, conversation_id: UUID) -> bool:

@@ -38,8 +38,9 @@ _ME = "/api/end-users/me"
 def give_end_user() -> Response:
     """Give out everything that is stored of the end user whom the request names.
 
-    It is an export in `ndjson`, with a line more for each key that stands for the end user alone, each export job, and
-    what was used on a day. A request that names nobody is refused: what is the account's own, the exports give.
+    It is an export in `ndjson`, with a line more for each key that stands for the end user alone, each export job, each
+    link, each idempotency key, and what was used on a day. A request that names nobody is refused: what is the
+    account's own, the exports give.
     """
     owner = _end_user()
     export = Export(

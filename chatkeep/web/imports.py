@@ -15,7 +15,7 @@ from chatkeep.model import now_us
 from chatkeep.web import export_shapes
 from chatkeep.web.import_shapes import Import, import_of
 from chatkeep.web.openapi import Routes
-from chatkeep.web.parts import owner, parts
+from chatkeep.web.parts import actor, owner, parts
 from chatkeep.web.problems import language
 from chatkeep.web.requests import read_body
 from chatkeep.web.responses import rendered
@@ -63,7 +63,7 @@ def import_conversations() -> Response:
         raise UnsupportedMediaType("Send the file with the Content-Type application/json or application/x-ndjson.")
     body = read_body()
     ttl = parts().settings.conversation_ttl
-    terms = Terms(owner(), now_us(), None if ttl is None else max(int(ttl), 1))
+    terms = Terms(owner(), now_us(), None if ttl is None else max(int(ttl), 1), by=actor())
     try:
         report = import_file(parts().journal, _chunks(body), terms, parts().redaction)
     except UnknownFile as error:

@@ -26,7 +26,9 @@ def prometheus_metrics() -> Response:
 
     Raises `StoreUnavailable`.
     """
-    return Response(exposition(overview.totals(parts().database)), content_type=MEDIA_TYPE)
+    response = Response(exposition(overview.totals(parts().database)), content_type=MEDIA_TYPE)
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def count_request(response: Response) -> Response:

@@ -24,6 +24,7 @@ from tests.client import request
 from tests.commands.line import run
 from tests.conftest import DATABASES, serving
 from tests.http.api import Api, eventually, unique
+from tests.imports.stores import resealed
 from tests.servers import COMMANDS, Server
 from tests.upstream import Upstream
 
@@ -89,6 +90,18 @@ def test_an_entry_tells_who_it_was(operator: Identity, by: Identity, account: st
     assert (entry["key"], entry["request_id"]) == (key[:11], name)
     assert entry["end_user"] == owner_of(account, "阿丽").partition("/")[2]
     assert "阿丽" not in json.dumps(entry, ensure_ascii=False)
+
+
+def test_what_an_import_deletes_is_noted(operator: Identity, by: Identity, account: str) -> None:
+    said = by.chat(unique())["conversation_id"]
+    lines = {"object": "export", "version": 1, "since": "1"}, {"object": "tombstone", "id": said, "reason": "deleted"}
+    file = resealed(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    sent = {"Content-Type": "application/x-ndjson"}
+    done = by.request("POST", "/api/conversations/import", body=file, headers=sent)
+    assert done.json["conversations"]["deleted"] == 1, done.body
+    (entry,) = entries(operator, account)
+    assert (entry["verb"], entry["what"]) == ("conversation.deleted", {"conversation_id": said})
+    assert entry["key"]
 
 
 def test_what_is_refused_leaves_no_entry_of_having_been_done(operator: Identity, by: Identity, account: str) -> None:

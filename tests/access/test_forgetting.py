@@ -31,7 +31,7 @@ from tests.upstream import Upstream
 ME = "/api/end-users/me"
 OWNERS = (Scope.CHAT, Scope.READ, Scope.EXPORT)
 # Whose is the row: in every table that has an owner, but for what is left of conversations that are gone.
-OWNED = ("conversations", "leases", "export_jobs", "idempotency_keys", "`usage`")
+OWNED = ("conversations", "leases", "export_jobs", "idempotency_keys", "shares", "`usage`")
 
 
 @pytest.fixture(scope="module", params=["sqlite", "mariadb"])
@@ -101,6 +101,7 @@ def with_everything(somebody: Somebody) -> str:
     for _ in range(3):
         key = {"Idempotency-Key": uuid4().hex}
         assert who.request("POST", "/api/chat", json={"message": unique()}, headers=key).status == 200
+    assert who.request("POST", f"/api/conversations/{made.id}/share").status == 201
     job = who.request("POST", "/api/exports", json={"format": "json"}).json["id"]
     assert eventually(lambda: who.get(f"/api/exports/{job}").json["status"] == "completed")
     assert eventually(lambda: who.get("/api/usage").json["total"]["requests"] == 3)
@@ -246,9 +247,8 @@ def test_everything_is_given_out(somebody: Somebody) -> None:
     lines = [json.loads(line) for line in answer.text.splitlines()]
     kinds = [line["object"] for line in lines]
     assert (kinds[0], kinds[-1]) == ("export", "export.end")
-    assert {kind: kinds.count(kind) for kind in ("conversation", "message", "key", "export_job")} == {
-        "conversation": 4, "message": 1007, "key": 1, "export_job": 1,
-    }  # fmt: skip
+    there = {"conversation": 4, "message": 1007, "key": 1, "export_job": 1, "share": 1, "idempotency_key": 3}
+    assert {kind: kinds.count(kind) for kind in there} == there
     assert sum(line["requests"] for line in lines if line["object"] == "usage") == 3
     assert who.get("/api/conversations").json["data"]
 

@@ -38,6 +38,15 @@ def test_production_does_not_start_in_reach_without_a_key(command: str, tmp_path
     assert server.process.returncode in {2, 4}  # by itself: a server that is killed has a negative one
 
 
+def test_production_does_not_start_under_a_public_name_without_a_key(tmp_path: Path) -> None:
+    """Starts a process: a second. A proxy passes that name on, so others are behind it."""
+    named = {"CHATKEEP_ENV": "production", "CHATKEEP_HOSTS": "localhost,chat.example.com"}
+    with pytest.raises(RuntimeError, match=r"CHATKEEP_HOSTS: chat\.example\.com is reachable from outside"):
+        Server("waitress", tmp_path, named).start()
+    with thrown_away(Server("waitress", tmp_path, named | {"CHATKEEP_REQUIRE_KEYS": "true"})) as closed:
+        assert request("GET", closed.url + LIST).status == 401
+
+
 def test_production_starts_in_reach_with_a_key(tmp_path: Path) -> None:
     """Starts a server: a second or two."""
     server = Reachable("gunicorn" if os.name == "posix" else "waitress", tmp_path, {"CHATKEEP_ENV": "production"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +56,17 @@ def test_without_redis_each_goes_on_alone(two: list[Api], redis: Redis) -> None:
         assert two[0].chat(message)["cached"] is False
         assert two[0].chat(message)["cached"] is True
         assert two[1].chat(message)["cached"] is False
+
+
+def test_what_was_answered_before_replies_were_judged_is_not_repeated(
+    two: list[Api], upstream: Upstream, tmp_path: Path
+) -> None:
+    """Starts a third server: a second."""
+    message = unique("call 13812345678")
+    assert two[0].chat(message)["cached"] is False
+    env = two[0].server.env | {"CHATKEEP_REDACT_OUTPUT": "mask"}
+    del env["PORT"]
+    with thrown_away(Server("waitress", tmp_path, env)) as judging:
+        assert "[phone]" in Api(judging).chat(message)["reply"]
+    assert len(asked(upstream, message)) == 2
+    assert two[1].chat(message)["cached"] is True

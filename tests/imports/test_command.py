@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from chatkeep.access import owner_of
 from tests.imports.stores import Store, a_conversation, records
 from tests.imports.test_sources import TREE, chatgpt
 from tests.servers import OURS, ROOT
@@ -188,3 +189,17 @@ def peak(store: Store, folder: Path, file: Path) -> int:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return int(done.stdout.splitlines()[-1])
+
+
+def test_a_file_becomes_an_end_user_s_and_is_given_out_again(store: Store, tmp_path: Path) -> None:
+    """Starts two processes: two seconds."""
+    file, whose = tmp_path / "all.ndjson", ("--account", "shop", "--end-user", "阿丽")
+    file.write_bytes(exported(store))
+    assert run(store, tmp_path, str(file), *whose).returncode == 0
+    assert store.rows("SELECT owner FROM conversations") == [(owner_of("shop", "阿丽"),)]
+    command = [sys.executable, "-m", "chatkeep", "export", "--format", "ndjson", *whose]
+    given = subprocess.run(
+        command, env=environment(store, tmp_path), cwd=tmp_path, capture_output=True, timeout=60, check=True
+    )
+    assert records(given.stdout) == records(file.read_bytes())
+    assert run(store, tmp_path, str(file), "--account", "Shop").returncode == 2
