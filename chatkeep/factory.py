@@ -19,7 +19,7 @@ from chatkeep.cache import Cache, MemoryCache, RedisCache
 from chatkeep.erasure import Eraser
 from chatkeep.errors import SettingsError
 from chatkeep.expiry import Kept, Sweeper
-from chatkeep.exports.jobs import Maker
+from chatkeep.exports.making import Maker
 from chatkeep.limiter import Limiter, RedisWindows
 from chatkeep.metrics import Tally
 from chatkeep.model import now_us

@@ -12,7 +12,7 @@ from chatkeep.access import Access, Caller
 from chatkeep.cache import Cache
 from chatkeep.erasure import Eraser
 from chatkeep.expiry import Sweeper
-from chatkeep.exports.jobs import Maker
+from chatkeep.exports.making import Maker
 from chatkeep.limiter import Limiter
 from chatkeep.metrics import Tally
 from chatkeep.oidc import Oidc

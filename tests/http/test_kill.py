@@ -37,8 +37,7 @@ def test_a_killed_worker_loses_nothing(killable: Api, victims: int) -> None:
     with ThreadPoolExecutor(STREAMS) as pool:
         replies = list(pool.map(killable.running, messages))
         reading = pool.map(is_broken, replies)
-        # Those first that have the most open: on a busy machine one worker may have taken all of the streams.
-        for pid in sorted(killable.server.worker_pids(), key=open_files, reverse=True)[:victims]:
+        for pid in busiest_first(killable.server.worker_pids())[:victims]:
             os.kill(pid, signal.SIGKILL)
         killed = time.monotonic()
         broken = list(reading)
@@ -48,8 +47,9 @@ def test_a_killed_worker_loses_nothing(killable: Api, victims: int) -> None:
         assert_kept(killable, message, reply, "interrupted" if was_broken else "completed", killed + 15)
 
 
-def open_files(pid: int) -> int:
-    return len([*Path(f"/proc/{pid}/fd").iterdir()])
+def busiest_first(pids: list[int]) -> list[int]:
+    """Return the processes by how many sockets they have open: all streams may be on one of them."""
+    return sorted(pids, key=lambda pid: len([*Path(f"/proc/{pid}/fd").iterdir()]), reverse=True)
 
 
 def is_broken(reply: Running) -> bool:

@@ -8,7 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from chatkeep.exports.jobs import Maker, Wanted, enqueue, read_job
+from chatkeep.exports.jobs import Wanted, enqueue, read_job
+from chatkeep.exports.making import Maker
 from chatkeep.model import new_id, now_us
 from chatkeep.redaction.policies import OFF
 from chatkeep.settings import Settings
