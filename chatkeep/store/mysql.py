@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from typing import Any
 
@@ -118,15 +118,26 @@ class MysqlConnection:
             self._raw.close()
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn PyMySQL's exceptions into the store's."""
-    try:
-        yield
-    except pymysql.IntegrityError as error:
-        raise Duplicate(str(error)) from error
-    except (pymysql.Error, OSError) as error:
-        number = error.args[0] if error.args else 0
-        if number in _CONTENTION:
-            raise Contention(str(error)) from error
-        raise StoreUnavailable(retry_after=2) from error
+class _Translated:
+    """Turns PyMySQL's exceptions into the store's; a class, because every statement passes through it."""
+
+    def __enter__(self) -> None:
+        """Let the statement run."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Raise `Duplicate`, `Contention` or `StoreUnavailable` in place of what PyMySQL raised."""
+        if isinstance(error, pymysql.IntegrityError):
+            raise Duplicate(str(error)) from error
+        if isinstance(error, (pymysql.Error, OSError)):
+            number = error.args[0] if error.args else 0
+            if number in _CONTENTION:
+                raise Contention(str(error)) from error
+            raise StoreUnavailable(retry_after=2) from error
+
+
+_translated = _Translated()
+
+
+def translated() -> AbstractContextManager[None]:
+    """Return what turns PyMySQL's exceptions into the store's."""
+    return _translated
