@@ -30,14 +30,14 @@ from chatkeep.errors import (
     NotFound,
     Problem,
     ProviderError,
-    Quota,
+    Quotas,
     ServerStopping,
     TurnRunning,
     without_frames,
 )
 from chatkeep.following import follow_row
 from chatkeep.limiter import Admission, Limiter
-from chatkeep.limits import Allowance, Bill
+from chatkeep.limits import UNLIMITED, Allowances, Bill
 from chatkeep.metrics import (
     CACHE_ANSWERS,
     COMMIT_SECONDS,
@@ -91,7 +91,7 @@ class TurnRequest(msgspec.Struct, frozen=True):
     """The SHA-256 of the request, by which a repeated key is told from a reused one."""
     counts_for: UUID | None = None
     """The key that usage is told by: the caller's, or the one that somebody signed in with."""
-    allowances: tuple[Allowance, ...] = ()
+    allowances: Allowances = UNLIMITED
     """The caller's limits."""
 
 
@@ -120,7 +120,7 @@ class Turn(msgspec.Struct, frozen=True):
     """The reply, where this process generates it: it may have ended before anybody follows it."""
     row: Message | None = None
     """The reply, where it was whole at once."""
-    quotas: tuple[Quota, ...] = ()
+    quotas: Quotas = Quotas()
     """What is left of the caller's limits."""
 
     @property
