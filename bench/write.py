@@ -23,7 +23,7 @@ from bench import fill, mariadb, servers, store
 from bench.processes import BenchError, cpu_seconds
 from bench.table import Report, Row, medians
 from chatkeep.cache import MemoryCache
-from chatkeep.limiter import UNLIMITED, Limiter
+from chatkeep.limiter import FREE, Limiter
 from chatkeep.limits import Defaults
 from chatkeep.model import new_id, now_us
 from chatkeep.rows import advanced, turn_rows
@@ -270,7 +270,7 @@ class Bench:
         """Return a turn's work as the journal gets it."""
         self.asked += 1  # no question is asked twice
         request = TurnRequest(owner=self.owner, message=f"{self.asked}: {QUESTION}", conversation_id=one)
-        return lambda connection: self.taking.take(connection, request, UNLIMITED, new_id(), MODEL)
+        return lambda connection: self.taking.take(connection, request, FREE, new_id(), MODEL)
 
     def recorded(self, work: Callable[[Connection], object]) -> list[Statement]:
         """Return the statements of a turn's transaction, which leaves no trace."""

@@ -95,21 +95,23 @@ class FieldError:
     message: str
 
 
-class Quota(NamedTuple):
-    """What is left of one limit of one kind of subject."""
+class NamedLimit(NamedTuple):
+    """One limit of one kind of subject."""
 
     kind: str
     name: str
-    limit: int
-    left: int
-    window: int | None = None
+    most: int
+    window: int | None
     """Seconds that a window holds; None where the limit is on what runs at once."""
-    resets: float | None = None
-    """Seconds until the window ends."""
 
-    def less(self) -> Quota:
-        """Return what is left when one more is used."""
-        return Quota(self.kind, self.name, self.limit, self.left - 1, self.window, self.resets)
+
+class Quotas(NamedTuple):
+    """What is left of each of a caller's limits."""
+
+    limits: tuple[NamedLimit, ...] = ()
+    left: tuple[int, ...] = ()
+    resets: tuple[int | None, ...] = ()
+    """Seconds until each one's window ends."""
 
 
 class Problem(ChatkeepError):
@@ -277,9 +279,9 @@ class RateLimited(Problem):
     """A limit is reached; nothing was stored. ``quotas`` tell what is left of each, nothing of one at least."""
 
     status, code, title = 429, "rate_limited", "A limit is reached"
-    quotas: tuple[Quota, ...] = ()
+    quotas = Quotas()
 
-    def with_quotas(self, quotas: tuple[Quota, ...]) -> RateLimited:
+    def with_quotas(self, quotas: Quotas) -> RateLimited:
         """Tell what is left of each limit; return the problem itself."""
         self.quotas = quotas
         return self

@@ -7,33 +7,34 @@ counted by their leases, which are there as long as the replies are generated, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from uuid import UUID
 
 from chatkeep.access import Caller
-from chatkeep.errors import Quota, StoreUnavailable
+from chatkeep.errors import Quotas, StoreUnavailable
 from chatkeep.limits import (
     DAY_US,
     LIMITS,
     MINUTE_US,
+    UNLIMITED,
     Allowance,
+    Allowances,
     Bill,
     Defaults,
     Kind,
     Limits,
     Prices,
     Spent,
-    Window,
     cost,
+    counted,
     estimate,
-    of_tokens,
+    key_subject,
     quotas,
     read_limits,
     require,
-    windowed,
 )
 from chatkeep.model import Message, Prompt, Usage, now_us
 from chatkeep.redis_client import RedisClient
@@ -95,10 +96,10 @@ class RedisWindows:
     def __init__(self, url: str) -> None:
         self._redis = RedisClient(url, "the database counts what is limited")
 
-    def take(self, allowances: tuple[Allowance, ...]) -> Taken | None:
+    def take(self, allowances: Allowances) -> Taken | None:
         """Count a turn, unless a limit is reached; None where Redis does not answer."""
-        counted = [allowance for allowance in allowances if windowed([allowance])]
-        return self._run([allowance.subject for allowance in counted], 1, 0, counted)
+        limited = [allowance for allowance in allowances.each if allowance.windowed]
+        return self._run([allowance.subject for allowance in limited], 1, 0, limited)
 
     def give_back(self, subjects: tuple[str, ...]) -> None:
         """Count a turn less: it was none."""
@@ -132,30 +133,23 @@ def _limit(allowance: Allowance, name: str) -> int:
 
 
 def _taken(subjects: list[str], found: list[int]) -> Taken:
-    refused, now, *counted = found
-    spent = {
-        subject: Spent(
-            Window(MINUTE_US, *counted[6 * index : 6 * index + 3]),
-            Window(DAY_US, *counted[6 * index + 3 : 6 * index + 6]),
-        )
-        for index, subject in enumerate(subjects)
-    }
+    refused, now, *used = found
+    spent = {subject: Spent(*used[6 * index : 6 * index + 6]) for index, subject in enumerate(subjects)}
     return Taken(bool(refused), now, spent)
 
 
 class Admission:
     """One turn's way past its caller's limits."""
 
-    def __init__(self, allowances: tuple[Allowance, ...] = (), taken: Taken | None = None) -> None:
-        self.quotas: tuple[Quota, ...] = ()
+    def __init__(self, allowances: Allowances, taken: Taken | None = None) -> None:
+        self.quotas = Quotas()
         """What is left of each limit, the turn counted in."""
         self.counted = False
         """Whether it became a turn, and not the repetition of one."""
         self._taken = taken
         self._allowances = allowances
-        self._here = () if taken else windowed(allowances)
-        self._at_once = tuple(one.subject for one in allowances if one.has("concurrent_replies"))
-        self.subjects = self._here + self._at_once
+        self._here = () if taken else allowances.windowed
+        self.subjects = self._here + allowances.at_once
         """What the turn's transaction has to hold, so that nobody else is let past at the same time."""
 
     def check(self, connection: Connection, owner: str, key_id: UUID | None) -> None:
@@ -166,21 +160,45 @@ class Admission:
         spent, now = (self._taken.spent, self._taken.now) if self._taken else (connection.ledger.spent, now_us())
         found = quotas(self._allowances, spent, self._running(connection, owner, key_id), now)
         require(found)
-        self.quotas = tuple(quota if quota.name.startswith("tokens") else quota.less() for quota in found)
+        self.quotas = counted(self._allowances, found)
 
     def count(self, connection: Connection) -> None:
         """Count the turn, which is stored now. Runs in the journal."""
-        connection.ledger.take(self._here, now_us(), requests=1)
+        if self._here:
+            connection.ledger.take(self._here, now_us(), requests=1)
         self.counted = True
 
-    def _running(self, connection: Connection, owner: str, key_id: UUID | None) -> dict[str, int]:
-        if not self._at_once:
+    def _running(self, connection: Connection, owner: str, key_id: UUID | None) -> Mapping[str, int]:
+        """Return how many replies are being generated for the subjects, at least those where that is limited."""
+        if not self._allowances.at_once:
             return {}
-        found = leases.running(connection, owner, key_id)
-        return {one.subject: getattr(found, one.kind.value) for one in self._allowances}
+        known = connection.ledger.running
+        if not all(map(known.__contains__, self._allowances.at_once)):
+            known.update(leases.running(connection, owner, key_id))
+        return known
 
 
-UNLIMITED = Admission()
+# Of turns that nothing limits: all of them share it.
+FREE = Admission(UNLIMITED)
+_FREELY = nullcontext(FREE)
+
+
+@contextmanager
+def _asking(redis: RedisWindows, allowances: Allowances) -> Iterator[Admission]:
+    """Count in Redis, and give back what does not become a turn."""
+    taken = redis.take(allowances)
+    admission, certain = Admission(allowances, taken), True
+    try:
+        yield admission
+    except StoreUnavailable:
+        certain = False  # the turn may have been stored
+        raise
+    except BaseException:
+        admission.counted = False
+        raise
+    finally:
+        if taken and not taken.refused and certain and not admission.counted:
+            redis.give_back(allowances.windowed)
 
 
 def _estimated(message: Message, asked: Prompt | None) -> Usage:
@@ -191,15 +209,16 @@ def _estimated(message: Message, asked: Prompt | None) -> Usage:
     return Usage(estimate(one.content for one in asked.messages), estimate(said))
 
 
-@lru_cache(maxsize=MOST_REMEMBERED)
-def _allowances(caller: Caller, limits: Defaults) -> tuple[Allowance, ...]:
-    found = [Allowance(Kind.ACCOUNT, caller.account, limits.account)]
-    if caller.counts_for:
-        own = read_limits(caller.limits) if caller.limits else Limits()
-        found.append(Allowance(Kind.KEY, f"/{caller.counts_for.hex}", own.over(limits.key)))
-    if caller.end_user:
-        found.append(Allowance(Kind.END_USER, caller.owner, limits.end_user))
-    return tuple(one for one in found if one.has(*LIMITS))
+def _allowances(
+    defaults: Defaults, account: str, key_id: UUID | None, own: str | None, end_user: str | None
+) -> Allowances:
+    found = [Allowance(Kind.ACCOUNT, account, defaults.account)]
+    if key_id:
+        limits = read_limits(own) if own else Limits()
+        found.append(Allowance(Kind.KEY, key_subject(key_id), limits.over(defaults.key)))
+    if end_user:
+        found.append(Allowance(Kind.END_USER, end_user, defaults.end_user))
+    return Allowances(tuple(one for one in found if one.has(*LIMITS)))
 
 
 class Limiter:
@@ -213,48 +232,34 @@ class Limiter:
         spending: Spending,
         redis: RedisWindows | None = None,
     ) -> None:
-        self._limits = limits
         self._limits_all = limits != Defaults()
+        self._allowances = lru_cache(MOST_REMEMBERED)(partial(_allowances, limits))
         self._prices = prices
         self._journal = journal
         self._spending = spending
         self._redis = redis
 
-    def allowances(self, caller: Caller) -> tuple[Allowance, ...]:
+    def allowances(self, caller: Caller) -> Allowances:
         """Return the limits that hold for what a caller asks for."""
         if caller.limits is None and not self._limits_all:
-            return ()
-        return _allowances(caller, self._limits)
+            return UNLIMITED
+        end_user = caller.owner if caller.end_user else None
+        return self._allowances(caller.account, caller.counts_for, caller.limits, end_user)
 
-    def asking(self, allowances: tuple[Allowance, ...]) -> AbstractContextManager[Admission]:
+    def asking(self, allowances: Allowances) -> AbstractContextManager[Admission]:
         """Return what lets the turn past that is taken within."""
-        return self._asking(allowances) if allowances else nullcontext(UNLIMITED)
-
-    @contextmanager
-    def _asking(self, allowances: tuple[Allowance, ...]) -> Iterator[Admission]:
-        subjects = windowed(allowances)
-        taken = self._redis.take(allowances) if self._redis and subjects else None
-        admission, certain = Admission(allowances, taken), True
-        try:
-            yield admission
-        except StoreUnavailable:
-            certain = False  # the turn may have been stored
-            raise
-        except BaseException:
-            admission.counted = False
-            raise
-        finally:
-            if self._redis and taken and not taken.refused and certain and not admission.counted:
-                self._redis.give_back(subjects)
+        if not allowances:
+            return _FREELY
+        if self._redis and allowances.windowed:
+            return _asking(self._redis, allowances)
+        return nullcontext(Admission(allowances))
 
     def forget(self, subject: str) -> None:
         """Forget what a subject has used, as far as it is not in the database. Raises `StoreUnavailable`."""
         if self._redis:
             self._redis.forget(subject)
 
-    def bill(
-        self, lease: Lease, message: Message, allowances: tuple[Allowance, ...], asked: Prompt | None = None
-    ) -> Bill:
+    def bill(self, lease: Lease, message: Message, allowances: Allowances, asked: Prompt | None = None) -> Bill:
         """Return what a reply has used: as the provider counted it, else about what its text and the prompt have.
 
         An answer that was given before counts like any other, and costs nothing.
@@ -263,12 +268,12 @@ class Limiter:
         model, tokens = message.model or "", (used.input_tokens, used.output_tokens)
         price = 0 if message.cached else cost(self._prices, model, *tokens)
         here = self.charged(allowances)
-        far = () if here else of_tokens(allowances)
+        far = () if here else allowances.of_tokens
         return Bill(lease.owner, lease.key_id, model, *tokens, price, here, far)
 
-    def charged(self, allowances: tuple[Allowance, ...]) -> tuple[str, ...]:
+    def charged(self, allowances: Allowances) -> tuple[str, ...]:
         """Return the subjects whose tokens a reply's end charges in its transaction, which has to hold them."""
-        return () if self._redis else of_tokens(allowances)
+        return () if self._redis else allowances.of_tokens
 
     def charge(self, bill: Bill) -> None:
         """Charge what was used, as far as the reply's end has not; call it before anybody is told of that."""

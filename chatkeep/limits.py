@@ -7,23 +7,24 @@ turn is admitted, and what it takes beyond them counts, too. Times are µs since
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from operator import itemgetter, sub
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from chatkeep.errors import Quota, RateLimited
+from chatkeep.errors import NamedLimit, Quotas, RateLimited
 
 MINUTE_S, DAY_S = 60, 86_400
 MINUTE_US, DAY_US = MINUTE_S * 1_000_000, DAY_S * 1_000_000
 # How many bytes of text make a token where the provider has counted none: about right for English and for Chinese.
 BYTES_PER_TOKEN = 4
-CONCURRENT_RETRY_S = 1.0
+CONCURRENT_RETRY_S = 1
 MOST = 10**15 - 1  # more is no integer of a structured field
 Limit = Annotated[int, msgspec.Meta(ge=1, le=MOST)] | None | UnsetType
 
@@ -34,6 +35,18 @@ class Kind(StrEnum):
     KEY = "key"
     END_USER = "end_user"
     ACCOUNT = "account"
+
+
+def key_subject(key_id: UUID) -> str:
+    """Return what a key is counted under; accounts and end users are counted under their owners' names."""
+    return f"/{key_id.hex}"
+
+
+def subjects_of(owner: str, key_id: UUID | None) -> tuple[str, ...]:
+    """Return the subjects that a reply is of: its account, its end user where it has one, and its key."""
+    account, of_end_user, _ = owner.partition("/")
+    subjects = (account, owner) if of_end_user else (account,)
+    return (*subjects, key_subject(key_id)) if key_id else subjects
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -77,14 +90,21 @@ class Allowance:
     limits: Limits
 
     @cached_property
-    def windowed(self) -> tuple[tuple[str, int, bool, bool], ...]:
-        """The limits within windows: name, limit, whether it is by the minute, and whether it is on requests."""
-        named = ((name, self.limit(name)) for name in WINDOWED)
-        return tuple(
-            (name, limit, name.endswith("minute"), name.startswith("requests"))
-            for name, limit in named
-            if limit is not None
-        )
+    def windowed(self) -> tuple[tuple[int, int, int], ...]:
+        """The limits within windows: how much each is, and its two places in what `Spent.told` returns."""
+        named = ((self.limit(name), places) for name, places in WINDOWED.items())
+        return tuple((limit, *places) for limit, places in named if limit is not None)
+
+    @cached_property
+    def at_once(self) -> int | None:
+        """How many replies may be generated at the same time."""
+        return self.limit(AT_ONCE)
+
+    @cached_property
+    def named(self) -> tuple[NamedLimit, ...]:
+        """All limits by their names, in the order of `quotas`."""
+        found = ((name, self.limit(name)) for name in (*WINDOWED, AT_ONCE))
+        return tuple(NamedLimit(self.kind.value, name, limit, _window(name)) for name, limit in found if limit)
 
     def limit(self, name: str) -> int | None:
         """Return a limit by its name; None where there is none."""
@@ -96,47 +116,92 @@ class Allowance:
         return any(self.limit(name) is not None for name in names)
 
 
-@dataclass(slots=True)
-class Window:
-    """What was used since the window began."""
+@dataclass(frozen=True, eq=False)
+class Allowances:
+    """All limits that hold for what a caller asks for."""
 
-    length: int
-    began: int = 0
-    requests: int = 0
-    tokens: int = 0
+    each: tuple[Allowance, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Return whether anything is limited."""
+        return bool(self.each)
+
+    @cached_property
+    def windowed(self) -> tuple[str, ...]:
+        """The subjects of which some use is counted."""
+        return tuple(one.subject for one in self.each if one.windowed)
+
+    @cached_property
+    def of_tokens(self) -> tuple[str, ...]:
+        """The subjects whose tokens are limited."""
+        return self._having("tokens_per_minute", "tokens_per_day")
+
+    @cached_property
+    def at_once(self) -> tuple[str, ...]:
+        """The subjects whose replies at once are limited."""
+        return self._having(AT_ONCE)
+
+    @cached_property
+    def named(self) -> tuple[NamedLimit, ...]:
+        """All limits by their names, in the order of `quotas`."""
+        return tuple(limit for one in self.each for limit in one.named)
+
+    @cached_property
+    def taken(self) -> tuple[int, ...]:
+        """How much of each limit a turn takes when it begins."""
+        return tuple(int(not limit.name.startswith("tokens")) for limit in self.named)
+
+    def _having(self, *names: str) -> tuple[str, ...]:
+        return tuple(one.subject for one in self.each if one.has(*names))
+
+
+UNLIMITED = Allowances()
+
+
+def _window(name: str) -> int | None:
+    """Return the seconds that a limit's window holds; None where it has none."""
+    if name == AT_ONCE:
+        return None
+    return MINUTE_S if name.endswith("minute") else DAY_S
+
+
+class Spent(msgspec.Struct):
+    """What a subject has used within its minute and within its day, and when those began."""
+
+    minute_began: int = 0
+    minute_requests: int = 0
+    minute_tokens: int = 0
+    day_began: int = 0
+    day_requests: int = 0
+    day_tokens: int = 0
 
     def roll(self, now: int) -> None:
-        """Begin anew where the window is over, or where a clock has jumped: those of several hosts differ by less."""
-        if not -self.length < now - self.began < self.length:
-            self.began, self.requests, self.tokens = now, 0, 0
-
-    def left(self, now: int) -> float:
-        """Return the seconds until the window ends."""
-        return min(self.length, self.began + self.length - now) / 1_000_000
-
-
-@dataclass(slots=True)
-class Spent:
-    """What a subject has used within its minute and within its day."""
-
-    minute: Window = field(default_factory=lambda: Window(MINUTE_US))
-    day: Window = field(default_factory=lambda: Window(DAY_US))
-
-    def roll(self, now: int) -> None:
-        """Begin the windows anew that are over."""
-        self.minute.roll(now)
-        self.day.roll(now)
+        """Begin the windows anew that are over, or where a clock has jumped: those of several hosts differ by less."""
+        if not -MINUTE_US < now - self.minute_began < MINUTE_US:
+            self.minute_began, self.minute_requests, self.minute_tokens = now, 0, 0
+        if not -DAY_US < now - self.day_began < DAY_US:
+            self.day_began, self.day_requests, self.day_tokens = now, 0, 0
 
     def add(self, now: int, *, requests: int = 0, tokens: int = 0) -> None:
         """Count what is used now."""
         self.roll(now)
-        for window in (self.minute, self.day):
-            window.requests += requests
-            window.tokens += tokens
+        self.minute_requests += requests
+        self.minute_tokens += tokens
+        self.day_requests += requests
+        self.day_tokens += tokens
+
+    def told(self, now: int) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+        """Return the whole seconds that are left of both windows, begun anew where they are over, and what was used."""
+        self.roll(now)
+        ends = _left(self.minute_began, MINUTE_US, now), _left(self.day_began, DAY_US, now)
+        return ends, (self.minute_requests, self.day_requests, self.minute_tokens, self.day_tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
+def _left(began: int, length: int, now: int) -> int:
+    return -(-min(length, began + length - now) // 1_000_000)
+
+
+class Bill(msgspec.Struct, frozen=True):
     """What a turn has used, for the table of usage, and whose windows its tokens go to."""
 
     owner: str
@@ -158,52 +223,43 @@ class Bill:
 
 
 LIMITS = Limits.__struct_fields__
-WINDOWED = ("requests_per_minute", "requests_per_day", "tokens_per_minute", "tokens_per_day")
-_TOKENS = ("tokens_per_minute", "tokens_per_day")
+AT_ONCE = "concurrent_replies"
+# Within windows, with the places of its window and its count in what `Spent.told` returns.
+WINDOWED = {
+    "requests_per_minute": (0, 0),
+    "requests_per_day": (1, 1),
+    "tokens_per_minute": (0, 2),
+    "tokens_per_day": (1, 3),
+}
 
 
-def windowed(allowances: Iterable[Allowance]) -> tuple[str, ...]:
-    """Return the subjects of which some use is counted."""
-    return tuple(allowance.subject for allowance in allowances if allowance.windowed)
-
-
-def of_tokens(allowances: Iterable[Allowance]) -> tuple[str, ...]:
-    """Return the subjects whose tokens are limited."""
-    return tuple(allowance.subject for allowance in allowances if allowance.has(*_TOKENS))
-
-
-def quotas(
-    allowances: Iterable[Allowance], spent: Mapping[str, Spent], running: Mapping[str, int], now: int
-) -> tuple[Quota, ...]:
+def quotas(allowances: Allowances, spent: Mapping[str, Spent], running: Mapping[str, int], now: int) -> Quotas:
     """Return what is left of every limit, windows that are over begun anew."""
-    for used in spent.values():
-        used.roll(now)
-    return tuple(quota for one in allowances for quota in _quotas(one, spent, running, now))
+    left: list[int] = []
+    resets: list[int | None] = []
+    for one in allowances.each:
+        if one.windowed:
+            ends, counts = spent[one.subject].told(now)
+            left += [limit - counts[count] for limit, _, count in one.windowed]
+            resets += [ends[window] for _, window, _ in one.windowed]
+        if one.at_once is not None:
+            left.append(one.at_once - running[one.subject])
+            resets.append(None)
+    return Quotas(allowances.named, tuple(left), tuple(resets))
 
 
-def _quotas(allowance: Allowance, spent: Mapping[str, Spent], running: Mapping[str, int], now: int) -> Iterator[Quota]:
-    kind, used = allowance.kind.value, spent.get(allowance.subject)
-    if used is not None:
-        minute, day = used.minute.left(now), used.day.left(now)
-        for name, limit, of_minute, of_requests in allowance.windowed:
-            window, resets = (used.minute, minute) if of_minute else (used.day, day)
-            left = limit - (window.requests if of_requests else window.tokens)
-            yield Quota(kind, name, limit, left, MINUTE_S if of_minute else DAY_S, resets)
-    at_once = allowance.limits.concurrent_replies
-    if isinstance(at_once, int):
-        yield Quota(kind, "concurrent_replies", at_once, at_once - running.get(allowance.subject, 0))
+def counted(allowances: Allowances, found: Quotas) -> Quotas:
+    """Return what is left when a turn more has begun; its tokens are charged when it ends."""
+    return Quotas(found.limits, tuple(map(sub, found.left, allowances.taken)), found.resets)
 
 
-def require(found: tuple[Quota, ...]) -> None:
+def require(found: Quotas) -> None:
     """Raise `RateLimited` where nothing is left of a limit: of that which takes the longest to be there again."""
-    used_up = [quota for quota in found if quota.left <= 0]
-    if used_up:
-        worst = max(used_up, key=_wait)
-        raise RateLimited(_told(worst), retry_after=_wait(worst)).with_quotas(found)
-
-
-def _wait(quota: Quota) -> float:
-    return CONCURRENT_RETRY_S if quota.resets is None else quota.resets
+    if min(found.left) > 0:
+        return
+    used_up = [(resets or CONCURRENT_RETRY_S, limit) for limit, left, resets in zip(*found, strict=True) if left <= 0]
+    wait, worst = max(used_up, key=itemgetter(0))
+    raise RateLimited(_told(worst, wait), retry_after=wait).with_quotas(found)
 
 
 _SUBJECTS = {Kind.KEY: "this key", Kind.END_USER: "this end user", Kind.ACCOUNT: "this account"}
@@ -212,15 +268,15 @@ _UNITS = {
     "requests_per_day": "{} requests per day",
     "tokens_per_minute": "{} tokens per minute",
     "tokens_per_day": "{} tokens per day",
-    "concurrent_replies": "{} replies at once",
+    AT_ONCE: "{} replies at once",
 }
 
 
-def _told(quota: Quota) -> str:
-    subject, unit = _SUBJECTS[Kind(quota.kind)], _UNITS[quota.name].format(quota.limit)
-    if quota.resets is None:
+def _told(limit: NamedLimit, wait: int) -> str:
+    subject, unit = _SUBJECTS[Kind(limit.kind)], _UNITS[limit.name].format(limit.most)
+    if limit.window is None:
         return f"The limit of {unit} for {subject} is reached; wait until one of them has ended."
-    return f"The limit of {unit} for {subject} is reached; come back in {max(1, -int(-quota.resets // 1))} s."
+    return f"The limit of {unit} for {subject} is reached; come back in {wait} s."
 
 
 def estimate(texts: Iterable[str]) -> int:

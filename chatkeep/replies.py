@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from chatkeep.cache import Answer
 from chatkeep.concurrency import short_lock
 from chatkeep.errors import Problem, ProviderBroke, ProviderError, ProviderTimeout, ReplyInterrupted, problem_of_code
-from chatkeep.limits import Allowance
+from chatkeep.limits import UNLIMITED, Allowances
 from chatkeep.model import CONTENT_FILTER, Delta, Finish, Message, Status, now_us
 from chatkeep.provider import Call, Receive
 from chatkeep.store import conversations, leases, messages
@@ -79,7 +79,7 @@ class Ends:
 class LiveReply:
     """A reply that this process generates. The journal's `Sink`."""
 
-    def __init__(self, lease: Lease, message: Message, allowances: tuple[Allowance, ...] = ()) -> None:
+    def __init__(self, lease: Lease, message: Message, allowances: Allowances = UNLIMITED) -> None:
         self.id: UUID = message.id
         self.lease = lease
         self.message = message

@@ -31,9 +31,15 @@ class Used(NamedTuple):
     output_tokens: int = 0
     cost: int = 0
 
-    def plus(self, *others: Used) -> Used:
-        """Return all of them together."""
-        return Used(*map(sum, zip(self, *others, strict=True)))
+    def plus(self, other: Used) -> Used:
+        """Return both together."""
+        requests, input_tokens, output_tokens, cost = other
+        return Used(
+            self.requests + requests,
+            self.input_tokens + input_tokens,
+            self.output_tokens + output_tokens,
+            self.cost + cost,
+        )
 
 
 class Spending:
@@ -51,7 +57,9 @@ class Spending:
         """Add what a turn has used, when it is over."""
         key = bill.key_id.bytes if bill.key_id else NO_KEY
         spender = Spender(bill.owner.partition("/")[0], now_us() // DAY_US, bill.owner, key, bill.model)
-        self.put_back({spender: Used(1, bill.input_tokens, bill.output_tokens, bill.cost)})
+        used = Used(1, bill.input_tokens, bill.output_tokens, bill.cost)
+        with self._lock:
+            self._add(spender, used)
 
     def take(self) -> dict[Spender, Used]:
         """Return what was used since the last time."""
@@ -63,5 +71,8 @@ class Spending:
         """Keep what could not be stored."""
         with self._lock:
             for spender, more in used.items():
-                before = self._used.get(spender)
-                self._used[spender] = before.plus(more) if before else more
+                self._add(spender, more)
+
+    def _add(self, spender: Spender, used: Used) -> None:
+        before = self._used.get(spender)
+        self._used[spender] = before.plus(used) if before else used

@@ -21,11 +21,11 @@ from chatkeep.errors import (
     InvalidFields,
     KeyReused,
     NotFound,
-    Quota,
+    Quotas,
     TurnRunning,
 )
 from chatkeep.limiter import Admission, Limiter
-from chatkeep.limits import Allowance, Bill
+from chatkeep.limits import UNLIMITED, Allowances, Bill
 from chatkeep.model import Conversation, Message, Prompt, Role, new_id, now_us
 from chatkeep.prompt import build_prompt
 from chatkeep.redaction.policies import Screen
@@ -62,7 +62,7 @@ class TurnRequest(msgspec.Struct, frozen=True):
     """The SHA-256 of the request, by which a repeated key is told from a reused one."""
     counts_for: UUID | None = None
     """The key that usage is told by: the caller's, or the one that somebody signed in with."""
-    allowances: tuple[Allowance, ...] = ()
+    allowances: Allowances = UNLIMITED
     """The caller's limits."""
 
     def passed(self, screen: Screen) -> TurnRequest:
@@ -106,7 +106,7 @@ class Turn(msgspec.Struct, frozen=True):
     """The reply, where it was whole at once."""
     bill: Bill | None = None
     """What such a reply has used."""
-    quotas: tuple[Quota, ...] = ()
+    quotas: Quotas = Quotas()
     """What is left of the caller's limits."""
 
     @property

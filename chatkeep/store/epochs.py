@@ -11,7 +11,8 @@ from chatkeep.store import marks
 from chatkeep.store.engine import Database
 from chatkeep.store.sql import Connection, Sql
 
-_GET = "SELECT value FROM marks WHERE name = 'epoch'"
+ROW = "marks WHERE name = 'epoch'"
+_GET = f"SELECT value FROM {ROW}"  # noqa: S608 - fixed parts only
 # On SQLite there is one writer at a time.
 _HOLD = Sql(_GET, mysql=f"{_GET} LOCK IN SHARE MODE")
 _CLOSE = Sql("UPDATE marks SET value = value + 1 WHERE name = 'epoch'")

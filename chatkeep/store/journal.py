@@ -19,7 +19,7 @@ from uuid import UUID
 from chatkeep.concurrency import Event, background, event, off_loop, short_lock
 from chatkeep.errors import ServerStopping, StoreUnavailable
 from chatkeep.model import Delta
-from chatkeep.store import audit, epochs, messages, windows
+from chatkeep.store import audit, messages, windows
 from chatkeep.store.engine import Database
 from chatkeep.store.ledger import Ledger
 from chatkeep.store.messages import Progress
@@ -282,12 +282,7 @@ def _commit(
     while True:
         try:
             connection.begin(waits=waits)
-            # Before any other lock, so that who closes the epoch and who changes rows never wait for each other.
-            connection.epoch = epochs.hold(connection) if waiting else None
-            # The same holds of subjects: all of them at once, and nothing is held yet that anybody waits for.
-            subjects = [subject for change in waiting for subject in change.subjects]
-            connection.ledger = Ledger(windows.hold(connection, subjects))
-            connection.notes = []
+            _hold(connection, waiting)
             lost = _append(connection, appends)
             failed = _run_changes(connection, waiting)
             if failed is None:
@@ -303,6 +298,18 @@ def _commit(
             raise
         connection.rollback()
         waiting = [change for change in waiting if change is not failed]
+
+
+def _hold(connection: Connection, changes: list[_Change[Any]]) -> None:
+    """Hold the epoch and the subjects of a transaction's operations.
+
+    Before any other lock, so that nobody who waits for these holds anything that this transaction comes to need.
+    """
+    connection.epoch, connection.ledger, connection.notes = None, Ledger(), []
+    if changes:
+        subjects = {subject for change in changes for subject in change.subjects}
+        connection.epoch, spent = windows.hold(connection, subjects)
+        connection.ledger = Ledger(spent)
 
 
 def _append(connection: Connection, appends: list[Append]) -> dict[UUID, Progress | None]:

@@ -6,11 +6,12 @@ own monotonic clock. No wall clock is compared, so a clock that jumps ends no re
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from chatkeep.limits import key_subject, subjects_of
 from chatkeep.model import id_of
 from chatkeep.store.sql import Connection, Duplicate, Sql
 
@@ -28,9 +29,10 @@ _OF_CONVERSATION = Sql(f"{_SELECT} WHERE conversation_id = :conversation_id")
 _ALL = Sql(_SELECT)
 _TO_STOP = Sql(f"{_SELECT} WHERE worker_id = :worker_id AND stop = 1")
 # A row for each reply that is being generated: reading all of them costs less than keeping indexes for every turn.
+# In one column: PyMySQL takes longer for the description of a column than for a row.
 _RUNNING = Sql(
-    "SELECT COALESCE(SUM(key_id = :key_id), 0), COALESCE(SUM(owner = :owner), 0),"
-    " COALESCE(SUM(owner = :account OR SUBSTR(owner, 1, :length) = :prefix), 0) FROM leases"
+    "SELECT CONCAT_WS(' ', COALESCE(SUM(owner = :account OR SUBSTR(owner, 1, :length) = :prefix), 0),"
+    " COALESCE(SUM(owner = :owner), 0), COALESCE(SUM(key_id = :key_id), 0)) FROM leases"
 )
 _STOP = Sql("UPDATE leases SET stop = 1 WHERE conversation_id = :conversation_id AND reply_id = :reply_id")
 _REGISTER = Sql("INSERT INTO workers (id, beat) VALUES (:id, 0)")
@@ -50,14 +52,6 @@ class Lease(msgspec.Struct, frozen=True):
     """Whose reply it is."""
     key_id: UUID | None = None
     """The key that it counts for, where there is one."""
-
-
-class Running(NamedTuple):
-    """How many replies are being generated for a key, for an owner, and for all of an account."""
-
-    key: int
-    end_user: int
-    account: int
 
 
 def take(connection: Connection, lease: Lease, question: bytes | None = None) -> Lease | None:
@@ -82,6 +76,7 @@ def take(connection: Connection, lease: Lease, question: bytes | None = None) ->
         if leader is None:
             raise
         connection.change(_INSERT, **row, question=None)
+    _count(connection, lease, 1)
     return leader
 
 
@@ -109,15 +104,19 @@ def answering(connection: Connection, reply_id: UUID, question: bytes) -> Lease 
 
 def give_back(connection: Connection, lease: Lease) -> bool:
     """Give a lease back; return False where somebody else ended it before: only one ever ends a reply."""
-    return (
-        connection.change(
-            _DELETE,
-            conversation_id=lease.conversation_id.bytes,
-            reply_id=lease.reply_id.bytes,
-            worker_id=lease.worker_id.bytes,
-        )
-        == 1
+    ended = connection.change(
+        _DELETE,
+        conversation_id=lease.conversation_id.bytes,
+        reply_id=lease.reply_id.bytes,
+        worker_id=lease.worker_id.bytes,
     )
+    _count(connection, lease, -ended)
+    return ended == 1
+
+
+def _count(connection: Connection, lease: Lease, replies: int) -> None:
+    if connection.ledger.running:
+        connection.ledger.count_running(subjects_of(lease.owner, lease.key_id), replies)
 
 
 def of_conversation(connection: Connection, conversation_id: UUID) -> Lease | None:
@@ -131,10 +130,10 @@ def every(connection: Connection) -> list[Lease]:
     return [_lease(row) for row in connection.rows(_ALL)]
 
 
-def running(connection: Connection, owner: str, key_id: UUID | None) -> Running:
-    """Return how many replies are being generated, in whichever process."""
+def running(connection: Connection, owner: str, key_id: UUID | None) -> dict[str, int]:
+    """Return how many replies are being generated for each subject of an owner and a key, in whichever process."""
     account = owner.partition("/")[0]
-    rows = connection.rows(
+    [(found,)] = connection.rows(
         _RUNNING,
         key_id=key_id and key_id.bytes,
         owner=owner,
@@ -142,7 +141,9 @@ def running(connection: Connection, owner: str, key_id: UUID | None) -> Running:
         prefix=f"{account}/",
         length=len(account) + 1,
     )
-    return Running(*map(int, rows[0]))
+    of_account, of_owner, of_key = map(int, found.split())
+    counted = {owner: of_owner, account: of_account}  # in this order: they may be one
+    return counted | {key_subject(key_id): of_key} if key_id else counted
 
 
 def to_stop(connection: Connection, worker_id: UUID) -> list[Lease]:

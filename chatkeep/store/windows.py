@@ -1,20 +1,26 @@
 """The table ``windows``: what each limited subject has used within its minute and within its day.
 
 A transaction holds the rows that it will change from its beginning, in one order, so no two of them wait for each
-other; who holds a row knows what all processes and hosts have counted.
+other; who holds a row knows what all processes and hosts have counted. It holds them with the statement that it holds
+the epoch with, so that limits cost it no further one there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
+from itertools import chain
 from typing import Any
 
-from chatkeep.limits import DAY_US, MINUTE_US, Spent, Window
+from msgspec.structs import astuple
+
+from chatkeep.limits import Spent
+from chatkeep.store import epochs
 from chatkeep.store.sql import Connection, Sql, in_list
 
-_COLUMNS = ("minute_began", "minute_requests", "minute_tokens", "day_began", "day_requests", "day_tokens")
+_COLUMNS = Spent.__struct_fields__
 _LIST = ", ".join(_COLUMNS)
+_EPOCH = ""  # no subject
 _REMOVE = Sql("DELETE FROM windows WHERE subject = :subject")
 _FORGET = Sql(
     "DELETE FROM windows WHERE subject IN (SELECT subject FROM windows WHERE day_began < :before LIMIT :limit)",
@@ -22,35 +28,36 @@ _FORGET = Sql(
 )
 
 
-def hold(connection: Connection, subjects: Iterable[str]) -> dict[str, Spent]:
-    """Return what subjects have used, of which nobody else uses anything until the transaction ends."""
+def hold(connection: Connection, subjects: Iterable[str]) -> tuple[int, dict[str, Spent]]:
+    """Return the epoch, which stays open until the transaction ends, and what subjects have used.
+
+    Nobody else uses anything of theirs until then.
+    """
     wanted = sorted(set(subjects))
     if not wanted:
-        return {}
-    found = _held(connection, wanted)
+        return epochs.hold(connection), {}
+    epoch, found = _held(connection, wanted)
     missing = [subject for subject in wanted if subject not in found]
     if missing:
         # What is not there cannot be held: of two who see a subject for the first time one waits here.
         connection.change(_begin(len(missing)), **in_list("subject", missing)[1])
-        found = _held(connection, wanted)
-    return found
+        epoch, found = _held(connection, wanted)
+    return epoch, found
 
 
-def _held(connection: Connection, subjects: list[str]) -> dict[str, Spent]:
-    rows = connection.rows(_hold(len(subjects)), **in_list("subject", subjects)[1])
-    return {row[0]: Spent(Window(MINUTE_US, *row[1:4]), Window(DAY_US, *row[4:])) for row in rows}
+def _held(connection: Connection, subjects: list[str]) -> tuple[int, dict[str, Spent]]:
+    found = dict(connection.rows(_hold(len(subjects)), **in_list("subject", subjects)[1]))
+    epoch = int(found.pop(_EPOCH))
+    return epoch, {subject: Spent(*map(int, used.split())) for subject, used in found.items()}
 
 
 def put(connection: Connection, spent: Mapping[str, Spent]) -> None:
     """Store what subjects have used, whose rows the transaction holds."""
-    values: dict[str, Any] = {}
-    for index, (subject, used) in enumerate(sorted(spent.items())):
-        values[f"subject{index}"] = subject
-        for name, window in (("minute", used.minute), ("day", used.day)):
-            values[f"{name}_began{index}"] = window.began
-            values[f"{name}_requests{index}"] = window.requests
-            values[f"{name}_tokens{index}"] = window.tokens
-    connection.change(_put(len(spent)), **values)
+    values: list[Any] = []
+    for subject, used in sorted(spent.items()):
+        values += (subject, *astuple(used))
+    statement, names = _put(len(spent))
+    connection.change(statement, **dict(zip(names, values, strict=True)))
 
 
 def remove(connection: Connection, subject: str) -> None:
@@ -66,11 +73,14 @@ def forget(connection: Connection, before: int, limit: int) -> int:
 @cache
 def _hold(count: int) -> Sql:
     places = in_list("subject", range(count))[0]
-    select = f"SELECT subject, {_LIST} FROM windows"  # noqa: S608 - no values in it
+    epoch = f"SELECT '{_EPOCH}', value FROM {epochs.ROW}"  # noqa: S608 - no values in it
+    # In one column: PyMySQL takes longer for the description of a column than for a row.
+    select = f"SELECT subject, CONCAT_WS(' ', {_LIST}) FROM windows"  # noqa: S608 - the same
     return Sql(
-        f"{select} WHERE subject IN ({places})",
-        # In the order of the key, whatever the optimizer makes of a small table.
-        mysql=f"{select} FORCE INDEX (PRIMARY) WHERE subject IN ({places}) ORDER BY subject FOR UPDATE",
+        f"{epoch} UNION ALL {select} WHERE subject IN ({places})",
+        # In the order of the key, whatever the optimizer makes of a small table; without LIMIT it could drop the order.
+        mysql=f"({epoch} LOCK IN SHARE MODE) UNION ALL ({select} FORCE INDEX (PRIMARY) WHERE subject IN ({places})"
+        f" ORDER BY subject LIMIT {count} FOR UPDATE)",
     )
 
 
@@ -82,12 +92,15 @@ def _begin(count: int) -> Sql:
 
 
 @cache
-def _put(count: int) -> Sql:
-    names = ("subject", *_COLUMNS)
-    rows = ", ".join(f"({', '.join(f':{name}{index}' for name in names)})" for index in range(count))
-    insert = f"INSERT INTO windows ({', '.join(names)}) VALUES {rows}"  # noqa: S608 - no values in it
+def _put(count: int) -> tuple[Sql, tuple[str, ...]]:
+    """Return the statement for so many subjects, and the names of its values."""
+    columns = ("subject", *_COLUMNS)
+    names = [[f"{column}{index}" for column in columns] for index in range(count)]
+    rows = ", ".join(f"({', '.join(f':{name}' for name in row)})" for row in names)
+    insert = f"INSERT INTO windows ({', '.join(columns)}) VALUES {rows}"  # noqa: S608 - no values in it
     sqlite = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)
     mysql = ", ".join(f"{name} = VALUES({name})" for name in _COLUMNS)
-    return Sql(
+    statement = Sql(
         f"{insert} ON CONFLICT (subject) DO UPDATE SET {sqlite}", mysql=f"{insert} ON DUPLICATE KEY UPDATE {mysql}"
     )
+    return statement, tuple(chain.from_iterable(names))

@@ -69,7 +69,7 @@ class Origins:
         if not self.hosts and (self.by_socket or not open_mode):
             return True
         name = _name(host)
-        return is_listed(name, self.hosts) or _is_this_machine(name)
+        return _is_this_machine(name) or is_listed(name, self.hosts)
 
     def is_foreign(self, environ: Mapping[str, Any]) -> bool:
         """Return whether a page of an origin that is neither ours nor listed sent the request."""

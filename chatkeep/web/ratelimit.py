@@ -5,37 +5,42 @@ By draft-ietf-httpapi-ratelimit-headers: lists of structured fields (RFC 9651), 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from functools import lru_cache
 
 from flask import Response, g
 
-from chatkeep.errors import Quota
+from chatkeep.errors import NamedLimit, Quotas
+
+MOST_REMEMBERED = 1024
 
 
-def note(quotas: Sequence[Quota]) -> None:
+def note(quotas: Quotas) -> None:
     """Remember what is left, for the answer to this request, whatever becomes of it."""
-    if quotas:
+    if quotas.limits:
         g.quotas = quotas
 
 
 def tell(response: Response) -> Response:
     """Set the headers where this request was counted against limits."""
-    quotas: Sequence[Quota] = g.get("quotas", ())
+    quotas: Quotas | None = g.get("quotas")
     if quotas:
-        response.headers["RateLimit-Policy"] = ", ".join(map(_policy, quotas))
-        response.headers["RateLimit"] = ", ".join(map(_state, quotas))
+        policy, state = _texts(quotas.limits)
+        response.headers.add("RateLimit-Policy", policy)
+        response.headers.add("RateLimit", state.format(*(max(0, left) for left in quotas.left), *quotas.resets))
     return response
 
 
-def _name(quota: Quota) -> str:
-    return f'"{quota.kind}.{quota.name}"'
+@lru_cache(maxsize=MOST_REMEMBERED)
+def _texts(limits: tuple[NamedLimit, ...]) -> tuple[str, str]:
+    """Return the policy of some limits, and their state with a place for each that is left, and each second."""
+    states = [_state(limit, index, index + len(limits)) for index, limit in enumerate(limits)]
+    return ", ".join(map(_policy, limits)), ", ".join(states)
 
 
-def _policy(quota: Quota) -> str:
-    return f"{_name(quota)};q={quota.limit};" + (f"w={quota.window}" if quota.window else 'qu="concurrent-requests"')
+def _policy(limit: NamedLimit) -> str:
+    window = 'qu="concurrent-requests"' if limit.window is None else f"w={limit.window}"
+    return f'"{limit.kind}.{limit.name}";q={limit.most};{window}'
 
 
-def _state(quota: Quota) -> str:
-    left = f"{_name(quota)};r={max(0, quota.left)}"
-    return left if quota.resets is None else f"{left};t={max(1, math.ceil(quota.resets))}"
+def _state(limit: NamedLimit, left: int, resets: int) -> str:
+    return f'"{limit.kind}.{limit.name}";r={{{left}}}' + ("" if limit.window is None else f";t={{{resets}}}")

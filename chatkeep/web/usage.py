@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from functools import reduce
 from typing import Any
 
 from flask import Blueprint, Response
@@ -47,7 +48,7 @@ def read_usage() -> Response:
         shapes.UsageReport(
             start_date=days.first.isoformat(),
             end_date=days.last.isoformat(),
-            total=shapes.UsageTotal(**_counts(Used().plus(*(row for _, row in rows)))),
+            total=shapes.UsageTotal(**_counts(reduce(Used.plus, (row for _, row in rows), Used()))),
             data=[shapes.UsageRow(**names, **_counts(row)) for names, row in rows],
         )
     )

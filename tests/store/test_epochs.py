@@ -39,7 +39,10 @@ def test_a_change_of_an_old_reply_is_one_of_its_conversation(database: Database,
     assert stamp(database, "conversations", "id", reply.conversation_id.bytes) == closed + 1
 
 
-def test_an_epoch_stays_open_as_long_as_a_transaction_holds_it(database: Database, journal: Journal) -> None:
+@pytest.mark.parametrize("subjects", [(), ("me",)], ids=["unlimited", "limited"])
+def test_an_epoch_stays_open_as_long_as_a_transaction_holds_it(
+    database: Database, journal: Journal, subjects: tuple[str, ...]
+) -> None:
     """The row that was written before the epoch was closed, and committed after, would be in no increment."""
     holds, may_commit, closed = threading.Event(), threading.Event(), list[int]()
     made = a_conversation()
@@ -50,7 +53,7 @@ def test_an_epoch_stays_open_as_long_as_a_transaction_holds_it(database: Databas
         conversations.insert(connection, made)
         messages.insert(connection, a_message(made, role=Role.USER))
 
-    writer = threading.Thread(target=journal.write, args=(insert,))
+    writer = threading.Thread(target=journal.write, args=(insert,), kwargs={"subjects": subjects})
     closer = threading.Thread(target=lambda: closed.append(epochs.close(database)))
     writer.start()
     holds.wait(10)

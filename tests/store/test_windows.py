@@ -1,0 +1,68 @@
+"""Of what is limited, all turns know what others have counted, in the same transaction or in another process's."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from chatkeep.limits import Spent, key_subject
+from chatkeep.model import new_id, now_us
+from chatkeep.store import conversations, epochs, leases, windows
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.store.leases import Lease
+from chatkeep.store.sql import Connection
+from tests.store.examples import a_conversation
+
+SUBJECTS = ("me", "me/alice")
+KEY = new_id()
+
+
+def held(connection: Connection) -> dict[str, Spent]:
+    """Hold what subjects have used, in a transaction that stays open."""
+    connection.begin()
+    return windows.hold(connection, SUBJECTS)[1]
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+@pytest.mark.parametrize("known", [True, False], ids=["known", "new"])
+def test_who_holds_a_subject_knows_what_the_one_before_has_counted(
+    database: Database, journal: Journal, end: str, *, known: bool
+) -> None:
+    if known:
+        journal.write(lambda _: None, subjects=SUBJECTS)
+    with database.connection() as one, database.connection() as other, ThreadPoolExecutor(1) as pool:
+        spent = held(one)
+        waiting = pool.submit(held, other)
+        time.sleep(0.1)
+        assert not waiting.done()
+        for used in spent.values():
+            used.add(now_us(), requests=1, tokens=7)
+        windows.put(one, spent)
+        getattr(one, end)()
+        assert waiting.result() == (spent if end == "commit" else dict.fromkeys(SUBJECTS, Spent()))
+        other.rollback()
+
+
+def test_replies_at_once_are_those_of_all_and_what_the_transaction_itself_begins_and_ends(database: Database) -> None:
+    def begin(connection: Connection, owner: str) -> Lease:
+        made = a_conversation(owner=owner)
+        lease = Lease(made.id, new_id(), new_id(), stop=False, owner=owner, key_id=KEY)
+        conversations.insert(connection, made)
+        leases.take(connection, lease)
+        return lease
+
+    with database.connection() as connection:
+        connection.begin()
+        connection.epoch = epochs.hold(connection)
+        first, *_ = [begin(connection, owner) for owner in ("me", "me/bob", "meadow")]
+        known = connection.ledger.running
+        known |= leases.running(connection, "me/alice", KEY)
+        assert known == {"me": 2, "me/alice": 0, key_subject(KEY): 3}
+        begin(connection, "me/alice")
+        assert leases.give_back(connection, first)
+        assert not leases.give_back(connection, first)
+        assert known == leases.running(connection, "me/alice", KEY) == {"me": 2, "me/alice": 1, key_subject(KEY): 3}
+        connection.rollback()
