@@ -21,9 +21,11 @@ from tests.upstream import Upstream
 PRICES = {"model-a": {"input": 2.5, "output": 10}, "model-a-small": {"input": 1}}
 
 
-@pytest.fixture(params=["gunicorn-sqlite", "gunicorn-mariadb", "waitress-sqlite"])
-def used(request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """The API of a server that knows prices, and on which nobody has used anything."""
+@pytest.fixture(scope="module", params=["gunicorn-sqlite", "gunicorn-mariadb", "waitress-sqlite"])
+def priced(
+    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
+    """The API of a server that knows prices."""
     command, kind = request.param.split("-")
     env = {
         "DATABASE_URL": empty_database(request, kind, tmp_path_factory),
@@ -34,6 +36,13 @@ def used(request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: p
     }
     with thrown_away(Server(command, tmp_path_factory.mktemp(command), env)) as server:
         yield Api(server)
+
+
+@pytest.fixture
+def used(priced: Api) -> Api:
+    """The same, on which nobody has used anything: tests wait until all that they have used is stored."""
+    priced.execute("DELETE FROM `usage`")
+    return priced
 
 
 def usage(api: Api, query: str = "", *, requests: int) -> Any:
