@@ -30,9 +30,18 @@ CI = os.environ.get("CI") == "true"
 DATABASES = ("sqlite", "mariadb")
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 T = TypeVar("T")
+# For tests of what a start command and a database make of a request, but not one of the other: each of them at least
+# once. That gunicorn calls into SQLite beside its event loop and waits for MariaDB on it changes none of that.
+ON_EACH = pytest.mark.parametrize(
+    "server", [pair for pair in PAIRS if pair != ("gunicorn", "sqlite")], indirect=True, ids="-".join
+)
+# For tests of commands and files, for which the servers are alike.
+ON_EACH_DATABASE = pytest.mark.parametrize(
+    "server", [pair for pair in PAIRS if pair[0] != "gunicorn"], indirect=True, ids="-".join
+)
 
 
-class Kept(ExitStack):
+class Standing(ExitStack):
     """What is started for the first test that wants it, and kept for all that come after.
 
     pytest ends a fixture with parameters as soon as a test has another one: of four kinds of servers each file of tests
@@ -52,9 +61,9 @@ class Kept(ExitStack):
 
 
 @pytest.fixture(scope="session")
-def kept() -> Iterator[Kept]:
+def standing() -> Iterator[Standing]:
     """What lives as long as the run; with pytest-xdist each worker has its own."""
-    with Kept() as everything:
+    with Standing() as everything:
         yield everything
 
 
@@ -127,10 +136,10 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture(scope="session", params=PAIRS, ids="-".join)
 def server(
-    request: pytest.FixtureRequest, kept: Kept, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, standing: Standing, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Server:
     """A running server, of every start command and on every database; each test makes its own conversations on it."""
-    return kept.one(("open", request.param), partial(serving, request, upstream, tmp_path_factory))
+    return standing.one(("open", request.param), partial(serving, request, upstream, tmp_path_factory))
 
 
 @contextmanager
@@ -154,8 +163,8 @@ def empty_database(request: pytest.FixtureRequest, kind: str, folders: pytest.Te
 
     It is a copy of one that was migrated: to migrate takes each server, and each test, half a second and more.
     """
-    kept: Kept = request.getfixturevalue("kept")
-    model = kept.one(("model", kind), lambda: nullcontext(migrated(blank_database(request, kind, folders))))
+    standing: Standing = request.getfixturevalue("standing")
+    model = standing.one(("model", kind), lambda: nullcontext(migrated(blank_database(request, kind, folders))))
     if kind == "mariadb":
         mariadb: MariaDB = request.getfixturevalue("mariadb")
         return mariadb.copy_database(model)

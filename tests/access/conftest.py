@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from tests.access.keys import Identity, bearer, make_key
-from tests.conftest import Kept, serving
+from tests.conftest import Standing, serving
 from tests.http.api import eventually
 from tests.servers import PAIRS, Server
 from tests.upstream import Upstream
@@ -15,10 +15,10 @@ from tests.upstream import Upstream
 
 @pytest.fixture(scope="session", params=PAIRS, ids="-".join)
 def server(
-    request: pytest.FixtureRequest, kept: Kept, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, standing: Standing, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Server:
     """Every kind of server, apart from those of other tests: keys close it for good."""
-    return kept.one(("keyed", request.param), partial(serving, request, upstream, tmp_path_factory))
+    return standing.one(("keyed", request.param), partial(serving, request, upstream, tmp_path_factory))
 
 
 @pytest.fixture(scope="session")

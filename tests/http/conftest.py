@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from tests.conftest import Kept, empty_database
+from tests.conftest import Standing, empty_database
 from tests.http.api import Api
 from tests.servers import COMMANDS, Server, thrown_away
 from tests.upstream import Upstream
@@ -20,19 +20,19 @@ def api(server: Server) -> Api:
 
 
 @pytest.fixture(scope="session")
-def beside(server: Server, kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> Api:
+def beside(server: Server, standing: Standing, tmp_path_factory: pytest.TempPathFactory) -> Api:
     """The API of another process on the same database and with the same provider."""
 
     def start() -> AbstractContextManager[Server]:
         env = {name: server.env[name] for name in ("DATABASE_URL", "OPENAI_BASE_URL", "OPENAI_API_KEY")}
         return thrown_away(Server("waitress", tmp_path_factory.mktemp("beside"), env))
 
-    return Api(kept.one(("beside", server.url), start))
+    return Api(standing.one(("beside", server.url), start))
 
 
 @pytest.fixture(scope="session", params=COMMANDS)
 def impatient(
-    request: pytest.FixtureRequest, kept: Kept, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, standing: Standing, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Api:
     """The API of one process that waits for its provider for a second at most, and three for a whole reply."""
 
@@ -52,12 +52,12 @@ def impatient(
         }
         return thrown_away(Server(request.param, tmp_path_factory.mktemp(request.param), env))
 
-    return Api(kept.one(("impatient", request.param), start))
+    return Api(standing.one(("impatient", request.param), start))
 
 
 @pytest.fixture(scope="session", params=["gunicorn-sqlite", "gunicorn-mariadb", "waitress-sqlite"])
 def own(
-    request: pytest.FixtureRequest, kept: Kept, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, standing: Standing, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Api:
     """The API of a server with one process, which remembers answers and sweeps every second."""
 
@@ -65,7 +65,7 @@ def own(
         command, kind = request.param.split("-")
         return sweeping(command, empty_database(request, kind, tmp_path_factory), upstream, tmp_path_factory)
 
-    return Api(kept.one(("own", request.param), start))
+    return Api(standing.one(("own", request.param), start))
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Sql
 from chatkeep.web import export_shapes
 from tests.client import Response
+from tests.conftest import ON_EACH_DATABASE
 from tests.http.api import Api, unique
 from tests.servers import COMMANDS, Server, thrown_away
 
@@ -253,6 +254,7 @@ def test_a_range_chooses_messages_and_conversations_that_have_any(
         assert [position for position in (1, 2, 3) if f"{words} {position}" in text] == positions
 
 
+@ON_EACH_DATABASE
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_command_writes_the_same_bytes(api: Api, tmp_path: Path, name: str) -> None:
     """Starts a process: a second."""
@@ -263,6 +265,7 @@ def test_the_command_writes_the_same_bytes(api: Api, tmp_path: Path, name: str) 
     assert file.read_bytes() == exported(api, id, format=name).body
 
 
+@ON_EACH_DATABASE
 def test_the_command_writes_a_range_to_standard_output(api: Api) -> None:
     """Starts a process: a second."""
     at = FIRST + 30 * DAY
@@ -272,6 +275,7 @@ def test_the_command_writes_a_range_to_standard_output(api: Api) -> None:
     assert (done.returncode, done.stdout) == (0, exported_all(api, **query).body)
 
 
+@ON_EACH_DATABASE
 @pytest.mark.parametrize(
     ("option", "reason"),
     [("--start=yesterday", "write a date such as"), ("--conversation=01a2030e-44b1-7464-a2e8-617c1ab2e08b", "no such")],

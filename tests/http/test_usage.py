@@ -21,12 +21,25 @@ from tests.upstream import Upstream
 PRICES = {"model-a": {"input": 2.5, "output": 10}, "model-a-small": {"input": 1}}
 
 
-@pytest.fixture(params=[("gunicorn", "sqlite"), ("gunicorn", "mariadb"), ("waitress", "sqlite")], ids="-".join)
-def used(request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """The API of a server that knows prices, and on which nobody has used anything."""
+@pytest.fixture(
+    scope="module",
+    params=[("gunicorn", "sqlite"), ("gunicorn", "mariadb"), ("waitress", "sqlite")],
+    ids="-".join,
+)
+def priced(
+    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
+    """The API of a server that knows prices."""
     env = {"CHATKEEP_PRICES": json.dumps(PRICES), "CHATKEEP_SWEEP_INTERVAL": "1s"}
     with serving(request, upstream, tmp_path_factory, **env) as running:
         yield Api(running)
+
+
+@pytest.fixture
+def used(priced: Api) -> Api:
+    """The same, on which nobody has used anything: tests wait until all that they have used is stored."""
+    priced.execute("DELETE FROM `usage`")
+    return priced
 
 
 def usage(api: Api, query: str = "", *, requests: int) -> Any:

@@ -8,6 +8,14 @@ from playwright.sync_api import Browser, Playwright
 
 from tests.services import debian
 
+# The lists of suggestions under an address bar that nobody sees, and a process in reserve: for each page that a test
+# opens, as much work as the page. A switch replaces the one before it, so what Playwright switches off follows.
+FEATURES = (
+    "WebUIOmniboxPopup,WebUIOmniboxAimPopup,SpareRendererForSitePerProcess,"
+    "AimEnabled,AvoidCorsURLLoaderRestartOnRedirect,AvoidUnnecessaryBeforeUnloadCheckSync,DestroyProfileOnBrowserClose,"
+    "HttpsFirstBalancedModeAutoEnable,HttpsUpgrades,LensOverlay,MediaRouter,NetworkTimeServiceQuerying,"
+    "OptimizationHints,PaintHolding,PreconnectToSearch,ThirdPartyStoragePartitioning"
+)
 PACKAGES = ("chromium", "fonts-noto-cjk")  # without the fonts, Chinese is boxes on a screenshot
 FLAGS = (
     "--headless",
@@ -19,6 +27,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    f"--disable-features={FEATURES}",
 )
 
 
