@@ -56,6 +56,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
             self.notify()
             gevent.sleep(LOOK_S)
         parts.close()
+        gc.unfreeze()  # or else Python, when it ends, frees handlers of logs after what they need for that
 
     def init_process(self) -> None:
         """Hear SIGTERM from the first moment on, and take as many open files as there may be: a stream needs two."""

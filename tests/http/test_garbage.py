@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.http.api import Api
-from tests.servers import ROOT, Server
+from tests.http.api import Api, eventually
+from tests.servers import ROOT, Server, thrown_away
 from tests.upstream import Upstream
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gunicorn does not run on Windows")
 TURNS = 40
-# The worker begins to freeze what there is when it begins to serve: what is counted came after.
+# The worker freezes what there is when it begins to serve: what is counted came after.
 CONFIGURATION = """
 import gc
 from chatkeep.gunicorn_conf import *
@@ -24,13 +24,14 @@ from chatkeep.gunicorn_conf import *
 def post_worker_init(worker):
     gc.disable()
 
-def worker_exit(server, worker):
-    print("garbage:", gc.collect(), flush=True)
+def post_request(worker, req, environ, resp):
+    if req.query == "count":
+        print("garbage:", gc.collect(), flush=True)
 """
 
 
 class Counting(Server):
-    """A gunicorn whose worker tells at its end how much only the collector could free."""
+    """A gunicorn whose worker tells, when it is asked to, how much only the collector could free."""
 
     def _arguments(self) -> list[str]:
         configuration = self.folder / "conf.py"
@@ -39,19 +40,21 @@ class Counting(Server):
 
 
 def test_turns_leave_nothing_for_the_garbage_collector(tmp_path: Path, upstream: Upstream) -> None:
-    """Takes over a second: a server of its own, which has to end by itself to tell."""
+    """Takes over a second: a server of its own."""
     env = {
         "OPENAI_BASE_URL": upstream.url,
         "OPENAI_API_KEY": "test-key",
         "WEB_CONCURRENCY": "1",
         "PYTHONPATH": str(ROOT),
     }
-    with Counting("gunicorn", tmp_path, env) as server:
+    with thrown_away(Counting("gunicorn", tmp_path, env)) as server:
         api = Api(server)
         for number in range(TURNS):
             asked = api.chat(f"{number} #n=2,r=0#")
             api.streamed(f"{number} #n=2,r=0#")
             assert api.request("GET", f"/api/conversations/{asked['conversation_id']}").status == 200
+        assert api.request("GET", "/health/live?count").status == 200
+        assert eventually(lambda: "garbage: " in server.log())
     found = int(server.log().rpartition("garbage: ")[2].split()[0])
     # A circle of an exchange is some fifty objects, one of a provider's response ten; what is left is of the start.
     assert found < 5 * TURNS, server.log()
