@@ -78,7 +78,7 @@ def test_a_revoked_key_s_stream_ends_and_its_reply_is_stopped(keyed: Server, mad
     again = Client(stream(f"{keyed.url}{reply}/stream", headers=who.headers))
     begun = time.monotonic()
     revoke(keyed.env["DATABASE_URL"], made)
-    ends = {("error", 401, "unauthorized")}
+    ends: set[tuple[object, ...]] = {("error", 401, "unauthorized")}
     if keyed.command == "gunicorn":  # one process may see first that the key has ended, and stop it for the other's
         ends.add(("done", "stopped", None))
     assert {(last["event"], last["status"], last.get("code")) for last in (mine.last(begun), again.last(begun))} <= ends
