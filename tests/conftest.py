@@ -30,6 +30,16 @@ CI = os.environ.get("CI") == "true"
 DATABASES = ("sqlite", "mariadb")
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 T = TypeVar("T")
+# Each takes a minute or more beside others; browsers stand between tests that wait.
+LONGEST = (
+    "faults/test_jobs.py", "browser/test_list.py", "access/test_matrix.py", "http/test_limits.py",
+    "access/test_forgetting.py", "browser/test_messages.py", "http/test_exports.py", "commands/test_doctor.py",
+    "browser/test_replies.py", "faults/test_canaries.py", "http/test_cache.py", "faults/test_kills.py",
+    "browser/test_sign_in.py", "http/test_redaction.py", "faults/test_clients.py", "faults/test_provider.py",
+    "faults/test_deploys.py", "http/test_follow.py", "browser/test_access.py", "http/test_provider_faults.py",
+    "packaging/test_start.py", "faults/test_hold.py", "docs/test_deployment.py", "http/test_metrics.py",
+    "commands/test_secrets.py", "faults/test_floods.py", "http/test_usage.py", "imports/test_command.py",
+)  # fmt: skip
 # For tests of what a start command and a database make of a request, but not one of the other: each of them at least
 # once. That gunicorn calls into SQLite beside its event loop and waits for MariaDB on it changes none of that.
 ON_EACH = pytest.mark.parametrize(
@@ -194,13 +204,17 @@ def file_of(url: str) -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mix the folders where tests run side by side: some wait, some take all of a processor, as browsers do."""
+    """Begin with the longest files where tests run side by side, so that at the end none of them runs alone.
+
+    The others mix the folders: some wait, some take all of a processor, as browsers do.
+    """
     if not hasattr(config, "workerinput"):
         return
     folders: dict[Path, list[Path]] = {}
     for path in sorted({item.path for item in items}):
         folders.setdefault(path.parent, []).append(path)
     place = {path: index / len(paths) for paths in folders.values() for index, path in enumerate(paths)}
+    place |= {Path(__file__).parent / name: index - len(LONGEST) for index, name in enumerate(LONGEST)}
     items.sort(key=lambda item: (place[item.path], item.path))
 
 

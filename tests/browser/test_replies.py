@@ -75,10 +75,10 @@ def test_a_running_reply_goes_on_after_a_look_elsewhere(chat: Chat, api: Api) ->
 
 
 def test_leaving_at_once_loses_neither_the_message_nor_its_reply(chat: Chat, api: Api) -> None:
-    """Sending takes a second on the slow line that this browser is put on."""
+    """Sending takes four seconds on the slow line that this browser is put on."""
     message = unique("Sent in passing #n=5#" + "x" * 20_000)
     chat.ask("First")
-    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 20_000}
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 5_000}
     chat.page.context.new_cdp_session(chat.page).send("Network.emulateNetworkConditions", slow)
     chat.send(message)
     chat.page.get_by_role("link", name="New conversation").click()

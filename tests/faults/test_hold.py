@@ -50,9 +50,9 @@ def connections(url: str, worker: int) -> int:
 def test_open_streams_take_little_memory_and_no_connection(
     serve: Serve, database_url: str, scale: Scale, figures: Record
 ) -> None:
-    """Holds streams that say a word every two seconds, for a dozen seconds or a minute."""
+    """Holds streams that say a word every two seconds, for a dozen seconds or a minute, once all have begun."""
     allow_files()
-    count, tokens = scale.of(200, 1000), scale.of(5, 25)
+    count, tokens = scale.of(200, 1000), scale.of(8, 25)
     with far_provider() as provider:
         server = serve(OPENAI_BASE_URL=provider, WEB_CONCURRENCY="1")
         (worker,) = server.worker_pids()
