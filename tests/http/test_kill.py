@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.processes import open_files
 from tests.http.api import Api, Running, unique
 from tests.servers import Server, thrown_away
 from tests.upstream import Upstream, reply_to
@@ -38,7 +39,7 @@ def test_a_killed_worker_loses_nothing(killable: Api, victims: int) -> None:
         replies = list(pool.map(killable.running, messages))
         reading = pool.map(is_broken, replies)
         # Those first that have the most open: on a busy machine one worker may have taken all of the streams.
-        for pid in sorted(killable.server.worker_pids(), key=open_files, reverse=True)[:victims]:
+        for pid in sorted(killable.server.worker_pids(), key=lambda pid: -len(open_files(pid)))[:victims]:
             os.kill(pid, signal.SIGKILL)
         killed = time.monotonic()
         broken = list(reading)
@@ -46,10 +47,6 @@ def test_a_killed_worker_loses_nothing(killable: Api, victims: int) -> None:
     assert all(broken) or victims == 1
     for message, reply, was_broken in zip(messages, replies, broken, strict=True):
         assert_kept(killable, message, reply, "interrupted" if was_broken else "completed", killed + 15)
-
-
-def open_files(pid: int) -> int:
-    return len([*Path(f"/proc/{pid}/fd").iterdir()])
 
 
 def is_broken(reply: Running) -> bool:
