@@ -12,6 +12,11 @@ def pss(pid: int) -> int:
     return _kib(f"/proc/{pid}/smaps_rollup", "Pss")
 
 
+def anonymous(pid: int) -> int:
+    """Return the memory of a process in KiB that is no file's: what it shares of those depends on who else runs."""
+    return _kib(f"/proc/{pid}/smaps_rollup", "Pss_Anon")
+
+
 def peak(pid: int) -> int:
     """Return the most memory that a process had since `forget_peak`, in KiB."""
     return _kib(f"/proc/{pid}/status", "VmHWM")
