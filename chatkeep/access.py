@@ -176,19 +176,20 @@ def require_keys(settings: Settings, database: Database) -> None:
     """Raise `OpenToAll` where a server in production is reachable from outside and there is no key."""
     outside = _outside(settings)
     if settings.env == "production" and outside and not database.read(keys.changes):
+        variable, value = outside
         raise OpenToAll(
-            [f"{outside} is reachable from outside and there is no key yet; run: chatkeep keys create NAME"]
+            [f"{variable}: {value} is reachable from outside and there is no key yet; run: chatkeep keys create NAME"]
         )
 
 
-def _outside(settings: Settings) -> str | None:
-    """Return the setting that tells that others reach the server: its address, or where it is open a proxy's name."""
+def _outside(settings: Settings) -> tuple[str, str] | None:
+    """Return what tells that others reach the server: its address, or where it is open a name that a proxy passes."""
     if not is_loopback(settings.host):
-        return f"HOST: {settings.host}"
+        return "HOST", settings.host
     if not settings.is_private:
         return None
     named = next((name for name in settings.hosts if not is_loopback(name)), None)
-    return f"CHATKEEP_HOSTS: {named}" if named else None
+    return ("CHATKEEP_HOSTS", named) if named else None
 
 
 class _Opened(NamedTuple):

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flask import Flask, Request
-from flask.sessions import NullSession, SessionInterface, SessionMixin
+from flask.ctx import RequestContext
+from flask.sessions import NullSession
 from werkzeug.routing import MapAdapter, Rule, UUIDConverter
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
 _UUID = re.compile(UUIDConverter.regex)
-
-
-class NoSessions(SessionInterface):
-    """Keeps nothing between requests: who calls says so each time, and Flask's own looks for a cookie each time."""
-
-    _none = NullSession()
-
-    def open_session(self, app: Flask, request: Request) -> SessionMixin:  # noqa: ARG002 - Flask's signature
-        """Return the one session there is, which takes nothing."""
-        return self._none
+_NOTHING_KEPT = NullSession()
 
 
 class Application(Flask):
-    """A Flask application without sessions and asynchronous views, that finds most of its routes at once."""
-
-    session_interface = NoSessions()
+    """A Flask application that keeps nothing between requests, and finds most of its routes at once."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, static_folder=None)
@@ -49,6 +42,10 @@ class Application(Flask):
                     self._fixed[method, rule.rule] = rule
                 elif found and name.endswith(">") and len(rule.arguments) == 1:
                     self._of_id[method, prefix] = rule, name[:-1]
+
+    def request_context(self, environ: WSGIEnvironment) -> RequestContext:
+        """Return the context of a request; Flask would look for a cookie of its own in each, to keep something by."""
+        return RequestContext(self, environ, session=_NOTHING_KEPT)
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Note a request's route where it is found at once; otherwise return what matches it."""
