@@ -177,11 +177,13 @@ def test_answers_are_forgotten_in_every_process(somebody: Somebody, upstream: Up
     message = unique("What is a haiku?")
     for index in (0, 1):
         assert somebody.on(index).chat(message)["cached"] is False
-        assert somebody.on(index).chat(message)["cached"] is True
+        # Not at once where a process hears only now of what the test before has erased.
+        assert eventually(lambda who=somebody.on(index): who.chat(message)["cached"])
+    calls = len(asked(upstream, message))
     erase(somebody.on(0))
     assert [server_answers(server) for server in somebody.servers] == [0, 0]
     assert somebody.on(1).chat(message)["cached"] is False
-    assert len(asked(upstream, message)) == 3
+    assert len(asked(upstream, message)) == calls + 1
 
 
 def server_answers(server: Server) -> int:

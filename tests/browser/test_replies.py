@@ -69,7 +69,7 @@ def test_a_running_reply_goes_on_after_a_look_elsewhere(chat: Chat, api: Api) ->
     expect(chat.reply).to_contain_text(elsewhere)
     chat.page.go_back()
     chat.expect_status("generating")
-    assert chat.text.startswith(before)
+    assert chat.wait_for_text().startswith(before)
     chat.expect_status("completed")
     assert chat.text == bare(api.last(chat.conversation_id)["content"]) == bare(reply_to("#n=60,seed=4#"))
 
