@@ -34,8 +34,8 @@ CONTENTION_TRIES = 20
 RETRY_S = (0.05, 1.0)
 # A transaction that rewrites more characters than this holds the event loop up for longer than a thread costs.
 BRIEF_CHARACTERS = 250_000
-# Commits begin apart only while many streams are open: 0.1 ms for each, up to 25 ms, nothing for a few.
-FEW_STREAMS, SPACING_S, MAX_SPACING_S = 16, 0.0001, 0.025
+# Commits begin apart only while many streams are open: 0.1 ms for each, up to 20 ms, nothing for a few.
+FEW_STREAMS, SPACING_S, MAX_SPACING_S = 16, 0.0001, 0.020
 
 
 class Sink(Protocol):
