@@ -40,11 +40,10 @@ LONGEST = (
     "packaging/test_start.py", "faults/test_hold.py", "docs/test_deployment.py", "http/test_metrics.py",
     "commands/test_secrets.py", "faults/test_floods.py", "http/test_usage.py", "imports/test_command.py",
 )  # fmt: skip
-# For tests of what a start command and a database make of a request, but not one of the other: each of them at least
-# once. That gunicorn calls into SQLite beside its event loop and waits for MariaDB on it changes none of that.
-ON_EACH = pytest.mark.parametrize(
-    "server", [pair for pair in PAIRS if pair != ("gunicorn", "sqlite")], indirect=True, ids="-".join
-)
+# Each start command and each database. For most requests it does not matter which of them meet; where turns are taken
+# and followed it does, since gunicorn calls into SQLite on its event loop and waits for MariaDB on it.
+EACH = [pair for pair in PAIRS if pair != ("gunicorn", "sqlite")]
+ON_EVERY_PAIR = pytest.mark.parametrize("server", PAIRS, indirect=True, ids="-".join)
 # For tests of commands and files, for which the servers are alike.
 ON_EACH_DATABASE = pytest.mark.parametrize(
     "server", [pair for pair in PAIRS if pair[0] != "gunicorn"], indirect=True, ids="-".join
@@ -144,7 +143,7 @@ def upstream() -> Iterator[Upstream]:
         yield provider
 
 
-@pytest.fixture(scope="session", params=PAIRS, ids="-".join)
+@pytest.fixture(scope="session", params=EACH, ids="-".join)
 def server(
     request: pytest.FixtureRequest, standing: Standing, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Server:

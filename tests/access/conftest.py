@@ -7,13 +7,13 @@ from functools import partial
 import pytest
 
 from tests.access.keys import Identity, bearer, make_key
-from tests.conftest import Standing, serving
+from tests.conftest import EACH, Standing, serving
 from tests.http.api import eventually
-from tests.servers import PAIRS, Server
+from tests.servers import Server
 from tests.upstream import Upstream
 
 
-@pytest.fixture(scope="session", params=PAIRS, ids="-".join)
+@pytest.fixture(scope="session", params=EACH, ids="-".join)
 def server(
     request: pytest.FixtureRequest, standing: Standing, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Server:

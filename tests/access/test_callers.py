@@ -14,10 +14,7 @@ import pytest
 from chatkeep.access import Scope
 from tests.access.keys import Identity, bearer, make_key, revoke, until_expired
 from tests.client import request
-from tests.conftest import ON_EACH
 from tests.servers import Server
-
-pytestmark = ON_EACH
 
 LIST = "/api/conversations"
 

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -176,14 +177,19 @@ def test_what_was_used_stays_in_the_account_s_sums(somebody: Somebody) -> None:
 def test_answers_are_forgotten_in_every_process(somebody: Somebody, upstream: Upstream) -> None:
     message = unique("What is a haiku?")
     for index in (0, 1):
-        assert somebody.on(index).chat(message)["cached"] is False
+        assert not is_cached(somebody.on(index), message)
         # Not at once where a process hears only now of what the test before has erased.
-        assert eventually(lambda who=somebody.on(index): who.chat(message)["cached"])
+        assert eventually(partial(is_cached, somebody.on(index), message))
     calls = len(asked(upstream, message))
     erase(somebody.on(0))
     assert [server_answers(server) for server in somebody.servers] == [0, 0]
-    assert somebody.on(1).chat(message)["cached"] is False
+    assert not is_cached(somebody.on(1), message)
     assert len(asked(upstream, message)) == calls + 1
+
+
+def is_cached(who: Identity, message: str) -> bool:
+    """Ask, and return whether the answer had been given before."""
+    return bool(who.chat(message)["cached"])
 
 
 def server_answers(server: Server) -> int:

@@ -18,11 +18,8 @@ import pytest
 from chatkeep.access import NewKey, Scope
 from tests.access.keys import Identity, bearer, make_key, revoke
 from tests.client import Response
-from tests.conftest import ON_EACH
 from tests.http.api import eventually
 from tests.servers import Server
-
-pytestmark = ON_EACH
 
 Ids = Mapping[str, str]
 OWNERS = (Scope.CHAT, Scope.READ, Scope.EXPORT)

@@ -11,12 +11,9 @@ from chatkeep.access import Scope
 from tests.access.keys import Identity, bearer, make_key
 from tests.access.test_matrix import told
 from tests.client import Response
-from tests.conftest import ON_EACH
 from tests.http.api import eventually, unique
 from tests.servers import Server
 from tests.upstream import reply_to
-
-pytestmark = ON_EACH
 
 
 @pytest.fixture

@@ -15,9 +15,12 @@ from chatkeep.access import NewKey
 from chatkeep.model import now_us
 from tests.access.keys import Identity, bearer, make_key, revoke, until_expired
 from tests.client import Event, Response, Stream, stream
+from tests.conftest import ON_EVERY_PAIR
 from tests.http.api import eventually
 from tests.http.test_exports import a_conversation, fill
 from tests.servers import Server
+
+pytestmark = ON_EVERY_PAIR
 
 SLOW = "#n=400,r=20,seed=11#"
 """Twenty seconds of a reply."""

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from tests.client import Response
-from tests.conftest import ON_EACH
 from tests.http.api import Api, soon, unique
 
 JSON = {"Content-Type": "application/json"}
@@ -90,7 +89,6 @@ def nothing_is_stored(request: pytest.FixtureRequest) -> Iterator[None]:
     assert api.count(EVERYTHING) == before
 
 
-@ON_EACH
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
 def test_what_is_not_json_is_400(api: Api, body: bytes) -> None:
     headers = JSON | {"Idempotency-Key": unique()}
@@ -98,7 +96,6 @@ def test_what_is_not_json_is_400(api: Api, body: bytes) -> None:
     assert_refused(response, 400, "malformed_json")
 
 
-@ON_EACH
 @pytest.mark.parametrize(("body", "field"), WRONG, ids=[body[:50].decode() for body, _ in WRONG])
 def test_a_wrong_field_is_422_and_named(api: Api, body: bytes, field: str) -> None:
     response = api.request("POST", "/api/chat", body=body, headers=JSON | {"Idempotency-Key": unique()})
@@ -106,7 +103,6 @@ def test_a_wrong_field_is_422_and_named(api: Api, body: bytes, field: str) -> No
     assert [error["field"] for error in problem["errors"]] == [field]
 
 
-@ON_EACH
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
@@ -127,7 +123,6 @@ def test_a_wrong_change_is_422_and_named(api: Api, fields: dict[str, Any], field
     assert [error["field"] for error in problem["errors"]] == [field]
 
 
-@ON_EACH
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
 def test_a_body_that_is_not_declared_as_json_is_415(api: Api, kind: str | None) -> None:
     headers = {} if kind is None else {"Content-Type": kind}
@@ -135,7 +130,6 @@ def test_a_body_that_is_not_declared_as_json_is_415(api: Api, kind: str | None) 
     assert_refused(response, 415, "unsupported_media_type")
 
 
-@ON_EACH
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
@@ -155,7 +149,6 @@ def test_a_wrong_method_is_405_and_told_the_right_ones(api: Api, method: str, pa
     assert set(response.headers["Allow"].split(", ")) == allowed
 
 
-@ON_EACH
 @pytest.mark.parametrize(
     "path", ["/api", "/api/", "/api/nope", "/api/chat/more", "/api/conversations/x/y", "/health/no"]
 )
@@ -163,35 +156,30 @@ def test_an_unknown_path_is_404(api: Api, path: str) -> None:
     assert_refused(api.request("GET", path), 404, "not_found")
 
 
-@ON_EACH
 @pytest.mark.parametrize("named", ["a-1_B.2", "x" * 128])
 def test_a_sane_request_id_is_echoed(api: Api, named: str) -> None:
     response = api.request("GET", "/api/nope", headers={"X-Request-Id": named})
     assert assert_refused(response, 404, "not_found")["request_id"] == named
 
 
-@ON_EACH
 @pytest.mark.parametrize("named", ["", "a b", "x" * 129, "<script>", "ü"])
 def test_another_request_id_is_replaced(api: Api, named: str) -> None:
     response = api.request("GET", "/api/nope", headers={"X-Request-Id": named})
     assert assert_refused(response, 404, "not_found")["request_id"] not in {named, ""}
 
 
-@ON_EACH
 @pytest.mark.parametrize("size", [1024 * 1024 + 1, 3_000_000])
 def test_a_body_over_the_limit_is_413(api: Api, size: int) -> None:
     head = f"{HEAD}Content-Length: {size}\r\n\r\n"
     assert_refused(talk(api, head.encode(), b" " * size), 413, "body_too_large")
 
 
-@ON_EACH
 def test_a_chunked_body_over_the_limit_is_413(api: Api) -> None:
     head = HEAD.encode() + b"Transfer-Encoding: chunked\r\n\r\n"
     chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
     assert_refused(talk(api, head, *[chunk] * 17, b"0\r\n\r\n"), 413, "body_too_large")
 
 
-@ON_EACH
 def test_a_body_that_claims_to_be_large_is_413_before_it_is_sent(api: Api) -> None:
     if api.server.command == "waitress":
         return  # it has read a whole request before it calls the application
@@ -199,7 +187,6 @@ def test_a_body_that_claims_to_be_large_is_413_before_it_is_sent(api: Api) -> No
     assert_refused(soon(0.5, lambda: talk(api, head)), 413, "body_too_large")
 
 
-@ON_EACH
 def test_a_body_up_to_the_limit_is_read(api: Api) -> None:
     body = b'{"message":' + b" " * (1024 * 1024 - 13) + b"5}"
     assert_refused(api.request("POST", "/api/chat", body=body, headers=JSON), 422, "invalid_fields")

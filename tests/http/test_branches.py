@@ -7,11 +7,8 @@ from typing import Any
 import pytest
 
 from tests.client import Response
-from tests.conftest import ON_EACH
 from tests.http.api import Api, asked, unique
 from tests.upstream import Upstream, reply_to
-
-pytestmark = ON_EACH
 
 
 def regenerate(api: Api, reply: dict[str, Any], **options: Any) -> Response:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tests.client import Response, request
-from tests.conftest import ON_EACH
 from tests.http.api import Api, asked, unique
 from tests.servers import COMMANDS, ROOT, Server, thrown_away
 from tests.upstream import Upstream
@@ -28,7 +27,6 @@ FOREIGN: list[dict[str, str]] = [
 ]
 
 
-@ON_EACH
 def test_a_foreign_page_takes_no_turn(api: Api, upstream: Upstream) -> None:
     message = unique()
     for headers in FOREIGN:
@@ -38,7 +36,6 @@ def test_a_foreign_page_takes_no_turn(api: Api, upstream: Upstream) -> None:
     assert asked(upstream, message) == []
 
 
-@ON_EACH
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
 def test_a_foreign_page_changes_nothing(api: Api, headers: dict[str, str]) -> None:
     answer = api.chat("Hello")
@@ -56,7 +53,6 @@ def test_a_foreign_page_changes_nothing(api: Api, headers: dict[str, str]) -> No
     assert api.read(answer["conversation_id"]) == before
 
 
-@ON_EACH
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
 def test_what_forms_send_is_no_turn(api: Api, kind: str) -> None:
     body = b'{"message": "Hello"}'
@@ -65,7 +61,6 @@ def test_what_forms_send_is_no_turn(api: Api, kind: str) -> None:
     assert api.request("POST", "/api/chat", body=body, headers=from_afar).status == 403
 
 
-@ON_EACH
 def test_a_foreign_page_loads_nothing_of_the_api_but_may_link_to_it(api: Api) -> None:
     loads = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
     assert api.request("GET", "/api/conversations?q=secret", headers=loads).status == 403
@@ -74,7 +69,6 @@ def test_a_foreign_page_loads_nothing_of_the_api_but_may_link_to_it(api: Api) ->
         assert api.request("GET", path, headers=follows).status == 200
 
 
-@ON_EACH
 @pytest.mark.parametrize("site", ["same-origin", "none", None])
 def test_the_own_page_and_programs_are_let_through(api: Api, site: str | None) -> None:
     headers = {"Sec-Fetch-Site": site} if site else {}
@@ -97,7 +91,6 @@ NOT_OURS = [
 ]  # fmt: skip
 
 
-@ON_EACH
 @pytest.mark.parametrize("host", NOT_OURS)
 @pytest.mark.parametrize("path", ["/", "/api/conversations", "/health", "/metrics", "/api/nope"])
 def test_a_server_on_loopback_answers_to_no_other_name(api: Api, path: str, host: str) -> None:
@@ -106,7 +99,6 @@ def test_a_server_on_loopback_answers_to_no_other_name(api: Api, path: str, host
     assert (refused.status, refused.json["code"]) == (421, "unknown_host")
 
 
-@ON_EACH
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:{port}", "127.0.0.1", "127.1.2.3:{port}", "[::1]:{port}"])
 def test_it_answers_to_this_machine_s_names(api: Api, host: str) -> None:
     assert api.request("GET", "/health", headers={"Host": host.format(port=api.server.port)}).status == 200

@@ -8,14 +8,12 @@ from uuid import uuid4
 
 import pytest
 
-from tests.conftest import ON_EACH
 from tests.http.api import Api
 
 ORIGIN = "https://app.example.com"
 PATHS = ["/", "/docs", "/openapi.json", "/health", "/health/live", "/health/ready", "/api/conversations", "/api/nope"]
 
 
-@ON_EACH
 @pytest.mark.parametrize("path", PATHS)
 def test_every_answer_has_an_id_and_is_what_it_says_it_is(api: Api, path: str) -> None:
     headers = api.request("GET", path).headers
@@ -27,7 +25,6 @@ def test_every_answer_has_an_id_and_is_what_it_says_it_is(api: Api, path: str) -
     assert headers["Strict-Transport-Security"] is None
 
 
-@ON_EACH
 def test_what_is_private_is_not_kept_by_caches(api: Api) -> None:
     answer = api.post("Hello")
     conversation = f"/api/conversations/{answer.json['conversation_id']}"
@@ -38,7 +35,6 @@ def test_what_is_private_is_not_kept_by_caches(api: Api) -> None:
     assert ["Authorization" in one.headers["Vary"].split(", ") for one in answers] == [True] * 9
 
 
-@ON_EACH
 @pytest.mark.parametrize("path", ["/", "/docs", "/admin"])
 def test_pages_run_nothing_but_their_own_files(api: Api, path: str) -> None:
     page = api.request("GET", path)
@@ -52,7 +48,6 @@ def test_pages_run_nothing_but_their_own_files(api: Api, path: str) -> None:
     assert b"://" not in page.body.replace(b"http://www.w3.org/", b"")
 
 
-@ON_EACH
 def test_health_names_what_it_knows(api: Api) -> None:
     health = api.request("GET", "/health").json
     assert (health["status"], health["database"], health["provider"]) == ("ok", "ok", "openai")
@@ -60,7 +55,6 @@ def test_health_names_what_it_knows(api: Api) -> None:
         assert api.request("GET", path).json == {"status": "ok"}
 
 
-@ON_EACH
 def test_the_document_describes_what_is_served(api: Api) -> None:
     document = api.request("GET", "/openapi.json").json
     assert document["openapi"].startswith("3.")
@@ -70,7 +64,6 @@ def test_the_document_describes_what_is_served(api: Api) -> None:
     assert "text/event-stream" in document["paths"]["/api/chat"]["post"]["responses"]["200"]["content"]
 
 
-@ON_EACH
 def test_answers_have_the_document_s_fields(api: Api) -> None:
     schemas = api.request("GET", "/openapi.json").json["components"]["schemas"]
     answer = api.chat("Hello #think=1#")
@@ -124,7 +117,6 @@ def test_a_page_of_another_origin_may_not(impatient: Api, origin: str) -> None:
     assert impatient.post("Hello", headers={"Origin": origin}).headers["Access-Control-Allow-Origin"] is None
 
 
-@ON_EACH
 def test_without_origins_no_page_may_call(api: Api) -> None:
     assert preflight(api, ORIGIN)["Access-Control-Allow-Origin"] is None
     assert api.post("Hello", headers={"Origin": ORIGIN}).headers["Access-Control-Allow-Origin"] is None

@@ -6,8 +6,11 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.client import Stream
+from tests.conftest import ON_EVERY_PAIR
 from tests.http.api import Api
 from tests.upstream import reply_to
+
+pytestmark = ON_EVERY_PAIR
 
 TURNS = {("gunicorn", "sqlite"): range(500), ("gunicorn", "mysql"): range(500, 1000)}
 FEWER_TURNS = range(50)

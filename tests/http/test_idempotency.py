@@ -8,8 +8,11 @@ from uuid import uuid4
 
 import pytest
 
+from tests.conftest import ON_EVERY_PAIR
 from tests.http.api import Api, asked, unique
 from tests.upstream import Upstream, reply_to
+
+pytestmark = ON_EVERY_PAIR
 
 
 @pytest.fixture

@@ -8,8 +8,11 @@ from uuid import UUID
 
 import pytest
 
+from tests.conftest import ON_EVERY_PAIR
 from tests.http.api import Api, asked, unique
 from tests.upstream import Upstream, reply_to, tokens_of
+
+pytestmark = ON_EVERY_PAIR
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 MODEL = "gpt-4o-mini-2026"

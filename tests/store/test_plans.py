@@ -295,7 +295,9 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     leases.give_back: [{"lease": LEASE}],
     leases.running: [{"owner": "owner 1", "key_id": LEASE.worker_id}],
     windows.hold: [{"subjects": ["owner 1", "somebody new"]}],
-    windows.put: [{"spent": {"owner 1": Spent(), "owner 2": Spent()}}],
+    windows.put: [
+        {"spent": {"owner 1": Spent(), "owner 2": Spent()}, "begins_days": begins_days} for begins_days in (False, True)
+    ],
     windows.remove: [{"subject": "owner 1"}],
     windows.forget: [{"before": NOW, "limit": 20}],
     usage.add: [{"used": {SPENDER: Used(1), SPENDER._replace(day=8): Used(1)}}],

@@ -40,7 +40,7 @@ def test_who_holds_a_subject_knows_what_the_one_before_has_counted(
         assert not waiting.done()
         for used in spent.values():
             used.add(now_us(), requests=1, tokens=7)
-        windows.put(one, spent)
+        windows.put(one, spent, begins_days=True)
         getattr(one, end)()
         assert waiting.result() == (spent if end == "commit" else dict.fromkeys(SUBJECTS, Spent()))
         other.rollback()
