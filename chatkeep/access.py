@@ -15,10 +15,13 @@ import time
 import unicodedata
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
+
+import msgspec
 
 from chatkeep.errors import NO_ACCESS, NO_KEYS, NO_TOKEN, OpenToAll, Problem, StoreUnavailable, Unauthorized
 from chatkeep.hosts import is_loopback
@@ -58,8 +61,7 @@ EVERY_SCOPE = frozenset(Scope)
 NEW_KEY_SCOPES = (Scope.CHAT, Scope.READ, Scope.EXPORT)
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Whom a request speaks for, and what it may."""
 
     owner: str
@@ -77,12 +79,12 @@ class Caller:
     """The eight characters that name the key."""
     name: str | None = None
     """What people call the key; None where the server is open."""
-    until: int | None = field(default=None, compare=False)
+    until: int | None = None
     """When the token ends that names the end user, in µs since 1970; None where none does."""
 
     def naming(self, end_user: str, until: int | None = None) -> Caller:
         """Return the caller that speaks for an end user of this one's account."""
-        return replace(self, owner=owner_of(self.account, end_user), end_user=True, until=until)
+        return msgspec.structs.replace(self, owner=owner_of(self.account, end_user), end_user=True, until=until)
 
     def actor(self, request_id: str) -> Actor:
         """Return the caller as the audit log names whoever sent a request."""
@@ -93,6 +95,7 @@ class Caller:
 OPEN_CALLER = Caller(OPEN_OWNER, OPEN_OWNER, None, EVERY_SCOPE)
 
 
+@lru_cache(MOST_REMEMBERED)
 def owner_of(account: str, end_user: str) -> str:
     """Return the owner that stands for an end user of an account; the end user's name cannot be read from it."""
     digest = hashlib.sha256(b"%b\0%b" % (account.encode(), end_user.encode())).hexdigest()

@@ -286,8 +286,9 @@ def _commit(
             lost = _append(connection, appends)
             failed = _run_changes(connection, waiting)
             if failed is None:
-                if connection.ledger.changed:
-                    windows.put(connection, connection.ledger.changed)
+                ledger = connection.ledger
+                if ledger.changed:
+                    windows.put(connection, ledger.changed, begins_days=ledger.begins_days)
                 if connection.notes:
                     audit.add(connection, connection.notes)
                 connection.commit()

@@ -14,11 +14,12 @@ from chatkeep.limits import Spent
 class Ledger:
     """What limited subjects have used, which is held until the transaction ends."""
 
-    __slots__ = ("changed", "running", "spent")
+    __slots__ = ("_days", "changed", "running", "spent")
 
     def __init__(self, spent: dict[str, Spent] | None = None) -> None:
         self.spent = spent or {}
         """Of the subjects that the transaction holds."""
+        self._days = {subject: one.day_began for subject, one in self.spent.items()}
         self.changed: dict[str, Spent] = {}
         self.running: dict[str, int] = {}
         """How many replies are being generated for a subject, as far as anybody has asked."""
@@ -28,6 +29,11 @@ class Ledger:
         for subject in subjects:
             self.changed[subject] = self.spent[subject]
             self.spent[subject].add(now, requests=requests, tokens=tokens)
+
+    @property
+    def begins_days(self) -> bool:
+        """Whether a day of any subject that has changed began in this transaction."""
+        return any(spent.day_began != self._days[subject] for subject, spent in self.changed.items())
 
     def count_running(self, subjects: Iterable[str], replies: int) -> None:
         """Count replies that the transaction begins, or ends where the number is negative, for whom that was asked.

@@ -51,12 +51,12 @@ def _held(connection: Connection, subjects: list[str]) -> tuple[int, dict[str, S
     return epoch, {subject: Spent(*map(int, used.split())) for subject, used in found.items()}
 
 
-def put(connection: Connection, spent: Mapping[str, Spent]) -> None:
-    """Store what subjects have used, whose rows the transaction holds."""
+def put(connection: Connection, spent: Mapping[str, Spent], *, begins_days: bool) -> None:
+    """Store what subjects have used, whose rows the transaction holds; whether a day has begun tells an index."""
     values: list[Any] = []
     for subject, used in sorted(spent.items()):
         values += (subject, *astuple(used))
-    statement, names = _put(len(spent))
+    statement, names = _put(len(spent), begins_days)
     connection.change(statement, **dict(zip(names, values, strict=True)))
 
 
@@ -92,14 +92,15 @@ def _begin(count: int) -> Sql:
 
 
 @cache
-def _put(count: int) -> tuple[Sql, tuple[str, ...]]:
+def _put(count: int, begins_days: bool) -> tuple[Sql, tuple[str, ...]]:  # noqa: FBT001 - private, and a cache takes no better
     """Return the statement for so many subjects, and the names of its values."""
     columns = ("subject", *_COLUMNS)
     names = [[f"{column}{index}" for column in columns] for index in range(count)]
     rows = ", ".join(f"({', '.join(f':{name}' for name in row)})" for row in names)
     insert = f"INSERT INTO windows ({', '.join(columns)}) VALUES {rows}"  # noqa: S608 - no values in it
-    sqlite = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)
-    mysql = ", ".join(f"{name} = VALUES({name})" for name in _COLUMNS)
+    changing = [name for name in _COLUMNS if begins_days or name != "day_began"]
+    sqlite = ", ".join(f"{name} = excluded.{name}" for name in changing)
+    mysql = ", ".join(f"{name} = VALUES({name})" for name in changing)
     statement = Sql(
         f"{insert} ON CONFLICT (subject) DO UPDATE SET {sqlite}", mysql=f"{insert} ON DUPLICATE KEY UPDATE {mysql}"
     )
