@@ -68,9 +68,11 @@ class Connection:
 
     __slots__ = ("idle_since", "response", "socket")
 
+    response: Response
+    """That to the last request, once there was one."""
+
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
-        self.response = Response()
         self.idle_since = 0.0
 
     def ask(self, request: bytes) -> list[bytes]:

@@ -6,6 +6,7 @@ On gunicorn, whose workers have many streams; the objects are the same on both d
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,8 @@ def test_turns_leave_nothing_for_the_garbage_collector(tmp_path: Path, upstream:
             asked = api.chat(f"{number} #n=2,r=0#")
             api.streamed(f"{number} #n=2,r=0#")
             assert api.request("GET", f"/api/conversations/{asked['conversation_id']}").status == 200
+        with ThreadPoolExecutor(TURNS) as pool:  # each of them needs a new connection to the provider
+            list(pool.map(api.streamed, (f"{number} at once #n=4,r=20#" for number in range(TURNS))))
         assert api.request("GET", "/health/live?count").status == 200
         assert eventually(lambda: "garbage: " in server.log())
     found = int(server.log().rpartition("garbage: ")[2].split()[0])
