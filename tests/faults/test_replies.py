@@ -76,7 +76,7 @@ def fault_of(seen: Seen) -> str:
 
 @ON_SQLITE
 @pytest.mark.promise(6)
-@pytest.mark.parametrize(("fault", "code", "kept"), [("long_line:3", "provider_broke", 0.5), ("endless", None, 3)])
+@pytest.mark.parametrize(("fault", "code", "kept"), [("long_line:3", "provider_broke", 1), ("endless", None, 3)])
 def test_a_reply_without_an_end_takes_bounded_memory(
     serve: Serve, scale: Scale, figures: Record, database_url: str, fault: str, code: str | None, kept: float
 ) -> None:
