@@ -35,7 +35,7 @@ def test_production_does_not_start_in_reach_without_a_key(command: str, tmp_path
     with pytest.raises(RuntimeError, match=r"reachable from outside and there is no key yet; run: chatkeep keys"):
         server.start()
     assert server.process
-    assert server.process.returncode in {2, 4}  # by itself: a server that is killed has a negative one
+    assert server.process.returncode > 0  # by itself: a server that is killed has a negative one
 
 
 def test_production_does_not_start_under_a_public_name_without_a_key(tmp_path: Path) -> None:
