@@ -195,6 +195,7 @@ _RANDOM_KEYS = (
     "(?:hf|npm)_[A-Za-z0-9]{20}",
 )
 _KEYS = (
+    "sk-(?:proj|ant|svcacct|admin)-[A-Za-z0-9_-]{16}",
     "A[KS]IA[A-Z0-9]{16}",
     "(?:LTAI|AKID)[A-Za-z0-9]{12}",
     "AIza[A-Za-z0-9_-]{35}",

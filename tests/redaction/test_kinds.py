@@ -38,6 +38,7 @@ REDACTOR = Redactor()
         ("http://192.168.1.20:5010/", "http://[ip]:5010/"),
         ("2001:db8::1 和 fe80::1", "[ip] 和 [ip]"),
         ("OPENAI_API_KEY=sk-proj-abcdefghijklm1nopqrstuvwxyz", "OPENAI_API_KEY=[api-key]"),
+        ("sk-proj-CmIzgfyKvzhrzcrgbuvqtGprsetwx, no digit for long", "[api-key], no digit for long"),
         ("AKIAIOSFODNN7EXAMPLE.", "[api-key]."),
     ],
 )
