@@ -1,4 +1,4 @@
-"""From values to responses."""
+"""Responses of the API: values as JSON, and streams, with nothing between them and the server."""
 
 from __future__ import annotations
 

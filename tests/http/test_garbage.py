@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.http.api import Api, eventually
-from tests.servers import ROOT, Server, thrown_away
+from tests.servers import Server, thrown_away
 from tests.upstream import Upstream
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gunicorn does not run on Windows")
@@ -46,7 +46,6 @@ def test_turns_leave_nothing_for_the_garbage_collector(tmp_path: Path, upstream:
         "OPENAI_BASE_URL": upstream.url,
         "OPENAI_API_KEY": "test-key",
         "WEB_CONCURRENCY": "1",
-        "PYTHONPATH": str(ROOT),
     }
     with thrown_away(Counting("gunicorn", tmp_path, env)) as server:
         api = Api(server)
