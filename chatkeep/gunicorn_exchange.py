@@ -6,17 +6,23 @@ the response leaves it, and another one goes on with it when there is something 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
+import gevent
 from gevent import socket
 from gunicorn.http import wsgi
-from gunicorn.http.body import LengthReader
-from gunicorn.util import close_graceful
+from gunicorn.http.body import Body, LengthReader
 
-MOST_UNREAD = 64 * 1024
+# The rest of a body that is read before the response, so that the connection can serve another request.
+REST_BYTES, REST_S = 1024 * 1024, 1.0
+# What is read and dropped after the last response. A client that is still sending would get a reset instead of it.
+LINGER_BYTES, LINGER_S = 32 * 1024 * 1024, 10.0
+PIECE = 64 * 1024
+_dropped = bytearray(PIECE)
 
 
 class Corked:
@@ -26,9 +32,11 @@ class Corked:
     is asked of the socket lets go first what is held.
     """
 
-    __slots__ = ("_held", "_request", "_socket", "_to_hold", "go_on", "heard", "is_left")
+    __slots__ = ("_held", "_request", "_socket", "_to_hold", "go_on", "heard", "is_left", "is_plain")
 
-    def __init__(self, sock: Any, request: Any = None) -> None:
+    def __init__(self, sock: Any, request: Any = None, *, is_plain: bool = True) -> None:
+        self.is_plain = is_plain
+        """Whether what is written to the file descriptor is what the client reads: not over TLS."""
         self._socket = sock
         self._held = b""
         self._to_hold = 1.0  # pieces
@@ -96,6 +104,46 @@ class Corked:
         return getattr(self._socket, name)
 
 
+class Response(wsgi.Response):  # type: ignore[misc]  # gunicorn ships no types
+    """A response that closes the connection if a part of the request's body is unread.
+
+    Such a part would be taken for the next request, in the name of whoever else uses the connection (RFC 9112 §9.3).
+    """
+
+    is_body_left = False
+
+    def send_headers(self) -> None:
+        """Read a small rest of the body, or announce that the connection closes; then send the head."""
+        if not self.headers_sent and not finish_body(self.req.body):
+            self.is_body_left = True
+            self.force_close()
+        super().send_headers()
+
+
+def finish_body(body: Body) -> bool:
+    """Read the rest of a request's body; return False if it is large, slow or malformed, and so is not read."""
+    rest = body.reader.length if isinstance(body.reader, LengthReader) else None  # None: as many chunks as come
+    if rest == 0:
+        return True
+    if body.failed or (rest or 0) > REST_BYTES:
+        return False
+    with contextlib.suppress(Exception), gevent.Timeout(REST_S, False):  # noqa: FBT003 - gevent's own signature
+        for _ in range(REST_BYTES // PIECE + 1):
+            if not body.read(PIECE):
+                return True
+    return False
+
+
+def linger(sock: Any) -> None:
+    """Say that nothing more comes, and read what the client still sends (RFC 9112 §9.6)."""
+    left = LINGER_BYTES
+    with contextlib.suppress(OSError), gevent.Timeout(LINGER_S, False):  # noqa: FBT003 - gevent's own signature
+        sock.shutdown(socket.SHUT_WR)
+        while left > 0 and (count := sock.recv_into(_dropped)):
+            left -= count
+            gevent.sleep(0)  # a socket that always has something to read never lets others run
+
+
 class Exchange:
     """One request and the response that is being sent to it."""
 
@@ -106,7 +154,9 @@ class Exchange:
         self._worker = worker
         self._req = req
         self._begun = datetime.now()  # noqa: DTZ005 - as gunicorn's access log counts
-        self._response, self._environ = wsgi.create(req, corked, addr, listener_name, worker.cfg)
+        self._response, self._environ = wsgi.create(
+            req, corked, addr, listener_name, worker.cfg, response_class=Response
+        )
         self._environ["wsgi.multithread"] = True
         self._answer: Any = None
         self._pieces: Iterator[bytes] = iter(())
@@ -114,13 +164,7 @@ class Exchange:
     @property
     def is_last(self) -> bool:
         """Whether the connection ends with this exchange."""
-        return bool(self._response.should_close()) or self.is_flooded
-
-    @property
-    def is_flooded(self) -> bool:
-        """Whether much of a body is left that nobody wanted: gunicorn would take all of it before the next request."""
-        reader = self._req.body.reader
-        return isinstance(reader, LengthReader) and reader.length > MOST_UNREAD
+        return bool(self._response.should_close())
 
     @property
     def is_begun(self) -> bool:
@@ -154,9 +198,9 @@ class Exchange:
                     self._answer.close()
 
     def end(self) -> None:
-        """Tell gunicorn's hook that the request is over; let a flooded connection go, once its client is answered."""
-        if self.is_flooded:
-            close_graceful(self.corked.socket)
+        """Tell gunicorn's hook that the request is over; wait for a client that is still sending a body."""
+        if self._response.is_body_left:
+            linger(self.corked.socket)
         self.corked.go_on = None  # it knows the exchange, and only the garbage collector would find such a circle
         try:
             self._worker.cfg.post_request(self._worker, self._req, self._environ, self._response)

@@ -85,11 +85,8 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
 
         Raises `StopIteration` where the connection is not to be served any more, and `OSError` where it broke.
         """
-        if self.cfg.is_ssl:
-            super().handle_request(listener_name, req, sock, addr)
-            return
         self.cfg.pre_request(self, req)
-        exchange = Exchange(self, req, Corked(sock, req), listener_name, addr)
+        exchange = Exchange(self, req, Corked(sock, req, is_plain=not self.cfg.is_ssl), listener_name, addr)
         if self.cfg.proxy_protocol == "off":  # what it says stands before a connection's first request alone
             exchange.corked.go_on = partial(gevent.spawn, self._go_on, exchange)
         self.nr += 1

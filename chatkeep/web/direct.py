@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import queue
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 from flask import request
 
@@ -25,9 +25,9 @@ LASTS_S = 0.5
 
 def events(frames: Frames) -> Events | None:
     """Return where this request's stream takes its events; None where its server has another way."""
-    sock = request.environ.get("gunicorn.socket")
+    sock: Any = request.environ.get("gunicorn.socket")
     # HTTP/1.0 knows no chunks (RFC 9112 §7.1).
-    if sock is None or not hasattr(sock, "cork") or request.environ["SERVER_PROTOCOL"] != "HTTP/1.1":
+    if not getattr(sock, "is_plain", False) or request.environ["SERVER_PROTOCOL"] != "HTTP/1.1":
         return None
     return DirectEvents(sock, frames)
 

@@ -14,12 +14,11 @@ from typing import Any, TypeVar
 from flask import Flask, g, request
 
 from chatkeep.access import MOST_CHARACTERS, OPEN_CALLER, Caller, Scope, is_name
-from chatkeep.errors import NO_KEYS, FieldError, InvalidFields, MissingScope, Problem, Unauthorized
+from chatkeep.errors import NO_KEYS, FieldError, InvalidFields, MissingScope, Unauthorized
 from chatkeep.hosts import is_loopback
 from chatkeep.tokens import Tokens
 from chatkeep.web.origins import is_own_page
 from chatkeep.web.parts import Parts, parts_of
-from chatkeep.web.requests import leave_body
 
 View = TypeVar("View", bound=Callable[..., Any])
 EVERYBODY: frozenset[Scope] = frozenset()
@@ -56,11 +55,7 @@ def _admit(needed: Mapping[str, frozenset[Scope]], parts: Parts) -> None:
     environ = request.environ
     if environ["REQUEST_METHOD"] == "OPTIONS":
         return
-    try:
-        g.caller = _caller(scopes, environ, parts)
-    except Problem:
-        leave_body(environ)
-        raise
+    g.caller = _caller(scopes, environ, parts)
 
 
 def _caller(scopes: AbstractSet[Scope], environ: Mapping[str, Any], parts: Parts) -> Caller:

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from chatkeep.errors import ForeignOrigin, Problem, UnknownHost
+from chatkeep.errors import ForeignOrigin, UnknownHost
 from chatkeep.hosts import is_listed, is_loopback
 from chatkeep.settings import Settings
-from chatkeep.web.requests import leave_body
 
 ANY = "*"
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:@/\[\]\s]+)(?::\d*)?")
@@ -47,14 +46,7 @@ class Origins:
         return cls(frozenset(settings.hosts), frozenset(settings.cors_origins), by_socket, open_mode)
 
     def check(self, environ: Mapping[str, Any]) -> None:
-        """Raise `UnknownHost` or `ForeignOrigin` where a request is not to be answered; its body is left unread."""
-        try:
-            self._check(environ)
-        except Problem:
-            leave_body(environ)
-            raise
-
-    def _check(self, environ: Mapping[str, Any]) -> None:
+        """Raise `UnknownHost` or `ForeignOrigin` where a request is not to be answered."""
         host = environ.get("HTTP_HOST")
         if host is not None and not self.answers_to(host, open_mode=self.open_mode()):
             raise UnknownHost("Ask by a name that is listed in CHATKEEP_HOSTS.")

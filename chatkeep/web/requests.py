@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import socket
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -51,16 +48,11 @@ def body_as(shape: type[S]) -> S:
 
 
 def read_body() -> bytes:
-    """Return the body, within its limits of size and time; what is left of a refused one is not read."""
+    """Return the body. Raises `BodyTooLarge` and `RequestTimeout`; the server deals with the rest of such a body."""
     seconds, limit = parts().settings.body_timeout, parts().settings.max_body
-    try:
-        with deadline(seconds, RequestTimeout(f"The body took longer than {seconds:g} s to arrive.")):
-            body = _body_up_to(limit)
-    except RequestTimeout:
-        _stop_reading(request.environ)
-        raise
+    with deadline(seconds, RequestTimeout(f"The body took longer than {seconds:g} s to arrive.")):
+        body = _body_up_to(limit)
     if body is None:
-        _stop_reading(request.environ)
         raise BodyTooLarge(f"The body may have {limit} bytes at most.")
     return body
 
@@ -78,20 +70,6 @@ def _body_up_to(limit: int) -> bytes | None:
     if len(found) < length:
         raise ClientDisconnected
     return found
-
-
-def leave_body(environ: Mapping[str, Any]) -> None:
-    """Take nothing of the body that a request brings, if it brings one: it is refused before anybody reads it."""
-    if "HTTP_TRANSFER_ENCODING" in environ or environ.get("CONTENT_LENGTH", "") not in {"", "0"}:
-        _stop_reading(environ)
-
-
-def _stop_reading(environ: Mapping[str, Any]) -> None:
-    """Take nothing more from the client: gunicorn would read the rest of a body before it lets the connection go."""
-    sock = environ.get("gunicorn.socket")
-    if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RD)
 
 
 def _decoded(body: bytes, shape: type[S]) -> S:

@@ -21,13 +21,12 @@ from chatkeep.settings import Settings
 from tests import client
 from tests.access.keys import bearer, make_key
 from tests.http.api import eventually
-from tests.ports import free_port
 from tests.servers import ROOT, Server
 
 if os.name == "nt":
     pytest.skip("nginx, systemd and containers are not tested on Windows", allow_module_level=True)
 
-from tests.services.nginx import Nginx
+from tests.services.nginx import Nginx, shipped
 
 DEPLOY = ROOT / "deploy"
 # What the files in deploy/ set.
@@ -56,28 +55,8 @@ def health(server: Server, *options: str) -> subprocess.CompletedProcess[str]:
 def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SocketServer, Nginx]]:
     """A server on a socket, and nginx before it."""
     folder = tmp_path_factory.mktemp("deploy")
-    with SocketServer(folder, {}) as server, nginx_in(folder) as proxy:
+    with SocketServer(folder, {}) as server, shipped(folder, f"unix:{folder / 'chatkeep.sock'}") as proxy:
         yield server, proxy
-
-
-def nginx_in(folder: Path) -> Nginx:
-    """Return nginx with the project's configuration; only the paths are others."""
-    port = free_port()
-    (folder / "mime.types").write_text("types { text/html html; }")
-    text = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
-    places = {
-        "/etc/nginx/mime.types": folder / "mime.types",
-        "/run/chatkeep/chatkeep.sock": folder / "chatkeep.sock",
-        "/tmp/nginx": folder / "nginx",  # noqa: S108 - as the file has it
-        "/dev/stdout": folder / "access.log",
-        "listen 8080": f"listen 127.0.0.1:{port}",
-    }
-    for theirs, ours in places.items():
-        assert theirs in text
-        text = text.replace(theirs, str(ours))
-    user = "user root;\n" if os.geteuid() == 0 else ""
-    (folder / "nginx.conf").write_text(user + text, encoding="utf-8")
-    return Nginx(folder / "nginx.conf", port)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +67,7 @@ def allowed(behind: tuple[SocketServer, Nginx]) -> dict[str, str]:
 
 def test_nobody_comes_in_before_there_is_a_key(tmp_path: Path) -> None:
     """Starts a server: a second or two."""
-    with SocketServer(tmp_path, {}), nginx_in(tmp_path) as proxy:
+    with SocketServer(tmp_path, {}), shipped(tmp_path, f"unix:{tmp_path / 'chatkeep.sock'}") as proxy:
         refused = client.request("GET", f"{proxy.url}/api/conversations")
     assert (refused.status, "chatkeep keys create NAME" in refused.json["detail"]) == (401, True)
 
@@ -127,7 +106,7 @@ def test_nginx_passes_on_the_name_that_the_page_s_origin_is_compared_with(
 
 
 def test_a_server_that_is_away_is_a_problem_document(tmp_path: Path) -> None:
-    with nginx_in(tmp_path) as alone:
+    with shipped(tmp_path, f"unix:{tmp_path / 'chatkeep.sock'}") as alone:
         answer = client.request("GET", f"{alone.url}/api/conversations")
     assert (answer.status, answer.json["status"], answer.headers["Retry-After"]) == (503, 503, "2")
 

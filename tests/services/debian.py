@@ -23,6 +23,20 @@ def install(*packages: str) -> str:
     return f"installing {' '.join(packages)} ended with: {output.strip().splitlines()[-1:]}"
 
 
+def unpack(folder: Path, *packages: str) -> None:
+    """Unpack packages into a folder without installing them: installing a server's package would start a service."""
+    apt, unpacker = shutil.which("apt-get"), shutil.which("dpkg-deb")
+    if not (apt and unpacker):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [apt, "download", "-q", *packages]
+    if subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode:
+        _apt("update")
+        subprocess.run(command, cwd=folder, capture_output=True, check=False)
+    for archive in folder.glob("*.deb"):
+        subprocess.run([unpacker, "-x", archive, folder], check=True)
+
+
 @contextlib.contextmanager
 def lock() -> Iterator[None]:
     """Let one test process at a time look and install."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -9,7 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from bench import nginx
-from tests.ports import is_listening
+from tests.ports import free_port, is_listening
+from tests.servers import ROOT
 from tests.services import debian
 
 
@@ -46,6 +48,26 @@ class Nginx:
         if self._process:
             self._process.terminate()
             self._process.wait()
+
+
+def shipped(folder: Path, upstream: str) -> Nginx:
+    """Return nginx with the project's configuration; only the paths and the address of the server are others."""
+    port = free_port()
+    (folder / "mime.types").write_text("types { text/html html; }")
+    text = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
+    places = {
+        "/etc/nginx/mime.types": folder / "mime.types",
+        "unix:/run/chatkeep/chatkeep.sock": upstream,
+        "/tmp/nginx": folder / "nginx",  # noqa: S108 - as the file has it
+        "/dev/stdout": folder / "access.log",
+        "listen 8080": f"listen 127.0.0.1:{port}",
+    }
+    for theirs, ours in places.items():
+        assert theirs in text
+        text = text.replace(theirs, str(ours))
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    (folder / "nginx.conf").write_text(user + text, encoding="utf-8")
+    return Nginx(folder / "nginx.conf", port)
 
 
 def program() -> Path:

@@ -1,0 +1,239 @@
+"""Throwaway proxies before a server, on loopback, set up as their documentation shows and with kept connections."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from bench.load import CACHE
+from tests.ports import free_port, is_listening
+from tests.services import debian, nginx
+
+PACKAGES = {
+    "haproxy": ("haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1"),
+    "varnish": ("varnish", "libvarnishapi3", "libjemalloc2"),
+    "apache": ("apache2-bin", "libapr1", "libaprutil1"),
+}
+PROGRAMS = {"haproxy": "haproxy", "varnish": "varnishd", "apache": "apache2"}
+
+HAPROXY = """
+global
+    maxconn 4096
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+frontend all
+    bind 127.0.0.1:{port}
+    default_backend chatkeep
+backend chatkeep
+    http-reuse always
+    server one 127.0.0.1:{backend}
+"""
+VARNISH = """
+vcl 4.1;
+backend default {{ .host = "127.0.0.1"; .port = "{backend}"; }}
+"""
+CADDY = """
+{{
+    admin off
+    auto_https off
+    persist_config off
+}}
+:{port} {{
+    bind 127.0.0.1
+    reverse_proxy 127.0.0.1:{backend}
+}}
+"""
+APACHE = """
+ServerName localhost
+DocumentRoot {folder}
+PidFile {folder}/apache.pid
+ErrorLog {folder}/apache.log
+DefaultRuntimeDir {folder}
+Mutex default:{folder}
+Listen 127.0.0.1:{port}
+User nobody
+Group nogroup
+LoadModule mpm_event_module {modules}/mod_mpm_event.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule proxy_module {modules}/mod_proxy.so
+LoadModule proxy_http_module {modules}/mod_proxy_http.so
+ServerLimit 4
+ThreadsPerChild 100
+MaxRequestWorkers 400
+ProxyPass / http://127.0.0.1:{backend}/ flushpackets=on
+"""
+ENVOY_TYPES = "type.googleapis.com/envoy.extensions.filters"
+ENVOY = """
+static_resources:
+  listeners:
+    - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+      filter_chains:
+        - filters:
+            - name: envoy.filters.network.http_connection_manager
+              typed_config:
+                "@type": {types}.network.http_connection_manager.v3.HttpConnectionManager
+                stat_prefix: all
+                route_config:
+                  virtual_hosts:
+                    - name: all
+                      domains: ["*"]
+                      routes:
+                        - match: {{prefix: "/"}}
+                          route: {{cluster: chatkeep, timeout: 0s}}
+                http_filters:
+                  - name: envoy.filters.http.router
+                    typed_config: {{"@type": {types}.http.router.v3.Router}}
+  clusters:
+    - name: chatkeep
+      load_assignment:
+        cluster_name: chatkeep
+        endpoints:
+          - lb_endpoints:
+              - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {backend}}}}}}}
+"""
+
+
+class Unavailable(Exception):
+    """The proxy is not here, and there is no way to have it unasked."""
+
+
+class Running(Protocol):
+    """A proxy that runs; it listens on ``port`` of loopback."""
+
+    port: int
+    url: str
+
+
+class Proxy:
+    """A proxy; use it as a context."""
+
+    def __init__(self, name: str, command: list[str | Path], port: int, folder: Path, env: Mapping[str, str]) -> None:
+        self.name = name
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self._command = command
+        self._env = {**os.environ, "HOME": str(folder), **env}
+        self._log = folder / f"{name}.output"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 20
+        while not is_listening(self.port):
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                self.stop()
+                raise RuntimeError(f"{self.name} did not start:\n{self._log.read_text(errors='replace')}")
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End it and its workers."""
+        if self._process:
+            self._process.terminate()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+def haproxy(folder: Path, backend: int) -> Proxy:
+    """Return HAProxy, which gives a client's request to whichever connection is free."""
+    program, libraries = unpacked("haproxy")
+    port, file = free_port(), folder / "haproxy.cfg"
+    file.write_text(HAPROXY.format(port=port, backend=backend))
+    return Proxy("haproxy", [program, "-db", "-f", file], port, folder, libraries)
+
+
+def varnish(folder: Path, backend: int) -> Proxy:
+    """Return Varnish with its built-in rules."""
+    program, libraries = unpacked("varnish")
+    port, file = free_port(), folder / "default.vcl"
+    file.write_text(VARNISH.format(backend=backend))
+    place = ["-n", str(folder / "varnish"), "-a", f"127.0.0.1:{port}", "-T", "none", "-f", str(file)]
+    return Proxy("varnish", [program, "-F", "-j", "none", "-s", "malloc,64m", *place], port, folder, libraries)
+
+
+def apache(folder: Path, backend: int) -> Proxy:
+    """Return Apache with mod_proxy_http."""
+    program, libraries = unpacked("apache")
+    port, file = free_port(), folder / "apache.conf"
+    modules = program.parents[1] / "lib" / "apache2" / "modules"
+    file.write_text(APACHE.format(port=port, backend=backend, folder=folder, modules=modules))
+    return Proxy("apache", [program, "-D", "FOREGROUND", "-f", file], port, folder, libraries)
+
+
+def caddy(folder: Path, backend: int) -> Proxy:
+    """Return Caddy."""
+    port, file = free_port(), folder / "Caddyfile"
+    file.write_text(CADDY.format(port=port, backend=backend))
+    return Proxy("caddy", [of_python("caddy"), "run", "--config", file, "--adapter", "caddyfile"], port, folder, {})
+
+
+def envoy(folder: Path, backend: int) -> Proxy:
+    """Return Envoy."""
+    port, file = free_port(), folder / "envoy.yaml"
+    file.write_text(ENVOY.format(port=port, backend=backend, types=ENVOY_TYPES))
+    options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
+    return Proxy("envoy", [of_python("envoy"), "-c", file, *options], port, folder, {})
+
+
+def shipped_nginx(folder: Path, backend: int) -> nginx.Nginx:
+    """Return nginx with the project's own configuration."""
+    return nginx.shipped(folder, f"127.0.0.1:{backend}")
+
+
+PROXIES: dict[str, Callable[[Path, int], AbstractContextManager[Running]]] = {
+    "nginx": shipped_nginx,
+    "caddy": caddy,
+    "haproxy": haproxy,
+    "envoy": envoy,
+    "varnish": varnish,
+    "apache": apache,
+}
+
+
+def of_python(program: str) -> Path:
+    """Return a program that a Python package brought; raises `Unavailable`."""
+    found = Path(sys.executable).with_name(program)
+    if not found.exists():
+        raise Unavailable(f"{program} is not installed in this Python's environment")
+    return found
+
+
+@cache
+def unpacked(name: str) -> tuple[Path, dict[str, str]]:
+    """Return a program of Debian's packages, unpacked and not installed, and the variables that it needs.
+
+    Raises `Unavailable`.
+    """
+    installed = shutil.which(PROGRAMS[name], path="/usr/sbin:/usr/bin")
+    if installed:
+        return Path(installed), {}
+    folder = CACHE / name
+    program = folder / "usr" / "sbin" / PROGRAMS[name]
+    with debian.lock():
+        if not program.exists():
+            debian.unpack(folder, *PACKAGES[name])
+    if not program.exists():
+        raise Unavailable(f"{name} is not installed and could not be fetched (apt-get download {PACKAGES[name][0]})")
+    libraries = [path.parent for path in folder.glob("usr/lib/**/*.so*")]
+    return program, {"LD_LIBRARY_PATH": os.pathsep.join(sorted({str(path) for path in libraries}))}
