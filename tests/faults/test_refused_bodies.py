@@ -87,7 +87,7 @@ def test_a_refused_body_is_never_a_request_at_a_socket(
     """Some cases take a second each: bodies that come after the answer, for which the server waits."""
     server = serve(command, CHATKEEP_MAX_BODY=str(LIMIT), WEB_CONCURRENCY="1")
     key, dice = keyed(server), scale.random("refused", command)
-    each = scale.of(4, 1600 if command == "gunicorn" else 100)
+    each = scale.of(4, 1200 if command == "gunicorn" else 100)
     deliveries = DELAYS if command == "gunicorn" else DELAYS[:3]  # the others answer when they have the whole body
     cases = [case for case in itertools.product(REFUSED, FRAMINGS, deliveries) if case != NEVER_REFUSED] * each
     dice.shuffle(cases)
@@ -97,7 +97,7 @@ def test_a_refused_body_is_never_a_request_at_a_socket(
         said = attack(server.port, *REFUSED[kind], framing, deliver, key)
         return said and f"{kind}, {deliver.__name__}: {said}"
 
-    with ThreadPoolExecutor(32) as pool:
+    with ThreadPoolExecutor(scale.of(32, 128)) as pool:
         found = Counter(filter(None, pool.map(wrong, cases)))
     figures(f"refused bodies at {command}", requests=len(cases), **{"taken for requests": sum(found.values())})
     assert not found
