@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,12 @@ from pathlib import Path
 import pytest
 
 from tests.access.keys import Identity, bearer, make_key
-from tests.faults.conftest import ON_SQLITE, Record, Serve
+from tests.conftest import empty_database
+from tests.faults.conftest import ON_SQLITE, Record
 from tests.faults.scale import Scale
 from tests.http.api import eventually
-from tests.servers import Server
+from tests.servers import Server, thrown_away
+from tests.upstream import Upstream
 
 if os.name == "nt":
     pytest.skip("proxies and gunicorn are not started on Windows", allow_module_level=True)
@@ -73,20 +75,40 @@ class Framing:
 FRAMINGS = (Framing.declared(), Framing.chunked())
 
 
-def keyed(server: Server) -> str:
-    """Close a server to strangers; return a header with a key of it."""
-    made = make_key(server.env["DATABASE_URL"])
-    assert eventually(lambda: Identity(server).statuses("/api/conversations") == {401})
-    return f"Authorization: {bearer(made.text)['Authorization']}\r\n"
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A server that wants a key, and the headers with one."""
+
+    server: Server
+    headers: dict[str, str]
+
+    @property
+    def port(self) -> int:
+        return self.server.port
 
 
-@pytest.mark.parametrize("command", ["gunicorn", "waitress", "flask"])
-def test_a_refused_body_is_never_a_request_at_a_socket(
-    command: str, serve: Serve, scale: Scale, figures: Record
-) -> None:
+@pytest.fixture(scope="module")
+def closed(
+    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Closed]:
+    """A server of the command that the test names; its bodies have a small limit."""
+    url = empty_database(request, "sqlite", tmp_path_factory)
+    env = {"DATABASE_URL": url, "OPENAI_BASE_URL": upstream.url, "CHATKEEP_MAX_BODY": str(LIMIT)}
+    folder = tmp_path_factory.mktemp(request.param)
+    with thrown_away(Server(request.param, folder, {**env, "WEB_CONCURRENCY": "1"})) as server:
+        made = make_key(url)
+        assert eventually(lambda: Identity(server).statuses("/api/conversations") == {401})
+        yield Closed(server, bearer(made.text))
+
+
+ON_EACH = pytest.mark.parametrize("closed", ["gunicorn", "waitress", "flask"], indirect=True)
+
+
+@ON_EACH
+def test_a_refused_body_is_never_a_request_at_a_socket(closed: Closed, scale: Scale, figures: Record) -> None:
     """Some cases take a second each: bodies that come after the answer, for which the server waits."""
-    server = serve(command, CHATKEEP_MAX_BODY=str(LIMIT), WEB_CONCURRENCY="1")
-    key, dice = keyed(server), scale.random("refused", command)
+    server, command = closed.server, closed.server.command
+    dice, key = scale.random("refused", command), f"Authorization: {closed.headers['Authorization']}\r\n"
     each = scale.of(4, 1200 if command == "gunicorn" else 100)
     deliveries = DELAYS if command == "gunicorn" else DELAYS[:3]  # the others answer when they have the whole body
     cases = [case for case in itertools.product(REFUSED, FRAMINGS, deliveries) if case != NEVER_REFUSED] * each
@@ -159,22 +181,20 @@ def attack(port: int, head: str, status: int, framing: Framing, deliver: Deliver
     return "" if statuses in allowed else f"{statuses}, closes: {closes}"
 
 
+@pytest.mark.parametrize("closed", ["gunicorn"], indirect=True)
 @pytest.mark.parametrize("name", PROXIES)
 def test_behind_a_proxy_nobody_gets_the_answer_to_a_strangers_body(
-    name: str, serve: Serve, scale: Scale, figures: Record, tmp_path: Path
+    name: str, closed: Closed, scale: Scale, figures: Record, tmp_path: Path
 ) -> None:
     """Two seconds of strangers and of others who read; ten thousand requests of each in the long form."""
-    server, count = serve(WEB_CONCURRENCY="1"), scale.of(300, 10_000)
-    key = keyed(server)
-    folder = tmp_path / name
-    folder.mkdir()
-    with PROXIES[name](folder, server.port) as proxy:
-        owner = Identity(server, {"Authorization": key.partition(": ")[2].strip()})
+    count = scale.of(300, 10_000)
+    with PROXIES[name](tmp_path, closed.port) as proxy:
+        owner = Identity(closed.server, closed.headers)
         own = [owner.chat(f"mine {number}")["conversation_id"] for number in range(4)]
         done = threading.Event()
         with ThreadPoolExecutor(8) as pool:
             strangers = [pool.submit(stranger, proxy.port, count // 3, done) for _ in range(3)]
-            neighbours = [pool.submit(neighbour, proxy.port, conversation, key, count // 4) for conversation in own]
+            neighbours = [pool.submit(neighbour, proxy.port, each, owner.headers, count // 4) for each in own]
             found = sum((each.result() for each in neighbours), Counter[str]())
             done.set()
             refused = sum((each.result() for each in strangers), Counter[str]())
@@ -204,14 +224,13 @@ def stranger(port: int, count: int, done: threading.Event) -> Counter[str]:
     return found
 
 
-def neighbour(port: int, conversation: str, key: str, count: int) -> Counter[str]:
+def neighbour(port: int, conversation: str, headers: Mapping[str, str], count: int) -> Counter[str]:
     """Read a conversation of one's own over and over; count own answers, foreign ones, and whatever else came."""
     found: Counter[str] = Counter()
-    name, _, value = key.strip().partition(": ")
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     for _ in range(count):
         try:
-            connection.request("GET", f"/api/conversations/{conversation}", headers={name: value})
+            connection.request("GET", f"/api/conversations/{conversation}", headers=headers)
             response = connection.getresponse()
             body = response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -232,19 +251,18 @@ def bodies() -> Iterator[bytes]:
         yield json.dumps({"message": "x" * size}).encode()
 
 
-@pytest.mark.parametrize("command", ["gunicorn", "waitress", "flask"])
-def test_a_client_that_sends_all_of_its_body_first_reads_its_413(
-    command: str, serve: Serve, scale: Scale, figures: Record
-) -> None:
-    server, count = serve(command, CHATKEEP_MAX_BODY=str(LIMIT), WEB_CONCURRENCY="1"), scale.of(10, 100)
+@ON_EACH
+def test_a_client_that_sends_all_of_its_body_first_reads_its_413(closed: Closed, scale: Scale, figures: Record) -> None:
+    count = scale.of(10, 100)
     found: Counter[str] = Counter()
     for body in itertools.islice(bodies(), count):
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", closed.port, timeout=20)
         try:
-            connection.request("POST", "/api/chat", body, {"Content-Type": "application/json"})
+            connection.request("POST", "/api/chat", body, {"Content-Type": "application/json", **closed.headers})
             found[json.loads(connection.getresponse().read())["code"]] += 1
         except (OSError, http.client.HTTPException) as error:
             found[type(error).__name__] += 1
         connection.close()
-    figures(f"413 at {command}", **{"bodies over the limit": count, "read their 413": found["body_too_large"]})
+    told = {"bodies over the limit": count, "read their 413": found["body_too_large"]}
+    figures(f"413 at {closed.server.command}", **told)
     assert found == {"body_too_large": count}
