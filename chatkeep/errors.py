@@ -250,6 +250,12 @@ class InvalidFields(Problem):
 
     status, code, title = 422, "invalid_fields", "Some fields are not valid"
 
+    @classmethod
+    def of(cls, faults: list[FieldError]) -> InvalidFields:
+        """Return the problem of these faults; the first one is told in the detail, too."""
+        told = f"{faults[0].field or 'The body'}: {faults[0].message}."
+        return cls(told if len(faults) == 1 else f"{told} See errors for the other wrong fields.", errors=faults)
+
 
 class KeyReused(Problem):
     """The Idempotency-Key was used before with another request."""

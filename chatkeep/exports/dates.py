@@ -12,6 +12,7 @@ PATTERN = (
     r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
     r"([Tt]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d))?$"
 )
+EXAMPLE = "write a date such as 2026-11-22, or a time such as 2026-11-22T09:30:00Z (in a URL, + is %2B)"
 _SHAPE = re.compile(PATTERN, re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -32,6 +33,5 @@ def _microseconds(text: str) -> int:
     try:
         at = datetime.fromisoformat(text.upper() if _SHAPE.fullmatch(text) else "")
     except ValueError as error:
-        example = "write a date such as 2026-11-22, or a time such as 2026-11-22T09:30:00Z (in a URL, + is %2B)"
-        raise ValueError(example) from error
+        raise ValueError(EXAMPLE) from error
     return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,14 +17,12 @@ from chatkeep.errors import (
     RequestTimeout,
     UnsupportedMediaType,
 )
+from chatkeep.web import fields
 from chatkeep.web.parts import parts
 
 S = TypeVar("S", bound=msgspec.Struct)
 METADATA_BYTES = 16 * 1024
 METADATA_DEPTH = 64
-_UNKNOWN = re.compile(r"Object contains unknown field `(.+?)`")
-_MISSING = re.compile(r"Object missing required field `(.+?)`")
-_PATH = re.compile(r" - at `\$\.?(.*)`$")
 
 
 def body_as(shape: type[S]) -> S:
@@ -36,9 +33,7 @@ def body_as(shape: type[S]) -> S:
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("Send the body as JSON with the header Content-Type: application/json.")
     try:
-        return _decoded(read_body(), shape)
-    except msgspec.ValidationError as error:
-        raise invalid(str(error)) from error
+        return fields.read_body(read_body(), shape)
     except UnicodeError as error:
         raise MalformedJson("The body is not UTF-8.") from error
     except RecursionError as error:
@@ -72,44 +67,13 @@ def _body_up_to(limit: int) -> bytes | None:
     return found
 
 
-def _decoded(body: bytes, shape: type[S]) -> S:
-    """Return the body, whose numbers are whole by their value and not by how they are written: JSON's 5.0 is 5."""
-    try:
-        return msgspec.json.decode(body, type=shape)
-    except msgspec.ValidationError as first:
-        try:
-            plain = msgspec.json.decode(body)
-        except msgspec.DecodeError:
-            raise first from None
-        if not isinstance(plain, dict) or not any(isinstance(value, float) for value in plain.values()):
-            raise
-        return msgspec.convert({name: _whole(value) for name, value in plain.items()}, type=shape)
-
-
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 def query_as(shape: type[S]) -> S:
     """Return the request's query parameters. Raises `InvalidFields`."""
-    repeated = [name for name, values in request.args.lists() if len(values) > 1]
+    repeated = [fields.shortened(name) for name, values in request.args.lists() if len(values) > 1]
     if repeated:
-        raise InvalidFields("Give each parameter once.", errors=[FieldError(repeated[0], "is given more than once")])
-    try:
-        return msgspec.convert(request.args.to_dict(), type=shape, strict=False)
-    except msgspec.ValidationError as error:
-        raise invalid(str(error)) from error
-
-
-def invalid(text: str) -> InvalidFields:
-    """Return the problem for what msgspec found, with the field that it names."""
-    at = _PATH.search(text)
-    path, message = (at[1].replace("[...]", ""), text[: at.start()]) if at else ("", text)
-    for pattern, words in ((_UNKNOWN, "is not known here"), (_MISSING, "is required")):
-        found = pattern.search(message)
-        if found:
-            path, message = ".".join(part for part in (path, found[1]) if part), words
-    return InvalidFields(f"{path or 'The body'}: {message}.", errors=[FieldError(path, message)])
+        faults = [FieldError(name, "is given more than once") for name in repeated[: fields.MOST_FAULTS]]
+        raise InvalidFields("Give each parameter once.", errors=faults)
+    return fields.read_fields(request.args.to_dict(), shape, strict=False)
 
 
 def require_small_metadata(metadata: dict[str, Any] | msgspec.UnsetType) -> None:

@@ -7,12 +7,9 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-Day = Annotated[
-    str,
-    Meta(
-        pattern=r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$", description="A day in UTC.", examples=["2026-11-22"]
-    ),
-]
+DAY = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$"
+GROUPS = "^(day|model|key|account|end_user)(,(day|model|key|account|end_user))*$"
+Day = Annotated[str, Meta(pattern=DAY, description="A day in UTC.", examples=["2026-11-22"])]
 _COST = "By the prices that the server is set to; 0 for answers that were given before."
 Cost = Annotated[float, Meta(description=_COST)]
 
@@ -25,7 +22,7 @@ class UsageQuery(Struct, forbid_unknown_fields=True):
     group_by: Annotated[
         str,
         Meta(
-            pattern="^(day|model|key|account|end_user)(,(day|model|key|account|end_user))*$",
+            pattern=GROUPS,
             description="What to tell it by: any of day, model, key, account and end_user, separated by commas.",
             examples=["day,model"],
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,6 +117,20 @@ def test_a_translation_has_the_gaps_of_its_text(english: str, chinese: str) -> N
     gaps = english.count("{}")
     assert chinese.format(*["x"] * gaps).count("x") >= gaps
     assert translated(english.replace("{}", "17"), "zh") != english.replace("{}", "17")
+
+
+@pytest.mark.parametrize("template", [text for text in TEXTS if text.count("{}") > 1])
+def test_texts_are_translated_in_linear_time(template: str) -> None:
+    """The worst text for a template repeats what stands in its gaps, and does not end as it does."""
+    first, *others = template.split("{}")
+    worst = f"{first}x" + "x".join(others) * (100_000 // len(template))
+    begun = time.process_time()
+    translated(worst, "zh")
+    assert time.process_time() - begun < 0.5  # it is about a millisecond; quadratic time is minutes
+
+
+def test_a_text_of_texts_does_not_lead_too_deep() -> None:
+    assert translated("a: " * 10_000 + "is blank.", "zh").startswith("a\uff1a")
 
 
 def test_what_is_unknown_stays_as_it_is() -> None:

@@ -1,38 +1,13 @@
-"""Which field an error of the decoder is about."""
+"""What requests may hold beyond their shapes."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import msgspec
 import pytest
 
 from chatkeep.errors import InvalidFields
 from chatkeep.rows import title_of
-from chatkeep.web import shapes
-from chatkeep.web.requests import given, invalid, require_small_metadata
-
-
-def refusal(body: Any, shape: type[msgspec.Struct] = shapes.ChatRequest) -> InvalidFields:
-    with pytest.raises(msgspec.ValidationError) as refused:
-        msgspec.convert(body, shape)
-    return invalid(str(refused.value))
-
-
-@pytest.mark.parametrize(
-    ("body", "field", "message"),
-    [
-        ({}, "message", "is required"),
-        ({"message": "x", "extra": 1}, "extra", "is not known here"),
-        ({"message": 5}, "message", "Expected `str`, got `int`"),
-        ({"message": "x", "ttl": 0}, "ttl", "Expected `int` >= 1"),
-        ([], "", "Expected `object`, got `array`"),
-    ],
-)
-def test_the_field_is_named(body: Any, field: str, message: str) -> None:
-    problem = refusal(body)
-    assert [(error.field, error.message) for error in problem.errors] == [(field, message)]
-    assert problem.detail == f"{field or 'The body'}: {message}."
+from chatkeep.web.requests import given, require_small_metadata
 
 
 @pytest.mark.parametrize(("metadata", "fits"), [({}, True), ({"a": "x" * 16_000}, True), ({"a": "x" * 17_000}, False)])

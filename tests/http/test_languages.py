@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
 from chatkeep.chinese import TEXTS
-from tests.http.api import Api, unique
+from tests.http.api import Api, soon, unique
 from tests.servers import ROOT
 
 CHINESE = {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"}
@@ -28,6 +29,18 @@ def test_a_problem_is_told_in_the_language_that_is_asked_for(own: Api) -> None:
 def test_what_is_wrong_with_a_field_is_told_in_chinese(own: Api) -> None:
     answer = own.request("POST", "/api/chat", json={"message": "x", "role": "system"}, headers=CHINESE)
     assert answer.json["errors"] == [{"field": "role", "message": TEXTS["is not known here"]}]
+
+
+@pytest.mark.parametrize("place", ["body", "query"])
+def test_a_long_name_stops_nothing(own: Api, place: str) -> None:
+    """A worker that spends seconds on the answer stops every stream."""
+    name = (" added,  there already,  brought up to date,  deleted" * 60)[:3000]
+    if place == "body":
+        answer = soon(0.5, lambda: own.request("POST", "/api/sign-in", json={"key": "x", name: 1}, headers=CHINESE))
+    else:
+        answer = soon(0.5, lambda: own.request("GET", f"/api/conversations?{urlencode({name: 1})}", headers=CHINESE))
+    assert answer.json["errors"] == [{"field": f"{name[:63]}…", "message": TEXTS["is not known here"]}]
+    assert answer.json["detail"] == f"{name[:63]}…\uff1a{TEXTS['is not known here']}。"
 
 
 def test_an_error_amid_a_stream_is_told_in_chinese(own: Api) -> None:

@@ -1,0 +1,153 @@
+"""Read the fields of a request, and name every wrong one in plain words.
+
+The words come from the declared types. The text of msgspec's errors is never read: it holds what callers wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw, inspect
+
+from chatkeep.access import ACCOUNT
+from chatkeep.errors import FieldError, InvalidFields
+from chatkeep.exports import dates
+from chatkeep.web.usage_shapes import DAY, GROUPS
+
+S = TypeVar("S", bound=msgspec.Struct)
+NAME_LENGTH = 64
+"""Characters of a caller's name that an answer repeats."""
+MOST_FAULTS = 20
+"""Faults that one answer lists."""
+
+_PATTERNS = {
+    dates.PATTERN: dates.EXAMPLE,
+    DAY: "must be a day such as 2026-11-22",
+    GROUPS: "must be one or more of day, model, key, account and end_user, separated by commas",
+    f"^{ACCOUNT}$": "must be 1 to 32 of a-z, 0-9, - and _, and begin with a letter or a digit",
+}
+
+
+def read_body(body: bytes, shape: type[S]) -> S:
+    """Return a JSON body. Numbers are whole by their value: 5.0 is 5.
+
+    Raises `InvalidFields`, and what msgspec raises for text that isn't JSON.
+    """
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError:
+        return read_fields(_members(body), shape)
+
+
+def read_fields(found: Mapping[str, Any], shape: type[S], *, strict: bool = True) -> S:
+    """Return the shape of these fields, which are text unless ``strict``. Raises `InvalidFields`."""
+    try:
+        return msgspec.convert(found, shape, strict=strict)
+    except msgspec.ValidationError as error:
+        raise InvalidFields.of(list(islice(_faults(found, shape, "", strict=strict), MOST_FAULTS))) from error
+
+
+def shortened(name: str) -> str:
+    """Return a caller's name as an answer repeats it."""
+    return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"
+
+
+def _members(body: bytes) -> dict[str, Any]:
+    try:
+        members = msgspec.json.decode(body, type=dict[str, Raw])
+    except msgspec.ValidationError as error:
+        raise InvalidFields.of([FieldError("", "must be a JSON object")]) from error
+    return {name: _value(raw) for name, raw in members.items()}
+
+
+def _value(raw: Raw) -> Any:
+    """Return a member's value; the raw text if it holds a number that Python can't take."""
+    try:
+        value = msgspec.json.decode(raw)
+    except msgspec.ValidationError:
+        return raw
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _faults(
+    found: Mapping[str, Any], shape: type[msgspec.Struct], within: str, *, strict: bool
+) -> Iterator[FieldError]:
+    fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
+    for name in found:
+        if name not in fields:
+            yield FieldError(f"{within}{shortened(name)}", "is not known here")
+    for name, field in fields.items():
+        if name in found:
+            yield from _faults_of(found[name], field.type, f"{within}{name}", strict=strict)
+        elif field.required:
+            yield FieldError(f"{within}{name}", "is required")
+
+
+def _faults_of(value: Any, declared: Any, path: str, *, strict: bool) -> Iterator[FieldError]:
+    try:
+        msgspec.convert(value, declared, strict=strict)
+    except msgspec.ValidationError:
+        kind = _without_null(inspect.type_info(declared))
+        if isinstance(value, Raw):
+            yield FieldError(path, "holds a number that is out of range")
+        elif isinstance(kind, inspect.StructType) and isinstance(value, dict):
+            yield from _faults(value, kind.cls, f"{path}.", strict=strict)
+        else:
+            yield FieldError(path, wanted(kind))
+
+
+def _without_null(kind: inspect.Type) -> inspect.Type:
+    """Return the one type that a field takes beside null, without the description around it."""
+    if isinstance(kind, inspect.Metadata):
+        return _without_null(kind.type)
+    if isinstance(kind, inspect.UnionType):
+        return _without_null(next(one for one in kind.types if not isinstance(one, inspect.NoneType)))
+    return kind
+
+
+def wanted(kind: inspect.Type) -> str:
+    """Return in words what a type takes, null left aside."""
+    plain = _without_null(kind)
+    return _WORDS[type(plain)](plain)
+
+
+def _text(kind: inspect.StrType) -> str:
+    if kind.pattern is not None:
+        return _PATTERNS[kind.pattern]
+    if kind.max_length is None:
+        return "must be text"
+    if kind.min_length:
+        return f"must be text of {kind.min_length} to {kind.max_length} characters"
+    return f"must be text of at most {kind.max_length} characters"
+
+
+def _whole_number(kind: inspect.IntType) -> str:
+    if kind.le is None:
+        return f"must be a whole number of at least {kind.ge}"
+    return f"must be a whole number from {kind.ge} to {kind.le}"
+
+
+def _choice(kind: inspect.LiteralType | inspect.EnumType) -> str:
+    values = kind.values if isinstance(kind, inspect.LiteralType) else [one.value for one in kind.cls]
+    return f"must be one of: {', '.join(map(str, values))}"
+
+
+def _list(kind: inspect.VarTupleType) -> str:
+    return f"must be a list of at least {kind.min_length}; each item {wanted(kind.item_type)}"
+
+
+_WORDS: dict[type[inspect.Type], Callable[[Any], str]] = {
+    inspect.StrType: _text,
+    inspect.IntType: _whole_number,
+    inspect.FloatType: lambda kind: f"must be a number from {kind.ge} to {kind.le}",
+    inspect.BoolType: lambda _: "must be true or false",
+    inspect.UUIDType: lambda _: "must be a UUID",
+    inspect.LiteralType: _choice,
+    inspect.EnumType: _choice,
+    inspect.VarTupleType: _list,
+    inspect.DictType: lambda _: "must be a JSON object",
+    inspect.StructType: lambda _: "must be a JSON object",
+}

@@ -1,0 +1,113 @@
+"""Every wrong field of a request is named, in plain words and in both languages."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import inspect
+
+from chatkeep.errors import InvalidFields
+from chatkeep.languages import translated
+from chatkeep.web import (
+    admin_shapes,
+    audit_shapes,
+    export_shapes,
+    fields,
+    job_shapes,
+    key_shapes,
+    shapes,
+    sharing_shapes,
+    usage_shapes,
+)
+
+MODULES = (admin_shapes, audit_shapes, export_shapes, job_shapes, key_shapes, shapes, sharing_shapes, usage_shapes)
+REQUESTS = sorted(
+    {
+        kind
+        for module in MODULES
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__struct_config__.forbid_unknown_fields
+    },
+    key=lambda kind: kind.__name__,
+)
+IDEOGRAPH = re.compile("[\u4e00-\u9fff]")
+
+
+def faults(body: bytes, shape: type[msgspec.Struct] = shapes.ChatRequest) -> list[tuple[str, str]]:
+    with pytest.raises(InvalidFields) as refused:
+        fields.read_body(body, shape)
+    return [(error.field, error.message) for error in refused.value.errors]
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "message"),
+    [
+        (b"{}", "message", "is required"),
+        (b'{"message":"x","extra":1}', "extra", "is not known here"),
+        (b'{"message":5}', "message", "must be text of 1 to 1000000 characters"),
+        (b'{"message":"x","system":5}', "system", "must be text of at most 100000 characters"),
+        (b'{"message":"x","ttl":0}', "ttl", "must be a whole number from 1 to 315360000"),
+        (b'{"message":"x","ttl":1.5}', "ttl", "must be a whole number from 1 to 315360000"),
+        (b'{"message":"x","temperature":"hot"}', "temperature", "must be a number from 0 to 2"),
+        (b'{"message":"x","stream":"yes"}', "stream", "must be true or false"),
+        (b'{"message":"x","conversation_id":"x"}', "conversation_id", "must be a UUID"),
+        (b'{"message":"x","on_disconnect":"x"}', "on_disconnect", "must be one of: continue, stop"),
+        (b'{"message":"x","metadata":[]}', "metadata", "must be a JSON object"),
+        (b'{"message":"x","metadata":{"a":' + b"9" * 5000 + b"}}", "metadata", "holds a number that is out of range"),
+        (b"[]", "", "must be a JSON object"),
+    ],
+)
+def test_the_field_is_named(body: bytes, field: str, message: str) -> None:
+    assert faults(body) == [(field, message)]
+
+
+def test_all_wrong_fields_are_named() -> None:
+    found = faults(b'{"extra":1,"message":5,"ttl":0,"temperature":9,"role":"system"}')
+    assert [field for field, _ in found] == ["extra", "role", "message", "temperature", "ttl"]
+
+
+def test_wrong_fields_within_a_field_are_named() -> None:
+    body = b'{"limits":{"extra":1,"tokens_per_day":0,"requests_per_day":"x"},"scopes":[]}'
+    assert [field for field, _ in faults(body, key_shapes.KeyRequest)] == [
+        "name", "scopes", "limits.extra", "limits.requests_per_day", "limits.tokens_per_day",
+    ]  # fmt: skip
+
+
+def test_all_wrong_parameters_are_named() -> None:
+    with pytest.raises(InvalidFields) as refused:
+        fields.read_fields({"limit": "0", "after": "x", "x": ""}, shapes.ListQuery, strict=False)
+    assert [error.field for error in refused.value.errors] == ["x", "limit", "after"]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_detail_tells_the_first_fault_and_of_the_others(language: Any) -> None:
+    with pytest.raises(InvalidFields) as refused:
+        fields.read_body(b'{"message":5,"ttl":0}', shapes.ChatRequest)
+    assert (
+        translated(refused.value.detail, language)
+        == {
+            "en": "message: must be text of 1 to 1000000 characters. See errors for the other wrong fields.",
+            "zh": "message\uff1a应为 1 到 1000000 个字符的文本。其余有误的字段见 errors。",
+        }[language]
+    )
+
+
+def test_a_long_name_is_cut_and_many_faults_are_not_all_told() -> None:
+    (field, _), *others = faults(b"{" + b",".join(b'"%s%d":1' % (b"x" * 3000, at) for at in range(300)) + b"}")
+    assert field == "x" * 63 + "…"
+    assert len(others) == fields.MOST_FAULTS - 1
+
+
+def test_numbers_are_whole_by_their_value() -> None:
+    assert fields.read_body(b'{"message":"x","ttl":5.0}', shapes.ChatRequest).ttl == 5
+
+
+@pytest.mark.parametrize("shape", REQUESTS, ids=lambda shape: shape.__name__)
+def test_what_a_field_takes_is_told_in_both_languages(shape: type[msgspec.Struct]) -> None:
+    for field in inspect.type_info(shape).fields:  # type: ignore[attr-defined]
+        words = fields.wanted(field.type)
+        assert words.startswith(("must ", "write "))
+        assert IDEOGRAPH.search(translated(words, "zh")), words
