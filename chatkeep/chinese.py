@@ -439,6 +439,7 @@ TEXTS = {
     "it does not belong to the conversation before it": "它不属于前面的对话",
     "it is larger than 64 MiB": "它大于 64 MiB",
     "it is nested too deeply": "它嵌套过深",
+    "it is nested too deeply; what follows is not read": "它嵌套过深；其后的内容不再读取",
     "it is not as it should be: {}": "它不符合格式：{}",
     "it is not valid JSON: {}": "它不是有效的 JSON：{}",
     "it is left out with all of its messages, one of which line {} may be": "它连同全部消息都被略去，第 {} 行可能是其中之一",

@@ -23,6 +23,9 @@ from chatkeep.store.journal import Journal
 
 __all__ = ["BadRecord", "Fate", "Report", "Terms", "UnknownFile", "import_file"]
 
+# So many records in a row, from the first one on, that no program is known by: the others are not looked at.
+MOST_UNKNOWN = 1000
+
 
 class _Members(Struct):
     """By which members a conversation's program is known."""
@@ -77,18 +80,22 @@ def _items(chunks: Iterable[bytes], terms: Terms) -> Iterable[Item]:
 
 def _chats(records: Records, terms: Terms) -> Iterator[Item]:
     """Yield the conversations of other programs. Raises `UnknownFile` where no record looks like one."""
-    bad, known = False, False
+    bad, known = 0, False
     for record in records:
         try:
             chat_of = _program(record)
             known = True
             yield incoming(record.line, chat_of(record), terms)
         except Refused as error:
-            bad = True
+            bad += 1
             yield BadRecord(record.line, str(error))
+        if not known and bad == MOST_UNKNOWN:
+            break
     if not known and (bad or records.cut):
         raise UnknownFile(UNKNOWN)
-    if records.cut:
+    if records.too_deep:
+        yield BadRecord(records.line, "it is nested too deeply; what follows is not read")
+    elif records.cut:
         yield BadRecord(records.line, "the file is cut: it ends amid a record")
 
 

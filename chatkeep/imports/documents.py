@@ -17,6 +17,8 @@ RECORD_BYTES = 64 * 1024 * 1024
 # Enough for what is around the records of an export; a document with more has other contents.
 FRAME_BYTES = 1024 * 1024
 HEAD_BYTES = 64 * 1024
+# No decoder takes more, so whatever is deeper can't be imported. It isn't read either: a bracket costs a microsecond.
+MOST_DEPTH = 1000
 # Longer than a seal's line.
 SEAL_BYTES = 4096
 BOM = b"\xef\xbb\xbf"
@@ -50,12 +52,14 @@ class Records:
     """The records of a JSON document. Iterate once."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
-        self.frame = b""
-        """The document without its records, as far as it is read."""
+        self.frame = bytearray()
+        """The document without its records, as far as it is read, up to `FRAME_BYTES`."""
         self.line = 1
         """The line up to which it is read."""
         self.cut = False
-        """Whether the document ended before its last bracket."""
+        """Whether the document ended before its last bracket, or reading did."""
+        self.too_deep = False
+        """Whether reading ended because brackets are nested more than `MOST_DEPTH` deep."""
         self._chunks = chunks
         self._depth = 0
         self._level: int | None = None  # how deep the records of the list lie that is being read
@@ -70,12 +74,17 @@ class Records:
             # The sign behind a backslash is needed to know what it means.
             rest = text[-1:] if (len(text) - len(text.rstrip(b"\\"))) % 2 else b""
             yield from self._scan(text.removesuffix(rest))
+            if self.too_deep:
+                break
         self.cut = self._depth > 0 or self._quoted
 
     def _scan(self, text: bytes) -> Iterator[Record]:
         kept = 0
         for at in self._brackets(text):
             kept = yield from self._opened(text, kept, at) if text[at] in b"[{" else self._closed(text, kept, at)
+            if self._depth > MOST_DEPTH:
+                self.too_deep = True
+                return
         yield from self._passed(text[kept:])
 
     def _brackets(self, text: bytes) -> Iterator[int]:
@@ -120,7 +129,7 @@ class Records:
         if self._body is not None:
             self._body.add(part)
         elif self._level is None:
-            self.frame = (self.frame + part)[:FRAME_BYTES]
+            self.frame += part[: FRAME_BYTES - len(self.frame)]
         elif stray := part.strip(_BETWEEN):
             yield Record(self.line + part[: part.index(stray)].count(b"\n"), stray)
         self.line += part.count(b"\n")
@@ -181,11 +190,10 @@ class Hashed:
 def peeked(chunks: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
     """Return what a document begins with, its first line if that is short, and all of its chunks."""
     source = iter(chunks)
-    taken: list[bytes] = []
-    head = b""
+    taken = bytearray()
     for chunk in source:
-        taken.append(chunk if taken else chunk.removeprefix(BOM))
-        head = b"".join(taken).lstrip()
-        if len(head) >= HEAD_BYTES or b"\n" in head:
+        taken += chunk
+        if len(taken) >= HEAD_BYTES or b"\n" in taken.lstrip():
             break
-    return head, chain(taken, source)
+    begin = bytes(taken).removeprefix(BOM)
+    return begin.lstrip(), chain([begin], source)

@@ -62,13 +62,22 @@ class _Spoken:
     at: int
 
 
+@dataclass(slots=True, eq=False)
+class _Thought:
+    """Reasoning of a node that is no message. The first reply below gets it: copies would be many times the file."""
+
+    text: str
+    above: _Thought | None
+    given: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What a node's children are told: the message above them, its time, and reasoning that no reply has got yet."""
+    """What a node's children are told: the message above them, its time, and the last thought since."""
 
     message: str | None
     at: int
-    reasoning: tuple[str, ...] = ()
+    thought: _Thought | None = None
 
 
 def incoming(line: int, chat: Chat, terms: Terms) -> Incoming:
@@ -137,16 +146,25 @@ def _spoken(nodes: list[Node], began: int, above: dict[str, str | None]) -> list
 def _of(node: Node, place: _Place, began: int) -> _Spoken | None:
     if node.said is None or not node.said.text:
         return None
-    thought = (*place.reasoning, node.said.reasoning) if node.said.role is Role.ASSISTANT else ()
-    said = replace(node.said, reasoning="\n\n".join(filter(None, thought)))
+    thoughts = [*_given(place.thought), node.said.reasoning] if node.said.role is Role.ASSISTANT else []
+    said = replace(node.said, reasoning="\n\n".join(filter(None, thoughts)))
     return _Spoken(node, said, place.message, max(node.at or began, place.at + 1))
 
 
 def _below(node: Node, place: _Place, one: _Spoken | None) -> _Place:
     if one is not None:
         return _Place(node.id, one.at)
-    thought = (node.said.reasoning,) if node.said else ()
-    return _Place(place.message, place.at, (*place.reasoning, *thought))
+    reasoning = node.said.reasoning if node.said else ""
+    return _Place(place.message, place.at, _Thought(reasoning, place.thought) if reasoning else place.thought)
+
+
+def _given(thought: _Thought | None) -> list[str]:
+    """Return the thoughts that no reply has got yet, the oldest first, and note that one has got them now."""
+    found: list[str] = []
+    while thought is not None and not thought.given:
+        found.append(thought.text)
+        thought.given, thought = True, thought.above
+    return found[::-1]
 
 
 def _rising(spoken: list[_Spoken]) -> Iterator[_Spoken]:

@@ -13,9 +13,12 @@ from chatkeep.model import Role, Status
 
 SOURCE = "open-webui"
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT}
-# Reasoning stands in the text itself: folded, quoted and escaped.
-_REASONING = re.compile(r'<details type="reasoning"[^>]*>\s*(?:<summary>[^<]*</summary>)?(.*?)</details>\s*', re.DOTALL)
+# Reasoning stands in the text itself: folded, quoted and escaped by Python's `html.escape`, or as JavaScript does it.
+_OPENING, _CLOSING = '<details type="reasoning"', "</details>"
+_SUMMARY = re.compile(r"\s*+(?:<summary>[^<]*+</summary>)?+")
+_BLANK = re.compile(r"\s*+")
 _QUOTED = re.compile(r"(?m)^> ?")
+_ESCAPED = re.compile(r"&(?:amp|lt|gt|quot|#x27|#39);")
 
 
 class Message(Struct, rename="camel"):
@@ -76,12 +79,12 @@ def _said(message: Message) -> Said | None:
     role, text = _ROLES.get(message.role), _text(message.content)
     if role is not Role.ASSISTANT:
         return None if role is None else Said(role, text)
-    thoughts = [_unfolded(found) for found in _REASONING.findall(text)]
+    said, thoughts = _parted(text)
     whole = message.done is not False
     return Said(
         role,
-        _REASONING.sub("", text),
-        "\n\n".join(filter(None, thoughts)),
+        said,
+        "\n\n".join(filter(None, map(_unfolded, thoughts))),
         message.model if isinstance(message.model, str) else None,
         Status.COMPLETED if whole else Status.TRUNCATED,
         "stop" if whole else None,
@@ -95,5 +98,25 @@ def _text(content: Any) -> str:
     return "\n".join(text for text in found if isinstance(text, str) and text)
 
 
+def _parted(text: str) -> tuple[str, list[str]]:
+    """Return a text without the reasoning in it, and the reasoning. What is never closed is text."""
+    said, thoughts, at = [], [], 0
+    while (
+        (opening := text.find(_OPENING, at)) >= 0
+        and (begin := text.find(">", opening)) >= 0
+        and (end := text.find(_CLOSING, begin)) >= 0
+    ):
+        said.append(text[at:opening])
+        thoughts.append(text[_end(_SUMMARY, text, begin + 1) : end])
+        at = _end(_BLANK, text, end + len(_CLOSING))
+    return "".join([*said, text[at:]]), thoughts
+
+
+def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
+    """Return where the match ends that begins there; the pattern matches nothing, too."""
+    found = pattern.match(text, at)
+    return at if found is None else found.end()
+
+
 def _unfolded(quoted: str) -> str:
-    return html.unescape(_QUOTED.sub("", quoted.strip()))
+    return _ESCAPED.sub(lambda found: html.unescape(found[0]), _QUOTED.sub("", quoted.strip()))

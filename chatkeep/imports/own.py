@@ -168,7 +168,7 @@ def _end_of(records: Records, *, begun: bool) -> End | None:
         return None
 
 
-def _checked(frame: bytes) -> Frame:
+def _checked(frame: bytearray) -> Frame:
     try:
         return _known(_frame.decode(frame))
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:

@@ -19,6 +19,8 @@ T = TypeVar("T")
 UNKNOWN = "This is no export of chatkeep's, of ChatGPT or of Open WebUI."
 # The database takes a row of 16 MiB at most, in which any character may need a second byte.
 MESSAGE_BYTES = 7 * 1024 * 1024
+# Characters of a decoder's error that are told: it may quote the file.
+_QUOTED = 200
 
 
 class Refused(Exception):
@@ -103,11 +105,16 @@ def decoded(record: Record, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         return decoder.decode(record.body)
     except msgspec.ValidationError as error:
-        raise Refused(f"it is not as it should be: {error}") from error
+        raise Refused(f"it is not as it should be: {_told(error)}") from error
     except (msgspec.DecodeError, UnicodeError) as error:
-        raise Refused(f"it is not valid JSON: {error}") from error
+        raise Refused(f"it is not valid JSON: {_told(error)}") from error
     except RecursionError as error:
         raise Refused("it is nested too deeply") from error
+
+
+def _told(error: Exception) -> str:
+    text = str(error)
+    return text if len(text) <= _QUOTED else f"{text[: _QUOTED - 1]}…"
 
 
 def path_to(tip: UUID | None, messages: Iterable[Message]) -> tuple[frozenset[UUID], bool]:

@@ -22,7 +22,8 @@ from chatkeep.web.responses import rendered
 
 routes = Routes(Blueprint("imports", __name__))
 _MEDIA_TYPES = {"application/json", "application/x-ndjson", "application/jsonl"}
-_CHUNK_BYTES = 64 * 1024
+# A chunk may hold thousands of records, each of which takes some microseconds.
+_CHUNK_BYTES = 16 * 1024
 
 
 @routes.route(
