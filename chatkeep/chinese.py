@@ -47,6 +47,8 @@ TEXTS = {
     "The model's provider did not answer in time": "模型服务未及时回答",
     "The server stopped while it generated this reply": "服务器在生成该回复时停止了",
     "The database is not available now; nothing was stored": "数据库暂时不可用；没有保存任何内容",
+    "The database took too long; ask for less at once, or try again later": "数据库耗时过长；请缩小请求范围，或稍后重试",
+    "Too many searches are running; try again in a moment": "正在进行的搜索过多；请稍后重试",
     "The server is restarting": "服务器正在重启",
     # Keys.
     "Send a key in the header Authorization: Bearer ck_...; it may be mistyped, revoked or expired.": "请在请求头 Authorization: Bearer ck_... 中发送密钥；密钥可能有误、已被吊销或已过期。",

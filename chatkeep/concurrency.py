@@ -9,11 +9,15 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache
+from functools import cache, cached_property
+from importlib import import_module
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+# How often work that is past its deadline is told to stop until it does.
+STOP_AGAIN_S = 0.05
 
 
 def on_event_loop() -> bool:
@@ -51,26 +55,95 @@ def event() -> Event:
     return sys.modules["gevent.event"].Event() if on_event_loop() else threading.Event()
 
 
-def off_loop(work: Callable[..., T], *args: Any) -> T:
-    """Return ``work(*args)``, in a native thread where an event loop would otherwise stand still.
+class Lane:
+    """Native threads for one kind of work beside an event loop: no kind waits for the threads of another.
 
-    For calls into C that gevent cannot interrupt: SQLite. ``work`` may use no lock, queue or socket there.
+    gevent's own pool is left to it: it resolves the names of hosts. ``work`` may use no lock, queue or socket. Without
+    an event loop the caller's own thread does the work.
     """
-    if not on_event_loop():
-        return work(*args)
-    pool = sys.modules["gevent"].get_hub().threadpool
-    result, error = pool.apply(_outcome, (work, args))
-    if error is not None:
-        raise error
-    return result  # type: ignore[no-any-return]
+
+    def __init__(self, threads: int) -> None:
+        self._most = threads
+
+    @cached_property
+    def _threads(self) -> Executor:
+        return import_module("gevent.threadpool").ThreadPoolExecutor(self._most)  # type: ignore[no-any-return]
+
+    def run(self, work: Callable[..., T], *args: Any) -> T:
+        """Return ``work(*args)``. For calls into C that gevent cannot interrupt, such as SQLite's."""
+        return _result(self._begun(work, args).result()) if on_event_loop() else work(*args)
+
+    def run_within(self, seconds: float, stop: Callable[[], None], work: Callable[..., T], *args: Any) -> T:
+        """Return ``work(*args)``; after ``seconds`` call ``stop``, which ends it, until it has ended.
+
+        A caller that is killed meanwhile ends the work, too: the thread lets go of what it was lent.
+        """
+        if not on_event_loop():
+            with _stopping_after(seconds, stop):
+                return work(*args)
+        begun = self._begun(work, args)
+        try:
+            outcome = begun.result(seconds)
+        except TimeoutError:
+            outcome = _stopped(begun, stop)
+        except BaseException:
+            _stopped(begun, stop)
+            raise
+        return _result(outcome)
+
+    def _begun(self, work: Callable[..., T], args: tuple[Any, ...]) -> Future[_Outcome[T]]:
+        return self._threads.submit(_outcome, work, args)
 
 
-def _outcome(work: Callable[..., T], args: tuple[Any, ...]) -> tuple[T | None, BaseException | None]:
+_Outcome = tuple[T | None, BaseException | None]
+FILES = Lane(4)
+"""For files, and for text that takes long to look through: pieces of some milliseconds that requests wait for."""
+UPKEEP = Lane(1)
+"""For what no request waits for: the files of export jobs, and what is left of what was deleted."""
+
+
+def _outcome(work: Callable[..., T], args: tuple[Any, ...]) -> _Outcome[T]:
     """Return the result or the exception: gevent's pool would print the latter before it hands it over."""
     try:
         return work(*args), None
     except Exception as error:  # noqa: BLE001 - handed to the caller, which raises it
         return None, error
+
+
+def _result(outcome: _Outcome[T]) -> T:
+    result, error = outcome
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]
+
+
+def _stopped(begun: Future[T], stop: Callable[[], None]) -> T:
+    """Return what comes of work that is told to stop until it does."""
+    while True:
+        stop()
+        try:
+            return begun.result(STOP_AGAIN_S)
+        except TimeoutError:
+            pass
+
+
+@contextmanager
+def _stopping_after(seconds: float, stop: Callable[[], None]) -> Iterator[None]:
+    """Call ``stop`` from another thread while the block takes longer than ``seconds``, and never after it."""
+    over = threading.Event()
+
+    def watch() -> None:
+        wait = seconds
+        while not over.wait(wait):
+            stop()
+            wait = STOP_AGAIN_S
+
+    watching = background(watch, name="deadline")
+    try:
+        yield
+    finally:
+        over.set()
+        watching.join()
 
 
 @contextmanager

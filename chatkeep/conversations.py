@@ -63,7 +63,7 @@ def list_conversations(
     """Return a page of the owner's conversations by activity, and whether more follow.
 
     ``query`` keeps those whose title or text contains it, ``pinned`` those that are pinned or are not.
-    Raises `InvalidFields`, `StoreUnavailable`.
+    Raises `InvalidFields`, `StoreUnavailable`; of a query `DatabaseBusy`, `DatabaseTimeout`.
     """
 
     def read(connection: Connection) -> list[Conversation] | None:
@@ -77,7 +77,7 @@ def list_conversations(
             only=conversations.Filter(query, pinned),
         )
 
-    return _cut(database.read(read, long=query is not None), page)
+    return _cut(database.scan(read) if query else database.read(read), page)
 
 
 def read_conversation(database: Database, owner: str, id: UUID, page: Page) -> Reading:

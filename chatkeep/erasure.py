@@ -17,7 +17,7 @@ from uuid import UUID
 import msgspec
 
 from chatkeep.cache import ERASURES, Cache
-from chatkeep.concurrency import off_loop
+from chatkeep.concurrency import FILES
 from chatkeep.exports import files
 from chatkeep.exports.formats.text import encode, time_text
 from chatkeep.limiter import Limiter
@@ -90,7 +90,7 @@ class Eraser:
 
     def _erase_once(self, owner: str, erased: Erased) -> None:
         found, count = self._journal.write(lambda connection: _erase_beside(connection, owner))
-        off_loop(_remove_files, self._folder, [job.id for job in found])
+        FILES.run(_remove_files, self._folder, [job.id for job in found])
         erased.exports += len(found)
         erased.idempotency_keys += count.idempotency_keys
         erased.keys += count.keys

@@ -38,6 +38,8 @@
          ├─ ReplyInterrupted       503    reply_interrupted
          ├─ ExportFileMissing      503    export_file_missing
          ├─ StoreUnavailable       503    database_unavailable
+         │   ├─ DatabaseTimeout    503    database_timeout
+         │   └─ DatabaseBusy       503    database_busy
          └─ ServerStopping         503    server_stopping
 
 Each class carries the HTTP status, a stable ``code`` and a ``title``; the instance carries ``detail``: what happened
@@ -347,6 +349,20 @@ class StoreUnavailable(Problem):
     """The database cannot be used now; nothing was acknowledged."""
 
     status, code, title = 503, "database_unavailable", "The database is not available now; nothing was stored"
+
+
+class DatabaseTimeout(StoreUnavailable):
+    """The database ended a statement that took longer than it may."""
+
+    code = "database_timeout"
+    title = "The database took too long; ask for less at once, or try again later"
+
+
+class DatabaseBusy(StoreUnavailable):
+    """As many large reads run as may run at once."""
+
+    code = "database_busy"
+    title = "Too many searches are running; try again in a moment"
 
 
 class ServerStopping(Problem):

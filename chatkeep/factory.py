@@ -116,11 +116,12 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     turns = Turns(settings, database, journal, answering, cache, limiter, tally, screen=redaction.input)
     watch = Watch(settings, database, journal, access, turns, tally, spending)
     me = turns.worker_id
-    sweeper = Sweeper(database, journal, me, tally, interval=settings.sweep_interval, kept=Kept.of(settings))
-    maker = Maker(database, journal, me, settings, redaction, makes=makes_exports)
-    recorder = Recorder(database, journal, me, tally, spending)
+    beside = database.for_upkeep()
+    sweeper = Sweeper(beside, journal, me, tally, interval=settings.sweep_interval, kept=Kept.of(settings))
+    maker = Maker(beside, journal, me, settings, redaction, makes=makes_exports)
+    recorder = Recorder(beside, journal, me, tally, spending)
     tokens, signing_in = Tokens(settings.end_user_tokens), Oidc(settings)
-    eraser = Eraser(database, journal, cache, limiter, settings.exports_dir)
+    eraser = Eraser(beside, journal, cache, limiter, settings.exports_dir)
     parts = Parts(
         settings, database, journal, access, tokens, signing_in, answering, cache, limiter, turns, watch, sweeper,
         maker, tally, recorder, redaction, eraser,

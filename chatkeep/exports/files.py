@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
-from chatkeep.concurrency import off_loop
+from chatkeep.concurrency import UPKEEP
 from chatkeep.exports.compression import compressor
 from chatkeep.store import jobs
 from chatkeep.store.engine import Database
@@ -95,12 +95,12 @@ def tidy(database: Database, folder: Path) -> int:
 
     Raises `StoreUnavailable`.
     """
-    found = off_loop(_old_files, folder, time.time() - TIDY_AGE_S)
+    found = UPKEEP.run(_old_files, folder, time.time() - TIDY_AGE_S)
     removed = 0
     for start in range(0, len(found), _AT_ONCE):
         some = found[start : start + _AT_ONCE]
         left = _left_over(database, some)
-        off_loop(_remove_all, left)
+        UPKEEP.run(_remove_all, left)
         removed += len(left)
     return removed
 

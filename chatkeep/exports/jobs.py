@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from chatkeep.concurrency import off_loop
+from chatkeep.concurrency import FILES
 from chatkeep.errors import (
     NO_CONVERSATION,
     NO_EXPORT,
@@ -157,7 +157,7 @@ def delete_job(journal: Journal, folder: Path, owner: str, id: UUID, by: Actor =
         connection.notes.append(Note(by, Verb.EXPORT_DELETED, {"export_id": id}))
         return job
 
-    off_loop(files.remove, path_of(folder, journal.write(write)))
+    FILES.run(files.remove, path_of(folder, journal.write(write)))
 
 
 def open_file(folder: Path, job: Job) -> BinaryIO:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
-from chatkeep.concurrency import background, off_loop
+from chatkeep.concurrency import UPKEEP, background
 from chatkeep.errors import Problem, StoreUnavailable
 from chatkeep.exports import Export, cursor_epoch, dates, files
 from chatkeep.exports.files import File
@@ -128,10 +128,10 @@ class Maker:
         became = self._outcome(job, file)
         if became.status is not JobStatus.COMPLETED:
             # Before the job is given back: whoever takes it may write to the same place.
-            off_loop(file.discard)
+            UPKEEP.run(file.discard)
         if not self._journal.write(lambda connection: jobs.update(connection, job, became), patient=True):
             log.info("export %s was cancelled or taken over", job.id)
-            off_loop(file.discard)
+            UPKEEP.run(file.discard)
 
     def _outcome(self, job: Job, file: File) -> Job:
         """Make the file; return what the job becomes."""
@@ -164,7 +164,7 @@ class Maker:
         export = Export(self._database, selection, make(wanted.format, bom=wanted.bom), self._redaction)
         if not self._write(replace(job, total=self._total(selection)), export, file):
             return replace(job, status=JobStatus.QUEUED, worker_id=None, attempts=job.attempts - 1)
-        off_loop(file.keep)
+        UPKEEP.run(file.keep)
         now = now_us()
         return replace(
             job,
@@ -190,7 +190,7 @@ class Maker:
         """Write an export; return False where this process ends, or the job is cancelled or another's by now."""
         noted, began = 0.0, time.monotonic()
         for chunk in export:
-            off_loop(file.write, chunk)
+            UPKEEP.run(file.write, chunk)
             took = time.monotonic() - began
             if began + took - noted >= NOTE_S:
                 noted = began + took

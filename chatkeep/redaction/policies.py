@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from chatkeep.concurrency import off_loop
+from chatkeep.concurrency import FILES
 from chatkeep.errors import SensitiveContent, SettingsError
 from chatkeep.model import Conversation, Message, Role
 from chatkeep.redaction import KINDS, Redacted, Redactor, Stream, Unsupported
@@ -38,7 +38,7 @@ class Screen:
 
     def judged(self, text: str) -> Redacted:
         """Return a text with labels, and what was in it."""
-        return off_loop(self.redactor.whole, text) if len(text) > _LONG else self.redactor.whole(text)
+        return FILES.run(self.redactor.whole, text) if len(text) > _LONG else self.redactor.whole(text)
 
     def passed(self, text: str, field: str) -> str:
         """Return the text as it may go on. Raises `SensitiveContent` where it may not."""

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from chatkeep.model import Conversation, id_of
-from chatkeep.store import tombstones
+from chatkeep.store import search, tombstones
 from chatkeep.store.sql import Connection, Sql
 from chatkeep.store.tombstones import Reason
 
@@ -178,22 +178,12 @@ def _listing(only: Filter, *, after: bool, ascending: bool) -> tuple[Sql, dict[s
     if not only.query:
         return Sql(f"SELECT {_COLUMNS} FROM conversations WHERE {where} {order}"), {}  # noqa: S608 - fixed parts only
     texts = [
-        f"SELECT {_COLUMNS} FROM conversations WHERE {where} AND ({_holds('title', like=like)} OR id IN"  # noqa: S608
+        f"SELECT {_COLUMNS} FROM conversations WHERE {where} AND ({title} OR id IN"  # noqa: S608 - fixed parts only
         " (SELECT conversation_id FROM messages WHERE conversation_id = conversations.id"
-        f" AND {_holds('content', like=like)})) {order}"
-        for like in (False, True)
+        f" AND {content})) {order}"
+        for title, content in zip(search.conditions("title"), search.conditions("content"), strict=True)
     ]
-    return Sql(texts[0], mysql=texts[1]), {"part": only.query.lower(), "pattern": f"%{escaped(only.query.lower())}%"}
-
-
-def _holds(column: str, *, like: bool) -> str:
-    """Return the condition that a column contains the text: LIKE on MySQL, a function of our own on SQLite."""
-    return f"LOWER({column}) LIKE :pattern ESCAPE '!'" if like else f"contains({column}, :part)"
-
-
-def escaped(text: str) -> str:
-    """Return text in which LIKE finds nothing but itself, with ``!`` as the escape character."""
-    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    return Sql(texts[0], mysql=texts[1]), search.patterns(only.query)
 
 
 def _values(conversation: Conversation) -> dict[str, Any]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,15 +16,44 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import PoolProxiedConnection
 
-from chatkeep.concurrency import off_loop
-from chatkeep.errors import Problem, SettingsError, StoreUnavailable
+from chatkeep.concurrency import Lane, background
+from chatkeep.errors import DatabaseBusy, Problem, SettingsError, StoreUnavailable
 from chatkeep.store import apsw_dbapi, mysql, sqlite
 from chatkeep.store.sql import Connection, Contention, Sql
 
 T = TypeVar("T")
+KEPT = 8  # connections of a kind that stay open while they are idle
 _NOW = Sql("SELECT unixepoch('subsec')", mysql="SELECT UNIX_TIMESTAMP()")
-# Nothing is rolled back that nobody began: on a server's database that is a round trip for every reading.
-_POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 24, "pool_timeout": 5, "pool_reset_on_return": None}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind:
+    """A kind of work on the database: connections of its own, so that it neither waits for another kind nor stops it.
+
+    ``at_once`` connections at most, for each of which somebody waits ``waits`` seconds; the database ends what takes
+    longer than ``seconds``.
+    """
+
+    at_once: int
+    waits: float
+    seconds: float
+    busy: type[StoreUnavailable] = StoreUnavailable
+    lane: Lane = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lane", Lane(self.at_once))
+
+
+SHORT = Kind(at_once=32, waits=5, seconds=4.5)
+"""Statements that find a few rows by an index; on the embedded database they run in the event loop."""
+PAGES = Kind(at_once=2, waits=30, seconds=10)
+"""Pages of what may be large as a whole: a request waits for its turn, and amid an export for each page."""
+SCANS = Kind(at_once=2, waits=3, seconds=10, busy=DatabaseBusy)
+"""Reads that may look through all that there is: they are refused while others run."""
+UPKEEP = Kind(at_once=2, waits=60, seconds=60)
+"""What no request waits for."""
+CHANGES_OF_SCHEMA = Kind(at_once=2, waits=5, seconds=math.inf)
+"""Migrations, which take as long as they take."""
 
 
 class Database:
@@ -29,51 +62,105 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
         self.embedded = self.url.get_backend_name() == "sqlite"
-        self.engine = _sqlite_engine(self.url) if self.embedded else _mysql_engine(self.url)
+        self._engines = {SHORT: self._new_engine(SHORT)}
+        self._engines_lock = threading.Lock()
+        self._killing = threading.Lock()
+        self.pages = PAGES
+
+    @property
+    def engine(self) -> sa.Engine:
+        """SQLAlchemy's engine for short statements."""
+        return self._engines[SHORT]
+
+    def engine_for(self, kind: Kind) -> sa.Engine:
+        """Return SQLAlchemy's engine for a kind of work."""
+        found = self._engines.get(kind)
+        if found is None:
+            with self._engines_lock:
+                found = self._engines.setdefault(kind, self._new_engine(kind))
+        return found
+
+    def _new_engine(self, kind: Kind) -> sa.Engine:
+        return _sqlite_engine(self.url, kind) if self.embedded else _mysql_engine(self.url, kind)
+
+    def for_upkeep(self) -> Database:
+        """Return this database for work that no request waits for: its long reads wait for each other alone."""
+        beside = copy(self)
+        beside.pages = UPKEEP
+        return beside
 
     def read(self, work: Callable[[Connection], T], *, long: bool = False) -> T:
-        """Return ``work(connection)``; ``long`` work on the embedded database leaves the event loop free.
+        """Return ``work(connection)``; ``long`` work reads a page that may be large, beside the event loop.
 
-        Raises `StoreUnavailable`.
+        Raises `StoreUnavailable`; of long work `DatabaseTimeout` where it takes too long.
         """
-        with self.connection() as connection:
-            try:
-                return off_loop(work, connection) if long and self.embedded else work(connection)
-            except Contention as error:
-                raise StoreUnavailable(retry_after=1) from error
+        if long:
+            return self.read_as(self.pages, work)
+        with self.connection() as connection, _without_contention():
+            return work(connection)
+
+    def scan(self, work: Callable[[Connection], T]) -> T:
+        """Return ``work(connection)``, which may look through all that there is, beside the event loop.
+
+        Raises `StoreUnavailable`, `DatabaseTimeout`, and `DatabaseBusy` where others do so already.
+        """
+        return self.read_as(SCANS, work)
+
+    def read_as(self, kind: Kind, work: Callable[[Connection], T]) -> T:
+        """Return ``work(connection)``, read beside the event loop within the limits of a kind."""
+        with self.connection(kind) as connection, _without_contention():
+            if isinstance(connection, sqlite.SqliteConnection):
+                return kind.lane.run_within(kind.seconds, connection.interrupt, work, connection)
+            return work(connection)
 
     @contextmanager
-    def connection(self) -> Iterator[Connection]:
+    def connection(self, kind: Kind = SHORT) -> Iterator[Connection]:
         """Lend a connection of the pool; one that failed is not lent again."""
-        lent = self._checkout()
+        lent = self._checkout(kind)
         connection = self._wrap(lent)
         try:
             yield connection
-        except StoreUnavailable:
-            lent.invalidate()
+        except Exception as error:
+            if isinstance(error, StoreUnavailable):
+                lent.invalidate()
+            else:
+                connection.rollback()
             raise
-        except BaseException:
-            connection.rollback()
+        except BaseException:  # a greenlet is killed, maybe amid an answer
+            lent.invalidate()
             raise
         finally:
             lent.close()
+            self.end_unanswered(connection)
 
     def dedicated(self) -> Connection:
         """Return a connection of the caller's own, outside the pool's limits. Raises `StoreUnavailable`."""
-        lent = self._checkout()
+        lent = self._checkout(SHORT)
         connection = self._wrap(lent)
         lent.detach()
         return connection
+
+    def end_unanswered(self, connection: Connection) -> None:
+        """See to it that a server does not go on with a statement whose end nobody hears any more."""
+        if isinstance(connection, mysql.MysqlConnection) and connection.unanswered is not None:
+            background(self._kill, connection.unanswered, name="kill")
+
+    def _kill(self, number: int) -> None:
+        with self._killing, contextlib.suppress(Problem), self.connection() as connection:
+            if isinstance(connection, mysql.MysqlConnection):
+                connection.kill(number)
 
     def log_of(self, connection: Connection) -> sqlite.WriteAheadLog | None:
         """Return the embedded database's log, to which its only writer now has to see; None on a server."""
         return connection.own_log() if isinstance(connection, sqlite.SqliteConnection) else None
 
-    def _checkout(self) -> PoolProxiedConnection:
+    def _checkout(self, kind: Kind) -> PoolProxiedConnection:
         try:
-            return self.engine.raw_connection()
+            return self.engine_for(kind).raw_connection()
         except Problem:
             raise
+        except sa.exc.TimeoutError as error:
+            raise kind.busy(retry_after=2) from error
         except Exception as error:
             raise StoreUnavailable(retry_after=2) from error
 
@@ -108,32 +195,56 @@ class Database:
 
     def close(self) -> None:
         """Close the connections that are idle."""
-        with contextlib.suppress(Exception):
-            self.engine.dispose()
+        with self._engines_lock, contextlib.suppress(Exception):
+            for engine in self._engines.values():
+                engine.dispose()
 
 
-def _sqlite_engine(url: URL) -> sa.Engine:
+@contextmanager
+def _without_contention() -> Iterator[None]:
+    """Let reading that waited in vain for others be as if the database was away."""
+    try:
+        yield
+    except Contention as error:
+        raise StoreUnavailable(retry_after=1) from error
+
+
+def _pool(kind: Kind) -> dict[str, Any]:
+    """Return the options of a pool.
+
+    Nothing is rolled back that nobody began: on a server's database that is a round trip for every reading.
+    """
+    kept = min(kind.at_once, KEPT)
+    return {
+        "pool_size": kept,
+        "max_overflow": kind.at_once - kept,
+        "pool_timeout": kind.waits,
+        "pool_reset_on_return": None,
+    }
+
+
+def _sqlite_engine(url: URL, kind: Kind) -> sa.Engine:
     """Return an engine on a file, whose folder is made where it is missing."""
     if not url.database or url.database == ":memory:":
         raise SettingsError(["DATABASE_URL: an in-memory SQLite would lose everything; write sqlite:///path/to/file"])
     Path(url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url, module=apsw_dbapi, **_POOL)
+    engine = sa.create_engine(url, module=apsw_dbapi, **_pool(kind))
     sa.event.listen(engine, "connect", lambda connection, _record: sqlite.prepare(connection.raw))
     # Schema changes hold the write lock from their beginning, so that two processes cannot migrate at once.
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
 
 
-def _mysql_engine(url: URL) -> sa.Engine:
+def _mysql_engine(url: URL, kind: Kind) -> sa.Engine:
     """Return an engine on a server, with TLS where the URL has options for it.
 
     Without them none is tried: PyMySQL would build a TLS context for every connection, which stops the event loop for
     30 ms and more.
     """
-    arguments = dict(mysql.CONNECT_ARGS)
+    arguments = mysql.connect_args(kind.seconds)
     if not any(name.startswith("ssl") for name in url.query):
         arguments["ssl_disabled"] = True
     plain = url.difference_update_query(["charset"])
-    engine = sa.create_engine(plain, connect_args=arguments, pool_pre_ping=True, pool_recycle=1800, **_POOL)
-    sa.event.listen(engine, "connect", lambda connection, _record: mysql.prepare(connection))
+    engine = sa.create_engine(plain, connect_args=arguments, pool_pre_ping=True, pool_recycle=1800, **_pool(kind))
+    sa.event.listen(engine, "connect", lambda connection, _record: mysql.prepare(connection, kind.seconds))
     return engine

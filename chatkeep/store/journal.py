@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
-from chatkeep.concurrency import Event, background, event, off_loop, short_lock
+from chatkeep.concurrency import Event, Lane, background, event, short_lock
 from chatkeep.errors import ServerStopping, StoreUnavailable
 from chatkeep.model import Delta
 from chatkeep.store import audit, messages, windows
@@ -107,6 +107,7 @@ class Journal:
         self._deltas_lock = short_lock()
         self._connection: Connection | None = None
         self._log: WriteAheadLog | None = None
+        self._lane = Lane(1)
         self._closed = False
         self._thread = background(self._run, name="journal")
 
@@ -230,9 +231,9 @@ class Journal:
             self._log = self._database.log_of(self._connection)
         connection, work = self._connection, (batch.changes, list(appends.values()))
         if self._log is not None:
-            lost = _commit_embedded(connection, *work, brief=batch.is_brief())
+            lost = self._commit_embedded(connection, *work, brief=batch.is_brief())
             if self._log.is_full:
-                off_loop(self._log.checkpoint)
+                self._lane.run(self._log.checkpoint)
             return lost
         for _ in range(CONTENTION_TRIES):
             try:
@@ -240,6 +241,18 @@ class Journal:
             except Contention:
                 time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter
         raise StoreUnavailable(retry_after=1)
+
+    def _commit_embedded(
+        self, connection: Connection, changes: list[_Change[Any]], appends: list[Append], *, brief: bool
+    ) -> dict[UUID, Progress | None]:
+        """Run one transaction as `_commit` does, beside the event loop where it could hold that up.
+
+        A thread costs a brief one as much as the rest of it: the two would wait for each other at every statement.
+        """
+        if brief:
+            with contextlib.suppress(Contention):  # another process writes: wait for it in a thread
+                return _commit(connection, changes, appends, waits=False)
+        return self._lane.run(_commit, connection, changes, appends)
 
     def _give_up_impatient(self, batch: _Batch, error: StoreUnavailable) -> None:
         log.warning("the database is not available: %s", error.__cause__ or error)
@@ -253,25 +266,13 @@ class Journal:
     def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
+            self._database.end_unanswered(self._connection)
             self._connection = None
 
 
 def _collect_nothing() -> bool:
     """Collect nothing: what arrives is appended by those who wait for it."""
     return False
-
-
-def _commit_embedded(
-    connection: Connection, changes: list[_Change[Any]], appends: list[Append], *, brief: bool
-) -> dict[UUID, Progress | None]:
-    """Run one transaction as `_commit` does, beside the event loop where it could hold that up.
-
-    A thread costs a brief one as much as the rest of it: the two would wait for each other at every statement.
-    """
-    if brief:
-        with contextlib.suppress(Contention):  # another process writes: wait for it in a thread
-            return _commit(connection, changes, appends, waits=False)
-    return off_loop(_commit, connection, changes, appends)
 
 
 def _commit(

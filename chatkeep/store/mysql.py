@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -12,36 +13,52 @@ import pymysql
 from pymysql.constants import CLIENT, ER
 from pymysql.cursors import SSCursor
 
-from chatkeep.errors import StoreUnavailable
+from chatkeep.errors import DatabaseTimeout, StoreUnavailable
 from chatkeep.store.ledger import Ledger
 from chatkeep.store.notes import Note
 from chatkeep.store.sql import Append, Contention, Duplicate, Sql, StoreError
 
-# A statement that takes longer than this has hung: the caller is told and the connection is given up.
-TIMEOUT_S = 5
+# The server ends a statement that takes longer than it may. Where it does not, because it hangs or cannot be reached,
+# the client gives up so much later.
+GRACE_S = 0.5
 # A row is compared with all others of its statement, so that more of them cost the server more than the client saves.
 ROWS_AT_ONCE = 64
 CONNECT_ARGS: dict[str, Any] = {
     "charset": "utf8mb4",
     "autocommit": True,
     "connect_timeout": 5,
-    "read_timeout": TIMEOUT_S,
-    "write_timeout": TIMEOUT_S,
     # UPDATE counts the rows that it matched, as SQLite does, not those whose values differ.
     "client_flag": CLIENT.FOUND_ROWS,
 }
 FAILURES = (pymysql.Error, OSError)
 """What PyMySQL raises."""
 _CONTENTION = {ER.LOCK_DEADLOCK, ER.CHECKREAD}
+_ENDED = {ER.STATEMENT_TIMEOUT, ER.QUERY_TIMEOUT, ER.QUERY_INTERRUPTED}
 
 
-def prepare(raw: pymysql.Connection[Any]) -> None:
-    """Set up a fresh connection."""
+def connect_args(seconds: float) -> dict[str, Any]:
+    """Return the arguments of a connection on which a statement may take so long."""
+    patience = None if math.isinf(seconds) else seconds + GRACE_S
+    return CONNECT_ARGS | {"read_timeout": patience, "write_timeout": patience}
+
+
+def prepare(raw: pymysql.Connection[Any], seconds: float) -> None:
+    """Set up a fresh connection on which a statement may take so long."""
     with raw.cursor() as cursor:
         # No gap locks: two turns on neighbouring conversations must not wait for each other.
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         # Transactions are short: a lock that is held for longer belongs to a process that hangs.
-        cursor.execute("SET SESSION innodb_lock_wait_timeout = 5")
+        cursor.execute("SET SESSION innodb_lock_wait_timeout = 4")
+        if not math.isinf(seconds):
+            cursor.execute("SELECT @@version")
+            cursor.execute(limit(str(cursor.fetchall()[0][0]), seconds))
+
+
+def limit(version: str, seconds: float) -> str:
+    """Return the statement that limits how long the session's statements may take: on MySQL only those that read."""
+    if "mariadb" in version.lower():
+        return f"SET SESSION max_statement_time = {seconds}"
+    return f"SET SESSION max_execution_time = {round(seconds * 1000)}"
 
 
 class MysqlConnection:
@@ -50,10 +67,13 @@ class MysqlConnection:
     def __init__(self, raw: pymysql.Connection[Any]) -> None:
         self._raw = raw
         self._cursor = raw.cursor()
+        self._number: int = raw.thread_id()  # type: ignore[no-untyped-call]
         self.writes = 0
         self.epoch: int | None = None
         self.ledger = Ledger()
         self.notes: list[Note] = []
+        self.unanswered: int | None = None
+        """The server's number of the connection, if nobody hears any more how its last statement ends."""
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
@@ -63,12 +83,14 @@ class MysqlConnection:
     @contextmanager
     def stream(self, sql: Sql, **values: Any) -> Iterator[Iterator[tuple[Any, ...]]]:
         """Run a query whose rows are read one by one; what is not wanted of them is sent nevertheless."""
+        self.unanswered = self._number
         try:
             with self._raw.cursor(SSCursor) as cursor:
                 cursor.execute(sql.mysql, values)
                 yield iter(cursor.fetchone, None)
         except FAILURES as error:
-            raise translated(error) from error
+            raise self._failed(error) from error
+        self.unanswered = None
 
     def change(self, sql: Sql, **values: Any) -> int:
         """Run an INSERT, UPDATE or DELETE and return how many rows it matched."""
@@ -125,6 +147,11 @@ class MysqlConnection:
         except FAILURES as error:
             raise translated(error) from error
 
+    def kill(self, number: int) -> None:
+        """End the statement of another connection, if it has not ended by now."""
+        with contextlib.suppress(pymysql.Error):
+            self._cursor.execute(f"KILL QUERY {number}")
+
     def close(self) -> None:
         """Close the connection, whatever its state."""
         with contextlib.suppress(pymysql.Error, OSError):
@@ -132,11 +159,19 @@ class MysqlConnection:
 
     def _execute(self, statement: str, values: Any) -> int:
         """Run a statement; return how many rows it found or matched."""
+        self.unanswered = self._number
         try:
             matched: int = self._cursor.execute(statement, values)
         except FAILURES as error:
-            raise translated(error) from error
+            raise self._failed(error) from error
+        self.unanswered = None
         return matched
+
+    def _failed(self, error: Exception) -> StoreError | StoreUnavailable:
+        """Return what to raise in place of one of `FAILURES`."""
+        if self._raw.open:  # it was the server that said so
+            self.unanswered = None
+        return translated(error)
 
 
 def translated(error: Exception) -> StoreError | StoreUnavailable:
@@ -144,4 +179,6 @@ def translated(error: Exception) -> StoreError | StoreUnavailable:
     if isinstance(error, pymysql.IntegrityError):
         return Duplicate(str(error))
     number = error.args[0] if error.args else 0
+    if number in _ENDED:
+        return DatabaseTimeout(retry_after=5)
     return Contention(str(error)) if number in _CONTENTION else StoreUnavailable(retry_after=2)

@@ -52,7 +52,8 @@ class Append(NamedTuple):
 class Connection(Protocol):
     """A database connection; in autocommit until `begin`.
 
-    Raises `Duplicate` and `Contention`, and `StoreUnavailable` for whatever else stops the database from working.
+    Raises `Duplicate` and `Contention`, `DatabaseTimeout` for a statement that the database ended, and
+    `StoreUnavailable` for whatever else stops the database from working.
     """
 
     writes: int

@@ -9,7 +9,7 @@ from typing import Any
 
 import apsw
 
-from chatkeep.errors import StoreUnavailable
+from chatkeep.errors import DatabaseTimeout, StoreUnavailable
 from chatkeep.store.ledger import Ledger
 from chatkeep.store.notes import Note
 from chatkeep.store.sql import Append, Contention, Duplicate, Sql, StoreError
@@ -31,13 +31,6 @@ def prepare(raw: apsw.Connection) -> None:
     raw.execute("PRAGMA foreign_keys = ON")
     # What is deleted or rewritten leaves no trace in the file.
     raw.execute("PRAGMA secure_delete = ON")
-    # SQLite's own LOWER and LIKE know the case of ASCII alone and stop at a NUL.
-    raw.create_scalar_function("contains", _contains, 2, deterministic=True)  # type: ignore[arg-type]  # its stub wants any number of arguments
-
-
-def _contains(text: Any, part: Any) -> bool:
-    """Return whether text contains a part in lower case, in any case of letters."""
-    return str(part) in str(text).lower()
 
 
 class SqliteConnection:
@@ -49,9 +42,11 @@ class SqliteConnection:
         self.epoch: int | None = None
         self.ledger = Ledger()
         self.notes: list[Note] = []
+        self._interrupted = False
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
+        self._go_on()
         try:
             return self._raw.execute(sql.sqlite, values).fetchall()
         except apsw.Error as error:
@@ -60,6 +55,7 @@ class SqliteConnection:
     @contextmanager
     def stream(self, sql: Sql, **values: Any) -> Iterator[Iterator[tuple[Any, ...]]]:
         """Run a query whose rows are read one by one, and only as far as they are wanted."""
+        self._go_on()
         try:
             with closing(self._raw.execute(sql.sqlite, values)) as cursor:
                 yield cursor
@@ -109,6 +105,15 @@ class SqliteConnection:
         if self._raw.in_transaction:
             self._say("ROLLBACK")
 
+    def interrupt(self) -> None:
+        """End the query that runs, from another thread, and let no other one begin: those raise `DatabaseTimeout`."""
+        self._interrupted = True
+        self._raw.interrupt()
+
+    def _go_on(self) -> None:
+        if self._interrupted:
+            raise DatabaseTimeout(retry_after=5)
+
     def own_log(self) -> WriteAheadLog:
         """Return the log that this connection fills from now on without a checkpoint."""
         return WriteAheadLog(self._raw)
@@ -152,6 +157,8 @@ def translated(error: apsw.Error) -> StoreError | StoreUnavailable:
     """Return what the store raises in place of an exception of apsw's."""
     if isinstance(error, apsw.ConstraintError):
         return Duplicate(str(error))
+    if isinstance(error, apsw.InterruptError):
+        return DatabaseTimeout(retry_after=5)
     if isinstance(error, apsw.FullError):
         return StoreUnavailable("The disk is full: nothing can be stored until there is room.", retry_after=5)
     return StoreUnavailable(retry_after=2)

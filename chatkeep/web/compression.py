@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from werkzeug.datastructures import Accept
 
-from chatkeep.concurrency import off_loop
+from chatkeep.concurrency import FILES
 from chatkeep.exports.compression import compressor
 
 
@@ -24,6 +24,6 @@ def compressed(chunks: Iterable[bytes], coding: str | None) -> Iterator[bytes]:
         return
     compressing = compressor(coding)
     for chunk in chunks:
-        if ready := off_loop(compressing.compress, chunk):
+        if ready := FILES.run(compressing.compress, chunk):
             yield ready
     yield compressing.flush()

@@ -26,7 +26,7 @@ _ONE = "/api/conversations/<uuid:conversation_id>"
     scopes={Scope.READ},
     query=shapes.ListQuery,
     answers={200: shapes.ConversationList},
-    raises=(errors.InvalidFields, errors.StoreUnavailable),
+    raises=(errors.InvalidFields, errors.StoreUnavailable, errors.DatabaseBusy),
 )
 def list_conversations() -> Response:
     """List conversations, those with the newest activity first."""

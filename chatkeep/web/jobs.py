@@ -12,7 +12,7 @@ from flask import Blueprint, Response, request
 
 from chatkeep import audit, errors
 from chatkeep.access import Scope
-from chatkeep.concurrency import off_loop
+from chatkeep.concurrency import FILES
 from chatkeep.errors import RangeNotSatisfiable
 from chatkeep.exports import check_selection, cursor_epoch, jobs
 from chatkeep.exports.formats import make
@@ -233,6 +233,6 @@ def _part(file: BinaryIO, start: int, stop: int) -> Response:
 
 def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
     """Yield so many bytes, read beside the event loop; fewer only where the file was cut, which breaks the download."""
-    while size and (piece := off_loop(file.read, min(size, WRITE_BYTES))):
+    while size and (piece := FILES.run(file.read, min(size, WRITE_BYTES))):
         size -= len(piece)
         yield piece

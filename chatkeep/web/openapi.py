@@ -41,6 +41,7 @@ _GUARDED: tuple[type[Problem], ...] = (
     errors.MissingScope,
     errors.InvalidFields,
     errors.StoreUnavailable,
+    errors.DatabaseTimeout,
 )
 _KEY = {
     "type": "http",

@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from chatkeep.errors import SettingsError
-from chatkeep.store.engine import Database
+from chatkeep.store.engine import CHANGES_OF_SCHEMA, Database
 
 HEAD = "0009"
 _LOCK_S = 60
@@ -17,7 +17,7 @@ _LOCK_S = 60
 
 def migrate(database: Database) -> tuple[str | None, str]:
     """Bring the database to this version's schema; return the revision before and after."""
-    with database.engine.connect() as connection, _alone(connection, embedded=database.embedded):
+    with database.engine_for(CHANGES_OF_SCHEMA).connect() as connection, _alone(connection, embedded=database.embedded):
         before = current(connection)
         if before != HEAD:
             _upgrade(connection)

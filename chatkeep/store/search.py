@@ -1,0 +1,57 @@
+"""Finding a text within texts, in any case of letters; pure.
+
+On SQLite its own operators do it: a function of ours would need Python's global lock for each row, and the event loop
+would wait for it. LIKE is quick and knows the case of ASCII alone; GLOB is exact. Both stop at a NUL, so in texts that
+hold one another character takes its place.
+"""
+
+from __future__ import annotations
+
+_SQLITE = (
+    "CASE WHEN instr(CAST({0} AS BLOB), x'00')"
+    " THEN (replace(json_quote({0}), '\\u0000', '\\uffff') ->> '$') GLOB :glob"
+    " ELSE {0} LIKE :like ESCAPE '!' AND {0} GLOB :glob END"
+)
+_MYSQL = "LOWER({0}) LIKE :lower ESCAPE '!'"
+_IN_PLACE_OF_NUL = "\uffff"
+# Further letters whose small form this is.
+_MORE = {"i": "İ", "k": "\u212a", "å": "\u212b", "ß": "ẞ", "θ": "ϴ", "ω": "\u2126"}
+
+
+def conditions(column: str) -> tuple[str, str]:
+    """Return the condition that a column holds the text of `patterns`: on SQLite, and on MySQL."""
+    return _SQLITE.format(column), _MYSQL.format(column)
+
+
+def patterns(text: str) -> dict[str, str]:
+    """Return the parameters of `conditions` for a text."""
+    letters = [_variants(letter) for letter in text.replace("\0", _IN_PLACE_OF_NUL)]
+    return {
+        "like": f"%{''.join(map(_like, letters))}%",
+        "glob": f"*{''.join(map(_glob, letters))}*",
+        "lower": f"%{''.join(map(_escaped, text.lower()))}%",
+    }
+
+
+def _variants(letter: str) -> list[str]:
+    """Return a letter in all its cases; those of which the upper case has several letters are left out."""
+    small = letter.lower()[0]
+    found = {letter, small, small.upper(), small.title(), _MORE.get(small, small)}
+    return sorted(one for one in found if len(one) == 1)
+
+
+def _like(variants: list[str]) -> str:
+    """Return what LIKE is to find in a letter's place: anything where it does not know the cases."""
+    if len(variants) == 1 or variants[-1].isascii():
+        return _escaped(variants[0])
+    return "_"
+
+
+def _glob(variants: list[str]) -> str:
+    together = "".join(variants)
+    return f"[{together}]" if len(variants) > 1 or together in "*?[" else together
+
+
+def _escaped(letter: str) -> str:
+    """Return a letter for which LIKE finds nothing but itself, with ``!`` as the escape character."""
+    return f"!{letter}" if letter in "!%_" else letter

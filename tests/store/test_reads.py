@@ -1,0 +1,159 @@
+"""Reads that take too long end in the database, and those of one kind leave others alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from chatkeep.errors import DatabaseBusy, DatabaseTimeout, StoreUnavailable
+from chatkeep.store import mysql
+from chatkeep.store.engine import SCANS, SHORT, Database, Kind
+from chatkeep.store.sql import Connection, Sql
+from tests.http.api import eventually
+
+HURRIED = Kind(at_once=1, waits=0.1, seconds=0.3, busy=DatabaseBusy)
+UNHURRIED = Kind(at_once=1, waits=0.1, seconds=60)
+ENDLESS = Sql(
+    "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers) SELECT MAX(n) FROM numbers",
+    mysql="SELECT COUNT(*) FROM information_schema.collations a, information_schema.collations b,"
+    " information_schema.collations c, information_schema.collations d, information_schema.collations e",
+)
+ONE = Sql("SELECT 1")
+WITHOUT_LIMIT = Sql("", mysql="SET SESSION max_statement_time = 0")
+LIMIT = Sql("", mysql="SELECT @@max_statement_time")
+RUNNING = Sql("", mysql="SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT COUNT%'")
+ON_MARIADB = pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+def endless(connection: Connection) -> None:
+    connection.rows(ENDLESS)
+
+
+def one(connection: Connection) -> int:
+    return int(connection.rows(ONE)[0][0])
+
+
+def running(database: Database) -> list[tuple[int]]:
+    """Return the statements that a server still works at; the embedded database has none but its callers'."""
+    return [] if database.embedded else database.read(lambda connection: connection.rows(RUNNING))
+
+
+def test_a_read_that_takes_too_long_is_ended_by_the_database(database: Database) -> None:
+    begun = time.monotonic()
+    with pytest.raises(DatabaseTimeout):
+        database.read_as(HURRIED, endless)
+    assert time.monotonic() - begun < 3
+    assert not running(database)
+    assert database.read_as(HURRIED, one) == 1
+
+
+@ON_SQLITE
+def test_a_read_of_many_short_statements_is_ended_too(database: Database) -> None:
+    def read(connection: Connection) -> None:
+        while True:
+            one(connection)
+
+    with pytest.raises(DatabaseTimeout):
+        database.read_as(HURRIED, read)
+    assert database.read_as(HURRIED, one) == 1
+
+
+def test_a_read_waits_for_a_free_connection_of_its_kind_alone(database: Database) -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    def read(_: Connection) -> None:
+        begun.set()
+        over.wait()
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(database.read_as, HURRIED, read)
+        begun.wait()
+        with pytest.raises(DatabaseBusy) as refused:
+            database.read_as(HURRIED, one)
+        assert refused.value.retry_after
+        assert [one_of_others(database) for _ in range(3)] == [3, 3, 3]
+        over.set()
+        first.exception()
+    assert database.read_as(HURRIED, one) == 1
+
+
+def one_of_others(database: Database) -> int:
+    return database.read(one) + database.read(one, long=True) + database.scan(one)
+
+
+@ON_MARIADB
+def test_a_server_ends_what_no_client_waits_for(database: Database) -> None:
+    def read(connection: Connection) -> None:
+        connection.rows(WITHOUT_LIMIT)
+        endless(connection)
+
+    with pytest.raises(StoreUnavailable):
+        database.read_as(HURRIED, read)
+    assert eventually(lambda: not running(database))
+
+
+@ON_MARIADB
+@pytest.mark.parametrize("kind", [SHORT, SCANS])
+def test_a_server_ends_statements_before_the_client_gives_up(database: Database, kind: Kind) -> None:
+    with database.connection(kind) as connection:
+        assert float(connection.rows(LIMIT)[0][0]) == kind.seconds
+    assert mysql.connect_args(kind.seconds)["read_timeout"] > kind.seconds
+
+
+@pytest.mark.parametrize(
+    ("version", "statement"),
+    [
+        ("10.11.6-MariaDB-0+deb12u1", "SET SESSION max_statement_time = 4.5"),
+        ("5.5.5-10.6.18-mariadb-log", "SET SESSION max_statement_time = 4.5"),
+        ("8.4.2", "SET SESSION max_execution_time = 4500"),
+        ("9.7.4-debug", "SET SESSION max_execution_time = 4500"),
+    ],
+)
+def test_the_limit_of_a_statement_is_said_in_the_servers_words(version: str, statement: str) -> None:
+    assert mysql.limit(version, 4.5) == statement
+
+
+GREENLETS = """
+from gevent import monkey
+monkey.patch_all()
+import gevent, sys, time
+from chatkeep.errors import DatabaseTimeout
+from chatkeep.store.engine import Database
+from tests.store.test_reads import HURRIED, UNHURRIED, endless, one, running
+database, ticks = Database(sys.argv[1]), []
+def tick():
+    while True:
+        ticks.append(time.monotonic())
+        gevent.sleep(0.01)
+gevent.spawn(tick)
+try:
+    database.read_as(HURRIED, endless)
+except DatabaseTimeout:
+    print("ended")
+killed = gevent.spawn(database.read_as, UNHURRIED, endless)
+gevent.sleep(0.2)
+assert database.read(one, long=True) == 1
+killed.kill(timeout=5)
+assert killed.dead
+assert database.read_as(UNHURRIED, one) == 1
+gevent.sleep(1)
+assert not running(database)
+print("killed")
+print(max(later - sooner for sooner, later in zip(ticks, ticks[1:])))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gevent serves on Linux only")
+def test_greenlets_that_wait_for_a_read_neither_stop_the_loop_nor_leave_it_behind(database: Database) -> None:
+    """Takes two seconds: a process of its own, for gevent patches everything."""
+    url = database.url.render_as_string(hide_password=False)
+    command = [sys.executable, "-c", GREENLETS, url]
+    said = subprocess.run(command, check=True, timeout=30, capture_output=True, text=True).stdout.split()
+    assert said[:2] == ["ended", "killed"]
+    assert float(said[2]) < 1

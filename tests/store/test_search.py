@@ -1,0 +1,59 @@
+"""Finding text on SQLite is what Python calls containing it, in any case of letters."""
+
+from __future__ import annotations
+
+import random
+import sys
+
+import apsw
+import pytest
+
+from chatkeep.store import search
+
+ALPHABET = 'aAbBkK*?[]!%_^-\\"u0\0\n\uffff中文éÉßẞ🐸'
+
+
+@pytest.fixture(scope="module")
+def sqlite() -> apsw.Connection:
+    return apsw.Connection(":memory:")
+
+
+def holds(sqlite: apsw.Connection, text: str, part: str) -> bool:
+    condition, _ = search.conditions("x")
+    found = sqlite.execute(f"SELECT {condition} FROM (SELECT :x AS x)", {"x": text} | search.patterns(part))  # noqa: S608 - the test's own
+    return bool(found.fetchall()[0][0])
+
+
+def test_every_letter_is_found_by_each_of_its_cases(sqlite: apsw.Connection) -> None:
+    """Asks for all letters that have cases, in a second."""
+    letters = [letter for letter in map(chr, range(sys.maxunicode + 1)) if letter.lower() != letter.upper()]
+    assert len(letters) > 2_000
+    missed = [
+        (letter, part)
+        for letter in letters
+        for part in {letter, letter.lower(), *([letter.title()] if letter.title().lower() == letter.lower() else [])}
+        if len(part) == 1 and not holds(sqlite, f"a{letter}b", f"A{part}B")
+    ]
+    assert not missed
+
+
+def test_whatever_is_searched_for_is_found_as_python_finds_it(sqlite: apsw.Connection) -> None:
+    chance = random.Random(15)  # noqa: S311 - texts, not secrets
+    for _ in range(20_000):
+        text = "".join(chance.choices(ALPHABET, k=chance.randint(0, 8)))
+        part = "".join(chance.choices(ALPHABET, k=chance.randint(1, 3)))
+        expected = part.lower().replace("\0", "\uffff") in text.lower().replace("\0", "\uffff")
+        assert holds(sqlite, text, part) == expected, (text, part)
+
+
+def test_no_character_stands_for_another(sqlite: apsw.Connection) -> None:
+    for letter in map(chr, range(256)):
+        other = "x" if letter.lower() != "x" else "y"
+        assert holds(sqlite, f"({letter})", f"({letter})"), repr(letter)
+        assert not holds(sqlite, f"({other})", f"({letter})"), repr(letter)
+
+
+@pytest.mark.parametrize("part", ["ISTANBUL", "istanbul", "İSTANBUL"])
+@pytest.mark.parametrize("text", ["Istanbul", "istanbul", "İstanbul"])
+def test_an_i_is_found_with_and_without_its_dot(sqlite: apsw.Connection, text: str, part: str) -> None:
+    assert holds(sqlite, text, part)
