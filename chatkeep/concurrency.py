@@ -13,7 +13,7 @@ from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache, cached_property
 from importlib import import_module
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 T = TypeVar("T")
 # How often work that is past its deadline is told to stop until it does.
@@ -28,13 +28,15 @@ def on_event_loop() -> bool:
 
 def short_lock() -> AbstractContextManager[Any]:
     """Return a lock for sections in which nothing is waited for; gevent's own costs ten times as much."""
-    return _native_lock()()
+    return _native("_thread", "allocate_lock")()  # type: ignore[no-any-return]
 
 
 @cache
-def _native_lock() -> Callable[[], AbstractContextManager[Any]]:
+def _native(module: str, name: str) -> Callable[..., Any]:
+    """Return what a module's function is where gevent has not patched it."""
     monkey = sys.modules.get("gevent.monkey")
-    return monkey.get_original("_thread", "allocate_lock") if monkey else threading.Lock
+    found = monkey.get_original(module, name) if monkey else getattr(import_module(module), name)
+    return cast("Callable[..., Any]", found)
 
 
 class Event(Protocol):
@@ -164,6 +166,19 @@ class Task(Protocol):
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until it has ended, for so many seconds at most."""
+
+
+def native_thread(work: Callable[..., None], *args: Any) -> None:
+    """Start ``work`` in a thread of the system's own, which goes on while an event loop stands still.
+
+    It may use no lock, queue or socket, for these are the loop's.
+    """
+    _native("_thread", "start_new_thread")(work, args)
+
+
+def native_sleep(seconds: float) -> None:
+    """Let a native thread sleep."""
+    _native("time", "sleep")(seconds)
 
 
 def background(work: Callable[..., None], *args: Any, name: str) -> Task:

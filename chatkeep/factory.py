@@ -39,6 +39,7 @@ from chatkeep.store.journal import Journal
 from chatkeep.tokens import Tokens
 from chatkeep.turns import Turns
 from chatkeep.watch import Watch
+from chatkeep.watchdog import Watchdog
 from chatkeep.web import (
     admin,
     audit,
@@ -124,7 +125,7 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     eraser = Eraser(beside, journal, cache, limiter, settings.exports_dir)
     parts = Parts(
         settings, database, journal, access, tokens, signing_in, answering, cache, limiter, turns, watch, sweeper,
-        maker, tally, recorder, redaction, eraser,
+        maker, tally, recorder, redaction, eraser, Watchdog(tally),
     )  # fmt: skip
     atexit.register(parts.close)
     return parts

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import re
 import sys
 import threading
@@ -58,6 +59,12 @@ def to_standard_error(level: str) -> None:
         target.setFormatter(Plain(FORMAT))
         logging.root.addHandler(target)
     logging.getLogger("chatkeep").setLevel(level)
+
+
+def at_once(logger: logging.Logger, level: int, message: str) -> None:
+    """Write a line to standard error past the locks of logging: a thread that holds one may be what stands still."""
+    record = logger.makeRecord(logger.name, level, "", 0, message, (), None)
+    os.write(2, f"{Plain(FORMAT).format(record)}\n".encode())
 
 
 def make_plain(logger: logging.Logger, form: str, date: str) -> None:

@@ -77,6 +77,11 @@ EXPIRED = Metric("chatkeep_expired_conversations_total", "counter", "Expired con
 HTTP_REQUESTS = Metric(
     "chatkeep_http_requests_total", "counter", "Requests, by the rule of their path.", ("route", "status")
 )
+LOOP_STALLS = Metric(
+    "chatkeep_loop_stalls_total",
+    "counter",
+    "Times that a worker's event loop stood still for more than 1 s; its log has where.",
+)
 GENERATING = Metric("chatkeep_replies_generating", "gauge", "Replies that are being generated.")
 CONVERSATIONS = Metric("chatkeep_conversations", "gauge", "Conversations that are stored.")
 STORAGE_BYTES = Metric("chatkeep_storage_bytes", "gauge", "Bytes that the database takes, by its own word.")
@@ -84,7 +89,7 @@ WORKERS = Metric("chatkeep_workers", "gauge", "Server processes that are alive."
 
 CATALOGUE = (
     TURNS, TURN_SECONDS, FIRST_TOKEN_SECONDS, COMMIT_SECONDS, TOKENS, PROVIDER_ERRORS, CACHE_ANSWERS, EXPIRED,
-    HTTP_REQUESTS, GENERATING, CONVERSATIONS, STORAGE_BYTES, WORKERS,
+    LOOP_STALLS, HTTP_REQUESTS, GENERATING, CONVERSATIONS, STORAGE_BYTES, WORKERS,
 )  # fmt: skip
 # Requests have a sample for each route and status: they are counted, but not kept minute by minute.
 WITH_HISTORY = tuple(metric for metric in CATALOGUE if metric is not HTTP_REQUESTS)

@@ -16,6 +16,7 @@ SeriesName = Annotated[
         "chatkeep_conversations",
         "chatkeep_expired_conversations_total",
         "chatkeep_first_token_seconds",
+        "chatkeep_loop_stalls_total",
         "chatkeep_provider_errors_total",
         "chatkeep_replies_generating",
         "chatkeep_storage_bytes",

@@ -26,6 +26,7 @@ from chatkeep.store.notes import Actor
 from chatkeep.tokens import Tokens
 from chatkeep.turns import Turns
 from chatkeep.watch import Watch
+from chatkeep.watchdog import Watchdog
 
 EXTENSION = "chatkeep"
 # How long the end of the process waits for replies to be stored.
@@ -53,6 +54,7 @@ class Parts:
     recorder: Recorder
     redaction: Redaction
     eraser: Eraser
+    watchdog: Watchdog
 
     def close(self) -> None:
         """End what runs, store what there is, and give everything back; calling it twice does no harm."""
@@ -68,6 +70,7 @@ class Parts:
         self.journal.close()
         self.provider.close()
         self.database.close()
+        self.watchdog.close()
 
 
 def parts() -> Parts:

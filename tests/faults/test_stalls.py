@@ -1,0 +1,51 @@
+"""A loop that stands still says where: on gunicorn, the only server with an event loop."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.client import request
+from tests.http.api import eventually
+from tests.servers import ROOT, Server, thrown_away
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gunicorn does not run on Windows")
+SECRET = "moonstone"
+STALL = re.compile(r"the event loop stands still for more than 1 s:\n((?:  .*:\d+ .*\n)+)")
+KINDS = ["sleep_natively", "backtrack", "count_on"]
+
+
+class Stalling(Server):
+    """A gunicorn that some requests block."""
+
+    def _arguments(self) -> list[str]:
+        return ["-m", "gunicorn", "-c", str(ROOT / "gunicorn_conf.py"), "tests.faults.stalling:app"]
+
+
+def test_a_stalled_loop_logs_its_place_and_counts(tmp_path: Path) -> None:
+    """Takes twenty seconds: three stalls of a second and a half, and counts are stored every ten."""
+    with thrown_away(Stalling("gunicorn", tmp_path, {"WEB_CONCURRENCY": "1"})) as server:
+        for name in KINDS:
+            assert request("GET", f"{server.url}/block/{name}?{SECRET}").status == 200
+        assert eventually(lambda: server.log().count("the event loop goes on after") == len(KINDS))
+        found = STALL.findall(server.log())
+        assert eventually(lambda: stalls(server) == len(KINDS), 15)
+    assert len(found) == len(KINDS), server.log()
+    for name, places in zip(KINDS, found, strict=True):
+        assert re.search(rf"  \S*stalling\.py:\d+ {name}\n", places), places
+    assert SECRET not in server.log()
+
+
+def stalls(server: Server) -> int:
+    """Return how many stalls the metrics tell."""
+    text = request("GET", f"{server.url}/metrics").text
+    return int(re.findall(r"(?m)^chatkeep_loop_stalls_total (\d+)$", text)[0])
+
+
+def test_an_idle_loop_never_stands_still(tmp_path: Path) -> None:
+    """Takes over two seconds: as long as a stall and its look."""
+    with thrown_away(Stalling("gunicorn", tmp_path, {"WEB_CONCURRENCY": "1"})) as server:
+        assert not eventually(lambda: "the event loop" in server.log(), 2)
