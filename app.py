@@ -5,7 +5,7 @@ from __future__ import annotations
 from chatkeep import servers
 
 app = servers.wsgi()
-servers.drain_on_sigterm(app)
+servers.drain_on_signals(app)
 
 if __name__ == "__main__":
     servers.serve_development(app)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import _thread
 import importlib.util
+import math
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Iterable
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,13 +24,15 @@ from chatkeep.languages import language_of_terminal, translated
 from chatkeep.settings import Settings
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
     from flask import Flask
 
 APPLICATION = "chatkeep.servers:wsgi()"
 # With which a worker of gunicorn's ends its master, too.
 GIVE_UP = 4
-# How long the last events of a drain have to reach their clients.
-FLUSH_S = 1.0
+LOOK_S = 0.2
+# How long the last events have to reach their clients after the drain's deadline.
+FLUSH_S = 5.0
 
 
 def wsgi() -> Flask:
@@ -60,29 +65,82 @@ def stop(error: ChatkeepError) -> NoReturn:
     sys.exit(GIVE_UP if isinstance(error, OpenToAll) and on_event_loop() else 2)
 
 
-def drain_on_sigterm(app: Flask) -> None:
-    """Let SIGTERM finish the running replies before it ends this process, under a server that does not do so itself.
+def drain_on_signals(app: Flask) -> None:
+    """Let signals drain a server of threads: SIGTERM and Ctrl+Break with patience, Ctrl+C without.
 
-    Until the drain's deadline new turns are refused with 503; then what there is of the replies is stored.
+    gunicorn's workers see to it themselves.
     """
-    from chatkeep.web.parts import parts_of  # noqa: PLC0415 - commands that serve nothing do without Flask
-
     if on_event_loop() or threading.current_thread() is not threading.main_thread():
         return
-    parts = parts_of(app)
+    drain = Drain(app)
+    # A shell that starts a program in the background lets it ignore SIGINT, with which the drain ends it.
+    signal.signal(signal.SIGINT, drain.hurry)
+    signal.signal(signal.SIGTERM, drain.begin)
+    if sys.platform == "win32":
+        signal.signal(signal.SIGBREAK, drain.begin)
 
-    def drain() -> None:
-        parts.maker.close()
-        parts.turns.drain(parts.settings.drain_timeout)
-        time.sleep(FLUSH_S)
+
+class Drain:
+    """The end of a server of threads: new turns are refused with 503, and the process ends with its last response.
+
+    At the drain's deadline what there is of the replies is stored, and their followers are told.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        from chatkeep.web.parts import parts_of  # noqa: PLC0415 - commands that serve nothing do without Flask
+
+        self._parts = parts_of(app)
+        self._app = app.wsgi_app
+        self._open = 0  # responses
+        self._lock = threading.Lock()
+        self._deadline = math.inf
+        self._is_over = False
+        app.wsgi_app = self  # type: ignore[method-assign]  # as Flask has it for middleware
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request, and count it until its response was sent."""
+        self._count(1)
+        try:
+            response = self._app(environ, start_response)
+        except BaseException:
+            self._count(-1)
+            raise
+        from werkzeug.wsgi import ClosingIterator  # noqa: PLC0415 - as above
+
+        return ClosingIterator(response, partial(self._count, -1))
+
+    def begin(self, _signal: int, _frame: FrameType | None) -> None:
+        """Begin to drain."""
+        self._begin(self._parts.settings.drain_timeout)
+
+    def hurry(self, _signal: int, _frame: FrameType | None) -> None:
+        """Store what there is, tell the followers and end; at once when asked again."""
+        if self._is_over or self._deadline <= time.monotonic():
+            raise KeyboardInterrupt
+        self._begin(0)
+
+    def _begin(self, patience: float) -> None:
+        is_new = self._deadline == math.inf
+        self._deadline = min(self._deadline, time.monotonic() + patience)
+        if is_new:
+            threading.Thread(target=self._drain, name="drain", daemon=True).start()
+
+    def _drain(self) -> None:
+        turns = self._parts.turns
+        turns.refuse()
+        self._parts.maker.close()
+        while (turns.live or self._open) and time.monotonic() < self._deadline:
+            time.sleep(LOOK_S)
+        while (turns.live or self._open) and time.monotonic() < self._deadline + FLUSH_S:
+            turns.interrupt_all()
+            time.sleep(LOOK_S)
+        time.sleep(LOOK_S)  # Waitress sends from another thread than it answers in
+        self._is_over = True
         _thread.interrupt_main()
 
-    def begin(_signal: int, _frame: FrameType | None) -> None:
-        threading.Thread(target=drain, name="drain", daemon=True).start()
-
-    # A shell that starts a program in the background lets it ignore SIGINT, with which the drain ends it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, begin)
+    def _count(self, more: int) -> None:
+        with self._lock:
+            self._open += more
 
 
 def best() -> str:
@@ -103,7 +161,7 @@ def serve_waitress() -> None:
 
     settings = checked_settings()
     app = wsgi()
-    drain_on_sigterm(app)
+    drain_on_signals(app)
     place: dict[str, Any] = {"host": settings.host, "port": settings.port, "trusted_proxy": "127.0.0.1"}
     if settings.socket_path:
         place = {"unix_socket": settings.socket_path, "trusted_proxy": "localhost"}

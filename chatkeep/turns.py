@@ -47,8 +47,6 @@ from chatkeep.taking import Question, Taking, Turn, TurnRequest, is_kept
 
 log = logging.getLogger(__name__)
 
-DRAIN_LOOK_S = 0.2
-
 
 class Turns:
     """The turns of one process."""
@@ -78,17 +76,13 @@ class Turns:
         self._taking = Taking(settings, cache, limiter, self.worker_id)
         self._stopping = False
 
-    def drain(self, patience: float) -> None:
-        """Take no more turns, wait up to ``patience`` seconds until the running replies are whole, then end them."""
+    def refuse(self) -> None:
+        """Take no more turns: the process stops."""
         self._stopping = True
-        deadline = time.monotonic() + patience
-        while self.live and time.monotonic() < deadline:
-            time.sleep(DRAIN_LOOK_S)
-        self.interrupt_all()
 
     def interrupt_all(self) -> None:
         """End every reply with what there is of it, because the process stops; take no more turns."""
-        self._stopping = True
+        self.refuse()
         for reply in list(self.live.values()):
             reply.end(Ending.SHUTDOWN)
 

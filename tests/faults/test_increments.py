@@ -32,6 +32,7 @@ from tests.copies import Copy
 from tests.faults import rows
 from tests.faults.conftest import Record
 from tests.faults.scale import Scale
+from tests.http.api import eventually
 
 OWNER = "me"
 
@@ -58,7 +59,7 @@ class Writer(threading.Thread):
             with suppress(NotFound, TurnRunning, IndexError):  # others were quicker, or nothing is there yet
                 deed()
                 self.done += 1
-        self._turns.drain(10)
+        assert eventually(lambda: not self._turns.live, 10)
         self._journal.close()
         self._database.close()
 
