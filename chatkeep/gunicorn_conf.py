@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from chatkeep import logs
+from chatkeep.gunicorn_master import Master
 from chatkeep.settings import Settings
 
 _settings = Settings.from_env()
@@ -32,5 +33,7 @@ loglevel = _settings.log_level.lower()
 
 
 def on_starting(server: Any) -> None:
-    """Let gunicorn's own log quote no request; its workers inherit that."""
+    """Let gunicorn's own log quote no request, which its workers inherit; let its master wait for no drain."""
+    if server.cfg.worker_class_str == worker_class:  # with -k it may be another
+        server.__class__ = Master  # gunicorn has no setting for it
     logs.make_plain(server.log.error_log, server.log.error_fmt, server.log.datefmt)

@@ -1,13 +1,20 @@
 """gunicorn's gevent worker with a drain that loses nothing; imported by gunicorn alone.
 
-On SIGTERM (a restart, a reload's old workers, a deploy) a worker takes no new connections, closes idle ones, and stays
-until its replies are whole. At the drain's deadline it stores what there is and tells the followers.
+On SIGTERM (a restart, a reload's old workers, a deploy) a worker takes no new connections and stays until its replies
+are whole. Idle connections stay for some seconds, in which a request is answered and the connection is closed. At the
+drain's deadline the worker stores what there is and tells the followers.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import gc
+import logging
+import math
+import mmap
+import os
 import resource
+import select
 import signal
 import socket
 import time
@@ -18,15 +25,24 @@ from types import FrameType
 from typing import Any
 
 import gevent
+from gevent.monkey import get_original
+from gevent.pool import Pool
+from gevent.server import StreamServer
+from gunicorn.sock import ssl_context
 from gunicorn.util import close
 from gunicorn.workers.ggevent import GeventWorker
 
 from chatkeep.gunicorn_exchange import Corked, Exchange
+from chatkeep.gunicorn_master import Stage
 from chatkeep.replies import PING_S
-from chatkeep.settings import Settings
 from chatkeep.web.parts import Parts, parts_of
 
 LOOK_S = 0.2
+DRAIN_LOOK_S = 0.05
+# How long a draining worker still takes requests on idle connections, which proxies may be sending on right now.
+GRACE_S = 3.0
+# How long the last events have to reach their clients after the drain's deadline.
+FLUSH_S = 5.0
 # How many objects more there are before Python looks for cycles among the young, the middle-aged and the old. There are
 # hardly any cycles here, and a stream is a hundred objects that are looked through in vain.
 GARBAGE = (20_000, 20, 50)
@@ -37,26 +53,41 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._stage = mmap.mmap(-1, 1)  # shared with the master, which makes the worker and then forks
         self._idle: dict[gevent.Greenlet, float] = {}
+        self._clients: dict[gevent.Greenlet, socket.socket] = {}
         self._left: set[Exchange] = set()
-        self._patience = Settings.from_env().drain_timeout
+        self._patience = math.inf
+        self._retired_at = math.inf
+
+    @property
+    def stage(self) -> Stage:
+        """What the worker is doing, read in the worker or in its master."""
+        return Stage(self._stage[0])
 
     def run(self) -> None:
         """Serve until told to stop, then until nothing is open."""
         parts = parts_of(self.wsgi)
+        self._patience = parts.settings.drain_timeout
         # What is there now stays: looking through it again and again would stop all streams for that long.
         gc.freeze()
         gc.set_threshold(*GARBAGE)
-        gevent.spawn(self._drain, parts)
         gevent.spawn(self._look)
-        super().run()
-        # What is left has no client any more, and is finished and stored for those who come back.
-        deadline = time.monotonic() + self._patience
-        while (parts.turns.live or self._left) and time.monotonic() < deadline:
+        connections = Pool(self.worker_connections)
+        servers = [self._listen(listener, connections) for listener in self.sockets]
+        self._stage[0] = Stage.SERVING
+        while self.alive:
             self.notify()
             gevent.sleep(LOOK_S)
+        self._stage[0] = Stage.RETIRED
+        self._retired_at = time.monotonic()
+        for server in servers:
+            _stop_listening(server)
+        self._drain(parts, connections)
         parts.close()
-        gc.unfreeze()  # or else Python, when it ends, frees handlers of logs after what they need for that
+        self.log.info("Worker exiting (pid: %s)", self.pid)
+        logging.shutdown()
+        os._exit(0)  # to free each object takes Python 0.3 s, in which a deploy would wait
 
     def init_process(self) -> None:
         """Hear SIGTERM from the first moment on, and take as many open files as there may be: a stream needs two."""
@@ -66,6 +97,27 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         super().init_process()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain; end at once if nothing was served yet."""
+        if self.stage is Stage.STARTING:
+            os._exit(0)
+        super().handle_exit(sig, frame)
+
+    def init_signals(self) -> None:
+        """End at once on SIGABRT, which the master sends to a worker that hangs, and print where it hung."""
+        super().init_signals()
+        # gunicorn's handler raises SystemExit in whatever runs, which may catch it; then the worker would drain.
+        faulthandler.enable()
+
+    def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
+        """Serve a connection."""
+        current = gevent.getcurrent()
+        self._clients[current] = client
+        try:
+            super().handle(listener, client, addr)
+        finally:
+            del self._clients[current]
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:
@@ -125,14 +177,16 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         sock = exchange.corked.socket
         try:
             self._run(exchange, exchange.send)
-        except (OSError, StopIteration):
-            close(sock)
-        else:
             if exchange.corked.is_left:
                 return
-            listener = next(one for one in self.sockets if one.getsockname() == exchange.listener_name)
-            self.handle(listener, sock, exchange.addr)
-        self._left.discard(exchange)
+            if self.alive or _has_sent(sock):
+                self.handle(_Named(exchange.listener_name), sock, exchange.addr)
+        except (OSError, StopIteration):
+            pass  # the connection broke, or its response was the last
+        finally:
+            if not exchange.corked.is_left:
+                close(sock)
+                self._left.discard(exchange)
 
     def _look(self) -> None:
         """Let no connection be idle for too long, and no client without a sign that its stream is there."""
@@ -146,28 +200,67 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
                     exchange.corked.resume()
 
     def _close_idle(self) -> None:
-        """Close connections that are idle for too long; all that are idle where the worker stops."""
+        """Close connections that are idle for too long; in a worker that drains that is soon."""
         now = time.monotonic()
+        grace_ends = self._retired_at + min(GRACE_S, self._patience)
         for greenlet, until in list(self._idle.items()):
-            if not self.alive or until <= now:
+            if min(until, grace_ends) <= now and not _has_sent(self._clients[greenlet]):
                 greenlet.throw(_Idle())
 
-    def handle_quit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - gunicorn's signature
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """Stop at once, with what there is of the replies stored."""
         self._patience = 0
-        self.alive = False
+        self.handle_exit(sig, frame)
 
-    def _drain(self, parts: Parts) -> None:
-        """Wait for the end of service; then let others make exports, and when patience ends, end what runs."""
-        while self.alive:
-            gevent.sleep(LOOK_S)
+    def _listen(self, listener: Any, connections: Pool) -> StreamServer:
+        """Start to take connections."""
+        tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
+        listener.settimeout(None)
+        handle = partial(self.handle, _Named(listener.getsockname()))
+        server = StreamServer(listener, handle=handle, spawn=connections, **tls)
+        if self.cfg.workers > 1:
+            server.max_accept = 1  # the others shall have some
+        server.start()
+        return server
+
+    def _drain(self, parts: Parts, connections: Pool) -> None:
+        """Let others make exports; wait until nothing is open. When patience ends, end what runs."""
         gevent.spawn(parts.maker.close)
-        begun = time.monotonic()
-        while True:
-            if time.monotonic() - begun >= self._patience:
+        while connections or self._left or parts.turns.live:
+            waited = time.monotonic() - self._retired_at
+            if waited >= self._patience:
                 parts.turns.interrupt_all()
-            gevent.sleep(LOOK_S)
+            if waited >= self._patience + FLUSH_S:
+                self.log.warning("The drain's deadline has passed: %s connections are cut", len(connections))
+                return
+            self.notify()
+            gevent.sleep(DRAIN_LOOK_S)
+
+
+class _Named:
+    """The name of a listener, which gunicorn asks for at each connection: one that is closed has none."""
+
+    def __init__(self, name: Any) -> None:
+        self._name = name
+
+    def getsockname(self) -> Any:
+        return self._name
 
 
 class _Idle(BaseException):
     """Ends the wait for a connection's next request; nothing else is to take it for an error."""
+
+
+def _stop_listening(server: StreamServer) -> None:
+    """Take the connections that wait to be accepted, which would be reset, and no more."""
+    server.stop_accepting()
+    while accepted := server.do_read():
+        server.do_handle(*accepted)
+    server.close()
+
+
+def _has_sent(client: socket.socket) -> bool:
+    """Return whether something of a client's waits to be read."""
+    poll = get_original("select", "poll")()  # gevent's own may switch to the loop, in which this runs
+    poll.register(client, select.POLLIN)
+    return bool(poll.poll(0))

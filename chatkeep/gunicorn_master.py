@@ -1,0 +1,48 @@
+"""gunicorn's master, for workers that drain for minutes; imported by its configuration and its workers alone."""
+
+from __future__ import annotations
+
+import enum
+from operator import attrgetter
+from signal import SIGTERM
+from typing import Any
+
+from gunicorn.arbiter import Arbiter
+
+
+class Stage(enum.IntEnum):
+    """What a worker is doing, as it tells its master."""
+
+    STARTING = 0
+    SERVING = 1
+    RETIRED = 2
+    """It takes no new connections, for whatever reason."""
+
+
+class Master(Arbiter):  # type: ignore[misc]  # gunicorn ships no types
+    """A master that keeps its number of serving workers, however many old ones drain beside them."""
+
+    WORKERS: dict[int, Any]
+
+    def reload(self) -> None:
+        """Start new workers. The old ones serve until these do: `manage_workers` retires them then."""
+        for worker in self._workers(Stage.STARTING):
+            self.kill_worker(worker.pid, SIGTERM)
+        # gunicorn's own waits in here, deaf to every signal, for as long as it sees an old worker.
+        old, self.WORKERS = self.WORKERS, {}
+        try:
+            super().reload()
+        finally:
+            self.WORKERS = old | self.WORKERS
+
+    def manage_workers(self) -> None:
+        """Replace workers that ended or drain, and retire the oldest if more serve than should."""
+        serving = self._workers(Stage.SERVING)
+        for _ in range(self.num_workers - len(serving) - len(self._workers(Stage.STARTING))):
+            self.spawn_worker()
+        for worker in serving[: max(0, len(serving) - self.num_workers)]:
+            self.kill_worker(worker.pid, SIGTERM)
+
+    def _workers(self, stage: Stage) -> list[Any]:
+        """Return the workers of one stage, oldest first."""
+        return sorted((worker for worker in self.WORKERS.values() if worker.stage is stage), key=attrgetter("age"))

@@ -1,0 +1,82 @@
+"""What we override of gunicorn, or lean on, is what we read when we wrote it."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+if os.name == "nt":
+    pytest.skip("there is no gunicorn on Windows", allow_module_level=True)
+
+from gunicorn import util
+from gunicorn.arbiter import Arbiter
+from gunicorn.http import body, wsgi
+from gunicorn.workers.base import Worker
+from gunicorn.workers.base_async import AsyncWorker
+from gunicorn.workers.ggevent import GeventWorker
+
+from chatkeep.gunicorn_master import Master
+from chatkeep.gunicorn_worker import DrainingWorker
+
+READ: dict[Callable[..., Any], str] = {
+    Arbiter.halt: "f080672e7413",
+    Arbiter.handle_hup: "50de80005cd6",
+    Arbiter.kill_worker: "47e1a8ccdca2",
+    Arbiter.manage_workers: "518f2dd040ef",
+    Arbiter.murder_workers: "3f8fbfdf473f",
+    Arbiter.reap_workers: "ebcf4187e9eb",
+    Arbiter.reload: "fec344d2f774",
+    Arbiter.run: "1ddfab9d644f",
+    Arbiter.spawn_worker: "6abc0d90b0b9",
+    Arbiter.stop: "7138b6afd9c4",
+    AsyncWorker.handle: "6eb3b127e6ba",
+    AsyncWorker.handle_request: "913e17a9542a",
+    AsyncWorker.__init__: "a3c8f332bcc5",
+    GeventWorker.handle: "0ea41a122964",
+    GeventWorker.handle_quit: "bb3ae10bcd1a",
+    GeventWorker.handle_request: "46750b15c6e4",
+    GeventWorker.init_process: "c8f6804aeb44",
+    GeventWorker.notify: "10266ff4bf20",
+    GeventWorker.patch: "e755a4b317f5",
+    GeventWorker.run: "50119854ef8b",
+    GeventWorker.timeout_ctx: "8239bec284f0",
+    Worker.handle_abort: "ca347b2ae368",
+    Worker.handle_exit: "e2f7159c426d",
+    Worker.init_process: "114caccd7a0e",
+    Worker.init_signals: "65442e0602b0",
+    Worker.load_wsgi: "18b02fc35e96",
+    body.LengthReader: "3b01bc7c21a2",
+    util.close: "ce55cfa95222",
+    util.close_graceful: "0e5925bfc017",
+    wsgi.FileWrapper: "8f7142e80806",
+    wsgi.Response: "d67f8e6b29d7",
+    wsgi.create: "2c35d4a2dc62",
+}
+
+
+def digest(what: Callable[..., Any]) -> str:
+    return hashlib.sha256(inspect.getsource(what).encode()).hexdigest()[:12]
+
+
+def overridden(ours: type, theirs: type) -> set[Callable[..., Any]]:
+    """Return what a class of ours replaces of the methods of gunicorn's."""
+    return {
+        getattr(theirs, name)
+        for name, value in vars(ours).items()
+        if inspect.isfunction(value) and hasattr(theirs, name)
+    }
+
+
+@pytest.mark.parametrize("what", READ, ids=lambda what: f"{what.__module__}.{what.__qualname__}")
+def test_gunicorn_is_what_we_read(what: Callable[..., Any]) -> None:
+    """If it fails: compare what has changed with what we make of it, then note the new digest."""
+    assert digest(what) == READ[what]
+
+
+def test_whatever_we_override_was_read() -> None:
+    assert overridden(Master, Arbiter) | overridden(DrainingWorker, GeventWorker) <= set(READ)
