@@ -28,6 +28,10 @@ START = 20.0  # seconds until a server must answer
 STOP = 15.0  # seconds until a server must have drained
 
 
+class Stuck(AssertionError):
+    """A server was told to end and did not."""
+
+
 class Server:
     """A server on a free port of loopback; use it as a context, or `start` and `stop` it.
 
@@ -52,8 +56,10 @@ class Server:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()
-        if error:
+        if error is None:
+            self.stop()
+        else:
+            self.kill()
             error.add_note(f"log of {self!r}:\n{self.log()}")
 
     def defaults(self) -> dict[str, str]:
@@ -103,16 +109,23 @@ class Server:
         self._wait_until_up()
 
     def stop(self) -> int:
-        """Ask the server to end, end by force what is left after `STOP` seconds, and return its exit status."""
+        """Ask the server to end and return its exit status; raise `Stuck` if it has not ended after `STOP` seconds."""
         assert self.process, "the server was not started"
         self.process.terminate()
+        return self.wait()
+
+    def wait(self, seconds: float = STOP) -> int:
+        """Return the exit status of a server that was told to end; raise `Stuck`, and kill it, if it does not."""
+        assert self.process, "the server was not started"
         try:
-            self.process.wait(STOP)
+            status = self.process.wait(seconds)
+            if os.name == "posix" and _group_lives(self.process.pid):
+                raise Stuck(f"{self!r} ended and left processes:\n{self.log()}")
         except subprocess.TimeoutExpired:
-            with self._log.open("a") as log:
-                log.write("tests: it did not end; killed\n")
-        self.kill()
-        return self.process.returncode
+            raise Stuck(f"{self!r} did not end within {seconds} s:\n{self.log()}") from None
+        finally:
+            self.kill()
+        return status
 
     def kill(self) -> None:
         """End every process of the server at once, as a power cut does."""
@@ -163,6 +176,14 @@ def thrown_away(server: Server) -> Iterator[Server]:
         yield server
     finally:
         server.kill()
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _kill_group(group: int) -> None:

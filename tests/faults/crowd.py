@@ -28,10 +28,16 @@ class Listener:
     sock: socket.socket
     raw: bytearray = field(default_factory=bytearray)
     is_closed: bool = False
+    heard: float = 0.0
+    """When its last bytes came (`time.monotonic`)."""
 
     @property
     def has_started(self) -> bool:
         return b"event: start" in self.raw
+
+    @property
+    def has_ended(self) -> bool:
+        return self.is_closed or self.raw.endswith(b"\r\n0\r\n\r\n")
 
     def makefile(self, _mode: str) -> io.BytesIO:
         """Play the socket of an `http.client.HTTPResponse`."""
@@ -47,12 +53,13 @@ class Listener:
 
 
 class Crowd:
-    """Clients of one server; use it as a context."""
+    """Clients of one server; use it as a context. Those that stay do not ask for their connections to be closed."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, stays: bool = False) -> None:
         self.listeners: list[Listener] = []
         self._address = ("127.0.0.1", port)
         self._selector = selectors.DefaultSelector()
+        self._close = "" if stays else "Connection: close\r\n"
         self._closed = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -73,7 +80,7 @@ class Crowd:
         body = json.dumps({"message": message, "stream": True, **fields}).encode()
         head = f"{HEAD}Content-Length: {len(body)}"
         sock = socket.create_connection(self._address)
-        sock.sendall(f"{head}\r\nConnection: close\r\n\r\n".encode() + body)
+        sock.sendall(f"{head}\r\n{self._close}\r\n".encode() + body)
         listener = Listener(message, sock)
         self.listeners.append(listener)
         self._selector.register(sock, selectors.EVENT_READ, listener)
@@ -99,7 +106,12 @@ class Crowd:
         return self.wait(lambda listener: listener.has_started, seconds)
 
     def wait_for_end(self, seconds: float = 60) -> bool:
-        return self.wait(lambda listener: listener.is_closed, seconds)
+        return self.wait(lambda listener: listener.has_ended, seconds)
+
+    @property
+    def heard(self) -> float:
+        """When the last bytes of all came (`time.monotonic`)."""
+        return max(listener.heard for listener in self.listeners)
 
     def _read(self) -> None:
         while not self._closed:
@@ -115,6 +127,8 @@ class Crowd:
         except OSError:
             piece = b""
         listener.raw += piece
-        if not piece:
+        if piece:
+            listener.heard = time.monotonic()
+        else:
             self._selector.unregister(listener.sock)
             listener.is_closed = True

@@ -40,10 +40,24 @@ def clients(port: int) -> int:
     return sum((place.endswith(f":{port:04X}"), state) == (True, "01") for _, place, _, state, *_ in found)
 
 
+def listens(pid: int, port: int) -> bool:
+    """Return whether a process holds the socket on which somebody listens on this port of loopback."""
+    lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    sockets = {f"socket:[{words[9]}]" for words in map(str.split, lines) if _is_listener(words, port)}
+    try:
+        return bool(sockets & set(open_files(pid)))
+    except FileNotFoundError:  # it ended meanwhile
+        return False
+
+
 def allow_files() -> None:
     """Let this process and those that it starts hold as many sockets as the system allows."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _is_listener(words: list[str], port: int) -> bool:
+    return words[1].endswith(f":{port:04X}") and words[3] == "0A"
 
 
 def _target(file: Path) -> str:

@@ -55,7 +55,6 @@ def test_a_server_that_is_stopped_while_it_starts_ends(tmp_path: Path) -> None:
     """Starts and stops a server: a second or two."""
     with Booting("gunicorn", tmp_path, {"WEB_CONCURRENCY": "2"}) as server:
         assert server.stop() == 0
-        assert "killed" not in server.log()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
