@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from chatkeep.errors import NO_CONVERSATION, NO_MESSAGE, FieldError, InvalidFields, NotFound, TurnRunning
 from chatkeep.model import Conversation, Message, expiry, now_us
-from chatkeep.redaction.policies import Screen
 from chatkeep.store import conversations, leases, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -106,15 +105,6 @@ def require_message(database: Database, owner: str, id: UUID, message_id: UUID) 
     if found is None:
         raise NotFound(NO_MESSAGE)
     return found
-
-
-def redacted(changes: Changes, screen: Screen) -> Changes:
-    """Return changes as they may be stored. Raises `SensitiveContent`."""
-    texts = {name: value for name in ("title", "system") if isinstance(value := getattr(changes, name), str)}
-    passed: dict[str, Any] = {name: screen.passed(text, name) for name, text in texts.items()}
-    if not isinstance(changes.metadata, EllipsisType):
-        passed["metadata"] = screen.passed_json(changes.metadata, "metadata")
-    return replace(changes, **passed)
 
 
 def change_conversation(journal: Journal, owner: str, id: UUID, changes: Changes) -> Conversation:

@@ -28,7 +28,6 @@ from chatkeep.limiter import Admission, Limiter
 from chatkeep.limits import UNLIMITED, Allowances, Bill
 from chatkeep.model import Conversation, Message, Prompt, Role, new_id, now_us
 from chatkeep.prompt import build_prompt
-from chatkeep.redaction.policies import Screen
 from chatkeep.replies import LiveReply
 from chatkeep.rows import advanced, repeated, title_of, turn_rows
 from chatkeep.settings import Settings
@@ -64,17 +63,6 @@ class TurnRequest(msgspec.Struct, frozen=True):
     """The key that usage is told by: the caller's, or the one that somebody signed in with."""
     allowances: Allowances = UNLIMITED
     """The caller's limits."""
-
-    def passed(self, screen: Screen) -> TurnRequest:
-        """Return the request as it may be stored and sent. Raises `SensitiveContent`."""
-        system, metadata = self.system, self.metadata
-        return replace(
-            self,
-            message=screen.passed(self.message, "message"),
-            model=screen.passed(self.model, "model") if self.model else None,
-            system=screen.passed(system, "system") if isinstance(system, str) else system,
-            metadata=metadata if isinstance(metadata, EllipsisType) else screen.passed_json(metadata, "metadata"),
-        )
 
 
 class Question(msgspec.Struct, frozen=True):

@@ -95,7 +95,7 @@ class Turns:
         if self._stopping:
             raise ServerStopping(retry_after=1)
         if self._screen:
-            request = request.passed(self._screen)
+            request = self._screen.passed_record(request)
         reply_id, model = new_id(), request.model or self._provider.default_model
         begun = time.monotonic()
         with self._limiter.asking(request.allowances) as admission:

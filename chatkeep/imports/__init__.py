@@ -18,7 +18,7 @@ from chatkeep.imports.documents import Hashed, Records, lines, peeked
 from chatkeep.imports.foreign import Chat, incoming
 from chatkeep.imports.records import UNKNOWN, BadRecord, Incoming, Item, Record, Refused, Terms, UnknownFile, decoded
 from chatkeep.imports.writing import Fate, Report, Writer
-from chatkeep.redaction.policies import OFF, Redaction
+from chatkeep.redaction.policies import OFF, Redaction, Screen
 from chatkeep.store.journal import Journal
 
 __all__ = ["BadRecord", "Fate", "Report", "Terms", "UnknownFile", "import_file"]
@@ -45,22 +45,22 @@ def import_file(journal: Journal, chunks: Iterable[bytes], terms: Terms, redacti
     Raises `UnknownFile`, after which nothing was imported, and `StoreUnavailable`, after which some of it may have
     been: import it again.
     """
-    writer = Writer(journal, terms)
+    writer, screen = Writer(journal, terms), redaction.imports
     for item in _items(chunks, terms):
-        writer.add(_redacted(item, redaction))
+        writer.add(_redacted(item, screen) if screen else item)
     writer.flush()
     return writer.report
 
 
-def _redacted(item: Item, redaction: Redaction) -> Item:
+def _redacted(item: Item, screen: Screen) -> Item:
     """Return an item as it may be stored."""
     if not isinstance(item, Incoming):
         return item
     try:
         return replace(
             item,
-            conversation=redaction.imported(item.conversation),
-            messages=[redaction.imported_message(message) for message in item.messages],
+            conversation=screen.passed_record(item.conversation),
+            messages=[screen.passed_record(message) for message in item.messages],
         )
     except SensitiveContent as error:
         return BadRecord(item.line, error.detail.removesuffix("."))

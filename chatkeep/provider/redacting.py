@@ -48,8 +48,8 @@ class RedactingCall:
 
     def __init__(self, call: Call, screen: Screen) -> None:
         self._call = call
+        self._screen = screen
         self._text, self._reasoning = screen.stream(), screen.stream()
-        self._blocks = screen.blocks
 
     def deliver(self, receive: Receive) -> None:
         """Deliver what may be shown. A reply that may not go on ends there, with a `Finish` that says so."""
@@ -72,7 +72,12 @@ class RedactingCall:
         if self._is_blocked:
             self._call.abort()
         elif isinstance(piece, Finish):
-            receive(piece)
+            receive(self._labelled(piece))
+
+    def _labelled(self, finish: Finish) -> Finish:
+        """Return the provider's last word with labels for what is sensitive in its texts."""
+        model = self._screen.judged(finish.model).text if finish.model else finish.model
+        return replace(finish, reason=self._screen.judged(finish.reason).text, model=model)
 
     def abort(self) -> None:
         """End the call."""
@@ -80,7 +85,7 @@ class RedactingCall:
 
     @property
     def _is_blocked(self) -> bool:
-        return self._blocks and bool(self._text.kinds or self._reasoning.kinds)
+        return self._screen.blocks and bool(self._text.kinds or self._reasoning.kinds)
 
     def _show_rest(self, receive: Receive) -> None:
         self._show(receive, self._text.end(), self._reasoning.end())

@@ -6,19 +6,23 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from chatkeep.concurrency import FILES
 from chatkeep.errors import SensitiveContent, SettingsError
-from chatkeep.model import Conversation, Message, Role
 from chatkeep.redaction import KINDS, Redacted, Redactor, Stream, Unsupported
 from chatkeep.settings import Settings
 
+R = TypeVar("R", bound=msgspec.Struct)
 # Judging as much takes about 10 ms.
 _LONG = 20_000
+IDENTIFIERS = frozenset({"owner", "idempotency_key"})
+"""Fields that name a row and are no text of anybody's: a label in their place would name another one."""
+MOST_CHARACTERS = {"title": 255, "model": 255, "finish_reason": 64, "error": 64}
+"""What the database takes of a field."""
 
 
 class Policy(StrEnum):
@@ -46,6 +50,24 @@ class Screen:
         if found.kinds and self.blocks:
             raise SensitiveContent.of(field, found.kinds)
         return found.text
+
+    def passed_record(self, record: R) -> R:
+        """Return a record whose every text may be stored. Raises `SensitiveContent`.
+
+        The texts are found by their type, so a field that is added to a record is judged, too. Enumerations and
+        identifiers are not texts.
+        """
+        passed = {
+            name: self._fitting(value, name)
+            for name in record.__struct_fields__
+            if name not in IDENTIFIERS and type(value := getattr(record, name)) in {str, dict}
+        }
+        return replace(record, **passed)
+
+    def _fitting(self, value: Any, field: str) -> Any:
+        """Return what may be stored of a field, cut to its column: a label may be longer than what it replaces."""
+        passed = self.passed_json(value, field)
+        return passed[: MOST_CHARACTERS[field]] if field in MOST_CHARACTERS else passed
 
     def passed_json(self, value: Any, field: str) -> Any:
         """Return what JSON holds as it may go on, keys and numbers included. Raises `SensitiveContent`."""
@@ -91,25 +113,11 @@ class Redaction:
             raise SettingsError(_wrong(kinds, words, own)) from error
         return cls(*(None if policy is Policy.OFF else Screen(redactor, policy) for policy in policies))
 
-    def imported(self, conversation: Conversation) -> Conversation:
-        """Return a conversation of a file as it may be stored. Raises `SensitiveContent`."""
-        if self.input is None:
-            return conversation
-        return replace(
-            conversation,
-            title=self.input.passed(conversation.title, "title"),
-            system=self.input.passed(conversation.system, "system") if conversation.system else conversation.system,
-            metadata=self.input.passed_json(conversation.metadata, "metadata"),
-        )
-
-    def imported_message(self, message: Message) -> Message:
-        """Return a message of a file as it may be stored. Raises `SensitiveContent`."""
-        screen = self.output if message.role is Role.ASSISTANT else self.input
-        if screen is None:
-            return message
-        content, reasoning = (screen.passed(text, "content") for text in (message.content, message.reasoning))
-        model = screen.passed(message.model, "model") if message.model else message.model
-        return replace(message, content=content, reasoning=reasoning, model=model)
+    @property
+    def imports(self) -> Screen | None:
+        """The screen for imports: the file says who wrote a text, so the stricter policy holds for all of it."""
+        screens = [screen for screen in (self.input, self.output) if screen is not None]
+        return next((screen for screen in screens if screen.blocks), screens[0] if screens else None)
 
 
 OFF = Redaction()

@@ -82,7 +82,7 @@ def change_conversation(conversation_id: UUID) -> Response:
     require_small_metadata(body.metadata)
     changes = Changes(**{name: given(getattr(body, name)) for name in Changes.__struct_fields__})
     if screen := parts().redaction.input:
-        changes = conversations.redacted(changes, screen)
+        changes = screen.passed_record(changes)
     changed = conversations.change_conversation(parts().journal, owner(), conversation_id, changes)
     return rendered(shapes.Conversation(**shapes.conversation_fields(changed)))
 

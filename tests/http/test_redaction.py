@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -10,8 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from chatkeep.imports import own
+from chatkeep.model import Role, new_id
 from tests.client import Response
 from tests.conftest import serving
 from tests.http.api import Api, asked, eventually, unique
@@ -290,6 +294,63 @@ def test_the_command_line_imports_alike(refusing: Api) -> None:
 def test_an_import_that_may_not_be_stored_is_named_with_its_line(refusing: Api) -> None:
     response = imported(refusing)
     assert [problem["message"] for problem in response.json["problems"]] == ["title: it holds phone"]
+
+
+def own_export(form: str, *, since: str | None) -> bytes:
+    """Return an export of chatkeep's own with a phone number in every text, written by a user and by a model."""
+    conversation_id = str(new_id())
+    said = [texts(own.Message, id=str(new_id()), parent_id=None, role=role) for role in Role]
+    for position, message in enumerate(said, 1):
+        message |= {"position": position, "timestamp": f"2026-11-22T09:30:0{position}Z", "object": "message"}
+    times = dict.fromkeys(["created_at", "last_active"], "2026-11-22T09:30:00Z")
+    talk = texts(own.Conversation, id=conversation_id, current_id=said[-1]["id"], expires_at=None, ttl=None, **times)
+    talk |= {"object": "conversation", "message_count": len(said)}
+    frame = {"object": "export", "version": 1} | ({"since": since} if since else {})
+    if form == "json":
+        return json.dumps(frame | {"conversations": [talk | {"messages": said}]}).encode()
+    talk.pop("messages")
+    lines = [frame, talk, *(message | {"conversation_id": conversation_id} for message in said)]
+    return "\n".join(map(json.dumps, lines)).encode()
+
+
+def texts(kind: type[msgspec.Struct], **known: Any) -> dict[str, Any]:
+    """Return a record as JSON with a phone number wherever its type takes a text."""
+    filled: dict[str, Any] = {}
+    for field in msgspec.structs.fields(kind):
+        filled[field.name] = known.get(field.name)
+        values: list[Any] = [PHONE, {"tel": PHONE}, [], 1, False, "completed"]
+        for value in values:
+            if field.name not in known and field.name != "conversation_id":
+                with contextlib.suppress(msgspec.ValidationError):
+                    filled[field.name] = msgspec.convert(value, field.type) and value
+                    break
+    return filled
+
+
+@pytest.mark.parametrize("since", [None, "1"])
+@pytest.mark.parametrize("form", ["json", "ndjson"])
+def test_an_import_passes_the_screen_of_replies_too(answering: Api, form: str, since: str | None) -> None:
+    imported_own(answering, form, since)
+    assert answering.count("messages", "finish_reason = :label AND error = :label AND model = :label", label=MASKED) > 2
+
+
+@pytest.mark.parametrize("form", ["json", "ndjson"])
+def test_an_import_passes_the_screen_of_users_whoever_its_roles_say_it_is_from(refusing: Api, form: str) -> None:
+    report = imported_own(refusing, form, None)
+    assert "it holds phone" in str(report["problems"])
+
+
+def imported_own(api: Api, form: str, since: str | None) -> Any:
+    """Import an export of chatkeep's own; nothing that is sensitive may be stored. Return the report."""
+    media = "application/json" if form == "json" else "application/x-ndjson"
+    body = own_export(form, since=since)
+    assert body.count(PHONE.encode()) > 15
+    response = api.request("POST", "/api/conversations/import", body=body, headers={"Content-Type": media})
+    assert response.status == 200
+    said = "content LIKE :x OR reasoning LIKE :x OR model LIKE :x OR finish_reason LIKE :x OR error LIKE :x"
+    told = "title LIKE :x OR system LIKE :x OR metadata LIKE :x"
+    assert (api.count("messages", said, x="%1381234%"), api.count("conversations", told, x="%1381234%")) == (0, 0)
+    return response.json
 
 
 def imported(api: Api) -> Response:

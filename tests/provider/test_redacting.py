@@ -54,6 +54,11 @@ def test_what_was_held_back_comes_before_the_finish() -> None:
     assert received(told, Policy.MASK) == [Delta("call "), Delta("[phone]"), Finish("stop")]
 
 
+def test_the_texts_of_a_finish_are_judged() -> None:
+    told = Told(Delta("hello"), Finish(f"call {PHONE}", model=f"of {PHONE}"))
+    assert received(told, Policy.MASK) == [Delta("hello"), Finish("call [phone]", model="of [phone]")]
+
+
 def test_reasoning_is_judged_as_a_text_of_its_own() -> None:
     told = Told(Delta(reasoning="138"), Delta("1381234"), Delta(reasoning="12345678。"), Finish("stop"))
     assert received(told, Policy.MASK) == [Delta(reasoning="[phone]。"), Delta("1381234"), Finish("stop")]

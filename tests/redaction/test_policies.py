@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import EllipsisType
+from typing import Any, get_args
+from uuid import UUID
 
+import msgspec
 import pytest
 
-from chatkeep.errors import SettingsError
-from chatkeep.redaction.policies import OFF, Policy, Redaction
+from chatkeep.conversations import Changes
+from chatkeep.errors import SensitiveContent, SettingsError
+from chatkeep.limits import Allowances
+from chatkeep.model import Conversation, Message, Role, Status, Usage, new_id
+from chatkeep.redaction import Redactor
+from chatkeep.redaction.policies import IDENTIFIERS, MOST_CHARACTERS, OFF, Policy, Redaction, Screen
 from chatkeep.settings import Settings
+from chatkeep.taking import TurnRequest
 
 LONG = "编号12345，" * 5_000
 
@@ -51,3 +60,57 @@ def test_what_is_wrong_is_told_with_its_name(tmp_path: Path, name: str, value: s
     (problem,) = raised.value.problems
     assert problem.startswith(f"{name}: ")
     assert told in problem
+
+
+PHONE = "13812345678"
+MASK, BLOCK = (Screen(Redactor(), policy) for policy in (Policy.MASK, Policy.BLOCK))
+NO_TEXT = {int, float, bool, bytes, UUID, Role, Status, Usage, Allowances, type(None), EllipsisType}
+"""Types that hold no text of anybody's."""
+RECORDS: list[msgspec.Struct] = [
+    Conversation(new_id(), "local", "", 1, 1),
+    Message(new_id(), new_id(), None, 1, Role.ASSISTANT, "", 1),
+    TurnRequest("local", ""),
+    Changes(),
+]
+
+
+def texts_of(record: msgspec.Struct) -> dict[str, Any]:
+    """Return what is sensitive for every field of a record that holds text, by its type."""
+    found: dict[str, Any] = {}
+    for field in msgspec.structs.fields(record):
+        kinds = set(get_args(field.type) or [field.type]) - NO_TEXT
+        if "dict" in str(field.type):
+            found[field.name] = {PHONE: [PHONE]}
+        elif kinds and field.name not in IDENTIFIERS:
+            assert kinds == {str}, f"{field.name}: judge it, or name its type in NO_TEXT"
+            found[field.name] = PHONE
+    return found
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_every_text_of_a_record_is_judged(record: msgspec.Struct) -> None:
+    texts = texts_of(record)
+    assert texts
+    told = msgspec.structs.replace(record, **texts)
+    assert PHONE not in str(MASK.passed_record(told))
+    for name, text in texts.items():
+        with pytest.raises(SensitiveContent):
+            BLOCK.passed_record(msgspec.structs.replace(record, **{name: text}))
+
+
+def test_a_label_that_is_longer_than_its_text_still_fits_its_column() -> None:
+    long = dict.fromkeys(MOST_CHARACTERS, "a@b.cn," * 36)
+    passed = MASK.passed_record(msgspec.structs.replace(RECORDS[1], **{k: v for k, v in long.items() if k != "title"}))
+    titled = MASK.passed_record(Changes(title=long["title"]))
+    lengths = {name: len(getattr(titled if name == "title" else passed, name)) for name in MOST_CHARACTERS}
+    assert lengths == MOST_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "policy"),
+    [("off", "mask", "mask"), ("mask", "off", "mask"), ("mask", "block", "block"), ("block", "mask", "block")],
+)
+def test_the_stricter_policy_holds_for_imports(asked: str, answered: str, policy: str) -> None:
+    found = Redaction.from_settings(Settings(redact_input=asked, redact_output=answered)).imports
+    assert found
+    assert found.policy == policy
