@@ -8,15 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, TypeVar
 
 from flask import Flask, g, request
 
 from chatkeep.access import MOST_CHARACTERS, OPEN_CALLER, Caller, Scope, is_name
 from chatkeep.errors import NO_KEYS, FieldError, InvalidFields, MissingScope, Unauthorized
-from chatkeep.hosts import is_loopback
 from chatkeep.tokens import Tokens
+from chatkeep.web.forwarding import is_from_here
 from chatkeep.web.origins import is_own_page
 from chatkeep.web.parts import Parts, parts_of
 
@@ -25,7 +25,6 @@ EVERYBODY: frozenset[Scope] = frozenset()
 """For pages and what they load, the API's document, and health: nothing that belongs to anybody."""
 END_USER, TOKEN = "X-End-User", "X-End-User-Token"
 COOKIE = "chatkeep_key"
-_NO_ADDRESS = ("", "<local>")
 _BEARER = re.compile(r"bearer (ck_\w+)", re.ASCII | re.IGNORECASE)
 _declared: dict[Callable[..., Any], frozenset[Scope]] = {}
 
@@ -60,26 +59,12 @@ def _admit(needed: Mapping[str, frozenset[Scope]], parts: Parts) -> None:
 
 def _caller(scopes: AbstractSet[Scope], environ: Mapping[str, Any], parts: Parts) -> Caller:
     found = parts.access.caller(_key(environ))
-    if found is OPEN_CALLER and not _is_from_here(environ):
+    if found is OPEN_CALLER and not is_from_here(environ):
         raise Unauthorized(NO_KEYS)
     if scopes.isdisjoint(found.scopes):
         parts.access.note_refusal(found, f"{request.method} {request.url_rule}", g.request_id)
         raise MissingScope(f"One of these scopes is needed: {', '.join(sorted(scopes))}.")
     return _named(found, environ, parts.tokens)
-
-
-def _is_from_here(environ: Mapping[str, Any]) -> bool:
-    """Return whether this machine asks: servers that are told by their own options where to listen do not obey HOST.
-
-    Through a socket no address comes.
-    """
-    address = environ.get("REMOTE_ADDR", "")
-    return address in _NO_ADDRESS or _is_loopback(address)
-
-
-@lru_cache(maxsize=256)
-def _is_loopback(address: str) -> bool:
-    return is_loopback(address)
 
 
 def _key(environ: Mapping[str, Any]) -> str | None:
