@@ -165,18 +165,21 @@ def revoke_key(journal: Journal, id: UUID, by: Actor = COMMAND_LINE, verb: Verb 
 def rotate_key(journal: Journal, id: UUID, overlap: float = 0, by: Actor = COMMAND_LINE) -> NewKey:
     """Return a new key in place of a live one, which goes on for so many seconds; the new one lives as long anew.
 
-    Raises `NotFound`, and `KeyEnded` where the old one is revoked or has expired.
+    The new key of a sign-in keeps its parent: it ends with the parent at the latest. Raises `NotFound`, and `KeyEnded`
+    if the old key or its parent is revoked or has expired.
     """
 
     def change(connection: Connection) -> NewKey:
         now = now_us()
-        old = _held(connection, id)
-        if not old.is_live(now):
+        old, parent = _held_with_parent(connection, id)
+        if not all(key.is_live(now) for key in filter(None, (old, parent))):
             raise KeyEnded("Make a new key in its place.")
         made = make_key(new_id(now), old.name, old.account, tuple(map(Scope, old.scopes)), now)
         lifetime = None if old.expires_at is None else old.expires_at - old.created_at
-        expires_at = None if lifetime is None else now + lifetime
-        key = replace(made.key, expires_at=expires_at, end_user=old.end_user, limits=old.limits)
+        latest = parent.expires_at if parent else None
+        expires_at = None if lifetime is None else min(filter(None, (now + lifetime, latest)))
+        inherited = replace(old, expires_at=expires_at, last_used_at=None)
+        key = replace(inherited, id=made.key.id, prefix=made.key.prefix, digest=made.key.digest, created_at=now)
         keys.insert(connection, key)
         if overlap:
             keys.expire(connection, id, now + int(overlap * 1_000_000))
@@ -194,21 +197,27 @@ def sign_in(database: Database, journal: Journal, text: str, request_id: str) ->
     Who has a whole key may know that it has ended: `KeyRevoked`, `KeyExpired`. Raises `Unauthorized` for anything
     else, and `StoreUnavailable`.
     """
-    parent = find_any_key(database, text)
-    if parent is None:
+    found = find_any_key(database, text)
+    if found is None:
         raise Unauthorized(NO_ACCESS)
-    now = now_us()
-    if not parent.is_live(now):
-        raise KeyRevoked if parent.revoked_at is not None else KeyExpired
-    made = make_child(parent, new_id(now), now)
+    given_id = found.id
 
-    def store(connection: Connection) -> None:
-        keys.forget_children(connection, made.key.parent_id or parent.id, now - FORGOTTEN_AFTER_US)
+    def store(connection: Connection) -> NewKey:
+        now = now_us()
+        given, parent = _held_with_parent(connection, given_id)
+        for key in filter(None, (given, parent)):
+            if not key.is_live(now):
+                raise KeyRevoked if key.revoked_at is not None else KeyExpired
+        made = make_child(given, new_id(now), now)
+        keys.forget_children(connection, given.parent_id or given.id, now - FORGOTTEN_AFTER_US)
         keys.insert(connection, made.key)
-        connection.notes.append(Note(caller_of(parent).actor(request_id), Verb.SIGN_IN, _told(made.key)))
+        connection.notes.append(Note(caller_of(given).actor(request_id), Verb.SIGN_IN, _told(made.key)))
+        return made
 
-    journal.write(store)
-    return made
+    try:
+        return journal.write(store)
+    except NotFound:  # its end user was erased a moment ago
+        raise Unauthorized(NO_ACCESS) from None
 
 
 def admit(journal: Journal, door: Door, end_user: str, request_id: str) -> NewKey:
@@ -219,7 +228,7 @@ def admit(journal: Journal, door: Door, end_user: str, request_id: str) -> NewKe
 
     def write(connection: Connection) -> NewKey:
         now = now_us()
-        parent = keys.get(connection, door.id) or _made_door(connection, door, now)
+        parent = keys.lock(connection, door.id) or _made_door(connection, door, now)
         if not parent.is_live(now):
             raise KeyRevoked
         parent = replace(parent, scopes=door.scopes, end_user=_digest(door.account, end_user))
@@ -236,7 +245,7 @@ def _made_door(connection: Connection, door: Door, now: int) -> Key:
     """Store a door's key, whose secret nobody is told; another process may have been faster."""
     with suppress(Duplicate):
         keys.insert(connection, make_key(door.id, door.name, door.account, door.scopes, now).key)
-    return _there(connection, door.id)
+    return _held(connection, door.id)
 
 
 def sign_out(database: Database, journal: Journal, text: str, request_id: str) -> bool:
@@ -255,6 +264,16 @@ def _there(connection: Connection, id: UUID) -> Key:
 def _held(connection: Connection, id: UUID) -> Key:
     """Return a key that nobody else changes until the transaction ends. Raises `NotFound`."""
     return _found(keys.lock(connection, id))
+
+
+def _held_with_parent(connection: Connection, id: UUID) -> tuple[Key, Key | None]:
+    """Return a key as `_held` does, and the key that somebody signed in with to get it, if there is one.
+
+    The parent is locked first, as it is when it is revoked. Raises `NotFound`.
+    """
+    origin = _there(connection, id).parent_id
+    parent = _held(connection, origin) if origin else None
+    return _held(connection, id), parent
 
 
 def _found(key: Key | None) -> Key:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http.cookies import SimpleCookie
 from pathlib import Path
 from subprocess import CompletedProcess
+from threading import Event
 from uuid import uuid4
 
 import pytest
 
-from chatkeep.access import Scope, digest_of, owner_of
+from chatkeep.access import NewKey, Scope, digest_of, owner_of
+from chatkeep.errors import KeyEnded, KeyRevoked
+from chatkeep.keys import WantedKey, create_key, revoke_key, rotate_key, sign_in
+from chatkeep.model import now_us
 from chatkeep.store import keys
 from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
 from tests.access.keys import Identity, bearer, make_key
+from tests.client import request
 from tests.commands.line import run
+from tests.http.api import eventually
 from tests.servers import Server
 
 KEY = re.compile(r"ck_[A-Za-z0-9]{8}_[A-Za-z0-9]{40}")
@@ -213,6 +222,74 @@ def test_a_key_of_an_end_user_stands_for_them_alone(keyed: Server, tmp_path: Pat
     assert stored(tmp_path, text).end_user == owner_of("shop", name).partition("/")[2]
     for wrong in ("", "a\nb", "x" * 129):
         assert admin.request("POST", "/api/keys", json={"name": "phone", "end_user": wrong}).status == 422
+
+
+SIGNED_IN = {"Sec-Fetch-Site": "same-origin"}
+
+
+def session(server: Server, key: str) -> str:
+    """Sign in with a key; return the key that the page gets."""
+    answer = request("POST", f"{server.url}/api/sign-in", json={"key": key}, headers=SIGNED_IN)
+    return SimpleCookie(answer.headers["Set-Cookie"])["chatkeep_key"].value
+
+
+def test_a_rotated_session_ends_with_the_key_of_the_sign_in(keyed: Server) -> None:
+    """Waits until a server has seen a revocation: some seconds."""
+    admin = operator(keyed)
+    parent = admin.request("POST", "/api/keys", json={"name": "app", "account": "shop", "expires_in": 600}).json
+    turned, text = parent, session(keyed, parent["key"])
+    for overlap in ({}, {"overlap": 60}, {}):  # a chain of rotations
+        old = next(one for one in admin.get("/api/keys?limit=100").json["data"] if text.startswith(one["prefix"]))
+        turned = admin.request("POST", f"/api/keys/{old['id']}/rotate", json=overlap).json
+        assert (turned["parent_id"], turned["account"]) == (parent["id"], "shop")
+        assert turned["expires_at"] <= parent["expires_at"]
+        text = turned["key"]
+    assert Identity(keyed, bearer(text)).get(LIST).status == 200
+    assert Identity(keyed, bearer(session(keyed, text))).get(LIST).status == 200
+    admin.request("DELETE", f"/api/keys/{parent['id']}")
+    assert eventually(lambda: Identity(keyed, bearer(text)).statuses(LIST) == {401})
+    assert admin.request("POST", f"/api/keys/{turned['id']}/rotate", json={}).json["code"] == "key_ended"
+
+
+@pytest.mark.parametrize("overlap", [0, 60])
+def test_the_sessions_of_a_rotated_key_end_with_it(keyed: Server, overlap: int) -> None:
+    admin = operator(keyed)
+    parent = admin.request("POST", "/api/keys", json={"name": "app"}).json
+    session(keyed, parent["key"])
+    admin.request("POST", f"/api/keys/{parent['id']}/rotate", json={"overlap": overlap} if overlap else {})
+    [child] = [one for one in admin.get("/api/keys?limit=100").json["data"] if one["parent_id"] == parent["id"]]
+    old = admin.get(f"/api/keys/{parent['id']}").json
+    ended = "expires_at" if overlap else "revoked_at"
+    assert child[ended]
+    assert child[ended] == old[ended]
+
+
+@pytest.mark.parametrize("way", ["sign in", "sign in with a session", "rotate a session"])
+def test_no_session_is_made_of_a_key_that_is_revoked_meanwhile(database_url: str, way: str) -> None:
+    """The revocation waits for another transaction, and whoever signs in still reads the key as a live one."""
+    database, free = Database(database_url), Event()
+    journal = Journal(database)
+    parent = create_key(journal, WantedKey("app"))
+    child = sign_in(database, journal, parent.text, "r")
+    made: dict[str, Callable[[], NewKey]] = {
+        "sign in": lambda: sign_in(database, journal, parent.text, "r"),
+        "sign in with a session": lambda: sign_in(database, journal, child.text, "r"),
+        "rotate a session": lambda: rotate_key(journal, child.key.id),
+    }
+    with ThreadPoolExecutor(3) as pool:
+        pool.submit(journal.write, lambda _: free.wait(10))
+        time.sleep(0.1)
+        pool.submit(revoke_key, journal, parent.key.id)
+        time.sleep(0.1)
+        late = pool.submit(made[way])
+        time.sleep(0.1)
+        free.set()
+        with pytest.raises((KeyRevoked, KeyEnded)):
+            late.result(10)
+    found = database.read(lambda connection: keys.page(connection, limit=10, after=None, ascending=True))
+    assert [key.is_live(now_us()) for key in found] == [False, False]
+    journal.close()
+    database.close()
 
 
 def test_a_key_that_is_rotated_by_many_at_once_is_replaced_once(keyed: Server) -> None:
