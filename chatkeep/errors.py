@@ -32,6 +32,7 @@
          ├─ InternalError          500    internal_error
          ├─ ProviderError
          │   ├─ ProviderRefused    502    provider_refused      it said no: credentials, model, request
+         │   │   └─ ContextTooLong 422    context_length_exceeded
          │   ├─ ProviderBroke      502    provider_broke        it could not be reached, or broke its protocol
          │   ├─ ProviderBusy       503    provider_busy         it asked for patience (429, 503)
          │   └─ ProviderTimeout    504    provider_timeout      one of our deadlines passed
@@ -317,6 +318,13 @@ class ProviderRefused(ProviderError):
     code, title = "provider_refused", "The model's provider refused the request"
 
 
+class ContextTooLong(ProviderRefused):
+    """The prompt is longer than the model's context window; the same prompt is never sent again."""
+
+    status, code, title = 422, "context_length_exceeded", "The message is too long for the model"
+    should_retry = False
+
+
 class ProviderBroke(ProviderError):
     """The provider could not be reached, or what it sent is not the protocol."""
 
@@ -384,9 +392,9 @@ def without_frames(problem: Problem) -> Problem:
     return problem
 
 
-def problem_of_code(code: str) -> Problem:
-    """Return the problem that a stored code stands for, with its title as the detail."""
-    return _BY_CODE.get(code, InternalError)()
+def problem_of_code(code: str, detail: str | None = None) -> Problem:
+    """Return the problem that a stored code stands for; without a stored detail its title is the detail."""
+    return _BY_CODE.get(code, InternalError)(detail or "")
 
 
 def _leaves(root: type[Problem]) -> list[type[Problem]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, SafeUUID
 
 import msgspec
@@ -66,6 +66,14 @@ class PromptMessage(msgspec.Struct, frozen=True):
     content: str
 
 
+class Said(NamedTuple):
+    """What a prompt is built from: a stored message, with the code of the problem that ended it."""
+
+    role: Role
+    content: str
+    error: str | None = None
+
+
 class Prompt(msgspec.Struct, frozen=True):
     """What is sent to the provider."""
 
@@ -90,6 +98,9 @@ class Message(msgspec.Struct, frozen=True):
     model: str | None = None
     finish_reason: str | None = None
     error: str | None = None
+    """The code of the problem that ended a reply."""
+    error_detail: str | None = None
+    """What that problem said, in English; None if it said no more than its code."""
     usage: Usage | None = None
     cached: bool = False
 

@@ -16,7 +16,7 @@ from chatkeep.cache import Answer
 from chatkeep.concurrency import short_lock
 from chatkeep.errors import Problem, ProviderBroke, ProviderError, ProviderTimeout, ReplyInterrupted, problem_of_code
 from chatkeep.limits import UNLIMITED, Allowances
-from chatkeep.model import CONTENT_FILTER, Delta, Finish, Message, Status, now_us
+from chatkeep.model import CONTENT_FILTER, Delta, Finish, Message, Prompt, Status, now_us
 from chatkeep.provider import Call, Receive
 from chatkeep.store import conversations, leases, messages
 from chatkeep.store.leases import Lease
@@ -89,6 +89,8 @@ class LiveReply:
         """The caller's limits, which its tokens count against."""
         self.leader: Lease | None = None
         """The reply that this one copies, because it answers the same question."""
+        self.prompt: Prompt | None = None
+        """What the provider was asked last; None before it is asked."""
         self.written = 0
         self.received = 0
         """Characters that the provider has sent, committed or not."""
@@ -294,17 +296,23 @@ def outcome(reply: LiveReply, finish: Finish | None, problem: Problem | None) ->
         return replace(reply.message, status=Status.TRUNCATED, finish_reason="length"), None
     if reply.ending in {Ending.LOST, Ending.SHUTDOWN}:
         gone = ReplyInterrupted("What was shown is kept; ask again to get a whole reply.")
-        return replace(reply.message, status=Status.INTERRUPTED, error=gone.code), gone
+        return _ended(reply, Status.INTERRUPTED, gone)
     if reply.ending is not None:
         problem = ProviderTimeout(f"The provider was given up: {reply.ending.value}.")
     problem = problem or ProviderBroke("The provider ended the reply without a finish reason.")
     status = Status.TRUNCATED if reply.received else Status.FAILED
-    return replace(reply.message, status=status, error=problem.code), problem
+    return _ended(reply, status, problem)
+
+
+def _ended(reply: LiveReply, status: Status, problem: Problem) -> tuple[Message, Problem]:
+    """Return the final values of a reply that ended with a problem, and the problem."""
+    detail = None if problem.detail == problem.title else problem.detail
+    return replace(reply.message, status=status, error=problem.code, error_detail=detail), problem
 
 
 def problem_of(message: Message) -> Problem | None:
     """Return the problem that a stored reply ended with."""
-    return problem_of_code(message.error) if message.error else None
+    return problem_of_code(message.error, message.error_detail) if message.error else None
 
 
 def end_reply(connection: Connection, lease: Lease, final: Message) -> Message | None:

@@ -26,7 +26,7 @@ from chatkeep.errors import (
 )
 from chatkeep.limiter import Admission, Limiter
 from chatkeep.limits import UNLIMITED, Allowances, Bill
-from chatkeep.model import Conversation, Message, Prompt, Role, new_id, now_us
+from chatkeep.model import Conversation, Message, Prompt, Role, Said, new_id, now_us
 from chatkeep.prompt import build_prompt
 from chatkeep.replies import LiveReply
 from chatkeep.rows import advanced, repeated, title_of, turn_rows
@@ -168,8 +168,8 @@ class Taking:
         self, connection: Connection, request: TurnRequest, conversation: Conversation, reply: Message
     ) -> Prompt:
         """Return what the turn asks: the last messages, those of an earlier turn with the new one at their end."""
-        new = [] if request.regenerate else [(Role.USER, request.message)]
-        latest: list[tuple[Role, str]] = []
+        new = [] if request.regenerate else [Said(Role.USER, request.message)]
+        latest: list[Said] = []
         if request.conversation_id is not None:
             limit = self._settings.context_messages - len(new)
             latest = messages.latest(connection, conversation.id, reply.timestamp, limit)

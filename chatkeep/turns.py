@@ -18,7 +18,15 @@ from msgspec.structs import replace
 from chatkeep import errors
 from chatkeep.cache import Answer, Cache
 from chatkeep.concurrency import background
-from chatkeep.errors import NO_CONVERSATION, NotFound, Problem, ProviderError, ServerStopping, without_frames
+from chatkeep.errors import (
+    NO_CONVERSATION,
+    ContextTooLong,
+    NotFound,
+    Problem,
+    ProviderError,
+    ServerStopping,
+    without_frames,
+)
 from chatkeep.following import follow_row
 from chatkeep.limiter import Limiter
 from chatkeep.limits import Bill
@@ -32,7 +40,8 @@ from chatkeep.metrics import (
     TURNS,
     Tally,
 )
-from chatkeep.model import Delta, Finish, Message, Role, Status, new_id, now_us
+from chatkeep.model import Delta, Finish, Message, Prompt, Role, Status, new_id, now_us
+from chatkeep.prompt import shorter_prompts
 from chatkeep.provider import Call, Provider
 from chatkeep.redaction.policies import Screen
 from chatkeep.replies import CopyCall, End, Ending, Event, Events, LiveReply, end_reply, outcome, problem_of
@@ -174,7 +183,22 @@ class Turns:
             if finish is not None or reply.received or reply.ending is not None:
                 return finish
             reply.copy(self._lead(reply, question))
-        return self._receive(reply, self._provider.stream_reply(question.prompt))
+        return self._ask(reply, question.prompt)
+
+    def _ask(self, reply: LiveReply, prompt: Prompt) -> Finish | None:
+        """Ask the provider, with ever fewer of the oldest turns while it says that the prompt is too long."""
+        shorter = shorter_prompts(prompt)
+        while True:
+            reply.prompt = prompt
+            try:
+                return self._receive(reply, self._provider.stream_reply(prompt))
+            except ContextTooLong as error:
+                fewer = next(shorter, None)
+                if fewer is None or reply.received:
+                    raise
+                # The one that the reply ends with is counted by the turn.
+                self._tally.count(PROVIDER_ERRORS, error.code)
+                prompt = fewer
 
     def _copy_of(self, leader: Lease) -> CopyCall:
         return CopyCall(partial(self.follow_turn, leader.conversation_id, leader.reply_id, 0))
@@ -235,7 +259,7 @@ class Turns:
 
         def end(connection: Connection) -> tuple[Message | None, Bill]:
             said = final if final.usage else _said(connection, reply, final)
-            bill = self._limiter.bill(reply.lease, said, reply.allowances, question.prompt)
+            bill = self._limiter.bill(reply.lease, said, reply.allowances, reply.prompt or question.prompt)
             stored = end_reply(connection, reply.lease, final)
             if stored is not None and stored.status is Status.GENERATING:
                 stored = None  # nobody ended it: it goes with its conversation, which waits for the sweep

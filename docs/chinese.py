@@ -126,6 +126,7 @@ WORDS = {
     "A user message or a reply.": "用户消息或回复。",
     "Counts the conversation's messages from 1.": "对话中消息的序号，从 1 开始。",
     "The code of the problem that ended the reply.": "使回复结束的问题代码。",
+    "What the problem said beyond its code.": "该问题的具体说明。",
     "All messages with the same parent, this one included.": "同一父消息下的所有消息，包括本条。",
     "The last message of the current branch.": "当前分支的最后一条消息。",
     "What was deleted.": "被删除的内容。",

@@ -30,6 +30,7 @@ reply echoes the message. `reply_to` computes the reply that a message will get.
 ``fault=NAME:ARGUMENT``  what goes wrong, see the functions of `tests.upstream_faults`
 ``first=2``              the fault is for the first two requests with this very specification only
 ``p=0.5``                the fault is for half of the requests (seeded)
+``window=80``            a prompt of more than eighty characters is refused as too long for the model
 ``status=429``           an error status instead, with ``retry_after=3`` (or ``date``), ``retry_after_ms=``,
                          ``should_retry=``, ``leak`` (the Authorization header is told in the message), ``hang`` (amid
                          the error's body)
@@ -293,6 +294,8 @@ class Exchange:
         """Answer; return whether the connection stays open."""
         if "status" in self.spec and self._is_faulty():
             return self.error_status()
+        if sum(len(message["content"]) for message in self.request.messages) > int(self.spec.get("window", 1 << 30)):
+            return self.too_long()
         fault, _, argument = self.spec.get("fault", "").partition(":")
         if fault and self._is_faulty():
             return bool(getattr(upstream_faults, fault)(self, argument))
@@ -324,6 +327,12 @@ class Exchange:
             self.raw(f"HTTP/1.1 {status} X\r\nContent-Length: 9999\r\n\r\n".encode() + body)
             return self.hang()
         return self.whole(body, status=status, headers=self._retry_headers())
+
+    def too_long(self) -> bool:
+        """Answer that the prompt is longer than the model's context window."""
+        said = f"Only {self.spec['window']} characters fit."
+        error = {"message": said, "type": "invalid_request_error", "code": "context_length_exceeded"}
+        return self.whole(json.dumps({"error": error}).encode(), status=400)
 
     def told(self, sentence: str) -> str:
         """Return what a failure says."""

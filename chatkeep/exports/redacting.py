@@ -11,7 +11,7 @@ import msgspec
 from chatkeep.redaction.policies import Policy, Screen
 from chatkeep.store.exports import ConversationRow, MessageRow, RecordRow
 
-_TEXTS = ("content", "reasoning")
+_TEXTS = ("content", "reasoning", "error_detail")
 
 
 class Redacting:
@@ -45,7 +45,7 @@ class Redacting:
     def _record(self, columns: tuple[Any, ...]) -> RecordRow:
         row = RecordRow(*columns)
         found = msgspec.json.decode(b"{" + row.members[1:] + b"}")
-        redacted = found | {name: self.text(found[name]) for name in _TEXTS}
+        redacted = found | {name: self.text(found[name]) for name in _TEXTS if found[name]}
         return row if redacted == found else row._replace(members=b"," + msgspec.json.encode(redacted)[1:-1])
 
     def _bytes(self, text: bytes) -> bytes:

@@ -87,6 +87,7 @@ class Message(Struct, tag_field="object", tag="message"):
     usage: Usage | None
     content: str
     reasoning: str
+    error_detail: Annotated[str, Meta(max_length=1000)] | None = None
     conversation_id: UUID | None = None
 
 
@@ -359,6 +360,7 @@ def _message(conversation_id: UUID, found: Message) -> model.Message:
         model=found.model,
         finish_reason=found.finish_reason,
         error=ReplyInterrupted.code if generating else found.error,
+        error_detail=found.error_detail,
         usage=None if found.usage is None else model.Usage(found.usage.input_tokens, found.usage.output_tokens),
         cached=found.cached,
     )

@@ -53,6 +53,8 @@ class _Chunk(msgspec.Struct):
         return None
 
 
+# The finish reason of a reply that has no room in the model's context window.
+CONTEXT_EXCEEDED = "model_context_window_exceeded"
 _chunks = msgspec.json.Decoder(_Chunk)
 _requests = msgspec.json.Encoder()
 
@@ -166,7 +168,7 @@ class ObjectReader:
 class ReplyDecoder:
     """Decodes the events of one reply, and remembers what its `Finish` must tell."""
 
-    __slots__ = ("_model", "_reason", "_reasoning", "_secrets", "_text", "_usage")
+    __slots__ = ("_model", "_reason", "_reasoning", "_said", "_secrets", "_text", "_usage")
 
     def __init__(self, secrets: Sequence[str] = ()) -> None:
         """Set the secrets that no error may show."""
@@ -174,6 +176,7 @@ class ReplyDecoder:
         self._text = _Surrogates()
         self._reasoning = _Surrogates()
         self._reason: str | None = None
+        self._said = False
         self._usage: Usage | None = None
         self._model: str | None = None
 
@@ -194,6 +197,8 @@ class ReplyDecoder:
             raise ProviderBroke("The provider ended the reply without a finish reason.")
         if self._reason == "error":
             raise ProviderBroke("The provider broke the reply off with an error.")
+        if self._reason == CONTEXT_EXCEEDED and not self._said:
+            raise failures.from_payload({"code": self._reason}, self._secrets)
         rest = Delta(self._text.flush(), self._reasoning.flush())
         if rest.text or rest.reasoning:
             yield rest
@@ -207,6 +212,7 @@ class ReplyDecoder:
         thought = piece.reasoning_content or piece.reasoning
         text = self._text.join(piece.content) if isinstance(piece.content, str) else ""
         reasoning = self._reasoning.join(thought) if isinstance(thought, str) else ""
+        self._said = self._said or bool(text or reasoning)
         return Delta(text, reasoning) if text or reasoning else None
 
 

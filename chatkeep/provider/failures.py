@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import http
 import math
 import re
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import msgspec
 
-from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
+from chatkeep.errors import (
+    ContextTooLong,
+    ProviderBroke,
+    ProviderBusy,
+    ProviderError,
+    ProviderRefused,
+    ProviderTimeout,
+)
 
 Header = Callable[[str], str | None]
 """Looks a response header up by its name, in any case."""
@@ -22,6 +30,7 @@ _SHORTEST_SECRET = 8
 _REDIRECTS = range(300, 400)
 _REFUSALS = range(400, 500)
 
+_TOO_LONG = "The provider says that the prompt is longer than the model's context window"
 _ADVICE = {
     400: "The provider did not accept the request (400)",
     401: "The provider refused the credentials (401): check OPENAI_API_KEY",
@@ -37,6 +46,27 @@ _NAMES = (
     (re.compile(r"rate.?limit|too.?many|overload|quota|capacity|throttl", re.IGNORECASE), 429),
     (re.compile(r"auth|api.?key|permission|forbidden|credential", re.IGNORECASE), 401),
 )
+# How providers say that a prompt is longer than the model's context window: in codes, or in words alone.
+_TOO_LONG_CODES = {
+    "1261",
+    "context_length_exceeded",
+    "context_window_exceeded",
+    "exceed_context_size_error",
+    "model_context_window_exceeded",
+    "model_max_prompt_tokens_exceeded",
+    "prompt_too_long",
+    "request_too_large",
+    "string_above_max_length",
+}
+_TOO_LONG_WORDS = (
+    "context length", "context limit", "context size", "context window", "exceeded model token limit",
+    "`inputs` tokens", "input is too long", "input length", "input token count", "input too long",
+    "maximum input length", "maximum prompt length", "max message tokens", "messages are too long",
+    "prompt is too long", "prompt token count", "prompt too long", "reduce the length of", "string too long",
+    "tokens in the prompt", "too large for model", "上下文长度", "输入过长", "输入长度", "最大长度", "超长",
+)  # fmt: skip
+# Of these statuses none is about the prompt, whatever is said with them.
+_NOT_THE_PROMPT = {401, 403, 404, 408, 429, 503, 504, 529}
 _TOKENS = (
     (re.compile(r"bearer\s+\S+", re.IGNORECASE), "Bearer ***"),
     (re.compile(r"\bsk-[\w*-]{4,}"), "sk-***"),
@@ -45,7 +75,12 @@ _TOKENS = (
 
 def from_response(status: int, header: Header, body: bytes, secrets: Sequence[str] = ()) -> ProviderError:
     """Return the error that a response other than 200 stands for, with the provider's own words and wishes in it."""
-    said = _message(_decode(body, header("content-type") or ""))
+    payload = _decode(body, header("content-type") or "")
+    said = _message(payload)
+    if _is_too_long(status, payload):
+        too_long: ProviderError = ContextTooLong(_sentence(_TOO_LONG, said, secrets))
+        too_long.upstream_status = status
+        return too_long
     error = _kind(status)(_sentence(_advice(status), said, secrets), retry_after=_retry_after(header))
     error.should_retry, error.upstream_status = _should_retry(header), status
     return error
@@ -54,6 +89,8 @@ def from_response(status: int, header: Header, body: bytes, secrets: Sequence[st
 def from_payload(payload: object, secrets: Sequence[str] = ()) -> ProviderError:
     """Return the error of an error object that came where a piece of the reply was due."""
     status = _named_status(payload)
+    if _is_too_long(status, payload):
+        return ContextTooLong(_sentence(_TOO_LONG, _message(payload), secrets))
     sentence = _advice(status) if status else "The provider sent an error instead of the reply"
     return _kind(status)(_sentence(sentence, _message(payload), secrets))
 
@@ -90,6 +127,25 @@ def _kind(status: int) -> type[ProviderError]:
     if status in {408, 504}:
         return ProviderTimeout
     return ProviderRefused if status in _REFUSALS else ProviderBroke
+
+
+def _is_too_long(status: int, payload: object) -> bool:
+    """Return whether an error says that the prompt is too long; a 413 says so without a word."""
+    if status in _NOT_THE_PROMPT:
+        return False
+    if status == http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return True
+    texts = [text.lower() for text in _texts(payload)]
+    return any(text in _TOO_LONG_CODES or any(words in text for words in _TOO_LONG_WORDS) for text in texts)
+
+
+def _texts(value: object, depth: int = 5) -> Iterator[str]:
+    """Yield every text in an error object."""
+    if isinstance(value, str):
+        yield value
+    elif depth and isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner, depth - 1)
 
 
 def _advice(status: int) -> str:

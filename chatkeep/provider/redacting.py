@@ -55,8 +55,10 @@ class RedactingCall:
         """Deliver what may be shown. A reply that may not go on ends there, with a `Finish` that says so."""
         try:
             self._call.deliver(partial(self._judge, receive))
-        except ProviderError:
+        except ProviderError as error:
             if not self._is_blocked:
+                # It is stored, and providers quote what they were sent.
+                error.detail = self._screen.judged(error.detail).text
                 raise
         finally:
             # Of a reply that breaks off, too, all is shown that was sent and may be.

@@ -113,7 +113,7 @@ class Kind(NamedTuple):
 
 Piece = tuple[list[ConversationRow], list[Any]]
 _KEYS = "conversation_id, message_id, parent_id, timestamp"
-_OPTIONAL = ("model", "finish_reason", "error")
+_OPTIONAL = ("model", "finish_reason", "error", "error_detail")
 _MEMBERS = {
     "position": "position",
     "on_branch": "CASE on_branch WHEN 1 THEN 'true' ELSE 'false' END",

@@ -15,7 +15,8 @@ _ROWS, _CHARACTERS = 50, 500_000
 _IDS = 200
 _COLUMNS = (
     "message_id", "conversation_id", "parent_id", "position", "on_branch", "role", "content", "reasoning", "written",
-    "timestamp", "status", "model", "finish_reason", "error", "input_tokens", "output_tokens", "cached",
+    "timestamp", "status", "model", "finish_reason", "error", "error_detail", "input_tokens",
+    "output_tokens", "cached",
 )  # fmt: skip
 _HOLDER = Sql("SELECT owner FROM conversations WHERE id = :id")
 
@@ -87,6 +88,7 @@ def _values(message: Message, *, on_branch: bool) -> tuple[Any, ...]:
         message.model,
         message.finish_reason,
         message.error,
+        message.error_detail,
         message.usage.input_tokens if message.usage else None,
         message.usage.output_tokens if message.usage else None,
         int(message.cached),

@@ -7,26 +7,27 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from chatkeep.model import Message, Role, Status, Usage, id_of
+from chatkeep.model import Message, Role, Said, Status, Usage, id_of
 from chatkeep.store.sql import Connection, Sql, in_list
 
 _COLUMNS = (
     "message_id, conversation_id, parent_id, position, role, content, timestamp, status, reasoning, model,"
-    " finish_reason, error, input_tokens, output_tokens, cached"
+    " finish_reason, error, error_detail, input_tokens, output_tokens, cached"
 )
 _INSERT = Sql(
     f"INSERT INTO messages ({_COLUMNS}, written, on_branch, epoch)"  # noqa: S608
     " VALUES (:message_id, :conversation_id, :parent_id, :position, :role, :content, :timestamp, :status, :reasoning,"
-    " :model, :finish_reason, :error, :input_tokens, :output_tokens, :cached, :written, 1, :epoch)"
+    " :model, :finish_reason, :error, :error_detail, :input_tokens, :output_tokens, :cached, :written, 1, :epoch)"
 )
 _GET = Sql(f"SELECT {_COLUMNS} FROM messages WHERE message_id = :id AND conversation_id = :of")  # noqa: S608
 _FINISH = Sql(
-    "UPDATE messages SET status = :status, finish_reason = :finish_reason, error = :error, cached = :cached,"
-    " epoch = :epoch, model = COALESCE(:model, model), input_tokens = :input_tokens, output_tokens = :output_tokens"
+    "UPDATE messages SET status = :status, finish_reason = :finish_reason, error = :error,"
+    " error_detail = :error_detail, cached = :cached, epoch = :epoch, model = COALESCE(:model, model),"
+    " input_tokens = :input_tokens, output_tokens = :output_tokens"
     " WHERE message_id = :id AND status = 'generating'"
 )
 _LATEST = Sql(
-    "SELECT role, content FROM messages WHERE conversation_id = :conversation_id AND on_branch = 1"
+    "SELECT role, content, error FROM messages WHERE conversation_id = :conversation_id AND on_branch = 1"
     " AND timestamp <= :until ORDER BY timestamp DESC LIMIT :limit"
 )
 _LEAVE_BRANCH = Sql(
@@ -72,6 +73,7 @@ def insert(connection: Connection, message: Message) -> None:
         model=message.model,
         finish_reason=message.finish_reason,
         error=message.error,
+        error_detail=message.error_detail,
         input_tokens=message.usage.input_tokens if message.usage else None,
         output_tokens=message.usage.output_tokens if message.usage else None,
         cached=int(message.cached),
@@ -86,10 +88,10 @@ def get(connection: Connection, conversation_id: UUID, id: UUID) -> Message | No
     return _message(rows[0]) if rows else None
 
 
-def latest(connection: Connection, conversation_id: UUID, until: int, limit: int) -> list[tuple[Role, str]]:
-    """Return role and content of the branch's last ``limit`` messages up to the time ``until``, oldest first."""
+def latest(connection: Connection, conversation_id: UUID, until: int, limit: int) -> list[Said]:
+    """Return the branch's last ``limit`` messages up to the time ``until``, oldest first."""
     rows = connection.rows(_LATEST, conversation_id=conversation_id.bytes, until=until, limit=limit)
-    return [(_ROLES[role], content) for role, content in reversed(rows)]
+    return [Said(_ROLES[role], content, error) for role, content, error in reversed(rows)]
 
 
 def page(
@@ -143,6 +145,7 @@ def finish(connection: Connection, reply: Message) -> None:
         status=reply.status.value,
         finish_reason=reply.finish_reason,
         error=reply.error,
+        error_detail=reply.error_detail,
         cached=int(reply.cached),
         model=reply.model,
         input_tokens=reply.usage.input_tokens if reply.usage else None,
@@ -208,6 +211,7 @@ def _message(row: tuple[Any, ...]) -> Message:
         model=row[9],
         finish_reason=row[10],
         error=row[11],
-        usage=None if row[12] is None else Usage(row[12], row[13]),
-        cached=bool(row[14]),
+        error_detail=row[12],
+        usage=None if row[13] is None else Usage(row[13], row[14]),
+        cached=bool(row[15]),
     )

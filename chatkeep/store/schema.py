@@ -88,6 +88,8 @@ messages = sa.Table(
     sa.Column("output_tokens", sa.Integer),
     sa.Column("cached", sa.SmallInteger, nullable=False),
     epoch(),
+    # What the problem named by `error` said, in English.
+    sa.Column("error_detail", text()),
     sa.Index("ix_messages_message_id", "message_id", unique=True),
     sa.Index("ix_messages_conversation", "conversation_id", "timestamp", unique=True),
     sa.Index("ix_messages_timestamp", "timestamp"),

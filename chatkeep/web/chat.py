@@ -30,7 +30,13 @@ routes.blueprint.after_request(ratelimit.tell)
 MOST_DIGITS = 18
 _COUNT = re.compile(r"\d+", re.ASCII)
 _KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
-_PROVIDER = (errors.ProviderRefused, errors.ProviderBroke, errors.ProviderBusy, errors.ProviderTimeout)
+_PROVIDER = (
+    errors.ProviderRefused,
+    errors.ContextTooLong,
+    errors.ProviderBroke,
+    errors.ProviderBusy,
+    errors.ProviderTimeout,
+)
 _BODY = (errors.BodyTooLarge, errors.UnsupportedMediaType, errors.MalformedJson, errors.InvalidFields)
 
 

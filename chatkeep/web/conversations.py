@@ -12,6 +12,7 @@ from chatkeep.conversations import Changes, Page
 from chatkeep.web import shapes
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import actor, owner, parts
+from chatkeep.web.problems import language
 from chatkeep.web.requests import body_as, given, query_as, require_small_metadata
 from chatkeep.web.responses import rendered
 
@@ -53,7 +54,7 @@ def read_conversation(conversation_id: UUID) -> Response:
     query = query_as(shapes.MessagesQuery)
     page = Page(query.limit, query.after, ascending=query.order == "asc")
     found = conversations.read_conversation(parts().database, owner(), conversation_id, page)
-    shown = shapes.messages_of(found.messages, found.siblings, has_more=found.has_more)
+    shown = shapes.messages_of(found.messages, found.siblings, language(), has_more=found.has_more)
     return rendered(shapes.ConversationWithMessages(**shapes.conversation_fields(found.conversation), messages=shown))
 
 

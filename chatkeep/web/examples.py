@@ -44,7 +44,8 @@ _CONVERSATION: dict[str, Any] = {
 }  # fmt: skip
 _MESSAGE: dict[str, Any] = {
     "id": QUESTION, "parent_id": None, "position": 1, "role": "user", "content": "What is a haiku?", "reasoning": "",
-    "status": "completed", "model": None, "finish_reason": None, "error": None, "usage": None, "cached": False,
+    "status": "completed", "model": None, "finish_reason": None, "error": None, "error_detail": None, "usage": None,
+    "cached": False,
     "timestamp": _SPOKEN_AT, "siblings": [QUESTION],
 }  # fmt: skip
 _ANSWER = _MESSAGE | {
@@ -201,6 +202,7 @@ _DETAILS: dict[type[Problem], str] = {
     errors.TooManyExports: "There are 20 that are not finished; wait until one is, or cancel one.",
     errors.InternalError: "The fault is logged under the request's id.",
     errors.ProviderRefused: "The provider refused the credentials (401): check OPENAI_API_KEY.",
+    errors.ContextTooLong: "The provider says that the prompt is longer than the model's context window.",
     errors.ProviderBroke: "The provider refuses connections: check OPENAI_BASE_URL and that the provider runs.",
     errors.ProviderBusy: "The provider's rate limit is reached (429).",
     errors.ProviderTimeout: "The provider was given up: the provider fell silent.",

@@ -51,6 +51,7 @@ class ExportedMessage(Struct):
     model: str | None
     finish_reason: str | None
     error: Annotated[str | None, Meta(description="The code of the problem that ended the reply.")]
+    error_detail: Annotated[str | None, Meta(description="What the problem said beyond its code.")]
     cached: bool
     usage: Usage | None
     content: str

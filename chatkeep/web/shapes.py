@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chatkeep import model
 from chatkeep.exports import dates
+from chatkeep.languages import Language, translated
 from chatkeep.model import Role, Status
 
 MAX_TTL_S = 10 * 365 * 86400
@@ -178,6 +179,7 @@ class Message(Struct):
     model: str | None
     finish_reason: str | None
     error: Annotated[str | None, Meta(description="The code of the problem that ended the reply.")]
+    error_detail: Annotated[str | None, Meta(description="What the problem said beyond its code.")]
     usage: Usage | None
     cached: bool
     timestamp: Time
@@ -288,7 +290,7 @@ def usage_of(usage: model.Usage | None) -> Usage | None:
     return None if usage is None else Usage(usage.input_tokens, usage.output_tokens)
 
 
-def message_of(message: model.Message, siblings: list[UUID]) -> Message:
+def message_of(message: model.Message, siblings: list[UUID], language: Language) -> Message:
     """Return the shape of a message."""
     return Message(
         id=message.id,
@@ -301,6 +303,7 @@ def message_of(message: model.Message, siblings: list[UUID]) -> Message:
         model=message.model,
         finish_reason=message.finish_reason,
         error=message.error,
+        error_detail=message.error_detail and translated(message.error_detail, language),
         usage=usage_of(message.usage),
         cached=message.cached,
         timestamp=time_text(message.timestamp),
@@ -308,9 +311,11 @@ def message_of(message: model.Message, siblings: list[UUID]) -> Message:
     )
 
 
-def messages_of(found: list[model.Message], siblings: dict[UUID | None, list[UUID]], *, has_more: bool) -> MessageList:
+def messages_of(
+    found: list[model.Message], siblings: dict[UUID | None, list[UUID]], language: Language, *, has_more: bool
+) -> MessageList:
     """Return the shape of a page of messages; one without an entry in ``siblings`` has none."""
-    data = [message_of(message, siblings.get(message.parent_id, [message.id])) for message in found]
+    data = [message_of(message, siblings.get(message.parent_id, [message.id]), language) for message in found]
     return MessageList(data=data, first_id=_id(data, 0), last_id=_id(data, -1), has_more=has_more)
 
 

@@ -116,6 +116,18 @@ def test_stop_ends_a_reply_and_keeps_what_was_shown(
     expect(chat.reply.get_by_role("button", name="Try again")).to_have_count(0)
 
 
+@pytest.mark.parametrize(("locale", "advice"), [("en-GB", "check that the key"), ("zh-CN", "请检查密钥")])
+def test_the_reason_of_a_failed_reply_is_there_after_a_reload(visit: Visit, locale: str, advice: str) -> None:
+    chat = visit(locale=locale)
+    chat.send("#status=403#")
+    chat.expect_status("failed")
+    reason = chat.reply.locator(".error")
+    expect(reason).to_contain_text(advice)
+    told = str(reason.text_content())
+    chat.page.reload()
+    expect(reason).to_have_text(told)
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "words"),
     [("status=500,first=3", "failed", "No reply"), ("fault=cut_after:3,first=1", "truncated", "Cut off")],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -7,8 +8,15 @@ from types import MappingProxyType
 
 import pytest
 
-from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
-from chatkeep.provider.failures import from_response, scrub
+from chatkeep.errors import (
+    ContextTooLong,
+    ProviderBroke,
+    ProviderBusy,
+    ProviderError,
+    ProviderRefused,
+    ProviderTimeout,
+)
+from chatkeep.provider.failures import from_payload, from_response, scrub
 
 KEY = "my-very-own-key"
 
@@ -24,7 +32,8 @@ def in_seconds(seconds: float) -> str:
 @pytest.mark.parametrize(
     ("statuses", "kind"),
     [
-        ((400, 401, 402, 403, 404, 409, 413, 418, 422), ProviderRefused),
+        ((400, 401, 402, 403, 404, 409, 418, 422), ProviderRefused),
+        ((413,), ContextTooLong),
         ((429, 503, 529), ProviderBusy),
         ((408, 504), ProviderTimeout),
         ((201, 204, 301, 307, 500, 501, 502, 505, 599), ProviderBroke),
@@ -33,7 +42,7 @@ def in_seconds(seconds: float) -> str:
 def test_every_status_has_its_error(statuses: tuple[int, ...], kind: type[ProviderError]) -> None:
     for status in statuses:
         assert type(fail(status)) is kind
-        assert str(status) in fail(status).detail
+        assert kind is ContextTooLong or str(status) in fail(status).detail
 
 
 @pytest.mark.parametrize(
@@ -110,3 +119,45 @@ def test_advice_names_the_setting() -> None:
     assert "OPENAI_API_KEY" in fail(401).detail
     assert "CHATKEEP_MODEL" in fail(404).detail
     assert "OPENAI_BASE_URL" in fail(307).detail
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "Please shorten it.", "code": "context_length_exceeded"},
+        {"message": "400 tokens are too many", "type": "exceed_context_size_error", "n_ctx": 300},
+        {"message": "Prompt 超长", "code": "1261"},
+        {"message": "This model's maximum context length is 300 tokens, and 400 came.", "code": 400},
+        {"message": "Input length (400) exceeds what the model takes (300)."},
+        {"message": "Your request exceeded model token limit: 300"},
+        {"message": "Range of input length should be [1, 300]", "code": "invalid_parameter_error"},
+        {"message": "The input token count (400) is over the 300 allowed.", "status": "INVALID_ARGUMENT"},
+        {"message": "prompt is too long: 400 tokens > 300 maximum"},
+        {"message": "输入长度超过模型上限"},
+        {"message": "An error", "metadata": {"raw": '{"error": {"message": "The PROMPT TOO LONG, by 100"}}'}},
+    ],
+)
+def test_a_prompt_that_is_too_long_is_known_however_it_is_said(error: dict[str, object]) -> None:
+    told = [fail(400, json.dumps(body).encode()) for body in ({"error": error}, [{"error": error}], error)]
+    told += [fail(500, json.dumps({"error": error}).encode(), {"x-should-retry": "true"}), from_payload(error)]
+    assert [(type(one), one.should_retry) for one in told] == [(ContextTooLong, False)] * 5
+    assert str(error["message"]) in told[0].detail
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (429, "Too many tokens, please wait: your prompt is too long for this minute."),
+        (401, "No key, so no context window."),
+        (400, "max_tokens is too large: 9000. This model takes 4096 completion tokens."),
+        (400, "The content was flagged."),
+    ],
+)
+def test_what_is_not_about_the_prompts_length_is_not_taken_for_it(status: int, message: str) -> None:
+    assert type(fail(status, json.dumps({"error": {"message": message}}).encode())) is not ContextTooLong
+
+
+def test_an_error_of_any_size_and_depth_is_judged_in_linear_time() -> None:
+    """The largest that is read, a level deeper than is looked at for each character."""
+    assert type(fail(400, b"[" * 9 + b'"prompt is too long"' + b"]" * 9)) is ProviderRefused
+    assert type(fail(400, json.dumps(["context " * 8000]).encode())) is ProviderRefused

@@ -171,7 +171,7 @@ def test_the_last_messages_are_those_of_the_branch_up_to_a_time(database: Databa
         said = a_message(made, timestamp=1000 + number, content=f"{number}", position=number)
         write(journal, messages.insert, said)
     assert read(database, messages.latest, made.id, 1004, 3) == [
-        (Role.USER, "2"), (Role.USER, "3"), (Role.USER, "4")
+        (Role.USER, "2", None), (Role.USER, "3", None), (Role.USER, "4", None)
     ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from chatkeep.errors import SettingsError
 from chatkeep.store.engine import CHANGES_OF_SCHEMA, Database
 
-HEAD = "0009"
+HEAD = "0010"
 _LOCK_S = 60
 
 

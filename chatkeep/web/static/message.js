@@ -5,7 +5,7 @@ import { editor, focusEditor } from './editor.js';
 import { moment, say } from './i18n.js';
 import { hasLibraries } from './libraries.js';
 import { MarkdownText } from './markdown.js';
-import { explainCode } from './problems.js';
+import { explainStored } from './problems.js';
 import { Reasoning } from './reasoning.js';
 import { GrowingText } from './text.js';
 import { toolsOf } from './tools.js';
@@ -41,7 +41,7 @@ export class MessageView {
     this.resumed = Boolean(message.reasoning);
     if (message.reasoning) this.addReasoning(message.reasoning);
     if (this.content) this.text.append(this.content);
-    this.settle({ ...message, error: message.error && explainCode(message.error) });
+    this.settle({ ...message, error: message.error && explainStored(message) });
   }
 
   /** How many characters (code points) the text has: what the API counts in. */

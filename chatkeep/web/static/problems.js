@@ -11,10 +11,12 @@ export function explain(problem) {
   return words.join(' ');
 }
 
-/** Return words for the code that a stored reply ended with; none where its status says as much. */
-export function explainCode(code) {
-  const name = `problem_${code}`;
-  return hasText(name) ? t(name) : '';
+/** Return words for how a stored reply ended; none where its status says as much. */
+export function explainStored({ error, error_detail: detail }) {
+  const name = `problem_${error}`;
+  const words = hasText(name) ? [t(name)] : [];
+  if (detail && error !== 'reply_interrupted') words.push(sentence(detail));
+  return words.join(' ');
 }
 
 function titleOf(problem) {

@@ -1,0 +1,90 @@
+"""A conversation that is longer than the model's context window, and what is kept of replies that failed."""
+
+from __future__ import annotations
+
+import pytest
+
+from chatkeep.chinese import TEXTS
+from tests.http.api import Api, asked, unique
+from tests.http.test_languages import CHINESE
+from tests.upstream import Upstream, reply_to
+
+TOO_LONG = (
+    "The provider says that the prompt is longer than the model's context window. It said: Only 160 characters fit."
+)
+
+
+def question(size: int) -> str:
+    """Return a message of this many characters that a model with room for 160 is asked."""
+    return unique("#window=160#").ljust(size, ".")
+
+
+def prompts(upstream: Upstream, message: str) -> list[list[str]]:
+    """Return the prompts that ended with a message."""
+    return [[one["content"] for one in request.messages] for request in asked(upstream, message)]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["json", "stream"])
+def test_a_conversation_past_the_window_goes_on_without_its_oldest_turns(
+    api: Api, upstream: Upstream, *, streamed: bool
+) -> None:
+    first = unique("one")
+    id = api.chat(first, system="Be brief.")["conversation_id"]  # noqa: A001
+    second = question(50)
+    api.chat(second, conversation_id=id)
+    third = question(50)
+    text = api.streamed(third, conversation_id=id).text if streamed else api.chat(third, conversation_id=id)["reply"]
+    assert text == reply_to(third)
+    whole = ["Be brief.", first, reply_to(first), second, reply_to(second), third]
+    assert prompts(upstream, third) == [whole, ["Be brief.", third]]
+    assert (api.last(id)["status"], api.last(id)["error"]) == ("completed", None)
+
+
+def test_a_question_that_is_too_long_by_itself_fails_and_is_left_out_of_the_next_prompts(
+    api: Api, upstream: Upstream
+) -> None:
+    first = unique("one")
+    id = api.chat(first)["conversation_id"]  # noqa: A001
+    long = question(170)
+    refused = api.post(long, conversation_id=id)
+    assert (refused.status, refused.json["code"], refused.json["detail"]) == (422, "context_length_exceeded", TOO_LONG)
+    assert prompts(upstream, long) == [[first, reply_to(first), long], [long]]
+    after = question(50)
+    assert api.chat(after, conversation_id=id)["reply"] == reply_to(after)
+    assert prompts(upstream, after) == [[first, reply_to(first), after]]
+
+
+def test_the_reason_of_a_failed_reply_is_read_again_in_both_languages(api: Api) -> None:
+    refused = api.post(question(170))
+    stored = api.last(refused.json["conversation_id"])
+    assert (stored["status"], stored["error"], stored["error_detail"]) == (
+        "failed",
+        "context_length_exceeded",
+        TOO_LONG,
+    )
+    chinese = api.request("GET", f"/api/conversations/{refused.json['conversation_id']}", headers=CHINESE).json
+    told = chinese["messages"]["data"][-1]["error_detail"]
+    assert told.startswith(TEXTS[TOO_LONG.partition(".")[0]])
+    assert "Only 160 characters fit" in told
+
+
+def test_a_reply_that_is_followed_later_ends_with_the_same_reason(api: Api) -> None:
+    refused = api.post("#status=404#").json
+    (event,) = [event for event in api.followed(refused).events if event.event == "error"]
+    assert (event.data["code"], event.data["detail"]) == (refused["code"], refused["detail"])
+    assert "CHATKEEP_MODEL" in event.data["detail"]
+
+
+def test_a_question_that_failed_otherwise_stays_in_the_prompt(api: Api, upstream: Upstream) -> None:
+    failed = unique("#status=404#")
+    id = api.post(failed).json["conversation_id"]  # noqa: A001
+    after = unique("after")
+    api.chat(after, conversation_id=id)
+    assert prompts(upstream, after) == [[failed, after]]
+
+
+def test_a_longer_window_answers_when_the_question_is_asked_again(api: Api, upstream: Upstream) -> None:
+    failed = api.post(question(170)).json
+    path = f"/api/conversations/{failed['conversation_id']}/messages/{failed['message_id']}/regenerate"
+    upstream.script("n=3")
+    assert api.request("POST", path, json={}).json["status"] == "completed"
