@@ -60,7 +60,7 @@ def export(  # noqa: PLR0913 - its options
     try:
         settings = servers.checked_settings()
         redaction = Redaction.from_settings(settings)
-        database = migrations.opened(settings.database)
+        database = migrations.existing(settings.database)
         if cursor is not None:
             selection = replace(selection, since=exports.cursor_epoch(database, cursor))
         total = 1 if conversation else exports.count(database, owner)

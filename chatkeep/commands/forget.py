@@ -6,14 +6,15 @@ import click
 
 from chatkeep import servers
 from chatkeep.commands.owners import owner_named
-from chatkeep.commands.words import say
+from chatkeep.commands.words import require_consent, say, word
 from chatkeep.errors import ChatkeepError
 
 
 @click.command()
 @click.argument("end_user")
 @click.option("--account", default="local", show_default=True, help="The account whose end user it is.")
-def forget(end_user: str, account: str) -> None:
+@click.option("--yes", is_flag=True, help="Erase without asking.")
+def forget(end_user: str, account: str, *, yes: bool) -> None:
     """Erase everything of END_USER, named as in X-End-User; it cannot be undone.
 
     Running servers obey at once. The receipt is in the audit log.
@@ -26,7 +27,9 @@ def forget(end_user: str, account: str) -> None:
     owner = owner_named(account, end_user)
     try:
         settings = servers.checked_settings()
-        database = migrations.opened(settings.database)
+        database = migrations.existing(settings.database)
+        question = word("Erase everything of {} in the account {}? It cannot be undone.")
+        require_consent(question.format(end_user, account), given=yes)
         journal = Journal(database)
         erased = eraser_of(settings, database, journal).erase(owner, COMMAND_LINE).erased
         journal.close()

@@ -51,7 +51,7 @@ def create(name: str, account: str, scopes: str, expires: str, limits: str | Non
     wanted = WantedKey(
         owners.name(name), owners.account_named(account), _scopes(scopes), lifetime, _limits(limits), whom
     )
-    with _opened() as (_, journal):
+    with _opened(create=True) as (_, journal):
         _print_once(create_key(journal, wanted))
 
 
@@ -111,13 +111,14 @@ def rotate(key: str, overlap: str) -> None:
 
 
 @contextmanager
-def _opened() -> Iterator[tuple[Database, Journal]]:
-    """Open the database, an empty one made ready; end with the reason where something is refused."""
+def _opened(*, create: bool = False) -> Iterator[tuple[Database, Journal]]:
+    """Open the database, or create it; end with the reason if something is refused."""
     from chatkeep.store import migrations  # noqa: PLC0415 - the other commands start quickly without the database
     from chatkeep.store.journal import Journal  # noqa: PLC0415
 
     try:
-        database = migrations.opened(servers.checked_settings().database)
+        open_database = migrations.opened if create else migrations.existing
+        database = open_database(servers.checked_settings().database)
         journal = Journal(database)
         yield database, journal
         journal.close()

@@ -41,11 +41,11 @@ def sweep(*, dry_run: bool) -> None:
     """Delete expired conversations now; a running server does so by itself."""
     from chatkeep import expiry  # noqa: PLC0415 - the other commands start quickly without the database
     from chatkeep.model import now_us  # noqa: PLC0415
-    from chatkeep.store.engine import Database  # noqa: PLC0415
+    from chatkeep.store import migrations  # noqa: PLC0415
     from chatkeep.store.journal import Journal  # noqa: PLC0415
 
     try:
-        database = Database(servers.checked_settings().database)
+        database = migrations.existing(servers.checked_settings().database)
         if dry_run:
             say(f"{expiry.due(database, now_us())} conversations have expired")
             return
@@ -63,12 +63,11 @@ def clear_cache() -> None:
     """Let every process forget the answers that it remembers."""
     from chatkeep.cache import CACHE_CLEARED  # noqa: PLC0415 - the other commands start quickly without the database
     from chatkeep.model import now_us  # noqa: PLC0415
-    from chatkeep.store import marks  # noqa: PLC0415
-    from chatkeep.store.engine import Database  # noqa: PLC0415
+    from chatkeep.store import marks, migrations  # noqa: PLC0415
     from chatkeep.store.journal import Journal  # noqa: PLC0415
 
     try:
-        journal = Journal(Database(servers.checked_settings().database))
+        journal = Journal(migrations.existing(servers.checked_settings().database))
         journal.write(lambda connection: marks.put(connection, CACHE_CLEARED, now_us()))
         journal.close()
     except ChatkeepError as error:
@@ -84,7 +83,7 @@ def stats(*, as_json: bool) -> None:
     from chatkeep.store import migrations  # noqa: PLC0415
 
     try:
-        found = stats.take(migrations.opened(servers.checked_settings().database))
+        found = stats.take(migrations.existing(servers.checked_settings().database))
     except ChatkeepError as error:
         servers.stop(error)
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 from unicodedata import east_asian_width
 
@@ -36,20 +37,37 @@ def filled(text: str, width: int, *, right: bool = False) -> str:
     return room + text if right else text + room
 
 
+def require_consent(question: str, *, given: bool) -> None:
+    """Ask before something is erased, unless consent was given by --yes. Without a terminal to ask on, refuse."""
+    if given:
+        return
+    if not sys.stdin.isatty():
+        raise failure("This cannot be undone. There is no terminal to ask on, so confirm it with --yes.")
+    if not click.confirm(question):
+        raise failure("Nothing was erased.")
+
+
 class Commands(click.Group):
     """Commands whose help is in the language of the terminal."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Run the command line."""
-        _translate(self)
+        _translate(self, None)
         return super().main(*arguments, **options)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the first paragraph of each command's help, which Click cuts to a line."""
+        rows = [(name, (self.commands[name].help or "").split("\n\n")[0]) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
-def _translate(command: click.Command) -> None:
+
+def _translate(command: click.Command, parent: click.Context | None) -> None:
     """Translate a command's help, and that of the commands in it."""
-    command.help = word(command.help or "")
-    for parameter in command.params:
+    context = click.Context(command, parent, **command.context_settings)
+    command.help = "\n\n".join(word(" ".join(part.split())) for part in (command.help or "").split("\n\n"))
+    for parameter in command.get_params(context):
         if isinstance(parameter, click.Option):
             parameter.help = word(parameter.help or "")
     for inner in command.commands.values() if isinstance(command, click.Group) else ():
-        _translate(inner)
+        _translate(inner, context)

@@ -274,7 +274,7 @@ def test_what_was_given_out_can_be_imported_again(somebody: Somebody) -> None:
 def test_the_command_erases_beside_running_servers(somebody: Somebody, tmp_path: Path) -> None:
     with_everything(somebody)
     env = {name: somebody.servers[0].env[name] for name in ("DATABASE_URL", "CHATKEEP_DATA_DIR")}
-    done = run(tmp_path, "forget", "--account", somebody.account, somebody.name, env=env)
+    done = run(tmp_path, "forget", "--yes", "--account", somebody.account, somebody.name, env=env)
     assert done.stdout == "erased 4 conversations with 1007 messages, 1 exports\n", done.stderr
     assert set(somebody.rows().values()) == {0}
 

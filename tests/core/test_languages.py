@@ -23,7 +23,7 @@ PROBLEMS = {name for name, value in vars(errors).items() if isinstance(value, ty
 # Whose words are shown: problems, what is wrong with fields, and what the command line says.
 SPEAKERS = PROBLEMS | {
     "FieldError", "wrong", "failure", "say", "word", "option", "BadRecord", "Refused", "UnknownFile", "SettingsError",
-    "OpenToAll", "Unsupported", "fine", "doubtful", "broken",
+    "OpenToAll", "Unsupported", "fine", "doubtful", "broken", "require_consent",
 }  # fmt: skip
 # What is wrong with settings is said in one module and collected in another.
 COLLECTORS = {"notation.py": {"ValueError"}, "settings.py": {"append"}}
@@ -61,7 +61,7 @@ def spoken(path: Path) -> Iterator[str]:
             for argument in arguments:
                 yield from texts_of(argument)
         if isinstance(node, ast.FunctionDef) and any(map(is_command, node.decorator_list)):
-            yield " ".join((ast.get_docstring(node) or "").split())
+            yield from (" ".join(part.split()) for part in (ast.get_docstring(node) or "").split("\n\n"))
 
 
 def is_command(decorator: ast.expr) -> bool:

@@ -54,6 +54,19 @@ def opened(url: str) -> Database:
     return database
 
 
+def existing(url: str) -> Database:
+    """Open a database that was created before. Raises `SettingsError` if there is none, and creates nothing then."""
+    where = sa.engine.make_url(url)
+    if where.get_backend_name() == "sqlite" and not Path(where.database or "").is_file():
+        raise SettingsError([f"There is no database at {where.database}. Check DATABASE_URL and CHATKEEP_DATA_DIR."])
+    database = Database(url)
+    database.check()
+    if revision(database) is None:
+        raise SettingsError([f"The database {where.database} has no tables. Check DATABASE_URL."])
+    ensure(database)
+    return database
+
+
 def revision(database: Database) -> str | None:
     """Return the revision of a database's schema, or None for an empty one. Raises what SQLAlchemy does."""
     with database.engine.connect() as connection:
