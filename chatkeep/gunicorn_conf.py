@@ -6,7 +6,11 @@ the workers, after gevent has patched them: not preloaded.
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
+
+from gunicorn import systemd
 
 from chatkeep import logs
 from chatkeep.gunicorn_master import Master
@@ -34,6 +38,13 @@ loglevel = _settings.log_level.lower()
 
 def on_starting(server: Any) -> None:
     """Let gunicorn's own log quote no request, which its workers inherit; let its master wait for no drain."""
+    # SIGUSR2 starts a second master with them; gunicorn's own are wrong after `python -m gunicorn`.
+    server.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
     if server.cfg.worker_class_str == worker_class:  # with -k it may be another
         server.__class__ = Master  # gunicorn has no setting for it
     logs.make_plain(server.log.error_log, server.log.error_fmt, server.log.datefmt)
+
+
+def when_ready(server: Any) -> None:
+    """Tell systemd which process is the server now: after SIGUSR2 a new master serves beside the old one."""
+    systemd.sd_notify(f"MAINPID={os.getpid()}", server.log)

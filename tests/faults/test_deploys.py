@@ -61,19 +61,13 @@ def reload(server: Server) -> None:
     """Let gunicorn start new workers and retire the old ones."""
     before = set(server.worker_pids())
     os.kill(server.pid, signal.SIGHUP)
-    deadline = time.monotonic() + 30
-    while not set(server.worker_pids()) - before and time.monotonic() < deadline:
-        time.sleep(0.05)
+    assert eventually(lambda: set(server.worker_pids()) - before, 30), "no new worker comes"
 
 
 def replace(server: Server) -> None:
     """Let a second gunicorn take over from the first, as an upgrade of the program does."""
-    before = set(server.worker_pids())
     os.kill(server.pid, signal.SIGUSR2)
-    deadline = time.monotonic() + 30
-    while not set(server.worker_pids()) - before and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(3)  # its workers have no place where they could be asked for by themselves
+    assert eventually(lambda: server.log().count("Booting worker") == 4, 30), "the second gunicorn has no workers"
     os.kill(server.pid, signal.SIGTERM)
 
 
@@ -93,6 +87,7 @@ def test_a_deploy_drops_no_stream(
         ask(crowd, streams, f"n={tokens},r={scale.of(10, 4)}")
         deploy(server)
         assert crowd.wait_for_end(120), "a stream has no end"
+        assert request("GET", f"{server.url}/health/live").status == 200
         verdict, found = check_whole(crowd, database_url, provider)
     figures(f"{deploy.__name__} with open streams", **found, **verdict.figures())
     verdict.check()

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from chatkeep.settings import Settings
 from tests import client
 from tests.access.keys import bearer, make_key
 from tests.http.api import eventually
-from tests.servers import ROOT, Server
+from tests.servers import ROOT, Server, thrown_away
 
 if os.name == "nt":
     pytest.skip("nginx, systemd and containers are not tested on Windows", allow_module_level=True)
@@ -164,6 +165,32 @@ def test_the_commands_of_the_unit_start_reload_and_stop(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_systemd_learns_which_process_an_upgrade_leaves(tmp_path: Path) -> None:
+    """Starts a server, and a second one from it: seconds."""
+    told = tmp_path / "notify.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(told))
+        systemd.settimeout(20)
+
+        def main_pid() -> int:
+            while True:
+                name, _, value = systemd.recv(1024).decode().partition("=")
+                if name == "MAINPID":
+                    return int(value)
+
+        server = Server("gunicorn", tmp_path, {"WEB_CONCURRENCY": "1", "NOTIFY_SOCKET": str(told)})
+        with thrown_away(server):
+            assert main_pid() == server.pid
+            os.kill(server.pid, signal.SIGUSR2)
+            successor = main_pid()
+            assert successor != server.pid
+            os.kill(server.pid, signal.SIGTERM)
+            assert eventually(lambda: server.process and server.process.poll() == 0, 20)
+            assert client.request("GET", f"{server.url}/health/live").status == 200
+            os.kill(successor, 0)
+    assert unit()["NotifyAccess"] == "all"
 
 
 @pytest.mark.parametrize("name", ["chatkeep.service", "compose.yaml", "kubernetes/chatkeep.yaml"])
