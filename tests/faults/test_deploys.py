@@ -198,7 +198,7 @@ def test_ctrl_c_ends_at_once_and_tells_the_followers(command: str, serve: Serve,
         told = {(seen.code, seen.text != "") for seen, _ in (listener.parsed() for listener in crowd.listeners)}
     stored = {message.status for message in rows.read(database_url).messages if message.role == "assistant"}
     assert (status, told, stored) == (0, {("reply_interrupted", True)}, {"interrupted"})
-    assert took < 2 * LATE_S
+    assert took < 4.5  # Waitress itself would wait for its threads for five seconds
     check_calm(server)
 
 
