@@ -218,4 +218,4 @@ def _admit(origins: Origins) -> None:
     environ = request.environ  # Werkzeug raises and catches an exception for a header that is missing
     named = environ.get("HTTP_X_REQUEST_ID", "")
     g.request_id = named if _REQUEST_ID.fullmatch(named) else os.urandom(16).hex()
-    origins.check(environ)
+    origins.check(environ, request.url_rule.rule if request.url_rule else "")

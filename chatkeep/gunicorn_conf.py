@@ -32,6 +32,9 @@ graceful_timeout = int(_settings.drain_timeout) + 15
 # It would be made in the home folder.
 control_socket_disable = True
 forwarded_allow_ips = "127.0.0.1,::1"
+# The only header that is believed: most proxies pass on what a client sends in others, such as SCRIPT_NAME.
+secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
+forwarder_headers = ""
 errorlog = "-"
 loglevel = _settings.log_level.lower()
 

@@ -45,12 +45,15 @@ class Origins:
         by_socket = settings.socket_path is not None
         return cls(frozenset(settings.hosts), frozenset(settings.cors_origins), by_socket, open_mode)
 
-    def check(self, environ: Mapping[str, Any]) -> None:
-        """Raise `UnknownHost` or `ForeignOrigin` where a request is not to be answered."""
+    def check(self, environ: Mapping[str, Any], route: str) -> None:
+        """Raise `UnknownHost` or `ForeignOrigin` for a request that is refused.
+
+        ``route`` is the rule that the router matched, empty if none did. The path itself may be written in many ways.
+        """
         host = environ.get("HTTP_HOST")
         if host is not None and not self.answers_to(host, open_mode=self.open_mode()):
             raise UnknownHost("Ask by a name that is listed in CHATKEEP_HOSTS.")
-        if self.is_foreign(environ) and not _is_harmless(environ):
+        if self.is_foreign(environ) and not _is_harmless(environ, route):
             raise ForeignOrigin("A page of another origin asked; CHATKEEP_CORS_ORIGINS lists those that may.")
 
     def answers_to(self, host: str, *, open_mode: bool) -> bool:
@@ -89,11 +92,11 @@ def _is_ours(origin: str, environ: Mapping[str, Any]) -> bool:
     return origin.partition("://")[2] == environ.get("HTTP_HOST")
 
 
-def _is_harmless(environ: Mapping[str, Any]) -> bool:
+def _is_harmless(environ: Mapping[str, Any], route: str) -> bool:
     """Return whether a foreign page may ask this: it follows a link, loads what is public, or asks whether it may."""
     method = environ["REQUEST_METHOD"]
     if method in _READING:
-        return environ.get("HTTP_SEC_FETCH_MODE") == "navigate" or not environ["PATH_INFO"].startswith("/api/")
+        return environ.get("HTTP_SEC_FETCH_MODE") == "navigate" or not route.startswith("/api/")
     return bool(method == "OPTIONS")
 
 

@@ -69,6 +69,15 @@ def test_a_foreign_page_loads_nothing_of_the_api_but_may_link_to_it(api: Api) ->
         assert api.request("GET", path, headers=follows).status == 200
 
 
+@pytest.mark.parametrize("start", ["/api", "//api", "///api", "/%61pi", "//%61pi", "/api/"])
+def test_spelling_a_path_differently_does_not_pass_the_guard(api: Api, start: str) -> None:
+    """The router takes several spellings of a path for one."""
+    loads = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+    for path in ("/conversations", "/conversations/", "/keys"):
+        answer = api.request("GET", f"{start}{path}", headers=loads)
+        assert answer.status in {403, 308}, answer.body  # 308 names the usual spelling
+
+
 @pytest.mark.parametrize("site", ["same-origin", "none", None])
 def test_the_own_page_and_programs_are_let_through(api: Api, site: str | None) -> None:
     headers = {"Sec-Fetch-Site": site} if site else {}
@@ -146,6 +155,29 @@ def test_behind_a_proxy_the_page_s_origin_is_compared_with_the_name_that_it_pass
     assert ask(named, "POST", Host=host, Origin=f"http://{host}").status == 200
     assert ask(named, "POST", Host=host, Origin="http://chat.example.com").status == 403
     assert ask(named, "POST", Host=host, Origin="http://evil.example.com:8080").status == 403
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("SCRIPT_NAME", "/chat"),
+        ("SCRIPT_NAME", "/api"),
+        ("PATH_INFO", "/metrics"),
+        ("Script-Name", "/api"),
+        ("X-Forwarded-Ssl", "on"),
+        ("X-Forwarded-Protocol", "ssl"),
+        ("X-Forwarded-Prefix", "/chat"),
+        ("X-Script-Name", "/chat"),
+        ("REMOTE_ADDR", "10.0.0.1"),
+    ],
+    ids="=".join,
+)
+def test_a_header_that_the_operator_did_not_name_changes_nothing(named: Server, header: tuple[str, str]) -> None:
+    """Most proxies pass on whatever their clients send, and the servers trust a proxy on this machine."""
+    plain, found = ask(named), request("GET", f"{named.url}/api/conversations", headers=dict([header]))
+    assert (found.status, found.json) == (200, plain.json)
+    assert found.headers["Strict-Transport-Security"] is None
+    assert request("GET", f"{named.url}/openapi.json", headers=dict([header])).json["servers"] == [{"url": "/"}]
 
 
 def test_over_https_browsers_are_told_to_stay_there(named: Server) -> None:
