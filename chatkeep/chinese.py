@@ -304,6 +304,7 @@ TEXTS = {
     "write a duration such as 90s, 15m or 24h": "请写时长，如 90s、15m 或 24h",
     "write a size such as 64KiB or 1MiB": "请写大小，如 64KiB 或 1MiB",
     "write a whole number of at least 1": "请写不小于 1 的整数",
+    "write a path such as /chat, of letters, digits, and - . _ ~": "请写路径，如 /chat，只能用字母、数字和 - . _ ~",
     "write a port from 1 to 65535": "请写 1 到 65535 之间的端口",
     "write true or false": "请写 true 或 false",
     "write names without scheme and port, such as chat.example.com": "请写不带协议和端口的名称，例如 chat.example.com",

@@ -81,7 +81,7 @@ def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
     """
     parts = start_parts(settings, provider, makes_exports=settings.export_jobs)
     require_keys(settings, parts.database)
-    app = Application("chatkeep")
+    app = Application("chatkeep", settings.prefix)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     app.url_map.strict_slashes = False
     app.extensions[EXTENSION] = parts

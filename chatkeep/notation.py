@@ -24,6 +24,7 @@ TOKENS_EXAMPLE = '{"local": {"algorithm": "HS256", "keys": ["..."], "issuer": ".
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _HOST_NAME = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9a-f:.]+\]|\*")
+_PATH_PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
 _BYTES = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
@@ -47,6 +48,14 @@ def size(text: str) -> int:
     if not match:
         raise ValueError("write a size such as 64KiB or 1MiB")
     return int(match[1]) * _BYTES[match[2]]
+
+
+def path_prefix(text: str) -> str:
+    """Return a path such as ``/chat``, without a trailing slash; ``/`` is none."""
+    prefix = text.rstrip("/")
+    if text != "/" and not _PATH_PREFIX.fullmatch(prefix):
+        raise ValueError("write a path such as /chat, of letters, digits, and - . _ ~")
+    return prefix
 
 
 def count(text: str) -> int:

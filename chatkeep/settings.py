@@ -45,6 +45,12 @@ class Settings:
         "The address to listen on, or `unix:/path/of/a/socket` for a proxy on this machine.",
     )
     port: int = setting("PORT", notation.port, "5010", "The port to listen on.")
+    prefix: str = setting(
+        "CHATKEEP_PREFIX",
+        notation.path_prefix,
+        "/",
+        "The path under which a proxy serves chatkeep, such as `/chat`. The proxy removes it from each request's path.",
+    )
     workers: int = setting("WEB_CONCURRENCY", notation.count, "2", "How many gunicorn worker processes serve.")
     threads: int = setting(
         "CHATKEEP_THREADS",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from flask.sessions import NullSession
 from werkzeug.routing import MapAdapter, Rule, UUIDConverter
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 _UUID = re.compile(UUIDConverter.regex)
 _NOTHING_KEPT = NullSession()
@@ -22,10 +22,17 @@ _NOTHING_KEPT = NullSession()
 class Application(Flask):
     """A Flask application that keeps nothing between requests, and finds most of its routes at once."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, prefix: str = "") -> None:
         super().__init__(name, static_folder=None)
+        self._prefix = prefix
         self._fixed: dict[tuple[str, str], Rule] = {}
         self._of_id: dict[tuple[str, str], tuple[Rule, str]] = {}
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request (PEP 3333), whose path a proxy has freed of the configured prefix."""
+        if self._prefix:
+            environ["SCRIPT_NAME"] = self._prefix
+        return super().__call__(environ, start_response)
 
     def learn_routes(self) -> None:
         """Learn which routes of the API can be found at once.

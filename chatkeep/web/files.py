@@ -27,7 +27,9 @@ _IMPORT = re.compile(r"""^(?:import|export) [^;]*?['"]\./([\w/-]+\.js)['"]""", r
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class File:
+    """A file as it is sent: as it is, or compressed."""
+
     content: bytes
     gzipped: bytes
     digest: str
@@ -47,7 +49,12 @@ def answer(name: str, version: str | None) -> Response:
 
 def page(text: str) -> Response:
     """Return an HTML page, which is asked for each time."""
-    response = _compressed(_made(text.encode(), "text/html", level=6))
+    return fresh(made(text.encode(), "text/html", level=6))
+
+
+def fresh(file: File) -> Response:
+    """Return a file that is asked for each time, as far as the client does not have it yet."""
+    response = _compressed(file)
     response.headers["Cache-Control"] = "no-cache"
     response.make_conditional(request)
     return response
@@ -78,25 +85,26 @@ def _version(_second: int) -> str:
     return hashlib.sha256(digests.encode()).hexdigest()[:12]
 
 
-def _find(name: str) -> _File | None:
+def _find(name: str) -> File | None:
     path = safe_join(str(FOLDER), name)
     try:
         return _read(Path(path), Path(path).stat().st_mtime_ns) if path else None
     except (OSError, ValueError):  # it is missing, a folder, or no name at all
-        return _made(b"export {};\n", _TYPES[".js"]) if name in _OPTIONAL else None
+        return made(b"export {};\n", _TYPES[".js"]) if name in _OPTIONAL else None
 
 
 @cache
-def _read(path: Path, _changed: int) -> _File:
-    return _made(path.read_bytes(), _TYPES.get(path.suffix, "text/plain"))
+def _read(path: Path, _changed: int) -> File:
+    return made(path.read_bytes(), _TYPES.get(path.suffix, "text/plain"))
 
 
-def _made(content: bytes, mimetype: str, level: int = 9) -> _File:
+def made(content: bytes, mimetype: str, level: int = 9) -> File:
+    """Return a file of this content, compressed."""
     digest = hashlib.sha256(content).hexdigest()[:16]
-    return _File(content, gzip.compress(content, level, mtime=0), digest, mimetype)
+    return File(content, gzip.compress(content, level, mtime=0), digest, mimetype)
 
 
-def _compressed(file: _File) -> Response:
+def _compressed(file: File) -> Response:
     """Return a file as small as the client takes it."""
     zipped = len(file.gzipped) < len(file.content) and request.accept_encodings.quality("gzip") > 0
     response = Response(file.gzipped if zipped else file.content, mimetype=file.mimetype)

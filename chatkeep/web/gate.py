@@ -82,8 +82,12 @@ def cookie() -> str | None:
 
 
 def cookie_named(name: str) -> str:
-    """Return what a cookie is called on this connection: over https no neighbouring domain can set it (RFC 6265bis)."""
-    return f"__Host-{name}" if request.is_secure else name
+    """Return what a cookie is called on this connection: over https no neighbouring domain can set it (RFC 6265bis).
+
+    Such a cookie belongs to the whole host, so servers under several prefixes of one host need names of their own.
+    """
+    own = name + request.script_root.replace("/", ".")
+    return f"__Host-{own}" if request.is_secure else own
 
 
 def _named(caller: Caller, environ: Mapping[str, Any], tokens: Tokens) -> Caller:

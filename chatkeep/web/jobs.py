@@ -78,7 +78,7 @@ def create_export() -> Response:
     )
     job = jobs.enqueue(parts().journal, owner(), wanted, parts().redaction, actor())
     response = rendered(job_shapes.job_of(job), 202)
-    response.headers["Location"] = f"/api/exports/{job.id}"
+    response.headers["Location"] = f"{request.script_root}/api/exports/{job.id}"
     return response
 
 

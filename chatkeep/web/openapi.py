@@ -140,8 +140,8 @@ class Routes:
         return declare
 
 
-def document(operations: list[Operation]) -> dict[str, Any]:
-    """Return the OpenAPI 3.2 document of these operations."""
+def document(operations: list[Operation], root: str = "/") -> dict[str, Any]:
+    """Return the OpenAPI 3.2 document of these operations, whose paths follow ``root``."""
     shapes_used = _shapes(operations)
     schemas, components = msgspec.json.schema_components(shapes_used, ref_template="#/components/schemas/{name}")
     reference = dict(zip(shapes_used, schemas, strict=True))
@@ -157,7 +157,7 @@ def document(operations: list[Operation]) -> dict[str, Any]:
             "description": "A self-hosted conversation server for LLM applications.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": root}],
         "paths": paths,
         "components": {"schemas": components, "securitySchemes": {"key": _KEY}},
     }

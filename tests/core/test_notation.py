@@ -10,6 +10,9 @@ import pytest
 from chatkeep import notation
 
 RIGHT: list[tuple[Callable[[str], Any], str, Any]] = [
+    (notation.path_prefix, "/chat", "/chat"),
+    (notation.path_prefix, "/a.b/c-d_e~1/", "/a.b/c-d_e~1"),
+    (notation.path_prefix, "/", ""),
     (notation.duration, "250ms", 0.25),
     (notation.duration, "90s", 90),
     (notation.duration, "1.5m", 90),
@@ -33,6 +36,10 @@ RIGHT: list[tuple[Callable[[str], Any], str, Any]] = [
     (notation.log_level, "debug", "DEBUG"),
 ]
 WRONG: list[tuple[Callable[[str], Any], str]] = [
+    *[
+        (notation.path_prefix, text)
+        for text in ("chat", "//chat", "/a//b", "/../a", "/a/.", "/a b", "/a?b", "/中", "/a;b")
+    ],
     *((notation.duration, text) for text in ("", "90", "90 s", "s", "-1s", "1e3s", "never")),
     *((notation.size, text) for text in ("", "1MB", "1.5MiB", "-1")),
     *((notation.count, text) for text in ("", "0", "-1", "1.0", "two")),

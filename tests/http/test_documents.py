@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from typing import Any
 from uuid import uuid4
@@ -62,6 +63,18 @@ def test_the_document_describes_what_is_served(api: Api) -> None:
     assert read["responses"]["200"]["content"]["application/json"]["schema"]
     assert read["responses"]["404"]["content"]["application/problem+json"]["schema"]
     assert "text/event-stream" in document["paths"]["/api/chat"]["post"]["responses"]["200"]["content"]
+
+
+def test_the_document_is_compressed_and_sent_once(api: Api) -> None:
+    plain = api.request("GET", "/openapi.json")
+    zipped = api.request("GET", "/openapi.json", headers={"Accept-Encoding": "gzip"})
+    assert (zipped.headers["Content-Encoding"], len(zipped.body) < len(plain.body) / 4) == ("gzip", True)
+    assert gzip.decompress(zipped.body) == plain.body
+    for answer in (plain, zipped):
+        headers = {"Accept-Encoding": answer.headers["Content-Encoding"] or "identity"}
+        headers["If-None-Match"] = answer.headers["ETag"]
+        again = api.request("GET", "/openapi.json", headers=headers)
+        assert (again.status, again.body) == (304, b"")
 
 
 def test_answers_have_the_document_s_fields(api: Api) -> None:

@@ -1,0 +1,123 @@
+"""A server under a path of a host, behind nginx with the block that the handbook shows."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from urllib.parse import urljoin
+
+import pytest
+
+from tests.access.keys import make_key
+from tests.client import request
+from tests.ports import free_port
+from tests.servers import COMMANDS, ROOT, Server, thrown_away
+
+if os.name == "nt":
+    pytest.skip("nginx is not tested on Windows", allow_module_level=True)
+
+from tests.services.nginx import Nginx
+
+CONFIGURATION = """
+{user}pid {folder}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    upstream chatkeep {{ server 127.0.0.1:{server}; }}
+    server {{
+        listen 127.0.0.1:{port};
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Host $http_host;
+        proxy_set_header X-Forwarded-Proto $scheme;
+        {block}
+    }}
+}}
+"""
+
+
+def block(page: str) -> str:
+    found = re.search(r"(?ms)^```nginx\n(.+?)^```$", (ROOT / "docs" / page).read_text(encoding="utf-8"))
+    assert found
+    return found[1]
+
+
+@pytest.fixture(scope="module", params=COMMANDS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that wants keys, and knows under which path nginx serves it."""
+    env = {"CHATKEEP_PREFIX": "/chat", "CHATKEEP_REQUIRE_KEYS": "true", "WEB_CONCURRENCY": "1"}
+    with thrown_away(Server(request.param, tmp_path_factory.mktemp("prefix"), env)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def url(server: Server) -> Iterator[str]:
+    """Where nginx serves it."""
+    folder, port = server.folder, free_port()
+    values = {"folder": folder, "server": server.port, "port": port, "block": block("deployment.md")}
+    text = CONFIGURATION.format(user="user root;\n" if os.geteuid() == 0 else "", **values)
+    (folder / "nginx.conf").write_text(text, encoding="utf-8")
+    with Nginx(folder / "nginx.conf", port) as proxy:
+        yield f"{proxy.url}/chat"
+
+
+@pytest.fixture(scope="module")
+def cookie(server: Server, url: str) -> str:
+    """The cookie of somebody who has signed in."""
+    key = make_key(f"sqlite:///{(server.folder / 'data' / 'chatkeep.sqlite3').as_posix()}").text
+    answer = request("POST", f"{url}/api/sign-in", json={"key": key}, headers={"Sec-Fetch-Site": "same-origin"})
+    assert answer.status == 200, answer.body
+    return str(answer.headers["Set-Cookie"]).partition(";")[0]
+
+
+def signed_in(cookie: str) -> dict[str, str]:
+    return {"Cookie": cookie, "Sec-Fetch-Site": "same-origin"}
+
+
+def test_both_languages_show_the_same_block() -> None:
+    assert block("deployment.md") == block("生产环境部署配置文档.md")
+
+
+@pytest.mark.parametrize("page", ["/", "/docs", "/admin", "/shared/some-token"])
+def test_everything_that_a_page_names_is_there(url: str, page: str) -> None:
+    answer = request("GET", url + page)
+    named = re.findall(r'(?:src|href|data-document)="([^"#]+)"', answer.text)
+    assert (answer.status, len(named) > 2) == (200, True)
+    found = {place: request("GET", urljoin(url + page, place)).status for place in named}
+    assert set(found.values()) == {200}, found
+
+
+def test_the_path_without_a_slash_leads_to_the_page(url: str) -> None:
+    answer = request("GET", url)
+    assert (answer.status, urljoin(url, answer.headers["Location"])) == (308, f"{url}/")
+
+
+def test_the_api_s_document_names_the_prefix(url: str) -> None:
+    assert request("GET", f"{url}/openapi.json").json["servers"] == [{"url": "/chat"}]
+
+
+def test_what_an_answer_names_is_under_the_prefix(url: str, cookie: str) -> None:
+    made = request("POST", f"{url}/api/exports", json={"format": "json"}, headers=signed_in(cookie))
+    assert made.status == 202, made.body
+    job = request("GET", urljoin(url, made.headers["Location"]), headers=signed_in(cookie))
+    assert job.json["id"] == made.json["id"]
+    turn = request("POST", f"{url}/api/chat", json={"message": "Hello"}, headers=signed_in(cookie)).json
+    share = f"{url}/api/conversations/{turn['conversation_id']}/share"
+    path = request("POST", share, headers=signed_in(cookie)).json["path"]
+    assert request("GET", urljoin(url, path)).status == 200
+
+
+def test_another_spelling_is_redirected_under_the_prefix(url: str, cookie: str) -> None:
+    answer = request("GET", f"{url}/api/conversations/", headers=signed_in(cookie))
+    assert (answer.status, answer.json["object"]) == (200, "list")
+
+
+def test_servers_under_two_prefixes_of_a_host_have_cookies_of_their_own(cookie: str) -> None:
+    assert cookie.startswith("chatkeep_key.chat=")
