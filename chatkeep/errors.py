@@ -20,16 +20,21 @@
          ├─ ExportFinished         409    export_finished
          ├─ ExportNotReady         409    export_not_ready
          ├─ KeyEnded               409    key_ended
+         ├─ PreconditionFailed     412    precondition_failed
          ├─ BodyTooLarge           413    body_too_large
+         ├─ UriTooLong             414    uri_too_long
          ├─ UnsupportedMediaType   415    unsupported_media_type
          ├─ RangeNotSatisfiable    416    range_not_satisfiable
+         ├─ ExpectationFailed      417    expectation_failed
          ├─ UnknownHost            421    unknown_host
          ├─ InvalidFields          422    invalid_fields
          ├─ KeyReused              422    idempotency_key_reused
          ├─ RateLimited            429    rate_limited
          ├─ SensitiveContent       422    sensitive_content
          ├─ TooManyExports         429    too_many_exports
+         ├─ HeadersTooLarge        431    headers_too_large
          ├─ InternalError          500    internal_error
+         ├─ UnsupportedTransferCoding 501    unsupported_transfer_coding
          ├─ ProviderError
          │   ├─ ProviderRefused    502    provider_refused      it said no: credentials, model, request
          │   │   └─ ContextTooLong 422    context_length_exceeded
@@ -224,10 +229,22 @@ class KeyEnded(Problem):
     status, code, title = 409, "key_ended", "This key has ended already"
 
 
+class PreconditionFailed(Problem):
+    """The file is not the one that `If-Match` names."""
+
+    status, code, title = 412, "precondition_failed", "The file is not the one that If-Match names"
+
+
 class BodyTooLarge(Problem):
     """The body is over the limit."""
 
     status, code, title = 413, "body_too_large", "The body is too large"
+
+
+class UriTooLong(Problem):
+    """The request's first line is over the server's limit."""
+
+    status, code, title = 414, "uri_too_long", "The address is too long"
 
 
 class UnsupportedMediaType(Problem):
@@ -240,6 +257,12 @@ class RangeNotSatisfiable(Problem):
     """The range lies behind the end of the file."""
 
     status, code, title = 416, "range_not_satisfiable", "The file has no such range"
+
+
+class ExpectationFailed(Problem):
+    """`Expect` asks for something other than `100-continue`."""
+
+    status, code, title = 417, "expectation_failed", "The server cannot do what Expect asks for"
 
 
 class UnknownHost(Problem):
@@ -294,6 +317,18 @@ class RateLimited(Problem):
         """Tell what is left of each limit; return the problem itself."""
         self.quotas = quotas
         return self
+
+
+class HeadersTooLarge(Problem):
+    """The request's headers are over the server's limits."""
+
+    status, code, title = 431, "headers_too_large", "The headers are too large"
+
+
+class UnsupportedTransferCoding(Problem):
+    """The body has a transfer coding other than chunked."""
+
+    status, code, title = 501, "unsupported_transfer_coding", "The only transfer coding that is supported is chunked"
 
 
 class InternalError(Problem):

@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import math
+import struct
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
 import gevent
 from gevent import socket
+from gunicorn.http import errors as refusals
 from gunicorn.http import wsgi
 from gunicorn.http.body import Body, LengthReader
+
+from chatkeep.errors import (
+    BadRequest,
+    ExpectationFailed,
+    HeadersTooLarge,
+    InternalError,
+    Problem,
+    UnsupportedTransferCoding,
+    UriTooLong,
+)
+from chatkeep.web import problems
 
 # The rest of a body that is read before the response, so that the connection can serve another request.
 REST_BYTES, REST_S = 1024 * 1024, 1.0
@@ -23,6 +36,55 @@ REST_BYTES, REST_S = 1024 * 1024, 1.0
 LINGER_BYTES, LINGER_S = 32 * 1024 * 1024, 10.0
 PIECE = 64 * 1024
 _dropped = bytearray(PIECE)
+# A client that takes nothing for this long is let go, whatever it was sent. Exports give their clients longer.
+WRITE_TIMEOUT_S = 10.0
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_AT_ONCE = struct.pack("ii", 1, 0)
+# The first kind that fits counts.
+_REFUSALS: tuple[tuple[type[Exception], type[Problem]], ...] = (
+    (refusals.ConfigurationProblem, InternalError),
+    (refusals.LimitRequestLine, UriTooLong),
+    (refusals.LimitRequestHeaders, HeadersTooLarge),
+    (refusals.ExpectationFailed, ExpectationFailed),
+    (refusals.UnsupportedTransferCoding, UnsupportedTransferCoding),
+    (refusals.ParseException, BadRequest),
+)
+
+
+def refuse(sock: Any, problem: Problem) -> None:
+    """Answer what did not become a request of the application, and close the connection once its client was told."""
+    with contextlib.suppress(OSError):
+        sock.settimeout(WRITE_TIMEOUT_S)
+        sock.sendall(problems.message(problem))
+    linger(sock)
+
+
+def problem_of(error: BaseException) -> Problem:
+    """Return the problem that stands for what gunicorn found in a request, or for a fault."""
+    return next((problem() for kind, problem in _REFUSALS if isinstance(error, kind)), InternalError())
+
+
+class Incoming:
+    """A request's body. A client that waits for `100 Continue` gets it when the body is first wanted."""
+
+    __slots__ = ("_asks", "_body", "_socket")
+
+    def __init__(self, body: Any, sock: Any, *, asks: bool) -> None:
+        self._body = body
+        self._socket = sock
+        self._asks = asks
+        # Until a body is asked for it may come or not, so the connection cannot serve another request.
+        body.failed = asks and not (isinstance(body.reader, LengthReader) and not body.reader.length)
+
+    def read(self, size: int | None = None) -> bytes:
+        """Return up to ``size`` bytes. Raises `BadRequest` if the body is malformed or ends too early."""
+        if self._asks:
+            self._asks = self._body.failed = False
+            self._socket.sendall(_CONTINUE)
+        try:
+            return self._body.read(size)  # type: ignore[no-any-return]
+        except (refusals.ParseException, OSError) as error:
+            raise BadRequest(problems.MALFORMED_BODY) from error
 
 
 class Corked:
@@ -82,10 +144,10 @@ class Corked:
         """Send what is held."""
         held, self._held = self._held, b""
         if held:
-            # gevent's own sendall asks the kernel for the size of its buffer every time.
-            sent = self._socket.send(held)
-            if sent < len(held):
-                self._socket.sendall(held[sent:])
+            # gevent's own sendall asks the kernel for the size of its buffer every time, and has one timeout for all.
+            rest = memoryview(held)
+            while rest:
+                rest = rest[self._socket.send(rest) :]
 
     def take_over(self) -> None:
         """Make the socket a new object: whoever closes the old one closes nothing any more."""
@@ -154,9 +216,11 @@ class Exchange:
         self._worker = worker
         self._req = req
         self._begun = datetime.now()  # noqa: DTZ005 - as gunicorn's access log counts
+        asks, req._expected_100_continue = req._expected_100_continue, False  # noqa: SLF001 - or gunicorn would answer it
         self._response, self._environ = wsgi.create(
             req, corked, addr, listener_name, worker.cfg, response_class=Response
         )
+        self._environ["wsgi.input"] = Incoming(req.body, corked.socket, asks=asks)
         self._environ["wsgi.multithread"] = True
         self._answer: Any = None
         self._pieces: Iterator[bytes] = iter(())
@@ -177,6 +241,8 @@ class Exchange:
             self._response.force_close()
         self._answer = self._worker.wsgi(self._environ, self._response.start_response)
         self._pieces = iter(self._answer)
+        if self.corked.socket.gettimeout() is None:
+            self.corked.socket.settimeout(WRITE_TIMEOUT_S)
         self.send()
 
     def send(self) -> None:
@@ -197,10 +263,16 @@ class Exchange:
                 if hasattr(self._answer, "close"):
                     self._answer.close()
 
+    def abandon(self) -> None:
+        """Have the connection closed at once, with what its client has not taken."""
+        self.corked.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+
     def end(self) -> None:
         """Tell gunicorn's hook that the request is over; wait for a client that is still sending a body."""
         if self._response.is_body_left:
             linger(self.corked.socket)
+        else:
+            self.corked.socket.settimeout(None)  # for as long as the next request takes to come
         self.corked.go_on = None  # it knows the exchange, and only the garbage collector would find such a circle
         try:
             self._worker.cfg.post_request(self._worker, self._req, self._environ, self._response)

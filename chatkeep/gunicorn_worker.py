@@ -32,7 +32,8 @@ from gunicorn.sock import ssl_context
 from gunicorn.util import close
 from gunicorn.workers.ggevent import GeventWorker
 
-from chatkeep.gunicorn_exchange import Corked, Exchange
+from chatkeep.errors import InternalError
+from chatkeep.gunicorn_exchange import Corked, Exchange, problem_of, refuse
 from chatkeep.gunicorn_master import Stage
 from chatkeep.replies import PING_S
 from chatkeep.web.parts import Parts, parts_of
@@ -157,6 +158,9 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         try:
             work()
             exchange.corked.uncork()
+        except TimeoutError:
+            exchange.abandon()
+            raise StopIteration from None
         except OSError:
             raise
         except Exception:
@@ -171,6 +175,15 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
                 exchange.end()
         if not exchange.corked.is_left and exchange.is_last:
             raise StopIteration
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:  # noqa: ARG002 - gunicorn's
+        """Answer with a problem what gunicorn refuses, and what failed before its response."""
+        problem = problem_of(exc)
+        if isinstance(problem, InternalError):
+            self.log.error("Error handling request", exc_info=exc)
+        else:
+            self.log.warning("Request refused: %s", type(exc).__name__)
+        refuse(client, problem)
 
     def _go_on(self, exchange: Exchange) -> None:
         """Go on with a response that was left, and then with its connection."""

@@ -40,8 +40,13 @@ def wsgi() -> Flask:
     from chatkeep.factory import create_app  # noqa: PLC0415 - gunicorn's master, which runs no requests, does without
 
     logs.catch_uncaught()
+    settings = checked_settings()
+    if "waitress" in sys.modules:
+        from chatkeep.web import waitress_channel  # noqa: PLC0415 - only where it serves
+
+        waitress_channel.limit(settings)
     try:
-        return create_app(checked_settings())
+        return create_app(settings)
     except ChatkeepError as error:
         stop(error)
 
@@ -176,4 +181,5 @@ def serve_development(app: Flask) -> None:
 
     settings = checked_settings()
     host = f"unix://{settings.socket_path}" if settings.socket_path else settings.host
+    Answering.request_s = settings.body_timeout
     app.run(host, settings.port, threaded=True, use_reloader=False, request_handler=Answering)

@@ -168,6 +168,8 @@ WORDS = {
     "List the exports that are made into files, the newest first.": "列出做成文件的导出，最新的在前。",
     "Of an increment.": "仅用于增量导出。",
     "Of an increment: what is gone.": "仅用于增量导出：已不存在的对话。",
+    "An `ETag` that the file must have, such as that of an earlier part; else the answer is 412.": "文件必须具有的 `ETag`，例如之前某一部分的；否则返回 412。",
+    "An `ETag` that the client has; if the file still has it, the answer is 304.": "客户端已有的 `ETag`；文件的 `ETag` 仍相同时返回 304。",
     "One range of bytes: `bytes=1000-` goes on where a download broke off.": "一个字节范围：`bytes=1000-` 从中断处继续下载。",
     "Read how far an export is.": "查看导出的进度。",
     "The SHA-256 of the file, in hexadecimal.": "文件的 SHA-256，十六进制。",

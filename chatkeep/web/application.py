@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flask import Flask, Request
+from flask import Flask, Request, Response
 from flask.ctx import RequestContext
 from flask.sessions import NullSession
 from werkzeug.routing import MapAdapter, Rule, UUIDConverter
@@ -19,8 +19,16 @@ _UUID = re.compile(UUIDConverter.regex)
 _NOTHING_KEPT = NullSession()
 
 
+class _Untyped(Response):
+    """What Flask itself answers, to OPTIONS: nothing, and so of no type."""
+
+    default_mimetype = None
+
+
 class Application(Flask):
     """A Flask application that keeps nothing between requests, and finds most of its routes at once."""
+
+    response_class = _Untyped
 
     def __init__(self, name: str, prefix: str = "") -> None:
         super().__init__(name, static_folder=None)

@@ -23,7 +23,7 @@ from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import caller, owner, parts
 from chatkeep.web.problems import language
 from chatkeep.web.requests import body_as, given, query_as, require_small_metadata
-from chatkeep.web.responses import rendered
+from chatkeep.web.responses import Plain, rendered
 
 routes = Routes(Blueprint("chat", __name__))
 routes.blueprint.after_request(ratelimit.tell)
@@ -148,7 +148,7 @@ def follow_reply(conversation_id: UUID, message_id: UUID) -> Response:
     last = request.headers.get("Last-Event-ID")
     message = require_message(parts().database, owner(), conversation_id, message_id)
     if last == sse.END_ID:
-        return Response(status=204)
+        return Plain((), 204, ())
     after = query.after if query.after is not None else _characters(last)
     start = shapes.Start(conversation_id, message_id, message.model, message.cached)
     frames = sse.Frames(start, request_id=g.request_id, language=language(), after=after)

@@ -29,7 +29,7 @@ _OF_PAGES = (
 )
 # Whatever is opened by itself is shown and does nothing.
 _OF_ANSWERS = (*_EVERYWHERE, ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"))
-_OF_PLAIN = (("Cache-Control", "no-store"), *_OF_ANSWERS)
+OF_PLAIN = (("Cache-Control", "no-store"), *_OF_ANSWERS)
 _HTTPS = ("Strict-Transport-Security", "max-age=31536000")
 
 
@@ -39,7 +39,7 @@ def protect(response: Response) -> Response:
     headers["X-Request-Id"] = g.get("request_id") or os.urandom(16).hex()
     if request.path.startswith("/api"):
         if isinstance(response, Plain):
-            response.fixed = _OF_PLAIN
+            response.fixed = OF_PLAIN
             _vary_by_key(response)
         else:
             headers["Cache-Control"] = "no-store"

@@ -13,7 +13,7 @@ from flask import Blueprint, Response, request
 from chatkeep import audit, errors
 from chatkeep.access import Scope
 from chatkeep.concurrency import FILES
-from chatkeep.errors import RangeNotSatisfiable
+from chatkeep.errors import PreconditionFailed, RangeNotSatisfiable
 from chatkeep.exports import check_selection, cursor_epoch, jobs
 from chatkeep.exports.formats import make
 from chatkeep.exports.jobs import Wanted, wanted_of
@@ -25,7 +25,7 @@ from chatkeep.web.exports import WRITE_BYTES, WRITE_TIMEOUT_S, bounds, dispositi
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import actor, owner, parts
 from chatkeep.web.requests import body_as, query_as
-from chatkeep.web.responses import impatient, rendered
+from chatkeep.web.responses import Plain, impatient, rendered
 
 routes = Routes(Blueprint("jobs", __name__))
 _ONE = "/api/exports/<uuid:export_id>"
@@ -155,12 +155,15 @@ def delete_export(export_id: UUID) -> Response:
     answers={200: None, 206: None},
     files=_FILES,
     headers={
+        "If-Match": "An `ETag` that the file must have, such as that of an earlier part; else the answer is 412.",
+        "If-None-Match": "An `ETag` that the client has; if the file still has it, the answer is 304.",
         "Range": "One range of bytes: `bytes=1000-` goes on where a download broke off.",
         "If-Range": "The `ETag` of the first part, so that a range of another file is never taken for the rest.",
     },
     raises=(
         errors.NotFound,
         errors.ExportNotReady,
+        errors.PreconditionFailed,
         errors.RangeNotSatisfiable,
         errors.ExportFileMissing,
         errors.StoreUnavailable,
@@ -174,6 +177,14 @@ def download_export(export_id: UUID) -> Response:
     """
     job = jobs.read_job(parts().database, owner(), export_id)
     file = jobs.open_file(_folder(), job)
+    etag = (job.sha256 or b"").hex()
+    # RFC 9110, section 13.2.2: before ranges, and in this order.
+    if request.if_match and etag not in request.if_match:
+        file.close()
+        raise PreconditionFailed
+    if request.if_none_match.contains_weak(etag):
+        file.close()
+        return Plain((), 304, [("ETag", f'"{etag}"')])
     audit.note(parts().journal, Note(actor(), Verb.EXPORT_FETCHED, {"export_id": export_id}))
     try:
         return _download(file, job)

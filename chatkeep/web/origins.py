@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from chatkeep.errors import ForeignOrigin, UnknownHost
+from chatkeep.errors import BadRequest, ForeignOrigin, UnknownHost
 from chatkeep.hosts import is_listed, is_loopback
 from chatkeep.settings import Settings
 
@@ -46,11 +46,13 @@ class Origins:
         return cls(frozenset(settings.hosts), frozenset(settings.cors_origins), by_socket, open_mode)
 
     def check(self, environ: Mapping[str, Any], route: str) -> None:
-        """Raise `UnknownHost` or `ForeignOrigin` for a request that is refused.
+        """Raise `BadRequest`, `UnknownHost` or `ForeignOrigin` for a request that is refused.
 
         ``route`` is the rule that the router matched, empty if none did. The path itself may be written in many ways.
         """
         host = environ.get("HTTP_HOST")
+        if host is None and environ["SERVER_PROTOCOL"] == "HTTP/1.1":
+            raise BadRequest("Send a Host header (RFC 9112, section 3.2).")
         if host is not None and not self.answers_to(host, open_mode=self.open_mode()):
             raise UnknownHost("Ask by a name that is listed in CHATKEEP_HOSTS.")
         if self.is_foreign(environ) and not _is_harmless(environ, route):

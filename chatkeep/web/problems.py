@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -15,17 +17,25 @@ from chatkeep.errors import Problem, ProviderError, StoreUnavailable, Unauthoriz
 from chatkeep.languages import LANGUAGES, Language, translated
 from chatkeep.logs import named
 from chatkeep.web import shapes
+from chatkeep.web.headers import OF_PLAIN
 
 log = logging.getLogger(__name__)
 
+MALFORMED_BODY = "The body is cut off, or its chunks are malformed."
 MEDIA_TYPE = "application/problem+json"
 _OF_STATUS: dict[int, type[Problem]] = {
     400: errors.BadRequest,
     404: errors.NotFound,
     405: errors.MethodNotAllowed,
     408: errors.RequestTimeout,
+    412: errors.PreconditionFailed,
     413: errors.BodyTooLarge,
+    414: errors.UriTooLong,
     415: errors.UnsupportedMediaType,
+    417: errors.ExpectationFailed,
+    431: errors.HeadersTooLarge,
+    501: errors.UnsupportedTransferCoding,
+    505: errors.BadRequest,
 }
 
 
@@ -74,12 +84,41 @@ def respond(problem: Problem) -> Response:
     return response
 
 
+def of_status(status: int) -> type[Problem]:
+    """Return the kind of problem that stands for a status of a server's or of Werkzeug's own."""
+    return _OF_STATUS.get(status, errors.BadRequest if status < 500 else errors.InternalError)  # noqa: PLR2004
+
+
+def message(problem: Problem) -> bytes:
+    """Return the whole HTTP response of a problem, after which the connection is closed.
+
+    For servers, which answer so what does not become a request of the application.
+    """
+    headers, body = standalone(problem)
+    lines = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def standalone(problem: Problem) -> tuple[list[tuple[str, str]], bytes]:
+    """Return the headers and the body of a problem for which there is no request."""
+    request_id = os.urandom(16).hex()
+    body = msgspec.json.encode(shape(problem, request_id))
+    headers = [
+        ("Content-Type", MEDIA_TYPE),
+        ("Content-Language", "en"),
+        ("Content-Length", str(len(body))),
+        ("X-Request-Id", request_id),
+        *OF_PLAIN,
+    ]
+    return headers, body
+
+
 def _of_http(error: HTTPException) -> Any:
     """Return the problem for what Werkzeug itself refuses; redirects pass."""
     if error.code is None or error.code < 400:  # noqa: PLR2004 - the first status that is an error
         return error
-    kind = _OF_STATUS.get(error.code, errors.BadRequest if error.code < 500 else errors.InternalError)  # noqa: PLR2004
-    response = respond(kind())
+    response = respond(of_status(error.code)())
     allowed = getattr(error, "valid_methods", None)
     if allowed:
         response.headers["Allow"] = ", ".join(sorted(allowed))

@@ -43,7 +43,13 @@ def body_as(shape: type[S]) -> S:
 
 
 def read_body() -> bytes:
-    """Return the body. Raises `BodyTooLarge` and `RequestTimeout`; the server deals with the rest of such a body."""
+    """Return the body. Raises `BodyTooLarge`, `RequestTimeout` and `UnsupportedMediaType`.
+
+    The server deals with the rest of such a body.
+    """
+    coding = request.headers.get("Content-Encoding", "identity")
+    if coding.lower() != "identity":
+        raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")
     seconds, limit = parts().settings.body_timeout, parts().settings.max_body
     with deadline(seconds, RequestTimeout(f"The body took longer than {seconds:g} s to arrive.")):
         body = _body_up_to(limit)

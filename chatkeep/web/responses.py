@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class Plain(Response):
     """A response of the API about whose body there is nothing to find out, and whose headers are sound."""
 
+    default_mimetype = None
+
     def __init__(self, body: Iterable[bytes], status: int, headers: Iterable[tuple[str, str]]) -> None:
         super().__init__(body, status, headers)
         self._pieces = body
@@ -70,5 +72,4 @@ def impatient(response: Response, seconds: float) -> Response:
     sock = request.environ.get("gunicorn.socket")
     if sock is not None:
         sock.settimeout(seconds)
-        response.call_on_close(lambda: sock.settimeout(None))
     return response

@@ -12,11 +12,10 @@ from chatkeep.languages import Language
 from chatkeep.model import Delta, Message
 from chatkeep.replies import End, Event
 from chatkeep.web import problems, shapes
-from chatkeep.web.responses import Stream, impatient
+from chatkeep.web.responses import Stream
 
 MEDIA_TYPE = "text/event-stream"
 END_ID = "end"
-WRITE_TIMEOUT_S = 10.0
 # How soon an EventSource that lost its connection comes back.
 RETRY = b"retry: 1000\n"
 PING = b": ping\n\n"
@@ -91,13 +90,15 @@ def whole(end: End) -> Message:
 def is_preferred(request: Request) -> bool:
     """Return whether a request asks for events before all else."""
     # Most requests take anything, and to weigh what they take costs more than to see that.
-    return MEDIA_TYPE in request.environ.get("HTTP_ACCEPT", "") and request.accept_mimetypes.best == MEDIA_TYPE
+    if MEDIA_TYPE not in request.environ.get("HTTP_ACCEPT", ""):
+        return False
+    accepted = request.accept_mimetypes
+    return accepted.best == MEDIA_TYPE and accepted.quality(MEDIA_TYPE) > 0
 
 
 def response(frames: Iterator[bytes]) -> Response:
     """Return the response that streams frames; no proxy may hold them back."""
-    # Waitress buffers what a client leaves that reads nothing, up to a whole reply.
-    return impatient(Stream(frames, _HEADERS), WRITE_TIMEOUT_S)
+    return Stream(frames, _HEADERS)
 
 
 def _frame(event: str, data: bytes, id: str | None = None) -> bytes:

@@ -179,6 +179,25 @@ def test_a_range_behind_the_end_is_refused(own: Api, done: Any) -> None:
     assert got.headers["Content-Range"] == f"bytes */{done['size']}"
 
 
+@pytest.mark.parametrize("none_match", ['"{}"', 'W/"{}"', '"another", "{}"', "*"])
+def test_a_file_that_the_client_has_is_not_sent_again(own: Api, done: Any, none_match: str) -> None:
+    got = content(own, done["id"], If_None_Match=none_match.format(done["sha256"]))
+    assert (got.status, got.body, got.headers["ETag"]) == (304, b"", f'"{done["sha256"]}"')
+
+
+@pytest.mark.parametrize(
+    ("match", "status"),
+    [('"{}"', 200), ('"another", "{}"', 200), ("*", 200), ('"another"', 412), ('W/"{}"', 412)],
+)
+def test_a_file_is_sent_only_if_it_is_the_one_that_the_client_means(
+    own: Api, done: Any, match: str, status: int
+) -> None:
+    got = content(own, done["id"], If_Match=match.format(done["sha256"]))
+    assert got.status == status
+    assert status == 200 or got.json["code"] == "precondition_failed"
+    assert content(own, done["id"], If_Match='"another"', If_None_Match="*", Range="bytes=0-9").status == 412
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other rights")
 def test_nobody_else_on_the_host_reads_the_files(own: Api, done: Any) -> None:
     (file,) = files_of(own, done["id"])

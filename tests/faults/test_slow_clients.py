@@ -1,0 +1,144 @@
+"""Clients that send slowly, or take nothing of what they are sent, under every server."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from tests import client
+from tests.faults import processes
+from tests.faults.processes import allow_files
+from tests.servers import COMMANDS, Server, thrown_away
+
+pytestmark = pytest.mark.promise(6)
+POST = b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+MANY = 600
+
+
+@pytest.fixture(scope="module", params=COMMANDS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of one process whose requests may take a second to arrive."""
+    env = {"CHATKEEP_BODY_TIMEOUT": "1s", "WEB_CONCURRENCY": "1"}
+    with thrown_away(Server(request.param, tmp_path_factory.mktemp("slow"), env)) as running:
+        yield running
+
+
+def connect(server: Server, sent: bytes) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+    sock.sendall(sent)
+    return sock
+
+
+def drip(sock: socket.socket, seconds: float) -> bytes:
+    """Send a byte five times a second until the server ends the connection; return what it answered."""
+    sock.settimeout(0.2)
+    received, deadline = b"", time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            sock.send(b"x")
+            piece = sock.recv(65536)
+        except TimeoutError:
+            continue
+        except OSError:
+            return received
+        received += piece
+        if not piece or b"HTTP/1.1 408" in received:
+            return received
+    raise AssertionError(f"it was not ended in {seconds} s")
+
+
+def test_many_heads_that_never_end_shut_nobody_out(server: Server) -> None:
+    """Opens 600 connections, twice."""
+    allow_files()
+    with ExitStack() as held:
+        for _ in range(2):
+            for number in range(MANY):
+                held.enter_context(closing(connect(server, b"GET /health/live HT" if number % 2 else b"")))
+            for _ in range(3):
+                assert client.request("GET", f"{server.url}/health/live", timeout=5).status == 200
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 1000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n"])
+def test_a_body_that_drips_is_408(server: Server, framing: bytes) -> None:
+    """Waits for a second."""
+    with connect(server, POST + framing) as sock:
+        assert drip(sock, 5).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_head_that_drips_is_ended(server: Server) -> None:
+    """Waits for a second; gunicorn waits for a head as long as for the next request on a connection, for 75 s."""
+    if server.command == "gunicorn":
+        return
+    with connect(server, b"GET /health/live HTTP/1.1\r\nX-Drip: ") as sock:
+        drip(sock, 5)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no /proc")
+def test_no_body_is_written_to_a_file(server: Server) -> None:
+    with connect(server, POST + b"Content-Length: 1000000\r\n\r\n" + b" " * 999_000) as sock:
+        deadline = time.monotonic() + 0.5
+        while time.monotonic() < deadline:
+            assert temporary_files(server) == []
+        sock.close()
+
+
+def temporary_files(server: Server) -> list[str]:
+    """Return the files of no name that the server has open."""
+    found = []
+    for pid in server.worker_pids():
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                target = str(link.readlink())
+            except FileNotFoundError:
+                continue
+            if target.endswith("(deleted)") and "wgunicorn" not in target:  # gunicorn's sign of life is such a file
+                found.append(target)
+    return found
+
+
+@pytest.mark.timeout(180)
+def test_clients_that_take_nothing_are_let_go(tmp_path: Path) -> None:
+    """Waits for the deadline of a write, ten seconds, for all servers and kinds of answers at once."""
+    with ExitStack() as running:
+        servers = [running.enter_context(thrown_away(Server(name, tmp_path / name))) for name in COMMANDS]
+        held = [sock for server in servers for sock in held_by(server)]
+        begun = time.monotonic()
+        left = {server.command: processes.clients(server.port) for server in servers}
+        assert min(left.values()) >= 4, left  # everything was taken: nothing was tried
+        while any(left.values()) and time.monotonic() < begun + 40:
+            time.sleep(0.2)
+            left = {server.command: processes.clients(server.port) for server in servers}
+        took = time.monotonic() - begun
+        logs = {server.command: server.log() for server in servers}
+        for sock in held:
+            sock.close()
+    assert left == dict.fromkeys(COMMANDS, 0)
+    assert took < 30  # where other tests hold them up; else eleven
+    assert [name for name, log in logs.items() if "Traceback" in log] == []
+
+
+def held_by(server: Server) -> list[socket.socket]:
+    """Ask for large answers of each kind on connections that take nothing."""
+    message = "x" * 300_000
+    turn = client.request("POST", f"{server.url}/api/chat", json={"message": message}).json
+    path = f"/api/conversations/{turn['conversation_id']}"
+    gets = [path, "/docs/assets/swagger-ui-bundle.js"]
+    if server.command != "gunicorn":  # which gives the client of an export a minute
+        gets += [f"{path}/export?format=json", "/api/conversations/export-all?format=ndjson"]
+    requests = [f"GET {get} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * 20 for get in gets]
+    return [ask_and_take_nothing(server.port, many) for many in requests for _ in range(2)]
+
+
+def ask_and_take_nothing(port: int, sent: bytes) -> socket.socket:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+    sock.connect(("127.0.0.1", port))
+    sock.sendall(sent)
+    return sock
