@@ -106,7 +106,7 @@ WORDS = {
     "Tokens as the provider counted them.": "模型服务统计的 token 数。",
     # Conversations.
     "List conversations, those with the newest activity first.": "列出对话，最近活动的在前。",
-    "How many items to return at most.": "最多返回多少项。",
+    "How many items to return at most; fewer if they have over 4 MiB.": "最多返回多少项；总大小超过 4 MiB 时返回得更少。",
     "Begin behind the item with this id.": "从该 id 之后开始。",
     "By activity; desc is newest first.": "按活动时间排序；desc 为最新的在前。",
     "By time; asc is oldest first.": "按时间排序；asc 为最早的在前。",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chatkeep import model
@@ -15,6 +16,9 @@ from chatkeep.exports import dates
 from chatkeep.languages import Language, translated
 from chatkeep.model import Role, Status
 
+Item = TypeVar("Item", bound=Struct)
+# A page ends before it is larger: the server holds it until its client has taken it.
+PAGE_BYTES = 4 * 1024**2
 MAX_TTL_S = 10 * 365 * 86400
 Title = Annotated[str, Meta(min_length=1, max_length=255, description="The conversation's title.")]
 System = Annotated[str, Meta(max_length=100_000, description="The system prompt, sent before the messages.")]
@@ -26,7 +30,9 @@ Metadata = Annotated[
 ]
 Id = Annotated[UUID, Meta(description="A UUIDv7.")]
 Time = Annotated[str, Meta(description="RFC 3339 in UTC with milliseconds.", examples=["2026-11-22T09:30:00.000Z"])]
-Limit = Annotated[int, Meta(ge=1, le=100, description="How many items to return at most.")]
+Limit = Annotated[
+    int, Meta(ge=1, le=100, description="How many items to return at most; fewer if they have over 4 MiB.")
+]
 Search = Annotated[str, Meta(min_length=1, max_length=200, description="Keeps those whose title or text contains it.")]
 Known = Annotated[int, Meta(ge=0, description="Characters of the reply's text that are known already.")]
 After = Annotated[UUID, Meta(description="Begin behind the item with this id.")]
@@ -315,8 +321,20 @@ def messages_of(
     found: list[model.Message], siblings: dict[UUID | None, list[UUID]], language: Language, *, has_more: bool
 ) -> MessageList:
     """Return the shape of a page of messages; one without an entry in ``siblings`` has none."""
-    data = [message_of(message, siblings.get(message.parent_id, [message.id]), language) for message in found]
-    return MessageList(data=data, first_id=_id(data, 0), last_id=_id(data, -1), has_more=has_more)
+    shapes = [message_of(message, siblings.get(message.parent_id, [message.id]), language) for message in found]
+    data, is_cut = fitting(shapes)
+    return MessageList(data=data, first_id=_id(data, 0), last_id=_id(data, -1), has_more=has_more or is_cut)
+
+
+def fitting(items: list[Item]) -> tuple[list[Item], bool]:
+    """Return the first items whose JSON fits into an answer, one at least, and whether others are left."""
+    left = PAGE_BYTES
+    for index, item in enumerate(items):
+        left -= len(msgspec.json.encode(item))
+        if left < 0:
+            shown = items[: max(index, 1)]
+            return shown, len(shown) < len(items)
+    return items, False
 
 
 def conversation_fields(conversation: model.Conversation) -> dict[str, Any]:
@@ -338,8 +356,8 @@ def conversation_fields(conversation: model.Conversation) -> dict[str, Any]:
 
 def conversations_of(found: list[model.Conversation], *, has_more: bool) -> ConversationList:
     """Return the shape of a page of conversations."""
-    data = [Conversation(**conversation_fields(item)) for item in found]
-    return ConversationList(data=data, first_id=_id(data, 0), last_id=_id(data, -1), has_more=has_more)
+    data, is_cut = fitting([Conversation(**conversation_fields(item)) for item in found])
+    return ConversationList(data=data, first_id=_id(data, 0), last_id=_id(data, -1), has_more=has_more or is_cut)
 
 
 def _id(data: Sequence[Message | Conversation], index: int) -> UUID | None:

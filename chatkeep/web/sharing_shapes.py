@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from chatkeep import sharing
 from chatkeep.model import Role, Status
-from chatkeep.web.shapes import Id, Limit, Time, time_text
+from chatkeep.web.shapes import Id, Limit, Time, fitting, time_text
 
 MOST_MESSAGES = 1_000_000
 
@@ -80,5 +80,6 @@ def new_share_of(made: sharing.NewShare, path: str) -> NewShare:
 
 def shared_of(found: sharing.SharedReading) -> SharedConversation:
     """Return the shape of what a link shows."""
-    data = [SharedMessage(message.role, message.content, message.status) for message in found.messages]
-    return SharedConversation(title=found.title, messages=SharedMessages(data=data, has_more=found.has_more))
+    data, is_cut = fitting([SharedMessage(message.role, message.content, message.status) for message in found.messages])
+    shown = SharedMessages(data=data, has_more=found.has_more or is_cut)
+    return SharedConversation(title=found.title, messages=shown)

@@ -15,7 +15,7 @@ if os.name == "nt":
 
 from gunicorn import util
 from gunicorn.arbiter import Arbiter
-from gunicorn.http import body, wsgi
+from gunicorn.http import body, errors, message, wsgi
 from gunicorn.workers.base import Worker
 from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
@@ -48,13 +48,17 @@ READ: dict[Callable[..., Any], str] = {
     GeventWorker.run: "50119854ef8b",
     GeventWorker.timeout_ctx: "8239bec284f0",
     Worker.handle_abort: "ca347b2ae368",
+    Worker.handle_error: "75426448389b",
     Worker.handle_exit: "e2f7159c426d",
     Worker.init_process: "114caccd7a0e",
     Worker.init_signals: "65442e0602b0",
     Worker.load_wsgi: "18b02fc35e96",
-    body.LengthReader: "3b01bc7c21a2",
-    util.close: "ce55cfa95222",
     body.Body: "2a2afc0b6a50",
+    body.ChunkedReader: "c1aa79e0ae04",
+    body.LengthReader: "3b01bc7c21a2",
+    errors.ParseException: "e95735be2b89",
+    message.HeaderPolicy: "84bc24b291e7",
+    util.close: "ce55cfa95222",
     wsgi.FileWrapper: "8f7142e80806",
     wsgi.Response: "d67f8e6b29d7",
     wsgi.create: "2c35d4a2dc62",

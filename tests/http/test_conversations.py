@@ -287,3 +287,25 @@ def test_words_to_search_for_are_never_part_of_a_statement(api: Api, q: str) -> 
     answer = api.chat(f"Hello {unique()}")
     assert api.list(q=f"{q}{unique()}")["data"] == []
     assert len(api.read(answer["conversation_id"])["messages"]["data"]) == 2
+
+
+# Pages that would be large end early
+
+
+def test_a_page_of_large_messages_ends_early_with_its_cursor(embedded: Api) -> None:
+    """Stores ten messages of 900 KB."""
+    conversation: str = embedded.chat("x" * 900_000)["conversation_id"]
+    for _ in range(4):
+        embedded.chat("x" * 900_000, conversation_id=conversation)
+    after: dict[str, str] = {}
+    found: list[str] = []
+    while page := embedded.read(conversation, **after)["messages"]:
+        assert 0 < len(page["data"]) <= 4
+        found += [message["id"] for message in page["data"]]
+        if not page["has_more"]:
+            break
+        after = {"after": page["last_id"]}
+    assert len(found) == len(set(found)) == 10
+    token = embedded.request("POST", f"/api/conversations/{conversation}/share").json["token"]
+    shared = embedded.request("GET", f"/api/shared/{token}").json["messages"]
+    assert (0 < len(shared["data"]) <= 4, shared["has_more"]) == (True, True)
