@@ -12,7 +12,7 @@ from typing import Any
 
 from gunicorn import systemd
 
-from chatkeep import logs
+from chatkeep import logs, servers
 from chatkeep.gunicorn_master import Master
 from chatkeep.settings import Settings
 
@@ -40,9 +40,12 @@ loglevel = _settings.log_level.lower()
 
 
 def on_starting(server: Any) -> None:
-    """Let gunicorn's own log quote no request, which its workers inherit; let its master wait for no drain."""
+    """Prepare the master: it can listen, waits for no drain, and its log and its workers' quote no request."""
     # SIGUSR2 starts a second master with them; gunicorn's own are wrong after `python -m gunicorn`.
     server.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
+    is_ours = server.cfg.bind == [bind] and not server.cfg.reuse_port
+    if is_ours and not server.master_pid and "LISTEN_FDS" not in os.environ:  # or else it is given its sockets
+        servers.require_place(_settings)
     if server.cfg.worker_class_str == worker_class:  # with -k it may be another
         server.__class__ = Master  # gunicorn has no setting for it
     logs.make_plain(server.log.error_log, server.log.error_fmt, server.log.datefmt)

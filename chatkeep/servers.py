@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from chatkeep import logs
+from chatkeep import listening, logs
 from chatkeep.concurrency import on_event_loop
 from chatkeep.errors import ChatkeepError, OpenToAll, SettingsError
 from chatkeep.languages import language_of_terminal, translated
@@ -148,6 +148,14 @@ class Drain:
             self._open += more
 
 
+def require_place(settings: Settings) -> None:
+    """End the program with one sentence if the server cannot listen where the settings say."""
+    try:
+        listening.require_place(settings)
+    except SettingsError as error:
+        stop(error)
+
+
 def best() -> str:
     """Return the name of the server that fits this machine."""
     has_gunicorn = sys.platform != "win32" and importlib.util.find_spec("gunicorn") is not None
@@ -180,6 +188,7 @@ def serve_development(app: Flask) -> None:
     from chatkeep.web.development import Answering  # noqa: PLC0415 - only where it serves
 
     settings = checked_settings()
+    require_place(settings)
     host = f"unix://{settings.socket_path}" if settings.socket_path else settings.host
     Answering.request_s = settings.body_timeout
     app.run(host, settings.port, threaded=True, use_reloader=False, request_handler=Answering)

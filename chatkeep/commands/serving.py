@@ -18,6 +18,7 @@ def serve(server: str) -> None:
     """Serve, with gunicorn on Linux and macOS and with Waitress on Windows."""
     settings = servers.checked_settings()
     chosen = servers.best() if server == "auto" else server
+    servers.require_place(settings)
     place = settings.place if settings.socket_path else f"http://{settings.place}"
     say(f"chatkeep {__version__} serves on {place} (Ctrl+C ends it)", err=True)
     if chosen == "gunicorn":
