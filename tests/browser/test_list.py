@@ -345,6 +345,39 @@ def test_a_list_that_cannot_be_loaded_says_so_and_offers_a_retry(visit: Visit, a
     expect(row(chat, title)).to_be_visible()
 
 
+def test_a_conversation_that_could_not_be_opened_is_opened_when_the_server_is_reached_again(
+    chat: Chat, api: Api
+) -> None:
+    title = unique("Opened later")
+    conversation = api.chat(title)["conversation_id"]
+    chat.page.context.set_offline(offline=True)
+    chat.open(conversation)
+    expect(chat.notice).to_contain_text("cannot be reached")
+    chat.page.context.set_offline(offline=False)
+    expect(chat.reply).to_contain_text(title)
+    expect(chat.notice).to_have_count(0)
+
+
+def test_a_conversation_made_elsewhere_is_listed(chat: Chat, api: Api) -> None:
+    """The page looks every 15 seconds; its clock is moved."""
+    asked(chat, "There already")
+    chat.page.clock.install()
+    chat.page.reload()
+    chat.expect_status("completed")
+    requests: list[str] = []
+    chat.page.on("request", lambda request: requests.append(request.url))
+    for wake in ("clock", "focus", "online"):
+        title = unique(f"Made elsewhere, {wake}")
+        api.chat(title)
+        requests.clear()
+        if wake == "clock":
+            chat.page.clock.run_for(15_000)
+        else:
+            chat.page.evaluate(f"dispatchEvent(new Event('{wake}'))")
+        expect(row(chat, title)).to_be_visible()
+        assert len(requests) == 2, "the list, and what is pinned"
+
+
 def answer_with_markup(route: Route) -> None:
     route.fulfill(status=502, content_type="text/html", body="<h1>Bad Gateway</h1>")
 

@@ -200,13 +200,22 @@ def test_an_open_server_asks_for_nothing(chat: Chat) -> None:
 
 def test_the_operator_s_page_asks_for_a_key_that_may_see_it(visit: Visit, locked: Server, make: Make) -> None:
     page = visit(locked).page
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{locked.url}/admin")
+    expect(card(page)).to_be_visible()
+    asked.clear()
     sign_in(page, make("local", Scope.READ))
-    expect(page.get_by_role("alert")).to_contain_text("Your key may not do that.")
+    expect(page.get_by_role("alert")).to_contain_text("needs a key with the scope admin, which yours lacks")
+    expect(page.get_by_role("alert")).to_contain_text("chatkeep keys create NAME --scopes admin")
+    expect(page.locator("[data-plot=turns]")).not_to_be_visible()
+    expect(page.locator("#ranges")).not_to_be_visible()
+    assert len([url for url in asked if "/api/admin/" in url]) == 1
     page.get_by_role("alert").get_by_role("button", name="Sign in").click()
     expect(card(page)).to_contain_text("scope admin")
     sign_in(page, make("local", Scope.ADMIN))
     expect(page.locator("[data-tile=turns] dd")).not_to_be_empty()
+    expect(page.locator("[data-plot=turns]")).to_be_visible()
     page.get_by_role("button", name="Sign out").click()
     expect(card(page)).to_be_visible()
 

@@ -10,7 +10,7 @@ from tests.browser.chat import Chat
 from tests.browser.conftest import Visit
 from tests.http.api import Api, asked, unique
 from tests.servers import Server
-from tests.upstream import Upstream
+from tests.upstream import Upstream, reply_to
 
 
 def test_enter_sends_and_shift_enter_breaks_the_line(chat: Chat, api: Api) -> None:
@@ -95,10 +95,25 @@ def test_a_message_that_could_not_be_sent_comes_back(chat: Chat, api: Api) -> No
     expect(chat.box).to_have_value(message)
     expect(chat.messages).to_have_count(0)
     chat.page.context.set_offline(offline=False)
-    chat.notice.get_by_role("button", name="Try again").click()
     chat.expect_status("completed")
+    expect(chat.notice).to_have_count(0)
     expect(chat.box).to_have_value("")
-    assert api.read(chat.conversation_id)["messages"]["data"][0]["content"] == message
+    stored = api.read(chat.conversation_id)["messages"]["data"]
+    assert [one["content"] for one in stored] == [message, reply_to(message)]
+
+
+def test_what_was_changed_since_is_not_sent_when_the_server_is_reached_again(chat: Chat, api: Api) -> None:
+    chat.page.context.set_offline(offline=True)
+    chat.send(unique("Offline"))
+    expect(chat.notice).to_contain_text("The server cannot be reached.")
+    chat.box.fill("Half a new thought")
+    elsewhere = unique("Elsewhere")
+    api.chat(elsewhere)
+    chat.page.context.set_offline(offline=False)
+    expect(chat.notice).to_have_count(0)
+    expect(chat.entries.filter(has_text=elsewhere)).to_be_visible()
+    expect(chat.box).to_have_value("Half a new thought")
+    expect(chat.messages).to_have_count(0)
 
 
 def test_a_message_whose_answer_was_lost_is_not_sent_twice(visit: Visit, upstream: Upstream, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import { browser } from './storage.js';
 import { currentWho, leave, meet } from './who.js';
 
 const every = 10_000;
+const command = 'chatkeep keys create NAME --scopes admin,export';
 const cache = 'chatkeep_cache_answers_total';
 const hours = { '1h': 1, '24h': 24, '7d': 168, '30d': 720 };
 
@@ -36,15 +37,21 @@ let series = {};
 let jobs = null;
 let hasJobs = true;
 let asked = 0;
+let refused = false;
 
 /** Ask for what may have changed, and show it; several at once would only wait for each other. */
 async function refresh() {
   const mine = ++asked;
   try {
-    const found = await Promise.all([getJson('admin/summary'), seriesAreDue() ? askForSeries() : series, askForJobs()]);
+    // Alone: a key without the scope is refused once, and not for each plot.
+    const now = await getJson('admin/summary');
+    const found = await Promise.all([seriesAreDue() ? askForSeries() : series, askForJobs()]);
     if (mine !== asked) return;
-    [summary, series, jobs] = found;
+    refused = false;
+    summary = now;
+    [series, jobs] = found;
     byId('notice').hidden = true;
+    byId('ranges').hidden = byId('plots').hidden = false;
     show();
   } catch (error) {
     if (mine === asked) complain(error);
@@ -77,10 +84,22 @@ async function askForJobs() {
 }
 
 function complain(error) {
-  const words = el('p', '', `${t('not_refreshed')} ${explain(error)}`);
+  refused = error.status === 403;
+  if (refused) forget();
+  byId('ranges').hidden = byId('plots').hidden = !summary;
+  const words = el('p', '', refused ? t('scope_needed') : `${t('not_refreshed')} ${explain(error)}`);
   const another = say(button('link', () => askForKey('sign_in_admin').then(refresh)), 'sign_in');
-  byId('notice').replaceChildren(words, ...(error.status === 403 ? [another] : []));
+  byId('notice').replaceChildren(words, ...(refused ? [el('p', '', el('code', '', command)), another] : []));
   byId('notice').hidden = false;
+}
+
+/** Show nothing that somebody else's key may have shown. */
+function forget() {
+  summary = null;
+  series = {};
+  byId('jobs').hidden = true;
+  byId('tiles').replaceChildren();
+  byId('updated').textContent = '';
 }
 
 function show() {
@@ -173,9 +192,10 @@ byId('language').addEventListener('click', switchLanguage);
 byId('sign-out').addEventListener('click', () => leave().catch(complain));
 addEventListener('language', showLanguage);
 document.addEventListener('visibilitychange', refreshIfSeen);
+addEventListener('online', refreshIfSeen);
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', repaint);
 addEventListener('storage', () => requestAnimationFrame(repaint));
-setInterval(refreshIfSeen, every);
+setInterval(() => refused || refreshIfSeen(), every);
 whenLocked(() => askForKey(currentWho() ? 'sign_in_again' : 'sign_in_hint'));
 learnWho().catch(complain);
 refresh();

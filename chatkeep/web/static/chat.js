@@ -12,7 +12,7 @@ import { Header } from './header.js';
 import { switchLanguage, t, translatePage } from './i18n.js';
 import { ConversationList } from './list.js';
 import { menuButton } from './menu.js';
-import { hideNotice, showNotice } from './notice.js';
+import { hideNotice, retryFailed, showFailure, showNotice } from './notice.js';
 import { explain } from './problems.js';
 import { EndFollower, turnPages } from './scroll.js';
 import { focusSearch, listenToSearch } from './search.js';
@@ -30,10 +30,14 @@ const thread = new Thread({ regenerate, edit: startEdit, turnTo, showEarlier });
 const composer = new Composer({ send, stop, changed: noteDraft });
 const scroll = new EndFollower(byId('scroller'), byId('content'), byId('to-end'));
 
+// How often somebody who looks at the page is shown what came from elsewhere.
+const every = 15_000;
+
 let conversationId = null;
 let running = null;
 let awaited = null;
 let visit = new AbortController();
+let looking = false;
 
 /** Open the conversation that the address names; without one, a new conversation. */
 async function openFromAddress() {
@@ -108,7 +112,7 @@ async function load(id, signal) {
     if (error.name === 'AbortError') return;
     thread.clear();
     if (error.status === 404) forgetGone(id);
-    else showNotice(`${t('open_failed')} ${explain(error)}`, ['try_again', openFromAddress]);
+    else showFailure(error, `${t('open_failed')} ${explain(error)}`, openFromAddress);
   }
 }
 
@@ -132,7 +136,7 @@ async function showEarlier() {
     // Meanwhile the reader may have gone elsewhere, or to a branch of which these are no part.
     if (oldest === thread.oldest) scroll.holdStill(() => thread.prepend(messages, views));
   } catch (error) {
-    if (error.name !== 'AbortError') showNotice(explain(error), ['try_again', showEarlier]);
+    if (error.name !== 'AbortError') showFailure(error, explain(error), showEarlier);
   } finally {
     awaited = null;
   }
@@ -212,7 +216,7 @@ async function turnTo(id, name) {
     thread.show(messages, views);
     showSibling(thread.find(id), name);
   } catch (error) {
-    if (error.name !== 'AbortError') showNotice(explain(error), ['try_again', () => turnTo(id, name)]);
+    if (error.name !== 'AbortError') showFailure(error, explain(error), () => turnTo(id, name));
   }
 }
 
@@ -319,7 +323,7 @@ function fail(turn, error) {
   else if (error.messageId) failStored(turn, error);
   else if (turn.cut && !turn.begun) putBack(turn, error, words);
   else if (turn.text && !turn.begun) takeBack(turn, error, words);
-  else loseSight(turn, words);
+  else loseSight(turn, error, words);
 }
 
 function failStored(turn, error) {
@@ -329,9 +333,9 @@ function failStored(turn, error) {
 }
 
 /** The reply goes on at the server, but cannot be followed. */
-function loseSight(turn, words) {
+function loseSight(turn, error, words) {
   turn.reply.remark(null);
-  showNotice(words, ['try_again', openFromAddress]);
+  showFailure(error, words, openFromAddress);
 }
 
 async function takeBack(turn, error, words) {
@@ -339,7 +343,7 @@ async function takeBack(turn, error, words) {
   if (error.status === 404) forgetGone(conversationId);
   // Somebody else's turn is running in this conversation: show it.
   if (error.status === 409) await openFromAddress();
-  giveBack(turn.text, error.status === 404 ? t('gone') : words);
+  giveBack(turn.text, error, error.status === 404 ? t('gone') : words);
 }
 
 /** Nothing was generated: the old messages stand again. An edited text is in its box again. */
@@ -352,7 +356,8 @@ function putBack({ question, reply, cut, again, text, sentTo }, error, words) {
   thread.remove(...[question, reply].filter(Boolean));
   thread.restore(cut);
   if (text) startEdit(cut[0], text);
-  showNotice(words, ['try_again', again]);
+  const alone = () => (!text || cut[0].edited === text) && again();
+  showFailure(error, words, again, { alone });
 }
 
 /** The outbox need not know any more of a message that was answered. */
@@ -371,19 +376,20 @@ function noteDraft(text) {
 }
 
 /** Put unsent text back into the box, unless something newer stands there. */
-function giveBack(text, words) {
+function giveBack(text, error, words) {
   const newer = composer.text.trim() && composer.text !== text;
-  if (newer) return offerApart(text, words);
+  if (newer) return offerApart(text, error, words);
   composer.text = text;
   keepDraft(conversationId, text);
-  showNotice(words, ['try_again', () => send(composer.text)]);
+  const alone = () => composer.text === text && send(text);
+  showFailure(error, words, () => send(composer.text), { alone });
 }
 
-function offerApart(text, words) {
+function offerApart(text, error, words) {
   const shown = t('not_sent', { text: shortened(text) });
-  const again = () => (running ? offerApart(text, words) : send(text));
+  const again = () => (running ? offerApart(text, error, words) : send(text));
   const discard = () => clearOutbox(conversationId);
-  showNotice(`${words} ${shown}`, ['try_again', again], ['discard', discard]);
+  showFailure(error, `${words} ${shown}`, again, { more: [['discard', discard]] });
 }
 
 /** After a reload amid sending: what is known to have arrived is forgotten, the rest is offered again. */
@@ -406,7 +412,7 @@ async function stop() {
     await api.stopTurn(id);
   } catch (error) {
     if (running) composer.setMode('generating');
-    if (error.passing) showNotice(explain(error), ['try_again', stop]);
+    if (error.passing) showFailure(error, explain(error), stop);
   }
 }
 
@@ -432,6 +438,17 @@ function leaveSearch() {
   composer.focus();
 }
 
+/** Show what came from elsewhere, and retry what failed because the server could not be reached. */
+async function lookForNews() {
+  if (looking || document.hidden || !navigator.onLine) return;
+  looking = true;
+  await list.refresh();
+  looking = false;
+  if (!list.loaded) return;
+  retryFailed();
+  if (!currentWho()) learnWho();
+}
+
 function lookAgain() {
   list.tick();
   showTitle();
@@ -440,7 +457,10 @@ function lookAgain() {
 function listen() {
   addEventListener('hashchange', openFromAddress);
   addEventListener('keydown', noteEscape);
-  document.addEventListener('visibilitychange', () => document.hidden || list.refresh());
+  document.addEventListener('visibilitychange', lookForNews);
+  addEventListener('focus', lookForNews);
+  addEventListener('online', lookForNews);
+  setInterval(lookForNews, every);
   byId('new').addEventListener('click', () => conversationId || openFromAddress());
   byId('language').addEventListener('click', switchLanguage);
   addEventListener('language', lookAgain);

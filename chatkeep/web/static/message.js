@@ -98,6 +98,11 @@ export class MessageView {
     focusEditor(form);
   }
 
+  /** The text in the box, while the message is edited. */
+  get edited() {
+    return this.body.querySelector('textarea')?.value;
+  }
+
   /** Show the message as it was sent. */
   endEdit() {
     this.node.classList.remove('edited');

@@ -5,7 +5,7 @@ import { listenForCopies } from './code.js';
 import { byId } from './dom.js';
 import { switchLanguage, t, translatePage } from './i18n.js';
 import { MessageView } from './message.js';
-import { hideNotice, showNotice } from './notice.js';
+import { hideNotice, retryFailed, showFailure, showNotice } from './notice.js';
 import { explain } from './problems.js';
 
 // A reply that is being generated is looked at again.
@@ -69,7 +69,7 @@ async function refreshLast() {
 
 function complain(error) {
   if (error.status === 404) showNotice(t('share_gone'));
-  else showNotice(explain(error), ['try_again', showMore]);
+  else showFailure(error, explain(error), showMore);
 }
 
 const nearEnd = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && showMore(), { rootMargin: early });
@@ -77,5 +77,6 @@ const nearEnd = new IntersectionObserver((entries) => entries.at(-1).isIntersect
 translatePage();
 listenForCopies(root);
 more.addEventListener('click', showMore);
+addEventListener('online', retryFailed);
 byId('language').addEventListener('click', switchLanguage);
 showMore();
