@@ -10,7 +10,7 @@ API = """\
 
 由 `./dev docs` 生成；在此处的修改会丢失。
 
-每个接口都有调用示例、返回结果和错误。同样的内容见 [openapi.json](openapi.json)（OpenAPI 3.2）；运行中的服务器在 `/openapi.json`
+每个接口都有调用示例、返回结果和错误。同样的内容见 [openapi.json](openapi.json)（OpenAPI 3.1）；运行中的服务器在 `/openapi.json`
 提供它，并可在 `/docs` 试用。英文版见 [api.md](api.md)。
 
 所有内容都是 UTF-8 编码的 JSON。id 是 UUID，时间是 RFC 3339 格式的 UTC 时间。未知的字段或参数会被拒绝。每个错误都是一个
@@ -22,7 +22,7 @@ API = """\
 
 """
 WORDS = {
-    "A document of OpenAPI 3.2.": "OpenAPI 3.2 文档。",
+    "A document of OpenAPI.": "OpenAPI 文档。",
     # The words of the page itself.
     "Routes": "接口",
     "Shapes": "数据结构",
@@ -320,7 +320,9 @@ WORDS = {
     "What was used of one group; it has the names that `group_by` asks for.": "一组的用量；含有 `group_by` 要求的名称。",
     "What was used.": "用量。",
     "How this process's cache has served since it began.": "该进程启动以来缓存的使用情况。",
-    "Return the API's document, as OpenAPI 3.2.": "返回 API 文档（OpenAPI 3.2）。",
+    "Return the API's document, as OpenAPI 3.1.": "返回 API 文档（OpenAPI 3.1）。",
+    "Most generators and validators take no newer version.": "多数生成器和校验工具还不接受更新的版本。",
+    "Return the API's document, as OpenAPI 3.2, which describes streams event by event.": "返回 API 文档（OpenAPI 3.2），其中逐个描述流的事件。",
     "An error as RFC 9457 has it.": "RFC 9457 格式的错误。",
     "Stable; meant for programs.": "固定不变，供程序使用。",
     "What is wrong with one field.": "某个字段的错误。",

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python d
 
 from chatkeep import notation, settings, web
 from chatkeep.web.openapi import Operation, Routes, document
+from chatkeep.web.openapi_versions import in_version
 from docs import chinese, reference
 from docs.reference import Reference
 
@@ -75,7 +76,7 @@ API = f"""\
 
 {GENERATED}
 
-Every interface with a call, its answer and its errors. The same is in [openapi.json](openapi.json) as OpenAPI 3.2; a
+Every interface with a call, its answer and its errors. The same is in [openapi.json](openapi.json) as OpenAPI 3.1; a
 running server has it at `/openapi.json` and, to try it out, at `/docs`. The Chinese side of this page is
 [API接口文档](API接口文档.md).
 
@@ -98,7 +99,7 @@ def documents() -> dict[str, str]:
     return {
         ".env.example": env_example(settings.described()),
         "docs/settings.md": settings_page(settings.described()),
-        "docs/openapi.json": json.dumps(described, ensure_ascii=False, indent=2) + "\n",
+        "docs/openapi.json": json.dumps(in_version(described, "3.1"), ensure_ascii=False, indent=2) + "\n",
         "docs/api.md": API + "\n".join(english.lines()),
         "docs/API接口文档.md": chinese.API + "\n".join(in_chinese.lines()),
     }

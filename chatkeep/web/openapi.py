@@ -145,6 +145,7 @@ def document(operations: list[Operation], root: str = "/") -> dict[str, Any]:
     shapes_used = _shapes(operations)
     schemas, components = msgspec.json.schema_components(shapes_used, ref_template="#/components/schemas/{name}")
     reference = dict(zip(shapes_used, schemas, strict=True))
+    _require_what_is_always_there(components, operations, shapes_used, reference)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         path = _PARAMETER.sub(r"{\2}", operation.path)
@@ -161,6 +162,24 @@ def document(operations: list[Operation], root: str = "/") -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": components, "securitySchemes": {"key": _KEY}},
     }
+
+
+def _require_what_is_always_there(
+    components: dict[str, Any],
+    operations: list[Operation],
+    shapes_used: list[type[msgspec.Struct]],
+    reference: dict[type[msgspec.Struct], dict[str, Any]],
+) -> None:
+    """Make fields of answers that have a default required: they are in every answer, unless it leaves out defaults."""
+    taken = {reference[shape]["$ref"] for one in operations for shape in (one.body, one.query) if shape}
+    sparse = {reference[shape]["$ref"] for shape in shapes_used if shape.__struct_config__.omit_defaults}
+    for name, schema in components.items():
+        if f"#/components/schemas/{name}" in taken or "properties" not in schema:
+            continue
+        always = [] if f"#/components/schemas/{name}" in sparse else schema["properties"]
+        schema["required"] += [key for key in always if "default" in schema["properties"][key]]
+        for property_ in schema["properties"].values():
+            property_.pop("default", None)
 
 
 def _shapes(operations: list[Operation]) -> list[type[msgspec.Struct]]:

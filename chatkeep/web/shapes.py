@@ -258,7 +258,7 @@ class ProblemField(Struct):
 
 
 class ApiDocument(Struct):
-    """A document of OpenAPI 3.2."""
+    """A document of OpenAPI."""
 
     openapi: str
     info: dict[str, Any]

@@ -12,12 +12,13 @@ import msgspec
 import pytest
 from flask import Flask
 from jsonschema import Draft202012Validator, FormatChecker
-from schemathesis.specs.openapi.definitions import OPENAPI_32
+from schemathesis.specs.openapi.definitions import OPENAPI_31, OPENAPI_32
 
 from chatkeep.factory import create_app
 from chatkeep.provider.demo import Demo
 from chatkeep.settings import Settings
-from chatkeep.web import openapi, pages, shapes
+from chatkeep.web import examples, openapi, pages, shapes
+from chatkeep.web.openapi_versions import in_version
 from chatkeep.web.parts import parts_of
 
 
@@ -74,9 +75,87 @@ def test_every_error_is_a_problem(document: Any) -> None:
             assert "application/problem+json" in kinds
 
 
-def test_it_is_a_document_of_openapi_3_2(document: Any) -> None:
+@pytest.fixture(scope="module", params=["3.1", "3.2"])
+def served(request: pytest.FixtureRequest, document: Any) -> Any:
+    """The document in each version that is served."""
+    return in_version(document, request.param)
+
+
+def test_it_is_a_document_of_its_version(served: Any) -> None:
     """By the schema of the OpenAPI Initiative, which schemathesis brings."""
-    assert [error.message for error in Draft202012Validator(OPENAPI_32).iter_errors(document)] == []
+    schema = {"3.1.1": OPENAPI_31, "3.2.0": OPENAPI_32}[served["openapi"]]
+    assert [error.message for error in Draft202012Validator(schema).iter_errors(served)] == []
+
+
+def test_the_versions_describe_the_same_operations(document: Any) -> None:
+    old, new = (in_version(document, version)["paths"] for version in ("3.1", "3.2"))
+    assert old != new
+    for media in (media for made in (old, new) for _, kind, media in contents({"paths": made}) if "event" in kind):
+        media.clear()
+    assert old == new
+
+
+def test_no_field_has_a_default(served: Any) -> None:
+    """Generators make fields with a default required."""
+    fields = fields_of(served)
+    assert [name for name, schema in fields.items() if "default" in schema] == []
+    assert "Default: `false`." in fields["ChatRequest.stream"]["description"]
+
+
+def test_what_may_be_left_out_is_optional_and_what_always_comes_is_required(served: Any) -> None:
+    schemas = served["components"]["schemas"]
+    assert schemas["ChatRequest"]["required"] == ["message"]
+    assert schemas["RegenerateRequest"]["required"] == []
+    optional = {name for name in fields_of(served) if name.split(".")[1] not in schemas[name.split(".")[0]]["required"]}
+    answers = {name for name in optional if not name.split(".")[0].endswith(("Request", "Changes", "Event"))}
+    assert answers == {
+        "ChatAnswer.reasoning", "Delta.text", "Delta.reasoning", "Export.since", "Export.tombstones",
+        "ExportEnd.cursor", "ExportEnd.tombstones", "Problem.conversation_id", "Problem.message_id", "Problem.errors",
+        "UsageRow.account", "UsageRow.day", "UsageRow.end_user", "UsageRow.key", "UsageRow.model",
+        *(f"Limits.{kind}_per_{time}" for kind in ("requests", "tokens") for time in ("minute", "day")),
+        "Limits.concurrent_replies",
+    }  # fmt: skip
+
+
+def fields_of(served: Any) -> dict[str, Any]:
+    return {
+        f"{name}.{field}": schema
+        for name, shape in served["components"]["schemas"].items()
+        for field, schema in shape.get("properties", {}).items()
+    }
+
+
+def test_every_component_is_used(served: Any) -> None:
+    named = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(served)))
+    assert named == served["components"]["schemas"].keys()
+
+
+def test_choices_are_texts_and_objects_are_open_or_described(served: Any) -> None:
+    def walk(schema: Any) -> Iterator[Any]:
+        if isinstance(schema, dict):
+            yield schema
+        for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+            yield from walk(inner)
+
+    found = list(walk(served["components"]["schemas"]))
+    assert [one for one in found if "enum" in one and (one.get("type") != "string" or len(one["enum"]) == 1)] == []
+    assert [
+        one for one in found if one.get("type") == "object" and not {"properties", "additionalProperties"} & {*one}
+    ] == []
+
+
+def test_version_3_1_describes_a_stream_by_one_event_with_parsed_data(document: Any) -> None:
+    served = in_version(document, "3.1")
+    streams = [media for _, kind, media in contents(served) if kind == "text/event-stream"]
+    assert [media["schema"] for media in streams] == [{"$ref": "#/components/schemas/StreamEvent"}] * 4
+    validator = Draft202012Validator(streams[0]["schema"] | {"components": served["components"]})
+    blocks = examples.stream().strip().split("\n\n")
+    frames = [dict(line.split(": ", 1) for line in block.split("\n")) for block in blocks]
+    assert [frame["event"] for frame in frames] == ["start", "delta", "done", "error"]
+    for frame in frames:
+        assert list(validator.iter_errors(frame | {"data": json.loads(frame["data"])})) == []
+    assert not validator.is_valid({"event": "delta", "data": {"text": 7}})
+    assert not validator.is_valid({"event": "begin", "data": {}})
 
 
 def contents(document: Any) -> Iterator[tuple[str, str, Any]]:
@@ -107,12 +186,12 @@ def test_every_body_and_every_answer_has_an_example(document: Any) -> None:
     assert without == []
 
 
-def test_every_example_is_of_its_schema(document: Any) -> None:
+def test_every_example_is_of_its_schema(served: Any) -> None:
     tried = 0
-    for place, kind, media in contents(document):
+    for place, kind, media in contents(served):
         if "schema" not in media:
             continue
-        schema = media["schema"] | {"components": document["components"]}
+        schema = media["schema"] | {"components": served["components"]}
         for example in examples_of(media):
             found = Draft202012Validator(schema, format_checker=FormatChecker()).iter_errors(example)
             assert [f"{place} {kind}: {error.message}" for error in found] == []

@@ -12,7 +12,17 @@ import pytest
 from tests.http.api import Api
 
 ORIGIN = "https://app.example.com"
-PATHS = ["/", "/docs", "/openapi.json", "/health", "/health/live", "/health/ready", "/api/conversations", "/api/nope"]
+PATHS = [
+    "/",
+    "/docs",
+    "/openapi.json",
+    "/openapi-3.2.json",
+    "/health",
+    "/health/live",
+    "/health/ready",
+    "/api/conversations",
+    "/api/nope",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -58,7 +68,8 @@ def test_health_names_what_it_knows(api: Api) -> None:
 
 def test_the_document_describes_what_is_served(api: Api) -> None:
     document = api.request("GET", "/openapi.json").json
-    assert document["openapi"].startswith("3.")
+    assert document["openapi"].startswith("3.1.")
+    assert api.request("GET", "/openapi-3.2.json").json["openapi"].startswith("3.2.")
     read = document["paths"]["/api/conversations/{conversation_id}"]["get"]
     assert read["responses"]["200"]["content"]["application/json"]["schema"]
     assert read["responses"]["404"]["content"]["application/problem+json"]["schema"]
