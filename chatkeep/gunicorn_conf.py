@@ -19,6 +19,8 @@ from chatkeep.settings import Settings
 _settings = Settings.from_env()
 
 bind = _settings.place
+# Of a socket; gunicorn gives it the process's own group.
+umask = 0o777 & ~_settings.socket_mode
 workers = _settings.workers
 worker_class = "chatkeep.gunicorn_worker.DrainingWorker"
 # Streams are cheap: the limit that counts is the number of open files.

@@ -25,6 +25,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _HOST_NAME = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9a-f:.]+\]|\*")
 _PATH_PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
+_FILE_MODE = re.compile("0?[67][0-7]{2}")
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
 _BYTES = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
@@ -70,6 +71,13 @@ def port(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= LAST_PORT:
         raise ValueError("write a port from 1 to 65535")
     return int(text)
+
+
+def file_mode(text: str) -> int:
+    """Return the mode of a socket from octal digits such as ``660``: its owner reads and writes."""
+    if not _FILE_MODE.fullmatch(text):
+        raise ValueError("write a mode such as 600, 660 or 666")
+    return int(text, 8)
 
 
 def flag(text: str) -> bool:

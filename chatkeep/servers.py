@@ -10,7 +10,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -178,6 +179,7 @@ def serve_waitress() -> None:
     place: dict[str, Any] = {"host": settings.host, "port": settings.port, "trusted_proxy": "127.0.0.1"}
     if settings.socket_path:
         place = {"unix_socket": settings.socket_path, "trusted_proxy": "localhost"}
+        place["unix_socket_perms"] = f"{settings.socket_mode:o}"
     # As gunicorn has it: a proxy on this machine says whether its client came over https.
     place |= {"trusted_proxy_headers": "x-forwarded-proto", "clear_untrusted_proxy_headers": True}
     waitress.serve(app, threads=settings.threads, **place)
@@ -185,10 +187,27 @@ def serve_waitress() -> None:
 
 def serve_development(app: Flask) -> None:
     """Serve with Flask's development server until interrupted."""
-    from chatkeep.web.development import Answering  # noqa: PLC0415 - only where it serves
+    from werkzeug.serving import make_server  # noqa: PLC0415 - only where it serves
+
+    from chatkeep.web.development import Answering  # noqa: PLC0415
 
     settings = checked_settings()
     require_place(settings)
     host = f"unix://{settings.socket_path}" if settings.socket_path else settings.host
     Answering.request_s = settings.body_timeout
-    app.run(host, settings.port, threaded=True, use_reloader=False, request_handler=Answering)
+    with _private_umask():
+        server = make_server(host, settings.port, app, threaded=True, request_handler=Answering)
+    if settings.socket_path:
+        os.chmod(settings.socket_path, settings.socket_mode)  # noqa: PTH101 - as the path is written
+    server.log_startup()
+    server.serve_forever()
+
+
+@contextmanager
+def _private_umask() -> Iterator[None]:
+    """Let nobody else open what is made meanwhile."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)

@@ -51,6 +51,13 @@ class Settings:
         "/",
         "The path under which a proxy serves chatkeep, such as `/chat`. The proxy removes it from each request's path.",
     )
+    socket_mode: int = setting(
+        "CHATKEEP_SOCKET_MODE",
+        notation.file_mode,
+        "660",
+        "Who may connect to a socket, as the mode of its file: with `660` the server's user and group, so the proxy's "
+        "user has to be in that group.",
+    )
     workers: int = setting("WEB_CONCURRENCY", notation.count, "2", "How many gunicorn worker processes serve.")
     threads: int = setting(
         "CHATKEEP_THREADS",

@@ -33,6 +33,7 @@ KINDS = {
     notation.count: "number",
     notation.environment: "name",
     notation.log_level: "name",
+    notation.file_mode: "octal digits",
     notation.flag: "true or false",
     notation.words: "list",
     notation.host_names: "list",

@@ -39,13 +39,22 @@ class Server:
     the process runs in ``folder``, where its data and its log lie, too.
     """
 
-    def __init__(self, command: str, folder: Path, env: Mapping[str, str] | None = None, *, threads: int = 64) -> None:
+    def __init__(
+        self,
+        command: str,
+        folder: Path,
+        env: Mapping[str, str] | None = None,
+        *,
+        threads: int = 64,
+        group: int | None = None,
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.command = command
         self.folder = folder
         self.env = {**self.defaults(), **(env or {})}
         self.threads = threads
+        self.group = group
         self.process: subprocess.Popen[bytes] | None = None
 
     def __repr__(self) -> str:
@@ -104,6 +113,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                group=self.group,
                 start_new_session=True,  # a process group of its own, so that `kill` reaches the workers and no others
             )
         self._wait_until_up()

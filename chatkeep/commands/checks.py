@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from chatkeep import servers
+from chatkeep import private, servers
 from chatkeep.commands import health
 from chatkeep.errors import ProviderBusy, ProviderError, SettingsError, StoreUnavailable
 from chatkeep.redaction.policies import Redaction
-from chatkeep.settings import Settings, env_files, unknown_names
+from chatkeep.settings import Settings, described, env_files, read_env_file, unknown_names
 
 if TYPE_CHECKING:
     from chatkeep.store.engine import Database
@@ -109,6 +109,27 @@ def _folder(about: str, path: Path) -> Iterator[Finding]:
         yield doubtful(about, told, "make room soon: nothing can be stored on a full disk")
     else:
         yield fine(about, told)
+
+
+def permissions(settings: Settings) -> Iterator[Finding]:
+    """Look whether other users of this machine can read or write what is the server's alone."""
+    places = [settings.data_dir, settings.exports_dir, *filter(_holds_secrets, env_files(os.environ, Path.cwd()))]
+    if settings.database.startswith("sqlite:///"):
+        places += [Path(f"{_file(settings)}{end}") for end in ("", "-wal", "-shm")]
+    if settings.socket_path:
+        places.append(Path(settings.socket_path))
+    exposed = [place.absolute() for place in places if private.is_exposed(place)]
+    for place in exposed:
+        told = f"every user of this machine can read or write {place}"
+        yield doubtful("permissions", told, f"run: chmod o-rwx {place}")
+    if not exposed:
+        yield fine("permissions", "other users of this machine can open nothing of the server's")
+
+
+def _holds_secrets(file: Path) -> bool:
+    """Return whether a .env file has a value of a secret setting."""
+    named = read_env_file(file)
+    return any(named.get(item.metadata["env"]) for item in described() if item.metadata["secret"])
 
 
 def database(settings: Settings) -> Iterator[Finding]:
@@ -323,6 +344,7 @@ def pages(_settings: Settings) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     folders,
+    permissions,
     database,
     provider,
     redis,

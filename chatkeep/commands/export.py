@@ -11,7 +11,7 @@ from uuid import UUID
 
 import click
 
-from chatkeep import servers
+from chatkeep import private, servers
 from chatkeep.commands.owners import of_owner, owner_named
 from chatkeep.commands.words import failure, say, word, wrong
 from chatkeep.errors import ChatkeepError, InvalidFields, NotFound
@@ -99,10 +99,8 @@ def _save(export: Export, output: Path | None, total: int) -> None:
     if output is None:
         _write(export, sys.stdout.buffer, total)
         return
-    part = output.with_name(f"{output.name}.part")
-    with part.open("wb") as file:
+    with private.replacing(output) as file:
         _write(export, file, total)
-    part.replace(output)
 
 
 def _write(export: Export, file: BinaryIO, total: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
+from chatkeep import private
 from chatkeep.concurrency import UPKEEP
 from chatkeep.exports.compression import compressor
 from chatkeep.store import jobs
@@ -42,8 +43,8 @@ class File:
 
     def begin(self) -> None:
         """Open the file, for this user alone. Raises `OSError`."""
-        self._part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = open(self._part, "wb", buffering=0, opener=_private)  # noqa: SIM115 - for more than a block
+        private.make_folder(self._part.parent)
+        self._file = private.create(self._part)
 
     def write(self, chunk: bytes) -> None:
         """Compress, count and write. Raises `OSError`."""
@@ -76,10 +77,6 @@ class File:
         rest = memoryview(ready)
         while rest:
             rest = rest[self._open.write(rest) :]
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def remove(path: Path) -> None:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import PoolProxiedConnection
 
+from chatkeep import private
 from chatkeep.concurrency import Lane, background
 from chatkeep.errors import DatabaseBusy, Problem, SettingsError, StoreUnavailable
 from chatkeep.store import apsw_dbapi, mysql, sqlite
@@ -150,6 +151,11 @@ class Database:
             if isinstance(connection, mysql.MysqlConnection):
                 connection.kill(number)
 
+    @property
+    def files(self) -> list[Path]:
+        """The files of the embedded database; none on a server."""
+        return [Path(f"{self.url.database}{end}") for end in ("", "-wal", "-shm")] if self.embedded else []
+
     def log_of(self, connection: Connection) -> sqlite.WriteAheadLog | None:
         """Return the embedded database's log, to which its only writer now has to see; None on a server."""
         return connection.own_log() if isinstance(connection, sqlite.SqliteConnection) else None
@@ -224,10 +230,13 @@ def _pool(kind: Kind) -> dict[str, Any]:
 
 
 def _sqlite_engine(url: URL, kind: Kind) -> sa.Engine:
-    """Return an engine on a file, whose folder is made where it is missing."""
+    """Return an engine on a file, which is made where it is missing, and so is its folder."""
     if not url.database or url.database == ":memory:":
         raise SettingsError(["DATABASE_URL: an in-memory SQLite would lose everything; write sqlite:///path/to/file"])
-    Path(url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
+    file = Path(url.database).absolute()
+    private.make_folder(file.parent)
+    # SQLite makes its log and its index with the mode of the file.
+    private.ensure_file(file)
     engine = sa.create_engine(url, module=apsw_dbapi, **_pool(kind))
     sa.event.listen(engine, "connect", lambda connection, _record: sqlite.prepare(connection.raw))
     # Schema changes hold the write lock from their beginning, so that two processes cannot migrate at once.

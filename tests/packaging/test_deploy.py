@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import grp
 import importlib.resources
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,9 +40,9 @@ SETTINGS = {"CHATKEEP_ENV": "production", "CHATKEEP_REQUIRE_KEYS": "true"}
 class SocketServer(Server):
     """chatkeep on a socket, as the deployment files have it."""
 
-    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+    def __init__(self, folder: Path, env: dict[str, str], *, group: int | None = None) -> None:
         self.socket = folder / "chatkeep.sock"
-        super().__init__("gunicorn", folder, {"HOST": f"unix:{self.socket}", **SETTINGS, **env})
+        super().__init__("gunicorn", folder, {"HOST": f"unix:{self.socket}", **SETTINGS, **env}, group=group)
 
     def _is_up(self) -> bool:
         return self.socket.exists() and health(self, "--live").returncode == 0
@@ -130,6 +133,18 @@ def test_serve_listens_on_a_socket(command: str, tmp_path: Path) -> None:
     finally:
         process.terminate()
         assert process.wait(20) is not None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run nginx as another user")
+def test_nginx_reaches_the_socket_by_its_group_and_nobody_else_does() -> None:
+    """Starts a server and nginx three times: some seconds."""
+    inside, outside = grp.getgrgid(1).gr_name, grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name
+    with tempfile.TemporaryDirectory() as name, SocketServer(Path(name), {}, group=1):
+        folder = Path(name)
+        folder.chmod(0o755)  # so that the mode of the socket alone decides
+        for user, status in [(f"nobody {outside}", 503), (f"nobody {inside}", 200), (f"nobody {outside}", 503)]:
+            with shipped(folder, f"unix:{folder / 'chatkeep.sock'}", user) as proxy:
+                assert client.request("GET", f"{proxy.url}/health/live").status == status, user
 
 
 def unit() -> dict[str, str]:

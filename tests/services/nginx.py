@@ -50,8 +50,11 @@ class Nginx:
             self._process.wait()
 
 
-def shipped(folder: Path, upstream: str) -> Nginx:
-    """Return nginx with the project's configuration; only the paths and the address of the server are others."""
+def shipped(folder: Path, upstream: str, user: str = "root") -> Nginx:
+    """Return nginx with the project's configuration; only the paths and the address of the server are others.
+
+    If root runs it, its workers run as ``user``, a name and perhaps a group.
+    """
     port = free_port()
     (folder / "mime.types").write_text("types { text/html html; }")
     text = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
@@ -65,8 +68,8 @@ def shipped(folder: Path, upstream: str) -> Nginx:
     for theirs, ours in places.items():
         assert theirs in text
         text = text.replace(theirs, str(ours))
-    user = "user root;\n" if os.geteuid() == 0 else ""
-    (folder / "nginx.conf").write_text(user + text, encoding="utf-8")
+    chosen = f"user {user};\n" if os.geteuid() == 0 else ""
+    (folder / "nginx.conf").write_text(chosen + text, encoding="utf-8")
     return Nginx(folder / "nginx.conf", port)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from chatkeep import private
 from chatkeep.errors import SettingsError
 from chatkeep.store.engine import CHANGES_OF_SCHEMA, Database
 
@@ -49,6 +50,8 @@ def ensure(database: Database) -> None:
 def opened(url: str) -> Database:
     """Open a database that is ready to serve. Raises `SettingsError` where it cannot be."""
     database = Database(url)
+    for file in database.files:
+        private.tighten(file)
     database.check()
     ensure(database)
     return database
