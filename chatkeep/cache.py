@@ -9,10 +9,11 @@ what was deleted or has expired is not repeated, in whichever process it is reme
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 from uuid import UUID
 
 import msgspec
@@ -31,6 +32,11 @@ OVERHEAD_BYTES = 400
 PREFIX = b"chatkeep:answer:2:"
 OWNER_BYTES = 16
 SCANNED_AT_ONCE = 1000
+TRIED_MS = 10_000
+# What the database takes: Redis may hold anything.
+Amount = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+Name = Annotated[str, msgspec.Meta(max_length=255)]
+Word = Annotated[str, msgspec.Meta(max_length=64)]
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -40,11 +46,11 @@ class Answer(msgspec.Struct, frozen=True):
     reply_id: UUID
     text: str
     reasoning: str
-    model: str | None
-    finish_reason: str
-    input_tokens: int | None
-    output_tokens: int | None
-    stored_at: int
+    model: Name | None
+    finish_reason: Word
+    input_tokens: Amount | None
+    output_tokens: Amount | None
+    stored_at: Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
     """µs since 1970."""
 
     @property
@@ -56,6 +62,9 @@ class Answer(msgspec.Struct, frozen=True):
     def size(self) -> int:
         """About how many bytes it takes to remember this."""
         return 4 * (len(self.text) + len(self.reasoning)) + OVERHEAD_BYTES
+
+
+_unpack = msgspec.msgpack.Decoder(Answer).decode
 
 
 @dataclass(slots=True)
@@ -162,7 +171,7 @@ class MemoryCache:
 class RedisCache:
     """Answers of all processes and hosts in Redis, with those of this process in front.
 
-    Redis is a help and not a need: where it does not answer, only what is near is known.
+    Redis is a help and not a need: while it cannot be used, only what is near is known.
     """
 
     def __init__(self, url: str, near: MemoryCache, ttl: float, rules: bytes = b"") -> None:
@@ -178,10 +187,9 @@ class RedisCache:
 
     def far(self, key: bytes) -> Answer | None:
         """Return an answer that Redis remembers, and remember it here."""
-        packed = self._redis.ask("get", self._name(key))
-        if packed is None:
+        found = _answer(self._redis.ask("get", self._name(key)))
+        if found is None:
             return None
-        found = msgspec.msgpack.decode(packed, type=Answer)
         self._near.found_elsewhere()
         self._near.put(key, found)
         return found
@@ -219,6 +227,23 @@ class RedisCache:
     def counts(self) -> Counts:
         """Return how this process used the cache."""
         return self._near.counts()
+
+
+def _answer(packed: Any) -> Answer | None:
+    """Return what was packed; None if it is no answer, such as that of another version or another program."""
+    try:
+        return _unpack(packed) if packed else None
+    except (msgspec.MsgspecError, UnicodeError, TypeError):
+        return None
+
+
+def try_out(redis: RedisClient) -> None:
+    """Do with a key of its own what the cache does with Redis. Raises `OSError` if Redis refuses."""
+    name = PREFIX + b"tried:" + os.urandom(OWNER_BYTES).hex().encode()
+    redis.demand("set", name, b"", px=TRIED_MS)
+    redis.demand("get", name)
+    redis.demand("scan", 0, match=name, count=1)
+    redis.demand("unlink", name)
 
 
 def beginning_of(owner: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Lets turns past their callers' limits, and charges what they use: in Redis where one answers, else in the database.
+"""Lets turns past their callers' limits, and charges what they use: in Redis if it can be used, else in the database.
 
 Either way one place counts for all processes and hosts. In the database that is the turn's own transaction: what is
 refused or fails counts nothing. Redis is asked before, and given back what did not become a turn. Replies at once are
@@ -7,10 +7,12 @@ counted by their leases, which are there as long as the replies are generated, a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import Any
 from uuid import UUID
 
 from chatkeep.access import Caller
@@ -46,20 +48,31 @@ from chatkeep.store.sql import Connection
 
 MOST_REMEMBERED = 4096
 PREFIX = "chatkeep:window:1:"
+# Up to here Redis's numbers are exact.
+MOST = 2**53
+TRIED = ("tried:one", "tried:two")
+LOST = "Redis was restarted and has lost what it had counted, so the limits of the minute and the day begin anew"
+log = logging.getLogger(__name__)
 # KEYS are subjects; ARGV are how many turns and tokens each has used now, whether it may be refused, and then for each
 # the limits of requests and of tokens by the minute and by the day, -1 where there is none. It answers whether it
 # refused, the time, and for each subject when both windows began and what was used
-# in them before.
+# in them before. What is no count, which only another program can have written, counts as nothing.
 _TAKE = f"""
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local requests, tokens, refusing = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
 local lengths, found, refused = {{ {MINUTE_US}, {DAY_US} }}, {{}}, 0
+local function counted(value)
+  local number = tonumber(value)
+  return number and number >= 0 and number < {MOST} and number
+end
 for k, key in ipairs(KEYS) do
+  local kind = redis.call('TYPE', key).ok
+  if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', key) end
   local was = redis.call('HMGET', key, 'began1', 'requests1', 'tokens1', 'began2', 'requests2', 'tokens2')
   for w = 1, 2 do
-    local began, asked, used = tonumber(was[3 * w - 2]), tonumber(was[3 * w - 1]), tonumber(was[3 * w])
-    if not began or math.abs(now - began) >= lengths[w] then began, asked, used = now, 0, 0 end
+    local began, asked, used = counted(was[3 * w - 2]), counted(was[3 * w - 1]), counted(was[3 * w])
+    if not (began and asked and used) or math.abs(now - began) >= lengths[w] then began, asked, used = now, 0, 0 end
     local most_asked, most_used = tonumber(ARGV[4 * k + 2 * w - 2]), tonumber(ARGV[4 * k + 2 * w - 1])
     if refusing and (most_asked >= 0 and asked >= most_asked or most_used >= 0 and used >= most_used) then
       refused = 1
@@ -95,33 +108,57 @@ class RedisWindows:
 
     def __init__(self, url: str) -> None:
         self._redis = RedisClient(url, "the database counts what is limited")
+        self._days: dict[str, int] = {}
+        """When the days of subjects began that this process has counted for, as far as it remembers."""
+        self._run: str | None = None
 
     def take(self, allowances: Allowances) -> Taken | None:
         """Count a turn, unless a limit is reached; None where Redis does not answer."""
         limited = [allowance for allowance in allowances.each if allowance.windowed]
-        return self._run([allowance.subject for allowance in limited], 1, 0, limited)
+        taken = self._count([allowance.subject for allowance in limited], 1, 0, limited)
+        if taken:
+            self._notice_loss(taken)
+        return taken
 
     def give_back(self, subjects: tuple[str, ...]) -> None:
         """Count a turn less: it was none."""
-        self._run(list(subjects), -1, 0)
+        self._count(list(subjects), -1, 0)
 
     def charge(self, subjects: tuple[str, ...], tokens: int) -> bool:
         """Count tokens; return False where Redis does not answer."""
-        return self._run(list(subjects), 0, tokens) is not None
+        return self._count(list(subjects), 0, tokens) is not None
 
     def forget(self, subject: str) -> None:
         """Forget what a subject has used. Raises `StoreUnavailable`."""
         if self._redis.ask("unlink", PREFIX + subject) is None:
             raise StoreUnavailable("Redis does not answer, where counts are that must be forgotten.", retry_after=5)
 
-    def _run(
+    def _count(
         self, subjects: list[str], requests: int, tokens: int, refusing: list[Allowance] | None = None
     ) -> Taken | None:
         limits = [_limit(allowance, name) for allowance in refusing or [] for name in _ORDER]
-        most = limits or [-1] * (len(_ORDER) * len(subjects))
-        keys = [PREFIX + subject for subject in subjects]
-        found = self._redis.ask("eval", _TAKE, len(keys), *keys, requests, tokens, int(bool(refusing)), *most)
+        found = self._redis.ask("eval", *_script(subjects, requests, tokens, limits))
         return _taken(subjects, found) if found else None
+
+    def _notice_loss(self, taken: Taken) -> None:
+        """Log it once if days began anew that are not over because another run of Redis knows nothing of them."""
+        began = {subject: spent.day_began for subject, spent in taken.spent.items()}
+        known = {subject: self._days[subject] for subject in began if subject in self._days}
+        if self._run is None or any(day < began[subject] < day + DAY_US for subject, day in known.items()):
+            before, self._run = self._run, self._run_id()
+            if before and self._run and before != self._run:
+                log.warning(LOST)
+                self._days.clear()
+        if len(self._days) > MOST_REMEMBERED:
+            self._days.clear()
+        self._days |= began
+
+    def _run_id(self) -> str:
+        """Return what names this run of Redis, which changes when it restarts; nothing if Redis does not tell."""
+        try:
+            return str(self._redis.demand("info", "server").get("run_id", ""))
+        except OSError:
+            return ""
 
 
 _ORDER = ("requests_per_minute", "tokens_per_minute", "requests_per_day", "tokens_per_day")
@@ -130,6 +167,19 @@ _ORDER = ("requests_per_minute", "tokens_per_minute", "requests_per_day", "token
 def _limit(allowance: Allowance, name: str) -> int:
     limit = allowance.limit(name)
     return -1 if limit is None else limit
+
+
+def _script(subjects: list[str], requests: int, tokens: int, limits: list[int]) -> list[Any]:
+    """Return what `eval` runs; without limits nothing is refused."""
+    keys = [PREFIX + subject for subject in subjects]
+    most = limits or [-1] * (len(_ORDER) * len(subjects))
+    return [_TAKE, len(keys), *keys, requests, tokens, int(bool(limits)), *most]
+
+
+def try_out(redis: RedisClient) -> None:
+    """Do with subjects of its own what limits do with Redis. Raises `OSError` if Redis refuses."""
+    redis.demand("eval", *_script([*TRIED], 1, 0, [1] * (len(_ORDER) * len(TRIED))))
+    redis.demand("unlink", *(PREFIX + subject for subject in TRIED))
 
 
 def _taken(subjects: list[str], found: list[int]) -> Taken:

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Literal
 from chatkeep import private, servers
 from chatkeep.commands import health
 from chatkeep.errors import ProviderBusy, ProviderError, SettingsError, StoreUnavailable
+from chatkeep.limits import Defaults
 from chatkeep.redaction.policies import Redaction
 from chatkeep.settings import Settings, described, env_files, read_env_file, unknown_names
 
 if TYPE_CHECKING:
+    from chatkeep.redis_client import RedisClient
     from chatkeep.store.engine import Database
 
 # Less room than this is a reason to act, or to act at once.
@@ -27,6 +29,10 @@ LOW_BYTES, TOO_LOW_BYTES = 1_000_000_000, 100_000_000
 CLOCK_S = 2.0
 # A key that ends within this time is worth a word.
 SOON_DAYS = 7
+REDIS_TIMEOUT_S = 2.0
+WITHOUT_REDIS = (
+    "check REDIS_URL; until then each process has a cache of its own, and limits are counted in the database"
+)
 # What a worker is measured with; each has a file for its client and one for the provider.
 STREAMS, FILES_OF_A_STREAM, OTHER_FILES = 1_000, 2, 100
 
@@ -257,24 +263,45 @@ def _listed(model: str, listed: set[str] | None) -> Finding:
 
 
 def redis(settings: Settings) -> Iterator[Finding]:
-    """Look whether Redis answers, where there is one."""
-    from chatkeep import redis_client  # noqa: PLC0415 - as above
+    """Look whether Redis does what the server uses it for, where there is one."""
+    from chatkeep import cache, limiter  # noqa: PLC0415 - as above
+    from chatkeep.redis_client import RedisClient  # noqa: PLC0415
 
     if settings.redis_url is None:
         return
     try:
-        redis_client.ping(settings.redis_url)
+        client = RedisClient(settings.redis_url, "doctor", REDIS_TIMEOUT_S)
+        client.demand("ping")
     except ImportError:
         yield broken("Redis", "the package redis is missing", "run: pip install 'chatkeep[redis]'")
+        return
+    except (OSError, ValueError) as error:
+        yield doubtful("Redis", f"it does not answer: {error}", WITHOUT_REDIS)
+        return
+    try:
+        cache.try_out(client)
+        limiter.try_out(client)
     except OSError as error:
-        told = f"it does not answer: {error}"
-        yield doubtful(
-            "Redis",
-            told,
-            "check REDIS_URL; until then each process has a cache of its own, and limits are counted in the database",
-        )
-    else:
-        yield fine("Redis", "it answers")
+        yield doubtful("Redis", f"it answers, and cannot be used: {error}", WITHOUT_REDIS)
+        return
+    yield fine("Redis", "it answers")
+    if settings.limits != Defaults():
+        yield from _forgetting(client)
+
+
+def _forgetting(redis: RedisClient) -> Iterator[Finding]:
+    """Look whether Redis keeps what it counts for limits."""
+    names = ("save", "appendonly", "maxmemory", "maxmemory-policy")
+    try:
+        found = {name: value for asked in names for name, value in redis.demand("config_get", asked).items()}
+    except OSError:  # services that run Redis for others often refuse it
+        return
+    if not found.get("save") and found.get("appendonly") == "no":
+        told = "it keeps nothing on disk: when it restarts, the limits of the minute and the day begin anew"
+        yield doubtful("Redis", told, "set appendonly yes in Redis, or remove REDIS_URL: the database counts then")
+    if found.get("maxmemory") != "0" and found.get("maxmemory-policy") != "noeviction":
+        told = "it drops keys when it is full: limits may begin anew"
+        yield doubtful("Redis", told, "set maxmemory-policy noeviction in Redis: the database counts when it is full")
 
 
 def place(settings: Settings) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ from tests.access.keys import make_key, revoke
 from tests.commands.line import run
 from tests.ports import free_port
 from tests.servers import ROOT, Server
-from tests.services.redis import Redis
+from tests.services.redis import UNUSABLE, Redis, unusable_redis
 from tests.upstream import Upstream
 
 SECRET = "sk-canary-0123456789"
@@ -260,9 +260,18 @@ def test_a_provider_that_is_not_reached(doctor: Doctor, upstream: Upstream, plac
         assert doctor.says("provider", OPENAI_BASE_URL=url, OPENAI_API_KEY=SECRET).startswith(expected)
 
 
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_a_redis_that_answers_and_cannot_be_used_is_told(doctor: Doctor, kind: str, tmp_path: Path) -> None:
+    with unusable_redis(kind, tmp_path) as running:
+        assert doctor.says("Redis", REDIS_URL=running.url).startswith("warn it answers, and cannot be used: ")
+
+
 def test_redis_is_asked_where_there_is_one(doctor: Doctor, redis: Redis) -> None:
     assert doctor.says("Redis") == ""
     assert doctor.says("Redis", REDIS_URL=redis.url) == "ok it answers"
+    limits = '{"account": {"requests_per_day": 40}}'
+    told = doctor.says("Redis", REDIS_URL=redis.url, CHATKEEP_LIMITS=limits)
+    assert told.startswith("warn it keeps nothing on disk: when it restarts, the limits of the minute and the day")
     assert doctor.says("Redis", REDIS_URL=f"redis://:{SECRET}@127.0.0.1:{free_port()}/0").startswith("warn it does not")
 
 

@@ -50,6 +50,19 @@ def test_what_was_deleted_by_way_of_one_is_not_repeated_by_the_other(two: list[A
     assert two[1].chat(message)["cached"] is False
 
 
+@pytest.mark.parametrize("planted", ["not an answer", b"\x93\x01\x02\x03", None])
+def test_a_value_of_another_shape_is_a_miss(two: list[Api], redis: Redis, planted: str | bytes | None) -> None:
+    from redis import Redis as Client  # noqa: PLC0415 - an extra
+
+    message = unique("What is a haiku?")
+    assert two[0].chat(message)["cached"] is False
+    with Client.from_url(redis.url) as client:
+        for name in client.keys("chatkeep:answer:*"):
+            redis.plant("DEL", name)
+            redis.plant("RPUSH", name, "a list") if planted is None else redis.plant("SET", name, planted)
+    assert two[1].chat(message)["cached"] is False
+
+
 def test_without_redis_each_goes_on_alone(two: list[Api], redis: Redis) -> None:
     message = unique("What is a haiku?")
     with redis.away():

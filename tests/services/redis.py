@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +16,13 @@ from tests.ports import free_port, is_listening
 from tests.services import debian
 
 PACKAGE = "redis-server"
+UNUSABLE = {
+    "read-only": ("--replicaof", "127.0.0.1 1"),
+    "full": ("--maxmemory", "1", "--maxmemory-policy", "noeviction"),
+    # By itself the port of a cluster's nodes is 10,000 higher, which may be none.
+    "a cluster": ("--cluster-enabled", "yes", "--cluster-port", "{free}"),
+}
+"""Options with which a Redis answers a PING and does nothing that it is used for."""
 
 
 class Unavailable(Exception):
@@ -24,13 +32,15 @@ class Unavailable(Exception):
 class Redis:
     """A running Redis; use it as a context."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
+        """``options`` are some of Redis's own, such as ``--cluster-enabled yes``."""
         self.port = free_port()
+        self.options = options
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", *self.options]
         self.process = subprocess.Popen(
             [_program() or PACKAGE, *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
@@ -54,6 +64,14 @@ class Redis:
         finally:
             self.__enter__()
 
+    def plant(self, command: str, *words: str | bytes) -> None:
+        """Run a command."""
+        parts = [command.encode(), *(word if isinstance(word, bytes) else word.encode("latin-1") for word in words)]
+        sent = b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as asked:
+            asked.sendall(sent)
+            assert asked.recv(1000)[:1] in b"+:"
+
     def forget(self) -> None:
         """Let it know nothing."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as asked:
@@ -65,6 +83,13 @@ class Redis:
         if self.process:
             self.process.kill()
             self.process.wait()
+
+
+def unusable_redis(kind: str, folder: Path) -> Redis:
+    """Return a Redis of one of the kinds in `UNUSABLE`; a cluster keeps its nodes in the folder."""
+    ensure_installed()
+    options = [option.format(free=free_port()) for option in UNUSABLE[kind]]
+    return Redis(*options, "--dir", str(folder))
 
 
 def ensure_installed() -> None:

@@ -1,0 +1,153 @@
+"""A Redis that answers and cannot be used, or has lost or never had what is asked for. All of them are real."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chatkeep import cache, limiter
+from chatkeep.access import random_text
+from chatkeep.cache import Answer, MemoryCache, RedisCache
+from chatkeep.limiter import PREFIX, RedisWindows
+from chatkeep.limits import Allowance, Allowances, Kind, Limits
+from chatkeep.model import new_id
+from chatkeep.redis_client import RedisClient, Refused
+from tests.services.redis import UNUSABLE, Redis, ensure_installed, unusable_redis
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[Redis]:
+    """A Redis of this file's own, in which anything may be left."""
+    ensure_installed()
+    with Redis() as running:
+        yield running
+
+
+@pytest.fixture(params=UNUSABLE)
+def unusable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Redis]:
+    """A Redis that answers a PING."""
+    with unusable_redis(request.param, tmp_path) as running:
+        assert RedisClient(running.url, "a test").demand("ping") is True
+        yield running
+
+
+def allowed(subject: str, requests: int) -> Allowances:
+    return Allowances((Allowance(Kind.ACCOUNT, subject, Limits(requests_per_day=requests)),))
+
+
+def an_answer() -> Answer:
+    return Answer(new_id(), new_id(), "hello", "", "m", "stop", 1, 2, 0)
+
+
+def test_what_cannot_be_used_is_found_by_trying(unusable: Redis) -> None:
+    client = RedisClient(unusable.url, "a test")
+    for try_out in (cache.try_out, limiter.try_out):
+        with pytest.raises(Refused):
+            try_out(client)
+
+
+def test_the_log_says_it_once(unusable: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """Every pause ends at once, as if five seconds had passed."""
+    client = RedisClient(unusable.url, "the cache goes on")
+    with caplog.at_level(logging.INFO):
+        for _ in range(5):
+            client._silent_until = 0.0  # noqa: SLF001 - in place of waiting
+            assert client.ask("set", "a", b"b") is None
+            client._silent_until = 0.0  # noqa: SLF001
+            client.ask("ping")
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "chatkeep.redis_client"]
+    assert line.startswith("Redis refuses, the cache goes on without: Refused < ")
+
+
+def test_the_log_says_when_it_can_be_used_again(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    client = RedisClient(redis.url, "the cache goes on")
+    with caplog.at_level(logging.INFO):
+        with redis.away():
+            assert client.ask("get", "a") is None
+        client._silent_until = 0.0  # noqa: SLF001
+        client.ask("set", "a", b"b", px=1)
+        client.ask("get", "a")
+        client.ask("get", "a")
+    told = [record.getMessage() for record in caplog.records if record.name == "chatkeep.redis_client"]
+    assert [line.partition(",")[0] for line in told] == ["Redis does not answer", "Redis can be used again"]
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        ("SET", "", "\\x00"),
+        ("SET", "", "not msgpack"),
+        ("SET", "", "\x80"),
+        ("SET", "", "\x93\x01\x02\x03"),
+        ("SET", "", "\xa4text"),
+        ("SET", "", "\xd9\x02\xff\xfe"),
+        ("RPUSH", "", "1"),
+        ("HSET", "", "a", "1"),
+        ("SADD", "", "a"),
+        ("ZADD", "", "1", "a"),
+    ],
+    ids=repr,
+)
+def test_a_value_of_another_shape_is_a_miss_and_is_replaced(redis: Redis, planted: tuple[str, ...]) -> None:
+    shared = RedisCache(redis.url, MemoryCache(100_000, 60), 60)
+    key = os.urandom(32)
+    redis.plant(planted[0], cache.PREFIX + key.hex().encode(), *planted[2:])
+    assert shared.far(key) is None
+    shared.put(key, an_answer())
+    assert RedisCache(redis.url, MemoryCache(100_000, 60), 60).far(key)
+
+
+@pytest.mark.parametrize("change", [{"finish_reason": "x" * 65}, {"input_tokens": 2**63}, {"stored_at": -1}])
+def test_an_answer_that_the_database_would_refuse_is_a_miss(redis: Redis, change: dict[str, object]) -> None:
+    import msgspec  # noqa: PLC0415
+
+    shared, key = RedisCache(redis.url, MemoryCache(100_000, 60), 60), os.urandom(32)
+    packed = msgspec.msgpack.encode(msgspec.structs.asdict(an_answer()) | change)
+    redis.plant("SET", cache.PREFIX + key.hex().encode(), packed)
+    assert shared.far(key) is None
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        ("SET", "x"),
+        ("RPUSH", "1"),
+        ("HSET", "began1", "x", "requests1", "y", "tokens1", "z"),
+        ("HSET", "began2", "1e300", "requests2", "nan", "tokens2", "-5"),
+        ("HSET", "requests2", "99"),
+        ("HSET", "began1", "{now}", "began2", "{now}", "requests2", "inf"),
+    ],
+    ids=repr,
+)
+def test_counts_of_another_shape_count_as_nothing(redis: Redis, planted: tuple[str, ...]) -> None:
+    windows, subject = RedisWindows(redis.url), random_text(12)
+    now = RedisClient(redis.url, "a test").demand("time")[0] * 1_000_000
+    command, *values = [word.format(now=now) for word in planted]
+    redis.plant(command, (PREFIX + subject).encode(), *values)
+    found = [windows.take(allowed(subject, 2)) for _ in range(3)]
+    assert [one and one.refused for one in found] == [False, False, True]
+
+
+def test_a_restart_that_loses_counts_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Starts Redis twice."""
+    with Redis() as redis:
+        windows, subjects = RedisWindows(redis.url), [random_text(12) for _ in range(3)]
+        for subject in subjects:
+            assert windows.take(allowed(subject, 9))
+        with redis.away():
+            pass
+        found = [windows.take(allowed(subject, 9)) for subject in subjects * 2]
+        assert all(found)
+    assert [record.getMessage() for record in caplog.records if record.name == "chatkeep.limiter"] == [limiter.LOST]
+
+
+def test_a_subject_that_was_forgotten_is_no_loss(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    windows, subject = RedisWindows(redis.url), random_text(12)
+    for _ in range(2):
+        assert windows.take(allowed(subject, 9))
+        windows.forget(subject)
+    assert [record for record in caplog.records if record.name == "chatkeep.limiter"] == []
