@@ -130,7 +130,7 @@ class Stream:
 def _words(words: list[str]) -> list[Pattern]:
     if len(words) > MOST_WORDS:
         raise Unsupported(f"there are more than {MOST_WORDS} words")
-    return [Pattern(OWN_WORD, regex) for word in words for regex in _spellings(spelled(word))]
+    return [Pattern(OWN_WORD, regex) for word in words for regex in _spellings(spelled(word).replace(INVISIBLE, ""))]
 
 
 def _spellings(word: str) -> list[str]:

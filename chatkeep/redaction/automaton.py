@@ -21,7 +21,7 @@ from chatkeep.redaction.spelling import INVISIBLE, spelled
 # The parser of `re` has no public name; it has kept this one since Python 3.11.
 op: Any = import_module("re._constants")
 parser: Any = import_module("re._parser")
-MOST_INVISIBLE = 32
+MOST_INVISIBLE = 64
 """Characters without width that a match may have, above its own."""
 MOST_WIDTH = 200
 """Characters of the longest match that an expression may have."""
@@ -235,6 +235,8 @@ class Automaton:
             elif kind is op.BRANCH:
                 ends = [self._build(branch, self._node(start), ignore_case=ignore_case) for branch in value[1]]
                 start = self._node(*ends)
+            elif kind is op.LITERAL and spelled(chr(value)) == INVISIBLE:
+                continue  # texts are judged without it
             elif kind in _REPEATS:
                 start = self._repeat(value, start, ignore_case=ignore_case)
             else:

@@ -10,6 +10,9 @@ from chatkeep.redaction.automaton import Pattern
 from chatkeep.redaction.spelling import INVISIBLE
 
 _GAP = r"[-. ]{0,3}"
+_BETWEEN = "[-. /_()]"
+_WIDE_GAP = rf"{_BETWEEN}{{0,3}}"
+"""Between the digits of numbers that are told by more than their length."""
 _APART = " {0,2}"
 _AMOUNT_BEFORE = frozenset("$¥€£")
 _AMOUNT_AFTER = frozenset("元万亿")
@@ -21,7 +24,7 @@ _VERSION = re.compile(
 _IN_NAME = re.compile(r"[A-Za-z0-9_:]\Z")
 _IN_FINGERPRINT = re.compile(r"(?:(?<![A-Za-z0-9])[0-9A-Fa-f]{1,4}|:):\Z")
 _GROUP = re.compile(r"\d+")
-_GAPS = re.compile(r"[-. ]+")
+_GAPS = re.compile(rf"{_BETWEEN}+")
 
 # Digits in groups as people write them; with spaces between, the others are rather several numbers.
 _PHONE_GROUPS = {(11,), (3, 4, 4), (3, 8), (1,) * 11}
@@ -68,7 +71,10 @@ def _is_phone(text: str, begin: int, end: int) -> bool:
         sizes[0] -= taken
         if not sizes[0]:
             del sizes[0]
-    usual = _PHONE_GROUPS if " " in text[begin:end] else _PHONE_GROUPS_JOINED
+    written = text[begin:end]
+    if written[0] == "(" and written.count("(") != written.count(")"):
+        return False  # the bracket is that of the text around the number
+    usual = _PHONE_GROUPS if " " in written else _PHONE_GROUPS_JOINED
     return tuple(sizes) in usual and _is_even(text, begin, end) and not _is_amount(text, end)
 
 
@@ -206,9 +212,14 @@ _KEYS = (
     "[sr]k_(?:live|test)_[A-Za-z0-9]{16}",
 )
 PATTERNS = (
-    Pattern("phone", rf"(?:(?:\+|00)?86{_GAP})?1{_GAP}[3-9](?:{_GAP}\d){{9}}", _is_phone, _begins_number),
-    Pattern("id-card", rf"[1-9](?:{_GAP}\d){{16}}{_GAP}[\dXx]", _is_id_card, _begins_number),
-    Pattern("bank-card", rf"[2-69](?:{_GAP}\d){{15,18}}", _is_bank_card, _begins_number),
+    Pattern(
+        "phone",
+        rf"\(?(?:(?:\+|00)?86{_WIDE_GAP})?1{_WIDE_GAP}[3-9](?:{_WIDE_GAP}\d){{9}}",
+        _is_phone,
+        _begins_number,
+    ),
+    Pattern("id-card", rf"[1-9](?:{_WIDE_GAP}\d){{16}}{_WIDE_GAP}[\dXx]", _is_id_card, _begins_number),
+    Pattern("bank-card", rf"[2-69](?:{_WIDE_GAP}\d){{15,18}}", _is_bank_card, _begins_number),
     *(Pattern("passport", regex, _is_passport) for regex in _PASSPORTS),
     Pattern("email", rf"{_LOCAL}@{_LABEL}\.(?:{_LABEL}\.)?[A-Za-z]{{2}}", _is_email, goes_on=True),
     Pattern(

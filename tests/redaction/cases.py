@@ -31,7 +31,12 @@ DASHES = "-\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{NON-
 DOTS = ".\N{FULLWIDTH FULL STOP}\N{MIDDLE DOT}"
 WIDE = str.maketrans({chr(code): chr(code + 0xFEE0) for code in range(0x21, 0x7F)})
 BOLD = str.maketrans(string.digits, "".join(chr(0x1D7CE + digit) for digit in range(10)))
-INVISIBLE = "\N{ZERO WIDTH SPACE}\N{SOFT HYPHEN}\N{WORD JOINER}\N{ZERO WIDTH NO-BREAK SPACE}"
+SLASHES = "/_\N{FULLWIDTH SOLIDUS}\N{FRACTION SLASH}"
+SEGMENTED = str.maketrans(string.digits, "".join(chr(0x1FBF0 + digit) for digit in range(10)))
+INVISIBLE = (
+    "\N{ZERO WIDTH SPACE}\N{SOFT HYPHEN}\N{WORD JOINER}\N{ZERO WIDTH NO-BREAK SPACE}\N{COMBINING GRAPHEME JOINER}"
+    "\N{MONGOLIAN FREE VARIATION SELECTOR ONE}\N{HANGUL FILLER}\N{MUSICAL SYMBOL BEGIN BEAM}\N{TAG SPACE}\x00\x7f"
+)
 DOMAINS = ["qq.com", "163.com", "gmail.com", "example.co.uk", "mail.pku.edu.cn", "outlook.com", "x-y.io", "a.dev"]
 BASE62 = string.ascii_letters + string.digits
 PREFIXES = (
@@ -62,7 +67,11 @@ def digits(rng: random.Random, count: int) -> str:
 def phone(rng: random.Random) -> str:
     number = rng.choice(PREFIXES) + digits(rng, 8)
     country = rng.choice(["", "", "", "+86", "+86 ", "+86-", "86", "0086", "86 "])
-    return country + grouped(rng, number, rng.choice([[11], [11], [3, 4, 4], [3, 8], [1] * 11]))
+    if rng.random() < 0.1:
+        brackets = rng.choice(["()", "\N{FULLWIDTH LEFT PARENTHESIS}\N{FULLWIDTH RIGHT PARENTHESIS}"])
+        rest = rng.choice([number[3:], f"{number[3:7]}{rng.choice(DASHES + SPACES)}{number[7:]}"])
+        return f"{country}{brackets[0]}{number[:3]}{brackets[1]}{rng.choice(['', ' '])}{rest}"
+    return country + grouped(rng, number, rng.choice([[11], [11], [3, 4, 4], [3, 8], [1] * 11]), SLASHES)
 
 
 def id_card(rng: random.Random) -> str:
@@ -71,7 +80,9 @@ def id_card(rng: random.Random) -> str:
     # GB 11643: the remainder of the weighted sum, with 2^(17-i) mod 11 as the weights.
     rest = (12 - sum(int(digit) * 2 ** (17 - place) for place, digit in enumerate(number))) % 11
     check = rng.choice("Xx") if rest == 10 else str(rest)
-    return grouped(rng, number + check, rng.choice([[18], [18], [6, 8, 4], [3, 3, 8, 4], [6, 4, 4, 4], [1] * 18]))
+    return grouped(
+        rng, number + check, rng.choice([[18], [18], [6, 8, 4], [3, 3, 8, 4], [6, 4, 4, 4], [1] * 18]), SLASHES
+    )
 
 
 def bank_card(rng: random.Random) -> str:
@@ -79,7 +90,7 @@ def bank_card(rng: random.Random) -> str:
     body = issuer + digits(rng, length - 1 - len(issuer))
     number = next(body + check for check in string.digits if luhn(body + check))
     fours = [4] * (length // 4) + ([length % 4] if length % 4 else [])
-    return grouped(rng, number, rng.choice([[length], [length], fours, fours, [6, length - 6], [1] * length]))
+    return grouped(rng, number, rng.choice([[length], [length], fours, fours, [6, length - 6], [1] * length]), SLASHES)
 
 
 def luhn(number: str) -> bool:
@@ -97,9 +108,9 @@ def passport(rng: random.Random) -> str:
     return letters + grouped(rng, digits(rng, count), rng.choice([[count], [count], [4, count - 4], [1] * count]))
 
 
-def grouped(rng: random.Random, number: str, sizes: list[int]) -> str:
-    """Return a number in groups, full-width or with characters that nobody sees among it."""
-    gap = rng.choice([rng.choice(SPACES), rng.choice(DASHES), rng.choice(DOTS), " - ", "  "])
+def grouped(rng: random.Random, number: str, sizes: list[int], more: str = " ") -> str:
+    """Return a number in groups, in other digits or with characters that nobody sees among it."""
+    gap = rng.choice([rng.choice(SPACES), rng.choice(DASHES), rng.choice(DOTS), rng.choice(more), " - ", "  "])
     parts, at = [], 0
     for size in sizes:
         parts.append(number[at : at + size])
@@ -109,7 +120,7 @@ def grouped(rng: random.Random, number: str, sizes: list[int]) -> str:
     if dress < 0.15:
         return written.translate(WIDE)
     if dress < 0.2:
-        return written.translate(BOLD)
+        return written.translate(rng.choice([BOLD, SEGMENTED]))
     if dress < 0.3:
         place = rng.randrange(1, len(written))
         return written[:place] + rng.choice(INVISIBLE) * rng.randrange(1, 4) + written[place:]

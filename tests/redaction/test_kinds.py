@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
+import unicodedata
+from collections.abc import Iterator
 
 import pytest
 
 from chatkeep.redaction import KINDS, Redactor, Unsupported
+from chatkeep.redaction.spelling import spelled
 from tests.redaction.cases import cases
 from tests.redaction.measured import measured
 
@@ -24,7 +28,14 @@ REDACTOR = Redactor()
         ("1 3 8 1 2 3 4 5 6 7 8", "[phone]"),
         ("138\u200b1234\u200b5678", "[phone]"),
         ("\ufe0f\u20e3".join("13812345678"), "[phone]"),
+        ("\U000e0001\ufe0f\u20e3".join("11010519491231002X"), "[id-card]"),
         ("①13812345678②13912345678", "①[phone]②[phone]"),
+        ("电话(138)1234-5678", "电话[phone]"),
+        ("（138）1234－5678，(+86)138 1234 5678", "[phone]，[phone]"),
+        ("(13812345678) f(13812345678, 2)", "([phone]) f([phone], 2)"),
+        ("138/1234/5678 138／1234⁄5678 138_1234_5678", "[phone] [phone] [phone]"),
+        ("110105/19491231/002X 4111/1111/1111/1111", "[id-card] [bank-card]"),
+        ("138ー1234➖5678 138⸱1234·5678", "[phone] [phone]"),
         ("1.13812345678\n2.13912345678", "1.[phone]\n2.[phone]"),
         ("身份证11010519491231002X好", "身份证[id-card]好"),
         ("110105 19491231 002x", "[id-card]"),
@@ -56,6 +67,7 @@ def test_what_is_sensitive_is_labelled_by_its_kind(text: str, redacted: str) -> 
         "127.0.0.1 0.0.0.0 255.255.255.0 ::1 256.1.1.1 1.2.3.4.5",
         "12:30:45 std::vector a::b 00:1b:44:11:3a:b7",
         "lodash@4.17.21 git@github.com:team/project.git y = x @ w.data @app.route",
+        "2026/11/30 138/12 1/3/8 (138) 1234 (1)(3)(8) 150(1234)",
         "0.13812345678 3.14159265358 $15000000000 15000000000元",
         "SN13812345678 13812345678abc",
         "sk-loading-spinner-container-inner",
@@ -66,6 +78,44 @@ def test_what_is_sensitive_is_labelled_by_its_kind(text: str, redacted: str) -> 
 )
 def test_what_only_looks_alike_stays(text: str) -> None:
     assert REDACTOR.whole(text).text == text
+
+
+def invisible() -> Iterator[str]:
+    """Yield every character that is drawn as nothing, or on the one before it, by what Unicode says of it."""
+    for character in map(chr, range(sys.maxunicode + 1)):
+        category, name = unicodedata.category(character), unicodedata.name(character, "")
+        on_another = category == "Mn" and (unicodedata.combining(character) >= 200 or "OVERLAY" in name)
+        ignored = "VARIATION SELECTOR" in name or ("HANGUL" in name and "FILLER" in name)
+        control = category == "Cc" and not character.isspace()
+        if category in {"Cf", "Me"} or on_another or ignored or control:
+            yield character
+    # Default_Ignorable_Code_Point that none of this says.
+    yield from "\u034f\u17b4\u17b5\u2065\ufff0\ufff8\U000e0000\U000e0080\U000e00ff\U000e01f0\U000e0fff"
+
+
+def test_no_invisible_character_hides_a_number() -> None:
+    found = [c for c in invisible() if REDACTOR.whole(f"手机1{c}3{c}8{c}{c}12345678。").text != "手机[phone]。"]
+    assert list(map(hex, map(ord, found))) == []
+
+
+def test_every_decimal_digit_is_a_digit() -> None:
+    """Those that this Python's Unicode knows, and ten rows of those that it may be too old for."""
+    zeros = [chr(code) for code in range(sys.maxunicode + 1) if unicodedata.decimal(chr(code), None) == 0]
+    for zero in [*zeros, "\U0001ccf0", "\U00010d40", "\U00011f50"]:
+        number = "".join(chr(ord(zero) + int(digit)) for digit in "13812345678")
+        assert REDACTOR.whole(f"手机{number}。").text == "手机[phone]。", hex(ord(zero))
+
+
+def test_spelling_changes_no_length() -> None:
+    every = "".join(map(chr, range(sys.maxunicode + 1)))
+    assert len(spelled(every)) == len(every)
+
+
+@pytest.mark.parametrize("word", ["می\u200cخواهم", "ne\u0301e", "กิน"])
+def test_a_word_with_marks_or_joiners_is_found(word: str) -> None:
+    redactor = Redactor(words=[word], patterns={"own": f"<{word}>"})
+    assert redactor.whole(f"a {word} b <{word}>").text == "a [word] b [own]"
+    assert redactor.whole("a กน b").text == "a กน b"
 
 
 def test_only_the_chosen_kinds_are_looked_for() -> None:
@@ -88,7 +138,29 @@ def test_generated_cases_are_told_apart() -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["a.", "1 ", "1-", "13", "a@", "::", "f:", "sk-", "eyJ", "a@b.", "1.1.", "\u200b", "86 1", "x" * 64 + "@", "+86-1"],
+    [
+        "a.",
+        "1 ",
+        "1-",
+        "13",
+        "a@",
+        "::",
+        "f:",
+        "sk-",
+        "eyJ",
+        "a@b.",
+        "1.1.",
+        "\u200b",
+        "86 1",
+        "x" * 64 + "@",
+        "+86-1",
+        "(",
+        "1(",
+        "1/",
+        "\x00",
+        "1\u034f",
+        "\u3164",
+    ],
 )
 def test_no_text_takes_long(unit: str) -> None:
     """A text that is made to take time takes time in proportion to its length: 16 times as long, not 256 times."""
