@@ -159,6 +159,7 @@ TEXTS = {
     "The conversation of this Idempotency-Key was deleted.": "该 Idempotency-Key 对应的对话已被删除。",
     "Wait for the running reply, or stop it, before you send another message.": "请等待正在生成的回复，或先停止它，再发送新消息。",
     "Wait for the running reply, or stop it, before you change the branch.": "请等待正在生成的回复，或先停止它，再切换分支。",
+    "The branch is being changed by another request; try again.": "另一个请求正在切换分支，请重试。",
     "Send a new Idempotency-Key with a new request.": "新的请求请使用新的 Idempotency-Key。",
     "What was shown is kept; ask again to get a whole reply.": "已显示的内容会保留；请重新提问以获得完整的回复。",
     "Only a reply can be regenerated.": "只有回复可以重新生成。",

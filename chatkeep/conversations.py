@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from types import EllipsisType
 from typing import Any, TypeVar
 from uuid import UUID
@@ -10,16 +11,16 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
-from chatkeep.errors import NO_CONVERSATION, NO_MESSAGE, FieldError, InvalidFields, NotFound, TurnRunning
+from chatkeep import branches
+from chatkeep.errors import NO_CONVERSATION, NO_MESSAGE, FieldError, InvalidFields, NotFound
 from chatkeep.model import Conversation, Message, expiry, now_us
-from chatkeep.store import conversations, leases, messages
+from chatkeep.store import conversations, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.notes import COMMAND_LINE, Actor, Note, Verb
 from chatkeep.store.sql import Connection
 
 T = TypeVar("T")
-DELETED_AT_ONCE = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +48,13 @@ class Changes(msgspec.Struct, frozen=True):
 class Reading:
     """A conversation, a page of its current branch's messages, and whether more follow.
 
-    ``siblings`` holds the children of every message, by its id, where there are any besides the branch's own.
+    ``siblings`` has, for the messages that have any, their ids with the message's own.
     """
 
     conversation: Conversation
     messages: list[Message]
     has_more: bool
-    siblings: dict[UUID | None, list[UUID]]
+    siblings: dict[UUID, list[UUID]]
 
 
 def list_conversations(
@@ -82,15 +83,36 @@ def list_conversations(
 def read_conversation(database: Database, owner: str, id: UUID, page: Page) -> Reading:
     """Return a conversation with a page of its messages. Raises `NotFound`, `InvalidFields`, `StoreUnavailable`."""
 
-    def read(connection: Connection) -> Reading:
+    def read(connection: Connection, *, far: bool = False) -> Reading | None:
         found = conversations.get(connection, owner, id, now_us())
         if found is None:
             raise NotFound(NO_CONVERSATION)
-        rows = messages.page(connection, id, limit=page.limit + 1, after=page.after, ascending=page.ascending)
-        shown, has_more = _cut(rows, page)
-        return Reading(found, shown, has_more, messages.siblings(connection, id) if found.forks else {})
+        if found.forks and page.ascending and not far:
+            return None
+        shown, has_more = _cut(_messages(connection, found, page), page)
+        return Reading(found, shown, has_more, messages.siblings(connection, id, shown) if found.forks else {})
 
-    return database.read(read)
+    # Forwards, a branch is looked for among all others.
+    found = database.read(read) or database.read(partial(read, far=True), long=True)
+    if found is None:
+        raise NotFound(NO_CONVERSATION)
+    return found
+
+
+def _messages(connection: Connection, conversation: Conversation, page: Page) -> list[Message] | None:
+    """Return a page of the current branch with one message more; None where ``after`` is not on it.
+
+    Read backwards, a tree is walked from the branch's end, so that other branches cost nothing.
+    """
+    id, limit, tip = conversation.id, page.limit + 1, conversation.current_id  # noqa: A001
+    if page.ascending or not conversation.forks:
+        return messages.page(connection, id, limit=limit, after=page.after, ascending=page.ascending)
+    if page.after is not None:
+        behind = next(messages.above(connection, id, page.after, steps=1), None)
+        if behind is None or not behind.on_branch:
+            return None
+        tip = behind.parent_id
+    return messages.nearest(connection, id, tip, limit)
 
 
 def require_message(database: Database, owner: str, id: UUID, message_id: UUID) -> Message:
@@ -107,40 +129,43 @@ def require_message(database: Database, owner: str, id: UUID, message_id: UUID) 
     return found
 
 
-def change_conversation(journal: Journal, owner: str, id: UUID, changes: Changes) -> Conversation:
-    """Change a conversation and return what it became. Raises `NotFound`, `StoreUnavailable`."""
+def change_conversation(database: Database, journal: Journal, owner: str, id: UUID, changes: Changes) -> Conversation:
+    """Change a conversation and return what it became. Raises `NotFound`, `StoreUnavailable`.
+
+    A new current message makes the branch through it the current one, down to its newest end.
+    """
     wanted = {
         name: value
         for name in Changes.__struct_fields__
         if not isinstance(value := getattr(changes, name), EllipsisType)
     }
+    chosen = wanted.pop("current_id", None)
 
     def write(connection: Connection) -> Conversation:
         found = conversations.lock(connection, owner, id, now_us())
         if found is None:
             raise NotFound(NO_CONVERSATION)
         changed = replace(found, **wanted)
-        if changed.current_id != found.current_id:
-            changed = _switched(connection, changed)
         changed = replace(changed, expires_at=expiry(changed))
         conversations.update(connection, changed)
         return changed
 
+    if chosen is not None:
+        _switch(database, journal, owner, id, chosen)
     return journal.write(write)
 
 
-def _switched(connection: Connection, conversation: Conversation) -> Conversation:
-    """Make the branch through the conversation's new current message its current one, down to its newest end."""
-    children = messages.siblings(connection, conversation.id)
-    tip = conversation.current_id
-    if tip is None or not any(tip in ids for ids in children.values()):
+def _switch(database: Database, journal: Journal, owner: str, id: UUID, chosen: UUID) -> None:
+    """Make the branch through a message the current one, unless it ends there already."""
+    found = database.read(lambda connection: conversations.get(connection, owner, id, now_us()))
+    if found is None:
+        raise NotFound(NO_CONVERSATION)
+    if found.current_id == chosen:
+        return
+    tip = branches.newest_end(database, found, chosen)
+    if tip is None:
         raise InvalidFields(NO_MESSAGE, errors=[FieldError("current_id", "there is no message with this id")])
-    if leases.of_conversation(connection, conversation.id) is not None:
-        raise TurnRunning("Wait for the running reply, or stop it, before you change the branch.")
-    while tip in children:
-        tip = children[tip][-1]
-    messages.switch_branch(connection, conversation.id, tip)
-    return replace(conversation, current_id=tip)
+    branches.switch(database, journal, found, tip)
 
 
 def delete_conversation(journal: Journal, owner: str, id: UUID, by: Actor = COMMAND_LINE) -> None:
@@ -148,11 +173,10 @@ def delete_conversation(journal: Journal, owner: str, id: UUID, by: Actor = COMM
 
     def write(connection: Connection) -> bool:
         now = now_us()
-        found = conversations.get(connection, owner, id, now)
-        if found is None:
+        if conversations.get(connection, owner, id, now) is None:
             return False
         # A long one would hold the write lock for long: nobody sees it any more, and the sweep removes it bit by bit.
-        remove = conversations.delete if found.message_count <= DELETED_AT_ONCE else conversations.expire
+        remove = conversations.expire if messages.is_long(connection, id) else conversations.delete
         connection.notes.append(Note(by, Verb.CONVERSATION_DELETED, {"conversation_id": id}))
         return remove(connection, owner, id, now)
 

@@ -7,11 +7,13 @@ away (a reply, an export, what they have counted and not stored yet) they have e
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from functools import partial
+from itertools import chain, starmap
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -26,14 +28,18 @@ from chatkeep.spending import NO_KEY
 from chatkeep.store import conversations, idempotency, jobs, keys, marks, messages, shares, usage, windows
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
+from chatkeep.store.messages import ROWS
 from chatkeep.store.notes import Actor, Note, Verb
 from chatkeep.store.sql import Connection
 
+T = TypeVar("T")
 # A process sees within a second that a reply is not its own any more, and stores what was used a second later.
 SETTLED_S = 3.0
-# What one transaction deletes: turns wait that long for theirs.
-ROWS = 400
+# What one transaction deletes beside messages: turns wait that long for theirs.
 CONVERSATIONS = 20
+SOME = 200
+# What is read at once of what is given out.
+PAGE = 1_000
 _FIRST = date(1970, 1, 1)
 
 
@@ -89,35 +95,31 @@ class Eraser:
         return Receipt(id, account, end_user, now_us(), erased)
 
     def _erase_once(self, owner: str, erased: Erased) -> None:
-        found, count = self._journal.write(lambda connection: _erase_beside(connection, owner))
-        FILES.run(_remove_files, self._folder, [job.id for job in found])
-        erased.exports += len(found)
-        erased.idempotency_keys += count.idempotency_keys
-        erased.keys += count.keys
-        for gone, rows in self._conversations(owner):
+        account, _, end_user = owner.partition("/")
+        # The keys of the end user's own first, so that they let nobody in any more.
+        erased.keys += sum(self._steps(lambda connection: keys.remove(connection, account, end_user, SOME)))
+        erased.idempotency_keys += sum(self._steps(lambda connection: idempotency.forget(connection, owner, SOME)))
+        for found in self._steps(lambda connection: jobs.remove(connection, owner, SOME)):
+            FILES.run(_remove_files, self._folder, [job.id for job in found])
+            erased.exports += len(found)
+        for gone, rows in self._steps(lambda connection: _erase_some(connection, owner)):
             erased.conversations += gone
             erased.messages += rows
-        self._journal.write(lambda connection: _disown(connection, owner))
+        for _ in self._steps(lambda connection: usage.disown(connection, account, owner)):
+            pass
+        self._journal.write(lambda connection: _forget(connection, owner))
         self._cache.forget(owner)
         self._limiter.forget(owner)
 
-    def _conversations(self, owner: str) -> Iterator[tuple[int, int]]:
-        """Delete conversations a little at a time, and pause in between as long as that took, as the sweep does."""
+    def _steps(self, some: Callable[[Connection], T]) -> Iterator[T]:
+        """Delete ``some`` until that is none, and pause in between as long as it took, as the sweep does."""
         while True:
             began = time.monotonic()
-            gone, rows = self._journal.write(lambda connection: _erase_some(connection, owner))
-            if not gone and not rows:
+            found = self._journal.write(some)
+            if not found or found == (0, 0):
                 return
-            yield gone, rows
+            yield found
             time.sleep(time.monotonic() - began)
-
-
-def _erase_beside(connection: Connection, owner: str) -> tuple[list[jobs.Job], Erased]:
-    """Delete what is not much: the keys of the end user's own, first, so that they let nobody in any more."""
-    account, _, end_user = owner.partition("/")
-    ended = keys.remove(connection, account, end_user)
-    repeated = idempotency.forget(connection, owner)
-    return jobs.remove(connection, owner), Erased(idempotency_keys=repeated, keys=ended)
 
 
 def _erase_some(connection: Connection, owner: str) -> tuple[int, int]:
@@ -127,16 +129,17 @@ def _erase_some(connection: Connection, owner: str) -> tuple[int, int]:
         if rows >= ROWS:
             break
         conversations.end_reply(connection, id)
-        rows += messages.delete_some(connection, id, ROWS - rows)
-        if rows < ROWS:
-            conversations.remove(connection, owner, id, now, "deleted")
-            gone += 1
+        deleted = messages.delete_some(connection, id, ROWS - rows)
+        rows += deleted.rows
+        if not deleted.all:
+            break
+        conversations.remove(connection, owner, id, now, "deleted")
+        gone += 1
     return gone, rows
 
 
-def _disown(connection: Connection, owner: str) -> None:
-    """Leave what was used to the account, whose bill it is, without whom; and let caches see that something is gone."""
-    usage.disown(connection, owner.partition("/")[0], owner)
+def _forget(connection: Connection, owner: str) -> None:
+    """Forget what limits have counted, and let caches see that something is gone."""
     windows.remove(connection, owner)
     marks.count(connection, ERASURES)
 
@@ -147,17 +150,34 @@ def _remove_files(folder: Path, ids: list[UUID]) -> None:
             files.remove(path)
 
 
-def belongings(connection: Connection, owner: str) -> list[bytes]:
-    """Return what there is of an end user beside conversations, a line of JSON each."""
+def belongings(database: Database, owner: str) -> Iterator[bytes]:
+    """Yield what there is of an end user beside conversations, a line of JSON each, a page at a time.
+
+    Raises `StoreUnavailable`.
+    """
     account, _, end_user = owner.partition("/")
-    found = [
-        *(_key(key) for key in keys.of_end_user(connection, account, end_user)),
-        *(_job(job) for job in jobs.of_owner(connection, owner)),
-        *(_share(*row) for row in shares.of_owner(connection, owner)),
-        *(_repeatable(*row) for row in idempotency.of_owner(connection, owner)),
-        *(_used(row) for row in usage.of_owner(connection, account, owner)),
-    ]
-    return [encode(one) + b"\n" for one in found]
+    keys_after = partial(keys.of_end_user, account=account, end_user=end_user, limit=PAGE)
+    jobs_after = partial(jobs.of_owner, owner=owner, limit=PAGE)
+    shares_after = partial(shares.of_owner, owner=owner, limit=PAGE)
+    idempotency_keys_after = partial(idempotency.of_owner, owner=owner, limit=PAGE)
+    usage_after = partial(usage.of_owner, owner=owner, limit=PAGE)
+    for page in chain(
+        (map(_key, page) for page in _pages(database, keys_after, b"", lambda key: key.id.bytes)),
+        (map(_job, page) for page in _pages(database, jobs_after, b"", lambda job: job.id.bytes)),
+        (starmap(_share, page) for page in _pages(database, shares_after, b"", lambda row: row[0].bytes)),
+        (starmap(_repeatable, page) for page in _pages(database, idempotency_keys_after, "", lambda row: row[0])),
+        (map(_used, page) for page in _pages(database, usage_after, usage.Place(), usage.place_of)),
+    ):
+        yield b"".join(encode(one) + b"\n" for one in page if one)
+
+
+def _pages(
+    database: Database, read: Callable[..., list[T]], after: Any, place_of: Callable[[T], Any]
+) -> Iterator[list[T]]:
+    """Yield what ``read(connection, after=…)`` returns, page by page, each behind the one before."""
+    while page := database.read(partial(read, after=after), long=True):
+        yield page
+        after = place_of(page[-1])
 
 
 def _key(key: keys.Key) -> dict[str, Any]:
@@ -175,7 +195,9 @@ def _job(job: jobs.Job) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _share(conversation_id: UUID, at: int) -> dict[str, Any]:
+def _share(conversation_id: UUID, at: int | None) -> dict[str, Any] | None:
+    if at is None:
+        return None
     return {"object": "share", "conversation_id": conversation_id, "created_at": _time(at)}
 
 

@@ -30,13 +30,13 @@ from chatkeep.store import (
 )
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
+from chatkeep.store.messages import ROWS
 from chatkeep.store.sql import Connection
 
 log = logging.getLogger(__name__)
 
 DUTY = "sweep"
-# What one transaction deletes, whichever comes first: turns wait that long for theirs.
-ROWS = 400
+# What one transaction deletes beside the messages' own limits, whichever comes first.
 CONVERSATIONS = 20
 SECONDS = 0.01
 METRICS_US = 30 * DAY_US
@@ -91,10 +91,11 @@ def _sweep_some(connection: Connection, now: int) -> tuple[int, int]:
         if rows >= ROWS or (rows and time.monotonic() > until):
             break
         deleted = messages.delete_some(connection, id, ROWS - rows)
-        rows += deleted
-        if rows < ROWS:
-            conversations.remove(connection, owner, id, now)
-            gone += 1
+        rows += deleted.rows
+        if not deleted.all:
+            break
+        conversations.remove(connection, owner, id, now)
+        gone += 1
     return gone, rows
 
 
@@ -162,8 +163,8 @@ class Sweeper:
         if not self._journal.write(lambda connection: duties.take(connection, DUTY, self._worker_id)):
             return
         now = self._clock.now()
-        self._journal.write(lambda connection: idempotency.expire(connection, now))
-        self._journal.write(lambda connection: jobs.expire(connection, now))
+        self._forget(lambda connection: idempotency.expire(connection, now, ROWS))
+        self._forget(lambda connection: jobs.expire(connection, now, ROWS))
         self._forget(lambda connection: tombstones.forget(connection, now - self._kept.tombstones_us, ROWS))
         self._forget(lambda connection: usage.forget(connection, (now - self._kept.usage_us) // DAY_US, ROWS))
         self._forget(lambda connection: audit.forget(connection, now - self._kept.audit_us, ROWS))

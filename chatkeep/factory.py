@@ -36,6 +36,7 @@ from chatkeep.spending import Spending
 from chatkeep.store import idempotency, migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
+from chatkeep.store.messages import ROWS
 from chatkeep.tokens import Tokens
 from chatkeep.turns import Turns
 from chatkeep.watch import Watch
@@ -105,7 +106,7 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     redaction = Redaction.from_settings(settings)
     database = migrations.opened(settings.database)
     journal = Journal(database)
-    journal.write(lambda connection: idempotency.expire(connection, now_us()))
+    journal.write(lambda connection: idempotency.expire(connection, now_us(), ROWS))
     tally, spending = Tally(), Spending()
     calling = provider or _provider(settings, _arrivals(journal))
     answering: Provider = Resilient(calling, settings.first_token_timeout, tally)

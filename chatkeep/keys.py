@@ -43,6 +43,7 @@ from chatkeep.store.sql import Connection, Duplicate
 NO_KEY = "There is no such key."
 # For how long it can be seen who had signed in.
 FORGOTTEN_AFTER_US = 30 * 24 * 3600 * 1_000_000
+FORGOTTEN_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +210,7 @@ def sign_in(database: Database, journal: Journal, text: str, request_id: str) ->
             if not key.is_live(now):
                 raise KeyRevoked if key.revoked_at is not None else KeyExpired
         made = make_child(given, new_id(now), now)
-        keys.forget_children(connection, given.parent_id or given.id, now - FORGOTTEN_AFTER_US)
+        _forget_old(connection, given.parent_id or given.id, now)
         keys.insert(connection, made.key)
         connection.notes.append(Note(caller_of(given).actor(request_id), Verb.SIGN_IN, _told(made.key)))
         return made
@@ -218,6 +219,11 @@ def sign_in(database: Database, journal: Journal, text: str, request_id: str) ->
         return journal.write(store)
     except NotFound:  # its end user was erased a moment ago
         raise Unauthorized(NO_ACCESS) from None
+
+
+def _forget_old(connection: Connection, parent_id: UUID, now: int) -> None:
+    """Forget some keys of earlier sign-ins: more than one, so that they become fewer."""
+    keys.forget_children(connection, parent_id, now - FORGOTTEN_AFTER_US, FORGOTTEN_AT_ONCE)
 
 
 def admit(journal: Journal, door: Door, end_user: str, request_id: str) -> NewKey:
@@ -233,7 +239,7 @@ def admit(journal: Journal, door: Door, end_user: str, request_id: str) -> NewKe
             raise KeyRevoked
         parent = replace(parent, scopes=door.scopes, end_user=_digest(door.account, end_user))
         made = make_child(parent, new_id(now), now)
-        keys.forget_children(connection, door.id, now - FORGOTTEN_AFTER_US)
+        _forget_old(connection, door.id, now)
         keys.insert(connection, made.key)
         connection.notes.append(Note(caller_of(made.key).actor(request_id), Verb.SIGN_IN, _told(made.key)))
         return made

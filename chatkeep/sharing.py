@@ -7,13 +7,15 @@ overwrites a message, so this stays the same whatever is said, edited or generat
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
+from chatkeep import branches
 from chatkeep.access import digest_of, random_text
 from chatkeep.errors import NO_CONVERSATION, NO_SHARE, NotFound
 from chatkeep.model import Conversation, Message, now_us
-from chatkeep.store import conversations, messages, shares
+from chatkeep.store import conversations, shares
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.notes import Actor, Note, Verb
@@ -22,6 +24,8 @@ from chatkeep.store.sql import Connection
 
 # 190 bits: whoever tries a million a second finds one of a million links in 10^37 years, so nobody counts who tries.
 TOKEN_LENGTH = 32
+# How many messages are skipped in the event loop: the index is walked over them.
+NEAR = 2_000
 
 
 class NewShare(NamedTuple):
@@ -87,15 +91,20 @@ def read_shared(database: Database, token: str, limit: int, after: int) -> Share
     conversation that is gone.
     """
 
-    def read(connection: Connection) -> SharedReading:
+    def read(connection: Connection, *, far: bool = False) -> SharedReading | None:
         share = shares.find(connection, digest_of(token))
         found = conversations.get(connection, share.owner, share.conversation_id, now_us()) if share else None
         if share is None or found is None:
             raise NotFound(NO_SHARE)
-        path = messages.path(connection, found.id, share.tip_id)[after:]
-        return SharedReading(found.title, messages.some(connection, path[:limit]), len(path) > limit)
+        if not far and (found.forks or after > NEAR):
+            return None
+        shown = branches.portion(connection, found, share.tip_id, skip=after, limit=limit + 1)
+        return SharedReading(found.title, shown[:limit], len(shown) > limit)
 
-    return database.read(read)
+    shared = database.read(read) or database.read(partial(read, far=True), long=True)
+    if shared is None:
+        raise NotFound(NO_SHARE)
+    return shared
 
 
 def _require(connection: Connection, owner: str, id: UUID) -> Conversation:

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
+from chatkeep import branches
 from chatkeep.cache import CACHE_CLEARED, Answer, Cache, key_of
 from chatkeep.errors import (
     NO_CONVERSATION,
@@ -98,6 +99,11 @@ class Turn(msgspec.Struct, frozen=True):
     """What is left of the caller's limits."""
 
     @property
+    def is_new(self) -> bool:
+        """Whether the request has taken it, and not an earlier one with the same key."""
+        return self.question is not None or self.row is not None
+
+    @property
     def cached(self) -> bool:
         """Whether the answer was asked for by another turn; a reply's first event settles it."""
         return self.reply.message.cached if self.reply else self.remembered
@@ -170,8 +176,11 @@ class Taking:
         """Return what the turn asks: the last messages, those of an earlier turn with the new one at their end."""
         new = [] if request.regenerate else [Said(Role.USER, request.message)]
         latest: list[Said] = []
-        if request.conversation_id is not None:
-            limit = self._settings.context_messages - len(new)
+        limit = self._settings.context_messages - len(new)
+        if conversation.forks:
+            found = messages.nearest(connection, conversation.id, conversation.current_id, limit)
+            latest = [Said(message.role, message.content, message.error) for message in reversed(found)]
+        elif request.conversation_id is not None:
             latest = messages.latest(connection, conversation.id, reply.timestamp, limit)
         return build_prompt(
             reply.model or "",
@@ -229,8 +238,7 @@ def _forked(connection: Connection, conversation: Conversation, request: TurnReq
     if found.role is not wanted:
         told = "only a reply can be regenerated" if request.regenerate else "only a user message can be edited"
         raise InvalidFields(f"{told.capitalize()}.", errors=[FieldError("message_id", told)])
-    messages.switch_branch(connection, conversation.id, found.parent_id)
-    return replace(conversation, current_id=found.parent_id, forks=conversation.forks + 1)
+    return replace(branches.switched(connection, conversation, found.parent_id), forks=conversation.forks + 1)
 
 
 def _known(connection: Connection, request: TurnRequest, now: int) -> Turn | None:

@@ -7,15 +7,17 @@ thread streams the reply from the provider into the journal; followers are shown
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from uuid import UUID
 
 from msgspec.structs import replace
 
-from chatkeep import errors
+from chatkeep import branches, errors
 from chatkeep.cache import Answer, Cache
 from chatkeep.concurrency import background
 from chatkeep.errors import (
@@ -105,6 +107,28 @@ class Turns:
             raise ServerStopping(retry_after=1)
         if self._screen:
             request = self._screen.passed_record(request)
+        with self._on_its_way(request) as taken:
+            turn = self._take(request)
+            taken(turn)
+        return turn
+
+    @contextmanager
+    def _on_its_way(self, request: TurnRequest) -> Iterator[Callable[[Turn], None]]:
+        """Switch to where a turn goes on, if one transaction couldn't; and back, unless a new turn is ``taken``."""
+        replaced, of = request.regenerate or request.edit, request.conversation_id
+        if replaced is None or of is None:
+            yield lambda _turn: None
+            return
+        before = branches.make_way(self._database, self._journal, request.owner, of, replaced)
+        turns: list[Turn] = []
+        try:
+            yield turns.append
+        finally:
+            if before is not None and not any(turn.is_new for turn in turns):
+                with contextlib.suppress(Problem):
+                    branches.switch(self._database, self._journal, before, before.current_id)
+
+    def _take(self, request: TurnRequest) -> Turn:
         reply_id, model = new_id(), request.model or self._provider.default_model
         begun = time.monotonic()
         with self._limiter.asking(request.allowances) as admission:

@@ -127,7 +127,7 @@ WORDS = {
     "Counts the conversation's messages from 1.": "对话中消息的序号，从 1 开始。",
     "The code of the problem that ended the reply.": "使回复结束的问题代码。",
     "What the problem said beyond its code.": "该问题的具体说明。",
-    "All messages with the same parent, this one included.": "同一父消息下的所有消息，包括本条。",
+    "The messages with the same parent, this one included: the newest 100 where they are more.": "同一父消息下的消息，包括本条；过多时只列出最新的 100 条。",
     "The last message of the current branch.": "当前分支的最后一条消息。",
     "What was deleted.": "被删除的内容。",
     "Who a message is from.": "消息来自谁。",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -19,9 +20,7 @@ from chatkeep.errors import ChatkeepError, StoreUnavailable
 from chatkeep.notation import optional_duration
 
 if TYPE_CHECKING:
-    from chatkeep.imports import Report, Terms
-    from chatkeep.redaction.policies import Redaction
-    from chatkeep.store.journal import Journal
+    from chatkeep.imports import Report
 
 STANDARD_INPUT = "-"
 SOME_BAD, UNKNOWN = 1, 2
@@ -47,7 +46,7 @@ def import_files(files: tuple[str, ...], ttl: str | None, account: str, end_user
 
     The exit status is 1 where a record could not be imported, and 2 where a file is none that is known.
     """
-    from chatkeep.imports import Terms  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.imports import Terms, import_file  # noqa: PLC0415 - the other commands start quickly without the database
     from chatkeep.model import now_us  # noqa: PLC0415
     from chatkeep.redaction.policies import Redaction  # noqa: PLC0415
     from chatkeep.store import migrations  # noqa: PLC0415
@@ -58,8 +57,10 @@ def import_files(files: tuple[str, ...], ttl: str | None, account: str, end_user
     terms = Terms(owner, now_us(), None if seconds is None else max(int(seconds), 1), renew)
     try:
         redaction = Redaction.from_settings(settings)
-        journal = Journal(migrations.opened(settings.database))
-        status = max(_import(journal, name, terms, redaction) for name in files)
+        database = migrations.opened(settings.database)
+        journal = Journal(database)
+        run = partial(import_file, database, journal, terms=terms, redaction=redaction)
+        status = max(_import(run, name) for name in files)
         journal.close()
     except ChatkeepError as error:
         servers.stop(error)
@@ -73,9 +74,9 @@ def _seconds(text: str) -> float | None:
         raise wrong(f"--ttl: {error}") from error
 
 
-def _import(journal: Journal, name: str, terms: Terms, redaction: Redaction) -> int:
+def _import(run: Callable[[Iterable[bytes]], Report], name: str) -> int:
     """Import a file and tell what became of it; return the exit status."""
-    from chatkeep.imports import UnknownFile, import_file  # noqa: PLC0415 - as above
+    from chatkeep.imports import UnknownFile  # noqa: PLC0415 - as above
     from chatkeep.imports.files import documents  # noqa: PLC0415
 
     reports: list[tuple[str, Report]] = []
@@ -83,7 +84,7 @@ def _import(journal: Journal, name: str, terms: Terms, redaction: Redaction) -> 
     try:
         with _opened(name) as file, _progress(file) as progress:
             for member, chunks in documents(file, progress):
-                report = import_file(journal, chunks, terms, redaction)
+                report = run(chunks)
                 reports.append((f"{name}/{member}" if member else name, report))
     except UnknownFile as error:
         say(f"{name}: {error}", err=True)

@@ -11,7 +11,7 @@ import hashlib
 import re
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any
@@ -41,9 +41,9 @@ _CURSOR = re.compile(r"[1-9][0-9]{0,17}")
 class Export:
     """An export under way. Its first page is there from the beginning, so that what fails at once fails early.
 
-    ``beside`` reads lines for JSON lines to have behind the conversations. Iterate for its bytes, once. Raises
-    `NotFound`, `InvalidFields`, `StoreUnavailable`; also amid the iteration, after which the bytes are not a whole
-    export.
+    ``beside`` has lines for JSON lines to have behind the conversations, and is read then. Iterate for its bytes, once.
+    Raises `NotFound`, `InvalidFields`, `StoreUnavailable`; also amid the iteration, after which the bytes are not a
+    whole export.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Export:
         format: Format,
         redaction: Redaction = OFF,
         *,
-        beside: Callable[[Connection], list[bytes]] | None = None,
+        beside: Iterable[bytes] = (),
     ) -> None:
         check_selection(selection, format)
         self._beside = beside
@@ -97,8 +97,7 @@ class Export:
         yield from self._body()
         if since is not None:
             yield from document.tombstones(self._gone(since))
-        if self._beside is not None:
-            yield b"".join(self._database.read(self._beside, long=True))
+        yield from self._beside
 
     def _body(self) -> Iterator[bytes]:
         yield from self._first

@@ -19,6 +19,7 @@ from chatkeep.imports.foreign import Chat, incoming
 from chatkeep.imports.records import UNKNOWN, BadRecord, Incoming, Item, Record, Refused, Terms, UnknownFile, decoded
 from chatkeep.imports.writing import Fate, Report, Writer
 from chatkeep.redaction.policies import OFF, Redaction, Screen
+from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 
 __all__ = ["BadRecord", "Fate", "Report", "Terms", "UnknownFile", "import_file"]
@@ -39,13 +40,15 @@ _chatgpt = msgspec.json.Decoder(chatgpt.Conversation)
 _open_webui = msgspec.json.Decoder(open_webui.Conversation)
 
 
-def import_file(journal: Journal, chunks: Iterable[bytes], terms: Terms, redaction: Redaction = OFF) -> Report:
+def import_file(
+    database: Database, journal: Journal, chunks: Iterable[bytes], terms: Terms, redaction: Redaction = OFF
+) -> Report:
     """Import what is in a file, and return what was done.
 
     Raises `UnknownFile`, after which nothing was imported, and `StoreUnavailable`, after which some of it may have
     been: import it again.
     """
-    writer, screen = Writer(journal, terms), redaction.imports
+    writer, screen = Writer(database, journal, terms), redaction.imports
     for item in _items(chunks, terms):
         writer.add(_redacted(item, screen) if screen else item)
     writer.flush()

@@ -335,7 +335,7 @@ def _conversation(found: Conversation, rows: list[model.Message], owner: str) ->
         title=found.title,
         created_at=min([created, *(row.timestamp for row in rows[:1])]),
         last_active=max([active, *(row.timestamp for row in rows[-1:])]),
-        message_count=max([found.message_count, *(row.position for row in rows)]),
+        message_count=max([len(rows), *(row.position for row in rows)]),
         system=found.system,
         ttl=found.ttl,
         expires_at=None if found.expires_at is None else _us(found.expires_at),

@@ -18,9 +18,11 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
+from chatkeep import branches
 from chatkeep.imports.records import BadRecord, Gone, Incoming, Item, Refused, Terms, id_apart, renewed, set_apart
 from chatkeep.model import Conversation, Message, now_us
 from chatkeep.store import conversations, imports, leases, messages, tombstones
+from chatkeep.store.engine import Database
 from chatkeep.store.imports import Place
 from chatkeep.store.journal import Journal
 from chatkeep.store.notes import Note, Verb
@@ -93,8 +95,9 @@ class _Stored:
 class Writer:
     """Gathers what is to be stored, and stores it. `flush` at the end. Both raise `StoreUnavailable`."""
 
-    def __init__(self, journal: Journal, terms: Terms) -> None:
+    def __init__(self, database: Database, journal: Journal, terms: Terms) -> None:
         self.report = Report()
+        self._database = database
         self._journal = journal
         self._terms = terms
         self._waiting: list[Incoming | Gone] = []
@@ -174,13 +177,23 @@ class Writer:
     def _finish(self, item: Incoming | Gone, stored: _Stored, tries: int) -> None:
         work = stored.rest
         try:
-            while work is not None:
+            while work is not None and work.messages:
                 work = self._commit(partial(_some, work=work))
+            if work is not None:
+                self._join(work.conversation)
         except Duplicate:
             self._apart([item], tries - 1)
             return
         self.report.conversations[stored.fate or Fate.NOTHING] += 1
         self.report.messages += stored.messages
+
+    def _join(self, conversation: Conversation) -> None:
+        """Do what `_join` does to a long conversation, in several transactions."""
+        id, tip = conversation.id, conversation.current_id  # noqa: A001
+        forks = self._database.read(lambda connection: messages.forks(connection, id), long=True)
+        route = self._database.read(lambda connection: branches.route_to(connection, id, tip), long=True)
+        part = partial(_unless_switched, conversation=conversation, forks=forks)
+        branches.correct(lambda work: self._commit(partial(part, work=work)), id, route)
 
     def _clear(self, id: UUID) -> None:
         """Remove what is left of a conversation that is not seen any more."""
@@ -219,7 +232,7 @@ def _deleted(connection: Connection, gone: Gone, terms: Terms) -> _Stored:
     # The first reason counts.
     tombstones.bury(connection, terms.owner, gone.id, gone.reason, now)
     # A long one is not seen any more, and swept bit by bit.
-    remove = conversations.delete if found.message_count <= ROWS else conversations.expire
+    remove = conversations.expire if messages.is_long(connection, gone.id) else conversations.delete
     remove(connection, terms.owner, gone.id, now)
     return _Stored(Fate.DELETED)
 
@@ -252,8 +265,7 @@ def _existing(connection: Connection, item: Incoming, owner: str) -> Conversatio
     if found is not None or not item.update:
         return found
     found = conversations.lock(connection, owner, item.conversation.id, 0)
-    stored = sum(map(len, messages.siblings(connection, item.conversation.id).values()))
-    return found if found is not None and stored >= found.message_count else None
+    return found if found is not None and messages.count(connection, found.id) >= found.message_count else None
 
 
 def _added(connection: Connection, item: Incoming) -> _Stored:
@@ -266,13 +278,19 @@ def _added(connection: Connection, item: Incoming) -> _Stored:
 def _merged(connection: Connection, item: Incoming, existing: Conversation, known: dict[UUID, Place]) -> _Stored:
     """Bring a conversation up to date that is there, or add what it misses."""
     missing = [message for message in item.messages if message.id not in known]
-    if not missing and not item.update:
+    if not missing and not item.update and not _is_unfinished(connection, existing):
         return _Stored(Fate.PRESENT)
     _require_idle(connection, existing.id)
     work = _replacing(item, existing) if item.update else _completing(item, existing, missing)
     conversations.update(connection, work.conversation)
     tombstones.unbury(connection, existing.id)
     return _begun(connection, Fate.UPDATED, work)
+
+
+def _is_unfinished(connection: Connection, existing: Conversation) -> bool:
+    """Return whether an earlier import has ended before the branch was right."""
+    tip = next(messages.above(connection, existing.id, existing.current_id, steps=1), None)
+    return tip is not None and not tip.on_branch
 
 
 def _replacing(item: Incoming, existing: Conversation) -> _Work:
@@ -317,10 +335,8 @@ def _some(connection: Connection, work: _Work) -> _Work | None:
     if work.replacing:
         imports.remove(connection, work.conversation.id, [message.id for message in now])
     imports.add(connection, now, work.branch)
-    if later:
+    if later or (work.joining and not _join(connection, work.conversation)):
         return replace(work, messages=later)
-    if work.joining:
-        _join(connection, work.conversation)
     return None
 
 
@@ -330,16 +346,32 @@ def _until(said: list[Message]) -> int:
     return max(1, sum(length <= CHARACTERS for length in lengths))
 
 
-def _join(connection: Connection, conversation: Conversation) -> None:
-    """Let branch and forks be those of the whole tree, once all of it is there."""
+def _join(connection: Connection, conversation: Conversation) -> bool:
+    """Let branch and forks be those of the whole tree; return False where one transaction should not."""
     found = conversations.lock(connection, conversation.owner, conversation.id, now_us())
     if found is None:
-        return
-    tip = found.current_id
-    if tip is None or tip in imports.places(connection, [tip]):
-        messages.switch_branch(connection, found.id, tip)
-    forks = sum(len(children) - 1 for children in messages.siblings(connection, found.id).values())
-    if forks != found.forks:
+        return True
+    if found.message_count > ROWS:
+        return False
+    route = branches.route_to(connection, found.id, found.current_id)
+    branches.correct(lambda work: work(connection), found.id, route)
+    _note_forks(connection, found, messages.forks(connection, found.id))
+    return True
+
+
+def _unless_switched(
+    connection: Connection, conversation: Conversation, forks: int, work: Callable[[Connection], int]
+) -> int:
+    """Do a part of what `_join` does, and nothing where somebody has switched the branch meanwhile."""
+    found = conversations.lock(connection, conversation.owner, conversation.id, now_us())
+    if found is None or found.current_id != conversation.current_id:
+        return 0
+    _note_forks(connection, found, forks)
+    return work(connection)
+
+
+def _note_forks(connection: Connection, found: Conversation, forks: int) -> None:
+    if forks > found.forks:
         conversations.update(connection, replace(found, forks=forks))
 
 
@@ -349,7 +381,7 @@ def _clear_some(connection: Connection, owner: str, id: UUID) -> bool:
     seen = conversations.lock(connection, owner, id, now) is not None
     if seen or imports.holder(connection, id) != owner or leases.of_conversation(connection, id) is not None:
         return True
-    if messages.delete_some(connection, id, ROWS) == ROWS:
+    if not messages.delete_some(connection, id).all:
         return False
     conversations.remove(connection, owner, id, now)
     return True

@@ -18,10 +18,21 @@ _INSERT = Sql(
     "INSERT INTO idempotency_keys (owner, `key`, request_hash, conversation_id, reply_id, created_at)"
     " VALUES (:owner, :key, :request_hash, :conversation_id, :reply_id, :created_at)"
 )
-_OF_OWNER = Sql("SELECT `key`, created_at FROM idempotency_keys WHERE owner = :owner")
+_OF_OWNER = Sql(
+    "SELECT `key`, created_at FROM idempotency_keys WHERE owner = :owner AND `key` > :after ORDER BY `key` LIMIT :limit"
+)
 _DELETE = Sql("DELETE FROM idempotency_keys WHERE owner = :owner AND `key` = :key")
-_FORGET = Sql("DELETE FROM idempotency_keys WHERE owner = :owner")
-_EXPIRE = Sql("DELETE FROM idempotency_keys WHERE created_at < :before")
+_FORGET = Sql(
+    "DELETE FROM idempotency_keys WHERE (owner, `key`) IN"
+    " (SELECT owner, `key` FROM idempotency_keys WHERE owner = :owner LIMIT :limit)",
+    # MySQL knows no LIMIT in a subquery, but one in DELETE itself.
+    mysql="DELETE FROM idempotency_keys WHERE owner = :owner LIMIT :limit",
+)
+_EXPIRE = Sql(
+    "DELETE FROM idempotency_keys WHERE (owner, `key`) IN"
+    " (SELECT owner, `key` FROM idempotency_keys WHERE created_at < :before LIMIT :limit)",
+    mysql="DELETE FROM idempotency_keys WHERE created_at < :before ORDER BY created_at LIMIT :limit",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +68,16 @@ def insert(connection: Connection, owner: str, key: str, known: Known, now: int)
     )
 
 
-def of_owner(connection: Connection, owner: str) -> list[tuple[str, int]]:
-    """Return the keys of an owner, and when each was stored."""
-    return [(str(key), int(at)) for key, at in connection.rows(_OF_OWNER, owner=owner)]
+def of_owner(connection: Connection, owner: str, after: str, limit: int) -> list[tuple[str, int]]:
+    """Return up to ``limit`` keys of an owner in their order behind ``after``, and when each was stored."""
+    return [(str(key), int(at)) for key, at in connection.rows(_OF_OWNER, owner=owner, after=after, limit=limit)]
 
 
-def forget(connection: Connection, owner: str) -> int:
-    """Forget the keys of an owner; return how many."""
-    return connection.change(_FORGET, owner=owner)
+def forget(connection: Connection, owner: str, limit: int) -> int:
+    """Forget up to ``limit`` keys of an owner; return how many."""
+    return connection.change(_FORGET, owner=owner, limit=limit)
 
 
-def expire(connection: Connection, now: int) -> int:
-    """Forget the keys that are older than 24 hours; return how many."""
-    return connection.change(_EXPIRE, before=now - KEPT_US)
+def expire(connection: Connection, now: int, limit: int) -> int:
+    """Forget up to ``limit`` keys that are older than 24 hours; return how many."""
+    return connection.change(_EXPIRE, before=now - KEPT_US, limit=limit)

@@ -82,8 +82,14 @@ _CANCEL = Sql(
     f" WHERE id = :id AND owner = :owner AND {_UNFINISHED}"
 )
 _DELETE = Sql("DELETE FROM export_jobs WHERE id = :id AND owner = :owner")
-_OF_OWNER = Sql(f"SELECT {_COLUMNS} FROM export_jobs WHERE owner = :owner ORDER BY id")  # noqa: S608
-_EXPIRE = Sql("DELETE FROM export_jobs WHERE expires_at <= :now")
+_OF_OWNER = Sql(
+    f"SELECT {_COLUMNS} FROM export_jobs WHERE owner = :owner AND id > :after ORDER BY id LIMIT :limit"  # noqa: S608
+)
+_EXPIRE = Sql(
+    "DELETE FROM export_jobs WHERE id IN (SELECT id FROM export_jobs WHERE expires_at <= :now LIMIT :limit)",
+    # MySQL knows no LIMIT in a subquery, but one in DELETE itself.
+    mysql="DELETE FROM export_jobs WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit",
+)
 
 
 def insert(connection: Connection, job: Job) -> None:
@@ -151,22 +157,22 @@ def delete(connection: Connection, owner: str, id: UUID) -> None:
     connection.change(_DELETE, id=id.bytes, owner=owner)
 
 
-def of_owner(connection: Connection, owner: str) -> list[Job]:
-    """Return all jobs of an owner, also those that have expired."""
-    return [_job(row) for row in connection.rows(_OF_OWNER, owner=owner)]
+def of_owner(connection: Connection, owner: str, after: bytes, limit: int) -> list[Job]:
+    """Return up to ``limit`` jobs of an owner by id behind ``after``, also those that have expired."""
+    return [_job(row) for row in connection.rows(_OF_OWNER, owner=owner, after=after, limit=limit)]
 
 
-def remove(connection: Connection, owner: str) -> list[Job]:
-    """Delete all jobs of an owner; return them."""
-    found = of_owner(connection, owner)
+def remove(connection: Connection, owner: str, limit: int) -> list[Job]:
+    """Delete up to ``limit`` jobs of an owner; return them."""
+    found = of_owner(connection, owner, b"", limit)
     for job in found:  # by its id: where many are the owner's, MySQL would read and lock the whole table
         delete(connection, owner, job.id)
     return found
 
 
-def expire(connection: Connection, now: int) -> None:
-    """Delete the jobs that have expired by ``now``."""
-    connection.change(_EXPIRE, now=now)
+def expire(connection: Connection, now: int, limit: int) -> int:
+    """Delete up to ``limit`` jobs that have expired by ``now``; return how many."""
+    return connection.change(_EXPIRE, now=now, limit=limit)
 
 
 def with_files(connection: Connection, ids: list[UUID]) -> set[tuple[UUID, int]]:

@@ -38,11 +38,21 @@ _EXPIRE = Sql(
 _EXPIRE_CHILDREN = Sql("UPDATE api_keys SET expires_at = :at WHERE parent_id = :id AND expires_at > :at")
 _CHANGE = Sql("UPDATE api_keys SET name = :name, limits = :limits WHERE id = :id")
 _CHANGE_CHILDREN = Sql("UPDATE api_keys SET name = :name, limits = :limits WHERE parent_id = :id")
-_FORGET_CHILDREN = Sql("DELETE FROM api_keys WHERE parent_id = :id AND expires_at < :before")
-_OF_END_USER = Sql(
-    f"SELECT {_COLUMNS} FROM api_keys WHERE account = :account AND end_user = :end_user"  # noqa: S608 - the same
+_FORGET_CHILDREN = Sql(
+    "DELETE FROM api_keys WHERE id IN"
+    " (SELECT id FROM api_keys WHERE parent_id = :id AND expires_at < :before LIMIT :limit)",
+    # MySQL knows no LIMIT in a subquery, but one in DELETE itself.
+    mysql="DELETE FROM api_keys WHERE parent_id = :id AND expires_at < :before ORDER BY expires_at LIMIT :limit",
 )
-_REMOVE = Sql("DELETE FROM api_keys WHERE account = :account AND end_user = :end_user")
+_OF_END_USER = Sql(
+    f"SELECT {_COLUMNS} FROM api_keys"  # noqa: S608 - the same
+    " WHERE account = :account AND end_user = :end_user AND id > :after ORDER BY id LIMIT :limit"
+)
+_REMOVE = Sql(
+    "DELETE FROM api_keys WHERE id IN"
+    " (SELECT id FROM api_keys WHERE account = :account AND end_user = :end_user LIMIT :limit)",
+    mysql="DELETE FROM api_keys WHERE account = :account AND end_user = :end_user LIMIT :limit",
+)
 _USE = Sql(
     "UPDATE api_keys SET last_used_at = :at WHERE id = :id AND (last_used_at IS NULL OR last_used_at <= :noted_before)"
 )
@@ -152,19 +162,20 @@ def change(connection: Connection, key: Key) -> None:
     marks.count(connection, MARK)
 
 
-def forget_children(connection: Connection, id: UUID, before: int) -> int:
-    """Delete the keys of signing in with a key that expired before a time; return how many."""
-    return connection.change(_FORGET_CHILDREN, id=id.bytes, before=before)
+def forget_children(connection: Connection, id: UUID, before: int, limit: int) -> int:
+    """Delete up to ``limit`` keys of signing in with a key that expired before a time; return how many."""
+    return connection.change(_FORGET_CHILDREN, id=id.bytes, before=before, limit=limit)
 
 
-def of_end_user(connection: Connection, account: str, end_user: str) -> list[Key]:
-    """Return the keys that stand for one end user of an account."""
-    return [_key(row) for row in connection.rows(_OF_END_USER, account=account, end_user=end_user)]
+def of_end_user(connection: Connection, account: str, end_user: str, after: bytes, limit: int) -> list[Key]:
+    """Return up to ``limit`` keys that stand for one end user of an account, by id behind ``after``."""
+    rows = connection.rows(_OF_END_USER, account=account, end_user=end_user, after=after, limit=limit)
+    return [_key(row) for row in rows]
 
 
-def remove(connection: Connection, account: str, end_user: str) -> int:
-    """Delete the keys that stand for one end user of an account, which lets nobody in any more; return how many."""
-    removed = connection.change(_REMOVE, account=account, end_user=end_user)
+def remove(connection: Connection, account: str, end_user: str, limit: int) -> int:
+    """Delete up to ``limit`` keys that stand for one end user, which let nobody in any more; return how many."""
+    removed = connection.change(_REMOVE, account=account, end_user=end_user, limit=limit)
     if removed:
         marks.count(connection, MARK)
     return removed

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from itertools import accumulate, islice
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from chatkeep.model import Message, Role, Said, Status, Usage, id_of
@@ -30,23 +32,81 @@ _LATEST = Sql(
     "SELECT role, content, error FROM messages WHERE conversation_id = :conversation_id AND on_branch = 1"
     " AND timestamp <= :until ORDER BY timestamp DESC LIMIT :limit"
 )
-_LEAVE_BRANCH = Sql(
-    "UPDATE messages SET on_branch = 0, epoch = :epoch"
-    " WHERE conversation_id = :of AND on_branch = 1 AND timestamp > :after"
+_LEAVE_BRANCH = "UPDATE messages SET on_branch = 0, epoch = :epoch WHERE "
+_LEAVING = (
+    "conversation_id = :of AND on_branch = 1 AND timestamp > :after AND timestamp <= :until"
+    " ORDER BY timestamp DESC LIMIT :limit"
 )
-_JOIN_BRANCH = Sql("UPDATE messages SET on_branch = 1, epoch = :epoch WHERE message_id = :id")
-_STEP = Sql("SELECT parent_id, on_branch, timestamp FROM messages WHERE message_id = :id")
-_TREE = Sql("SELECT message_id, parent_id FROM messages WHERE conversation_id = :of ORDER BY timestamp")
-_DELETE_SOME = Sql(
-    "DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE conversation_id = :of LIMIT :limit)",
-    # MySQL knows no LIMIT in a subquery, but one in DELETE itself.
-    mysql="DELETE FROM messages WHERE conversation_id = :of LIMIT :limit",
+_LEAVE_SOME = Sql(
+    f"{_LEAVE_BRANCH} id IN (SELECT id FROM messages WHERE {_LEAVING})",  # noqa: S608 - fixed parts only
+    mysql=f"{_LEAVE_BRANCH} {_LEAVING}",
 )
+# From a message to the root. MariaDB stops such a walk after a thousand steps, without an error.
+_ABOVE = Sql(
+    "WITH RECURSIVE above (message_id, parent_id, timestamp, on_branch, steps) AS ("
+    "SELECT message_id, parent_id, timestamp, on_branch, 1 FROM messages"
+    " WHERE message_id = :id AND conversation_id = :of"
+    " UNION ALL SELECT parent.message_id, parent.parent_id, parent.timestamp, parent.on_branch, above.steps + 1"
+    " FROM above JOIN messages AS parent ON parent.message_id = above.parent_id WHERE above.steps < :limit"
+    ") SELECT message_id, parent_id, timestamp, on_branch FROM above"
+)
+_LATER = Sql(
+    "SELECT message_id, parent_id, timestamp FROM messages WHERE conversation_id = :of AND timestamp > :after"
+    " ORDER BY timestamp LIMIT :limit"
+)
+_FORKS = Sql(
+    "SELECT COUNT(*) - COUNT(DISTINCT parent_id) - (COUNT(parent_id) < COUNT(*)) FROM messages"
+    " WHERE conversation_id = :of"
+)
+_FORKED = "SELECT parent_id FROM messages WHERE conversation_id = :of AND on_branch = 0 AND {} GROUP BY parent_id"
+_FORKED_ROOT = Sql(_FORKED.format("parent_id IS NULL"))
+_SIBLINGS = (
+    "SELECT message_id, timestamp FROM messages WHERE conversation_id = :of AND on_branch = 0 AND {}"
+    " ORDER BY id DESC LIMIT :limit"
+)
+_SIBLINGS_OF, _SIBLINGS_OF_ROOT = (
+    Sql(_SIBLINGS.format("parent_id = :parent")),
+    Sql(_SIBLINGS.format("parent_id IS NULL")),
+)
+_OLDEST = Sql("SELECT timestamp, written FROM messages WHERE conversation_id = :of ORDER BY timestamp LIMIT :limit")
+_COUNT = Sql("SELECT COUNT(*) FROM messages WHERE conversation_id = :of")
+_COUNT_UNTIL = Sql(
+    "SELECT COUNT(*) FROM messages WHERE conversation_id = :of AND on_branch = 1 AND timestamp <= :until"
+)
+_SPAN = Sql(
+    f"SELECT {_COLUMNS} FROM messages WHERE conversation_id = :of AND on_branch = 1"  # noqa: S608
+    " AND timestamp >= :start AND timestamp <= :until ORDER BY timestamp LIMIT :limit"
+)
+_DELETE_UNTIL = Sql("DELETE FROM messages WHERE conversation_id = :of AND timestamp <= :until")
 _PROGRESS = Sql("SELECT status, written FROM messages WHERE message_id = :id")
 # Four times as quick as the enumerations' own way, for there are dozens in a request.
 _ROLES = {role.value: role for role in Role}
 _STATUSES = {status.value: status for status in Status}
 _TIMESTAMP = Sql("SELECT timestamp FROM messages WHERE message_id = :id AND conversation_id = :conversation_id")
+
+
+# What one transaction deletes or changes, whichever comes first: turns wait that long for theirs.
+ROWS, CHARACTERS = 400, 2_000_000
+# What one statement of a walk reads.
+STEPS = 400
+# Of how many siblings a message tells beside itself: the newest.
+SIBLINGS = 100
+
+
+class Step(NamedTuple):
+    """A message's place in the tree."""
+
+    id: UUID
+    parent_id: UUID | None
+    timestamp: int
+    on_branch: bool = False
+
+
+class Deleted(NamedTuple):
+    """How many messages were deleted, and whether none are left."""
+
+    rows: int
+    all: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +158,12 @@ def page(
     connection: Connection, conversation_id: UUID, *, limit: int, after: UUID | None, ascending: bool
 ) -> list[Message] | None:
     """Return messages of the current branch, beginning behind ``after``; None where there is no such message."""
-    values = {"conversation_id": conversation_id.bytes, "limit": limit}
+    values: dict[str, Any] = {"conversation_id": conversation_id.bytes, "limit": limit}
     if after is not None:
-        found = connection.rows(_TIMESTAMP, id=after.bytes, conversation_id=conversation_id.bytes)
-        if not found:
+        behind = timestamp_of(connection, conversation_id, after)
+        if behind is None:
             return None
-        values["timestamp"] = found[0][0]
+        values["timestamp"] = behind
     return [_message(row) for row in connection.rows(_page(after is not None, ascending), **values)]
 
 
@@ -117,14 +177,57 @@ def _page(follows: bool, ascending: bool) -> Sql:  # noqa: FBT001 - private, and
     return Sql(f"SELECT {_COLUMNS} FROM messages WHERE {where} ORDER BY timestamp {direction} LIMIT :limit")  # noqa: S608
 
 
-def path(connection: Connection, conversation_id: UUID, tip: UUID | None) -> list[UUID]:
-    """Return the ids of the messages from the first to ``tip``, whichever branch is the current one."""
-    parents: dict[bytes, bytes | None] = dict(connection.rows(_TREE, of=conversation_id.bytes))
-    found, step = [], tip.bytes if tip else None
-    while step is not None and step in parents:
-        found.append(id_of(step))
-        step = parents[step]
-    return found[::-1]
+def nearest(connection: Connection, conversation_id: UUID, tip: UUID | None, limit: int) -> list[Message]:
+    """Return up to ``limit`` messages from ``tip`` towards the root, whatever else the tree holds."""
+    walk = above(connection, conversation_id, tip, min(limit, STEPS))
+    return some(connection, [step.id for step in islice(walk, limit)])
+
+
+def above(connection: Connection, conversation_id: UUID, id: UUID | None, steps: int = STEPS) -> Iterator[Step]:
+    """Yield the messages of a conversation from one of them to the root, read as they are wanted: first ``steps``."""
+    step = id
+    while step is not None:
+        rows = connection.rows(_ABOVE, id=step.bytes, of=conversation_id.bytes, limit=steps)
+        yield from (Step(id_of(one), _id(parent), at, bool(on)) for one, parent, at, on in rows)
+        step, steps = _id(rows[-1][1]) if rows else None, min(steps * 8, STEPS)
+
+
+def later(connection: Connection, conversation_id: UUID, after: int, limit: int) -> list[Step]:
+    """Return up to ``limit`` messages of a conversation by time behind ``after``, whichever branch they are on."""
+    rows = connection.rows(_LATER, of=conversation_id.bytes, after=after, limit=limit)
+    return [Step(id_of(one), _id(parent), at) for one, parent, at in rows]
+
+
+def timestamp_of(connection: Connection, conversation_id: UUID, id: UUID) -> int | None:
+    """Return when a message of a conversation was stored; None where there is none."""
+    rows = connection.rows(_TIMESTAMP, id=id.bytes, conversation_id=conversation_id.bytes)
+    return int(rows[0][0]) if rows else None
+
+
+def span(
+    connection: Connection, conversation_id: UUID, until: int, *, skip: int, limit: int, forked: bool
+) -> list[Message]:
+    """Return messages of the current branch up to the time ``until``, oldest first, without the first ``skip``.
+
+    Unless the conversation is ``forked`` those are skipped in the index alone.
+    """
+    values = {"of": conversation_id.bytes, "until": until}
+    first = connection.rows(_first(forked), **values, skip=skip)
+    if not first:
+        return []
+    return [_message(row) for row in connection.rows(_SPAN, **values, start=first[0][0], limit=limit)]
+
+
+@cache
+def _first(forked: bool) -> Sql:  # noqa: FBT001 - private, and a cache takes no better
+    """Return the statement of `span` that finds where it begins."""
+    where = "conversation_id = :of AND timestamp <= :until" + (" AND on_branch = 1" if forked else "")
+    return Sql(f"SELECT timestamp FROM messages WHERE {where} ORDER BY timestamp LIMIT 1 OFFSET :skip")  # noqa: S608 - fixed parts only
+
+
+def count_until(connection: Connection, conversation_id: UUID, until: int) -> int:
+    """Return how many messages of the current branch there are up to a time: reads all of them."""
+    return int(connection.rows(_COUNT_UNTIL, of=conversation_id.bytes, until=until)[0][0])
 
 
 def some(connection: Connection, ids: list[UUID]) -> list[Message]:
@@ -154,32 +257,72 @@ def finish(connection: Connection, reply: Message) -> None:
     )
 
 
-def switch_branch(connection: Connection, conversation_id: UUID, tip: UUID | None) -> None:
-    """Make the messages from the root to ``tip`` the current branch; None makes it empty."""
-    joining, step, after = [], tip.bytes if tip else None, 0
-    while step is not None:
-        parent, on_branch, timestamp = connection.rows(_STEP, id=step)[0]
-        if on_branch:
-            after = timestamp
-            break
-        joining.append(step)
-        step = parent
-    connection.change(_LEAVE_BRANCH, of=conversation_id.bytes, after=after, epoch=connection.epoch)
-    for id in joining:  # noqa: A001
-        connection.change(_JOIN_BRANCH, id=id, epoch=connection.epoch)
+def leave_branch(connection: Connection, conversation_id: UUID, after: int, until: int = 2**63 - 1) -> int:
+    """Take messages behind a time off the current branch, the newest `ROWS` up to ``until``; return how many."""
+    span = {"after": after, "until": until, "limit": ROWS}
+    return connection.change(_LEAVE_SOME, of=conversation_id.bytes, **span, epoch=connection.epoch)
 
 
-def siblings(connection: Connection, conversation_id: UUID) -> dict[UUID | None, list[UUID]]:
-    """Return the children of every message of a conversation, oldest first; those without a parent are under None."""
-    found: dict[UUID | None, list[UUID]] = {}
-    for message_id, parent_id in connection.rows(_TREE, of=conversation_id.bytes):
-        found.setdefault(id_of(parent_id) if parent_id else None, []).append(id_of(message_id))
-    return found
+def join_branch(connection: Connection, ids: Sequence[UUID]) -> int:
+    """Put messages on the current branch; return how many."""
+    if not ids:
+        return 0
+    places, values = in_list("id", (item.bytes for item in ids))
+    statement = Sql(f"UPDATE messages SET on_branch = 1, epoch = :epoch WHERE message_id IN ({places})")  # noqa: S608
+    return connection.change(statement, **values, epoch=connection.epoch)
 
 
-def delete_some(connection: Connection, conversation_id: UUID, limit: int) -> int:
-    """Delete up to ``limit`` messages of a conversation; return how many."""
-    return connection.change(_DELETE_SOME, of=conversation_id.bytes, limit=limit)
+def forks(connection: Connection, conversation_id: UUID) -> int:
+    """Return how many messages of a conversation have an elder sibling: reads all of them."""
+    return int(connection.rows(_FORKS, of=conversation_id.bytes)[0][0])
+
+
+def siblings(connection: Connection, conversation_id: UUID, shown: list[Message]) -> dict[UUID, list[UUID]]:
+    """Return, for those of ``shown`` that have siblings, their ids by time: the message and the newest `SIBLINGS`.
+
+    ``shown`` are on the current branch, so their siblings are not.
+    """
+    of = conversation_id.bytes
+    parents = [message.parent_id.bytes for message in shown if message.parent_id]
+    forked: set[UUID | None] = set()
+    if parents:
+        places, values = in_list("parent", parents)
+        rows = connection.rows(Sql(_FORKED.format(f"parent_id IN ({places})")), of=of, **values)
+        forked.update(id_of(row[0]) for row in rows)
+    if len(parents) < len(shown) and connection.rows(_FORKED_ROOT, of=of):
+        forked.add(None)
+    return {message.id: _with_siblings(connection, message) for message in shown if message.parent_id in forked}
+
+
+def _with_siblings(connection: Connection, message: Message) -> list[UUID]:
+    values: dict[str, Any] = {"of": message.conversation_id.bytes, "limit": SIBLINGS}
+    if message.parent_id is None:
+        rows = connection.rows(_SIBLINGS_OF_ROOT, **values)
+    else:
+        rows = connection.rows(_SIBLINGS_OF, **values, parent=message.parent_id.bytes)
+    found = [(int(at), id_of(one)) for one, at in rows]
+    return [one for _, one in sorted([*found, (message.timestamp, message.id)])]
+
+
+def count(connection: Connection, conversation_id: UUID) -> int:
+    """Return how many messages a conversation has, on all branches: walks an index over them."""
+    return int(connection.rows(_COUNT, of=conversation_id.bytes)[0][0])
+
+
+def is_long(connection: Connection, conversation_id: UUID) -> bool:
+    """Return whether a conversation has more messages, or more text, than one transaction should delete."""
+    oldest = connection.rows(_OLDEST, of=conversation_id.bytes, limit=ROWS + 1)
+    return len(oldest) > ROWS or sum(written for _, written in oldest) > CHARACTERS
+
+
+def delete_some(connection: Connection, conversation_id: UUID, limit: int = ROWS) -> Deleted:
+    """Delete the oldest messages of a conversation: up to ``limit``, and one at least with up to `CHARACTERS`."""
+    oldest = connection.rows(_OLDEST, of=conversation_id.bytes, limit=limit + 1)
+    ends = accumulate(written for _, written in oldest[:limit])
+    fitting = max(1, sum(end <= CHARACTERS for end in ends))
+    if oldest:
+        connection.change(_DELETE_UNTIL, of=conversation_id.bytes, until=oldest[:fitting][-1][0])
+    return Deleted(min(fitting, len(oldest)), len(oldest) <= fitting)
 
 
 def progress(connection: Connection, id: UUID) -> Progress | None:
@@ -196,12 +339,16 @@ def progress_of(connection: Connection, ids: list[UUID]) -> dict[UUID, Progress]
     return {id_of(row[0]): Progress(_STATUSES[row[1]], row[2]) for row in rows}
 
 
+def _id(known: bytes | None) -> UUID | None:
+    return id_of(known) if known else None
+
+
 def _message(row: tuple[Any, ...]) -> Message:
     """Return the message of a row of `_COLUMNS`."""
     return Message(
         id=id_of(row[0]),
         conversation_id=id_of(row[1]),
-        parent_id=id_of(row[2]) if row[2] else None,
+        parent_id=_id(row[2]),
         position=row[3],
         role=_ROLES[row[4]],
         content=row[5],

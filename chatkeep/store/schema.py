@@ -93,6 +93,8 @@ messages = sa.Table(
     sa.Index("ix_messages_message_id", "message_id", unique=True),
     sa.Index("ix_messages_conversation", "conversation_id", "timestamp", unique=True),
     sa.Index("ix_messages_timestamp", "timestamp"),
+    # On SQLite a turn leaves it alone: what it adds is on the branch. MySQL knows no index of some rows.
+    sa.Index("ix_messages_siblings", "conversation_id", "parent_id", sqlite_where=sa.text("on_branch = 0")),
     sqlite_autoincrement=True,
     **OPTIONS,
 )
@@ -235,7 +237,7 @@ api_keys = sa.Table(
     sa.Column("limits", text()),
     sa.Index("ix_api_keys_prefix", "prefix", unique=True),
     sa.Index("ix_api_keys_parent", "parent_id", "expires_at"),
-    sa.Index("ix_api_keys_end_user", "account", "end_user"),
+    sa.Index("ix_api_keys_end_user", "account", "end_user", "id"),
     **OPTIONS,
 )
 
@@ -286,6 +288,18 @@ usage = sa.Table(
     # In billionths of whatever the prices are in.
     sa.Column("cost", sa.BigInteger, nullable=False),
     sa.Index("ix_usage_day", "day"),
+    sa.Index("ix_usage_owner", "owner", "day", "key_id", "model"),
+    sqlite_with_rowid=False,
+    **OPTIONS,
+)
+
+# How many messages each owner has and how many bytes their text takes, where that is limited.
+stored = sa.Table(
+    "stored",
+    metadata,
+    sa.Column("owner", sa.String(128), primary_key=True),
+    sa.Column("messages", sa.BigInteger, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,
     **OPTIONS,
 )

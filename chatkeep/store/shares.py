@@ -14,12 +14,11 @@ _INSERT = Sql(
 )
 _GET = Sql("SELECT created_at FROM shares WHERE conversation_id = :id AND owner = :owner")
 _FIND = Sql("SELECT conversation_id, owner, digest, tip_id, created_at FROM shares WHERE digest = :digest")
-_SHARED = (
-    "SELECT shares.conversation_id, shares.created_at FROM conversations"
-    " {} ON shares.conversation_id = conversations.id WHERE conversations.owner = :owner"
+# By conversations: shares have no index by owner.
+_OF_OWNER = Sql(
+    "SELECT id, (SELECT created_at FROM shares WHERE shares.conversation_id = conversations.id) FROM conversations"
+    " WHERE owner = :owner AND id > :after ORDER BY id LIMIT :limit"
 )
-# The owner's conversations first: shares have no index by owner.
-_OF_OWNER = Sql(_SHARED.format("CROSS JOIN shares"), mysql=_SHARED.format("STRAIGHT_JOIN shares FORCE INDEX (PRIMARY)"))
 _DELETE = Sql("DELETE FROM shares WHERE conversation_id = :id AND owner = :owner")
 
 
@@ -62,9 +61,9 @@ def find(connection: Connection, digest: bytes) -> Share | None:
     return Share(id_of(conversation_id), owner, bytes(found), UUID(bytes=tip_id) if tip_id else None, created_at)
 
 
-def of_owner(connection: Connection, owner: str) -> list[tuple[UUID, int]]:
-    """Return which of an owner's conversations are shared, and since when."""
-    return [(id_of(shared), int(at)) for shared, at in connection.rows(_OF_OWNER, owner=owner)]
+def of_owner(connection: Connection, owner: str, after: bytes, limit: int) -> list[tuple[UUID, int | None]]:
+    """Return up to ``limit`` conversations of an owner by id behind ``after``, and since when each is shared."""
+    return [(id_of(id), at) for id, at in connection.rows(_OF_OWNER, owner=owner, after=after, limit=limit)]  # noqa: A001
 
 
 def delete(connection: Connection, owner: str, conversation_id: UUID) -> bool:

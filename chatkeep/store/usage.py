@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from chatkeep.spending import Spender, Used
 from chatkeep.store.sql import Connection, Sql
@@ -20,28 +20,45 @@ _FORGET = Sql(
 
 # What is added in one statement.
 MOST_ROWS = 200
+_OWNED = f"SELECT day, key_id, model, {', '.join(Used._fields)} FROM `usage` WHERE owner = :owner"  # noqa: S608 - no values
+_ORDER = "ORDER BY day, key_id, model LIMIT :limit"
 _OF_OWNER = Sql(
-    f"SELECT day, key_id, model, {', '.join(Used._fields)} FROM `usage`"  # noqa: S608 - no values in it
-    " WHERE account = :account AND owner = :owner"
+    f"{_OWNED} AND day >= :day AND (day > :day OR key_id > :key_id OR key_id = :key_id AND model > :model) {_ORDER}"
 )
-_REMOVE = Sql("DELETE FROM `usage` WHERE account = :account AND owner = :owner")
+_LOCK = Sql(f"{_OWNED} {_ORDER}", mysql=f"{_OWNED} {_ORDER} FOR UPDATE")
+_REMOVE = Sql(
+    "DELETE FROM `usage`"
+    " WHERE account = :account AND day = :day AND owner = :owner AND key_id = :key_id AND model = :model"
+)
 
 
-def of_owner(connection: Connection, account: str, owner: str) -> list[tuple[Any, ...]]:
-    """Return day, key, model, turns, tokens and cost of all that an owner has used."""
-    return connection.rows(_OF_OWNER, account=account, owner=owner)
+class Place(NamedTuple):
+    """A row's place among those of its owner."""
+
+    day: int = -1
+    key_id: bytes = b""
+    model: str = ""
 
 
-def disown(connection: Connection, account: str, owner: str) -> None:
-    """Let what an end user has used be the account's own, so that what it has used in all stays as it is."""
-    rows = of_owner(connection, account, owner)
-    for begin in range(0, len(rows), MOST_ROWS):
-        some = rows[begin : begin + MOST_ROWS]
-        add(
-            connection,
-            {Spender(account, day, account, bytes(key), model): Used(*used) for day, key, model, *used in some},
-        )
-    connection.change(_REMOVE, account=account, owner=owner)
+def of_owner(connection: Connection, owner: str, after: Place, limit: int) -> list[tuple[Any, ...]]:
+    """Return day, key, model, turns, tokens and cost of what an owner has used, up to ``limit`` behind ``after``."""
+    return connection.rows(_OF_OWNER, owner=owner, **after._asdict(), limit=limit)
+
+
+def place_of(row: tuple[Any, ...]) -> Place:
+    """Return the place of a row that `of_owner` has returned."""
+    return Place(row[0], bytes(row[1]), row[2])
+
+
+def disown(connection: Connection, account: str, owner: str, limit: int = MOST_ROWS) -> int:
+    """Let up to ``limit`` rows of an end user's be the account's own, whose sum stays as it is; return how many."""
+    rows = connection.rows(_LOCK, owner=owner, limit=limit)
+    theirs = {Place(day, bytes(key_id), model): Used(*used) for day, key_id, model, *used in rows}
+    if theirs:
+        add(connection, {Spender(account, one.day, account, *one[1:]): used for one, used in theirs.items()})
+    for one in theirs:
+        connection.change(_REMOVE, account=account, owner=owner, **one._asdict())
+    return len(theirs)
 
 
 def add(connection: Connection, used: Mapping[Spender, Used]) -> None:

@@ -84,7 +84,7 @@ def change_conversation(conversation_id: UUID) -> Response:
     changes = Changes(**{name: given(getattr(body, name)) for name in Changes.__struct_fields__})
     if screen := parts().redaction.input:
         changes = screen.passed_record(changes)
-    changed = conversations.change_conversation(parts().journal, owner(), conversation_id, changes)
+    changed = conversations.change_conversation(parts().database, parts().journal, owner(), conversation_id, changes)
     return rendered(shapes.Conversation(**shapes.conversation_fields(changed)))
 
 

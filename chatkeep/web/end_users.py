@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from flask import Blueprint, Response
 
 from chatkeep import audit, errors
@@ -43,9 +41,8 @@ def give_end_user() -> Response:
     account's own, the exports give.
     """
     owner = _end_user()
-    export = Export(
-        parts().database, Selection(owner), Ndjson(), parts().redaction, beside=partial(belongings, owner=owner)
-    )
+    database = parts().database
+    export = Export(database, Selection(owner), Ndjson(), parts().redaction, beside=belongings(database, owner))
     audit.note(parts().journal, Note(actor(), Verb.OWNER_GIVEN))
     return download(export, Ndjson.media_type, "chatkeep-end-user", Ndjson.suffix)
 

@@ -66,7 +66,7 @@ def import_conversations() -> Response:
     ttl = parts().settings.conversation_ttl
     terms = Terms(owner(), now_us(), None if ttl is None else max(int(ttl), 1), by=actor())
     try:
-        report = import_file(parts().journal, _chunks(body), terms, parts().redaction)
+        report = import_file(parts().database, parts().journal, _chunks(body), terms, parts().redaction)
     except UnknownFile as error:
         raise InvalidFields(str(error), errors=[FieldError("", "is no file that can be imported")]) from error
     return rendered(import_of(report, language()))

@@ -189,7 +189,10 @@ class Message(Struct):
     usage: Usage | None
     cached: bool
     timestamp: Time
-    siblings: Annotated[list[Id], Meta(description="All messages with the same parent, this one included.")]
+    siblings: Annotated[
+        list[Id],
+        Meta(description="The messages with the same parent, this one included: the newest 100 where they are more."),
+    ]
 
 
 class MessageList(Struct, kw_only=True):
@@ -318,10 +321,10 @@ def message_of(message: model.Message, siblings: list[UUID], language: Language)
 
 
 def messages_of(
-    found: list[model.Message], siblings: dict[UUID | None, list[UUID]], language: Language, *, has_more: bool
+    found: list[model.Message], siblings: dict[UUID, list[UUID]], language: Language, *, has_more: bool
 ) -> MessageList:
     """Return the shape of a page of messages; one without an entry in ``siblings`` has none."""
-    shapes = [message_of(message, siblings.get(message.parent_id, [message.id]), language) for message in found]
+    shapes = [message_of(message, siblings.get(message.id, [message.id]), language) for message in found]
     data, is_cut = fitting(shapes)
     return MessageList(data=data, first_id=_id(data, 0), last_id=_id(data, -1), has_more=has_more or is_cut)
 

@@ -88,7 +88,7 @@ class Writer(threading.Thread):
 
     def _entitle(self) -> None:
         changes = Changes(title=f"title {self._dice.random()}", pinned=self._dice.random() < 0.5)
-        conversations.change_conversation(self._journal, OWNER, self._one().conversation_id, changes)
+        conversations.change_conversation(self._database, self._journal, OWNER, self._one().conversation_id, changes)
 
     def _remove(self) -> None:
         conversations.delete_conversation(self._journal, OWNER, self._one().conversation_id)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from chatkeep.conversations import DELETED_AT_ONCE
 from chatkeep.model import now_us
+from chatkeep.store.messages import ROWS
 from tests.http.api import Api, eventually, unique
 from tests.http.test_exports import a_conversation, fill
 
@@ -39,7 +39,7 @@ def test_a_running_reply_is_spared(own: Api) -> None:
 
 def test_a_long_conversation_stays_deleted_though_its_reply_was_running(own: Api) -> None:
     """It is removed by the sweep, a bit at a time; the reply's end must not bring it back."""
-    made, said = a_conversation([now_us() - 1000 * number for number in range(DELETED_AT_ONCE + 1, 0, -1)])
+    made, said = a_conversation([now_us() - 1000 * number for number in range(ROWS + 1, 0, -1)])
     fill(own.server.env["DATABASE_URL"], (made, said))
     with own.running("Go on #n=100,r=50#", conversation_id=str(made.id)) as running:
         assert own.delete(running.id).status == 200

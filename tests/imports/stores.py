@@ -38,7 +38,7 @@ class Store:
     def take(self, file: bytes, *, owner: str = OWNER, ttl: int | None = None, renew: bool = False) -> Report:
         """Import a file, in chunks of an odd length."""
         chunks = (file[at : at + 4099] for at in range(0, len(file), 4099))
-        return import_file(self.journal, chunks, Terms(owner, now_us(), ttl, renew))
+        return import_file(self.database, self.journal, chunks, Terms(owner, now_us(), ttl, renew))
 
     def give(self, name: str = "ndjson", *, since: int | None = None, owner: str = OWNER) -> bytes:
         """Export all that an owner has."""

@@ -110,5 +110,5 @@ def test_blanks_before_a_document_are_looked_at_no_further_than_its_head() -> No
 def test_a_file_of_unknown_records_is_given_up(store: Store) -> None:
     chunks = Chunks(b"{}," * 100)
     with pytest.raises(UnknownFile):
-        import_file(store.journal, chain([b"["], chunks), Terms("local", 1))
+        import_file(store.database, store.journal, chain([b"["], chunks), Terms("local", 1))
     assert chunks.taken * len(chunks.chunk) < HEAD_BYTES + 4 * MOST_UNKNOWN

@@ -43,7 +43,7 @@ def test_twice_makes_no_doubles_and_overwrites_nothing(store: Store, name: str) 
     (one, said), two = a_conversation(2), a_conversation()
     file = exported(store, (one, said), two, name=name)
     assert store.take(file).conversations == {"added": 2}
-    change_conversation(store.journal, OWNER, one.id, Changes(title="Mine"))
+    change_conversation(store.database, store.journal, OWNER, one.id, Changes(title="Mine"))
     again = store.take(file)
     assert (again.conversations, again.messages, again.problem_count) == ({"present": 2}, 0, 0)
     assert store.conversation(one.id).title == "Mine"

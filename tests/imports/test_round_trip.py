@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from chatkeep import branches
 from chatkeep.conversations import Changes, change_conversation, delete_conversation
 from chatkeep.model import Conversation, Message, Role, Status, Usage, new_id
 from chatkeep.store import conversations, imports, messages
@@ -111,14 +112,13 @@ class Source:
         self._turn(id, 1, asked.id)
 
     def go_back(self, id: UUID) -> None:
-        tree = self.store.database.read(lambda connection: messages.siblings(connection, id))
-        chosen = self.random.choice(sorted(one for children in tree.values() for one in children))
-        change_conversation(self.store.journal, OWNER, id, Changes(current_id=chosen))
+        tree = self.store.database.read(lambda connection: messages.later(connection, id, 0, 10_000))
+        chosen = self.random.choice(sorted(step.id for step in tree))
+        change_conversation(self.store.database, self.store.journal, OWNER, id, Changes(current_id=chosen))
 
     def rename(self, id: UUID) -> None:
-        change_conversation(
-            self.store.journal, OWNER, id, Changes(title=f"renamed {self.random.random()}", pinned=True)
-        )
+        changes = Changes(title=f"renamed {self.random.random()}", pinned=True)
+        change_conversation(self.store.database, self.store.journal, OWNER, id, changes)
 
     def end(self, id: UUID) -> None:
         delete_conversation(self.store.journal, OWNER, id)
@@ -133,7 +133,7 @@ class Source:
         def write(connection: Connection) -> None:
             found = conversations.lock(connection, OWNER, id, NOW)
             assert found is not None
-            messages.switch_branch(connection, id, parent_id)
+            branches.switched(connection, found, parent_id)
             tip = parent_id
             for count in range(1, amount + 1):
                 made = Message(

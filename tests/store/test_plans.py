@@ -47,6 +47,8 @@ SMALL_TABLES = {"leases", "workers"}
 # What one process for all measures twice a minute: counting rows walks an index from end to end, and the rest is what
 # the database tells of itself.
 MEASURED = {"conversations USING COVERING INDEX", "VIRTUAL TABLE", "Scanned 1 database"}
+# What a walk to the root has found so far, some hundred rows at most; and parents that are counted, in a thread.
+WALKED = {"SCAN above", "<derived", "UNION RESULT", "count(DISTINCT)"}
 
 
 @pytest.fixture(scope="module", params=["sqlite", "mariadb"])
@@ -211,19 +213,33 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
         for after in (None, MESSAGE.id)
         for ascending in (True, False)
     ],
-    messages.path: [{"conversation_id": CONVERSATION.id, "tip": MESSAGE.id}],
+    messages.nearest: [{"conversation_id": CONVERSATION.id, "tip": MESSAGE.id, "limit": 10}],
+    messages.above: [{"conversation_id": CONVERSATION.id, "id": MESSAGE.id}],
+    messages.later: [{"conversation_id": CONVERSATION.id, "after": 0, "limit": 20}],
+    messages.timestamp_of: [{"conversation_id": CONVERSATION.id, "id": MESSAGE.id}],
+    messages.span: [
+        {"conversation_id": CONVERSATION.id, "until": NOW * 2, "skip": 0, "limit": 20, "forked": forked}
+        for forked in (False, True)
+    ],
+    messages.count_until: [{"conversation_id": CONVERSATION.id, "until": NOW}],
     messages.some: [{"ids": [MESSAGE.id]}],
     messages.finish: [{"reply": MESSAGE}],
-    messages.delete_some: [{"conversation_id": new_id(), "limit": 400}],
+    messages.count: [{"conversation_id": CONVERSATION.id}],
+    messages.is_long: [{"conversation_id": CONVERSATION.id}],
     messages.progress: [{"id": MESSAGE.id}],
     messages.progress_of: [{"ids": [MESSAGE.id, new_id()]}],
-    messages.switch_branch: [{"conversation_id": CONVERSATION.id, "tip": MESSAGE.id}],
-    messages.siblings: [{"conversation_id": CONVERSATION.id}],
+    messages.leave_branch: [{"conversation_id": CONVERSATION.id, "after": 0}],
+    messages.join_branch: [{"ids": [MESSAGE.id, new_id()]}],
+    messages.forks: [{"conversation_id": CONVERSATION.id}],
+    messages.siblings: [
+        {"conversation_id": CONVERSATION.id, "shown": [MESSAGE, replace(MESSAGE, parent_id=parent)]}
+        for parent in (None, MESSAGE.id)
+    ],
     idempotency.get: [{"owner": "owner 1", "key": "key 1", "now": NOW}],
     idempotency.insert: [{"owner": "owner 1", "key": "new", "known": KNOWN, "now": NOW}],
-    idempotency.of_owner: [{"owner": "owner 1"}],
-    idempotency.forget: [{"owner": "owner 1"}],
-    idempotency.expire: [{"now": NOW}],
+    idempotency.of_owner: [{"owner": "owner 1", "after": "", "limit": 20}],
+    idempotency.forget: [{"owner": "owner 1", "limit": 20}],
+    idempotency.expire: [{"now": NOW, "limit": 20}],
     tombstones.bury: [{"owner": "owner 1", "id": new_id(), "reason": "deleted", "now": NOW}],
     tombstones.unbury: [{"id": new_id()}],
     tombstones.holder: [{"id": new_id()}],
@@ -242,9 +258,9 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     jobs.update: [{"held": JOB, "became": JOB}],
     jobs.cancel: [{"owner": "owner 1", "id": JOB.id, "now": NOW, "expires_at": NOW}],
     jobs.delete: [{"owner": "owner 1", "id": new_id()}],
-    jobs.of_owner: [{"owner": "owner 1"}],
-    jobs.remove: [{"owner": "owner 1"}],
-    jobs.expire: [{"now": NOW}],
+    jobs.of_owner: [{"owner": "owner 1", "after": b"", "limit": 20}],
+    jobs.remove: [{"owner": "owner 1", "limit": 20}],
+    jobs.expire: [{"now": NOW, "limit": 20}],
     jobs.with_files: [{"ids": [JOB.id, new_id()]}],
     imports.holder: [{"id": CONVERSATION.id}],
     imports.places: [{"ids": [MESSAGE.id, new_id()]}],
@@ -271,15 +287,15 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     keys.change: [{"key": KEY}],
     keys.revoke: [{"id": KEY.id, "now": NOW}],
     keys.expire: [{"id": KEY.id, "at": NOW}],
-    keys.forget_children: [{"id": KEY.id, "before": NOW}],
-    keys.of_end_user: [{"account": "local", "end_user": "0" * 32}],
-    keys.remove: [{"account": "local", "end_user": "0" * 32}],
+    keys.forget_children: [{"id": KEY.id, "before": NOW, "limit": 20}],
+    keys.of_end_user: [{"account": "local", "end_user": "0" * 32, "after": b"", "limit": 20}],
+    keys.remove: [{"account": "local", "end_user": "0" * 32, "limit": 20}],
     keys.use: [{"id": KEY.id, "at": NOW}],
     keys.changes: [{}],
     shares.put: [{"share": SHARE}],
     shares.since: [{"owner": "owner 1", "conversation_id": CONVERSATION.id}],
     shares.find: [{"digest": bytes(32)}],
-    shares.of_owner: [{"owner": "owner 1"}],
+    shares.of_owner: [{"owner": "owner 1", "after": b"", "limit": 20}],
     shares.delete: [{"owner": "owner 1", "conversation_id": CONVERSATION.id}],
     marks.count: [{"name": "a mark"}],
     marks.get: [{"name": "a mark"}],
@@ -306,8 +322,8 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
         for account, owner in ((None, None), ("account 1", None), ("account 1", "owner 1"))
         for groups in ((), ("day",))
     ],
-    usage.of_owner: [{"account": "account 1", "owner": "owner 1"}],
-    usage.disown: [{"account": "account 1", "owner": "owner 1"}],
+    usage.of_owner: [{"owner": "owner 1", "after": usage.Place(), "limit": 20}],
+    usage.disown: [{"account": "account 1", "owner": "owner 1", "limit": 20}],
     usage.forget: [{"before": 100, "limit": 20}],
     audit.add: [{"notes": [Note(COMMAND_LINE, Verb.KEY_CREATED), Note(COMMAND_LINE, Verb.KEY_REVOKED)]}],
     audit.newest_id: [{}],
@@ -323,6 +339,7 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     leases.beat: [{"worker_id": LEASE.worker_id}],
     leases.beats: [{}],
     leases.forget: [{"worker_id": LEASE.worker_id}],
+    messages.delete_some: [{"conversation_id": CONVERSATION.id, "limit": 2}],
 }
 
 
@@ -365,9 +382,11 @@ def test_every_statement_of_the_store_is_served_by_an_index(full: Database) -> N
         planned.begin()
         for function in sorted(CALLS, key=lambda function: function.__name__ not in {"insert", "take"}):
             for arguments in CALLS[function]:
-                function(planned, **arguments)
+                found = function(planned, **arguments)
+                if isinstance(found, Iterator):
+                    list(found)
         planned.rollback()
-    slow = [plan for plan in planned.scans() if not any(known in plan[1] for known in SMALL_TABLES | MEASURED)]
+    slow = [plan for plan in planned.scans() if not any(known in plan[1] for known in SMALL_TABLES | MEASURED | WALKED)]
     assert slow == []
     assert len(planned.plans) > len(CALLS)
 

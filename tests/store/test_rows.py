@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
+from chatkeep import branches
 from chatkeep.model import Role, Status, Usage, new_id, now_us
 from chatkeep.store import conversations, idempotency, leases, messages
 from chatkeep.store.engine import Database
@@ -161,7 +162,7 @@ def test_keys_that_are_too_old_are_forgotten(journal: Journal) -> None:
     for age in range(5):
         at = now - age * 10 * 3600 * 1_000_000
         write(journal, idempotency.insert, "me", str(at), known, at)
-    assert write(journal, idempotency.expire, now) == 2
+    assert write(journal, idempotency.expire, now, 400) == 2
 
 
 def test_the_last_messages_are_those_of_the_branch_up_to_a_time(database: Database, journal: Journal) -> None:
@@ -184,8 +185,14 @@ def test_switching_the_branch_shows_just_the_way_to_its_tip(database: Database, 
         conversations.insert(connection, made)
         for one in (a, b, c):
             messages.insert(connection, one)
-        messages.switch_branch(connection, made.id, a.id)
+        at_a = branches.switched(connection, replace(made, current_id=c.id), a.id)
         messages.insert(connection, d)
+        conversations.update(connection, replace(at_a, current_id=d.id))
+
+    def switch(connection: Connection, tip: UUID | None) -> None:
+        found = conversations.lock(connection, "me", made.id, now_us())
+        assert found
+        conversations.update(connection, branches.switched(connection, found, tip))
 
     def branch() -> str:
         page = read(database, messages.page, made.id, limit=9, after=None, ascending=True)
@@ -194,9 +201,7 @@ def test_switching_the_branch_shows_just_the_way_to_its_tip(database: Database, 
     journal.write(grow)
     seen = [branch()]
     for tip in (c.id, b.id, a.id, None, d.id):
-        write(journal, messages.switch_branch, made.id, tip)
+        write(journal, switch, tip)
         seen.append(branch())
     assert seen == ["ad", "abc", "ab", "a", "", "ad"]
-    assert read(database, messages.siblings, made.id) == {
-        None: [a.id], a.id: [b.id, d.id], b.id: [c.id]
-    }  # fmt: skip
+    assert read(database, messages.siblings, made.id, [a, d]) == {d.id: [b.id, d.id]}

@@ -12,7 +12,7 @@ from chatkeep import private
 from chatkeep.errors import SettingsError
 from chatkeep.store.engine import CHANGES_OF_SCHEMA, Database
 
-HEAD = "0010"
+HEAD = "0011"
 _LOCK_S = 60
 
 
