@@ -13,6 +13,7 @@
          │   └─ KeyExpired         401    key_expired           the same
          ├─ MissingScope           403    missing_scope
          ├─ ForeignOrigin          403    foreign_origin
+         ├─ QuotaUsedUp            403    quota_used_up
          ├─ NotFound               404    not_found
          ├─ MethodNotAllowed       405    method_not_allowed
          ├─ RequestTimeout         408    request_timeout
@@ -185,6 +186,16 @@ class ForeignOrigin(Problem):
     """A page of another origin asked, which the operator did not allow."""
 
     status, code, title = 403, "foreign_origin", "Pages of other origins may not ask this"
+
+
+class QuotaUsedUp(Problem):
+    """The owner has stored as much as it may.
+
+    Waiting a moment helps nobody, so it is no 429: clients would send it again and again by themselves, as they would
+    for a 507.
+    """
+
+    status, code, title = 403, "quota_used_up", "The quota is used up"
 
 
 class NotFound(Problem):

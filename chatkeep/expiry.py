@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from chatkeep.clock import SteadyClock
@@ -15,6 +16,7 @@ from chatkeep.errors import Problem
 from chatkeep.limits import DAY_US
 from chatkeep.logs import named
 from chatkeep.metrics import EXPIRED, Tally
+from chatkeep.quotas import StorageQuota
 from chatkeep.settings import Settings
 from chatkeep.store import (
     audit,
@@ -24,6 +26,7 @@ from chatkeep.store import (
     jobs,
     messages,
     metrics,
+    stored,
     tombstones,
     usage,
     windows,
@@ -39,6 +42,8 @@ DUTY = "sweep"
 # What one transaction deletes beside the messages' own limits, whichever comes first.
 CONVERSATIONS = 20
 SECONDS = 0.01
+# What processes have changed that do not count, such as those of the version before, is found so often.
+RECOUNT_S = 3600.0
 METRICS_US = 30 * DAY_US
 # A clock that went back makes a window longer, by less than a day.
 WINDOWS_US = 2 * DAY_US
@@ -74,6 +79,25 @@ def sweep(journal: Journal, now: int, stopped: threading.Event | None = None) ->
     return swept
 
 
+def recount(database: Database, journal: Journal, stopped: threading.Event) -> None:
+    """Put right what is counted of each owner's messages, one owner after the other, with pauses as `sweep` has them.
+
+    Nobody waits meanwhile: what changes between counting and correcting is counted by those who change it.
+    """
+    owner: str | None = ""
+    while not stopped.is_set():
+        after = owner or ""
+        owner = database.read(partial(stored.next_owner, after=after))
+        if owner is None:
+            return
+        began = time.monotonic()
+        journal.write(partial(stored.hold, owners=[owner]))
+        drift = database.read(partial(stored.drift, owner=owner), long=True)
+        if any(drift):
+            journal.write(partial(stored.add, owner=owner, more=drift))
+        stopped.wait(time.monotonic() - began)
+
+
 def forget_metrics(journal: Journal, now: int, stopped: threading.Event) -> None:
     """Delete what was counted in minutes that are older than `METRICS_US`; what was counted in all stays."""
     before = (now - METRICS_US) // 60_000_000
@@ -90,7 +114,7 @@ def _sweep_some(connection: Connection, now: int) -> tuple[int, int]:
     for owner, id in conversations.expired(connection, now, CONVERSATIONS):  # noqa: A001
         if rows >= ROWS or (rows and time.monotonic() > until):
             break
-        deleted = messages.delete_some(connection, id, ROWS - rows)
+        deleted = messages.delete_some(connection, owner, id, ROWS - rows)
         rows += deleted.rows
         if not deleted.all:
             break
@@ -126,12 +150,15 @@ class Sweeper:
         *,
         interval: float,
         kept: Kept,
+        quota: StorageQuota,
     ) -> None:
         self._database = database
         self._journal = journal
         self._worker_id = worker_id
         self._interval = interval
         self._kept = kept
+        self._quota = quota
+        self._recount_at = 0.0
         self._tally = tally
         self._clock = SteadyClock()
         self._closed = threading.Event()
@@ -161,6 +188,7 @@ class Sweeper:
 
     def _sweep_on_duty(self) -> None:
         if not self._journal.write(lambda connection: duties.take(connection, DUTY, self._worker_id)):
+            self._recount_at = 0.0  # whoever takes the duty over counts at once
             return
         now = self._clock.now()
         self._forget(lambda connection: idempotency.expire(connection, now, ROWS))
@@ -171,6 +199,9 @@ class Sweeper:
         self._forget(lambda connection: windows.forget(connection, now - WINDOWS_US, ROWS))
         swept = sweep(self._journal, now, self._closed)
         forget_metrics(self._journal, now, self._closed)
+        if self._quota and time.monotonic() >= self._recount_at:
+            recount(self._database, self._journal, self._closed)
+            self._recount_at = time.monotonic() + RECOUNT_S
         if swept.conversations:
             self._tally.count(EXPIRED, by=swept.conversations)
             log.info("swept %d conversations with %d messages", swept.conversations, swept.messages)

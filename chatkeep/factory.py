@@ -29,6 +29,7 @@ from chatkeep.provider.demo import Demo
 from chatkeep.provider.openai_http import OpenAIHttp
 from chatkeep.provider.redacting import Redacting
 from chatkeep.provider.resilience import Resilient
+from chatkeep.quotas import StorageQuota
 from chatkeep.recorder import Recorder
 from chatkeep.redaction.policies import Redaction, rules_of
 from chatkeep.settings import Settings
@@ -119,7 +120,8 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     watch = Watch(settings, database, journal, access, turns, tally, spending)
     me = turns.worker_id
     beside = database.for_upkeep()
-    sweeper = Sweeper(beside, journal, me, tally, interval=settings.sweep_interval, kept=Kept.of(settings))
+    kept, quota = Kept.of(settings), StorageQuota.of(settings)
+    sweeper = Sweeper(beside, journal, me, tally, interval=settings.sweep_interval, kept=kept, quota=quota)
     maker = Maker(beside, journal, me, settings, redaction, makes=makes_exports)
     recorder = Recorder(beside, journal, me, tally, spending)
     tokens, signing_in = Tokens(settings.end_user_tokens), Oidc(settings)

@@ -59,6 +59,16 @@ def path_prefix(text: str) -> str:
     return prefix
 
 
+def optional_size(text: str) -> int | None:
+    """Return bytes as `size` does, or None for ``off``."""
+    return None if text == "off" else size(text)
+
+
+def optional_count(text: str) -> int | None:
+    """Return a number as `count` does, or None for ``off``."""
+    return None if text == "off" else count(text)
+
+
 def count(text: str) -> int:
     """Return a whole number of at least 1."""
     if not text.isdigit() or int(text) < 1:

@@ -18,6 +18,7 @@ from chatkeep.errors import Problem, ProviderBroke, ProviderError, ProviderTimeo
 from chatkeep.limits import UNLIMITED, Allowances
 from chatkeep.model import CONTENT_FILTER, Delta, Finish, Message, Prompt, Status, now_us
 from chatkeep.provider import Call, Receive
+from chatkeep.quotas import StorageQuota
 from chatkeep.store import conversations, leases, messages
 from chatkeep.store.leases import Lease
 from chatkeep.store.messages import Progress
@@ -315,7 +316,7 @@ def problem_of(message: Message) -> Problem | None:
     return problem_of_code(message.error, message.error_detail) if message.error else None
 
 
-def end_reply(connection: Connection, lease: Lease, final: Message) -> Message | None:
+def end_reply(connection: Connection, lease: Lease, final: Message, quota: StorageQuota) -> Message | None:
     """Store how a reply ended, unless somebody else did before; return it as it is stored, None where it is gone.
 
     Of all who end a reply the one that gives the lease back has ended it.
@@ -323,5 +324,6 @@ def end_reply(connection: Connection, lease: Lease, final: Message) -> Message |
     if leases.give_back(connection, lease):
         messages.finish(connection, final)
         conversations.touch(connection, lease.conversation_id, now_us())
+        quota.add_reply(connection, lease)
         return final
     return messages.get(connection, lease.conversation_id, lease.reply_id)

@@ -175,6 +175,25 @@ class Settings:
         "each with any of `requests_per_minute`, `requests_per_day`, `tokens_per_minute`, `tokens_per_day` and "
         "`concurrent_replies`; see [limits](limits.md).",
     )
+    quota_messages: int | None = setting(
+        "CHATKEEP_QUOTA_MESSAGES",
+        notation.optional_count,
+        "off",
+        "How many messages each owner may have stored, an account or an end user: `100000`, or `off`. What goes beyond "
+        "it is refused (403 `quota_used_up`).",
+    )
+    quota_bytes: int | None = setting(
+        "CHATKEEP_QUOTA_BYTES",
+        notation.optional_size,
+        "off",
+        "How much text each owner may have stored: `1GiB`, or `off`. A reply is written to its end.",
+    )
+    quota_export_bytes: int | None = setting(
+        "CHATKEEP_QUOTA_EXPORT_BYTES",
+        notation.optional_size,
+        "1GiB",
+        "How much room the files of each owner's export jobs may take, or `off`.",
+    )
     prices: Prices = setting(
         "CHATKEEP_PRICES",
         notation.prices,

@@ -29,12 +29,14 @@ from chatkeep.limiter import Admission, Limiter
 from chatkeep.limits import UNLIMITED, Allowances, Bill
 from chatkeep.model import Conversation, Message, Prompt, Role, Said, new_id, now_us
 from chatkeep.prompt import build_prompt
+from chatkeep.quotas import StorageQuota
 from chatkeep.replies import LiveReply
 from chatkeep.rows import advanced, repeated, title_of, turn_rows
 from chatkeep.settings import Settings
 from chatkeep.store import conversations, idempotency, leases, marks, messages
 from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection, Duplicate
+from chatkeep.store.stored import Stored
 
 
 class TurnRequest(msgspec.Struct, frozen=True):
@@ -116,6 +118,7 @@ class Taking:
         self._settings = settings
         self._cache = cache
         self._limiter = limiter
+        self._quota = StorageQuota.of(settings)
         self._worker_id = worker_id
 
     def take(
@@ -127,6 +130,7 @@ class Taking:
         turn = _known(connection, request, now)
         if turn is None:
             admission.check(connection, request.owner, request.counts_for)
+            self._quota.check(connection, request.owner, _stored(request))
             turn = _remember(connection, request, conversation.id, reply_id, now)
         if turn is None:
             conversation = _forked(connection, conversation, request)
@@ -158,8 +162,10 @@ class Taking:
         if request.conversation_id is not None:
             conversations.update(connection, advanced(conversation, reply))
         row = repeated(reply, answer) if answer else None
-        for message in filter(None, (asked, row or reply)):
+        added = [message for message in (asked, row or reply) if message]
+        for message in added:
             messages.insert(connection, message)
+        self._quota.add(connection, request.owner, Stored.of(added))
         admission.count(connection)
         bill = self._limiter.bill(lease, row, request.allowances) if row else None
         if bill:
@@ -224,6 +230,11 @@ class Taking:
             last_active=now,
             ttl=None if ttl is None else int(ttl),
         )
+
+
+def _stored(request: TurnRequest) -> Stored:
+    """Return what a turn stores at once: its message, and the row of the reply."""
+    return Stored(1) if request.regenerate else Stored(2, len(request.message.encode()))
 
 
 def _forked(connection: Connection, conversation: Conversation, request: TurnRequest) -> Conversation:

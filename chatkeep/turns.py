@@ -45,6 +45,7 @@ from chatkeep.metrics import (
 from chatkeep.model import Delta, Finish, Message, Prompt, Role, Status, new_id, now_us
 from chatkeep.prompt import shorter_prompts
 from chatkeep.provider import Call, Provider
+from chatkeep.quotas import StorageQuota
 from chatkeep.redaction.policies import Screen
 from chatkeep.replies import CopyCall, End, Ending, Event, Events, LiveReply, end_reply, outcome, problem_of
 from chatkeep.rows import repeated
@@ -84,6 +85,7 @@ class Turns:
         self._limiter = limiter
         self._tally = tally
         self._screen = screen
+        self._quota = StorageQuota.of(settings)
         self._taking = Taking(settings, cache, limiter, self.worker_id)
         self._stopping = False
 
@@ -135,7 +137,7 @@ class Turns:
             turn = self._journal.write(
                 lambda connection: self._taking.take(connection, request, admission, reply_id, model),
                 brief=not (request.edit or request.regenerate),  # these go through the messages of a branch
-                subjects=admission.subjects,
+                subjects=admission.subjects + self._quota.subjects(request.owner),
             )
         self._tally.observe(COMMIT_SECONDS, time.monotonic() - begun)
         if turn.question:
@@ -170,12 +172,13 @@ class Turns:
             if not is_kept(connection, reply.lease.owner, answer):
                 return False
             connection.append([Append(reply.id, 0, Delta(answer.text, answer.reasoning))])
-            ended = end_reply(connection, reply.lease, final) is final
+            ended = end_reply(connection, reply.lease, final, self._quota) is final
             if ended:
                 connection.ledger.take(bill.subjects, now_us(), tokens=bill.tokens)
             return ended
 
-        filled = self._journal.write(fill, brief=True, subjects=bill.subjects)
+        subjects = bill.subjects + self._quota.subjects(reply.lease.owner)
+        filled = self._journal.write(fill, brief=True, subjects=subjects)
         if filled:
             self._limiter.charge(bill)
         return filled
@@ -284,14 +287,14 @@ class Turns:
         def end(connection: Connection) -> tuple[Message | None, Bill]:
             said = final if final.usage else _said(connection, reply, final)
             bill = self._limiter.bill(reply.lease, said, reply.allowances, reply.prompt or question.prompt)
-            stored = end_reply(connection, reply.lease, final)
+            stored = end_reply(connection, reply.lease, final, self._quota)
             if stored is not None and stored.status is Status.GENERATING:
                 stored = None  # nobody ended it: it goes with its conversation, which waits for the sweep
             if stored is None or stored is final:  # what was deleted meanwhile was used, too
                 connection.ledger.take(bill.subjects, now_us(), tokens=bill.tokens)
             return stored, bill
 
-        subjects = self._limiter.charged(reply.allowances)
+        subjects = self._limiter.charged(reply.allowances) + self._quota.subjects(reply.lease.owner)
         stored, bill = self._journal.write(end, patient=True, brief=True, subjects=subjects)
         self._limiter.charge(bill)
         return stored

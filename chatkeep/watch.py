@@ -16,6 +16,7 @@ from chatkeep.limits import Bill, estimate
 from chatkeep.logs import named
 from chatkeep.metrics import TURNS, Tally
 from chatkeep.model import Message, Role, Status
+from chatkeep.quotas import StorageQuota
 from chatkeep.replies import Ending, LiveReply, end_reply
 from chatkeep.settings import Settings
 from chatkeep.spending import Spending
@@ -48,6 +49,7 @@ class Watch:
         spending: Spending,
     ) -> None:
         self._settings = settings
+        self._quota = StorageQuota.of(settings)
         self._database = database
         self._journal = journal
         self._access = access
@@ -128,7 +130,7 @@ class Watch:
         self._orphans = orphans
         if abandoned or dead:
             log.warning("interrupting %d replies of processes that are gone", len(abandoned))
-            ended = self._journal.write(lambda connection: _interrupt(connection, abandoned, dead))
+            ended = self._journal.write(lambda connection: _interrupt(connection, abandoned, dead, self._quota))
             self._tally.count(TURNS, Status.INTERRUPTED, by=len(ended))
             for bill in ended:
                 self._spending.add(bill)
@@ -165,10 +167,10 @@ def _beat(connection: Connection, worker_id: UUID) -> tuple[list[Lease], dict[UU
     return leases.every(connection), leases.beats(connection), marks.get(connection, ERASURES)
 
 
-def _interrupt(connection: Connection, abandoned: list[Lease], dead: list[UUID]) -> list[Bill]:
+def _interrupt(connection: Connection, abandoned: list[Lease], dead: list[UUID], quota: StorageQuota) -> list[Bill]:
     """End the replies of dead processes; their text stays. Return what those have used that nobody else has ended."""
     finals = [(lease, _interrupted(lease)) for lease in abandoned]
-    ended = [_bill(connection, lease) for lease, final in finals if end_reply(connection, lease, final) is final]
+    ended = [_bill(connection, lease) for lease, final in finals if end_reply(connection, lease, final, quota) is final]
     for worker in dead:
         leases.forget(connection, worker)
     return ended

@@ -19,6 +19,7 @@ from chatkeep.errors import (
     FieldError,
     InvalidFields,
     NotFound,
+    QuotaUsedUp,
     TooManyExports,
 )
 from chatkeep.exports import files
@@ -35,6 +36,8 @@ from chatkeep.store.sql import Connection
 
 # What an owner may have waiting; processes that are asked at the same moment may each let one more in.
 UNFINISHED = 10
+# And in all, whatever the size of their files.
+KEPT = 1_000
 _SUFFIXES = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 _NO_FILE = {
     JobStatus.QUEUED: "It waits for its turn; ask again until its status is completed.",
@@ -72,10 +75,18 @@ def wanted_of(job: Job) -> Wanted:
     return msgspec.json.decode(job.request, type=Wanted)
 
 
-def enqueue(journal: Journal, owner: str, wanted: Wanted, redaction: Redaction = OFF, by: Actor = COMMAND_LINE) -> Job:
-    """Store a job, which is made as soon as a process has time.
+def enqueue(
+    journal: Journal,
+    owner: str,
+    wanted: Wanted,
+    redaction: Redaction = OFF,
+    by: Actor = COMMAND_LINE,
+    *,
+    quota: int | None = None,
+) -> Job:
+    """Store a job, which is made as soon as a process has time; ``quota`` is how many bytes the owner's files may take.
 
-    Raises `NotFound`, `TooManyExports`, `StoreUnavailable`.
+    Raises `NotFound`, `TooManyExports`, `QuotaUsedUp`, `StoreUnavailable`.
     """
     now = now_us()
     job_id = new_id(now)
@@ -84,6 +95,7 @@ def enqueue(journal: Journal, owner: str, wanted: Wanted, redaction: Redaction =
         if jobs.unfinished(connection, owner) >= UNFINISHED:
             words = f"There are {UNFINISHED} that are not finished; wait until one is, or cancel one."
             raise TooManyExports(words, retry_after=10)
+        require_room(connection, owner, job_id, 1, quota)
         named = msgspec.structs.replace(wanted, name=_name(connection, owner, wanted, now, redaction))
         job = Job(job_id, owner, msgspec.json.encode(named).decode(), now)
         jobs.insert(connection, job)
@@ -92,6 +104,16 @@ def enqueue(journal: Journal, owner: str, wanted: Wanted, redaction: Redaction =
         return job
 
     return journal.write(write)
+
+
+def require_room(connection: Connection, owner: str, job_id: UUID, size: int, quota: int | None) -> None:
+    """Raise `QuotaUsedUp` where a job's file of so many bytes does not fit beside the owner's others."""
+    count, others = jobs.room(connection, owner, job_id)
+    if count >= KEPT:
+        raise QuotaUsedUp(f"There are {count} exports; delete some, or wait until they expire.")
+    if quota is not None and others + size > quota:
+        taken = f"The files of exports take {others} of {quota} bytes"
+        raise QuotaUsedUp(f"{taken}; delete some exports, or wait until they expire.")
 
 
 def _name(connection: Connection, owner: str, wanted: Wanted, now: int, redaction: Redaction) -> str:

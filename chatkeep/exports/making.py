@@ -20,7 +20,7 @@ from chatkeep.errors import Problem, StoreUnavailable
 from chatkeep.exports import Export, cursor_epoch, dates, files
 from chatkeep.exports.files import File
 from chatkeep.exports.formats import make
-from chatkeep.exports.jobs import Wanted, expires_at, path_of, wanted_of
+from chatkeep.exports.jobs import Wanted, expires_at, path_of, require_room, wanted_of
 from chatkeep.logs import named
 from chatkeep.model import now_us
 from chatkeep.redaction.policies import Redaction
@@ -37,7 +37,9 @@ log = logging.getLogger(__name__)
 # So often a job is begun; then the fault is taken to be its own.
 ATTEMPTS = 3
 POLL_S = 1.0
+# How far a job is gets noted so often, and its owner's quota looked at.
 NOTE_S = 1.0
+NOTE_BYTES = 8 * 1024 * 1024
 CLOSE_S = 5.0
 FAILED = "export_failed"
 DISK_FULL = "export_disk_full"
@@ -66,6 +68,7 @@ class Maker:
         self._redaction = redaction
         self._folder = settings.exports_dir
         self._ttl = settings.export_ttl
+        self._quota = settings.quota_export_bytes
         self._closed = threading.Event()
         self._threads = [background(self._again, settings.sweep_interval, self._tidy, name="export folder")]
         if makes:
@@ -165,6 +168,7 @@ class Maker:
         if not self._write(replace(job, total=self._total(selection)), export, file):
             return replace(job, status=JobStatus.QUEUED, worker_id=None, attempts=job.attempts - 1)
         UPKEEP.run(file.keep)
+        self._database.read(lambda connection: require_room(connection, job.owner, job.id, file.size, self._quota))
         now = now_us()
         return replace(
             job,
@@ -188,11 +192,12 @@ class Maker:
 
     def _write(self, job: Job, export: Export, file: File) -> bool:
         """Write an export; return False where this process ends, or the job is cancelled or another's by now."""
-        noted, began = 0.0, time.monotonic()
+        noted, seen, began = 0.0, 0, time.monotonic()
         for chunk in export:
             UPKEEP.run(file.write, chunk)
             took = time.monotonic() - began
-            if began + took - noted >= NOTE_S:
+            if began + took - noted >= NOTE_S or file.size - seen >= NOTE_BYTES:
+                seen = file.size
                 noted = began + took
                 if not self._note(job, export, file):
                     return False
@@ -204,9 +209,14 @@ class Maker:
         return True
 
     def _note(self, job: Job, export: Export, file: File) -> bool:
-        """Store how far it is; return whether the job is still this process's."""
+        """Store how far it is; return whether the job is still this process's. Raises `QuotaUsedUp`."""
         seen = replace(job, conversations=export.conversations, messages=export.messages, size=file.size)
-        return self._journal.write(lambda connection: jobs.update(connection, job, seen))
+
+        def write(connection: Connection) -> bool:
+            require_room(connection, job.owner, job.id, file.size, self._quota)
+            return jobs.update(connection, job, seen)
+
+        return self._journal.write(write)
 
 
 def _selection(database: Database, owner: str, wanted: Wanted) -> Selection:

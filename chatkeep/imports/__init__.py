@@ -45,8 +45,8 @@ def import_file(
 ) -> Report:
     """Import what is in a file, and return what was done.
 
-    Raises `UnknownFile`, after which nothing was imported, and `StoreUnavailable`, after which some of it may have
-    been: import it again.
+    Raises `UnknownFile`, after which nothing was imported, and `StoreUnavailable` and `QuotaUsedUp`, after which some
+    of it may have been: import it again.
     """
     writer, screen = Writer(database, journal, terms), redaction.imports
     for item in _items(chunks, terms):

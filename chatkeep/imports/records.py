@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from chatkeep.model import Conversation, Message
+from chatkeep.quotas import UNLIMITED, StorageQuota
 from chatkeep.store.notes import COMMAND_LINE, Actor
 from chatkeep.store.tombstones import Reason
 
@@ -44,6 +45,8 @@ class Terms:
     """Whether those that have expired get their ttl from now on; else they are left out."""
     by: Actor = COMMAND_LINE
     """Who imports."""
+    quota: StorageQuota = UNLIMITED
+    """What the owner may have stored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,14 @@ from msgspec.structs import replace
 from chatkeep import branches
 from chatkeep.imports.records import BadRecord, Gone, Incoming, Item, Refused, Terms, id_apart, renewed, set_apart
 from chatkeep.model import Conversation, Message, now_us
-from chatkeep.store import conversations, imports, leases, messages, tombstones
+from chatkeep.quotas import StorageQuota
+from chatkeep.store import conversations, imports, leases, messages, stored, tombstones
 from chatkeep.store.engine import Database
 from chatkeep.store.imports import Place
 from chatkeep.store.journal import Journal
 from chatkeep.store.notes import Note, Verb
 from chatkeep.store.sql import Connection, Duplicate
+from chatkeep.store.stored import Stored
 
 T = TypeVar("T")
 # What one transaction stores: turns wait that long at most for the write lock.
@@ -178,7 +180,7 @@ class Writer:
         work = stored.rest
         try:
             while work is not None and work.messages:
-                work = self._commit(partial(_some, work=work))
+                work = self._commit(partial(_some, work=work, quota=self._terms.quota))
             if work is not None:
                 self._join(work.conversation)
         except Duplicate:
@@ -203,7 +205,7 @@ class Writer:
     def _commit(self, work: Callable[[Connection], T]) -> T:
         """Return ``work(connection)``, and pause for as long as it took, so that others get their share."""
         began = time.monotonic()
-        done = self._journal.write(work)
+        done = self._journal.write(work, subjects=self._terms.quota.subjects(self._terms.owner))
         time.sleep(time.monotonic() - began)
         return done
 
@@ -248,7 +250,9 @@ def _imported(connection: Connection, item: Incoming, terms: Terms) -> _Stored:
         return _Stored(Fate.BURIED)
     known = imports.places(connection, {message.id for message in item.messages} | item.outside)
     _require_fit(item, known)
-    return _added(connection, item) if existing is None else _merged(connection, item, existing, known)
+    if existing is None:
+        return _added(connection, item, terms.quota)
+    return _merged(connection, item, existing, known, terms.quota)
 
 
 def _is_apart(connection: Connection, id: UUID, owner: str) -> bool:
@@ -268,14 +272,16 @@ def _existing(connection: Connection, item: Incoming, owner: str) -> Conversatio
     return found if found is not None and messages.count(connection, found.id) >= found.message_count else None
 
 
-def _added(connection: Connection, item: Incoming) -> _Stored:
+def _added(connection: Connection, item: Incoming, quota: StorageQuota) -> _Stored:
     """Store a conversation that is not there."""
     conversations.insert(connection, item.conversation)
     tombstones.unbury(connection, item.conversation.id)
-    return _begun(connection, Fate.ADDED, _Work(item.conversation, item.messages, item.branch))
+    return _begun(connection, Fate.ADDED, _Work(item.conversation, item.messages, item.branch), quota)
 
 
-def _merged(connection: Connection, item: Incoming, existing: Conversation, known: dict[UUID, Place]) -> _Stored:
+def _merged(
+    connection: Connection, item: Incoming, existing: Conversation, known: dict[UUID, Place], quota: StorageQuota
+) -> _Stored:
     """Bring a conversation up to date that is there, or add what it misses."""
     missing = [message for message in item.messages if message.id not in known]
     if not missing and not item.update and not _is_unfinished(connection, existing):
@@ -284,7 +290,7 @@ def _merged(connection: Connection, item: Incoming, existing: Conversation, know
     work = _replacing(item, existing) if item.update else _completing(item, existing, missing)
     conversations.update(connection, work.conversation)
     tombstones.unbury(connection, existing.id)
-    return _begun(connection, Fate.UPDATED, work)
+    return _begun(connection, Fate.UPDATED, work, quota)
 
 
 def _is_unfinished(connection: Connection, existing: Conversation) -> bool:
@@ -324,16 +330,21 @@ def _later(one: int | None, other: int | None) -> int | None:
     return None if one is None or other is None else max(one, other)
 
 
-def _begun(connection: Connection, fate: Fate, work: _Work) -> _Stored:
-    return _Stored(fate, len(work.messages), _some(connection, work))
+def _begun(connection: Connection, fate: Fate, work: _Work, quota: StorageQuota) -> _Stored:
+    return _Stored(fate, len(work.messages), _some(connection, work, quota))
 
 
-def _some(connection: Connection, work: _Work) -> _Work | None:
+def _some(connection: Connection, work: _Work, quota: StorageQuota) -> _Work | None:
     """Store as many messages as one transaction should; return what is left."""
     until = _until(work.messages)
     now, later = work.messages[:until], work.messages[until:]
+    owner = work.conversation.owner
     if work.replacing:
-        imports.remove(connection, work.conversation.id, [message.id for message in now])
+        ids = [message.id for message in now]
+        stored.take_off_some(connection, owner, ids)
+        imports.remove(connection, work.conversation.id, ids)
+    quota.check(connection, owner, Stored.of(work.messages))
+    stored.add(connection, owner, Stored.of(now))
     imports.add(connection, now, work.branch)
     if later or (work.joining and not _join(connection, work.conversation)):
         return replace(work, messages=later)
@@ -381,7 +392,7 @@ def _clear_some(connection: Connection, owner: str, id: UUID) -> bool:
     seen = conversations.lock(connection, owner, id, now) is not None
     if seen or imports.holder(connection, id) != owner or leases.of_conversation(connection, id) is not None:
         return True
-    if not messages.delete_some(connection, id).all:
+    if not messages.delete_some(connection, owner, id).all:
         return False
     conversations.remove(connection, owner, id, now)
     return True

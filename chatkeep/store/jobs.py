@@ -67,6 +67,8 @@ _INSERT = Sql(
 )
 _GET = Sql(f"SELECT {_COLUMNS} FROM export_jobs WHERE id = :id AND {_OWN}")  # noqa: S608
 _COUNT = Sql(f"SELECT COUNT(*) FROM export_jobs WHERE owner = :owner AND {_UNFINISHED}")  # noqa: S608
+_SIZES = "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM export_jobs{} WHERE owner = :owner AND id <> :but"
+_ROOM = Sql(_SIZES.format(""), mysql=_SIZES.format(" FORCE INDEX (ix_export_jobs_owner)"))
 _OLDEST_QUEUED = Sql(f"SELECT {_COLUMNS} FROM export_jobs WHERE status = 'queued' ORDER BY id LIMIT 1")  # noqa: S608
 _OLDEST_ABANDONED = Sql(f"SELECT {_COLUMNS} FROM export_jobs WHERE {_ABANDONED} ORDER BY id LIMIT 1")  # noqa: S608
 _CLAIM = Sql(
@@ -118,6 +120,12 @@ def newest(
 def unfinished(connection: Connection, owner: str) -> int:
     """Return how many of the owner's jobs are queued or running."""
     return int(connection.rows(_COUNT, owner=owner)[0][0])
+
+
+def room(connection: Connection, owner: str, but: UUID) -> tuple[int, int]:
+    """Return how many jobs an owner has beside one, and how many bytes their files take so far."""
+    [(count, size)] = connection.rows(_ROOM, owner=owner, but=but.bytes)
+    return int(count), int(size)
 
 
 def claimable(connection: Connection, worker_id: UUID) -> Job | None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from chatkeep.model import Message, Role, Said, Status, Usage, id_of
+from chatkeep.store import stored
 from chatkeep.store.sql import Connection, Sql, in_list
 
 _COLUMNS = (
@@ -315,13 +316,15 @@ def is_long(connection: Connection, conversation_id: UUID) -> bool:
     return len(oldest) > ROWS or sum(written for _, written in oldest) > CHARACTERS
 
 
-def delete_some(connection: Connection, conversation_id: UUID, limit: int = ROWS) -> Deleted:
-    """Delete the oldest messages of a conversation: up to ``limit``, and one at least with up to `CHARACTERS`."""
+def delete_some(connection: Connection, owner: str, conversation_id: UUID, limit: int = ROWS) -> Deleted:
+    """Delete the oldest messages of an owner's conversation: up to ``limit``, one at least with up to `CHARACTERS`."""
     oldest = connection.rows(_OLDEST, of=conversation_id.bytes, limit=limit + 1)
     ends = accumulate(written for _, written in oldest[:limit])
     fitting = max(1, sum(end <= CHARACTERS for end in ends))
     if oldest:
-        connection.change(_DELETE_UNTIL, of=conversation_id.bytes, until=oldest[:fitting][-1][0])
+        until = int(oldest[:fitting][-1][0])
+        stored.take_off(connection, owner, conversation_id, until)
+        connection.change(_DELETE_UNTIL, of=conversation_id.bytes, until=until)
     return Deleted(min(fitting, len(oldest)), len(oldest) <= fitting)
 
 

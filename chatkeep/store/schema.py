@@ -293,7 +293,7 @@ usage = sa.Table(
     **OPTIONS,
 )
 
-# How many messages each owner has and how many bytes their text takes, where that is limited.
+# How many messages each owner has, and how many bytes their text takes, where that is limited.
 stored = sa.Table(
     "stored",
     metadata,

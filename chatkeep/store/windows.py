@@ -7,7 +7,7 @@ the epoch with, so that limits cost it no further one there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from msgspec.structs import astuple
 
 from chatkeep.limits import Spent
-from chatkeep.store import epochs
+from chatkeep.store import epochs, stored
 from chatkeep.store.sql import Connection, Sql, in_list
 
 _COLUMNS = Spent.__struct_fields__
@@ -28,14 +28,19 @@ _FORGET = Sql(
 )
 
 
-def hold(connection: Connection, subjects: Iterable[str]) -> tuple[int, dict[str, Spent]]:
+def hold(connection: Connection, subjects: Collection[str]) -> tuple[int, dict[str, Spent]]:
     """Return the epoch, which stays open until the transaction ends, and what subjects have used.
 
-    Nobody else uses anything of theirs until then.
+    Nobody else uses anything of theirs until then. Subjects of `stored` stand for rows there, held after all others.
     """
-    wanted = sorted(set(subjects))
-    if not wanted:
-        return epochs.hold(connection), {}
+    wanted = sorted(subject for subject in set(subjects) if stored.owner_of(subject) is None)
+    epoch, found = _spent(connection, wanted) if wanted else (epochs.hold(connection), {})
+    stored.hold(connection, filter(None, map(stored.owner_of, subjects)))
+    return epoch, found
+
+
+def _spent(connection: Connection, wanted: list[str]) -> tuple[int, dict[str, Spent]]:
+    """Return the epoch and what subjects have used, all of which the transaction holds from now on."""
     epoch, found = _held(connection, wanted)
     missing = [subject for subject in wanted if subject not in found]
     if missing:

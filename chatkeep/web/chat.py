@@ -48,6 +48,7 @@ _TURN = (
     errors.TurnRunning,
     errors.KeyReused,
     errors.RateLimited,
+    errors.QuotaUsedUp,
     errors.SensitiveContent,
     errors.RequestTimeout,
     errors.ReplyInterrupted,

@@ -199,6 +199,7 @@ _DETAILS: dict[type[Problem], str] = {
     errors.InvalidFields: "limit: is not known here.",
     errors.KeyReused: "Send a new Idempotency-Key with a new request.",
     errors.RateLimited: "The limit of 60 requests per minute for this key is reached; come back in 42 s.",
+    errors.QuotaUsedUp: "5000 of 5000 messages are stored; delete conversations, or wait until some expire.",
     errors.TooManyExports: "There are 20 that are not finished; wait until one is, or cancel one.",
     errors.InternalError: "The fault is logged under the request's id.",
     errors.ProviderRefused: "The provider refused the credentials (401): check OPENAI_API_KEY.",

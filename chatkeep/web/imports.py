@@ -12,6 +12,7 @@ from chatkeep.access import Scope
 from chatkeep.errors import FieldError, InvalidFields, UnsupportedMediaType
 from chatkeep.imports import Terms, UnknownFile, import_file
 from chatkeep.model import now_us
+from chatkeep.quotas import StorageQuota
 from chatkeep.web import export_shapes
 from chatkeep.web.import_shapes import Import, import_of
 from chatkeep.web.openapi import Routes
@@ -46,6 +47,7 @@ _CHUNK_BYTES = 16 * 1024
         errors.BodyTooLarge,
         errors.UnsupportedMediaType,
         errors.InvalidFields,
+        errors.QuotaUsedUp,
         errors.StoreUnavailable,
     ),
 )
@@ -64,7 +66,8 @@ def import_conversations() -> Response:
         raise UnsupportedMediaType("Send the file with the Content-Type application/json or application/x-ndjson.")
     body = read_body()
     ttl = parts().settings.conversation_ttl
-    terms = Terms(owner(), now_us(), None if ttl is None else max(int(ttl), 1), by=actor())
+    quota = StorageQuota.of(parts().settings)
+    terms = Terms(owner(), now_us(), None if ttl is None else max(int(ttl), 1), by=actor(), quota=quota)
     try:
         report = import_file(parts().database, parts().journal, _chunks(body), terms, parts().redaction)
     except UnknownFile as error:

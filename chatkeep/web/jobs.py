@@ -48,6 +48,7 @@ _FILES = {
         errors.InvalidFields,
         errors.StoreUnavailable,
         errors.TooManyExports,
+        errors.QuotaUsedUp,
         errors.BodyTooLarge,
         errors.MalformedJson,
         errors.UnsupportedMediaType,
@@ -76,7 +77,8 @@ def create_export() -> Response:
         since=body.cursor,
         bom=body.bom,
     )
-    job = jobs.enqueue(parts().journal, owner(), wanted, parts().redaction, actor())
+    quota = parts().settings.quota_export_bytes
+    job = jobs.enqueue(parts().journal, owner(), wanted, parts().redaction, actor(), quota=quota)
     response = rendered(job_shapes.job_of(job), 202)
     response.headers["Location"] = f"{request.script_root}/api/exports/{job.id}"
     return response

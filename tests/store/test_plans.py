@@ -30,6 +30,7 @@ from chatkeep.store import (
     migrations,
     schema,
     shares,
+    stored,
     tombstones,
     usage,
     windows,
@@ -235,6 +236,14 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
         {"conversation_id": CONVERSATION.id, "shown": [MESSAGE, replace(MESSAGE, parent_id=parent)]}
         for parent in (None, MESSAGE.id)
     ],
+    stored.hold: [{"owners": ["owner 1", "somebody new"]}],
+    stored.get: [{"owner": "owner 1"}],
+    stored.add: [{"owner": "owner 1", "more": stored.Stored(1, 1)}],
+    stored.add_reply: [{"owner": "owner 1", "reply_id": MESSAGE.id}],
+    stored.take_off: [{"owner": "owner 1", "conversation_id": CONVERSATION.id}],
+    stored.take_off_some: [{"owner": "owner 1", "ids": [MESSAGE.id, new_id()]}],
+    stored.drift: [{"owner": "owner 1"}],
+    stored.next_owner: [{"after": "owner 1"}],
     idempotency.get: [{"owner": "owner 1", "key": "key 1", "now": NOW}],
     idempotency.insert: [{"owner": "owner 1", "key": "new", "known": KNOWN, "now": NOW}],
     idempotency.of_owner: [{"owner": "owner 1", "after": "", "limit": 20}],
@@ -252,6 +261,7 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
         for after in (None, JOB.id)
         for ascending in (True, False)
     ],
+    jobs.room: [{"owner": "owner 1", "but": JOB.id}],
     jobs.unfinished: [{"owner": "owner 1"}],
     jobs.claimable: [{"worker_id": LEASE.worker_id}],
     jobs.claim: [{"found": JOB, "taken": JOB, "worker_id": LEASE.worker_id}],
@@ -339,7 +349,8 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     leases.beat: [{"worker_id": LEASE.worker_id}],
     leases.beats: [{}],
     leases.forget: [{"worker_id": LEASE.worker_id}],
-    messages.delete_some: [{"conversation_id": CONVERSATION.id, "limit": 2}],
+    messages.delete_some: [{"owner": "owner 1", "conversation_id": CONVERSATION.id, "limit": 2}],
+    stored.remove: [{"owner": "owner 1"}],
 }
 
 
@@ -371,6 +382,7 @@ def test_every_function_of_the_store_is_tried() -> None:
         windows,
         usage,
         shares,
+        stored,
     )
     assert set().union(*map(statements, tables)) == CALLS.keys()
 
@@ -380,7 +392,7 @@ def test_every_statement_of_the_store_is_served_by_an_index(full: Database) -> N
     with full.connection() as connection:
         planned = Planned(connection, embedded=full.embedded)
         planned.begin()
-        for function in sorted(CALLS, key=lambda function: function.__name__ not in {"insert", "take"}):
+        for function in sorted(CALLS, key=lambda function: function.__name__ not in {"insert", "take", "hold"}):
             for arguments in CALLS[function]:
                 found = function(planned, **arguments)
                 if isinstance(found, Iterator):

@@ -267,6 +267,7 @@ const texts = {
     problem_provider_busy: '模型服务繁忙。',
     problem_provider_refused: '模型服务拒绝了请求。',
     problem_provider_timeout: '模型服务未及时响应。',
+    problem_quota_used_up: '配额已用完：请删除一些对话，或等待其过期。',
     problem_rate_limited: '已达到使用限额。',
     problem_request_timeout: '请求超时。',
     problem_sensitive_content: '消息含有敏感信息，未发送。',

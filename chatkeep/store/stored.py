@@ -1,0 +1,142 @@
+"""The table ``stored``: how many messages each owner has, and how many bytes their text takes, where that is limited.
+
+An owner has a row once somebody has asked for it. Whoever adds or deletes messages changes the row in the same
+transaction; without a row nothing is counted. What processes without quotas, or of the version before, have changed
+beside it is put right by counting again: rows and counts are read by one statement, and their difference is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import NamedTuple
+from uuid import UUID
+
+from chatkeep.model import Message
+from chatkeep.store.sql import Connection, Sql, in_list
+
+# What subjects begin with that a transaction holds for their owners' rows; no window's subject does.
+_PREFIX = "="
+_BYTES = "OCTET_LENGTH(messages.content) + OCTET_LENGTH(messages.reasoning)"
+# A running reply is counted as a message from its beginning, and its text when it ends.
+_FINAL = f"COALESCE(SUM(CASE WHEN messages.status = 'generating' THEN 0 ELSE {_BYTES} END), 0)"
+_COUNT = f"COUNT(messages.id), {_FINAL}"
+_GET = Sql("SELECT messages, bytes FROM stored WHERE owner = :owner")
+_ADD = Sql("UPDATE stored SET messages = messages + :messages, bytes = bytes + :bytes WHERE owner = :owner")
+_REMOVE = Sql("DELETE FROM stored WHERE owner = :owner")
+_ADD_REPLY = Sql(
+    "UPDATE stored SET bytes = bytes + COALESCE((SELECT OCTET_LENGTH(content) + OCTET_LENGTH(reasoning) FROM messages"
+    " WHERE message_id = :id), 0) WHERE owner = :owner"
+)
+_UNTIL = Sql(f"SELECT {_COUNT} FROM messages WHERE conversation_id = :of AND timestamp <= :until")  # noqa: S608 - fixed parts only
+_DRIFT = Sql(
+    "SELECT stored.messages, stored.bytes, (SELECT COUNT(*) FROM conversations JOIN messages"  # noqa: S608 - the same
+    " ON messages.conversation_id = conversations.id WHERE conversations.owner = :owner),"
+    f" (SELECT {_FINAL} FROM conversations JOIN messages"
+    " ON messages.conversation_id = conversations.id WHERE conversations.owner = :owner)"
+    " FROM stored WHERE stored.owner = :owner"
+)
+_NEXT = tuple(
+    Sql(f"SELECT owner FROM {table} WHERE owner > :after ORDER BY owner LIMIT 1")  # noqa: S608 - the same
+    for table in ("conversations", "stored")
+)
+LAST = 2**63 - 1
+
+
+class Stored(NamedTuple):
+    """How many messages, and how many bytes of text."""
+
+    messages: int = 0
+    bytes: int = 0
+
+    @classmethod
+    def of(cls, messages: Sequence[Message]) -> Stored:
+        """Return what messages take."""
+        return cls(len(messages), sum(len(one.content.encode()) + len(one.reasoning.encode()) for one in messages))
+
+
+def subject(owner: str) -> str:
+    """Return the subject by which a transaction holds an owner's row from its beginning."""
+    return _PREFIX + owner
+
+
+def owner_of(held: str) -> str | None:
+    """Return the owner whose row a subject stands for; None of another subject."""
+    return held.removeprefix(_PREFIX) if held.startswith(_PREFIX) else None
+
+
+def hold(connection: Connection, owners: Iterable[str]) -> None:
+    """Keep others from changing the rows of owners until the transaction ends; make those that are missing."""
+    wanted = sorted(set(owners))
+    if wanted:
+        values = in_list("owner", wanted)[1]
+        held = connection.rows(_hold(len(wanted)), **values)
+        if len(held) < len(wanted):
+            connection.change(_begin(len(wanted)), **values)
+
+
+@cache
+def _hold(count: int) -> Sql:
+    places = in_list("owner", range(count))[0]
+    select = f"SELECT owner FROM stored WHERE owner IN ({places})"  # noqa: S608 - placeholders only
+    mysql = f"SELECT owner FROM stored FORCE INDEX (PRIMARY) WHERE owner IN ({places})"  # noqa: S608 - the same
+    return Sql(select, mysql=f"{mysql} ORDER BY owner LIMIT {count} FOR UPDATE")
+
+
+@cache
+def _begin(count: int) -> Sql:
+    insert = (
+        f"INTO stored (owner, messages, bytes) VALUES {', '.join(f'(:owner{index}, 0, 0)' for index in range(count))}"
+    )
+    return Sql(f"INSERT {insert} ON CONFLICT DO NOTHING", mysql=f"INSERT IGNORE {insert}")
+
+
+def get(connection: Connection, owner: str) -> Stored | None:
+    """Return what an owner has stored; None where that is not counted."""
+    rows = connection.rows(_GET, owner=owner)
+    return Stored(*map(int, rows[0])) if rows else None
+
+
+def add(connection: Connection, owner: str, more: Stored) -> None:
+    """Count what is stored more, or less, of an owner's that is counted."""
+    connection.change(_ADD, owner=owner, **more._asdict())
+
+
+def add_reply(connection: Connection, owner: str, reply_id: UUID) -> None:
+    """Count the text of a reply that has ended."""
+    connection.change(_ADD_REPLY, owner=owner, id=reply_id.bytes)
+
+
+def take_off(connection: Connection, owner: str, conversation_id: UUID, until: int = LAST) -> None:
+    """Count less the messages of a conversation up to a time, which the transaction is about to delete."""
+    if get(connection, owner) is not None:
+        [row] = connection.rows(_UNTIL, of=conversation_id.bytes, until=until)
+        add(connection, owner, Stored(-int(row[0]), -int(row[1])))
+
+
+def take_off_some(connection: Connection, owner: str, ids: Sequence[UUID]) -> None:
+    """Count less some messages, which the transaction is about to delete."""
+    if ids and get(connection, owner) is not None:
+        places, values = in_list("id", [one.bytes for one in ids])
+        [row] = connection.rows(Sql(f"SELECT {_COUNT} FROM messages WHERE message_id IN ({places})"), **values)  # noqa: S608
+        add(connection, owner, Stored(-int(row[0]), -int(row[1])))
+
+
+def remove(connection: Connection, owner: str) -> None:
+    """Forget what an owner has stored."""
+    connection.change(_REMOVE, owner=owner)
+
+
+def drift(connection: Connection, owner: str) -> Stored:
+    """Return what an owner's row is short of: reads all that the owner has."""
+    rows = connection.rows(_DRIFT, owner=owner)
+    if not rows:
+        return Stored()
+    messages, size, real_messages, real_size = map(int, rows[0])
+    return Stored(real_messages - messages, real_size - size)
+
+
+def next_owner(connection: Connection, after: str) -> str | None:
+    """Return the first owner behind ``after`` that has conversations or a row."""
+    found = [str(rows[0][0]) for sql in _NEXT if (rows := connection.rows(sql, after=after))]
+    return min(found, default=None)

@@ -1,0 +1,206 @@
+"""What an owner may have stored, and the room of its exports, are limited: exactly, and by all who store anything."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from chatkeep import expiry
+from chatkeep.access import owner_of
+from chatkeep.store import stored
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.store.stored import Stored
+from tests.access.keys import Identity
+from tests.client import Response
+from tests.conftest import serving
+from tests.http.api import Api, eventually, unique
+from tests.servers import Server
+from tests.upstream import Upstream
+
+MESSAGES, BYTES, EXPORT_BYTES = 8, 4_000, 20_000
+
+
+@pytest.fixture(scope="module", params=[("gunicorn", "mariadb"), ("waitress", "sqlite")], ids="-".join)
+def limited(
+    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    env = {
+        "CHATKEEP_QUOTA_MESSAGES": str(MESSAGES),
+        "CHATKEEP_QUOTA_BYTES": str(BYTES),
+        "CHATKEEP_QUOTA_EXPORT_BYTES": str(EXPORT_BYTES),
+        "CHATKEEP_SWEEP_INTERVAL": "1s",
+    }
+    with serving(request, upstream, tmp_path_factory, **env) as running:
+        yield running
+
+
+class Somebody:
+    """An end user whom nobody else is."""
+
+    def __init__(self, server: Server) -> None:
+        name = unique("somebody")
+        self.who = Identity(server).named(name)
+        self.owner = owner_of("local", name)
+        self.database = Database(server.env["DATABASE_URL"])
+
+    def say(self, message: str = "", **more: Any) -> Response:
+        return self.who.request("POST", "/api/chat", json={"message": message or unique("hello"), **more})
+
+    def counted(self) -> Stored | None:
+        return self.database.read(lambda connection: stored.get(connection, self.owner))
+
+    def is_exact(self) -> bool:
+        """Return whether what is counted is what there is."""
+        return not any(self.database.read(lambda connection: stored.drift(connection, self.owner)))
+
+
+@pytest.fixture
+def somebody(limited: Server) -> Iterator[Somebody]:
+    found = Somebody(limited)
+    yield found
+    found.database.close()
+
+
+def refused(answer: Response) -> bool:
+    """Return whether a request was refused because a quota is used up, and not for a moment."""
+    if answer.status != 403:
+        return False
+    assert answer.json["code"] == "quota_used_up"
+    assert "Retry-After" not in answer.headers
+    return True
+
+
+def test_turns_at_once_store_as_many_messages_as_the_quota_has(somebody: Somebody) -> None:
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda _: somebody.say(), range(12)))
+    assert [answer.status for answer in answers].count(200) == MESSAGES // 2
+    assert sum(map(refused, answers)) == 12 - MESSAGES // 2
+    assert somebody.counted() is not None
+    assert somebody.is_exact()
+
+
+def test_what_is_deleted_makes_room(somebody: Somebody) -> None:
+    said = [somebody.say().json for _ in range(MESSAGES // 2)]
+    assert refused(somebody.say())
+    assert refused(regenerate(somebody, said[0]))
+    deleted = somebody.who.request("DELETE", f"/api/conversations/{said[0]['conversation_id']}")
+    assert deleted.status == 200
+    assert regenerate(somebody, said[1]).status == 200
+    assert somebody.is_exact()
+    assert refused(somebody.say())
+
+
+def regenerate(somebody: Somebody, reply: Any) -> Response:
+    path = f"/api/conversations/{reply['conversation_id']}/messages/{reply['message_id']}/regenerate"
+    return somebody.who.request("POST", path, json={})
+
+
+def test_text_is_counted_in_bytes_and_a_reply_when_it_has_ended(somebody: Somebody) -> None:
+    assert somebody.say("字" * (BYTES // 3 - 10)).status == 200
+    assert somebody.is_exact()
+    assert refused(somebody.say("x" * 500))
+    assert (somebody.counted() or Stored()).messages == 2
+
+
+def test_what_expires_makes_room(somebody: Somebody) -> None:
+    """Waits for the sweep: some seconds."""
+    for _ in range(MESSAGES // 2):
+        somebody.say(ttl=1)
+    assert refused(somebody.say())
+    assert eventually(lambda: somebody.say().status == 200, seconds=20)
+    assert somebody.is_exact()
+
+
+def test_a_repeated_request_gets_its_reply_though_the_quota_is_used_up(somebody: Somebody) -> None:
+    key = {"Idempotency-Key": uuid4().hex}
+    body = {"message": unique("hello")}
+    first = somebody.who.request("POST", "/api/chat", json=body, headers=key)
+    while somebody.say().status == 200:
+        pass
+    again = somebody.who.request("POST", "/api/chat", json=body, headers=key)
+    assert (again.status, again.json["message_id"]) == (200, first.json["message_id"])
+
+
+def test_an_import_stores_no_more_than_the_quota_has(limited: Server, somebody: Somebody) -> None:
+    other = Somebody(limited)
+    for _ in range(MESSAGES // 2):
+        assert other.say().status == 200
+    file = other.who.get("/api/conversations/export-all?format=json").body
+    other.database.close()
+    assert import_file(somebody, file).status == 200
+    assert somebody.is_exact()
+    assert import_file(somebody, file).status == 200, "it is all there already"
+    assert refused(import_file(somebody, json.dumps([chat()]).encode()))
+    assert somebody.is_exact()
+
+
+def import_file(somebody: Somebody, file: bytes) -> Response:
+    headers = {"Content-Type": "application/json"}
+    return somebody.who.request("POST", "/api/conversations/import", body=file, headers=headers)
+
+
+def chat() -> dict[str, Any]:
+    """Return a conversation of ChatGPT's."""
+    content = {"content_type": "text", "parts": [unique("hello")]}
+    message = {"id": "m", "author": {"role": "user"}, "create_time": 1_700_000_000, "content": content}
+    node: dict[str, Any] = {"id": "m", "message": message, "parent": None, "children": []}
+    return {
+        "id": unique("chat"),
+        "title": "t",
+        "create_time": 1_700_000_000,
+        "mapping": {"m": node},
+        "current_node": "m",
+    }
+
+
+def test_what_others_have_changed_is_put_right(somebody: Somebody) -> None:
+    """Processes of the version before count nothing."""
+    said = somebody.say().json
+    with closing(Journal(somebody.database)) as journal:
+        journal.write(lambda connection: stored.add(connection, somebody.owner, Stored(-2, 5)))
+        assert not somebody.is_exact()
+        expiry.recount(somebody.database, journal, threading.Event())
+        assert somebody.is_exact()
+        journal.write(lambda connection: stored.remove(connection, somebody.owner))
+        expiry.recount(somebody.database, journal, threading.Event())
+    assert (somebody.counted() or Stored()).messages == 2
+    assert somebody.is_exact()
+    assert said["status"] == "completed"
+
+
+def test_the_files_of_exports_take_no_more_than_the_quota_has(somebody: Somebody) -> None:
+    assert somebody.say("x" * 2_500).status == 200
+    done = [finished(somebody) for _ in range(EXPORT_BYTES // 3_000)]
+    sizes = [job["size"] for job in done if job["status"] == "completed"]
+    assert sizes
+    assert sum(sizes) <= EXPORT_BYTES
+    assert {job["error"] for job in done if job["status"] == "failed"} == {"quota_used_up"}
+    assert EXPORT_BYTES - sum(sizes) < sizes[0] + 1_000
+    somebody.who.request("DELETE", f"/api/exports/{done[0]['id']}")
+    assert finished(somebody)["status"] == "completed"
+
+
+def finished(somebody: Somebody) -> Any:
+    made = somebody.who.request("POST", "/api/exports", json={"format": "json"})
+    assert made.status == 202, made.body
+    return eventually(lambda: _ended(somebody, made.json["id"]))
+
+
+def _ended(somebody: Somebody, id: str) -> Any:
+    job = somebody.who.get(f"/api/exports/{id}").json
+    return job if job["status"] in {"completed", "failed"} else None
+
+
+@pytest.mark.parametrize("server", [("waitress", "sqlite")], indirect=True, ids="-".join)
+def test_without_quotas_nothing_is_counted(server: Server) -> None:
+    api = Api(server)
+    assert api.chat(unique("hello"))
+    assert api.count("stored") == 0
