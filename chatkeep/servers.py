@@ -142,7 +142,10 @@ class Drain:
             time.sleep(LOOK_S)
         time.sleep(LOOK_S)  # Waitress sends from another thread than it answers in
         self._is_over = True
-        _thread.interrupt_main()
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        else:  # Windows; it ends no system call, so that the main thread notices after up to a second
+            _thread.interrupt_main()
 
     def _count(self, more: int) -> None:
         with self._lock:

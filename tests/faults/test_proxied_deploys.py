@@ -230,4 +230,5 @@ def test_deploys_behind_proxies_lose_nothing(
     )
     assert (outcome.wrong, failures, status) == ([], [], 0)
     assert len(provider.requests) == outcome.streams + turns
-    assert max(outcome.late) < LATE_S
+    # In the short form the seconds that idle connections have may outlast the streams.
+    assert max(outcome.late) < scale.of(LATE_S + 3, LATE_S)
