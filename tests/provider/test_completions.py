@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError, ProviderRefused
+from chatkeep.errors import ContextTooLong, ProviderBroke, ProviderBusy, ProviderError, ProviderRefused
 from chatkeep.model import Delta, Finish, Prompt, PromptMessage, Role, Usage
 from chatkeep.provider.completions import ReplyDecoder, reader_of, request_body
 from chatkeep.provider.sse import Event
@@ -139,6 +139,15 @@ def test_a_reply_with_a_finish_reason_is_whole(ending: list[bytes]) -> None:
 def test_a_reply_without_one_is_not(ending: list[bytes]) -> None:
     with pytest.raises(ProviderBroke, match="without a finish reason"):
         read("text/event-stream", "", ending)
+
+
+def test_a_finish_reason_can_say_that_the_prompt_is_too_long() -> None:
+    ended = json.dumps(choice(delta={}, finish_reason="model_context_window_exceeded")).encode()
+    with pytest.raises(ContextTooLong):
+        read("text/event-stream", "", [b"data: " + ended + b"\n\n", DONE])
+    said = json.dumps(choice(delta={"content": "a"})).encode()
+    whole = read("text/event-stream", "", [b"data: " + said + b"\n\n", b"data: " + ended + b"\n\n", DONE])
+    assert whole == [Delta("a"), Finish("model_context_window_exceeded")]
 
 
 def test_a_request_holds_what_the_prompt_asks() -> None:

@@ -34,7 +34,7 @@ class Told:
         for piece in self._pieces:
             receive(piece)
         if self._breaks:
-            raise ProviderBroke
+            raise ProviderBroke(f"It said: call {PHONE}")
 
     def abort(self) -> None:
         self.aborted = True
@@ -52,6 +52,12 @@ def received(provider: Told, policy: Policy) -> list[Delta | Finish]:
 def test_what_was_held_back_comes_before_the_finish() -> None:
     told = Told(Delta("call 138"), Delta("12345678"), Finish("stop"))
     assert received(told, Policy.MASK) == [Delta("call "), Delta("[phone]"), Finish("stop")]
+
+
+def test_what_an_error_says_is_judged_because_it_is_stored() -> None:
+    with pytest.raises(ProviderBroke) as caught:
+        received(Told(Delta("hello"), breaks=True), Policy.MASK)
+    assert caught.value.detail == "It said: call [phone]"
 
 
 def test_the_texts_of_a_finish_are_judged() -> None:
