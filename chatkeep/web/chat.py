@@ -202,7 +202,10 @@ def _take(body: shapes.ChatRequest | shapes.RegenerateRequest, **what: Any) -> R
 
 
 def _fingerprint(body: msgspec.Struct) -> bytes:
-    return hashlib.sha256(request.path.encode() + msgspec.json.encode(body, order="sorted")).digest()
+    path = request.path.rstrip(
+        "/"
+    ).lower()  # the router takes other spellings of a path, and of ids in it, for the same
+    return hashlib.sha256(path.encode() + msgspec.json.encode(body, order="sorted")).digest()
 
 
 def _said(message: str) -> str:

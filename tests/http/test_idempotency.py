@@ -28,6 +28,20 @@ def test_a_finished_turn_is_replayed(api: Api, beside: Api, upstream: Upstream, 
     assert api.read(first["conversation_id"])["message_count"] == 2
 
 
+def test_another_spelling_of_the_path_is_the_same_request(api: Api, key: dict[str, str]) -> None:
+    first = api.chat("Once", headers=key)
+    for path in ("/api/chat/", "//api/chat"):
+        assert api.request("POST", path, json={"message": "Once"}, headers=key).json == first
+    said = api.read(first["conversation_id"])["messages"]["data"][0]["id"]
+    edited = [
+        api.request("POST", f"/api/conversations/{conversation}/messages/{said}/edit", json={"message": "Twice"},
+                    headers={"Idempotency-Key": f"{key['Idempotency-Key']}-2"})
+        for conversation in (first["conversation_id"], first["conversation_id"].upper())
+    ]  # fmt: skip
+    assert [answer.status for answer in edited] == [200, 200]
+    assert edited[0].json == edited[1].json
+
+
 def test_a_finished_stream_is_replayed(api: Api, upstream: Upstream, key: dict[str, str]) -> None:
     message = unique("Once #n=9,r=50,think=1#")
     first, again = (api.streamed(message, stream=True, headers=key) for _ in range(2))
