@@ -36,6 +36,8 @@ from chatkeep.store.sql import Connection
 
 PREFIX_LENGTH, SECRET_LENGTH = 8, 40
 MOST_CHARACTERS = 128
+# As many as OpenID Connect lets a subject have.
+END_USER_CHARACTERS = 255
 ACCOUNT = r"[a-z0-9][a-z0-9_-]{0,31}"
 # For how long a look holds: the watch looks once a second, and whoever calls where it is held up looks for itself.
 LOOK_HOLDS_S = 2.0
@@ -102,9 +104,14 @@ def owner_of(account: str, end_user: str) -> str:
     return f"{account}/{digest[:32]}"
 
 
-def is_name(text: str) -> bool:
-    """Return whether a text can name a key, or an end user."""
-    return 1 <= len(text) <= MOST_CHARACTERS and not any(unicodedata.category(sign) in _NO_TEXT for sign in text)
+def is_name(text: str, most: int = MOST_CHARACTERS) -> bool:
+    """Return whether a text can name a key."""
+    return 1 <= len(text) <= most and not any(unicodedata.category(sign) in _NO_TEXT for sign in text)
+
+
+def is_end_user(text: str) -> bool:
+    """Return whether a text can name an end user."""
+    return is_name(text, END_USER_CHARACTERS)
 
 
 class NewKey(NamedTuple):

@@ -89,11 +89,12 @@ class OpenToAll(SettingsError):
 
 
 class SignInFailed(ChatkeepError):
-    """Somebody did not sign in with OpenID Connect; ``reason`` is a word that the page knows."""
+    """Somebody did not sign in with OpenID Connect: the page knows ``reason``, the log and docs/access.md ``cause``."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, cause: str) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.cause = cause
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,10 @@ ENVIRONMENTS = ("development", "test", "production")
 LAST_PORT = 65535
 # How long a secret must be (RFC 7518 §3.2).
 SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
-PUBLIC_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+PUBLIC_ALGORITHMS = (
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "ES256K", "Ed25519", "Ed448",
+    "EdDSA",
+)  # fmt: skip
 TOKENS_EXAMPLE = '{"local": {"algorithm": "HS256", "keys": ["..."], "issuer": "...", "audience": "..."}}'
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from chatkeep.access import is_name
+from chatkeep import signatures
+from chatkeep.access import is_end_user
 from chatkeep.errors import NO_TOKEN, SettingsError, Unauthorized
 from chatkeep.notation import TokenRule
 
@@ -47,11 +48,11 @@ class Tokens:
         for key in verifier.keys:
             try:
                 claims = jwt.decode(token, key, **_demands(verifier.rule))
-            except jwt.InvalidSignatureError:
+            except (jwt.InvalidSignatureError, jwt.InvalidKeyError):
                 continue
-            except jwt.PyJWTError:
+            except Exception:  # noqa: BLE001 - what the library raises for a malformed token is not documented
                 break
-            if is_name(claims["sub"]):
+            if is_end_user(claims["sub"]):
                 return Vouched(claims["sub"], (int(claims["exp"]) + LEEWAY_S) * 1_000_000)
             break
         raise Unauthorized(NO_TOKEN)
@@ -61,7 +62,7 @@ def _demands(rule: TokenRule) -> dict[str, Any]:
     """Return what a token must hold; without an audience of ours it may be for anybody."""
     options = {"require": ["exp", "sub"], "verify_aud": rule.audience is not None}
     return {
-        "algorithms": [rule.algorithm],
+        "algorithms": signatures.names_of(rule.algorithm),
         "issuer": rule.issuer,
         "audience": rule.audience,
         "leeway": LEEWAY_S,
@@ -72,9 +73,7 @@ def _demands(rule: TokenRule) -> dict[str, Any]:
 def _verifier(account: str, rule: TokenRule) -> _Verifier:
     """Return the keys as the library wants them, which refuses a public key as a secret (CVE-2022-29217)."""
     try:
-        from jwt.algorithms import get_default_algorithms  # noqa: PLC0415 - an extra
-
-        algorithm = get_default_algorithms()[rule.algorithm]
+        algorithm = signatures.algorithm_named(rule.algorithm)
         return _Verifier(rule, tuple(algorithm.prepare_key(key) for key in rule.keys))
     except ImportError as error:
         raise SettingsError(

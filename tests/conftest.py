@@ -20,6 +20,7 @@ from tests.upstream import Upstream
 
 if TYPE_CHECKING:
     from tests.services.mariadb import MariaDB
+    from tests.services.oidc_provider import OidcProvider
     from tests.services.redis import Redis
 
 hypothesis.settings.register_profile(
@@ -102,6 +103,21 @@ def redis() -> Iterator[Redis]:
     except service.Unavailable as reason:
         pytest.skip(f"Redis: {reason}")
     with service.Redis() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def oidc_provider() -> Iterator[OidcProvider]:
+    """A certified OpenID provider for the whole run."""
+    if os.name == "nt":
+        pytest.skip("oidc-provider: the tests start it on Linux only")
+    from tests.services import oidc_provider as service  # noqa: PLC0415 - it needs modules that Windows lacks
+
+    try:
+        service.ensure_installed()
+    except service.Unavailable as reason:
+        pytest.skip(f"oidc-provider: {reason}")
+    with service.OidcProvider() as running:
         yield running
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from chatkeep import private, servers
 from chatkeep.commands import health
-from chatkeep.errors import ProviderBusy, ProviderError, SettingsError, StoreUnavailable
+from chatkeep.errors import ProviderBusy, ProviderError, SettingsError, SignInFailed, StoreUnavailable
 from chatkeep.limits import Defaults
 from chatkeep.redaction.policies import Redaction
 from chatkeep.settings import Settings, described, env_files, read_env_file, unknown_names
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 LOW_BYTES, TOO_LOW_BYTES = 1_000_000_000, 100_000_000
 # Machines that expire each other's conversations may differ by this much; a database tells whole seconds.
 CLOCK_S = 2.0
+OPENID = "OpenID provider"
+# Characters of what an issuer says of itself.
+MOST_SHOWN = 200
 # A key that ends within this time is worth a word.
 SOON_DAYS = 7
 REDIS_TIMEOUT_S = 2.0
@@ -304,6 +307,50 @@ def _forgetting(redis: RedisClient) -> Iterator[Finding]:
         yield doubtful("Redis", told, "set maxmemory-policy noeviction in Redis: the database counts when it is full")
 
 
+def oidc(settings: Settings) -> Iterator[Finding]:
+    """Look whether people can sign in with the OpenID provider, if there is one."""
+    from chatkeep.oidc import Oidc  # noqa: PLC0415 - as above
+
+    if settings.oidc_issuer is None:
+        return
+    try:
+        issuer = Oidc(settings).issuer
+        discovery = issuer.read_discovery()
+        if cause := issuer.fault_of(discovery):
+            yield _faulty(settings, cause, discovery.issuer)
+        else:
+            yield _signing(
+                settings, discovery.id_token_signing_alg_values_supported, len(issuer.read_keys(discovery)[0])
+            )
+    except SettingsError as error:
+        yield from (broken(OPENID, problem, "until then nobody signs in with it") for problem in error.problems)
+    except SignInFailed as failure:
+        told = f"{settings.oidc_issuer} does not answer as an issuer: {failure.cause}"
+        yield broken(OPENID, told, "check CHATKEEP_OIDC_ISSUER, and that this machine reaches it")
+
+
+def _faulty(settings: Settings, cause: str, named: str) -> Finding:
+    if cause == "discovery_issuer_mismatch":
+        told = f"the issuer {settings.oidc_issuer} calls itself {named[:MOST_SHOWN]!a}"
+        return broken(OPENID, told, "set CHATKEEP_OIDC_ISSUER to exactly that, if it is yours")
+    return broken(
+        OPENID, f"{settings.oidc_issuer} names an endpoint without TLS", "let the issuer use https everywhere"
+    )
+
+
+def _signing(settings: Settings, supported: tuple[str, ...], keys: int) -> Finding:
+    from chatkeep import signatures  # noqa: PLC0415 - as above
+
+    expected = settings.oidc_algorithm
+    if supported and not set(supported) & set(signatures.names_of(expected)):
+        told = f"it signs with {', '.join(supported)[:MOST_SHOWN]!a}, and not with {expected}"
+        return broken(OPENID, told, "set CHATKEEP_OIDC_ALGORITHM to what it signs this server's tokens with")
+    if not keys:
+        told = f"it publishes no key for {expected}"
+        return broken(OPENID, told, "set CHATKEEP_OIDC_ALGORITHM to what it signs this server's tokens with")
+    return fine(OPENID, f"{settings.oidc_issuer} answers; its keys for {expected}: {keys}")
+
+
 def place(settings: Settings) -> Iterator[Finding]:
     """Look whether the server can listen, or listens already."""
     try:
@@ -375,6 +422,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     database,
     provider,
     redis,
+    oidc,
     place,
     files,
     pages,

@@ -47,7 +47,7 @@ def create(name: str, account: str, scopes: str, expires: str, limits: str | Non
     from chatkeep.keys import WantedKey, create_key  # noqa: PLC0415 - the other commands start quickly without
 
     lifetime = _read(_lifetime, expires, "--expires")
-    whom = None if end_user is None else owners.name(end_user)
+    whom = None if end_user is None else owners.end_user_named(end_user)
     wanted = WantedKey(
         owners.name(name), owners.account_named(account), _scopes(scopes), lifetime, _limits(limits), whom
     )

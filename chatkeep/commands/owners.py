@@ -25,7 +25,7 @@ def owner_named(account: str, end_user: str | None) -> str:
     from chatkeep.access import owner_of  # noqa: PLC0415 - the other commands start quickly without the database
 
     found = account_named(account)
-    return found if end_user is None else owner_of(found, name(end_user))
+    return found if end_user is None else owner_of(found, end_user_named(end_user))
 
 
 def account_named(text: str) -> str:
@@ -38,9 +38,22 @@ def account_named(text: str) -> str:
 
 
 def name(text: str) -> str:
-    """Return the name of a key, or of an end user."""
+    """Return the name of a key."""
+    from chatkeep.access import MOST_CHARACTERS  # noqa: PLC0415 - as above
+
+    return _name(text, MOST_CHARACTERS)
+
+
+def end_user_named(text: str) -> str:
+    """Return the name of an end user."""
+    from chatkeep.access import END_USER_CHARACTERS  # noqa: PLC0415 - as above
+
+    return _name(text, END_USER_CHARACTERS)
+
+
+def _name(text: str, most: int) -> str:
     from chatkeep.access import is_name  # noqa: PLC0415 - as above
 
-    if not is_name(text):
-        raise wrong("a name has 1 to 128 characters, none of them a control character")
+    if not is_name(text, most):
+        raise wrong(f"a name has 1 to {most} characters, none of them a control character")
     return text

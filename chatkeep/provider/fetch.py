@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
 import chatkeep
-from chatkeep.errors import ProviderBroke
+from chatkeep.errors import ProviderBroke, SettingsError
 from chatkeep.provider.connections import Connections, Line, Route, tls_context
 from chatkeep.provider.heads import head
 from chatkeep.provider.responses import MalformedResponse
@@ -37,7 +37,7 @@ def fetch(url: str, form: dict[str, str] | None = None, authorization: str | Non
     deadline.start()
     try:
         return _ask(url, line, form, authorization)
-    except (OSError, MalformedResponse, ProviderBroke, ValueError) as error:
+    except (OSError, MalformedResponse, ProviderBroke, SettingsError, ValueError) as error:
         raise Unreachable(type(error).__name__) from error
     finally:
         deadline.cancel()

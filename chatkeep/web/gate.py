@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from flask import Flask, g, request
 
-from chatkeep.access import MOST_CHARACTERS, OPEN_CALLER, Caller, Scope, is_name
+from chatkeep.access import END_USER_CHARACTERS, OPEN_CALLER, Caller, Scope, is_end_user
 from chatkeep.errors import NO_KEYS, FieldError, InvalidFields, MissingScope, Unauthorized
 from chatkeep.tokens import Tokens
 from chatkeep.web.forwarding import is_from_here
@@ -112,8 +112,8 @@ def _end_user(sent: str) -> str:
         name = sent.encode("latin-1").decode()  # WSGI hands headers over as if they were Latin-1 (PEP 3333)
     except UnicodeError:
         raise _wrong(END_USER, "is not UTF-8") from None
-    if not is_name(name):
-        raise _wrong(END_USER, f"has 1 to {MOST_CHARACTERS} characters, none of them a control character")
+    if not is_end_user(name):
+        raise _wrong(END_USER, f"has 1 to {END_USER_CHARACTERS} characters, none of them a control character")
     return name
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chatkeep import access
-from chatkeep.access import ACCOUNT, MOST_CHARACTERS, NEW_KEY_SCOPES, Caller, Scope
+from chatkeep.access import ACCOUNT, END_USER_CHARACTERS, MOST_CHARACTERS, NEW_KEY_SCOPES, Caller, Scope
 from chatkeep.limits import Limits, read_limits
 from chatkeep.store import keys
 from chatkeep.web.shapes import After, Id, Limit, Time, time_text
@@ -32,7 +32,7 @@ class KeyRequest(Struct, forbid_unknown_fields=True):
             str,
             Meta(
                 min_length=1,
-                max_length=MOST_CHARACTERS,
+                max_length=END_USER_CHARACTERS,
                 description="The only end user of the account that it stands for, named as in `X-End-User`.",
             ),
         ]

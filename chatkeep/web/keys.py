@@ -7,7 +7,7 @@ from uuid import UUID
 from flask import Blueprint, Response
 
 from chatkeep import errors, keys
-from chatkeep.access import Scope, is_name
+from chatkeep.access import END_USER_CHARACTERS, Scope, is_name
 from chatkeep.errors import FieldError, InvalidFields
 from chatkeep.keys import KeyChanges, WantedKey
 from chatkeep.web import key_shapes as shapes
@@ -124,6 +124,6 @@ def rotate_key(key_id: UUID) -> Response:
 
 def _require_name(field: str, name: str) -> None:
     """Raise `InvalidFields` where nobody could read a name."""
-    if not is_name(name):
+    if not is_name(name, END_USER_CHARACTERS):  # the shape says how long it may be
         wrong = FieldError(field, "has control characters")
         raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong])

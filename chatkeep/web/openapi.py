@@ -13,7 +13,7 @@ import msgspec
 from flask import Blueprint
 
 from chatkeep import __version__, errors, model
-from chatkeep.access import MOST_CHARACTERS, Scope
+from chatkeep.access import END_USER_CHARACTERS, Scope
 from chatkeep.errors import Problem
 from chatkeep.web import examples, gate, problems, shapes, sse
 
@@ -54,7 +54,7 @@ _END_USER = {
     "in": "header",
     "description": "An end user of the key's account, by any name that the application has for them: everything of"
     " theirs is apart from the account's own and from that of others.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS},
+    "schema": {"type": "string", "minLength": 1, "maxLength": END_USER_CHARACTERS},
 }
 _TOKEN = {
     "name": gate.TOKEN,

@@ -191,12 +191,12 @@ def test_names_that_look_alike_are_two_end_users(caller: Identity) -> None:
         assert {other.get(f"{LIST}/{made}").status for other in others} == {404}
 
 
-@pytest.mark.parametrize("name", ["小明", "a b", "用户\U0001f600", "x" * 128, "字" * 128, "a,b"])
+@pytest.mark.parametrize("name", ["小明", "a b", "用户\U0001f600", "x" * 255, "字" * 255, "a,b"])
 def test_an_end_user_has_any_name(caller: Identity, name: str) -> None:
     assert caller.named(name).get(LIST).status == 200
 
 
-@pytest.mark.parametrize("sent", ["", "x" * 129, "\x80", "a\xff", "a\xc2\x85"])
+@pytest.mark.parametrize("sent", ["", "x" * 256, "\x80", "a\xff", "a\xc2\x85"])
 def test_a_name_that_cannot_be_one_is_refused(caller: Identity, sent: str) -> None:
     refused = caller.request("GET", LIST, headers={"X-End-User": sent})
     assert (refused.status, refused.json["errors"][0]["field"]) == (422, "X-End-User")

@@ -23,6 +23,9 @@ from tests.access.keys import make_key, revoke
 from tests.commands.line import run
 from tests.ports import free_port
 from tests.servers import ROOT, Server
+from tests.services.oidc import DISCOVERY, KEYS
+from tests.services.oidc import Provider as StandIn
+from tests.services.oidc_provider import OidcProvider
 from tests.services.redis import UNUSABLE, Redis, unusable_redis
 from tests.upstream import Upstream
 
@@ -273,6 +276,42 @@ def test_redis_is_asked_where_there_is_one(doctor: Doctor, redis: Redis) -> None
     told = doctor.says("Redis", REDIS_URL=redis.url, CHATKEEP_LIMITS=limits)
     assert told.startswith("warn it keeps nothing on disk: when it restarts, the limits of the minute and the day")
     assert doctor.says("Redis", REDIS_URL=f"redis://:{SECRET}@127.0.0.1:{free_port()}/0").startswith("warn it does not")
+
+
+def test_an_openid_provider_is_asked_for_what_it_publishes(doctor: Doctor, oidc_provider: OidcProvider) -> None:
+    """Starts processes: three seconds."""
+    url = oidc_provider.url
+    assert doctor.says("OpenID provider") == ""
+
+    def says(**env: str) -> str:
+        mine = {"ISSUER": url, "CLIENT_ID": "chatkeep", "CLIENT_SECRET": SECRET} | env
+        return doctor.says("OpenID provider", **{f"CHATKEEP_OIDC_{name}": value for name, value in mine.items()})
+
+    assert says() == f"ok {url} answers; its keys for RS256: 1"
+    alias = url.replace("127.0.0.1", "localhost")
+    assert says(ISSUER=alias).startswith(f"fail the issuer {alias} calls itself '{url}'")
+    assert says(ALGORITHM="Ed448").startswith("fail it publishes no key for Ed448")
+    assert says(ALGORITHM="ES256K").startswith("fail it signs with 'HS256, ")
+    away = f"http://127.0.0.1:{free_port()}"
+    assert says(ISSUER=away).startswith(f"fail {away} does not answer as an issuer: discovery_unreachable")
+    assert says(CLIENT_ID="").startswith("fail CHATKEEP_OIDC_CLIENT_ID: set the name")
+
+
+@pytest.mark.parametrize(
+    ("sends", "expected"),
+    [
+        ({DISCOVERY: (200, b"[" * 100_000)}, "discovery_malformed"),
+        ({DISCOVERY: (302, b"{}")}, "discovery_status_302"),
+        ({KEYS: (200, b"<html>")}, "keys_malformed"),
+    ],
+)
+def test_an_openid_provider_that_sends_nonsense_is_told(
+    doctor: Doctor, sends: dict[str, tuple[int, bytes]], expected: str
+) -> None:
+    with StandIn() as lying:
+        lying.sends = sends
+        env = {"CHATKEEP_OIDC_ISSUER": lying.url, "CHATKEEP_OIDC_CLIENT_ID": "chatkeep"}
+        assert expected in doctor.says("OpenID provider", **env)
 
 
 def test_a_server_that_answers_already(doctor: Doctor) -> None:

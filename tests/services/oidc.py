@@ -1,4 +1,4 @@
-"""A small OpenID provider on loopback that signs everybody in, and lies as it is told."""
+"""A small OpenID provider on loopback that signs everybody in, and sends what no real one does."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import secrets
 import threading
 import time
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +18,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
+DISCOVERY, KEYS, TOKEN = "/.well-known/openid-configuration", "/keys", "/token"
 CLIENT_ID, CLIENT_SECRET = "chatkeep tests", "s3cret:/?&"
 
 
@@ -25,14 +27,16 @@ class Provider:
 
     def __init__(self) -> None:
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self.other_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self.curve_key = ec.generate_private_key(ec.SECP256R1())
         self.subject = "alice"
         self.codes: dict[str, dict[str, str]] = {}
         self.lies: dict[str, Any] = {}
         self.make_token: Any = None
         """Makes the next ID token out of its claims, in place of signing it."""
-        self.token_requests = 0
+        self.asked: Counter[str] = Counter()
+        """How often each path was asked for."""
+        self.sends: dict[str, tuple[int, bytes]] = {}
+        """What it answers by path, in place of its documents: a status and a body."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Requests,), {"provider": self}))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -69,7 +73,6 @@ class Provider:
 
     def exchange(self, form: dict[str, str], authorization: str) -> dict[str, Any] | None:
         """Return the tokens for a code; None where anything about it is wrong."""
-        self.token_requests += 1
         asked = self.codes.pop(form["code"], None)
         expected = base64.b64encode(f"{'chatkeep+tests'}:{'s3cret%3A%2F%3F%26'}".encode()).decode()
         challenge = base64.urlsafe_b64encode(hashlib.sha256(form["code_verifier"].encode()).digest()).rstrip(b"=")
@@ -101,7 +104,7 @@ class _Requests(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        told = {"/.well-known/openid-configuration": self.provider.about, "/keys": self.provider.keys}
+        told = {DISCOVERY: self.provider.about, KEYS: self.provider.keys}
         self._answer(told[place.path]())
 
     def do_POST(self) -> None:
@@ -110,9 +113,12 @@ class _Requests(BaseHTTPRequestHandler):
         self._answer(self.provider.exchange(form, self.headers.get("Authorization", "")))
 
     def _answer(self, value: Any) -> None:
-        body = json.dumps(value or {"error": "invalid_grant"}).encode()
-        self.send_response(200 if value else 400)
-        self.send_header("Content-Type", "application/json")
+        answer = 200 if value else 400, json.dumps(value or {"error": "invalid_grant"}).encode()
+        self.provider.asked[self.path] += 1
+        status, body = self.provider.sends.get(self.path, answer)
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json" if body[:1] in b"{[" else "text/html")
+        self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -1,0 +1,53 @@
+"""The algorithms that sign tokens (RFC 7518, RFC 9864), as PyJWT verifies them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+# EdDSA is the older name of two algorithms, of one for each curve.
+_CURVES = ("Ed25519", "Ed448")
+_NAMES = {"EdDSA": ("EdDSA", *_CURVES)} | {curve: (curve, "EdDSA") for curve in _CURVES}
+
+
+def names_of(algorithm: str) -> list[str]:
+    """Return the names under which tokens may be signed with an algorithm."""
+    return list(_NAMES.get(algorithm, (algorithm,)))
+
+
+def algorithm_named(name: str) -> Any:
+    """Return PyJWT's algorithm of a name, which `jwt.decode` knows from now on. Raises `ImportError`."""
+    import jwt  # noqa: PLC0415 - an extra
+
+    if name in _NAMES:
+        _add_curves()
+    return jwt.get_algorithm_by_name(name)
+
+
+@cache
+def _add_curves() -> None:
+    """Teach PyJWT the names of RFC 9864, if it does not know them."""
+    import jwt  # noqa: PLC0415 - an extra
+    from cryptography.hazmat.primitives.asymmetric import ed448, ed25519  # noqa: PLC0415
+    from jwt.algorithms import OKPAlgorithm, get_default_algorithms  # noqa: PLC0415
+
+    class OneCurve(OKPAlgorithm):
+        """EdDSA with keys of one curve."""
+
+        def __init__(self, *kinds: type[Any]) -> None:
+            super().__init__()
+            self._kinds = kinds
+
+        def prepare_key(self, key: Any) -> Any:
+            """Return the key, unless it is of another curve."""
+            prepared = super().prepare_key(key)
+            if not isinstance(prepared, self._kinds):
+                raise jwt.InvalidKeyError("The key is of another curve.")
+            return prepared
+
+    curves = {
+        "Ed25519": OneCurve(ed25519.Ed25519PublicKey, ed25519.Ed25519PrivateKey),
+        "Ed448": OneCurve(ed448.Ed448PublicKey, ed448.Ed448PrivateKey),
+    }
+    for name in curves.keys() - get_default_algorithms().keys():
+        jwt.register_algorithm(name, curves[name])
