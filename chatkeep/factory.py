@@ -213,7 +213,7 @@ def _allow_origins(app: Flask, settings: Settings) -> None:
     from flask_cors import CORS  # noqa: PLC0415 - only where it is asked for
 
     exposed = ["X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy"]
-    CORS(app, resources=r"/(api|health|openapi\.json).*", origins=list(settings.cors_origins), expose_headers=exposed)
+    CORS(app, resources=r"/(api|health|openapi).*", origins=list(settings.cors_origins), expose_headers=exposed)
 
 
 def _admit(origins: Origins) -> None:
