@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from chatkeep.model import id_of
@@ -29,24 +30,44 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was used in all, a page of sums with the values that each is of, and whether more follow."""
+
+    total: Used
+    rows: list[tuple[dict[str, Any], Used]]
+    has_more: bool
+
+
 def used(
-    database: Database, account: str | None, owner: str | None, days: Days, groups: Iterable[str]
-) -> list[tuple[dict[str, Any], Used]]:
+    database: Database,
+    account: str | None,
+    owner: str | None,
+    days: Days,
+    groups: Iterable[str],
+    *,
+    limit: int,
+    after: int = 0,
+) -> Report:
     """Return what was used on these days, a sum for each group: without an owner of all that are the account's.
 
-    Without an account it is that of everybody. Raises `StoreUnavailable`.
+    Without an account it is that of everybody. Up to ``limit`` sums are returned, without the first ``after``.
+    Raises `StoreUnavailable`.
     """
     names = tuple(groups)
     numbers = ((days.first - _FIRST).days, (days.last - _FIRST).days)
-    rows = database.read(lambda connection: usage.summed(connection, account, owner, numbers, names), long=True)
+    summed = partial(usage.summed, account=account, owner=owner, days=numbers)
+    [total] = database.read(partial(summed, groups=()), long=True)
+    found = database.read(partial(summed, groups=names, limit=limit + 1, skip=after), long=True)
     width = len(names)
-    return [
+    rows = [
         (
             {name: _said(name, value) for name, value in zip(names, row[:width], strict=True)},
             Used(*map(int, row[width:])),
         )
-        for row in rows
+        for row in found[:limit]
     ]
+    return Report(Used(*map(int, total)), rows, len(found) > limit)
 
 
 def _said(name: str, value: Any) -> Any:

@@ -88,11 +88,19 @@ def _add(count: int) -> Sql:
 
 
 def summed(
-    connection: Connection, account: str | None, owner: str | None, days: tuple[int, int], groups: Iterable[str]
+    connection: Connection,
+    account: str | None,
+    owner: str | None,
+    days: tuple[int, int],
+    groups: Iterable[str],
+    *,
+    limit: int = 1,
+    skip: int = 0,
 ) -> list[tuple[Any, ...]]:
     """Return the values of ``groups``, then turns, tokens and cost, from the first to the last of ``days``.
 
-    Without an owner of all that are the account's, without an account of everybody.
+    Without an owner of all that are the account's, without an account of everybody. Up to ``limit`` sums are returned,
+    without the first ``skip``.
     """
     named = {name: value for name, value in (("account", account), ("owner", owner)) if value is not None}
     chosen = " AND ".join(["day BETWEEN :first AND :last", *(f"{name} = :{name}" for name in named)])
@@ -100,8 +108,8 @@ def summed(
     sums = ", ".join(f"COALESCE(SUM({name}), 0)" for name in Used._fields)
     grouped = f" GROUP BY {columns} ORDER BY {columns}" if columns else ""
     selected = f"{columns}, {sums}" if columns else sums
-    sql = Sql(f"SELECT {selected} FROM `usage` WHERE {chosen}{grouped}")  # noqa: S608 - no values in it
-    return connection.rows(sql, first=days[0], last=days[1], **named)
+    sql = Sql(f"SELECT {selected} FROM `usage` WHERE {chosen}{grouped} LIMIT :limit OFFSET :skip")  # noqa: S608 - no values
+    return connection.rows(sql, first=days[0], last=days[1], limit=limit, skip=skip, **named)
 
 
 def forget(connection: Connection, before: int, limit: int) -> int:

@@ -142,7 +142,7 @@ ANSWERS: dict[type[msgspec.Struct], Any] = {
     key_shapes.SignedOut: {"signed_out": True},
     usage_shapes.UsageReport: {
         "object": "usage", "start_date": "2026-11-22", "end_date": "2026-11-23", "total": _USED,
-        "data": [{"day": "2026-11-22", "model": "gpt-4o-mini", **_USED}],
+        "data": [{"day": "2026-11-22", "model": "gpt-4o-mini", **_USED}], "has_more": False,
     },
     end_user_shapes.Erasure: {
         "object": "erasure", "id": "01a21571-0d4e-7c21-9b1f-3e8a6d5c0f27", "account": "local",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from functools import reduce
 from typing import Any
 
 from flask import Blueprint, Response
@@ -43,13 +42,14 @@ def read_usage() -> Response:
     query = query_as(shapes.UsageQuery)
     days = _days(query)
     groups = tuple(dict.fromkeys(query.group_by.split(",")))
-    rows = used(parts().database, *_whose(caller()), days, groups)
+    found = used(parts().database, *_whose(caller()), days, groups, limit=query.limit, after=query.after)
     return rendered(
         shapes.UsageReport(
             start_date=days.first.isoformat(),
             end_date=days.last.isoformat(),
-            total=shapes.UsageTotal(**_counts(reduce(Used.plus, (row for _, row in rows), Used()))),
-            data=[shapes.UsageRow(**names, **_counts(row)) for names, row in rows],
+            total=shapes.UsageTotal(**_counts(found.total)),
+            data=[shapes.UsageRow(**names, **_counts(row)) for names, row in found.rows],
+            has_more=found.has_more,
         )
     )
 

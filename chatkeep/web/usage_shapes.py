@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 DAY = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$"
 GROUPS = "^(day|model|key|account|end_user)(,(day|model|key|account|end_user))*$"
+MOST_ROWS = 1_000
 Day = Annotated[str, Meta(pattern=DAY, description="A day in UTC.", examples=["2026-11-22"])]
 _COST = "By the prices that the server is set to; 0 for answers that were given before."
 Cost = Annotated[float, Meta(description=_COST)]
@@ -27,6 +28,8 @@ class UsageQuery(Struct, forbid_unknown_fields=True):
             examples=["day,model"],
         ),
     ] = "day"
+    limit: Annotated[int, Meta(ge=1, le=MOST_ROWS, description="How many sums to return.")] = MOST_ROWS
+    after: Annotated[int, Meta(ge=0, le=1_000_000, description="How many of the first sums to leave out.")] = 0
 
 
 class UsageTotal(Struct, kw_only=True):
@@ -57,5 +60,6 @@ class UsageReport(Struct, kw_only=True):
     object: Literal["usage"] = "usage"
     start_date: str
     end_date: str
-    total: UsageTotal
+    total: Annotated[UsageTotal, Meta(description="Of all sums, also those on other pages.")]
     data: list[UsageRow]
+    has_more: bool

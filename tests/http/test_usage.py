@@ -150,3 +150,13 @@ def test_old_usage_is_forgotten(used: Api) -> None:
     used.execute("UPDATE `usage` SET day = day - 401")
     used.execute("INSERT INTO windows VALUES ('somebody', 0, 0, 0, 0, 0, 0)")
     assert eventually(lambda: used.count("`usage`") + used.count("windows") == 0)
+
+
+def test_usage_comes_in_pages_with_the_total_of_all(used: Api) -> None:
+    for model in ("a", "b", "c"):
+        used.chat(unique(), model=model)
+    assert eventually(lambda: len(usage(used, "group_by=model", requests=3)["data"]) == 3)
+    pages = [usage(used, f"group_by=model&limit=2&after={after}", requests=3) for after in (0, 2)]
+    assert [[row["model"] for row in page["data"]] for page in pages] == [["a-2026", "b-2026"], ["c-2026"]]
+    assert [page["has_more"] for page in pages] == [True, False]
+    assert {page["total"]["requests"] for page in pages} == {3}

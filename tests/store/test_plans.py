@@ -328,7 +328,7 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     windows.forget: [{"before": NOW, "limit": 20}],
     usage.add: [{"used": {SPENDER: Used(1), SPENDER._replace(day=8): Used(1)}}],
     usage.summed: [
-        {"account": account, "owner": owner, "days": (100, 130), "groups": groups}
+        {"account": account, "owner": owner, "days": (100, 130), "groups": groups, "limit": 20, "skip": 2}
         for account, owner in ((None, None), ("account 1", None), ("account 1", "owner 1"))
         for groups in ((), ("day",))
     ],
