@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import enum
+import logging
+import os
+import signal
 from operator import attrgetter
-from signal import SIGTERM
 from typing import Any
 
 from gunicorn.arbiter import Arbiter
+
+# What a new worker hears only when it has handlers of its own: its master's, which it inherits, would lose them.
+ENDING = (signal.SIGTERM, signal.SIGQUIT)
 
 
 class Stage(enum.IntEnum):
@@ -27,7 +32,7 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn ships no types
     def reload(self) -> None:
         """Start new workers. The old ones serve until these do: `manage_workers` retires them then."""
         for worker in self._workers(Stage.STARTING):
-            self.kill_worker(worker.pid, SIGTERM)
+            self.kill_worker(worker.pid, signal.SIGTERM)
         # gunicorn's own waits in here, deaf to every signal, for as long as it sees an old worker.
         old, self.WORKERS = self.WORKERS, {}
         try:
@@ -41,7 +46,24 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn ships no types
         for _ in range(self.num_workers - len(serving) - len(self._workers(Stage.STARTING))):
             self.spawn_worker()
         for worker in serving[: max(0, len(serving) - self.num_workers)]:
-            self.kill_worker(worker.pid, SIGTERM)
+            self.kill_worker(worker.pid, signal.SIGTERM)
+
+    def spawn_worker(self) -> int:
+        """Fork a worker; one that is told to end at once is not to miss that."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        try:
+            pid: int = super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        return pid
+
+    def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
+        """Stop the workers and end."""
+        try:
+            super().halt(reason, exit_status)
+        except SystemExit:
+            logging.shutdown()
+            os._exit(exit_status)  # as workers do
 
     def _workers(self, stage: Stage) -> list[Any]:
         """Return the workers of one stage, oldest first."""

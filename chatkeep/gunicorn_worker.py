@@ -34,7 +34,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from chatkeep.errors import InternalError
 from chatkeep.gunicorn_exchange import Corked, Exchange, problem_of, refuse
-from chatkeep.gunicorn_master import Stage
+from chatkeep.gunicorn_master import ENDING, Stage
 from chatkeep.replies import PING_S
 from chatkeep.web.parts import Parts, parts_of
 
@@ -42,6 +42,8 @@ LOOK_S = 0.2
 DRAIN_LOOK_S = 0.05
 # How long a draining worker still takes requests on idle connections, which proxies may be sending on right now.
 GRACE_S = 3.0
+# How long a draining worker keeps a connection whose stream has ended: proxies send the next request on it at once.
+AFTER_S = 0.25
 # How long the last events have to reach their clients after the drain's deadline.
 FLUSH_S = 5.0
 # How many objects more there are before Python looks for cycles among the young, the middle-aged and the old. There are
@@ -91,10 +93,12 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         os._exit(0)  # to free each object takes Python 0.3 s, in which a deploy would wait
 
     def init_process(self) -> None:
-        """Hear SIGTERM from the first moment on, and take as many open files as there may be: a stream needs two."""
-        # gunicorn itself begins to listen only when it has patched everything, some tenths of a second later. A SIGTERM
-        # of before is lost in what the fork left of the master's handler, and the master waits for the whole drain.
+        """Hear signals from the first moment on, and take as many open files as there may be: a stream needs two."""
+        # gunicorn itself begins to listen only when it has patched everything, some tenths of a second later. A signal
+        # that is lost until then makes the master wait for the whole drain.
         signal.signal(signal.SIGTERM, self.handle_exit)
+        signal.signal(signal.SIGQUIT, self.handle_quit)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         super().init_process()
@@ -125,7 +129,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         """Wait for a connection's next request until somebody finds that it is idle for too long."""
         current = gevent.getcurrent()
         # A look at all of them now and then costs less than a timer for each request.
-        self._idle[current] = time.monotonic() + self.cfg.keepalive
+        self._idle[current] = time.monotonic()
         try:
             yield
         except _Idle:
@@ -192,8 +196,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
             self._run(exchange, exchange.send)
             if exchange.corked.is_left:
                 return
-            if self.alive or _has_sent(sock):
-                self.handle(_Named(exchange.listener_name), sock, exchange.addr)
+            self.handle(_Named(exchange.listener_name), sock, exchange.addr)
         except (OSError, StopIteration):
             pass  # the connection broke, or its response was the last
         finally:
@@ -204,7 +207,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
     def _look(self) -> None:
         """Let no connection be idle for too long, and no client without a sign that its stream is there."""
         while True:
-            gevent.sleep(LOOK_S)
+            gevent.sleep(LOOK_S if self.alive else DRAIN_LOOK_S)
             # From the loop itself: a greenlet that interrupts another one is not gone on with.
             gevent.get_hub().loop.run_callback(self._close_idle)
             silent = time.monotonic() - PING_S
@@ -213,12 +216,17 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
                     exchange.corked.resume()
 
     def _close_idle(self) -> None:
-        """Close connections that are idle for too long; in a worker that drains that is soon."""
+        """Close connections that are idle for too long."""
         now = time.monotonic()
-        grace_ends = self._retired_at + min(GRACE_S, self._patience)
-        for greenlet, until in list(self._idle.items()):
-            if min(until, grace_ends) <= now and not _has_sent(self._clients[greenlet]):
+        for greenlet, since in list(self._idle.items()):
+            if self._idle_until(since) <= now and not _has_sent(self._clients[greenlet]):
                 greenlet.throw(_Idle())
+
+    def _idle_until(self, since: float) -> float:
+        """Return when a connection is closed that is idle since then; in a worker that drains that is soon."""
+        if self.stage is not Stage.RETIRED:
+            return since + float(self.cfg.keepalive)
+        return max(self._retired_at + min(GRACE_S, self._patience), since + min(AFTER_S, self._patience))
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """Stop at once, with what there is of the replies stored."""
