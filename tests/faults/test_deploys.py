@@ -243,10 +243,10 @@ def test_workers_that_die_amid_a_drain_are_replaced(serve: Serve) -> None:
 
 @ON_SQLITE
 def test_a_master_obeys_amid_a_reload(serve: Serve) -> None:
-    """Streams for twenty seconds: longer than it takes a busy machine to hear the signals."""
+    """Streams for twelve seconds: longer than a busy machine takes to hear the signals."""
     server = serve(WEB_CONCURRENCY="1")
     with Crowd(server.port) as crowd:
-        ask(crowd, 1, "n=200,r=10")
+        ask(crowd, 1, "n=120,r=10")
         for _ in range(10):
             os.kill(server.pid, signal.SIGHUP)
             time.sleep(0.1)
