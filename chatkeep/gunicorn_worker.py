@@ -40,10 +40,11 @@ from chatkeep.web.parts import Parts, parts_of
 
 LOOK_S = 0.2
 DRAIN_LOOK_S = 0.05
-# How long a draining worker still takes requests on idle connections, which proxies may be sending on right now.
+# How long a draining worker keeps idle connections. A proxy that uses one meanwhile learns that it closes; a proxy that
+# uses it in the moment in which it is closed loses its request.
 GRACE_S = 3.0
-# How long a draining worker keeps a connection whose stream has ended: proxies send the next request on it at once.
-AFTER_S = 0.25
+# The same at the end, when nothing else is open: a proxy sends its next request as soon as a stream has ended.
+LAST_S = 0.3
 # How long the last events have to reach their clients after the drain's deadline.
 FLUSH_S = 5.0
 # How many objects more there are before Python looks for cycles among the young, the middle-aged and the old. There are
@@ -62,6 +63,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         self._left: set[Exchange] = set()
         self._patience = math.inf
         self._retired_at = math.inf
+        self._is_over = False  # but for idle connections
 
     @property
     def stage(self) -> Stage:
@@ -226,7 +228,10 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         """Return when a connection is closed that is idle since then; in a worker that drains that is soon."""
         if self.stage is not Stage.RETIRED:
             return since + float(self.cfg.keepalive)
-        return max(self._retired_at + min(GRACE_S, self._patience), since + min(AFTER_S, self._patience))
+        grace = min(GRACE_S, self._patience)
+        if self._is_over:
+            return max(self._retired_at + grace, since + min(LAST_S, self._patience))
+        return max(self._retired_at, since) + grace
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """Stop at once, with what there is of the replies stored."""
@@ -254,6 +259,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
             if waited >= self._patience + FLUSH_S:
                 self.log.warning("The drain's deadline has passed: %s connections are cut", len(connections))
                 return
+            self._is_over = len(connections) + len(self._left) == len(self._idle) and not parts.turns.live
             self.notify()
             gevent.sleep(DRAIN_LOOK_S)
 

@@ -37,9 +37,10 @@ LONGEST = (
     "access/test_forgetting.py", "browser/test_messages.py", "http/test_exports.py", "commands/test_doctor.py",
     "browser/test_replies.py", "faults/test_canaries.py", "http/test_cache.py", "faults/test_kills.py",
     "browser/test_sign_in.py", "http/test_redaction.py", "faults/test_clients.py", "faults/test_provider.py",
-    "faults/test_deploys.py", "faults/test_proxied_deploys.py", "http/test_follow.py", "browser/test_access.py", "http/test_provider_faults.py",
-    "packaging/test_start.py", "faults/test_hold.py", "docs/test_deployment.py", "http/test_metrics.py",
-    "commands/test_secrets.py", "faults/test_floods.py", "http/test_usage.py", "imports/test_command.py",
+    "faults/test_deploys.py", "http/test_follow.py", "browser/test_access.py", "http/test_provider_faults.py",
+    "packaging/test_start.py", "faults/test_proxied_deploys.py", "faults/test_hold.py", "docs/test_deployment.py",
+    "http/test_metrics.py", "commands/test_secrets.py", "faults/test_floods.py", "http/test_usage.py",
+    "imports/test_command.py",
 )  # fmt: skip
 # Each start command and each database. For most requests it does not matter which of them meet; where turns are taken
 # and followed it does, since gunicorn calls into SQLite on its event loop and waits for MariaDB on it.
