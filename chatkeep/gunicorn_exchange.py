@@ -129,7 +129,9 @@ class Corked:
             self.go_on()
 
     def sendall(self, data: bytes) -> None:
-        """Hold the first piece, which is the head; send others together with what is held."""
+        """Hold the first piece, which is the head; send others together with what is held, unless they are large."""
+        if len(data) > PIECE:
+            self.uncork()
         self._held = self._held + data if self._held else data
         if self._to_hold:
             self._to_hold -= 1

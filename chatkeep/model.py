@@ -12,6 +12,8 @@ import msgspec
 
 # Until keys exist everybody who reaches the server is this owner.
 OPEN_OWNER = "local"
+# A page of a list ends before it is larger: the server holds it until its client has taken it.
+PAGE_BYTES = 4 * 1024**2
 CONTENT_FILTER = "content_filter"
 """The finish reason of a reply that held what may not be shown."""
 

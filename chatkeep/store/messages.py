@@ -9,7 +9,7 @@ from itertools import accumulate, islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from chatkeep.model import Message, Role, Said, Status, Usage, id_of
+from chatkeep.model import PAGE_BYTES, Message, Role, Said, Status, Usage, id_of
 from chatkeep.store import stored
 from chatkeep.store.sql import Connection, Sql, in_list
 
@@ -158,14 +158,24 @@ def latest(connection: Connection, conversation_id: UUID, until: int, limit: int
 def page(
     connection: Connection, conversation_id: UUID, *, limit: int, after: UUID | None, ascending: bool
 ) -> list[Message] | None:
-    """Return messages of the current branch, beginning behind ``after``; None where there is no such message."""
+    """Return messages of the current branch, beginning behind ``after``; None where there is no such message.
+
+    So many large ones that a page of `PAGE_BYTES` cannot show all of them are the last that are read.
+    """
     values: dict[str, Any] = {"conversation_id": conversation_id.bytes, "limit": limit}
     if after is not None:
         behind = timestamp_of(connection, conversation_id, after)
         if behind is None:
             return None
         values["timestamp"] = behind
-    return [_message(row) for row in connection.rows(_page(after is not None, ascending), **values)]
+    found, characters = list[Message](), 0
+    with connection.stream(_page(after is not None, ascending), **values) as rows:
+        for message in map(_message, rows):
+            found.append(message)
+            if characters > PAGE_BYTES:
+                break
+            characters += len(message.content) + len(message.reasoning)
+    return found
 
 
 @cache

@@ -14,11 +14,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from chatkeep import model
 from chatkeep.exports import dates
 from chatkeep.languages import Language, translated
-from chatkeep.model import Role, Status
+from chatkeep.model import PAGE_BYTES, Role, Status
 
 Item = TypeVar("Item", bound=Struct)
-# A page ends before it is larger: the server holds it until its client has taken it.
-PAGE_BYTES = 4 * 1024**2
 MAX_TTL_S = 10 * 365 * 86400
 Title = Annotated[str, Meta(min_length=1, max_length=255, description="The conversation's title.")]
 System = Annotated[str, Meta(max_length=100_000, description="The system prompt, sent before the messages.")]
