@@ -71,6 +71,13 @@ def test_a_body_that_drips_is_408(server: Server, framing: bytes) -> None:
         assert drip(sock, 5).startswith(b"HTTP/1.1 408 ")
 
 
+def test_a_body_that_never_comes_is_408(server: Server) -> None:
+    """Waits for a second."""
+    with connect(server, POST + b"Content-Length: 1000\r\n\r\n{") as sock:
+        sock.settimeout(6)
+        assert sock.recv(65536).startswith(b"HTTP/1.1 408 ")
+
+
 def test_a_head_that_drips_is_ended(server: Server) -> None:
     """Waits for a second; gunicorn waits for a head as long as for the next request on a connection, for 75 s."""
     if server.command == "gunicorn":
