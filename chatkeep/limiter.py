@@ -148,7 +148,6 @@ class RedisWindows:
             before, self._run = self._run, self._run_id()
             if before and self._run and before != self._run:
                 log.warning(LOST)
-                self._days.clear()
         if len(self._days) > MOST_REMEMBERED:
             self._days.clear()
         self._days |= began

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from chatkeep.redaction.policies import Policy, Screen
-from chatkeep.store.exports import ConversationRow, MessageRow, RecordRow
+from chatkeep.store.exports import ConversationRow, MessageRow, RecordRow, kind_of
 
-_TEXTS = ("content", "reasoning", "error_detail")
+_SHORT_TEXTS = ("model", "finish_reason", "error")
+_TEXTS = ("content", "reasoning", "error_detail", *_SHORT_TEXTS)
+KINDS_KNOWN = 256
 
 
 class Redacting:
@@ -22,6 +25,7 @@ class Redacting:
         # Labels are enough to tell that something was left out: an export does not end because of one text.
         self._labels_alone = screen.policy is Policy.BLOCK
         self._screen = Screen(screen.redactor, Policy.MASK)
+        self._kind = lru_cache(KINDS_KNOWN)(self._judged_kind)
 
     def conversation(self, row: ConversationRow) -> ConversationRow:
         """Return a conversation as it may go out."""
@@ -40,7 +44,16 @@ class Redacting:
 
     def _message(self, columns: tuple[Any, ...]) -> MessageRow:
         row = MessageRow(*columns)
-        return row._replace(content=self._bytes(row.content), reasoning=self._bytes(row.reasoning))
+        content, reasoning = self._bytes(row.content), self._bytes(row.reasoning)
+        return row._replace(content=content, reasoning=reasoning, kind=self._kind(row.kind))
+
+    def _judged_kind(self, packed: str) -> str:
+        """Return what few messages differ in; most have the same."""
+        kind = kind_of(packed)
+        texts = {name: getattr(kind, name) for name in _SHORT_TEXTS}
+        judged: dict[str, Any] = {name: text and self.text(text) for name, text in texts.items()}
+        redacted = kind._replace(**judged)
+        return packed if redacted == kind else json.dumps(redacted, ensure_ascii=False)
 
     def _record(self, columns: tuple[Any, ...]) -> RecordRow:
         row = RecordRow(*columns)

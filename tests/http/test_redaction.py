@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -240,6 +241,17 @@ def test_exports_leave_out_texts(blocking: Api, name: str) -> None:
     text = exports_of_what_is_stored(blocking, name)
     # For fine-tuning only whole replies count.
     assert (MASKED in text, "of mine" in text) == (name != "openai", False)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_exports_mask_what_providers_and_files_once_said(answering: Api, name: str) -> None:
+    told = answering.chat(unique("hello"))["conversation_id"]
+    where = " WHERE conversation_id = :id AND role = 'assistant'"
+    said = "model = :said, finish_reason = :said, error = :said, error_detail = :said"
+    answering.execute(f"UPDATE messages SET {said}{where}", said=PHONE, id=UUID(told).bytes)  # noqa: S608 - our words
+    text = exported(answering, told, name)
+    assert PHONE not in text
+    assert text.count(MASKED) == {"json": 4, "ndjson": 4, "csv": 3, "md": 1, "openai": 0}[name]
 
 
 def test_export_jobs_and_the_command_line_mask_alike(answering: Api) -> None:
