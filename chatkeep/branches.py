@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice, takewhile
 from uuid import UUID
 
@@ -30,7 +30,7 @@ _BEFORE_ALL = -(2**63)
 _TRIES = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Route:
     """The way to a message from where its branch leaves the current one; oldest first."""
 
@@ -42,6 +42,11 @@ class Route:
     def tip(self) -> UUID | None:
         """The message that it leads to."""
         return self.joining[-1] if self.joining else self.fork_id
+
+    @cached_property
+    def places(self) -> dict[UUID | None, int]:
+        """How many messages have joined where one of the way is the branch's end."""
+        return {self.fork_id: 0} | {one: place for place, one in enumerate(self.joining, 1)}
 
     @property
     def fork_id(self) -> UUID | None:
@@ -208,11 +213,11 @@ def advance(connection: Connection, conversation: Conversation, route: Route) ->
     Returns what the conversation becomes, and whether it is there. Raises `Astray`.
     """
     room = ROWS
-    if conversation.current_id != route.fork_id and conversation.current_id not in route.joining:
+    if conversation.current_id not in route.places:
         conversation, room = _shortened(connection, conversation, route)
         if conversation.current_id != route.fork_id:
             return conversation, False
-    begun = route.joining.index(conversation.current_id) + 1 if conversation.current_id in route.joining else 0
+    begun = route.places[conversation.current_id]
     some = route.joining[begun : begun + room]
     messages.join_branch(connection, some)
     whole = begun + len(some) == len(route.joining)
