@@ -23,7 +23,8 @@ _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 # A page imports these, and does without what they lack.
 _OPTIONAL = ("vendor/marked.js", "vendor/purify.js")
 _FOR_A_YEAR = "public, max-age=31536000, immutable"
-_IMPORT = re.compile(r"""^(?:import|export) [^;]*?['"]\./([\w/-]+\.js)['"]""", re.MULTILINE)
+# The line with which an import of another module ends.
+_IMPORT = re.compile(r"""^(?:import|export|\}) [^;'"\n]*+['"]\./([\w/-]+\.js)['"]""", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

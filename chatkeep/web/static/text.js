@@ -3,8 +3,9 @@
 import { el } from './dom.js';
 import { say } from './i18n.js';
 
-const fence = /^ {0,3}(`{3,}|~{3,})\s*([^`\n]*)$/;
-const mayBecomeFence = /^ {0,3}(`{0,2}|`{3,}[^`]*|~{0,2}|~{3,}.*)$/;
+// A fence is whole, so that no sign of it is tried as part of what stands behind it.
+const fence = /^ {0,3}(`{3,}(?!`)|~{3,}(?!~))([^`\n]*)$/;
+const mayBecomeFence = /^ {0,3}(`{0,2}|`{3,}[^`]*|~{0,2}|~{3}.*)$/;
 
 /** Renders text that is appended piece by piece; paragraphs and code blocks become elements of `root`. */
 export class GrowingText {
