@@ -3,11 +3,12 @@
 stream: what a streamed token costs; turn: what a turn of one token costs; cached: what an answer from the cache and
 reading a conversation cost; limits: what keys and limits add to a turn; hold: what an open stream holds; write: what
 storing a turn costs beside the raw driver; store: whether listing and reading stay flat while the store grows; export:
-what exports cost beside the database's own program; life: what turns feel of exports and of the sweep; start: installed
-size and time to the first answer; page: what the chat page weighs in a browser; redact: what looking for sensitive text
-costs, and what it finds; peers: the same work in LiteLLM's proxy, which is installed for it; all: every one of them but
-peers, smaller. Costs are CPU time, which compares where wall time does not; nginx as a plain proxy in the same run is
-the measure. What the figures mean, and which commands make those that are published: docs/performance.md.
+what exports cost beside the database's own program; life: what turns feel of exports and of the sweep; crowd: what
+streams feel of searches, exports, a sweep and an erasure at once; start: installed size and time to the first answer;
+page: what the chat page weighs in a browser; redact: what looking for sensitive text costs, and what it finds; peers:
+the same work in LiteLLM's proxy, which is installed for it; all: every one of them but peers, smaller. Costs are CPU
+time, which compares where wall time does not; nginx as a plain proxy in the same run is the measure. What the figures
+mean, and which commands make those that are published: docs/performance.md.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import apsw
 
 from bench import (
     cached,
+    crowd,
     export,
     hold,
     life,
@@ -53,6 +55,7 @@ BENCHES = {
     "store": store,
     "export": export,
     "life": life,
+    "crowd": crowd,
     "start": start,
     "page": page,
     "redact": redact,
@@ -72,6 +75,8 @@ SHORT = [
     ("export", "--runs=1", "--messages=100000", "--database=mariadb"),
     ("life", "--runs=1", "--messages=100000", "--seconds=5"),
     ("life", "--runs=1", "--messages=100000", "--seconds=5", "--database=mariadb"),
+    ("crowd", "--runs=1", "--messages=100000", "--seconds=10"),
+    ("crowd", "--runs=1", "--messages=100000", "--seconds=10", "--database=mariadb"),
     ("start", "--launches=3"),
     ("page", "--runs=1"),
     ("redact", "--runs=1", "--cases=8000"),

@@ -16,6 +16,7 @@ from typing import Any
 from bench.load import ROOT, Load, Target, drive, tool
 from bench.processes import BenchError, free_port, listening, running, wait_until
 
+CONFIGURATION = ROOT / "gunicorn_conf.py"
 WARM_UP = Load(connections=4, requests=5, tokens=5)
 
 
@@ -42,11 +43,12 @@ def upstream(place: Path) -> Iterator[Target]:
 
 
 @contextmanager
-def chatkeep(place: Path, provider: Target, database: str | None = None, **more: str) -> Iterator[Target]:
+def chatkeep(
+    place: Path, provider: Target, database: str | None = None, configuration: Path = CONFIGURATION, /, **more: str
+) -> Iterator[Target]:
     """Run chatkeep with one worker on a data folder in ``place``, as production would; warmed up by a few turns."""
     port = free_port()
     log = place / "chatkeep.log"
-    configuration = ("-c", str(ROOT / "gunicorn_conf.py"))
     settings = environ(
         CHATKEEP_ENV="production",
         HOST="127.0.0.1",
@@ -58,7 +60,9 @@ def chatkeep(place: Path, provider: Target, database: str | None = None, **more:
         OPENAI_API_KEY="key-of-the-benchmark",
         **more,
     )
-    with running(sys.executable, "-m", "gunicorn", *configuration, "app:app", env=settings, log=log) as process:
+    with running(
+        sys.executable, "-m", "gunicorn", "-c", str(configuration), "app:app", env=settings, log=log
+    ) as process:
         target = Target("chatkeep", process.pid, port, "/api/chat", "app", log)
         wait_until(lambda: answers(f"{target.url}/health/ready"), process, log)
         drive(target, WARM_UP)

@@ -17,6 +17,7 @@ import resource
 import select
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,6 +51,8 @@ FLUSH_S = 5.0
 # How many objects more there are before Python looks for cycles among the young, the middle-aged and the old. There are
 # hardly any cycles here, and a stream is a hundred objects that are looked through in vain.
 GARBAGE = (20_000, 20, 50)
+# For how long another thread may run Python while the loop waits: that is after each call into the system or SQLite.
+SWITCH_S = 0.0005
 
 
 class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no types
@@ -75,6 +78,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         parts = parts_of(self.wsgi)
         self._patience = parts.settings.drain_timeout
         # What is there now stays: looking through it again and again would stop all streams for that long.
+        sys.setswitchinterval(SWITCH_S)
         gc.freeze()
         gc.set_threshold(*GARBAGE)
         gevent.spawn(self._look)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -23,6 +24,7 @@ from chatkeep.store import apsw_dbapi, mysql, sqlite
 from chatkeep.store.sql import Connection, Contention, Sql
 
 T = TypeVar("T")
+RECLAIM_S, RECLAIM_AGAIN_S = 15.0, 0.1  # no reading takes longer
 KEPT = 8  # connections of a kind that stay open while they are idle
 _NOW = Sql("SELECT unixepoch('subsec')", mysql="SELECT UNIX_TIMESTAMP()")
 
@@ -47,7 +49,7 @@ class Kind:
 
 SHORT = Kind(at_once=32, waits=5, seconds=4.5)
 """Statements that find a few rows by an index; on the embedded database they run in the event loop."""
-PAGES = Kind(at_once=2, waits=30, seconds=10)
+PAGES = Kind(at_once=1, waits=30, seconds=10)
 """Pages of what may be large as a whole: a request waits for its turn, and amid an export for each page."""
 SCANS = Kind(at_once=2, waits=3, seconds=10, busy=DatabaseBusy)
 """Reads that may look through all that there is: they are refused while others run."""
@@ -195,15 +197,20 @@ class Database:
         return float(self.read(lambda connection: connection.rows(_NOW)[0][0]))
 
     def reclaim(self) -> None:
-        """Let nothing of what was deleted stay in the embedded database's write-ahead log."""
-        if self.embedded:
-            self.read(lambda connection: connection.rows(Sql("PRAGMA wal_checkpoint(TRUNCATE)")), long=True)
+        """Let nothing of what was deleted stay in the embedded database's write-ahead log, once nobody reads it."""
+        deadline = time.monotonic() + RECLAIM_S
+        while self.embedded and not self.read(_emptied_log, long=True) and time.monotonic() < deadline:
+            time.sleep(RECLAIM_AGAIN_S)
 
     def close(self) -> None:
         """Close the connections that are idle."""
         with self._engines_lock, contextlib.suppress(Exception):
             for engine in self._engines.values():
                 engine.dispose()
+
+
+def _emptied_log(connection: Connection) -> bool:
+    return isinstance(connection, sqlite.SqliteConnection) and connection.empty_log()
 
 
 @contextmanager

@@ -118,6 +118,23 @@ class SqliteConnection:
         """Return the log that this connection fills from now on without a checkpoint."""
         return WriteAheadLog(self._raw)
 
+    def empty_log(self) -> bool:
+        """Bring the write-ahead log into the file and cut it off; return whether nobody was reading it.
+
+        SQLite would wait for who reads, with the write lock in its hand: every commit of every process would, too.
+        """
+        self._raw.set_busy_timeout(0)
+        try:
+            self._raw.wal_checkpoint()  # without the lock: what is left then takes a moment
+            self._raw.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            return False
+        except apsw.Error as error:
+            raise translated(error) from error
+        finally:
+            self._raw.set_busy_timeout(BUSY_MS)
+        return True
+
     def close(self) -> None:
         """Close the connection, whatever its state."""
         self._raw.close(True)  # noqa: FBT003 - apsw's own signature: also with statements unfinished
@@ -135,20 +152,26 @@ class WriteAheadLog:
     def __init__(self, raw: apsw.Connection) -> None:
         self._raw = raw
         self._pages = 0
+        self._checked = 0  # its length at the last checkpoint
         raw.set_wal_hook(self._note)
 
     @property
     def is_full(self) -> bool:
-        """Whether it is as long as SQLite lets it become by itself."""
-        return self._pages >= CHECKPOINT_PAGES
+        """Whether it has become so much longer as SQLite lets it become by itself.
+
+        While somebody reads it does not begin anew, and a checkpoint for each commit would make all of them slow.
+        """
+        return self._pages - self._checked >= CHECKPOINT_PAGES
 
     def checkpoint(self) -> None:
         """Bring it into the file, as far as no reader needs it."""
-        self._pages = 0
+        self._checked = self._pages
         with contextlib.suppress(apsw.BusyError):  # another connection is at it
             self._raw.wal_checkpoint()
 
     def _note(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
+        if pages < self._pages:  # it has begun anew
+            self._checked = 0
         self._pages = pages
         return apsw.SQLITE_OK
 

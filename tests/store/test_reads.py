@@ -6,14 +6,19 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from chatkeep.errors import DatabaseBusy, DatabaseTimeout, StoreUnavailable
-from chatkeep.store import mysql
+from chatkeep.store import marks, mysql
 from chatkeep.store.engine import SCANS, SHORT, Database, Kind
+from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Sql
+from chatkeep.store.sqlite import CHECKPOINT_PAGES
 from tests.http.api import eventually
 
 HURRIED = Kind(at_once=1, waits=0.1, seconds=0.3, busy=DatabaseBusy)
@@ -27,6 +32,8 @@ ONE = Sql("SELECT 1")
 WITHOUT_LIMIT = Sql("", mysql="SET SESSION max_statement_time = 0")
 LIMIT = Sql("", mysql="SELECT @@max_statement_time")
 RUNNING = Sql("", mysql="SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT COUNT%'")
+MARKS = Sql("SELECT name FROM marks UNION ALL SELECT name FROM marks")
+PADDED = Sql("UPDATE marks SET value = value + 1")
 ON_MARIADB = pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -117,6 +124,46 @@ def test_a_server_ends_statements_before_the_client_gives_up(database: Database,
 )
 def test_the_limit_of_a_statement_is_said_in_the_servers_words(version: str, statement: str) -> None:
     assert mysql.limit(version, 4.5) == statement
+
+
+@ON_SQLITE
+def test_emptying_the_log_lets_writers_go_on_while_somebody_reads(database: Database, journal: Journal) -> None:
+    """Takes a second: a reader that holds the log for as long."""
+    journal.write(lambda connection: marks.put(connection, "written", 1))
+    with ThreadPoolExecutor(1) as pool, database.connection() as reader:
+        with reader.stream(MARKS) as rows:
+            next(rows)
+            reclaiming = pool.submit(database.reclaim)
+            took = [
+                timed(lambda: journal.write(lambda connection: marks.put(connection, "written", 1))) for _ in range(20)
+            ]
+            assert not reclaiming.done()
+        reclaiming.result(10)
+    assert max(took) < 1
+    assert Path(f"{database.url.database}-wal").stat().st_size == 0
+
+
+@ON_SQLITE
+def test_a_log_that_is_being_read_is_not_brought_in_at_every_commit(database: Database) -> None:
+    with closing(database.dedicated()) as writer, database.connection() as reader, reader.stream(MARKS) as rows:
+        next(rows)
+        log = database.log_of(writer)
+        assert log is not None
+        full = []
+        for _ in range(3 * CHECKPOINT_PAGES):
+            writer.change(PADDED)
+            full.append(log.is_full)
+            if log.is_full:
+                log.checkpoint()
+    assert 2 <= full.count(True) <= 4
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Return how many seconds some work takes."""
+    time.sleep(0.05)
+    begun = time.monotonic()
+    work()
+    return time.monotonic() - begun
 
 
 GREENLETS = """
