@@ -40,7 +40,7 @@ LONGEST = (
     "faults/test_deploys.py", "http/test_follow.py", "browser/test_access.py", "http/test_provider_faults.py",
     "packaging/test_start.py", "faults/test_proxied_deploys.py", "faults/test_hold.py", "docs/test_deployment.py",
     "http/test_metrics.py", "commands/test_secrets.py", "faults/test_floods.py", "http/test_usage.py",
-    "imports/test_command.py",
+    "imports/test_command.py", "faults/test_searches.py", "faults/test_stalls.py",
 )  # fmt: skip
 # Each start command and each database. For most requests it does not matter which of them meet; where turns are taken
 # and followed it does, since gunicorn calls into SQLite on its event loop and waits for MariaDB on it.

@@ -1,0 +1,76 @@
+"""Searches of much text, all at once: streams go on beside them, and nothing of them stays in the database."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from urllib.parse import quote
+
+from chatkeep.store.engine import SCANS, Database
+from chatkeep.store.sql import Sql
+from tests.client import Response, request, stream
+from tests.faults.conftest import Serve
+from tests.http.api import eventually
+from tests.servers import Server
+
+SEARCHES, STREAMS = 12, 4
+DOUBLINGS = 10  # of a message of 50 KB: 50 MB
+TEXT = "古池や蛙飛びこむ水の音" * 1_500
+WORD = "芭蕉"
+LONGER = Sql("UPDATE messages SET content = :text")
+COPIED = "conversation_id, position, on_branch, role, content, reasoning, written, status, cached"
+DOUBLED = (
+    f"INSERT INTO messages (message_id, timestamp, {COPIED}) SELECT {{}}, timestamp + :later, {COPIED} FROM messages"  # noqa: S608 - the test's own words
+)
+DOUBLE = Sql(DOUBLED.format("randomblob(16)"), mysql=DOUBLED.format("UNHEX(REPLACE(UUID(), '-', ''))"))
+RUNNING = Sql("", mysql="SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT id, owner%'")
+
+
+def test_streams_go_on_beside_many_searches_of_much_text(serve: Serve, database_url: str) -> None:
+    """Takes ten seconds: 50 MB are written, and each search reads all of them."""
+    server = serve(WEB_CONCURRENCY="1")
+    assert request("POST", f"{server.url}/api/chat", json={"message": "What did he write?"}).status == 200
+    database = Database(database_url)
+    lengthen(database)
+    with ThreadPoolExecutor(SEARCHES + STREAMS) as pool:
+        streams = [pool.submit(moments, server, number) for number in range(STREAMS)]
+        time.sleep(1)
+        begun = time.monotonic()
+        answers = list(pool.map(lambda _: search(server), range(SEARCHES)))
+        ended = time.monotonic()
+        assert eventually(lambda: not running(database), 1)
+        gaps = [
+            later - sooner
+            for read in streams
+            for sooner, later in pairwise(read.result())
+            if later >= begun and sooner <= ended
+        ]
+    refused = [answer for answer in answers if answer.status != 200]
+    assert all((it.status, it.json["code"]) == (503, "database_busy") for it in refused), [it.text for it in refused]
+    assert all(int(it.headers["Retry-After"]) > 0 for it in refused)
+    assert len(answers) - len(refused) >= SCANS.at_once
+    assert max(gaps) < 1.5
+    assert search(server).status == 200
+    database.close()
+
+
+def lengthen(database: Database) -> None:
+    """Make one conversation's messages very many and very long."""
+    with database.connection() as connection:
+        connection.change(LONGER, text=TEXT)
+        for number in range(DOUBLINGS - 1):
+            connection.change(DOUBLE, later=10 << number)
+
+
+def moments(server: Server, number: int) -> list[float]:
+    """Return when each piece of a stream came, at twenty a second."""
+    return [event.at for event in stream(f"{server.url}/api/chat", {"message": f"{number} #n=160,r=20#"})]
+
+
+def search(server: Server) -> Response:
+    return request("GET", f"{server.url}/api/conversations?q={quote(WORD)}", timeout=60)
+
+
+def running(database: Database) -> bool:
+    return not database.embedded and bool(database.read(lambda connection: connection.rows(RUNNING)))
