@@ -6,6 +6,7 @@ here imports gevent, so that Windows never needs it.
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -159,6 +160,34 @@ def deadline(seconds: float, error: Exception) -> Iterator[None]:
         return
     with sys.modules["gevent"].Timeout(seconds, error):
         yield
+
+
+@contextmanager
+def unless_gone(sock: socket.socket | None) -> Iterator[None]:
+    """End the greenlet that runs the block if the client of a plain socket hangs up meanwhile.
+
+    Threads go on: a thread cannot be interrupted.
+    """
+    if sock is None or not on_event_loop():
+        yield
+        return
+    gevent = sys.modules["gevent"]
+    watching = gevent.spawn(_end_if_gone, sock, gevent.getcurrent())
+    try:
+        yield
+    finally:
+        watching.kill()
+
+
+def _end_if_gone(sock: socket.socket, waiting: object) -> None:
+    try:
+        is_gone = not sock.recv(1, socket.MSG_PEEK)
+    except TimeoutError:
+        return
+    except OSError:
+        is_gone = True
+    if is_gone:
+        sys.modules["gevent"].kill(waiting)  # from the loop, once this greenlet sleeps
 
 
 class Task(Protocol):

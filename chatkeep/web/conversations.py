@@ -8,12 +8,13 @@ from flask import Blueprint, Response
 
 from chatkeep import conversations, errors
 from chatkeep.access import Scope
+from chatkeep.concurrency import unless_gone
 from chatkeep.conversations import Changes, Page
 from chatkeep.web import shapes
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import actor, owner, parts
 from chatkeep.web.problems import language
-from chatkeep.web.requests import body_as, given, query_as, require_small_metadata
+from chatkeep.web.requests import body_as, client_socket, given, query_as, require_small_metadata
 from chatkeep.web.responses import rendered
 
 routes = Routes(Blueprint("conversations", __name__))
@@ -33,7 +34,9 @@ def list_conversations() -> Response:
     """List conversations, those with the newest activity first."""
     query = query_as(shapes.ListQuery)
     page = Page(query.limit, query.after, ascending=query.order == "asc")
-    found, has_more = conversations.list_conversations(parts().database, owner(), page, query.q, pinned=query.pinned)
+    database = parts().database
+    with unless_gone(client_socket() if query.q else None):
+        found, has_more = conversations.list_conversations(database, owner(), page, query.q, pinned=query.pinned)
     return rendered(shapes.conversations_of(found, has_more=has_more))
 
 

@@ -105,3 +105,9 @@ def _is_deeper(value: Any, depth: int) -> bool:
 def given(value: Any) -> Any:
     """Return a field's value, or ``...`` where the request leaves it out."""
     return ... if value is msgspec.UNSET else value
+
+
+def client_socket() -> Any:
+    """Return the socket of this request's client, if the server lends it and it is no TLS."""
+    corked: Any = request.environ.get("gunicorn.socket")
+    return corked.socket if getattr(corked, "is_plain", False) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -15,9 +16,10 @@ from tests.http.api import eventually
 from tests.servers import Server
 
 SEARCHES, STREAMS = 12, 4
-DOUBLINGS = 10  # of a message of 50 KB: 50 MB
+DOUBLINGS = 10  # of two messages of 50 KB: 100 MB
 TEXT = "古池や蛙飛びこむ水の音" * 1_500
 WORD = "芭蕉"
+SLOW = "a" * 199 + "b"  # at each place of a text of this letter nearly all of it is compared
 LONGER = Sql("UPDATE messages SET content = :text")
 COPIED = "conversation_id, position, on_branch, role, content, reasoning, written, status, cached"
 DOUBLED = (
@@ -28,11 +30,11 @@ RUNNING = Sql("", mysql="SELECT id FROM information_schema.processlist WHERE inf
 
 
 def test_streams_go_on_beside_many_searches_of_much_text(serve: Serve, database_url: str) -> None:
-    """Takes ten seconds: 50 MB are written, and each search reads all of them."""
+    """Takes ten seconds: 100 MB are written, and each search reads all of them."""
     server = serve(WEB_CONCURRENCY="1")
     assert request("POST", f"{server.url}/api/chat", json={"message": "What did he write?"}).status == 200
     database = Database(database_url)
-    lengthen(database)
+    lengthen(database, TEXT, DOUBLINGS)
     with ThreadPoolExecutor(SEARCHES + STREAMS) as pool:
         streams = [pool.submit(moments, server, number) for number in range(STREAMS)]
         time.sleep(1)
@@ -55,11 +57,33 @@ def test_streams_go_on_beside_many_searches_of_much_text(serve: Serve, database_
     database.close()
 
 
-def lengthen(database: Database) -> None:
+def test_a_search_ends_when_its_client_hangs_up(serve: Serve, database_url: str) -> None:
+    """Takes three seconds: searches that would take their whole deadline leave their places to others at once."""
+    server = serve(WEB_CONCURRENCY="1")
+    assert request("POST", f"{server.url}/api/chat", json={"message": "Say a"}).status == 200
+    database = Database(database_url)
+    lengthen(database, "a" * 30_000, 8)
+    for _ in range(2):
+        left = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(SCANS.at_once)]
+        for sock in left:
+            sock.sendall(f"GET /api/conversations?q={SLOW} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        time.sleep(0.5)
+        assert database.embedded or running(database)
+        for sock in left:
+            sock.close()
+        assert eventually(lambda: not running(database), 1)
+        begun = time.monotonic()
+        assert request("GET", f"{server.url}/api/conversations?q=say").status == 200
+        assert time.monotonic() - begun < SCANS.waits
+    assert "Error" not in server.log()
+    database.close()
+
+
+def lengthen(database: Database, text: str, doublings: int) -> None:
     """Make one conversation's messages very many and very long."""
     with database.connection() as connection:
-        connection.change(LONGER, text=TEXT)
-        for number in range(DOUBLINGS - 1):
+        connection.change(LONGER, text=text)
+        for number in range(doublings):
             connection.change(DOUBLE, later=10 << number)
 
 
