@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 APPLICATION = "chatkeep.servers:wsgi()"
 # With which a worker of gunicorn's ends its master, too.
 GIVE_UP = 4
-LOOK_S = 0.2
+LOOK_S = 0.1
 # How long the last events have to reach their clients after the drain's deadline.
 FLUSH_S = 5.0
 

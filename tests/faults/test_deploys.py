@@ -14,6 +14,7 @@ from json import dumps
 
 import pytest
 
+from tests import client
 from tests.client import request
 from tests.faults import rows
 from tests.faults.checker import Verdict, compare
@@ -200,6 +201,21 @@ def test_a_drain_ends_with_its_last_stream(
     assert found == {"streams": 20, "streams with text missing or repeated": 0, "extra calls": 0}
     assert (status, late < LATE_S) == (0, True), late
     check_calm(server)
+
+
+@ON_SQLITE
+def test_a_drain_waits_for_streams_of_replies_that_others_generate(serve: Serve) -> None:
+    """Starts two servers, and streams for four seconds."""
+    generating, server = serve("waitress"), serve("flask")
+    with client.stream(f"{generating.url}/api/chat", {"message": "#n=40,r=10#"}) as stream:
+        start = next(iter(stream)).data
+        path = f"/api/conversations/{start['conversation_id']}/messages/{start['message_id']}/stream"
+        with client.stream(f"{server.url}{path}") as followed:
+            events = iter(followed)
+            next(events)
+            os.kill(server.pid, signal.SIGTERM)
+            assert [event.event for event in events][-1] == "done"
+    assert server.wait() == 0
 
 
 @ON_SQLITE
