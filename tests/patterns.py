@@ -26,7 +26,7 @@ MANY = 8  # a repeat with a lower limit than this can't be pumped
 FUNCTIONS = {"compile", "match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer"}
 EVERY = 10_000
 STAGES = (
-    *((length, EVERY, 0.1) for length in (24, 512)),
+    *((length, EVERY, 0.1) for length in (20, 512)),
     (8192, 5, 0.1),
     (65_536, 1, 0.1),
     (1_000_000, 1, 2.0),
