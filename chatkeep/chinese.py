@@ -58,6 +58,8 @@ TEXTS = {
     "The model's provider refused the request": "模型服务拒绝了请求",
     "The message is too long for the model": "消息超出了模型的上下文长度",
     "The model's provider is busy": "模型服务繁忙",
+    "The quota at the model's provider is used up": "模型服务的额度已用完",
+    "The quota at the provider is used up: check the plan and the balance there": "模型服务的额度已用完：请检查其套餐和余额",
     "The model's provider did not answer in time": "模型服务未及时回答",
     "The server stopped while it generated this reply": "服务器在生成该回复时停止了",
     "The database is not available now; nothing was stored": "数据库暂时不可用；没有保存任何内容",

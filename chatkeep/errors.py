@@ -38,7 +38,8 @@
          ├─ UnsupportedTransferCoding 501    unsupported_transfer_coding
          ├─ ProviderError
          │   ├─ ProviderRefused    502    provider_refused      it said no: credentials, model, request
-         │   │   └─ ContextTooLong 422    context_length_exceeded
+         │   │   ├─ ContextTooLong 422    context_length_exceeded
+         │   │   └─ ProviderQuotaExceeded   provider_quota_exceeded  the operator's account there has nothing left
          │   ├─ ProviderBroke      502    provider_broke        it could not be reached, or broke its protocol
          │   ├─ ProviderBusy       503    provider_busy         it asked for patience (429, 503)
          │   └─ ProviderTimeout    504    provider_timeout      one of our deadlines passed
@@ -363,6 +364,12 @@ class ProviderRefused(ProviderError):
     """The provider said no: wrong credentials, unknown model, a request that it does not accept."""
 
     code, title = "provider_refused", "The model's provider refused the request"
+
+
+class ProviderQuotaExceeded(ProviderRefused):
+    """The operator's quota or balance at the provider is used up: trying again doesn't help."""
+
+    code, title = "provider_quota_exceeded", "The quota at the model's provider is used up"
 
 
 class ContextTooLong(ProviderRefused):

@@ -26,7 +26,7 @@ MANY = 8  # a repeat with a lower limit than this can't be pumped
 FUNCTIONS = {"compile", "match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer"}
 EVERY = 10_000
 STAGES = (
-    *((length, EVERY, 0.1) for length in (20, 512)),
+    *((length, EVERY, 0.1) for length in (24, 512)),
     (8192, 5, 0.1),
     (65_536, 1, 0.1),
     (1_000_000, 1, 2.0),
@@ -68,11 +68,12 @@ def _in_module(tree: ast.Module, name: str) -> Iterator[Found | str]:
         if text is None:
             continue
         place = f"{name}: {ast.unparse(text)}"
+        varying = sorted({node.id for node in ast.walk(text) if isinstance(node, ast.Name)})
         try:
             arguments = [ast.unparse(text), *(ast.unparse(flags) for flags in _flags(node, method))]
             found = eval(f"re.compile({', '.join(arguments)})", {**vars(import_module(name)), "re": re})  # noqa: S307
         except NameError:
-            yield place
+            yield f"{name}: {', '.join(varying)}"
             continue
         methods = uses.get(named.get(id(node), ""), set()) & FUNCTIONS if method == "compile" else {method}
         yield Found(place, found, frozenset(methods or {"search", "fullmatch"}))

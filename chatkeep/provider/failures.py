@@ -7,7 +7,7 @@ import math
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -18,6 +18,7 @@ from chatkeep.errors import (
     ProviderBroke,
     ProviderBusy,
     ProviderError,
+    ProviderQuotaExceeded,
     ProviderRefused,
     ProviderTimeout,
 )
@@ -31,6 +32,7 @@ _REDIRECTS = range(300, 400)
 _REFUSALS = range(400, 500)
 
 _TOO_LONG = "The provider says that the prompt is longer than the model's context window"
+_SPENT = "The quota at the provider is used up: check the plan and the balance there"
 _ADVICE = {
     400: "The provider did not accept the request (400)",
     401: "The provider refused the credentials (401): check OPENAI_API_KEY",
@@ -67,6 +69,20 @@ _TOO_LONG_WORDS = (
 )  # fmt: skip
 # Of these statuses none is about the prompt, whatever is said with them.
 _NOT_THE_PROMPT = {401, 403, 404, 408, 429, 503, 504, 529}
+# How they say that the operator's account has nothing left, which no waiting helps: in codes, or in words alone.
+_SPENT_CODES = {
+    "1113",
+    "arrearage",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "insufficient_balance",
+    "insufficient_quota",
+    "insufficient_user_quota",
+}
+_SPENT_WORDS = (
+    "credit balance is too low", "exceeded your current quota, please check your plan", "insufficient balance",
+    "insufficient credits", "insufficient quota", "余额不足", "欠费", "额度不足", "额度已用尽",
+)  # fmt: skip
 _TOKENS = (
     (re.compile(r"bearer\s+\S+", re.IGNORECASE), "Bearer ***"),
     (re.compile(r"\bsk-[\w*-]{4,}"), "sk-***"),
@@ -77,10 +93,12 @@ def from_response(status: int, header: Header, body: bytes, secrets: Sequence[st
     """Return the error that a response other than 200 stands for, with the provider's own words and wishes in it."""
     payload = _decode(body, header("content-type") or "")
     said = _message(payload)
-    if _is_too_long(status, payload):
-        too_long: ProviderError = ContextTooLong(_sentence(_TOO_LONG, said, secrets))
-        too_long.upstream_status = status
-        return too_long
+    found = _told_by_words(status, payload)
+    if found:
+        kind, sentence = found
+        refusal = kind(_sentence(sentence, said, secrets))
+        refusal.upstream_status = status
+        return refusal
     error = _kind(status)(_sentence(_advice(status), said, secrets), retry_after=_retry_after(header))
     error.should_retry, error.upstream_status = _should_retry(header), status
     return error
@@ -89,8 +107,10 @@ def from_response(status: int, header: Header, body: bytes, secrets: Sequence[st
 def from_payload(payload: object, secrets: Sequence[str] = ()) -> ProviderError:
     """Return the error of an error object that came where a piece of the reply was due."""
     status = _named_status(payload)
-    if _is_too_long(status, payload):
-        return ContextTooLong(_sentence(_TOO_LONG, _message(payload), secrets))
+    found = _told_by_words(status, payload)
+    if found:
+        kind, sentence = found
+        return kind(_sentence(sentence, _message(payload), secrets))
     sentence = _advice(status) if status else "The provider sent an error instead of the reply"
     return _kind(status)(_sentence(sentence, _message(payload), secrets))
 
@@ -129,14 +149,32 @@ def _kind(status: int) -> type[ProviderError]:
     return ProviderRefused if status in _REFUSALS else ProviderBroke
 
 
+def _told_by_words(status: int, payload: object) -> tuple[type[ProviderError], str] | None:
+    """Return what an error is that its status alone doesn't tell, and the sentence for it; None if there is no more."""
+    if _is_too_long(status, payload):
+        return ContextTooLong, _TOO_LONG
+    if _is_spent(status, payload):
+        return ProviderQuotaExceeded, _SPENT
+    return None
+
+
 def _is_too_long(status: int, payload: object) -> bool:
     """Return whether an error says that the prompt is too long; a 413 says so without a word."""
     if status in _NOT_THE_PROMPT:
         return False
     if status == http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return True
+    return _says(payload, _TOO_LONG_CODES, _TOO_LONG_WORDS)
+
+
+def _is_spent(status: int, payload: object) -> bool:
+    """Return whether an error says that the account has nothing left; a 402 says so without a word."""
+    return status == http.HTTPStatus.PAYMENT_REQUIRED or _says(payload, _SPENT_CODES, _SPENT_WORDS)
+
+
+def _says(payload: object, codes: Collection[str], words: Sequence[str]) -> bool:
     texts = [text.lower() for text in _texts(payload)]
-    return any(text in _TOO_LONG_CODES or any(words in text for words in _TOO_LONG_WORDS) for text in texts)
+    return any(text in codes or any(some in text for some in words) for text in texts)
 
 
 def _texts(value: object, depth: int = 5) -> Iterator[str]:

@@ -35,6 +35,7 @@ _PROVIDER = (
     errors.ContextTooLong,
     errors.ProviderBroke,
     errors.ProviderBusy,
+    errors.ProviderQuotaExceeded,
     errors.ProviderTimeout,
 )
 _BODY = (errors.BodyTooLarge, errors.UnsupportedMediaType, errors.MalformedJson, errors.InvalidFields)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -11,10 +10,7 @@ from tests.conftest import DATABASES, empty_database
 from tests.faults.scale import Scale
 from tests.upstream import Upstream
 
-if sys.platform == "win32":
-    pytest.skip("gunicorn does not run on Windows", allow_module_level=True)
-
-from tests.fuzz import fuzzed
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gunicorn does not run on Windows")
 
 
 @pytest.mark.parametrize("kind", DATABASES)
@@ -22,6 +18,8 @@ def test_long_repeated_texts_stall_and_break_nothing(
     request: pytest.FixtureRequest, kind: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Takes four seconds: a server of its own, at which it goes on for three."""
+    from tests.fuzz import fuzzed  # noqa: PLC0415 - it needs modules that Windows lacks
+
     url = empty_database(request, kind, tmp_path_factory)
     seed = Scale.from_env().seed
     findings = fuzzed(url, tmp_path_factory.mktemp("fuzz"), upstream.url, seconds=3, seed=seed)

@@ -13,10 +13,12 @@ from chatkeep.errors import (
     ProviderBroke,
     ProviderBusy,
     ProviderError,
+    ProviderQuotaExceeded,
     ProviderRefused,
     ProviderTimeout,
 )
 from chatkeep.provider.failures import from_payload, from_response, scrub
+from chatkeep.provider.resilience import may_help
 
 KEY = "my-very-own-key"
 
@@ -32,7 +34,8 @@ def in_seconds(seconds: float) -> str:
 @pytest.mark.parametrize(
     ("statuses", "kind"),
     [
-        ((400, 401, 402, 403, 404, 409, 418, 422), ProviderRefused),
+        ((400, 401, 403, 404, 409, 418, 422), ProviderRefused),
+        ((402,), ProviderQuotaExceeded),
         ((413,), ContextTooLong),
         ((429, 503, 529), ProviderBusy),
         ((408, 504), ProviderTimeout),
@@ -42,7 +45,28 @@ def in_seconds(seconds: float) -> str:
 def test_every_status_has_its_error(statuses: tuple[int, ...], kind: type[ProviderError]) -> None:
     for status in statuses:
         assert type(fail(status)) is kind
-        assert kind is ContextTooLong or str(status) in fail(status).detail
+        assert kind in {ContextTooLong, ProviderQuotaExceeded} or str(status) in fail(status).detail
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {
+            "message": "You exceeded your current quota, please check your plan and billing details.",
+            "type": "insufficient_quota",
+            "code": "insufficient_quota",
+        },
+        {"message": "You exceeded your current quota, please check your plan and billing details."},
+        {"message": "Insufficient Balance", "type": "unknown_error"},
+        {"code": "1113", "message": "您的账户已欠费。"},
+        {"message": "Your credit balance is too low to access the API."},
+    ],
+)
+@pytest.mark.parametrize("status", [400, 402, 403, 429, None])
+def test_a_spent_quota_is_not_a_busy_provider(error: dict[str, str], status: int | None) -> None:
+    found = from_payload(error) if status is None else fail(status, json.dumps({"error": error}).encode())
+    assert type(found) is ProviderQuotaExceeded
+    assert not may_help(found)
 
 
 @pytest.mark.parametrize(
