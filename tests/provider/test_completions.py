@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatkeep.errors import ContextTooLong, ProviderBroke, ProviderBusy, ProviderError, ProviderRefused
+from chatkeep.errors import (
+    ContextTooLong,
+    ProviderBroke,
+    ProviderBusy,
+    ProviderError,
+    ProviderQuotaExceeded,
+    ProviderRefused,
+)
 from chatkeep.model import Delta, Finish, Prompt, PromptMessage, Role, Usage
 from chatkeep.provider.completions import ReplyDecoder, reader_of, request_body
 from chatkeep.provider.sse import Event
@@ -62,7 +69,7 @@ def test_what_a_chunk_adds(chunk: dict[str, Any], delta: Delta | None) -> None:
         ({"error": {"message": "m", "code": "429"}}, ProviderBusy),
         ({"error": {"message": "m", "type": "rate_limit_error"}}, ProviderBusy),
         ({"error": {"message": "m", "type": "overloaded_error"}}, ProviderBusy),
-        ({"error": {"message": "m", "code": "insufficient_quota"}}, ProviderBusy),
+        ({"error": {"message": "m", "code": "insufficient_quota"}}, ProviderQuotaExceeded),
         ({"error": {"message": "m", "code": "invalid_api_key"}}, ProviderRefused),
         ({"error": {"message": "m", "type": "authentication_error"}}, ProviderRefused),
         ({"error": {"message": "m", "code": 400}}, ProviderRefused),
