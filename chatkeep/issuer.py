@@ -26,6 +26,9 @@ OK = 200
 FAILED, DENIED, UNAVAILABLE = "failed", "denied", "unavailable"
 UNKNOWN_KEY, WRONG_SIGNATURE = "id_token_key_unknown", "id_token_signature"
 _MOST_KEYS = 100
+# Anybody may begin to sign in: while an issuer hangs, this many requests wait for it, and not every thread.
+MOST_AT_ONCE = 16
+_asking = threading.BoundedSemaphore(MOST_AT_ONCE)
 _DEMANDED = ["iss", "sub", "aud", "exp", "iat"]
 _URL = re.compile(r"https?://[!-~]+")
 T = TypeVar("T")
@@ -207,10 +210,14 @@ def read(what: str, url: str, shape: type[T]) -> T:
 
 def ask(what: str, url: str, form: dict[str, str] | None = None, authorization: str | None = None) -> Answer:
     """Return what the issuer answers to a GET, or to the POST of a form. Raises `SignInFailed`."""
+    if not _asking.acquire(blocking=False):
+        raise SignInFailed(UNAVAILABLE, f"{what}_busy")
     try:
         return fetch(url, form, authorization)
     except Unreachable as error:
         raise SignInFailed(UNAVAILABLE, f"{what}_unreachable") from error
+    finally:
+        _asking.release()
 
 
 def decoded(what: str, body: bytes | str, shape: type[T]) -> T:

@@ -21,10 +21,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from chatkeep.errors import SettingsError, SignInFailed
+from chatkeep.issuer import MOST_AT_ONCE, ask
 from chatkeep.oidc import Oidc
 from chatkeep.settings import Settings
 from tests.access.signing_in import COOKIE, Browser, Client, clients
 from tests.client import request
+from tests.http.api import eventually
 from tests.servers import Server, thrown_away
 from tests.services.oidc import CLIENT_ID, CLIENT_SECRET, DISCOVERY, KEYS, TOKEN, Provider
 from tests.upstream import Upstream
@@ -394,6 +396,18 @@ def test_keys_without_names_are_tried(client: Client, provider: Provider) -> Non
         )
         assert client.sign_in()
         client.passed += 10
+
+
+def test_an_issuer_that_hangs_holds_a_few_requests(provider: Provider) -> None:
+    url, most = provider.url + KEYS, MOST_AT_ONCE + 8
+    provider.answers.clear()
+    with ThreadPoolExecutor(most) as pool:
+        asked = [pool.submit(ask, "keys", url) for _ in range(most)]
+        assert eventually(lambda: sum(one.done() for one in asked) == most - MOST_AT_ONCE, 4)
+        provider.answers.set()
+    failed = [error for error in (one.exception() for one in asked) if error]
+    assert [getattr(error, "cause", error) for error in failed] == ["keys_busy"] * 8
+    assert ask("keys", url).status == 200
 
 
 def test_keys_are_asked_for_once_in_ten_seconds(client: Client, provider: Provider) -> None:

@@ -35,6 +35,9 @@ class Provider:
         """Makes the next ID token out of its claims, in place of signing it."""
         self.asked: Counter[str] = Counter()
         """How often each path was asked for."""
+        self.answers = threading.Event()
+        """Whether it answers at all."""
+        self.answers.set()
         self.sends: dict[str, tuple[int, bytes]] = {}
         """What it answers by path, in place of its documents: a status and a body."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Requests,), {"provider": self}))
@@ -115,6 +118,7 @@ class _Requests(BaseHTTPRequestHandler):
     def _answer(self, value: Any) -> None:
         answer = 200 if value else 400, json.dumps(value or {"error": "invalid_grant"}).encode()
         self.provider.asked[self.path] += 1
+        self.provider.answers.wait(5)
         status, body = self.provider.sends.get(self.path, answer)
         self.send_response(status)
         self.send_header("Content-Type", "application/json" if body[:1] in b"{[" else "text/html")
