@@ -36,7 +36,8 @@ def server(
         "DATABASE_URL": f"sqlite:///{(folder / 'chatkeep.sqlite3').as_posix()}",
         "OPENAI_BASE_URL": upstream.url,
         "CHATKEEP_OIDC_ISSUER": oidc_provider.url,
-        "CHATKEEP_OIDC_CLIENT_ID": "chatkeep RS256",
+        "CHATKEEP_OIDC_CLIENT_ID": "chatkeep ES256",
+        "CHATKEEP_OIDC_ALGORITHM": "ES256",
         "CHATKEEP_OIDC_CLIENT_SECRET": SECRET,
         "CHATKEEP_OIDC_ACCOUNT": "people",
         "CHATKEEP_OIDC_SCOPES": "chat,read",
@@ -113,7 +114,7 @@ def test_a_browser_keeps_five_sign_ins(browser: Browser) -> None:
 
 def test_a_rotated_key_signs_in_without_a_restart(provider: OidcProvider, browser: Browser) -> None:
     assert browser.sign_in() == "/"
-    provider.make({"rsa": "RS256"})
+    provider.make({"p256": "ES256"})
     provider.use(list(KEYS))
     assert Browser(browser.server).sign_in() == "/"
 
@@ -161,7 +162,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Cli
 
 @pytest.fixture
 def client(make: Callable[..., Client], provider: OidcProvider) -> Client:
-    return make(ISSUER=provider.url, CLIENT_ID="chatkeep RS256", CLIENT_SECRET=SECRET)
+    return make(ISSUER=provider.url, CLIENT_ID="chatkeep ES256", CLIENT_SECRET=SECRET, ALGORITHM="ES256")
 
 
 def cause(client: Client, change: Callable[[str], str] = str) -> str:
@@ -206,21 +207,21 @@ def test_a_client_may_have_no_secret(make: Callable[..., Client], provider: Oidc
 def test_keys_are_found_after_each_rotation(client: Client, provider: OidcProvider) -> None:
     client.sign_in()
     for kid in ("new", "new", "newer", "new"):  # under a new kid, under the same one, and under an old one again
-        provider.make({kid: "RS256"})
+        provider.make({kid: "ES256"})
         provider.use([kid, *list(KEYS)[1:]])
         client.passed += AGAIN_S
         assert client.sign_in()
 
 
 def test_keys_are_not_read_again_at_will(client: Client, provider: OidcProvider) -> None:
-    provider.make({"fresh": "RS256"})
+    provider.make({"fresh": "ES256"})
     client.sign_in()
-    provider.make({"rsa": "RS256"})
+    provider.make({"p256": "ES256"})
     provider.use(list(KEYS))
     client.sign_in()  # reads them again, for the last time for a while
     provider.use(["fresh", *list(KEYS)[1:]])
     assert cause(client) == "id_token_key_unknown"
-    provider.make({"rsa": "RS256"})
+    provider.make({"p256": "ES256"})
     provider.use(list(KEYS))
     assert cause(client) == "id_token_signature"
     client.passed += AGAIN_S
@@ -228,7 +229,7 @@ def test_keys_are_not_read_again_at_will(client: Client, provider: OidcProvider)
 
 
 def test_a_withdrawn_key_is_trusted_for_an_hour_at_most(client: Client, provider: OidcProvider) -> None:
-    provider.make({"kept": "RS256"})
+    provider.make({"kept": "ES256"})
     client.sign_in()
     provider.use(list(KEYS), published=["kept", *list(KEYS)[1:]])
     client.passed += HELD_S - 60
@@ -238,7 +239,7 @@ def test_a_withdrawn_key_is_trusted_for_an_hour_at_most(client: Client, provider
 
 
 def test_a_withdrawn_key_ends_with_the_first_token_of_another_one(client: Client, provider: OidcProvider) -> None:
-    provider.make({"next": "RS256"})
+    provider.make({"next": "ES256"})
     client.sign_in()
     provider.use(["next", *list(KEYS)[1:]])
     client.sign_in()
