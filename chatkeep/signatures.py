@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -29,7 +30,7 @@ def _add_curves() -> None:
     """Teach PyJWT the names of RFC 9864, if it does not know them."""
     import jwt  # noqa: PLC0415 - an extra
     from cryptography.hazmat.primitives.asymmetric import ed448, ed25519  # noqa: PLC0415
-    from jwt.algorithms import OKPAlgorithm, get_default_algorithms  # noqa: PLC0415
+    from jwt.algorithms import OKPAlgorithm  # noqa: PLC0415
 
     class OneCurve(OKPAlgorithm):
         """EdDSA with keys of one curve."""
@@ -49,5 +50,6 @@ def _add_curves() -> None:
         "Ed25519": OneCurve(ed25519.Ed25519PublicKey, ed25519.Ed25519PrivateKey),
         "Ed448": OneCurve(ed448.Ed448PublicKey, ed448.Ed448PrivateKey),
     }
-    for name in curves.keys() - get_default_algorithms().keys():
-        jwt.register_algorithm(name, curves[name])
+    for name, algorithm in curves.items():
+        with suppress(ValueError):  # it knows the name
+            jwt.register_algorithm(name, algorithm)

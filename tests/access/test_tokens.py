@@ -6,6 +6,9 @@ import base64
 import hashlib
 import hmac
 import json
+import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +28,7 @@ from chatkeep.settings import Settings
 from chatkeep.tokens import LEEWAY_S, Tokens
 from tests import client
 from tests.access.keys import Identity, bearer, make_key
-from tests.servers import Server, thrown_away
+from tests.servers import ROOT, Server, thrown_away
 from tests.upstream import Upstream
 
 SECRET, OLD_SECRET, OTHER = "s" * 64, "t" * 40, "u" * 32
@@ -188,6 +191,20 @@ def test_each_algorithm_verifies_what_it_has_signed() -> None:
                 tokens.read("local", signed(edwards[other], "EdDSA"))
         with pytest.raises(SettingsError, match=f"a key of the account local is none for {other}"):
             Tokens([("local", TokenRule(other, (pem_of(edwards[curve_name]),)))])
+
+
+def test_an_algorithm_that_the_embedding_program_has_added_is_kept() -> None:
+    """Starts a process, for PyJWT keeps it for good: half a second."""
+    program = """
+        import jwt
+        from jwt.algorithms import OKPAlgorithm
+        from chatkeep import signatures
+        own = OKPAlgorithm()
+        jwt.register_algorithm("Ed25519", own)
+        assert signatures.algorithm_named("Ed25519") is own
+        assert signatures.algorithm_named("Ed448") is not own
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, check=True)
 
 
 def pem_of(key: Any) -> str:
