@@ -205,7 +205,8 @@ def test_deploys_behind_proxies_lose_nothing(
     env = {"DATABASE_URL": database_url, "OPENAI_BASE_URL": provider.url, "WEB_CONCURRENCY": "2"}
     deploys, streams, longest = scale.of(2, 100), scale.of(16, 200), scale.of(6, 20)
     dice, outcome = scale.random("deploys"), Outcome()
-    with Site(tmp_path, env, scale.of(("nginx", "haproxy"), ("nginx", "caddy", "haproxy", "apache"))) as site:
+    proxies = scale.of(("nginx", "haproxy"), ("nginx", "caddy", "haproxy", "apache"))
+    with Site(tmp_path, env, proxies) as site:
         clients = [Client(site.proxies[n % len(site.proxies)], f"client {n}", scale.random(n)) for n in range(8)]
         for client in clients:
             client.start()
@@ -220,7 +221,7 @@ def test_deploys_behind_proxies_lose_nothing(
         check_calm(site.server)
     turns, failures = sum(client.turns for client in clients), [text for client in clients for text in client.failures]
     figures(
-        "deploys behind nginx, Caddy, HAProxy and Apache",
+        f"deploys behind {', '.join(proxies)}",
         deploys=deploys,
         streams=outcome.streams,
         **{"streams lost or repeated": len(outcome.wrong), "turns meanwhile": turns, "failed or hung": len(failures)},
