@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from chatkeep.store.messages import ROWS
 from tests.client import Response
 from tests.http.api import Api, asked, unique
+from tests.http.test_exports import a_conversation, fill
 from tests.upstream import Upstream, reply_to
 
 
@@ -52,6 +54,25 @@ def test_what_followed_a_regenerated_reply_leaves_the_branch_and_stays_in_the_tr
     assert [message["role"] for message in branch(api, first["conversation_id"])] == ["user", "assistant"]
     found = api.read(first["conversation_id"])
     assert (found["message_count"], found["current_id"]) == (5, new["message_id"])
+
+
+def test_a_message_early_in_a_long_conversation_is_edited(api: Api) -> None:
+    """More messages leave the branch than one transaction changes."""
+    made, said = a_conversation([1_000 * number for number in range(1, ROWS + 50)], expires_at=None)
+    fill(api.server.env["DATABASE_URL"], (made, said))
+    of = str(made.id)
+    assert edit(api, of, str(said[3].id), "A reply can't be edited").status == 422
+    assert api.read(of)["current_id"] == str(said[-1].id), "the branch is as it was"
+    assert len(branch(api, of)) == 100
+    done = edit(api, of, str(said[2].id), unique("Three"))
+    assert done.status == 200, done.body
+    shown = branch(api, of)
+    assert [message["id"] for message in shown[:2]] == [str(said[0].id), str(said[1].id)]
+    assert shown[3]["id"] == done.json["message_id"]
+    assert shown[2]["siblings"] == [str(said[2].id), shown[2]["id"]]
+    switched = api.request("PATCH", f"/api/conversations/{of}", json={"current_id": str(said[2].id)})
+    assert (switched.status, switched.json["current_id"]) == (200, str(said[-1].id))
+    assert [message["content"] for message in branch(api, of)] == [message.content for message in said[:100]]
 
 
 def test_an_edited_message_begins_a_branch_of_its_own(api: Api, upstream: Upstream) -> None:

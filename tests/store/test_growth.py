@@ -217,6 +217,26 @@ def test_a_forked_conversation_is_read_page_by_page(store: MeasuredDatabase) -> 
     assert store.returned <= 64
 
 
+@pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
+def test_reading_a_branch_walks_past_no_others(store: MeasuredDatabase) -> None:
+    made, _, new = forked_one(store)
+    one, said = long_one(store)
+    with store.connection() as connection:
+        for read in (
+            lambda: messages.nearest(connection, made.id, new[-1].id, 20),
+            lambda: messages.siblings(connection, made.id, new[:20]),
+            lambda: messages.page(connection, one.id, limit=20, after=said[50].id, ascending=True),
+        ):
+            before = rows_walked(connection)
+            read()
+            assert rows_walked(connection) - before < LONG // 4
+
+
+def rows_walked(connection: Connection) -> int:
+    """Return how many rows MariaDB has read in this session."""
+    return sum(int(value) for _, value in connection.rows(Sql("SHOW SESSION STATUS LIKE 'Handler_read%'")))
+
+
 def test_a_message_with_many_siblings_tells_the_newest(store: MeasuredDatabase) -> None:
     made = a_conversation(owner=OWNER)
     runs = [chain(made, 1, at=10 * number) for number in range(messages.SIBLINGS + 20)]

@@ -6,22 +6,28 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from chatkeep.errors import SettingsError
-from chatkeep.store import migrations
+from chatkeep.spending import Spender, Used
+from chatkeep.store import conversations, imports, messages, migrations, stored, usage
 from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
 from chatkeep.store.schema import metadata
-from chatkeep.store.sql import Sql
+from chatkeep.store.sql import Connection, Sql
 from tests.conftest import DATABASES, blank_database, empty_database, migrated
 from tests.servers import ROOT, Server
+from tests.store.examples import a_conversation, a_message
 
 if TYPE_CHECKING:
     from tests.services.mariadb import MariaDB
@@ -68,6 +74,35 @@ def test_head_is_the_last_step() -> None:
 
 def test_migrating_again_does_nothing(database: Database) -> None:
     assert migrations.migrate(database) == (migrations.HEAD, migrations.HEAD)
+
+
+def test_a_database_with_data_keeps_it(blank: Database) -> None:
+    """From the schema before the last: what is there stays, and is found by the new indexes."""
+    upgrade(blank, "0010")
+    made = a_conversation(message_count=2)
+    said = [a_message(made, timestamp=number, content=f"{number}") for number in (1, 2)]
+    with closing(Journal(blank)) as journal:
+
+        def fill(connection: Connection) -> None:
+            conversations.insert(connection, made)
+            imports.add(connection, said, {said[1].id})
+            usage.add(connection, {Spender("local", 7, "me", bytes(16), "a model"): Used(3)})
+
+        journal.write(fill)
+        assert migrations.migrate(blank) == ("0010", migrations.HEAD)
+        assert blank.read(lambda c: messages.siblings(c, made.id, [said[1]])) == {said[1].id: [said[0].id, said[1].id]}
+        assert blank.read(lambda c: usage.of_owner(c, "me", usage.Place(), 9))[0][3] == 3
+        journal.write(lambda c: stored.hold(c, ["me"]))
+        assert blank.read(lambda c: stored.drift(c, "me")) == stored.Stored(2, 2)
+
+
+def upgrade(database: Database, revision: str) -> None:
+    """Bring an empty database to an earlier schema."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
 
 
 def test_an_empty_database_is_made_ready(blank: Database) -> None:
