@@ -32,6 +32,8 @@ from tests.upstream import Upstream
 STALL = 0.2
 """Seconds that the loop may compute before it answers the probe."""
 PATIENCE = 60
+SHORT_REPLY = " #n=3#"
+"""Ends what is said to the provider of the tests, which else says it all again."""
 UNITS = (
     " ", "\n", "\t", "\0", "\u3000", "\u200b", "a", "A", "0", "1", "9", "-1", ".", "..", ",", ";", ":", ": ", "=", "&",
     "&#", "&#9", "%", "%2", "/", "//", "\\", '"', "'", "`", "~", "*", "_", "#", "> ", "| ", "- ", "[", "]", "{", "}",
@@ -115,7 +117,8 @@ class Cases:
         places += [(one["in"], one["name"]) for one in operation.get("parameters", []) if one["in"] != "header"]
         body = _example(operation)
         if body is not None:
-            places += [("field", name) for name in body] * 2 + [("name", ""), ("body", ""), ("import", "")]
+            places += [("field", name) for name in body] * 2 + [("name", ""), ("body", "")]
+            places += [("chat", ""), ("tree", "")] * 4 if path.endswith("/import") else []
         kind, name = self._dice.choice(places)
         length = self._dice.choice(LENGTHS.get(kind, BODY_LENGTHS))
         text, told = self._text(length)
@@ -169,9 +172,15 @@ def _encoded(body: dict[str, Any], kind: str, name: str, text: str) -> bytes:
     """Return a body with an odd text in one place."""
     if kind == "body":
         return text.encode()
-    if kind == "import":
+    if kind == "chat":
         said = {"role": "assistant", "content": text, "timestamp": 1_700_000_000}
         return json.dumps([{"id": "a", "chat": {"history": {"messages": {"m": said}}}}]).encode()
+    if kind == "tree":
+        said = {"author": {"role": "user"}, "content": {"content_type": "text", "parts": [text[:8]]}}
+        nodes = {str(at): {"parent": str(at - 1) if at else None, "message": said} for at in range(len(text) // 150)}
+        return json.dumps([{"id": text[:8], "mapping": nodes}]).encode()
+    if name == "message":
+        text += SHORT_REPLY
     odd = body | {text if kind == "name" else name: text} if kind in {"field", "name"} else body
     # Escapes that stand in a text are the JSON's own.
     return json.dumps(odd, ensure_ascii=False).replace("\\\\u", "\\u").encode()

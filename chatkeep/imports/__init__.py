@@ -6,18 +6,21 @@ out; the others are imported. What is there already is not imported again.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
+from chatkeep.concurrency import FILES
 from chatkeep.errors import SensitiveContent
 from chatkeep.imports import chatgpt, open_webui, own
 from chatkeep.imports.documents import Hashed, Records, lines, peeked
 from chatkeep.imports.foreign import Chat, incoming
 from chatkeep.imports.records import UNKNOWN, BadRecord, Incoming, Item, Record, Refused, Terms, UnknownFile, decoded
 from chatkeep.imports.writing import Fate, Report, Writer
+from chatkeep.model import Message
 from chatkeep.redaction.policies import OFF, Redaction, Screen
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -63,10 +66,17 @@ def _redacted(item: Item, screen: Screen) -> Item:
         return replace(
             item,
             conversation=screen.passed_record(item.conversation),
-            messages=[screen.passed_record(message) for message in item.messages],
+            messages=[screen.passed_record(message) for message in _unhurried(item.messages)],
         )
     except SensitiveContent as error:
         return BadRecord(item.line, error.detail.removesuffix("."))
+
+
+def _unhurried(messages: Iterable[Message]) -> Iterator[Message]:
+    """Yield messages, and let other requests have their turn before each."""
+    for message in messages:
+        time.sleep(0)
+        yield message
 
 
 def _items(chunks: Iterable[bytes], terms: Terms) -> Iterable[Item]:
@@ -88,7 +98,8 @@ def _chats(records: Records, terms: Terms) -> Iterator[Item]:
         try:
             chat_of = _program(record)
             known = True
-            yield incoming(record.line, chat_of(record), terms)
+            # A megabyte may hold ten thousand messages, which take a third of a second.
+            yield FILES.run(_incoming, record, chat_of, terms)
         except Refused as error:
             bad += 1
             yield BadRecord(record.line, str(error))
@@ -110,6 +121,10 @@ def _program(record: Record) -> Callable[[Record], Chat]:
     if members.chat is not UNSET:
         return _of_open_webui
     raise Refused("it is no conversation of ChatGPT's or of Open WebUI's")
+
+
+def _incoming(record: Record, chat_of: Callable[[Record], Chat], terms: Terms) -> Incoming:
+    return incoming(record.line, chat_of(record), terms)
 
 
 def _of_chatgpt(record: Record) -> Chat:
