@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import grp
 import importlib.resources
 import json
 import os
-import pwd
 import re
 import shutil
 import signal
@@ -29,6 +27,9 @@ from tests.servers import ROOT, Server, thrown_away
 
 if os.name == "nt":
     pytest.skip("nginx, systemd and containers are not tested on Windows", allow_module_level=True)
+
+import grp
+import pwd
 
 from tests.services.nginx import Nginx, shipped
 
