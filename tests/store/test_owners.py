@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from chatkeep.store import conversations, idempotency, jobs, metrics, tombstones
+from chatkeep.store import conversations, jobs, metrics, tombstones
 from chatkeep.store.engine import Database
 from chatkeep.store.sql import Connection, Sql
 from tests.store.connections import PassingOn
@@ -25,7 +25,6 @@ FOR_ALL: dict[Callable[..., Any], str] = {
     conversations.touch: "a reply has ended, in a conversation whose owner had asked for it",
     conversations.count_expired: "a number",
     conversations.remove: "the sweep, of what has expired",
-    idempotency.expire: "forgets what is a day old",
     jobs.claim: "the makers of exports, which act for the owner in the row",
     jobs.update: "the same",
     jobs.expire: "forgets what is over",
