@@ -25,7 +25,7 @@ from chatkeep.exports.formats.text import encode, time_text
 from chatkeep.limiter import Limiter
 from chatkeep.model import id_of, new_id, now_us
 from chatkeep.spending import NO_KEY
-from chatkeep.store import conversations, idempotency, jobs, keys, marks, messages, shares, stored, usage, windows
+from chatkeep.store import conversations, holdings, idempotency, jobs, keys, marks, messages, shares, usage, windows
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.messages import ROWS
@@ -141,7 +141,7 @@ def _erase_some(connection: Connection, owner: str) -> tuple[int, int]:
 def _forget(connection: Connection, owner: str) -> None:
     """Forget what limits and quotas have counted, and let caches see that something is gone."""
     windows.remove(connection, owner)
-    stored.remove(connection, owner)
+    holdings.remove(connection, owner)
     marks.count(connection, ERASURES)
 
 

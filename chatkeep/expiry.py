@@ -22,11 +22,11 @@ from chatkeep.store import (
     audit,
     conversations,
     duties,
+    holdings,
     idempotency,
     jobs,
     messages,
     metrics,
-    stored,
     tombstones,
     usage,
     windows,
@@ -87,14 +87,14 @@ def recount(database: Database, journal: Journal, stopped: threading.Event) -> N
     owner: str | None = ""
     while not stopped.is_set():
         after = owner or ""
-        owner = database.read(partial(stored.next_owner, after=after))
+        owner = database.read(partial(holdings.next_owner, after=after))
         if owner is None:
             return
         began = time.monotonic()
-        journal.write(partial(stored.hold, owners=[owner]))
-        drift = database.read(partial(stored.drift, owner=owner), long=True)
+        journal.write(partial(holdings.hold, owners=[owner]))
+        drift = database.read(partial(holdings.drift, owner=owner), long=True)
         if any(drift):
-            journal.write(partial(stored.add, owner=owner, more=drift))
+            journal.write(partial(holdings.add, owner=owner, more=drift))
         stopped.wait(time.monotonic() - began)
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from chatkeep.errors import QuotaUsedUp
 from chatkeep.settings import Settings
-from chatkeep.store import stored
+from chatkeep.store import holdings
+from chatkeep.store.holdings import Stored
 from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection
-from chatkeep.store.stored import Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ class StorageQuota:
 
     def subjects(self, owner: str) -> tuple[str, ...]:
         """Return what a transaction has to hold that stores something of an owner's."""
-        return (stored.subject(owner),) if self else ()
+        return (holdings.subject(owner),) if self else ()
 
     def check(self, connection: Connection, owner: str, more: Stored) -> None:
         """Raise `QuotaUsedUp` where there is no room for what is to be stored."""
         if not self:
             return
-        found = stored.get(connection, owner) or Stored()
+        found = holdings.get(connection, owner) or Stored()
         if self.messages is not None and found.messages + more.messages > self.messages:
             raise QuotaUsedUp(f"{found.messages} of {self.messages} messages are stored; {_ADVICE}")
         if self.bytes is not None and found.bytes + more.bytes > self.bytes:
@@ -45,12 +45,12 @@ class StorageQuota:
     def add(self, connection: Connection, owner: str, more: Stored) -> None:
         """Count what is stored now."""
         if self:
-            stored.add(connection, owner, more)
+            holdings.add(connection, owner, more)
 
     def add_reply(self, connection: Connection, lease: Lease) -> None:
         """Count the text of a reply that has ended."""
         if self:
-            stored.add_reply(connection, lease.owner, lease.reply_id)
+            holdings.add_reply(connection, lease.owner, lease.reply_id)
 
 
 _ADVICE = "delete conversations, or wait until some expire."

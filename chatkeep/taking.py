@@ -34,9 +34,9 @@ from chatkeep.replies import LiveReply
 from chatkeep.rows import advanced, repeated, title_of, turn_rows
 from chatkeep.settings import Settings
 from chatkeep.store import conversations, idempotency, leases, marks, messages
+from chatkeep.store.holdings import Stored
 from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection, Duplicate
-from chatkeep.store.stored import Stored
 
 
 class TurnRequest(msgspec.Struct, frozen=True):

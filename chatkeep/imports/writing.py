@@ -22,13 +22,13 @@ from chatkeep import branches
 from chatkeep.imports.records import BadRecord, Gone, Incoming, Item, Refused, Terms, id_apart, renewed, set_apart
 from chatkeep.model import Conversation, Message, now_us
 from chatkeep.quotas import StorageQuota
-from chatkeep.store import conversations, imports, leases, messages, stored, tombstones
+from chatkeep.store import conversations, holdings, imports, leases, messages, tombstones
 from chatkeep.store.engine import Database
+from chatkeep.store.holdings import Stored
 from chatkeep.store.imports import Place
 from chatkeep.store.journal import Journal
 from chatkeep.store.notes import Note, Verb
 from chatkeep.store.sql import Connection, Duplicate
-from chatkeep.store.stored import Stored
 
 T = TypeVar("T")
 # What one transaction stores: turns wait that long at most for the write lock.
@@ -341,10 +341,10 @@ def _some(connection: Connection, work: _Work, quota: StorageQuota) -> _Work | N
     owner = work.conversation.owner
     if work.replacing:
         ids = [message.id for message in now]
-        stored.take_off_some(connection, owner, ids)
+        holdings.take_off_some(connection, owner, ids)
         imports.remove(connection, work.conversation.id, ids)
     quota.check(connection, owner, Stored.of(work.messages))
-    stored.add(connection, owner, Stored.of(now))
+    holdings.add(connection, owner, Stored.of(now))
     imports.add(connection, now, work.branch)
     if later or (work.joining and not _join(connection, work.conversation)):
         return replace(work, messages=later)

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from chatkeep.model import Conversation, id_of
-from chatkeep.store import search, stored, tombstones
+from chatkeep.store import holdings, search, tombstones
 from chatkeep.store.sql import Connection, Sql
 from chatkeep.store.tombstones import Reason
 
@@ -98,7 +98,7 @@ def touch(connection: Connection, id: UUID, now: int) -> None:
 
 def delete(connection: Connection, owner: str, id: UUID, now: int) -> bool:
     """Delete a conversation with its messages; return whether there was one."""
-    stored.take_off(connection, owner, id)
+    holdings.take_off(connection, owner, id)
     if connection.change(_DELETE, id=id.bytes, owner=owner, now=now) == 0:
         return False
     tombstones.bury(connection, owner, id, "deleted", now)

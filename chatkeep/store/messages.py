@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from chatkeep.model import PAGE_BYTES, Message, Role, Said, Status, Usage, id_of
-from chatkeep.store import stored
+from chatkeep.store import holdings
 from chatkeep.store.sql import Connection, Sql, in_list
 
 _COLUMNS = (
@@ -333,7 +333,7 @@ def delete_some(connection: Connection, owner: str, conversation_id: UUID, limit
     fitting = max(1, sum(end <= CHARACTERS for end in ends))
     if oldest:
         until = int(oldest[:fitting][-1][0])
-        stored.take_off(connection, owner, conversation_id, until)
+        holdings.take_off(connection, owner, conversation_id, until)
         connection.change(_DELETE_UNTIL, of=conversation_id.bytes, until=until)
     return Deleted(min(fitting, len(oldest)), len(oldest) <= fitting)
 

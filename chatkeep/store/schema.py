@@ -295,7 +295,7 @@ usage = sa.Table(
 
 # How many messages each owner has, and how many bytes their text takes, where that is limited.
 stored = sa.Table(
-    "stored",
+    "holdings",
     metadata,
     sa.Column("owner", sa.String(128), primary_key=True),
     sa.Column("messages", sa.BigInteger, nullable=False),

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec.structs import astuple
 
 from chatkeep.limits import Spent
-from chatkeep.store import epochs, stored
+from chatkeep.store import epochs, holdings
 from chatkeep.store.sql import Connection, Sql, in_list
 
 _COLUMNS = Spent.__struct_fields__
@@ -31,11 +31,11 @@ _FORGET = Sql(
 def hold(connection: Connection, subjects: Collection[str]) -> tuple[int, dict[str, Spent]]:
     """Return the epoch, which stays open until the transaction ends, and what subjects have used.
 
-    Nobody else uses anything of theirs until then. Subjects of `stored` stand for rows there, held after all others.
+    Nobody else uses anything of theirs until then. Subjects of `holdings` stand for rows there, held after all others.
     """
-    wanted = sorted(subject for subject in set(subjects) if stored.owner_of(subject) is None)
+    wanted = sorted(subject for subject in set(subjects) if holdings.owner_of(subject) is None)
     epoch, found = _spent(connection, wanted) if wanted else (epochs.hold(connection), {})
-    stored.hold(connection, filter(None, map(stored.owner_of, subjects)))
+    holdings.hold(connection, filter(None, map(holdings.owner_of, subjects)))
     return epoch, found
 
 

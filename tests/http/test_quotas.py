@@ -14,10 +14,10 @@ import pytest
 
 from chatkeep import expiry
 from chatkeep.access import owner_of
-from chatkeep.store import stored
+from chatkeep.store import holdings
 from chatkeep.store.engine import Database
+from chatkeep.store.holdings import Stored
 from chatkeep.store.journal import Journal
-from chatkeep.store.stored import Stored
 from tests.access.keys import Identity
 from tests.client import Response
 from tests.conftest import serving
@@ -55,11 +55,11 @@ class Somebody:
         return self.who.request("POST", "/api/chat", json={"message": message or unique("hello"), **more})
 
     def counted(self) -> Stored | None:
-        return self.database.read(lambda connection: stored.get(connection, self.owner))
+        return self.database.read(lambda connection: holdings.get(connection, self.owner))
 
     def is_exact(self) -> bool:
         """Return whether what is counted is what there is."""
-        return not any(self.database.read(lambda connection: stored.drift(connection, self.owner)))
+        return not any(self.database.read(lambda connection: holdings.drift(connection, self.owner)))
 
 
 @pytest.fixture
@@ -165,11 +165,11 @@ def test_what_others_have_changed_is_put_right(somebody: Somebody) -> None:
     """Processes of the version before count nothing."""
     said = somebody.say().json
     with closing(Journal(somebody.database)) as journal:
-        journal.write(lambda connection: stored.add(connection, somebody.owner, Stored(-2, 5)))
+        journal.write(lambda connection: holdings.add(connection, somebody.owner, Stored(-2, 5)))
         assert not somebody.is_exact()
         expiry.recount(somebody.database, journal, threading.Event())
         assert somebody.is_exact()
-        journal.write(lambda connection: stored.remove(connection, somebody.owner))
+        journal.write(lambda connection: holdings.remove(connection, somebody.owner))
         expiry.recount(somebody.database, journal, threading.Event())
     assert (somebody.counted() or Stored()).messages == 2
     assert somebody.is_exact()
@@ -203,4 +203,4 @@ def _ended(somebody: Somebody, id: str) -> Any:
 def test_without_quotas_nothing_is_counted(server: Server) -> None:
     api = Api(server)
     assert api.chat(unique("hello"))
-    assert api.count("stored") == 0
+    assert api.count("holdings") == 0

@@ -20,7 +20,7 @@ from alembic.script import ScriptDirectory
 
 from chatkeep.errors import SettingsError
 from chatkeep.spending import Spender, Used
-from chatkeep.store import conversations, imports, messages, migrations, stored, usage
+from chatkeep.store import conversations, holdings, imports, messages, migrations, usage
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.schema import metadata
@@ -92,8 +92,8 @@ def test_a_database_with_data_keeps_it(blank: Database) -> None:
         assert migrations.migrate(blank) == ("0010", migrations.HEAD)
         assert blank.read(lambda c: messages.siblings(c, made.id, [said[1]])) == {said[1].id: [said[0].id, said[1].id]}
         assert blank.read(lambda c: usage.of_owner(c, "me", usage.Place(), 9))[0][3] == 3
-        journal.write(lambda c: stored.hold(c, ["me"]))
-        assert blank.read(lambda c: stored.drift(c, "me")) == stored.Stored(2, 2)
+        journal.write(lambda c: holdings.hold(c, ["me"]))
+        assert blank.read(lambda c: holdings.drift(c, "me")) == holdings.Stored(2, 2)
 
 
 def upgrade(database: Database, revision: str) -> None:

@@ -19,6 +19,7 @@ from chatkeep.store import (
     conversations,
     duties,
     epochs,
+    holdings,
     idempotency,
     imports,
     jobs,
@@ -30,7 +31,6 @@ from chatkeep.store import (
     migrations,
     schema,
     shares,
-    stored,
     tombstones,
     usage,
     windows,
@@ -236,14 +236,14 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
         {"conversation_id": CONVERSATION.id, "shown": [MESSAGE, replace(MESSAGE, parent_id=parent)]}
         for parent in (None, MESSAGE.id)
     ],
-    stored.hold: [{"owners": ["owner 1", "somebody new"]}],
-    stored.get: [{"owner": "owner 1"}],
-    stored.add: [{"owner": "owner 1", "more": stored.Stored(1, 1)}],
-    stored.add_reply: [{"owner": "owner 1", "reply_id": MESSAGE.id}],
-    stored.take_off: [{"owner": "owner 1", "conversation_id": CONVERSATION.id}],
-    stored.take_off_some: [{"owner": "owner 1", "ids": [MESSAGE.id, new_id()]}],
-    stored.drift: [{"owner": "owner 1"}],
-    stored.next_owner: [{"after": "owner 1"}],
+    holdings.hold: [{"owners": ["owner 1", "somebody new"]}],
+    holdings.get: [{"owner": "owner 1"}],
+    holdings.add: [{"owner": "owner 1", "more": holdings.Stored(1, 1)}],
+    holdings.add_reply: [{"owner": "owner 1", "reply_id": MESSAGE.id}],
+    holdings.take_off: [{"owner": "owner 1", "conversation_id": CONVERSATION.id}],
+    holdings.take_off_some: [{"owner": "owner 1", "ids": [MESSAGE.id, new_id()]}],
+    holdings.drift: [{"owner": "owner 1"}],
+    holdings.next_owner: [{"after": "owner 1"}],
     idempotency.get: [{"owner": "owner 1", "key": "key 1", "now": NOW}],
     idempotency.insert: [{"owner": "owner 1", "key": "new", "known": KNOWN, "now": NOW}],
     idempotency.of_owner: [{"owner": "owner 1", "after": "", "limit": 20}],
@@ -350,7 +350,7 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     leases.beats: [{}],
     leases.forget: [{"worker_id": LEASE.worker_id}],
     messages.delete_some: [{"owner": "owner 1", "conversation_id": CONVERSATION.id, "limit": 2}],
-    stored.remove: [{"owner": "owner 1"}],
+    holdings.remove: [{"owner": "owner 1"}],
 }
 
 
@@ -382,7 +382,7 @@ def test_every_function_of_the_store_is_tried() -> None:
         windows,
         usage,
         shares,
-        stored,
+        holdings,
     )
     assert set().union(*map(statements, tables)) == CALLS.keys()
 

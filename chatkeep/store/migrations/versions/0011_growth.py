@@ -21,7 +21,7 @@ def upgrade() -> None:
     op.drop_index("ix_api_keys_end_user", "api_keys")
     op.create_index("ix_api_keys_end_user", "api_keys", ["account", "end_user", "id"])
     op.create_table(
-        "stored",
+        "holdings",
         sa.Column("owner", sa.String(length=128), nullable=False),
         *(sa.Column(name, sa.BigInteger(), nullable=False) for name in ("messages", "bytes")),
         sa.PrimaryKeyConstraint("owner"),

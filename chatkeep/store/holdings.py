@@ -1,4 +1,4 @@
-"""The table ``stored``: how many messages each owner has, and how many bytes their text takes, where that is limited.
+"""The table ``holdings``: how many messages each owner has, and how many bytes their text takes, where that is limited.
 
 An owner has a row once somebody has asked for it. Whoever adds or deletes messages changes the row in the same
 transaction; without a row nothing is counted. What processes without quotas, or of the version before, have changed
@@ -21,24 +21,24 @@ _BYTES = "OCTET_LENGTH(messages.content) + OCTET_LENGTH(messages.reasoning)"
 # A running reply is counted as a message from its beginning, and its text when it ends.
 _FINAL = f"COALESCE(SUM(CASE WHEN messages.status = 'generating' THEN 0 ELSE {_BYTES} END), 0)"
 _COUNT = f"COUNT(messages.id), {_FINAL}"
-_GET = Sql("SELECT messages, bytes FROM stored WHERE owner = :owner")
-_ADD = Sql("UPDATE stored SET messages = messages + :messages, bytes = bytes + :bytes WHERE owner = :owner")
-_REMOVE = Sql("DELETE FROM stored WHERE owner = :owner")
+_GET = Sql("SELECT messages, bytes FROM holdings WHERE owner = :owner")
+_ADD = Sql("UPDATE holdings SET messages = messages + :messages, bytes = bytes + :bytes WHERE owner = :owner")
+_REMOVE = Sql("DELETE FROM holdings WHERE owner = :owner")
 _ADD_REPLY = Sql(
-    "UPDATE stored SET bytes = bytes + COALESCE((SELECT OCTET_LENGTH(content) + OCTET_LENGTH(reasoning) FROM messages"
+    "UPDATE holdings SET bytes = bytes + COALESCE((SELECT OCTET_LENGTH(content) + OCTET_LENGTH(reasoning) FROM messages"
     " WHERE message_id = :id), 0) WHERE owner = :owner"
 )
 _UNTIL = Sql(f"SELECT {_COUNT} FROM messages WHERE conversation_id = :of AND timestamp <= :until")  # noqa: S608 - fixed parts only
 _DRIFT = Sql(
-    "SELECT stored.messages, stored.bytes, (SELECT COUNT(*) FROM conversations JOIN messages"  # noqa: S608 - the same
+    "SELECT holdings.messages, holdings.bytes, (SELECT COUNT(*) FROM conversations JOIN messages"  # noqa: S608 - the same
     " ON messages.conversation_id = conversations.id WHERE conversations.owner = :owner),"
     f" (SELECT {_FINAL} FROM conversations JOIN messages"
     " ON messages.conversation_id = conversations.id WHERE conversations.owner = :owner)"
-    " FROM stored WHERE stored.owner = :owner"
+    " FROM holdings WHERE holdings.owner = :owner"
 )
 _NEXT = tuple(
     Sql(f"SELECT owner FROM {table} WHERE owner > :after ORDER BY owner LIMIT 1")  # noqa: S608 - the same
-    for table in ("conversations", "stored")
+    for table in ("conversations", "holdings")
 )
 LAST = 2**63 - 1
 
@@ -78,15 +78,15 @@ def hold(connection: Connection, owners: Iterable[str]) -> None:
 @cache
 def _hold(count: int) -> Sql:
     places = in_list("owner", range(count))[0]
-    select = f"SELECT owner FROM stored WHERE owner IN ({places})"  # noqa: S608 - placeholders only
-    mysql = f"SELECT owner FROM stored FORCE INDEX (PRIMARY) WHERE owner IN ({places})"  # noqa: S608 - the same
+    select = f"SELECT owner FROM holdings WHERE owner IN ({places})"  # noqa: S608 - placeholders only
+    mysql = f"SELECT owner FROM holdings FORCE INDEX (PRIMARY) WHERE owner IN ({places})"  # noqa: S608 - the same
     return Sql(select, mysql=f"{mysql} ORDER BY owner LIMIT {count} FOR UPDATE")
 
 
 @cache
 def _begin(count: int) -> Sql:
     insert = (
-        f"INTO stored (owner, messages, bytes) VALUES {', '.join(f'(:owner{index}, 0, 0)' for index in range(count))}"
+        f"INTO holdings (owner, messages, bytes) VALUES {', '.join(f'(:owner{index}, 0, 0)' for index in range(count))}"
     )
     return Sql(f"INSERT {insert} ON CONFLICT DO NOTHING", mysql=f"INSERT IGNORE {insert}")
 
