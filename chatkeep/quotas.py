@@ -38,9 +38,14 @@ class StorageQuota:
             return
         found = holdings.get(connection, owner) or Stored()
         if self.messages is not None and found.messages + more.messages > self.messages:
-            raise QuotaUsedUp(f"{found.messages} of {self.messages} messages are stored; {_ADVICE}")
+            raise QuotaUsedUp(
+                f"{found.messages} of {self.messages} messages are stored;"
+                " delete conversations, or wait until some expire."
+            )
         if self.bytes is not None and found.bytes + more.bytes > self.bytes:
-            raise QuotaUsedUp(f"{found.bytes} of {self.bytes} bytes are stored; {_ADVICE}")
+            raise QuotaUsedUp(
+                f"{found.bytes} of {self.bytes} bytes are stored; delete conversations, or wait until some expire."
+            )
 
     def add(self, connection: Connection, owner: str, more: Stored) -> None:
         """Count what is stored now."""
@@ -53,5 +58,4 @@ class StorageQuota:
             holdings.add_reply(connection, lease.owner, lease.reply_id)
 
 
-_ADVICE = "delete conversations, or wait until some expire."
 UNLIMITED = StorageQuota()

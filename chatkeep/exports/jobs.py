@@ -112,8 +112,9 @@ def require_room(connection: Connection, owner: str, job_id: UUID, size: int, qu
     if count >= KEPT:
         raise QuotaUsedUp(f"There are {count} exports; delete some, or wait until they expire.")
     if quota is not None and others + size > quota:
-        taken = f"The files of exports take {others} of {quota} bytes"
-        raise QuotaUsedUp(f"{taken}; delete some exports, or wait until they expire.")
+        raise QuotaUsedUp(
+            f"The files of exports take {others} of {quota} bytes; delete some exports, or wait until they expire."
+        )
 
 
 def _name(connection: Connection, owner: str, wanted: Wanted, now: int, redaction: Redaction) -> str:

@@ -38,8 +38,8 @@ def _describe_default(field: Schema) -> None:
     """Move a field's default to its description: generators make fields that have one required."""
     default = field.pop("default", None)
     if default is not None:
-        told = f"Default: `{json.dumps(default)}`."
-        field["description"] = f"{field['description']} {told}" if "description" in field else told
+        note = f"Default: `{json.dumps(default)}`."
+        field["description"] = f"{field['description']} {note}" if "description" in field else note
 
 
 def _spell_out(schema: Any) -> None:
