@@ -16,6 +16,7 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
+from chatkeep.concurrency import native_sleep, on_event_loop
 from chatkeep.errors import NO_CONVERSATION, FieldError, InvalidFields, NotFound
 from chatkeep.exports.formats import Document, Format
 from chatkeep.exports.formats.documents import Seal
@@ -126,15 +127,17 @@ class Export:
     def _read_page(self, connection: Connection) -> list[bytes]:
         """Return the next page in pieces; on the embedded database it is read and rendered beside the event loop."""
         pieces: list[bytes] = []
-        size, until = 0, self.messages + PAGE_MESSAGES
+        pause = native_sleep if self._database.embedded else time.sleep
+        size, until, began = 0, self.messages + PAGE_MESSAGES, time.monotonic()
         for conversations, messages in self._pages.page(connection, max(self._began, now_us() - _LAG_US)):
             self.messages += len(messages)
             pieces.append(self._redacted(conversations, messages))
             size += len(pieces[-1])
             if self.messages >= until or size >= PAGE_BYTES:
                 break
-            if not self._database.embedded:
-                time.sleep(0)  # rendering a page would hold the event loop up for 50 ms; a piece takes 10
+            if on_event_loop():
+                pause(time.monotonic() - began)  # so streams get half of the time
+                began = time.monotonic()
         return pieces
 
     def _redacted(self, conversations: list[ConversationRow], messages: list[Any]) -> bytes:

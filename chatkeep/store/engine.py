@@ -49,7 +49,7 @@ class Kind:
 
 SHORT = Kind(at_once=32, waits=5, seconds=4.5)
 """Statements that find a few rows by an index; on the embedded database they run in the event loop."""
-PAGES = Kind(at_once=1, waits=30, seconds=10)
+PAGES = Kind(at_once=1, waits=60, seconds=10)
 """Pages of what may be large as a whole: a request waits for its turn, and amid an export for each page."""
 SCANS = Kind(at_once=2, waits=3, seconds=10, busy=DatabaseBusy)
 """Reads that may look through all that there is: they are refused while others run."""
