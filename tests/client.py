@@ -162,6 +162,7 @@ def _open(
         sent["Content-Type"] = "application/json"
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
     try:
+        connection.connect()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may answer before it has read everything
             connection.request(method, target, body, {**sent, **(headers or {})})
         return connection, connection.getresponse()

@@ -15,8 +15,9 @@ import pytest
 
 from chatkeep import private
 from chatkeep.store import migrations
+from tests.access.keys import Identity
 from tests.commands.line import run
-from tests.http.api import Api, eventually, unique
+from tests.http.api import eventually, unique
 from tests.ports import free_port
 from tests.servers import COMMANDS, ROOT, Server, thrown_away
 
@@ -89,12 +90,11 @@ def test_a_mode_that_is_none_is_refused(wrong: str, tmp_path: Path) -> None:
     assert "write a mode such as 600, 660 or 666" in done.stdout
 
 
-def test_files_of_export_jobs_are_the_servers_alone(server: Server) -> None:
-    api = Api(server)
-    told = api.chat(unique("hello"))["conversation_id"]
-    job = api.request("POST", "/api/exports", json={"format": "md", "conversation_id": told}).json["id"]
-    assert eventually(lambda: api.request("GET", f"/api/exports/{job}").json["finished_at"])
-    data = server.folder / "data"
+def test_files_of_export_jobs_are_the_servers_alone(caller: Identity) -> None:
+    told = caller.chat(unique("hello"))["conversation_id"]
+    job = caller.request("POST", "/api/exports", json={"format": "md", "conversation_id": told}).json["id"]
+    assert eventually(lambda: caller.get(f"/api/exports/{job}").json["finished_at"])
+    data = caller.server.folder / "data"
     assert any(name.name.startswith(job) for name in (data / "exports").iterdir())
     assert modes(data) <= {(True, 0o700), (False, 0o600)}
     assert mode(data) == 0o700

@@ -20,7 +20,7 @@ T = TypeVar("T")
 CONVERSATIONS, MESSAGES = 4, 3
 
 
-@pytest.mark.parametrize(("limit", "value", "transactions"), [("SECONDS", 60, 1), ("SECONDS", 0, 4), ("ROWS", 3, 5)])
+@pytest.mark.parametrize(("limit", "value", "transactions"), [("SECONDS", 60, 1), ("SECONDS", 0, 4), ("ROWS", 3, 4)])
 def test_a_transaction_ends_at_its_limits(
     database: Database, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, transactions: int
 ) -> None:
