@@ -205,4 +205,4 @@ class Sweeper:
         if swept.conversations:
             self._tally.count(EXPIRED, by=swept.conversations)
             log.info("swept %d conversations with %d messages", swept.conversations, swept.messages)
-        self._database.reclaim()
+        self._database.reclaim(self._closed)

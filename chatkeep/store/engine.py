@@ -196,11 +196,16 @@ class Database:
         """Return the seconds since 1970 by the database's clock. Raises `StoreUnavailable`."""
         return float(self.read(lambda connection: connection.rows(_NOW)[0][0]))
 
-    def reclaim(self) -> None:
-        """Let nothing of what was deleted stay in the embedded database's write-ahead log, once nobody reads it."""
+    def reclaim(self, stopped: threading.Event | None = None) -> None:
+        """Let nothing of what was deleted stay in the embedded database's write-ahead log, once nobody reads it.
+
+        Give up after `RECLAIM_S`, or when ``stopped`` is set.
+        """
+        stopped = stopped or threading.Event()
         deadline = time.monotonic() + RECLAIM_S
         while self.embedded and not self.read(_emptied_log, long=True) and time.monotonic() < deadline:
-            time.sleep(RECLAIM_AGAIN_S)
+            if stopped.wait(RECLAIM_AGAIN_S):
+                return
 
     def close(self) -> None:
         """Close the connections that are idle."""
