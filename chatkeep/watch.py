@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 LOOK_EVERY = 4  # ticks
 # A process is taken for dead when its beat, which goes up once a second, stood still for this many looks in a row.
-STILL_LOOKS = 3
+# At a load of fourteen a core, live processes stood still for four.
+STILL_LOOKS = 6
 
 
 class Watch:

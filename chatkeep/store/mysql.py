@@ -21,6 +21,8 @@ from chatkeep.store.sql import Append, Contention, Duplicate, Sql, StoreError
 # The server ends a statement that takes longer than it may. Where it does not, because it hangs or cannot be reached,
 # the client gives up so much later.
 GRACE_S = 0.5
+# A transaction between whose statements more time passes belongs to a process that is paused, or to a host that is gone.
+IDLE_S = 5
 # A row is compared with all others of its statement, so that more of them cost the server more than the client saves.
 ROWS_AT_ONCE = 64
 CONNECT_ARGS: dict[str, Any] = {
@@ -55,9 +57,12 @@ def prepare(raw: pymysql.Connection[Any], seconds: float) -> None:
 
 
 def limit(version: str, seconds: float) -> str:
-    """Return the statement that limits how long the session's statements may take: on MySQL only those that read."""
+    """Return the statement that limits how long the session's statements may take: on MySQL only those that read.
+
+    MariaDB also ends a session that does nothing amid a transaction, whose locks others wait for.
+    """
     if "mariadb" in version.lower():
-        return f"SET SESSION max_statement_time = {seconds}"
+        return f"SET SESSION max_statement_time = {seconds}, idle_transaction_timeout = {IDLE_S}"
     return f"SET SESSION max_execution_time = {round(seconds * 1000)}"
 
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from chatkeep.model import Role, new_id, now_us
-from chatkeep.store import conversations, epochs, messages
+from chatkeep.store import conversations, epochs, marks, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Sql
@@ -64,6 +64,20 @@ def test_an_epoch_stays_open_as_long_as_a_transaction_holds_it(
     writer.join()
     closer.join()
     assert stamp(database, "conversations", "id", made.id.bytes) <= closed[0]
+
+
+def test_a_process_that_is_paused_while_it_closes_an_epoch_stops_nobody(
+    database: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+
+    def paused(connection: Connection) -> int:
+        held.append(journal.write(epochs.hold))
+        return marks.get(connection, "epoch")
+
+    monkeypatch.setattr(epochs, "current", paused)
+    closed = epochs.close(database)
+    assert held == [closed + 1]
 
 
 @pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)

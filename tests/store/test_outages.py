@@ -17,10 +17,10 @@ from msgspec.structs import replace
 
 from chatkeep.errors import StoreUnavailable
 from chatkeep.model import Delta, Status
-from chatkeep.store import messages, migrations
+from chatkeep.store import marks, messages, migrations, mysql
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
-from chatkeep.store.sql import Sql
+from chatkeep.store.sql import Connection, Sql
 from tests.http.api import eventually, soon
 from tests.store.examples import Recorder, a_conversation, stored_reply
 from tests.store.test_journal import exists, insert
@@ -164,4 +164,30 @@ def test_reading_says_that_the_database_is_away(own_mariadb: MariaDB) -> None:
     with killed(own_mariadb):
         assert soon(1, lambda: refused(database)).retry_after == 2
     ping(database)
+    database.close()
+
+
+def test_a_process_that_is_paused_amid_a_transaction_locks_nobody_out(
+    mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waits a second, until MariaDB ends the transaction."""
+    monkeypatch.setattr(mysql, "IDLE_S", 1)
+    database = Database(mariadb.create_database())
+    migrations.migrate(database)
+    holds, goes_on = threading.Event(), threading.Event()
+
+    def pause(connection: Connection) -> None:
+        marks.put(connection, "written", 1)
+        holds.set()
+        goes_on.wait(10)
+
+    with closing(Journal(database)) as pausing, closing(Journal(database)) as other, ThreadPoolExecutor(1) as pool:
+        paused = pool.submit(pausing.write, pause)
+        assert holds.wait(5)
+        other.write(lambda connection: marks.put(connection, "written", 2))
+        goes_on.set()
+        with pytest.raises(StoreUnavailable):
+            paused.result(10)
+        pausing.write(lambda connection: marks.put(connection, "paused", 3))
+    assert database.read(lambda connection: marks.get(connection, "written")) == 2
     database.close()

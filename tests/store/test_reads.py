@@ -119,8 +119,8 @@ def test_a_server_ends_statements_before_the_client_gives_up(database: Database,
 @pytest.mark.parametrize(
     ("version", "statement"),
     [
-        ("10.11.6-MariaDB-0+deb12u1", "SET SESSION max_statement_time = 4.5"),
-        ("5.5.5-10.6.18-mariadb-log", "SET SESSION max_statement_time = 4.5"),
+        ("10.11.6-MariaDB-0+deb12u1", "SET SESSION max_statement_time = 4.5, idle_transaction_timeout = 5"),
+        ("5.5.5-10.6.18-mariadb-log", "SET SESSION max_statement_time = 4.5, idle_transaction_timeout = 5"),
         ("8.4.2", "SET SESSION max_execution_time = 4500"),
         ("9.7.4-debug", "SET SESSION max_execution_time = 4500"),
     ],
