@@ -21,7 +21,7 @@ from chatkeep.store.sql import Append, Contention, Duplicate, Sql, StoreError
 # The server ends a statement that takes longer than it may. Where it does not, because it hangs or cannot be reached,
 # the client gives up so much later.
 GRACE_S = 0.5
-# A transaction between whose statements more time passes belongs to a process that is paused, or to a host that is gone.
+# A transaction between whose statements more time passes belongs to a process that is paused, or a host that is gone.
 IDLE_S = 5
 # A row is compared with all others of its statement, so that more of them cost the server more than the client saves.
 ROWS_AT_ONCE = 64
