@@ -1,4 +1,4 @@
-"""What all tests share: the two databases, running servers, and the rule that CI skips nothing."""
+"""What all tests share: the databases, running servers, and the rule that CI skips nothing."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tests.servers import PAIRS, Server, thrown_away
 from tests.upstream import Upstream
 
 if TYPE_CHECKING:
+    from tests.services.database_server import DatabaseServer
     from tests.services.mariadb import MariaDB
     from tests.services.oidc_provider import OidcProvider
     from tests.services.redis import Redis
@@ -28,7 +29,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("unhurried")  # how long an example takes tells of the machine only
 CI = os.environ.get("CI") == "true"
-DATABASES = ("sqlite", "mariadb")
+DATABASES = ("sqlite", "mariadb", "mysql")
+# For what is far from the database, which the pairs of servers try on MariaDB, too.
+EMBEDDED_AND_SERVER = ("sqlite", "mysql")
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 T = TypeVar("T")
 # Each takes a minute or more beside others; browsers stand between tests that wait.
@@ -79,16 +82,23 @@ def standing() -> Iterator[Standing]:
 
 
 @pytest.fixture(scope="session")
-def mariadb() -> Iterator[MariaDB]:
+def mariadb(standing: Standing) -> MariaDB:
     """A throwaway MariaDB for the whole run; with pytest-xdist one for each worker."""
-    with throwaway_mariadb() as service:
-        yield service
+    running: MariaDB = database_server(standing, "mariadb")
+    return running
 
 
 @pytest.fixture
-def own_mariadb() -> Iterator[MariaDB]:
+def own_mariadb() -> Iterator[DatabaseServer]:
     """A throwaway MariaDB that one test has to itself, to kill it or to make it hang."""
-    with throwaway_mariadb() as service:
+    with throwaway("mariadb") as service:
+        yield service
+
+
+@pytest.fixture(params=DATABASES[1:])
+def own_server(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
+    """A throwaway MariaDB, and then a MySQL, that one test has to itself, to kill it or to make it hang."""
+    with throwaway(request.param) as service:
         yield service
 
 
@@ -122,17 +132,25 @@ def oidc_provider() -> Iterator[OidcProvider]:
         yield running
 
 
-def throwaway_mariadb() -> MariaDB:
-    """Return a MariaDB that is not started yet, or skip the test where there can be none."""
+def throwaway(kind: str) -> DatabaseServer:
+    """Return a database server of a kind that is not started yet, or skip the test where there can be none."""
     if os.name == "nt":
-        pytest.skip("MariaDB: the tests start it on Linux only")
-    from tests.services import mariadb  # noqa: PLC0415 - it needs modules that Windows lacks
+        pytest.skip(f"{kind}: the tests start it on Linux only")
+    from tests.services import database_server  # noqa: PLC0415 - they need modules that Windows lacks
+    from tests.services.mariadb import MariaDB  # noqa: PLC0415
+    from tests.services.mysql import MySQL  # noqa: PLC0415
 
+    server = MariaDB() if kind == "mariadb" else MySQL()
     try:
-        mariadb.ensure_installed()
-    except mariadb.Unavailable as reason:
-        pytest.skip(f"MariaDB: {reason}")
-    return mariadb.MariaDB()
+        server.ensure_installed()
+    except database_server.Unavailable as reason:
+        pytest.skip(f"{server.name}: {reason}")
+    return server
+
+
+def database_server(standing: Standing, kind: str) -> Any:
+    """Return the database server of a kind that all tests share."""
+    return standing.one(("database server", kind), lambda: throwaway(kind))
 
 
 @pytest.fixture
@@ -143,13 +161,13 @@ def mariadb_url(mariadb: MariaDB) -> str:
 
 @pytest.fixture(params=DATABASES)
 def blank_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URL of a database that has nothing, not even a schema: once on SQLite and once on MariaDB."""
+    """The URL of a database that has nothing, not even a schema: once on each kind."""
     return blank_database(request, request.param, tmp_path_factory)
 
 
 @pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URL of an empty database: the test runs once on SQLite and once on MariaDB."""
+    """The URL of an empty database: the test runs once on each kind."""
     return empty_database(request, request.param, tmp_path_factory)
 
 
@@ -191,9 +209,8 @@ def empty_database(request: pytest.FixtureRequest, kind: str, folders: pytest.Te
     """
     standing: Standing = request.getfixturevalue("standing")
     model = standing.one(("model", kind), lambda: nullcontext(migrated(blank_database(request, kind, folders))))
-    if kind == "mariadb":
-        mariadb: MariaDB = request.getfixturevalue("mariadb")
-        return mariadb.copy_database(model)
+    if kind != "sqlite":
+        return str(database_server(standing, kind).copy_database(model))
     url = blank_database(request, kind, folders)
     shutil.copyfile(file_of(model), file_of(url))
     return url
@@ -201,9 +218,8 @@ def empty_database(request: pytest.FixtureRequest, kind: str, folders: pytest.Te
 
 def blank_database(request: pytest.FixtureRequest, kind: str, folders: pytest.TempPathFactory) -> str:
     """Return the URL of a database of one kind that has nothing, not even a schema."""
-    if kind == "mariadb":
-        mariadb: MariaDB = request.getfixturevalue("mariadb")
-        return mariadb.create_database()
+    if kind != "sqlite":
+        return str(database_server(request.getfixturevalue("standing"), kind).create_database())
     return f"sqlite:///{(folders.mktemp('sqlite') / 'chatkeep.sqlite3').as_posix()}"
 
 

@@ -18,9 +18,9 @@ from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ("gunicorn", "waitress", "flask") if os.name == "posix" else ("waitress", "flask")
-# gunicorn calls into SQLite beside its event loop and waits for MariaDB on it; for threads the databases are alike, so
+# gunicorn calls into SQLite beside its event loop and waits for a server on it; for threads the databases are alike, so
 # each of those servers has one of them (`test_start` tries every pair).
-PAIRS = [("gunicorn", "sqlite"), ("gunicorn", "mariadb"), ("waitress", "mariadb"), ("flask", "sqlite")]
+PAIRS = [("gunicorn", "sqlite"), ("gunicorn", "mariadb"), ("waitress", "mysql"), ("flask", "sqlite")]
 PAIRS = [pair for pair in PAIRS if pair[0] in COMMANDS]
 OURS = ("CHATKEEP_", "OPENAI_", "DATABASE_URL", "REDIS_URL", "HOST", "PORT", "WEB_CONCURRENCY")
 NOT_THEIRS = (*OURS, "PYTHONDONTWRITEBYTECODE")

@@ -13,7 +13,7 @@ from chatkeep.store.sql import Connection, Sql
 from chatkeep.store.tombstones import Reason
 
 _COLUMNS = (
-    "id, owner, title, system, metadata, created_at, last_active, ttl, expires_at, pinned, message_count, current_id,"
+    "id, owner, title, `system`, metadata, created_at, last_active, ttl, expires_at, pinned, message_count, current_id,"
     " forks"
 )
 _ALIVE = "(expires_at IS NULL OR expires_at > :now)"
@@ -24,7 +24,7 @@ _INSERT = Sql(
     " :created_at, :last_active, :ttl, :expires_at, :pinned, :message_count, :current_id, :forks, :epoch)"
 )
 _UPDATE = Sql(
-    "UPDATE conversations SET title = :title, system = :system, metadata = :metadata,"
+    "UPDATE conversations SET title = :title, `system` = :system, metadata = :metadata,"
     " last_active = :last_active, ttl = :ttl, expires_at = :expires_at, pinned = :pinned,"
     " message_count = :message_count, current_id = :current_id, forks = :forks, epoch = :epoch"
     " WHERE id = :id AND owner = :owner"

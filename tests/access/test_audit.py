@@ -22,7 +22,7 @@ from chatkeep.store.sql import Connection, Sql
 from tests.access.keys import Identity, bearer, journal_of, make_key, revoke
 from tests.client import request
 from tests.commands.line import run
-from tests.conftest import DATABASES, serving
+from tests.conftest import EMBEDDED_AND_SERVER, serving
 from tests.http.api import Api, eventually, unique
 from tests.imports.stores import resealed
 from tests.servers import COMMANDS, Server
@@ -269,7 +269,7 @@ def test_what_is_undone_is_not_noted(store: Database) -> None:
     assert [(entry.id, entry.verb) for entry in found] == [(6, "key.revoked"), (5, "key.created")]
 
 
-@pytest.fixture(params=[(COMMANDS[0], database) for database in DATABASES], ids="-".join)
+@pytest.fixture(params=[(COMMANDS[0], database) for database in EMBEDDED_AND_SERVER], ids="-".join)
 def forgetful(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Api]:

@@ -14,13 +14,13 @@ from chatkeep.model import new_id, now_us
 from chatkeep.store import keys
 from tests.access.keys import Identity, bearer, journal_of, make_key
 from tests.client import request, stream
-from tests.conftest import DATABASES, serving
+from tests.conftest import EMBEDDED_AND_SERVER, serving
 from tests.http.api import asked, unique
 from tests.servers import COMMANDS, Server
 from tests.upstream import Upstream
 
 
-@pytest.fixture(scope="module", params=[(COMMANDS[0], database) for database in DATABASES], ids="-".join)
+@pytest.fixture(scope="module", params=[(COMMANDS[0], database) for database in EMBEDDED_AND_SERVER], ids="-".join)
 def remembering(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:

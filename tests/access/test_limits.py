@@ -14,7 +14,7 @@ from chatkeep.access import NewKey, Scope, make_child
 from chatkeep.model import new_id, now_us
 from chatkeep.store import keys
 from tests.access.keys import Identity, bearer, journal_of, make_key
-from tests.conftest import DATABASES, serving
+from tests.conftest import EMBEDDED_AND_SERVER, serving
 from tests.http.api import eventually, unique
 from tests.servers import Server
 from tests.upstream import Upstream
@@ -26,7 +26,7 @@ LIMITS = {
 }
 
 
-@pytest.fixture(scope="module", params=[("waitress", database) for database in DATABASES], ids="-".join)
+@pytest.fixture(scope="module", params=[("waitress", database) for database in EMBEDDED_AND_SERVER], ids="-".join)
 def limited(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import DATABASES, throwaway_mariadb
+from tests.conftest import EMBEDDED_AND_SERVER, throwaway
 from tests.faults.figures import PROPERTY, figure
 from tests.http.api import Api, eventually
 from tests.http.test_provider_faults import AMID, BEFORE
@@ -77,7 +77,9 @@ def told(secrets: Mapping[str, str], heard: Mapping[str, str]) -> list[tuple[str
     return [(name, where) for where, text in heard.items() for name, value in secrets.items() if value in text]
 
 
-@pytest.fixture(scope="module", params=[(command, kind) for kind in DATABASES for command in COMMANDS], ids="-".join)
+@pytest.fixture(
+    scope="module", params=[(command, kind) for kind in EMBEDDED_AND_SERVER for command in COMMANDS], ids="-".join
+)
 def leaky(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Leaky]:
@@ -85,7 +87,7 @@ def leaky(
     command, kind = request.param
     folder = tmp_path_factory.mktemp(command)
     with contextlib.ExitStack() as stack:
-        database = stack.enter_context(throwaway_mariadb()) if kind == "mariadb" else None
+        database = None if kind == "sqlite" else stack.enter_context(throwaway(kind))
         url = database.create_database() if database else f"sqlite:///{(folder / 'x.sqlite3').as_posix()}"
         env = {
             "DATABASE_URL": url,

@@ -17,7 +17,7 @@ from chatkeep.replies import End
 from chatkeep.settings import Settings
 from chatkeep.taking import TurnRequest
 from chatkeep.web.parts import parts_of
-from tests.conftest import DATABASES, empty_database
+from tests.conftest import EMBEDDED_AND_SERVER, empty_database
 from tests.http.api import Api, asked, eventually, unique
 from tests.servers import COMMANDS, Server, thrown_away
 from tests.upstream import Upstream, reply_to
@@ -26,7 +26,7 @@ SEEDS = itertools.count(1000)
 SILENT = "#fault=hang_first,first=1,n=30,r=20,seed={}#"  # for the first who asks; the next one is answered slowly
 
 
-@pytest.fixture(scope="module", params=DATABASES)
+@pytest.fixture(scope="module", params=EMBEDDED_AND_SERVER)
 def hosts(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[Api]]:

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from tests.conftest import DATABASES, empty_database
+from tests.conftest import EMBEDDED_AND_SERVER, empty_database
 from tests.faults.scale import Scale
 from tests.upstream import Upstream
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gunicorn does not run on Windows")
 
 
-@pytest.mark.parametrize("kind", DATABASES)
+@pytest.mark.parametrize("kind", EMBEDDED_AND_SERVER)
 def test_long_repeated_texts_stall_and_break_nothing(
     request: pytest.FixtureRequest, kind: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -23,7 +23,7 @@ from chatkeep.store.jobs import Job, JobStatus
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Sql
 from tests.client import Response
-from tests.conftest import DATABASES, empty_database
+from tests.conftest import EMBEDDED_AND_SERVER, empty_database
 from tests.http.api import Api, eventually, unique
 from tests.servers import Server, thrown_away
 
@@ -36,7 +36,7 @@ NOTHING = {"format": "csv", "start_date": "2020-01-01", "end_date": "2020-01-01"
 UNPACK: dict[str, Callable[[bytes], bytes]] = {"none": bytes, "gzip": gzip.decompress, "zstd": zstd.decompress}
 
 
-@pytest.fixture(scope="module", params=DATABASES)
+@pytest.fixture(scope="module", params=EMBEDDED_AND_SERVER)
 def idle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """The API of a server that makes no files itself, and has nobody who does."""
     url = empty_database(request, request.param, tmp_path_factory)

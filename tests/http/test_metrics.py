@@ -16,7 +16,7 @@ import pytest
 
 from chatkeep.store import metrics, migrations
 from chatkeep.store.engine import Database
-from tests.conftest import DATABASES, empty_database
+from tests.conftest import EMBEDDED_AND_SERVER, empty_database
 from tests.http.api import Api, asked, eventually, unique
 from tests.servers import Server
 from tests.store.connections import Planned
@@ -80,7 +80,7 @@ class Counted:
     """Calls that the provider answered with an error status."""
 
 
-@pytest.fixture(scope="module", params=DATABASES)
+@pytest.fixture(scope="module", params=EMBEDDED_AND_SERVER)
 def counted(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Counted]:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import DATABASES, empty_database
+from tests.conftest import EMBEDDED_AND_SERVER, empty_database
 from tests.imports.stores import Store
 
 
-@pytest.fixture(scope="session", params=DATABASES)
+@pytest.fixture(scope="session", params=EMBEDDED_AND_SERVER)
 def stores(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, Store]]:
     """Two stores on databases of one kind, kept for all tests: to make one takes a second."""
     one, two = (Store(empty_database(request, request.param, tmp_path_factory)) for _ in range(2))

@@ -37,6 +37,29 @@ def unpack(folder: Path, *packages: str) -> None:
         subprocess.run([unpacker, "-x", archive, folder], check=True)
 
 
+def bootstrap(suite: str, folder: Path, *packages: str) -> str:
+    """Try to make a folder that has packages of another suite, and all that they need; return what came of it."""
+    if not shutil.which("debootstrap"):
+        tried = install("debootstrap")
+        if not shutil.which("debootstrap"):
+            return tried
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    # A mirror's copy of the suite may be older than the suite says to accept; it is signed all the same.
+    apt = ["chroot", str(folder), "apt-get", "-q", "-o", "Acquire::Check-Valid-Until=no"]
+    for command in (
+        ["debootstrap", "--variant=minbase", suite, str(folder)],
+        [*apt, "update"],
+        [*apt, "install", "-y", "--no-install-recommends", *packages],
+    ):
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            return f"{command[0]} ended with: {(done.stdout + done.stderr).strip().splitlines()[-1:]}"
+    return "all of it was installed"
+
+
 @contextlib.contextmanager
 def lock() -> Iterator[None]:
     """Let one test process at a time look and install."""
