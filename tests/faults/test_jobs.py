@@ -251,7 +251,7 @@ def test_a_job_that_is_cancelled_amid_leaves_nothing(start: Start) -> None:
 
 
 @pytest.fixture
-def small(request: pytest.FixtureRequest, database_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The URL of another database of the same kind, which holds 4 MB."""
     url = empty_database(request, request.node.callspec.params["database_url"], tmp_path_factory)
     fill(url, CONVERSATIONS // 10)
