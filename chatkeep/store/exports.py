@@ -277,7 +277,8 @@ def _conversation_sql(*, one: bool, ranged: bool, changed: bool) -> Sql:
     where += " AND id = :id" if one else ""
     # A conversation is created before its first message and active at least until its last one.
     where += " AND last_active >= :start AND created_at < :end" if ranged else ""
-    columns, order = ", ".join(ConversationRow._fields), "epoch, id" if changed else "id"
+    columns = ", ".join(f"`{name}`" for name in ConversationRow._fields)
+    order = "epoch, id" if changed else "id"
     return Sql(f"SELECT {columns} FROM conversations WHERE {where} ORDER BY {order} LIMIT :limit")  # noqa: S608 - fixed parts only
 
 
