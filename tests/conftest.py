@@ -136,16 +136,14 @@ def throwaway(kind: str) -> DatabaseServer:
     """Return a database server of a kind that is not started yet, or skip the test where there can be none."""
     if os.name == "nt":
         pytest.skip(f"{kind}: the tests start it on Linux only")
-    from tests.services import database_server  # noqa: PLC0415 - they need modules that Windows lacks
-    from tests.services.mariadb import MariaDB  # noqa: PLC0415
-    from tests.services.mysql import MySQL  # noqa: PLC0415
+    from tests.services import database_server, databases  # noqa: PLC0415 - they need modules that Windows lacks
 
-    server = MariaDB() if kind == "mariadb" else MySQL()
+    server = databases.SERVERS[kind]
     try:
         server.ensure_installed()
     except database_server.Unavailable as reason:
         pytest.skip(f"{server.name}: {reason}")
-    return server
+    return server()
 
 
 def database_server(standing: Standing, kind: str) -> Any:

@@ -26,7 +26,7 @@ from urllib.parse import quote
 from tests.access.keys import make_key
 from tests.client import request
 from tests.servers import Server, thrown_away
-from tests.services import mariadb
+from tests.services.databases import SERVERS
 from tests.upstream import Upstream
 
 STALL = 0.2
@@ -287,16 +287,16 @@ def main(*arguments: str) -> int:
     """Fuzz a server, tell what was found, and return the exit status."""
     parser = argparse.ArgumentParser(prog="./dev fuzz", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--database", choices=("sqlite", "mariadb"), default="sqlite")
+    parser.add_argument("--database", choices=("sqlite", *SERVERS), default="sqlite")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     chosen = parser.parse_args(arguments)
     sys.stdout.write(f"seed {chosen.seed}, {chosen.database}\n")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = f"sqlite:///{folder / 'chatkeep.sqlite3'}"
-        if chosen.database == "mariadb":
-            mariadb.ensure_installed()
-            url = stack.enter_context(mariadb.MariaDB()).create_database()
+        if chosen.database in SERVERS:
+            SERVERS[chosen.database].ensure_installed()
+            url = stack.enter_context(SERVERS[chosen.database]()).create_database()
         provider = stack.enter_context(Upstream()).url
         findings = fuzzed(url, folder, provider, seconds=chosen.seconds, seed=chosen.seed)
     sys.stdout.write(f"{findings}\n")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from chatkeep.model import Message, id_of
-from chatkeep.store.sql import Connection, Sql, in_list
+from chatkeep.store.sql import Connection, Sql, in_list, quoted
 
 # One statement's rows and characters: MySQL takes 16 MiB at most.
 _ROWS, _CHARACTERS = 50, 500_000
@@ -68,7 +68,7 @@ def add(connection: Connection, messages: Iterable[Message], branch: Collection[
 @lru_cache(maxsize=_ROWS)
 def _insert(amount: int) -> Sql:
     rows = ", ".join(f"({', '.join(f':{column}_{index}' for column in _COLUMNS)}, :epoch)" for index in range(amount))
-    return Sql(f"INSERT INTO messages ({', '.join(_COLUMNS)}, epoch) VALUES {rows}")  # noqa: S608 - names only
+    return Sql(f"INSERT INTO messages ({quoted(_COLUMNS)}, epoch) VALUES {rows}")  # noqa: S608 - names only
 
 
 def _values(message: Message, *, on_branch: bool) -> tuple[Any, ...]:

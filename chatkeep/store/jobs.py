@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from chatkeep.model import id_of
-from chatkeep.store.sql import Connection, Sql, in_list
+from chatkeep.store.sql import Connection, Sql, in_list, quoted
 
 
 class JobStatus(StrEnum):
@@ -56,7 +56,7 @@ class Job:
 
 _NAMES = [item.name for item in fields(Job)]
 _CHANGING = _NAMES[_NAMES.index("status") :]
-_COLUMNS = ", ".join(f"`{name}`" for name in _NAMES)
+_COLUMNS = quoted(_NAMES)
 _SET = ", ".join(f"`{name}` = :{name}" for name in _CHANGING)
 _ABANDONED = "status = 'running' AND (worker_id = :me OR worker_id NOT IN (SELECT id FROM workers))"
 _HELD = "worker_id = :held_by AND attempts = :held_attempts AND status = 'running'"

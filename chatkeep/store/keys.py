@@ -25,10 +25,11 @@ _GET = Sql(f"SELECT {_COLUMNS} FROM api_keys WHERE id = :id")  # noqa: S608 - th
 _LOCK = Sql(_GET.sqlite, mysql=f"{_GET.sqlite} FOR UPDATE")
 _NAMED = Sql(f"SELECT {_COLUMNS} FROM api_keys WHERE prefix = :prefix")  # noqa: S608 - the same
 _IS_LIVE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"
-_LIVE = Sql(
-    "SELECT COUNT(*), COUNT(CASE WHEN expires_at <= :soon THEN 1 END) FROM api_keys"  # noqa: S608 - fixed parts only
+_COUNT_LIVE = (
+    "SELECT COUNT(*), COUNT(CASE WHEN expires_at <= :soon THEN 1 END) FROM api_keys{}"  # noqa: S608 - fixed parts only
     f" WHERE parent_id IS NULL AND {_IS_LIVE}"
 )
+_LIVE = Sql(_COUNT_LIVE.format(""), mysql=_COUNT_LIVE.format(" FORCE INDEX (ix_api_keys_parent)"))
 _REVOKE = Sql("UPDATE api_keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL")
 _REVOKE_CHILDREN = Sql("UPDATE api_keys SET revoked_at = :now WHERE parent_id = :id AND revoked_at IS NULL")
 _EXPIRE = Sql(

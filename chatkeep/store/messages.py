@@ -14,7 +14,7 @@ from chatkeep.store import holdings
 from chatkeep.store.sql import Connection, Sql, in_list
 
 _COLUMNS = (
-    "message_id, conversation_id, parent_id, position, role, content, timestamp, status, reasoning, model,"
+    "message_id, conversation_id, parent_id, `position`, `role`, content, timestamp, status, reasoning, model,"
     " finish_reason, error, error_detail, input_tokens, output_tokens, cached"
 )
 _INSERT = Sql(
@@ -30,7 +30,7 @@ _FINISH = Sql(
     " WHERE message_id = :id AND status = 'generating'"
 )
 _LATEST = Sql(
-    "SELECT role, content, error FROM messages WHERE conversation_id = :conversation_id AND on_branch = 1"
+    "SELECT `role`, content, error FROM messages WHERE conversation_id = :conversation_id AND on_branch = 1"
     " AND timestamp <= :until ORDER BY timestamp DESC LIMIT :limit"
 )
 _LEAVE_BRANCH = "UPDATE messages SET on_branch = 0, epoch = :epoch WHERE "

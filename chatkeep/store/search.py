@@ -8,8 +8,8 @@ hold one another character takes its place.
 from __future__ import annotations
 
 _SQLITE = (
-    "CASE WHEN instr(CAST({0} AS BLOB), x'00')"
-    " THEN (replace(json_quote({0}), '\\u0000', '\\uffff') ->> '$') GLOB :glob"
+    "CASE WHEN INSTR(CAST({0} AS BLOB), x'00')"
+    " THEN (REPLACE(JSON_QUOTE({0}), '\\u0000', '\\uffff') ->> '$') GLOB :glob"
     " ELSE {0} LIKE :like ESCAPE '!' AND {0} GLOB :glob END"
 )
 _MYSQL = "LOWER({0}) LIKE :lower ESCAPE '!'"

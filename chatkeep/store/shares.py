@@ -15,10 +15,11 @@ _INSERT = Sql(
 _GET = Sql("SELECT created_at FROM shares WHERE conversation_id = :id AND owner = :owner")
 _FIND = Sql("SELECT conversation_id, owner, digest, tip_id, created_at FROM shares WHERE digest = :digest")
 # By conversations: shares have no index by owner.
-_OF_OWNER = Sql(
-    "SELECT id, (SELECT created_at FROM shares WHERE shares.conversation_id = conversations.id) FROM conversations"
+_SHARED = (
+    "SELECT id, (SELECT created_at FROM shares WHERE shares.conversation_id = conversations.id) FROM conversations{}"
     " WHERE owner = :owner AND id > :after ORDER BY id LIMIT :limit"
 )
+_OF_OWNER = Sql(_SHARED.format(""), mysql=_SHARED.format(" FORCE INDEX (ix_conversations_of_owner)"))
 _DELETE = Sql("DELETE FROM shares WHERE conversation_id = :id AND owner = :owner")
 
 

@@ -90,6 +90,11 @@ class Connection(Protocol):
         """Close the connection, whatever its state."""
 
 
+def quoted(names: Iterable[str]) -> str:
+    """Return names of columns as a list, each in backticks: what one database reserves is free on another."""
+    return ", ".join(f"`{name}`" for name in names)
+
+
 def in_list(name: str, values: Iterable[Any]) -> tuple[str, dict[str, Any]]:
     """Return the placeholders and parameters for ``IN (…)``."""
     parameters = {f"{name}{index}": value for index, value in enumerate(values)}

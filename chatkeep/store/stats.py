@@ -27,9 +27,9 @@ _CONVERSATIONS = Sql(
     " ORDER BY id LIMIT :limit) piece GROUP BY owner, expired"
 )
 _MESSAGES = Sql(
-    "SELECT MAX(id), role, status, COUNT(*), SUM(cached), SUM(input_tokens), SUM(output_tokens)"
-    " FROM (SELECT id, role, status, cached, input_tokens, output_tokens FROM messages WHERE id > :after"
-    " ORDER BY id LIMIT :limit) piece GROUP BY role, status"
+    "SELECT MAX(id), `role`, status, COUNT(*), SUM(cached), SUM(input_tokens), SUM(output_tokens)"
+    " FROM (SELECT id, `role`, status, cached, input_tokens, output_tokens FROM messages WHERE id > :after"
+    " ORDER BY id LIMIT :limit) piece GROUP BY `role`, status"
 )
 _RUNNING = Sql("SELECT COUNT(*) FROM leases")
 _TOMBSTONES = Sql("SELECT COUNT(*) FROM tombstones")

@@ -7,12 +7,12 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from chatkeep.spending import Spender, Used
-from chatkeep.store.sql import Connection, Sql
+from chatkeep.store.sql import Connection, Sql, quoted
 
 # What usage can be told by, and the column of each.
 GROUPS = {"day": "day", "model": "model", "key": "key_id", "account": "account", "end_user": "owner"}
 
-_ROW = ", ".join(Spender._fields)
+_ROW = quoted(Spender._fields)
 _FORGET = Sql(
     f"DELETE FROM `usage` WHERE ({_ROW}) IN (SELECT {_ROW} FROM `usage` WHERE day < :before LIMIT :limit)",  # noqa: S608
     mysql="DELETE FROM `usage` WHERE day < :before ORDER BY day LIMIT :limit",
@@ -20,7 +20,7 @@ _FORGET = Sql(
 
 # What is added in one statement.
 MOST_ROWS = 200
-_OWNED = f"SELECT day, key_id, model, {', '.join(Used._fields)} FROM `usage` WHERE owner = :owner"  # noqa: S608 - no values
+_OWNED = f"SELECT day, key_id, model, {quoted(Used._fields)} FROM `usage` WHERE owner = :owner"  # noqa: S608 - no values
 _ORDER = "ORDER BY day, key_id, model LIMIT :limit"
 _OF_OWNER = Sql(
     f"{_OWNED} AND day >= :day AND (day > :day OR key_id > :key_id OR key_id = :key_id AND model > :model) {_ORDER}"
@@ -76,11 +76,11 @@ def _values(index: int) -> tuple[str, ...]:
 
 @cache
 def _add(count: int) -> Sql:
-    columns = ", ".join((*Spender._fields, *Used._fields))
+    columns = quoted((*Spender._fields, *Used._fields))
     rows = ", ".join(f"({', '.join(f':{name}' for name in _values(index))})" for index in range(count))
     insert = f"INSERT INTO `usage` ({columns}) VALUES {rows}"  # noqa: S608 - no values in it
-    sqlite = ", ".join(f"{name} = {name} + excluded.{name}" for name in Used._fields)
-    mysql = ", ".join(f"{name} = {name} + VALUES({name})" for name in Used._fields)
+    sqlite = ", ".join(f"`{name}` = `{name}` + excluded.`{name}`" for name in Used._fields)
+    mysql = ", ".join(f"`{name}` = `{name}` + VALUES(`{name}`)" for name in Used._fields)
     return Sql(
         f"{insert} ON CONFLICT ({_ROW}) DO UPDATE SET {sqlite}",
         mysql=f"{insert} ON DUPLICATE KEY UPDATE {mysql}",
@@ -104,8 +104,8 @@ def summed(
     """
     named = {name: value for name, value in (("account", account), ("owner", owner)) if value is not None}
     chosen = " AND ".join(["day BETWEEN :first AND :last", *(f"{name} = :{name}" for name in named)])
-    columns = ", ".join(GROUPS[name] for name in groups)
-    sums = ", ".join(f"COALESCE(SUM({name}), 0)" for name in Used._fields)
+    columns = quoted(GROUPS[name] for name in groups)
+    sums = ", ".join(f"COALESCE(SUM(`{name}`), 0)" for name in Used._fields)
     grouped = f" GROUP BY {columns} ORDER BY {columns}" if columns else ""
     selected = f"{columns}, {sums}" if columns else sums
     sql = Sql(f"SELECT {selected} FROM `usage` WHERE {chosen}{grouped} LIMIT :limit OFFSET :skip")  # noqa: S608 - no values

@@ -16,10 +16,10 @@ from msgspec.structs import astuple
 
 from chatkeep.limits import Spent
 from chatkeep.store import epochs, holdings
-from chatkeep.store.sql import Connection, Sql, in_list
+from chatkeep.store.sql import Connection, Sql, in_list, quoted
 
 _COLUMNS = Spent.__struct_fields__
-_LIST = ", ".join(_COLUMNS)
+_LIST = quoted(_COLUMNS)
 _EPOCH = ""  # no subject
 _REMOVE = Sql("DELETE FROM windows WHERE subject = :subject")
 _FORGET = Sql(
@@ -102,10 +102,10 @@ def _put(count: int, begins_days: bool) -> tuple[Sql, tuple[str, ...]]:  # noqa:
     columns = ("subject", *_COLUMNS)
     names = [[f"{column}{index}" for column in columns] for index in range(count)]
     rows = ", ".join(f"({', '.join(f':{name}' for name in row)})" for row in names)
-    insert = f"INSERT INTO windows ({', '.join(columns)}) VALUES {rows}"  # noqa: S608 - no values in it
+    insert = f"INSERT INTO windows ({quoted(columns)}) VALUES {rows}"  # noqa: S608 - no values in it
     changing = [name for name in _COLUMNS if begins_days or name != "day_began"]
-    sqlite = ", ".join(f"{name} = excluded.{name}" for name in changing)
-    mysql = ", ".join(f"{name} = VALUES({name})" for name in changing)
+    sqlite = ", ".join(f"`{name}` = excluded.`{name}`" for name in changing)
+    mysql = ", ".join(f"`{name}` = VALUES(`{name}`)" for name in changing)
     statement = Sql(
         f"{insert} ON CONFLICT (subject) DO UPDATE SET {sqlite}", mysql=f"{insert} ON DUPLICATE KEY UPDATE {mysql}"
     )

@@ -55,10 +55,11 @@ class PassingOn:
 
 
 class Planned(PassingOn):
-    """Notes how the database would run each statement."""
+    """Notes each statement, and how the database would run it."""
 
     def __init__(self, connection: Connection, *, embedded: bool) -> None:
         super().__init__(connection)
+        self.sent: list[Sql] = []
         self.plans: list[tuple[str, str]] = []
         self._embedded = embedded
 
@@ -74,8 +75,7 @@ class Planned(PassingOn):
 
     def change(self, sql: Sql, **values: Any) -> int:
         """Run an INSERT, UPDATE or DELETE and return how many rows it matched."""
-        if not sql.sqlite.startswith("INSERT"):
-            self._explain(sql, values)
+        self._explain(sql, values)
         return super().change(sql, **values)
 
     def scans(self) -> list[tuple[str, str]]:
@@ -83,8 +83,11 @@ class Planned(PassingOn):
         return [plan for plan in self.plans if _is_slow(*plan, embedded=self._embedded)]
 
     def _explain(self, sql: Sql, values: dict[str, Any]) -> None:
+        self.sent.append(sql)
+        if sql.sqlite.startswith("INSERT"):
+            return
         explain = Sql("")
-        explain.sqlite, explain.mysql = f"EXPLAIN QUERY PLAN {sql.sqlite}", f"EXPLAIN {sql.mysql}"
+        explain.sqlite, explain.mysql = f"EXPLAIN QUERY PLAN {sql.sqlite}", f"EXPLAIN FORMAT=TRADITIONAL {sql.mysql}"
         self.plans += [(sql.sqlite, str(row)) for row in self.beneath.rows(explain, **values)]
 
 

@@ -19,6 +19,7 @@ from chatkeep.store import (
     conversations,
     duties,
     epochs,
+    exports,
     holdings,
     idempotency,
     imports,
@@ -28,7 +29,6 @@ from chatkeep.store import (
     marks,
     messages,
     metrics,
-    migrations,
     schema,
     shares,
     tombstones,
@@ -38,8 +38,10 @@ from chatkeep.store import (
 from chatkeep.store.engine import Database
 from chatkeep.store.notes import COMMAND_LINE, Note, Verb
 from chatkeep.store.sql import Append, Connection, Sql
+from tests.conftest import DATABASES, empty_database
 from tests.store.connections import Planned
 from tests.store.examples import a_conversation, a_message
+from tests.store.reserved import unquoted
 
 OWNERS, CONVERSATIONS, MESSAGES, SAMPLES = 4, 400, 20, 20
 NOW = 2_000_000_000_000_000
@@ -49,18 +51,13 @@ SMALL_TABLES = {"leases", "workers"}
 # the database tells of itself.
 MEASURED = {"conversations USING COVERING INDEX", "VIRTUAL TABLE", "Scanned 1 database"}
 # What a walk to the root has found so far, some hundred rows at most; and parents that are counted, in a thread.
-WALKED = {"SCAN above", "<derived", "UNION RESULT", "count(DISTINCT)"}
+WALKED = {"SCAN above", "'above'", "<derived", "UNION RESULT", "count(DISTINCT)"}
 
 
-@pytest.fixture(scope="module", params=["sqlite", "mariadb"])
+@pytest.fixture(scope="module", params=DATABASES)
 def full(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """A database with enough rows that an optimizer has a choice."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{(tmp_path_factory.mktemp('plans') / 'full.sqlite3').as_posix()}"
-    else:
-        url = request.getfixturevalue("mariadb").create_database()
-    database = Database(url)
-    migrations.migrate(database)
+    database = Database(empty_database(request, request.param, tmp_path_factory))
     fill(database)
     yield database
     database.close()
@@ -352,6 +349,13 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     messages.delete_some: [{"owner": "owner 1", "conversation_id": CONVERSATION.id, "limit": 2}],
     holdings.remove: [{"owner": "owner 1"}],
 }
+SELECTIONS = [
+    exports.Selection("owner 1", one, start, NOW * 2, since, branch_only=narrow, records=narrow)
+    for one in (None, CONVERSATION.id)
+    for start in (None, NOW)
+    for since in (None, 3)
+    for narrow in (False, True)
+]
 
 
 def statements(module: ModuleType) -> set[Callable[..., Any]]:
@@ -387,8 +391,9 @@ def test_every_function_of_the_store_is_tried() -> None:
     assert set().union(*map(statements, tables)) == CALLS.keys()
 
 
-def test_every_statement_of_the_store_is_served_by_an_index(full: Database) -> None:
-    """Fills a database first: a second or two."""
+@pytest.fixture(scope="module")
+def planned(full: Database) -> Planned:
+    """Every statement of the store, sent. Fills a database first: a second or two."""
     with full.connection() as connection:
         planned = Planned(connection, embedded=full.embedded)
         planned.begin()
@@ -397,7 +402,18 @@ def test_every_statement_of_the_store_is_served_by_an_index(full: Database) -> N
                 found = function(planned, **arguments)
                 if isinstance(found, Iterator):
                     list(found)
+        for selection in SELECTIONS:
+            list(exports.Pages(selection).page(planned, NOW))
         planned.rollback()
+    return planned
+
+
+def test_every_statement_of_the_store_quotes_reserved_words(planned: Planned) -> None:
+    texts = {text for sql in planned.sent for text in (sql.sqlite, sql.mysql)}
+    assert [(text, words) for text in texts if (words := unquoted(text))] == []
+
+
+def test_every_statement_of_the_store_is_served_by_an_index(planned: Planned) -> None:
     slow = [plan for plan in planned.scans() if not any(known in plan[1] for known in SMALL_TABLES | MEASURED | WALKED)]
     assert slow == []
     assert len(planned.plans) > len(CALLS)

@@ -1,0 +1,70 @@
+"""Every name of ours that any database reserves is quoted, in every statement that can be sent.
+
+`test_plans` looks at the statements as they are sent; this looks at what they are made of.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chatkeep import store
+from chatkeep.store.engine import Database
+from chatkeep.store.sql import Sql
+from tests.store.reserved import RESERVED, unquoted
+
+STORE = Path(store.__file__).parent  # nothing else may know the databases
+SOURCES = sorted(path.relative_to(STORE) for path in STORE.rglob("*.py"))
+# Grammar, or a list of columns.
+IS_SQL = re.compile(r"\b[A-Z]{2,}\b|^`?\w+`?(, `?\w+`?)+$")
+
+
+def pieces(source: Path) -> list[tuple[int, str]]:
+    """Return the texts of a module that are SQL or a part of it, each with its line."""
+    found = texts(ast.parse((STORE / source).read_text(encoding="utf-8")))
+    return [(line, text) for line, text in found if IS_SQL.search(text)]
+
+
+def texts(node: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield the texts of a module that are neither docstrings nor errors."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Raise) or (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)):
+            continue
+        text = text_of(child)
+        if text is None:
+            yield from texts(child)
+        else:
+            yield child.lineno, text  # type: ignore[attr-defined] # it is an expression
+
+
+def text_of(node: ast.AST) -> str | None:
+    """Return the text of a string, with braces for what an f-string puts in."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+def test_statements_quote_reserved_words(source: Path) -> None:
+    assert [(line, text, words) for line, text in pieces(source) if (words := unquoted(text))] == []
+
+
+def test_statements_are_found() -> None:
+    found = [text for source in SOURCES for _, text in pieces(source)]
+    assert len(found) > 150
+    assert any("FROM `usage`" in text for text in found)
+    assert unquoted("SELECT `system`, key FROM (SELECT 1 AS manual) AS rows WHERE id = :of AND role = 'system'") == {
+        "key", "manual", "role", "rows",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("database_url", ["mysql"], indirect=True)
+def test_no_word_is_reserved_that_we_do_not_know(database_url: str) -> None:
+    database = Database(database_url)
+    rows = database.read(lambda c: c.rows(Sql("SELECT word FROM information_schema.keywords WHERE reserved = 1")))
+    assert {str(row[0]).lower() for row in rows} <= RESERVED
+    database.close()
