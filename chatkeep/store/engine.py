@@ -137,10 +137,15 @@ class Database:
             self.end_unanswered(connection)
 
     def dedicated(self) -> Connection:
-        """Return a connection of the caller's own, outside the pool's limits. Raises `StoreUnavailable`."""
+        """Return a connection of the caller's own, outside the pool's limits. Raises `StoreUnavailable`.
+
+        A server ends it if it says nothing for `mysql.IDLE_S`.
+        """
         lent = self._checkout(SHORT)
         connection = self._wrap(lent)
         lent.detach()
+        if isinstance(connection, mysql.MysqlConnection):
+            connection.end_when_idle()
         return connection
 
     def end_unanswered(self, connection: Connection) -> None:

@@ -19,7 +19,7 @@ from uuid import UUID
 from chatkeep.concurrency import Event, Lane, background, event, short_lock
 from chatkeep.errors import ServerStopping, StoreUnavailable
 from chatkeep.model import Delta
-from chatkeep.store import audit, messages, windows
+from chatkeep.store import audit, messages, mysql, windows
 from chatkeep.store.engine import Database
 from chatkeep.store.ledger import Ledger
 from chatkeep.store.messages import Progress
@@ -106,6 +106,8 @@ class Journal:
         self._deltas: dict[Sink, list[Delta]] = {}
         self._deltas_lock = short_lock()
         self._connection: Connection | None = None
+        self._used = 0.0
+        """When the last transaction began."""
         self._log: WriteAheadLog | None = None
         self._lane = Lane(1)
         self._closed = False
@@ -226,6 +228,9 @@ class Journal:
                 return
 
     def _attempt(self, batch: _Batch, appends: dict[Sink, Append]) -> dict[UUID, Progress | None]:
+        if self._log is None and time.monotonic() - self._used > mysql.IDLE_S / 2:
+            self._disconnect()  # before the server does
+        self._used = time.monotonic()
         if self._connection is None:
             self._connection = self._database.dedicated()
             self._log = self._database.log_of(self._connection)

@@ -42,7 +42,7 @@ _LEAVE_SOME = Sql(
     f"{_LEAVE_BRANCH} id IN (SELECT id FROM messages WHERE {_LEAVING})",  # noqa: S608 - fixed parts only
     mysql=f"{_LEAVE_BRANCH} {_LEAVING}",
 )
-# From a message to the root. MariaDB stops such a walk after a thousand steps, without an error.
+# From a message to the root. After a thousand steps MySQL refuses such a walk, and MariaDB stops it without an error.
 _ABOVE = Sql(
     "WITH RECURSIVE above (message_id, parent_id, timestamp, on_branch, steps) AS ("
     "SELECT message_id, parent_id, timestamp, on_branch, 1 FROM messages"

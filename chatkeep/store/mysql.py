@@ -21,7 +21,7 @@ from chatkeep.store.sql import Append, Contention, Duplicate, Sql, StoreError
 # The server ends a statement that takes longer than it may. Where it does not, because it hangs or cannot be reached,
 # the client gives up so much later.
 GRACE_S = 0.5
-# A transaction between whose statements more time passes belongs to a process that is paused, or a host that is gone.
+# A connection that writes belongs to a process that is paused, or a host that is gone, if it says nothing for longer.
 IDLE_S = 5
 # A row is compared with all others of its statement, so that more of them cost the server more than the client saves.
 ROWS_AT_ONCE = 64
@@ -59,11 +59,11 @@ def prepare(raw: pymysql.Connection[Any], seconds: float) -> None:
 def limit(version: str, seconds: float) -> str:
     """Return the statement that limits how long the session's statements may take: on MySQL only those that read.
 
-    MariaDB also ends a session that does nothing amid a transaction, whose locks others wait for.
+    MySQL would also tell the size of tables as it was a day ago.
     """
     if "mariadb" in version.lower():
-        return f"SET SESSION max_statement_time = {seconds}, idle_transaction_timeout = {IDLE_S}"
-    return f"SET SESSION max_execution_time = {round(seconds * 1000)}"
+        return f"SET SESSION max_statement_time = {seconds}"
+    return f"SET SESSION max_execution_time = {round(seconds * 1000)}, information_schema_stats_expiry = 0"
 
 
 class MysqlConnection:
@@ -156,6 +156,10 @@ class MysqlConnection:
         """End the statement of another connection, if it has not ended by now."""
         with contextlib.suppress(pymysql.Error):
             self._cursor.execute(f"KILL QUERY {number}")
+
+    def end_when_idle(self) -> None:
+        """Have the server end the session, and its transaction, whose locks others wait for, after `IDLE_S` idle."""
+        self._execute(f"SET SESSION wait_timeout = {IDLE_S}", None)
 
     def close(self) -> None:
         """Close the connection, whatever its state."""

@@ -12,6 +12,7 @@ from chatkeep.store import conversations, epochs, marks, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Sql
+from tests.conftest import DATABASES
 from tests.store.examples import a_conversation, a_message, stored_reply
 
 CHANGES = re.compile(r"(INSERT INTO|UPDATE) (conversations|messages)\b")
@@ -80,7 +81,7 @@ def test_a_process_that_is_paused_while_it_closes_an_epoch_stops_nobody(
     assert held == [closed + 1]
 
 
-@pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
+@pytest.mark.parametrize("database_url", DATABASES[1:], indirect=True)
 def test_writers_do_not_wait_for_each_other(database: Database, journal: Journal) -> None:
     other = Journal(database)
     assert journal.write(lambda _: other.write(epochs.hold)) >= 1

@@ -26,7 +26,7 @@ from chatkeep.store.exports import PIECE_BYTES, Pages, Selection
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection, Sql
-from tests.conftest import empty_database
+from tests.conftest import DATABASES, empty_database
 from tests.copies import Copy
 from tests.servers import ROOT
 from tests.store.connections import Planned
@@ -46,7 +46,7 @@ main()
 INDEX = re.compile(r"ix_\w+|PRIMARY|sqlite_autoindex_\w+")
 
 
-@pytest.fixture(scope="module", params=["sqlite", "mariadb"])
+@pytest.fixture(scope="module", params=DATABASES)
 def crowded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """A database of many owners with some conversations each, none of which has expired."""
     database = Database(empty_database(request, request.param, tmp_path_factory))
@@ -106,7 +106,7 @@ def indexes(plans: list[str], table: str) -> set[str]:
     return {INDEX.findall(plan)[-1] for plan in plans if f"SEARCH {table} " in plan or f"'{table}'" in plan}
 
 
-@pytest.mark.parametrize("crowded", ["mariadb"], indirect=True)
+@pytest.mark.parametrize("crowded", DATABASES[1:], indirect=True)
 def test_an_export_reads_nothing_of_others(crowded: Database) -> None:
     with crowded.connection() as connection:
         before = rows_walked(connection)
@@ -117,7 +117,7 @@ def test_an_export_reads_nothing_of_others(crowded: Database) -> None:
 
 
 def rows_walked(connection: Connection) -> int:
-    """Return how many rows MariaDB has read so far."""
+    """Return how many rows the server has read so far."""
     names = "('Handler_read_next', 'Handler_read_rnd_next', 'Handler_read_key', 'Handler_read_prev')"
     return sum(int(row[1]) for row in connection.rows(Sql(f"SHOW SESSION STATUS WHERE Variable_name IN {names}")))
 

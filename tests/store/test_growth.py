@@ -28,6 +28,7 @@ from chatkeep.store.journal import Journal
 from chatkeep.store.messages import CHARACTERS, ROWS
 from chatkeep.store.notes import COMMAND_LINE
 from chatkeep.store.sql import Connection, Sql
+from tests.conftest import DATABASES
 from tests.store.connections import PassingOn
 from tests.store.examples import a_conversation, a_message
 
@@ -217,7 +218,7 @@ def test_a_forked_conversation_is_read_page_by_page(store: MeasuredDatabase) -> 
     assert store.returned <= 64
 
 
-@pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
+@pytest.mark.parametrize("database_url", DATABASES[1:], indirect=True)
 def test_reading_a_branch_walks_past_no_others(store: MeasuredDatabase) -> None:
     """A long branch that is newer was left for the current one."""
     made = a_conversation(owner=OWNER)
@@ -236,8 +237,17 @@ def test_reading_a_branch_walks_past_no_others(store: MeasuredDatabase) -> None:
 
 
 def rows_walked(connection: Connection) -> int:
-    """Return how many rows MariaDB has read in this session."""
+    """Return how many rows the server has read in this session."""
     return sum(int(value) for _, value in connection.rows(Sql("SHOW SESSION STATUS LIKE 'Handler_read%'")))
+
+
+def test_a_branch_of_any_length_is_walked_to_its_root(store: MeasuredDatabase) -> None:
+    """MySQL and MariaDB walk a thousand steps in one statement at most."""
+    made = a_conversation(owner=OWNER)
+    said = chain(made, MUCH)
+    put(store, made, said)
+    walked = store.read(lambda connection: list(messages.above(connection, made.id, said[-1].id)))
+    assert [step.id for step in walked] == [one.id for one in reversed(said)]
 
 
 def test_a_message_with_many_siblings_tells_the_newest(store: MeasuredDatabase) -> None:

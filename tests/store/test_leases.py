@@ -12,6 +12,7 @@ from chatkeep.store import conversations, epochs, leases
 from chatkeep.store.engine import Database
 from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection
+from tests.conftest import DATABASES
 from tests.store.examples import a_conversation
 
 QUESTION = b"?" * 32
@@ -54,7 +55,7 @@ def test_a_question_is_free_when_its_lease_is_given_back(database: Database) -> 
         connection.rollback()
 
 
-@pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
+@pytest.mark.parametrize("database_url", DATABASES[1:], indirect=True)
 def test_who_follows_holds_up_nobody(database: Database) -> None:
     """Neither the leader's end nor another turn waits for a transaction that copies; SQLite has one writer anyway."""
     with database.connection() as one, database.connection() as other, database.connection() as third:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,17 +21,20 @@ from chatkeep.store import marks, messages, migrations, mysql
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Sql
+from tests.conftest import DATABASES, throwaway
 from tests.http.api import eventually, soon
 from tests.store.examples import Recorder, a_conversation, stored_reply
 from tests.store.test_journal import exists, insert
 
 if TYPE_CHECKING:
-    from tests.services.mariadb import MariaDB
+    from tests.services.database_server import DatabaseServer
 
 if os.name == "nt":
     pytest.skip("Windows has no limit on the size of files", allow_module_level=True)
 
 import resource
+
+ON_SERVERS = pytest.mark.parametrize("database_url", DATABASES[1:], indirect=True)
 
 
 @dataclass
@@ -42,17 +45,18 @@ class Fragile:
     away: Callable[[], AbstractContextManager[None]]
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
+@pytest.fixture(params=DATABASES)
 def fragile(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fragile]:
-    """A database of either kind, which the test has to itself."""
-    if request.param == "sqlite":
-        database, away = Database(f"sqlite:///{tmp_path / 'x.sqlite3'}"), no_room
-    else:
-        server: MariaDB = request.getfixturevalue("own_mariadb")
-        database, away = Database(server.create_database()), lambda: killed(server)
-    migrations.migrate(database)
-    yield Fragile(database, away)
-    database.close()
+    """A database of each kind, which the test has to itself."""
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            database, away = Database(f"sqlite:///{tmp_path / 'x.sqlite3'}"), no_room
+        else:
+            server = stack.enter_context(throwaway(request.param))
+            database, away = Database(server.create_database()), lambda: killed(server)
+        migrations.migrate(database)
+        yield Fragile(database, away)
+        database.close()
 
 
 @contextmanager
@@ -67,7 +71,7 @@ def no_room() -> Iterator[None]:
 
 
 @contextmanager
-def killed(server: MariaDB) -> Iterator[None]:
+def killed(server: DatabaseServer) -> Iterator[None]:
     server.kill()
     try:
         yield
@@ -157,23 +161,22 @@ def refused(database: Database) -> StoreUnavailable:
     return found.value
 
 
-def test_reading_says_that_the_database_is_away(own_mariadb: MariaDB) -> None:
+def test_reading_says_that_the_database_is_away(own_server: DatabaseServer) -> None:
     """Kills a database: a second."""
-    database = Database(own_mariadb.create_database())
+    database = Database(own_server.create_database())
     ping(database)
-    with killed(own_mariadb):
+    with killed(own_server):
         assert soon(1, lambda: refused(database)).retry_after == 2
     ping(database)
     database.close()
 
 
+@ON_SERVERS
 def test_a_process_that_is_paused_amid_a_transaction_locks_nobody_out(
-    mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Waits a second, until MariaDB ends the transaction."""
+    """Waits a second, until the server ends the transaction."""
     monkeypatch.setattr(mysql, "IDLE_S", 1)
-    database = Database(mariadb.create_database())
-    migrations.migrate(database)
     holds, goes_on = threading.Event(), threading.Event()
 
     def pause(connection: Connection) -> None:
@@ -190,4 +193,15 @@ def test_a_process_that_is_paused_amid_a_transaction_locks_nobody_out(
             paused.result(10)
         pausing.write(lambda connection: marks.put(connection, "paused", 3))
     assert database.read(lambda connection: marks.get(connection, "written")) == 2
-    database.close()
+
+
+@ON_SERVERS
+def test_a_journal_that_was_idle_writes(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits for more than a second, after which the server ends the session."""
+    monkeypatch.setattr(mysql, "IDLE_S", 1)
+    with closing(Journal(database)) as journal:
+        for number in range(2):
+            journal.write(lambda connection: marks.put(connection, "written", number))  # noqa: B023
+            time.sleep(1.5)
+        journal.write(lambda connection: marks.put(connection, "written", 7))
+    assert database.read(lambda connection: marks.get(connection, "written")) == 7

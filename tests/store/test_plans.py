@@ -430,7 +430,7 @@ def test_pinned_conversations_are_not_looked_for_among_all_the_others(full: Data
     assert all("ix_conversations_pinned" in plan for plan in listed)
 
 
-@pytest.mark.parametrize("full", ["mariadb"], indirect=True)
+@pytest.mark.parametrize("full", DATABASES[1:], indirect=True)
 def test_appending_reads_nothing_but_the_rows_that_it_changes(full: Database) -> None:
     reply = a_message(CONVERSATION, role=Role.ASSISTANT, status=Status.GENERATING)
     with full.connection() as connection:
@@ -445,5 +445,5 @@ def test_appending_reads_nothing_but_the_rows_that_it_changes(full: Database) ->
 
 
 def rows_walked(connection: Connection) -> int:
-    """Return how many rows MariaDB has read by going from one to the next."""
+    """Return how many rows the server has read by going from one to the next."""
     return int(connection.rows(Sql("SHOW SESSION STATUS LIKE 'Handler_read_rnd_next'"))[0][1])

@@ -19,6 +19,7 @@ from chatkeep.store.engine import SCANS, SHORT, Database, Kind
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Sql
 from chatkeep.store.sqlite import CHECKPOINT_PAGES
+from tests.conftest import DATABASES
 from tests.http.api import eventually
 
 HURRIED = Kind(at_once=1, waits=0.1, seconds=0.3, busy=DatabaseBusy)
@@ -29,12 +30,10 @@ ENDLESS = Sql(
     " information_schema.collations c, information_schema.collations d, information_schema.collations e",
 )
 ONE = Sql("SELECT 1")
-WITHOUT_LIMIT = Sql("", mysql="SET SESSION max_statement_time = 0")
-LIMIT = Sql("", mysql="SELECT @@max_statement_time")
 RUNNING = Sql("", mysql="SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT COUNT%'")
 MARKS = Sql("SELECT name FROM marks UNION ALL SELECT name FROM marks")
 PADDED = Sql("UPDATE marks SET value = value + 1")
-ON_MARIADB = pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
+ON_SERVERS = pytest.mark.parametrize("database_url", DATABASES[1:], indirect=True)
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
@@ -44,6 +43,10 @@ def endless(connection: Connection) -> None:
 
 def one(connection: Connection) -> int:
     return int(connection.rows(ONE)[0][0])
+
+
+def version(connection: Connection) -> str:
+    return str(connection.rows(Sql("", mysql="SELECT VERSION()"))[0][0])
 
 
 def running(database: Database) -> list[tuple[int]]:
@@ -97,10 +100,10 @@ def one_of_others(database: Database) -> int:
     return database.read(one) + database.read(one, long=True) + database.scan(one)
 
 
-@ON_MARIADB
+@ON_SERVERS
 def test_a_server_ends_what_no_client_waits_for(database: Database) -> None:
     def read(connection: Connection) -> None:
-        connection.rows(WITHOUT_LIMIT)
+        connection.rows(Sql("", mysql=mysql.limit(version(connection), 0)))
         endless(connection)
 
     with pytest.raises(StoreUnavailable):
@@ -108,21 +111,22 @@ def test_a_server_ends_what_no_client_waits_for(database: Database) -> None:
     assert eventually(lambda: not running(database))
 
 
-@ON_MARIADB
+@ON_SERVERS
 @pytest.mark.parametrize("kind", [SHORT, SCANS])
 def test_a_server_ends_statements_before_the_client_gives_up(database: Database, kind: Kind) -> None:
     with database.connection(kind) as connection:
-        assert float(connection.rows(LIMIT)[0][0]) == kind.seconds
+        limit = "@@max_statement_time" if "MariaDB" in version(connection) else "@@max_execution_time / 1000"
+        assert float(connection.rows(Sql("", mysql=f"SELECT {limit}"))[0][0]) == kind.seconds
     assert mysql.connect_args(kind.seconds)["read_timeout"] > kind.seconds
 
 
 @pytest.mark.parametrize(
     ("version", "statement"),
     [
-        ("10.11.6-MariaDB-0+deb12u1", "SET SESSION max_statement_time = 4.5, idle_transaction_timeout = 5"),
-        ("5.5.5-10.6.18-mariadb-log", "SET SESSION max_statement_time = 4.5, idle_transaction_timeout = 5"),
-        ("8.4.2", "SET SESSION max_execution_time = 4500"),
-        ("9.7.4-debug", "SET SESSION max_execution_time = 4500"),
+        ("10.11.6-MariaDB-0+deb12u1", "SET SESSION max_statement_time = 4.5"),
+        ("5.5.5-10.6.18-mariadb-log", "SET SESSION max_statement_time = 4.5"),
+        ("8.4.2", "SET SESSION max_execution_time = 4500, information_schema_stats_expiry = 0"),
+        ("9.7.4-debug", "SET SESSION max_execution_time = 4500, information_schema_stats_expiry = 0"),
     ],
 )
 def test_the_limit_of_a_statement_is_said_in_the_servers_words(version: str, statement: str) -> None:
