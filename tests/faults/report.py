@@ -20,7 +20,7 @@ PROMISES = {
     7: "A sick provider stays outside",
     8: "Secrets are gone",
 }
-DATABASES = ("SQLite", "MariaDB")
+DATABASES = ("SQLite", "MariaDB", "MySQL")
 HEAD = """\
 # What chatkeep promises, and what was measured
 
@@ -39,6 +39,7 @@ that log against the rows. How to read the figures:
   question, `completed` without the provider's finish reason, a lease whose reply is final.
 - **secrets**: canaries as keys, passwords, messages, prompts, titles, searched words and headers; **secrets found**: in
   logs at DEBUG, metrics, the operator's numbers, health and problems.
+- A dash: not measured on that database.
 - Seconds are the longest that were seen; the machine ran the clients, the provider and the databases, too.
 
 A short form of the same tests runs with every change (`./dev test faults`).
@@ -57,7 +58,8 @@ def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield ""
     measured = sorted({f"{row['date']} on {row['machine']}" for row in rows})
     yield f"Measured {'; '.join(measured)}."
-    yield from ("", "| promise | fault | on SQLite | on MariaDB |", "|---|---|---|---|")
+    titles = ("promise", "fault", *(f"on {name}" for name in DATABASES))
+    yield from ("", f"| {' | '.join(titles)} |", "|---" * len(titles) + "|")
     faults = {row["fault"]: row["promises"] for row in rows}
     for fault in sorted(faults, key=lambda fault: (faults[fault], fault)):
         cells = [", ".join(map(str, faults[fault])), fault, *(_cell(fault, name, rows) for name in DATABASES)]

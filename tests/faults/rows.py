@@ -71,8 +71,16 @@ def generating(url: str) -> set[str]:
     return {str(UUID(bytes=row[0])) for row in found}
 
 
+def product(url: str) -> str:
+    """Return which database answers at ``url``: SQLite, MariaDB or MySQL."""
+    with closing(_connect(url)) as connection:
+        if isinstance(connection, apsw.Connection):
+            return "SQLite"
+        return "MariaDB" if "MariaDB" in _query(connection)("SELECT VERSION()")[0][0] else "MySQL"
+
+
 def connections(url: str) -> int:
-    """Return how many connections the MariaDB database at ``url`` has, this one aside."""
+    """Return how many connections the server's database at ``url`` has, this one aside."""
     with closing(_connect(url)) as connection:
         found = _query(connection)("SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE()")
     return int(found[0][0]) - 1
@@ -99,7 +107,7 @@ def text(value: Any) -> Any:
 
 _CONVERSATIONS = "SELECT id, message_count, current_id FROM conversations"
 _MESSAGES = (
-    "SELECT message_id, conversation_id, parent_id, position, role, content, reasoning, written, timestamp, status,"
+    "SELECT message_id, conversation_id, parent_id, `position`, `role`, content, reasoning, written, timestamp, status,"
     " finish_reason, error FROM messages"
 )
 

@@ -17,30 +17,30 @@ from tests.faults.log import Seen
 from tests.faults.scale import Scale
 from tests.faults.test_kills import talking
 from tests.servers import Server
-from tests.services.mariadb import MariaDB
+from tests.services.database_server import DatabaseServer
 from tests.upstream import reply_to
 
 pytestmark = pytest.mark.promise(1, 2, 3)
 
 
 @pytest.fixture
-def database_url(own_mariadb: MariaDB) -> str:
-    return own_mariadb.create_database()
+def database_url(own_server: DatabaseServer) -> str:
+    return own_server.create_database()
 
 
 def test_a_killed_database_loses_nothing(
-    serve: Serve, own_mariadb: MariaDB, database_url: str, scale: Scale, figures: Record
+    serve: Serve, own_server: DatabaseServer, database_url: str, scale: Scale, figures: Record
 ) -> None:
-    """Kills and starts a MariaDB, some seconds each."""
+    """Kills and starts a database server, some seconds each."""
     server, dice, log, kills = serve(), scale.random("database"), list[Seen](), scale.of(2, 15)
     heals = 0.0
     with talking(server, scale, 8, log):
         for _ in range(kills):
             time.sleep(dice.uniform(1, 3))
-            own_mariadb.kill()
+            own_server.kill()
             check_refused(Probes(server).ask("/api/chat"), Probes(server).ask("/api/conversations"))
             time.sleep(dice.uniform(0, 2))
-            own_mariadb.start()
+            own_server.start()
             heals = max(heals, until_taken(server))
     wait_for_no_lease(database_url)
     verdict = compare(rows.read(database_url), log)
@@ -118,9 +118,9 @@ class Probes:
 
 
 def test_a_hanging_database_is_told_quickly_and_harms_no_open_stream(
-    serve: Serve, own_mariadb: MariaDB, database_url: str, scale: Scale, figures: Record
+    serve: Serve, own_server: DatabaseServer, database_url: str, scale: Scale, figures: Record
 ) -> None:
-    """Lets a MariaDB hang, for longer than requests may: who notices nothing waits until it is back."""
+    """Lets a database server hang, for longer than requests may: who notices nothing waits until it is back."""
     seconds, bound = scale.of(26.0, 60.0), scale.of(20, 12)  # it is ten; in the short form other tests hold one up
     server = serve()
     probes = Probes(server)
@@ -128,9 +128,9 @@ def test_a_hanging_database_is_told_quickly_and_harms_no_open_stream(
         for number in range(6):
             crowd.ask(f"hang {number} #n={int(seconds * 10)},r=8,seed={number}#")
         assert crowd.wait_for_start()
-        own_mariadb.pause()
+        own_server.pause()
         probes.send(seconds)
-        own_mariadb.resume()
+        own_server.resume()
         back = time.monotonic()
         heals = until_taken(server)
         probes.join()

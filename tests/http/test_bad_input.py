@@ -18,7 +18,7 @@ JSON = {"Content-Type": "application/json"}
 EVERYTHING = """(
     SELECT id FROM conversations UNION ALL SELECT message_id FROM messages
     UNION ALL SELECT reply_id FROM leases UNION ALL SELECT reply_id FROM idempotency_keys
-) AS stored"""
+) AS found"""
 MALFORMED = {
     "empty": b"",
     "cut": b'{"message":"x"',

@@ -194,7 +194,7 @@ def said_in_every_way(api: Api) -> list[Response]:
     responses = [api.request(method, url, json=body) for method, url, body in ways]
     assert PHONE.encode() not in b"".join(response.body for response in responses)
     assert api.count("messages", "content LIKE :some OR model LIKE :some", some=f"%{PHONE}%") == 0
-    where = "title LIKE :some OR system LIKE :some OR metadata LIKE :some"
+    where = "title LIKE :some OR `system` LIKE :some OR metadata LIKE :some"
     assert api.count("conversations", where, some=f"%{PHONE}%") == 0
     return responses
 
@@ -366,7 +366,7 @@ def imported_own(api: Api, form: str, since: str | None) -> Any:
 def sensitive_rows(api: Api) -> tuple[int, int]:
     """Count the messages and conversations with the phone number; other tests may have stored some."""
     texts = ("content", "reasoning", "model", "finish_reason", "error", "error_detail"), ("title", "system", "metadata")
-    said, told = (" OR ".join(f"{column} LIKE :x" for column in columns) for columns in texts)
+    said, told = (" OR ".join(f"`{column}` LIKE :x" for column in columns) for columns in texts)
     return api.count("messages", said, x="%1381234%"), api.count("conversations", told, x="%1381234%")
 
 
