@@ -27,11 +27,11 @@ import apsw
 from bench import (
     cached,
     crowd,
+    databases,
     export,
     hold,
     life,
     limits,
-    mariadb,
     nginx,
     page,
     peers,
@@ -70,6 +70,7 @@ SHORT = [
     ("hold", "--runs=1", "--streams=200", "--seconds=10"),
     ("write", "--runs=1", "--turns=800", "--messages", "10000", "100000"),
     ("write", "--runs=1", "--turns=800", "--messages", "10000", "--database=mariadb"),
+    ("write", "--runs=1", "--turns=800", "--messages", "10000", "--database=mysql"),
     ("store", "--runs=1", "--requests=400", "--messages", "10000", "100000"),
     ("export", "--runs=1", "--messages=100000"),
     ("export", "--runs=1", "--messages=100000", "--database=mariadb"),
@@ -112,7 +113,7 @@ def environment() -> dict[str, Value]:
         "gevent": version("gevent"),
         "SQLite": apsw.sqlite_lib_version(),
         "nginx": nginx.version(),
-        "MariaDB": mariadb.version(),
+        **databases.versions(),
     }
 
 

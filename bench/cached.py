@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from bench import mariadb, nginx, servers, turn
+from bench import databases, nginx, servers, turn
 from bench.load import Load, Target, drive
 from bench.processes import BenchError
 from bench.table import Report, Row, medians
@@ -31,7 +31,7 @@ def arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--requests", type=int, default=2000, help="requests of each kind (2000)")
     parser.add_argument("--concurrency", type=int, default=turn.CONCURRENCY, help="requests side by side (8)")
-    mariadb.argument(parser)
+    databases.argument(parser)
 
 
 def measure(options: Namespace) -> Report:
@@ -40,7 +40,7 @@ def measure(options: Namespace) -> Report:
     with (
         servers.folder() as place,
         servers.upstream(place) as direct,
-        mariadb.chosen(options.database, place) as database,
+        databases.chosen(options.database) as database,
     ):
         runs = [run(place, direct, loads, database, number) for number in range(options.runs)]
     rows = medians(runs)
@@ -49,16 +49,16 @@ def measure(options: Namespace) -> Report:
         "requests": options.requests, "concurrency": options.concurrency, "database": options.database,
         "runs": options.runs,
     }  # fmt: skip
-    return Report("cached", parameters, mariadb.shown(COLUMNS, options.database), rows, runs, NOTES)
+    return Report("cached", parameters, databases.shown(COLUMNS, options.database), rows, runs, NOTES)
 
 
 def run(
-    place: Path, direct: Target, loads: dict[str, Load], database: mariadb.Mariadb | None, number: int
+    place: Path, direct: Target, loads: dict[str, Load], database: databases.Server | None, number: int
 ) -> list[Row]:
     """Measure each server once."""
     home = place / f"run{number}"
     home.mkdir()
-    url = database.new_database(home.name) if database else None
+    url = database.new_database() if database else None
     with servers.chatkeep(home, direct, url) as target:
         rows = [*repeated(target, direct, loads, database), history(target, loads["json"], database)]
     with nginx.proxy(place, direct) as proxy:
@@ -68,7 +68,7 @@ def run(
     return rows
 
 
-def repeated(target: Target, direct: Target, loads: dict[str, Load], database: mariadb.Mariadb | None) -> list[Row]:
+def repeated(target: Target, direct: Target, loads: dict[str, Load], database: databases.Server | None) -> list[Row]:
     """Return the figures of answers from the cache. Raises `BenchError` where one was not, or was not stored."""
     asking = dataclasses.replace(target, mode="again")
     drive(asking, Load(1, tokens=TOKENS))  # this one the provider answers
@@ -86,7 +86,7 @@ def calls(direct: Target) -> int:
     return int(servers.get(f"{direct.url}/stats")["requests"])
 
 
-def history(target: Target, load: Load, database: mariadb.Mariadb | None) -> Row:
+def history(target: Target, load: Load, database: databases.Server | None) -> Row:
     """Return the figures of reading a conversation."""
     identity = conversation(target)
     path = f"/api/conversations/{identity}"

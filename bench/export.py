@@ -14,16 +14,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import fill, mariadb, servers
+from bench import databases, fill, servers
+from bench.databases import Server
 from bench.load import Target
-from bench.mariadb import Mariadb
 from bench.processes import BenchError, cpu_seconds, peak_kib, tree
 from bench.table import Report, Row, medians
 from chatkeep.exports.formats import FORMATS
 
 CODINGS = ("gzip", "zstd")
 LOOK_S = 0.02  # how often a program's memory is looked at
-COPIES = {"sqlite": 1.0, "mariadb": 4.0}  # the room that both stores and the lines between them take, in files
+COPIES = 4  # the room that both stores and the lines between them take, in files
 COLUMNS = {
     "what": "what",
     "megabytes": "MB",
@@ -38,11 +38,11 @@ COLUMNS = {
 # The columns that an export has, with ids and order as it has them; what is raw is not readable, but cheaper.
 QUERIES = {
     "readable": "SELECT lower(hex(conversation_id)) conversation_id, lower(hex(message_id)) id,"
-    " lower(hex(parent_id)) parent_id, position, timestamp, on_branch, role, status, model, finish_reason, error,"
+    " lower(hex(parent_id)) parent_id, `position`, timestamp, on_branch, `role`, status, model, finish_reason, error,"
     " cached, input_tokens, output_tokens, content, reasoning FROM messages {} ORDER BY conversation_id, timestamp",
     "raw": "SELECT * FROM messages {} ORDER BY conversation_id, timestamp",
 }
-# MariaDB would rather sort all of it.
+# A server would rather sort all of it.
 IN_ORDER = "FORCE INDEX (ix_messages_conversation)"
 
 NOTES = [
@@ -67,7 +67,7 @@ class Store:
 
     place: Path
     url: str
-    database: Mariadb | None
+    database: Server | None
 
     def clock(self) -> float:
         """Return the CPU seconds that the database's server has used."""
@@ -78,7 +78,7 @@ def arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--messages", type=int, default=1_000_000, help="messages in the store (1000000)")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="which formats (all)")
-    mariadb.argument(parser)
+    databases.argument(parser)
 
 
 def measure(options: Namespace) -> Report:
@@ -86,15 +86,15 @@ def measure(options: Namespace) -> Report:
     with (
         servers.folder() as place,
         servers.upstream(place) as direct,
-        mariadb.chosen(options.database, place) as database,
+        databases.chosen(options.database) as database,
     ):
-        file = filled(place, direct, options.messages, COPIES[options.database])
+        file = filled(place, direct, options.messages, COPIES if database else 1)
         parameters: Row = {
             "messages": options.messages, "file MB": file.stat().st_size / 1e6, "database": options.database,
             "runs": options.runs,
         }  # fmt: skip
-        url = database.copy(file, "bench") if database else servers.sqlite_url(place)
-        own, store = owns(file, database), Store(place, url, database)
+        url = database.copy(file) if database else servers.sqlite_url(place)
+        own, store = owns(file, url, database), Store(place, url, database)
         with servers.chatkeep(place, direct, url) as target:
             runs = [rows(store, target, own, options.formats) for _ in range(options.runs)]
     return Report("export", parameters, columns(own, database), medians(runs), runs, NOTES)
@@ -110,19 +110,19 @@ def filled(place: Path, direct: Target, messages: int, copies: float = 1) -> Pat
     return file
 
 
-def columns(own: list[Program], database: Mariadb | None) -> dict[str, str]:
+def columns(own: list[Program], database: Server | None) -> dict[str, str]:
     """Return the headings; what is compared with is named in them."""
     left_out = {"of_second"} if database else {"database_s"}
     names = {"of_first": own[0].what, "of_second": own[1].what}
     return {key: title.format(names.get(key)) for key, title in COLUMNS.items() if key not in left_out}
 
 
-def owns(file: Path, database: Mariadb | None) -> list[Program]:
+def owns(file: Path, url: str, database: Server | None) -> list[Program]:
     """Return the programs that come with the database; the first ones are what all else is compared with."""
     env = tuple(servers.environ().items())
     if database:
         return [
-            Program(f"mariadb -q, {name}", (*database.client("-q", "-B", "bench", "-e"), query.format(IN_ORDER)), env)
+            Program(f"client -q, {name}", tuple(database.client(url, "-q", "-B", "-e", query.format(IN_ORDER))), env)
             for name, query in QUERIES.items()
         ]
     program = shutil.which("sqlite3")

@@ -148,7 +148,7 @@ def _texts(most: int) -> list[str]:
 
 
 def pour(file: Path, table: sa.Table, into: Path) -> None:
-    """Write a table as lines for MariaDB's LOAD DATA; what is binary is in hex."""
+    """Write a table as lines for a server's LOAD DATA; what is binary is in hex."""
     fields = [f"coalesce({_field(column)}, '\\N')" for column in table.columns]
     query = f"SELECT {' || char(9) || '.join(fields)} FROM {table.name} ORDER BY rowid"  # noqa: S608 - nobody's input
     with connected(file) as connection, into.open("w", encoding="utf-8", newline="\n") as lines:

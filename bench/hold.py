@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import mariadb, nginx, servers
+from bench import databases, nginx, servers
 from bench.load import Load, Target, command, outcome
 from bench.processes import BenchError, opened, pss_kib, rss_kib
 from bench.table import Report, Row, add_ratio, medians
@@ -33,7 +33,7 @@ def arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--streams", type=int, default=500, help="slow streams side by side (500)")
     parser.add_argument("--seconds", type=float, default=9, help="how long all of them are open together (9)")
-    mariadb.argument(parser)
+    databases.argument(parser)
 
 
 def measure(options: Namespace) -> Report:
@@ -43,7 +43,7 @@ def measure(options: Namespace) -> Report:
     with (
         servers.folder() as place,
         servers.upstream(place) as direct,
-        mariadb.chosen(options.database, place) as database,
+        databases.chosen(options.database) as database,
     ):
         runs = [run(place, direct, load, database, number) for number in range(options.runs)]
     rows = medians(runs)
@@ -59,11 +59,11 @@ def measure(options: Namespace) -> Report:
     return Report("hold", parameters, COLUMNS, rows, runs, [note])
 
 
-def run(place: Path, direct: Target, load: Load, database: mariadb.Mariadb | None, number: int) -> list[Row]:
+def run(place: Path, direct: Target, load: Load, database: databases.Server | None, number: int) -> list[Row]:
     """Measure each server once."""
     home = place / f"run{number}"
     home.mkdir()
-    url = database.new_database(home.name) if database else None
+    url = database.new_database() if database else None
     with servers.chatkeep(home, direct, url) as target:
         rows = [row(target, direct, load, Watch(target.pid or 0, servers.sqlite_file(home), database))]
         servers.check_replies(target, servers.WARM_UP.total + load.total)
@@ -79,7 +79,7 @@ class Watch:
 
     pid: int
     file: Path | None
-    database: mariadb.Mariadb | None
+    database: databases.Server | None
 
     def connections(self) -> int | None:
         """Return how many connections to the database are open."""

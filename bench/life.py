@@ -17,10 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import fill, mariadb, servers
+from sqlalchemy.engine import make_url
+
+from bench import databases, fill, servers
+from bench.databases import Server
 from bench.export import download, filled, peak_megabytes
 from bench.load import Load, Outcome, Target, drive
-from bench.mariadb import Mariadb
 from bench.processes import BenchError, cpu_seconds, other_cpu_seconds
 from bench.table import Report, Row, medians
 
@@ -56,12 +58,13 @@ class Store:
 
     place: Path
     url: str
-    database: Mariadb | None
+    database: Server | None
 
     def query(self, sql: str) -> int:
         """Run a statement and return the number that it finds, if any."""
         if self.database:
-            return int(self.database.run(f"USE {self.place.name}; {sql}") or 0)
+            rows = self.database.service.execute(f"USE {make_url(self.url).database}", sql)
+            return int(rows[0][0]) if rows else 0
         with fill.connected(servers.sqlite_file(self.place)) as connection:
             found = connection.execute(sql).fetchall()
         return int(str(found[0][0])) if found else 0
@@ -85,7 +88,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--rate", type=int, default=20, help="turns a second (20)")
     parser.add_argument("--seconds", type=int, default=20, help="how long turns are measured (20)")
     parser.add_argument("--meanwhile", nargs="+", choices=[*BESIDE, "sweep"], default=[*BESIDE, "sweep"], help="(all)")
-    mariadb.argument(parser)
+    databases.argument(parser)
 
 
 def measure(options: Namespace) -> Report:
@@ -93,7 +96,7 @@ def measure(options: Namespace) -> Report:
     with (
         servers.folder() as place,
         servers.upstream(place) as direct,
-        mariadb.chosen(options.database, place) as database,
+        databases.chosen(options.database) as database,
     ):
         file = filled(place, direct, options.messages, COPIES * options.runs)
         runs = [run(copied(file, f"run{number}", database), direct, options) for number in range(options.runs)]
@@ -105,12 +108,12 @@ def measure(options: Namespace) -> Report:
     return Report("life", parameters, shown, medians(runs), runs, NOTES)
 
 
-def copied(file: Path, name: str, database: Mariadb | None) -> Store:
+def copied(file: Path, name: str, database: Server | None) -> Store:
     """Return a copy of a filled store in a folder of its own."""
     place = file.parent / name
     place.mkdir()
     if database:
-        return Store(place, database.copy(file, name), database)
+        return Store(place, database.copy(file), database)
     shutil.copy(file, servers.sqlite_file(place))
     return Store(place, servers.sqlite_url(place), None)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import mariadb, servers, turn
+from bench import databases, servers, turn
 from bench.load import Target
 from bench.table import Report, Row, add_ratio, medians
 
@@ -33,7 +33,7 @@ def arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--turns", type=int, default=2000, help="turns of each kind (2000)")
     parser.add_argument("--concurrency", type=int, default=turn.CONCURRENCY, help="turns side by side (8)")
-    mariadb.argument(parser)
+    databases.argument(parser)
 
 
 def measure(options: Namespace) -> Report:
@@ -42,7 +42,7 @@ def measure(options: Namespace) -> Report:
     with (
         servers.folder() as place,
         servers.upstream(place) as direct,
-        mariadb.chosen(options.database, place) as database,
+        databases.chosen(options.database) as database,
         _serving(place / "open", direct, database) as (off, _),
         _serving(place / "limited", direct, database, **limits) as (on, url),
     ):
@@ -52,10 +52,10 @@ def measure(options: Namespace) -> Report:
     parameters: Row = {
         "turns": options.turns, "concurrency": options.concurrency, "database": options.database, "runs": options.runs,
     }  # fmt: skip
-    return Report("limits", parameters, mariadb.shown(COLUMNS, options.database), rows, runs, NOTES)
+    return Report("limits", parameters, databases.shown(COLUMNS, options.database), rows, runs, NOTES)
 
 
-def run(targets: tuple[Target, ...], options: Namespace, database: mariadb.Mariadb | None) -> list[Row]:
+def run(targets: tuple[Target, ...], options: Namespace, database: databases.Server | None) -> list[Row]:
     """Measure both servers in rounds, and each kind of answer on its own."""
     rows = []
     for answer, load in turn.loads_of(options.turns // ROUNDS, options.concurrency).items():
@@ -68,11 +68,11 @@ def run(targets: tuple[Target, ...], options: Namespace, database: mariadb.Maria
 
 @contextmanager
 def _serving(
-    home: Path, direct: Target, database: mariadb.Mariadb | None, **more: str
+    home: Path, direct: Target, database: databases.Server | None, **more: str
 ) -> Iterator[tuple[Target, str | None]]:
     """Run chatkeep in a new folder, or on a new database, whose URL comes with it."""
     home.mkdir()
-    url = database.new_database(home.name) if database else None
+    url = database.new_database() if database else None
     with servers.chatkeep(home, direct, url, **more) as target:
         yield target, url
 

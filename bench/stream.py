@@ -6,7 +6,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from bench import mariadb, nginx, servers
+from bench import databases, nginx, servers
 from bench.load import Load, Outcome, Target, drive
 from bench.processes import BenchError, cpu_seconds
 from bench.table import Report, Row, add_ratio, medians
@@ -36,7 +36,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=RATE, help="tokens a second in each (20)")
     parser.add_argument("--tokens", type=int, help="tokens of each (so many that all are open together for 1.5 s: 50)")
     parser.add_argument("--ramp", type=float, help="seconds over which they begin (one for every 200: 1)")
-    mariadb.argument(parser)
+    databases.argument(parser)
 
 
 def measure(options: Namespace) -> Report:
@@ -45,7 +45,7 @@ def measure(options: Namespace) -> Report:
     with (
         servers.folder() as place,
         servers.upstream(place) as direct,
-        mariadb.chosen(options.database, place) as database,
+        databases.chosen(options.database) as database,
     ):
         runs = [run(place, direct, load, database, number) for number in range(options.runs)]
     rows = medians(runs)
@@ -59,7 +59,7 @@ def measure(options: Namespace) -> Report:
         "Token delay is from the provider's send to the client's read; direct is the provider without a server.",
         "A server that needs nearly a whole core falls behind, and what it costs and delays then says little.",
     ]
-    return Report("stream", parameters, mariadb.shown(COLUMNS, options.database), rows, runs, notes)
+    return Report("stream", parameters, databases.shown(COLUMNS, options.database), rows, runs, notes)
 
 
 def load_of(streams: int, rate: float = RATE, tokens: int | None = None, ramp: float | None = None) -> Load:
@@ -68,7 +68,7 @@ def load_of(streams: int, rate: float = RATE, tokens: int | None = None, ramp: f
     return Load(streams, tokens=tokens or round(rate * (ramp + TOGETHER_S)), rate=rate, ramp=ramp)
 
 
-def run(place: Path, direct: Target, load: Load, database: mariadb.Mariadb | None, number: int) -> list[Row]:
+def run(place: Path, direct: Target, load: Load, database: databases.Server | None, number: int) -> list[Row]:
     """Measure each server once."""
     low = drive(direct, LOW).ttft_p50
     through_chatkeep = stored(place / f"run{number}", direct, load, database, low)
@@ -78,17 +78,17 @@ def run(place: Path, direct: Target, load: Load, database: mariadb.Mariadb | Non
     return [through_chatkeep, *through_nginx, plain]
 
 
-def stored(place: Path, direct: Target, load: Load, database: mariadb.Mariadb | None, low: int) -> Row:
+def stored(place: Path, direct: Target, load: Load, database: databases.Server | None, low: int) -> Row:
     """Measure chatkeep on an empty database, and check afterwards that it kept what it streamed."""
     place.mkdir()
-    url = database.new_database(place.name) if database else None
+    url = database.new_database() if database else None
     with servers.chatkeep(place, direct, url) as target:
         found = row(target, load, low, database)
         servers.check_replies(target, servers.WARM_UP.total + LOW.total + load.total)
     return found
 
 
-def row(target: Target, load: Load, low: int, database: mariadb.Mariadb | None = None) -> Row:
+def row(target: Target, load: Load, low: int, database: databases.Server | None = None) -> Row:
     """Return the figures of one server under a load; ``low`` is the provider's own time to the first token, in µs."""
     quiet = drive(target, LOW).ttft_p50
     seen, spent = timed(target, load, database)
@@ -106,7 +106,7 @@ def row(target: Target, load: Load, low: int, database: mariadb.Mariadb | None =
     }
 
 
-def timed(target: Target, load: Load, database: mariadb.Mariadb | None = None) -> tuple[Outcome, list[float | None]]:
+def timed(target: Target, load: Load, database: databases.Server | None = None) -> tuple[Outcome, list[float | None]]:
     """Put a load on a server; return what came back, and the CPU seconds that the server and the database took."""
     before = clocks(target, database)
     seen = drive(target, load)
@@ -122,7 +122,7 @@ def each(seconds: float | None, count: int) -> float | None:
     return None if seconds is None else seconds * 1e6 / count
 
 
-def clocks(target: Target, database: mariadb.Mariadb | None) -> tuple[float | None, float | None]:
+def clocks(target: Target, database: databases.Server | None) -> tuple[float | None, float | None]:
     """Return the CPU seconds that the server and the database have used so far."""
     return cpu_seconds(target.pid) if target.pid else None, cpu_seconds(database.pid) if database else None
 

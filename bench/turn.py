@@ -6,7 +6,7 @@ import dataclasses
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from bench import mariadb, nginx, servers
+from bench import databases, nginx, servers
 from bench.load import Load, Target
 from bench.stream import each, timed
 from bench.table import Report, Row, medians
@@ -30,7 +30,7 @@ def arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--turns", type=int, default=2000, help="turns of each kind (2000)")
     parser.add_argument("--concurrency", type=int, default=CONCURRENCY, help=f"turns side by side ({CONCURRENCY})")
-    mariadb.argument(parser)
+    databases.argument(parser)
 
 
 def measure(options: Namespace) -> Report:
@@ -39,7 +39,7 @@ def measure(options: Namespace) -> Report:
     with (
         servers.folder() as place,
         servers.upstream(place) as direct,
-        mariadb.chosen(options.database, place) as database,
+        databases.chosen(options.database) as database,
     ):
         runs = [run(place, direct, loads, database, number) for number in range(options.runs)]
     rows = medians(runs)
@@ -48,7 +48,7 @@ def measure(options: Namespace) -> Report:
         "turns": options.turns, "concurrency": options.concurrency, "database": options.database, "runs": options.runs,
     }  # fmt: skip
     notes = ["Every turn begins a conversation: two messages, a lease and a conversation are written."]
-    return Report("turn", parameters, mariadb.shown(COLUMNS, options.database), rows, runs, notes)
+    return Report("turn", parameters, databases.shown(COLUMNS, options.database), rows, runs, notes)
 
 
 def loads_of(turns: int, concurrency: int = CONCURRENCY, tokens: int = 1) -> dict[str, Load]:
@@ -58,12 +58,12 @@ def loads_of(turns: int, concurrency: int = CONCURRENCY, tokens: int = 1) -> dic
 
 
 def run(
-    place: Path, direct: Target, loads: dict[str, Load], database: mariadb.Mariadb | None, number: int
+    place: Path, direct: Target, loads: dict[str, Load], database: databases.Server | None, number: int
 ) -> list[Row]:
     """Measure each server once."""
     home = place / f"run{number}"
     home.mkdir()
-    url = database.new_database(home.name) if database else None
+    url = database.new_database() if database else None
     with servers.chatkeep(home, direct, url) as target:
         rows = [row(target, answer, load, database) for answer, load in loads.items()]
         servers.check_replies(target, servers.WARM_UP.total + sum(load.total for load in loads.values()))
@@ -78,7 +78,7 @@ def more(load: Load) -> Load:
     return dataclasses.replace(load, requests=load.requests * NGINX_TIMES)
 
 
-def row(target: Target, answer: str, load: Load, database: mariadb.Mariadb | None = None) -> Row:
+def row(target: Target, answer: str, load: Load, database: databases.Server | None = None) -> Row:
     """Return the figures of one kind of turn on one server."""
     seen, spent = timed(target, load, database)
     return {

@@ -19,7 +19,7 @@ from uuid import UUID
 import apsw
 import pymysql
 
-from bench import fill, mariadb, servers, store
+from bench import databases, fill, servers, store
 from bench.processes import BenchError, cpu_seconds
 from bench.table import Report, Row, medians
 from chatkeep.cache import MemoryCache
@@ -68,10 +68,10 @@ def arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--messages", type=int, nargs="+", default=[10_000, 1_000_000],
-        help="sizes, growing (10000 1000000); 10000000 takes minutes and 5 GB, with mariadb 20",
+        help="sizes, growing (10000 1000000); 10000000 takes minutes and 5 GB, on a server 20",
     )  # fmt: skip
     parser.add_argument("--turns", type=int, default=2000, help="turns of each way (2000)")
-    mariadb.argument(parser)
+    databases.argument(parser)
 
 
 def measure(options: Namespace) -> Report:
@@ -79,7 +79,7 @@ def measure(options: Namespace) -> Report:
     with (
         servers.folder() as place,
         servers.upstream(place) as direct,
-        mariadb.chosen(options.database, place) as database,
+        databases.chosen(options.database) as database,
         contextlib.ExitStack() as stack,
     ):
         fill.check_room(place, sum(options.messages), copies=3 if database else 1)
@@ -89,7 +89,7 @@ def measure(options: Namespace) -> Report:
     rows = medians(runs)
     add_ratios(rows)
     parameters: Row = {"turns": options.turns, "database": options.database, "runs": options.runs}
-    return Report("write", parameters, mariadb.shown(COLUMNS, options.database), rows, runs, NOTES)
+    return Report("write", parameters, databases.shown(COLUMNS, options.database), rows, runs, NOTES)
 
 
 class Statement(NamedTuple):
@@ -211,7 +211,7 @@ class Bench:
     owner: str
     ids: list[UUID]
     database: Database
-    server: mariadb.Mariadb | None
+    server: databases.Server | None
     taking: Taking
     connection: Connection
     raw: Raw
@@ -296,11 +296,11 @@ class Bench:
 
 
 @contextmanager
-def opened(filled: store.Store, server: mariadb.Mariadb | None) -> Iterator[Bench]:
-    """Open a filled store, copied to MariaDB where that stores."""
+def opened(filled: store.Store, server: databases.Server | None) -> Iterator[Bench]:
+    """Open a filled store, copied to the server that stores."""
     file = servers.sqlite_file(filled.place)
     owner, ids = known(file, limit=100_000)
-    url = server.copy(file, f"write{filled.messages}") if server else servers.sqlite_url(filled.place)
+    url = server.copy(file) if server else servers.sqlite_url(filled.place)
     database, settings = Database(url), Settings(database_url=url, model=MODEL)
     journal = Journal(database)
     cache, limiter = MemoryCache(settings.cache_size, settings.cache_ttl), Limiter(Defaults(), (), journal, Spending())

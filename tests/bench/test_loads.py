@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from bench import mariadb, stream, turn, write
+from bench import databases, stream, turn, write
 from bench.__main__ import BENCHES, SHORT, parser
 from bench.table import Row
 from tests.servers import ROOT
@@ -39,8 +39,8 @@ def test_nginx_is_given_more_of_the_same_turns() -> None:
 
 def test_the_database_has_a_column_where_it_is_a_server() -> None:
     columns = {"server": "server", "database_us": "database CPU µs"}
-    assert mariadb.shown(columns, "mariadb") == columns
-    assert mariadb.shown(columns, "sqlite") == {"server": "server"}
+    assert databases.shown(columns, "mariadb") == columns
+    assert databases.shown(columns, "sqlite") == {"server": "server"}
 
 
 def test_every_benchmark_has_a_short_form_but_the_one_that_installs() -> None:

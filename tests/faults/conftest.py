@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults import rows
 from tests.faults.figures import PROPERTY, Figures, figure
 from tests.faults.scale import SEED, Scale
 from tests.servers import Server, thrown_away
@@ -60,9 +61,10 @@ def figures(request: pytest.FixtureRequest, database_url: str) -> Record:
     """Record what a test measured: ``figures("what was thrown", name=value, …)``."""
     marker = request.node.get_closest_marker("promise")
     promises = marker.args if marker else ()
+    database = rows.product(database_url)  # the test may stop it
 
     def record(fault: str, **values: object) -> None:
-        request.node.user_properties.append((PROPERTY, figure(promises, fault, database_url, values)))
+        request.node.user_properties.append((PROPERTY, figure(promises, fault, database, values)))
 
     return record
 

@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.faults import rows
-
 PROPERTY = "figure"
 KEPT = Path(__file__).with_name("figures.json")
 
@@ -39,11 +37,11 @@ class Figures:
 
 
 def figure(promises: tuple[int, ...], fault: str, database: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Return one row: what was thrown, on the database at which URL, what it measured, when and where."""
+    """Return one row: what was thrown, on which database, what it measured, when and where."""
     return {
         "promises": promises,
         "fault": fault,
-        "database": rows.product(database),
+        "database": database,
         "values": values,
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",

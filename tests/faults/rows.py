@@ -73,9 +73,9 @@ def generating(url: str) -> set[str]:
 
 def product(url: str) -> str:
     """Return which database answers at ``url``: SQLite, MariaDB or MySQL."""
+    if url.startswith("sqlite"):
+        return "SQLite"
     with closing(_connect(url)) as connection:
-        if isinstance(connection, apsw.Connection):
-            return "SQLite"
         return "MariaDB" if "MariaDB" in _query(connection)("SELECT VERSION()")[0][0] else "MySQL"
 
 

@@ -41,6 +41,8 @@ class DatabaseServer(ABC):
     """
 
     name: ClassVar[str]
+    options: ClassVar[tuple[str, ...]]
+    """What it is started with: `more` may say otherwise."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -51,6 +53,11 @@ class DatabaseServer(ABC):
         self._owner = owner()
         self._folder = Path(tempfile.mkdtemp(prefix=f"chatkeep-{self.name.lower()}-"))
         self._log = self._folder / "log"
+
+    @classmethod
+    @abstractmethod
+    def is_installed(cls) -> bool:
+        """Return whether the server can be started."""
 
     @classmethod
     @abstractmethod
@@ -71,6 +78,12 @@ class DatabaseServer(ABC):
     @abstractmethod
     def client(cls, name: str, *arguments: str) -> list[str]:
         """Return the command line of one of its clients, such as ``dump``."""
+
+    @classmethod
+    def version(cls) -> str:
+        """Return the number of the version, such as ``9.7.4``."""
+        said = subprocess.run(cls.program("--version"), capture_output=True, text=True, check=True).stdout
+        return said.partition(" Ver ")[2].split()[0].partition("-")[0]
 
     def __enter__(self) -> Self:
         try:
@@ -107,10 +120,12 @@ class DatabaseServer(ABC):
             connection.commit()
         return copied
 
-    def execute(self, sql: str) -> tuple[tuple[Any, ...], ...]:
-        """Run a statement outside any database and return its rows."""
+    def execute(self, *statements: str) -> tuple[tuple[Any, ...], ...]:
+        """Run statements that commit themselves, the first outside any database; return the last one's rows."""
         with contextlib.closing(self._connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(sql)
+            connection.autocommit(True)  # noqa: FBT003 - PyMySQL's own
+            for statement in statements:
+                cursor.execute(statement)
             return tuple(cursor.fetchall())
 
     def start(self) -> None:
@@ -189,6 +204,7 @@ class DatabaseServer(ABC):
             "--skip-name-resolve",
             "--max-connections=1000",
             "--innodb-buffer-pool-size=64M",
+            *self.options,
         ]
 
     def _answers(self) -> bool:

@@ -15,43 +15,44 @@ from tests.services.database_server import DatabaseServer, Unavailable, owned
 
 PACKAGES = ("mariadb-server-core", "mariadb-client-core")
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
-SMALL = ("--innodb-log-file-size=32M",)
 
 
 class MariaDB(DatabaseServer):
     """A MariaDB of the system's version."""
 
     name = "MariaDB"
+    options = ("--innodb-log-file-size=32M",)
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        """Return whether the server can be started."""
+        return all(shutil.which(name, path=PATH) for name in ("mariadbd", "mariadb-install-db"))
 
     @classmethod
     def ensure_installed(cls) -> None:
         """Install MariaDB where it is missing; raises `Unavailable` where that is not possible."""
         with debian.lock():
-            if _found():
+            if cls.is_installed():
                 return
             tried = debian.install(*PACKAGES)
-            if not _found():
+            if not cls.is_installed():
                 raise Unavailable(f"mariadbd is not installed, and {tried}")
 
     @classmethod
     def initialize(cls, folder: Path) -> list[str]:
         """Return the command that makes the files of a server."""
         places = [f"--datadir={folder}/files", f"--tmpdir={folder}"]
-        return [_program("mariadb-install-db"), "--no-defaults", *SMALL, "--skip-test-db", *places, *owned()]
+        return [_program("mariadb-install-db"), "--no-defaults", *cls.options, "--skip-test-db", *places, *owned()]
 
     @classmethod
     def program(cls, *arguments: str) -> list[str]:
         """Return the command line of the server."""
-        return [_program("mariadbd"), *arguments, *SMALL]
+        return [_program("mariadbd"), *arguments]
 
     @classmethod
     def client(cls, name: str, *arguments: str) -> list[str]:
         """Return the command line of one of its clients, such as ``dump``."""
         return [_program(f"mariadb-{name}" if name else "mariadb"), *arguments]
-
-
-def _found() -> bool:
-    return all(shutil.which(name, path=PATH) for name in ("mariadbd", "mariadb-install-db"))
 
 
 def _program(name: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 from tests.services import debian
@@ -16,19 +15,24 @@ from tests.services.database_server import DatabaseServer, Unavailable, owned
 
 ROOT = Path("/var/cache/chatkeep-tests/mysql")
 PACKAGES = ("mysql-server-core", "mysql-client-core")
-SMALL = ("--innodb-redo-log-capacity=64M", "--mysqlx=OFF", "--secure-file-priv=")
 
 
 class MySQL(DatabaseServer):
     """A MySQL of the unstable suite."""
 
     name = "MySQL"
+    options = ("--innodb-redo-log-capacity=64M", "--mysqlx=OFF", "--secure-file-priv=")
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        """Return whether the server can be started."""
+        return (ROOT / "usr/sbin/mysqld").exists()
 
     @classmethod
     def ensure_installed(cls) -> None:
         """Install MySQL where it is missing; raises `Unavailable` where that is not possible."""
         with debian.lock():
-            if (ROOT / "usr/sbin/mysqld").exists():
+            if cls.is_installed():
                 return
             if os.geteuid() != 0:
                 raise Unavailable("mysqld is not installed, and installing it takes root")
@@ -43,23 +47,19 @@ class MySQL(DatabaseServer):
     @classmethod
     def initialize(cls, folder: Path) -> list[str]:
         """Return the command that makes the files of a server."""
-        return cls.program("--no-defaults", *owned(), f"--datadir={folder}/files", "--initialize-insecure")
+        return cls.program(
+            "--no-defaults", *owned(), f"--datadir={folder}/files", *cls.options, "--initialize-insecure"
+        )
 
     @classmethod
     def program(cls, *arguments: str) -> list[str]:
         """Return the command line of the server."""
-        return [*_run("usr/sbin/mysqld"), *arguments, f"--basedir={ROOT}/usr", *SMALL]
+        return [*_run("usr/sbin/mysqld"), *arguments, f"--basedir={ROOT}/usr"]
 
     @classmethod
     def client(cls, name: str, *arguments: str) -> list[str]:
         """Return the command line of one of its clients, such as ``dump``."""
         return [*_run(f"usr/bin/mysql{name}"), *arguments]
-
-    @classmethod
-    def version(cls) -> str:
-        """Return the number of the version, such as ``9.7.4``."""
-        said = subprocess.run(cls.program("--version"), capture_output=True, text=True, check=True).stdout
-        return said.partition(" Ver ")[2].split()[0].partition("-")[0]
 
 
 def _run(program: str) -> list[str]:
