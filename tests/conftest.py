@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Generator, Hashable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -136,14 +136,24 @@ def throwaway(kind: str) -> DatabaseServer:
     """Return a database server of a kind that is not started yet, or skip the test where there can be none."""
     if os.name == "nt":
         pytest.skip(f"{kind}: the tests start it on Linux only")
+    from tests.services.databases import SERVERS  # noqa: PLC0415 - they need modules that Windows lacks
+
+    if reason := missing(kind):
+        pytest.skip(reason)
+    return SERVERS[kind]()
+
+
+@cache
+def missing(kind: str) -> str | None:
+    """Return why there is no database server of a kind here, if there is none: installing it is tried once."""
     from tests.services import database_server, databases  # noqa: PLC0415 - they need modules that Windows lacks
 
     server = databases.SERVERS[kind]
     try:
         server.ensure_installed()
     except database_server.Unavailable as reason:
-        pytest.skip(f"{server.name}: {reason}")
-    return server()
+        return f"{server.name}: {reason}"
+    return None
 
 
 def database_server(standing: Standing, kind: str) -> Any:

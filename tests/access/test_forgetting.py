@@ -22,7 +22,7 @@ from chatkeep.model import new_id, now_us
 from chatkeep.store import keys
 from tests.access.keys import Identity, bearer, journal_of, make_key
 from tests.commands.line import run
-from tests.conftest import empty_database, serving
+from tests.conftest import EMBEDDED_AND_SERVER, empty_database, serving
 from tests.http.api import Api, Running, asked, eventually, unique
 from tests.http.test_exports import a_conversation, fill
 from tests.servers import COMMANDS, Server, thrown_away
@@ -35,7 +35,7 @@ OWNERS = (Scope.CHAT, Scope.READ, Scope.EXPORT)
 OWNED = ("conversations", "leases", "export_jobs", "idempotency_keys", "shares", "`usage`")
 
 
-@pytest.fixture(scope="module", params=["sqlite", "mariadb"])
+@pytest.fixture(scope="module", params=EMBEDDED_AND_SERVER)
 def two(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[Server]]:

@@ -55,7 +55,7 @@ def impatient(
     return Api(standing.one(("impatient", request.param), start))
 
 
-@pytest.fixture(scope="session", params=["gunicorn-sqlite", "gunicorn-mariadb", "waitress-sqlite"])
+@pytest.fixture(scope="session", params=["gunicorn-sqlite", "gunicorn-mariadb", "waitress-mysql"])
 def own(
     request: pytest.FixtureRequest, standing: Standing, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Api:

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 
 from tests.client import Response
-from tests.conftest import empty_database
+from tests.conftest import DATABASES, EMBEDDED_AND_SERVER, empty_database
 from tests.http.api import Api, eventually, unique
 from tests.servers import Server, thrown_away
 from tests.services.redis import Redis
 from tests.upstream import Upstream
 
 ADMITTED, ASKED = 20, 60
-# Where limits are counted: in either database, or in Redis.
-PLACES = ("sqlite", "mariadb", "redis")
+# Where limits are counted: in a database, or in Redis.
+PLACES = (*DATABASES, "redis")
 TOKENS_OF_A_TURN = 100
 
 needs_gunicorn = pytest.mark.skipif(os.name == "nt", reason="there is no gunicorn on Windows")
@@ -79,7 +79,7 @@ def ask_at_once(apis: list[Api], times: int) -> list[Response]:
 
 
 @needs_gunicorn
-@pytest.mark.parametrize("environment", ["sqlite", "mariadb"], indirect=True)
+@pytest.mark.parametrize("environment", EMBEDDED_AND_SERVER, indirect=True)
 def test_four_workers_admit_exactly_as_many_as_the_limit_says(
     environment: dict[str, str], folders: pytest.TempPathFactory
 ) -> None:
@@ -130,7 +130,7 @@ def test_no_more_replies_run_at_once_than_the_limit_says(
 
 
 @needs_gunicorn
-@pytest.mark.parametrize("environment", ["sqlite", "mariadb"], indirect=True)
+@pytest.mark.parametrize("environment", EMBEDDED_AND_SERVER, indirect=True)
 def test_replies_of_a_killed_worker_make_room(environment: dict[str, str], folders: pytest.TempPathFactory) -> None:
     """Waits until the dead worker is taken for dead: some seconds."""
     with limited(environment, folders, {"concurrent_replies": 2}, command="gunicorn") as api:
@@ -308,7 +308,7 @@ def test_answers_from_the_shared_cache_count(environment: dict[str, str], folder
         assert left == 999 - 2 * (used["input_tokens"] + used["output_tokens"])
 
 
-@pytest.mark.parametrize("environment", ["sqlite", "mariadb"], indirect=True)
+@pytest.mark.parametrize("environment", EMBEDDED_AND_SERVER, indirect=True)
 @pytest.mark.parametrize("ago", [60_000_000, -120_000_000], ids=["its minute is over", "the clock went back"])
 def test_a_window_ends(environment: dict[str, str], folders: pytest.TempPathFactory, ago: int) -> None:
     with limited(environment, folders, {"requests_per_minute": 1, "requests_per_day": 3}) as api:

@@ -28,7 +28,7 @@ from tests.upstream import Upstream
 MESSAGES, BYTES, EXPORT_BYTES = 8, 4_000, 20_000
 
 
-@pytest.fixture(scope="module", params=[("gunicorn", "mariadb"), ("waitress", "sqlite")], ids="-".join)
+@pytest.fixture(scope="module", params=[("gunicorn", "mysql"), ("waitress", "sqlite")], ids="-".join)
 def limited(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:

@@ -23,7 +23,7 @@ PRICES = {"model-a": {"input": 2.5, "output": 10}, "model-a-small": {"input": 1}
 
 @pytest.fixture(
     scope="module",
-    params=[("gunicorn", "sqlite"), ("gunicorn", "mariadb"), ("waitress", "sqlite")],
+    params=[("gunicorn", "sqlite"), ("gunicorn", "mariadb"), ("waitress", "mysql")],
     ids="-".join,
 )
 def priced(

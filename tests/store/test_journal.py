@@ -23,6 +23,7 @@ from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
 from chatkeep.store.messages import Progress
 from chatkeep.store.sql import Append, Connection, Duplicate, Sql
+from tests.conftest import DATABASES
 from tests.http.api import eventually
 from tests.store.examples import Doubter, Recorder, a_conversation, stored_reply
 from tests.store.proxy import Proxy
@@ -185,9 +186,8 @@ def test_two_processes_lose_no_update(database: Database, journal: Journal) -> N
     assert found == replace(made, message_count=200)
 
 
-def test_a_deadlock_is_run_again(mariadb_url: str) -> None:
-    database = Database(mariadb_url)
-    migrations.migrate(database)
+@pytest.mark.parametrize("database_url", DATABASES[1:], indirect=True)
+def test_a_deadlock_is_run_again(database: Database) -> None:
     one, two, runs, meeting = a_conversation(), a_conversation(), [], threading.Barrier(2, timeout=10)
 
     def rename(connection: Connection, *order: Conversation) -> None:
@@ -204,7 +204,6 @@ def test_a_deadlock_is_run_again(mariadb_url: str) -> None:
         done += [pool.submit(other.write, lambda connection: rename(connection, two, one))]
         assert [result.result(20) for result in done] == [None, None]
     assert len(runs) == 3
-    database.close()
 
 
 @pytest.fixture

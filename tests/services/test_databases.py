@@ -1,4 +1,4 @@
-"""The throwaway database is one: it speaks, keeps what it committed through a kill, and hangs when told."""
+"""The throwaway databases are such: each speaks, keeps what it committed through a kill, and hangs when told."""
 
 from __future__ import annotations
 
@@ -7,43 +7,51 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from tests.services.mariadb import MariaDB
+from tests.conftest import DATABASES, Standing, database_server
+from tests.services.database_server import DatabaseServer
 
 
-def test_each_database_is_empty_and_in_utf8mb4(mariadb: MariaDB, mariadb_url: str) -> None:
-    engine = create_engine(mariadb_url)
+@pytest.fixture(params=DATABASES[1:])
+def shared(request: pytest.FixtureRequest, standing: Standing) -> DatabaseServer:
+    running: DatabaseServer = database_server(standing, request.param)
+    return running
+
+
+def test_each_database_is_empty_and_in_utf8mb4(shared: DatabaseServer) -> None:
+    url = shared.create_database()
+    engine = create_engine(url)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT '🦊'")) == "🦊"
         assert connection.execute(text("SHOW TABLES")).all() == []
     engine.dispose()
-    assert mariadb.create_database() != mariadb_url
+    assert shared.create_database() != url
 
 
-def test_commits_survive_a_kill_and_connections_do_not(own_mariadb: MariaDB) -> None:
+def test_commits_survive_a_kill_and_connections_do_not(own_server: DatabaseServer) -> None:
     """Starts a server of its own, twice: some seconds."""
-    engine = create_engine(own_mariadb.create_database())
+    engine = create_engine(own_server.create_database())
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE kept (id INT) ENGINE=InnoDB"))
         connection.execute(text("INSERT INTO kept VALUES (1)"))
-    own_mariadb.kill()
+    own_server.kill()
     with pytest.raises(OperationalError), engine.connect() as connection:
         connection.execute(text("SELECT 1"))
-    own_mariadb.start()
+    own_server.start()
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT COUNT(*) FROM kept")) == 1
     engine.dispose()
 
 
-def test_a_paused_server_answers_nothing_until_it_is_resumed(mariadb: MariaDB, mariadb_url: str) -> None:
+def test_a_paused_server_answers_nothing_until_it_is_resumed(shared: DatabaseServer) -> None:
     """Waits a second for the silence to be one."""
-    engine = create_engine(mariadb_url, connect_args={"read_timeout": 1})
+    engine = create_engine(shared.create_database(), connect_args={"read_timeout": 1})
     with engine.connect() as connection:
-        mariadb.pause()
+        shared.pause()
         try:
             with pytest.raises(OperationalError) as caught:
                 connection.execute(text("SELECT 1"))
         finally:
-            mariadb.resume()
+            shared.resume()
         assert isinstance(caught.value.orig, pymysql.err.OperationalError)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT 1")) == 1
