@@ -3,6 +3,8 @@
 On SQLite its own operators do it: a function of ours would need Python's global lock for each row, and the event loop
 would wait for it. LIKE is quick and knows the case of ASCII alone; GLOB is exact. Both stop at a NUL, so in texts that
 hold one another character takes its place.
+
+MySQL and MariaDB know other letters' cases than Python, so they make both texts small themselves.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ _SQLITE = (
     " THEN (REPLACE(JSON_QUOTE({0}), '\\u0000', '\\uffff') ->> '$') GLOB :glob"
     " ELSE {0} LIKE :like ESCAPE '!' AND {0} GLOB :glob END"
 )
-_MYSQL = "LOWER({0}) LIKE :lower ESCAPE '!'"
+_MYSQL = "LOWER({0}) LIKE LOWER(:text COLLATE utf8mb4_bin) ESCAPE '!'"
 _IN_PLACE_OF_NUL = "\uffff"
 # Further letters whose small form this is.
 _MORE = {"i": "İ", "k": "\u212a", "å": "\u212b", "ß": "ẞ", "θ": "ϴ", "ω": "\u2126"}
@@ -29,7 +31,7 @@ def patterns(text: str) -> dict[str, str]:
     return {
         "like": f"%{''.join(map(_like, letters))}%",
         "glob": f"*{''.join(map(_glob, letters))}*",
-        "lower": f"%{''.join(map(_escaped, text.lower()))}%",
+        "text": f"%{''.join(map(_escaped, text))}%",
     }
 
 

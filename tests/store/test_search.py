@@ -1,4 +1,4 @@
-"""Finding text on SQLite is what Python calls containing it, in any case of letters."""
+"""Finding text on SQLite is what Python calls containing it, in any case of letters; servers know fewer cases."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ import apsw
 import pytest
 
 from chatkeep.store import search
+from chatkeep.store.engine import Database
+from chatkeep.store.sql import Connection, Sql
+from tests.conftest import DATABASES
 
 ALPHABET = 'aAbBkK*?[]!%_^-\\"u0\0\n\uffff中文éÉßẞ🐸'
+
+# Latin, Greek and Cyrillic as most keyboards have it.
+SPANS = (range(0x20, 0x100), range(0x391, 0x3CA), range(0x410, 0x450))
+COMMON = {chr(number) for span in SPANS for number in span}
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +64,22 @@ def test_no_character_stands_for_another(sqlite: apsw.Connection) -> None:
 @pytest.mark.parametrize("text", ["Istanbul", "istanbul", "İstanbul"])
 def test_an_i_is_found_with_and_without_its_dot(sqlite: apsw.Connection, text: str, part: str) -> None:
     assert holds(sqlite, text, part)
+
+
+@pytest.mark.parametrize("database_url", DATABASES[1:], indirect=True)
+def test_a_server_finds_every_letter_as_it_was_written_and_common_ones_in_any_case(database: Database) -> None:
+    cased = [letter for letter in map(chr, range(sys.maxunicode + 1)) if letter.lower() != letter.upper()]
+    exact = [(letter, letter) for letter in [*map(chr, range(256)), *cased]]
+    capitals = [letter for letter in cased if letter in COMMON and letter.isupper()]
+    both = [pair for letter in capitals for pair in ((letter, letter.lower()), (letter.lower(), letter))]
+    assert database.read(lambda connection: not_found(connection, [*exact, *both])) == []
+    others = [(chr(ord(letter) + 1), letter) for letter in map(chr, range(0, 128, 2))]
+    assert database.read(lambda connection: not_found(connection, others)) == others
+
+
+def not_found(connection: Connection, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return which texts do not hold what is searched for in them, by the words of a server."""
+    condition = search.conditions("x")[1]
+    sql = Sql(f"SELECT {condition} FROM (SELECT CONVERT(:x USING utf8mb4) COLLATE utf8mb4_bin AS x) AS given")  # noqa: S608 - the test's own
+    found = [connection.rows(sql, x=f"({text})", **search.patterns(f"({part})"))[0][0] for text, part in pairs]
+    return [pair for pair, is_in in zip(pairs, found, strict=True) if not is_in]
