@@ -19,20 +19,26 @@ from tests.store.reserved import RESERVED, unquoted
 
 STORE = Path(store.__file__).parent  # nothing else may know the databases
 SOURCES = sorted(path.relative_to(STORE) for path in STORE.rglob("*.py"))
-# Grammar, or a list of columns.
-IS_SQL = re.compile(r"\b[A-Z]{2,}\b|^`?\w+`?(, `?\w+`?)+$")
+GRAMMAR = re.compile(rf"\b({'|'.join(sorted(map(str.upper, RESERVED)))})\b|\b[A-Z_]+\(")
+COLUMNS = re.compile(r"`?\w+`?(, `?\w+`?)+")
+# What people read begins as a sentence does, or with the name of a setting.
+SENTENCE = re.compile(r"[A-Z][a-z]|[A-Z_]+: ")
 
 
 def pieces(source: Path) -> list[tuple[int, str]]:
     """Return the texts of a module that are SQL or a part of it, each with its line."""
     found = texts(ast.parse((STORE / source).read_text(encoding="utf-8")))
-    return [(line, text) for line, text in found if IS_SQL.search(text)]
+    return [(line, text) for line, text in found if is_sql(text)]
+
+
+def is_sql(text: str) -> bool:
+    return bool(GRAMMAR.search(text) or COLUMNS.fullmatch(text)) and not SENTENCE.match(text)
 
 
 def texts(node: ast.AST) -> Iterator[tuple[int, str]]:
-    """Yield the texts of a module that are neither docstrings nor errors."""
+    """Yield the texts of a module, its docstrings left out."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Raise) or (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)):
+        if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
             continue
         text = text_of(child)
         if text is None:
