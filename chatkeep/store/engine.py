@@ -272,5 +272,6 @@ def _mysql_engine(url: URL, kind: Kind) -> sa.Engine:
         arguments["ssl_disabled"] = True
     plain = url.difference_update_query(["charset"])
     engine = sa.create_engine(plain, connect_args=arguments, pool_pre_ping=True, pool_recycle=1800, **_pool(kind))
+    sa.event.listen(engine, "do_connect", lambda _dialect, _record, _options, arguments: mysql.connect(arguments))
     sa.event.listen(engine, "connect", lambda connection, _record: mysql.prepare(connection, kind.seconds))
     return engine

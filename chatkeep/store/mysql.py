@@ -44,6 +44,16 @@ def connect_args(seconds: float) -> dict[str, Any]:
     return CONNECT_ARGS | {"read_timeout": patience, "write_timeout": patience}
 
 
+def connect(arguments: dict[str, Any]) -> pymysql.Connection[Any]:
+    """Return a fresh connection. Raises `FAILURES`, and `RuntimeError` if a password cannot be sent."""
+    try:
+        return pymysql.connect(**arguments)
+    except RuntimeError as error:
+        raise RuntimeError(
+            "MySQL's caching_sha2_password needs TLS or the package cryptography: pip install 'chatkeep[mysql-rsa]'"
+        ) from error
+
+
 def prepare(raw: pymysql.Connection[Any], seconds: float) -> None:
     """Set up a fresh connection on which a statement may take so long."""
     with raw.cursor() as cursor:

@@ -183,7 +183,7 @@ class DatabaseServer(ABC):
             shutil.chown(self._folder, self._owner)
         (self._folder / "init.sql").write_text(
             f"CREATE USER IF NOT EXISTS '{USER}'@'127.0.0.1' IDENTIFIED BY '{self._password}';\n"
-            f"GRANT ALL ON *.* TO '{USER}'@'127.0.0.1';\n"
+            f"GRANT ALL ON *.* TO '{USER}'@'127.0.0.1' WITH GRANT OPTION;\n"
         )
         shutil.copytree(_pristine(type(self)), self._folder / "files")
         if self._owner:
