@@ -47,9 +47,8 @@ class MySQL(DatabaseServer):
     @classmethod
     def initialize(cls, folder: Path) -> list[str]:
         """Return the command that makes the files of a server."""
-        return cls.program(
-            "--no-defaults", *owned(), f"--datadir={folder}/files", *cls.options, "--initialize-insecure"
-        )
+        places = [f"--datadir={folder}/files", f"--tmpdir={folder}"]
+        return cls.program("--no-defaults", *owned(), *places, *cls.options, "--initialize-insecure")
 
     @classmethod
     def program(cls, *arguments: str) -> list[str]:
