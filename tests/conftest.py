@@ -258,6 +258,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: (place[item.path], item.path))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Install MySQL where tests that were chosen need it: that takes longer than a test may."""
+    if os.name != "nt" and any("mysql" in item.nodeid for item in session.items):
+        missing("mysql")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the logs of the servers that a failed test used, and let nothing be skipped in CI."""
