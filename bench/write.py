@@ -305,11 +305,11 @@ def opened(filled: store.Store, server: databases.Server | None) -> Iterator[Ben
     journal = Journal(database)
     cache, limiter = MemoryCache(settings.cache_size, settings.cache_ttl), Limiter(Defaults(), (), journal, Spending())
     taking = Taking(settings, cache, limiter, new_id())
-    raw, connection = Raw(database), database.dedicated()
+    raw = Raw(database)
     try:
-        yield Bench(filled.messages, owner, ids, database, server, taking, connection, raw)
+        with database.connection() as connection:
+            yield Bench(filled.messages, owner, ids, database, server, taking, connection, raw)
     finally:
-        connection.close()
         raw.close()
         journal.close()
         database.close()
