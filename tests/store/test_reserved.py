@@ -17,18 +17,22 @@ from chatkeep.store.engine import Database
 from chatkeep.store.sql import Sql
 from tests.store.reserved import RESERVED, unquoted
 
-STORE = Path(store.__file__).parent  # nothing else may know the databases
+STORE = Path(store.__file__).parent
 SOURCES = sorted(path.relative_to(STORE) for path in STORE.rglob("*.py"))
 GRAMMAR = re.compile(rf"\b({'|'.join(sorted(map(str.upper, RESERVED)))})\b|\b[A-Z_]+\(")
 COLUMNS = re.compile(r"`?\w+`?(, `?\w+`?)+")
 # What people read begins as a sentence does, or with the name of a setting.
 SENTENCE = re.compile(r"[A-Z][a-z]|[A-Z_]+: ")
+STATEMENT = re.compile(r"\b(SELECT .* FROM|INSERT INTO|DELETE FROM|UPDATE \S+ SET)\b", re.DOTALL)
 
 
 def pieces(source: Path) -> list[tuple[int, str]]:
     """Return the texts of a module that are SQL or a part of it, each with its line."""
-    found = texts(ast.parse((STORE / source).read_text(encoding="utf-8")))
-    return [(line, text) for line, text in found if is_sql(text)]
+    return [(line, text) for line, text in texts(parsed(STORE / source)) if is_sql(text)]
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def is_sql(text: str) -> bool:
@@ -57,6 +61,12 @@ def text_of(node: ast.AST) -> str | None:
 @pytest.mark.parametrize("source", SOURCES, ids=str)
 def test_statements_quote_reserved_words(source: Path) -> None:
     assert [(line, text, words) for line, text in pieces(source) if (words := unquoted(text))] == []
+
+
+def test_statements_are_in_the_store_alone() -> None:
+    others = [path for path in STORE.parent.rglob("*.py") if STORE not in path.parents]
+    assert [(path.name, text) for path in others for _, text in texts(parsed(path)) if STATEMENT.search(text)] == []
+    assert any(STATEMENT.search(text) for source in SOURCES for _, text in pieces(source))
 
 
 def test_statements_are_found() -> None:
