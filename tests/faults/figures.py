@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.faults.rows import PRODUCTS
+
 PROPERTY = "figure"
 KEPT = Path(__file__).with_name("figures.json")
 
@@ -38,6 +40,7 @@ class Figures:
 
 def figure(promises: tuple[int, ...], fault: str, database: str, values: dict[str, Any]) -> dict[str, Any]:
     """Return one row: what was thrown, on which database, what it measured, when and where."""
+    assert database in PRODUCTS, database
     return {
         "promises": promises,
         "fault": fault,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.figures import KEPT, shown
+from tests.faults.rows import PRODUCTS
 from tests.servers import ROOT
 
 PAGE = ROOT / "docs" / "promises.md"
@@ -20,7 +21,6 @@ PROMISES = {
     7: "A sick provider stays outside",
     8: "Secrets are gone",
 }
-DATABASES = ("SQLite", "MariaDB", "MySQL")
 HEAD = """\
 # What chatkeep promises, and what was measured
 
@@ -58,11 +58,11 @@ def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield ""
     measured = sorted({f"{row['date']} on {row['machine']}" for row in rows})
     yield f"Measured {'; '.join(measured)}."
-    titles = ("promise", "fault", *(f"on {name}" for name in DATABASES))
+    titles = ("promise", "fault", *(f"on {name}" for name in PRODUCTS))
     yield from ("", f"| {' | '.join(titles)} |", "|---" * len(titles) + "|")
     faults = {row["fault"]: row["promises"] for row in rows}
     for fault in sorted(faults, key=lambda fault: (faults[fault], fault)):
-        cells = [", ".join(map(str, faults[fault])), fault, *(_cell(fault, name, rows) for name in DATABASES)]
+        cells = [", ".join(map(str, faults[fault])), fault, *(_cell(fault, name, rows) for name in PRODUCTS)]
         yield f"| {' | '.join(cells)} |"
 
 

@@ -13,6 +13,7 @@ import apsw
 import pymysql
 from sqlalchemy.engine import make_url
 
+PRODUCTS = ("SQLite", "MariaDB", "MySQL")
 Query = Callable[[str], list[tuple[Any, ...]]]
 
 
@@ -72,7 +73,7 @@ def generating(url: str) -> set[str]:
 
 
 def product(url: str) -> str:
-    """Return which database answers at ``url``: SQLite, MariaDB or MySQL."""
+    """Return which of `PRODUCTS` answers at ``url``."""
     if url.startswith("sqlite"):
         return "SQLite"
     with closing(_connect(url)) as connection:
