@@ -16,7 +16,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from chatkeep.errors import NO_CONVERSATION, NotFound, TurnRunning
+from chatkeep.errors import NO_CONVERSATION, NotFound, TurnRunning, stored_in_part
 from chatkeep.model import Conversation, Message, now_us
 from chatkeep.store import conversations, leases, messages
 from chatkeep.store.engine import Database
@@ -28,6 +28,7 @@ PAGE = 2_000
 _BEFORE_ALL = -(2**63)
 # Somebody else may have switched between our look and our writing.
 _TRIES = 3
+IN_PART = "The database failed while the branch was switched, which may be done in part. Send the request again."
 
 
 @dataclass(frozen=True)
@@ -140,9 +141,10 @@ def switch(database: Database, journal: Journal, conversation: Conversation, tip
 def _repeat(journal: Journal, step: Callable[[Connection], bool]) -> None:
     """Take steps until one is the last, and pause in between as long as it took, so that others get their share."""
     began = time.monotonic()
-    while not journal.write(step):
-        time.sleep(time.monotonic() - began)
-        began = time.monotonic()
+    with stored_in_part(IN_PART):
+        while not journal.write(step):
+            time.sleep(time.monotonic() - began)
+            began = time.monotonic()
 
 
 def _step(connection: Connection, owner: str, id: UUID, route: Route) -> bool:

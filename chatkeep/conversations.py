@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from chatkeep import branches
-from chatkeep.errors import NO_CONVERSATION, NO_MESSAGE, FieldError, InvalidFields, NotFound
+from chatkeep.errors import NO_CONVERSATION, NO_MESSAGE, FieldError, InvalidFields, NotFound, stored_in_part
 from chatkeep.model import Conversation, Message, expiry, now_us
 from chatkeep.store import conversations, messages
 from chatkeep.store.engine import Database
@@ -150,9 +150,11 @@ def change_conversation(database: Database, journal: Journal, owner: str, id: UU
         conversations.update(connection, changed)
         return changed
 
-    if chosen is not None:
-        _switch(database, journal, owner, id, chosen)
-    return journal.write(write)
+    if chosen is None:
+        return journal.write(write)
+    _switch(database, journal, owner, id, chosen)
+    with stored_in_part(branches.IN_PART):
+        return journal.write(write)
 
 
 def _switch(database: Database, journal: Journal, owner: str, id: UUID, chosen: UUID) -> None:

@@ -20,6 +20,7 @@ import msgspec
 
 from chatkeep.cache import ERASURES, Cache
 from chatkeep.concurrency import FILES
+from chatkeep.errors import stored_in_part
 from chatkeep.exports import files
 from chatkeep.exports.formats.text import encode, time_text
 from chatkeep.limiter import Limiter
@@ -38,6 +39,7 @@ SETTLED_S = 3.0
 # What one transaction deletes beside messages: turns wait that long for theirs.
 CONVERSATIONS = 20
 SOME = 200
+IN_PART = "The database failed while everything was erased, which may be done in part. Send the request again."
 # What is read at once of what is given out.
 PAGE = 1_000
 _FIRST = date(1970, 1, 1)
@@ -85,12 +87,13 @@ class Eraser:
         told = {"erasure_id": id, "account": account, "end_user": end_user}
         self._journal.write(lambda connection: connection.notes.append(Note(by, Verb.OWNER_ERASING, told)))
         erased = Erased()
-        self._erase_once(owner, erased)
-        time.sleep(SETTLED_S)
-        self._erase_once(owner, erased)
-        self._journal.write(
-            lambda connection: connection.notes.append(Note(by, Verb.OWNER_ERASED, told | asdict(erased)))
-        )
+        with stored_in_part(IN_PART):
+            self._erase_once(owner, erased)
+            time.sleep(SETTLED_S)
+            self._erase_once(owner, erased)
+            self._journal.write(
+                lambda connection: connection.notes.append(Note(by, Verb.OWNER_ERASED, told | asdict(erased)))
+            )
         self._database.reclaim()
         return Receipt(id, account, end_user, now_us(), erased)
 

@@ -45,9 +45,14 @@
          │   └─ ProviderTimeout    504    provider_timeout      one of our deadlines passed
          ├─ ReplyInterrupted       503    reply_interrupted
          ├─ ExportFileMissing      503    export_file_missing
-         ├─ StoreUnavailable       503    database_unavailable
-         │   ├─ DatabaseTimeout    503    database_timeout
-         │   └─ DatabaseBusy       503    database_busy
+         ├─ StoreProblem
+         │   ├─ StoreUnavailable   503    database_unavailable
+         │   │   ├─ DatabaseTimeout  503  database_timeout
+         │   │   ├─ DatabaseBusy   503    database_busy
+         │   │   ├─ DatabaseReadOnly 503  database_read_only
+         │   │   ├─ DatabaseFull   503    database_full
+         │   │   └─ OutcomeUnknown 503    outcome_unknown       the one after which something may be stored
+         │   └─ DatabaseRefused    500    database_refused      it said no, and will again
          └─ ServerStopping         503    server_stopping
 
 Each class carries the HTTP status, a stable ``code`` and a ``title``; the instance carries ``detail``: what happened
@@ -56,7 +61,8 @@ and what to do about it, in a sentence that may be shown to people and never hol
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 from uuid import UUID
@@ -70,6 +76,8 @@ NO_EXPORT = "There is no such export; it may have expired or been deleted."
 NO_ACCESS = "Send a key in the header Authorization: Bearer ck_...; it may be mistyped, revoked or expired."
 # The same for a token.
 NO_TOKEN = "Send a valid X-End-User-Token; its signature, time or names are not as the server is set."  # noqa: S105 - no password
+# Characters of a statement that the log shows.
+MOST_OF_STATEMENT = 80
 NO_KEYS = "There is no key yet; make one on the server: chatkeep keys create NAME"
 
 
@@ -407,10 +415,21 @@ class ExportFileMissing(Problem):
     status, code, title = 503, "export_file_missing", "The file of this export is not on this host"
 
 
-class StoreUnavailable(Problem):
-    """The database cannot be used now; nothing was acknowledged."""
+class StoreProblem(Problem):
+    """Base of what goes wrong between chatkeep and the database."""
 
-    status, code, title = 503, "database_unavailable", "The database is not available now; nothing was stored"
+    status, code, title = 503, "database_unavailable", "The database is not available now"
+    unstored: ClassVar[str] = "The database is not available now; nothing was stored."
+    """What a request is told whose writes were rolled back."""
+
+    def to_writer(self) -> StoreProblem:
+        """Tell what became of the writes of a transaction that failed; return the problem itself."""
+        self.detail, self.args = self.unstored, (self.unstored,)
+        return self
+
+
+class StoreUnavailable(StoreProblem):
+    """The database cannot be reached, or does not do its work now. It may later: waiting helps."""
 
 
 class DatabaseTimeout(StoreUnavailable):
@@ -418,6 +437,7 @@ class DatabaseTimeout(StoreUnavailable):
 
     code = "database_timeout"
     title = "The database took too long; ask for less at once, or try again later"
+    unstored = "The database took too long; nothing was stored."
 
 
 class DatabaseBusy(StoreUnavailable):
@@ -425,6 +445,61 @@ class DatabaseBusy(StoreUnavailable):
 
     code = "database_busy"
     title = "Too many searches are running; try again in a moment"
+
+
+class DatabaseReadOnly(StoreUnavailable):
+    """The database takes no writes: it is a replica, or was set to read-only."""
+
+    code = "database_read_only"
+    title = "The database is read-only now"
+    unstored = "The database is read-only now; nothing was stored."
+
+
+class DatabaseFull(StoreUnavailable):
+    """The database has no room on its disk."""
+
+    code = "database_full"
+    title = "The disk is full: nothing can be stored until there is room"
+    unstored = "The disk is full: nothing was stored, and nothing can be until there is room."
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """The database did not answer a COMMIT: the transaction is stored as a whole, or nothing of it is."""
+
+    code = "outcome_unknown"
+    title = "It is not known whether this was stored"
+    unstored = (
+        "The database broke off while it stored this. Send the request again with the same Idempotency-Key;"
+        " if it had none, look first whether it was stored."
+    )
+
+
+class DatabaseRefused(StoreProblem):
+    """The database refused a statement, and would refuse it again; ``statement`` is its beginning, without values."""
+
+    status, code, title = 500, "database_refused", "The database refused a statement"
+    unstored = "The database refused a statement; nothing was stored. The cause is logged under the request's id."
+    statement = ""
+
+    @classmethod
+    def of(cls, statement: str) -> DatabaseRefused:
+        """Return the problem of a statement."""
+        problem = cls("The database refused a statement. The cause is logged under the request's id.")
+        problem.statement = statement[:MOST_OF_STATEMENT]
+        return problem
+
+
+@contextmanager
+def stored_in_part(told: str) -> Iterator[None]:
+    """Let a block of several transactions say ``told`` if one fails: earlier ones are stored."""
+    try:
+        yield
+    except OutcomeUnknown:
+        raise
+    except StoreProblem as problem:
+        if problem.detail in {problem.title, problem.unstored}:
+            problem.detail, problem.args = told, (told,)
+        raise
 
 
 class ServerStopping(Problem):

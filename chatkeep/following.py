@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from uuid import UUID
 
-from chatkeep.errors import NotFound, StoreUnavailable
+from chatkeep.errors import DatabaseRefused, NotFound, StoreUnavailable
 from chatkeep.model import Delta, Message, Status
 from chatkeep.replies import PING_S, End, Event, Events, problem_of
 from chatkeep.store import messages
@@ -31,7 +31,7 @@ def follow_row(
     while row is None or row.status is Status.GENERATING:
         try:
             row = _grown(database, conversation_id, reply_id, row) or row
-        except NotFound as problem:
+        except (NotFound, DatabaseRefused) as problem:
             yield End(None, problem)
             return
         text = row.content[shown:] if row else ""

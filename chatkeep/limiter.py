@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from chatkeep.access import Caller
-from chatkeep.errors import Quotas, StoreUnavailable
+from chatkeep.errors import OutcomeUnknown, Quotas, StoreUnavailable
 from chatkeep.limits import (
     DAY_US,
     LIMITS,
@@ -239,7 +239,7 @@ def _asking(redis: RedisWindows, allowances: Allowances) -> Iterator[Admission]:
     admission, certain = Admission(allowances, taken), True
     try:
         yield admission
-    except StoreUnavailable:
+    except OutcomeUnknown:
         certain = False  # the turn may have been stored
         raise
     except BaseException:

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
+from chatkeep.errors import DatabaseRefused
+
 log = logging.getLogger(__name__)
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _LARGEST_CODE = 99_999
@@ -114,7 +116,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _kind(error: BaseException) -> str:
-    """Return an exception's class and its number: of a status, of the system, of a database."""
+    """Return an exception's class and its number: of a status, of the system, of a database.
+
+    Of a statement that a database refused also how it begins: our statements hold no values.
+    """
     numbers = (
         getattr(error, "upstream_status", None),
         getattr(error, "errno", None),
@@ -122,4 +127,5 @@ def _kind(error: BaseException) -> str:
         *error.args[:1],
     )
     number = next((item for item in numbers if isinstance(item, int) and abs(item) <= _LARGEST_CODE), None)
-    return type(error).__name__ + ("" if number is None else f" {number}")
+    statement = f" of {error.statement!r}" if isinstance(error, DatabaseRefused) and error.statement else ""
+    return type(error).__name__ + ("" if number is None else f" {number}") + statement

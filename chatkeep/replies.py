@@ -37,6 +37,7 @@ class Ending(Enum):
     TOTAL = "the reply took too long"
     TOO_LONG = "the reply grew too large"
     LOST = "its row was ended by somebody else, or deleted"
+    REFUSED = "the database does not take its text"
     SHUTDOWN = "the process stops"
 
 
@@ -97,6 +98,8 @@ class LiveReply:
         """Characters that the provider has sent, committed or not."""
         self.begun = self.heard = time.monotonic()
         self.ending: Ending | None = None
+        self.refusal: Problem | None = None
+        """Why the database did not take a part of its text."""
         self.call: Call | None = None
         self._lock = short_lock()
         self._texts: list[str] = []
@@ -144,6 +147,11 @@ class LiveReply:
     def lost(self, _progress: Progress | None) -> None:
         """End the reply: its row takes no more text."""
         self.end(Ending.LOST)
+
+    def refused(self, problem: Problem) -> None:
+        """End the reply: it cannot become whole."""
+        self.refusal = problem
+        self.end(Ending.REFUSED)
 
     @property
     def text(self) -> str:
@@ -285,8 +293,11 @@ def _deliver_last(end: End, receive: Receive, *, said: bool) -> None:
 def outcome(reply: LiveReply, finish: Finish | None, problem: Problem | None) -> tuple[Message, Problem | None]:
     """Return how a reply ends: its row's final values, and the problem that followers are told.
 
-    The provider's finish reason wins over whatever came at the same moment, and nothing else makes a reply completed.
+    The provider's finish reason wins over whatever came at the same moment, and nothing else makes a reply completed;
+    but what the database refused is missing, whatever the provider says.
     """
+    if reply.refusal is not None:
+        return _ended(reply, Status.TRUNCATED if reply.written else Status.FAILED, reply.refusal)
     if finish is not None:
         status = Status.COMPLETED if finish.whole else Status.TRUNCATED
         row = replace(reply.message, status=status, finish_reason=finish.reason, usage=finish.usage)

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from uuid import UUID
 
@@ -23,10 +23,12 @@ from chatkeep.concurrency import background
 from chatkeep.errors import (
     NO_CONVERSATION,
     ContextTooLong,
+    DatabaseRefused,
     NotFound,
     Problem,
     ProviderError,
     ServerStopping,
+    stored_in_part,
     without_frames,
 )
 from chatkeep.following import follow_row
@@ -124,7 +126,8 @@ class Turns:
         before = branches.make_way(self._database, self._journal, request.owner, of, replaced)
         turns: list[Turn] = []
         try:
-            yield turns.append
+            with stored_in_part(branches.IN_PART) if before else nullcontext():
+                yield turns.append
         finally:
             if before is not None and not any(turn.is_new for turn in turns):
                 with contextlib.suppress(Problem):
@@ -164,7 +167,10 @@ class Turns:
         return replace(turn, reply=reply)
 
     def _repeat(self, reply: LiveReply, answer: Answer) -> bool:
-        """Fill a reply with a remembered answer; return False where the one it came from is not stored any more."""
+        """Fill a reply with a remembered answer; return False where the one it came from is not stored any more.
+
+        The turn is stored already, so that this waits for a database that is away, as its text would.
+        """
         final = repeated(reply.message, answer)
         bill = self._limiter.bill(reply.lease, final, reply.allowances)
 
@@ -172,13 +178,18 @@ class Turns:
             if not is_kept(connection, reply.lease.owner, answer):
                 return False
             connection.append([Append(reply.id, 0, Delta(answer.text, answer.reasoning))])
-            ended = end_reply(connection, reply.lease, final, self._quota) is final
-            if ended:
+            stored = end_reply(connection, reply.lease, final, self._quota)
+            if stored is final:
                 connection.ledger.take(bill.subjects, now_us(), tokens=bill.tokens)
-            return ended
+            # Completed it is also if an earlier try was stored and did not say so.
+            return stored is not None and stored.status is Status.COMPLETED
 
         subjects = bill.subjects + self._quota.subjects(reply.lease.owner)
-        filled = self._journal.write(fill, brief=True, subjects=subjects)
+        try:
+            filled = self._journal.write(fill, patient=True, brief=True, subjects=subjects)
+        except DatabaseRefused as error:
+            log.error("a remembered answer cannot be stored: %s", error)  # noqa: TRY400 - the database's fault
+            return False
         if filled:
             self._limiter.charge(bill)
         return filled
@@ -262,9 +273,9 @@ class Turns:
         self, reply: LiveReply, finish: Finish | None, problem: Problem | None, question: Question
     ) -> None:
         """Store how a reply ended and what it used, learn it where it is whole, and tell its followers."""
-        (final, problem), key = outcome(reply, finish, problem), question.key
+        key = question.key
         try:
-            stored = self._end(reply, final, question)
+            final, problem, stored = self._end(reply, finish, problem, question)
             if stored is None:
                 problem = NotFound("The conversation was deleted while its reply was generated.")
             elif stored.status != final.status:
@@ -276,15 +287,23 @@ class Turns:
             whole = replace(stored, content=reply.text, reasoning=reply.reasoning) if stored else None
             reply.close(End(whole, problem))
         except Problem as error:
+            log.error("the end of reply %s cannot be stored: %s", reply.id, error)  # noqa: TRY400 - the database's fault
             reply.close(End(None, error))
         finally:
             self.live.pop(reply.id, None)
             self._journal.streams = len(self.live)
 
-    def _end(self, reply: LiveReply, final: Message, question: Question) -> Message | None:
-        """Store how a reply ended and charge what it used; return it as it is stored, None where it is gone."""
+    def _end(
+        self, reply: LiveReply, finish: Finish | None, problem: Problem | None, question: Question
+    ) -> tuple[Message, Problem | None, Message | None]:
+        """Store how a reply ended and charge what it used.
 
-        def end(connection: Connection) -> tuple[Message | None, Bill]:
+        Returns its end, the problem that it ended with, and the reply as it is stored, None where it is gone.
+        """
+
+        def end(connection: Connection) -> tuple[Message, Problem | None, Message | None, Bill]:
+            # Not before all text is stored: the database may refuse the last of it.
+            final, told = outcome(reply, finish, problem)
             said = final if final.usage else _said(connection, reply, final)
             bill = self._limiter.bill(reply.lease, said, reply.allowances, reply.prompt or question.prompt)
             stored = end_reply(connection, reply.lease, final, self._quota)
@@ -292,12 +311,12 @@ class Turns:
                 stored = None  # nobody ended it: it goes with its conversation, which waits for the sweep
             if stored is None or stored is final:  # what was deleted meanwhile was used, too
                 connection.ledger.take(bill.subjects, now_us(), tokens=bill.tokens)
-            return stored, bill
+            return final, told, stored, bill
 
         subjects = self._limiter.charged(reply.allowances) + self._quota.subjects(reply.lease.owner)
-        stored, bill = self._journal.write(end, patient=True, brief=True, subjects=subjects)
+        final, told, stored, bill = self._journal.write(end, patient=True, brief=True, subjects=subjects)
         self._limiter.charge(bill)
-        return stored
+        return final, told, stored
 
     def _count(self, ended: Message, problem: Problem | None, seconds: float) -> None:
         """Count a reply that this process has ended; one that copied another cost nothing."""

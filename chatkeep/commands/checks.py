@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from chatkeep import private, servers
 from chatkeep.commands import health
-from chatkeep.errors import ProviderBusy, ProviderError, SettingsError, SignInFailed, StoreUnavailable
+from chatkeep.errors import ProviderBusy, ProviderError, SettingsError, SignInFailed, StoreProblem
 from chatkeep.limits import Defaults
 from chatkeep.redaction.policies import Redaction
 from chatkeep.settings import Settings, described, env_files, read_env_file, unknown_names
@@ -155,13 +155,13 @@ def database(settings: Settings) -> Iterator[Finding]:
     except SettingsError as error:
         yield from (broken("database", problem, "check DATABASE_URL") for problem in error.problems)
         return
-    except (StoreUnavailable, OSError) as error:
+    except (StoreProblem, OSError) as error:
         told = f"it does not answer: {error.__cause__ or error}"
         yield broken("database", told, "check DATABASE_URL, and that the database runs and lets this user in")
         return
     try:
         yield fine("database", f"{_file(settings)} answers" if found.embedded else f"{found.url.host} answers")
-        yield from (*_character_set(found), *_schema(found), *_clock(found), *_keys(settings, found))
+        yield from (*_character_set(found), *_schema(found), *_writing(found), *_clock(found), *_keys(settings, found))
     finally:
         found.close()
 
@@ -193,6 +193,24 @@ def _schema(found: Database) -> Iterator[Finding]:
     else:
         told = f"it is {revision}, this version needs {head}"
         yield broken("schema", told, "make a backup, then run: chatkeep migrate")
+
+
+def _writing(found: Database) -> Iterator[Finding]:
+    from chatkeep.store import marks, migrations  # noqa: PLC0415 - as above
+
+    if migrations.revision(found) != migrations.HEAD:
+        return
+    try:
+        with found.connection() as connection:
+            connection.begin()
+            marks.try_out(connection)
+            connection.rollback()
+    except StoreProblem as error:
+        told = f"it cannot be written: {error.__cause__ or error}"
+        advice = "check that the database is not read-only, has room and lets this user write"
+        yield broken("writing", told, advice)
+    else:
+        yield fine("writing", "a row was written and rolled back")
 
 
 def _clock(found: Database) -> Iterator[Finding]:

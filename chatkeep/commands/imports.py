@@ -16,7 +16,7 @@ import click
 from chatkeep import servers
 from chatkeep.commands.owners import of_owner, owner_named
 from chatkeep.commands.words import say, wrong
-from chatkeep.errors import ChatkeepError, StoreUnavailable
+from chatkeep.errors import ChatkeepError, StoreProblem
 from chatkeep.notation import optional_duration
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ def _import(run: Callable[[Iterable[bytes]], Report], name: str) -> int:
     except UnknownFile as error:
         say(f"{name}: {error}", err=True)
         status = UNKNOWN
-    except StoreUnavailable as error:
-        say(f"{name}: {error.detail}. Import it again: what is stored already is skipped.", err=True)
+    except StoreProblem as error:
+        say(f"{name}: {error.title}. Import it again: what is stored already is skipped.", err=True)
         status = SOME_BAD
     return max([status, *(_tell(label, report) for label, report in reports)])
 

@@ -14,7 +14,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
 from chatkeep.concurrency import FILES
-from chatkeep.errors import SensitiveContent
+from chatkeep.errors import SensitiveContent, stored_in_part
 from chatkeep.imports import chatgpt, open_webui, own
 from chatkeep.imports.documents import Hashed, Records, lines, peeked
 from chatkeep.imports.foreign import Chat, incoming
@@ -29,6 +29,7 @@ __all__ = ["BadRecord", "Fate", "Report", "Terms", "UnknownFile", "import_file"]
 
 # So many records in a row, from the first one on, that no program is known by: the others are not looked at.
 MOST_UNKNOWN = 1000
+IN_PART = "The database failed while the file was imported. Import it again: what is stored already is skipped."
 
 
 class _Members(Struct):
@@ -52,9 +53,10 @@ def import_file(
     of it may have been: import it again.
     """
     writer, screen = Writer(database, journal, terms), redaction.imports
-    for item in _items(chunks, terms):
-        writer.add(_redacted(item, screen) if screen else item)
-    writer.flush()
+    with stored_in_part(IN_PART):
+        for item in _items(chunks, terms):
+            writer.add(_redacted(item, screen) if screen else item)
+        writer.flush()
     return writer.report
 
 

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import apsw
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import PoolProxiedConnection
 
 from chatkeep import private
 from chatkeep.concurrency import Lane, background
-from chatkeep.errors import DatabaseBusy, Problem, SettingsError, StoreUnavailable
+from chatkeep.errors import DatabaseBusy, Problem, SettingsError, StoreProblem, StoreUnavailable
 from chatkeep.store import apsw_dbapi, mysql, sqlite
 from chatkeep.store.sql import Connection, Contention, Sql
 
@@ -124,7 +125,7 @@ class Database:
         try:
             yield connection
         except Exception as error:
-            if isinstance(error, StoreUnavailable):
+            if isinstance(error, StoreProblem):
                 lent.invalidate()
             else:
                 connection.rollback()
@@ -174,6 +175,10 @@ class Database:
             raise
         except sa.exc.TimeoutError as error:
             raise kind.busy(retry_after=2) from error
+        except apsw.Error as error:
+            raise sqlite.translated(error) from error
+        except mysql.FAILURES as error:
+            raise mysql.translated(error, "connect") from error
         except Exception as error:
             raise StoreUnavailable(retry_after=2) from error
 

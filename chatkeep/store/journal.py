@@ -15,21 +15,28 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
+from weakref import WeakSet
 
 from chatkeep.concurrency import Event, Lane, background, event, short_lock
-from chatkeep.errors import ServerStopping, StoreUnavailable
+from chatkeep.errors import (
+    InternalError,
+    OutcomeUnknown,
+    Problem,
+    ServerStopping,
+    StoreProblem,
+    StoreUnavailable,
+)
 from chatkeep.model import Delta
-from chatkeep.store import audit, messages, mysql, windows
+from chatkeep.store import audit, marks, messages, mysql, windows
 from chatkeep.store.engine import Database
 from chatkeep.store.ledger import Ledger
 from chatkeep.store.messages import Progress
-from chatkeep.store.sql import Append, Connection, Contention, Sql
+from chatkeep.store.sql import Append, Connection, Contention
 from chatkeep.store.sqlite import WriteAheadLog
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-_PROBE = Sql("SELECT 1")
 CONTENTION_TRIES = 20
 RETRY_S = (0.05, 1.0)
 # A transaction that rewrites more characters than this holds the event loop up for longer than a thread costs.
@@ -51,6 +58,9 @@ class Sink(Protocol):
     def lost(self, progress: Progress | None) -> None:
         """Take note that the row is final already, or gone: nothing can be appended any more."""
 
+    def refused(self, problem: Problem) -> None:
+        """Take note that the database refused a part of the text: that part and what follows are not stored."""
+
 
 @dataclass(slots=True)
 class _Change(Generic[T]):
@@ -60,21 +70,25 @@ class _Change(Generic[T]):
     patient: bool
     brief: bool
     subjects: tuple[str, ...] = ()
+    kept: bool = True
+    """Whether its transaction is committed, not rolled back."""
     done: Event = field(default_factory=event)
     result: Any = None
     error: Exception | None = None
 
+    def fail(self, error: StoreUnavailable) -> None:
+        """End it with a copy of an error that it shares with others."""
+        self.error = type(error)(retry_after=error.retry_after)
+        self.done.set()
+
 
 @dataclass(slots=True)
 class _Batch:
-    """What one transaction stores."""
+    """What one transaction stores, or rolls back."""
 
     changes: list[_Change[Any]] = field(default_factory=list)
     deltas: dict[Sink, list[Delta]] = field(default_factory=dict, repr=False)
-
-    def add(self, item: _Change[Any] | None) -> None:
-        if item is not None:
-            self.changes.append(item)
+    kept: bool = True
 
     def is_brief(self) -> bool:
         return all(change.brief for change in self.changes) and sum(sink.written for sink in self.deltas) < (
@@ -83,6 +97,21 @@ class _Batch:
 
     def appends(self) -> dict[Sink, Append]:
         return {sink: Append(sink.id, sink.written, _joined(deltas)) for sink, deltas in self.deltas.items()}
+
+    def halves(self) -> list[_Batch]:
+        """Return two batches that make up this one, text first; none if it cannot be divided."""
+        if self.deltas and self.changes:
+            return [_Batch(deltas=self.deltas), _Batch(self.changes)]
+        if len(self.changes) > 1:
+            return [_Batch(half, kept=self.kept) for half in _halved(self.changes)]
+        if len(self.deltas) > 1:
+            return [_Batch(deltas=dict(half)) for half in _halved(list(self.deltas.items()))]
+        return []
+
+
+def _halved(items: list[T]) -> tuple[list[T], list[T]]:
+    middle = len(items) // 2
+    return items[:middle], items[middle:]
 
 
 def _joined(deltas: list[Delta]) -> Delta:
@@ -110,6 +139,9 @@ class Journal:
         """When the last transaction began."""
         self._log: WriteAheadLog | None = None
         self._lane = Lane(1)
+        self._refused: WeakSet[Sink] = WeakSet()
+        self._failure: StoreUnavailable | None = None
+        self._probe: _Change[None] | None = None
         self._closed = False
         self._thread = background(self._run, name="journal")
 
@@ -125,26 +157,37 @@ class Journal:
 
         ``work`` runs in a transaction with others' work and may run again; it undoes nothing itself: whatever it raises
         undoes just its own writes and is raised here. ``patient`` work waits until a database that is away is back,
-        and must be such that running it twice does no harm; other work raises `StoreUnavailable`, after which it
-        may have been done or not. ``brief`` work touches a few rows: on SQLite it needs no thread.
+        and must be such that running it twice does no harm; other work raises `StoreUnavailable`, after which nothing
+        of it is stored, or `OutcomeUnknown`. What the database refuses raises `DatabaseRefused`, and is not repeated.
+        ``brief`` work touches a few rows: on SQLite it needs no thread.
         """
         if self._closed:
             raise ServerStopping(retry_after=1)
         change = _Change(work, patient, brief, subjects)
         self._queue.put(change)
         change.done.wait()
+        if isinstance(change.error, StoreProblem):
+            raise change.error.to_writer()
         if change.error is not None:
             raise change.error
         return change.result  # type: ignore[no-any-return]
 
     def probe(self, seconds: float) -> None:
-        """Raise `StoreUnavailable` where a transaction does not get through within ``seconds``."""
-        change = _Change(lambda connection: connection.rows(_PROBE), patient=False, brief=True)
-        self._queue.put(change)
+        """Raise `StoreProblem` unless a write gets through within ``seconds``; it is rolled back.
+
+        A disk without room lets a write pass that is rolled back. So the last transaction that was to be kept counts,
+        too: the watch writes once a second.
+        """
+        change = self._probe
+        if change is None or change.done.wait(0):  # many who ask at once share one
+            change = self._probe = _Change(marks.try_out, patient=False, brief=True, kept=False)
+            self._queue.put(change)
         if not change.done.wait(seconds):
             raise StoreUnavailable(retry_after=2)
         if change.error is not None:
             raise change.error
+        if self._failure is not None:
+            raise type(self._failure)(retry_after=self._failure.retry_after)
 
     def append(self, sink: Sink, delta: Delta) -> None:
         """Append to a reply's row with the next transaction; the sink is told when that is durable."""
@@ -168,64 +211,66 @@ class Journal:
 
     def _run(self) -> None:
         while not (self._closed and self._queue.empty() and not self._backlog):
-            batch, begun = self._gather(), time.monotonic()
-            try:
+            waiting, begun = self._gather(), time.monotonic()
+            for batch in waiting:
                 self._store(batch)
-            except Exception as error:
-                log.exception("a batch could not be stored")
-                self._disconnect()
-                _refuse(batch, error)
             if self.streams > FEW_STREAMS:
                 spacing = min(self.streams * SPACING_S, MAX_SPACING_S)
                 time.sleep(max(0.0, begun + spacing - time.monotonic()))
         self._disconnect()
 
-    def _gather(self) -> _Batch:
-        """Return all that is waiting or has arrived; wait where nothing is or has."""
-        batch = _Batch()
+    def _gather(self) -> tuple[_Batch, _Batch]:
+        """Return what is to be rolled back and what is to be kept of all that is waiting or has arrived.
+
+        Wait where nothing is or has.
+        """
         items, self._backlog = self._backlog, []
         while self.collect() and self._queue.empty():
             pass  # what was read held no text
-        for item in items or [self._queue.get()]:
-            batch.add(item)
-        for item in self._waiting():
-            batch.add(item)
+        found = [item for item in (*(items or [self._queue.get()]), *self._waiting()) if item is not None]
+        probes = _Batch([change for change in found if not change.kept], kept=False)
+        batch = _Batch([change for change in found if change.kept])
         # After the changes: what was appended before the end of a reply is stored with it.
         with self._deltas_lock:
             batch.deltas, self._deltas = self._deltas, {}
-        return batch
+        if self._refused:  # what follows a gap is not stored
+            batch.deltas = {sink: deltas for sink, deltas in batch.deltas.items() if sink not in self._refused}
+        return probes, batch
 
     def _waiting(self) -> Iterator[_Change[Any] | None]:
         with contextlib.suppress(queue.Empty):
             while True:
                 yield self._queue.get_nowait()
 
-    def _absorb_impatient(self, batch: _Batch) -> None:
-        """Let impatient work that came meanwhile share the failure of the batch.
-
-        What else came stays behind: the batch's appends must be tried again just as they are, since the last try may
-        have stored them without saying so.
-        """
-        for item in self._waiting():
-            if item is not None and not item.patient:
-                batch.add(item)
-            else:
-                self._backlog.append(item)
-
     def _store(self, batch: _Batch) -> None:
-        """Store a batch, however often that takes, and tell those who wait."""
-        waits, appends = RETRY_S[0], batch.appends()
+        """Store a batch and tell those who wait; of one that cannot be stored store what can, half by half."""
+        appends = batch.appends()
+        try:
+            lost = self._committed(batch, appends)
+        except Exception as error:  # noqa: BLE001 - told to those who wait, or logged
+            self._disconnect()
+            halves = batch.halves()
+            for half in halves:
+                self._store(half)
+            if not halves:
+                self._refuse(batch, error)
+            return
+        _tell(batch, appends, lost)
+        self._shorten_log()
+
+    def _committed(self, batch: _Batch, appends: dict[Sink, Append]) -> dict[UUID, Progress | None]:
+        """Store what waits patiently however often that takes; return the replies that take no more text."""
+        waits = RETRY_S[0]
         while batch.changes or appends:
             try:
-                lost = self._attempt(batch, appends)
+                return self._attempt(batch, appends)
             except StoreUnavailable as error:
-                self._absorb_impatient(batch)
+                if batch.kept:
+                    self._failure = error
                 self._give_up_impatient(batch, error)
                 time.sleep(waits)
                 waits = min(waits * 2, RETRY_S[1])
-            else:
-                _tell(batch, appends, lost)
-                return
+        return {}
 
     def _attempt(self, batch: _Batch, appends: dict[Sink, Append]) -> dict[UUID, Progress | None]:
         if self._log is None and time.monotonic() - self._used > mysql.IDLE_S / 2:
@@ -234,45 +279,76 @@ class Journal:
         if self._connection is None:
             self._connection = self._database.dedicated()
             self._log = self._database.log_of(self._connection)
-        connection, work = self._connection, (batch.changes, list(appends.values()))
+        connection, before = self._connection, self._connection.writes
+        lost = self._transact(connection, batch, list(appends.values()))
+        if batch.kept and (appends or connection.writes != before):
+            self._failure = None
+        return lost
+
+    def _transact(self, connection: Connection, batch: _Batch, appends: list[Append]) -> dict[UUID, Progress | None]:
         if self._log is not None:
-            lost = self._commit_embedded(connection, *work, brief=batch.is_brief())
-            if self._log.is_full:
-                self._lane.run(self._log.checkpoint)
-            return lost
+            return self._transact_embedded(connection, batch, appends)
         for _ in range(CONTENTION_TRIES):
             try:
-                return _commit(connection, *work)
+                return _commit(connection, batch, appends)
             except Contention:
                 time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter
         raise StoreUnavailable(retry_after=1)
 
-    def _commit_embedded(
-        self, connection: Connection, changes: list[_Change[Any]], appends: list[Append], *, brief: bool
+    def _transact_embedded(
+        self, connection: Connection, batch: _Batch, appends: list[Append]
     ) -> dict[UUID, Progress | None]:
         """Run one transaction as `_commit` does, beside the event loop where it could hold that up.
 
         A thread costs a brief one as much as the rest of it: the two would wait for each other at every statement.
         """
-        if brief:
+        if batch.is_brief():
             with contextlib.suppress(Contention):  # another process writes: wait for it in a thread
-                return _commit(connection, changes, appends, waits=False)
-        return self._lane.run(_commit, connection, changes, appends)
+                return _commit(connection, batch, appends, waits=False)
+        return self._lane.run(_commit, connection, batch, appends)
+
+    def _shorten_log(self) -> None:
+        """Bring the embedded database's log into its file once it is long. What it holds is stored either way."""
+        if self._log is not None and self._log.is_full:
+            try:
+                self._lane.run(self._log.checkpoint)
+            except StoreProblem as error:
+                log.warning("could not bring the log into the database's file: %s", error)
 
     def _give_up_impatient(self, batch: _Batch, error: StoreUnavailable) -> None:
-        log.warning("the database is not available: %s", error.__cause__ or error)
+        """End impatient work of a batch that failed, and what came meanwhile: it would fail, too.
+
+        Patient work that came stays behind: the batch's appends must be tried again just as they are, since the last
+        try may have stored them without saying so.
+        """
+        log.warning("the database is not available: %s", error)
         self._disconnect()
         for change in batch.changes:
             if not change.patient:
-                change.error = StoreUnavailable(retry_after=error.retry_after)
-                change.done.set()
+                change.fail(error)
         batch.changes = [change for change in batch.changes if change.patient]
+        untried = StoreUnavailable(retry_after=error.retry_after) if isinstance(error, OutcomeUnknown) else error
+        for item in self._waiting():
+            if item is not None and not item.patient:
+                item.fail(untried)
+            else:
+                self._backlog.append(item)
+
+    def _refuse(self, batch: _Batch, error: Exception) -> None:
+        """Let nobody wait for the one thing of a batch that cannot be stored."""
+        for sink in batch.deltas:
+            log.error("a reply's text cannot be stored: %s", error)
+            self._refused.add(sink)
+            sink.refused(error if isinstance(error, Problem) else InternalError())
+        for change in batch.changes:
+            change.error = error
+            change.done.set()
 
     def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._database.end_unanswered(self._connection)
-            self._connection = None
+            self._connection = self._log = None
 
 
 def _collect_nothing() -> bool:
@@ -281,10 +357,10 @@ def _collect_nothing() -> bool:
 
 
 def _commit(
-    connection: Connection, changes: list[_Change[Any]], appends: list[Append], *, waits: bool = True
+    connection: Connection, batch: _Batch, appends: list[Append], *, waits: bool = True
 ) -> dict[UUID, Progress | None]:
     """Run one transaction; return the replies that take no more text."""
-    waiting = changes
+    waiting = batch.changes
     while True:
         try:
             connection.begin(waits=waits)
@@ -297,10 +373,13 @@ def _commit(
                     windows.put(connection, ledger.changed, begins_days=ledger.begins_days)
                 if connection.notes:
                     audit.add(connection, connection.notes)
-                connection.commit()
+                if batch.kept:
+                    connection.commit()
+                else:
+                    connection.rollback()
                 return lost
         except BaseException:
-            with contextlib.suppress(StoreUnavailable):
+            with contextlib.suppress(StoreProblem):
                 connection.rollback()
             raise
         connection.rollback()
@@ -355,13 +434,4 @@ def _tell(batch: _Batch, appends: dict[Sink, Append], lost: dict[UUID, Progress 
         else:
             sink.committed(append.delta)
     for change in batch.changes:
-        change.done.set()
-
-
-def _refuse(batch: _Batch, error: Exception) -> None:
-    """Let nobody wait for a batch that a fault of our own has broken."""
-    for sink in batch.deltas:
-        sink.lost(None)
-    for change in batch.changes:
-        change.error = error
         change.done.set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 from chatkeep.store.sql import Connection, Sql
 
 _GET = Sql("SELECT value FROM marks WHERE name = :name")
@@ -25,3 +27,8 @@ def put(connection: Connection, name: str, value: int) -> None:
 def count(connection: Connection, name: str) -> None:
     """Add one to a mark that was set before."""
     connection.change(_COUNT, name=name)
+
+
+def try_out(connection: Connection) -> None:
+    """Write a row that no other transaction touches; roll it back."""
+    connection.change(_INSERT, name=f"probe {uuid4().hex}", value=0)

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
 import pymysql
-from pymysql.constants import CLIENT, ER
+from pymysql.constants import CLIENT, CR, ER
 from pymysql.cursors import SSCursor
 
-from chatkeep.errors import DatabaseTimeout, StoreUnavailable
+from chatkeep.errors import (
+    DatabaseFull,
+    DatabaseReadOnly,
+    DatabaseRefused,
+    DatabaseTimeout,
+    OutcomeUnknown,
+    StoreProblem,
+    StoreUnavailable,
+)
 from chatkeep.store.ledger import Ledger
 from chatkeep.store.notes import Note
 from chatkeep.store.sql import Append, Contention, Duplicate, Sql, StoreError
@@ -23,6 +32,8 @@ from chatkeep.store.sql import Append, Contention, Duplicate, Sql, StoreError
 GRACE_S = 0.5
 # A connection that writes belongs to a process that is paused, or a host that is gone, if it says nothing for longer.
 IDLE_S = 5
+# Text that does not fit is refused, whatever the server is set to; it would be cut.
+SQL_MODE = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
 # A row is compared with all others of its statement, so that more of them cost the server more than the client saves.
 ROWS_AT_ONCE = 64
 CONNECT_ARGS: dict[str, Any] = {
@@ -34,8 +45,39 @@ CONNECT_ARGS: dict[str, Any] = {
 }
 FAILURES = (pymysql.Error, OSError)
 """What PyMySQL raises."""
-_CONTENTION = {ER.LOCK_DEADLOCK, ER.CHECKREAD}
+# What the server's errors mean, by their numbers; those without a name are not in PyMySQL's list. Every other number is
+# a refusal.
+_DUPLICATE = {ER.DUP_KEY, ER.DUP_ENTRY, 1586}
+_CONTENTION = {ER.LOCK_DEADLOCK, ER.CHECKREAD, ER.TABLE_DEF_CHANGED}
 _ENDED = {ER.STATEMENT_TIMEOUT, ER.QUERY_TIMEOUT, ER.QUERY_INTERRUPTED}
+_READ_ONLY = {
+    ER.OPTION_PREVENTS_STATEMENT,  # read_only, super_read_only
+    ER.OPEN_AS_READONLY,
+    1792,  # transaction_read_only
+    1836,  # a server that starts or stops replicating
+    1874,  # innodb_read_only
+    1881,  # innodb_force_recovery
+}
+_FULL = {ER.DISK_FULL, ER.RECORD_FILE_FULL}
+# Several errors of files are told apart by the system's words alone, which both servers write in English.
+_NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded")
+_AWAY = {
+    # It has no room for another connection, or lets this user in no more.
+    ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED, ER.OUTOFMEMORY, ER.OUT_OF_RESOURCES,
+    ER.CANT_CREATE_THREAD, ER.BAD_HOST_ERROR, ER.HANDSHAKE_ERROR, ER.HOST_IS_BLOCKED, ER.HOST_NOT_PRIVILEGED,
+    ER.ACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.BAD_DB_ERROR, 1698, 1820, 1862, 3118, 4151,
+    # It stops, has ended the connection, or is in no state to serve; 1047 is what a node of Galera says.
+    ER.SERVER_SHUTDOWN, ER.NORMAL_SHUTDOWN, ER.GOT_SIGNAL, ER.SHUTDOWN_COMPLETE, ER.FORCING_CLOSE,
+    ER.ABORTING_CONNECTION, ER.NEW_ABORTING_CONNECTION, ER.NET_READ_ERROR, ER.NET_READ_INTERRUPTED,
+    ER.NET_ERROR_ON_WRITE, ER.NET_WRITE_INTERRUPTED, 1927, 3032, 3168, 3169, 4031, ER.UNKNOWN_COM_ERROR,
+    # Others hold what is needed.
+    ER.LOCK_WAIT_TIMEOUT, ER.LOCK_TABLE_FULL,
+}  # fmt: skip
+_OF_CLIENT = range(2000, 3000)  # what PyMySQL itself says: there is no answer
+_CLOSED = 0  # the same, of a connection that is not open
+_NOT_SENT = {_CLOSED, CR.CR_SERVER_GONE_ERROR}
+# A character takes up to four bytes in a statement.
+_BYTES_OF_CHARACTER = 4
 
 
 def connect_args(seconds: float) -> dict[str, Any]:
@@ -60,10 +102,11 @@ def prepare(raw: pymysql.Connection[Any], seconds: float) -> None:
         # No gap locks: two turns on neighbouring conversations must not wait for each other.
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         # Transactions are short: a lock that is held for longer belongs to a process that hangs.
-        cursor.execute("SET SESSION innodb_lock_wait_timeout = 4")
+        cursor.execute(f"SET SESSION innodb_lock_wait_timeout = 4, sql_mode = '{SQL_MODE}'")
+        cursor.execute("SELECT @@version, @@max_allowed_packet")
+        version, raw.max_allowed_packet = cursor.fetchall()[0]
         if not math.isinf(seconds):
-            cursor.execute("SELECT @@version")
-            cursor.execute(limit(str(cursor.fetchall()[0][0]), seconds))
+            cursor.execute(limit(str(version), seconds))
 
 
 def limit(version: str, seconds: float) -> str:
@@ -83,6 +126,7 @@ class MysqlConnection:
         self._raw = raw
         self._cursor = raw.cursor()
         self._number: int = raw.thread_id()  # type: ignore[no-untyped-call]
+        self._packet: int = raw.max_allowed_packet
         self.writes = 0
         self.epoch: int | None = None
         self.ledger = Ledger()
@@ -104,7 +148,7 @@ class MysqlConnection:
                 cursor.execute(sql.mysql, values)
                 yield iter(cursor.fetchone, None)
         except FAILURES as error:
-            raise self._failed(error) from error
+            raise self._failed(error, sql.mysql) from error
         self.unanswered = None
 
     def change(self, sql: Sql, **values: Any) -> int:
@@ -115,9 +159,7 @@ class MysqlConnection:
 
     def append(self, appends: list[Append]) -> int:
         """Append to every reply that is still generating and holds just ``at`` characters; return how many did."""
-        return sum(
-            self._append(appends[first : first + ROWS_AT_ONCE]) for first in range(0, len(appends), ROWS_AT_ONCE)
-        )
+        return sum(map(self._append, _portions(appends, self._packet // (2 * _BYTES_OF_CHARACTER))))
 
     def _append(self, appends: list[Append]) -> int:
         """Append with one statement: a statement for each costs the client eight times as much."""
@@ -146,21 +188,21 @@ class MysqlConnection:
         try:
             self._raw.begin()
         except FAILURES as error:
-            raise translated(error) from error
+            raise translated(error, "BEGIN") from error
 
     def commit(self) -> None:
-        """Make the transaction durable."""
+        """Make the transaction durable. Raises `OutcomeUnknown` if the server does not say whether it is."""
         try:
             self._raw.commit()
         except FAILURES as error:
-            raise translated(error) from error
+            raise uncommitted(error) from error
 
     def rollback(self) -> None:
         """Undo the transaction, as far as one is open."""
         try:
             self._raw.rollback()
         except FAILURES as error:
-            raise translated(error) from error
+            raise translated(error, "ROLLBACK") from error
 
     def kill(self, number: int) -> None:
         """End the statement of another connection, if it has not ended by now."""
@@ -180,24 +222,71 @@ class MysqlConnection:
         """Run a statement; return how many rows it found or matched."""
         self.unanswered = self._number
         try:
-            matched: int = self._cursor.execute(statement, values)
+            query = self._cursor.mogrify(statement, values)
+            self._require_fit(query)
+            matched: int = self._cursor.execute(query)
         except FAILURES as error:
-            raise self._failed(error) from error
+            raise self._failed(error, statement) from error
         self.unanswered = None
         return matched
 
-    def _failed(self, error: Exception) -> StoreError | StoreUnavailable:
+    def _require_fit(self, query: str) -> None:
+        """Refuse what the server would: it closes the connection then, which looks as if it was away."""
+        if len(query) * _BYTES_OF_CHARACTER >= self._packet and len(query.encode()) >= self._packet:
+            raise pymysql.OperationalError(ER.NET_PACKET_TOO_LARGE, "larger than max_allowed_packet")
+
+    def _failed(self, error: Exception, statement: str) -> StoreError | StoreProblem:
         """Return what to raise in place of one of `FAILURES`."""
         if self._raw.open:  # it was the server that said so
             self.unanswered = None
-        return translated(error)
+        return translated(error, statement)
 
 
-def translated(error: Exception) -> StoreError | StoreUnavailable:
-    """Return what the store raises in place of one of `FAILURES`."""
-    if isinstance(error, pymysql.IntegrityError):
+def _portions(appends: list[Append], characters: int) -> Iterator[list[Append]]:
+    """Yield what goes into one statement each: so many rows, and so many characters if there is more than one row."""
+    portion: list[Append] = []
+    size = 0
+    for item in appends:
+        size += item.length
+        if portion and (size > characters or len(portion) == ROWS_AT_ONCE):
+            yield portion
+            portion, size = [], item.length
+        portion.append(item)
+    if portion:
+        yield portion
+
+
+def translated(error: Exception, statement: str) -> StoreError | StoreProblem:
+    """Return what the store raises in place of one of `FAILURES`; ``statement`` is without values."""
+    number = error.args[0] if error.args else None
+    if number in _DUPLICATE:
         return Duplicate(str(error))
-    number = error.args[0] if error.args else 0
+    if number in _CONTENTION:
+        return Contention(str(error))
     if number in _ENDED:
         return DatabaseTimeout(retry_after=5)
-    return Contention(str(error)) if number in _CONTENTION else StoreUnavailable(retry_after=2)
+    if number in _READ_ONLY:
+        return DatabaseReadOnly(retry_after=5)
+    if number in _FULL or _NO_ROOM.search(str(error)):
+        return DatabaseFull(retry_after=5)
+    return StoreUnavailable(retry_after=2) if _is_away(error, number) else DatabaseRefused.of(statement)
+
+
+def _is_away(error: Exception, number: Any) -> bool:
+    """Return whether the server cannot be reached, or is going away."""
+    if isinstance(error, OSError) or not isinstance(number, int):  # PyMySQL has words only for a broken protocol
+        return True
+    return number == _CLOSED or number in _OF_CLIENT or number in _AWAY
+
+
+def uncommitted(error: Exception) -> StoreError | StoreProblem:
+    """Return what the store raises in place of one of `FAILURES` at a COMMIT.
+
+    Without an answer, or where the answer is that of a server that goes away, it may have been carried out.
+    """
+    found = translated(error, "COMMIT")
+    number = error.args[0] if error.args else None
+    rolled_back = isinstance(found, (StoreError, DatabaseReadOnly, DatabaseFull, DatabaseRefused))
+    if number in _NOT_SENT or (rolled_back and number != ER.ERROR_DURING_COMMIT):
+        return found
+    return OutcomeUnknown(retry_after=2)

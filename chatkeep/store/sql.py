@@ -52,8 +52,8 @@ class Append(NamedTuple):
 class Connection(Protocol):
     """A database connection; in autocommit until `begin`.
 
-    Raises `Duplicate` and `Contention`, `DatabaseTimeout` for a statement that the database ended, and
-    `StoreUnavailable` for whatever else stops the database from working.
+    Raises `Duplicate` and `Contention`, `DatabaseTimeout` for a statement that the database ended, `StoreUnavailable`
+    for whatever else keeps the database from working now, and `DatabaseRefused` for a statement that it never takes.
     """
 
     writes: int
@@ -81,7 +81,7 @@ class Connection(Protocol):
         """Begin a transaction that writes; unless it ``waits``, `Contention` where another one holds all up."""
 
     def commit(self) -> None:
-        """Make the transaction durable."""
+        """Make the transaction durable. Raises `OutcomeUnknown` if it may be or not."""
 
     def rollback(self) -> None:
         """Undo the transaction, as far as one is open."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
 import apsw
 
-from chatkeep.errors import DatabaseTimeout, StoreUnavailable
+from chatkeep.errors import (
+    DatabaseFull,
+    DatabaseReadOnly,
+    DatabaseRefused,
+    DatabaseTimeout,
+    StoreProblem,
+    StoreUnavailable,
+)
 from chatkeep.store.ledger import Ledger
 from chatkeep.store.notes import Note
 from chatkeep.store.sql import Append, Contention, Duplicate, Sql, StoreError
@@ -20,6 +26,16 @@ _APPEND = (
     "UPDATE messages SET content = content || ?, reasoning = reasoning || ?, written = written + ?"
     " WHERE message_id = ? AND written = ? AND status = 'generating'"
 )
+_DUPLICATE = {
+    apsw.SQLITE_CONSTRAINT_UNIQUE,
+    apsw.SQLITE_CONSTRAINT_PRIMARYKEY,
+    apsw.SQLITE_CONSTRAINT_ROWID,
+}
+# What may be over in a moment; everything else that SQLite says is a refusal.
+_AWAY = (
+    apsw.BusyError, apsw.LockedError, apsw.CantOpenError, apsw.PermissionsError, apsw.IOError, apsw.NoMemError,
+    apsw.ProtocolError, apsw.ConnectionClosedError,
+)  # fmt: skip
 
 
 def prepare(raw: apsw.Connection) -> None:
@@ -50,7 +66,7 @@ class SqliteConnection:
         try:
             return self._raw.execute(sql.sqlite, values).fetchall()
         except apsw.Error as error:
-            raise translated(error) from error
+            raise translated(error, sql.sqlite) from error
 
     @contextmanager
     def stream(self, sql: Sql, **values: Any) -> Iterator[Iterator[tuple[Any, ...]]]:
@@ -60,14 +76,14 @@ class SqliteConnection:
             with closing(self._raw.execute(sql.sqlite, values)) as cursor:
                 yield cursor
         except apsw.Error as error:
-            raise translated(error) from error
+            raise translated(error, sql.sqlite) from error
 
     def change(self, sql: Sql, **values: Any) -> int:
         """Run an INSERT, UPDATE or DELETE and return how many rows it matched."""
         try:
             self._raw.execute(sql.sqlite, values)
         except apsw.Error as error:
-            raise translated(error) from error
+            raise translated(error, sql.sqlite) from error
         self.writes += 1
         return self._raw.changes()
 
@@ -78,7 +94,7 @@ class SqliteConnection:
         try:
             self._raw.executemany(_APPEND, rows)
         except apsw.Error as error:
-            raise translated(error) from error
+            raise translated(error, _APPEND) from error
         return self._raw.total_changes() - before
 
     def begin(self, *, waits: bool = True) -> None:
@@ -143,7 +159,7 @@ class SqliteConnection:
         try:
             self._raw.execute(statement)
         except apsw.Error as error:
-            raise translated(error) from error
+            raise translated(error, statement) from error
 
 
 class WriteAheadLog:
@@ -164,10 +180,14 @@ class WriteAheadLog:
         return self._pages - self._checked >= CHECKPOINT_PAGES
 
     def checkpoint(self) -> None:
-        """Bring it into the file, as far as no reader needs it."""
+        """Bring it into the file, as far as no reader needs it. Raises `StoreProblem`."""
         self._checked = self._pages
-        with contextlib.suppress(apsw.BusyError):  # another connection is at it
+        try:
             self._raw.wal_checkpoint()
+        except apsw.BusyError:  # another connection is at it
+            pass
+        except apsw.Error as error:
+            raise translated(error) from error
 
     def _note(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
         if pages < self._pages:  # it has begun anew
@@ -176,12 +196,14 @@ class WriteAheadLog:
         return apsw.SQLITE_OK
 
 
-def translated(error: apsw.Error) -> StoreError | StoreUnavailable:
-    """Return what the store raises in place of an exception of apsw's."""
-    if isinstance(error, apsw.ConstraintError):
+def translated(error: apsw.Error, statement: str = "") -> StoreError | StoreProblem:
+    """Return what the store raises in place of an exception of apsw's; ``statement`` is without values."""
+    if isinstance(error, apsw.ConstraintError) and getattr(error, "extendedresult", None) in _DUPLICATE:
         return Duplicate(str(error))
     if isinstance(error, apsw.InterruptError):
         return DatabaseTimeout(retry_after=5)
+    if isinstance(error, apsw.ReadOnlyError):
+        return DatabaseReadOnly(retry_after=5)
     if isinstance(error, apsw.FullError):
-        return StoreUnavailable("The disk is full: nothing can be stored until there is room.", retry_after=5)
-    return StoreUnavailable(retry_after=2)
+        return DatabaseFull(retry_after=5)
+    return StoreUnavailable(retry_after=2) if isinstance(error, _AWAY) else DatabaseRefused.of(statement)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from chatkeep import __version__
-from chatkeep.errors import StoreUnavailable
+from chatkeep.errors import DatabaseFull, DatabaseReadOnly, DatabaseRefused, StoreProblem, StoreUnavailable
 from chatkeep.web import health_shapes as shapes
 from chatkeep.web.gate import EVERYBODY
 from chatkeep.web.openapi import Routes
@@ -22,7 +22,7 @@ def health() -> Response:
     """Tell how the server is."""
     try:
         parts().journal.probe(PROBE_S)
-    except StoreUnavailable:
+    except StoreProblem:
         return rendered(_health("unavailable"), 503)
     return rendered(_health("ok"))
 
@@ -34,10 +34,18 @@ def health_live() -> Response:
 
 
 @routes.route(
-    "GET", "/health/ready", tag="health", scopes=EVERYBODY, answers={200: shapes.Alive}, raises=(StoreUnavailable,)
+    "GET",
+    "/health/ready",
+    tag="health",
+    scopes=EVERYBODY,
+    answers={200: shapes.Alive},
+    raises=(StoreUnavailable, DatabaseReadOnly, DatabaseFull, DatabaseRefused),
 )
 def health_ready() -> Response:
-    """Tell whether the database takes transactions; the provider is not called."""
+    """Tell whether the database can be written; the provider is not called.
+
+    A row is written and rolled back, and the last transaction of the process has to be stored.
+    """
     parts().journal.probe(PROBE_S)
     return rendered(shapes.Alive())
 

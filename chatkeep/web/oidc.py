@@ -7,7 +7,7 @@ import re
 
 from flask import Blueprint, Response, abort, g, redirect, request, url_for
 
-from chatkeep.errors import KeyRevoked, SignInFailed, StoreUnavailable
+from chatkeep.errors import KeyRevoked, SignInFailed, StoreProblem
 from chatkeep.logs import named
 from chatkeep.oidc import Returned, Started
 from chatkeep.web.gate import EVERYBODY, cookie_named, lets_in
@@ -75,7 +75,7 @@ def finish() -> Response:
         response = _failed(to, failure)
     except KeyRevoked:
         response = _failed(to, SignInFailed("denied", "key_revoked"))
-    except StoreUnavailable:
+    except StoreProblem:
         response = _failed(to, SignInFailed("unavailable", "database_unavailable"))
     if cookie:
         _forget(response, cookie)

@@ -42,7 +42,10 @@ _GUARDED: tuple[type[Problem], ...] = (
     errors.InvalidFields,
     errors.StoreUnavailable,
     errors.DatabaseTimeout,
+    errors.DatabaseRefused,
 )
+# And these where something is stored.
+_STORING: tuple[type[Problem], ...] = (errors.DatabaseReadOnly, errors.DatabaseFull, errors.OutcomeUnknown)
 _KEY = {
     "type": "http",
     "scheme": "bearer",
@@ -272,7 +275,8 @@ def _responses(operation: Operation, reference: dict[type[msgspec.Struct], dict[
         told = HTTPStatus(status).phrase + (f". {_STREAM}" if sse.MEDIA_TYPE in content else "")
         found[str(status)] = {"description": told} | ({"content": content} if content else {})
     guarded = _GUARDED if operation.scopes else ()
-    for kind in sorted({*operation.problems, *_ALWAYS, *guarded}, key=lambda kind: (kind.status, kind.code)):
+    storing = _STORING if operation.method != "GET" else ()
+    for kind in sorted({*operation.problems, *_ALWAYS, *guarded, *storing}, key=lambda kind: (kind.status, kind.code)):
         _add_problem(found, kind, reference[shapes.Problem])
     return found
 

@@ -13,7 +13,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from chatkeep import errors
-from chatkeep.errors import Problem, ProviderError, StoreUnavailable, Unauthorized
+from chatkeep.errors import Problem, ProviderError, StoreProblem, Unauthorized
 from chatkeep.languages import LANGUAGES, Language, translated
 from chatkeep.logs import named
 from chatkeep.web import shapes
@@ -70,8 +70,9 @@ def shape(problem: Problem, request_id: str, language: Language = "en") -> shape
 
 def respond(problem: Problem) -> Response:
     """Return the response for a problem."""
-    if isinstance(problem, (StoreUnavailable, ProviderError)):
-        log.warning("%s %s (%s)", g.get("request_id", ""), problem.code, named(problem))
+    if isinstance(problem, (StoreProblem, ProviderError)):
+        level = logging.ERROR if isinstance(problem, errors.DatabaseRefused) else logging.WARNING
+        log.log(level, "%s %s (%s)", g.get("request_id", ""), problem.code, named(problem))
     chosen = language()
     body = msgspec.json.encode(shape(problem, g.get("request_id", ""), chosen))
     response = Response(body, problem.status, mimetype=MEDIA_TYPE)

@@ -347,4 +347,4 @@ def test_a_failure_before_an_export_is_a_status(fragile: Server) -> None:
     fill(fragile.env["DATABASE_URL"], a_conversation([FIRST]))
     take_messages_away(fragile)
     response = Api(fragile).request("GET", "/api/conversations/export-all")
-    assert (response.status, response.json["code"]) == (503, "database_unavailable")
+    assert (response.status, response.json["code"]) == (500, "database_refused")

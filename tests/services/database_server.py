@@ -28,6 +28,8 @@ from sqlalchemy.engine import make_url
 from tests.ports import free_port
 
 USER = "chatkeep"
+# May do everything in the databases, and nothing to the server: read_only holds for it.
+ORDINARY_USER = "ordinary"
 
 
 class Unavailable(Exception):
@@ -178,12 +180,14 @@ class DatabaseServer(ABC):
             self.process.send_signal(number)
 
     def _prepare(self) -> None:
-        """Make the files of a server that knows one user with a password."""
+        """Make the files of a server that knows two users with a password."""
         if self._owner:
             shutil.chown(self._folder, self._owner)
         (self._folder / "init.sql").write_text(
             f"CREATE USER IF NOT EXISTS '{USER}'@'127.0.0.1' IDENTIFIED BY '{self._password}';\n"
             f"GRANT ALL ON *.* TO '{USER}'@'127.0.0.1' WITH GRANT OPTION;\n"
+            f"CREATE USER IF NOT EXISTS '{ORDINARY_USER}'@'127.0.0.1' IDENTIFIED BY '{self._password}';\n"
+            f"GRANT ALL ON `test\\_%`.* TO '{ORDINARY_USER}'@'127.0.0.1';\n"
         )
         shutil.copytree(_pristine(type(self)), self._folder / "files")
         if self._owner:

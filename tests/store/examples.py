@@ -7,6 +7,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
+from chatkeep.errors import Problem
 from chatkeep.model import Conversation, Delta, Message, Role, Status, new_id, now_us
 from chatkeep.store import conversations, messages
 from chatkeep.store.engine import Database
@@ -55,6 +56,7 @@ class Recorder:
         self.written = 0
         self.shown: list[str] = []
         self.losses: list[Progress | None] = []
+        self.refusals: list[Problem] = []
         self._database = database
         self._conversation_id = reply.conversation_id
 
@@ -64,6 +66,9 @@ class Recorder:
 
     def lost(self, progress: Progress | None) -> None:
         self.losses.append(progress)
+
+    def refused(self, problem: Problem) -> None:
+        self.refusals.append(problem)
 
     @property
     def text(self) -> str:

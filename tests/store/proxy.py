@@ -1,4 +1,7 @@
-"""A TCP proxy before a MySQL server that can lose the answer to a COMMIT: the client never learns that it happened."""
+"""A TCP proxy before a MySQL server that can break a connection at a COMMIT.
+
+The client never learns whether it happened: the answer is lost, or the COMMIT itself.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,13 @@ class Proxy:
         self.losses = 0
         self._target = port
         self._armed = threading.Event()
+        self._after, self._arrives = b"", True
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
 
-    def lose_a_commit(self) -> None:
-        """Lose the answer to the next COMMIT."""
+    def lose_a_commit(self, after: str = "", *, arrives: bool = True) -> None:
+        """Lose the answer to the next COMMIT, if it ``arrives``, of a transaction that has these words."""
+        self._after, self._arrives = after.encode(), arrives
         self._armed.set()
 
     def __enter__(self) -> Self:
@@ -44,9 +49,14 @@ class Proxy:
             answers = threading.Thread(target=_pump, args=(server, client), daemon=True)
             answers.start()
             with contextlib.suppress(OSError):
+                said = b""
                 while chunk := client.recv(65536):
-                    if chunk.endswith(COMMIT) and self._armed.is_set():
-                        self._lose(client)
+                    said += chunk
+                    if chunk.endswith(COMMIT):
+                        if self._armed.is_set() and self._after in said:
+                            self._lose(client)
+                            chunk = chunk if self._arrives else b""
+                        said = b""
                     server.sendall(chunk)
             # The server answers what it has got; it is only then that nobody listens any more.
             server.shutdown(socket.SHUT_WR)
