@@ -21,6 +21,13 @@ class Verdict:
     doubled: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)
     unsound: list[str] = field(default_factory=list)
+    refused: int = 0
+    """Turns whose clients gave up after a problem that says whether something was stored."""
+    unknown: int = 0
+    """Those of them whose problem says that it is not known."""
+    unknown_stored: int = 0
+    lies: list[str] = field(default_factory=list)
+    """What was stored although the client was told that nothing was."""
 
     def figures(self) -> dict[str, int]:
         """Return the counts."""
@@ -34,11 +41,20 @@ class Verdict:
             "unsound rows": len(self.unsound),
         }
 
+    def refusals(self) -> dict[str, int]:
+        """Return what refused turns were told of what was stored, and whether it was true."""
+        return {
+            "refused turns": self.refused,
+            "told that the outcome is unknown": self.unknown,
+            "of these stored": self.unknown_stored,
+            "told that nothing was stored, and it was": len(self.lies),
+        }
+
     def check(self) -> None:
         """Fail where anything was found, and say what."""
         found = [
             f"{name}: {item}"
-            for name in ("lost", "doubled", "mismatched", "unsound")
+            for name in ("lost", "doubled", "mismatched", "unsound", "lies")
             for item in getattr(self, name)[:5]
         ]
         assert not found, "\n".join([str(self.figures()), *found])
@@ -51,12 +67,23 @@ def compare(rows: Rows, log: Iterable[Seen], *, branches: bool = False) -> Verdi
     for seen in log:
         if asked[seen.message] > 1:
             verdict.doubled.append(f"{seen.message} is there {asked[seen.message]} times")
+        if seen.refusal:
+            _judge(verdict, seen, stored=asked[seen.message] > 0)
         if seen.reply_id:
             verdict.acknowledged += 1
             verdict.resumed += seen.resumed > 0
             _compare(verdict, seen, messages)
     verdict.unsound += _unsound(rows, messages, branches=branches)
     return verdict
+
+
+def _judge(verdict: Verdict, seen: Seen, *, stored: bool) -> None:
+    verdict.refused += 1
+    if seen.refusal == "outcome_unknown":
+        verdict.unknown += 1
+        verdict.unknown_stored += stored
+    elif stored:
+        verdict.lies.append(f"{seen} is stored")
 
 
 def _compare(verdict: Verdict, seen: Seen, messages: dict[str, Message]) -> None:

@@ -31,6 +31,8 @@ class Seen:
     """The final status that the client was told."""
     code: str | None = None
     """The code of the problem that the client was told."""
+    refusal: str | None = None
+    """The code of the problem with which the last try was refused, without a reply."""
     is_whole: bool = False
     """Whether the client was told that there is no more text than it has."""
     resumed: int = 0
@@ -43,6 +45,7 @@ class Seen:
         if self.reply_id and ids != (self.conversation_id, self.reply_id):
             self.wrong.append(f"acknowledged as {self.reply_id}, then as {ids[1]}")
         self.conversation_id, self.reply_id = ids
+        self.refusal = None
 
     def answer(self, told: dict[str, Any]) -> None:
         """Note a JSON answer."""
@@ -54,6 +57,8 @@ class Seen:
         if "message_id" in told:
             self.acknowledge(told)
             self.code = told["code"]
+        else:
+            self.refusal = told["code"]
 
     def note(self, event: Event) -> None:
         """Note an event of a stream."""
@@ -119,6 +124,7 @@ class Talker(threading.Thread):
         body = {"message": seen.message, "stream": streamed}
         if self._conversation:
             body["conversation_id"] = self._conversation
+        seen.refusal = None
         try:
             stream = client.stream(
                 f"{self._url}/api/chat",

@@ -26,10 +26,11 @@ REPLY = "n=30,r=30"  # a second
 
 
 @contextmanager
-def talking(server: Server, scale: Scale, clients: int, log: list[Seen]) -> Iterator[list[Talker]]:
+def talking(server: Server, scale: Scale, clients: int, log: list[Seen], reply: str = REPLY) -> Iterator[list[Talker]]:
     """Take turns meanwhile; afterwards every turn has been taken to its end, and is in the log."""
     talkers = [
-        Talker(server.url, f"c{n}-{len(log)}", scale.random("talker", n, len(log)), REPLY) for n in range(clients)
+        Talker(server.url, f"c{n}-{len(log)}-{reply}", scale.random("talker", n, len(log)), reply)
+        for n in range(clients)
     ]
     for talker in talkers:
         talker.start()
