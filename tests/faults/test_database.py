@@ -31,7 +31,7 @@ def database_url(own_server: DatabaseServer) -> str:
 def test_a_killed_database_loses_nothing(
     serve: Serve, own_server: DatabaseServer, database_url: str, scale: Scale, figures: Record
 ) -> None:
-    """Kills and starts a MariaDB, some seconds each."""
+    """Kills and starts a database server, some seconds each."""
     server, dice, log, kills = serve(), scale.random("database"), list[Seen](), scale.of(2, 55)
     heals, brief = 0.0, list[Seen]()
     # Brief turns, so that some are amid their commit.

@@ -1,0 +1,206 @@
+"""The probe of a journal: it writes, keeps nothing, and believes what the last transaction met."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from chatkeep.errors import DatabaseReadOnly, DatabaseRefused, StoreUnavailable
+from chatkeep.model import Conversation
+from chatkeep.store import migrations
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.store.sql import Sql
+from tests.conftest import DATABASES, Standing, database_server
+from tests.http.api import eventually
+from tests.services.database_server import ORDINARY_USER
+from tests.store.examples import a_conversation
+from tests.store.test_journal import exists, held, insert
+
+ON_SERVERS = pytest.mark.parametrize("database_url", DATABASES[1:], indirect=True)
+ALL_MARKS = Sql("SELECT name, value FROM marks ORDER BY name")
+
+
+def test_a_probe_keeps_nothing(database: Database, journal: Journal) -> None:
+    before = database.read(lambda connection: connection.rows(ALL_MARKS))
+    for _ in range(20):
+        journal.probe(5)
+    assert database.read(lambda connection: connection.rows(ALL_MARKS)) == before
+
+
+def test_probes_let_the_log_of_a_file_grow_by_nothing(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{(tmp_path / 'x.sqlite3').as_posix()}")
+    migrations.migrate(database)
+    with closing(Journal(database)) as journal:
+        insert(journal, a_conversation())
+        sizes = [file.stat().st_size for file in database.files]
+        for _ in range(50):
+            journal.probe(5)
+        assert [file.stat().st_size for file in database.files] == sizes
+    database.close()
+
+
+def test_probes_let_a_binary_log_grow_by_nothing(standing: Standing) -> None:
+    """On MySQL, which has such a log unless it is told otherwise."""
+    server = database_server(standing, "mysql")
+    database = Database(server.create_database())
+    migrations.migrate(database)
+    with closing(Journal(database)) as journal:
+        insert(journal, a_conversation())
+        written = events(database)
+        for _ in range(20):
+            journal.probe(5)
+        assert events(database) == written
+        insert(journal, a_conversation())
+        assert events(database) > written
+    database.close()
+
+
+def events(database: Database) -> int:
+    """Return how many events the log that is written now has of this database."""
+    [(name, *_)] = database.read(lambda connection: connection.rows(Sql("SHOW BINARY LOG STATUS")))
+    found = database.read(lambda connection: connection.rows(Sql(f"SHOW BINLOG EVENTS IN '{name}'")))
+    return sum(str(database.url.database) in str(row) for row in found)
+
+
+@pytest.fixture
+def ordinary(database_url: str, standing: Standing) -> Iterator[tuple[Database, Any]]:
+    """A database as a user sees it who may do nothing to the server, and the server."""
+    database = Database(sa.make_url(database_url).set(username=ORDINARY_USER).render_as_string(hide_password=False))
+    kind = "mysql" if "mysql" in database_url and not _is_mariadb(database) else "mariadb"
+    yield database, database_server(standing, kind)
+    database.close()
+
+
+def _is_mariadb(database: Database) -> bool:
+    return "MariaDB" in str(database.read(lambda connection: connection.rows(Sql("SELECT @@version"))[0][0]))
+
+
+@ON_SERVERS
+def test_a_server_that_became_read_only_is_not_ready(ordinary: tuple[Database, Any]) -> None:
+    database, server = ordinary
+    with closing(Journal(database)) as journal:
+        journal.probe(5)
+        server.execute("SET GLOBAL read_only = 1")
+        try:
+            with pytest.raises(DatabaseReadOnly):
+                journal.probe(5)
+            with pytest.raises(DatabaseReadOnly, match="nothing was stored"):
+                insert(journal, made := a_conversation())
+        finally:
+            server.execute("SET GLOBAL read_only = 0")
+        insert(journal, after := a_conversation())
+        journal.probe(5)
+    assert [exists(database, one) for one in (made, after)] == [False, True]
+
+
+def test_a_file_that_became_read_only_is_not_ready(tmp_path: Path) -> None:
+    database, is_set = Database(f"sqlite:///{(tmp_path / 'x.sqlite3').as_posix()}"), ["query_only = 0"]
+    sa.event.listen(database.engine, "connect", lambda one, _: one.raw.execute(f"PRAGMA {is_set[0]}"))
+    migrations.migrate(database)
+    with closing(Journal(database)) as journal:
+        journal.probe(5)
+        journal.write(lambda connection: connection.rows(Sql("PRAGMA query_only = 1")))
+        is_set[0] = "query_only = 1"
+        with pytest.raises(DatabaseReadOnly):
+            journal.probe(5)
+        with pytest.raises(DatabaseReadOnly, match="nothing was stored"):
+            insert(journal, a_conversation())
+        is_set[0] = "query_only = 0"
+        assert eventually(lambda: is_ready(journal, a_conversation()))
+    database.close()
+
+
+def is_ready(journal: Journal, made: Conversation) -> bool:
+    """Return whether a conversation can be stored, and a probe says so."""
+    try:
+        insert(journal, made)
+        journal.probe(5)
+    except DatabaseReadOnly:
+        return False
+    return True
+
+
+def test_a_database_that_refuses_to_write_is_not_ready(database: Database, journal: Journal) -> None:
+    database.read(lambda connection: connection.change(Sql("ALTER TABLE marks RENAME TO other")))
+    with pytest.raises(DatabaseRefused):
+        journal.probe(5)
+
+
+def test_many_probes_at_once_share_one_transaction(tmp_path: Path) -> None:
+    database, said = Database(f"sqlite:///{(tmp_path / 'x.sqlite3').as_posix()}"), list[str]()
+
+    def note(_cursor: Any, statement: str, _values: Any) -> bool:
+        said.append(statement)
+        return True
+
+    migrations.migrate(database)
+    sa.event.listen(database.engine, "connect", lambda one, _: setattr(one.raw, "exec_trace", note))
+    with closing(Journal(database)) as journal, ThreadPoolExecutor(30) as pool:
+        with held(journal):
+            asked = [pool.submit(journal.probe, 5) for _ in range(30)]
+            time.sleep(0.1)
+        assert [one.result() for one in asked] == [None] * 30
+    assert sum("INTO marks" in statement for statement in said) == 1
+    database.close()
+
+
+if os.name != "nt":
+    from tests.store.test_outages import no_room
+
+    def test_a_full_disk_is_not_ready_though_a_probe_passes(tmp_path: Path) -> None:
+        """What is rolled back never reaches the disk."""
+        database = Database(f"sqlite:///{(tmp_path / 'x.sqlite3').as_posix()}")
+        migrations.migrate(database)
+        with closing(Journal(database)) as journal:
+            insert(journal, a_conversation())
+            with no_room():
+                journal.probe(5)  # nothing was to be kept yet
+                with pytest.raises(StoreUnavailable):
+                    insert(journal, a_conversation())
+                with pytest.raises(StoreUnavailable):
+                    journal.probe(5)
+            with pytest.raises(StoreUnavailable):
+                journal.probe(5)
+            insert(journal, a_conversation())
+            journal.probe(5)
+        database.close()
+
+    def test_a_log_that_cannot_be_shortened_fails_nothing_that_is_stored(
+        tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Writes 20 MB: the file may not grow, while its log may."""
+        import resource  # noqa: PLC0415 - Windows has none
+
+        database = Database(f"sqlite:///{(tmp_path / 'x.sqlite3').as_posix()}")
+        migrations.migrate(database)
+        with closing(Journal(database)) as journal:
+            for _ in range(8):
+                insert(journal, a_conversation(system="x" * 1_000_000))
+            insert(journal, a_conversation())  # once the log is short again
+            size = max(file.stat().st_size for file in database.files)
+            soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+            made = [a_conversation(system="y" * 300_000) for _ in range(20)]
+            stored = []
+            try:
+                for one in made:
+                    try:
+                        insert(journal, one)
+                    except StoreUnavailable:
+                        continue
+                    stored.append(one)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert [exists(database, one) for one in made] == [one in stored for one in made]
+        assert stored
+        assert "could not bring the log" in caplog.text
+        database.close()
