@@ -159,7 +159,9 @@ class MysqlConnection:
 
     def append(self, appends: list[Append]) -> int:
         """Append to every reply that is still generating and holds just ``at`` characters; return how many did."""
-        return sum(map(self._append, _portions(appends, self._packet // (2 * _BYTES_OF_CHARACTER))))
+        return sum(
+            self._append(appends[first : first + ROWS_AT_ONCE]) for first in range(0, len(appends), ROWS_AT_ONCE)
+        )
 
     def _append(self, appends: list[Append]) -> int:
         """Append with one statement: a statement for each costs the client eight times as much."""
@@ -240,20 +242,6 @@ class MysqlConnection:
         if self._raw.open:  # it was the server that said so
             self.unanswered = None
         return translated(error, statement)
-
-
-def _portions(appends: list[Append], characters: int) -> Iterator[list[Append]]:
-    """Yield what goes into one statement each: so many rows, and so many characters if there is more than one row."""
-    portion: list[Append] = []
-    size = 0
-    for item in appends:
-        size += item.length
-        if portion and (size > characters or len(portion) == ROWS_AT_ONCE):
-            yield portion
-            portion, size = [], item.length
-        portion.append(item)
-    if portion:
-        yield portion
 
 
 def translated(error: Exception, statement: str) -> StoreError | StoreProblem:

@@ -19,10 +19,13 @@ import pytest
 
 from chatkeep.store import migrations
 from chatkeep.store.engine import Database
+from chatkeep.store.sql import Sql
 from tests.access.keys import make_key, revoke
 from tests.commands.line import run
+from tests.conftest import database_server
 from tests.ports import free_port
 from tests.servers import ROOT, Server
+from tests.services.database_server import ORDINARY_USER
 from tests.services.oidc import DISCOVERY, KEYS
 from tests.services.oidc import Provider as StandIn
 from tests.services.oidc_provider import OidcProvider
@@ -103,6 +106,26 @@ def test_a_database_in_order(doctor: Doctor, database: Database) -> None:
     assert doctor.says("database", DATABASE_URL=url).startswith("ok")
     assert doctor.says("schema", DATABASE_URL=url) == f"ok it is {migrations.HEAD}, as this version needs it"
     assert doctor.says("character set", DATABASE_URL=url).startswith("ok")
+
+
+def test_a_database_that_takes_no_writes_is_told_and_nothing_is_left_in_one_that_does(
+    doctor: Doctor, database: Database, request: pytest.FixtureRequest
+) -> None:
+    before = database.read(lambda connection: connection.rows(Sql("SELECT COUNT(*) FROM marks")))
+    assert doctor.says("writing", DATABASE_URL=database.url.render_as_string(hide_password=False)).startswith("ok")
+    assert database.read(lambda connection: connection.rows(Sql("SELECT COUNT(*) FROM marks"))) == before
+    if database.embedded:
+        return  # who runs the tests may be root, for whom no file is read-only
+    kind = request.node.callspec.params["database_url"]
+    server = database_server(request.getfixturevalue("standing"), kind)
+    url = database.url.set(username=ORDINARY_USER).render_as_string(hide_password=False)
+    server.execute("SET GLOBAL read_only = 1")
+    try:
+        told = doctor.says("writing", DATABASE_URL=url)
+    finally:
+        server.execute("SET GLOBAL read_only = 0")
+    assert told.startswith("fail it cannot be written: (1290,")
+    assert "read-only" in told
 
 
 def test_an_older_schema_is_told_and_not_touched(doctor: Doctor, database: Database) -> None:
