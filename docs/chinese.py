@@ -272,7 +272,8 @@ WORDS = {
     # Health and documents.
     "Tell how the server is.": "说明服务器的状况。",
     "Tell that the process is up.": "说明进程在运行。",
-    "Tell whether the database takes transactions; the provider is not called.": "说明数据库能否执行事务；不会调用模型服务。",
+    "Tell whether the database can be written; the provider is not called.": "说明数据库能否写入；不会调用模型服务。",
+    "A row is written and rolled back, and the last transaction of the process has to be stored.": "写入一行并回滚；该进程的上一个事务也必须已经保存。",
     "How the server is.": "服务器的状况。",
     "The process is up.": "进程在运行。",
     # End users.
