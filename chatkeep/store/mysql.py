@@ -47,7 +47,7 @@ FAILURES = (pymysql.Error, OSError)
 """What PyMySQL raises."""
 # What the server's errors mean, by their numbers; those without a name are not in PyMySQL's list. Every other number is
 # a refusal.
-_DUPLICATE = {ER.DUP_KEY, ER.DUP_ENTRY, 1586}
+_DUPLICATE = {ER.DUP_KEY, ER.DUP_ENTRY, 1586, ER.NO_REFERENCED_ROW, ER.NO_REFERENCED_ROW_2}
 _CONTENTION = {ER.LOCK_DEADLOCK, ER.CHECKREAD, ER.TABLE_DEF_CHANGED}
 _ENDED = {ER.STATEMENT_TIMEOUT, ER.QUERY_TIMEOUT, ER.QUERY_INTERRUPTED}
 _READ_ONLY = {

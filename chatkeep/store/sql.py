@@ -19,7 +19,10 @@ class StoreError(ChatkeepError):
 
 
 class Duplicate(StoreError):
-    """A unique key exists already; the statement changed nothing and the transaction goes on."""
+    """A unique key exists already, or what a row belongs to is gone.
+
+    The statement changed nothing and the transaction goes on.
+    """
 
 
 class Contention(StoreError):

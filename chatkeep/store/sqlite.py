@@ -30,6 +30,7 @@ _DUPLICATE = {
     apsw.SQLITE_CONSTRAINT_UNIQUE,
     apsw.SQLITE_CONSTRAINT_PRIMARYKEY,
     apsw.SQLITE_CONSTRAINT_ROWID,
+    apsw.SQLITE_CONSTRAINT_FOREIGNKEY,
 }
 # What may be over in a moment; everything else that SQLite says is a refusal.
 _AWAY = (

@@ -25,11 +25,11 @@ from tests.commands.line import run
 from tests.conftest import database_server
 from tests.ports import free_port
 from tests.servers import ROOT, Server
-from tests.services.database_server import ORDINARY_USER
 from tests.services.oidc import DISCOVERY, KEYS
 from tests.services.oidc import Provider as StandIn
 from tests.services.oidc_provider import OidcProvider
 from tests.services.redis import UNUSABLE, Redis, unusable_redis
+from tests.services.users import ORDINARY_USER
 from tests.upstream import Upstream
 
 SECRET = "sk-canary-0123456789"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
@@ -16,10 +16,13 @@ from chatkeep.store.sql import Sql
 from tests.conftest import ON_EVERY_PAIR, Standing, database_server, empty_database
 from tests.http.api import Api, eventually, unique
 from tests.servers import Server, thrown_away
-from tests.services.database_server import ORDINARY_USER, DatabaseServer
+from tests.services.users import ORDINARY_USER
 from tests.store.proxy import Proxy
 from tests.store.test_refusals import BAD, REFUSE_UPDATES
 from tests.upstream import Upstream
+
+if TYPE_CHECKING:
+    from tests.services.database_server import DatabaseServer
 
 
 @dataclass

@@ -26,10 +26,7 @@ import pymysql
 from sqlalchemy.engine import make_url
 
 from tests.ports import free_port
-
-USER = "chatkeep"
-# May do everything in the databases, and nothing to the server: read_only holds for it.
-ORDINARY_USER = "ordinary"
+from tests.services.users import ORDINARY_USER, USER
 
 
 class Unavailable(Exception):

@@ -21,7 +21,7 @@ from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Sql
 from tests.conftest import DATABASES, Standing, database_server
 from tests.http.api import eventually
-from tests.services.database_server import ORDINARY_USER
+from tests.services.users import ORDINARY_USER
 from tests.store.examples import a_conversation
 from tests.store.test_journal import exists, held, insert
 
