@@ -74,6 +74,7 @@ TEXTS = {
     "The database refused a statement": "数据库拒绝了一条语句",
     "The database refused a statement. The cause is logged under the request's id.": "数据库拒绝了一条语句。原因已按请求 ID 记入日志。",
     "The database refused a statement; nothing was stored. The cause is logged under the request's id.": "数据库拒绝了一条语句；没有保存任何内容。原因已按请求 ID 记入日志。",
+    "The end of this reply could not be stored; what was shown is kept.": "无法保存该回复的结尾；已显示的内容仍保留。",
     "The database failed while the branch was switched, which may be done in part. Send the request again.": "切换分支时数据库出错，可能只切换了一部分。请重新发送请求。",
     "The database failed while everything was erased, which may be done in part. Send the request again.": "抹除时数据库出错，可能只抹除了一部分。请重新发送请求。",
     "The database failed while the file was imported. Import it again: what is stored already is skipped.": "导入文件时数据库出错。请再次导入：已保存的会跳过。",

@@ -275,7 +275,8 @@ class Turns:
         """Store how a reply ended and what it used, learn it where it is whole, and tell its followers."""
         key = question.key
         try:
-            final, problem, stored = self._end(reply, finish, problem, question)
+            with stored_in_part("The end of this reply could not be stored; what was shown is kept."):
+                final, problem, stored = self._end(reply, finish, problem, question)
             if stored is None:
                 problem = NotFound("The conversation was deleted while its reply was generated.")
             elif stored.status != final.status:

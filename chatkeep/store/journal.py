@@ -266,7 +266,7 @@ class Journal:
                 return self._attempt(batch, appends)
             except StoreUnavailable as error:
                 if batch.kept:
-                    self._failure = error
+                    self._failure = _beside(error)
                 self._give_up_impatient(batch, error)
                 time.sleep(waits)
                 waits = min(waits * 2, RETRY_S[1])
@@ -327,10 +327,9 @@ class Journal:
             if not change.patient:
                 change.fail(error)
         batch.changes = [change for change in batch.changes if change.patient]
-        untried = StoreUnavailable(retry_after=error.retry_after) if isinstance(error, OutcomeUnknown) else error
         for item in self._waiting():
             if item is not None and not item.patient:
-                item.fail(untried)
+                item.fail(_beside(error))
             else:
                 self._backlog.append(item)
 
@@ -349,6 +348,11 @@ class Journal:
             self._connection.close()
             self._database.end_unanswered(self._connection)
             self._connection = self._log = None
+
+
+def _beside(error: StoreUnavailable) -> StoreUnavailable:
+    """Return what a transaction's failure is for those whose work was not in it."""
+    return StoreUnavailable(retry_after=error.retry_after) if isinstance(error, OutcomeUnknown) else error
 
 
 def _collect_nothing() -> bool:

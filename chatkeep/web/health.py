@@ -5,7 +5,14 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from chatkeep import __version__
-from chatkeep.errors import DatabaseFull, DatabaseReadOnly, DatabaseRefused, StoreProblem, StoreUnavailable
+from chatkeep.errors import (
+    DatabaseFull,
+    DatabaseReadOnly,
+    DatabaseRefused,
+    DatabaseTimeout,
+    StoreProblem,
+    StoreUnavailable,
+)
 from chatkeep.web import health_shapes as shapes
 from chatkeep.web.gate import EVERYBODY
 from chatkeep.web.openapi import Routes
@@ -39,7 +46,7 @@ def health_live() -> Response:
     tag="health",
     scopes=EVERYBODY,
     answers={200: shapes.Alive},
-    raises=(StoreUnavailable, DatabaseReadOnly, DatabaseFull, DatabaseRefused),
+    raises=(StoreUnavailable, DatabaseTimeout, DatabaseReadOnly, DatabaseFull, DatabaseRefused),
 )
 def health_ready() -> Response:
     """Tell whether the database can be written; the provider is not called.

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 from msgspec.structs import replace
 
-from chatkeep.errors import ServerStopping, StoreUnavailable
+from chatkeep.errors import OutcomeUnknown, ServerStopping, StoreUnavailable
 from chatkeep.model import Conversation, Delta, Status, new_id, now_us
 from chatkeep.store import conversations, leases, messages, migrations
 from chatkeep.store.engine import Database
@@ -287,10 +287,34 @@ def test_an_append_whose_outcome_is_unknown_is_not_doubled(proxied: Database, pr
 def test_a_write_whose_outcome_is_unknown_is_not_acknowledged(proxied: Database, proxy: Proxy) -> None:
     with closing(Journal(proxied)) as journal:
         proxy.lose_a_commit()
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(OutcomeUnknown):
             insert(journal, made := a_conversation())
     assert proxy.losses == 1
     assert eventually(lambda: exists(proxied, made))
+
+
+def test_what_was_not_in_a_transaction_of_unknown_outcome_is_known_not_to_be_stored(
+    proxied: Database, proxy: Proxy
+) -> None:
+    made, other, goes_on = a_conversation(), a_conversation(), threading.Event()
+
+    def write(connection: Connection) -> None:
+        conversations.insert(connection, made)
+        goes_on.wait(5)
+
+    with closing(Journal(proxied)) as journal, ThreadPoolExecutor(2) as pool:
+        insert(journal, a_conversation())
+        proxy.lose_a_commit()
+        waiting = pool.submit(journal.write, write)
+        time.sleep(0.2)
+        behind = pool.submit(insert, journal, other)
+        time.sleep(0.2)
+        goes_on.set()
+        assert type(waiting.exception(10)) is OutcomeUnknown
+        told = behind.exception(10)
+        assert type(told) is StoreUnavailable
+        assert "nothing was stored" in str(told)
+    assert not exists(proxied, other)
 
 
 def test_patient_work_whose_outcome_is_unknown_is_done_again(proxied: Database, proxy: Proxy) -> None:
