@@ -213,7 +213,10 @@ class Journal:
         while not (self._closed and self._queue.empty() and not self._backlog):
             waiting, begun = self._gather(), time.monotonic()
             for batch in waiting:
-                self._store(batch)
+                try:
+                    self._store(batch)
+                except Exception:
+                    log.exception("those who wait for a batch could not be told")
             if self.streams > FEW_STREAMS:
                 spacing = min(self.streams * SPACING_S, MAX_SPACING_S)
                 time.sleep(max(0.0, begun + spacing - time.monotonic()))
@@ -432,10 +435,12 @@ def _run_changes(connection: Connection, changes: list[_Change[Any]]) -> _Change
 
 
 def _tell(batch: _Batch, appends: dict[Sink, Append], lost: dict[UUID, Progress | None]) -> None:
-    for sink, append in appends.items():
-        if sink.id in lost:
-            sink.lost(lost[sink.id])
-        else:
-            sink.committed(append.delta)
-    for change in batch.changes:
-        change.done.set()
+    try:
+        for sink, append in appends.items():
+            if sink.id in lost:
+                sink.lost(lost[sink.id])
+            else:
+                sink.committed(append.delta)
+    finally:
+        for change in batch.changes:
+            change.done.set()

@@ -168,6 +168,24 @@ def test_a_journal_that_is_closed_has_stored_what_waited(database: Database) -> 
         journal.write(lambda _connection: None)
 
 
+class Faulty(Recorder):
+    """A sink with a fault of its own."""
+
+    def committed(self, delta: Delta) -> None:
+        raise LookupError(delta.text)
+
+
+def test_a_fault_of_one_who_is_told_stops_nothing(database: Database, journal: Journal) -> None:
+    sink, other = Faulty(database, stored_reply(journal)), Recorder(database, stored_reply(journal))
+    with held(journal):
+        journal.append(sink, Delta("text"))
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(insert, journal, made := a_conversation()).result(10)
+    journal.append(other, Delta("more"))
+    assert eventually(lambda: other.shown) == ["more"]
+    assert exists(database, made)
+
+
 # Others that write at the same time
 
 
