@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import Any
 
 from gunicorn import systemd
 
 from chatkeep import logs, servers
-from chatkeep.gunicorn_master import Master
+from chatkeep.gunicorn_master import Master, run_in_child
 from chatkeep.settings import Settings
 
 _settings = Settings.from_env()
@@ -42,7 +43,7 @@ loglevel = _settings.log_level.lower()
 
 
 def on_starting(server: Any) -> None:
-    """Prepare the master: it can listen, waits for no drain, and its log and its workers' quote no request."""
+    """Prepare the master, whose log and whose workers' quote no request, and the database that workers open."""
     # SIGUSR2 starts a second master with them; gunicorn's own are wrong after `python -m gunicorn`.
     server.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
     is_ours = server.cfg.bind == [bind] and not server.cfg.reuse_port
@@ -51,6 +52,8 @@ def on_starting(server: Any) -> None:
     if server.cfg.worker_class_str == worker_class:  # with -k it may be another
         server.__class__ = Master  # gunicorn has no setting for it
     logs.make_plain(server.log.error_log, server.log.error_fmt, server.log.datefmt)
+    # Before any worker boots: a migration may take longer than a worker may be silent.
+    run_in_child(partial(servers.prepare_database, _settings))
 
 
 def when_ready(server: Any) -> None:

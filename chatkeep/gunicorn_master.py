@@ -6,13 +6,49 @@ import enum
 import logging
 import os
 import signal
+import sys
+from collections.abc import Callable
 from operator import attrgetter
-from typing import Any
+from typing import Any, NoReturn
 
 from gunicorn.arbiter import Arbiter
 
 # What a new worker hears only when it has handlers of its own: its master's, which it inherits, would lose them.
 ENDING = (signal.SIGTERM, signal.SIGQUIT)
+
+
+def run_in_child(work: Callable[[], None]) -> None:
+    """Do what must be done before there are workers, in a process of its own: they inherit nothing of it.
+
+    If it fails, it has said why, and this process ends with its status.
+    """
+    child = os.fork()
+    if not child:
+        _end_with(work)
+    for number in ENDING:
+        signal.signal(number, lambda number, _frame: os.kill(child, number))
+    _, status = os.waitpid(child, 0)
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
+    if status:
+        code = os.waitstatus_to_exitcode(status)
+        sys.exit(code if code > 0 else 128 - code)  # as a shell has it for a signal
+
+
+def _end_with(work: Callable[[], None]) -> NoReturn:
+    """Do the work and end this process, without what its parent would do at its end."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    status: Any = 1
+    try:
+        work()
+        status = 0
+    except SystemExit as end:
+        status = end.code
+    except BaseException:
+        logging.getLogger(__name__).exception("the database could not be made ready")
+    finally:
+        logging.shutdown()
+        os._exit(status if isinstance(status, int) else 1)
 
 
 class Stage(enum.IntEnum):

@@ -160,6 +160,17 @@ def require_place(settings: Settings) -> None:
         stop(error)
 
 
+def prepare_database(settings: Settings) -> None:
+    """Migrate the database if that is safe, or end the program with the reason why no server could use it."""
+    from chatkeep.store import migrations  # noqa: PLC0415 - the process that starts workers does without the database
+
+    logs.to_standard_error(settings.log_level)
+    try:
+        migrations.opened(settings.database).close()
+    except ChatkeepError as error:
+        stop(error)
+
+
 def best() -> str:
     """Return the name of the server that fits this machine."""
     has_gunicorn = sys.platform != "win32" and importlib.util.find_spec("gunicorn") is not None
