@@ -180,12 +180,17 @@ def _character_set(found: Database) -> Iterator[Finding]:
 def _schema(found: Database) -> Iterator[Finding]:
     from chatkeep.store import migrations  # noqa: PLC0415 - as above
 
-    revision, head = migrations.revision(found), migrations.HEAD
-    if revision is None:
+    schema, head = migrations.schema_of(found), migrations.HEAD
+    revision = schema.revision
+    if not schema.is_begun:
         yield fine("schema", "the database is empty; the first start makes its tables")
+    elif revision is None:
+        yield doubtful("schema", "its tables are not complete yet", "start the server, or run: chatkeep migrate")
     elif revision == head:
         yield fine("schema", f"it is {head}, as this version needs it")
-    elif revision > head:
+    elif schema.can_serve:
+        yield fine("schema", f"it is {revision}, of a newer chatkeep, beside which this version can serve")
+    elif schema.is_newer:
         yield broken("schema", f"it is {revision}, of a newer chatkeep; this version needs {head}", "upgrade chatkeep")
     elif found.embedded:
         told = f"it is {revision}; the next start migrates it to {head}"
@@ -231,10 +236,10 @@ def _keys(settings: Settings, found: Database) -> Iterator[Finding]:
     from chatkeep.model import now_us  # noqa: PLC0415 - as above
     from chatkeep.store import keys, migrations  # noqa: PLC0415
 
-    revision = migrations.revision(found)
-    if revision not in {None, migrations.HEAD}:
+    schema = migrations.schema_of(found)
+    if schema.revision is not None and not schema.can_serve:
         return
-    if revision is None or not found.read(keys.changes):
+    if schema.revision is None or not found.read(keys.changes):
         yield _without_keys(settings)
         return
     now = now_us()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -20,15 +21,16 @@ if TYPE_CHECKING:
 
 @click.command()
 def migrate() -> None:
-    """Bring the database to this version's schema."""
+    """Bring the database to this version's schema. It can be interrupted and run again at any time."""
     from chatkeep.store import migrations  # noqa: PLC0415 - the other commands start quickly without the database
     from chatkeep.store.engine import Database  # noqa: PLC0415
 
     settings = servers.checked_settings()
+    tell = partial(say, err=True)
     try:
         database = Database(settings.database)
-        database.check()
-        before, after = migrations.migrate(database)
+        migrations.patiently(database.check, tell)
+        before, after = migrations.migrate(database, tell)
     except ChatkeepError as error:
         servers.stop(error)
     same = before == after

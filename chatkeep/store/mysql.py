@@ -34,6 +34,10 @@ GRACE_S = 0.5
 IDLE_S = 5
 # Text that does not fit is refused, whatever the server is set to; it would be cut.
 SQL_MODE = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
+# A change of schema that waits for a table lets all wait that come after it: so long, then it lets them go on.
+TABLE_LOCK_S = 3
+# A migration that does nothing for so long belongs to a process that is paused, or a host that is gone.
+MIGRATION_IDLE_S = 60
 # A row is compared with all others of its statement, so that more of them cost the server more than the client saves.
 ROWS_AT_ONCE = 64
 CONNECT_ARGS: dict[str, Any] = {
@@ -105,7 +109,9 @@ def prepare(raw: pymysql.Connection[Any], seconds: float) -> None:
         cursor.execute(f"SET SESSION innodb_lock_wait_timeout = 4, sql_mode = '{SQL_MODE}'")
         cursor.execute("SELECT @@version, @@max_allowed_packet")
         version, raw.max_allowed_packet = cursor.fetchall()[0]
-        if not math.isinf(seconds):
+        if math.isinf(seconds):
+            cursor.execute(f"SET SESSION lock_wait_timeout = {TABLE_LOCK_S}, wait_timeout = {MIGRATION_IDLE_S}")
+        else:
             cursor.execute(limit(str(version), seconds))
 
 

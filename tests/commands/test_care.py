@@ -61,7 +61,7 @@ def test_a_database_without_tables_is_refused_and_stays_so(blank_url: str) -> No
     with pytest.raises(SettingsError, match=r"There is no database|has no tables"):
         migrations.existing(blank_url)
     database = Database(blank_url)
-    assert migrations.revision(database) is None
+    assert migrations.schema_of(database).revision is None
     database.close()
 
 

@@ -134,7 +134,7 @@ def test_an_older_schema_is_told_and_not_touched(doctor: Doctor, database: Datab
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     expected = "warn it is 0001; the next" if database.embedded else "fail it is 0001, this version needs"
     assert doctor.says("schema", DATABASE_URL=url).startswith(expected)
-    assert migrations.revision(database) == "0001"
+    assert migrations.schema_of(database).revision == "0001"
 
 
 def test_the_schema_of_a_newer_version_is_told(doctor: Doctor, database: Database) -> None:

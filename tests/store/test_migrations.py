@@ -5,24 +5,25 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import apsw
 import pytest
 import sqlalchemy as sa
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from chatkeep.errors import SettingsError
 from chatkeep.spending import Spender, Used
-from chatkeep.store import conversations, holdings, imports, messages, migrations, usage
-from chatkeep.store.engine import Database
+from chatkeep.store import conversations, holdings, imports, messages, migrations, sqlite, usage
+from chatkeep.store.engine import CHANGES_OF_SCHEMA, Database
 from chatkeep.store.journal import Journal
+from chatkeep.store.migrations import running
 from chatkeep.store.schema import metadata
 from chatkeep.store.sql import Connection, Sql
 from tests.conftest import DATABASES, blank_database, empty_database, migrated
@@ -70,8 +71,7 @@ def described(database: Database) -> list[str]:
 
 
 def test_head_is_the_last_step() -> None:
-    folder = Path(migrations.__file__).parent
-    assert ScriptDirectory(str(folder)).get_current_head() == migrations.HEAD
+    assert running.steps()[-1].revision == migrations.HEAD
 
 
 def test_migrating_again_does_nothing(database: Database) -> None:
@@ -80,7 +80,7 @@ def test_migrating_again_does_nothing(database: Database) -> None:
 
 def test_a_database_with_data_keeps_it(blank: Database) -> None:
     """From the schema before the last: what is there stays, and is found by the new indexes."""
-    upgrade(blank, "0010")
+    running.run(blank, None, print, to="0010")
     made = a_conversation(message_count=2)
     said = [a_message(made, timestamp=number, content=f"{number}") for number in (1, 2)]
     with closing(Journal(blank)) as journal:
@@ -98,18 +98,9 @@ def test_a_database_with_data_keeps_it(blank: Database) -> None:
         assert blank.read(lambda c: holdings.drift(c, "me")) == holdings.Stored(2, 2)
 
 
-def upgrade(database: Database, revision: str) -> None:
-    """Bring an empty database to an earlier schema."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    with database.engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-
-
 def test_an_empty_database_is_made_ready(blank: Database) -> None:
     migrations.ensure(blank)
-    assert migrations.revision(blank) == migrations.HEAD
+    assert migrations.schema_of(blank).revision == migrations.HEAD
 
 
 def test_an_outdated_server_database_waits_for_somebody_to_decide(mariadb_url: str) -> None:
@@ -120,6 +111,111 @@ def test_an_outdated_server_database_waits_for_somebody_to_decide(mariadb_url: s
     with pytest.raises(SettingsError, match=rf"schema 0000, this version needs {migrations.HEAD}.*chatkeep migrate"):
         migrations.ensure(database)
     database.close()
+
+
+@pytest.mark.parametrize("before", [step.revision for step in running.steps()[:-1]])
+def test_a_step_that_was_made_in_part_is_completed(database_url: str, before: str) -> None:
+    """Everything of every later step is there already, as after a kill just before the revision was written."""
+    database = Database(database_url)
+    expected = described(database)
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = :before"), {"before": before})
+    assert migrations.migrate(database) == (before, migrations.HEAD)
+    assert described(database) == expected
+    database.close()
+
+
+def test_a_first_migration_that_was_killed_is_completed(blank: Database) -> None:
+    """The tables of some steps are there, and no revision is."""
+    migrations.migrate(blank)
+    expected = described(blank)
+    with blank.engine_for(CHANGES_OF_SCHEMA).begin() as connection:
+        connection.exec_driver_sql("DELETE FROM alembic_version")
+        for table in ("holdings", "shares", "audit"):
+            connection.exec_driver_sql(f"DROP TABLE {table}")
+        connection.exec_driver_sql("DELETE FROM marks WHERE name = 'erasures'")
+    assert migrations.schema_of(blank) == migrations.Schema(None, is_begun=True, compatible_from=11)
+    migrations.ensure(blank)
+    assert sorted(described(blank)) == sorted(expected)
+    assert blank.read(lambda c: c.rows(Sql("SELECT COUNT(*) FROM marks WHERE name = 'erasures'"))) == [(1,)]
+
+
+@pytest.mark.parametrize(("mark", "serves"), [(11, True), (12, False), (None, False)])
+def test_a_newer_schema_is_served_if_the_database_says_so(
+    database: Database, mark: int | None, *, serves: bool
+) -> None:
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0012'")
+        row = {"name": migrations.COMPATIBLE_FROM_MARK, "value": mark}
+        connection.execute(sa.text("DELETE FROM marks WHERE name = :name"), row)
+        if mark is not None:
+            connection.execute(sa.text("INSERT INTO marks VALUES (:name, :value)"), row)
+    if serves:
+        migrations.ensure(database)
+        assert migrations.migrate(database) == ("0012", "0012")
+        return
+    for open_it in (migrations.ensure, migrations.migrate):
+        with pytest.raises(SettingsError, match=r"schema 0012 of a newer chatkeep.*needs 0011, cannot serve; install"):
+            open_it(database)
+
+
+@pytest.mark.parametrize("kind", DATABASES[1:])
+def test_databases_of_one_server_are_migrated_at_once(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kind: str
+) -> None:
+    """A lock of a server has its name for all databases."""
+    held, other = (Database(blank_database(request, kind, tmp_path_factory)) for _ in range(2))
+    told: list[str] = []
+    with held.engine_for(CHANGES_OF_SCHEMA).connect() as connection, running.alone(connection, print):
+        assert migrations.migrate(other, told.append) == (None, migrations.HEAD)
+        waiting = threading.Thread(target=migrations.migrate, args=(held, told.append))
+        waiting.start()
+        waiting.join(1)
+        assert waiting.is_alive()
+    waiting.join(10)
+    assert told == ["Another process migrates the database. Waiting for it."]
+    assert migrations.schema_of(held).revision == migrations.HEAD
+
+
+def test_a_change_lets_others_go_on_while_a_transaction_has_its_table(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A transaction as of a dump, for longer than a change waits for it: seven seconds."""
+    database = Database(blank_database(request, "mysql", tmp_path_factory))
+    running.run(database, None, print, to="0010")
+    told: list[str] = []
+    with database.engine_for(CHANGES_OF_SCHEMA).connect() as dump:
+        dump.exec_driver_sql("START TRANSACTION")
+        dump.exec_driver_sql("SELECT * FROM messages")
+        migrating = threading.Thread(target=migrations.migrate, args=(database, told.append))
+        migrating.start()
+        time.sleep(0.5)
+        for _ in range(2):  # the first may wait for as long as the change does
+            assert database.read(lambda c: c.rows(Sql("SELECT COUNT(*) FROM messages"))) == [(0,)]
+        migrating.join(1)
+        assert migrating.is_alive()
+        dump.rollback()
+    migrating.join(10)
+    assert "Waiting for a transaction that uses the table messages." in told
+    assert migrations.schema_of(database).revision == migrations.HEAD
+
+
+def test_a_ready_database_is_opened_while_another_process_writes(tmp_path: Path) -> None:
+    url = migrated(f"sqlite:///{tmp_path}/db")
+    holder = apsw.Connection(str(tmp_path / "db"))
+    holder.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+    migrations.opened(url).close()
+    assert time.monotonic() - began < sqlite.BUSY_MS / 1000
+
+
+def test_a_change_that_the_database_refuses_is_told_with_its_reason(blank: Database) -> None:
+    """Another program has a table of that name."""
+    with blank.engine_for(CHANGES_OF_SCHEMA).begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE conversations (id INTEGER)")
+    for _ in range(2):
+        with pytest.raises(SettingsError, match=r"the migration stopped: .*created_at.*run again: chatkeep migrate"):
+            migrations.ensure(blank)
 
 
 def test_processes_that_migrate_at_once_migrate_once(blank_url: str) -> None:

@@ -1,46 +1,105 @@
-"""The schema's steps, and taking them: ``chatkeep migrate``, or by itself where that is safe."""
+"""The schema's steps, and taking them: ``chatkeep migrate``, or by itself if that is safe.
+
+The table ``alembic_version`` holds the revision of the last whole step; versions of chatkeep before this one took the
+steps with Alembic.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 
-import sqlalchemy as sa
+from sqlalchemy.engine import make_url
 
 from chatkeep import private
 from chatkeep.errors import SettingsError
-from chatkeep.store.engine import CHANGES_OF_SCHEMA, Database
+from chatkeep.store import marks
+from chatkeep.store.engine import Database
+from chatkeep.store.migrations.patience import Tell, patiently
+from chatkeep.store.sql import Connection, Sql
 
+__all__ = [
+    "HEAD",
+    "Schema",
+    "Tell",
+    "ensure",
+    "existing",
+    "migrate",
+    "opened",
+    "patiently",
+    "schema_of",
+]
 HEAD = "0011"
-_LOCK_S = 60
+COMPATIBLE_FROM = "0011"
+"""The schema of the oldest version that may serve on this version's schema.
+
+A step that breaks older versions sets it to its own revision. The mark of this name tells those versions.
+"""
+COMPATIBLE_FROM_MARK = "schema_compatible_from"
+_TABLES = Sql(
+    "SELECT name FROM sqlite_schema WHERE name IN ('alembic_version', 'marks')",
+    mysql="SELECT table_name FROM information_schema.tables"
+    " WHERE table_schema = DATABASE() AND table_name IN ('alembic_version', 'marks')",
+)
+_REVISION = Sql("SELECT version_num FROM alembic_version")
+log = logging.getLogger(__name__)
 
 
-def migrate(database: Database) -> tuple[str | None, str]:
-    """Bring the database to this version's schema; return the revision before and after."""
-    with database.engine_for(CHANGES_OF_SCHEMA).connect() as connection, _alone(connection, embedded=database.embedded):
-        before = current(connection)
-        if before != HEAD:
-            _upgrade(connection)
-        connection.commit()
-    return before, HEAD
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a database says about its schema."""
+
+    revision: str | None
+    """None until the first migration is whole."""
+    is_begun: bool
+    """Whether the first migration has begun."""
+    compatible_from: int
+    """The schema of the oldest version that may serve, 0 if the database does not say."""
+
+    @property
+    def is_newer(self) -> bool:
+        """Whether a newer version of chatkeep made it."""
+        return self.revision is not None and self.revision > HEAD
+
+    @property
+    def can_serve(self) -> bool:
+        """Whether this version can serve on it as it is."""
+        return self.revision == HEAD or (self.is_newer and 0 < self.compatible_from <= int(HEAD))
+
+
+def migrate(database: Database, tell: Tell = log.info) -> tuple[str | None, str]:
+    """Bring the database to this version's schema; return the revision before and after.
+
+    Other processes may do the same at once, and any of them may be killed: the next one goes on. ``tell`` gets lines
+    about what is done. Raises `SettingsError` if the database does not let it, `StoreUnavailable`.
+    """
+    found = schema_of(database)
+    if found.revision and found.can_serve:
+        return found.revision, found.revision
+    _refuse_newer(found)
+    # What a start on a ready database need not wait for.
+    from chatkeep.store.migrations import running  # noqa: PLC0415
+
+    return found.revision if running.run(database, found.revision, tell) else HEAD, HEAD
 
 
 def ensure(database: Database) -> None:
     """Make the database ready to serve: an embedded or an empty one is migrated, another must be up to date already.
 
-    Raises `SettingsError` where somebody has to decide.
+    Raises `SettingsError` if an operator has to decide.
     """
-    found = revision(database)
-    if found == HEAD:
+    found = schema_of(database)
+    if found.can_serve:
         return
-    if found is None or database.embedded:
+    _refuse_newer(found)
+    if found.revision is None or database.embedded:
         migrate(database)
         return
     raise SettingsError(
         [
             (
-                f"DATABASE_URL: the database has schema {found}, this version needs {HEAD};"
+                f"DATABASE_URL: the database has schema {found.revision}, this version needs {HEAD};"
                 " make a backup, then run: chatkeep migrate"
             )
         ]
@@ -48,60 +107,50 @@ def ensure(database: Database) -> None:
 
 
 def opened(url: str) -> Database:
-    """Open a database that is ready to serve. Raises `SettingsError` where it cannot be."""
+    """Open a database that is ready to serve. Raises `SettingsError` if it cannot be."""
     database = Database(url)
     for file in database.files:
         private.tighten(file)
-    database.check()
+    patiently(database.check, log.warning)
     ensure(database)
     return database
 
 
 def existing(url: str) -> Database:
     """Open a database that was created before. Raises `SettingsError` if there is none, and creates nothing then."""
-    where = sa.engine.make_url(url)
+    where = make_url(url)
     if where.get_backend_name() == "sqlite" and not Path(where.database or "").is_file():
         raise SettingsError([f"There is no database at {where.database}. Check DATABASE_URL and CHATKEEP_DATA_DIR."])
     database = Database(url)
-    database.check()
-    if revision(database) is None:
+    patiently(database.check, log.warning)
+    if not schema_of(database).is_begun:
         raise SettingsError([f"The database {where.database} has no tables. Check DATABASE_URL."])
     ensure(database)
     return database
 
 
-def revision(database: Database) -> str | None:
-    """Return the revision of a database's schema, or None for an empty one. Raises what SQLAlchemy does."""
-    with database.engine.connect() as connection:
-        return current(connection)
+def schema_of(database: Database) -> Schema:
+    """Return what a database says about its schema, while others migrate it, too. Raises `StoreUnavailable`."""
+    return patiently(lambda: database.read(_read), log.warning)
 
 
-def current(connection: sa.Connection) -> str | None:
-    """Return the revision of the database's schema, or None for an empty one."""
-    if not sa.inspect(connection).has_table("alembic_version"):
-        return None
-    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+def _read(connection: Connection) -> Schema:
+    tables = {row[0] for row in connection.rows(_TABLES)}
+    if "alembic_version" not in tables:
+        return Schema(None, is_begun=False, compatible_from=0)
+    revision = next((row[0] for row in connection.rows(_REVISION)), None)
+    compatible_from = marks.get(connection, COMPATIBLE_FROM_MARK) if "marks" in tables else 0
+    return Schema(revision, is_begun=True, compatible_from=compatible_from)
 
 
-def _upgrade(connection: sa.Connection) -> None:
-    # Alembic takes a third of a second to import, which a start on a ready database need not wait for.
-    from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
-@contextmanager
-def _alone(connection: sa.Connection, *, embedded: bool) -> Iterator[None]:
-    """Keep other processes from migrating at once; on SQLite the transaction itself does."""
-    if embedded:
-        yield
-        return
-    connection.execute(sa.text("SELECT GET_LOCK('chatkeep_migrate', :seconds)"), {"seconds": _LOCK_S})
-    try:
-        yield
-    finally:
-        connection.execute(sa.text("SELECT RELEASE_LOCK('chatkeep_migrate')"))
+def _refuse_newer(found: Schema) -> None:
+    """Raise `SettingsError` if a newer version made the schema."""
+    if found.is_newer:
+        raise SettingsError(
+            [
+                (
+                    f"DATABASE_URL: the database has schema {found.revision} of a newer chatkeep,"
+                    f" on which this version, which needs {HEAD}, cannot serve; install the newer version"
+                )
+            ]
+        )

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
-from alembic import op
-from sqlalchemy.dialects import mysql
 
-revision = "0001"
-down_revision = None
+from chatkeep.store.migrations.changes import DIGEST, ID, OPTIONS, TEXT, UUID, Change, NewIndex, NewTable
 
-UUID = sa.LargeBinary(16).with_variant(mysql.BINARY(16), "mysql")
-HASH = sa.LargeBinary(32).with_variant(mysql.BINARY(32), "mysql")
-TEXT = sa.Text().with_variant(mysql.LONGTEXT(), "mysql")
-OPTIONS: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
-
-
-def upgrade() -> None:
-    """Make the tables."""
-    op.create_table(
-        "conversations",
+METADATA = sa.MetaData()
+CHANGES: list[Change] = [
+    NewTable(sa.Table(
+        "conversations", METADATA,
         sa.Column("id", UUID, nullable=False),
         sa.Column("owner", sa.String(length=128), nullable=False),
         sa.Column("title", sa.String(length=255), nullable=False),
@@ -36,31 +25,31 @@ def upgrade() -> None:
         sa.Column("forks", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         **OPTIONS,
-    )
-    op.create_index("ix_conversations_created_at", "conversations", ["created_at"], unique=False)
-    op.create_index("ix_conversations_last_active", "conversations", ["last_active"], unique=False)
-    op.create_index("ix_conversations_owner", "conversations", ["owner", "last_active", "id"], unique=False)
-    op.create_table(
-        "workers",
+    )),
+    NewIndex("ix_conversations_created_at", "conversations", ["created_at"]),
+    NewIndex("ix_conversations_last_active", "conversations", ["last_active"]),
+    NewIndex("ix_conversations_owner", "conversations", ["owner", "last_active", "id"]),
+    NewTable(sa.Table(
+        "workers", METADATA,
         sa.Column("id", UUID, nullable=False),
         sa.Column("beat", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         **OPTIONS,
-    )
-    op.create_table(
-        "idempotency_keys",
+    )),
+    NewTable(sa.Table(
+        "idempotency_keys", METADATA,
         sa.Column("owner", sa.String(length=128), nullable=False),
         sa.Column("key", sa.String(length=255), nullable=False),
-        sa.Column("request_hash", HASH, nullable=False),
+        sa.Column("request_hash", DIGEST, nullable=False),
         sa.Column("conversation_id", UUID, nullable=False),
         sa.Column("reply_id", UUID, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("owner", "key"),
         **OPTIONS,
-    )
-    op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"], unique=False)
-    op.create_table(
-        "leases",
+    )),
+    NewIndex("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"]),
+    NewTable(sa.Table(
+        "leases", METADATA,
         sa.Column("conversation_id", UUID, nullable=False),
         sa.Column("reply_id", UUID, nullable=False),
         sa.Column("worker_id", UUID, nullable=False),
@@ -68,10 +57,10 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["conversation_id"], ["conversations.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("conversation_id"),
         **OPTIONS,
-    )
-    op.create_table(
-        "messages",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+    )),
+    NewTable(sa.Table(
+        "messages", METADATA,
+        sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("message_id", UUID, nullable=False),
         sa.Column("conversation_id", UUID, nullable=False),
         sa.Column("parent_id", UUID, nullable=True),
@@ -93,8 +82,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         **OPTIONS,
         sqlite_autoincrement=True,
-    )
-    op.create_index("ix_messages_conversation", "messages", ["conversation_id", "timestamp"], unique=True)
-    op.create_index("ix_messages_message_id", "messages", ["message_id"], unique=True)
-    op.create_index("ix_messages_timestamp", "messages", ["timestamp"], unique=False)
-    # ### end Alembic commands ###
+    )),
+    NewIndex("ix_messages_conversation", "messages", ["conversation_id", "timestamp"], unique=True),
+    NewIndex("ix_messages_message_id", "messages", ["message_id"], unique=True),
+    NewIndex("ix_messages_timestamp", "messages", ["timestamp"]),
+
+]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-from alembic import op
+from chatkeep.store.migrations.changes import Change, NewIndex
 
-revision = "0005"
-down_revision = "0004"
-
-
-def upgrade() -> None:
-    """Add the index."""
-    columns = ["owner", "pinned", "last_active", "id"]
-    op.create_index("ix_conversations_pinned", "conversations", columns, sqlite_where=sa.text("pinned = 1"))
+CHANGES: list[Change] = [
+    NewIndex(
+        "ix_conversations_pinned",
+        "conversations",
+        ["owner", "pinned", "last_active", "id"],
+        sqlite_where="pinned = 1",
+    ),
+]

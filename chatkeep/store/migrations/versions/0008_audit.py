@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
-from alembic import op
-from sqlalchemy.dialects import mysql
 
-revision = "0008"
-down_revision = "0007"
+from chatkeep.store.migrations.changes import DIGEST, ID, OPTIONS, TEXT, UUID, Change, NewIndex, NewMark, NewTable
 
-OPTIONS: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
-UUID = sa.LargeBinary(length=16).with_variant(mysql.BINARY(length=16), "mysql")
-DIGEST = sa.LargeBinary(length=32).with_variant(mysql.BINARY(length=32), "mysql")
-TEXT = sa.Text().with_variant(mysql.LONGTEXT(), "mysql")
-ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-
-
-def upgrade() -> None:
-    """Add the table, the mark that holds the id of its newest row, and the one that counts erasures."""
-    op.create_table(
-        "audit",
+METADATA = sa.MetaData()
+CHANGES: list[Change] = [
+    NewTable(sa.Table(
+        "audit", METADATA,
         sa.Column("id", ID, autoincrement=False, nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("account", sa.String(length=32)),
@@ -35,8 +23,10 @@ def upgrade() -> None:
         sa.Column("hash", DIGEST, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         **OPTIONS,
-    )
-    op.create_index("ix_audit_account", "audit", ["account", "id"])
-    op.create_index("ix_audit_verb", "audit", ["verb", "id"])
-    op.create_index("ix_api_keys_end_user", "api_keys", ["account", "end_user"])
-    op.execute("INSERT INTO marks (name, value) VALUES ('audit', 0), ('erasures', 0)")
+    )),
+    NewIndex("ix_audit_account", "audit", ["account", "id"]),
+    NewIndex("ix_audit_verb", "audit", ["verb", "id"]),
+    NewIndex("ix_api_keys_end_user", "api_keys", ["account", "end_user"]),
+    NewMark("audit", 0),
+    NewMark("erasures", 0),
+]

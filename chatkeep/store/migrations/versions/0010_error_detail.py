@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
-from sqlalchemy.dialects import mysql
 
-revision = "0010"
-down_revision = "0009"
+from chatkeep.store.migrations.changes import TEXT, Change, NewColumn
 
-
-def upgrade() -> None:
-    """Add the column; both databases do so without rewriting the table."""
-    op.add_column("messages", sa.Column("error_detail", sa.Text().with_variant(mysql.LONGTEXT(), "mysql")))
+CHANGES: list[Change] = [
+    NewColumn("messages", sa.Column("error_detail", TEXT)),
+]

@@ -1,0 +1,187 @@
+"""What steps are made of: changes that look at what is there, so that a step can be repeated and resumed.
+
+MySQL and MariaDB commit each change by itself, so a step that was killed is half made. SQLite makes a step as a whole
+or not at all.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from pymysql.constants import ER
+from sqlalchemy.dialects import mysql
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable, DropIndex
+
+Tell = Callable[[str], None]
+# The types of the steps' columns.
+UUID = sa.LargeBinary(16).with_variant(mysql.BINARY(16), "mysql")
+DIGEST = sa.LargeBinary(32).with_variant(mysql.BINARY(32), "mysql")
+TEXT = sa.Text().with_variant(mysql.LONGTEXT(), "mysql")
+ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+OPTIONS: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+
+AGAIN_S = 3.0
+"""How long others have a table before a change tries again to lock it."""
+# How a server changes a table while others read and write it, best first. The last one lets it lock the table.
+INSTANT = ", ALGORITHM=INSTANT"
+ONLINE = ", ALGORITHM=INPLACE, LOCK=NONE"
+LOCKED = ""
+# The server does not change this table that way: ER_ALTER_OPERATION_NOT_SUPPORTED, the same with a reason, and
+# ER_INNODB_MAX_ROW_VERSION.
+_NOT_THAT_WAY = {1845, 1846, 4092}
+
+
+class Change(ABC):
+    """One change of one table."""
+
+    def __init__(self, table: str, kind: str, name: str) -> None:
+        self.table = table
+        self.kind = kind
+        self.name = name
+
+    def __str__(self) -> str:
+        """Name it for people."""
+        return f"{self.kind} {self.name}"
+
+    @abstractmethod
+    def is_made(self, connection: sa.Connection) -> bool:
+        """Return whether the database has it already."""
+
+    @abstractmethod
+    def make(self, connection: sa.Connection, tell: Tell) -> None:
+        """Make it, beside processes that use the table where the database can; ``tell`` what it waits for."""
+
+
+class NewTable(Change):
+    """A table."""
+
+    def __init__(self, table: sa.Table) -> None:
+        super().__init__(table.name, "table", table.name)
+        self._table = table
+
+    def is_made(self, connection: sa.Connection) -> bool:
+        """Return whether there is such a table."""
+        return sa.inspect(connection).has_table(self.table)
+
+    def make(self, connection: sa.Connection, tell: Tell) -> None:  # noqa: ARG002 - nobody uses it yet
+        """Create the table."""
+        connection.execute(CreateTable(self._table))
+
+
+class NewColumn(Change):
+    """A column of a table that there is."""
+
+    def __init__(self, table: str, column: sa.Column[Any]) -> None:
+        super().__init__(table, "column", f"{table}.{column.name}")
+        self._column = column
+        sa.Table(table, sa.MetaData(), column)
+
+    def is_made(self, connection: sa.Connection) -> bool:
+        """Return whether the table has such a column."""
+        return self._column.name in {column["name"] for column in sa.inspect(connection).get_columns(self.table)}
+
+    def make(self, connection: sa.Connection, tell: Tell) -> None:
+        """Add the column; no row is rewritten."""
+        described = CreateColumn(self._column).compile(dialect=connection.dialect)
+        _alter(connection, self.table, f"ADD COLUMN {described}", (INSTANT, ONLINE, LOCKED), tell)
+
+
+class NewIndex(Change):
+    """An index of a table that there is, in place of one with the same name and other columns."""
+
+    def __init__(
+        self, name: str, table: str, columns: Iterable[str], *, unique: bool = False, sqlite_where: str | None = None
+    ) -> None:
+        super().__init__(table, "index", name)
+        self._columns = list(columns)
+        described = sa.Table(table, sa.MetaData(), *(sa.Column(column, sa.Integer) for column in self._columns))
+        where = None if sqlite_where is None else sa.text(sqlite_where)
+        self._index = sa.Index(name, *described.columns, unique=unique, sqlite_where=where)
+
+    def is_made(self, connection: sa.Connection) -> bool:
+        """Return whether the table has such an index."""
+        return self._found(connection) == self._columns
+
+    def make(self, connection: sa.Connection, tell: Tell) -> None:
+        """Build the index."""
+        is_replaced = self._found(connection) is not None
+        if connection.dialect.name == "sqlite":
+            if is_replaced:
+                connection.execute(DropIndex(self._index))
+            connection.execute(CreateIndex(self._index))
+            return
+        quote = connection.dialect.identifier_preparer.quote
+        unique = "UNIQUE " if self._index.unique else ""
+        added = f"ADD {unique}INDEX {quote(self.name)} ({', '.join(map(quote, self._columns))})"
+        # In one statement: no query is without an index meanwhile.
+        dropped = f"DROP INDEX {quote(self.name)}, " if is_replaced else ""
+        _alter(connection, self.table, dropped + added, (ONLINE, LOCKED), tell)
+
+    def _found(self, connection: sa.Connection) -> list[str | None] | None:
+        """Return the columns of the index with this name, if there is one."""
+        indexes = sa.inspect(connection).get_indexes(self.table)
+        return next((index["column_names"] for index in indexes if index["name"] == self.name), None)
+
+
+class NewMark(Change):
+    """A row of the table ``marks``."""
+
+    def __init__(self, name: str, value: int) -> None:
+        super().__init__("marks", "mark", name)
+        self._value = value
+
+    def is_made(self, connection: sa.Connection) -> bool:
+        """Return whether the mark is set, to whatever."""
+        found = sa.text("SELECT COUNT(*) FROM marks WHERE name = :name")
+        return bool(connection.execute(found, {"name": self.name}).scalar_one())
+
+    def make(self, connection: sa.Connection, tell: Tell) -> None:  # noqa: ARG002 - a row takes a moment
+        """Set the mark."""
+        inserted = sa.text("INSERT INTO marks (name, value) VALUES (:name, :value)")
+        connection.execute(inserted, {"name": self.name, "value": self._value})
+
+
+def _alter(connection: sa.Connection, table: str, change: str, ways: Iterable[str], tell: Tell) -> None:
+    """Change a table in the first of the ways that the server offers; SQLite has one."""
+    statement = f"ALTER TABLE {connection.dialect.identifier_preparer.quote(table)} {change}"
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(statement)
+        return
+    for way in ways:
+        try:
+            _persist(connection, table, statement + way, tell)
+        except sa.exc.DBAPIError as error:
+            if way == LOCKED or number_of(error) not in _NOT_THAT_WAY:
+                raise
+        else:
+            return
+
+
+def _persist(connection: sa.Connection, table: str, statement: str, tell: Tell) -> None:
+    """Run a statement until no transaction of others keeps it from the table.
+
+    While it waits all who come after it wait, too, so it waits for a short time and lets them go on.
+    """
+    is_told = False
+    while True:
+        try:
+            connection.exec_driver_sql(statement)
+        except sa.exc.DBAPIError as error:
+            if number_of(error) != ER.LOCK_WAIT_TIMEOUT:
+                raise
+        else:
+            return
+        if not is_told:
+            tell(f"Waiting for a transaction that uses the table {table}.")
+            is_told = True
+        time.sleep(AGAIN_S)
+
+
+def number_of(error: sa.exc.DBAPIError) -> int | None:
+    """Return the server's number of an error."""
+    arguments = error.orig.args if error.orig else ()
+    return arguments[0] if arguments and isinstance(arguments[0], int) else None

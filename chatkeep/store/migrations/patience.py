@@ -1,0 +1,61 @@
+"""Waiting for a database that other processes hold, or that does not answer for a moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import apsw
+import pymysql
+from pymysql.constants import CR
+
+from chatkeep.errors import StoreUnavailable
+
+T = TypeVar("T")
+Tell = Callable[[str], None]
+SILENT_S = 60.0
+"""How long a server may not answer."""
+_AGAIN_S = 0.1
+HELD = "Another process holds the database's write lock. Waiting for it."
+SILENT = "The database does not answer. Waiting for it."
+
+
+def patiently(work: Callable[[], T], tell: Tell) -> T:
+    """Return ``work()``. While another process holds the database, try again; ``tell`` once what is waited for.
+
+    Raises `StoreUnavailable` for every other reason, and if a server does not answer for `SILENT_S`.
+    """
+    silent_until = time.monotonic() + SILENT_S
+    told = ""
+    while True:
+        try:
+            return work()
+        except StoreUnavailable as error:
+            reason = _reason(error)
+            if not reason or (reason == SILENT and time.monotonic() > silent_until):
+                raise
+        if reason != told:
+            tell(reason)
+            told = reason
+        time.sleep(_AGAIN_S)
+
+
+def is_held(error: BaseException | None) -> bool:
+    """Return whether SQLite gave up on a lock that another process has; a connection's own wait has passed then."""
+    return isinstance(error, apsw.BusyError)
+
+
+def _reason(error: StoreUnavailable) -> str:
+    """Return what to wait for, nothing if waiting would not help."""
+    cause = error.__cause__
+    cause = getattr(cause, "orig", cause)  # SQLAlchemy's, around the driver's
+    if is_held(cause):
+        return HELD
+    return SILENT if isinstance(cause, pymysql.OperationalError) and _is_silence(cause) else ""
+
+
+def _is_silence(error: pymysql.OperationalError) -> bool:
+    """Return whether a server let the client's time pass."""
+    number, text = error.args[0], str(error)
+    return number == CR.CR_SERVER_LOST or (number == CR.CR_CONN_HOST_ERROR and "timed out" in text)

@@ -1,0 +1,105 @@
+"""What an operator sees of a migration: beforehand what it will take and lock, then how far it is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import sqlalchemy as sa
+
+from chatkeep.store.migrations.changes import Change, NewIndex
+from chatkeep.store.migrations.patience import Tell
+
+if TYPE_CHECKING:
+    from chatkeep.store.migrations.running import Step
+
+MANY = 100_000
+"""From how many rows on a change is told by itself."""
+AGAIN_S = 10.0
+# Seconds that an index took for a million rows of the table `messages` with 200 characters each, on two cores with an
+# SSD: docs/deployment.md says how it was measured. A column takes no longer for more rows.
+INDEX_S = {"sqlite": 1.0, "mysql": 5.0}
+_LOCKS = {
+    "sqlite": "While a step is made nothing else can be stored; reading goes on.",
+    "mysql": "Reading and storing go on. Each change waits for open transactions and locks its table for a moment.",
+}
+
+
+class Work(NamedTuple):
+    """A change that is to be made, and for how many rows."""
+
+    revision: str
+    change: Change
+    rows: int
+
+
+class Progress:
+    """Tells about the changes of one migration."""
+
+    def __init__(self, connection: sa.Connection, tell: Tell) -> None:
+        self.tell = tell
+        self._connection = connection
+        self._database = connection.dialect.name
+        self._todo: list[Work] = []
+        self._made = 0
+
+    def announce(self, before: str, steps: Sequence[Step]) -> None:
+        """Tell what is missing, how long the larger part of it will take, and what is locked meanwhile."""
+        rows: dict[str, int | None] = {}
+        for step in steps:
+            for change in step.changes:
+                if change.table not in rows:
+                    rows[change.table] = self._rows(change.table)
+                found = rows[change.table]
+                if found is None or not change.is_made(self._connection):
+                    self._todo.append(Work(step.revision, change, found or 0))
+        self.tell(
+            f"Migrating from {before} to {steps[-1].revision}: {len(self._todo)} changes. {_LOCKS[self._database]}"
+        )
+        for work in self._todo:
+            if work.rows >= MANY:
+                self.tell(
+                    f"{work.revision}: {work.change}, about {work.rows:,} rows, about {self._expected(work):,.0f} s"
+                )
+
+    @contextmanager
+    def making(self, change: Change) -> Iterator[None]:
+        """Tell that a change is being made, as long as it is, and how long it took."""
+        self._made += 1
+        work = next((work for work in self._todo if work.change is change), None)
+        if work is None or work.rows < MANY:
+            yield
+            return
+        self.tell(f"{self._made} of {len(self._todo)}: {change}")
+        began, is_over = time.monotonic(), threading.Event()
+        threading.Thread(target=self._tick, args=(work, began, is_over), name="progress", daemon=True).start()
+        try:
+            yield
+        finally:
+            is_over.set()
+        seconds = time.monotonic() - began
+        self.tell(f"Made in {seconds:,.1f} s, {work.rows / seconds:,.0f} rows a second.")
+
+    def _tick(self, work: Work, began: float, is_over: threading.Event) -> None:
+        while not is_over.wait(AGAIN_S):
+            seconds = time.monotonic() - began
+            self.tell(f"{work.change}: {seconds:,.0f} s of about {self._expected(work):,.0f} s")
+
+    def _expected(self, work: Work) -> float:
+        """Return how many seconds a change will take."""
+        return work.rows / 1e6 * INDEX_S[self._database] if isinstance(work.change, NewIndex) else 0.0
+
+    def _rows(self, table: str) -> int | None:
+        """Return how many rows a table has, about, or None if there is no such table."""
+        if not sa.inspect(self._connection).has_table(table):
+            return None
+        if self._database == "sqlite":
+            quoted = self._connection.dialect.identifier_preparer.quote(table)
+            return int(self._connection.exec_driver_sql(f"SELECT COUNT(*) FROM {quoted}").scalar_one())  # noqa: S608 - our own names
+        estimated = sa.text(
+            "SELECT table_rows FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = :name"
+        )
+        return int(self._connection.execute(estimated, {"name": table}).scalar() or 0)
