@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import DATABASES, throwaway
 from tests.faults import rows
 from tests.faults.figures import PROPERTY, Figures, figure
 from tests.faults.scale import SEED, Scale
+from tests.faults.starting import Databases, Files, Place
 from tests.servers import Server, thrown_away
 from tests.upstream import Upstream
 
@@ -67,6 +69,16 @@ def figures(request: pytest.FixtureRequest, database_url: str) -> Record:
         request.node.user_properties.append((PROPERTY, figure(promises, fault, database, values)))
 
     return record
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Where a module's tests make databases: a folder, or a server of their own."""
+    if request.param == "sqlite":
+        yield Files(tmp_path_factory.mktemp("files"))
+        return
+    with throwaway(request.param) as server:
+        yield Databases(server)
 
 
 @pytest.fixture

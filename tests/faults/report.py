@@ -20,6 +20,7 @@ PROMISES = {
     6: "Memory and connections are bounded",
     7: "A sick provider stays outside",
     8: "Secrets are gone",
+    9: "A start or an upgrade that is killed is completed by the next one",
 }
 HEAD = """\
 # What chatkeep promises, and what was measured

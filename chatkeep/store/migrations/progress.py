@@ -56,6 +56,8 @@ class Progress:
                 found = rows[change.table]
                 if found is None or not change.is_made(self._connection):
                     self._todo.append(Work(step.revision, change, found or 0))
+        if not self._todo:
+            return
         self.tell(
             f"Migrating from {before} to {steps[-1].revision}: {len(self._todo)} changes. {_LOCKS[self._database]}"
         )
