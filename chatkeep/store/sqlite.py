@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -23,7 +22,6 @@ from chatkeep.store.notes import Note
 from chatkeep.store.sql import Append, Contention, Duplicate, Sql, StoreError
 
 BUSY_MS = 5_000
-AGAIN_S = 0.01
 CHECKPOINT_PAGES = 1000  # SQLite's own number
 _APPEND = (
     "UPDATE messages SET content = content || ?, reasoning = reasoning || ?, written = written + ?"
@@ -45,24 +43,14 @@ _AWAY = (
 def prepare(raw: apsw.Connection) -> None:
     """Set up a fresh connection: WAL, a wait for other writers, foreign keys."""
     raw.set_busy_timeout(BUSY_MS)
-    _use_wal(raw)
+    # The file keeps its mode. To set it takes a lock, for which SQLite does not wait.
+    if raw.pragma("journal_mode") != "wal":
+        raw.execute("PRAGMA journal_mode = WAL")
     # In WAL mode NORMAL loses nothing when a process is killed; only a power cut may take the last commits.
     raw.execute("PRAGMA synchronous = NORMAL")
     raw.execute("PRAGMA foreign_keys = ON")
     # What is deleted or rewritten leaves no trace in the file.
     raw.execute("PRAGMA secure_delete = ON")
-
-
-def _use_wal(raw: apsw.Connection) -> None:
-    """Let the file have a write-ahead log. Raises `apsw.BusyError` if another process has the file for too long."""
-    deadline = time.monotonic() + BUSY_MS / 1000
-    while raw.pragma("journal_mode") != "wal":
-        try:
-            raw.execute("PRAGMA journal_mode = WAL")
-        except apsw.BusyError:  # SQLite answers so at once, whatever the timeout is
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(AGAIN_S)
 
 
 class SqliteConnection:

@@ -46,7 +46,7 @@ def test_processes_that_start_at_once_start(place: Place, database_url: str, sca
         url = place.new()
         processes = begin(start, url, processes=PROCESSES)
         if number >= rounds:
-            time.sleep(dice.uniform(0, lasts))
+            time.sleep(scale.of(0, dice.uniform(0, lasts)))
             with place.held(url):
                 time.sleep(scale.of(5.5, 8.0))
         failures += sum(not succeeded(process) for process in processes) + (not is_sound(url))
