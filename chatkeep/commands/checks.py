@@ -183,7 +183,7 @@ def _schema(found: Database) -> Iterator[Finding]:
     schema, head = migrations.schema_of(found), migrations.HEAD
     revision = schema.revision
     if not schema.is_begun:
-        yield fine("schema", "the database is empty; the first start makes its tables")
+        yield fine("schema", "it has no tables of chatkeep yet; the first start makes them")
     elif revision is None:
         yield doubtful("schema", "its tables are not complete yet", "start the server, or run: chatkeep migrate")
     elif revision == head:

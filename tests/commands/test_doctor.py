@@ -138,14 +138,20 @@ def test_an_older_schema_is_told_and_not_touched(doctor: Doctor, database: Datab
 
 
 def test_the_schema_of_a_newer_version_is_told(doctor: Doctor, database: Database) -> None:
+    url = database.url.render_as_string(hide_password=False)
     with database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    url = database.url.render_as_string(hide_password=False)
+    assert doctor.says("schema", DATABASE_URL=url).startswith("ok it is 9999, of a newer chatkeep, beside which")
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE marks SET value = 12 WHERE name = 'schema_compatible_from'")
     assert doctor.says("schema", DATABASE_URL=url).startswith("fail it is 9999, of a newer chatkeep")
 
 
 def test_an_empty_database_waits_for_its_first_start(doctor: Doctor, mariadb_url: str) -> None:
-    assert doctor.says("schema", DATABASE_URL=mariadb_url).startswith("ok the database is empty")
+    assert doctor.says("schema", DATABASE_URL=mariadb_url).startswith("ok it has no tables of chatkeep yet")
+    with Database(mariadb_url).engine.begin() as connection:  # as a first start that was killed leaves it
+        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+    assert doctor.says("schema", DATABASE_URL=mariadb_url).startswith("warn its tables are not complete yet")
 
 
 def test_a_database_that_loses_characters(doctor: Doctor, mariadb_url: str) -> None:

@@ -135,7 +135,7 @@ def test_a_first_migration_that_was_killed_is_completed(blank: Database) -> None
             connection.exec_driver_sql(f"DROP TABLE {table}")
         connection.exec_driver_sql("DELETE FROM marks WHERE name = 'erasures'")
     assert migrations.schema_of(blank) == migrations.Schema(None, is_begun=True, compatible_from=11)
-    migrations.ensure(blank)
+    migrations.existing(blank.url.render_as_string(hide_password=False)).close()
     assert sorted(described(blank)) == sorted(expected)
     assert blank.read(lambda c: c.rows(Sql("SELECT COUNT(*) FROM marks WHERE name = 'erasures'"))) == [(1,)]
 

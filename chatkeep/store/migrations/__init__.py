@@ -124,7 +124,7 @@ def existing(url: str) -> Database:
     database = Database(url)
     patiently(database.check, log.warning)
     if not schema_of(database).is_begun:
-        raise SettingsError([f"The database {where.database} has no tables. Check DATABASE_URL."])
+        raise SettingsError([f"The database {where.database} has no tables of chatkeep. Check DATABASE_URL."])
     ensure(database)
     return database
 

@@ -152,6 +152,8 @@ def _alter(connection: sa.Connection, table: str, change: str, ways: Iterable[st
         connection.exec_driver_sql(statement)
         return
     for way in ways:
+        if way == LOCKED:
+            tell(f"The server can make this change only with a lock: nothing is stored in the table {table} meanwhile.")
         try:
             _persist(connection, table, statement + way, tell)
         except sa.exc.DBAPIError as error:
