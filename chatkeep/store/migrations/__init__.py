@@ -107,12 +107,13 @@ def ensure(database: Database) -> None:
 
 
 def opened(url: str) -> Database:
-    """Open a database that is ready to serve. Raises `SettingsError` if it cannot be."""
+    """Open a database that is ready to serve, also to store. Raises `SettingsError` if it cannot be."""
     database = Database(url)
     for file in database.files:
         private.tighten(file)
     patiently(database.check, log.warning)
     ensure(database)
+    patiently(lambda: _begin(database), log.warning)
     return database
 
 
@@ -141,6 +142,13 @@ def _read(connection: Connection) -> Schema:
     revision = next((row[0] for row in connection.rows(_REVISION)), None)
     compatible_from = marks.get(connection, COMPATIBLE_FROM_MARK) if "marks" in tables else 0
     return Schema(revision, is_begun=True, compatible_from=compatible_from)
+
+
+def _begin(database: Database) -> None:
+    """Begin a transaction and undo it: on SQLite another process may hold the lock."""
+    with database.connection() as connection:
+        connection.begin()
+        connection.rollback()
 
 
 def _refuse_newer(found: Schema) -> None:
