@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from chatkeep.errors import SettingsError
+from chatkeep.languages import translated
 from chatkeep.spending import Spender, Used
 from chatkeep.store import conversations, holdings, imports, messages, migrations, sqlite, usage
 from chatkeep.store.engine import CHANGES_OF_SCHEMA, Database
@@ -216,6 +218,28 @@ def test_a_change_that_the_database_refuses_is_told_with_its_reason(blank: Datab
     for _ in range(2):
         with pytest.raises(SettingsError, match=r"the migration stopped: .*created_at.*run again: chatkeep migrate"):
             migrations.ensure(blank)
+
+
+def test_what_takes_long_is_told_beforehand_and_amid_it(tmp_path: Path) -> None:
+    """Fills a table with as many rows as that takes: about a second."""
+    database = Database(f"sqlite:///{tmp_path}/db")
+    running.run(database, None, print, to="0010")
+    with database.engine_for(CHANGES_OF_SCHEMA).begin() as connection:
+        connection.exec_driver_sql(
+            "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000)"
+            " INSERT INTO usage SELECT '', n, '', x'', '', 0, 0, 0, 0 FROM numbers"
+        )
+    told: list[str] = []
+    migrations.migrate(database, told.append)
+    database.close()
+    assert told[:3] == [
+        "Migrating from 0010 to 0011: 4 changes. While a step is made nothing else can be stored; reading goes on.",
+        "0011: index ix_usage_owner, about 100,000 rows, about 0 s",
+        "2 of 4: index ix_usage_owner",
+    ]
+    assert re.fullmatch(r"Made in [\d.]+ s, [\d,]+ rows a second\.", told[3])
+    assert len(told) == 4
+    assert [translated(line, "zh") for line in told if translated(line, "zh") == line] == []
 
 
 def test_processes_that_migrate_at_once_migrate_once(blank_url: str) -> None:

@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from chatkeep.store.migrations.running import Step
 
 MANY = 100_000
-"""From how many rows on a change is told by itself."""
+"""From how many rows on an index is told by itself. Everything else takes a moment, whatever the number."""
 AGAIN_S = 10.0
-# Seconds that an index took for a million rows of the table `messages` with 200 characters each, on two cores with an
-# SSD: docs/deployment.md says how it was measured. A column takes no longer for more rows.
-INDEX_S = {"sqlite": 1.0, "mysql": 5.0}
+# Seconds that the slowest index took for a million rows: docs/deployment.md has how this was measured.
+INDEX_S = {"sqlite": 3.0, "mysql": 11.0}
 _LOCKS = {
     "sqlite": "While a step is made nothing else can be stored; reading goes on.",
     "mysql": "Reading and storing go on. Each change waits for open transactions and locks its table for a moment.",
@@ -29,7 +28,7 @@ _LOCKS = {
 
 
 class Work(NamedTuple):
-    """A change that is to be made, and for how many rows."""
+    """A change that is to be made, and how many rows it has to read."""
 
     revision: str
     change: Change
@@ -47,7 +46,7 @@ class Progress:
         self._made = 0
 
     def announce(self, before: str, steps: Sequence[Step]) -> None:
-        """Tell what is missing, how long the larger part of it will take, and what is locked meanwhile."""
+        """Tell what is missing, how long the large indexes will take, and what is locked meanwhile."""
         rows: dict[str, int | None] = {}
         for step in steps:
             for change in step.changes:
@@ -55,7 +54,8 @@ class Progress:
                     rows[change.table] = self._rows(change.table)
                 found = rows[change.table]
                 if found is None or not change.is_made(self._connection):
-                    self._todo.append(Work(step.revision, change, found or 0))
+                    reads = (found or 0) if isinstance(change, NewIndex) else 0
+                    self._todo.append(Work(step.revision, change, reads))
         if not self._todo:
             return
         self.tell(
@@ -91,8 +91,8 @@ class Progress:
             self.tell(f"{work.change}: {seconds:,.0f} s of about {self._expected(work):,.0f} s")
 
     def _expected(self, work: Work) -> float:
-        """Return how many seconds a change will take."""
-        return work.rows / 1e6 * INDEX_S[self._database] if isinstance(work.change, NewIndex) else 0.0
+        """Return how many seconds an index will take."""
+        return work.rows / 1e6 * INDEX_S[self._database]
 
     def _rows(self, table: str) -> int | None:
         """Return how many rows a table has, about, or None if there is no such table."""
