@@ -220,6 +220,21 @@ def test_a_change_that_the_database_refuses_is_told_with_its_reason(blank: Datab
             migrations.ensure(blank)
 
 
+@pytest.mark.parametrize("kind", DATABASES[1:])
+def test_a_table_that_the_server_only_changes_with_a_lock_is_changed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kind: str
+) -> None:
+    """An operator's own FULLTEXT index is a reason for that."""
+    database = Database(blank_database(request, kind, tmp_path_factory))
+    running.run(database, None, print, to="0009")
+    with database.engine_for(CHANGES_OF_SCHEMA).begin() as connection:
+        connection.exec_driver_sql("CREATE FULLTEXT INDEX own ON messages (content)")
+    told: list[str] = []
+    assert migrations.migrate(database, told.append) == ("0009", migrations.HEAD)
+    assert "only with a lock" in told[1], told
+    database.close()
+
+
 def test_what_takes_long_is_told_beforehand_and_amid_it(tmp_path: Path) -> None:
     """Fills a table with as many rows as that takes: about a second."""
     database = Database(f"sqlite:///{tmp_path}/db")
