@@ -12,7 +12,7 @@ from functools import partial
 
 from flask import Flask, g, request
 
-from chatkeep import logs
+from chatkeep import logs, private
 from chatkeep.access import Access, require_keys
 from chatkeep.arrivals import Arrivals, Gathered, Waiting
 from chatkeep.cache import Cache, MemoryCache, RedisCache
@@ -105,6 +105,7 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     """
     logs.to_standard_error(settings.log_level)
     redaction = Redaction.from_settings(settings)
+    private.require_folder(settings.exports_dir)
     database = migrations.opened(settings.database)
     journal = Journal(database)
     journal.write(lambda connection: idempotency.expire(connection, now_us(), ROWS))

@@ -15,9 +15,8 @@ from gunicorn import systemd
 
 from chatkeep import logs, servers
 from chatkeep.gunicorn_master import Master, run_in_child
-from chatkeep.settings import Settings
 
-_settings = Settings.from_env()
+_settings = servers.checked_settings()
 
 bind = _settings.place
 # Of a socket; gunicorn gives it the process's own group.

@@ -109,6 +109,14 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         super().init_process()
 
+    def load_wsgi(self) -> None:
+        """Import the application, or tell the master that this worker cannot start."""
+        try:
+            super().load_wsgi()
+        except BaseException:  # SystemExit, too
+            self._stage[0] = Stage.FAILED
+            raise
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain; end at once if nothing was served yet."""
         if self.stage is Stage.STARTING:

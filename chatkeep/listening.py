@@ -7,8 +7,8 @@ import os
 import socket
 from pathlib import Path
 
+from chatkeep.database_url import LAST_PORT
 from chatkeep.errors import SettingsError
-from chatkeep.notation import LAST_PORT
 from chatkeep.settings import Settings
 
 # The longest path that Linux takes, without the byte that ends it.

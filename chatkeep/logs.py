@@ -43,13 +43,13 @@ class Plain(logging.Formatter):
 
 def named(error: BaseException) -> str:
     """Return what kind of exception it is and what led to it, with their numbers and without their words."""
-    return " < ".join(_kind(link) for link in _chain(error))
+    return " < ".join(_kind(link) for link in chain(error))
 
 
 def traced(error: BaseException) -> str:
     """Return where an exception was raised, and what led to it; no line of it comes from anything but the code."""
     told = []
-    for link in reversed([*_chain(error)]):
+    for link in reversed([*chain(error)]):
         told += [*traceback.format_list(traceback.extract_tb(link.__traceback__)), f"{_kind(link)}\n"]
     return "".join(told).rstrip()
 
@@ -107,7 +107,8 @@ def _argument(value: object) -> object:
     return value.partition("?")[0] if isinstance(value, str) and " " not in value else value
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and what led to it, the cause last."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

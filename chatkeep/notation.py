@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from chatkeep import database_url as urls
+from chatkeep.database_url import LAST_PORT
 from chatkeep.hosts import is_loopback
 from chatkeep.limits import Defaults, Prices, read_defaults, read_prices
 
 ENVIRONMENTS = ("development", "test", "production")
-LAST_PORT = 65535
 # How long a secret must be (RFC 7518 §3.2).
 SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
 PUBLIC_ALGORITHMS = (
@@ -145,10 +146,11 @@ def public_algorithm(text: str) -> str:
 
 def database_url(text: str) -> str:
     """Return the URL of a SQLite file or of a MySQL/MariaDB database."""
-    if not text.startswith(("sqlite:///", "mysql+pymysql://", "mysql://", "mariadb://", "mariadb+pymysql://")):
+    if text.startswith("sqlite:///"):
+        return urls.of_file(text)
+    if not text.startswith(("mysql+pymysql://", "mysql://", "mariadb://", "mariadb+pymysql://")):
         raise ValueError("write sqlite:///path/to/file or mysql+pymysql://user:password@host:3306/database")
-    _require_port(text)
-    return re.sub(r"^(mysql|mariadb)(\+pymysql)?://", "mysql+pymysql://", text)
+    return urls.of_server(text)
 
 
 def redis_url(text: str) -> str:

@@ -11,6 +11,8 @@ from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import BinaryIO
 
+from chatkeep.errors import SettingsError
+
 OTHERS, GROUP, GROUP_WRITES = 0o007, 0o070, 0o020
 SEARCHABLE, READ_OR_WRITE = 0o001, 0o006
 
@@ -19,6 +21,14 @@ def make_folder(path: Path) -> None:
     """Create a folder and its missing parents with mode 0700; one that exists keeps its mode. Raises `OSError`."""
     for missing in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
+
+
+def require_folder(path: Path) -> None:
+    """Raise `SettingsError` if a file stands where a folder of the data folder has to be."""
+    with contextlib.suppress(PermissionError):  # what is there cannot be seen
+        file = next((part for part in (path, *path.parents) if part.is_file()), None)
+        if file:
+            raise SettingsError([f"CHATKEEP_DATA_DIR: {file} is a file; name a folder"])
 
 
 def create(path: Path) -> FileIO:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import importlib.util
+import logging
 import math
 import os
 import signal
@@ -18,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from chatkeep import listening, logs
+from chatkeep import __version__, listening, logs, private
 from chatkeep.concurrency import on_event_loop
-from chatkeep.errors import ChatkeepError, OpenToAll, SettingsError
+from chatkeep.errors import ChatkeepError, SettingsError
 from chatkeep.languages import language_of_terminal, translated
 from chatkeep.settings import Settings
 
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from flask import Flask
 
 APPLICATION = "chatkeep.servers:wsgi()"
-# With which a worker of gunicorn's ends its master, too.
+CANNOT_START = 2
+"""The exit status of a program that cannot start."""
+# That of a worker which gunicorn's own master, without ours, does not start again and again.
 GIVE_UP = 4
 LOOK_S = 0.1
 # How long the last events have to reach their clients after the drain's deadline.
@@ -41,15 +44,15 @@ def wsgi() -> Flask:
     from chatkeep.factory import create_app  # noqa: PLC0415 - gunicorn's master, which runs no requests, does without
 
     logs.catch_uncaught()
-    settings = checked_settings()
-    if "waitress" in sys.modules:
-        from chatkeep.web import waitress_channel  # noqa: PLC0415 - only where it serves
-
-        waitress_channel.limit(settings)
     try:
+        settings = Settings.from_env()
+        if "waitress" in sys.modules:
+            from chatkeep.web import waitress_channel  # noqa: PLC0415 - only where it serves
+
+            waitress_channel.limit(settings)
         return create_app(settings)
     except ChatkeepError as error:
-        stop(error)
+        stop(error, GIVE_UP if "gunicorn" in sys.modules else CANNOT_START)
 
 
 def checked_settings() -> Settings:
@@ -60,15 +63,33 @@ def checked_settings() -> Settings:
         stop(error)
 
 
-def stop(error: ChatkeepError) -> NoReturn:
+def stop(error: ChatkeepError, status: int = CANNOT_START) -> NoReturn:
     """End the program with a readable reason."""
     language = language_of_terminal()
-    reasons = error.problems if isinstance(error, SettingsError) else [str(error.__cause__ or error)]
     click.echo(translated("chatkeep cannot start:", language), err=True)
-    for reason in reasons:
+    for reason in _reasons(error):
         click.echo(f"  - {translated(reason, language)}", err=True)
-    # Whoever has to make a key should not find gunicorn starting workers in vain for ever.
-    sys.exit(GIVE_UP if isinstance(error, OpenToAll) and on_event_loop() else 2)
+    sys.exit(status)
+
+
+def _reasons(error: ChatkeepError) -> list[str]:
+    if isinstance(error, SettingsError):
+        return error.problems
+    from chatkeep.store import diagnosis  # noqa: PLC0415 - wrong settings are told without the database
+
+    if diagnosis.is_of_database(error):
+        return [diagnosis.reason(error, Settings.from_env().database)]
+    return [str(error.__cause__ or error)]
+
+
+def announce(place: str) -> None:
+    """Say where the server listens, once it does."""
+    text = f"chatkeep {__version__} serves on {place} (Ctrl+C ends it)"
+    click.echo(translated(text, language_of_terminal()), err=True)
+
+
+def _place(settings: Settings) -> str:
+    return settings.place if settings.socket_path else f"http://{settings.place}"
 
 
 def drain_on_signals(app: Flask) -> None:
@@ -166,6 +187,7 @@ def prepare_database(settings: Settings) -> None:
 
     logs.to_standard_error(settings.log_level)
     try:
+        private.require_folder(settings.exports_dir)
         migrations.opened(settings.database).close()
     except ChatkeepError as error:
         stop(error)
@@ -185,7 +207,7 @@ def serve_gunicorn() -> NoReturn:
 
 def serve_waitress() -> None:
     """Serve with Waitress until interrupted."""
-    import waitress  # noqa: PLC0415 - only where it serves
+    from waitress.server import create_server  # noqa: PLC0415 - only where it serves
 
     settings = checked_settings()
     app = wsgi()
@@ -196,7 +218,14 @@ def serve_waitress() -> None:
         place["unix_socket_perms"] = f"{settings.socket_mode:o}"
     # As gunicorn has it: a proxy on this machine says whether its client came over https.
     place |= {"trusted_proxy_headers": "x-forwarded-proto", "clear_untrusted_proxy_headers": True}
-    waitress.serve(app, threads=settings.threads, **place)
+    logging.basicConfig()
+    try:
+        server = create_server(app, threads=settings.threads, **place)
+    except OSError:  # another program was faster
+        require_place(settings)
+        raise
+    announce(_place(settings))
+    server.run()
 
 
 def serve_development(app: Flask) -> None:
@@ -213,6 +242,7 @@ def serve_development(app: Flask) -> None:
         server = make_server(host, settings.port, app, threaded=True, request_handler=Answering)
     if settings.socket_path:
         os.chmod(settings.socket_path, settings.socket_mode)  # noqa: PTH101 - as the path is written
+    announce(_place(settings))
     server.log_startup()
     server.serve_forever()
 

@@ -70,7 +70,9 @@ class Settings:
         notation.database_url,
         None,
         "Where conversations are stored; a SQLite file in the data folder by default. "
-        "MySQL and MariaDB: `mysql+pymysql://user:password@host:3306/database`.",
+        "MySQL and MariaDB: `mysql+pymysql://user:password@host:3306/database`; in a password `% / ? # @` and spaces "
+        "are `%25 %2F %3F %23 %40 %20`. Options: `?ssl-mode=REQUIRED`, `VERIFY_CA` or `VERIFY_IDENTITY` encrypts the "
+        "connections, beside it `ssl-ca`, `ssl-capath`, `ssl-cert`, `ssl-key` and `ssl-cipher`; `unix-socket`.",
         secret=True,
     )
     data_dir: Path = setting("CHATKEEP_DATA_DIR", Path, "data", "The folder for files that the server keeps.")
@@ -424,12 +426,19 @@ def unknown_names(environ: Mapping[str, str], files: Iterable[Path]) -> list[str
 def read_env_file(path: Path) -> dict[str, str]:
     """Return the ``NAME=value`` lines of a file; comments, blank lines, ``export`` and quotes are understood.
 
-    A comment behind a value begins with a space and ``#``; a value that holds these is written in quotes.
+    A comment behind a value begins with a space and ``#``; a value that holds these is written in quotes. Raises
+    `SettingsError` if the file cannot be read.
     """
     if not path.is_file():
         return {}
     found = {}
-    for line in path.read_text(encoding="utf-8-sig").splitlines():
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SettingsError([f"{path} cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError([f"{path} is not UTF-8; save it as UTF-8"]) from error
+    for line in text.splitlines():
         name, separator, value = line.strip().removeprefix("export ").partition("=")
         if separator and not name.startswith("#"):
             found[name.strip()] = _unquoted(value.strip())

@@ -39,7 +39,7 @@ def audit(
 
     only = Filter(account, verb, _bound(start, dates.start_us), _bound(end, dates.end_us))
     try:
-        database = migrations.existing(servers.checked_settings().database)
+        database = migrations.existing(servers.checked_settings().database, reads_only=True)
         if check:
             _tell(log.first_broken(database))
         else:

@@ -67,8 +67,8 @@ def broken(about: str, told: str, advice: str) -> Finding:
 
 def findings() -> Iterator[Finding]:
     """Yield everything, one after the other; with wrong settings there is nothing else to look at."""
-    yield from names()
     try:
+        yield from names()
         settings = Settings.from_env()
         Redaction.from_settings(settings)
     except SettingsError as error:

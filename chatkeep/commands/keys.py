@@ -14,7 +14,7 @@ import click
 from chatkeep import servers
 from chatkeep.commands import owners
 from chatkeep.commands.words import Commands, failure, filled, say, word, wrong
-from chatkeep.errors import ChatkeepError, Problem
+from chatkeep.errors import Problem, SettingsError, StoreUnavailable
 from chatkeep.limits import Limits, read_limits
 from chatkeep.notation import duration, optional_duration
 
@@ -111,22 +111,22 @@ def rotate(key: str, overlap: str) -> None:
 
 
 @contextmanager
-def _opened(*, create: bool = False) -> Iterator[tuple[Database, Journal]]:
+def _opened(*, create: bool = False, reads_only: bool = False) -> Iterator[tuple[Database, Journal]]:
     """Open the database, or create it; end with the reason if something is refused."""
     from chatkeep.store import migrations  # noqa: PLC0415 - the other commands start quickly without the database
     from chatkeep.store.journal import Journal  # noqa: PLC0415
 
     try:
-        open_database = migrations.opened if create else migrations.existing
-        database = open_database(servers.checked_settings().database)
+        url = servers.checked_settings().database
+        database = migrations.opened(url) if create else migrations.existing(url, reads_only=reads_only)
         journal = Journal(database)
         yield database, journal
         journal.close()
         database.close()
+    except (SettingsError, StoreUnavailable) as error:
+        servers.stop(error)
     except Problem as problem:
         raise failure(problem.detail) from problem
-    except ChatkeepError as error:
-        servers.stop(error)
 
 
 def _print_once(made: NewKey) -> None:

@@ -19,8 +19,6 @@ def serve(server: str) -> None:
     settings = servers.checked_settings()
     chosen = servers.best() if server == "auto" else server
     servers.require_place(settings)
-    place = settings.place if settings.socket_path else f"http://{settings.place}"
-    say(f"chatkeep {__version__} serves on {place} (Ctrl+C ends it)", err=True)
     if chosen == "gunicorn":
         servers.serve_gunicorn()
     elif chosen == "waitress":

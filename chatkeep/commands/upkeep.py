@@ -22,15 +22,16 @@ if TYPE_CHECKING:
 @click.command()
 def migrate() -> None:
     """Bring the database to this version's schema. It can be interrupted and run again at any time."""
-    from chatkeep.store import migrations  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.store import diagnosis, migrations  # noqa: PLC0415 - the other commands start quickly without it
     from chatkeep.store.engine import Database  # noqa: PLC0415
 
     settings = servers.checked_settings()
     tell = partial(say, err=True)
     try:
-        database = Database(settings.database)
-        migrations.patiently(database.check, tell)
-        before, after = migrations.migrate(database, tell)
+        with diagnosis.explained(settings.database):
+            database = Database(settings.database)
+            migrations.patiently(database.check, tell)
+            before, after = migrations.migrate(database, tell)
     except ChatkeepError as error:
         servers.stop(error)
     same = before == after
@@ -47,7 +48,7 @@ def sweep(*, dry_run: bool) -> None:
     from chatkeep.store.journal import Journal  # noqa: PLC0415
 
     try:
-        database = migrations.existing(servers.checked_settings().database)
+        database = migrations.existing(servers.checked_settings().database, reads_only=dry_run)
         if dry_run:
             say(f"{expiry.due(database, now_us())} conversations have expired")
             return
@@ -85,7 +86,7 @@ def stats(*, as_json: bool) -> None:
     from chatkeep.store import migrations  # noqa: PLC0415
 
     try:
-        found = stats.take(migrations.existing(servers.checked_settings().database))
+        found = stats.take(migrations.existing(servers.checked_settings().database, reads_only=True))
     except ChatkeepError as error:
         servers.stop(error)
     if as_json:

@@ -21,12 +21,13 @@ from sqlalchemy.pool import PoolProxiedConnection
 from chatkeep import private
 from chatkeep.concurrency import Lane, background
 from chatkeep.errors import DatabaseBusy, Problem, SettingsError, StoreProblem, StoreUnavailable
-from chatkeep.store import apsw_dbapi, mysql, sqlite
+from chatkeep.store import apsw_dbapi, mysql, places, sqlite
 from chatkeep.store.sql import Connection, Contention, Sql
 
 T = TypeVar("T")
 RECLAIM_S, RECLAIM_AGAIN_S = 15.0, 0.1  # no reading takes longer
 KEPT = 8  # connections of a kind that stay open while they are idle
+_TOUCH = Sql("UPDATE alembic_version SET version_num = version_num WHERE 1 = 0")
 _NOW = Sql("SELECT unixepoch('subsec')", mysql="SELECT UNIX_TIMESTAMP()")
 
 
@@ -66,6 +67,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
         self.embedded = self.url.get_backend_name() == "sqlite"
+        self._place = {} if self.embedded else places.arguments(self.url)
         self._engines = {SHORT: self._new_engine(SHORT)}
         self._engines_lock = threading.Lock()
         self._killing = threading.Lock()
@@ -85,7 +87,7 @@ class Database:
         return found
 
     def _new_engine(self, kind: Kind) -> sa.Engine:
-        return _sqlite_engine(self.url, kind) if self.embedded else _mysql_engine(self.url, kind)
+        return _sqlite_engine(self.url, kind) if self.embedded else _mysql_engine(self.url, kind, self._place)
 
     def for_upkeep(self) -> Database:
         """Return this database for work that no request waits for: its long reads wait for each other alone."""
@@ -202,6 +204,13 @@ class Database:
                 ]
             )
 
+    def require_writable(self) -> None:
+        """Raise `StoreUnavailable` if nothing can be stored: on a replica, or while another process has the file."""
+        with self.connection() as connection:
+            connection.begin()
+            connection.change(_TOUCH)
+            connection.rollback()
+
     def now_s(self) -> float:
         """Return the seconds since 1970 by the database's clock. Raises `StoreUnavailable`."""
         return float(self.read(lambda connection: connection.rows(_NOW)[0][0]))
@@ -266,16 +275,10 @@ def _sqlite_engine(url: URL, kind: Kind) -> sa.Engine:
     return engine
 
 
-def _mysql_engine(url: URL, kind: Kind) -> sa.Engine:
-    """Return an engine on a server, with TLS where the URL has options for it.
-
-    Without them none is tried: PyMySQL would build a TLS context for every connection, which stops the event loop for
-    30 ms and more.
-    """
-    arguments = mysql.connect_args(kind.seconds)
-    if not any(name.startswith("ssl") for name in url.query):
-        arguments["ssl_disabled"] = True
-    plain = url.difference_update_query(["charset"])
+def _mysql_engine(url: URL, kind: Kind, place: dict[str, Any]) -> sa.Engine:
+    """Return an engine on a server, which is found by the arguments in ``place``."""
+    arguments = mysql.connect_args(kind.seconds) | place
+    plain = url.set(query={})
     engine = sa.create_engine(plain, connect_args=arguments, pool_pre_ping=True, pool_recycle=1800, **_pool(kind))
     sa.event.listen(engine, "do_connect", lambda _dialect, _record, _options, arguments: mysql.connect(arguments))
     sa.event.listen(engine, "connect", lambda connection, _record: mysql.prepare(connection, kind.seconds))

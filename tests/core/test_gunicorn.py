@@ -36,6 +36,7 @@ READ: dict[Callable[..., Any], str] = {
     Arbiter.run: "1ddfab9d644f",
     Arbiter.spawn_worker: "6abc0d90b0b9",
     Arbiter.stop: "7138b6afd9c4",
+    Arbiter.wait_for_signals: "4abcab1deb7c",
     AsyncWorker.handle: "6eb3b127e6ba",
     AsyncWorker.handle_request: "913e17a9542a",
     AsyncWorker.__init__: "a3c8f332bcc5",

@@ -26,7 +26,9 @@ SPEAKERS = PROBLEMS | {
     "OpenToAll", "Unsupported", "fine", "doubtful", "broken", "require_consent",
 }  # fmt: skip
 # What is wrong with settings is said in one module and collected in another.
-COLLECTORS = {"notation.py": {"ValueError"}, "settings.py": {"append"}}
+COLLECTORS = {"notation.py": {"ValueError"}, "database_url.py": {"ValueError"}, "settings.py": {"append"}}
+# What is wrong with a database begins so, wherever it is said.
+SENTENCE = "DATABASE_URL: "
 # Names that hold what a finding will say.
 SAYINGS = {"told", "advice"}
 # What is nothing but another text.
@@ -46,7 +48,11 @@ SILENT = {
 
 def spoken(path: Path) -> Iterator[str]:
     """Yield the texts that a module may show, with {} for what varies."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    pieces = {piece for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for piece in node.values}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.expr) and node not in pieces and text_of(node).startswith(SENTENCE):
+            yield re.sub(r"{\w+}", "{}", text_of(node))
         if isinstance(node, ast.Assign) and SAYINGS.intersection(map(name_of, node.targets)):
             yield from texts_of(node.value)
         if isinstance(node, ast.Call) and name_of(node.func) in SPEAKERS | COLLECTORS.get(path.name, set()):

@@ -85,3 +85,10 @@ def test_a_setting_has_a_name_a_reader_and_a_meaning(item: Any) -> None:
     assert item.metadata["doc"].endswith((".", "`"))
     if item.metadata["text"] is not None:
         assert item.metadata["read"](item.metadata["text"]) == item.default
+
+
+@pytest.mark.parametrize("content", ["CHATKEEP_MODEL=模型\n".encode("gbk"), "CHATKEEP_MODEL=x\n".encode("utf-16")])
+def test_an_env_file_in_another_encoding_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    with pytest.raises(SettingsError, match=r"\.env is not UTF-8; save it as UTF-8$"):
+        Settings.from_env({}, tmp_path)

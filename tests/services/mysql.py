@@ -60,6 +60,11 @@ class MySQL(DatabaseServer):
         """Return the command line of one of its clients, such as ``dump``."""
         return [*_run(f"usr/bin/mysql{name}"), *arguments]
 
+    @property
+    def authority(self) -> Path:
+        """The file of the authority that signed the certificate that the server made for itself."""
+        return self._folder / "files" / "ca.pem"
+
 
 def _run(program: str) -> list[str]:
     """Return how to run a program of the folder, with the libraries of the folder."""

@@ -207,7 +207,7 @@ def test_a_ready_database_is_read_while_another_process_writes(tmp_path: Path) -
     holder = apsw.Connection(str(tmp_path / "db"))
     holder.execute("BEGIN IMMEDIATE")
     began = time.monotonic()
-    migrations.existing(url).close()
+    migrations.existing(url, reads_only=True).close()
     assert time.monotonic() - began < sqlite.BUSY_MS / 1000
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 
 from chatkeep import private
 from chatkeep.errors import SettingsError
-from chatkeep.store import marks
+from chatkeep.store import diagnosis, marks, schema
 from chatkeep.store.engine import Database
 from chatkeep.store.migrations.patience import Tell, patiently
 from chatkeep.store.sql import Connection, Sql
@@ -38,9 +38,8 @@ A step that breaks older versions sets it to its own revision. The mark of this 
 """
 COMPATIBLE_FROM_MARK = "schema_compatible_from"
 _TABLES = Sql(
-    "SELECT name FROM sqlite_schema WHERE name IN ('alembic_version', 'marks')",
-    mysql="SELECT table_name FROM information_schema.tables"
-    " WHERE table_schema = DATABASE() AND table_name IN ('alembic_version', 'marks')",
+    "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
+    mysql="SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()",
 )
 _REVISION = Sql("SELECT version_num FROM alembic_version")
 log = logging.getLogger(__name__)
@@ -53,9 +52,11 @@ class Schema:
     revision: str | None
     """None until the first migration is whole."""
     is_begun: bool
-    """Whether the first migration has begun."""
+    """Whether the first migration has begun: it makes the table ``alembic_version`` before all others."""
     compatible_from: int
     """The schema of the oldest version that may serve, 0 if the database does not say."""
+    foreign: str = ""
+    """A table of another program, in a database in which no migration has begun."""
 
     @property
     def is_newer(self) -> bool:
@@ -78,6 +79,7 @@ def migrate(database: Database, tell: Tell = log.info) -> tuple[str | None, str]
     if found.revision and found.can_serve:
         return found.revision, found.revision
     _refuse_newer(found)
+    _refuse_foreign(found, database.url.database)
     # What a start on a ready database need not wait for.
     from chatkeep.store.migrations import running  # noqa: PLC0415
 
@@ -108,26 +110,33 @@ def ensure(database: Database) -> None:
 
 def opened(url: str) -> Database:
     """Open a database that is ready to serve, also to store. Raises `SettingsError` if it cannot be."""
-    database = Database(url)
-    for file in database.files:
-        private.tighten(file)
-    patiently(database.check, log.warning)
-    ensure(database)
-    patiently(lambda: _begin(database), log.warning)
-    return database
+    with diagnosis.explained(url):
+        database = Database(url)
+        for file in database.files:
+            private.tighten(file)
+        patiently(database.check, log.warning)
+        ensure(database)
+        patiently(database.require_writable, log.warning)
+        return database
 
 
-def existing(url: str) -> Database:
-    """Open a database that was created before. Raises `SettingsError` if there is none, and creates nothing then."""
+def existing(url: str, *, reads_only: bool = False) -> Database:
+    """Open a database that was created before. Raises `SettingsError` if there is none, and creates nothing then.
+
+    With ``reads_only`` it may be one that cannot be written.
+    """
     where = make_url(url)
     if where.get_backend_name() == "sqlite" and not Path(where.database or "").is_file():
         raise SettingsError([f"There is no database at {where.database}. Check DATABASE_URL and CHATKEEP_DATA_DIR."])
-    database = Database(url)
-    patiently(database.check, log.warning)
-    if not schema_of(database).is_begun:
-        raise SettingsError([f"The database {where.database} has no tables of chatkeep. Check DATABASE_URL."])
-    ensure(database)
-    return database
+    with diagnosis.explained(url):
+        database = Database(url)
+        patiently(database.check, log.warning)
+        if not schema_of(database).is_begun:
+            raise SettingsError([f"The database {where.database} has no tables of chatkeep. Check DATABASE_URL."])
+        ensure(database)
+        if not reads_only:
+            patiently(database.require_writable, log.warning)
+        return database
 
 
 def schema_of(database: Database) -> Schema:
@@ -138,17 +147,11 @@ def schema_of(database: Database) -> Schema:
 def _read(connection: Connection) -> Schema:
     tables = {row[0] for row in connection.rows(_TABLES)}
     if "alembic_version" not in tables:
-        return Schema(None, is_begun=False, compatible_from=0)
+        foreign = min(tables - schema.metadata.tables.keys(), default="")
+        return Schema(None, is_begun=False, compatible_from=0, foreign=foreign)
     revision = next((row[0] for row in connection.rows(_REVISION)), None)
     compatible_from = marks.get(connection, COMPATIBLE_FROM_MARK) if "marks" in tables else 0
     return Schema(revision, is_begun=True, compatible_from=compatible_from)
-
-
-def _begin(database: Database) -> None:
-    """Begin a transaction and undo it: on SQLite another process may hold the lock."""
-    with database.connection() as connection:
-        connection.begin()
-        connection.rollback()
 
 
 def _refuse_newer(found: Schema) -> None:
@@ -159,6 +162,19 @@ def _refuse_newer(found: Schema) -> None:
                 (
                     f"DATABASE_URL: the database has schema {found.revision} of a newer chatkeep,"
                     f" on which this version, which needs {HEAD}, cannot serve; install the newer version"
+                )
+            ]
+        )
+
+
+def _refuse_foreign(found: Schema, name: str | None) -> None:
+    """Raise `SettingsError` if the database is another program's."""
+    if found.foreign:
+        raise SettingsError(
+            [
+                (
+                    f"DATABASE_URL: the database {name} holds tables of another program, such as {found.foreign};"
+                    " choose one of chatkeep's own"
                 )
             ]
         )

@@ -57,5 +57,4 @@ def _reason(error: StoreUnavailable) -> str:
 
 def _is_silence(error: pymysql.OperationalError) -> bool:
     """Return whether a server let the client's time pass."""
-    number, text = error.args[0], str(error)
-    return number == CR.CR_SERVER_LOST or (number == CR.CR_CONN_HOST_ERROR and "timed out" in text)
+    return error.args[0] in {CR.CR_SERVER_LOST, CR.CR_CONN_HOST_ERROR} and "timed out" in str(error)

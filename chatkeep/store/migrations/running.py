@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable
 
 from chatkeep.errors import SettingsError, StoreUnavailable
+from chatkeep.store import diagnosis
 from chatkeep.store.engine import CHANGES_OF_SCHEMA, Database
 from chatkeep.store.migrations import COMPATIBLE_FROM, COMPATIBLE_FROM_MARK, HEAD
 from chatkeep.store.migrations.changes import Change
@@ -56,9 +57,8 @@ def run(database: Database, before: str | None, tell: Tell, *, to: str = HEAD) -
     except sa.exc.DBAPIError as error:
         if error.connection_invalidated:
             raise StoreUnavailable(retry_after=2) from error.orig
-        raise SettingsError(
-            [f"DATABASE_URL: the migration stopped: {error.orig}; when that is mended, run again: chatkeep migrate"]
-        ) from error
+        stopped = f"DATABASE_URL: the migration stopped: {error.orig}; when that is mended, run again: chatkeep migrate"
+        raise SettingsError([diagnosis.known(error, database.url) or stopped]) from error
 
 
 def _take(connection: sa.Connection, todo: list[Step], progress: Progress) -> bool:

@@ -1,0 +1,152 @@
+"""How the URL of a MySQL or MariaDB database is written, and its options. Pure."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+LAST_PORT = 65535
+_PART = r"(?:[^:@/?#%\s]|%[0-9A-Fa-f]{2})*"
+_PASSWORD = r"(?:[^@/?#%\s]|%[0-9A-Fa-f]{2})*"  # noqa: S105 - a pattern, no password
+_URL = re.compile(
+    rf"(?:mysql|mariadb)(?:\+pymysql)?://(?P<rest>(?:{_PART}(?::{_PASSWORD})?@)?"
+    r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]*)(?::(?P<port>\d{1,5}))?/[^/?#@%\s]+)(?:\?(?P<query>(?:[^#@%\s]|%[0-9A-Fa-f]{2})*))?"
+)
+_SHOWABLE = re.compile(r"[A-Za-z_-]{1,32}")
+OPTIONS = ("ssl-mode", "ssl-ca", "ssl-capath", "ssl-cert", "ssl-key", "ssl-cipher", "unix-socket", "charset")
+
+
+class Tls(enum.IntEnum):
+    """How a connection is encrypted, as MySQL's own clients name it; the larger the stricter."""
+
+    DISABLED = 0
+    REQUIRED = 1
+    """The server's certificate is not looked at."""
+    VERIFY_CA = 2
+    VERIFY_IDENTITY = 3
+    """The certificate is signed by a known authority, and for the host of the URL."""
+
+
+# Options and values in the spellings of MySQL, PostgreSQL, PyMySQL, JDBC and Go, without case, - and _.
+_MODE_NAMES = {"sslmode", "ssl", "tls", "tlsmode", "usessl", "usetls", "requiressl", "requiretls"}
+_MODES = {
+    **dict.fromkeys(("disabled", "disable", "false", "0", "no", "off"), Tls.DISABLED),
+    **dict.fromkeys(("required", "require", "true", "1", "yes", "on", "skipverify"), Tls.REQUIRED),
+    "verifyca": Tls.VERIFY_CA,
+    **dict.fromkeys(("verifyidentity", "verifyfull"), Tls.VERIFY_IDENTITY),
+}
+# What false and true mean.
+_FLAGS = {
+    "sslverifycert": (Tls.REQUIRED, Tls.VERIFY_CA),
+    "verifyservercertificate": (Tls.REQUIRED, Tls.VERIFY_CA),
+    "sslverifyidentity": (Tls.REQUIRED, Tls.VERIFY_IDENTITY),
+    "sslcheckhostname": (Tls.REQUIRED, Tls.VERIFY_IDENTITY),
+    "ssldisabled": (Tls.REQUIRED, Tls.DISABLED),
+}
+_TEXTS = {
+    "sslca": "ca",
+    "sslrootcert": "ca",
+    "sslcapath": "capath",
+    "sslcert": "cert",
+    "sslkey": "key",
+    "sslcipher": "cipher",
+    "unixsocket": "unix_socket",
+    "socket": "unix_socket",
+}
+# Every connection is in utf8mb4, of which utf8 is a part.
+_CHARSETS = {"utf8", "utf8mb4"}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of a database's URL."""
+
+    tls: Tls = Tls.DISABLED
+    ca: str | None = None
+    capath: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    cipher: str | None = None
+    unix_socket: str | None = None
+
+
+def of_file(text: str) -> str:
+    """Return the URL of a SQLite file. Raises `ValueError` if it has options."""
+    names = ", ".join(name for name, _ in parse_qsl(text.partition("?")[2], keep_blank_values=True))
+    if "?" in text:
+        raise ValueError(f"a SQLite file has no options, such as {names or '?'}; write sqlite:///path/to/file")
+    return text
+
+
+def of_server(text: str) -> str:
+    """Return the URL of a database on a server, as SQLAlchemy reads it.
+
+    Raises `ValueError`, which shows nothing that may be a piece of a password.
+
+    What is not escaped is refused: a password would end at it, and the rest of it be shown as the name of a host.
+    """
+    match = _URL.fullmatch(text)
+    if not match:
+        raise ValueError(
+            "write mysql+pymysql://user:password@host:3306/database,"
+            " and in a password % / ? # @ and spaces as %25 %2F %3F %23 %40 %20"
+        )
+    if match["port"] and not 1 <= int(match["port"]) <= LAST_PORT:
+        raise ValueError("write a port from 1 to 65535")
+    query = match["query"] or ""
+    options(parse_qsl(query, keep_blank_values=True))
+    return f"mysql+pymysql://{match['rest']}" + (f"?{query}" if query else "")
+
+
+def options(pairs: Iterable[tuple[str, str]]) -> Options:
+    """Return the options that a URL's query names. Raises `ValueError` that names those that there are."""
+    modes: set[Tls] = set()
+    texts: dict[str, str] = {}
+    for name, value in pairs:
+        plain = _plain(name)
+        if plain in _TEXTS:
+            if not value or _TEXTS[plain] in texts:
+                raise ValueError(f"the option {name} is empty or there twice")
+            texts[_TEXTS[plain]] = value
+        elif plain in _MODE_NAMES:
+            modes.add(_mode(value))
+        elif plain in _FLAGS:
+            modes.add(_mode_of_flag(plain, value))
+        elif plain != "charset":
+            shown = name if _SHOWABLE.fullmatch(name) else "of that name"
+            raise ValueError(f"there is no option {shown}; there are {', '.join(OPTIONS)}")
+        elif value.lower() not in _CHARSETS:
+            raise ValueError("the option charset takes utf8mb4 alone")
+    return Options(_strictest(modes, texts), **texts)
+
+
+def _mode(value: str) -> Tls:
+    if _plain(value) not in _MODES:
+        raise ValueError(f"the option ssl-mode takes one of {', '.join(mode.name for mode in Tls)}")
+    return _MODES[_plain(value)]
+
+
+def _mode_of_flag(name: str, value: str) -> Tls:
+    found = _MODES.get(_plain(value))
+    if found not in {Tls.DISABLED, Tls.REQUIRED}:
+        raise ValueError(f"the option {name} takes true or false")
+    return _FLAGS[name][found is Tls.REQUIRED]
+
+
+def _strictest(modes: set[Tls], texts: dict[str, str]) -> Tls:
+    """Return how connections are encrypted: an authority that is named is also asked."""
+    authority, files = texts.keys() & {"ca", "capath"}, texts.keys() - {"unix_socket"}
+    if Tls.DISABLED in modes and (len(modes) > 1 or files):
+        raise ValueError("one option turns TLS off, and another one asks for it; remove one of them")
+    if "key" in texts and "cert" not in texts:
+        raise ValueError("the option ssl-key needs ssl-cert beside it")
+    if not modes:
+        return Tls.VERIFY_IDENTITY if authority else Tls.REQUIRED if files else Tls.DISABLED
+    return max(*modes, Tls.VERIFY_CA) if authority else max(modes)
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")

@@ -1,0 +1,132 @@
+"""How the URL of a database on a server is written: what is refused, and what each spelling of TLS means."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from chatkeep.database_url import OPTIONS, Options, Tls, options
+from chatkeep.errors import SettingsError
+from chatkeep.notation import database_url
+from chatkeep.settings import Settings
+
+CANARY = "zealot"  # no hexadecimal digits, with which a % would be an escape
+
+
+def read(query: str) -> Options:
+    url = make_url(database_url(f"mysql://user:password@host/database{query}"))
+    return options((name, value) for name, values in url.normalized_query.items() for value in values)
+
+
+@pytest.mark.parametrize(
+    "password", ["p", "a:b", "[x", "x]", "p%40%2F%3F%23%25%20", "50%25", "!$&'()*+,;=~^|<>\\`{}\"", "密码"]
+)
+def test_a_password_arrives_as_it_is_written(password: str) -> None:
+    url = make_url(database_url(f"mysql://user:{password}@[::1]:3307/database?ssl-mode=REQUIRED"))
+    assert (url.username, url.host, url.port, url.database) == ("user", "::1", 3307, "database")
+    assert url.password == unquote(password)
+
+
+@pytest.mark.parametrize("character", ["@", "/", "#", "?", "%", " ", "\t", "@@", "/@", "?@", "#@", "%@", "%4", "%zz"])
+@pytest.mark.parametrize("first", ["x", "1234"])  # digits before / or ? look like a port
+@pytest.mark.parametrize("scheme", ["mysql", "mysql+pymysql", "mariadb"])
+def test_what_is_not_escaped_in_a_password_is_refused_and_shows_none_of_it(
+    scheme: str, first: str, character: str
+) -> None:
+    for rest in ("127.0.0.1:3306/database", "db.example.com/database?charset=utf8mb4", "[::1]/database"):
+        with pytest.raises(SettingsError) as raised:
+            Settings.from_env({"DATABASE_URL": f"{scheme}://user:{first}{character}{CANARY}@{rest}"})
+        (told,) = raised.value.problems
+        assert "in a password % / ? # @ and spaces as %25 %2F %3F %23 %40 %20" in told
+        assert CANARY not in told
+        assert first not in told
+
+
+@pytest.mark.parametrize("url", ["mysql://", "mysql://host", "mysql://host/", "mysql://host:x/d", "mysql://host/a/b"])
+def test_a_url_without_a_database_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="write mysql"):
+        database_url(url)
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_a_port_that_is_none_is_refused(port: str) -> None:
+    with pytest.raises(ValueError, match="write a port from 1 to 65535"):
+        database_url(f"mysql://host:{port}/database")
+
+
+@pytest.mark.parametrize(
+    ("query", "tls"),
+    [
+        ("", Tls.DISABLED),
+        ("?charset=utf8mb4", Tls.DISABLED),
+        *((f"?{name}={value}", Tls.REQUIRED) for name in ("ssl", "tls", "useSSL") for value in ("true", "1", "on")),
+        *((f"?{name}=REQUIRED", Tls.REQUIRED) for name in ("ssl_mode", "ssl-mode", "sslmode", "sslMode", "SSL_MODE")),
+        ("?sslmode=require", Tls.REQUIRED),
+        ("?tls=skip-verify", Tls.REQUIRED),
+        ("?ssl_disabled=false", Tls.REQUIRED),
+        ("?ssl_check_hostname=false", Tls.REQUIRED),
+        ("?ssl_cert=c&ssl_key=k", Tls.REQUIRED),
+        *((f"?ssl_mode={value}", Tls.VERIFY_CA) for value in ("VERIFY_CA", "verify-ca")),
+        ("?ssl_verify_cert=true", Tls.VERIFY_CA),
+        ("?ssl-mode=REQUIRED&ssl-ca=a", Tls.VERIFY_CA),
+        ("?ssl_ca=a&ssl_check_hostname=false", Tls.VERIFY_CA),
+        *(
+            (f"?sslmode={value}", Tls.VERIFY_IDENTITY)
+            for value in ("VERIFY_IDENTITY", "verify-full", "verify_identity")
+        ),
+        ("?ssl_ca=a", Tls.VERIFY_IDENTITY),
+        ("?sslrootcert=a", Tls.VERIFY_IDENTITY),
+        ("?ssl_ca=a&ssl_verify_identity=1", Tls.VERIFY_IDENTITY),
+        *((f"?ssl_mode={value}", Tls.DISABLED) for value in ("DISABLED", "disable", "false", "0")),
+        ("?useSSL=false", Tls.DISABLED),
+        ("?ssl_disabled=true", Tls.DISABLED),
+    ],
+)
+def test_each_spelling_of_tls_is_understood(query: str, tls: Tls) -> None:
+    assert read(query).tls is tls
+
+
+def test_files_are_read() -> None:
+    found = read("?ssl-ca=/a/ca.pem&ssl_cert=/a%40b/c.pem&ssl-key=k&ssl-cipher=HIGH&unix_socket=/run/x.sock")
+    assert found == Options(
+        Tls.VERIFY_IDENTITY, "/a/ca.pem", None, "/a@b/c.pem", "k", "HIGH", unix_socket="/run/x.sock"
+    )
+
+
+@pytest.mark.parametrize("value", ["PREFERRED", "prefer", "maybe", "", "strict", '{"ca":"x"}'])
+@pytest.mark.parametrize("name", ["ssl_mode", "sslmode", "ssl", "tls"])
+def test_another_mode_of_tls_is_refused_with_those_that_there_are(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match="ssl-mode takes one of DISABLED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY"):
+        read(f"?{name}={value}")
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("?connect_timeout=5", "there is no option connect_timeout; there are "),
+        ("?ssl_mode=REQUIRED&autocommit=1", "there is no option autocommit; there are "),
+        ("?password=zealot", "there is no option password; there are "),
+        ("?z34l0t", "there is no option of that name; there are "),  # it may be a piece of a password
+        ("?charset=latin1", "the option charset takes utf8mb4 alone"),
+        ("?ssl_ca=", "the option ssl_ca is empty or there twice"),
+        ("?ssl_ca=a&ssl-ca=b", "the option ssl-ca is empty or there twice"),
+        ("?ssl_verify_cert=verify-full", "the option sslverifycert takes true or false"),
+        ("?ssl-mode=DISABLED&ssl-ca=a", "one option turns TLS off, and another one asks for it"),
+        ("?ssl=true&ssl_disabled=true", "one option turns TLS off, and another one asks for it"),
+        ("?ssl-key=k", "the option ssl-key needs ssl-cert beside it"),
+    ],
+)
+def test_an_option_that_is_not_understood_is_refused_by_name(query: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told) as raised:
+        read(query)
+    assert CANARY not in str(raised.value)
+    if "there are" in told:
+        assert all(option in str(raised.value) for option in OPTIONS)
+
+
+def test_a_file_has_no_options() -> None:
+    assert database_url("sqlite:////var/lib/a@b#c%20/x.sqlite3") == "sqlite:////var/lib/a@b#c%20/x.sqlite3"
+    with pytest.raises(ValueError, match="a SQLite file has no options, such as mode"):
+        database_url("sqlite:///x.sqlite3?mode=ro")

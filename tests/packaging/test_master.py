@@ -1,0 +1,86 @@
+"""gunicorn's master when new workers cannot start: those that serve go on, and without any the server ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+if os.name == "nt":
+    pytest.skip("there is no gunicorn on Windows", allow_module_level=True)
+
+from tests.client import request
+from tests.http.api import eventually
+from tests.ports import is_listening
+from tests.servers import Server, thrown_away
+
+FAILURE = "A worker could not start"
+
+
+class Own(Server):
+    """A gunicorn with two workers and an application of its own folder, which can be broken."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("gunicorn", folder, {"WEB_CONCURRENCY": "2"})
+        self.mend()
+
+    def mend(self) -> None:
+        self.folder.joinpath("own.py").write_text("from chatkeep import servers\napp = servers.wsgi()\n")
+        self.folder.joinpath(".env").write_text("")
+
+    def refuse(self) -> None:
+        """Let new workers refuse their settings: they end with a status of chatkeep's."""
+        self.folder.joinpath(".env").write_text("CHATKEEP_MAX_BODY=enormous\n")
+
+    def crash(self) -> None:
+        """Let new workers fail to import the application: they end with a status of gunicorn's."""
+        self.folder.joinpath("own.py").write_text("raise RuntimeError('broken')\n")
+
+    def kill_one(self) -> None:
+        """End a worker as a crash does."""
+        os.kill(self.worker_pids()[0], signal.SIGKILL)
+
+    def failures(self) -> int:
+        return self.log().count(FAILURE)
+
+    def _arguments(self) -> list[str]:
+        return ["-m", "gunicorn", "-c", "python:chatkeep.gunicorn_conf", "own:app"]
+
+
+def serve(server: Server, amount: int) -> bool:
+    """Return whether two workers run, and so many have ever had all that they serve with."""
+    return len(server.worker_pids()) == 2 and server.log().count("the offline demo model answers") == amount
+
+
+def test_a_worker_that_cannot_start_harms_none_that_serves(tmp_path: Path) -> None:
+    """Waits for two tries to start a worker, for a third that succeeds, and for the end: some ten seconds."""
+    server = Own(tmp_path)
+    with thrown_away(server):
+        assert eventually(lambda: serve(server, 2), 15)
+        time.sleep(0.5)  # now it does listen
+        assert server.log().count("serves on") == 1
+        server.refuse()
+        server.kill_one()
+        assert eventually(lambda: server.failures() == 1, 15), "nobody says that a worker cannot start"
+        begun, booted = time.monotonic(), server.log().count("Booting worker")
+        assert eventually(lambda: server.failures() == 2, 15)
+        assert server.log().count("Booting worker") == booted + 1, "it is tried again and again"
+        assert time.monotonic() - begun > 0.9, "it is tried again at once"
+        assert request("GET", f"{server.url}/health/ready").status == 200
+        server.mend()
+        assert eventually(lambda: serve(server, 3), 15)
+        assert server.failures() == 2
+        assert request("GET", f"{server.url}/health/ready").status == 200
+        server.crash()
+        os.kill(server.pid, signal.SIGHUP)
+        assert eventually(lambda: server.failures() == 3, 15)
+        assert request("GET", f"{server.url}/health/ready").status == 200, "a reload ends workers that serve"
+        while is_listening(server.port):
+            server.kill_one()
+            time.sleep(0.5)
+        assert server.process
+        assert server.process.wait(20) > 0
+        assert "no worker can start" in server.log()

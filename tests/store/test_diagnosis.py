@@ -1,0 +1,63 @@
+"""A database with which no server can start is told in one sentence, which names the setting to change."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+if os.name == "nt":
+    pytest.skip("the tests start database servers on Linux only", allow_module_level=True)
+
+from sqlalchemy.engine import make_url
+
+from chatkeep.errors import SettingsError
+from chatkeep.store import migrations
+from tests.conftest import DATABASES, migrated, throwaway
+from tests.store.refusals import CAN_MOUNT, OF_DISKS, OF_FILES, OF_SERVERS, Host
+
+
+@pytest.fixture(scope="module", params=DATABASES[1:])
+def host(request: pytest.FixtureRequest) -> Iterator[Host]:
+    """A server of these tests alone, which change what it lets others do. It writes a binary log."""
+    server = throwaway(request.param)
+    server.more = ["--log-bin=log-bin", "--server-id=1"]
+    with server:
+        yield Host(server, make_url(migrated(server.create_database())))
+
+
+def refusal(url: str) -> str:
+    """Return the sentence with which opening a database is refused."""
+    with pytest.raises(SettingsError) as raised:
+        migrations.opened(url)
+    (told,) = raised.value.problems
+    return told
+
+
+@pytest.mark.parametrize("case", OF_SERVERS)
+def test_a_server_that_refuses_is_named(host: Host, case: str, caplog: pytest.LogCaptureFixture) -> None:
+    refuse, told = OF_SERVERS[case]
+    with refuse(host) as url:
+        where = make_url(url)
+        expected = told.format(place=f"{where.host}:{where.port}", user=where.username, name=where.database)
+        said = refusal(url)
+        assert said.startswith(f"DATABASE_URL: {expected}")
+        assert str(where.password) not in said
+        assert "Waiting for it" not in caplog.text, "it was waited for"
+
+
+@pytest.mark.parametrize("case", OF_FILES)
+def test_a_file_that_is_none_of_ours_is_named(case: str, tmp_path: Path) -> None:
+    refuse, told = OF_FILES[case]
+    with refuse(tmp_path) as file:
+        assert refusal(f"sqlite:///{file}").startswith(f"DATABASE_URL: {told.format(file=file)}")
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="only root may mount file systems")
+@pytest.mark.parametrize("case", OF_DISKS)
+def test_a_disk_that_takes_nothing_is_named(case: str, tmp_path: Path) -> None:
+    refuse, told = OF_DISKS[case]
+    with refuse(tmp_path) as file:
+        assert refusal(f"sqlite:///{file}").startswith(f"DATABASE_URL: {told.format(file=file)}")
