@@ -174,8 +174,12 @@ class RedisCache:
     Redis is a help and not a need: while it cannot be used, only what is near is known.
     """
 
-    def __init__(self, url: str, near: MemoryCache, ttl: float, rules: bytes = b"") -> None:
-        """``rules`` stands for how replies are judged: what was judged otherwise is another answer."""
+    def __init__(self, url: str, database: int, near: MemoryCache, ttl: float, rules: bytes = b"") -> None:
+        """Cache the answers of one ``database``, by its number.
+
+        ``rules`` stands for how replies are judged: what was judged otherwise is another answer.
+        """
+        self._prefix = PREFIX + f"{database:x}:".encode()
         self._near = near
         self._rules = rules
         self._ttl_ms = max(1, int(ttl * 1000))
@@ -208,7 +212,7 @@ class RedisCache:
         self._near.forget(owner)
         cursor: int | None = None
         while cursor != 0:
-            pattern = PREFIX + beginning_of(owner).hex().encode() + b"*"
+            pattern = self._prefix + beginning_of(owner).hex().encode() + b"*"
             cursor, names = self._asked("scan", cursor or 0, match=pattern, count=SCANNED_AT_ONCE)
             if names:
                 self._asked("unlink", *names)
@@ -216,7 +220,7 @@ class RedisCache:
     def _name(self, key: bytes) -> bytes:
         if self._rules:
             key = key[:OWNER_BYTES] + hashlib.sha256(self._rules + key).digest()[OWNER_BYTES:]
-        return PREFIX + key.hex().encode()
+        return self._prefix + key.hex().encode()
 
     def _asked(self, command: str, *arguments: Any, **options: Any) -> Any:
         found = self._redis.ask(command, *arguments, **options)

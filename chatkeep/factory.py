@@ -34,7 +34,7 @@ from chatkeep.recorder import Recorder
 from chatkeep.redaction.policies import Redaction, rules_of
 from chatkeep.settings import Settings
 from chatkeep.spending import Spending
-from chatkeep.store import idempotency, migrations
+from chatkeep.store import idempotency, identity, migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.messages import ROWS
@@ -114,9 +114,9 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     answering: Provider = Resilient(calling, settings.first_token_timeout, tally)
     if redaction.input or redaction.output:
         answering = Redacting(answering, asking=redaction.input, answering=redaction.output)
-    cache = _cache(settings)
+    cache = _cache(settings, journal)
     access = Access(database, journal, is_private=settings.is_private)
-    limiter = Limiter(settings.limits, settings.prices, journal, spending, _windows(settings))
+    limiter = Limiter(settings.limits, settings.prices, journal, spending, _windows(settings, journal))
     turns = Turns(settings, database, journal, answering, cache, limiter, tally, screen=redaction.input)
     watch = Watch(settings, database, journal, access, turns, tally, spending)
     me = turns.worker_id
@@ -137,24 +137,25 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
 
 def eraser_of(settings: Settings, database: Database, journal: Journal) -> Eraser:
     """Return what erases end users beside the servers, for the command line. Raises `SettingsError`."""
-    limiter = Limiter(settings.limits, settings.prices, journal, Spending(), _windows(settings))
-    return Eraser(database, journal, _cache(settings), limiter, settings.exports_dir)
+    limiter = Limiter(settings.limits, settings.prices, journal, Spending(), _windows(settings, journal))
+    return Eraser(database, journal, _cache(settings, journal), limiter, settings.exports_dir)
 
 
-def _cache(settings: Settings) -> Cache:
+def _cache(settings: Settings, journal: Journal) -> Cache:
     near = MemoryCache(settings.cache_size, settings.cache_ttl)
     if settings.redis_url is None or not settings.cache_size:
         return near
     with _redis_installed():
-        return RedisCache(settings.redis_url, near, settings.cache_ttl, rules_of(settings))
+        number = journal.write(identity.number)
+        return RedisCache(settings.redis_url, number, near, settings.cache_ttl, rules_of(settings))
 
 
-def _windows(settings: Settings) -> RedisWindows | None:
+def _windows(settings: Settings, journal: Journal) -> RedisWindows | None:
     """Return where limits are counted, if not in the database."""
     if settings.redis_url is None:
         return None
     with _redis_installed():
-        return RedisWindows(settings.redis_url)
+        return RedisWindows(settings.redis_url, journal.write(identity.number))
 
 
 @contextmanager

@@ -104,9 +104,11 @@ class Taken:
 
 
 class RedisWindows:
-    """The windows of all subjects in Redis, by its own clock."""
+    """The windows of all subjects of one database in Redis, by its own clock."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, database: int) -> None:
+        """``database`` is the number of the database."""
+        self._prefix = f"{PREFIX}{database:x}:"
         self._redis = RedisClient(url, "the database counts what is limited")
         self._days: dict[str, int] = {}
         """When the days of subjects began that this process has counted for, as far as it remembers."""
@@ -130,14 +132,15 @@ class RedisWindows:
 
     def forget(self, subject: str) -> None:
         """Forget what a subject has used. Raises `StoreUnavailable`."""
-        if self._redis.ask("unlink", PREFIX + subject) is None:
+        if self._redis.ask("unlink", self._prefix + subject) is None:
             raise StoreUnavailable("Redis does not answer, where counts are that must be forgotten.", retry_after=5)
 
     def _count(
         self, subjects: list[str], requests: int, tokens: int, refusing: list[Allowance] | None = None
     ) -> Taken | None:
         limits = [_limit(allowance, name) for allowance in refusing or [] for name in _ORDER]
-        found = self._redis.ask("eval", *_script(subjects, requests, tokens, limits))
+        keys = [self._prefix + subject for subject in subjects]
+        found = self._redis.ask("eval", *_script(keys, requests, tokens, limits))
         return _taken(subjects, found) if found else None
 
     def _notice_loss(self, taken: Taken) -> None:
@@ -168,17 +171,17 @@ def _limit(allowance: Allowance, name: str) -> int:
     return -1 if limit is None else limit
 
 
-def _script(subjects: list[str], requests: int, tokens: int, limits: list[int]) -> list[Any]:
+def _script(keys: list[str], requests: int, tokens: int, limits: list[int]) -> list[Any]:
     """Return what `eval` runs; without limits nothing is refused."""
-    keys = [PREFIX + subject for subject in subjects]
-    most = limits or [-1] * (len(_ORDER) * len(subjects))
+    most = limits or [-1] * (len(_ORDER) * len(keys))
     return [_TAKE, len(keys), *keys, requests, tokens, int(bool(limits)), *most]
 
 
 def try_out(redis: RedisClient) -> None:
     """Do with subjects of its own what limits do with Redis. Raises `OSError` if Redis refuses."""
-    redis.demand("eval", *_script([*TRIED], 1, 0, [1] * (len(_ORDER) * len(TRIED))))
-    redis.demand("unlink", *(PREFIX + subject for subject in TRIED))
+    keys = [PREFIX + subject for subject in TRIED]
+    redis.demand("eval", *_script(keys, 1, 0, [1] * (len(_ORDER) * len(keys))))
+    redis.demand("unlink", *keys)
 
 
 def _taken(subjects: list[str], found: list[int]) -> Taken:

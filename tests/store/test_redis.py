@@ -18,6 +18,9 @@ from chatkeep.model import new_id
 from chatkeep.redis_client import RedisClient, Refused
 from tests.services.redis import UNUSABLE, Redis, ensure_installed, unusable_redis
 
+# Of the database that the answers and counts belong to.
+NUMBER = 7
+
 
 @pytest.fixture(scope="module")
 def redis() -> Iterator[Redis]:
@@ -93,21 +96,21 @@ def test_the_log_says_when_it_can_be_used_again(redis: Redis, caplog: pytest.Log
     ids=repr,
 )
 def test_a_value_of_another_shape_is_a_miss_and_is_replaced(redis: Redis, planted: tuple[str, ...]) -> None:
-    shared = RedisCache(redis.url, MemoryCache(100_000, 60), 60)
+    shared = RedisCache(redis.url, NUMBER, MemoryCache(100_000, 60), 60)
     key = os.urandom(32)
-    redis.plant(planted[0], cache.PREFIX + key.hex().encode(), *planted[2:])
+    redis.plant(planted[0], cache.PREFIX + f"{NUMBER:x}:{key.hex()}".encode(), *planted[2:])
     assert shared.far(key) is None
     shared.put(key, an_answer())
-    assert RedisCache(redis.url, MemoryCache(100_000, 60), 60).far(key)
+    assert RedisCache(redis.url, NUMBER, MemoryCache(100_000, 60), 60).far(key)
 
 
 @pytest.mark.parametrize("change", [{"finish_reason": "x" * 65}, {"input_tokens": 2**63}, {"stored_at": -1}])
 def test_an_answer_that_the_database_would_refuse_is_a_miss(redis: Redis, change: dict[str, object]) -> None:
     import msgspec  # noqa: PLC0415
 
-    shared, key = RedisCache(redis.url, MemoryCache(100_000, 60), 60), os.urandom(32)
+    shared, key = RedisCache(redis.url, NUMBER, MemoryCache(100_000, 60), 60), os.urandom(32)
     packed = msgspec.msgpack.encode(msgspec.structs.asdict(an_answer()) | change)
-    redis.plant("SET", cache.PREFIX + key.hex().encode(), packed)
+    redis.plant("SET", cache.PREFIX + f"{NUMBER:x}:{key.hex()}".encode(), packed)
     assert shared.far(key) is None
 
 
@@ -124,10 +127,10 @@ def test_an_answer_that_the_database_would_refuse_is_a_miss(redis: Redis, change
     ids=repr,
 )
 def test_counts_of_another_shape_count_as_nothing(redis: Redis, planted: tuple[str, ...]) -> None:
-    windows, subject = RedisWindows(redis.url), random_text(12)
+    windows, subject = RedisWindows(redis.url, NUMBER), random_text(12)
     now = RedisClient(redis.url, "a test").demand("time")[0] * 1_000_000
     command, *values = [word.format(now=now) for word in planted]
-    redis.plant(command, (PREFIX + subject).encode(), *values)
+    redis.plant(command, f"{PREFIX}{NUMBER:x}:{subject}".encode(), *values)
     found = [windows.take(allowed(subject, 2)) for _ in range(3)]
     assert [one and one.refused for one in found] == [False, False, True]
 
@@ -135,7 +138,7 @@ def test_counts_of_another_shape_count_as_nothing(redis: Redis, planted: tuple[s
 def test_a_restart_that_loses_counts_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """Starts Redis twice."""
     with Redis() as redis:
-        windows, subjects = RedisWindows(redis.url), [random_text(12) for _ in range(3)]
+        windows, subjects = RedisWindows(redis.url, NUMBER), [random_text(12) for _ in range(3)]
         for subject in subjects:
             assert windows.take(allowed(subject, 9))
         with redis.away():
@@ -146,8 +149,19 @@ def test_a_restart_that_loses_counts_is_told_once(caplog: pytest.LogCaptureFixtu
 
 
 def test_a_subject_that_was_forgotten_is_no_loss(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    windows, subject = RedisWindows(redis.url), random_text(12)
+    windows, subject = RedisWindows(redis.url, NUMBER), random_text(12)
     for _ in range(2):
         assert windows.take(allowed(subject, 9))
         windows.forget(subject)
     assert [record for record in caplog.records if record.name == "chatkeep.limiter"] == []
+
+
+def test_two_databases_on_one_redis_know_nothing_of_each_other(redis: Redis) -> None:
+    key, subject = os.urandom(32), random_text(12)
+    here, there = (RedisCache(redis.url, number, MemoryCache(100_000, 60), 60) for number in (1, 2))
+    here.put(key, an_answer())
+    assert there.far(key) is None
+    assert RedisCache(redis.url, 1, MemoryCache(100_000, 60), 60).far(key)
+    counting, other = (RedisWindows(redis.url, number) for number in (1, 2))
+    found = [windows.take(allowed(subject, 1)) for windows in (counting, other, counting)]
+    assert [one and one.refused for one in found] == [False, False, True]
