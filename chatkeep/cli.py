@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from chatkeep import __version__, logs
-from chatkeep.commands import audit, doctor, export, forget, health, imports, keys, serving, upkeep
+from chatkeep.commands import audit, doctor, export, forget, health, imports, keys, serving, transfer, upkeep
 from chatkeep.commands.words import Commands
 
 
@@ -20,6 +20,9 @@ for command in (
     serving.serve,
     serving.work,
     upkeep.migrate,
+    transfer.backup,
+    transfer.restore,
+    transfer.copy,
     upkeep.sweep,
     upkeep.clear_cache,
     upkeep.stats,

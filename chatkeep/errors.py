@@ -5,6 +5,7 @@
     ChatkeepError
      ├─ SettingsError                     the environment is wrong; the program does not start
      │   └─ OpenToAll                     a server in production would be reachable and have no keys
+     ├─ TransferError                     a backup, a restore or a copy of the database is refused, or failed
      ├─ SignInFailed                      who came back from the OpenID provider is not let in; the page says why
      └─ Problem                           becomes an RFC 9457 problem document
          ├─ BadRequest             400    bad_request, malformed_json
@@ -95,6 +96,10 @@ class SettingsError(ChatkeepError):
 
 class OpenToAll(SettingsError):
     """The server would be reachable from outside, and there is no key yet."""
+
+
+class TransferError(ChatkeepError):
+    """A backup, a restore or a copy is refused or failed; the message says why, and what to do."""
 
 
 class SignInFailed(ChatkeepError):

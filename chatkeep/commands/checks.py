@@ -188,6 +188,9 @@ def _schema(found: Database) -> Iterator[Finding]:
         yield doubtful("schema", "its tables are not complete yet", "start the server, or run: chatkeep migrate")
     elif revision == head:
         yield fine("schema", f"it is {head}, as this version needs it")
+    elif revision == migrations.UNFINISHED:
+        told = "chatkeep copy has not copied everything into this database yet"
+        yield broken("schema", told, "run it again, with the same FROM and TO")
     elif schema.can_serve:
         yield fine("schema", f"it is {revision}, of a newer chatkeep, beside which this version can serve")
     elif schema.is_newer:

@@ -163,6 +163,16 @@ class MysqlConnection:
         self.writes += 1
         return matched
 
+    def change_each(self, sql: Sql, rows: list[dict[str, Any]]) -> None:
+        """Run an INSERT for all rows of values, in statements of up to 1 MB, or of one larger row."""
+        self.unanswered = self._number
+        try:
+            self._cursor.executemany(sql.mysql, rows)
+        except FAILURES as error:
+            raise self._failed(error) from error
+        self.unanswered = None
+        self.writes += 1
+
     def append(self, appends: list[Append]) -> int:
         """Append to every reply that is still generating and holds just ``at`` characters; return how many did."""
         return sum(

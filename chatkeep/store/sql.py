@@ -77,6 +77,9 @@ class Connection(Protocol):
     def change(self, sql: Sql, **values: Any) -> int:
         """Run an INSERT, UPDATE or DELETE and return how many rows it matched."""
 
+    def change_each(self, sql: Sql, rows: list[dict[str, Any]]) -> None:
+        """Run an INSERT once for each row of values, with few round trips."""
+
     def append(self, appends: list[Append]) -> int:
         """Append to every reply whose row is still generating and holds just ``at`` characters; return how many did."""
 

@@ -90,6 +90,14 @@ class SqliteConnection:
         self.writes += 1
         return self._raw.changes()
 
+    def change_each(self, sql: Sql, rows: list[dict[str, Any]]) -> None:
+        """Run an INSERT once for each row of values."""
+        try:
+            self._raw.executemany(sql.sqlite, rows)
+        except apsw.Error as error:
+            raise translated(error) from error
+        self.writes += 1
+
     def append(self, appends: list[Append]) -> int:
         """Append to every reply that is still generating and holds just ``at`` characters; return how many did."""
         rows = [(item.delta.text, item.delta.reasoning, item.length, item.reply_id.bytes, item.at) for item in appends]

@@ -23,7 +23,7 @@ PROBLEMS = {name for name, value in vars(errors).items() if isinstance(value, ty
 # Whose words are shown: problems, what is wrong with fields, and what the command line says.
 SPEAKERS = PROBLEMS | {
     "FieldError", "wrong", "failure", "say", "word", "option", "BadRecord", "Refused", "UnknownFile", "SettingsError",
-    "OpenToAll", "Unsupported", "fine", "doubtful", "broken", "require_consent",
+    "OpenToAll", "TransferError", "Unsupported", "fine", "doubtful", "broken", "require_consent",
 }  # fmt: skip
 # What is wrong with settings is said in one module and collected in another.
 COLLECTORS = {"notation.py": {"ValueError"}, "database_url.py": {"ValueError"}, "settings.py": {"append"}}

@@ -33,6 +33,10 @@ class PassingOn:
         """Run an INSERT, UPDATE or DELETE and return how many rows it matched."""
         return self.beneath.change(sql, **values)
 
+    def change_each(self, sql: Sql, rows: list[dict[str, Any]]) -> None:
+        """Run an INSERT once for each row of values."""
+        self.beneath.change_each(sql, rows)
+
     def append(self, appends: list[Append]) -> int:
         """Append to replies."""
         return self.beneath.append(appends)

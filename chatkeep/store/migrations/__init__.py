@@ -21,6 +21,7 @@ from chatkeep.store.sql import Connection, Sql
 
 __all__ = [
     "HEAD",
+    "UNFINISHED",
     "Schema",
     "Tell",
     "ensure",
@@ -28,9 +29,12 @@ __all__ = [
     "migrate",
     "opened",
     "patiently",
+    "require_file",
     "schema_of",
 ]
 HEAD = "0011"
+UNFINISHED = "0000-copying"
+"""The revision of a database into which `chatkeep copy` has not copied everything yet."""
 COMPATIBLE_FROM = "0011"
 """The schema of the oldest version that may serve on this version's schema.
 
@@ -79,6 +83,7 @@ def migrate(database: Database, tell: Tell = log.info) -> tuple[str | None, str]
     if found.revision and found.can_serve:
         return found.revision, found.revision
     _refuse_newer(found)
+    _refuse_unfinished(found)
     _refuse_foreign(found, database.url.database)
     # What a start on a ready database need not wait for.
     from chatkeep.store.migrations import running  # noqa: PLC0415
@@ -95,6 +100,7 @@ def ensure(database: Database) -> None:
     if found.can_serve:
         return
     _refuse_newer(found)
+    _refuse_unfinished(found)
     if found.revision is None or database.embedded:
         migrate(database)
         return
@@ -125,9 +131,7 @@ def existing(url: str, *, reads_only: bool = False) -> Database:
 
     With ``reads_only`` it may be one that cannot be written.
     """
-    where = make_url(url)
-    if where.get_backend_name() == "sqlite" and not Path(where.database or "").is_file():
-        raise SettingsError([f"There is no database at {where.database}. Check DATABASE_URL and CHATKEEP_DATA_DIR."])
+    require_file(url)
     with diagnosis.explained(url):
         database = Database(url)
         patiently(database.check, log.warning)
@@ -137,6 +141,13 @@ def existing(url: str, *, reads_only: bool = False) -> Database:
         if not reads_only:
             patiently(database.require_writable, log.warning)
         return database
+
+
+def require_file(url: str) -> None:
+    """Raise `SettingsError` if the URL is that of an embedded database that is not there."""
+    where = make_url(url)
+    if where.get_backend_name() == "sqlite" and not Path(where.database or "").is_file():
+        raise SettingsError([f"There is no database at {where.database}. Check DATABASE_URL and CHATKEEP_DATA_DIR."])
 
 
 def schema_of(database: Database) -> Schema:
@@ -162,6 +173,19 @@ def _refuse_newer(found: Schema) -> None:
                 (
                     f"DATABASE_URL: the database has schema {found.revision} of a newer chatkeep,"
                     f" on which this version, which needs {HEAD}, cannot serve; install the newer version"
+                )
+            ]
+        )
+
+
+def _refuse_unfinished(found: Schema) -> None:
+    """Raise `SettingsError` if the database is the target of a copy that is not whole."""
+    if found.revision == UNFINISHED:
+        raise SettingsError(
+            [
+                (
+                    "DATABASE_URL: chatkeep copy has not copied everything into this database yet;"
+                    " run it again, with the same FROM and TO"
                 )
             ]
         )

@@ -1,0 +1,134 @@
+"""Backups of the embedded database: made while servers write, checked, and restored."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+
+from chatkeep import private
+from chatkeep.errors import StoreUnavailable, TransferError
+from chatkeep.store import identity
+from chatkeep.store.migrations import HEAD
+from chatkeep.store.sql import StoreError
+from chatkeep.store.sqlite import BUSY_MS, SqliteConnection
+
+# After so many of SQLite's steps Python looks for signals: some milliseconds.
+STEPS = 50_000
+
+
+def back_up(database: Path, backup: Path) -> None:
+    """Write the database as it is at this moment to a new file. Raises `TransferError`.
+
+    Neither readers nor writers wait for that.
+    """
+    if not database.is_file():
+        raise TransferError(f"There is no database at {database}. Check DATABASE_URL and CHATKEEP_DATA_DIR.")
+    if os.path.lexists(backup):
+        raise TransferError(f"There is a file {backup} already. Choose another name.")
+    _copy(database, backup, lambda _connection: None)
+
+
+def restore(backup: Path, database: Path) -> None:
+    """Make a backup the database, which must not be there yet. Raises `TransferError`."""
+    if not backup.is_file():
+        raise TransferError(f"There is no file {backup}.")
+    for end in ("", "-wal", "-shm", "-journal"):
+        there = Path(f"{database}{end}")
+        if os.path.lexists(there):
+            raise TransferError(f"There is a file {there} already. Stop every server that uses it, then move it away.")
+    try:
+        private.make_folder(database.parent)
+    except OSError as error:
+        raise TransferError(f"{database.parent} cannot be made: {error.strerror}") from error
+    _copy(backup, database, identity.renew)
+
+
+def _copy(source: Path, target: Path, change: Callable[[SqliteConnection], None]) -> None:
+    """Write a whole copy of a database, changed, to a file that has its name only once it is checked and on the disk.
+
+    Raises `TransferError`, and leaves nothing behind then, as when a signal ends it.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f"{target.name}.", suffix=".part", dir=target.parent)  # mode 0600
+    except OSError as error:
+        raise TransferError(f"{target.parent} cannot be written: {error.strerror}") from error
+    os.close(handle)
+    part = Path(name)
+    try:
+        _fill(part, source)
+        with closing(_opened(part)) as raw:
+            _require_sound(raw)
+            change(SqliteConnection(raw))
+        _sync(part)
+        _publish(part, target)
+    except (apsw.Error, StoreError, StoreUnavailable) as error:
+        raise TransferError(f"{source} cannot be copied to {target}: {error.__cause__ or error}") from error
+    except OSError as error:
+        raise TransferError(f"{target} cannot be written: {error.strerror}") from error
+    finally:
+        for end in ("", "-journal"):
+            Path(f"{part}{end}").unlink(missing_ok=True)
+
+
+def _fill(part: Path, source: Path) -> None:
+    with closing(_opened(source)) as raw:
+        pages = raw.pragma("page_count") - raw.pragma("freelist_count")
+        needed, free = pages * raw.pragma("page_size"), shutil.disk_usage(part.parent).free
+        if needed > free:
+            raise TransferError(
+                f"{part.parent} has room for {free / 1e6:,.0f} MB; {needed / 1e6:,.0f} MB are needed. Make room there."
+            )
+        _require_ours(raw, source)
+        raw.execute("VACUUM INTO ?", (str(part),))
+
+
+def _opened(path: Path) -> apsw.Connection:
+    """Open a database file, whose statements signals can end."""
+    raw = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    raw.set_busy_timeout(BUSY_MS)
+    raw.set_progress_handler(lambda: False, STEPS)
+    return raw
+
+
+def _require_ours(raw: apsw.Connection, path: Path) -> None:
+    """Raise `TransferError` unless this version can use the database."""
+    if not raw.table_exists(None, "alembic_version"):
+        raise TransferError(f"{path} is no database of chatkeep.")
+    revision = raw.execute("SELECT version_num FROM alembic_version").get
+    if revision is None or str(revision) > HEAD:
+        raise TransferError(f"{path} has schema {revision}; this version knows {HEAD}. Upgrade chatkeep.")
+
+
+def _require_sound(raw: apsw.Connection) -> None:
+    found = raw.execute("PRAGMA integrity_check(1)").get
+    if found != "ok":
+        raise TransferError(f"The database is corrupt: {found}. Restore an older backup.")
+
+
+def _publish(part: Path, target: Path) -> None:
+    """Give a file its name, unless that is taken by now."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise TransferError(f"There is a file {target} already. Choose another name.") from None
+    except OSError:  # a file system without links
+        if os.path.lexists(target):
+            raise TransferError(f"There is a file {target} already. Choose another name.") from None
+        part.rename(target)
+    if os.name != "nt":  # which opens no folder
+        _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,81 @@
+"""Rows in every table, with all that text and numbers may be, and what a database holds, for comparing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from chatkeep.store import schema
+from chatkeep.store.engine import Database
+
+# What databases escape, cut, pad, fold, normalize or end texts with.
+NASTY = (
+    "", " ", "a", "A", "a ", " a", "\x00", "a\x00b", "\x01", "\t\r\n", "\\", "\\'", "'", '"', "`", "%s", "%(v0)s",
+    ":v0", "\u00e9", "e\u0301", "\u00df", "ss", "\u4f60\u597d", "\U0001f600\U0001f469\u200d\U0001f469", "\ufeff",
+    "\uffff", "\U0010ffff", "\ue000", "\u05e9\u05dc\u05d5\u05dd", "\ufdfa", "\u2028", "NULL", "0", "x'00'",
+    "\x7f\x80\x9f", "\x1a", "?",
+)  # fmt: skip
+FLOATS = (0.0, 1.0, -1.5, 0.1, 1 / 3, 2.0**53 + 1, 1e-308, 5e-324, 1.7976931348623157e308, 123456789.123456789)
+ROWS = 40
+TABLES = [table for table in schema.metadata.sorted_tables if table.name not in {"workers", "duties"}]
+MARKS = ("epoch", "keys", "audit", "erasures", "cache_cleared", "tombstones_forgotten", "database")
+
+
+def fill(database: Database, rows: int = ROWS, seed: int = 1, text: Callable[[], str] = lambda: "") -> None:
+    """Fill every table but those of processes; ``text`` makes more of what has no length."""
+    dice = random.Random(seed)  # noqa: S311 - it must repeat itself
+    with database.engine.begin() as connection:
+        ids = [dice.randbytes(16) for _ in range(rows)]
+        for table in TABLES:
+            if table is schema.marks:
+                connection.execute(sa.delete(table))
+            connection.execute(sa.insert(table), list(_rows_of(table, ids, dice, text)))
+
+
+def _rows_of(
+    table: sa.Table, ids: list[bytes], dice: random.Random, text: Callable[[], str]
+) -> Iterator[dict[str, Any]]:
+    for number, own in enumerate(ids):
+        row = {column.name: _value(column, number, own, dice, text) for column in table.columns}
+        yield row | ({"name": MARKS[number]} if table is schema.marks and number < len(MARKS) else {})
+
+
+def _value(column: sa.Column[Any], number: int, own: bytes, dice: random.Random, text: Callable[[], str]) -> Any:
+    kind, is_key = column.type, column.primary_key or _is_unique(column)
+    if column.nullable and not is_key and number % 3 == 0:
+        return None
+    if isinstance(kind, sa.LargeBinary):
+        length = kind.length or 0
+        edges = (bytes(length), b"\xff" * length, b"\\'" * (length // 2))
+        is_id = column.name in {"id", "conversation_id"}
+        return own if is_id else dice.choice(edges) if number % 5 == 0 and not is_key else dice.randbytes(length)
+    if isinstance(kind, sa.String):
+        return _text(kind.length, number, text(), is_key=is_key)
+    if isinstance(kind, sa.Double):
+        return FLOATS[number % len(FLOATS)]
+    bits = 16 if isinstance(kind, sa.SmallInteger) else 64 if isinstance(kind, sa.BigInteger) else 32
+    return number + 1 if is_key else (0, 1, 2 ** (bits - 1) - 1, -(2 ** (bits - 1)))[number % 4]
+
+
+def _text(length: int | None, number: int, more: str, *, is_key: bool) -> str:
+    found = NASTY[number % len(NASTY)]
+    if length is None:
+        return found + more
+    if is_key:  # MySQL takes texts for the same that differ in spaces at their end
+        return f"{found}{number}"[-length:]
+    return (found * length)[:length] if number % 2 else found[:length]
+
+
+def _is_unique(column: sa.Column[Any]) -> bool:
+    return any(index.unique and column.name in index.columns for index in column.table.indexes)
+
+
+def dump(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    """Return every row of those tables, in one order for all databases, without the database's own number."""
+    with database.engine.connect() as connection:
+        found = {table.name: sorted(map(tuple, connection.execute(sa.select(table))), key=repr) for table in TABLES}
+    found["marks"] = [row for row in found["marks"] if row[0] != "database"]
+    return found
