@@ -23,7 +23,7 @@ def blocks(page: Path, kind: str) -> list[str]:
     return re.findall(rf"(?ms)^```{kind}\n(.+?)^```$", page.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("kind", ["sh", "sql", "ini"])
+@pytest.mark.parametrize("kind", ["sh", "bash", "sql", "ini"])
 def test_both_languages_have_the_same_commands(kind: str) -> None:
     assert blocks(ENGLISH, kind) == blocks(CHINESE, kind)
 
@@ -67,5 +67,6 @@ def placed(block: str, folder: Path) -> str:
     return (
         block.replace("/opt/chatkeep", str(folder / "opt"))
         .replace("/etc/chatkeep", str(folder / "etc"))
+        .replace("/var/backups", str(folder))
         .replace("python3 ", f"{sys.executable} ")
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.services import debian
 from tests.services.database_server import DatabaseServer, Unavailable, owned
 
-PACKAGES = ("mariadb-server-core", "mariadb-client-core")
+PACKAGES = ("mariadb-server-core", "mariadb-client")
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
 
@@ -25,8 +25,8 @@ class MariaDB(DatabaseServer):
 
     @classmethod
     def is_installed(cls) -> bool:
-        """Return whether the server can be started."""
-        return all(shutil.which(name, path=PATH) for name in ("mariadbd", "mariadb-install-db"))
+        """Return whether the server can be started, and dumped."""
+        return all(shutil.which(name, path=PATH) for name in ("mariadbd", "mariadb-install-db", "mariadb-dump"))
 
     @classmethod
     def ensure_installed(cls) -> None:

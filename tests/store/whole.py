@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from chatkeep.store import schema
+from chatkeep.store.copying import WORK
 from chatkeep.store.engine import Database
+from chatkeep.store.sql import Sql
 
 # What databases escape, cut, pad, fold, normalize or end texts with.
 NASTY = (
@@ -22,6 +25,14 @@ FLOATS = (0.0, 1.0, -1.5, 0.1, 1 / 3, 2.0**53 + 1, 1e-308, 5e-324, 1.79769313486
 ROWS = 40
 TABLES = [table for table in schema.metadata.sorted_tables if table.name not in {"workers", "duties"}]
 MARKS = ("epoch", "keys", "audit", "erasures", "cache_cleared", "tombstones_forgotten", "database")
+_CONVERSATION = Sql(
+    "INSERT INTO conversations (id, owner, title, metadata, created_at, last_active, pinned, message_count, forks)"
+    " VALUES (:id, 'me', 'Title', '{}', :last, :last, 0, 100, 0)"
+)
+_MESSAGE = Sql(
+    "INSERT INTO messages (message_id, conversation_id, position, on_branch, role, content, reasoning, written,"
+    " timestamp, status, cached) VALUES (:id, :parent, :position, 1, 'user', :text, '', 0, :timestamp, 'completed', 0)"
+)
 
 
 def fill(database: Database, rows: int = ROWS, seed: int = 1, text: Callable[[], str] = lambda: "") -> None:
@@ -71,6 +82,48 @@ def _text(length: int | None, number: int, more: str, *, is_key: bool) -> str:
 
 def _is_unique(column: sa.Column[Any]) -> bool:
     return any(index.unique and column.name in index.columns for index in column.table.indexes)
+
+
+def grow(database: Database, size: int, seed: int = 2) -> None:
+    """Add conversations whose messages have about so many bytes of text together."""
+    dice = random.Random(seed)  # noqa: S311 - it must repeat itself
+    with database.connection() as connection:
+        while size > 0:
+            connection.begin()
+            parent = dice.randbytes(16)
+            ids = [dice.randbytes(16) for _ in range(100)]
+            connection.change(_CONVERSATION, id=parent, last=size)
+            words = [NASTY[number % len(NASTY)] + dice.randbytes(9).hex() for number in range(100)]
+            texts = [word * dice.randrange(1, 300) for word in words]
+            connection.change_each(
+                _MESSAGE,
+                [
+                    {"id": own, "parent": parent, "position": number, "text": text, "timestamp": size * 1000 + number}
+                    for number, (own, text) in enumerate(zip(ids, texts, strict=True))
+                ],
+            )
+            connection.commit()
+            size -= sum(len(text.encode()) for text in texts)
+
+
+def digests(database: Database, where: str = "1 = 1") -> dict[str, tuple[int, int]]:
+    """Return the rows of each table that is copied, counted and hashed without an order."""
+    found = {}
+    for table in TABLES:
+        columns = ", ".join(f"`{column.name}`" for column in table.columns)
+        condition = {"marks": "name <> 'database'", "messages": where}.get(table.name, "1 = 1")
+        count = total = 0
+        with (
+            database.connection(WORK) as connection,
+            connection.stream(
+                Sql(f"SELECT {columns} FROM `{table.name}` WHERE {condition}")  # noqa: S608 - our own names
+            ) as rows,
+        ):
+            for row in rows:
+                count += 1
+                total ^= int.from_bytes(hashlib.blake2b(repr(tuple(row)).encode(), digest_size=16).digest())
+        found[table.name] = (count, total)
+    return found
 
 
 def dump(database: Database) -> dict[str, list[tuple[Any, ...]]]:
