@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,6 +114,26 @@ def test_a_backup_overwrites_nothing(filled: Database, backup: Path, tmp_path: P
             backups.back_up(path_of(filled), there)
         assert there.lstat() == before
     assert not link.exists()
+
+
+@ON_SQLITE
+def test_of_two_backups_at_once_one_has_the_name(filled: Database, tmp_path: Path) -> None:
+    ready, told = threading.Barrier(2), list[TransferError]()
+
+    def back_up() -> None:
+        ready.wait()
+        try:
+            backups.back_up(path_of(filled), tmp_path / "backup")
+        except TransferError as error:
+            told.append(error)
+
+    threads = [threading.Thread(target=back_up) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [path.name for path in tmp_path.iterdir()] == ["backup"]
+    assert ["There is a file" in str(error) for error in told] == [True]
 
 
 @ON_SQLITE
