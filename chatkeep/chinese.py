@@ -483,7 +483,7 @@ TEXTS = {
     "start the server, or run: chatkeep migrate": "启动服务器，或运行：chatkeep migrate",
     "it is {}, of a newer chatkeep, beside which this version can serve": "是 {}，来自更新的 chatkeep，当前版本可以与其同时运行",
     "it is {}; the next start migrates it to {}": "是 {}；下次启动时会迁移到 {}",
-    "make a backup of the file first": "请先备份该文件",
+    "make a backup first: chatkeep backup FILE": "请先备份：chatkeep backup FILE",
     "it is {}, this version needs {}": "是 {}，当前版本需要 {}",
     "make a backup, then run: chatkeep migrate": "请先备份，再运行：chatkeep migrate",
     "clock": "时钟",

@@ -197,7 +197,7 @@ def _schema(found: Database) -> Iterator[Finding]:
         yield broken("schema", f"it is {revision}, of a newer chatkeep; this version needs {head}", "upgrade chatkeep")
     elif found.embedded:
         told = f"it is {revision}; the next start migrates it to {head}"
-        yield doubtful("schema", told, "make a backup of the file first")
+        yield doubtful("schema", told, "make a backup first: chatkeep backup FILE")
     else:
         told = f"it is {revision}, this version needs {head}"
         yield broken("schema", told, "make a backup, then run: chatkeep migrate")

@@ -42,6 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Path
         ["sweep"],
         ["sweep", "--dry-run"],
         ["clear-cache"],
+        ["backup", "made.sqlite3"],
         ["doctor"],
         ["export", "--start", "x"],
     ],
