@@ -12,7 +12,7 @@ from pathlib import Path
 import apsw
 
 from chatkeep import private
-from chatkeep.errors import StoreUnavailable, TransferError
+from chatkeep.errors import StoreProblem, TransferError
 from chatkeep.store import identity
 from chatkeep.store.migrations import HEAD
 from chatkeep.store.sql import StoreError
@@ -67,7 +67,7 @@ def _copy(source: Path, target: Path, change: Callable[[SqliteConnection], None]
             change(SqliteConnection(raw))
         _sync(part)
         _publish(part, target)
-    except (apsw.Error, StoreError, StoreUnavailable) as error:
+    except (apsw.Error, StoreError, StoreProblem) as error:
         raise TransferError(f"{source} cannot be copied to {target}: {error.__cause__ or error}") from error
     except OSError as error:
         raise TransferError(f"{target} cannot be written: {error.strerror}") from error

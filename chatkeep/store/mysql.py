@@ -169,7 +169,7 @@ class MysqlConnection:
         try:
             self._cursor.executemany(sql.mysql, rows)
         except FAILURES as error:
-            raise self._failed(error) from error
+            raise self._failed(error, sql.mysql) from error
         self.unanswered = None
         self.writes += 1
 

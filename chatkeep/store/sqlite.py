@@ -95,7 +95,7 @@ class SqliteConnection:
         try:
             self._raw.executemany(sql.sqlite, rows)
         except apsw.Error as error:
-            raise translated(error) from error
+            raise translated(error, sql.sqlite) from error
         self.writes += 1
 
     def append(self, appends: list[Append]) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from chatkeep.errors import SettingsError, StoreUnavailable
+from chatkeep.errors import SettingsError, StoreProblem
 from chatkeep.store import migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -183,7 +183,7 @@ def wait_for_rows(copying: subprocess.Popen[str], url: str, count: int) -> None:
     with opened(url) as target:
         while found < count and copying.poll() is None:
             time.sleep(0.01)
-            with suppress(StoreUnavailable):  # there is no such table yet
+            with suppress(StoreProblem):  # there is no such table yet
                 found = target.read(_messages)
 
 
