@@ -25,7 +25,7 @@ from bench.processes import BenchError
 from bench.table import Report, Row, medians
 from chatkeep.access import owner_of
 from chatkeep.model import OPEN_OWNER
-from tests.services.database_server import USER
+from tests.services.users import USER
 
 SEARCHES, EXPORTS, STREAMS = 20, 5, 50
 RATE = 20.0

@@ -15,8 +15,9 @@ from sqlalchemy.engine import make_url
 from bench import fill, servers
 from bench.processes import BenchError
 from chatkeep.store import schema
-from tests.services.database_server import USER, DatabaseServer, Unavailable
+from tests.services.database_server import DatabaseServer, Unavailable
 from tests.services.databases import SERVERS
+from tests.services.users import USER
 
 NAMES = ("sqlite", *SERVERS)
 # As they are shipped: the tests' are smaller.

@@ -206,7 +206,7 @@ def _schema(found: Database) -> Iterator[Finding]:
 def _writing(found: Database) -> Iterator[Finding]:
     from chatkeep.store import marks, migrations  # noqa: PLC0415 - as above
 
-    if migrations.revision(found) != migrations.HEAD:
+    if migrations.schema_of(found).revision != migrations.HEAD:
         return
     try:
         with found.connection() as connection:

@@ -223,15 +223,15 @@ class Copy:
         """Refuse what cannot be copied, then make the target's tables, unless an unfinished copy has."""
         self._require_source()
         self._target.check()
-        found = migrations.revision(self._target)
-        if found == UNFINISHED:
+        found = migrations.schema_of(self._target)
+        if found.revision == UNFINISHED:
             return
-        self._require_empty(known=found is not None)
+        self._require_empty(known=found.is_begun)
         migrations.migrate(self._target)
         self._set_revision(UNFINISHED)
 
     def _require_source(self) -> None:
-        found = migrations.revision(self._source)
+        found = migrations.schema_of(self._source).revision
         if found != HEAD:
             raise TransferError(
                 f"The source has schema {found}; this version needs {HEAD}. Run chatkeep migrate first."

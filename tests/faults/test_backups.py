@@ -193,13 +193,13 @@ def _messages(connection: Connection) -> int:
 
 def is_whole(url: str) -> bool:
     with opened(url) as target:
-        return migrations.revision(target) == migrations.HEAD and target.read(_messages) > 0
+        return migrations.schema_of(target).revision == migrations.HEAD and target.read(_messages) > 0
 
 
 def is_half(url: str) -> bool:
     """Return whether a target has some of the rows; no server serves it then."""
     with opened(url) as target:
-        if migrations.revision(target) != migrations.UNFINISHED:
+        if migrations.schema_of(target).revision != migrations.UNFINISHED:
             return False
         with pytest.raises(SettingsError, match="has not copied everything"):
             migrations.ensure(target)

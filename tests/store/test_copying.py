@@ -92,7 +92,7 @@ def test_around_all_three_databases_every_byte_stays(source: Database, make: Mak
         target = make(kind)
         sums.append(copied(source, target))
         assert whole.dump(target) == wanted
-        assert migrations.revision(target) == migrations.HEAD
+        assert migrations.schema_of(target).revision == migrations.HEAD
         source = target
     assert sums[0] == sums[1] == sums[2]
     assert {name: one.rows for name, one in sums[0].items()} == {name: len(rows) for name, rows in wanted.items()}
@@ -179,7 +179,7 @@ def test_a_source_that_is_served_is_refused(source: Database, make: Make) -> Non
     target = make("sqlite")
     with beating(source), pytest.raises(TransferError, match="A server uses the source"):
         Copy(source, target).prepare()
-    assert migrations.revision(target) == migrations.HEAD
+    assert migrations.schema_of(target).revision == migrations.HEAD
 
 
 def test_a_source_that_is_served_meanwhile_is_noticed(source: Database, make: Make) -> None:
@@ -203,7 +203,7 @@ def test_a_source_that_changed_meanwhile_differs(source: Database, make: Make, c
         connection.change(Sql(change))
     with pytest.raises(TransferError, match=r"(messages|usage) differs: the source has"):
         compared(made)
-    assert migrations.revision(target) == migrations.UNFINISHED
+    assert migrations.schema_of(target).revision == migrations.UNFINISHED
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "mysql", "mariadb"])
@@ -217,7 +217,7 @@ def test_a_target_that_is_not_empty_is_refused_and_stays(source: Database, make:
     with pytest.raises(TransferError, match="The target is not empty: api_keys has 3 rows"):
         copied(source, target)
     assert whole.dump(target) == before
-    assert migrations.revision(target) == migrations.HEAD
+    assert migrations.schema_of(target).revision == migrations.HEAD
 
 
 def test_a_target_without_tables_gets_them(source: Database, tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_what_a_server_cannot_hold_is_named(
         connection.change(Sql(statement))
     with pytest.raises(TransferError, match=named) as raised:
         copied(source, standing_target)
-    assert migrations.revision(standing_target) == migrations.UNFINISHED
+    assert migrations.schema_of(standing_target).revision == migrations.UNFINISHED
     assert "printf" not in str(raised.value)
 
 

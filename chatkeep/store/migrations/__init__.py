@@ -136,7 +136,8 @@ def existing(url: str, *, reads_only: bool = False) -> Database:
         database = Database(url)
         patiently(database.check, log.warning)
         if not schema_of(database).is_begun:
-            raise SettingsError([f"The database {where.database} has no tables of chatkeep. Check DATABASE_URL."])
+            name = database.url.database
+            raise SettingsError([f"The database {name} has no tables of chatkeep. Check DATABASE_URL."])
         ensure(database)
         if not reads_only:
             patiently(database.require_writable, log.warning)
