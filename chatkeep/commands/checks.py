@@ -206,7 +206,7 @@ def _schema(found: Database) -> Iterator[Finding]:
 def _writing(found: Database) -> Iterator[Finding]:
     from chatkeep.store import marks, migrations  # noqa: PLC0415 - as above
 
-    if migrations.schema_of(found).revision != migrations.HEAD:
+    if not migrations.schema_of(found).can_serve:
         return
     try:
         with found.connection() as connection:
