@@ -307,6 +307,7 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     marks.count: [{"name": "a mark"}],
     marks.get: [{"name": "a mark"}],
     marks.put: [{"name": "a mark", "value": 1}],
+    marks.try_out: [{}],
     duties.take: [{"name": "a duty", "worker_id": LEASE.worker_id}],
     leases.take: [{"lease": LEASE, "question": bytes(32)}],
     leases.ask: [{"conversation_id": CONVERSATION.id, "reply_id": MESSAGE.id, "question": bytes(32)}],

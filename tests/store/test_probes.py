@@ -142,8 +142,9 @@ def test_many_probes_at_once_share_one_transaction(tmp_path: Path) -> None:
         said.append(statement)
         return True
 
-    migrations.migrate(database)
     sa.event.listen(database.engine, "connect", lambda one, _: setattr(one.raw, "exec_trace", note))
+    migrations.migrate(database)
+    said.clear()
     with closing(Journal(database)) as journal, ThreadPoolExecutor(30) as pool:
         with held(journal):
             asked = [pool.submit(journal.probe, 5) for _ in range(30)]
