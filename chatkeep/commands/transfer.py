@@ -152,7 +152,9 @@ def _progress(label: str, length: int) -> Iterator[Callable[[int], object]]:
 @contextmanager
 def _ending() -> Iterator[None]:
     """Say in one sentence why it failed; let SIGTERM clean up, as Ctrl+C does."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    # A shell that starts a program in the background lets it ignore SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         yield
     except TransferError as error:
