@@ -134,7 +134,8 @@ def test_deltas_arrive_when_they_are_sent(provider: Provider) -> None:
     times: list[float] = []
     provider.stream_reply(prompt("#n=5,r=20#")).deliver(lambda _piece: times.append(time.monotonic()))
     del times[-1]  # the Finish
-    assert times[-1] - times[0] > 0.1, times  # together where they are kept back; a busy machine delays one or the other
+    # Together where they are kept back; a busy machine delays one or the other.
+    assert times[-1] - times[0] > 0.1, times
 
 
 def test_the_body_may_hang_after_the_end(provider: Provider, upstream: Upstream) -> None:
