@@ -24,7 +24,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Answering(WSGIRequestHandler):
-    """Answers as the production servers do, with keep-alive and chunked streams, and logs no more than they may."""
+    """Answers as the production servers do, with chunked streams, and logs no more than they may."""
 
     protocol_version = "HTTP/1.1"
     timeout = WRITE_TIMEOUT_S
@@ -67,6 +67,8 @@ class Answering(WSGIRequestHandler):
         received: Any = self.rfile
         body = _Chunks(received) if isinstance(environ["wsgi.input"], DechunkedInput) else received
         environ["wsgi.input"] = _Incoming(body, self.wfile, asks=self._asks)
+        self.rfile = _Remainder(received)
+        self.close_connection = True
         return environ
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - Python's signature
@@ -104,6 +106,28 @@ class _Timely(io.RawIOBase):
             return self._socket.recv_into(buffer)
         finally:
             self._socket.settimeout(WRITE_TIMEOUT_S)
+
+
+class _Remainder(io.BufferedIOBase):
+    """What a client sends behind its request, which Werkzeug throws away before it closes the response.
+
+    A client that has left by then is no error: it would keep the response from being closed, and the drain waiting.
+    """
+
+    def __init__(self, received: io.BufferedReader) -> None:
+        self._received = received
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to ``size`` bytes, none where no more can come."""
+        try:
+            return self._received.read(size)
+        except OSError:
+            return b""
+
+    def close(self) -> None:
+        """Give up what was not read."""
+        self._received.close()
+        super().close()
 
 
 class _Incoming:

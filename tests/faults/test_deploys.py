@@ -205,6 +205,21 @@ def test_a_drain_ends_with_its_last_stream(
 
 
 @ON_SQLITE
+@pytest.mark.parametrize("command", COMMANDS)
+def test_clients_that_left_hold_up_no_drain(command: str, serve: Serve) -> None:
+    """Streams for longer than a request may take to arrive: two seconds."""
+    server = serve(command, CHATKEEP_BODY_TIMEOUT="1s")
+    with client.stream(f"{server.url}/api/chat", {"message": "#n=15,r=10#"}) as stream:
+        assert [event.event for event in stream][-1] == "done"
+    with client.stream(f"{server.url}/api/chat", {"message": "#n=20,r=10#"}) as stream:
+        events = iter(stream)
+        for _ in range(15):
+            next(events)
+    assert server.stop() == 0
+    check_calm(server)
+
+
+@ON_SQLITE
 def test_a_drain_waits_for_streams_of_replies_that_others_generate(serve: Serve) -> None:
     """Starts two servers, and streams for four seconds."""
     generating, server = serve("waitress"), serve("flask")
