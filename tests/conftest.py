@@ -287,14 +287,25 @@ def _no_skips(report: R) -> R:
     return report
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name loudly what was not tested."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+    """Name loudly what was not tested, and in the last lines each test that failed."""
+    yield
     skipped = terminalreporter.stats.get("skipped", [])
     if skipped:
         terminalreporter.section("NOT TESTED", sep="!", red=True, bold=True)
     for reason in sorted({_reason(report) for report in skipped}):
         count = sum(_reason(report) == reason for report in skipped)
         terminalreporter.write_line(f"{count} skipped: {reason}")
+    for outcome in ("failed", "error"):
+        for report in terminalreporter.stats.get(outcome, []):
+            terminalreporter.write_line(f"{outcome.upper()} {report.nodeid} - {_first_line(report)}")
+
+
+def _first_line(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Return the beginning of why a test failed, in one line."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return str(crash.message if crash else report.longrepr).partition("\n")[0][:120]
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
