@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from chatkeep import __version__, logs
+from chatkeep import __version__, garbage, logs
 from chatkeep.commands import audit, doctor, export, forget, health, imports, keys, serving, transfer, upkeep
 from chatkeep.commands.words import Commands
 
@@ -13,6 +13,7 @@ from chatkeep.commands.words import Commands
 @click.version_option(__version__, prog_name="chatkeep")
 def main() -> None:
     """Run chatkeep, a self-hosted conversation server for LLM applications."""
+    garbage.look_rarely()
     logs.catch_uncaught()
 
 

@@ -48,9 +48,6 @@ GRACE_S = 3.0
 LAST_S = 0.3
 # How long the last events have to reach their clients after the drain's deadline.
 FLUSH_S = 5.0
-# How many objects more there are before Python looks for cycles among the young, the middle-aged and the old. There are
-# hardly any cycles here, and a stream is a hundred objects that are looked through in vain.
-GARBAGE = (20_000, 20, 50)
 # For how long another thread may run Python while the loop waits: that is after each call into the system or SQLite.
 SWITCH_S = 0.0005
 
@@ -80,7 +77,6 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         # What is there now stays: looking through it again and again would stop all streams for that long.
         sys.setswitchinterval(SWITCH_S)
         gc.freeze()
-        gc.set_threshold(*GARBAGE)
         gevent.spawn(self._look)
         connections = Pool(self.worker_connections)
         servers = [self._listen(listener, connections) for listener in self.sockets]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from chatkeep import __version__, listening, logs, private
+from chatkeep import __version__, garbage, listening, logs, private
 from chatkeep.concurrency import on_event_loop
 from chatkeep.errors import ChatkeepError, SettingsError
 from chatkeep.languages import language_of_terminal, translated
@@ -41,6 +41,7 @@ FLUSH_S = 5.0
 
 def wsgi() -> Flask:
     """Return the application of the environment's settings, or end the program with the reason."""
+    garbage.look_rarely()
     from chatkeep.factory import create_app  # noqa: PLC0415 - gunicorn's master, which runs no requests, does without
 
     logs.catch_uncaught()
@@ -183,6 +184,7 @@ def require_place(settings: Settings) -> None:
 
 def prepare_database(settings: Settings) -> None:
     """Migrate the database if that is safe, or end the program with the reason why no server could use it."""
+    garbage.look_rarely()
     from chatkeep.store import migrations  # noqa: PLC0415 - the process that starts workers does without the database
 
     logs.to_standard_error(settings.log_level)
