@@ -369,6 +369,8 @@ class ProviderError(Problem):
     """What the provider says about trying again, where it says anything."""
     upstream_status: int | None = None
     """The HTTP status that the provider answered with, where it was not 200."""
+    told: str = ""
+    """Every text of the error that the provider sent, as it came: for code to look into, never shown or logged."""
     resent: bool = False
     """Whether the request was sent twice already, because a kept connection had died."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -25,6 +25,7 @@ PUBLIC_ALGORITHMS = (
     "EdDSA",
 )  # fmt: skip
 TOKENS_EXAMPLE = '{"local": {"algorithm": "HS256", "keys": ["..."], "issuer": "...", "audience": "..."}}'
+DIALECTS_EXAMPLE = '{"o3": {"max_tokens": "max_completion_tokens", "temperature": false}}'
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _HOST_NAME = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9a-f:.]+\]|\*")
@@ -210,6 +211,25 @@ def prices(text: str) -> Prices:
         return read_prices(text)
     except ValueError as error:
         raise ValueError('write a JSON object such as {"gpt-4o-mini": {"input": 0.15, "output": 0.6}}') from error
+
+
+class DialectRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the requests for a model are written; None leaves it to what the provider takes."""
+
+    system: Literal["system", "developer", "user"] | None = None
+    max_tokens: Literal["max_tokens", "max_completion_tokens"] | None = None
+    temperature: bool | None = None
+    stream_options: bool | None = None
+    stream: bool | None = None
+
+
+def dialects(text: str) -> tuple[tuple[str, DialectRule], ...]:
+    """Return the rule of each model's name from a JSON object, the longest names first."""
+    try:
+        found = msgspec.json.decode(text, type=dict[str, DialectRule])
+    except msgspec.DecodeError as error:
+        raise ValueError(f"write a JSON object such as {DIALECTS_EXAMPLE} ({error})") from error
+    return tuple(sorted(found.items(), key=lambda pair: len(pair[0]), reverse=True))
 
 
 def expressions(text: str) -> tuple[tuple[str, str], ...]:

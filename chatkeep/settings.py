@@ -109,7 +109,15 @@ class Settings:
         "CHATKEEP_STREAM_USAGE",
         notation.flag,
         "true",
-        "Ask the provider for token counts of streams (`stream_options`); turn it off where a provider refuses that.",
+        "Ask the provider for token counts of streams (`stream_options`).",
+    )
+    provider_dialects: tuple[tuple[str, notation.DialectRule], ...] = setting(
+        "CHATKEEP_PROVIDER_DIALECTS",
+        notation.dialects,
+        "{}",
+        "How requests are written, by the beginning of the model's name, as a JSON object such as "
+        '`{"o3": {"max_tokens": "max_completion_tokens", "temperature": false}}`; what is not set is learnt from the '
+        "provider's refusals. See [deployment](deployment.md#dialects).",
     )
     connect_timeout: float = setting(
         "CHATKEEP_CONNECT_TIMEOUT", notation.duration, "5s", "How long connecting may take."
@@ -146,7 +154,8 @@ class Settings:
         "CHATKEEP_CONTEXT_MESSAGES",
         notation.count,
         "10",
-        "How many of the last messages are sent as context, the new one included.",
+        "How many of the last messages are sent as context, the new one included; less one if they would begin with a "
+        "reply.",
     )
     conversation_ttl: float | None = setting(
         "CHATKEEP_CONVERSATION_TTL",

@@ -41,6 +41,7 @@ KINDS = {
     notation.token_rules: "JSON object",
     notation.limits: "JSON object",
     notation.prices: "JSON object",
+    notation.dialects: "JSON object",
     notation.http_url: "URL",
     notation.issuer: "URL",
     notation.account: "name",

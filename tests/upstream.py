@@ -11,7 +11,8 @@ As a program: ``python -m tests.upstream PORT`` prints its URL as the first line
 
 What an answer is like is a *specification*, a comma-separated list of the words below. It is taken from the script,
 else from the last user message, between two number signs, as in ``Tell me more #n=50,r=20#``, else it is empty: the
-reply echoes the message. `reply_to` computes the reply that a message will get.
+reply echoes the message. `reply_to` computes the reply that a message will get. Whatever is specified, a model named
+``llama``, ``mistral`` or ``gemma`` refuses messages that its chat template does not take (`tests.templates`).
 
 =======================  ===============================================================================================
 ``n=50`` ``seed=7``      fifty generated words (`generate`), with Chinese, emoji and right-to-left ones among them
@@ -34,6 +35,7 @@ reply echoes the message. `reply_to` computes the reply that a message will get.
 ``status=429``           an error status instead, with ``retry_after=3`` (or ``date``), ``retry_after_ms=``,
                          ``should_retry=``, ``leak`` (the Authorization header is told in the message), ``hang`` (amid
                          the error's body)
+``refuse=REFUSAL``       what some providers do not take is refused, see `tests.refusals`
 ``echo``                 whatever a failure says, it tells the request, too: its headers and its messages
 =======================  ===============================================================================================
 """
@@ -56,7 +58,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Self
 
-from tests import upstream_faults
+from tests import refusals, templates, upstream_faults
 
 MARKER = re.compile(r"#([a-z_]+(?:=[^#,]*)?(?:,[a-z_]+(?:=[^#,]*)?)*)#")
 WORDS = re.split(  # at single spaces: some words are other white space
@@ -73,9 +75,9 @@ def generate(n: int, seed: int = 0) -> list[str]:
 
 
 def parse(message: str) -> dict[str, str]:
-    """Return the words of the specification that ``message`` holds, or is."""
-    found = MARKER.search(message)
-    text = found[1] if found else ""
+    """Return the words of the specification that ``message`` holds, or is; of several the last one counts."""
+    found = MARKER.findall(message)
+    text = found[-1] if found else ""
     return {name: value for name, _, value in (word.partition("=") for word in text.split(",") if word)}
 
 
@@ -292,10 +294,11 @@ class Exchange:
 
     def run(self) -> bool:
         """Answer; return whether the connection stays open."""
+        if refusal := self.refusal():
+            status, error = refusal
+            return self.whole(json.dumps(error).encode(), status=status)
         if "status" in self.spec and self._is_faulty():
             return self.error_status()
-        if sum(len(message["content"]) for message in self.request.messages) > int(self.spec.get("window", 1 << 30)):
-            return self.too_long()
         fault, _, argument = self.spec.get("fault", "").partition(":")
         if fault and self._is_faulty():
             return bool(getattr(upstream_faults, fault)(self, argument))
@@ -304,6 +307,20 @@ class Exchange:
         if "json" in self.spec or not self.request.body.get("stream"):
             return self.whole(json.dumps(self.completion()).encode())
         return self.stream()
+
+    def refusal(self) -> refusals.Refusal | None:
+        """Return the status and the body with which the request is refused, if it is."""
+        if sum(len(message["content"]) for message in self.request.messages) > int(self.spec.get("window", 1 << 30)):
+            said = f"Only {self.spec['window']} characters fit."
+            error = {"message": said, "type": "invalid_request_error", "code": "context_length_exceeded"}
+            return 400, {"error": error}
+        model = self.request.body.get("model")
+        if model in templates.TEMPLATES:
+            try:
+                templates.render(model, self.request.messages)
+            except templates.Refused as reason:
+                return 400, {"object": "error", "message": str(reason), "type": "BadRequestError", "code": 400}
+        return refusals.refuse(self.spec.get("refuse", ""), self.request.body)
 
     def stream(self) -> bool:
         """Answer with an event stream that is in order."""
@@ -327,12 +344,6 @@ class Exchange:
             self.raw(f"HTTP/1.1 {status} X\r\nContent-Length: 9999\r\n\r\n".encode() + body)
             return self.hang()
         return self.whole(body, status=status, headers=self._retry_headers())
-
-    def too_long(self) -> bool:
-        """Answer that the prompt is longer than the model's context window."""
-        said = f"Only {self.spec['window']} characters fit."
-        error = {"message": said, "type": "invalid_request_error", "code": "context_length_exceeded"}
-        return self.whole(json.dumps({"error": error}).encode(), status=400)
 
     def told(self, sentence: str) -> str:
         """Return what a failure says."""

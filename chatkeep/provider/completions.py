@@ -11,6 +11,7 @@ import msgspec
 from chatkeep.errors import ProviderBroke
 from chatkeep.model import Delta, Finish, Prompt, Usage
 from chatkeep.provider import Receive, failures
+from chatkeep.provider.dialects import Dialect
 from chatkeep.provider.sse import BUFFER_LIMIT, Event, EventReader
 
 # What is not read is not checked, and what may be odd is Any: a gateway's extra or empty field breaks no reply.
@@ -59,25 +60,23 @@ _chunks = msgspec.json.Decoder(_Chunk)
 _requests = msgspec.json.Encoder()
 
 
-def request_body(prompt: Prompt, *, stream_usage: bool) -> dict[str, Any]:
-    """Return the fields of a streaming request for ``prompt``."""
-    body: dict[str, Any] = {
-        "model": prompt.model,
-        "messages": [{"role": message.role.value, "content": message.content} for message in prompt.messages],
-        "stream": True,
-    }
-    if stream_usage:
+def request_body(prompt: Prompt, dialect: Dialect) -> dict[str, Any]:
+    """Return the fields of a request for ``prompt``."""
+    body: dict[str, Any] = {"model": prompt.model, "messages": dialect.messages(prompt)}
+    if dialect.stream:
+        body["stream"] = True
+    if dialect.stream and dialect.stream_options:
         body["stream_options"] = {"include_usage": True}
-    if prompt.temperature is not None:
+    if dialect.temperature and prompt.temperature is not None:
         body["temperature"] = prompt.temperature
     if prompt.max_tokens is not None:
-        body["max_tokens"] = prompt.max_tokens
+        body[dialect.max_tokens] = prompt.max_tokens
     return body
 
 
-def encode_request(prompt: Prompt, *, stream_usage: bool) -> bytes:
+def encode_request(prompt: Prompt, dialect: Dialect) -> bytes:
     """Return the JSON of `request_body`."""
-    return _requests.encode(request_body(prompt, stream_usage=stream_usage))
+    return _requests.encode(request_body(prompt, dialect))
 
 
 def reader_of(

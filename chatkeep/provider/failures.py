@@ -26,6 +26,7 @@ from chatkeep.errors import (
 Header = Callable[[str], str | None]
 """Looks a response header up by its name, in any case."""
 MESSAGE_LIMIT = 300
+TOLD_LIMIT = 4000
 RETRY_AFTER_LIMIT = 3600.0
 _SHORTEST_SECRET = 8
 _REDIRECTS = range(300, 400)
@@ -101,6 +102,7 @@ def from_response(status: int, header: Header, body: bytes, secrets: Sequence[st
         return refusal
     error = _kind(status)(_sentence(_advice(status), said, secrets), retry_after=_retry_after(header))
     error.should_retry, error.upstream_status = _should_retry(header), status
+    error.told = _told(payload)
     return error
 
 
@@ -112,7 +114,9 @@ def from_payload(payload: object, secrets: Sequence[str] = ()) -> ProviderError:
         kind, sentence = found
         return kind(_sentence(sentence, _message(payload), secrets))
     sentence = _advice(status) if status else "The provider sent an error instead of the reply"
-    return _kind(status)(_sentence(sentence, _message(payload), secrets))
+    error = _kind(status)(_sentence(sentence, _message(payload), secrets))
+    error.told = _told(payload)
+    return error
 
 
 def from_connection(error: Exception) -> ProviderError:
@@ -184,6 +188,10 @@ def _texts(value: object, depth: int = 5) -> Iterator[str]:
     elif depth and isinstance(value, (dict, list)):
         for inner in value.values() if isinstance(value, dict) else value:
             yield from _texts(inner, depth - 1)
+
+
+def _told(payload: object) -> str:
+    return " ".join(_texts(payload))[:TOLD_LIMIT]
 
 
 def _advice(status: int) -> str:

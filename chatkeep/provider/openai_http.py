@@ -22,6 +22,7 @@ from chatkeep.provider.connections import (
     Route,
     tls_context,
 )
+from chatkeep.provider.dialects import AdaptingCall, Dialect, Dialects
 from chatkeep.provider.heads import head, headers_of
 from chatkeep.provider.responses import MalformedResponse, Response
 
@@ -50,7 +51,7 @@ class OpenAIHttp:
         *,
         headers: Iterable[tuple[str, str]] = (),
         connect_timeout: float = 5.0,
-        stream_usage: bool = True,
+        dialects: Dialects | None = None,
         tls: ssl.SSLContext | None = None,
         arrivals: Arrivals | None = None,
         hosts: Iterable[str] = (),
@@ -62,7 +63,7 @@ class OpenAIHttp:
         """
         route = Route.to(base_url)
         self.default_model = default_model
-        self._stream_usage = stream_usage
+        self._dialects = dialects or Dialects()
         self._secrets = tuple(filter(None, (api_key, *(value for _, value in headers))))
         self._head = head("POST", route.target("/chat/completions"), headers_of(route, api_key, headers))
         self._arrivals = arrivals or Waiting()
@@ -81,20 +82,23 @@ class OpenAIHttp:
             settings.model,
             headers=settings.provider_headers,
             connect_timeout=settings.connect_timeout,
-            stream_usage=settings.stream_usage,
+            dialects=Dialects(settings.provider_dialects, stream_usage=settings.stream_usage),
             arrivals=arrivals,
             hosts=settings.provider_hosts,
         )
 
-    def stream_reply(self, prompt: Prompt) -> HttpCall:
+    def stream_reply(self, prompt: Prompt) -> AdaptingCall:
         """Return a call that connects when it is to be delivered."""
-        body = encode_request(prompt, stream_usage=self._stream_usage)
-        request = b"%sContent-Length: %d\r\n\r\n%s" % (self._head, len(body), body)
-        return HttpCall(self._connections, self._arrivals, request, self._secrets)
+        return self._dialects.call(prompt, self._call)
 
     def close(self) -> None:
         """Close the idle connections."""
         self._connections.close()
+
+    def _call(self, prompt: Prompt, dialect: Dialect) -> HttpCall:
+        body = encode_request(prompt, dialect)
+        request = b"%sContent-Length: %d\r\n\r\n%s" % (self._head, len(body), body)
+        return HttpCall(self._connections, self._arrivals, request, self._secrets)
 
 
 class HttpCall:

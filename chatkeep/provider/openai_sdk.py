@@ -16,6 +16,7 @@ from chatkeep.model import Prompt
 from chatkeep.provider import Receive, failures
 from chatkeep.provider.completions import reader_of, request_body
 from chatkeep.provider.connections import Line
+from chatkeep.provider.dialects import AdaptingCall, Dialect, Dialects
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -30,18 +31,21 @@ class OpenAISdk:
 
     name = "openai-sdk"
 
-    def __init__(self, client: OpenAI, model: str, *, stream_usage: bool = True) -> None:
+    def __init__(self, client: OpenAI, model: str, *, dialects: Dialects | None = None) -> None:
         """Take the client, which stays the caller's to close, and the model for requests that name none."""
         self.default_model = model
         self._client = client
-        self._stream_usage = stream_usage
+        self._dialects = dialects or Dialects()
 
-    def stream_reply(self, prompt: Prompt) -> SdkCall:
+    def stream_reply(self, prompt: Prompt) -> AdaptingCall:
         """Return a call that connects when it is to be delivered."""
-        return SdkCall(self._client, request_body(prompt, stream_usage=self._stream_usage))
+        return self._dialects.call(prompt, self._call)
 
     def close(self) -> None:
         """Do nothing: the client belongs to the caller."""
+
+    def _call(self, prompt: Prompt, dialect: Dialect) -> SdkCall:
+        return SdkCall(self._client, request_body(prompt, dialect))
 
 
 class SdkCall:

@@ -17,6 +17,7 @@ from chatkeep.errors import (
 )
 from chatkeep.model import Delta, Finish, Prompt, PromptMessage, Role, Usage
 from chatkeep.provider.completions import ReplyDecoder, reader_of, request_body
+from chatkeep.provider.dialects import Dialect
 from chatkeep.provider.sse import Event
 
 STOP = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
@@ -159,7 +160,7 @@ def test_a_finish_reason_can_say_that_the_prompt_is_too_long() -> None:
 
 def test_a_request_holds_what_the_prompt_asks() -> None:
     prompt = Prompt("m", (PromptMessage(Role.SYSTEM, "s"), PromptMessage(Role.USER, "u")), 0.5, 9)
-    assert request_body(prompt, stream_usage=True) == {
+    assert request_body(prompt, Dialect()) == {
         "model": "m",
         "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}],
         "stream": True,
@@ -170,4 +171,4 @@ def test_a_request_holds_what_the_prompt_asks() -> None:
 
 
 def test_a_request_leaves_out_what_it_does_not_ask() -> None:
-    assert set(request_body(Prompt("m", ()), stream_usage=False)) == {"model", "messages", "stream"}
+    assert set(request_body(Prompt("m", ()), Dialect(stream_options=False))) == {"model", "messages", "stream"}

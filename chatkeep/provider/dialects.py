@@ -1,0 +1,195 @@
+"""How a request is written for one provider and model, and what a refusal teaches about that.
+
+The first request to a model is written as most providers take it. A provider that refuses it and says why is asked
+again at once, in the way that it wants; when it then answers, that way is kept for the model. So a difference costs one
+request for each model in each process. What the operator sets (CHATKEEP_PROVIDER_DIALECTS) is never changed.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from chatkeep.concurrency import short_lock
+from chatkeep.errors import ProviderBroke, ProviderError, ProviderRefused
+from chatkeep.model import Delta, Finish, Prompt, Role
+from chatkeep.notation import DialectRule
+from chatkeep.provider import Call, Receive
+
+log = logging.getLogger(__name__)
+# Callers may name any model.
+MOST_MODELS = 1000
+# Refusals that no other way to write the request can help: the key, the address or the account is wrong.
+_NOT_THE_REQUEST = {401, 402, 403}
+
+
+class Dialect(msgspec.Struct, frozen=True):
+    """How the requests for one model are written."""
+
+    system: str = "system"
+    """The role of the system prompt: ``system``, ``developer``, or ``user`` if it leads the first question."""
+    max_tokens: str = "max_tokens"
+    """The name of the field that limits a reply's tokens."""
+    temperature: bool = True
+    """Whether the model takes a temperature."""
+    stream_options: bool = True
+    """Whether token counts of streams are asked for."""
+    stream: bool = True
+    """Whether the reply is streamed; otherwise it comes whole, as one JSON object."""
+
+    def messages(self, prompt: Prompt) -> list[dict[str, str]]:
+        """Return the prompt's messages."""
+        told = [(message.role.value, message.content) for message in prompt.messages]
+        if self.system == Role.USER:
+            system = [content for role, content in told if role == Role.SYSTEM]
+            told = [(role, content) for role, content in told if role != Role.SYSTEM]
+            if system:
+                first = [told.pop(0)[1]] if told and told[0][0] == Role.USER else []
+                told.insert(0, (Role.USER.value, "\n\n".join([*system, *first])))
+        return [{"role": self.system if role == Role.SYSTEM else role, "content": content} for role, content in told]
+
+
+class Dialects:
+    """The dialects of one provider's models, as far as they are set or learnt."""
+
+    def __init__(self, rules: Iterable[tuple[str, DialectRule]] = (), *, stream_usage: bool = True) -> None:
+        """Take what is set for models by the beginning of their names, the longest names first."""
+        self._rules = tuple(rules)
+        self._default = Dialect(stream_options=stream_usage)
+        self._learnt: dict[str, Dialect] = {}
+        self._lock = short_lock()
+
+    def of(self, model: str) -> Dialect:
+        """Return how requests for ``model`` are written now."""
+        return self._learnt.get(model) or replace(self._default, **self._set(model))
+
+    def after(self, error: ProviderError, prompt: Prompt, dialect: Dialect) -> Dialect | None:
+        """Return the dialect to ask in after a refusal in ``dialect``; None if the refusal teaches nothing."""
+        if not isinstance(error, ProviderRefused | ProviderBroke) or error.upstream_status in _NOT_THE_REQUEST:
+            return None
+        fixed = self._set(prompt.model).keys()
+        wanted = (change for change in _wanted(error, prompt, dialect) if not change.keys() & fixed)
+        change = next(wanted, None)
+        return replace(dialect, **change) if change else None
+
+    def learn(self, model: str, dialect: Dialect) -> None:
+        """Keep a dialect in which the provider has answered."""
+        with self._lock:
+            if len(self._learnt) >= MOST_MODELS:
+                self._learnt.pop(next(iter(self._learnt)))
+            self._learnt[model] = dialect
+        names = (name for name in Dialect.__struct_fields__ if getattr(dialect, name) != getattr(self._default, name))
+        told = ", ".join(f"{name}={getattr(dialect, name)}" for name in names)
+        log.info("requests for the model %r are written with %s from now on, as its provider wants", model, told)
+
+    def call(self, prompt: Prompt, ask: Callable[[Prompt, Dialect], Call]) -> AdaptingCall:
+        """Return a call that asks again in another dialect while refusals teach one."""
+        return AdaptingCall(self, prompt, ask)
+
+    def _set(self, model: str) -> dict[str, Any]:
+        """Return the fields that the operator has set for a model."""
+        rule = next((rule for name, rule in self._rules if model.startswith(name)), None)
+        return (
+            {name: value for name, value in msgspec.structs.asdict(rule).items() if value is not None} if rule else {}
+        )
+
+
+class AdaptingCall:
+    """A call that may be several, one after the other: each in another dialect, the last one delivers."""
+
+    __slots__ = ("_aborted", "_ask", "_begun", "_call", "_dialects", "_prompt")
+
+    def __init__(self, dialects: Dialects, prompt: Prompt, ask: Callable[[Prompt, Dialect], Call]) -> None:
+        self._dialects = dialects
+        self._prompt = prompt
+        self._ask = ask
+        self._call: Call | None = None
+        self._aborted = False
+        self._begun = False
+
+    def deliver(self, receive: Receive) -> None:
+        """Hand the reply to ``receive`` as it arrives."""
+        known = dialect = self._dialects.of(self._prompt.model)
+
+        def begin(piece: Delta | Finish) -> None:
+            if not self._begun:
+                self._begun = True
+                if dialect is not known:
+                    self._dialects.learn(self._prompt.model, dialect)
+            receive(piece)
+
+        while True:
+            try:
+                self._deliver(dialect, begin)
+            except ProviderError as error:
+                taught = None if self._begun or self._aborted else self._dialects.after(error, self._prompt, dialect)
+                if taught is None:
+                    raise
+                dialect = taught
+            else:
+                return
+
+    def abort(self) -> None:
+        """End the call."""
+        self._aborted = True
+        if self._call is not None:
+            self._call.abort()
+
+    def _deliver(self, dialect: Dialect, receive: Receive) -> None:
+        self._call = self._ask(self._prompt, dialect)
+        if self._aborted:
+            self._call.abort()
+        self._call.deliver(receive)
+
+
+# That a provider does not take something at all …
+_UNWANTED = re.compile(
+    r"unsupported|not[ _](be )?(support|permit|allow|accept|recogni|enabled|available|one of)"
+    r"|n't (support|accept|allow)|unknown|unrecogni|unexpected|\bextra|deprecated|forbidden|\binvalid\b|incorrect"
+    r"|\bonly\b|\bmust\b|should be|不支持|不允许|不正确|无效|非法|未知",
+    re.IGNORECASE,
+)
+# … and not that a value is out of bounds: then the caller chose badly, and is told so.
+_BOUNDS = re.compile(
+    r"\b(between|range|less|greater|larger?|higher|lower|above|below|max|maximum|min|minimum|at (most|least))\b"
+    r"|[<>≤≥]|范围|大于|小于",
+    re.IGNORECASE,
+)
+_USAGE = re.compile(r"stream[ _]options|include_usage", re.IGNORECASE)
+_ROLE = re.compile(r"\broles?\b|\b(system|developer)\W{0,3}(message|prompt|instruction)|角色", re.IGNORECASE)
+_STREAM = re.compile(r"\bstream(ing|ed)?\b|流式", re.IGNORECASE)
+
+
+def _wanted(error: ProviderError, prompt: Prompt, dialect: Dialect) -> Iterator[dict[str, Any]]:
+    """Yield the changes of the dialect that the words of a refusal ask for, the surest ones first."""
+    said = error.told
+    if dialect.stream and dialect.stream_options and _USAGE.search(said):
+        yield {"stream_options": False}
+    limited = prompt.max_tokens is not None and dialect.max_tokens == "max_tokens"
+    if limited and ("max_completion_tokens" in said or _is_unwanted("max_tokens", said)):
+        yield {"max_tokens": "max_completion_tokens"}
+    if prompt.temperature is not None and dialect.temperature and _is_unwanted("temperature", said):
+        yield {"temperature": False}
+    if role := _other_role(said, prompt, dialect):
+        yield {"system": role}
+    # An error of the server may speak of the stream that broke.
+    if dialect.stream and isinstance(error, ProviderRefused) and _STREAM.search(said) and _UNWANTED.search(said):
+        yield {"stream": False}
+
+
+def _is_unwanted(field: str, said: str) -> bool:
+    return field in said and bool(_UNWANTED.search(said)) and not _BOUNDS.search(said)
+
+
+def _other_role(said: str, prompt: Prompt, dialect: Dialect) -> str | None:
+    """Return the role to try for the system prompt if its present one is refused; the last resort is the user's."""
+    if not any(message.role is Role.SYSTEM for message in prompt.messages):
+        return None
+    if dialect.system == Role.USER or not (_ROLE.search(said) and _UNWANTED.search(said)):
+        return None
+    return "developer" if dialect.system == Role.SYSTEM and "developer" in said else Role.USER.value

@@ -1,0 +1,203 @@
+"""A provider that refuses how a request is written is asked again in its own way, and from then on in that way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from openai import OpenAI
+
+from chatkeep.errors import ProviderError, ProviderRefused, SettingsError
+from chatkeep.model import Prompt, PromptMessage, Role, Usage
+from chatkeep.notation import DialectRule
+from chatkeep.provider import Provider, failures
+from chatkeep.provider.dialects import MOST_MODELS, Dialect, Dialects
+from chatkeep.provider.openai_http import OpenAIHttp
+from chatkeep.provider.openai_sdk import OpenAISdk
+from chatkeep.settings import Settings
+from tests.provider.asking import Outcome
+from tests.provider.conftest import KEY
+from tests.refusals import REFUSALS
+from tests.upstream import Upstream, generate
+
+WANTED = {
+    "limit": Dialect(max_tokens="max_completion_tokens"),
+    "usage": Dialect(stream_options=False),
+    "system": Dialect(system="user"),
+    "developer": Dialect(system="developer"),
+    "temperature": Dialect(temperature=False),
+    "stream": Dialect(stream=False),
+}
+EVERYTHING = "limit-renamed+usage-extra+system-value+temperature-default+stream-unsupported"
+# What a provider says of a request that no other way to write it would mend.
+TEACH_NOTHING = [
+    (400, {"error": {"message": "max_tokens is too large: 99999. This model supports at most 4096 completion tokens"}}),
+    (400, {"error": {"message": "Invalid value for 'temperature': must be between 0 and 2", "param": "temperature"}}),
+    (400, {"error": {"message": "temperature 3 is not supported: at most 2 is", "param": "temperature"}}),
+    (422, {"detail": [{"loc": ["body", "temperature"], "msg": "Input should be less than or equal to 1"}]}),
+    (400, {"error": {"message": "The prompt was flagged by the content filter", "code": "content_filter"}}),
+    (400, {"error": {"message": "Unsupported parameter: 'top_k'", "param": "top_k", "code": "unsupported_parameter"}}),
+    (401, {"error": {"message": "Invalid key: only the roles admin and developer may use it"}}),
+    (403, {"error": {"message": "not allowed to assume the role"}}),
+    (404, {"error": {"message": "The model 'm' is unknown", "code": "model_not_found"}}),
+    (429, {"error": {"message": "Only 3 streams at once: stream is not allowed now"}}),
+    (500, {"error": {"message": "Unexpected end of the stream"}}),
+    (503, {"error": {"message": "The system is overloaded"}}),
+]
+
+
+def asking(refuse: str, *, model: str = "m", question: str = "") -> Prompt:
+    """Return a prompt with all that a provider may refuse."""
+    system = PromptMessage(Role.SYSTEM, "Be brief.")
+    said = PromptMessage(Role.USER, f"{question}#n=3,refuse={refuse}#")
+    return Prompt(model, (system, said), temperature=0.5, max_tokens=9)
+
+
+def answer(provider: Provider, prompt: Prompt) -> Outcome:
+    return Outcome().collect(provider.stream_reply(prompt))
+
+
+@pytest.mark.parametrize("refuse", REFUSALS)
+def test_a_refused_request_is_written_anew_once_for_each_model(
+    refuse: str, provider: Provider, upstream: Upstream
+) -> None:
+    first = answer(provider, asking(refuse))
+    assert (first.error, first.text) == (None, "".join(generate(3)))
+    assert len(upstream.requests) == 2
+    assert answer(provider, asking(refuse, question="again")).error is None
+    assert len(upstream.requests) == 3, "what is learnt costs no request any more"
+    assert answer(provider, asking(refuse, model="other")).error is None
+    assert len(upstream.requests) == 5, "another model is another dialect"
+    wanted = WANTED[refuse.partition("-")[0]]
+    bodies = [request.body for request in upstream.requests]
+    for body in (bodies[1], bodies[2], bodies[4]):
+        assert body.get("max_tokens" if wanted.max_tokens == "max_tokens" else "max_completion_tokens") == 9
+        assert ("stream_options" in body) is (wanted.stream_options and wanted.stream)
+        assert ("temperature" in body) is wanted.temperature
+        assert ("stream" in body) is wanted.stream
+        assert body["messages"][0]["role"] == wanted.system
+    assert bodies[0] == bodies[3] | {"model": "m"}, "the first request to a model is written as most take it"
+
+
+def test_several_refusals_are_learnt_one_after_the_other(provider: Provider, upstream: Upstream) -> None:
+    assert answer(provider, asking(EVERYTHING)).error is None
+    assert len(upstream.requests) == 6
+    assert answer(provider, asking(EVERYTHING)).error is None
+    assert upstream.requests[6].body == {
+        "model": "m",
+        "messages": [{"role": "user", "content": f"Be brief.\n\n#n=3,refuse={EVERYTHING}#"}],
+        "max_completion_tokens": 9,
+    }
+    assert len(upstream.requests) == 7
+
+
+def test_a_reply_that_is_not_streamed_has_text_usage_and_reason(provider: Provider) -> None:
+    outcome = answer(provider, asking("stream-unsupported"))
+    assert outcome.finish is not None
+    assert (outcome.text, outcome.finish.reason) == ("".join(generate(3)), "stop")
+    assert outcome.finish.usage == Usage(2, 3)
+
+
+@pytest.mark.parametrize(("status", "body"), TEACH_NOTHING)
+def test_other_refusals_teach_nothing(status: int, body: dict[str, object]) -> None:
+    error = failures.from_response(status, lambda _name: None, msgspec.json.encode(body))
+    assert Dialects().after(error, asking(""), Dialect()) is None
+
+
+def test_a_refusal_that_teaches_nothing_is_passed_on_in_the_providers_words(
+    provider: Provider, upstream: Upstream
+) -> None:
+    error = answer(provider, Prompt("m", (PromptMessage(Role.USER, "#status=400#"),))).error
+    assert isinstance(error, ProviderRefused)
+    assert "Scripted failure 400." in error.detail
+    assert len(upstream.requests) == 1
+
+
+def test_a_request_that_is_refused_again_is_not_learnt(provider: Provider, upstream: Upstream) -> None:
+    """The first words were about something else: the same request is tried as it was before."""
+    prompt = asking("usage-extra")
+    upstream.script("refuse=usage-extra", "status=400", "n=1", "n=1")
+    error = answer(provider, prompt).error
+    assert error is not None
+    assert "Scripted failure 400." in error.detail
+    assert len(upstream.requests) == 2
+    assert answer(provider, prompt).error is None
+    assert "stream_options" in upstream.requests[2].body
+
+
+def test_what_a_prompt_does_not_ask_is_not_adapted(upstream: Upstream, over_http: OpenAIHttp) -> None:
+    error = failures.from_payload({"message": "temperature, max_tokens and the role system are not supported"})
+    assert Dialects().after(error, Prompt("m", (PromptMessage(Role.USER, "hi"),)), Dialect()) is None
+    assert answer(over_http, Prompt("m", (PromptMessage(Role.USER, "#refuse=limit-renamed#"),))).error is None
+    assert len(upstream.requests) == 1
+
+
+def test_an_error_amid_the_stream_teaches_too_while_nothing_was_said(provider: Provider, upstream: Upstream) -> None:
+    upstream.script("fault=error_after:0:unsupported stream_options", "n=2")
+    assert answer(provider, asking("")).text == "".join(generate(2))
+    upstream.script("n=5,fault=error_after:2:unsupported stream_options")
+    broken = answer(provider, asking("", model="other"))
+    assert (broken.text, len(upstream.requests)) == ("".join(generate(2)), 3)
+    assert broken.error is not None
+
+
+def test_a_call_that_is_aborted_asks_no_more(provider: Provider, upstream: Upstream) -> None:
+    call = provider.stream_reply(asking("usage-extra"))
+    call.abort()
+    assert Outcome().collect(call).items == []
+    assert upstream.requests == []
+    upstream.script("refuse=usage-extra", "fault=hang_headers")
+    call, outcome = provider.stream_reply(asking("")), Outcome()
+    thread = threading.Thread(target=outcome.collect, args=(call,))
+    thread.start()
+    assert upstream.wait_for(lambda it: len(it.requests) == 2)
+    call.abort()
+    thread.join(10)
+    assert (thread.is_alive(), outcome.items, outcome.error) == (False, [], None)
+
+
+# What the operator sets
+
+
+@pytest.mark.parametrize("make", ["http", "sdk"])
+def test_what_is_set_is_asked_at_once_and_never_changed(
+    make: str, upstream: Upstream, open_http: Callable[..., OpenAIHttp]
+) -> None:
+    rule = DialectRule(max_tokens="max_completion_tokens", temperature=True)
+    dialects = Dialects([("o9-mini", DialectRule()), ("o9", rule)])
+    with OpenAI(api_key=KEY, base_url=upstream.url) as client:
+        provider = (
+            OpenAISdk(client, "m", dialects=dialects) if make == "sdk" else open_http(upstream.url, dialects=dialects)
+        )
+        assert answer(provider, asking("limit-renamed", model="o9-large")).error is None
+        assert len(upstream.requests) == 1
+        refused = answer(provider, asking("temperature-default", model="o9-large")).error
+        assert isinstance(refused, ProviderError)
+        assert "only the default" in refused.detail
+        assert len(upstream.requests) == 2
+        assert answer(provider, asking("limit-renamed", model="o9-mini-2")).error is None
+        assert len(upstream.requests) == 4, "the longest name that fits counts"
+
+
+def test_settings_give_the_rules() -> None:
+    text = '{"": {"system": "developer"}, "gemma": {"system": "user", "stream_options": false}}'
+    settings = Settings.from_env({"CHATKEEP_PROVIDER_DIALECTS": text, "CHATKEEP_STREAM_USAGE": "false"})
+    dialects = Dialects(settings.provider_dialects, stream_usage=settings.stream_usage)
+    assert dialects.of("gemma-3") == Dialect(system="user", stream_options=False)
+    assert dialects.of("m") == Dialect(system="developer", stream_options=False)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"m": {"system": "assistant"}}', '{"m": {"sistem": "user"}}', "user"])
+def test_wrong_rules_stop_the_start(text: str) -> None:
+    with pytest.raises(SettingsError, match="CHATKEEP_PROVIDER_DIALECTS"):
+        Settings.from_env({"CHATKEEP_PROVIDER_DIALECTS": text})
+
+
+def test_learnt_dialects_are_bounded() -> None:
+    dialects = Dialects()
+    for number in range(MOST_MODELS + 1):
+        dialects.learn(f"m-{number}", Dialect(temperature=False))
+    assert dialects.of("m-0") == Dialect()
+    assert dialects.of(f"m-{MOST_MODELS}") == Dialect(temperature=False)
