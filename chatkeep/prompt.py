@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from msgspec.structs import replace
 
@@ -20,15 +21,37 @@ def build_prompt(
 ) -> Prompt:
     """Return the prompt of a turn: the system prompt, then the last messages, oldest first.
 
-    Replies without text (failed or stopped before the first token) are left out: many providers refuse an empty one.
+    The messages begin with a question: a reply whose question is older than ``latest`` is left out with it. Messages
+    without text are left out, such as replies that failed before the first token: many providers refuse empty ones.
     So are questions that are too long by themselves: with one of them in it, every prompt would be refused.
     """
     leading = [PromptMessage(Role.SYSTEM, system)] if system else []
     followed = zip(latest, [*latest[1:], None], strict=False)
-    spoken = [
-        PromptMessage(one.role, one.content) for one, reply in followed if one.content and not _is_too_long(reply)
-    ]
-    return Prompt(model, (*leading, *spoken), temperature, max_tokens)
+    spoken = [PromptMessage(one.role, one.content) for one, reply in followed if _is_sent(one, reply)]
+    return Prompt(model, (*leading, *_from_first_question(spoken)), temperature, max_tokens)
+
+
+def alternating(prompt: Prompt) -> Prompt:
+    """Return a prompt that strict chat templates take: at most one system prompt, then user and assistant in turns.
+
+    Messages of one role in a row, such as a question after one that was never answered, become one message.
+    """
+    system = [message.content for message in prompt.messages if message.role is Role.SYSTEM]
+    spoken = (message for message in prompt.messages if message.role is not Role.SYSTEM)
+    runs = [(role, [message.content for message in run]) for role, run in groupby(spoken, lambda message: message.role)]
+    if system:
+        runs.insert(0, (Role.SYSTEM, system))
+    return replace(prompt, messages=tuple(PromptMessage(role, "\n\n".join(texts)) for role, texts in runs))
+
+
+def answered_prompt(prompt: Prompt) -> Prompt | None:
+    """Return a prompt without the earlier questions that have no answer, or None if there are none.
+
+    The provider may have refused one of them for what it says, and would refuse every prompt that repeats it.
+    """
+    followed = zip(prompt.messages, [*prompt.messages[1:], None], strict=False)
+    kept = tuple(one for one, after in followed if not (after and one.role is after.role is Role.USER))
+    return replace(prompt, messages=kept) if len(kept) < len(prompt.messages) else None
 
 
 def shorter_prompts(prompt: Prompt) -> Iterator[Prompt]:
@@ -43,6 +66,17 @@ def shorter_prompts(prompt: Prompt) -> Iterator[Prompt]:
         system = tuple(message for message in dropped if message.role is Role.SYSTEM)
         if system != dropped:
             yield replace(prompt, messages=system + newest)
+
+
+def _is_sent(one: Said, reply: Said | None) -> bool:
+    """Return whether a message is sent, given the one after it; the newest question, which has none, always is."""
+    has_text = bool(one.content.strip()) or (reply is None and one.role is Role.USER)
+    return has_text and not _is_too_long(reply)
+
+
+def _from_first_question(spoken: Sequence[PromptMessage]) -> list[PromptMessage]:
+    first = next((index for index, one in enumerate(spoken) if one.role is Role.USER), len(spoken))
+    return [one for index, one in enumerate(spoken) if index >= first or one.role is Role.SYSTEM]
 
 
 def _is_too_long(reply: Said | None) -> bool:

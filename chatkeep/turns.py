@@ -27,6 +27,8 @@ from chatkeep.errors import (
     NotFound,
     Problem,
     ProviderError,
+    ProviderQuotaExceeded,
+    ProviderRefused,
     ServerStopping,
     stored_in_part,
     without_frames,
@@ -45,7 +47,7 @@ from chatkeep.metrics import (
     Tally,
 )
 from chatkeep.model import Delta, Finish, Message, Prompt, Role, Status, new_id, now_us
-from chatkeep.prompt import shorter_prompts
+from chatkeep.prompt import alternating, answered_prompt, shorter_prompts
 from chatkeep.provider import Call, Provider
 from chatkeep.quotas import StorageQuota
 from chatkeep.redaction.policies import Screen
@@ -60,6 +62,8 @@ from chatkeep.store.sql import Append, Connection
 from chatkeep.taking import Question, Taking, Turn, TurnRequest, is_kept
 
 log = logging.getLogger(__name__)
+# Refused with these, every prompt would be: the key, the model or the address is wrong.
+_NOT_THE_PROMPT = {401, 404, 405}
 
 
 class Turns:
@@ -224,15 +228,15 @@ class Turns:
         return self._ask(reply, question.prompt)
 
     def _ask(self, reply: LiveReply, prompt: Prompt) -> Finish | None:
-        """Ask the provider, with ever fewer of the oldest turns while it says that the prompt is too long."""
+        """Ask the provider, with ever fewer messages while it refuses the prompt for what may be one of them."""
         shorter = shorter_prompts(prompt)
         while True:
             reply.prompt = prompt
             try:
-                return self._receive(reply, self._provider.stream_reply(prompt))
-            except ContextTooLong as error:
-                fewer = next(shorter, None)
-                if fewer is None or reply.received:
+                return self._receive(reply, self._provider.stream_reply(alternating(prompt)))
+            except ProviderRefused as error:
+                fewer = None if reply.received else _fewer(prompt, error, shorter)
+                if fewer is None:
                     raise
                 # The one that the reply ends with is counted by the turn.
                 self._tally.count(PROVIDER_ERRORS, error.code)
@@ -379,6 +383,15 @@ class Turns:
     def forget_answers(self) -> None:
         """Forget every answer that this process remembers."""
         self._cache.clear()
+
+
+def _fewer(prompt: Prompt, error: ProviderRefused, shorter: Iterator[Prompt]) -> Prompt | None:
+    """Return what is left of a prompt after the provider refused it; None if leaving messages out can't help."""
+    if isinstance(error, ContextTooLong):
+        return next(shorter, None)
+    if error.upstream_status in _NOT_THE_PROMPT or isinstance(error, ProviderQuotaExceeded):
+        return None
+    return answered_prompt(prompt)
 
 
 def _live(request: TurnRequest, turn: Turn, question: Question) -> LiveReply:

@@ -7,7 +7,7 @@ import pytest
 from chatkeep.chinese import TEXTS
 from tests.http.api import Api, asked, unique
 from tests.http.test_languages import CHINESE
-from tests.upstream import Upstream, reply_to
+from tests.upstream import Upstream, generate, reply_to
 
 TOO_LONG = (
     "The provider says that the prompt is longer than the model's context window. It said: Only 160 characters fit."
@@ -75,12 +75,36 @@ def test_a_reply_that_is_followed_later_ends_with_the_same_reason(api: Api) -> N
     assert "CHATKEEP_MODEL" in event.data["detail"]
 
 
-def test_a_question_that_failed_otherwise_stays_in_the_prompt(api: Api, upstream: Upstream) -> None:
+def test_a_question_that_failed_otherwise_is_sent_with_the_next_one(api: Api, upstream: Upstream) -> None:
     failed = unique("#status=404#")
     id = api.post(failed).json["conversation_id"]  # noqa: A001
-    after = unique("after")
+    after = unique("#n=2#")
     api.chat(after, conversation_id=id)
-    assert prompts(upstream, after) == [[failed, after]]
+    both = f"{failed}\n\n{after}"
+    assert prompts(upstream, both) == [[both]]
+
+
+def test_a_question_that_the_provider_refuses_is_left_out_of_the_next_prompts(api: Api, upstream: Upstream) -> None:
+    refused = unique("flagged #refuse=flagged#")
+    response = api.post(refused)
+    assert (response.status, response.json["code"]) == (502, "provider_refused")
+    assert "The prompt was flagged" in response.json["detail"]
+    id, after = response.json["conversation_id"], unique("#n=2,refuse=flagged#")  # noqa: A001
+    assert api.chat(after, conversation_id=id)["status"] == "completed"
+    assert prompts(upstream, after) == [[after]]
+    later = unique("#n=2,refuse=flagged#")
+    assert api.streamed(later, conversation_id=id).events[-1].data["status"] == "completed"
+    assert prompts(upstream, later)[-1] == [after, "".join(generate(2)), later]
+
+
+def test_the_context_begins_with_a_question(api: Api, upstream: Upstream) -> None:
+    """Ten messages are sent by default: five replies and four questions with the new one, were they cut anywhere."""
+    id = api.chat(unique("Hello"))["conversation_id"]  # noqa: A001
+    asked = [unique(f"Question {number}") for number in range(6)]
+    for message in asked:
+        api.chat(message, conversation_id=id)
+    (sent,) = prompts(upstream, asked[-1])
+    assert sent == [text for message in asked[1:-1] for text in (message, reply_to(message))] + [asked[-1]]
 
 
 def test_a_longer_window_answers_when_the_question_is_asked_again(api: Api, upstream: Upstream) -> None:
