@@ -15,7 +15,7 @@ import click
 
 from chatkeep import servers
 from chatkeep.commands.owners import of_owner, owner_named
-from chatkeep.commands.words import say, wrong
+from chatkeep.commands.words import say, word, wrong
 from chatkeep.errors import ChatkeepError, StoreProblem
 from chatkeep.notation import optional_duration
 
@@ -39,13 +39,13 @@ _WORDS = {
 @click.option("--renew", is_flag=True, help="Import also what has expired, as if it had been active now.")
 @of_owner
 def import_files(files: tuple[str, ...], ttl: str | None, account: str, end_user: str | None, *, renew: bool) -> None:
-    """Import FILES: exports of chatkeep's (json, ndjson), of ChatGPT or of Open WebUI; - is standard input.
+    """Import FILES: exports of chatkeep (json, ndjson), ChatGPT, Claude, DeepSeek, LibreChat or Open WebUI; - is standard input.
 
-    Files may be packed with gzip or zstd, ChatGPT's may be in the archive that it comes in. What is there already is
-    not imported again. Exports and their increments are imported in the order in which they were made.
+    Files may be packed with gzip or zstd, or be in the zip archive in which they came. What is there already is not
+    imported again. Exports and their increments are imported in the order in which they were made.
 
-    The exit status is 1 where a record could not be imported, and 2 where a file is none that is known.
-    """
+    The exit status is 1 if a record could not be imported, and 2 if no program is known whose export a file is.
+    """  # noqa: E501 - the first paragraph is one line of the list of commands
     from chatkeep.imports import Terms, import_file  # noqa: PLC0415 - the other commands start quickly without the database
     from chatkeep.model import now_us  # noqa: PLC0415
     from chatkeep.redaction.policies import Redaction  # noqa: PLC0415
@@ -84,8 +84,12 @@ def _import(run: Callable[[Iterable[bytes]], Report], name: str) -> int:
     try:
         with _opened(name) as file, _progress(file) as progress:
             for member, chunks in documents(file, progress):
-                report = run(chunks)
-                reports.append((f"{name}/{member}" if member else name, report))
+                label = f"{name}/{member}" if member else name
+                try:
+                    reports.append((label, run(chunks)))
+                except UnknownFile as error:
+                    say(f"{label}: {error}", err=True)
+                    status = UNKNOWN
     except UnknownFile as error:
         say(f"{name}: {error}", err=True)
         status = UNKNOWN
@@ -117,8 +121,13 @@ def _progress(file: BufferedReader) -> Iterator[Callable[[], None]]:
 
 def _tell(name: str, report: Report) -> int:
     """Tell what became of a file, and return the exit status."""
-    counts = ", ".join(f"{report.conversations[fate]} {words}" for fate, words in _WORDS.items())
-    say(f"{name}: conversations: {counts}; messages: {report.messages} added")
+    from chatkeep.imports.left_out import noun  # noqa: PLC0415 - as above
+
+    fates = ", ".join(f"{report.conversations[fate]} {words}" for fate, words in _WORDS.items())
+    say(f"{name}: conversations: {fates}; messages: {report.messages} added")
+    if report.left_out:
+        counts = (f"{count} {word(noun(kind, count))}" for kind, count in report.left_out.most_common())
+        say(f"{name}: {word(', ').join(counts)} left out")
     for problem in report.problems:
         say(f"line {problem.line}: {problem.reason}", err=True)
     if report.problem_count > len(report.problems):

@@ -7,18 +7,18 @@ out; the others are imported. What is there already is not imported again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
 from chatkeep.concurrency import FILES
 from chatkeep.errors import SensitiveContent, stored_in_part
-from chatkeep.imports import chatgpt, open_webui, own
-from chatkeep.imports.documents import Hashed, Records, lines, peeked
-from chatkeep.imports.foreign import Chat, incoming
-from chatkeep.imports.records import UNKNOWN, BadRecord, Incoming, Item, Record, Refused, Terms, UnknownFile, decoded
+from chatkeep.imports import own, programs
+from chatkeep.imports.documents import Hashed, Records, is_lines, lines, peeked, whole_of
+from chatkeep.imports.foreign import items_of
+from chatkeep.imports.loose import value_of
+from chatkeep.imports.records import UNKNOWN, BadRecord, Incoming, Item, Record, Refused, Terms, UnknownFile
 from chatkeep.imports.writing import Fate, Report, Writer
 from chatkeep.model import Message
 from chatkeep.redaction.policies import OFF, Redaction, Screen
@@ -30,18 +30,6 @@ __all__ = ["BadRecord", "Fate", "Report", "Terms", "UnknownFile", "import_file"]
 # So many records in a row, from the first one on, that no program is known by: the others are not looked at.
 MOST_UNKNOWN = 1000
 IN_PART = "The database failed while the file was imported. Import it again: what is stored already is skipped."
-
-
-class _Members(Struct):
-    """By which members a conversation's program is known."""
-
-    mapping: Raw | UnsetType = UNSET
-    chat: Raw | UnsetType = UNSET
-
-
-_members = msgspec.json.Decoder(_Members)
-_chatgpt = msgspec.json.Decoder(chatgpt.Conversation)
-_open_webui = msgspec.json.Decoder(open_webui.Conversation)
 
 
 def import_file(
@@ -84,54 +72,64 @@ def _unhurried(messages: Iterable[Message]) -> Iterator[Message]:
 def _items(chunks: Iterable[bytes], terms: Terms) -> Iterable[Item]:
     file = Hashed(chunks)
     head, whole = peeked(file)
+    programs.require_text(head)
     if own.is_lines(head):
         return own.Lines(lines(whole), file, terms)
-    if head.startswith(b"{"):
+    if own.is_document(head):
         return own.read_document(Records(whole), file, terms)
     if head.startswith(b"["):
-        return _chats(Records(whole), terms)
+        return _listed(Records(whole), terms)
+    if is_lines(head):
+        return _chats(lines(whole), terms)
+    if head.startswith(b"{"):
+        return _chats(FILES.run(_conversations, whole_of(whole)), terms)
     raise UnknownFile(UNKNOWN)
 
 
-def _chats(records: Records, terms: Terms) -> Iterator[Item]:
-    """Yield the conversations of other programs. Raises `UnknownFile` where no record looks like one."""
+def _chats(records: Iterable[Record], terms: Terms) -> Iterator[Item]:
+    """Yield the conversations of other programs. Raises `UnknownFile` if no record looks like one."""
     bad, known = 0, False
     for record in records:
         try:
-            chat_of = _program(record)
-            known = True
             # A megabyte may hold ten thousand messages, which take a third of a second.
-            yield FILES.run(_incoming, record, chat_of, terms)
+            found = FILES.run(_read, record, terms)
         except Refused as error:
+            if isinstance(error, programs.Unread) and not known:
+                raise UnknownFile(str(error)) from error
             bad += 1
             yield BadRecord(record.line, str(error))
+        else:
+            known = True
+            yield from found
         if not known and bad == MOST_UNKNOWN:
             break
-    if not known and (bad or records.cut):
+    if bad and not known:
+        raise UnknownFile(UNKNOWN)
+
+
+def _read(record: Record, terms: Terms) -> list[Item]:
+    """Return what a record holds. Raises `Refused`."""
+    return items_of(record.line, programs.chat_of(value_of(record)), terms)
+
+
+def _conversations(document: Record) -> list[Record]:
+    """Return the conversations of a document that is an object. Raises `UnknownFile`."""
+    try:
+        found = programs.conversations_in(value_of(document))
+    except Refused as error:
+        raise UnknownFile(f"This file cannot be read: {error}.") from error
+    return [Record(document.line, msgspec.json.encode(one)) for one in found]
+
+
+def _listed(records: Records, terms: Terms) -> Iterator[Item]:
+    """Yield the conversations in a list, and why it was not read up to its end. Raises `UnknownFile`."""
+    is_empty = True
+    for item in _chats(records, terms):
+        is_empty = False
+        yield item
+    if is_empty and records.cut:
         raise UnknownFile(UNKNOWN)
     if records.too_deep:
         yield BadRecord(records.line, "it is nested too deeply; what follows is not read")
     elif records.cut:
         yield BadRecord(records.line, "the file is cut: it ends amid a record")
-
-
-def _program(record: Record) -> Callable[[Record], Chat]:
-    """Return what reads a record, by what it holds. Raises `Refused`."""
-    members = decoded(record, _members)
-    if members.mapping is not UNSET:
-        return _of_chatgpt
-    if members.chat is not UNSET:
-        return _of_open_webui
-    raise Refused("it is no conversation of ChatGPT's or of Open WebUI's")
-
-
-def _incoming(record: Record, chat_of: Callable[[Record], Chat], terms: Terms) -> Incoming:
-    return incoming(record.line, chat_of(record), terms)
-
-
-def _of_chatgpt(record: Record) -> Chat:
-    return chatgpt.chat_of(decoded(record, _chatgpt))
-
-
-def _of_open_webui(record: Record) -> Chat:
-    return open_webui.chat_of(decoded(record, _open_webui))

@@ -1,129 +1,314 @@
-"""A conversation of ChatGPT's ``conversations.json``."""
+"""ChatGPT's ``conversations.json``: a tree of messages for people, and of those between the model and its tools."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable
 from typing import Any
 
-from msgspec import Struct
-
-from chatkeep.imports.foreign import Chat, Node, Said, microseconds
+from chatkeep.imports.foreign import ROLES, Chat, Content, Node, Said, fenced
+from chatkeep.imports.left_out import Kind, of_type
+from chatkeep.imports.loose import items, members, moment, objects, text, texts
 from chatkeep.model import Role, Status
 
 SOURCE = "chatgpt"
-_ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT}
-# How a reply ended, where it is not whole.
+_TOOLS = {"tool", "function"}
+_EVERYBODY = {"", "all"}
+_INTERPRETERS = ("python", "code_interpreter")
+_CANVAS = "canmore."
+# How a reply ended, if it is not whole.
 _CUT = {
     "max_tokens": (Status.TRUNCATED, "length"),
     "interrupted": (Status.STOPPED, None),
 }
+_UNFINISHED = {"in_progress", "finished_partial_completion"}
+# Contents that are neither said nor shown.
+_NOTES = {
+    "user_editable_context": Kind.INSTRUCTIONS,
+    "model_editable_context": Kind.MEMORY,
+    "reasoning_recap": Kind.REASONING_RECAP,
+}
+_PARTS: dict[str, Kind] = {
+    "image_asset_pointer": Kind.PICTURE,
+    "image": Kind.PICTURE,
+    "audio_asset_pointer": Kind.RECORDING,
+    "real_time_user_audio_video_asset_pointer": Kind.RECORDING,
+    "video_container_asset_pointer": Kind.VIDEO,
+    "video_asset_pointer": Kind.VIDEO,
+    "file": Kind.FILE,
+}
+# A mark of a citation or a widget, in private-use characters, the last maybe cut; or an older one, as 【4†source】.
+_MARK = re.compile("\ue200([^\ue200\ue201]*)(?:\ue201|\\Z)|【[^【】]*†[^【】]*】")
+_LEFT_OF_MARKS = re.compile("[\ue200-\ue20f]")
+_SEPARATOR = "\ue202"
+_LINKS = {"url", "link_title"}
 
 
-class Author(Struct):
-    """Whom a message is from."""
-
-    role: str = ""
-
-
-class Content(Struct):
-    """What is said; which members there are depends on the type."""
-
-    content_type: str = ""
-    parts: Any = None
-    text: Any = None
-    thoughts: Any = None
+def fits(found: dict[str, Any]) -> bool:
+    """Return whether an object is a conversation of ChatGPT's."""
+    return isinstance(found.get("mapping"), dict)
 
 
-class Message(Struct):
-    """A message."""
-
-    author: Author
-    content: Content
-    create_time: float | None = None
-    status: str | None = None
-    metadata: dict[str, Any] | None = None
-
-
-class Mapped(Struct):
-    """A node of the tree; the root has no message."""
-
-    message: Message | None = None
-    parent: str | None = None
-
-
-class Conversation(Struct):
-    """A conversation; the older ones have their id under another name."""
-
-    mapping: dict[str, Mapped]
-    title: str | None = None
-    create_time: float | None = None
-    update_time: float | None = None
-    current_node: str | None = None
-    conversation_id: str | None = None
-    id: str | None = None
-
-
-def chat_of(found: Conversation) -> Chat:
+def chat_of(found: dict[str, Any]) -> Chat:
     """Return a conversation's tree."""
+    model = text(found.get("default_model_slug"))
     return Chat(
         source=SOURCE,
-        id=found.conversation_id or found.id or "",
-        title=found.title or "",
-        created_at=microseconds(found.create_time),
-        updated_at=microseconds(found.update_time),
-        current=found.current_node,
-        nodes=[_node(id, one) for id, one in found.mapping.items()],  # noqa: A001
+        id=text(found.get("conversation_id")) or text(found.get("id")),
+        title=text(found.get("title")),
+        created_at=moment(found.get("create_time")),
+        updated_at=moment(found.get("update_time")),
+        current=text(found.get("current_node")),
+        nodes=[_node(id, one, model) for id, one in members(found.get("mapping")).items()],  # noqa: A001
+        pinned=found.get("is_starred") is True,
     )
 
 
-def _node(id: str, mapped: Mapped) -> Node:
-    message = mapped.message
-    if message is None:
-        return Node(id, mapped.parent)
-    return Node(id, mapped.parent, microseconds(message.create_time), _said(message))
+def _node(id: str, mapped: Any, model: str) -> Node:
+    fields = members(mapped)
+    message = members(fields.get("message"))
+    content = Content()
+    problem = _problem(mapped, fields.get("message"))
+    said = None if problem or not message else _said(message, model, content)
+    return Node(
+        id,
+        text(fields.get("parent")) or None,
+        moment(message.get("create_time")),
+        said,
+        texts(fields.get("children")),
+        content.left_out,
+        problem,
+    )
 
 
-def _said(message: Message) -> Said | None:
-    """Return what a message says; None where it is not one of a person or the model, or is not shown."""
-    role, metadata = _ROLES.get(message.author.role), message.metadata or {}
-    if role is None or metadata.get("is_visually_hidden_from_conversation"):
+def _problem(mapped: Any, message: Any) -> str | None:
+    """Return why a node cannot be read. A root has no message."""
+    if not isinstance(mapped, dict | None) or not isinstance(message, dict | None):
+        return "it is not an object"
+    if not message:
         return None
-    if role is Role.USER:
-        return Said(role, _text(message.content))
+    if not text(members(message.get("author")).get("role")):
+        return "it has no author"
+    content = message.get("content")
+    if not content or not isinstance(content, dict | str):
+        return "it has no content"
+    if isinstance(content, dict) and content.get("parts", "") is None and not _holds(content):
+        return "it has no text"
+    return None
+
+
+def _holds(content: dict[str, Any]) -> bool:
+    """Return whether a content has anything beside its type."""
+    return any(value for name, value in content.items() if name != "content_type")
+
+
+def _said(message: dict[str, Any], model: str, found: Content) -> Said | None:
+    """Return what a message says to people; None if it says nothing to them."""
+    metadata = members(message.get("metadata"))
+    author = text(members(message.get("author")).get("role"))
+    content = message["content"]
+    content = content if isinstance(content, dict) else {"content_type": "text", "parts": [content]}
+    kind = text(content.get("content_type"))
+    if kind in _NOTES:
+        found.leave_out(_NOTES[kind])
+        return None
+    if metadata.get("is_visually_hidden_from_conversation"):
+        _hide(content, found)
+        return None
+    if author in _TOOLS and not metadata.get("is_async_task_result_message"):
+        return _shown_by_tool(content, metadata, found)
+    role = Role.ASSISTANT if author in _TOOLS else ROLES.get(author)
+    if role is None:
+        found.leave_out(of_type(author))
+        return None
+    if role is Role.ASSISTANT:
+        return _reply(message, content, metadata, model, found)
+    _fill(content, found)
+    _attach(metadata, found)
+    return Said(role, found.text("\n"))
+
+
+def _hide(content: dict[str, Any], found: Content) -> None:
+    hidden = Content()
+    _fill(content, hidden)
+    if hidden.text() or hidden.reasoning():
+        found.leave_out(Kind.HIDDEN)
+
+
+def _shown_by_tool(content: dict[str, Any], metadata: dict[str, Any], found: Content) -> Said | None:
+    """Return what a tool has shown to people: pictures. The rest is for the model."""
+    pictures = [part for part in objects(content.get("parts")) if _PARTS.get(_type(part)) is Kind.PICTURE]
+    plots = objects(members(metadata.get("aggregate_result")).get("messages"))
+    plots = [plot for plot in plots if plot.get("message_type") == "image"]
+    for _ in [*pictures, *plots]:
+        found.attach(Kind.PICTURE)
+    if not pictures:
+        found.leave_out(Kind.TOOL_RESULT)
+    return Said(Role.ASSISTANT, found.text("\n")) if found.text() else None
+
+
+def _reply(
+    message: dict[str, Any], content: dict[str, Any], metadata: dict[str, Any], model: str, found: Content
+) -> Said | None:
+    recipient = text(message.get("recipient"))
+    if recipient not in _EVERYBODY:
+        _call(recipient, content, found)
+    elif message.get("channel") == "analysis":
+        said = Content()
+        _fill(content, said)
+        found.thoughts += [*said.thoughts, *said.texts]
+    else:
+        _fill(content, found)
     status, reason = _ending(message, metadata)
-    model = metadata.get("model_slug")
     return Said(
-        role,
-        _text(message.content),
-        _thoughts(message.content),
-        model if isinstance(model, str) else None,
+        Role.ASSISTANT,
+        _cited(found.text("\n"), metadata),
+        found.reasoning(),
+        text(metadata.get("model_slug")) or model or None,
         status,
         reason,
     )
 
 
-def _text(content: Content) -> str:
-    if content.content_type == "code":
-        return content.text if isinstance(content.text, str) else ""
-    if content.content_type not in {"text", "multimodal_text"} or not isinstance(content.parts, list):
+def _call(recipient: str, content: dict[str, Any], found: Content) -> None:
+    """Take what the model says to a tool: a document on the canvas is for people, code explains the reply."""
+    said = _code(content)
+    if recipient.startswith(_CANVAS):
+        found.texts.append(_document(said))
+    elif recipient.split(".", maxsplit=1)[0] in _INTERPRETERS and said:
+        found.thoughts.append(fenced(said, "python"))
+    else:
+        found.leave_out(Kind.MEMORY if recipient == "bio" else Kind.TOOL_CALL)
+
+
+def _document(call: str) -> str:
+    """Return the text that a call writes on the canvas; the call itself if it has none."""
+    try:
+        fields = members(json.loads(call, strict=False))
+    except (ValueError, RecursionError):
+        return call
+    language = text(fields.get("type")).partition("code/")[2]
+    content = text(fields.get("content"))
+    if content:
+        return fenced(content, language) if language else content
+    changes = [text(one.get("replacement")) for one in objects(fields.get("updates"))]
+    comments = [text(one.get("comment")) for one in objects(fields.get("comments"))]
+    return "\n\n".join(filter(None, [*changes, *comments])) or call
+
+
+def _fill(content: dict[str, Any], found: Content) -> None:
+    """Take what is said, by the content's type; what no rule knows is taken as text."""
+    kind = text(content.get("content_type"))
+    _RULES.get(kind, _other)(content, found)
+
+
+def _text(content: dict[str, Any], found: Content) -> None:
+    parts = content.get("parts")
+    for part in items(parts) or [parts, content.get("text")]:
+        _part(part, found)
+
+
+def _part(part: Any, found: Content) -> None:
+    fields = members(part)
+    said = text(part) or text(fields.get("text"))
+    if said:
+        found.texts.append(said)
+    elif kind := _type(fields):
+        name = text(fields.get("name"))
+        if kind in _PARTS:
+            found.attach(_PARTS[kind], name)
+        elif kind not in {"text", "audio_transcription"}:
+            found.leave_out(of_type(kind))
+
+
+def _type(fields: dict[str, Any]) -> str:
+    return text(fields.get("content_type")) or text(fields.get("type"))
+
+
+def _code(content: dict[str, Any]) -> str:
+    return text(content.get("text")) or "\n".join(texts(content.get("parts")))
+
+
+def _fenced_code(content: dict[str, Any], found: Content) -> None:
+    language, code = text(content.get("language")), _code(content)
+    found.texts.append(fenced(code, language) if language not in {"", "unknown"} and code else code)
+
+
+def _thoughts(content: dict[str, Any], found: Content) -> None:
+    for thought in objects(content.get("thoughts")):
+        found.thoughts += [text(thought.get("summary")), text(thought.get("content"))]
+
+
+def _other(content: dict[str, Any], found: Content) -> None:
+    before = len(found.texts), found.left_out.total()
+    _text(content, found)
+    if (len(found.texts), found.left_out.total()) == before:
+        said = next(filter(None, (text(content.get(name)) for name in ("content", "result", "output_str"))), "")
+        found.texts.append(said)
+        if not said and _holds(content):
+            found.leave_out(of_type(text(content.get("content_type"))))
+
+
+_RULES: dict[str, Callable[[dict[str, Any], Content], None]] = {
+    "text": _text,
+    "multimodal_text": _text,
+    "code": _fenced_code,
+    "thoughts": _thoughts,
+}
+
+
+def _attach(metadata: dict[str, Any], found: Content) -> None:
+    """Count the files of a question. Its pictures are parts of its content, too."""
+    shown = found.left_out[Kind.PICTURE]
+    for file in objects(metadata.get("attachments")):
+        media_type = text(file.get("mime_type")) or text(file.get("mimeType"))
+        if shown and media_type.startswith("image"):
+            shown -= 1
+        else:
+            found.attach_file(text(file.get("name")), media_type)
+
+
+def _ending(message: dict[str, Any], metadata: dict[str, Any]) -> tuple[Status, str | None]:
+    kind = text(members(metadata.get("finish_details")).get("type"))
+    if kind in _CUT:
+        return _CUT[kind]
+    return (Status.TRUNCATED, None) if message.get("status") in _UNFINISHED else (Status.COMPLETED, "stop")
+
+
+def _cited(said: str, metadata: dict[str, Any]) -> str:
+    """Return a text with links in place of the marks that only ChatGPT's page understands."""
+    references = {text(one.get("matched_text")): one for one in objects(metadata.get("content_references"))}
+    marked = _MARK.sub(lambda found: _link(found, references), said)
+    return _LEFT_OF_MARKS.sub("", marked)
+
+
+def _link(found: re.Match[str], references: dict[str, dict[str, Any]]) -> str:
+    mark, inner = found[0], found[1]
+    if mark in references:
+        shown = _shown(references[mark])
+        if shown or inner is None:
+            return shown
+    return mark if inner is None else _named(inner.split(_SEPARATOR))
+
+
+def _shown(reference: dict[str, Any]) -> str:
+    """Return what a reference shows: its own words, else links to what it names."""
+    if shown := text(reference.get("alt")):
+        return shown
+    pages = [*objects(reference.get("items")), reference]
+    links = [f"[{text(page.get('title')) or page['url']}]({page['url']})" for page in pages if text(page.get("url"))]
+    return f"({', '.join(links)})" if links else text(reference.get("name"))
+
+
+def _named(fields: list[str]) -> str:
+    """Return the words in a mark: the name of a thing, a link, or none, as a citation has."""
+    if fields[0] in _LINKS and len(fields) > 1:
+        return f"[{fields[1]}]({fields[2]})" if fields[2:] and fields[0] == "url" else fields[1]
+    if "entity" not in fields[0] or len(fields) == 1:
         return ""
-    return "\n".join(filter(None, map(_spoken, content.parts)))
-
-
-def _spoken(part: Any) -> str:
-    """Return a part's text: it may be that, or what somebody said aloud; a picture has none."""
-    text = part.get("text") if isinstance(part, dict) else part
-    return text if isinstance(text, str) else ""
-
-
-def _thoughts(content: Content) -> str:
-    if content.content_type != "thoughts" or not isinstance(content.thoughts, list):
-        return ""
-    found = (one.get(name) for one in content.thoughts if isinstance(one, dict) for name in ("summary", "content"))
-    return "\n\n".join(text for text in found if isinstance(text, str) and text)
-
-
-def _ending(message: Message, metadata: dict[str, Any]) -> tuple[Status, str | None]:
-    details = metadata.get("finish_details")
-    if message.status == "in_progress":
-        return Status.TRUNCATED, None
-    return _CUT.get(details.get("type", "") if isinstance(details, dict) else "", (Status.COMPLETED, "stop"))
+    try:
+        named = texts(json.loads(fields[1]))
+    except ValueError:
+        return fields[1]
+    return named[min(1, len(named) - 1)] if named else ""

@@ -11,6 +11,8 @@ import re
 from collections.abc import Generator, Iterable, Iterator
 from itertools import chain
 
+import msgspec
+
 from chatkeep.imports.records import Record
 
 RECORD_BYTES = 64 * 1024 * 1024
@@ -158,6 +160,26 @@ def _line(body: _Body) -> Iterator[Record]:
     record = body.record()
     if record.body is None or record.body.strip():
         yield record
+
+
+def is_lines(head: bytes) -> bool:
+    """Return whether a document is JSON lines: its first line is an object, and another one follows."""
+    first, _, rest = head.partition(b"\n")
+    if not rest.lstrip().startswith(b"{"):
+        return False
+    try:
+        msgspec.json.decode(first, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
+    return True
+
+
+def whole_of(chunks: Iterable[bytes]) -> Record:
+    """Return a document as one record."""
+    body = _Body(1)
+    for chunk in chunks:
+        body.add(chunk)
+    return body.record()
 
 
 class Hashed:

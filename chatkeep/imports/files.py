@@ -24,8 +24,13 @@ else:
 CHUNK_BYTES = 256 * 1024
 _GZIP, _ZSTD, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
 _MAGIC_BYTES = 4
-# What an archive of ChatGPT's calls its conversations; where they are many there is more than one file.
-_CONVERSATIONS = re.compile(r"(?:.*/)?conversations(?:-\d+)?\.json")
+# What archives call their conversations, in one file or several; some hold another archive with these.
+_CONVERSATIONS = re.compile(r"(?:.*/)?conversations[^/]*\.json", re.IGNORECASE)
+_ARCHIVE = re.compile(r".*\.zip", re.IGNORECASE)
+_JSON = re.compile(r".*\.json", re.IGNORECASE)
+_MOST_NESTED = 2
+# What unpacking raises.
+_BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, ZstdError)
 
 
 def documents(file: BufferedReader, progress: Callable[[], None]) -> Iterator[tuple[str, Iterator[bytes]]]:
@@ -44,24 +49,54 @@ def documents(file: BufferedReader, progress: Callable[[], None]) -> Iterator[tu
         yield "", _chunks(file, progress)
 
 
-def _archived(file: BufferedReader, progress: Callable[[], None]) -> Iterator[tuple[str, Iterator[bytes]]]:
+def _archived(file: IO[bytes], progress: Callable[[], None], nested: int = 0) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Yield the conversations in an archive, else those in the archives in it, else all JSON files."""
     with ExitStack() as stack:
         try:
             archive = stack.enter_context(zipfile.ZipFile(_seekable(file, stack)))
-            names = sorted(name for name in archive.namelist() if _CONVERSATIONS.fullmatch(name))
-            opened = [(name, stack.enter_context(archive.open(name))) for name in names]
-        except (zipfile.BadZipFile, RuntimeError) as error:
+        except zipfile.BadZipFile as error:
             raise UnknownFile(f"This archive cannot be read: {error}.") from error
-        if not opened:
+        names = sorted(archive.namelist())
+        found = False
+        for name in filter(_CONVERSATIONS.fullmatch, names):
+            found = True
+            yield name, _chunks(_opened(archive, name, stack), progress)
+        for name in filter(_ARCHIVE.fullmatch, names) if not found and nested < _MOST_NESTED else ():
+            for inner, chunks in _in_archive(archive, name, progress, nested + 1):
+                found = True
+                yield f"{name}/{inner}", chunks
+        for name in filter(_JSON.fullmatch, names) if not found and not nested else ():
+            found = True
+            yield name, _chunks(_opened(archive, name, stack), progress)
+        if not found and not nested:
             raise UnknownFile("There is no conversations.json in this archive.")
-        for name, member in opened:
-            yield name, _chunks(member, progress)
 
 
-def _seekable(file: BufferedReader, stack: ExitStack) -> IO[bytes]:
+def _in_archive(
+    archive: zipfile.ZipFile, name: str, progress: Callable[[], None], nested: int
+) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Yield the conversations in an archive that lies in another one; nothing if it cannot be read."""
+    with ExitStack() as stack:
+        try:
+            copy = _copy(_opened(archive, name, stack), stack)
+            yield from _archived(copy, progress, nested)
+        except (UnknownFile, *_BROKEN):
+            return
+
+
+def _opened(archive: zipfile.ZipFile, name: str, stack: ExitStack) -> IO[bytes]:
+    try:
+        return stack.enter_context(archive.open(name))
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise UnknownFile(f"This archive cannot be read: {error}.") from error
+
+
+def _seekable(file: IO[bytes], stack: ExitStack) -> IO[bytes]:
     """Return the file, or a copy of what comes through a pipe: the list of an archive is at its end."""
-    if file.seekable():
-        return file
+    return file if file.seekable() else _copy(file, stack)
+
+
+def _copy(file: IO[bytes], stack: ExitStack) -> IO[bytes]:
     copy = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
     shutil.copyfileobj(file, copy, CHUNK_BYTES)
     return copy
@@ -73,5 +108,5 @@ def _chunks(file: Any, progress: Callable[[], None]) -> Iterator[bytes]:
         while chunk := file.read(CHUNK_BYTES):
             progress()
             yield chunk
-    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, ZstdError):
+    except _BROKEN:
         return

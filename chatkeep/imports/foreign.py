@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from chatkeep.imports.records import Incoming, Refused, Terms, forks_of, lasting_id, path_to, renewed, require_storable
+from chatkeep.errors import ProviderBroke
+from chatkeep.imports.left_out import UNSEEN, Kind
+from chatkeep.imports.records import (
+    BadRecord,
+    Incoming,
+    Item,
+    LeftOut,
+    Terms,
+    forks_of,
+    is_storable,
+    lasting_id,
+    path_to,
+    renewed,
+)
 from chatkeep.model import Conversation, Message, Role, Status
 
 TITLE_LENGTH = 255
 ID_LENGTH = 255
 MODEL_LENGTH = 255
-# Seconds beyond this are ms, µs or ns: it is the year 2103.
-_SECONDS = 4.2e9
+SYSTEM_LENGTH = 1_000_000
+DETAIL_LENGTH = 1_000
+ROLES = {
+    "user": Role.USER,
+    "human": Role.USER,
+    "assistant": Role.ASSISTANT,
+    "ai": Role.ASSISTANT,
+    "bot": Role.ASSISTANT,
+    "model": Role.ASSISTANT,
+    "system": Role.SYSTEM,
+    "developer": Role.SYSTEM,
+}
+_PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".heic", ".svg")
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a message of another program says; without ``text`` it is none of ours, but may hold reasoning."""
+    """What a message of another program says.
+
+    Without ``text`` it is no message: its reasoning goes to the next reply. A ``whole`` one is a message even so.
+    """
 
     role: Role
     text: str = ""
@@ -26,16 +55,56 @@ class Said:
     model: str | None = None
     status: Status = Status.COMPLETED
     finish_reason: str | None = None
+    error: str | None = None
+    """What the program said about why the reply failed."""
+    whole: bool = False
+
+
+@dataclass(slots=True)
+class Content:
+    """What a reader finds in a message, part by part."""
+
+    texts: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    _marks: list[str] = field(default_factory=list)
+
+    def leave_out(self, kind: str) -> None:
+        """Count a part that is not imported."""
+        self.left_out[kind] += 1
+
+    def attach(self, kind: Kind, name: str = "") -> None:
+        """Count a picture, file or recording. Its mark is the text of a message that has no other."""
+        self.leave_out(kind)
+        self._marks.append(f"[{kind}: {name}]" if name else f"[{kind}]")
+
+    def attach_file(self, name: str, media_type: str = "") -> None:
+        """Count a file, as a picture if its type or name says so."""
+        is_picture = media_type.startswith("image") or name.lower().endswith(_PICTURES)
+        self.attach(Kind.PICTURE if is_picture else Kind.FILE, name)
+
+    def text(self, between: str = "\n\n") -> str:
+        """Return the text, or the marks of what is left out."""
+        return between.join(filter(None, self.texts)) or "\n".join(self._marks)
+
+    def reasoning(self) -> str:
+        """Return the reasoning."""
+        return "\n\n".join(filter(None, self.thoughts))
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A place in the tree of another program; ``at`` is in µs since 1970, where it is known."""
+    """A place in the tree of another program; ``at`` is in µs since 1970, if it is known."""
 
     id: str
     parent: str | None
     at: int | None = None
     said: Said | None = None
+    children: Sequence[str] = ()
+    """The nodes below, for programs that tell only these."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    problem: str | None = None
+    """Why it cannot be read, of "it"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +119,39 @@ class Chat:
     current: str | None
     nodes: list[Node] = field(repr=False)
     pinned: bool = False
+    system: str = ""
+
+
+def fenced(code: str, language: str = "") -> str:
+    """Return code as a Markdown block, whose fence is longer than any in it."""
+    fence = "```"
+    while fence in code:
+        fence += "`"
+    return f"{fence}{language}\n{code.rstrip()}\n{fence}"
+
+
+def items_of(line: int, chat: Chat, terms: Terms) -> list[Item]:
+    """Return a conversation of ours, what is left out of it, and which of its messages cannot be read."""
+    stamp = chat.created_at or min((node.at for node in chat.nodes if node.at), default=None)
+    tree = _Tree(replace(chat, nodes=list(_apart(chat.nodes))), stamp or terms.now)
+    found: list[Item] = []
+    if tree.spoken:
+        found.append(_incoming(line, tree, terms, stamp))
+    elif set(tree.left_out) - UNSEEN:
+        tree.problems.append("none of its messages can be imported")
+    else:
+        tree.left_out[Kind.EMPTY] += 1
+    if tree.left_out:
+        found.append(LeftOut(tree.left_out))
+    return found + [BadRecord(line, problem) for problem in tree.problems]
+
+
+def _apart(nodes: list[Node]) -> Iterator[Node]:
+    """Yield nodes whose ids differ: of two with the same id the later one gets another."""
+    known: Counter[str] = Counter()
+    for node in nodes:
+        known[node.id] += 1
+        yield node if known[node.id] == 1 else replace(node, id=f"{node.id}#{known[node.id]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,82 +182,86 @@ class _Place:
     thought: _Thought | None = None
 
 
-def incoming(line: int, chat: Chat, terms: Terms) -> Incoming:
-    """Return a conversation of ours. Raises `Refused`."""
-    if not 0 < len(chat.id) <= ID_LENGTH:
-        raise Refused("it has no id")
-    began = chat.created_at or min((node.at for node in chat.nodes if node.at), default=terms.now)
-    conversation_id = lasting_id(began, terms.owner, chat.source, chat.id)
-    above: dict[str, str | None] = {}
-    spoken = list(_rising(_spoken(chat.nodes, began, above)))
-    ids = {
-        one.node.id: lasting_id(one.node.at or began, terms.owner, chat.source, chat.id, one.node.id) for one in spoken
-    }
-    rows = [_message(conversation_id, one, position, ids) for position, one in enumerate(spoken, 1)]
-    require_storable(rows)
-    last = rows[-1].id if rows else None
-    tip = ids.get(above.get(chat.current or "") or "", last)
-    made = Conversation(
-        id=conversation_id,
-        owner=terms.owner,
-        title=_title(chat, spoken),
-        created_at=min([began, *(row.timestamp for row in rows[:1])]),
-        last_active=max([chat.updated_at or began, *(row.timestamp for row in rows[-1:])]),
-        message_count=len(rows),
-        current_id=tip,
-        forks=forks_of(rows),
-        ttl=terms.ttl,
-        pinned=chat.pinned,
-        metadata={"imported_from": chat.source, "source_id": chat.id},
-    )
-    return Incoming(line, renewed(made, terms.now), rows, path_to(tip, rows)[0])
+class _Tree:
+    """A conversation's nodes as messages, each behind its parent.
 
-
-def microseconds(at: float | None) -> int | None:
-    """Return µs since 1970 of seconds, or of a part of them as some versions write; None where there is no time."""
-    if at is None or at <= 0:
-        return None
-    while at > _SECONDS:
-        at /= 1000
-    return round(at * 1_000_000)
-
-
-def _spoken(nodes: list[Node], began: int, above: dict[str, str | None]) -> list[_Spoken]:
-    """Return the nodes that become messages, each behind its parent; ``above`` gets every node's own message.
-
-    What is no message is left out, and its children hang on the next one above. Raises `Refused`.
+    What is no message is left out, and its children hang on the next one above. A circle is opened at its first node.
     """
-    children: dict[str | None, list[Node]] = {}
-    known = {node.id for node in nodes}
-    for node in nodes:
-        children.setdefault(node.parent if node.parent in known else None, []).append(node)
-    found: list[_Spoken] = []
-    waiting = [(node, _Place(None, 0)) for node in reversed(children.get(None, []))]
-    while waiting:
-        node, place = waiting.pop()
-        one = _of(node, place, began)
-        found += [one] if one else []
-        below = _below(node, place, one)
-        above[node.id] = below.message
-        waiting += [(child, below) for child in reversed(children.get(node.id, []))]
-    if len(above) < len(nodes):
-        raise Refused("its messages follow each other in a circle")
-    return found
 
+    def __init__(self, chat: Chat, began: int) -> None:
+        self.chat = chat
+        self.began = began
+        self.system = chat.system
+        self.spoken: list[_Spoken] = []
+        self.above: dict[str, str | None] = {}
+        """Of every node, the message that it is or that is above it."""
+        self.left_out: Counter[str] = Counter()
+        self.problems: list[str] = []
+        self._thoughts: list[_Thought] = []
+        self._children = _children(chat.nodes)
+        roots = self._children.get(None, [])
+        for node in [*roots, *chat.nodes]:
+            self._walk(node)
+        self.left_out[Kind.REASONING] += sum(not thought.given for thought in self._thoughts)
+        if len(self.system) > SYSTEM_LENGTH:
+            self.left_out[Kind.SYSTEM] += 1
+            self.system = ""
+        self.left_out = +self.left_out
 
-def _of(node: Node, place: _Place, began: int) -> _Spoken | None:
-    if node.said is None or not node.said.text:
-        return None
-    thoughts = [*_given(place.thought), node.said.reasoning] if node.said.role is Role.ASSISTANT else []
-    said = replace(node.said, reasoning="\n\n".join(filter(None, thoughts)))
-    return _Spoken(node, said, place.message, max(node.at or began, place.at + 1))
+    def _walk(self, start: Node) -> None:
+        waiting = [(start, _Place(None, 0))]
+        while waiting:
+            node, place = waiting.pop()
+            if node.id in self.above:
+                continue
+            below = self._took(node, place)
+            self.above[node.id] = below.message
+            waiting += [(child, below) for child in reversed(self._children.get(node.id, []))]
 
+    def _took(self, node: Node, place: _Place) -> _Place:
+        """Take note of a node, and return what is told to its children."""
+        self.left_out.update(node.left_out)
+        said, problem = node.said, node.problem
+        if said is not None and not is_storable(said.text, said.reasoning):
+            said, problem = None, "it is larger than 7 MiB"
+        if problem is not None:
+            self.left_out[Kind.UNREADABLE] += 1
+            self.problems.append(f"its message {node.id[:64]} is left out: {problem}")
+        if said is None:
+            return place
+        if said.role is Role.SYSTEM:
+            self._instruct(said.text)
+            return place
+        if said.text or said.whole:
+            return self._speak(node, said, place)
+        return replace(place, thought=self._thought(said.reasoning, place)) if said.reasoning else place
 
-def _below(node: Node, place: _Place, one: _Spoken | None) -> _Place:
-    if one is not None:
+    def _instruct(self, text: str) -> None:
+        if text and self.system and text != self.system:
+            self.left_out[Kind.SYSTEM] += 1
+        self.system = self.system or text
+
+    def _speak(self, node: Node, said: Said, place: _Place) -> _Place:
+        thoughts = [*_given(place.thought), said.reasoning] if said.role is Role.ASSISTANT else []
+        said = replace(said, reasoning="\n\n".join(filter(None, thoughts)))
+        one = _Spoken(node, said, place.message, max(node.at or self.began, place.at + 1))
+        self.spoken.append(one)
         return _Place(node.id, one.at)
-    reasoning = node.said.reasoning if node.said else ""
-    return _Place(place.message, place.at, _Thought(reasoning, place.thought) if reasoning else place.thought)
+
+    def _thought(self, text: str, place: _Place) -> _Thought:
+        thought = _Thought(text, place.thought)
+        self._thoughts.append(thought)
+        return thought
+
+
+def _children(nodes: list[Node]) -> dict[str | None, list[Node]]:
+    """Return the nodes below each: by the parent that they name, or by the node that names them."""
+    known = {node.id for node in nodes}
+    named = {child: node.id for node in nodes for child in node.children}
+    found: dict[str | None, list[Node]] = {}
+    for node in nodes:
+        found.setdefault(node.parent if node.parent in known else named.get(node.id), []).append(node)
+    return found
 
 
 def _given(thought: _Thought | None) -> list[str]:
@@ -167,6 +273,40 @@ def _given(thought: _Thought | None) -> list[str]:
     return found[::-1]
 
 
+def _incoming(line: int, tree: _Tree, terms: Terms, stamp: int | None) -> Incoming:
+    """Return a conversation. Its ids come from ``stamp``, never from the clock: a second import finds the first."""
+    chat, spoken = tree.chat, list(_rising(tree.spoken))
+    own_id = chat.id if 0 < len(chat.id) <= ID_LENGTH else _digest(chat)
+    conversation_id = lasting_id(stamp or 0, terms.owner, chat.source, own_id)
+    ids = {
+        one.node.id: lasting_id(one.node.at or stamp or 0, terms.owner, chat.source, own_id, one.node.id)
+        for one in spoken
+    }
+    rows = [_message(conversation_id, one, position, ids) for position, one in enumerate(spoken, 1)]
+    tip = ids.get(tree.above.get(chat.current or "") or "", rows[-1].id)
+    made = Conversation(
+        id=conversation_id,
+        owner=terms.owner,
+        title=_title(chat, spoken),
+        created_at=min(tree.began, rows[0].timestamp),
+        last_active=max(chat.updated_at or tree.began, rows[-1].timestamp),
+        message_count=len(rows),
+        current_id=tip,
+        forks=forks_of(rows),
+        system=tree.system or None,
+        ttl=terms.ttl,
+        pinned=chat.pinned,
+        metadata={"imported_from": chat.source, "source_id": own_id},
+    )
+    return Incoming(line, renewed(made, terms.now), rows, path_to(tip, rows)[0])
+
+
+def _digest(chat: Chat) -> str:
+    """Return an id for a conversation that has none: a hash of what it holds."""
+    said = [(node.id, node.at, node.said.text if node.said else "") for node in chat.nodes]
+    return hashlib.sha256(repr((chat.created_at, chat.title, said)).encode()).hexdigest()[:32]
+
+
 def _rising(spoken: list[_Spoken]) -> Iterator[_Spoken]:
     """Yield the messages by time, no two at the same."""
     last = 0
@@ -176,21 +316,24 @@ def _rising(spoken: list[_Spoken]) -> Iterator[_Spoken]:
 
 
 def _message(conversation_id: UUID, one: _Spoken, position: int, ids: dict[str, UUID]) -> Message:
+    said = one.said
     return Message(
         id=ids[one.node.id],
         conversation_id=conversation_id,
         parent_id=ids[one.parent] if one.parent is not None else None,
         position=position,
-        role=one.said.role,
-        content=one.said.text,
+        role=said.role,
+        content=said.text,
         timestamp=one.at,
-        status=one.said.status,
-        reasoning=one.said.reasoning,
-        model=one.said.model[:MODEL_LENGTH] if one.said.model else None,
-        finish_reason=one.said.finish_reason,
+        status=said.status,
+        reasoning=said.reasoning,
+        model=said.model[:MODEL_LENGTH] if said.model else None,
+        finish_reason=said.finish_reason,
+        error=ProviderBroke.code if said.error is not None else None,
+        error_detail=said.error[:DETAIL_LENGTH] if said.error else None,
     )
 
 
 def _title(chat: Chat, spoken: list[_Spoken]) -> str:
-    title = chat.title or (spoken[0].said.text if spoken else "")
+    title = chat.title or spoken[0].said.text
     return " ".join(title.split())[:TITLE_LENGTH]

@@ -1,122 +1,212 @@
-"""A chat of Open WebUI's export."""
+"""Chats of Open WebUI's export: the text of a reply is in ``content``, in newer versions in the items of ``output``."""
 
 from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from msgspec import Struct
-
-from chatkeep.imports.foreign import Chat, Node, Said, microseconds
+from chatkeep.imports.foreign import ROLES, Chat, Content, Node, Said, fenced
+from chatkeep.imports.left_out import Kind, of_type
+from chatkeep.imports.loose import items, members, moment, objects, spoken, text, texts
 from chatkeep.model import Role, Status
 
 SOURCE = "open-webui"
-_ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT}
-# Reasoning stands in the text itself: folded, quoted and escaped by Python's `html.escape`, or as JavaScript does it.
-_OPENING, _CLOSING = '<details type="reasoning"', "</details>"
+# What is not text is folded into it. Reasoning is quoted, and escaped by Python's `html.escape` or as JavaScript does.
+_OPENING = re.compile(r'<details type="(reasoning|tool_calls|code_interpreter)"')
+_CLOSING = "</details>"
 _SUMMARY = re.compile(r"\s*+(?:<summary>[^<]*+</summary>)?+")
 _BLANK = re.compile(r"\s*+")
-_QUOTED = re.compile(r"(?m)^> ?")
+_QUOTED = re.compile(r"(?m)^(?:>|&gt;) ?")
 _ESCAPED = re.compile(r"&(?:amp|lt|gt|quot|#x27|#39);")
+_TOOLS = {"tool", "function"}
+_PICTURES = {"image", "image_url", "input_image", "output_image"}
 
 
-class Message(Struct, rename="camel"):
-    """A message."""
-
-    role: str = ""
-    content: Any = None
-    parent_id: str | None = None
-    timestamp: float | None = None
-    model: Any = None
-    done: Any = True
+def fits(found: dict[str, Any]) -> bool:
+    """Return whether an object is a chat of Open WebUI's; the oldest ones have no wrapper."""
+    chat = members(found.get("chat"))
+    return "messages" in chat or "history" in chat or "messages" in members(found.get("history"))
 
 
-class History(Struct, rename="camel"):
-    """The tree."""
-
-    messages: dict[str, Message]
-    current_id: str | None = None
-
-
-class Inner(Struct):
-    """What the page keeps of a chat."""
-
-    history: History
-    title: str | None = None
-
-
-class Conversation(Struct):
-    """A chat."""
-
-    chat: Inner
-    id: str = ""
-    title: str | None = None
-    created_at: float | None = None
-    updated_at: float | None = None
-    pinned: bool | None = None
-
-
-def chat_of(found: Conversation) -> Chat:
+def chat_of(found: dict[str, Any]) -> Chat:
     """Return a chat's tree."""
-    history = found.chat.history
+    chat = members(found.get("chat")) or found
+    history = members(chat.get("history"))
+    model = next(iter(texts(chat.get("models"))), "")
     return Chat(
         source=SOURCE,
-        id=found.id,
-        title=found.title or found.chat.title or "",
-        created_at=microseconds(found.created_at),
-        updated_at=microseconds(found.updated_at),
-        current=history.current_id,
-        nodes=[
-            Node(id, one.parent_id, microseconds(one.timestamp), _said(one))
-            for id, one in history.messages.items()  # noqa: A001
-        ],
-        pinned=bool(found.pinned),
+        id=text(found.get("id")) or text(chat.get("id")),
+        title=text(found.get("title")) or text(chat.get("title")),
+        created_at=moment(found.get("created_at")) or moment(chat.get("timestamp")),
+        updated_at=moment(found.get("updated_at")),
+        current=text(history.get("currentId")),
+        nodes=list(_nodes(history.get("messages"), chat.get("messages"), model)),
+        pinned=found.get("pinned") is True,
+        system=text(members(chat.get("params")).get("system")) or text(chat.get("system")),
     )
 
 
-def _said(message: Message) -> Said | None:
-    role, text = _ROLES.get(message.role), _text(message.content)
-    if role is not Role.ASSISTANT:
-        return None if role is None else Said(role, text)
-    said, thoughts = _parted(text)
-    whole = message.done is not False
-    return Said(
-        role,
+def _nodes(tree: Any, branch: Any, model: str) -> Iterator[Node]:
+    """Yield the messages of a tree; if there is none, those of a list, one below the other."""
+    if tree:
+        for id, message in members(tree).items():  # noqa: A001 - as everywhere
+            yield _node(id, message, model)
+        return
+    above = None
+    for number, message in enumerate(items(branch)):
+        fields = members(message)
+        node = _node(text(fields.get("id")) or str(number), {"parentId": above} | fields, model)
+        above = node.id
+        yield node
+
+
+def _node(id: str, message: Any, model: str) -> Node:
+    fields, content = members(message), Content()
+    problem, said = None, None
+    if not isinstance(message, dict | None):
+        problem = "it is not an object"
+    elif fields and not text(fields.get("role")):
+        problem = "it has no author"
+    elif fields:
+        said = _said(fields, model, content)
+    return Node(
+        id,
+        text(fields.get("parentId")) or None,
+        moment(fields.get("timestamp")),
         said,
-        "\n\n".join(filter(None, map(_unfolded, thoughts))),
-        message.model if isinstance(message.model, str) else None,
-        Status.COMPLETED if whole else Status.TRUNCATED,
-        "stop" if whole else None,
+        texts(fields.get("childrenIds")),
+        content.left_out,
+        problem,
     )
 
 
-def _text(content: Any) -> str:
-    """Return a content's text, which may be in parts."""
-    parts = content if isinstance(content, list) else [content]
-    found = (part.get("text") if isinstance(part, dict) else part for part in parts)
-    return "\n".join(text for text in found if isinstance(text, str) and text)
+def _said(message: dict[str, Any], model: str, found: Content) -> Said | None:
+    author = text(message.get("role"))
+    role = ROLES.get(author)
+    if role is None:
+        found.leave_out(Kind.TOOL_RESULT if author in _TOOLS else of_type(author))
+        return None
+    _fill(message, role, found)
+    _attach(message, found)
+    if role is not Role.ASSISTANT:
+        return Said(role, found.text("\n"))
+    status, reason, error = _ending(message, found)
+    model = text(message.get("model")) or model
+    return Said(role, found.text("\n"), found.reasoning(), model or None, status, reason, error, whole=True)
 
 
-def _parted(text: str) -> tuple[str, list[str]]:
-    """Return a text without the reasoning in it, and the reasoning. What is never closed is text."""
-    said, thoughts, at = [], [], 0
+def _fill(message: dict[str, Any], role: Role, found: Content) -> None:
+    output = objects(message.get("output")) if role is Role.ASSISTANT else []
+    for item in output:
+        _item(item, found)
+    if found.texts:
+        return
+    said = spoken(message.get("content"))
+    if role is Role.ASSISTANT:
+        said = _unfold(said, found)
+    found.texts.append(said)
+    for part in objects(message.get("content")):
+        if _is_picture(part):
+            found.attach(Kind.PICTURE)
+    found.texts.append(text(members(message.get("merged")).get("content")))
+
+
+def _item(item: dict[str, Any], found: Content) -> None:
+    """Take an item of ``output``, which are those of OpenAI's Responses API and some more."""
+    kind = text(item.get("type"))
+    if kind in _ITEMS:
+        _ITEMS[kind](item, found)
+    elif kind.endswith("_output"):
+        found.leave_out(Kind.TOOL_RESULT)
+    elif kind.endswith("_call"):
+        found.leave_out(Kind.TOOL_CALL)
+    elif said := spoken(item.get("content")) or spoken(item.get("text")):
+        found.texts.append(said)
+    else:
+        found.leave_out(of_type(kind))
+
+
+def _message(item: dict[str, Any], found: Content) -> None:
+    for part in items(item.get("content")) or [item.get("content")]:
+        _part(part, found)
+
+
+def _reasoning(item: dict[str, Any], found: Content) -> None:
+    found.thoughts.append(spoken(item.get("content")) or spoken(item.get("summary")))
+
+
+def _code(item: dict[str, Any], found: Content) -> None:
+    found.thoughts.append(fenced(text(item.get("code")), text(item.get("lang")) or "python"))
+
+
+def _picture(_: dict[str, Any], found: Content) -> None:
+    found.attach(Kind.PICTURE)
+
+
+_ITEMS: dict[str, Callable[[dict[str, Any], Content], None]] = {
+    "message": _message,
+    "reasoning": _reasoning,
+    "code_interpreter": _code,
+    "open_webui:code_interpreter": _code,
+    "image_generation_call": _picture,
+}
+
+
+def _part(part: Any, found: Content) -> None:
+    fields = members(part)
+    if said := spoken(part) or text(fields.get("refusal")):
+        found.texts.append(said)
+    elif _is_picture(fields):
+        found.attach(Kind.PICTURE)
+
+
+def _is_picture(part: dict[str, Any]) -> bool:
+    return text(part.get("type")) in _PICTURES
+
+
+def _attach(message: dict[str, Any], found: Content) -> None:
+    for file in objects(message.get("files")):
+        inner = members(file.get("file"))
+        name = text(file.get("name")) or text(inner.get("filename"))
+        media_type = text(file.get("content_type")) or text(members(inner.get("meta")).get("content_type"))
+        found.attach_file(name, "image" if text(file.get("type")) == "image" else media_type)
+
+
+def _ending(message: dict[str, Any], found: Content) -> tuple[Status, str | None, str | None]:
+    """Return how a reply ended, its finish reason, and what the program said about its failure."""
+    if error := message.get("error"):
+        status = Status.TRUNCATED if any(found.texts) else Status.FAILED
+        return status, None, text(error) or spoken(members(error).get("content")) or text(members(error).get("message"))
+    if message.get("done") is False:
+        return Status.TRUNCATED, None, None
+    return Status.COMPLETED, "stop", None
+
+
+def _unfold(said: str, found: Content) -> str:
+    """Return a text without what is folded in it. What is never closed is text."""
+    kept, at = [], 0
     while (
-        (opening := text.find(_OPENING, at)) >= 0
-        and (begin := text.find(">", opening)) >= 0
-        and (end := text.find(_CLOSING, begin)) >= 0
+        (opening := _OPENING.search(said, at))
+        and (begin := said.find(">", opening.end())) >= 0
+        and (end := said.find(_CLOSING, begin)) >= 0
     ):
-        said.append(text[at:opening])
-        thoughts.append(text[_end(_SUMMARY, text, begin + 1) : end])
-        at = _end(_BLANK, text, end + len(_CLOSING))
-    return "".join([*said, text[at:]]), thoughts
+        kept.append(said[at : opening.start()])
+        folded = said[_end(_SUMMARY, said, begin + 1) : end]
+        if opening[1] == "tool_calls":
+            found.leave_out(Kind.TOOL_CALL)
+        else:
+            found.thoughts.append(_unquoted(folded) if opening[1] == "reasoning" else folded.strip())
+        at = _end(_BLANK, said, end + len(_CLOSING))
+    return "".join([*kept, said[at:]])
 
 
-def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
+def _end(pattern: re.Pattern[str], said: str, at: int) -> int:
     """Return where the match ends that begins there; the pattern matches nothing, too."""
-    found = pattern.match(text, at)
+    found = pattern.match(said, at)
     return at if found is None else found.end()
 
 
-def _unfolded(quoted: str) -> str:
-    return _ESCAPED.sub(lambda found: html.unescape(found[0]), _QUOTED.sub("", quoted.strip()))
+def _unquoted(folded: str) -> str:
+    return _ESCAPED.sub(lambda found: html.unescape(found[0]), _QUOTED.sub("", folded.strip()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -40,6 +41,8 @@ METADATA_DEPTH = 64
 _UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+# A quote behind a backslash is in a string, so in what somebody said.
+_OBJECT = re.compile(rb'(?<!\\)"object"\s*+:\s*+"export"')
 # What ends a document that is read up to a record.
 _LIST_END = b"]}"
 
@@ -149,6 +152,11 @@ def is_lines(head: bytes) -> bool:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return False
     return found.get("object") == "export" and "conversations" not in found
+
+
+def is_document(head: bytes) -> bool:
+    """Return whether a document begins as an export in JSON does."""
+    return head.startswith(b"{") and _OBJECT.search(head) is not None
 
 
 def read_document(records: Records, file: Hashed, terms: Terms) -> Iterator[Item]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,7 +18,7 @@ from chatkeep.store.notes import COMMAND_LINE, Actor
 from chatkeep.store.tombstones import Reason
 
 T = TypeVar("T")
-UNKNOWN = "This is no export of chatkeep's, of ChatGPT or of Open WebUI."
+UNKNOWN = "This is not an export of chatkeep, ChatGPT, Claude, DeepSeek, LibreChat or Open WebUI."
 # The database takes a row of 16 MiB at most, in which any character may need a second byte.
 MESSAGE_BYTES = 7 * 1024 * 1024
 # Characters of a decoder's error that are told: it may quote the file.
@@ -98,7 +99,14 @@ class Gone:
     reason: Reason
 
 
-Item = Incoming | Gone | BadRecord
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What a conversation of another program holds and an import leaves out, counted by kind."""
+
+    counts: Counter[str]
+
+
+Item = Incoming | Gone | LeftOut | BadRecord
 
 
 def decoded(record: Record, decoder: msgspec.json.Decoder[T]) -> T:
@@ -139,12 +147,13 @@ def forks_of(messages: Iterable[Message]) -> int:
 def require_storable(messages: Iterable[Message]) -> None:
     """Raise `Refused` where a message is longer than what every database takes."""
     for message in messages:
-        if len(message.content) + len(message.reasoning) > MESSAGE_BYTES // 4 and _size(message) > MESSAGE_BYTES:
+        if not is_storable(message.content, message.reasoning):
             raise Refused(f"its message {message.id} is larger than 7 MiB")
 
 
-def _size(message: Message) -> int:
-    return len(message.content.encode()) + len(message.reasoning.encode())
+def is_storable(*texts: str) -> bool:
+    """Return whether every database takes a message with these texts."""
+    return sum(map(len, texts)) <= MESSAGE_BYTES // 4 or sum(len(text.encode()) for text in texts) <= MESSAGE_BYTES
 
 
 def renewed(conversation: Conversation, now: int) -> Conversation:

@@ -19,7 +19,19 @@ import msgspec
 from msgspec.structs import replace
 
 from chatkeep import branches
-from chatkeep.imports.records import BadRecord, Gone, Incoming, Item, Refused, Terms, id_apart, renewed, set_apart
+from chatkeep.imports.left_out import OTHER, Kind
+from chatkeep.imports.records import (
+    BadRecord,
+    Gone,
+    Incoming,
+    Item,
+    LeftOut,
+    Refused,
+    Terms,
+    id_apart,
+    renewed,
+    set_apart,
+)
 from chatkeep.model import Conversation, Message, now_us
 from chatkeep.quotas import StorageQuota
 from chatkeep.store import conversations, holdings, imports, leases, messages, tombstones
@@ -37,6 +49,8 @@ CHARACTERS = 2_000_000
 CONVERSATIONS = 100
 # Problems that are named; more are counted.
 PROBLEMS = 1_000
+# Kinds of what is left out that are counted apart.
+KINDS = 100
 # Somebody else may have stored the same between our look and our writing.
 _TRIES = 3
 
@@ -65,6 +79,14 @@ class Report:
     problems: list[BadRecord] = field(default_factory=list)
     """The first of the records that were not imported."""
     problem_count: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    """What other programs' conversations hold and is not imported: how much of each kind."""
+
+    def add_left_out(self, counts: Counter[str]) -> None:
+        """Count what is left out; of the types that no rule knows, only the first get a count of their own."""
+        for kind, count in counts.items():
+            is_named = kind in self.left_out or kind in set(Kind) or len(self.left_out) < KINDS
+            self.left_out[kind if is_named else OTHER] += count
 
     def add_problem(self, problem: BadRecord) -> None:
         """Count a record that is not imported, and name it where it is one of the first."""
@@ -110,6 +132,8 @@ class Writer:
         """Store an item now, or with others later."""
         if isinstance(item, BadRecord):
             self.report.add_problem(item)
+        elif isinstance(item, LeftOut):
+            self.report.add_left_out(item.counts)
         elif timely := self._timely(item):
             self._gather(timely)
 

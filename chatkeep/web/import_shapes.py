@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from chatkeep.imports import Fate, Report
+from chatkeep.imports.left_out import noun
 from chatkeep.languages import Language, translated
 
 
@@ -27,12 +28,21 @@ class ImportProblem(Struct):
     message: str
 
 
+class LeftOut(Struct):
+    """Something that other programs' conversations hold, and that was not imported."""
+
+    kind: Annotated[str, Meta(description="Such as `tool_call`, `picture` or `file`, or the program's own type.")]
+    count: int
+    message: Annotated[str, Meta(description="Both in words, in the caller's language.")]
+
+
 class Import(Struct, kw_only=True):
     """What an import did."""
 
     object: Literal["import"] = "import"
     conversations: ImportedConversations
     messages: Annotated[int, Meta(description="How many were stored.")]
+    left_out: Annotated[list[LeftOut], Meta(description="What is not imported, the most frequent first.")]
     problem_count: int
     problems: Annotated[list[ImportProblem], Meta(description="The first thousand of them.")]
 
@@ -49,6 +59,10 @@ def import_of(report: Report, language: Language) -> Import:
             expired=counts[Fate.EXPIRED],
         ),
         messages=report.messages,
+        left_out=[
+            LeftOut(kind, count, f"{count} {translated(noun(kind, count), language)}")
+            for kind, count in report.left_out.most_common()
+        ],
         problem_count=report.problem_count,
         problems=[ImportProblem(problem.line, translated(problem.reason, language)) for problem in report.problems],
     )

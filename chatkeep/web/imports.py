@@ -54,13 +54,16 @@ _CHUNK_BYTES = 16 * 1024
 def import_conversations() -> Response:
     """Import conversations from a file.
 
-    The body is the file: an export of chatkeep's in `json`, or in `ndjson` as `application/x-ndjson`; ChatGPT's
-    `conversations.json`; or an export of Open WebUI's. What it is, is found from what it holds. Everything becomes the
-    caller's. An export comes back as it was, with its ids, times and branches; what is there already is not imported
-    again, and an increment brings it up to date. Ids that are another owner's on this server become other ones, the
-    same at every import. What other programs wrote is kept for the time that the server is set to, from now on. A
-    record that is not as it should be is named with its line, and the others are imported. The body may be as large as
-    any; `chatkeep import` takes files of any size.
+    The body is the file: an export of chatkeep in `json`, or in `ndjson` as `application/x-ndjson`; the
+    `conversations.json` of ChatGPT, Claude or DeepSeek; or an export of LibreChat or Open WebUI. What it is, is found
+    from what it holds. Exports of other programs (Gemini, Grok, LobeChat, Cherry Studio, chatbot-ui, BetterChatGPT,
+    TypingMind, Poe, Copilot), SQLite files and logs of coding agents (Claude Code, Codex) are not read. Everything
+    becomes the caller's. An export comes back as it was, with its ids, times and branches; what is there already is not
+    imported again, and an increment brings it up to date. Ids that are another owner's on this server become other
+    ones, the same at every import. What other programs wrote is kept for the time that the server is set to, from now
+    on. What is left out of it, such as calls to tools, pictures and files, is counted in `left_out`. A record that is
+    not as it should be is named with its line, and the others are imported. The body may be as large as any; `chatkeep
+    import` takes files of any size.
     """
     if request.mimetype not in _MEDIA_TYPES:
         raise UnsupportedMediaType("Send the file with the Content-Type application/json or application/x-ndjson.")

@@ -10,7 +10,7 @@ import pytest
 from tests.client import Response
 from tests.http.api import Api, unique
 from tests.imports.stores import records, resealed
-from tests.imports.test_sources import TREE, chatgpt
+from tests.imports.test_sources import TREE, chatgpt, node
 from tests.servers import Server
 from tests.upstream import Upstream
 
@@ -45,7 +45,7 @@ def test_a_conversation_moves_to_another_server_with_all_of_its_branches(
     file = exported(source, id, name)
     report = imported(own, file, kind).json
     assert report == {
-        "object": "import", "messages": 3, "problem_count": 0, "problems": [],
+        "object": "import", "messages": 3, "left_out": [], "problem_count": 0, "problems": [],
         "conversations": {"added": 1, "present": 0, "updated": 0, "deleted": 0, "expired": 0},
     }  # fmt: skip
     assert exported(own, id, name) == file
@@ -105,7 +105,7 @@ def test_a_bad_record_is_named_by_its_line_and_the_rest_imported(own: Api) -> No
     response = imported(own, b"[\n" + b",\n".join(json.dumps(one).encode() for one in file) + b"\n]")
     assert (response.status, response.json["conversations"]["added"]) == (200, 2)
     assert response.json["problems"] == [
-        {"line": 3, "message": "it is not as it should be: Expected `object`, got `int` - at `$.mapping`"}
+        {"line": 3, "message": "it is not a conversation of a program whose exports are read"}
     ]
 
 
@@ -124,3 +124,33 @@ def test_a_bad_record_is_named_by_its_line_and_the_rest_imported(own: Api) -> No
 def test_what_is_no_import_is_refused(own: Api, file: bytes, kind: str, status: int, code: str) -> None:
     response = imported(own, file, kind)
     assert (response.status, response.json["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("language", "words", "reason"),
+    [
+        ("en", ["2 pictures", "1 tool call", "1 unreadable message"], "its message x is left out: it has no author"),
+        ("zh", ["2 张图片", "1 次工具调用", "1 条无法读取的消息"], "它的消息 x 被略去：它没有作者"),  # noqa: RUF001 - as it is written
+    ],
+)
+def test_what_is_left_out_is_counted_in_the_caller_s_language(
+    own: Api, language: str, words: list[str], reason: str
+) -> None:
+    picture = {"content_type": "image_asset_pointer"}
+    mapping = {
+        "u": node(None, "user", picture, picture, "Which is older?"),
+        "c": node("u", "assistant", "{}", recipient="web.run"),
+        "x": node("c", "assistant", "?", author=None),
+        "a": node("x", "assistant", "The left one."),
+    }
+    file = json.dumps([chatgpt(mapping, "a", conversation_id=unique("c"))]).encode()
+    headers = {"Content-Type": "application/json", "Accept-Language": language}
+    report = own.request("POST", "/api/conversations/import", body=file, headers=headers).json
+    assert report["left_out"] == [
+        {"kind": kind, "count": count, "message": message}
+        for kind, count, message in zip(
+            ["picture", "tool_call", "unreadable_message"], [2, 1, 1], words, strict=True
+        )
+    ]  # fmt: skip
+    assert [problem["message"] for problem in report["problems"]] == [reason]
+    assert report["messages"] == 2

@@ -10,14 +10,17 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 
 import pytest
 
 from chatkeep.access import owner_of
+from chatkeep.imports import UnknownFile
+from chatkeep.imports.files import documents
+from chatkeep.imports.records import UNKNOWN
 from tests.imports.stores import Store, a_conversation, records
-from tests.imports.test_sources import TREE, chatgpt
+from tests.imports.test_sources import TREE, chatgpt, node
 from tests.servers import OURS, ROOT
 
 if sys.version_info >= (3, 14):
@@ -70,10 +73,10 @@ def test_what_is_bad_is_told_by_its_line(store: Store, tmp_path: Path) -> None:
     done = run(store, tmp_path, str(bad))
     line = bad.read_text().splitlines().index('"mapping": 7')  # the bracket before it is there by counting from 1
     assert (done.returncode, b"1 added" in done.stdout) == (1, True)
-    assert done.stderr.decode().startswith(f"line {line}: it is not as it should be")
+    assert done.stderr.decode().startswith(f"line {line}: it is not a conversation of a program")
     both = run(store, tmp_path, str(unknown), str(bad))
     assert (both.returncode, both.stderr.splitlines()[0]) == (
-        2, f"{unknown}: This is no export of chatkeep's, of ChatGPT or of Open WebUI.".encode(),
+        2, f"{unknown}: {UNKNOWN}".encode(),
     )  # fmt: skip
 
 
@@ -203,3 +206,77 @@ def test_a_file_becomes_an_end_user_s_and_is_given_out_again(store: Store, tmp_p
     )
     assert records(given.stdout) == records(file.read_bytes())
     assert run(store, tmp_path, str(file), "--account", "Shop").returncode == 2
+
+
+@pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("language", "line", "reason"),
+    [
+        (
+            "C.UTF-8",
+            "-: 3 pictures, 1 tool call, 1 unreadable message left out",
+            "its message x is left out: it has no content",
+        ),
+        (
+            "zh_CN.UTF-8",
+            "-：略去 3 张图片、1 次工具调用、1 条无法读取的消息",  # noqa: RUF001 - as it is written
+            "它的消息 x 被略去：它没有内容",  # noqa: RUF001
+        ),
+    ],
+)
+def test_what_is_left_out_is_counted_in_the_terminal_s_language(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str, line: str, reason: str
+) -> None:
+    """Starts a process: a second."""
+    monkeypatch.setenv("LC_ALL", language)
+    picture = {"content_type": "image_asset_pointer"}
+    mapping = {
+        "u": node(None, "user", picture, picture, picture, "Which is older?"),
+        "c": node("u", "assistant", "{}", recipient="web.run"),
+        "x": node("c", "assistant", content=None),
+        "a": node("x", "assistant", "The left one."),
+    }
+    done = run(store, tmp_path, "-", given=json.dumps([chatgpt(mapping, "a")]).encode())
+    assert done.returncode == 1, done.stderr
+    assert line in done.stdout.decode()
+    assert reason in done.stderr.decode()
+
+
+def zipped(**members: bytes) -> bytes:
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, body in members.items():
+            made.writestr(name, body)
+    return packed.getvalue()
+
+
+CHUNKED = zipped(**{"conversations-000.json": b"a", "conversations-001.json": b"b", "user.json": b"c"})
+ARCHIVES = {
+    "in several files": (CHUNKED, [b"a", b"b"]),
+    "in another archive": (zipped(**{"a.html": b"", "A/Chats__1.zip": CHUNKED, "B.zip": zipped()}), [b"a", b"b"]),
+    "in the third one": (zipped(**{"a.zip": zipped(**{"b.zip": CHUNKED})}), [b"a", b"b"]),
+    "beside an archive that was uploaded": (zipped(**{"conversations.json": b"a", "file.zip": CHUNKED}), [b"a"]),
+    "beside an archive that is broken": (zipped(**{"a.zip": b"PK\x03\x04?", "b.zip": CHUNKED}), [b"a", b"b"]),
+    "one by one": (zipped(**{"ChatGPT-Tea.json": b"a", "ChatGPT-Ferry.json": b"b", "notes.txt": b""}), [b"b", b"a"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("packed", "found"), ARCHIVES.values(), ids=ARCHIVES)
+def test_conversations_are_found_in_archives(packed: bytes, found: list[bytes]) -> None:
+    taken = [b"".join(chunks) for _, chunks in documents(BufferedReader(BytesIO(packed)), lambda: None)]
+    assert taken == found
+
+
+@pytest.mark.parametrize("packed", [zipped(**{"a.txt": b""}), zipped(**{"a.zip": zipped(**{"b.txt": b""})})])
+def test_an_archive_without_conversations_is_told(packed: bytes) -> None:
+    with pytest.raises(UnknownFile, match=r"no conversations\.json in this archive"):
+        list(documents(BufferedReader(BytesIO(packed)), lambda: None))
+
+
+@pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
+def test_in_an_archive_the_files_that_are_unknown_cost_themselves(store: Store, tmp_path: Path) -> None:
+    """Starts a process: a second."""
+    packed = zipped(**{"a.json": b'{"theme": "dark"}', "b.json": json.dumps(chatgpt(TREE)).encode()})
+    done = run(store, tmp_path, "-", given=packed)
+    assert (done.returncode, b"-/b.json: conversations: 1 added" in done.stdout) == (2, True)
+    assert done.stderr.startswith(b"-/a.json: This is not an export of ")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-import msgspec
 import pytest
 
 from chatkeep.imports import MOST_UNKNOWN, UnknownFile, chatgpt, import_file, open_webui
 from chatkeep.imports.documents import HEAD_BYTES, MOST_DEPTH, Records, lines, peeked
-from chatkeep.imports.foreign import incoming
+from chatkeep.imports.foreign import Chat, items_of
 from chatkeep.imports.records import Incoming, Terms
-from chatkeep.model import Message
 from tests.imports.stores import Store
 
 SIZE, CHUNK = 400_000, 16 * 1024
@@ -38,26 +36,25 @@ TEXTS = {
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_reasoning_is_found_in_linear_time(text: str) -> None:
     begun = time.process_time()
-    (reply,) = read(open_webui.chat_of, webui(text)).messages
+    (reply,) = read(open_webui.chat_of(webui(text))).messages
     assert time.process_time() - begun < SECONDS
     assert len(reply.content) + len(reply.reasoning) <= len("Said " + text)
 
 
 def webui(text: str) -> Any:
     message = {"role": "assistant", "content": "Said " + text, "timestamp": 1_700_000_000}
-    return msgspec.convert({"id": "a", "chat": {"history": {"messages": {"m": message}}}}, open_webui.Conversation)
+    return {"id": "a", "chat": {"history": {"messages": {"m": message}}}}
 
 
-def read(chat_of: Callable[[Any], Any], conversation: Any) -> Incoming:
-    return incoming(1, chat_of(conversation), Terms("local", 1))
+def read(chat: Chat) -> Incoming:
+    (found,) = (item for item in items_of(1, chat, Terms("local", 1)) if isinstance(item, Incoming))
+    return found
 
 
 def test_a_thought_is_told_once_however_many_replies_are_below_it() -> None:
     nodes = {f"t{at}": node(f"t{at - 1}" if at else None, thinking("think" * 10)) for at in range(1_000)}
     nodes |= {f"r{at}": node("t999", {"content_type": "text", "parts": ["said"]}) for at in range(1_000)}
-    found: list[Message] = read(
-        chatgpt.chat_of, msgspec.convert({"id": "a", "mapping": nodes}, chatgpt.Conversation)
-    ).messages
+    found = read(chatgpt.chat_of({"id": "a", "mapping": nodes})).messages
     assert sum(len(message.reasoning) for message in found) < 1_000 * (50 + 2)
     assert sum(bool(message.reasoning) for message in found) == 1
 

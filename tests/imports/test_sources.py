@@ -141,14 +141,13 @@ def test_what_was_deleted_comes_back(store: Store) -> None:
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        (chatgpt({"a": node("b", "user", "x"), "b": node("a", "user", "y")}), "in a circle"),
-        (chatgpt(TREE, conversation_id=None), "it has no id"),
-        (chatgpt({"a": {"message": 7}}), "Expected `object | null`, got `int` - at `$.mapping[...].message`"),
-        ({"mapping": None}, "Expected `object`, got `null` - at `$.mapping`"),
-        ({"chat": {"title": "x"}}, "missing required field `history`"),
-        ({"title": "x"}, "no conversation of ChatGPT's or of Open WebUI's"),
+        ({"mapping": None}, "it is not a conversation of a program whose exports are read"),
+        ({"mapping": 7}, "it is not a conversation of a program"),
+        ({"chat": {"title": "x"}}, "it is not a conversation of a program"),
+        ({"title": "x"}, "it is not a conversation of a program"),
+        ({"messages": [], "config": {}}, "This is an export of BetterChatGPT, which is not read."),
     ],
-    ids=["circle", "no id", "no message", "no tree", "no history", "neither"],
+    ids=["no tree", "a number", "no history", "neither", "another program"],
 )
 def test_a_bad_one_is_named_by_its_line_and_the_rest_imported(store: Store, wrong: Any, reason: str) -> None:
     report = store.take(b"[\n" + b",\n".join(json.dumps(one).encode() for one in (chatgpt(TREE), wrong)) + b"\n]")
@@ -200,10 +199,10 @@ def test_a_chat_of_open_webui_becomes_ours(store: Store) -> None:
         "c": said("assistant", "", "u", error={"content": "broke"}),
     }
     report = store.take(json.dumps([webui(messages, "a", pinned=True)], indent=2).encode(), ttl=60)
-    assert (report.problem_count, report.messages) == (0, 3)
+    assert (report.problem_count, report.messages) == (0, 4)
     found, (asked, reply) = only(store)
-    assert (asked.content, reply.content, reply.reasoning, reply.model) == ("Hello", "Hello", "> a\nb & c", "llama")
-    assert (found.pinned, found.expires_at, found.forks) == (True, None, 1)
+    assert (asked.content, reply.content, reply.reasoning, reply.model) == ("Hello", "Hello", "a\nb & c", "llama")
+    assert (found.pinned, found.expires_at, found.forks) == (True, None, 2)
     assert found.metadata == {"imported_from": "open-webui", "source_id": "w-1"}
     cut = [one for one in records(store.give()) if one.get("content") == "Hel"]
     assert [(one["status"], one["model"], one["on_branch"]) for one in cut] == [("truncated", "qwen", False)]

@@ -1,0 +1,131 @@
+"""Claude's ``conversations.json``: messages made of blocks, in a list; newer exports name each one's parent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chatkeep.imports.foreign import ROLES, Chat, Content, Node, Said, fenced
+from chatkeep.imports.left_out import Kind, of_type
+from chatkeep.imports.loose import items, members, moment, objects, spoken, text
+from chatkeep.model import Role, Status
+
+SOURCE = "claude"
+_ENDINGS = {
+    "max_tokens": (Status.TRUNCATED, "length"),
+    "user_canceled": (Status.STOPPED, None),
+    "refusal": (Status.COMPLETED, "content_filter"),
+}
+_PICTURES = {"image", "image_url"}
+_FILES = {"document", "file", "container_upload"}
+# A text that is empty, and what Claude's page counts with.
+_IGNORED = {"text", "token_budget"}
+_LANGUAGES = {"text/html": "html", "image/svg+xml": "svg", "application/vnd.ant.react": "jsx"}
+
+
+def fits(found: dict[str, Any]) -> bool:
+    """Return whether an object is a conversation of Claude's."""
+    return isinstance(found.get("chat_messages"), list)
+
+
+def chat_of(found: dict[str, Any]) -> Chat:
+    """Return a conversation's tree."""
+    model = text(found.get("model"))
+    nodes: list[Node] = []
+    for number, message in enumerate(items(found["chat_messages"])):
+        nodes.append(_node(message, number, nodes[-1].id if nodes else None, model))
+    return Chat(
+        source=SOURCE,
+        id=text(found.get("uuid")) or text(found.get("id")),
+        title=text(found.get("name")),
+        created_at=moment(found.get("created_at")),
+        updated_at=moment(found.get("updated_at")),
+        current=text(found.get("current_leaf_message_uuid")),
+        nodes=nodes,
+        pinned=found.get("is_starred") is True,
+    )
+
+
+def _node(message: Any, number: int, above: str | None, model: str) -> Node:
+    """Return a message's node, below the one before it if it names no parent."""
+    fields, content = members(message), Content()
+    problem, said = None, None
+    sender = text(fields.get("sender")) or text(fields.get("role"))
+    if not fields:
+        problem = "it is not an object"
+    elif not sender:
+        problem = "it has no author"
+    elif sender not in ROLES:
+        content.leave_out(of_type(sender))
+    else:
+        said = _said(fields, ROLES[sender], model, content)
+    return Node(
+        text(fields.get("uuid")) or str(number),
+        text(fields.get("parent_message_uuid")) or above,
+        moment(fields.get("created_at")),
+        said,
+        left_out=content.left_out,
+        problem=problem,
+    )
+
+
+def _said(message: dict[str, Any], role: Role, model: str, found: Content) -> Said:
+    for block in items(message.get("content")):
+        _block(block, found)
+    if not any(found.texts):
+        found.texts.append(text(message.get("text")) or text(message.get("content")))
+    _attach(message, found)
+    if role is not Role.ASSISTANT:
+        return Said(role, found.text())
+    status, reason = _ENDINGS.get(text(message.get("stop_reason")), (Status.COMPLETED, "stop"))
+    model = text(message.get("model")) or model
+    return Said(role, found.text(), found.reasoning(), model or None, status, reason, whole=any(found.thoughts))
+
+
+def _block(block: Any, found: Content) -> None:
+    fields = members(block)
+    kind = text(fields.get("type"))
+    if kind == "thinking":
+        found.thoughts.append(text(fields.get("thinking")) or _summary(fields))
+    elif kind.endswith("tool_result"):
+        found.leave_out(Kind.TOOL_RESULT)
+    elif kind.endswith("tool_use"):
+        _call(fields, found)
+    elif kind in _PICTURES:
+        found.attach(Kind.PICTURE, text(fields.get("file_name")))
+    elif kind in _FILES:
+        found.attach(Kind.FILE, text(fields.get("file_name")) or text(fields.get("title")))
+    elif said := spoken(block):
+        found.texts.append(said)
+    elif fields and kind not in _IGNORED:
+        found.leave_out(of_type(kind))
+
+
+def _summary(fields: dict[str, Any]) -> str:
+    return "\n\n".join(text(one.get("summary")) for one in objects(fields.get("summaries")))
+
+
+def _call(fields: dict[str, Any], found: Content) -> None:
+    """Take a call to a tool: an artifact is a document for people."""
+    given = members(fields.get("input"))
+    document = text(given.get("content")) or text(given.get("new_str"))
+    if fields.get("name") != "artifacts" or not document:
+        found.leave_out(Kind.TOOL_CALL)
+        return
+    language = text(given.get("language")) or _LANGUAGES.get(text(given.get("type")), "")
+    found.texts.append(fenced(document, language) if language else document)
+
+
+def _attach(message: dict[str, Any], found: Content) -> None:
+    """Take the texts of attachments, and count the files that have none."""
+    named: set[str] = set()
+    for file in objects(message.get("attachments")):
+        name, content = text(file.get("file_name")), text(file.get("extracted_content"))
+        named.add(name)
+        if content:
+            found.texts.append(f"[{Kind.FILE}: {name}]\n{content}")
+        else:
+            found.attach_file(name, text(file.get("file_type")))
+    for file in objects(message.get("files")) or objects(message.get("files_v2")):
+        name = text(file.get("file_name"))
+        if not name or name not in named:
+            found.attach_file(name, text(file.get("file_kind")))

@@ -1,0 +1,105 @@
+"""DeepSeek's ``conversations.json``: a tree like ChatGPT's, whose messages are made of fragments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chatkeep.imports.foreign import ROLES, Chat, Content, Node, Said
+from chatkeep.imports.left_out import Kind, of_type
+from chatkeep.imports.loose import members, moment, objects, text, texts
+from chatkeep.model import Role, Status
+
+SOURCE = "deepseek"
+_REQUEST = "REQUEST"
+_THOUGHTS = {"THINK", "REASON", "REASONING"}
+_TOOLS = ("SEARCH", "TOOL", "READ", "OPEN", "BROWSE")
+
+
+def fits(found: dict[str, Any]) -> bool:
+    """Return whether an object is a conversation of DeepSeek's."""
+    if not isinstance(found.get("mapping"), dict):
+        return False
+    nodes = found["mapping"].values()
+    return "inserted_at" in found or any("fragments" in members(members(node).get("message")) for node in nodes)
+
+
+def chat_of(found: dict[str, Any]) -> Chat:
+    """Return a conversation's tree."""
+    return Chat(
+        source=SOURCE,
+        id=text(found.get("id")),
+        title=text(found.get("title")),
+        created_at=moment(found.get("inserted_at")),
+        updated_at=moment(found.get("updated_at")),
+        current=text(found.get("current_node")),
+        nodes=[_node(id, one) for id, one in members(found["mapping"]).items()],  # noqa: A001
+        pinned=found.get("pinned") is True,
+    )
+
+
+def _node(id: str, mapped: Any) -> Node:
+    fields = members(mapped)
+    raw = fields.get("message")
+    message, content = members(raw), Content()
+    problem, said = None, None
+    if not isinstance(mapped, dict | None) or not isinstance(raw, dict | None):
+        problem = "it is not an object"
+    elif message and not _is_filled(message):
+        problem = "it has no content"
+    elif message:
+        said = _said(message, content)
+    return Node(
+        id,
+        text(fields.get("parent")) or None,
+        moment(message.get("inserted_at")),
+        said,
+        texts(fields.get("children")),
+        content.left_out,
+        problem,
+    )
+
+
+def _is_filled(message: dict[str, Any]) -> bool:
+    return isinstance(message.get("fragments"), list) or bool(text(message.get("content")))
+
+
+def _said(message: dict[str, Any], found: Content) -> Said:
+    fragments = objects(message.get("fragments"))
+    for fragment in fragments:
+        _fragment(fragment, found)
+    found.thoughts.append(text(message.get("reasoning_content")) or text(message.get("thinking_content")))
+    found.texts.append(text(message.get("content")))
+    for file in objects(message.get("files")):
+        found.attach_file(text(file.get("file_name")) or text(file.get("name")))
+    asked = any(_type(fragment) == _REQUEST for fragment in fragments)
+    role = ROLES.get(text(message.get("role")).lower()) or (Role.USER if asked else Role.ASSISTANT)
+    if role is not Role.ASSISTANT:
+        return Said(role, found.text())
+    whole = text(message.get("status")) not in {"INCOMPLETE", "WIP"} and any(found.texts)
+    return Said(
+        role,
+        found.text(),
+        found.reasoning(),
+        text(message.get("model")) or None,
+        Status.COMPLETED if whole else Status.TRUNCATED,
+        "stop" if whole else None,
+        whole=any(found.thoughts),
+    )
+
+
+def _type(fragment: dict[str, Any]) -> str:
+    return text(fragment.get("type")).upper()
+
+
+def _fragment(fragment: dict[str, Any], found: Content) -> None:
+    kind, said = _type(fragment), text(fragment.get("content"))
+    if kind in _THOUGHTS:
+        found.thoughts.append(said)
+    elif kind.startswith(_TOOLS):
+        found.leave_out(Kind.TOOL_CALL)
+    elif kind == "FILE":
+        found.attach_file(text(fragment.get("file_name")) or text(fragment.get("name")))
+    elif said:
+        found.texts.append(said)
+    elif kind not in {_REQUEST, "RESPONSE"}:
+        found.leave_out(of_type(kind))

@@ -1,0 +1,115 @@
+"""A conversation of LibreChat's export: messages in a list, or each inside its parent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from chatkeep.imports.foreign import Chat, Content, Node, Said
+from chatkeep.imports.left_out import Kind, of_type
+from chatkeep.imports.loose import items, members, moment, objects, spoken, text
+from chatkeep.model import Role, Status
+
+SOURCE = "librechat"
+# Versions before content had parts wrote reasoning at the beginning of the text.
+_THINKING, _THOUGHT = ":::thinking\n", "\n:::"
+_IGNORED = {"text", "agent_update", "summary"}
+
+
+def fits(found: dict[str, Any]) -> bool:
+    """Return whether an object is a conversation of LibreChat's."""
+    return "conversationId" in found and ("messages" in found or "messagesTree" in found)
+
+
+def chat_of(found: dict[str, Any]) -> Chat:
+    """Return a conversation's tree."""
+    options = members(found.get("options"))
+    model = text(options.get("model")) or text(found.get("model"))
+    messages = found.get("messagesTree") or found.get("messages")
+    nodes = [_node(id, parent, one, model) for id, parent, one in _placed(messages)]  # noqa: A001
+    return Chat(
+        source=SOURCE,
+        id=text(found.get("conversationId")),
+        title=text(found.get("title")),
+        created_at=moment(found.get("createdAt")),
+        updated_at=moment(found.get("updatedAt")),
+        current=None,
+        nodes=nodes,
+        system=text(options.get("promptPrefix")) or text(options.get("system")),
+    )
+
+
+def _placed(messages: Any) -> Iterator[tuple[str, str | None, Any]]:
+    """Yield messages, each behind its parent, with their ids and those of their parents."""
+    number = 0
+    waiting: list[tuple[str | None, Any]] = [(None, one) for one in reversed(items(messages) or [messages])]
+    while waiting:
+        above, message = waiting.pop()
+        fields = members(message)
+        id = text(fields.get("messageId")) or f"#{number}"  # noqa: A001 - as everywhere
+        number += 1
+        yield id, text(fields.get("parentMessageId")) or above, message
+        waiting += [(id, child) for child in reversed(items(fields.get("children")))]
+
+
+def _node(id: str, parent: str | None, message: Any, model: str) -> Node:
+    fields, content = members(message), Content()
+    role = _role(fields)
+    problem, said = None, None
+    if not fields:
+        problem = "it is not an object"
+    elif role is None:
+        problem = "it has no author"
+    else:
+        said = _said(fields, role, model, content)
+    return Node(id, parent, moment(fields.get("createdAt")), said, left_out=content.left_out, problem=problem)
+
+
+def _role(message: dict[str, Any]) -> Role | None:
+    if isinstance(message.get("isCreatedByUser"), bool):
+        return Role.USER if message["isCreatedByUser"] else Role.ASSISTANT
+    sender = text(message.get("sender"))
+    if not sender:
+        return None
+    return Role.USER if sender.lower() == "user" else Role.ASSISTANT
+
+
+def _said(message: dict[str, Any], role: Role, model: str, found: Content) -> Said:
+    for part in objects(message.get("content")):
+        _part(part, found)
+    if not any(found.texts):
+        _parted(text(message.get("text")) or text(message.get("content")), found)
+    for file in [*objects(message.get("files")), *objects(message.get("attachments"))]:
+        found.attach_file(text(file.get("filename")), text(file.get("type")))
+    if role is Role.USER:
+        return Said(role, found.text())
+    model = text(message.get("model")) or model
+    if message.get("error"):
+        return Said(role, "", found.reasoning(), model or None, Status.FAILED, None, found.text(), whole=True)
+    whole = not message.get("unfinished")
+    status, reason = (Status.COMPLETED, "stop") if whole else (Status.TRUNCATED, None)
+    if message.get("finish_reason") == "length":
+        status, reason = Status.TRUNCATED, "length"
+    return Said(role, found.text(), found.reasoning(), model or None, status, reason, whole=any(found.thoughts))
+
+
+def _parted(said: str, found: Content) -> None:
+    thought, closing, rest = said.removeprefix(_THINKING).partition(_THOUGHT)
+    if said.startswith(_THINKING) and closing:
+        found.thoughts.append(thought)
+        said = rest.lstrip()
+    found.texts.append(said)
+
+
+def _part(part: dict[str, Any], found: Content) -> None:
+    kind = text(part.get("type"))
+    if kind in {"think", "thinking", "reasoning"}:
+        found.thoughts.append(text(part.get("think")) or text(part.get("thinking")) or spoken(part))
+    elif kind == "tool_call":
+        found.leave_out(Kind.TOOL_CALL)
+    elif kind.startswith("image"):
+        found.attach(Kind.PICTURE)
+    elif said := spoken(part) or text(part.get("error")):
+        found.texts.append(said)
+    elif kind not in _IGNORED:
+        found.leave_out(of_type(kind))

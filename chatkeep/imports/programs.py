@@ -1,0 +1,105 @@
+"""Which program wrote a conversation: those that are read, and those that are known by name only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from chatkeep.imports import chatgpt, claude, deepseek, librechat, open_webui
+from chatkeep.imports.foreign import Chat
+from chatkeep.imports.loose import members, text
+from chatkeep.imports.records import Refused, UnknownFile
+
+
+class _Reader(NamedTuple):
+    """How a program's conversation is known and read."""
+
+    fits: Callable[[dict[str, Any]], bool]
+    chat_of: Callable[[dict[str, Any]], Chat]
+
+
+# DeepSeek's have a mapping, too, so they come before ChatGPT's.
+_READERS = (
+    _Reader(claude.fits, claude.chat_of),
+    _Reader(deepseek.fits, deepseek.chat_of),
+    _Reader(chatgpt.fits, chatgpt.chat_of),
+    _Reader(librechat.fits, librechat.chat_of),
+    _Reader(open_webui.fits, open_webui.chat_of),
+)
+# By the members that an object has, in a record or in the document around it.
+_UNREAD = (
+    ("Grok", {"conversation", "responses"}),
+    ("Gemini (Google Takeout)", {"header", "title", "time"}),
+    ("Google AI Studio", {"runSettings"}),
+    ("Google AI Studio", {"chunkedPrompt"}),
+    ("LobeChat", {"exportType", "state"}),
+    ("LobeChat", {"schemaHash", "data"}),
+    ("Cherry Studio", {"localStorage", "indexedDB"}),
+    ("chatbot-ui", {"history", "folders"}),
+    ("chatbot-ui", {"history", "prompts"}),
+    ("BetterChatGPT", {"chats", "folders"}),
+    ("BetterChatGPT", {"messages", "config"}),
+    ("NextChat", {"chat-next-web-store"}),
+    ("Claude Code", {"sessionId", "parentUuid"}),
+    ("Claude Code", {"type", "leafUuid"}),
+    ("Claude Code", {"type", "snapshot", "messageId"}),
+    ("Claude Code", {"type", "operation", "sessionId"}),
+    ("Codex", {"timestamp", "type", "payload"}),
+    ("Codex", {"id", "timestamp", "instructions"}),
+    ("GitHub Copilot", {"requests", "responderUsername"}),
+    ("Le Chat (Mistral)", {"chatId", "contentChunks"}),
+    ("LM Studio", {"messages", "systemPrompt"}),
+    ("SillyTavern", {"user_name", "character_name"}),
+    ("SillyTavern", {"name", "is_user", "mes"}),
+    ("Poe", {"messages", "bot"}),
+    ("Poe", {"messages", "defaultBotObject"}),
+)
+_MAGIC = (
+    (b"SQLite format 3\0", "This is an SQLite database. Export the chats as JSON in the program that wrote it."),
+    (b"%PDF", "This is a PDF file. Export the chats as JSON in the program that wrote it."),
+    (b"<", "This is a web page. Export the chats as JSON in the program that wrote it."),
+    (b"Conversation,Time,Author,Message", "This is an export of Microsoft Copilot, which is not read."),
+)
+# Members that hold the conversations of an export.
+_LISTS = ("conversations", "chats", "data")
+
+
+class Unread(Refused):
+    """A record was written by a program whose exports are not read; the text names it."""
+
+
+def chat_of(found: Any) -> Chat:
+    """Return the conversation that an object is. Raises `Unread` and `Refused`."""
+    fields = members(found)
+    for reader in _READERS:
+        if reader.fits(fields):
+            return reader.chat_of(fields)
+    if name := _name(fields):
+        raise Unread(f"This is an export of {name}, which is not read.")
+    raise Refused("it is not a conversation of a program whose exports are read")
+
+
+def conversations_in(document: Any) -> list[Any]:
+    """Return the conversations of a document that is an object: it is one itself, or has a list of them."""
+    fields = members(document)
+    if any(reader.fits(fields) for reader in _READERS) or _name(fields):
+        return [fields]
+    return next((fields[name] for name in _LISTS if fields.get(name) and isinstance(fields[name], list)), [fields])
+
+
+def require_text(head: bytes) -> None:
+    """Raise `UnknownFile` for a file that is no JSON, if its kind is known."""
+    for magic, sentence in _MAGIC:
+        if head.startswith(magic):
+            raise UnknownFile(sentence)
+
+
+def _name(fields: dict[str, Any]) -> str | None:
+    """Return the name of a program whose exports are not read."""
+    names = set(fields)
+    if found := next((name for name, wanted in _UNREAD if wanted <= names), None):
+        return found
+    if isinstance(members(fields.get("data")).get("chats"), list):
+        return "TypingMind"
+    is_message = text(fields.get("role")) and "content" in names
+    return "a list of messages" if is_message or names == {"messages"} else None

@@ -1,0 +1,248 @@
+"""Exports of Claude, DeepSeek and LibreChat."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from chatkeep.model import Status
+from tests.imports.stores import Store
+from tests.imports.taken import only, take, taken
+
+pytestmark = pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
+
+
+def claude(*messages: Any, **fields: Any) -> dict[str, Any]:
+    times = {"created_at": "2026-01-21T09:00:00.000000Z", "updated_at": "2026-01-21T09:02:00.000000Z"}
+    return {"uuid": "c-1", "name": "Bread", "account": {}, "chat_messages": list(messages)} | times | fields
+
+
+def block(id: str, sender: str, *content: Any, **fields: Any) -> dict[str, Any]:
+    """Return a message of Claude's."""
+    return {"uuid": id, "sender": sender, "text": "", "content": list(content), "attachments": [], "files": [],
+            "created_at": f"2026-01-21T09:00:0{id[-1]}.5Z"} | fields  # fmt: skip
+
+
+def says(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text, "citations": []}
+
+
+ATTACHED = {"file_name": "recipe.txt", "file_type": "text/plain", "extracted_content": "Flour, water."}
+CALL = {"type": "tool_use", "name": "web_search", "input": {"query": "salt"}}
+RESULT = {"type": "tool_result", "name": "web_search", "content": [says("Salt slows yeast.")]}
+
+
+def test_a_conversation_of_claude_becomes_ours(store: Store) -> None:
+    thought = {"type": "thinking", "thinking": "No salt.", "summaries": [{"summary": "Looked"}]}
+    report = take(
+        store,
+        claude(
+            block("m-1", "human", says("What is missing?"), attachments=[ATTACHED]),
+            block("m-2", "assistant", thought, says("I check."), CALL, RESULT, says("Salt.")),
+            block("m-3", "human", files=[{"file_name": "loaf.jpg"}]),
+            block("m-4", "assistant", says("A good crust.")),
+            model="claude-x",
+        ),
+        claude(uuid="c-2"),
+    )
+    found = only(store)
+    assert found.said == [
+        ("user", "What is missing?\n\n[file: recipe.txt]\nFlour, water."), ("reply", "I check.\n\nSalt."),
+        ("user", "[picture: loaf.jpg]"), ("reply", "A good crust."),
+    ]  # fmt: skip
+    assert (found.messages[1].reasoning, found.messages[1].model) == ("No salt.", "claude-x")
+    assert found.messages[0].timestamp == 1_768_986_001_500_000
+    assert report.left_out == {"tool_call": 1, "tool_result": 1, "picture": 1, "empty_conversation": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "left"),
+    [
+        ([{"type": "tool_use", "name": "artifacts", "input": {"type": "text/markdown", "content": "# Letter"}}],
+         "# Letter", {}),
+        ([{"type": "tool_use", "name": "artifacts", "input": {"type": "text/html", "content": "<p>"}}],
+         "```html\n<p>\n```", {}),
+        ([{"type": "tool_use", "name": "artifacts", "input": {"command": "update", "new_str": "Dear all"}}],
+         "Dear all", {}),
+        ([{"type": "voice_note", "title": "x", "text": "Spoken."}], "Spoken.", {}),
+        ([{"type": "server_tool_use", "input": {}}, {"type": "web_search_tool_result"}, says("Yes.")], "Yes.",
+         {"tool_call": 1, "tool_result": 1}),
+        ([{"type": "token_budget", "remaining": 7}, {"type": "flag", "flag": "x"}, says("Yes.")], "Yes.", {"flag": 1}),
+        ([{"type": "image", "source": {}}], "[picture]", {"picture": 1}),
+        ([None, "A string."], "A string.", {}),
+    ],
+)  # fmt: skip
+def test_blocks_of_claude(store: Store, content: Any, text: str, left: Any) -> None:
+    report = take(store, claude(block("m-1", "human", says("?")), block("m-2", "assistant", *content)))
+    assert only(store).said[1:] == [("reply", text)]
+    assert report.left_out == left
+
+
+def test_older_messages_of_claude_have_a_text_only(store: Store) -> None:
+    old = block("m-1", "human", text="Hello")
+    del old["content"]
+    take(store, claude(old, block("m-2", "assistant", text="Hi")))
+    assert only(store).said == [("user", "Hello"), ("reply", "Hi")]
+
+
+def test_branches_of_claude_are_kept(store: Store) -> None:
+    root = {"parent_message_uuid": "00000000-0000-4000-8000-000000000000"}
+    below = {"parent_message_uuid": "m-1"}
+    chat = claude(
+        block("m-1", "human", says("?"), **root),
+        block("m-2", "assistant", says("One."), **below),
+        block("m-3", "assistant", says("Two."), **below),
+        current_leaf_message_uuid="m-2",
+    )
+    take(store, chat)
+    assert only(store).said == [("user", "?"), ("reply", "One.")]
+    assert only(store).conversation.forks == 1
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason"), [(None, "it is not an object"), ({"uuid": "1", "text": "x"}, "it has no author")]
+)
+def test_an_odd_message_of_claude_costs_itself(store: Store, odd: Any, reason: str) -> None:
+    report = take(store, claude(block("m-1", "human", says("?")), odd, block("m-3", "assistant", says("Yes."))))
+    assert only(store).said == [("user", "?"), ("reply", "Yes.")]
+    assert [problem.reason for problem in report.problems] == [f"its message 1 is left out: {reason}"]
+
+
+def test_two_messages_of_claude_with_one_id_are_both_kept(store: Store) -> None:
+    take(store, claude(block("m-1", "human", says("?")), block("m-1", "assistant", says("Yes."))))
+    assert sorted(only(store).said) == [("reply", "Yes."), ("user", "?")]
+
+
+def deepseek(*messages: Any, **fields: Any) -> dict[str, Any]:
+    mapping: dict[str, Any] = {"root": {"id": "root", "parent": None, "children": ["1"], "message": None}}
+    for number, one in enumerate(messages, 1):
+        mapping[str(number)] = {"parent": str(number - 1) if number > 1 else "root", "message": one, "children": []}
+    return {
+        "id": "d-1",
+        "title": "俳句",
+        "inserted_at": "2026-03-01T10:00:00.000000+08:00",
+        "mapping": mapping,
+    } | fields
+
+
+def fragments(*parts: tuple[str, str | None], **fields: Any) -> dict[str, Any]:
+    made = [{"type": kind, "content": text} for kind, text in parts]
+    return {"files": [], "model": "deepseek-reasoner", "inserted_at": "2026-03-01T10:00:05.000000+08:00",
+            "fragments": made} | fields  # fmt: skip
+
+
+def test_a_conversation_of_deepseek_becomes_ours(store: Store) -> None:
+    take(
+        store,
+        deepseek(
+            fragments(("REQUEST", "写一首")), fragments(("THINK", "五七五"), ("SEARCH", None), ("RESPONSE", "古池や"))
+        ),
+    )
+    found = only(store)
+    assert found.said == [("user", "写一首"), ("reply", "古池や")]
+    assert (found.messages[1].reasoning, found.messages[1].model) == ("五七五", "deepseek-reasoner")
+    assert (found.conversation.title, found.conversation.created_at) == ("俳句", 1_772_330_400_000_000)
+
+
+@pytest.mark.parametrize(
+    ("message", "text", "left"),
+    [
+        (fragments(("TEMPLATE_RESPONSE", "Sorry.")), "Sorry.", {}),
+        (fragments(("TOOL_SEARCH", None), ("READ_LINK", "x"), ("RESPONSE", "Yes.")), "Yes.", {"tool_call": 2}),
+        (fragments(("TIP", None), ("RESPONSE", "Yes.")), "Yes.", {"TIP": 1}),
+        ({"role": "assistant", "content": "Yes.", "reasoning_content": "Hm"}, "Yes.", {}),
+    ],
+)  # fmt: skip
+def test_fragments_of_deepseek(store: Store, message: Any, text: str, left: Any) -> None:
+    report = take(store, deepseek(fragments(("REQUEST", "?")), message))
+    assert only(store).said[1:] == [("reply", text)]
+    assert report.left_out == left
+
+
+def test_a_reply_of_deepseek_that_was_stopped_amid_its_reasoning_is_kept(store: Store) -> None:
+    take(store, deepseek(fragments(("REQUEST", "?")), fragments(("THINK", "Hm")), fragments(("REQUEST", "Well?"))))
+    found = only(store)
+    assert found.said == [("user", "?"), ("reply", ""), ("user", "Well?")]
+    assert (found.messages[1].reasoning, found.messages[1].status) == ("Hm", Status.TRUNCATED)
+
+
+def test_an_odd_message_of_deepseek_costs_itself(store: Store) -> None:
+    report = take(store, deepseek(fragments(("REQUEST", "?")), {"model": "x"}, fragments(("RESPONSE", "Yes."))))
+    assert only(store).said == [("user", "?"), ("reply", "Yes.")]
+    assert [problem.reason for problem in report.problems] == ["its message 2 is left out: it has no content"]
+
+
+NO_PARENT = "00000000-0000-0000-0000-000000000000"
+
+
+def librechat(*messages: Any, **fields: Any) -> bytes:
+    made = {"conversationId": "l-1", "endpoint": "openAI", "title": "Tea", "exportAt": "10:00:00 GMT+0000",
+            "branches": True, "recursive": False, "options": {"model": "gpt-4o", "promptPrefix": "Be brief."},
+            "messages": list(messages)}  # fmt: skip
+    return json.dumps(made | fields).encode()
+
+
+def line(id: str, parent: str, text: str, *, user: bool = False, **fields: Any) -> dict[str, Any]:
+    """Return a message of LibreChat's."""
+    return {"messageId": id, "parentMessageId": parent, "text": text, "sender": "User" if user else "GPT-4o",
+            "isCreatedByUser": user, "createdAt": f"2026-02-01T10:00:0{id[-1]}.000Z"} | fields  # fmt: skip
+
+
+def test_a_conversation_of_librechat_becomes_ours(store: Store) -> None:
+    parts = [
+        {"type": "think", "think": "Green?"}, {"type": "tool_call", "tool_call": {"name": "x"}},
+        {"type": "text", "text": {"value": "Green."}},
+    ]  # fmt: skip
+    file = librechat(
+        line("m1", NO_PARENT, "Tea?", user=True),
+        line("m2", "m1", "", content=parts),
+        line("m3", "m1", "Black.", unfinished=True),
+    )
+    report = store.take(file)
+    assert store.take(file).conversations == {"present": 1}
+    found = only(store)
+    assert found.said == [("user", "Tea?"), ("reply", "Black.")]
+    assert (found.messages[1].status, found.messages[1].model) == (Status.TRUNCATED, "gpt-4o")
+    assert (found.conversation.system, found.conversation.forks) == ("Be brief.", 1)
+    assert (report.messages, report.left_out) == (3, {"tool_call": 1})
+    assert store.rows("SELECT content, reasoning FROM messages WHERE reasoning <> ''") == [("Green.", "Green?")]
+
+
+def test_messages_of_librechat_may_lie_inside_their_parents(store: Store) -> None:
+    tree = line("m1", NO_PARENT, "Tea?", user=True, children=[line("m2", "m1", "Green.", children=[])])
+    file = json.loads(librechat(recursive=True, messagesTree=[tree]))
+    del file["messages"]
+    store.take(json.dumps(file).encode())
+    assert only(store).said == [("user", "Tea?"), ("reply", "Green.")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "text", "status"),
+    [
+        ({"text": ":::thinking\nHm\n:::\nGreen."}, "Green.", Status.COMPLETED),
+        ({"text": "no key", "error": True}, "", Status.FAILED),
+        ({"finish_reason": "length"}, "Gr", Status.TRUNCATED),
+        ({"content": [{"type": "image_file", "image_file": {}}], "text": ""}, "[picture]", Status.COMPLETED),
+        ({"content": [{"type": "novel", "x": 1}, {"type": "text", "text": "Green."}]}, "Green.", Status.COMPLETED),
+    ],
+)  # fmt: skip
+def test_replies_of_librechat(store: Store, fields: Any, text: str, status: Status) -> None:
+    store.take(librechat(line("m1", NO_PARENT, "Tea?", user=True), line("m2", "m1", "Gr") | fields))
+    reply = only(store).messages[1]
+    assert (reply.content, reply.status) == (text, status)
+
+
+def test_an_odd_message_of_librechat_costs_itself(store: Store) -> None:
+    odd = {"messageId": "x", "parentMessageId": "m1", "text": "?"}
+    report = store.take(librechat(line("m1", NO_PARENT, "Tea?", user=True), odd, 7, line("m2", "x", "Green.")))
+    assert only(store).said == [("user", "Tea?"), ("reply", "Green.")]
+    assert [problem.reason.partition(": ")[2] for problem in report.problems] == [
+        "it has no author", "it is not an object",
+    ]  # fmt: skip
+
+
+def test_one_list_may_hold_conversations_of_several_programs(store: Store) -> None:
+    take(store, claude(block("m-1", "human", says("One?"))), deepseek(fragments(("REQUEST", "Two?"))))
+    assert {one.said[0][1] for one in taken(store)} == {"One?", "Two?"}

@@ -1,0 +1,76 @@
+"""Exports that are not read are named in one sentence, and nothing of them is imported."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from chatkeep.imports import UnknownFile
+from chatkeep.languages import translated
+from tests.imports.stores import Store
+
+pytestmark = pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
+
+TURN = [{"role": "user", "content": "Green or black?"}, {"role": "assistant", "content": "Green."}]
+DOCUMENTS: dict[str, tuple[str, Any]] = {
+    "chatbot-ui": ("chatbot-ui", {"version": 4, "history": [{"id": "c", "messages": TURN}], "folders": []}),
+    "Grok": ("Grok", {"conversations": [{"conversation": {"id": "g"}, "responses": []}], "projects": []}),
+    "Takeout": ("Gemini (Google Takeout)", [{"header": "Gemini Apps", "title": "Tea", "time": "2026-01-01"}]),
+    "AI Studio": ("Google AI Studio", {"runSettings": {}, "chunkedPrompt": {"chunks": []}}),
+    "LobeChat": ("LobeChat", {"exportType": "all", "state": {"messages": []}, "version": 7}),
+    "Cherry Studio": ("Cherry Studio", {"time": 1, "version": 5, "localStorage": {}, "indexedDB": {}}),
+    "BetterChatGPT": ("BetterChatGPT", {"chats": [{"id": "b", "messages": TURN, "config": {}}], "version": 1}),
+    "TypingMind": ("TypingMind", {"data": {"chats": [{"messages": TURN}], "folders": []}}),
+    "VS Code": ("GitHub Copilot", {"requesterUsername": "a", "responderUsername": "GitHub Copilot", "requests": []}),
+    "messages": ("a list of messages", TURN),
+}  # fmt: skip
+LINES: dict[str, tuple[str, list[Any]]] = {
+    "Claude Code": ("Claude Code", [{"type": "user", "sessionId": "s", "parentUuid": None, "message": TURN[0]}] * 2),
+    "Claude Code, resumed": ("Claude Code", [{"type": "summary", "summary": "Tea", "leafUuid": "u"}] * 2),
+    "Codex": ("Codex", [{"timestamp": "2026-01-01T00:00:00Z", "type": "session_meta", "payload": {}}] * 2),
+    "training": ("a list of messages", [{"messages": TURN}, {"messages": TURN}]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "document"), DOCUMENTS.values(), ids=DOCUMENTS)
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_document_of_another_program_is_named(store: Store, name: str, document: Any, indent: int | None) -> None:
+    with pytest.raises(UnknownFile, match=r"^This is an export of ") as refused:
+        store.take(json.dumps(document, indent=indent).encode())
+    assert str(refused.value) == f"This is an export of {name}, which is not read."
+    assert translated(str(refused.value), "zh").startswith("这是 ")
+
+
+@pytest.mark.parametrize(("name", "lines"), LINES.values(), ids=LINES)
+def test_a_log_of_another_program_is_named(store: Store, name: str, lines: list[Any]) -> None:
+    with pytest.raises(UnknownFile, match=r"^This is an export of ") as refused:
+        store.take("".join(json.dumps(line) + "\n" for line in lines).encode())
+    assert str(refused.value) == f"This is an export of {name}, which is not read."
+
+
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        (b"SQLite format 3\0\x10\0", "This is an SQLite database."),
+        (b"<!doctype html><title>Chats</title>", "This is a web page."),
+        (b"%PDF-1.7", "This is a PDF file."),
+        (b"Conversation,Time,Author,Message\n", "This is an export of Microsoft Copilot, which is not read."),
+        (b'{"mapping": {"a": ', "This file cannot be read: it is not valid JSON: "),
+        (b"# Chats\n", "This is not an export of chatkeep, ChatGPT, Claude, DeepSeek, LibreChat or Open WebUI."),
+    ],
+)
+def test_a_file_of_another_kind_is_named(store: Store, file: bytes, sentence: str) -> None:
+    with pytest.raises(UnknownFile) as refused:
+        store.take(file)
+    assert str(refused.value).startswith(sentence)
+    assert translated(str(refused.value), "zh") != str(refused.value)
+
+
+def test_lines_may_hold_conversations(store: Store) -> None:
+    chats = [
+        {"mapping": {"a": {"message": {"author": {"role": "user"}, "content": {"parts": [text]}}}}} for text in "ab"
+    ]
+    report = store.take("\n".join(map(json.dumps, chats)).encode())
+    assert (report.conversations, report.problem_count) == ({"added": 2}, 0)
