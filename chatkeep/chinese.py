@@ -580,6 +580,7 @@ TEXTS = {
     "This is an export of {}, which is not read.": "这是 {} 的导出，不支持读取。",
     "a list of messages": "消息列表",
     "This is an SQLite database. Export the chats as JSON in the program that wrote it.": "这是 SQLite 数据库。请在写出它的程序里把对话导出为 JSON。",
+    "This file is written in UTF-16. Write it in UTF-8.": "该文件为 UTF-16 编码。请改用 UTF-8。",
     "This is a PDF file. Export the chats as JSON in the program that wrote it.": "这是 PDF 文件。请在写出它的程序里把对话导出为 JSON。",
     "This is a web page. Export the chats as JSON in the program that wrote it.": "这是网页。请在写出它的程序里把对话导出为 JSON。",
     "This file cannot be read: {}.": "无法读取该文件：{}。",

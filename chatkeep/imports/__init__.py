@@ -6,10 +6,10 @@ out; the others are imported. What is there already is not imported again.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Iterator
 
-import msgspec
 from msgspec.structs import replace
 
 from chatkeep.concurrency import FILES
@@ -118,7 +118,7 @@ def _conversations(document: Record) -> list[Record]:
         found = programs.conversations_in(value_of(document))
     except Refused as error:
         raise UnknownFile(f"This file cannot be read: {error}.") from error
-    return [Record(document.line, msgspec.json.encode(one)) for one in found]
+    return [Record(document.line, json.dumps(one).encode()) for one in found]
 
 
 def _listed(records: Records, terms: Terms) -> Iterator[Item]:

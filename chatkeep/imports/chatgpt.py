@@ -39,7 +39,7 @@ _PARTS: dict[str, Kind] = {
     "file": Kind.FILE,
 }
 # A mark of a citation or a widget, in private-use characters, the last maybe cut; or an older one, as 【4†source】.
-_MARK = re.compile("\ue200([^\ue200\ue201]*)(?:\ue201|\\Z)|【[^【】]*†[^【】]*】")
+_MARK = re.compile("\ue200([^\ue200\ue201]*+)(?:\ue201|\\Z)|【[^【】†]*+†[^【】]*+】")
 _LEFT_OF_MARKS = re.compile("[\ue200-\ue20f]")
 _SEPARATOR = "\ue202"
 _LINKS = {"url", "link_title"}
@@ -273,7 +273,7 @@ def _ending(message: dict[str, Any], metadata: dict[str, Any]) -> tuple[Status, 
     kind = text(members(metadata.get("finish_details")).get("type"))
     if kind in _CUT:
         return _CUT[kind]
-    return (Status.TRUNCATED, None) if message.get("status") in _UNFINISHED else (Status.COMPLETED, "stop")
+    return (Status.TRUNCATED, None) if text(message.get("status")) in _UNFINISHED else (Status.COMPLETED, "stop")
 
 
 def _cited(said: str, metadata: dict[str, Any]) -> str:
@@ -309,6 +309,6 @@ def _named(fields: list[str]) -> str:
         return ""
     try:
         named = texts(json.loads(fields[1]))
-    except ValueError:
+    except (ValueError, RecursionError):
         return fields[1]
     return named[min(1, len(named) - 1)] if named else ""

@@ -78,7 +78,7 @@ def _said(message: dict[str, Any], role: Role, model: str, found: Content) -> Sa
         return Said(role, found.text())
     status, reason = _ENDINGS.get(text(message.get("stop_reason")), (Status.COMPLETED, "stop"))
     model = text(message.get("model")) or model
-    return Said(role, found.text(), found.reasoning(), model or None, status, reason, whole=any(found.thoughts))
+    return Said(role, found.text(), found.reasoning(), model or None, status, reason, whole=True)
 
 
 def _block(block: Any, found: Content) -> None:

@@ -12,6 +12,7 @@ from chatkeep.model import Role, Status
 SOURCE = "deepseek"
 _REQUEST = "REQUEST"
 _THOUGHTS = {"THINK", "REASON", "REASONING"}
+_UNFINISHED = ("INCOMPLETE", "WIP")
 _TOOLS = ("SEARCH", "TOOL", "READ", "OPEN", "BROWSE")
 
 
@@ -75,15 +76,15 @@ def _said(message: dict[str, Any], found: Content) -> Said:
     role = ROLES.get(text(message.get("role")).lower()) or (Role.USER if asked else Role.ASSISTANT)
     if role is not Role.ASSISTANT:
         return Said(role, found.text())
-    whole = text(message.get("status")) not in {"INCOMPLETE", "WIP"} and any(found.texts)
+    is_cut = message.get("status") in _UNFINISHED
     return Said(
         role,
         found.text(),
         found.reasoning(),
         text(message.get("model")) or None,
-        Status.COMPLETED if whole else Status.TRUNCATED,
-        "stop" if whole else None,
-        whole=any(found.thoughts),
+        Status.TRUNCATED if is_cut else Status.COMPLETED,
+        None if is_cut else "stop",
+        whole=True,
     )
 
 

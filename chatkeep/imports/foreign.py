@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,6 +40,7 @@ ROLES = {
     "system": Role.SYSTEM,
     "developer": Role.SYSTEM,
 }
+_FENCE = re.compile(r"`{3,}+")
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".heic", ".svg")
 
 
@@ -46,7 +48,8 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".heic", ".svg")
 class Said:
     """What a message of another program says.
 
-    Without ``text`` it is no message: its reasoning goes to the next reply. A ``whole`` one is a message even so.
+    Without ``text`` it is no message: its reasoning goes to the next reply. A ``whole`` reply is a message even so, and
+    is truncated unless it failed.
     """
 
     role: Role
@@ -123,11 +126,9 @@ class Chat:
 
 
 def fenced(code: str, language: str = "") -> str:
-    """Return code as a Markdown block, whose fence is longer than any in it."""
-    fence = "```"
-    while fence in code:
-        fence += "`"
-    return f"{fence}{language}\n{code.rstrip()}\n{fence}"
+    """Return code as a Markdown block, whose fence is longer than any in it; "" if there is none."""
+    fence = "`" * (1 + max(map(len, _FENCE.findall(code)), default=2))
+    return f"{fence}{language}\n{code.rstrip()}\n{fence}" if code.strip() else ""
 
 
 def items_of(line: int, chat: Chat, terms: Terms) -> list[Item]:
@@ -244,6 +245,8 @@ class _Tree:
     def _speak(self, node: Node, said: Said, place: _Place) -> _Place:
         thoughts = [*_given(place.thought), said.reasoning] if said.role is Role.ASSISTANT else []
         said = replace(said, reasoning="\n\n".join(filter(None, thoughts)))
+        if not said.text and said.status is Status.COMPLETED:
+            said = replace(said, status=Status.TRUNCATED, finish_reason=None)
         one = _Spoken(node, said, place.message, max(node.at or self.began, place.at + 1))
         self.spoken.append(one)
         return _Place(node.id, one.at)

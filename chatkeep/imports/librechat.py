@@ -90,7 +90,7 @@ def _said(message: dict[str, Any], role: Role, model: str, found: Content) -> Sa
     status, reason = (Status.COMPLETED, "stop") if whole else (Status.TRUNCATED, None)
     if message.get("finish_reason") == "length":
         status, reason = Status.TRUNCATED, "length"
-    return Said(role, found.text(), found.reasoning(), model or None, status, reason, whole=any(found.thoughts))
+    return Said(role, found.text(), found.reasoning(), model or None, status, reason, whole=True)
 
 
 def _parted(said: str, found: Content) -> None:

@@ -99,10 +99,17 @@ def _of_number(value: float) -> int | None:
     return round(at * 1_000_000)
 
 
+def _of_digits(value: str) -> int | None:
+    try:
+        return _of_number(float(value))
+    except ValueError:
+        return None
+
+
 def _of_iso(value: str) -> int | None:
     try:
         at = datetime.fromisoformat(value)
     except ValueError:
-        return None
+        return _of_digits(value)
     seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     return round(seconds * 1_000_000) if 0 < seconds < _SECONDS else None

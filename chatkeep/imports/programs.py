@@ -56,6 +56,8 @@ _UNREAD = (
 )
 _MAGIC = (
     (b"SQLite format 3\0", "This is an SQLite database. Export the chats as JSON in the program that wrote it."),
+    (b"\xff\xfe", "This file is written in UTF-16. Write it in UTF-8."),
+    (b"\xfe\xff", "This file is written in UTF-16. Write it in UTF-8."),
     (b"%PDF", "This is a PDF file. Export the chats as JSON in the program that wrote it."),
     (b"<", "This is a web page. Export the chats as JSON in the program that wrote it."),
     (b"Conversation,Time,Author,Message", "This is an export of Microsoft Copilot, which is not read."),

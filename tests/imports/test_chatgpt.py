@@ -270,7 +270,9 @@ def test_damaged_text_is_mended(store: Store, written: bytes, text: str) -> None
     assert {one.said[0][1] for one in taken(store)} == {text, "Well?"}
 
 
-@pytest.mark.parametrize("value", [b"NaN", b"Infinity", b"-1", b'"2026-11-18T00:00:00Z"', b'"soon"', b"true", b"1e400"])
+@pytest.mark.parametrize(
+    "value", [b"NaN", b"Infinity", b"-1", b'"2026-11-18T00:00:00Z"', b'"soon"', b"true", b"1e400", b'"1795000000"']
+)
 def test_odd_times_cost_nothing(store: Store, value: bytes) -> None:
     file = json.dumps([chatgpt(chain(asked(at=AT), reply(at=AT)), create_time=AT, update_time=AT)]).encode()
     assert store.take(file.replace(str(AT).encode(), value)).messages == 2

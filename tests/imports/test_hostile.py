@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from copy import deepcopy
 from itertools import chain
 from typing import Any
 
 import pytest
 
-from chatkeep.imports import MOST_UNKNOWN, UnknownFile, chatgpt, import_file, open_webui
+from chatkeep.imports import MOST_UNKNOWN, UnknownFile, chatgpt, import_file, open_webui, programs
 from chatkeep.imports.documents import HEAD_BYTES, MOST_DEPTH, Records, lines, peeked
 from chatkeep.imports.foreign import Chat, items_of
-from chatkeep.imports.records import Incoming, Terms
+from chatkeep.imports.records import Incoming, Refused, Terms
 from tests.imports.stores import Store
 
 SIZE, CHUNK = 400_000, 16 * 1024
@@ -39,6 +40,103 @@ def test_reasoning_is_found_in_linear_time(text: str) -> None:
     (reply,) = read(open_webui.chat_of(webui(text))).messages
     assert time.process_time() - begun < SECONDS
     assert len(reply.content) + len(reply.reasoning) <= len("Said " + text)
+
+
+MARKED = {
+    "old marks": "【" + "†" * SIZE,
+    "open old marks": "【" * SIZE,
+    "open marks": "\ue200" * SIZE,
+    "a mark that is cut": "\ue200cite" + "\ue202" * SIZE,
+    "nested names": "\ue200entity\ue202" + "[" * SIZE + "\ue201",
+    "a fence": "`" * SIZE,
+    "fences": "```` " * (SIZE // 5),
+}
+
+
+@pytest.mark.parametrize("text", MARKED.values(), ids=MARKED)
+@pytest.mark.parametrize("kind", ["text", "code"])
+def test_marks_and_fences_are_read_in_linear_time(text: str, kind: str) -> None:
+    content = {"content_type": kind, "language": "go", "text": "Said " + text}
+    begun = time.process_time()
+    (reply,) = read(chatgpt.chat_of({"id": "a", "mapping": {"r": node(None, content)}})).messages
+    assert time.process_time() - begun < SECONDS
+    assert reply.content
+
+
+ODD: list[Any] = [None, 7, -1.5, "", "x", [], {}, [None], {"a": 1}, True, 10**30, {"text": 7}, [7, "y", {"type": "z"}]]
+SOUND: list[Any] = [
+    {
+        "title": "T", "create_time": 1.5, "current_node": "b", "default_model_slug": "m",
+        "mapping": {
+            "a": {"parent": None, "children": ["b"], "message": {
+                "author": {"role": "user"}, "create_time": 2.5, "recipient": "all",
+                "content": {"content_type": "multimodal_text", "parts": ["?", {"content_type": "image_asset_pointer"}]},
+                "metadata": {"attachments": [{"name": "a", "mime_type": "b"}]},
+            }},
+            "b": {"parent": "a", "children": [], "message": {
+                "author": {"role": "assistant"}, "create_time": 3.5, "status": "x", "channel": "final",
+                "content": {"content_type": "text", "parts": ["\ue200cite\ue201"]},
+                "metadata": {
+                    "finish_details": {"type": "stop"},
+                    "content_references": [{"matched_text": "\ue200cite\ue201", "items": [{"title": "t", "url": "u"}]}],
+                },
+            }},
+        },
+    },
+    {"id": "w", "title": "T", "created_at": 1, "chat": {"params": {"system": "s"}, "models": ["m"], "history": {
+        "currentId": "a", "messages": {"a": {
+            "role": "assistant", "content": "c", "timestamp": 1, "done": True, "error": {"content": "e"},
+            "files": [{"type": "file", "file": {"filename": "f", "meta": {"content_type": "t"}}}],
+            "output": [{"type": "message", "content": [{"type": "output_text", "text": "t"}]},
+                       {"type": "reasoning", "summary": [{"text": "r"}]}],
+        }},
+    }}},
+    {"uuid": "c", "name": "T", "created_at": "2026-01-01T00:00:00Z", "chat_messages": [{
+        "uuid": "m", "sender": "assistant", "text": "t", "stop_reason": "x", "files": [{"file_name": "f"}],
+        "content": [{"type": "thinking", "thinking": "t"}, {"type": "tool_use", "name": "artifacts", "input": {}}],
+        "attachments": [{"file_name": "f", "extracted_content": "e"}],
+    }]},
+    {"id": "d", "inserted_at": "2026-01-01T00:00:00Z", "mapping": {"a": {"parent": None, "children": [], "message": {
+        "inserted_at": "2026-01-01T00:00:00Z", "status": "x", "files": [{"file_name": "f"}],
+        "fragments": [{"type": "THINK", "content": "t"}, {"type": "RESPONSE", "content": "r"}],
+    }}}},
+    {"conversationId": "l", "options": {"model": "m", "promptPrefix": "s"}, "messages": [{
+        "messageId": "m", "parentMessageId": "p", "sender": "GPT", "isCreatedByUser": False, "text": "t",
+        "content": [{"type": "think", "think": "t"}, {"type": "text", "text": {"value": "v"}}],
+        "createdAt": "2026", "files": [{"filename": "f", "type": "t"}],
+        "children": [{"messageId": "n", "text": "x", "sender": "User"}],
+    }]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sound", SOUND, ids=["chatgpt", "open-webui", "claude", "deepseek", "librechat"])
+def test_an_odd_value_anywhere_stops_nothing(sound: Any) -> None:
+    """Puts a value of every kind in every place, some thousand times in all."""
+    for place in list(places(sound)):
+        for odd in ODD:
+            chat = changed(sound, place, odd)
+            try:
+                items_of(1, programs.chat_of(chat), Terms("local", 1))
+            except Refused:
+                assert len(place) == 1  # it is not known any more as what it is
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the ways to all values in a value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, one in inner:
+        yield (*place, name)
+        yield from places(one, (*place, name))
+
+
+def changed(value: Any, place: tuple[Any, ...], new: Any) -> Any:
+    """Return a copy with another value in a place."""
+    copy = deepcopy(value)
+    inner = copy
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = new
+    return copy
 
 
 def webui(text: str) -> Any:

@@ -80,6 +80,16 @@ def test_blocks_of_claude(store: Store, content: Any, text: str, left: Any) -> N
     assert report.left_out == left
 
 
+def test_a_reply_of_claude_that_only_called_tools_keeps_its_place(store: Store) -> None:
+    take(
+        store,
+        claude(block("m-1", "human", says("?")), block("m-2", "assistant", CALL), block("m-3", "human", says("!"))),
+    )
+    found = only(store)
+    assert found.said == [("user", "?"), ("reply", ""), ("user", "!")]
+    assert (found.messages[1].status, found.messages[1].finish_reason) == (Status.TRUNCATED, None)
+
+
 def test_older_messages_of_claude_have_a_text_only(store: Store) -> None:
     old = block("m-1", "human", text="Hello")
     del old["content"]

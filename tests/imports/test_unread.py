@@ -55,6 +55,7 @@ def test_a_log_of_another_program_is_named(store: Store, name: str, lines: list[
     [
         (b"SQLite format 3\0\x10\0", "This is an SQLite database."),
         (b"<!doctype html><title>Chats</title>", "This is a web page."),
+        ("[]".encode("utf-16"), "This file is written in UTF-16. Write it in UTF-8."),
         (b"%PDF-1.7", "This is a PDF file."),
         (b"Conversation,Time,Author,Message\n", "This is an export of Microsoft Copilot, which is not read."),
         (b'{"mapping": {"a": ', "This file cannot be read: it is not valid JSON: "),
