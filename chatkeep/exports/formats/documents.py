@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from chatkeep.exports.formats.text import encode, second_text, time_text, uuid_text, uuid_texts
+from chatkeep.exports.formats.text import encode, one_line, second_text, time_text, uuid_text, uuid_texts
 from chatkeep.store.exports import ConversationRow, RecordRow
 from chatkeep.store.tombstones import TombstoneRow
 
@@ -175,4 +175,4 @@ def _records(rows: Sequence[RecordRow], first: bytes, following: bytes, tail: by
         second, fraction = divmod(timestamp, 1_000_000)
         parts += (head, text, parent, second_text(second), b'%06dZ"' % fraction, members, tail)
         head, previous, previous_text = following, id, text
-    return b"".join(parts)
+    return one_line(b"".join(parts))

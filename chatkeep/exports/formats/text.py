@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import date
 from functools import lru_cache
 from struct import Struct
+from typing import Any
 
 import msgspec
 
@@ -15,8 +16,9 @@ _MINUTE_TEXTS = [b"T%02d:%02d:" % divmod(minute, 60) for minute in range(_MINUTE
 _SECOND_TEXTS = [b"%02d." % second for second in range(60)]
 _EPOCH = date(1970, 1, 1).toordinal()
 ASSISTANT = "assistant"
-encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder().encode
 _UUID, _UUIDS = Struct("8s4s4s4s12s").unpack, Struct("8s4s4s4s12s").iter_unpack
+_LINE_ENDS = (("\x85".encode(), rb"\u0085"), ("\u2028".encode(), rb"\u2028"), ("\u2029".encode(), rb"\u2029"))
 # JSON wants these escaped, beside the three that are replaced below.
 _CONTROLS = bytes(code for code in range(0x20) if code != ord("\n"))
 
@@ -48,8 +50,20 @@ def _day(day: int) -> bytes:
     return date.fromordinal(_EPOCH + day).isoformat().encode()
 
 
+def encode(value: Any) -> bytes:
+    """Return a value as JSON that is one line for everybody."""
+    return one_line(_encode(value))
+
+
+def one_line(json: bytes) -> bytes:
+    """Return JSON in UTF-8 without signs at which some programs end a line: U+0085, U+2028 and U+2029."""
+    for sign, escaped in _LINE_ENDS:
+        json = json.replace(sign, escaped)
+    return json
+
+
 def json_text(text: bytes) -> bytes:
     """Return UTF-8 as the inside of a JSON string, for which the quotes are around it already."""
     if len(text.translate(None, _CONTROLS)) != len(text):
         return encode(text.decode())[1:-1]
-    return text.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
+    return one_line(text.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n"))
