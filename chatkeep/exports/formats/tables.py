@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import ClassVar
 
@@ -31,9 +32,26 @@ COLUMNS = (
 )
 _BOOLEANS = (b"false", b"true")
 BOM = "\ufeff".encode()
-# A cell that begins with one of these could be run by the program that opens the file; the quote makes it text.
-_FORMULA = tuple(sign.encode() for sign in "=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - the full-width ones are meant
-_FORMULA_BYTES = frozenset(sign[:1] for sign in _FORMULA)
+# What a program may drop before it looks whether a cell is a formula: controls, white space, quotes, invisible signs.
+_DROPPED = (
+    rb"[\0-\x20\"\x7f]|\xc2[\x80-\xa0\xad]|\xe1(?:\x9a\x80|\xa0\x8e)"
+    rb"|\xe2(?:\x80[\x80-\x8f\xa8-\xaf]|\x81[\x9f-\xaf])|\xe3\x80\x80|\xef(?:\xbb\xbf|\xbf[\xb9-\xbf])"
+)
+_WIDE = rb"\xef\xbc[\x8b\x8d\x9d\xa0]|\xef\xb9[\xa2\xa3\xa6\xab]|\xe2\x88\x92"  # full-width and small signs
+# A cell that begins so could be run by the program that opens the file; the quote makes it text.
+_FORMULA = re.compile(rb"[\t\r\n]|(?:" + _DROPPED + rb")*+(?:[-=+@]|" + _WIDE + rb")")
+_FORMULA_BYTES = frozenset([*range(0x21), *b'"-=+@\x7f\xc2\xe1\xe2\xe3\xef'])
+# A program that takes other separators begins cells within a text, whose quotes mean nothing to it.
+_SEPARATORS = b";\t\r\n"
+_BEFORE = bytes([*range(0x21), *b'";\x7f\xc2\xe1\xe2\xe3\xef', *range(0x80, 0xC0)])  # all bytes of what is dropped
+# Such a sign behind what may be dropped or begins a cell. Its first byte comes first: that is quick to search for.
+_WITHIN = re.compile(
+    rb"[-=+@\xe2\xef](?<=[\0-\x20\";\x7f-\xbf].)"
+    rb"(?:(?<=[-=+@])|(?<=\xef)(?:\xbc[\x8b\x8d\x9d\xa0]|\xb9[\xa2\xa3\xa6\xab])|(?<=\xe2)\x88\x92)",
+    re.DOTALL,
+)
+# Items of lists, options and lines stay as they are there, but for those that call something.
+_ITEM = re.compile(rb"[-+]++(?![\w(.'$\[{@#\x80-\xff]|[^;\t\r\n]*(?:\||\w\())")
 
 
 class Csv:
@@ -84,9 +102,24 @@ class Csv:
 
 
 def cell(text: bytes) -> bytes:
-    """Return UTF-8 as a quoted cell that is no formula."""
-    inert = b"\"'" if text[:1] in _FORMULA_BYTES and text.startswith(_FORMULA) else b'"'
+    """Return UTF-8 as a quoted cell that is no formula, nor becomes several of which one is."""
+    inert = b"\"'" if text and text[0] in _FORMULA_BYTES and _FORMULA.match(text) else b'"'
+    if len(text.translate(None, _SEPARATORS)) != len(text):
+        text = b"'".join(_cells(text))
     return inert + text.replace(b'"', b'""') + b'"'
+
+
+def _cells(text: bytes) -> Iterator[bytes]:
+    """Yield a text in pieces, all but the first of which begin a formula."""
+    began = seen = 0
+    for found in _WITHIN.finditer(text):
+        before, at = text[seen : found.start()], found.start()
+        dropped = before[len(before.rstrip(_BEFORE)) :]
+        if len(dropped.translate(None, _SEPARATORS)) != len(dropped) and not _ITEM.match(text, at):
+            yield text[began:at]
+            began = at
+        seen = at
+    yield text[began:]
 
 
 @lru_cache(maxsize=1024)
