@@ -60,10 +60,11 @@ def export_conversation(conversation_id: UUID) -> Response:
 
     `json` and `ndjson` lose nothing: every message of the tree with all its fields, and times to the microsecond; the
     last line tells how much there is and the SHA-256 of every byte before that line. `csv` has a row for each message;
-    a cell that a spreadsheet could run as a formula gets a `'` in front. `md` and `openai` (JSON lines for fine-tuning)
-    hold the current branch, `openai` only turns whose reply is complete. Replies are marked as AI generated, in
-    `openai` by their role alone. The file is written while it is read: without the last line of `json` and `ndjson`,
-    or where the connection breaks, it is not whole.
+    what a spreadsheet could run as a formula, with `,`, `;` or a tab as the separator, gets a `'` in front. `md` and
+    `openai` (JSON lines for fine-tuning) hold the current branch. In `md` no message goes on in the next one or has a
+    heading of the first two levels. `openai` has each question with its whole answer, and leaves out turns that have
+    none. Replies are marked as AI generated, in `openai` by their role alone. The file is written while it is read:
+    without the last line of `json` and `ndjson`, or where the connection breaks, it is not whole.
     """
     query = query_as(shapes.ExportQuery)
     form = make(query.format, bom=query.bom)

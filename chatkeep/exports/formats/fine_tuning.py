@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-from chatkeep.exports.formats.text import ASSISTANT, json_text
-from chatkeep.model import Role, Status
-from chatkeep.store.exports import ConversationRow, MessageRow, kind_of
+from chatkeep.exports.formats.text import json_text
+from chatkeep.exports.formats.turns import Turn, Turns
+from chatkeep.model import Role
+from chatkeep.store.exports import ConversationRow, MessageRow
 
 _LINE = b'{"messages":['
 
 
 class FineTuning:
-    """A line for each conversation: the system prompt, then the turns whose reply is whole.
+    """A line for each conversation: the system prompt, then the turns whose answer is whole.
 
-    A question without such a reply is left out, and so is a conversation without any turn. OpenAI takes no fields of
-    others: that a message was generated is told by its role alone.
+    A question without such an answer is left out, and so is a conversation without any turn. An answer in several steps
+    is one message. OpenAI takes no fields of others: that a message was generated is told by its role alone.
     """
 
     media_type: ClassVar = "application/jsonl"
@@ -27,7 +28,7 @@ class FineTuning:
     def __init__(self) -> None:
         self._head = _LINE
         self._tail = b""
-        self._question: bytes | None = None
+        self._turns = Turns()
 
     def begin(self) -> bytes:
         """Return nothing: the first line is the beginning."""
@@ -37,26 +38,29 @@ class FineTuning:
         """Return the end of the line before; this one begins with its first turn."""
         ended = self.finish()
         system = _message(Role.SYSTEM, row.system.encode()) + b"," if row.system else b""
-        self._head, self._question = _LINE + system, None
+        self._head = _LINE + system
         return ended
 
     def messages(self, rows: Sequence[MessageRow]) -> bytes:
-        """Return the turns that are whole."""
-        parts: list[bytes] = []
-        for row in map(MessageRow._make, rows):
-            kind = kind_of(row.kind)
-            if kind.role != ASSISTANT:
-                self._question = row.content
-            elif kind.status == Status.COMPLETED and self._question is not None:
-                turn = _message(Role.USER, self._question) + b"," + _message(Role.ASSISTANT, row.content)
-                parts.append(self._head + turn)
-                self._head, self._tail, self._question = b",", b"]}\n", None
-        return b"".join(parts)
+        """Return the turns that are over and whole."""
+        return self._written(self._turns.take(rows))
 
     def finish(self) -> bytes:
-        """Return the end of the last line."""
+        """Return the last turn, and the end of the last line."""
+        last = self._written(self._turns.end())
         ended, self._tail = self._tail, b""
-        return ended
+        return last + ended
+
+    def _written(self, turns: Iterable[Turn]) -> bytes:
+        parts: list[bytes] = []
+        for question, replies, whole in turns:
+            if not whole or question is None:
+                continue
+            answer = b"\n\n".join(reply.content for reply in replies if reply.content)
+            turn = _message(Role.USER, question.content) + b"," + _message(Role.ASSISTANT, answer)
+            parts.append(self._head + turn)
+            self._head, self._tail = b",", b"]}\n"
+        return b"".join(parts)
 
 
 def _message(role: Role, content: bytes) -> bytes:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from chatkeep.exports.formats.markup import contained, title
 from chatkeep.exports.formats.text import ASSISTANT, time_text
+from chatkeep.exports.formats.turns import Ending, Turn, Turns, ending_of
 from chatkeep.model import Status
-from chatkeep.store.exports import ConversationRow, MessageRow, kind_of
+from chatkeep.store.exports import ConversationRow, Kind, MessageRow, kind_of
 
 # In both languages of the page, wherever the file is read (GB 45438-2025 asks for the mark in the text itself).
 AI_GENERATED = "AI generated · AI 生成"
 
 
 class Markdown:
-    """A heading for each conversation and each message; what was said stands there as it is."""
+    """A heading for each conversation, each question and each reply; what was said is shown as Markdown below it."""
 
     media_type: ClassVar = "text/markdown"
     suffix: ClassVar = "md"
@@ -23,32 +25,41 @@ class Markdown:
 
     def __init__(self) -> None:
         self._between = ""
+        self._turns = Turns()
 
     def begin(self) -> bytes:
         """Return nothing: the first heading is the beginning."""
         return b""
 
     def conversation(self, row: ConversationRow) -> bytes:
-        """Return the conversation's heading, and its system prompt."""
+        """Return the end of the conversation before, then this one's heading and system prompt."""
+        ended = self.finish()
         between, self._between = self._between, "---\n\n"
-        system = f"## System\n\n{row.system}\n\n" if row.system else ""
-        return f"{between}# {' '.join(row.title.split())}\n\n{system}".encode()
+        system = b"## System\n\n%b\n\n" % contained(row.system.encode()) if row.system else b""
+        return ended + f"{between}# {title(row.title)}\n\n".encode() + system
 
     def messages(self, rows: Sequence[MessageRow]) -> bytes:
-        """Return the messages under headings."""
-        return b"".join(_heading(row) + row.content + b"\n\n" for row in map(MessageRow._make, rows))
+        """Return the turns that are over under their headings."""
+        return b"".join(map(_turn, self._turns.take(rows)))
 
     def finish(self) -> bytes:
-        """Return nothing: the last message is the end."""
-        return b""
+        """Return the last turn."""
+        return b"".join(map(_turn, self._turns.end()))
 
 
-def _heading(row: MessageRow) -> bytes:
-    """Return who says it and when; of a reply also that a model wrote it, and what became of it if it isn't whole."""
-    kind = kind_of(row.kind)
-    notes = [time_text(row.timestamp).decode()]
+def _turn(turn: Turn) -> bytes:
+    asked = turn.question
+    said = [(asked.timestamp, asked.content, kind_of(asked.kind))] if asked else []
+    return b"".join(_said(*one) for one in (*said, *turn.replies))
+
+
+def _said(timestamp: int, content: bytes, kind: Kind) -> bytes:
+    """Return who says it and when, then the text; of a reply also that a model wrote it, and why it isn't whole."""
+    notes = [time_text(timestamp).decode()]
     if kind.role == ASSISTANT:
-        notes = [AI_GENERATED, *([kind.model] if kind.model else []), *notes]
+        notes = [AI_GENERATED, *([title(kind.model)] if kind.model else []), *notes]
     if kind.status != Status.COMPLETED:
         notes.append(kind.status)
-    return f"## {kind.role.capitalize()}\n\n*{' · '.join(notes)}*\n\n".encode()
+    elif kind.finish_reason and ending_of(kind) is not Ending.WHOLE:
+        notes.append(title(kind.finish_reason))
+    return f"## {kind.role.capitalize()}\n\n*{' · '.join(notes)}*\n\n".encode() + contained(content) + b"\n\n"
