@@ -19,7 +19,7 @@ from werkzeug.security import safe_join
 
 FOLDER = Path(__file__).parent / "static"
 # Not the machine's own table: on Windows any program may have changed it.
-_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
 # A page imports these, and does without what they lack.
 _OPTIONAL = ("vendor/marked.js", "vendor/purify.js")
 _FOR_A_YEAR = "public, max-age=31536000, immutable"

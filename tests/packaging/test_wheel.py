@@ -41,7 +41,7 @@ def test_a_wheel_holds_the_libraries_and_their_licences(source: Path, path: str)
     names = {name.removeprefix(VENDOR): name for name in zipfile.ZipFile(wheel).namelist()}
     wanted = runpy.run_path(str(ASSETS / "build.py"))["_FILES"]
     assert set(wanted) <= set(names)
-    assert sum("LICENSE" in name for name in wanted) == 4
+    assert sum("LICENSE" in name for name in wanted) == 5
     assert not [name for name in names.values() if name.startswith("chatkeep/web/assets")]
 
 

@@ -29,6 +29,14 @@ _LANGUAGES = re.findall(
     powershell python r ruby rust sql swift typescript xml yaml
     """,
 )
+_FONTS = re.findall(
+    r"\S+",
+    """
+    AMS-Regular Caligraphic-Bold Caligraphic-Regular Fraktur-Bold Fraktur-Regular Main-Bold Main-BoldItalic Main-Italic
+    Main-Regular Math-BoldItalic Math-Italic SansSerif-Bold SansSerif-Italic SansSerif-Regular Script-Regular
+    Size1-Regular Size2-Regular Size3-Regular Size4-Regular Typewriter-Regular
+    """,
+)
 _FILES = {
     "marked.js": "marked/lib/marked.esm.js",
     "marked.LICENSE": "marked/LICENSE",
@@ -39,7 +47,13 @@ _FILES = {
     "uplot.LICENSE": "uplot/LICENSE",
     "highlight/core.js": f"{_HIGHLIGHT}/es/core.min.js",
     "highlight/LICENSE": f"{_HIGHLIGHT}/LICENSE",
-} | {f"highlight/{name}.js": f"{_HIGHLIGHT}/es/languages/{name}.min.js" for name in _LANGUAGES}
+    "katex/katex.js": "katex/dist/katex.min.js",
+    "katex/katex.css": "katex/dist/katex.min.css",
+    "katex/LICENSE": "katex/LICENSE",
+}
+_FILES |= {f"highlight/{name}.js": f"{_HIGHLIGHT}/es/languages/{name}.min.js" for name in _LANGUAGES}
+# Every browser that runs the page takes WOFF2, the first format that the style sheet names.
+_FILES |= {f"katex/fonts/KaTeX_{name}.woff2": f"katex/dist/fonts/KaTeX_{name}.woff2" for name in _FONTS}
 _FILES_OF_TESTS = {"axe.js": "axe-core/axe.min.js"}
 _SOURCE_MAP = re.compile(r"\n//# sourceMappingURL=\S+\s*$")  # the maps stay behind
 
@@ -110,6 +124,9 @@ def _replace(place: Path, files: dict[str, str], folder: Path) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
+    if source.suffix == ".woff2":
+        shutil.copyfile(source, target)
+        return
     text = source.read_text(encoding="utf-8")
     target.write_text(_SOURCE_MAP.sub("\n", text), encoding="utf-8", newline="\n")
 

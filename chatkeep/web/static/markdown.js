@@ -2,8 +2,10 @@
 
 import { colour } from './code.js';
 import { el } from './dom.js';
+import { cuttable } from './formulas.js';
 import { morph } from './morph.js';
 import { blocksOf, render } from './render.js';
+import { typeset, whenSet } from './typeset.js';
 
 // A block that grows longer than this is cut, so that what is parsed again stays short.
 const long = 4000;
@@ -13,6 +15,8 @@ const budget = 8;
 const apart = 30;
 // A line that may yet become something else: "-" after text is not a heading because a list begins.
 const unsure = /(^|\n)(?: {0,3}(?:-+|=+|#+|[*+]|\d{1,9}[.)]?|`{1,2}|~{1,2}) *)$/;
+// What comes next tells whether this ends a formula.
+const unsureFormula = /(?:\$+|\\[\])]?)$/;
 const waiting = [];
 let working = false;
 let drawn = 0;
@@ -20,7 +24,7 @@ let drawn = 0;
 /** Renders Markdown that is appended piece by piece into `root`; needs the libraries. */
 export class MarkdownText {
   constructor(root) {
-    Object.assign(this, { root, parent: root, live: [], goesOn: false, source: '', queue: '', ended: false });
+    Object.assign(this, { root, parent: root, live: [], goesOn: false, source: '', queue: '', ended: false, formulas: false });
   }
 
   /** Add a piece of text; it shows in the next frame. */
@@ -48,8 +52,9 @@ export class MarkdownText {
   }
 
   show() {
-    const sure = this.ended && !this.queue ? this.source : this.source.replace(unsure, '$1');
-    const blocks = blocksOf(sure);
+    const growing = !this.ended || this.queue !== '';
+    const sure = growing ? this.source.replace(unsureFormula, '').replace(unsure, '$1') : this.source;
+    const blocks = blocksOf(sure, { growing });
     const last = blocks.findLastIndex(({ type }) => type !== 'space');
     if (last < 0) return;
     if (last > 0) this.freeze(blocks.slice(0, last));
@@ -74,14 +79,19 @@ export class MarkdownText {
     if (!nodes.length) return;
     if (this.parent !== this.root) this.drawRest(nodes);
     if (this.goesOn) nodes[0].classList.add('goes-on');
-    if (nodes.length) this.live = morph(this.root, this.live, nodes);
+    if (nodes.length) this.put(this.root, nodes);
   }
 
   /** The first node goes on with a block that was cut. */
   drawRest(nodes) {
     const inner = insideOf(nodes.shift());
-    this.live = morph(this.parent, this.live, [...inner.childNodes]);
+    this.put(this.parent, [...inner.childNodes]);
     if (nodes.length) this.settle();
+  }
+
+  put(parent, nodes) {
+    this.live = morph(parent, this.live, nodes);
+    this.formulas = typeset(this.live) || this.formulas;
   }
 
   /** Let the greater part of a long block stand; its rest goes on inside of it. */
@@ -105,7 +115,8 @@ export class MarkdownText {
   finish() {
     this.settle();
     this.source = '';
-    this.done();
+    if (this.formulas) whenSet().then(this.done);
+    else this.done();
   }
 }
 
@@ -127,8 +138,9 @@ const cuts = {
     return { at: lastLine(raw), before: firstLines(raw, 1), stand: ({ parent, live }) => parent.append(el('span', 'part', ...live, '\n')) };
   },
   paragraph({ raw }) {
-    const at = lastLine(raw);
-    if (!at) return { at: raw.trimEnd().lastIndexOf(' ') + 1 };
+    const text = cuttable(raw);
+    const at = lastLine(text);
+    if (!at) return { at: text.trimEnd().lastIndexOf(' ') + 1 };
     return { at, stand: (text) => Object.assign(text, { parent: text.root, goesOn: true }) };
   },
 };

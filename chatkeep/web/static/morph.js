@@ -8,7 +8,9 @@ export function morph(parent, old, fresh) {
 }
 
 function morphNode(old, fresh) {
-  if (old.nodeName !== fresh.nodeName) return old.replaceWith(fresh), fresh;
+  // A formula has other nodes inside once it is set; it is the same one as long as its source is.
+  if (old.nodeName !== fresh.nodeName || old.dataset?.source !== fresh.dataset?.source) return old.replaceWith(fresh), fresh;
+  if (old.dataset?.source) return old;
   if (old.nodeType === Node.TEXT_NODE) morphText(old, fresh.data);
   else morphElement(old, fresh);
   return old;

@@ -2,6 +2,7 @@
 
 import { codeFigure } from './code.js';
 import { el, icon } from './dom.js';
+import { extension, isDisplayed } from './formulas.js';
 import { newParser, sanitised } from './libraries.js';
 
 // Of HTML only these are more than text, and only without attributes: what Markdown has no sign for.
@@ -33,11 +34,20 @@ const tokenizer = {
   },
 };
 
-/** Return the blocks of a text as marked's tokens; the `raw` of all of them, joined, is the text. */
-export function blocksOf(text) {
-  parser ??= newParser({ gfm: true, breaks: true, renderer, tokenizer });
+const formulas = extension({
+  // Its text is its source until it is set.
+  show: (source) => `<span class="formula">${escaped(source)}</span>`,
+  showOpen: (text) => `<p class="plain">${escaped(text)}</p>\n`,
+});
+
+/**
+ * Return the blocks of a text as marked's tokens; the `raw` of all of them, joined, is the text. Of one that is
+ * `growing` more may come.
+ */
+export function blocksOf(text, { growing = false } = {}) {
+  parser ??= newParser({ gfm: true, breaks: true, renderer, tokenizer, ...formulas });
   try {
-    return parser.lexer(text);
+    return parser.lexer(text, { ...parser.defaults, growing });
   } catch {
     // Whatever is nested too deeply for the parser is shown as it is written.
     return [{ type: 'plain', raw: text }];
@@ -63,6 +73,7 @@ function plain(text) {
 }
 
 function furnish(fragment) {
+  for (const formula of fragment.querySelectorAll('.formula')) furnishFormula(formula);
   for (const link of fragment.querySelectorAll('a')) furnishLink(link);
   for (const code of fragment.querySelectorAll('pre > code')) code.parentElement.replaceWith(figureOf(code));
   for (const item of fragment.querySelectorAll('li')) if (/^[☑☐] /.test(item.textContent)) item.className = 'task';
@@ -72,11 +83,29 @@ function furnish(fragment) {
 
 function furnishLink(link) {
   const picture = link.className === 'picture';
-  if (!URL.canParse(link.getAttribute('href') ?? '')) return link.replaceWith(...link.childNodes);
-  const { host, href } = new URL(link.href);
+  const address = addressOf(link.getAttribute('href'));
+  if (!address) return link.replaceWith(...link.childNodes);
+  const { host, href } = address;
   Object.assign(link, { target: '_blank', rel: 'noopener noreferrer', title: href });
   if (picture) link.replaceChildren(icon('picture'), [link.textContent, host].filter(Boolean).join(' · '));
   else link.removeAttribute('class');
+}
+
+// Many browsers have no URL.parse or URL.canParse yet.
+function addressOf(href) {
+  try {
+    return new URL(href);
+  } catch {
+    return null;
+  }
+}
+
+// Its direction is its own, whatever that of the text around it.
+function furnishFormula(node) {
+  const source = node.textContent;
+  Object.assign(node.dataset, { source });
+  node.dir = 'ltr';
+  if (isDisplayed(source)) node.classList.add('display');
 }
 
 function figureOf(code) {
