@@ -40,7 +40,7 @@ def site(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
     """The server whose page is visited: `python app.py`."""
-    env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
+    env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key", "CHATKEEP_CACHE_SIZE": "1MiB"}
     with Server("flask", tmp_path_factory.mktemp("site"), env) as running:
         yield running
 

@@ -97,7 +97,7 @@ def test_a_menu_is_used_by_keys(chat: Chat) -> None:
     for key, name in (
         ("ArrowUp", "Delete"),
         ("ArrowDown", "Rename"),
-        ("ArrowDown", "Pin"),
+        ("ArrowDown", "Keep"),
         ("j", "JSON"),
         ("End", "Delete"),
         ("Home", "Rename"),
@@ -170,7 +170,7 @@ def test_everything_is_usable_on_a_phone(visit: Visit, api: Api) -> None:
     entry = chat.page.get_by_role("listitem").filter(has_text=title)
     entry.get_by_role("button").tap()
     check_phone(chat.page)
-    chat.page.get_by_role("menuitem", name="Pin").tap()
+    chat.page.get_by_role("menuitem", name="Keep").tap()
     entry.get_by_role("button").tap()
     chat.page.get_by_role("menuitem", name="Delete").tap()
     check_phone(chat.page)

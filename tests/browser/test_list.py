@@ -1,9 +1,10 @@
-"""The list of conversations: found, grouped, renamed, pinned, deleted with a way back, exported, expiring."""
+"""The list of conversations: found, grouped, renamed, kept, deleted with a way back, exported, expiring."""
 
 from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -158,7 +159,7 @@ def test_renaming_is_not_disturbed_by_a_running_reply(chat: Chat) -> None:
     assert shown.index(new) < shown.index(above)
 
 
-def test_a_title_that_could_not_be_changed_is_as_it_was(chat: Chat, api: Api) -> None:
+def test_a_title_that_could_not_be_changed_is_as_it_was_until_there_is_a_network(chat: Chat, api: Api) -> None:
     title, conversation = asked(chat, "Stays")
     chat.page.context.set_offline(offline=True)
     choose(chat, title, "Rename")
@@ -166,20 +167,20 @@ def test_a_title_that_could_not_be_changed_is_as_it_was(chat: Chat, api: Api) ->
     expect(chat.page.locator("#toast")).to_contain_text("cannot be reached")
     expect(row(chat, title)).to_be_visible()
     chat.page.context.set_offline(offline=False)
-    chat.page.locator("#toast").get_by_role("button", name="Try again").click()
     assert eventually(lambda: api.read(conversation)["title"] == "Offline name")
+    expect(chat.page.locator("#toast")).to_be_empty()
 
 
-def test_pinned_conversations_come_first_and_do_not_expire(chat: Chat, api: Api) -> None:
+def test_kept_conversations_come_first_and_do_not_expire(chat: Chat, api: Api) -> None:
     title, conversation = asked(chat, "Dear to me")
     expect(chat.page.locator("#expiry")).to_have_text("expires in 24h")
     asked(chat, "Newer")
-    choose(chat, title, "Pin")
-    expect(group(chat, "Pinned", title)).to_be_visible()
+    choose(chat, title, "Keep")
+    expect(group(chat, "Kept", title)).to_be_visible()
     chat.open(conversation)
     expect(chat.page.locator("#expiry")).to_be_empty()
     assert api.read(conversation)["pinned"]
-    choose(chat, title, "Unpin")
+    choose(chat, title, "Stop keeping")
     expect(group(chat, "Today", title)).to_be_visible()
     expect(chat.page.locator("#expiry")).to_have_text("expires in 24h")
 
@@ -192,16 +193,37 @@ def test_what_is_pinned_is_on_top_however_much_has_come_since(visit: Visit, api:
     for number in range(40):
         api.chat(unique(f"Number {number}"))
     chat = visit()
-    expect(group(chat, "Pinned", title)).to_be_visible()
+    expect(group(chat, "Kept", title)).to_be_visible()
     expect(row(chat, fellow)).to_have_count(0)
     api.change(later, pinned=True)
     chat.ask("The list is refreshed by a turn")
-    expect(group(chat, "Pinned", fellow)).to_be_visible()
-    choose(chat, title, "Unpin")
+    expect(group(chat, "Kept", fellow)).to_be_visible()
+    choose(chat, title, "Stop keeping")
     expect(group(chat, "Today", title)).to_be_attached()
     chat.page.get_by_label("Search conversations").fill(fellow)
-    expect(group(chat, "Pinned", fellow)).to_be_visible()
+    expect(group(chat, "Kept", fellow)).to_be_visible()
     expect(chat.page.locator("#conversations li")).to_have_count(1)
+
+
+@pytest.mark.parametrize(
+    ("locale", "words", "keep"),
+    [("en-GB", "deleted 24 hours after its last message", "Keep"), ("zh-CN", "24小时后", "保留")],
+)
+def test_the_time_left_is_explained_where_it_first_shows(visit: Visit, locale: str, words: str, keep: str) -> None:
+    chat = visit(locale=locale)
+    hint = chat.page.get_by_role("note")
+    expect(chat.page.locator("#welcome")).to_be_visible()
+    expect(hint).to_have_count(0)
+    chat.ask(unique("For how long?"))
+    expect(hint).to_contain_text(words)
+    hint.get_by_role("button", name=keep).click()
+    expect(chat.page.locator("#expiry")).to_be_empty()
+    expect(chat.page.get_by_role("list").first).to_have_attribute("aria-labelledby", "group-pinned")
+    chat.page.reload()
+    chat.page.locator("#new").click()
+    chat.ask(unique("And this one?"))
+    expect(chat.page.locator("#expiry")).not_to_be_empty()
+    expect(hint).to_have_count(0)
 
 
 # Deleting
@@ -267,10 +289,24 @@ def test_what_could_not_be_deleted_comes_back(chat: Chat, api: Api) -> None:
     chat.page.clock.fast_forward(6_000)
     expect(row(chat, title)).to_be_visible()
     expect(chat.page.locator("#toast")).to_contain_text("cannot be reached")
-    chat.page.context.set_offline(offline=False)
     chat.open(conversation)
+    chat.page.context.set_offline(offline=False)
+    expect(chat.reply).to_contain_text(title)
     expect(chat.box).to_have_value("A draft")
     chat.page.locator("#toast").get_by_role("button", name="Try again").click()
+    chat.page.clock.fast_forward(6_000)
+    assert eventually(lambda: is_gone(api, conversation))
+
+
+def test_what_could_not_be_deleted_is_when_there_is_a_network(chat: Chat, api: Api) -> None:
+    chat.page.clock.install()
+    title, conversation = asked(chat, "Delete me later")
+    choose(chat, title, "Delete")
+    chat.page.context.set_offline(offline=True)
+    chat.page.clock.fast_forward(6_000)
+    expect(chat.page.locator("#toast")).to_contain_text("cannot be reached")
+    chat.page.context.set_offline(offline=False)
+    expect(chat.page.get_by_role("button", name="Undo")).to_be_visible()
     chat.page.clock.fast_forward(6_000)
     assert eventually(lambda: is_gone(api, conversation))
 
@@ -376,6 +412,66 @@ def test_a_conversation_made_elsewhere_is_listed(chat: Chat, api: Api) -> None:
             chat.page.evaluate(f"dispatchEvent(new Event('{wake}'))")
         expect(row(chat, title)).to_be_visible()
         assert len(requests) == 2, "the list, and what is pinned"
+
+
+def test_what_is_renamed_or_deleted_elsewhere_is_brought_up_to_date(visit: Visit, api: Api) -> None:
+    """Imports forty conversations first: more than a page of the list holds."""
+    titles = [unique(f"Number {number}") for number in range(40)]
+    stored = import_conversations(api, titles)
+    chat = visit()
+    while not row(chat, titles[0]).count():
+        chat.entries.last.scroll_into_view_if_needed()
+        chat.page.wait_for_timeout(20)
+    expect(row(chat, titles[0])).to_be_visible()
+    api.request("DELETE", f"/api/conversations/{stored[titles[-3]]}")
+    api.request("DELETE", f"/api/conversations/{stored[titles[1]]}")
+    api.change(stored[titles[0]], title=(new := unique("New name")))
+    chat.page.evaluate("dispatchEvent(new Event('focus'))")
+    expect(row(chat, titles[-3])).to_have_count(0)
+    expect(row(chat, titles[1])).to_have_count(0)
+    expect(row(chat, new)).to_be_visible()
+
+
+def import_conversations(api: Api, titles: list[str]) -> dict[str, str]:
+    """Store conversations, the first one the oldest, and return their ids by their titles."""
+    now = time.time() - 1
+    chats = [
+        {"id": title, "title": title, "updated_at": now + at / 1000, "created_at": now, "chat": {"history": {
+            "currentId": "a", "messages": {"a": {
+                "id": "a", "parentId": None, "childrenIds": [], "role": "user", "content": title, "timestamp": now + at / 1000,
+            }},
+        }}}
+        for at, title in enumerate(titles)
+    ]  # fmt: skip
+    assert api.request("POST", "/api/conversations/import", json=chats).status == 200
+    found = api.request("GET", "/api/conversations?limit=100").json["data"]
+    return {conversation["title"]: conversation["id"] for conversation in found}
+
+
+def test_what_one_tab_changes_shows_in_the_others(chat: Chat) -> None:
+    """At once: the clock of the second page stands still, so that it does not look by itself."""
+    title, _ = asked(chat, "There already")
+    other = Chat(chat.page.context.new_page(), chat.url)
+    other.page.clock.install()
+    other.open()
+    expect(row(other, title)).to_be_visible()
+    second, _ = asked(chat, "From the first tab")
+    expect(row(other, second)).to_be_visible()
+    choose(chat, title, "Keep")
+    expect(group(other, "Kept", title)).to_be_visible()
+    choose(chat, second, "Delete")
+    choose(chat, title, "Stop keeping")
+    expect(row(other, second)).to_have_count(0)
+
+
+def test_a_request_without_end_does_not_stop_the_list(chat: Chat, api: Api) -> None:
+    """As of a network that is gone: what was asked over it may never be answered."""
+    chat.page.route("**/api/conversations?*", lambda _: None, times=2)
+    chat.page.evaluate("dispatchEvent(new Event('focus'))")
+    title = unique("Behind it")
+    api.chat(title)
+    chat.page.evaluate("dispatchEvent(new Event('online'))")
+    expect(row(chat, title)).to_be_visible()
 
 
 def answer_with_markup(route: Route) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -114,6 +115,83 @@ def test_stop_ends_a_reply_and_keeps_what_was_shown(
     assert chat.text == bare(stored["content"])
     assert upstream.wait_for(lambda provider: len(provider.aborted) > aborted)
     expect(chat.reply.get_by_role("button", name="Try again")).to_have_count(0)
+
+
+# How replies end, as the API tells it, and what the page says of it.
+ENDS: list[tuple[dict[str, Any], str, str]] = [
+    ({"status": "completed", "finish_reason": "stop"}, "", ""),
+    ({"status": "completed", "finish_reason": "eos_of_theirs"}, "", ""),
+    ({"status": "completed", "finish_reason": "refusal"}, "declined to answer", "模型拒绝回答"),
+    ({"status": "truncated", "finish_reason": "length"}, "length limit", "达到长度上限"),
+    ({"status": "truncated", "finish_reason": "content_filter"}, "by a content filter", "内容过滤"),
+    ({"status": "truncated", "finish_reason": "tool_calls"}, "called a tool", "要求调用工具"),
+    ({"status": "truncated", "finish_reason": None}, "Cut off before its end", "回复未完整结束"),
+    (
+        {
+            "status": "truncated", "finish_reason": "network_error", "error": "provider_broke",
+            "error_detail": "It said: network_error",
+        },
+        "Cut off before its end|provider failed. It said: network_error.", "回复未完整结束|模型服务出错。",
+    ),
+    (
+        {"status": "failed", "finish_reason": "length", "error": "empty_reply", "error_detail": "It thought too long."},
+        "No reply|The model gave no answer. It thought too long.", "没有回复|模型没有给出回答。",
+    ),
+    (
+        {"status": "failed", "error": "provider_refused", "error_detail": "It says “no”"},
+        "No reply|refused the request. It says “no”.", "没有回复|模型服务拒绝了请求。",
+    ),
+    ({"status": "stopped"}, "Stopped", "已停止"),
+    ({"status": "interrupted", "error": "reply_interrupted"}, "Interrupted", "已中断"),
+]  # fmt: skip
+SHOW_ENDS = """async (messages) => {
+    const page = document.querySelector('script[src$="/chat.js"]').src;
+    const { MessageView } = await import(new URL('message.js', page));
+    return messages.map((message) => {
+        const view = new MessageView({ role: 'assistant', content: 'x', ...message }, {});
+        return [...view.foot.querySelectorAll('.status, .error')].map((node) => node.textContent).join('|');
+    });
+}"""
+
+
+@pytest.mark.parametrize(("locale", "column"), [("en-GB", 0), ("zh-CN", 1)])
+def test_a_reply_tells_why_it_ended(visit: Visit, locale: str, column: int) -> None:
+    chat = visit(locale=locale)
+    told = chat.page.evaluate(SHOW_ENDS, [end for end, *_ in ENDS])
+    for (end, *words), shown in zip(ENDS, told, strict=True):
+        expected = words[column].split("|")
+        assert len(shown.split("|")) == len(expected), end
+        assert all(word in part for word, part in zip(expected, shown.split("|"), strict=True)), (end, shown)
+
+
+@pytest.mark.parametrize(
+    ("finish", "words"), [("length", "length limit"), ("content_filter", "content filter"), ("tool_calls", "a tool")]
+)
+def test_a_short_reply_says_why_also_after_a_reload(chat: Chat, finish: str, words: str) -> None:
+    chat.send(unique(f"How long? #finish={finish}#"))
+    status = chat.reply.locator(".status")
+    expect(status).to_contain_text(words)
+    expect(chat.page.get_by_role("status")).to_contain_text(words)
+    chat.page.reload()
+    expect(status).to_contain_text(words)
+
+
+def test_the_page_asks_anew_and_marks_what_came_from_the_cache(chat: Chat, api: Api, upstream: Upstream) -> None:
+    message = unique("The same again?")
+    api.chat(message)
+    chat.ask(message)
+    assert len(asked(upstream, message)) == 2
+    expect(chat.reply).not_to_contain_text("From the cache")
+    chat.open(api.chat(message)["conversation_id"])
+    expect(chat.reply.locator("footer")).to_contain_text("From the cache")
+    chat.page.get_by_role("button", name="Switch to Chinese").click()
+    expect(chat.reply.locator("footer")).to_contain_text("来自缓存")
+    api.chat(other := unique("Another"))
+    chat.messages.first.get_by_role("button", name="编辑").click()
+    chat.messages.first.get_by_role("textbox").fill(other)
+    chat.messages.first.get_by_role("textbox").press("Enter")
+    expect(chat.reply).to_contain_text(other)
+    assert len(asked(upstream, other)) == 2
 
 
 @pytest.mark.parametrize(("locale", "advice"), [("en-GB", "check that the key"), ("zh-CN", "请检查密钥")])

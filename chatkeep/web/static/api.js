@@ -53,8 +53,8 @@ export const signOut = () => call('sign-out', { method: 'POST' });
 export const whoAmI = () => getJson('sign-in');
 
 /** Return a page of those conversations that are not pinned, newest activity first; with `q` those that hold it. */
-export const listConversations = (after, q, signal) =>
-  getJson('conversations', { pinned: false, limit: 30, after, q: q || undefined }, signal);
+export const listConversations = (after, q, signal, count = 0) =>
+  getJson('conversations', { pinned: false, limit: Math.min(Math.max(30, count), 100), after, q: q || undefined }, signal);
 
 /** Return all pinned conversations, newest activity first; with `q` those that hold it. */
 export async function listPinned(q, signal) {
@@ -108,9 +108,12 @@ export function newKey() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
+// Who asks the same thing again wants another answer, so the page asks without the cache.
+const cache = false;
+
 /** Take a turn and yield its events. */
 export const takeTurn = (text, conversationId, key, signal) =>
-  ask('chat', { message: text, ...(conversationId && { conversation_id: conversationId }) }, key, signal);
+  ask('chat', { message: text, cache, ...(conversationId && { conversation_id: conversationId }) }, key, signal);
 
 /** Have a reply generated anew, beside the old one, and yield the new one's events. */
 export const regenerateReply = (conversationId, messageId, key, signal) =>
@@ -118,7 +121,7 @@ export const regenerateReply = (conversationId, messageId, key, signal) =>
 
 /** Say something else in place of a user message, and yield the events of the new reply. */
 export const editMessage = (conversationId, messageId, text, key, signal) =>
-  ask(`conversations/${conversationId}/messages/${messageId}/edit`, { message: text }, key, signal);
+  ask(`conversations/${conversationId}/messages/${messageId}/edit`, { message: text, cache }, key, signal);
 
 /** Yield the events of a reply from a number of characters on. */
 export async function* followTurn(conversationId, messageId, characters, signal) {

@@ -10,8 +10,10 @@ import { closeDrawer, openDrawer } from './drawer.js';
 import { everyMinute } from './expiry.js';
 import { Header } from './header.js';
 import { switchLanguage, t, translatePage } from './i18n.js';
+import { listenToKeeping } from './keeping.js';
 import { ConversationList } from './list.js';
 import { menuButton } from './menu.js';
+import { endOf } from './message.js';
 import { hideNotice, retryFailed, showFailure, showNotice } from './notice.js';
 import { explain } from './problems.js';
 import { EndFollower, turnPages } from './scroll.js';
@@ -19,7 +21,8 @@ import { focusSearch, listenToSearch } from './search.js';
 import { keysOf, listenToShortcuts } from './shortcuts.js';
 import { askForKey } from './sign-in.js';
 import { Thread } from './thread.js';
-import { announce } from './toast.js';
+import { tellTabs, whenTold } from './tabs.js';
+import { announce, retryToast } from './toast.js';
 import { readTurn } from './turn.js';
 import { undo } from './undo.js';
 import { currentWho, meet } from './who.js';
@@ -237,6 +240,7 @@ async function run(turn, first) {
     fail(turn, error);
   }
   list.refresh().then(showTitle);
+  tellTabs();
   if (running !== turn) return;
   running = null;
   setMode('idle');
@@ -277,9 +281,9 @@ function letGo(turn, { conversation_id: id }) {
   if (conversationId === turn.sentTo && !running) openFromAddress();
 }
 
-function begin(turn, { conversation_id: id, message_id: messageId, model }) {
+function begin(turn, { conversation_id: id, message_id: messageId, model, cached }) {
   turn.reply.id = messageId;
-  turn.reply.settle({ status: 'generating', model });
+  turn.reply.settle({ status: 'generating', model, cached });
   // Whoever stands at the first character is sent the reasoning as a whole.
   if (!turn.place.characters) turn.reply.forgetReasoning();
   if (!turn.begun) announce(t('reply_begins'));
@@ -296,6 +300,7 @@ function adopt(id) {
   history.replaceState(null, '', `#${id}`);
   select(id);
   list.refresh().then(showTitle);
+  tellTabs();
 }
 
 function grow(reply, { text, reasoning }) {
@@ -303,14 +308,14 @@ function grow(reply, { text, reasoning }) {
   if (text) reply.addText(text);
 }
 
-function end(reply, { status, model }) {
-  reply.settle({ status, model });
-  announce(t(status === 'completed' ? 'reply_ended' : `status_${status}`));
+function end(reply, ending) {
+  reply.settle(ending);
+  announce(t(endOf(ending) ?? 'reply_ended'));
 }
 
 function breakOff(reply, problem) {
   const interrupted = problem.code === 'reply_interrupted';
-  const status = interrupted ? 'interrupted' : reply.content ? 'truncated' : 'failed';
+  const status = interrupted ? 'interrupted' : reply.content || reply.reasoning ? 'truncated' : 'failed';
   reply.settle({ status, error: interrupted ? '' : explain(problem) });
   announce(t(`status_${status}`));
 }
@@ -439,13 +444,15 @@ function leaveSearch() {
 }
 
 /** Show what came from elsewhere, and retry what failed because the server could not be reached. */
-async function lookForNews() {
-  if (looking || document.hidden || !navigator.onLine) return;
+async function lookForNews(event) {
+  // A request that began without a network may never end.
+  if ((looking && event?.type !== 'online') || document.hidden || !navigator.onLine) return;
   looking = true;
   await list.refresh();
   looking = false;
   if (!list.loaded) return;
   retryFailed();
+  retryToast();
   if (!currentWho()) learnWho();
 }
 
@@ -460,6 +467,7 @@ function listen() {
   document.addEventListener('visibilitychange', lookForNews);
   addEventListener('focus', lookForNews);
   addEventListener('online', lookForNews);
+  whenTold(lookForNews);
   setInterval(lookForNews, every);
   byId('new').addEventListener('click', () => conversationId || openFromAddress());
   byId('language').addEventListener('click', switchLanguage);
@@ -467,6 +475,7 @@ function listen() {
   menuButton(byId('settings'), describePage);
   turnPages(composer.box, byId('scroller'));
   listenToSearch({ search: (query) => list.search(query), leave: leaveSearch });
+  listenToKeeping((id) => list.change(id, { pinned: true }));
   listenToShortcuts({ new: startAnew, search, undo });
   byId('search-keys').textContent = keysOf('search');
   everyMinute(lookAgain);

@@ -4,6 +4,7 @@ import { describeConversation } from './actions.js';
 import { byId } from './dom.js';
 import { expiryWords, watchExpiry } from './expiry.js';
 import { moment, t } from './i18n.js';
+import { explainExpiry } from './keeping.js';
 import { menuButton } from './menu.js';
 
 const longest = 80;
@@ -26,6 +27,7 @@ export class Header {
     document.title = id || message ? `${title} – chatkeep` : 'chatkeep';
     this.menu.hidden = !known;
     this.showTimeLeft(known);
+    explainExpiry(known);
     watchExpiry(known, this.over);
   }
 

@@ -7,6 +7,7 @@ const texts = {
     actions: 'Actions',
     actions_of: 'Actions of “{title}”',
     ai_generated: 'AI generated',
+    cached: 'From the cache',
     cancel: 'Cancel',
     close: 'Close',
     copied: 'Copied',
@@ -25,8 +26,13 @@ const texts = {
     earlier: 'Earlier messages',
     edit: 'Edit',
     edit_message: 'Edit the message',
+    ended_content_filter: 'Cut off by a content filter',
+    ended_length: 'Cut off: the reply reached its length limit',
+    ended_refusal: 'The model declined to answer',
+    ended_tool_calls: 'Cut off: the model called a tool, and there are no tools here',
     empty_list: 'Your conversations will appear here.',
     expires: 'expires {in}',
+    expiry_hint: 'A conversation is deleted {time} after its last message, unless you keep it.',
     expires_soon: 'expires within a minute',
     export: 'Export',
     export_all: 'Export everything',
@@ -34,7 +40,7 @@ const texts = {
     gone: 'This conversation no longer exists: it was deleted or has expired.',
     group_last_week: 'Last 7 days',
     group_older: 'Older',
-    group_pinned: 'Pinned',
+    group_pinned: 'Kept',
     group_today: 'Today',
     group_yesterday: 'Yesterday',
     hide_list: 'Hide conversations',
@@ -59,7 +65,7 @@ const texts = {
     not_sent: 'Not sent: “{text}”',
     nothing_found: 'Nothing found.',
     open_failed: 'This conversation could not be opened.',
-    pin: 'Pin',
+    pin: 'Keep',
     previous: 'Previous version',
     reasoning: 'Reasoning',
     reconnecting: 'The connection was lost. Reconnecting…',
@@ -115,7 +121,7 @@ const texts = {
     turn_pages: 'Scroll the messages',
     undo: 'Undo',
     undo_deletion: 'Undo a deletion',
-    unpin: 'Unpin',
+    unpin: 'Stop keeping',
     untitled: 'New conversation',
     wait: 'Try again in {seconds} s.',
     welcome: 'What is on your mind?',
@@ -126,6 +132,7 @@ const texts = {
     problem_database_read_only: 'The database is read-only.',
     problem_database_refused: 'The database refused this.',
     problem_database_unavailable: 'The database is not available.',
+    problem_empty_reply: 'The model gave no answer.',
     problem_http_error: 'The server answered with an error (HTTP {status}).',
     problem_internal_error: 'Something went wrong in the server.',
     problem_key_expired: 'This key has expired.',
@@ -144,6 +151,7 @@ const texts = {
     actions: '操作',
     actions_of: '“{title}”的操作',
     ai_generated: 'AI 生成',
+    cached: '来自缓存',
     cancel: '取消',
     close: '关闭',
     copied: '已复制',
@@ -162,8 +170,13 @@ const texts = {
     earlier: '更早的消息',
     edit: '编辑',
     edit_message: '编辑消息',
+    ended_content_filter: '已被内容过滤截断',
+    ended_length: '已截断：达到长度上限',
+    ended_refusal: '模型拒绝回答',
+    ended_tool_calls: '已截断：模型要求调用工具，此处不提供工具',
     empty_list: '您的对话会显示在这里。',
     expires: '{in}过期',
+    expiry_hint: '最后一条消息发出{time}后，对话将被删除；点击“保留”可长期保存。',
     expires_soon: '一分钟内过期',
     export: '导出',
     export_all: '导出全部对话',
@@ -171,7 +184,7 @@ const texts = {
     gone: '这个对话已不存在：它已被删除或已过期。',
     group_last_week: '过去 7 天',
     group_older: '更早',
-    group_pinned: '置顶',
+    group_pinned: '已保留',
     group_today: '今天',
     group_yesterday: '昨天',
     hide_list: '隐藏对话列表',
@@ -196,7 +209,7 @@ const texts = {
     not_sent: '未发送：“{text}”',
     nothing_found: '没有找到。',
     open_failed: '无法打开这个对话。',
-    pin: '置顶',
+    pin: '保留',
     previous: '上一个版本',
     reasoning: '思考过程',
     reconnecting: '连接已断开，正在重新连接…',
@@ -251,7 +264,7 @@ const texts = {
     turn_pages: '滚动消息',
     undo: '撤销',
     undo_deletion: '撤销删除',
-    unpin: '取消置顶',
+    unpin: '取消保留',
     untitled: '新对话',
     wait: '请在 {seconds} 秒后重试。',
     welcome: '想聊点什么？',
@@ -262,6 +275,7 @@ const texts = {
     problem_database_read_only: '数据库目前只读。',
     problem_database_refused: '数据库拒绝了这项操作。',
     problem_database_unavailable: '数据库暂时不可用。',
+    problem_empty_reply: '模型没有给出回答。',
     problem_http_error: '服务器返回了错误（HTTP {status}）。',
     problem_idempotency_key_reused: '这条消息与之前发送的不一致。',
     problem_internal_error: '服务器内部出错。',
@@ -331,10 +345,20 @@ export function translatePage() {
 
 /** Return how far ahead a time is, in words: "in 5m", "in 3h". */
 export function until(seconds) {
+  const words = new Intl.RelativeTimeFormat(language, { style: 'narrow' });
+  return words.format(...inUnits(seconds));
+}
+
+/** Return how long something takes, in words: "24 hours". */
+export function lasting(seconds) {
+  const [count, unit] = inUnits(seconds);
+  return new Intl.NumberFormat(language, { style: 'unit', unit, unitDisplay: 'long' }).format(count);
+}
+
+function inUnits(seconds) {
   const units = [['day', 86_400], ['hour', 3600], ['minute', 60]];
   const [unit, length] = units.find(([, atLeast]) => seconds >= 1.5 * atLeast) ?? units.at(-1);
-  const words = new Intl.RelativeTimeFormat(language, { style: 'narrow' });
-  return words.format(Math.round(seconds / length), unit);
+  return [Math.round(seconds / length), unit];
 }
 
 /** Return a moment in words, short: "5 min. ago", "3 Nov". */

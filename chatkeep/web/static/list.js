@@ -10,7 +10,8 @@ import { say, t } from './i18n.js';
 import { explain } from './problems.js';
 import { editTitle } from './rename.js';
 import { Row } from './row.js';
-import { announce, showToast } from './toast.js';
+import { tellTabs } from './tabs.js';
+import { announce, showFailedToast } from './toast.js';
 
 const isLoose = ({ pinned }) => !pinned;
 const byActivity = (one, other) => Date.parse(other.last_active) - Date.parse(one.last_active);
@@ -83,15 +84,19 @@ export class ConversationList {
     return this.load();
   }
 
+  // As many as the reader has loaded, as far as one page goes.
   readNewest(signal) {
-    return Promise.all([api.listConversations(undefined, this.query, signal), api.listPinned(this.query, signal)]);
+    const count = this.outdated ? 0 : this.items.filter(isLoose).length;
+    return Promise.all([api.listConversations(undefined, this.query, signal, count), api.listPinned(this.query, signal)]);
   }
 
-  // Of what was loaded beyond the first page nothing new is known, except that it is not pinned.
+  // Of what lies beyond the newest page nothing new is known, except that it is not pinned. What lay before its end and
+  // is not on it is gone.
   takeNewest({ data, has_more: hasMore }, pinned) {
     // What was pinned between the two answers is in both.
     const fresh = [...pinned, ...without(data, pinned)];
-    const beyond = this.outdated || !hasMore ? [] : without(this.items, fresh).filter(isLoose);
+    const isBeyond = (item) => isLoose(item) && byActivity(item, data.at(-1)) >= 0;
+    const beyond = this.outdated || !hasMore ? [] : without(this.items, fresh).filter(isBeyond);
     if (!beyond.length) this.more.hidden = !hasMore;
     if (this.outdated && this.query) this.announceFound(fresh.length, hasMore);
     this.outdated = false;
@@ -122,9 +127,11 @@ export class ConversationList {
     for (const { id, title } of query ? items : []) {
       if (holds(title, query) || this.excerpts.has(id)) continue;
       this.excerpts.set(id, '');
-      const excerpt = await findExcerpt(id, query, searching.signal).catch(() => '');
+      const excerpt = await findExcerpt(id, query, searching.signal).catch(() => null);
       if (searching.signal.aborted) return;
-      this.excerpts.set(id, excerpt);
+      // One that could not be looked for is, when the list is brought up to date.
+      if (excerpt === null) this.excerpts.delete(id);
+      else this.excerpts.set(id, excerpt);
       this.render();
     }
   }
@@ -188,11 +195,12 @@ export class ConversationList {
     this.learn({ ...before, ...changes });
     try {
       this.learn(await api.changeConversation(id, changes));
+      tellTabs();
     } catch (error) {
       const words = explain(error);
       if (error.status === 404) return this.gone(id);
       this.learn(before);
-      showToast(words, ['try_again', () => this.change(id, changes)]);
+      showFailedToast(error, words, () => this.change(id, changes));
     }
   }
 

@@ -11,6 +11,15 @@ import { GrowingText } from './text.js';
 import { toolsOf } from './tools.js';
 
 const unhappy = ['stopped', 'truncated', 'failed', 'interrupted'];
+// Why a reply is short although nothing failed, in the API's words.
+const reasons = ['content_filter', 'length', 'refusal', 'tool_calls'];
+
+/** Return the name of the text that tells how a reply ended; nothing where it is whole and there is nothing to tell. */
+export function endOf({ status, finish_reason: reason, error }) {
+  const told = !error && (status === 'completed' || status === 'truncated');
+  if (told && reasons.includes(reason)) return `ended_${reason}`;
+  return unhappy.includes(status) ? `status_${status}` : undefined;
+}
 
 /** A user message or a reply; a reply grows while it is generated. `acts` has what its buttons do. */
 export class MessageView {
@@ -68,12 +77,14 @@ export class MessageView {
     this.reasoning = null;
   }
 
-  /** Show where the reply stands; a final status ends the text. `error` is in words for people. */
-  settle({ status, model, error }) {
+  /** Show where the reply stands, as the API tells it; a final status ends the text. `error` is in words for people. */
+  settle({ status, model, cached, error, ...rest }) {
     this.status = status;
     this.model = model ?? this.model;
+    this.cached = cached ?? this.cached;
     this.foot.replaceChildren(...(this.content || status === 'generating' ? this.origin() : []));
-    if (unhappy.includes(status)) this.foot.append(say(el('span', 'status'), `status_${status}`));
+    const end = endOf({ status, error, ...rest });
+    if (end) this.foot.append(say(el('span', 'status'), end));
     if (error) this.foot.append(el('span', 'error', error));
     if (unhappy.includes(status) && status !== 'stopped' && this.acts.regenerate) this.offerRetry();
     if (status === 'generating') this.node.dataset.status = status;
@@ -118,7 +129,8 @@ export class MessageView {
 
   origin() {
     const badge = say(el('span', 'badge'), 'ai_generated');
-    return this.model ? [badge, el('span', '', this.model)] : [badge];
+    const model = this.model ? [el('span', '', this.model)] : [];
+    return [badge, ...model, ...(this.cached ? [say(el('span', 'badge'), 'cached')] : [])];
   }
 
   offerRetry() {

@@ -4,7 +4,8 @@ import { deleteConversation } from './api.js';
 import { keepDraft, readDraft } from './drafts.js';
 import { t } from './i18n.js';
 import { explain } from './problems.js';
-import { showToast } from './toast.js';
+import { tellTabs } from './tabs.js';
+import { showFailedToast, showToast } from './toast.js';
 
 const grace = 6000;
 let pending = null;
@@ -44,11 +45,14 @@ async function deleteNow({ keepalive = false } = {}) {
   try {
     await deleteConversation(gone.id, keepalive);
     gone.list.forget(gone.id);
+    tellTabs();
   } catch (error) {
     if (error.status === 404) return gone.list.forget(gone.id);
     keepDraft(gone.id, draft);
     gone.list.unhide(gone.id);
-    showToast(explain(error), ['try_again', () => deleteLater(gone.list, gone.list.find(gone.id))]);
+    const again = () => deleteLater(gone.list, gone.list.find(gone.id));
+    // Somebody who reads it again may have changed their mind.
+    showFailedToast(error, explain(error), again, { alone: () => gone.list.current !== gone.id && again() });
   }
 }
 
