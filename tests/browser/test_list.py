@@ -438,7 +438,8 @@ def import_conversations(api: Api, titles: list[str]) -> dict[str, str]:
     chats = [
         {"id": title, "title": title, "updated_at": now + at / 1000, "created_at": now, "chat": {"history": {
             "currentId": "a", "messages": {"a": {
-                "id": "a", "parentId": None, "childrenIds": [], "role": "user", "content": title, "timestamp": now + at / 1000,
+                "id": "a", "parentId": None, "childrenIds": [], "role": "user", "content": title,
+                "timestamp": now + at / 1000,
             }},
         }}}
         for at, title in enumerate(titles)
