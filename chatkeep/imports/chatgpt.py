@@ -278,9 +278,16 @@ def _ending(message: dict[str, Any], metadata: dict[str, Any]) -> tuple[Status, 
 
 def _cited(said: str, metadata: dict[str, Any]) -> str:
     """Return a text with links in place of the marks that only ChatGPT's page understands."""
-    references = {text(one.get("matched_text")): one for one in objects(metadata.get("content_references"))}
+    references = {_cited_by(one, said): members(one.get("metadata")) for one in objects(metadata.get("citations"))}
+    references |= {text(one.get("matched_text")): one for one in objects(metadata.get("content_references"))}
     marked = _MARK.sub(lambda found: _link(found, references), said)
     return _LEFT_OF_MARKS.sub("", marked)
+
+
+def _cited_by(citation: dict[str, Any], said: str) -> str:
+    """Return the mark of a citation, which older versions tell by its place."""
+    begin, end = citation.get("start_ix"), citation.get("end_ix")
+    return said[begin:end] if isinstance(begin, int) and isinstance(end, int) else ""
 
 
 def _link(found: re.Match[str], references: dict[str, dict[str, Any]]) -> str:

@@ -29,10 +29,11 @@ def fits(found: dict[str, Any]) -> bool:
 
 def chat_of(found: dict[str, Any]) -> Chat:
     """Return a conversation's tree."""
-    model = text(found.get("model"))
+    model, messages = text(found.get("model")), items(found["chat_messages"])
+    is_tree = any(text(one.get("parent_message_uuid")) for one in objects(messages))
     nodes: list[Node] = []
-    for number, message in enumerate(items(found["chat_messages"])):
-        nodes.append(_node(message, number, nodes[-1].id if nodes else None, model))
+    for number, message in enumerate(messages):
+        nodes.append(_node(message, number, None if is_tree or not nodes else nodes[-1].id, model))
     return Chat(
         source=SOURCE,
         id=text(found.get("uuid")) or text(found.get("id")),
@@ -46,7 +47,7 @@ def chat_of(found: dict[str, Any]) -> Chat:
 
 
 def _node(message: Any, number: int, above: str | None, model: str) -> Node:
-    """Return a message's node, below the one before it if it names no parent."""
+    """Return a message's node, below ``above`` if it names no parent."""
     fields, content = members(message), Content()
     problem, said = None, None
     sender = text(fields.get("sender")) or text(fields.get("role"))

@@ -72,7 +72,7 @@ def _said(message: dict[str, Any], found: Content) -> Said:
     found.texts.append(text(message.get("content")))
     for file in objects(message.get("files")):
         found.attach_file(text(file.get("file_name")) or text(file.get("name")))
-    asked = any(_type(fragment) == _REQUEST for fragment in fragments)
+    asked = any(_type(fragment) == _REQUEST for fragment in fragments) or (not fragments and bool(message.get("files")))
     role = ROLES.get(text(message.get("role")).lower()) or (Role.USER if asked else Role.ASSISTANT)
     if role is not Role.ASSISTANT:
         return Said(role, found.text())

@@ -13,6 +13,13 @@ from chatkeep.model import Role, Status
 SOURCE = "librechat"
 # Versions before content had parts wrote reasoning at the beginning of the text.
 _THINKING, _THOUGHT = ":::thinking\n", "\n:::"
+# How a reply ended, if it is not whole.
+_ENDINGS = {
+    "unfinished": (Status.TRUNCATED, None),
+    "incomplete": (Status.TRUNCATED, None),
+    "length": (Status.TRUNCATED, "length"),
+    "max_tokens": (Status.TRUNCATED, "length"),
+}
 _IGNORED = {"text", "agent_update", "summary"}
 
 
@@ -86,10 +93,8 @@ def _said(message: dict[str, Any], role: Role, model: str, found: Content) -> Sa
     model = text(message.get("model")) or model
     if message.get("error"):
         return Said(role, "", found.reasoning(), model or None, Status.FAILED, None, found.text(), whole=True)
-    whole = not message.get("unfinished")
-    status, reason = (Status.COMPLETED, "stop") if whole else (Status.TRUNCATED, None)
-    if message.get("finish_reason") == "length":
-        status, reason = Status.TRUNCATED, "length"
+    cut = "unfinished" if message.get("unfinished") else text(message.get("finish_reason"))
+    status, reason = _ENDINGS.get(cut, (Status.COMPLETED, "stop"))
     return Said(role, found.text(), found.reasoning(), model or None, status, reason, whole=True)
 
 

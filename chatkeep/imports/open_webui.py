@@ -101,7 +101,7 @@ def _fill(message: dict[str, Any], role: Role, found: Content) -> None:
     output = objects(message.get("output")) if role is Role.ASSISTANT else []
     for item in output:
         _item(item, found)
-    if found.texts:
+    if any(found.texts):
         return
     said = spoken(message.get("content"))
     if role is Role.ASSISTANT:
@@ -111,6 +111,9 @@ def _fill(message: dict[str, Any], role: Role, found: Content) -> None:
         if _is_picture(part):
             found.attach(Kind.PICTURE)
     found.texts.append(text(members(message.get("merged")).get("content")))
+    for part in objects(message.get("content_list")):  # as the chats of Qwen and Z.ai have it
+        thinks = text(part.get("phase")).startswith("think")
+        (found.thoughts if thinks else found.texts).append(text(part.get("content")))
 
 
 def _item(item: dict[str, Any], found: Content) -> None:

@@ -77,6 +77,9 @@ def test_a_search_becomes_one_reply_with_its_reasoning_and_model(store: Store) -
         ("Cut \ue200cite\ue202turn0", {}, "Cut "),
         ("Old【4†source】.", refer("【4†source】", alt=LINK), f"Old{LINK}."),
         ("Old【4†source】.", {}, "Old【4†source】."),
+        ("Old【4†source】.", {"metadata": {"citations": [
+            {"start_ix": 3, "end_ix": 13, "metadata": {"title": "A", "url": "https://a.example"}}]}},
+         "Old([A](https://a.example))."),
         ("A space stays.", refer(" ", type="sources_footnote", alt=""), "A space stays."),
     ],
 )  # fmt: skip

@@ -63,6 +63,12 @@ def test_content_is_read_if_output_has_no_text(store: Store) -> None:
     assert only(store).said[1:] == [("reply", "Yes.")]
 
 
+def test_the_phases_of_a_reply_are_told_apart(store: Store) -> None:
+    phases = [{"phase": "think", "content": "Hm"}, {"phase": "web_search"}, {"phase": "answer", "content": "Yes."}]
+    take(store, webui({"u": ASKED, "a": said("assistant", "", "u", content_list=phases)}, "a"))
+    assert (only(store).messages[1].content, only(store).messages[1].reasoning) == ("Yes.", "Hm")
+
+
 FOLDED = '<details type="{}" done="true"{}>\n<summary>Done</summary>\n{}\n</details>\n'
 
 

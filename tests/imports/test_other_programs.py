@@ -111,6 +111,18 @@ def test_branches_of_claude_are_kept(store: Store) -> None:
     assert only(store).conversation.forks == 1
 
 
+def test_an_edited_first_question_of_claude_is_another_branch(store: Store) -> None:
+    chat = claude(
+        block("m-1", "human", says("?"), parent_message_uuid=None),
+        block("m-2", "assistant", says("One."), parent_message_uuid="m-1"),
+        block("m-3", "human", says("Well?"), parent_message_uuid=None),
+        block("m-4", "assistant", says("Two."), parent_message_uuid="m-3"),
+    )
+    take(store, chat)
+    assert only(store).said == [("user", "Well?"), ("reply", "Two.")]
+    assert only(store).conversation.forks == 1
+
+
 @pytest.mark.parametrize(
     ("odd", "reason"), [(None, "it is not an object"), ({"uuid": "1", "text": "x"}, "it has no author")]
 )
@@ -178,6 +190,13 @@ def test_a_reply_of_deepseek_that_was_stopped_amid_its_reasoning_is_kept(store: 
     assert (found.messages[1].reasoning, found.messages[1].status) == ("Hm", Status.TRUNCATED)
 
 
+def test_a_question_of_deepseek_that_is_a_file_alone_is_the_user_s(store: Store) -> None:
+    file = fragments(files=[{"id": "f", "file_name": "a.pdf"}])
+    report = take(store, deepseek(file, fragments(("RESPONSE", "Nice."))))
+    assert only(store).said == [("user", "[file: a.pdf]"), ("reply", "Nice.")]
+    assert report.left_out == {"file": 1}
+
+
 def test_an_odd_message_of_deepseek_costs_itself(store: Store) -> None:
     report = take(store, deepseek(fragments(("REQUEST", "?")), {"model": "x"}, fragments(("RESPONSE", "Yes."))))
     assert only(store).said == [("user", "?"), ("reply", "Yes.")]
@@ -234,6 +253,8 @@ def test_messages_of_librechat_may_lie_inside_their_parents(store: Store) -> Non
         ({"text": ":::thinking\nHm\n:::\nGreen."}, "Green.", Status.COMPLETED),
         ({"text": "no key", "error": True}, "", Status.FAILED),
         ({"finish_reason": "length"}, "Gr", Status.TRUNCATED),
+        ({"finish_reason": "incomplete"}, "Gr", Status.TRUNCATED),
+        ({"finish_reason": "stop"}, "Gr", Status.COMPLETED),
         ({"content": [{"type": "image_file", "image_file": {}}], "text": ""}, "[picture]", Status.COMPLETED),
         ({"content": [{"type": "novel", "x": 1}, {"type": "text", "text": "Green."}]}, "Green.", Status.COMPLETED),
     ],
