@@ -578,7 +578,7 @@ TEXTS = {
     "This export has the version {}; a newer chatkeep can read it.": "该导出的版本是 {}；更新版本的 chatkeep 可以读取。",
     "This is not an export of chatkeep, ChatGPT, Claude, DeepSeek, LibreChat or Open WebUI.": "这不是 chatkeep、ChatGPT、Claude、DeepSeek、LibreChat 或 Open WebUI 的导出。",
     "This is an export of {}, which is not read.": "这是 {} 的导出，不支持读取。",
-    "a list of messages": "消息列表",
+    "These are messages without a conversation, such as training data, which are not read.": "这些是没有对话的消息（例如训练数据），不支持读取。",
     "This is an SQLite database. Export the chats as JSON in the program that wrote it.": "这是 SQLite 数据库。请在写出它的程序里把对话导出为 JSON。",
     "This file is written in UTF-16. Write it in UTF-8.": "该文件为 UTF-16 编码。请改用 UTF-8。",
     "This is a PDF file. Export the chats as JSON in the program that wrote it.": "这是 PDF 文件。请在写出它的程序里把对话导出为 JSON。",

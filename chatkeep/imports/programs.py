@@ -40,11 +40,13 @@ _UNREAD = (
     ("BetterChatGPT", {"chats", "folders"}),
     ("BetterChatGPT", {"messages", "config"}),
     ("NextChat", {"chat-next-web-store"}),
-    ("Claude Code", {"sessionId", "parentUuid"}),
+    ("Gemini CLI", {"sessionId", "messageId", "message"}),
+    ("Claude Code", {"type", "sessionId"}),
     ("Claude Code", {"type", "leafUuid"}),
     ("Claude Code", {"type", "snapshot", "messageId"}),
-    ("Claude Code", {"type", "operation", "sessionId"}),
+    ("Claude Code", {"display", "pastedContents"}),
     ("Codex", {"timestamp", "type", "payload"}),
+    ("Codex", {"session_id", "ts", "text"}),
     ("Codex", {"id", "timestamp", "instructions"}),
     ("GitHub Copilot", {"requests", "responderUsername"}),
     ("Le Chat (Mistral)", {"chatId", "contentChunks"}),
@@ -78,6 +80,8 @@ def chat_of(found: Any) -> Chat:
             return reader.chat_of(fields)
     if name := _name(fields):
         raise Unread(f"This is an export of {name}, which is not read.")
+    if _is_message(fields):
+        raise Unread("These are messages without a conversation, such as training data, which are not read.")
     raise Refused("it is not a conversation of a program whose exports are read")
 
 
@@ -103,5 +107,9 @@ def _name(fields: dict[str, Any]) -> str | None:
         return found
     if isinstance(members(fields.get("data")).get("chats"), list):
         return "TypingMind"
-    is_message = text(fields.get("role")) and "content" in names
-    return "a list of messages" if is_message or names == {"messages"} else None
+    return None
+
+
+def _is_message(fields: dict[str, Any]) -> bool:
+    """Return whether an object is a message of a chat completion, or a list of such."""
+    return (bool(text(fields.get("role"))) and "content" in fields) or set(fields) == {"messages"}

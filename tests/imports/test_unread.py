@@ -24,13 +24,13 @@ DOCUMENTS: dict[str, tuple[str, Any]] = {
     "BetterChatGPT": ("BetterChatGPT", {"chats": [{"id": "b", "messages": TURN, "config": {}}], "version": 1}),
     "TypingMind": ("TypingMind", {"data": {"chats": [{"messages": TURN}], "folders": []}}),
     "VS Code": ("GitHub Copilot", {"requesterUsername": "a", "responderUsername": "GitHub Copilot", "requests": []}),
-    "messages": ("a list of messages", TURN),
 }  # fmt: skip
 LINES: dict[str, tuple[str, list[Any]]] = {
     "Claude Code": ("Claude Code", [{"type": "user", "sessionId": "s", "parentUuid": None, "message": TURN[0]}] * 2),
     "Claude Code, resumed": ("Claude Code", [{"type": "summary", "summary": "Tea", "leafUuid": "u"}] * 2),
     "Codex": ("Codex", [{"timestamp": "2026-01-01T00:00:00Z", "type": "session_meta", "payload": {}}] * 2),
-    "training": ("a list of messages", [{"messages": TURN}, {"messages": TURN}]),
+    "Claude Code, queued": ("Claude Code", [{"type": "queue-operation", "operation": "x", "sessionId": "s"}] * 2),
+    "Codex, asked": ("Codex", [{"session_id": "s", "ts": 1, "text": "Tea?"}] * 2),
 }  # fmt: skip
 
 
@@ -53,6 +53,8 @@ def test_a_log_of_another_program_is_named(store: Store, name: str, lines: list[
 @pytest.mark.parametrize(
     ("file", "sentence"),
     [
+        (json.dumps(TURN).encode(), "These are messages without a conversation, such as training data"),
+        (b'{"messages": []}\n{"messages": []}\n', "These are messages without a conversation, such as training data"),
         (b"SQLite format 3\0\x10\0", "This is an SQLite database."),
         (b"<!doctype html><title>Chats</title>", "This is a web page."),
         ("[]".encode("utf-16"), "This file is written in UTF-16. Write it in UTF-8."),
