@@ -88,10 +88,10 @@ def _import(run: Callable[[Iterable[bytes]], Report], name: str) -> int:
                 try:
                     reports.append((label, run(chunks)))
                 except UnknownFile as error:
-                    say(f"{label}: {error}", err=True)
+                    say(f"{label}: {word(str(error))}", err=True)
                     status = UNKNOWN
     except UnknownFile as error:
-        say(f"{name}: {error}", err=True)
+        say(f"{name}: {word(str(error))}", err=True)
         status = UNKNOWN
     except StoreProblem as error:
         say(f"{name}: {error.title}. Import it again: what is stored already is skipped.", err=True)

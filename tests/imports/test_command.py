@@ -210,22 +210,24 @@ def test_a_file_becomes_an_end_user_s_and_is_given_out_again(store: Store, tmp_p
 
 @pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
-    ("language", "line", "reason"),
+    ("language", "line", "reason", "unread"),
     [
         (
             "C.UTF-8",
             "-: 3 pictures, 1 tool call, 1 unreadable message left out",
             "its message x is left out: it has no content",
+            "This is an export of chatbot-ui, which is not read.",
         ),
         (
             "zh_CN.UTF-8",
             "-：略去 3 张图片、1 次工具调用、1 条无法读取的消息",  # noqa: RUF001 - as it is written
             "它的消息 x 被略去：它没有内容",  # noqa: RUF001
+            "这是 chatbot-ui 的导出，不支持读取。",  # noqa: RUF001
         ),
     ],
 )
 def test_what_is_left_out_is_counted_in_the_terminal_s_language(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str, line: str, reason: str
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str, line: str, reason: str, unread: str
 ) -> None:
     """Starts a process: a second."""
     monkeypatch.setenv("LC_ALL", language)
@@ -236,10 +238,13 @@ def test_what_is_left_out_is_counted_in_the_terminal_s_language(
         "x": node("c", "assistant", content=None),
         "a": node("x", "assistant", "The left one."),
     }
-    done = run(store, tmp_path, "-", given=json.dumps([chatgpt(mapping, "a")]).encode())
-    assert done.returncode == 1, done.stderr
+    other = tmp_path / "other.json"
+    other.write_text('{"version": 4, "history": [], "folders": []}')
+    done = run(store, tmp_path, "-", str(other), given=json.dumps([chatgpt(mapping, "a")]).encode())
+    assert done.returncode == 2, done.stderr
     assert line in done.stdout.decode()
     assert reason in done.stderr.decode()
+    assert f"{other}: {unread}" in done.stderr.decode()
 
 
 def zipped(**members: bytes) -> bytes:
