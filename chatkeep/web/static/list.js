@@ -27,7 +27,7 @@ function without(items, others) {
  */
 export class ConversationList {
   constructor({ changed, gone }) {
-    Object.assign(this, { changed, gone, current: null, query: '', items: [] });
+    Object.assign(this, { changed, gone, current: null, query: '', items: [], end: null });
     Object.assign(this, { outdated: false, loaded: false, renaming: false, waiting: false });
     this.known = new Map();
     this.hidden = new Set();
@@ -61,7 +61,7 @@ export class ConversationList {
   async loadMore() {
     if (this.waiting) return;
     this.waiting = true;
-    await this.load(this.items.findLast(isLoose)?.id);
+    await this.load(this.end);
     this.waiting = false;
   }
 
@@ -92,20 +92,26 @@ export class ConversationList {
 
   // Of what lies beyond the newest page nothing new is known, except that it is not pinned. What lay before its end and
   // is not on it is gone.
-  takeNewest({ data, has_more: hasMore }, pinned) {
+  takeNewest({ data, has_more: hasMore, last_id: end }, pinned) {
     // What was pinned between the two answers is in both.
     const fresh = [...pinned, ...without(data, pinned)];
     const isBeyond = (item) => isLoose(item) && byActivity(item, data.at(-1)) >= 0;
     const beyond = this.outdated || !hasMore ? [] : without(this.items, fresh).filter(isBeyond);
-    if (!beyond.length) this.more.hidden = !hasMore;
+    if (!beyond.length) this.goOnBehind(end, hasMore);
     if (this.outdated && this.query) this.announceFound(fresh.length, hasMore);
     this.outdated = false;
     this.keep([...fresh, ...beyond], fresh);
   }
 
-  takeMore({ data, has_more: hasMore }) {
-    this.more.hidden = !hasMore;
+  takeMore({ data, has_more: hasMore, last_id: end }) {
+    this.goOnBehind(end, hasMore);
     this.keep([...without(this.items, data), ...data], data);
+  }
+
+  // Where the next page begins, whatever becomes of the conversations on this one.
+  goOnBehind(end, hasMore) {
+    this.end = end;
+    this.more.hidden = !hasMore;
   }
 
   keep(items, fresh) {
