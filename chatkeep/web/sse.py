@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
 from flask import Request, Response
 
 from chatkeep.errors import Unauthorized
+from chatkeep.exports.formats.text import encode
 from chatkeep.languages import Language
 from chatkeep.model import Delta, Message
 from chatkeep.replies import End, Event
@@ -20,7 +20,6 @@ END_ID = "end"
 RETRY = b"retry: 1000\n"
 PING = b": ping\n\n"
 _HEADERS = (("Content-Type", f"{MEDIA_TYPE}; charset=utf-8"), ("X-Accel-Buffering", "no"))
-_encode = msgspec.json.encode
 
 
 def first_event(events: Iterator[Event]) -> Delta | End:
@@ -46,7 +45,7 @@ class Frames:
 
     def stream(self, events: Iterator[Event], first: Delta | End | None = None) -> Iterator[bytes]:
         """Yield the whole stream; what has come already as ``first`` leaves together with the beginning."""
-        yield RETRY + _frame("start", _encode(self._start)) + (self._of(first) if first else b"")
+        yield RETRY + _frame("start", encode(self._start)) + (self._of(first) if first else b"")
         self.is_begun = True
         for event in events:
             yield self._of(event)
@@ -59,17 +58,17 @@ class Frames:
     def of(self, delta: Delta) -> bytes:
         """Return the frame of a delta that follows all those that were asked for before."""
         self._shown += len(delta.text)
-        return b"event: delta\nid: %d\ndata: %b\n\n" % (self._shown, _encode(delta))
+        return b"event: delta\nid: %d\ndata: %b\n\n" % (self._shown, encode(delta))
 
     def _last(self, end: End) -> bytes:
         if end.problem is not None:
             problem = end.problem.about(self._start.conversation_id, self._start.message_id)
             # Who is let in no more has not seen the end, and can come back for it.
             last = None if isinstance(problem, Unauthorized) else END_ID
-            return _frame("error", _encode(problems.shape(problem, self._request_id, self._language)), last)
+            return _frame("error", encode(problems.shape(problem, self._request_id, self._language)), last)
         row = whole(end)
         usage, created = shapes.usage_of(row.usage), shapes.time_text(row.timestamp)
-        return _frame("done", _encode(shapes.Done(row.finish_reason, row.status, row.cached, usage, created)), END_ID)
+        return _frame("done", encode(shapes.Done(row.finish_reason, row.status, row.cached, usage, created)), END_ID)
 
 
 def answer(events: Iterator[Event]) -> Message:

@@ -48,6 +48,14 @@ def test_joined_deltas_are_the_text_and_ids_count_its_characters(texts: list[str
     assert done[1] == "end"
 
 
+def test_a_text_with_other_line_ends_is_one_line() -> None:
+    """Some clients split lines as Python does."""
+    text = "a\x85b\u2028c\u2029d"
+    _, delta, _ = frames([Delta(text), End(ROW)])
+    assert len(delta.decode().splitlines()) == delta.count(b"\n")
+    assert parsed(delta)[2] == {"text": text}
+
+
 def test_silence_is_a_comment() -> None:
     assert frames([None, Delta("x"), None, End(ROW)])[1::2] == [b": ping\n\n", b": ping\n\n"]
 
