@@ -173,6 +173,6 @@ def _records(rows: Sequence[RecordRow], first: bytes, following: bytes, tail: by
             parent_text = previous_text if parent_id == previous else uuid_text(parent_id)
             parent = b'","parent_id":"' + parent_text + b'","timestamp":"'
         second, fraction = divmod(timestamp, 1_000_000)
-        parts += (head, text, parent, second_text(second), b'%06dZ"' % fraction, members, tail)
+        parts += (head, text, parent, second_text(second), b'%06dZ"' % fraction, one_line(members), tail)
         head, previous, previous_text = following, id, text
-    return one_line(b"".join(parts))
+    return b"".join(parts)

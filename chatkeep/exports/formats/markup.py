@@ -93,15 +93,16 @@ def _lines(lines: list[bytes]) -> Iterator[bytes]:
                 fence = None if code == fence.end else fence
                 continue
             yield from (fence.end, b"")
+            fence = None
         begun = _Begun.of(line)
-        fence = None if paragraph.is_code(line) else begun.opened
-        if fence is None:
-            yield from paragraph.written(line, begun)
+        if begun.fence is None or paragraph.is_code(line):
+            yield paragraph.written(line, begun)
             continue
         if begun.lead and paragraph.open:
             yield b""  # else it could be the paragraph's text
         # Pandoc before 3 reads on behind a backslash at the end of the line.
         yield line.replace(b"\\", b"")
+        fence = _Fence(re.sub(rb"[^ \t>]", b" ", begun.lead), begun.fence)
         paragraph = _Paragraph(nested=paragraph.nested or begun.nested)
     if fence is not None:
         yield fence.end
@@ -120,11 +121,6 @@ class _Begun(NamedTuple):
         first = line[:1]
         found = None if first.isalpha() or first > b"\x7f" else _LINE.match(line)
         return cls(*found.groups()) if found else _TEXT
-
-    @property
-    def opened(self) -> _Fence | None:
-        """The fence that the line opens."""
-        return _Fence(re.sub(rb"[^ \t>]", b" ", self.lead), self.fence) if self.fence else None
 
     @property
     def nested(self) -> bool:
@@ -150,30 +146,27 @@ class _Paragraph:
         """Return whether a line is code for being indented."""
         return not self.nested and (self._code or not self.open) and _CODE.match(line) is not None
 
-    def written(self, line: bytes, begun: _Begun) -> Iterator[bytes]:
-        """Yield a line that begins no fence as it may be written."""
+    def written(self, line: bytes, begun: _Begun) -> bytes:
+        """Return a line that begins no fence as it may be written, with an empty one before it where it needs that."""
         if begun is _TEXT:
-            yield self._text(line)
-            return
+            return self._text(line)
         if _BLANK.fullmatch(line):
             self.open, self._sure, self._labelled = False, True, False
-            yield line
-            return
+            return line
         if self.is_code(line):
             self.open = self._code = True
-            yield line
-            return
+            return line
         bare, follows = line.strip(b" \t>"), self.open
         self.nested = self.nested or begun.nested
         self._labelled = self._labelled or begun.label is not None
         if follows and bare and not bare.strip(b"-"):
-            yield b""  # a line across the page, in place of a heading above it
+            line = b"\n" + line  # a line across the page, in place of a heading above it
         elif follows and bare and not bare.strip(b"="):
             line = line.replace(b"=", rb"\=", 1)
         elif begun.heading is not None:
             at, level = len(begun.lead), len(begun.heading)
             line = begun.lead + b"#" * min(level + _LEVELS, _DEEPEST) + line[at + level :]
-        yield self._text(line)
+        return self._text(line)
 
     def _text(self, line: bytes) -> bytes:
         """Return a line that is text, or text within what its lead says, as it may be written."""

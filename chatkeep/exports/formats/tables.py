@@ -113,13 +113,17 @@ def _cells(text: bytes) -> Iterator[bytes]:
     """Yield a text in pieces, all but the first of which begin a formula."""
     began = seen = 0
     for found in _WITHIN.finditer(text):
-        before, at = text[seen : found.start()], found.start()
-        dropped = before[len(before.rstrip(_BEFORE)) :]
-        if len(dropped.translate(None, _SEPARATORS)) != len(dropped) and not _ITEM.match(text, at):
+        at = found.start()
+        if (text[at - 1] in _SEPARATORS or _is_behind_separator(text[seen:at])) and not _ITEM.match(text, at):
             yield text[began:at]
             began = at
         seen = at
     yield text[began:]
+
+
+def _is_behind_separator(text: bytes) -> bool:
+    dropped = text[len(text.rstrip(_BEFORE)) :]
+    return len(dropped.translate(None, _SEPARATORS)) != len(dropped)
 
 
 @lru_cache(maxsize=1024)

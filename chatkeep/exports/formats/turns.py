@@ -12,7 +12,7 @@ from chatkeep.model import Role, Status
 from chatkeep.store.exports import Kind, MessageRow, kind_of
 
 # A longer turn is handed on in parts, none of which is whole: memory must not grow with what a turn holds.
-MOST_BYTES = 16 * 1024 * 1024
+MOST_BYTES = 4 * 1024 * 1024
 # Finish reasons of replies whose rest is missing or in the next message, as providers and other programs write them.
 _CUT = {"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"}
 _PAUSED = {"tool_calls", "tool_call", "tool_use", "function_call", "pause_turn"}
