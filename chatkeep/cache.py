@@ -29,7 +29,7 @@ CACHE_CLEARED = "cache_cleared"
 ERASURES = "erasures"
 # Python's own objects around an answer, roughly.
 OVERHEAD_BYTES = 400
-PREFIX = b"chatkeep:answer:2:"
+PREFIX = b"chatkeep:answer:3:"
 OWNER_BYTES = 16
 SCANNED_AT_ONCE = 1000
 TRIED_MS = 10_000

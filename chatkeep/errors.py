@@ -42,6 +42,7 @@
          │   │   ├─ ContextTooLong 422    context_length_exceeded
          │   │   └─ ProviderQuotaExceeded   provider_quota_exceeded  the operator's account there has nothing left
          │   ├─ ProviderBroke      502    provider_broke        it could not be reached, or broke its protocol
+         │   ├─ EmptyReply         502    empty_reply           it answered, and there is no text
          │   ├─ ProviderBusy       503    provider_busy         it asked for patience (429, 503)
          │   └─ ProviderTimeout    504    provider_timeout      one of our deadlines passed
          ├─ ReplyInterrupted       503    reply_interrupted
@@ -65,7 +66,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
 # A conversation that is not there and one of another owner look alike.
@@ -368,9 +369,11 @@ class ProviderError(Problem):
     should_retry: bool | None = None
     """What the provider says about trying again, where it says anything."""
     upstream_status: int | None = None
-    """The HTTP status that the provider answered with, where it was not 200."""
+    """The HTTP status that the provider answered with, where it was not 2xx."""
     told: str = ""
     """Every text of the error that the provider sent, as it came: for code to look into, never shown or logged."""
+    finish: Any = None
+    """How the provider said that the reply ends, a `chatkeep.model.Finish`, if it did."""
     resent: bool = False
     """Whether the request was sent twice already, because a kept connection had died."""
 
@@ -396,6 +399,12 @@ class ContextTooLong(ProviderRefused):
 
 class ProviderBroke(ProviderError):
     """The provider could not be reached, or what it sent is not the protocol."""
+
+
+class EmptyReply(ProviderError):
+    """The provider's reply has no text: the same question would cost as much again, and end as it did."""
+
+    code, title = "empty_reply", "The model gave no answer"
 
 
 class ProviderBusy(ProviderError):

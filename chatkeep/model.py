@@ -14,8 +14,13 @@ import msgspec
 OPEN_OWNER = "local"
 # A page of a list ends before it is larger: the server holds it until its client has taken it.
 PAGE_BYTES = 4 * 1024**2
-CONTENT_FILTER = "content_filter"
-"""The finish reason of a reply that held what may not be shown."""
+# Finish reasons. A reply with one of CUT is not whole.
+STOP = "stop"
+LENGTH = "length"
+CONTENT_FILTER = "content_filter"  # it held what may not be shown
+TOOL_CALLS = "tool_calls"  # the model called a tool instead of going on
+REFUSAL = "refusal"  # its text is the model's refusal
+CUT = frozenset({LENGTH, CONTENT_FILTER, TOOL_CALLS})
 
 
 class Role(StrEnum):
@@ -30,9 +35,9 @@ class Status(StrEnum):
     """Where a reply stands; every status but ``generating`` is final."""
 
     GENERATING = "generating"
-    COMPLETED = "completed"  # the provider gave a finish reason
+    COMPLETED = "completed"  # the provider says that it is whole, and there is text
     STOPPED = "stopped"  # somebody asked to stop
-    TRUNCATED = "truncated"  # the provider broke off, or a deadline passed, after some text
+    TRUNCATED = "truncated"  # the provider or a limit ended it too early, after some text
     FAILED = "failed"  # no text came at all
     INTERRUPTED = "interrupted"  # the process that generated it is gone
 
@@ -52,13 +57,15 @@ class Delta(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Finish(msgspec.Struct, frozen=True):
-    """The provider's own word that the reply is whole; nothing follows it."""
+    """The provider's own word that the reply has ended; nothing follows it."""
 
     reason: str
     usage: Usage | None = None
     model: str | None = None
-    whole: bool = True
-    """Not where the reply ends by our word: it held what may not be shown."""
+    screened: bool = False
+    """Whether the reply ends by our word: it held what may not be shown."""
+    tool: str | None = None
+    """The name of a tool that the model called; empty if it gave none."""
 
 
 class PromptMessage(msgspec.Struct, frozen=True):

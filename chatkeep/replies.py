@@ -14,9 +14,28 @@ from msgspec.structs import replace
 
 from chatkeep.cache import Answer
 from chatkeep.concurrency import short_lock
-from chatkeep.errors import Problem, ProviderBroke, ProviderError, ProviderTimeout, ReplyInterrupted, problem_of_code
+from chatkeep.errors import (
+    EmptyReply,
+    Problem,
+    ProviderBroke,
+    ProviderError,
+    ProviderTimeout,
+    ReplyInterrupted,
+    problem_of_code,
+)
 from chatkeep.limits import UNLIMITED, Allowances
-from chatkeep.model import CONTENT_FILTER, Delta, Finish, Message, Prompt, Status, now_us
+from chatkeep.model import (
+    CONTENT_FILTER,
+    CUT,
+    LENGTH,
+    TOOL_CALLS,
+    Delta,
+    Finish,
+    Message,
+    Prompt,
+    Status,
+    now_us,
+)
 from chatkeep.provider import Call, Receive
 from chatkeep.quotas import StorageQuota
 from chatkeep.store import conversations, leases, messages
@@ -32,9 +51,9 @@ class Ending(Enum):
     """Why a reply is ended before the provider does."""
 
     STOPPED = "somebody asked to stop"
-    SLOW_START = "the first token took too long"
-    GAP = "the provider fell silent"
-    TOTAL = "the reply took too long"
+    SLOW_START = "the first token took longer than CHATKEEP_FIRST_TOKEN_TIMEOUT"
+    GAP = "the provider fell silent for longer than CHATKEEP_GAP_TIMEOUT"
+    TOTAL = "the reply took longer than CHATKEEP_REPLY_TIMEOUT"
     TOO_LONG = "the reply grew too large"
     LOST = "its row was ended by somebody else, or deleted"
     REFUSED = "the database does not take its text"
@@ -96,6 +115,8 @@ class LiveReply:
         self.written = 0
         self.received = 0
         """Characters that the provider has sent, committed or not."""
+        self.has_text = False
+        """Whether some of them are text for the reader, and not all blanks."""
         self.begun = self.heard = time.monotonic()
         self.ending: Ending | None = None
         self.refusal: Problem | None = None
@@ -134,6 +155,7 @@ class LiveReply:
         """Note that the provider sent something."""
         self.heard = time.monotonic()
         self.received += len(delta.text) + len(delta.reasoning)
+        self.has_text = self.has_text or bool(delta.text.strip())
 
     def committed(self, delta: Delta) -> None:
         """Show what the journal has stored."""
@@ -283,9 +305,9 @@ def _deliver_last(end: End, receive: Receive, *, said: bool) -> None:
     row = end.message
     if isinstance(end.problem, ProviderError):
         raise end.problem
-    if row is not None and (row.status is Status.COMPLETED or row.finish_reason == CONTENT_FILTER):
-        whole = row.status is Status.COMPLETED
-        receive(Finish(row.finish_reason or "stop", row.usage, row.model, whole))
+    if row is not None and end.problem is None and row.finish_reason:
+        screened = row.finish_reason == CONTENT_FILTER
+        receive(Finish(row.finish_reason, row.usage, row.model, screened=screened))
     elif said:
         raise ProviderBroke("The reply to the same question, asked at the same time, was not finished.")
 
@@ -293,33 +315,64 @@ def _deliver_last(end: End, receive: Receive, *, said: bool) -> None:
 def outcome(reply: LiveReply, finish: Finish | None, problem: Problem | None) -> tuple[Message, Problem | None]:
     """Return how a reply ends: its row's final values, and the problem that followers are told.
 
-    The provider's finish reason wins over whatever came at the same moment, and nothing else makes a reply completed;
-    but what the database refused is missing, whatever the provider says.
+    The provider's finish reason wins over whatever came at the same moment, and nothing else makes a reply completed.
+    But what the database refused is missing, whatever the provider says; and a reply without text is no answer.
     """
     if reply.refusal is not None:
         return _ended(reply, Status.TRUNCATED if reply.written else Status.FAILED, reply.refusal)
     if finish is not None:
-        status = Status.COMPLETED if finish.whole else Status.TRUNCATED
-        row = replace(reply.message, status=status, finish_reason=finish.reason, usage=finish.usage)
-        return replace(row, model=finish.model or row.model), None
+        return _finished(reply, finish)
     if reply.ending is Ending.STOPPED:
         return replace(reply.message, status=Status.STOPPED), None
     if reply.ending is Ending.TOO_LONG:
-        return replace(reply.message, status=Status.TRUNCATED, finish_reason="length"), None
+        return replace(reply.message, status=Status.TRUNCATED, finish_reason=LENGTH), None
     if reply.ending in {Ending.LOST, Ending.SHUTDOWN}:
         gone = ReplyInterrupted("What was shown is kept; ask again to get a whole reply.")
         return _ended(reply, Status.INTERRUPTED, gone)
     if reply.ending is not None:
         problem = ProviderTimeout(f"The provider was given up: {reply.ending.value}.")
     problem = problem or ProviderBroke("The provider ended the reply without a finish reason.")
-    status = Status.TRUNCATED if reply.received else Status.FAILED
-    return _ended(reply, status, problem)
+    told = problem.finish if isinstance(problem, ProviderError) else None
+    return _ended(reply, _cut_status(reply), problem, told)
 
 
-def _ended(reply: LiveReply, status: Status, problem: Problem) -> tuple[Message, Problem]:
+def _finished(reply: LiveReply, finish: Finish) -> tuple[Message, Problem | None]:
+    """Return the final values of a reply that the provider has ended; one without text has a problem."""
+    if not (reply.has_text or finish.screened):
+        return _ended(reply, _cut_status(reply), EmptyReply(_why_empty(reply, finish)), finish)
+    is_cut = finish.screened or finish.reason in CUT
+    return _told(reply, Status.TRUNCATED if is_cut else Status.COMPLETED, finish), None
+
+
+def _why_empty(reply: LiveReply, finish: Finish) -> str:
+    """Return why a reply has no text, and what to do about it."""
+    if finish.tool is not None or finish.reason == TOOL_CALLS:
+        tool = f"the tool {finish.tool}" if finish.tool else "a tool"
+        return f"The model called {tool} instead of answering. This server offers no tools to models."
+    if finish.reason == LENGTH:
+        return "The token limit was reached before the answer began. Raise max_tokens, or choose another model."
+    if finish.reason == CONTENT_FILTER:
+        return "The provider's content filter withheld the answer."
+    if reply.received:
+        return "The model ended its reply after the reasoning, before the answer began."
+    return "The provider ended the reply without any text. The usual cause is a prompt that is too long for the model."
+
+
+def _cut_status(reply: LiveReply) -> Status:
+    return Status.TRUNCATED if reply.received else Status.FAILED
+
+
+def _ended(reply: LiveReply, status: Status, problem: Problem, finish: Finish | None = None) -> tuple[Message, Problem]:
     """Return the final values of a reply that ended with a problem, and the problem."""
     detail = None if problem.detail == problem.title else problem.detail
-    return replace(reply.message, status=status, error=problem.code, error_detail=detail), problem
+    row = _told(reply, status, finish) if finish else replace(reply.message, status=status)
+    return replace(row, error=problem.code, error_detail=detail), problem
+
+
+def _told(reply: LiveReply, status: Status, finish: Finish) -> Message:
+    """Return the final values of a reply with what the provider told of it."""
+    row = replace(reply.message, status=status, finish_reason=finish.reason, usage=finish.usage)
+    return replace(row, model=finish.model or row.model)
 
 
 def problem_of(message: Message) -> Problem | None:

@@ -126,7 +126,7 @@ class Settings:
         "CHATKEEP_FIRST_TOKEN_TIMEOUT",
         notation.duration,
         "60s",
-        "How long the provider may take until the first token.",
+        "How long the provider may take until the first token. Comments that it sends meanwhile are no token.",
     )
     gap_timeout: float = setting(
         "CHATKEEP_GAP_TIMEOUT",

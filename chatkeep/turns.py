@@ -36,6 +36,7 @@ from chatkeep.errors import (
 from chatkeep.following import follow_row
 from chatkeep.limiter import Limiter
 from chatkeep.limits import Bill
+from chatkeep.logs import named
 from chatkeep.metrics import (
     CACHE_ANSWERS,
     COMMIT_SECONDS,
@@ -46,7 +47,7 @@ from chatkeep.metrics import (
     TURNS,
     Tally,
 )
-from chatkeep.model import Delta, Finish, Message, Prompt, Role, Status, new_id, now_us
+from chatkeep.model import STOP, Delta, Finish, Message, Prompt, Role, Status, new_id, now_us
 from chatkeep.prompt import alternating, answered_prompt, shorter_prompts
 from chatkeep.provider import Call, Provider
 from chatkeep.quotas import StorageQuota
@@ -210,6 +211,7 @@ class Turns:
             finish = self._answer(reply, question)
         except ProviderError as error:
             problem = without_frames(error)
+            log.warning("reply %s failed at the provider: %s", reply.id, named(error))
         except Exception:
             log.exception("generating reply %s failed", reply.id)
             problem = errors.InternalError()
@@ -287,7 +289,7 @@ class Turns:
                 problem = problem_of(stored)
             if stored is final:
                 self._count(final, problem, time.monotonic() - reply.begun)
-            if key and stored and stored.status is Status.COMPLETED and reply.is_new_here:
+            if key and stored and _is_worth_remembering(stored) and reply.is_new_here:
                 self._cache.put(key, reply.answer(stored))
             whole = replace(stored, content=reply.text, reasoning=reply.reasoning) if stored else None
             reply.close(End(whole, problem))
@@ -400,6 +402,11 @@ def _live(request: TurnRequest, turn: Turn, question: Question) -> LiveReply:
         content="", timestamp=turn.created_at, status=Status.GENERATING, model=turn.model,
     )  # fmt: skip
     return LiveReply(question.lease, row, request.allowances)
+
+
+def _is_worth_remembering(stored: Message) -> bool:
+    """Return whether a reply is whole and an answer: no refusal, and nothing whose end we do not understand."""
+    return stored.status is Status.COMPLETED and stored.finish_reason == STOP
 
 
 def _said(connection: Connection, reply: LiveReply, final: Message) -> Message:

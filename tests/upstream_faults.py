@@ -14,6 +14,8 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING
 
+from tests.answers import ANSWERS, SENTENCE
+
 if TYPE_CHECKING:
     from tests.upstream import Exchange
 
@@ -54,6 +56,41 @@ def hang_done(exchange: Exchange, _: str) -> bool:
     exchange.event(exchange.chunk({}, finish_reason="stop"))
     exchange.write(b"data: [DONE]\n\n")
     return exchange.hang()
+
+
+def hang_reason(exchange: Exchange, _: str) -> bool:
+    """Send everything up to the finish reason, then nothing, for good."""
+    exchange.begin("9999")
+    exchange.event(exchange.chunk({}, finish_reason="stop"))
+    return exchange.hang()
+
+
+def heartbeats(exchange: Exchange, _: str) -> bool:
+    """Send everything up to the finish reason, then a comment five times a second, for good."""
+    exchange.begin("9999")
+    exchange.event(exchange.chunk({}, finish_reason="stop"))
+    while True:
+        exchange.sleep(0.2)
+        exchange.write(b": heartbeat\n\n")
+
+
+def queue(exchange: Exchange, _: str) -> bool:
+    """Send nothing but comments, five a second."""
+    exchange.head()
+    while True:
+        exchange.write(b": keep-alive\n\n")
+        exchange.sleep(0.2)
+
+
+def reasoned(exchange: Exchange, _: str) -> bool:
+    """Send a finish reason with every piece."""
+    exchange.head()
+    for number, piece in enumerate((*SENTENCE.partition(" is a "), "")):
+        exchange.pause(number)
+        exchange.pause(number)
+        exchange.event(exchange.chunk({"content": piece}, finish_reason="stop"))
+    exchange.write(b"data: [DONE]\n\n")
+    return exchange.end()
 
 
 def drip(exchange: Exchange, argument: str) -> bool:
@@ -226,3 +263,9 @@ def bad_chunk(exchange: Exchange, argument: str) -> bool:
 @cache
 def _bomb() -> bytes:
     return gzip.compress(bytes(64 * 1024 * 1024), compresslevel=1)
+
+
+def answer(exchange: Exchange, name: str) -> bool:
+    """Send the bytes of one of `tests.answers.ANSWERS`, and close the connection."""
+    exchange.raw(ANSWERS[name].raw)
+    return False

@@ -2,61 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from chatkeep.errors import ProviderBroke
-from chatkeep.model import Delta, Finish, Prompt, Usage
-from chatkeep.provider import Receive, failures
+from chatkeep.errors import ProviderBroke, ProviderError
+from chatkeep.model import REFUSAL, STOP, Delta, Finish, Prompt, Usage
+from chatkeep.provider import Receive, chunks, failures
 from chatkeep.provider.dialects import Dialect
+from chatkeep.provider.inflating import Inflater, inflater_of
+from chatkeep.provider.reasons import is_context_exceeded, is_failure, reason_of, word_of
 from chatkeep.provider.sse import BUFFER_LIMIT, Event, EventReader
+from chatkeep.provider.thinking import ThinkBlock
 
-# What is not read is not checked, and what may be odd is Any: a gateway's extra or empty field breaks no reply.
+ENDING_SECONDS = 2.0
+"""How long usage and the mark of the end are waited for after the finish reason, or after a piece that follows it."""
+# What may precede the body of a reply: blanks, and a byte order mark.
+_BLANKS = b" \t\r\n\xef\xbb\xbf"
+# The column's length.
+_MOST_OF_MODEL = 255
 
-
-class _Text(msgspec.Struct):
-    content: Any = None
-    reasoning_content: Any = None
-    reasoning: Any = None
-
-
-class _Choice(msgspec.Struct):
-    delta: _Text | None = None
-    message: _Text | None = None
-    finish_reason: str | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: Any = None
-    completion_tokens: Any = None
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] | None = None
-    usage: _Usage | None = None
-    model: str | None = None
-    object: str | None = None
-    error: Any = None
-    detail: Any = None
-    message: Any = None
-    code: Any = None
-    type: Any = None
-
-    def complaint(self) -> Any:
-        """Return the error object that this is in place of a piece of a reply, in whichever dialect; else None."""
-        if self.error:
-            return self.error
-        if self.object == "error" or (self.detail and not self.choices):
-            return {"message": self.message or self.detail, "code": self.code, "type": self.type}
-        return None
-
-
-# The finish reason of a reply that has no room in the model's context window.
-CONTEXT_EXCEEDED = "model_context_window_exceeded"
-_chunks = msgspec.json.Decoder(_Chunk)
 _requests = msgspec.json.Encoder()
 
 
@@ -79,140 +45,242 @@ def encode_request(prompt: Prompt, dialect: Dialect) -> bytes:
     return _requests.encode(request_body(prompt, dialect))
 
 
-def reader_of(
-    content_type: str, content_encoding: str, receive: Receive, secrets: Sequence[str] = ()
-) -> StreamReader | ObjectReader:
-    """Return a reader of the reply that the body of a 200 holds: an event stream, or one JSON object.
+class ReplyReader:
+    """Reads the reply that the body of a 2xx holds: an event stream, or JSON. The bytes tell which, not their label.
 
-    It calls ``receive`` with each piece. Raises `ProviderBroke` where the body is neither.
-    """
-    if content_encoding.strip().lower() not in {"", "identity"}:
-        raise ProviderBroke("The provider compressed its reply, which was not asked for.")
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind in {"text/event-stream", ""}:
-        return StreamReader(receive, secrets)
-    if kind == "application/json":
-        return ObjectReader(receive, secrets)
-    shown = failures.scrub(kind, secrets)
-    raise ProviderBroke(f"The provider answered with {shown} instead of an event stream: check OPENAI_BASE_URL.")
-
-
-class StreamReader:
-    """Reads a reply that is an event stream.
-
-    `feed` and `close` raise `ProviderBroke`, or the error that the stream itself reports.
+    Every method calls ``receive`` with the pieces that it completes. `feed` and `close` raise `ProviderBroke` if the
+    body is neither, or the error that it reports.
     """
 
-    __slots__ = ("_decoder", "_events", "_receive", "is_over")
+    __slots__ = (
+        "_body", "_decoder", "_encoding", "_events", "_inflater", "_is_object", "_receive", "_secrets", "is_over",
+    )  # fmt: skip
 
-    def __init__(self, receive: Receive, secrets: Sequence[str] = ()) -> None:
-        """Set who receives the pieces, and the secrets that no error may show."""
+    def __init__(self, content_encoding: str, receive: Receive, secrets: Sequence[str] = ()) -> None:
+        """Set how the body is compressed, who receives the pieces, and the secrets that no error may show."""
         self.is_over = False
         """Whether the reply is whole; it may be before the body is."""
         self._receive = receive
-        self._events = EventReader()
+        self._encoding = content_encoding.strip().lower()
+        self._inflater: Inflater | None = None
+        self._secrets = secrets
         self._decoder = ReplyDecoder(secrets)
+        self._events: EventReader | None = None
+        self._body = bytearray()  # up to the first byte that tells what it is, or the whole of it
+        self._is_object = False
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether a finish reason has come: no more than usage and the mark of the end are still due."""
+        return self._decoder.reason is not None
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces of the reply have come."""
+        return self._decoder.pieces
 
     def feed(self, body: bytes) -> None:
         """Take a piece of the body, however it is cut."""
-        for event in self._events.feed(body):
-            if self._take(event):
-                return
+        try:
+            if body and not (self._inflater or self._events or self._body):
+                self._inflater = inflater_of(self._encoding, body)
+            for plain in self._inflater.feed(body) if self._inflater else (body,):
+                if self._events is None:
+                    self._begin(plain)
+                else:
+                    self._take(self._events.feed(plain))
+        except ProviderError:
+            if not self._is_past_its_end():
+                raise
 
     def close(self) -> None:
         """Take the end of the body."""
-        if not self.is_over and not any(self._take(event) for event in self._events.close()):
-            self._end()
+        try:
+            if self._events is None:
+                self._take(Event(piece) for piece in self._objects())
+                self._decoder.is_complete = bool(self._body)
+            else:
+                self._take(self._events.close())
+            if not self.is_over:
+                self._end()
+        except ProviderError:
+            if not self._is_past_its_end():
+                raise
 
-    def _take(self, event: Event) -> bool:
-        if event.data.strip() == b"[DONE]":
-            self._end()
-        elif delta := self._decoder.decode(event):
-            self._receive(delta)
+    def break_off(self) -> bool:
+        """Take the end of the connection amid the body; return whether the reply had ended all the same."""
+        if self.is_ending or self._decoder.is_whole:
+            self.close()
+        else:
+            self._flush()
         return self.is_over
 
-    def _end(self) -> None:
-        self.is_over = True
-        for piece in self._decoder.finish():
-            self._receive(piece)
-
-
-class ObjectReader:
-    """Reads a reply that is one JSON object; `feed` and `close` raise as those of `StreamReader` do."""
-
-    __slots__ = ("_body", "_decoder", "_receive", "is_over")
-
-    def __init__(self, receive: Receive, secrets: Sequence[str] = ()) -> None:
-        """Set who receives the pieces, and the secrets that no error may show."""
-        self.is_over = False
-        self._receive = receive
-        self._body = bytearray()
-        self._decoder = ReplyDecoder(secrets)
-
-    def feed(self, body: bytes) -> None:
-        """Take a piece of the body."""
+    def _begin(self, body: bytes) -> None:
+        """Look at the first byte that is no blank. Of JSON or a page, all is kept."""
         self._body += body
-        if len(self._body) > BUFFER_LIMIT:
+        begun = b"" if self._is_object else self._body.lstrip(_BLANKS)[:1]
+        if bytes(begun) in {b"{", b"[", b"<"}:
+            self._is_object = True
+        elif begun:
+            self._events = EventReader()
+            self._take(self._events.feed(bytes(self._body)))
+        if self._events is None and len(self._body) > BUFFER_LIMIT:
             raise ProviderBroke(f"The provider sent a JSON answer of over {BUFFER_LIMIT} bytes.")
 
-    def close(self) -> None:
-        """Take the end of the body."""
-        self.is_over = True
-        if delta := self._decoder.decode(Event(bytes(self._body))):
-            self._receive(delta)
+    def _objects(self) -> Iterable[bytes]:
+        """Return the JSON of a body that is no event stream: itself, the items of a list, or its lines."""
+        body = bytes(self._body).strip(_BLANKS)
+        if body.startswith(b"<"):
+            raise failures.from_page(body, self._secrets)
+        try:
+            if body.startswith(b"["):
+                return map(bytes, msgspec.json.decode(body, type=list[msgspec.Raw]))
+            msgspec.json.decode(body, type=msgspec.Raw)
+        except (msgspec.DecodeError, RecursionError):
+            if b"\n{" in body or b"\ndata:" in body:
+                return (line.removeprefix(b"data:") for line in body.splitlines())
+        return [body]
+
+    def _take(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if self.is_over:
+                return
+            if delta := self._decoder.decode(event):
+                self._receive(delta)
+            if self._decoder.is_done:
+                self._end()
+
+    def _is_past_its_end(self) -> bool:
+        """Return whether the reply had ended when an error came, which then takes nothing from it."""
+        if self._decoder.is_whole:
+            self._end()
+        else:
+            self._flush()
+        return self.is_over
+
+    def _flush(self) -> None:
+        if rest := self._decoder.flush():
+            self._receive(rest)
+
+    def _end(self) -> None:
         for piece in self._decoder.finish():
             self._receive(piece)
+        self.is_over = True
 
 
 class ReplyDecoder:
     """Decodes the events of one reply, and remembers what its `Finish` must tell."""
 
-    __slots__ = ("_model", "_reason", "_reasoning", "_said", "_secrets", "_text", "_usage")
+    __slots__ = (
+        "_has_refused", "_known", "_model", "_reasoning", "_remark", "_said", "_secrets", "_text", "_thinking",
+        "_tool", "_usage", "is_complete", "is_done", "pieces", "reason",
+    )  # fmt: skip
 
     def __init__(self, secrets: Sequence[str] = ()) -> None:
         """Set the secrets that no error may show."""
+        self.reason: str | None = None
+        """The finish reason as the provider writes it."""
+        self.is_done = False
+        """Whether the protocol's own mark of the end has come."""
+        self.is_complete = False
+        """Whether nothing is missing without that mark: all usage was told, or the reply was one object."""
+        self.pieces = 0
         self._secrets = secrets
         self._text = _Surrogates()
         self._reasoning = _Surrogates()
-        self._reason: str | None = None
-        self._said = False
+        self._thinking = ThinkBlock()
+        self._known = [False, False, False]  # whether pieces have brought text, reasoning and a refusal
+        self._said = self._has_refused = False
         self._usage: Usage | None = None
         self._model: str | None = None
+        self._tool: str | None = None
+        self._remark = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the reply is whole if nothing more comes, however the connection ends."""
+        return not is_failure(self.reason) if self.reason else self.is_done or self.is_complete
 
     def decode(self, event: Event) -> Delta | None:
         """Return what ``event`` adds to the reply, or None; raise the `ProviderError` that it is or reports."""
-        chunk = _decode(event.data)
-        if (complaint := chunk.complaint()) or event.name == b"error":
-            raise failures.from_payload(complaint or {"message": chunk.message, "code": chunk.code}, self._secrets)
-        if chunk.model:
-            self._model = chunk.model
-        if chunk.usage:
-            self._usage = Usage(_count(chunk.usage.prompt_tokens), _count(chunk.usage.completion_tokens))
-        return self._decode_choice(chunk.choices[0]) if chunk.choices else None
+        payload = event.data if event.data.startswith(b"{") else event.data.strip()
+        if event.name == b"error":
+            raise failures.from_body(payload, self._secrets)
+        if not payload.startswith(b"{"):
+            self._note(payload)
+            return None
+        chunk = chunks.decode(payload)
+        if complaint := chunk.complaint():
+            raise failures.from_payload(complaint, self._secrets)
+        if chunk.model and isinstance(chunk.model, str):
+            self._model = chunk.model.encode(errors="replace").decode()[:_MOST_OF_MODEL]
+        usage = chunk.tokens()
+        self._usage = usage or self._usage
+        if chunk.choices:
+            return self._decode_choice(chunk.choices[0], is_whole=chunk.object == "chat.completion")
+        self.is_complete = self.is_complete or bool(self._said and usage and usage.output_tokens)
+        self._remark = self._remark or chunk.remark()
+        return None
+
+    def flush(self) -> Delta | None:
+        """Return what was held back because of what could have followed, if anything was."""
+        text, reasoning = self._thinking.split(self._text.flush())
+        held, thought = self._thinking.flush()
+        return self._delta(text + held, self._reasoning.flush() + reasoning + thought)
 
     def finish(self) -> Iterator[Delta | Finish]:
-        """Yield the reply's `Finish`, after what a cut character left; raise `ProviderBroke` where none is due."""
-        if not self._reason:
-            raise ProviderBroke("The provider ended the reply without a finish reason.")
-        if self._reason == "error":
-            raise ProviderBroke("The provider broke the reply off with an error.")
-        if self._reason == CONTEXT_EXCEEDED and not self._said:
-            raise failures.from_payload({"code": self._reason}, self._secrets)
-        rest = Delta(self._text.flush(), self._reasoning.flush())
-        if rest.text or rest.reasoning:
+        """Yield the reply's `Finish`, after what was held back; raise the `ProviderError` of one that is not whole."""
+        if rest := self.flush():
             yield rest
-        yield Finish(self._reason, self._usage, self._model)
+        if self.reason is None and self._remark and not self._said:
+            raise ProviderBroke(self._told("The provider sent something other than a reply"))
+        if not (self.reason or self.is_whole):
+            raise ProviderBroke(self._told("The provider ended the reply without a finish reason"))
+        word = self.reason or STOP
+        if is_context_exceeded(word) and not self._said:
+            raise failures.from_payload({"code": "context_window_exceeded"}, self._secrets)
+        reason = reason_of(word)
+        finish = Finish(
+            REFUSAL if self._has_refused and reason == STOP else reason, self._usage, self._model, tool=self._tool
+        )
+        if is_failure(word):
+            shown = failures.scrub(word, self._secrets)
+            broke = ProviderBroke(self._told(f"The provider ended the reply with the finish reason {shown}"))
+            broke.finish = finish
+            raise broke
+        yield finish
 
-    def _decode_choice(self, choice: _Choice) -> Delta | None:
-        self._reason = choice.finish_reason or self._reason
-        piece = choice.delta or choice.message
-        if piece is None:
+    def _note(self, words: bytes) -> None:
+        """Take words that are no piece of the reply; one of them is the mark of the end."""
+        if words.strip(b'"').upper() == b"[DONE]":
+            self.is_done = True
+        elif words.startswith(b"[{"):
+            raise failures.from_body(words, self._secrets)
+        elif not self._remark:
+            self._remark = words.decode(errors="replace")
+
+    def _told(self, sentence: str) -> str:
+        said = failures.scrub(self._remark, self._secrets)
+        return f"{sentence}. It said: {said}" if said else f"{sentence}."
+
+    def _decode_choice(self, choice: chunks.Choice, *, is_whole: bool) -> Delta | None:
+        word = word_of(choice.finish_reason)
+        self.reason = word or self.reason
+        said = choice.said(self._known if is_whole or word else None)
+        if any(said):
+            self.is_complete = False
+            self._known = [had or bool(has) for had, has in zip(self._known, said, strict=True)]
+        if self._tool is None:
+            self._tool = choice.tool()
+        self._has_refused = self._has_refused or bool(said.refusal)
+        text, thought = self._thinking.split(self._text.join(said.text + said.refusal))
+        return self._delta(text, self._reasoning.join(said.reasoning) + thought)
+
+    def _delta(self, text: str, reasoning: str) -> Delta | None:
+        if not (text or reasoning):
             return None
-        thought = piece.reasoning_content or piece.reasoning
-        text = self._text.join(piece.content) if isinstance(piece.content, str) else ""
-        reasoning = self._reasoning.join(thought) if isinstance(thought, str) else ""
-        self._said = self._said or bool(text or reasoning)
-        return Delta(text, reasoning) if text or reasoning else None
+        self._said, self.pieces = True, self.pieces + 1
+        return Delta(text, reasoning)
 
 
 class _Surrogates:
@@ -236,20 +304,3 @@ class _Surrogates:
     def flush(self) -> str:
         left, self._half = self._half, ""
         return "\N{REPLACEMENT CHARACTER}" if left else ""
-
-
-def _decode(payload: bytes) -> _Chunk:
-    try:
-        try:
-            return _chunks.decode(payload)
-        except msgspec.DecodeError:
-            if b"\\u" not in payload:
-                raise
-            # Half a character, escaped on its own: msgspec refuses it, json keeps it for _Surrogates.
-            return msgspec.convert(json.loads(payload.decode()), _Chunk)
-    except (ValueError, RecursionError) as error:
-        raise ProviderBroke("The provider sent what is not a piece of a reply in JSON.") from error
-
-
-def _count(tokens: object) -> int:
-    return tokens if isinstance(tokens, int) and 0 <= tokens < 1 << 53 else 0

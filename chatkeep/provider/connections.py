@@ -110,6 +110,14 @@ class Connection:
             self.socket.settimeout(None)
         return bytes(found[:limit])
 
+    def read_before(self, deadline: float) -> list[bytes]:
+        """Return what arrives next of the response's body; raise `TimeoutError` at the deadline (monotonic clock)."""
+        self.socket.settimeout(_left(deadline))
+        try:
+            return self.response.feed(self.socket.recv(READ_SIZE))
+        finally:
+            self.socket.settimeout(None)
+
     def close(self) -> None:
         """Close the connection."""
         self.socket.close()
@@ -291,7 +299,7 @@ def tls_context() -> ssl.SSLContext:
 def _left(deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
-        raise TimeoutError("The time to connect is over.")
+        raise TimeoutError("The time is over.")
     return left
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import http
 import math
 import re
@@ -22,6 +23,7 @@ from chatkeep.errors import (
     ProviderRefused,
     ProviderTimeout,
 )
+from chatkeep.provider.responses import MalformedResponse
 
 Header = Callable[[str], str | None]
 """Looks a response header up by its name, in any case."""
@@ -31,6 +33,8 @@ RETRY_AFTER_LIMIT = 3600.0
 _SHORTEST_SECRET = 8
 _REDIRECTS = range(300, 400)
 _REFUSALS = range(400, 500)
+# Gateways answer so whatever the provider behind them said; what is wrong then stands in the body.
+_GENERAL = {500, 502}
 
 _TOO_LONG = "The provider says that the prompt is longer than the model's context window"
 _SPENT = "The quota at the provider is used up: check the plan and the balance there"
@@ -44,11 +48,27 @@ _ADVICE = {
     503: "The provider is overloaded (503)",
     529: "The provider is overloaded (529)",
 }
-# What providers call their in-band errors, and the HTTP status that says the same.
+# What providers call their errors, and the HTTP status that says the same.
 _NAMES = (
-    (re.compile(r"rate.?limit|too.?many|overload|quota|capacity|throttl", re.IGNORECASE), 429),
+    (re.compile(r"rate.?limit|too.?many|overload|quota|capacity|throttl|exhausted|busy", re.IGNORECASE), 429),
     (re.compile(r"auth|api.?key|permission|forbidden|credential", re.IGNORECASE), 401),
+    (re.compile(r"time.?out|deadline", re.IGNORECASE), 504),
+    (re.compile(r"bad.?request|invalid|unsupported|unprocessable|validation|not.?found", re.IGNORECASE), 400),
+    (re.compile(r"content.?filter|policy|moderation|inspection|sensitive", re.IGNORECASE), 400),
 )
+# Where an error object has its name or its number, and where those of an inner one are.
+_NAME_KEYS = ("code", "status", "status_code", "error_code", "http_status", "type", "error_type")
+_INNER_KEYS = ("error", "errors", "detail")
+# Where an error object has its sentence for people, and where that of its cause is.
+_SENTENCE_KEYS = (
+    "message", "error", "errors", "detail", "msg", "error_message", "error_msg", "error_description", "status_msg",
+    "title", "reason", "description",
+)  # fmt: skip
+_CAUSE_KEYS = ("metadata", "raw", "cause", "innererror", "inner_error")
+_MOST_SENTENCES = 3
+_DEEPEST = 8
+_TITLE = re.compile(r"<title[^<>]*>([^<]*)<", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>")
 # How providers say that a prompt is longer than the model's context window: in codes, or in words alone.
 _TOO_LONG_CODES = {
     "1261",
@@ -91,9 +111,11 @@ _TOKENS = (
 
 
 def from_response(status: int, header: Header, body: bytes, secrets: Sequence[str] = ()) -> ProviderError:
-    """Return the error that a response other than 200 stands for, with the provider's own words and wishes in it."""
+    """Return the error that a response other than 2xx stands for, with the provider's own words and wishes in it."""
     payload = _decode(body, header("content-type") or "")
     said = _message(payload)
+    if status in _GENERAL:
+        status = _named_status(payload) or status
     found = _told_by_words(status, payload)
     if found:
         kind, sentence = found
@@ -119,19 +141,36 @@ def from_payload(payload: object, secrets: Sequence[str] = ()) -> ProviderError:
     return error
 
 
+def from_body(body: bytes, secrets: Sequence[str] = ()) -> ProviderError:
+    """Return the error of an event that is named ``error``."""
+    return from_payload(_decode(body, "text/plain"), secrets)
+
+
+def from_page(body: bytes, secrets: Sequence[str] = ()) -> ProviderError:
+    """Return the error of a web page that came in place of a reply."""
+    advice = "The provider answered with a web page instead of a reply: check OPENAI_BASE_URL"
+    return ProviderBroke(_sentence(advice, _words_of(body), secrets))
+
+
 def from_connection(error: Exception) -> ProviderError:
     """Return the error of a connection that could not be made, or broke; readers are not told to which address."""
     if isinstance(error, TimeoutError):
         return ProviderTimeout("Connecting to the provider took too long.")
     if isinstance(error, socket.gaierror):
         return ProviderBroke("The provider's address cannot be found: check OPENAI_BASE_URL.")
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return ProviderBroke(f"The provider's certificate is not trusted: {error.verify_message}.")
     if isinstance(error, ssl.SSLError):
-        return ProviderBroke("TLS with the provider failed: check OPENAI_BASE_URL.")
+        return _from_tls(error)
+    if isinstance(error, MalformedResponse):
+        return ProviderBroke(f"The provider's answer is not valid HTTP: {error}.")
     if isinstance(error, ConnectionRefusedError):
         return ProviderBroke("The provider refuses connections: check OPENAI_BASE_URL and that the provider runs.")
     return ProviderBroke("The connection to the provider broke.")
+
+
+def _from_tls(error: ssl.SSLError) -> ProviderError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ProviderBroke(f"The provider's certificate is not trusted: {error.verify_message}.")
+    return ProviderBroke("TLS with the provider failed: check OPENAI_BASE_URL.")
 
 
 def scrub(text: str, secrets: Sequence[str]) -> str:
@@ -209,36 +248,65 @@ def _sentence(advice: str, said: str, secrets: Sequence[str]) -> str:
     return f"{advice}. It said: {said}" if said else f"{advice}."
 
 
+def _words_of(body: bytes) -> str:
+    """Return what a page or a plain text says; a page may say it in its title alone."""
+    text = body.decode(errors="replace")
+    if not text.lstrip().startswith("<"):
+        return text
+    title = _TITLE.search(text)
+    return html.unescape((title and title[1].strip()) or _TAG.sub(" ", text))
+
+
 def _decode(body: bytes, content_type: str) -> object:
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return body.decode(errors="replace") if content_type.startswith("text/plain") else ""
+        words = _words_of(body)
+        is_cut_or_binary = words.startswith(("{", "[")) or "\N{REPLACEMENT CHARACTER}" in words
+        return "" if is_cut_or_binary and not content_type.startswith("text/") else words
 
 
-def _message(value: object, depth: int = 4) -> str:
-    """Return the sentence for people that an error object holds somewhere near its top."""
+def _message(value: object, depth: int = _DEEPEST) -> str:
+    """Return the sentence for people that an error object holds, followed by its cause."""
+    if not depth:
+        return ""
     if isinstance(value, str):
-        return value
-    if depth and isinstance(value, list) and value:
-        return _message(value[0], depth - 1)
-    if depth and isinstance(value, dict):
-        parts = (_message(value.get(key), depth - 1) for key in ("message", "error", "detail", "msg"))
-        return next(filter(None, parts), "")
-    return ""
+        return _message(inner, depth - 1) if (inner := _object_in(value)) else value
+    if isinstance(value, list):
+        each = (_message(one, depth - 1) for one in value[:_MOST_SENTENCES])
+        return "; ".join(dict.fromkeys(filter(None, each)))
+    if not isinstance(value, dict):
+        return ""
+    told = next(filter(None, (_message(value.get(key), depth - 1) for key in _SENTENCE_KEYS)), "")
+    cause = next(filter(None, (_message(value.get(key), depth - 1) for key in _CAUSE_KEYS)), "")
+    return f"{told}: {cause}" if told and cause and cause not in told else told or cause
 
 
-def _named_status(payload: object) -> int:
-    """Return the HTTP status that an in-band error names, as a number or in words; 0 where it names none."""
-    if not isinstance(payload, dict):
+def _object_in(text: str) -> object:
+    """Return the object that a text is in JSON, as gateways quote the provider behind them; None if it is none."""
+    if not text.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+
+
+def _named_status(payload: object, depth: int = _DEEPEST) -> int:
+    """Return the HTTP status that an error object names, as a number or in words; 0 if it names none."""
+    if depth and isinstance(payload, list):
+        return next(filter(None, (_named_status(one, depth - 1) for one in payload[:_MOST_SENTENCES])), 0)
+    if not depth or not isinstance(payload, dict):
         return 0
-    for name in (str(payload[key]) for key in ("code", "status", "type") if payload.get(key)):
-        if re.fullmatch(r"[45]\d\d", name):
-            return int(name)
-        for pattern, status in _NAMES:
-            if pattern.search(name):
-                return status
-    return 0
+    own = (_status_of(str(payload[key])) for key in _NAME_KEYS if payload.get(key))
+    inner = (_named_status(payload.get(key), depth - 1) for key in _INNER_KEYS)
+    return next(filter(None, (*own, *inner)), 0)
+
+
+def _status_of(name: str) -> int:
+    if re.fullmatch(r"[45]\d\d", name):
+        return int(name)
+    return next((status for pattern, status in _NAMES if pattern.search(name)), 0)
 
 
 def _retry_after(header: Header) -> float | None:

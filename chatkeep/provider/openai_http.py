@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import http
 import ssl
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from chatkeep.errors import ProviderError
 from chatkeep.model import Prompt
 from chatkeep.provider import Receive, failures
 from chatkeep.provider.addresses import Resolve, by_system
-from chatkeep.provider.completions import ObjectReader, StreamReader, encode_request, reader_of
+from chatkeep.provider.completions import ENDING_SECONDS, ReplyReader, encode_request
 from chatkeep.provider.connections import (
     Connection,
     Connections,
@@ -24,6 +24,7 @@ from chatkeep.provider.connections import (
 )
 from chatkeep.provider.dialects import AdaptingCall, Dialect, Dialects
 from chatkeep.provider.heads import head, headers_of
+from chatkeep.provider.inflating import inflated
 from chatkeep.provider.responses import MalformedResponse, Response
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 BODY_LIMIT = 64 * 1024
 """Bytes that are read of what is no reply: an error's body, or what follows the reply's end."""
+SUCCESSES = range(200, 300)
 ERROR_SECONDS = 1.0
 DRAIN_SECONDS = 0.25
 FAILURES = (OSError, MalformedResponse, ValueError)
@@ -133,19 +135,33 @@ class HttpCall:
         connection, bodies = self._send()
         try:
             response = connection.response
-            if response.status != http.HTTPStatus.OK:
-                body = b"".join(bodies) + connection.read_for(ERROR_SECONDS, BODY_LIMIT)
+            encoding = response.header("content-encoding") or ""
+            if response.status not in SUCCESSES:
+                body = inflated(b"".join(bodies) + connection.read_for(ERROR_SECONDS, BODY_LIMIT), encoding)
                 raise failures.from_response(response.status, response.header, body, self._secrets)
-            kind, encoding = response.header("content-type") or "", response.header("content-encoding") or ""
-            reader = reader_of(kind, encoding, receive, self._secrets)
-            if not self._read(reader, response, bodies):
-                self._arrivals.pull(connection.socket, lambda data: self._read(reader, response, response.feed(data)))
+            reader = ReplyReader(encoding, receive, self._secrets)
+            try:
+                self._read(reader, connection, bodies)
+            except FAILURES:
+                if self._line.is_cut or not reader.break_off():
+                    raise
             connection.read_for(DRAIN_SECONDS, BODY_LIMIT)
         finally:
             self._end(connection)
 
-    def _read(self, reader: StreamReader | ObjectReader, response: Response, bodies: list[bytes]) -> bool:
-        """Read pieces of the body; return whether nothing more is wanted."""
+    def _read(self, reader: ReplyReader, connection: Connection, bodies: list[bytes]) -> None:
+        """Read the reply to its end. What follows the finish reason is waited for, but not for long."""
+        response = connection.response
+        if not self._take(reader, response, bodies):
+            self._arrivals.pull(connection.socket, lambda data: self._take(reader, response, response.feed(data)))
+        pieces, deadline = reader.pieces, time.monotonic() + ENDING_SECONDS
+        while not (reader.is_over or self._line.is_cut):
+            self._take(reader, response, connection.read_before(deadline))
+            if reader.pieces > pieces:
+                pieces, deadline = reader.pieces, time.monotonic() + ENDING_SECONDS
+
+    def _take(self, reader: ReplyReader, response: Response, bodies: list[bytes]) -> bool:
+        """Take pieces of the body; return whether no more than the end of the reply is wanted."""
         for body in bodies:
             if self._line.is_cut:
                 return True
@@ -156,7 +172,7 @@ class HttpCall:
                 raise response.error
             if response.is_whole:
                 reader.close()
-        return reader.is_over or self._line.is_cut
+        return reader.is_over or reader.is_ending or self._line.is_cut
 
     def _send(self) -> tuple[Connection, list[bytes]]:
         """Return the connection and what came with the response's head; one that died idle is replaced once."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from chatkeep.errors import ProviderBroke, ProviderError, ProviderRefused, ProviderTimeout
 from chatkeep.model import Prompt
 from chatkeep.provider import Receive, failures
-from chatkeep.provider.completions import reader_of, request_body
+from chatkeep.provider.completions import ENDING_SECONDS, ReplyReader, request_body
 from chatkeep.provider.connections import Line
 from chatkeep.provider.dialects import AdaptingCall, Dialect, Dialects
 
@@ -57,31 +57,47 @@ class SdkCall:
         self._client._prepare_request = self._prepare  # type: ignore[method-assign] # noqa: SLF001
         self._body = body
         self._line = Line()
+        self._is_aborted = False
 
     def deliver(self, receive: Receive) -> None:
         """Hand the reply to ``receive`` as it arrives."""
         try:
             self._exchange(receive)
         except ProviderError:
-            if not self._line.is_cut:
+            if not self._is_aborted:
                 raise
 
     def abort(self) -> None:
         """Shut the connection down, from any thread at any time."""
+        self._is_aborted = True
         self._line.cut()
 
     def _exchange(self, receive: Receive) -> None:
         with self._open() as response:
             chunks = self._chunks(response)
-            kind = response.headers.get("content-type", "")
-            reader = reader_of(kind, response.headers.get("content-encoding", ""), receive, self._secrets)
-            for chunk in chunks:
-                reader.feed(chunk)
-                if reader.is_over or self._line.is_cut:
-                    break
-            else:
-                reader.close()
+            reader = ReplyReader(response.headers.get("content-encoding", ""), receive, self._secrets)
+            with contextlib.ExitStack() as limits:
+                self._read(reader, chunks, limits)
             self._drain(chunks)
+
+    def _read(self, reader: ReplyReader, chunks: Iterator[bytes], limits: contextlib.ExitStack) -> None:
+        """Read the reply to its end. What follows the finish reason is waited for, but not for long."""
+        pieces = -1
+        while not (reader.is_over or self._is_aborted):
+            if reader.is_ending and reader.pieces > pieces:
+                pieces = reader.pieces
+                limits.close()
+                limits.enter_context(self._cut_after(ENDING_SECONDS))
+            try:
+                chunk = next(chunks, None)
+            except ProviderError:
+                if not reader.break_off():
+                    raise
+                return
+            if chunk is None:
+                reader.close()
+            else:
+                reader.feed(chunk)
 
     @contextlib.contextmanager
     def _open(self) -> Generator[Any]:
@@ -102,13 +118,20 @@ class SdkCall:
 
     def _drain(self, chunks: Iterator[bytes]) -> None:
         """Read what follows the reply, so that the client can use the connection again; but not for long."""
-        limit = threading.Timer(DRAIN_SECONDS, self._line.cut)
-        limit.start()
-        with contextlib.suppress(ProviderError):
+        with self._cut_after(DRAIN_SECONDS), contextlib.suppress(ProviderError):
             left = BODY_LIMIT
             while left > 0 and (chunk := next(chunks, b"")):
                 left -= len(chunk)
-        limit.cancel()
+
+    @contextlib.contextmanager
+    def _cut_after(self, seconds: float) -> Generator[None]:
+        """Cut the line if the block takes longer."""
+        limit = threading.Timer(seconds, self._line.cut)
+        limit.start()
+        try:
+            yield
+        finally:
+            limit.cancel()
 
     def _prepare(self, request: Any) -> None:
         request.extensions = {**request.extensions, "trace": self._trace}

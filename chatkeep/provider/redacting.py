@@ -59,12 +59,13 @@ class RedactingCall:
             if not self._is_blocked:
                 # It is stored, and providers quote what they were sent.
                 error.detail = self._screen.judged(error.detail).text
+                error.finish = self._labelled(error.finish) if error.finish else None
                 raise
         finally:
             # Of a reply that breaks off, too, all is shown that was sent and may be.
             self._show_rest(receive)
         if self._is_blocked:
-            receive(Finish(CONTENT_FILTER, whole=False))
+            receive(Finish(CONTENT_FILTER, screened=True))
 
     def _judge(self, receive: Receive, piece: Delta | Finish) -> None:
         if isinstance(piece, Finish):
@@ -78,8 +79,10 @@ class RedactingCall:
 
     def _labelled(self, finish: Finish) -> Finish:
         """Return the provider's last word with labels for what is sensitive in its texts."""
-        model = self._screen.judged(finish.model).text if finish.model else finish.model
-        return replace(finish, reason=self._screen.judged(finish.reason).text, model=model)
+        reason, model, tool = (
+            text and self._screen.judged(text).text for text in (finish.reason, finish.model, finish.tool)
+        )
+        return replace(finish, reason=reason, model=model, tool=tool)
 
     def abort(self) -> None:
         """End the call."""

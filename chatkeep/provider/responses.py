@@ -12,7 +12,11 @@ _FRAMING = {"content-length", "transfer-encoding"}
 
 
 class MalformedResponse(Exception):
-    """What came is not a whole HTTP response."""
+    """What came is not an HTTP response."""
+
+
+class CutResponse(ConnectionError):
+    """The connection ended before the response did."""
 
 
 class Response:
@@ -27,13 +31,15 @@ class Response:
         self.status = 0
         """0 until the head has come."""
         self.headers: dict[str, str] = {}
-        self.error: MalformedResponse | None = None
+        self.error: MalformedResponse | CutResponse | None = None
         """What was wrong with what came last; the pieces before it are handed out."""
         self.is_whole = self.keeps_alive = False
         self._framed = False  # or else the end of the connection is the body's
         self._fed = 0
         self._bodies: list[bytes] = []
         self._parser: Any = httptools.HttpResponseParser(self)
+        # A length beside chunks is ignored, as RFC 9112 has it; the connection is not used again.
+        self._parser.set_dangerous_leniencies(lenient_chunked_length=True, lenient_optional_cr_before_lf=True)
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the pieces of the body in what has arrived; nothing arriving means that the connection has ended."""
@@ -43,11 +49,11 @@ class Response:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self.error = MalformedResponse(str(error))
+            self.error = MalformedResponse(str(error).rstrip("."))
         if not self.status:
             self._fed += len(data)
             if self._fed > HEAD_LIMIT:
-                self.error = MalformedResponse("The head of the response is too long.")
+                self.error = MalformedResponse("its head is too long")
         bodies, self._bodies = self._bodies, []
         return bodies
 
@@ -62,7 +68,7 @@ class Response:
     def _end(self) -> None:
         self.keeps_alive = False
         if not self.status or (self._framed and not self.is_whole):
-            self.error = MalformedResponse("The connection ended before the response did.")
+            self.error = CutResponse("The connection ended before the response did.")
         else:
             self.is_whole = True
 
@@ -83,8 +89,9 @@ class Response:
         if status < http.HTTPStatus.OK:
             self.headers.clear()
         elif not self.is_whole:
-            self.status, self.keeps_alive = status, self._parser.should_keep_alive()
-            self._framed = not self.headers.keys().isdisjoint(_FRAMING)
+            framing = _FRAMING & self.headers.keys()
+            self.status, self._framed = status, bool(framing)
+            self.keeps_alive = self._parser.should_keep_alive() and framing != _FRAMING
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body until it is handed out."""

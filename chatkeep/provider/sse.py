@@ -8,6 +8,7 @@ from chatkeep.errors import ProviderBroke
 
 BUFFER_LIMIT = 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
+_IGNORED = {b"", b"id", b"retry"}
 
 
 class Event(NamedTuple):
@@ -20,8 +21,8 @@ class Event(NamedTuple):
 class EventReader:
     """An incremental reader of one event stream: `feed` it what arrives, however it is split.
 
-    It follows the HTML standard's parsing of event streams, save that a last event without its blank line counts too:
-    providers are known to end that way.
+    It follows the HTML standard's parsing of event streams, except for what providers do: a last event may lack its
+    blank line, ``error`` may be a field of its own, and an event without data may be bare words or bare JSON.
     """
 
     __slots__ = ("_at_event", "_begun", "_buffer", "_limit", "_searched", "_was_cr")
@@ -96,11 +97,17 @@ def _parse(frame: bytes) -> Event | None:
     """Return the event of the lines between two blank lines; None where they hold no data."""
     if frame.startswith(b"data: ") and b"\n" not in frame:
         return Event(frame[6:])
-    data, name = [], b""
+    data, bare, name = [], [], b""
     for line in frame.split(b"\n"):
         field, _, value = line.partition(b":")
         if field == b"data":
             data.append(value.removeprefix(b" "))
         elif field == b"event":
             name = value.removeprefix(b" ")
+        elif field == b"error":
+            data.append(value.removeprefix(b" "))
+            name = field
+        elif field not in _IGNORED:
+            bare.append(line)
+    data = data or bare
     return Event(b"\n".join(data), name) if data else None

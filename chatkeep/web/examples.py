@@ -205,9 +205,10 @@ _DETAILS: dict[type[Problem], str] = {
     errors.ProviderRefused: "The provider refused the credentials (401): check OPENAI_API_KEY.",
     errors.ContextTooLong: "The provider says that the prompt is longer than the model's context window.",
     errors.ProviderBroke: "The provider refuses connections: check OPENAI_BASE_URL and that the provider runs.",
+    errors.EmptyReply: "The provider's content filter withheld the answer.",
     errors.ProviderQuotaExceeded: "The quota at the provider is used up: check the plan and the balance there.",
     errors.ProviderBusy: "The provider's rate limit is reached (429).",
-    errors.ProviderTimeout: "The provider was given up: the provider fell silent.",
+    errors.ProviderTimeout: "The provider was given up: the provider fell silent for longer than CHATKEEP_GAP_TIMEOUT.",
     errors.ReplyInterrupted: "What was shown is kept; ask again to get a whole reply.",
     errors.ExportFileMissing: "Another host has made it; hosts that serve together must share the folder"
     " CHATKEEP_DATA_DIR.",

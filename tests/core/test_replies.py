@@ -32,7 +32,14 @@ def a_reply(*, received: str = "", ending: Ending | None = None) -> LiveReply:
 
 OUTCOMES: list[tuple[str, Ending | None, Finish | None, Problem | None, Status, str | None]] = [
     ("text", None, FINISH, None, Status.COMPLETED, None),
-    ("", None, FINISH, None, Status.COMPLETED, None),
+    ("", None, FINISH, None, Status.FAILED, "empty_reply"),
+    (" \n", None, FINISH, None, Status.TRUNCATED, "empty_reply"),
+    ("", None, Finish("content_filter", screened=True), None, Status.TRUNCATED, None),
+    ("text", None, Finish("length"), None, Status.TRUNCATED, None),
+    ("text", None, Finish("content_filter"), None, Status.TRUNCATED, None),
+    ("text", None, Finish("tool_calls", tool="x"), None, Status.TRUNCATED, None),
+    ("text", None, Finish("refusal"), None, Status.COMPLETED, None),
+    ("text", None, Finish("tired"), None, Status.COMPLETED, None),
     ("text", Ending.STOPPED, FINISH, None, Status.COMPLETED, None),
     ("text", Ending.GAP, FINISH, None, Status.COMPLETED, None),
     ("text", Ending.STOPPED, None, None, Status.STOPPED, None),
@@ -64,9 +71,39 @@ def test_how_a_reply_ends(
 
 
 def test_a_completed_reply_has_what_the_provider_told() -> None:
-    row, _ = outcome(a_reply(), FINISH, None)
+    row, _ = outcome(a_reply(received="text"), FINISH, None)
     assert (row.finish_reason, row.usage, row.model) == ("stop", Usage(1, 2), "told")
-    assert outcome(a_reply(), Finish("stop"), None)[0].model == "asked"
+    assert outcome(a_reply(received="text"), Finish("stop"), None)[0].model == "asked"
+
+
+@pytest.mark.parametrize("received", ["", "text"])
+def test_a_failed_reply_has_what_the_provider_told(received: str) -> None:
+    broke = ProviderBroke("It broke.")
+    broke.finish = Finish("network_error", Usage(1, 2), "told")
+    row, problem = outcome(a_reply(received=received), None, broke)
+    assert (row.finish_reason, row.usage, row.model, problem) == ("network_error", Usage(1, 2), "told", broke)
+
+
+@pytest.mark.parametrize(
+    ("finish", "reasoning", "told"),
+    [
+        (Finish("length"), "why", "token limit"),
+        (Finish("content_filter"), "", "content filter"),
+        (Finish("tool_calls", tool="search"), "", "the tool search"),
+        (Finish("tool_calls"), "", "a tool"),
+        (Finish("stop", tool=""), "", "a tool"),
+        (Finish("stop"), "why", "after the reasoning"),
+        (Finish("stop"), "", "too long for the model"),
+    ],
+)
+def test_a_reply_without_text_says_why(finish: Finish, reasoning: str, told: str) -> None:
+    reply = a_reply()
+    reply.receive(Delta("", reasoning))
+    row, problem = outcome(reply, finish, None)
+    assert (row.error, row.finish_reason) == ("empty_reply", finish.reason)
+    assert row.error_detail
+    assert problem
+    assert told in row.error_detail == problem.detail
 
 
 @pytest.mark.parametrize("ending", [None, *Ending])

@@ -16,7 +16,7 @@ from chatkeep.errors import (
     ProviderRefused,
 )
 from chatkeep.model import Delta, Finish, Prompt, PromptMessage, Role, Usage
-from chatkeep.provider.completions import ReplyDecoder, reader_of, request_body
+from chatkeep.provider.completions import ReplyDecoder, ReplyReader, request_body
 from chatkeep.provider.dialects import Dialect
 from chatkeep.provider.sse import Event
 
@@ -29,9 +29,9 @@ def decode(*payloads: Any) -> list[Delta | None]:
     return [decoder.decode(Event(json.dumps(payload).encode())) for payload in payloads]
 
 
-def read(content_type: str, encoding: str, bodies: list[bytes]) -> list[Delta | Finish]:
+def read(bodies: list[bytes]) -> list[Delta | Finish]:
     found: list[Delta | Finish] = []
-    reader = reader_of(content_type, encoding, found.append)
+    reader = ReplyReader("", found.append)
     for body in bodies:
         reader.feed(body)
     reader.close()
@@ -48,7 +48,9 @@ def choice(**fields: Any) -> dict[str, Any]:
         (choice(delta={"content": "a"}, index=0, logprobs=None), Delta("a")),
         (choice(delta={"role": "assistant", "content": ""}), None),
         (choice(delta={"content": None, "tool_calls": [{"x": 1}]}), None),
-        (choice(delta={"content": [{"type": "text", "text": "a"}]}), None),
+        (choice(delta={"content": [{"type": "text", "text": "a"}]}), Delta("a")),
+        (choice(delta={"content": ["a", {"text": {"value": "b"}}, None, 7]}), Delta("ab")),
+        (choice(delta={"content": {"type": "image_url", "image_url": {"url": "x"}}}), None),
         (choice(delta={"reasoning_content": "r"}), Delta("", "r")),
         (choice(delta={"reasoning": "r", "content": "a"}), Delta("a", "r")),
         (choice(delta=None), None),
@@ -92,23 +94,16 @@ def test_an_error_in_band_is_typed_and_told(payload: dict[str, Any], kind: type[
 @pytest.mark.parametrize(
     "payload",
     [
-        b"",
         b"{",
-        b"[]",
-        b"null",
-        b'"text"',
-        b'{"choices": {}}',
         b'{"choices": [{"delta": {"content": "\xff"}}]}',
         b'{"choices": [{"delta": {"content": "\xed\xa0\xbd"}}]}',
         b'{"choices": [{"delta": {"content": "\\u12"}}]}',
-        b'{"choices": [{"finish_reason": 1}], "x": "\\ud83d"}',
-        b'{"x": NaN}',
         b'{"x": ' + b"[" * 100_000,
         b'{"x": "\\ud83d", "y": ' + b"[" * 100_000,
         b'{"x": "\\ud83d", "y": ' + b"9" * 5000 + b"}",
         b"{}{}",
     ],
-    ids=range(15),
+    ids=range(8),
 )
 def test_what_is_not_the_protocol_is_refused(payload: bytes) -> None:
     with pytest.raises(ProviderBroke):
@@ -118,7 +113,7 @@ def test_what_is_not_the_protocol_is_refused(payload: bytes) -> None:
 @given(st.lists(st.text(st.characters(codec=None), min_size=1, max_size=4), max_size=8))
 def test_halved_characters_are_joined_and_lone_halves_replaced(pieces: list[str]) -> None:
     body = b"".join(b"data: " + json.dumps(choice(delta={"content": piece})).encode() + b"\n\n" for piece in pieces)
-    items = read("text/event-stream", "", [body + STOP + DONE])
+    items = read([body + STOP + DONE])
     text = "".join(item.text for item in items if isinstance(item, Delta))
     whole = "".join(pieces).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     assert text == whole
@@ -127,35 +122,35 @@ def test_halved_characters_are_joined_and_lone_halves_replaced(pieces: list[str]
 
 def test_usage_and_model_are_in_the_finish_even_if_they_come_last() -> None:
     usage = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4},"model":"m-1"}\n\n'
-    assert read("", "", [STOP, usage, DONE]) == [Finish("stop", Usage(3, 4), "m-1")]
+    assert read([STOP, usage, DONE]) == [Finish("stop", Usage(3, 4), "m-1")]
 
 
 @pytest.mark.parametrize("counts", [{}, {"prompt_tokens": None, "completion_tokens": -1}, {"prompt_tokens": 1e400}])
 def test_senseless_usage_counts_as_none(counts: dict[str, Any]) -> None:
     body = json.dumps({**choice(finish_reason="stop"), "usage": counts}).replace("Infinity", "1e308").encode()
-    assert read("application/json", "", [body]) == [Finish("stop", Usage(0, 0))]
+    assert read([body]) == [Finish("stop")]
 
 
 @pytest.mark.parametrize("ending", [[STOP, DONE], [STOP], [STOP, b"data: [DONE]"], [STOP[:-2]], [STOP, b": bye\n\n"]])
 def test_a_reply_with_a_finish_reason_is_whole(ending: list[bytes]) -> None:
-    assert read("text/event-stream", "identity", ending) == [Finish("stop")]
+    assert read(ending) == [Finish("stop")]
 
 
 @pytest.mark.parametrize(
-    "ending", [[], [DONE], [b": bye\n\n"], [b'data: {"choices":[{"finish_reason":""}]}\n\n', DONE]]
+    "ending", [[], [b": bye\n\n"], [b'data: {"choices":[{"finish_reason":""}]}\n\n'], [b"data: null\n\n"]]
 )
 def test_a_reply_without_one_is_not(ending: list[bytes]) -> None:
-    with pytest.raises(ProviderBroke, match="without a finish reason"):
-        read("text/event-stream", "", ending)
+    with pytest.raises(ProviderBroke, match=r"without a finish reason|other than a reply"):
+        read(ending)
 
 
 def test_a_finish_reason_can_say_that_the_prompt_is_too_long() -> None:
     ended = json.dumps(choice(delta={}, finish_reason="model_context_window_exceeded")).encode()
     with pytest.raises(ContextTooLong):
-        read("text/event-stream", "", [b"data: " + ended + b"\n\n", DONE])
+        read([b"data: " + ended + b"\n\n", DONE])
     said = json.dumps(choice(delta={"content": "a"})).encode()
-    whole = read("text/event-stream", "", [b"data: " + said + b"\n\n", b"data: " + ended + b"\n\n", DONE])
-    assert whole == [Delta("a"), Finish("model_context_window_exceeded")]
+    whole = read([b"data: " + said + b"\n\n", b"data: " + ended + b"\n\n", DONE])
+    assert whole == [Delta("a"), Finish("length")]
 
 
 def test_a_request_holds_what_the_prompt_asks() -> None:

@@ -111,7 +111,14 @@ def test_whether_to_retry(value: str, meaning: object) -> None:
         (b'{"message": "No such model."}', "No such model."),
         (b'{"error": {"message": "two\\nlines\\u0007"}}', "two lines"),
         (b'{"error": {"message": "\\ud83d half"}}', ""),
-        (b"<html>No</html>", ""),
+        (b"<html>No</html>", "No"),
+        (b"<html><head><title>\n Bad &amp; ugly</title></head><body>No</body></html>", "Bad & ugly"),
+        (b"no healthy upstream", "no healthy upstream"),
+        (b'{"errors": [{"message": "No."}, {"message": "Nor this."}, {"message": "No."}]}', "No.; Nor this."),
+        (b'{"error": {"message": "Failed", "metadata": {"raw": "quota of 3"}}}', "Failed: quota of 3"),
+        (b'{"error": {"message": "{\\"error\\": {\\"message\\": \\"No.\\"}}"}}', "No."),
+        (b'{"base_resp": {"status_msg": "No."}}', ""),
+        (b'{"error": {"message": "cut", "code"', ""),
         (b"\xff\xfe", ""),
         (b"[" * 60_000, ""),
         (b"[]", ""),
@@ -121,6 +128,24 @@ def test_whether_to_retry(value: str, meaning: object) -> None:
 def test_the_providers_own_words(body: bytes, said: str) -> None:
     detail = fail(404, body, {"content-type": "application/json"}).detail
     assert detail.partition(" It said: ")[2] == said
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"error": {"message": "m", "type": "invalid_request_error"}}, ProviderRefused),
+        ({"error": {"message": "m", "code": 404}}, ProviderRefused),
+        ({"detail": "m", "status": "INVALID_ARGUMENT"}, ProviderRefused),
+        ({"error": {"message": "m", "type": "overloaded_error"}}, ProviderBusy),
+        ({"error": {"message": "m", "type": "server_error", "code": None}}, ProviderBroke),
+        ({"error": {"message": "m", "code": 500}}, ProviderBroke),
+    ],
+)
+@pytest.mark.parametrize("status", [500, 502])
+def test_what_is_wrong_may_stand_behind_a_general_status(
+    error: dict[str, object], kind: type[ProviderError], status: int
+) -> None:
+    assert type(fail(status, json.dumps(error).encode())) is kind
 
 
 def test_plain_text_is_told_too() -> None:

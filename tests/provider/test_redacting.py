@@ -23,6 +23,7 @@ class Told:
     def __init__(self, *pieces: Delta | Finish, breaks: bool = False) -> None:
         self.aborted = False
         self.asked: list[Prompt] = []
+        self.finish: Finish | None = None
         self._pieces = pieces
         self._breaks = breaks
 
@@ -34,7 +35,9 @@ class Told:
         for piece in self._pieces:
             receive(piece)
         if self._breaks:
-            raise ProviderBroke(f"It said: call {PHONE}")
+            error = ProviderBroke(f"It said: call {PHONE}")
+            error.finish = self.finish
+            raise error
 
     def abort(self) -> None:
         self.aborted = True
@@ -60,9 +63,17 @@ def test_what_an_error_says_is_judged_because_it_is_stored() -> None:
     assert caught.value.detail == "It said: call [phone]"
 
 
+def test_how_a_failed_reply_ended_is_judged_too() -> None:
+    told = Told(breaks=True)
+    told.finish = Finish(f"call_{PHONE}_error")
+    with pytest.raises(ProviderBroke) as caught:
+        received(told, Policy.MASK)
+    assert caught.value.finish == Finish("call_[phone]_error")
+
+
 def test_the_texts_of_a_finish_are_judged() -> None:
-    told = Told(Delta("hello"), Finish(f"call {PHONE}", model=f"of {PHONE}"))
-    assert received(told, Policy.MASK) == [Delta("hello"), Finish("call [phone]", model="of [phone]")]
+    told = Told(Delta("hello"), Finish(f"call {PHONE}", model=f"of {PHONE}", tool=PHONE))
+    assert received(told, Policy.MASK) == [Delta("hello"), Finish("call [phone]", model="of [phone]", tool="[phone]")]
 
 
 def test_reasoning_is_judged_as_a_text_of_its_own() -> None:
@@ -74,13 +85,13 @@ def test_reasoning_is_judged_as_a_text_of_its_own() -> None:
 def test_nothing_comes_behind_what_may_not_be_shown(*, breaks: bool) -> None:
     """A call that was aborted may raise whatever it likes."""
     told = Told(Delta(f"call {PHONE}, "), Delta("or write"), breaks=breaks)
-    assert received(told, Policy.BLOCK) == [Delta("call "), Finish(CONTENT_FILTER, whole=False)]
+    assert received(told, Policy.BLOCK) == [Delta("call "), Finish(CONTENT_FILTER, screened=True)]
     assert told.aborted
 
 
 def test_what_shows_itself_at_the_very_end_is_not_shown() -> None:
     told = Told(Delta(f"call {PHONE}"), Finish("stop"))
-    assert received(told, Policy.BLOCK) == [Delta("call "), Finish(CONTENT_FILTER, whole=False)]
+    assert received(told, Policy.BLOCK) == [Delta("call "), Finish(CONTENT_FILTER, screened=True)]
 
 
 def test_a_call_that_breaks_gives_what_it_held_back() -> None:

@@ -27,6 +27,7 @@ GOOD = [
     "n=30,json",
     "n=30,close",
     "n=30,fault=no_done",
+    "fault=no_reason:99",
 ]
 FAULTS: list[tuple[str, int, type[ProviderError]]] = [
     ("fault=drop", 0, ProviderBroke),
@@ -39,8 +40,6 @@ FAULTS: list[tuple[str, int, type[ProviderError]]] = [
     ("fault=cut_after:3", 3, ProviderBroke),
     ("fault=end_after:3", 3, ProviderBroke),
     ("fault=end_after", 0, ProviderBroke),
-    ("fault=no_reason:3", 3, ProviderBroke),
-    ("fault=no_reason", 0, ProviderBroke),
     ("fault=finish_error:3", 3, ProviderBroke),
     ("fault=bad_utf8:3", 3, ProviderBroke),
     ("fault=malformed:3", 3, ProviderBroke),

@@ -1,0 +1,236 @@
+"""A piece of a reply in JSON, as providers really write it: what is of another type than its own counts as absent."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from chatkeep.errors import ProviderBroke
+from chatkeep.model import Usage
+
+# What is not read is not checked, and what may be odd is Any: a gateway's extra or empty field breaks no reply.
+# How parts of a content name their text, by the kind of the part.
+_THOUGHT_PARTS = ("thinking", "reasoning", "thought")
+_TEXT_KEYS = ("text", "content", "value", "summary", "refusal")
+_DEEPEST = 4
+# Codes that stand in an error object without an error.
+_SUCCESS = {"", "0", "200", "none", "null", "ok", "success"}
+_MOST_TOKENS = 1 << 53
+
+
+class Said(NamedTuple):
+    """What a piece says."""
+
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+
+
+class _Message(msgspec.Struct):
+    content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    reasoning_text: Any = None
+    thinking: Any = None
+    reasoning_details: Any = None
+    refusal: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
+
+    def said(self) -> Said:
+        """Return what the message, or this piece of it, says."""
+        if isinstance(self.content, str):
+            text, thought, refusal = self.content, "", ""
+        else:
+            text, thought, refusal = _said_in_parts(self.content)
+        apart = self.reasoning_content or self.reasoning or self.reasoning_text or self.thinking
+        return Said(text, _text_of(apart or self.reasoning_details) or thought, _text_of(self.refusal) or refusal)
+
+    def tool(self) -> str | None:
+        """Return the name of the tool that is called, empty if it has none; None if none is called."""
+        if not (self.tool_calls or self.function_call):
+            return None
+        calls = [_object(call.get("function")) or call for call in _objects(self.tool_calls)]
+        names = (call.get("name") for call in (*calls, *_objects(self.function_call)))
+        return next((name for name in names if isinstance(name, str)), "")
+
+
+class Choice(msgspec.Struct):
+    """One of the replies that were asked for; there is one."""
+
+    delta: _Message | None = None
+    message: _Message | None = None
+    text: Any = None
+    finish_reason: Any = None
+    error: Any = None
+    usage: Any = None
+
+    def said(self, known: Sequence[bool] | None) -> Said:
+        """Return what the choice adds to what pieces have brought before.
+
+        A ``message`` is one more piece, or else the whole reply: then ``known`` tells which of its texts have come.
+        """
+        said = self.delta.said() if self.delta else Said(_text_of(self.text))
+        if self.message is None:
+            return said
+        told = self.message.said()
+        if known:
+            told = Said(*("" if has_come else text for text, has_come in zip(told, known, strict=True)))
+        return Said(*(new or whole for new, whole in zip(said, told, strict=True)))
+
+    def tool(self) -> str | None:
+        """Return the name of the tool that is called, empty if it has none; None if none is called."""
+        called = self.delta.tool() if self.delta else None
+        return self.message.tool() if called is None and self.message else called
+
+
+class Chunk(msgspec.Struct):
+    """A piece of a stream, or a whole completion."""
+
+    choices: list[Choice] | None = None
+    usage: Any = None
+    model: Any = None
+    object: Any = None
+    error: Any = None
+    errors: Any = None
+    error_message: Any = None
+    error_msg: Any = None
+    error_code: Any = None
+    error_type: Any = None
+    base_resp: Any = None
+    success: Any = None
+    detail: Any = None
+    message: Any = None
+    msg: Any = None
+    code: Any = None
+    status: Any = None
+    type: Any = None
+
+    def complaint(self) -> Any:
+        """Return the error that this is, or has, in whichever dialect; None if there is none."""
+        if self.choices and not (self.error or self.error_message or self.error_msg):
+            return _if_error(self.choices[0].error)
+        named = {"code": self.code, "status": self.status, "type": self.type}
+        if found := _if_error(self.error):
+            return {"message": found, **named} if isinstance(found, str) else found
+        told = self.error_message or self.error_msg
+        if told or not _is_success(self.error_code):
+            return {"message": told or self.message, "code": self.error_code, "type": self.error_type}
+        return None if self.choices else self._complaint_alone(named)
+
+    def _complaint_alone(self, named: dict[str, Any]) -> Any:
+        """Return the error that stands in place of a piece of a reply."""
+        if found := _if_error(self.errors) or self.detail:
+            return {"errors": found, **named}
+        if isinstance(self.base_resp, dict) and not _is_success(self.base_resp.get("status_code")):
+            return self.base_resp
+        told = self.remark()
+        is_coded = not _is_success(self.code) or (isinstance(self.status, int) and not _is_success(self.status))
+        return {"message": told, **named} if self.object == "error" or self.success is False or is_coded else None
+
+    def remark(self) -> str:
+        """Return what is said beside the reply."""
+        return _text_of(self.message) or _text_of(self.msg)
+
+    def tokens(self) -> Usage | None:
+        """Return the usage; None if it isn't told, or not yet."""
+        told = self.usage or (self.choices[0].usage if self.choices else None)
+        if not isinstance(told, dict):
+            return None
+        inward = _count(told.get("prompt_tokens") or told.get("input_tokens"))
+        outward = _count(told.get("completion_tokens") or told.get("output_tokens"))
+        return Usage(inward, outward) if inward or outward else None
+
+
+_chunks = msgspec.json.Decoder(Chunk)
+
+
+def decode(payload: bytes) -> Chunk:
+    """Return the piece that ``payload`` is; raise `ProviderBroke` if it is no JSON object."""
+    try:
+        return _chunks.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        # Also for half a character, escaped on its own, and for NaN: msgspec refuses them.
+        return msgspec.convert(_mended(json.loads(payload.decode())), Chunk)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ProviderBroke("The provider sent what is not a piece of a reply in JSON.") from error
+
+
+def _mended(value: object) -> dict[str, Any]:
+    """Return an object whose choices and their messages are such."""
+    if not isinstance(value, dict):
+        raise TypeError("not an object")
+    choices = _objects(value.get("choices"))
+    names = ("delta", "message")
+    return {**value, "choices": [{**one, **{name: _message(one.get(name)) for name in names}} for one in choices]}
+
+
+def _message(value: object) -> dict[str, Any] | None:
+    return {"content": value} if isinstance(value, (str, list)) else _object(value)
+
+
+def _object(value: object) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    found = value if isinstance(value, list) else [value]
+    return [one for one in found if isinstance(one, dict)]
+
+
+def _said_in_parts(content: object) -> Said:
+    """Return what a content says that is a list of parts, or one part."""
+    if not content:
+        return Said()
+    text: list[str] = []
+    reasoning: list[str] = []
+    refusal: list[str] = []
+    for part in content if isinstance(content, list) else [content]:
+        kind = str(part.get("type", "")) if isinstance(part, dict) else ""
+        where = reasoning if kind.startswith(_THOUGHT_PARTS) else refusal if kind == "refusal" else text
+        where.append(_text_of(part))
+    return Said("".join(text), "".join(reasoning), "".join(refusal))
+
+
+def _text_of(value: object, depth: int = _DEEPEST) -> str:
+    """Return the text that a part holds, however deep."""
+    if isinstance(value, str):
+        return value
+    return "".join(_texts(value, depth)) if depth else ""
+
+
+def _texts(value: object, depth: int) -> Iterator[str]:
+    if isinstance(value, list):
+        yield from (_text_of(one, depth - 1) for one in value)
+    elif isinstance(value, dict):
+        found = (_text_of(value.get(key), depth - 1) for key in (*_THOUGHT_PARTS, *_TEXT_KEYS))
+        yield next(filter(None, found), "")
+
+
+def _if_error(value: Any) -> Any:
+    """Return an error object if it says anything: some providers send an empty one with every piece."""
+    if isinstance(value, dict):
+        told = [_if_error(one) for key, one in value.items() if key not in {"code", "status"}]
+        return value if any(told) or not (_is_success(value.get("code")) and _is_success(value.get("status"))) else None
+    if isinstance(value, list):
+        return value if any(map(_if_error, value)) else None
+    return value or None
+
+
+def _is_success(code: object) -> bool:
+    return code is None or str(code).strip().lower() in _SUCCESS
+
+
+def _count(tokens: object) -> int:
+    """Return a number of tokens, which may be a float or a text; 0 if it makes no sense."""
+    try:
+        number = float(tokens) if isinstance(tokens, (int, float, str)) else 0.0
+    except (ValueError, OverflowError):
+        return 0
+    return int(number) if math.isfinite(number) and 0 <= number < _MOST_TOKENS else 0

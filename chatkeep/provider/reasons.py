@@ -1,0 +1,74 @@
+"""What providers call the end of a reply, as the few finish reasons that we store. Pure: no I/O but the log."""
+
+from __future__ import annotations
+
+import logging
+import re
+from functools import lru_cache
+
+from chatkeep.model import CONTENT_FILTER, LENGTH, STOP, TOOL_CALLS
+
+log = logging.getLogger(__name__)
+# The column's length.
+MOST_CHARACTERS = 64
+# The finish reason of a reply that has no room in the model's context window.
+CONTEXT_EXCEEDED = "modelcontextwindowexceeded"
+# Words without case and separators, so that END_TURN, end-turn and endTurn are one.
+_SYNONYMS = {
+    STOP: (
+        "stop stopped stopsequence stoptoken eos eostoken endturn endofturn endoftext endofsequence end eot complete"
+        " completed completion finish finished done normal success natural turncomplete"
+    ),
+    LENGTH: (
+        "length lengthlimit maxlength maxtokens maxtokensreached maxoutputtokens maxnewtokens modellength tokenlimit"
+        f" tokenlimitreached limit outputlimit truncated {CONTEXT_EXCEEDED}"
+    ),
+    CONTENT_FILTER: (
+        "contentfilter contentfiltered contentfiltering filter filtered safety recitation blocklist blocked"
+        " prohibitedcontent spii imagesafety guardrail guardrails guardrailintervened sensitive sensitivecontent"
+        " moderation moderated flagged errortoxic refusal policyviolation contentpolicyviolation contentblocked"
+    ),
+    TOOL_CALLS: "toolcalls toolcall tooluse tooluses functioncall functioncalls",
+}
+_KNOWN = {word: reason for reason, words in _SYNONYMS.items() for word in words.split()}
+_FAILURE = re.compile(
+    r"error|fail|insufficient|overload|unavailable|timeout|abort|cancel|exception|malformed|disconnect|interrupt"
+    r"|exhaust|ratelimit|throttl|lost|crash"
+)
+_NONE = {"", "null", "none"}
+_PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z_. -]{0,63}")
+
+
+def word_of(value: object) -> str | None:
+    """Return the finish reason that a choice has, as the provider writes it; None if it has none."""
+    word = value.strip() if isinstance(value, str) else ""
+    return None if word.lower() in _NONE else word[:MOST_CHARACTERS]
+
+
+def reason_of(word: str) -> str:
+    """Return the finish reason that a provider's word stands for; an unknown word stands for itself, and is logged."""
+    plain = _plain(word)
+    if plain not in _KNOWN and not is_failure(word):
+        _log_unknown(word if _PLAIN_WORD.fullmatch(word) else "(not shown)")
+    return _KNOWN.get(plain, word)
+
+
+def is_failure(word: str) -> bool:
+    """Return whether a provider's word says that it failed, such as ``network_error``."""
+    plain = _plain(word)
+    return plain not in _KNOWN and _FAILURE.search(plain) is not None
+
+
+def is_context_exceeded(word: str) -> bool:
+    """Return whether a provider's word says that the model's context window is full."""
+    return _plain(word) == CONTEXT_EXCEEDED
+
+
+def _plain(word: str) -> str:
+    return "".join(filter(str.isalnum, word.lower())).removeprefix("finishreason")
+
+
+@lru_cache(1000)
+def _log_unknown(word: str) -> None:
+    """Log a word, the first time that it comes."""
+    log.warning("the provider ended a reply with an unknown finish reason: %s", word)

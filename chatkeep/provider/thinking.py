@@ -1,0 +1,82 @@
+"""Reasoning that a model writes into its reply as a ``<think>`` block. Pure: no I/O."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+_OPENINGS = ("<think>", "<thinking>", "<thought>")
+# Blanks that are waited with for what follows them.
+_MOST_HELD = 256
+
+
+class _Stage(Enum):
+    BEGINNING = auto()
+    BLOCK = auto()
+    BEHIND = auto()  # blanks between the block and the text are not shown
+    TEXT = auto()
+
+
+class ThinkBlock:
+    """Splits a reply that may begin with one block into text and reasoning, however its pieces are cut."""
+
+    __slots__ = ("_closing", "_has_thought", "_held", "_stage")
+
+    def __init__(self) -> None:
+        self._stage = _Stage.BEGINNING
+        self._closing = ""
+        self._has_thought = False
+        self._held = ""
+
+    def split(self, piece: str) -> tuple[str, str]:
+        """Return the text and the reasoning that ``piece`` completes."""
+        if self._stage is _Stage.TEXT or not piece:
+            return piece, ""
+        held, self._held = self._held + piece, ""
+        if self._stage is _Stage.BEGINNING:
+            return self._begin(held)
+        return self._within(held) if self._stage is _Stage.BLOCK else (self._behind(held), "")
+
+    def flush(self) -> tuple[str, str]:
+        """Return what was held back because of what could have followed."""
+        held, self._held = self._held, ""
+        return ("", held.rstrip()) if self._stage is _Stage.BLOCK else (held, "")
+
+    def _begin(self, held: str) -> tuple[str, str]:
+        start = held.lstrip()
+        for opening in _OPENINGS:
+            if start.startswith(opening):
+                self._stage, self._closing = _Stage.BLOCK, f"</{opening[1:]}"
+                return self._within(start.removeprefix(opening))
+        if len(held) <= _MOST_HELD and any(opening.startswith(start) for opening in _OPENINGS):
+            self._held = held
+            return "", ""
+        self._stage = _Stage.TEXT
+        return held, ""
+
+    def _within(self, held: str) -> tuple[str, str]:
+        thought, closing, text = held.partition(self._closing)
+        if closing:
+            self._stage = _Stage.BEHIND
+            return self._behind(text), self._led(thought.rstrip())
+        shown = held[: len(held) - _overlap(held, self._closing)].rstrip()
+        if len(held) - len(shown) > _MOST_HELD:
+            shown = held
+        self._held = held[len(shown) :]
+        return "", self._led(shown)
+
+    def _led(self, thought: str) -> str:
+        """Return a piece of the reasoning without the blanks that it begins with."""
+        thought = thought if self._has_thought else thought.lstrip()
+        self._has_thought = self._has_thought or bool(thought)
+        return thought
+
+    def _behind(self, held: str) -> str:
+        text = held.lstrip()
+        if text:
+            self._stage = _Stage.TEXT
+        return text
+
+
+def _overlap(text: str, tag: str) -> int:
+    """Return how many characters at the end of ``text`` may be the beginning of ``tag``."""
+    return next((size for size in range(min(len(tag) - 1, len(text)), 0, -1) if text.endswith(tag[:size])), 0)

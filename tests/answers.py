@@ -1,0 +1,439 @@
+"""Answers as real providers send them, rebuilt around one sentence, each with what must come of it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+SENTENCE = "Fog is a cloud that touches the ground."
+PIECES = ("Fog is a ", "cloud that ", "touches the ground.")
+THOUGHT = "They ask about fog."
+USAGE = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}
+DONE = "[DONE]"
+STREAM = "text/event-stream"
+JSON = "application/json"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The bytes of an answer, and the reply that it makes: its text, how it ends, and what the reader is told."""
+
+    raw: bytes
+    text: str = SENTENCE
+    reasoning: str = ""
+    status: str = "completed"
+    reason: str | None = "stop"
+    error: str | None = None
+    told: str = ""
+    usage: tuple[int, int] | None = (9, 12)
+    calls: int = 1
+
+    @property
+    def is_learnt(self) -> bool:
+        """Whether the cache may give it again."""
+        return (self.status, self.reason) == ("completed", "stop")
+
+
+def chunk(delta: dict[str, Any] | None = None, reason: object = None, **fields: Any) -> dict[str, Any]:
+    """Return a piece of a stream."""
+    choice = {"index": 0, "delta": delta or {}, "finish_reason": reason}
+    return {"id": "c", "object": "chat.completion.chunk", "model": "m-1", "choices": [choice], **fields}
+
+
+def says(*pieces: str) -> list[dict[str, Any]]:
+    """Return the pieces of a text."""
+    return [chunk({"content": piece}) for piece in pieces]
+
+
+def usage(told: object = USAGE) -> dict[str, Any]:
+    """Return the piece that tells the usage alone."""
+    return {"object": "chat.completion.chunk", "model": "m-1", "choices": [], "usage": told}
+
+
+def completion(message: dict[str, Any], reason: object = "stop", **fields: Any) -> dict[str, Any]:
+    """Return a reply as one object."""
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": reason}
+    return {"object": "chat.completion", "model": "m-1", "choices": [choice], "usage": USAGE, **fields}
+
+
+def lines(*events: object) -> bytes:
+    """Return an event stream: of objects and texts as data, and of bytes as they are."""
+    return b"".join(event if isinstance(event, bytes) else b"data: " + _data(event) + b"\n\n" for event in events)
+
+
+def _data(event: object) -> bytes:
+    return event.encode() if isinstance(event, str) else json.dumps(event).encode()
+
+
+def answer(body: bytes, kind: str = STREAM, status: str = "200 OK", *headers: str) -> bytes:
+    """Return a whole response, which ends with its connection."""
+    head = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", *headers, "Connection: close"]
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def stream(*events: object) -> bytes:
+    """Return a response that is an event stream."""
+    return answer(lines(*events))
+
+
+def good(*more: object) -> bytes:
+    """Return a stream of the sentence that is in order, with ``more`` amid it."""
+    return lines(*says(*PIECES[:1]), *more, *says(*PIECES[1:]), chunk(reason="stop"), usage(), DONE)
+
+
+def ends(reason: object, *pieces: str, **more: Any) -> bytes:
+    """Return a stream that ends with a finish reason after these pieces."""
+    return stream(*says(*pieces), chunk(reason=reason, **more), usage(), DONE)
+
+
+def chunked(*events: object, end: bytes = b"") -> bytes:
+    """Return a chunked response, which lacks its last chunk unless that is the ``end``."""
+    body = b"".join(b"%x\r\n%b\r\n" % (len(lines(event)), lines(event)) for event in events)
+    return b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n" + body + end
+
+
+def status(line: str, body: bytes | dict[str, Any] | list[Any], kind: str = JSON) -> bytes:
+    """Return a response with an error status."""
+    return answer(body if isinstance(body, bytes) else json.dumps(body).encode(), kind, line)
+
+
+def failed(raw: bytes, told: str, error: str = "provider_refused", **more: Any) -> Answer:
+    """Return an answer that is an error before any text."""
+    return Answer(
+        raw, **{"text": "", "status": "failed", "reason": None, "usage": None, **more}, error=error, told=told
+    )
+
+
+def empty(raw: bytes, told: str, reason: str | None = "stop", **more: Any) -> Answer:
+    """Return an answer without text."""
+    return failed(raw, told, "empty_reply", reason=reason, **{"usage": (9, 12), **more})
+
+
+PARTS: list[list[dict[str, Any]]] = [
+    [{"type": "thinking", "thinking": [{"type": "text", "text": "They ask "}]}],
+    [{"type": "thinking", "thinking": [{"type": "text", "text": "about fog."}]}],
+    [{"type": "text", "text": PIECES[0]}],
+    [{"type": "text", "text": PIECES[1]}, {"type": "text", "text": PIECES[2]}],
+]
+TOOL = {"index": 0, "id": "t", "type": "function", "function": {"name": "memory_search", "arguments": "{}"}}
+INNER = '{"error":{"type":"invalid_request_error","message":"This model takes 1 image, not 3."}}'
+NO_ERROR = {"message": "", "type": "", "param": "", "code": None}
+NO_ROOM = "The prompt has 41000 tokens, there is room for 40960."
+FULL = {"message": NO_ROOM, "code": 400}
+ZERO = {"total_tokens": 0}
+WHOLE = completion({"content": SENTENCE, "reasoning_content": THOUGHT})
+REFUSED = "I will not help with that."
+NOTHING = "without any text"
+BAD_GATEWAY = b"<html>\n<head><title>502 Bad Gateway</title></head><body><h1>502</h1></body></html>"
+
+ENDING = (chunk(reason="stop"), usage(), DONE)
+
+ANSWERS: dict[str, Answer] = {
+    # What a piece says, and how.
+    "parts": Answer(stream(*(chunk({"content": part}) for part in PARTS), *ENDING), reasoning=THOUGHT),
+    "parts-alone": Answer(
+        stream(chunk({"content": {"type": "reasoning", "text": THOUGHT}}), *says(*PIECES), *ENDING), reasoning=THOUGHT
+    ),
+    "parts-object": Answer(
+        answer(json.dumps(completion({"content": [*PARTS[0], *PARTS[1], *PARTS[2], *PARTS[3]]})).encode(), JSON),
+        reasoning=THOUGHT,
+    ),
+    "whole-at-end": Answer(
+        stream(
+            chunk({"content": "", "reasoning_content": THOUGHT}, usage=ZERO),
+            *(chunk({"content": piece}, usage=ZERO) for piece in PIECES),
+            WHOLE,
+            DONE,
+        ),
+        reasoning=THOUGHT,
+    ),
+    "whole-at-end-alone": Answer(stream(chunk({"role": "assistant"}), WHOLE, DONE), reasoning=THOUGHT),
+    "whole-beside-delta": Answer(
+        stream(*says(*PIECES), {**WHOLE, "choices": [{**WHOLE["choices"][0], "delta": {"content": ""}}]}, DONE),
+        reasoning=THOUGHT,
+    ),
+    "messages-as-pieces": Answer(
+        stream(*({"choices": [{"message": {"content": piece}}]} for piece in PIECES), *ENDING)
+    ),
+    "reasoning-details": Answer(
+        stream(chunk({"reasoning_details": [{"type": "reasoning.text", "text": THOUGHT}]}), *says(*PIECES), *ENDING),
+        reasoning=THOUGHT,
+    ),
+    "legacy-text": Answer(stream(*({"choices": [{"text": piece}]} for piece in PIECES), *ENDING)),
+    # Signs of life, and types that are not their own.
+    "empty-data": Answer(
+        stream(b"data:\n\n", *says(PIECES[0]), b"data: \n\n", b"event: ping\ndata:\n\n", *says(*PIECES[1:]), *ENDING)
+    ),
+    "null-data": Answer(stream("null", *says(*PIECES), "ping", {}, *ENDING)),
+    "odd-types": Answer(
+        stream(
+            {"choices": {}, "usage": []},
+            {"choices": [None], "model": 7, "usage": {}},
+            {"choices": [{"delta": [], "finish_reason": []}], "usage": None},
+            {"choices": [{"delta": PIECES[0], "finish_reason": {}}]},
+            {"choices": {"delta": {"content": PIECES[1], "reasoning": []}, "finish_reason": "null"}},
+            *says(PIECES[2]),
+            chunk(reason="stop"),
+            usage({"prompt_tokens": 9.0, "completion_tokens": "12"}),
+            DONE,
+        )
+    ),
+    "usage-in-choice": Answer(
+        stream(*says(*PIECES), {"choices": [{"delta": {}, "finish_reason": "stop", "usage": USAGE}]}, DONE)
+    ),
+    "not-a-number": Answer(
+        stream(b'data: {"choices":[{"delta":{"content":"Fog is a "},"logprob":NaN}]}\n\n', *says(*PIECES[1:]), *ENDING)
+    ),
+    # What the body is, whatever it is called.
+    "stream-as-json": Answer(answer(good(), JSON)),
+    "stream-as-text": Answer(answer(b": hello\n\n" + good(), "text/plain")),
+    "stream-as-page": Answer(answer(b"\xef\xbb\xbf" + good(), "text/html")),
+    "object-as-stream": Answer(answer(json.dumps(WHOLE).encode()), reasoning=THOUGHT),
+    "pretty-object-as-stream": Answer(answer(b"\r\n" + json.dumps(WHOLE, indent=2).encode()), reasoning=THOUGHT),
+    "list-as-stream": Answer(answer(json.dumps([WHOLE]).encode()), reasoning=THOUGHT),
+    "lines-of-json": Answer(
+        answer(b"\n".join(json.dumps(one).encode() for one in (*says(*PIECES), chunk(reason="stop"), usage())), JSON)
+    ),
+    "bare-json-lines": Answer(answer(b": hi\n\n" + good().replace(b"data: {", b"{"))),
+    "created": Answer(answer(good(), STREAM, "201 Created")),
+    "accepted": Answer(answer(json.dumps(WHOLE).encode(), JSON, "202 Accepted"), reasoning=THOUGHT),
+    # Errors in band.
+    "error-message": failed(
+        stream({"choices": None, "error_type": "BadRequestError", "error_code": 400, "error_message": NO_ROOM}),
+        NO_ROOM,
+    ),
+    "error-field": failed(stream(b"error: " + json.dumps(FULL).encode() + b"\n\n", DONE), NO_ROOM),
+    "error-event": failed(stream(b"event: error\n" + lines(FULL)), NO_ROOM),
+    "error-event-of-words": failed(
+        stream(b"event: error\ndata: The engine is gone\n\n"), "The engine is gone", "provider_broke", calls=3
+    ),
+    "error-line": failed(stream(json.dumps({"error": FULL}).encode() + b"\n\n"), NO_ROOM),
+    "error-list": failed(stream([{"error": FULL}]), NO_ROOM),
+    "errors-in-band": failed(stream({"success": False, "errors": [FULL]}), NO_ROOM),
+    "error-in-choice": failed(
+        stream({"choices": [{"error": FULL, "delta": {"content": ""}, "finish_reason": "error"}]}), NO_ROOM
+    ),
+    "error-at-top": failed(
+        answer(json.dumps({"code": "InvalidParameter", "message": "No such size"}).encode(), JSON), "No such size"
+    ),
+    "error-in-base": failed(
+        stream({"choices": None, "base_resp": {"status_code": 1004, "status_msg": "log in first"}}),
+        "log in first",
+        "provider_broke",
+        calls=3,
+    ),
+    "error-after-text": Answer(
+        stream(*says(PIECES[0]), {"error": FULL}),
+        PIECES[0],
+        "",
+        "truncated",
+        None,
+        "provider_refused",
+        NO_ROOM,
+        None,
+    ),
+    # Error objects that are none.
+    "empty-error": Answer(
+        stream(*(one | {"error": NO_ERROR} for one in (*says(*PIECES), chunk(reason="stop"), usage())), DONE)
+    ),
+    "false-error": Answer(stream(*(one | {"error": False} for one in says(*PIECES)), *ENDING)),
+    "zero-error": Answer(
+        stream(*(one | {"error": {"code": 0, "message": ""}, "error_code": 0} for one in says(*PIECES)), *ENDING)
+    ),
+    # Errors by status, and where their words are.
+    "errors-list": failed(
+        status("404 Not Found", {"success": False, "errors": [{"code": 7003, "message": "Its id may be wrong"}]}),
+        "Its id may be wrong",
+    ),
+    "raw-metadata": failed(
+        status(
+            "400 Bad Request",
+            {
+                "error": {
+                    "message": "Provider returned error",
+                    "code": 400,
+                    "metadata": {"raw": INNER, "provider_name": "Somebody"},
+                }
+            },
+        ),
+        "Provider returned error: This model takes 1 image, not 3.",
+    ),
+    "message-in-json": failed(
+        status("400 Bad Request", {"error": {"message": INNER}}), "It said: This model takes 1 image, not 3."
+    ),
+    "plain-words": failed(status("403 Forbidden", b"Your region is not served"), "Your region is not served"),
+    "page": failed(
+        status("502 Bad Gateway", BAD_GATEWAY, "text/html"), "It said: 502 Bad Gateway", "provider_broke", calls=3
+    ),
+    "refusal-behind-500": failed(
+        status("500 Internal Server Error", {"error": {**FULL, "type": "invalid_request_error"}}), NO_ROOM
+    ),
+    # Replies that have no text.
+    "only-done": empty(stream(DONE), NOTHING, usage=None),
+    "only-comments": empty(stream(b": hi\n\n", b"event: done\ndata: [done]\n\n"), NOTHING, usage=None),
+    "only-role": empty(stream(chunk({"role": "assistant", "content": ""}), *ENDING), NOTHING),
+    "only-blanks": empty(
+        stream(chunk({"content": "\n\n"}), *ENDING), "before the answer began", text="\n\n", status="truncated"
+    ),
+    "empty-object": empty(answer(b"{}", JSON), NOTHING, usage=None),
+    "tool-call": empty(
+        stream(chunk({"tool_calls": [TOOL]}), chunk(reason="tool_calls"), usage(), DONE), "memory_search", "tool_calls"
+    ),
+    "function-call": empty(
+        stream(chunk({"function_call": {"name": "lookup"}}), chunk(reason="function_call"), usage(), DONE),
+        "lookup",
+        "tool_calls",
+    ),
+    "tool-call-then-stop": empty(stream(chunk({"tool_calls": [TOOL]}), *ENDING), "memory_search"),
+    "text-then-tool-call": Answer(
+        stream(*says(PIECES[0]), chunk({"tool_calls": [TOOL]}), chunk(reason="tool_use"), usage(), DONE),
+        PIECES[0],
+        status="truncated",
+        reason="tool_calls",
+    ),
+    "all-reasoning": empty(
+        stream(chunk({"content": None, "reasoning": THOUGHT}), chunk(reason="length"), usage(), DONE),
+        "token limit",
+        "length",
+        reasoning=THOUGHT,
+        status="truncated",
+    ),
+    "all-thinking": empty(
+        ends("MAX_TOKENS", "<think>", THOUGHT), "token limit", "length", reasoning=THOUGHT, status="truncated"
+    ),
+    "limit-at-once": empty(ends("max_tokens"), "token limit", "length"),
+    "filtered-at-once": empty(ends("content_filter"), "content filter", "content_filter"),
+    # How a reply ends.
+    "done-alone": Answer(stream(*says(*PIECES), chunk(usage=USAGE), DONE)),
+    "usage-alone": Answer(chunked(*says(*PIECES), usage(), end=b"0\r\n\r\n")),
+    "object-without-reason": Answer(answer(json.dumps(completion({"content": SENTENCE}, None)).encode(), JSON)),
+    "text-alone": Answer(
+        chunked(*says(*PIECES), end=b"0\r\n\r\n"),
+        status="truncated",
+        reason=None,
+        error="provider_broke",
+        told="without a finish reason",
+        usage=None,
+    ),
+    "cut-after-reason": Answer(chunked(*says(*PIECES), chunk(reason="stop"), usage())),
+    "cut-before-usage": Answer(chunked(*says(*PIECES), chunk(reason="end_turn")), usage=None),
+    "error-after-reason": Answer(
+        stream(*says(*PIECES), chunk(reason="stop"), usage(), {"error": FULL}, b"data: {oh\n\n")
+    ),
+    "rubbish-after-reason": Answer(stream(*says(*PIECES), chunk(reason="stop", usage=USAGE), b"data: {oh\n\n")),
+    "cut-amid-text": Answer(
+        chunked(*says(PIECES[0])),
+        PIECES[0],
+        status="truncated",
+        reason=None,
+        error="provider_broke",
+        told="connection",
+        usage=None,
+    ),
+    "network-error": Answer(
+        ends("network_error", PIECES[0]), PIECES[0], "", "truncated", "network_error", "provider_broke", "network_error"
+    ),
+    "no-resource": Answer(
+        ends("insufficient_system_resource", PIECES[0]),
+        PIECES[0],
+        "",
+        "truncated",
+        "insufficient_system_resource",
+        "provider_broke",
+        "insufficient_system_resource",
+    ),
+    "failed-and-cut": Answer(
+        chunked(*says(PIECES[0]), chunk(reason="upstream-timeout", usage=USAGE)),
+        PIECES[0],
+        "",
+        "truncated",
+        "upstream-timeout",
+        "provider_broke",
+        "upstream-timeout",
+    ),
+    "network-error-empty": failed(
+        ends("network_error"), "network_error", "provider_broke", reason="network_error", usage=(9, 12), calls=3
+    ),
+    "filtered": Answer(ends("content_filter", PIECES[0]), PIECES[0], status="truncated", reason="content_filter"),
+    "unsafe": Answer(ends("SAFETY", PIECES[0]), PIECES[0], status="truncated", reason="content_filter"),
+    "limited": Answer(ends("maxTokens", PIECES[0]), PIECES[0], status="truncated", reason="length"),
+    "synonym-eos": Answer(ends("eos", *PIECES)),
+    "synonym-end-turn": Answer(ends("END_TURN", *PIECES)),
+    "unknown-word": Answer(ends("tired", *PIECES), reason="tired"),
+    "refusal": Answer(
+        stream(
+            chunk({"content": None, "refusal": ""}),
+            *(chunk({"refusal": part}) for part in ("I will not ", "help with that.")),
+            *ENDING,
+        ),
+        REFUSED,
+        reason="refusal",
+    ),
+    "refusal-object": Answer(
+        answer(json.dumps(completion({"content": None, "refusal": REFUSED})).encode(), JSON), REFUSED, reason="refusal"
+    ),
+    "refusal-part": Answer(
+        stream(chunk({"content": [{"type": "refusal", "refusal": REFUSED}]}), *ENDING), REFUSED, reason="refusal"
+    ),
+    # Reasoning in the text.
+    "think": Answer(ends("stop", "<think>", THOUGHT, "</think>", f"\n\n{SENTENCE}"), reasoning=THOUGHT),
+    "think-in-pieces": Answer(ends("stop", *f"\n<thinking>\n{THOUGHT}\n</thinking>\n\n{SENTENCE}"), reasoning=THOUGHT),
+    "think-object": Answer(
+        answer(json.dumps(completion({"content": f"<think>\n{THOUGHT}\n</think>\n{SENTENCE}"})).encode(), JSON),
+        reasoning=THOUGHT,
+    ),
+    "think-nothing": Answer(ends("stop", "<think>\n\n</think>\n\n", SENTENCE)),
+    "think-later": Answer(
+        ends("stop", "The tag ", "<think> ", "is not a tag of HTML."), "The tag <think> is not a tag of HTML."
+    ),
+    "almost-think": Answer(ends("stop", "<th", "read> is no tag."), "<thread> is no tag."),
+    "cut-amid-tag": Answer(
+        chunked(*says(" <thin")),
+        " <thin",
+        status="truncated",
+        reason=None,
+        error="provider_broke",
+        told="connection",
+        usage=None,
+    ),
+    # Words beside the reply.
+    "words": Answer(answer(good("upstream busy, reconnecting"))),
+    "bare-words": Answer(answer(good(b"upstream busy, reconnecting\n\n"))),
+    "queued": Answer(answer(lines({"status": "queued", "message": "You are third"}) + good())),
+    "only-words": failed(
+        stream("upstream busy, reconnecting", DONE), "upstream busy, reconnecting", "provider_broke", calls=3
+    ),
+    "words-as-reply": failed(
+        answer(b"upstream connect error", "text/plain"), "upstream connect error", "provider_broke", calls=3
+    ),
+    "page-as-reply": failed(
+        answer(b"<!doctype html><title>Log in to the Wi-Fi</title>", "text/html"),
+        "Log in to the Wi-Fi",
+        "provider_broke",
+        calls=3,
+    ),
+    # How it is sent.
+    "both-framings": Answer(
+        chunked(good(), end=b"0\r\n\r\n").replace(b"Transfer-", b"Content-Length: 5\r\nTransfer-", 1)
+    ),
+    "line-feeds": Answer(b"HTTP/1.1 200 OK\nContent-Type: text/event-stream\nConnection: close\n\n" + good()),
+    "gzip": Answer(answer(gzip.compress(good()), STREAM, "200 OK", "Content-Encoding: gzip")),
+    "gzip-object": Answer(
+        answer(gzip.compress(json.dumps(WHOLE).encode()), JSON, "200 OK", "Content-Encoding: gzip"), reasoning=THOUGHT
+    ),
+    "gzip-unsaid": Answer(answer(gzip.compress(good()))),
+    "gzip-said-alone": Answer(answer(good(), STREAM, "200 OK", "Content-Encoding: gzip")),
+    "deflate": Answer(answer(zlib.compress(good()), STREAM, "200 OK", "Content-Encoding: deflate")),
+    "brotli": failed(
+        answer(b"\x8b\x02\x80data\x03", STREAM, "200 OK", "Content-Encoding: br"), "compressed", "provider_broke"
+    ),
+    "gzip-damaged": failed(
+        answer(b"\x1f\x8b\x08\x00rubbish-rubbish", STREAM, "200 OK", "Content-Encoding: gzip"),
+        "compressed",
+        "provider_broke",
+    ),
+    "not-http": failed(b"SSH-2.0-OpenSSH_9.9\r\n", "", "provider_broke", calls=3),
+}
