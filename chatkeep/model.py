@@ -12,6 +12,7 @@ import msgspec
 
 # Until keys exist everybody who reaches the server is this owner.
 OPEN_OWNER = "local"
+MAX_TTL_S = 10 * 365 * 86400
 # A page of a list ends before it is larger: the server holds it until its client has taken it.
 PAGE_BYTES = 4 * 1024**2
 # Finish reasons. A reply with one of CUT is not whole.

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -17,7 +18,6 @@ from chatkeep import servers
 from chatkeep.commands.owners import of_owner, owner_named
 from chatkeep.commands.words import say, word, wrong
 from chatkeep.errors import ChatkeepError, StoreProblem
-from chatkeep.notation import optional_duration
 
 if TYPE_CHECKING:
     from chatkeep.imports import Report
@@ -35,7 +35,11 @@ _WORDS = {
 
 @click.command("import")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option("--ttl", help="How long what other programs wrote is kept (24h, never); as the settings say without.")
+@click.option(
+    "--ttl",
+    help="Keep every conversation of the files for this long from now on (30d, never), also those that are there"
+    " already. Without it those of other programs do not expire, and chatkeep's own keep their ttl.",
+)
 @click.option("--renew", is_flag=True, help="Import also what has expired, as if it had been active now.")
 @of_owner
 def import_files(files: tuple[str, ...], ttl: str | None, account: str, end_user: str | None, *, renew: bool) -> None:
@@ -53,8 +57,7 @@ def import_files(files: tuple[str, ...], ttl: str | None, account: str, end_user
     from chatkeep.store.journal import Journal  # noqa: PLC0415
 
     owner, settings = owner_named(account, end_user), servers.checked_settings()
-    seconds = settings.conversation_ttl if ttl is None else _seconds(ttl)
-    terms = Terms(owner, now_us(), None if seconds is None else max(int(seconds), 1), renew)
+    terms = Terms(owner, now_us(), _kept(ttl), renew)
     try:
         redaction = Redaction.from_settings(settings)
         database = migrations.opened(settings.database)
@@ -67,9 +70,11 @@ def import_files(files: tuple[str, ...], ttl: str | None, account: str, end_user
     sys.exit(status)
 
 
-def _seconds(text: str) -> float | None:
+def _kept(text: str | None) -> int | EllipsisType | None:
+    from chatkeep.imports import ttl_of  # noqa: PLC0415 - as above
+
     try:
-        return optional_duration(text)
+        return ... if text is None else ttl_of(text)
     except ValueError as error:
         raise wrong(f"--ttl: {error}") from error
 
@@ -130,6 +135,8 @@ def _tell(name: str, report: Report) -> int:
         say(f"{name}: {word(', ').join(counts)} left out")
     for problem in report.problems:
         say(f"line {problem.line}: {problem.reason}", err=True)
+    if report.conversations["expired"]:
+        say("import it with --renew, or with --ttl, to have what has expired", err=True)
     if report.problem_count > len(report.problems):
         say(f"and {report.problem_count - len(report.problems)} more", err=True)
     return SOME_BAD if report.problem_count else 0

@@ -18,14 +18,14 @@ from chatkeep.imports import own, programs
 from chatkeep.imports.documents import Hashed, Records, is_lines, lines, peeked, whole_of
 from chatkeep.imports.foreign import items_of
 from chatkeep.imports.loose import value_of
-from chatkeep.imports.records import UNKNOWN, BadRecord, Incoming, Item, Record, Refused, Terms, UnknownFile
+from chatkeep.imports.records import UNKNOWN, BadRecord, Incoming, Item, Record, Refused, Terms, UnknownFile, ttl_of
 from chatkeep.imports.writing import Fate, Report, Writer
 from chatkeep.model import Message
 from chatkeep.redaction.policies import OFF, Redaction, Screen
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 
-__all__ = ["BadRecord", "Fate", "Report", "Terms", "UnknownFile", "import_file"]
+__all__ = ["BadRecord", "Fate", "Report", "Terms", "UnknownFile", "import_file", "ttl_of"]
 
 # So many records in a row, from the first one on, that no program is known by: the others are not looked at.
 MOST_UNKNOWN = 1000

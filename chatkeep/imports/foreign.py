@@ -21,7 +21,6 @@ from chatkeep.imports.records import (
     is_storable,
     lasting_id,
     path_to,
-    renewed,
 )
 from chatkeep.model import Conversation, Message, Role, Status
 
@@ -297,11 +296,10 @@ def _incoming(line: int, tree: _Tree, terms: Terms, stamp: int | None) -> Incomi
         current_id=tip,
         forks=forks_of(rows),
         system=tree.system or None,
-        ttl=terms.ttl,
         pinned=chat.pinned,
         metadata={"imported_from": chat.source, "source_id": own_id},
     )
-    return Incoming(line, renewed(made, terms.now), rows, path_to(tip, rows)[0])
+    return Incoming(line, made, rows, path_to(tip, rows)[0])
 
 
 def _digest(chat: Chat) -> str:

@@ -6,13 +6,15 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import TypeVar
 from uuid import UUID
 
 import msgspec
 from msgspec.structs import replace
 
-from chatkeep.model import Conversation, Message
+from chatkeep.model import MAX_TTL_S, Conversation, Message
+from chatkeep.notation import optional_duration
 from chatkeep.quotas import UNLIMITED, StorageQuota
 from chatkeep.store.notes import COMMAND_LINE, Actor
 from chatkeep.store.tombstones import Reason
@@ -40,14 +42,23 @@ class Terms:
     owner: str
     now: int
     """When the import began, in µs since 1970."""
-    ttl: int | None = None
-    """Seconds that conversations of other programs are kept from now on."""
+    ttl: int | EllipsisType | None = ...
+    """Seconds that every conversation of the file is kept from now on, None for ever. ``...`` keeps the ttl that the
+    file gives it; other programs' files give none, so theirs do not expire."""
     renew: bool = False
     """Whether those that have expired get their ttl from now on; else they are left out."""
     by: Actor = COMMAND_LINE
     """Who imports."""
     quota: StorageQuota = UNLIMITED
     """What the owner may have stored."""
+
+
+def ttl_of(text: str) -> int | None:
+    """Return the whole seconds of ``86400`` or ``24h``, None for ``never``. Raises `ValueError`."""
+    seconds = optional_duration(f"{text}s" if text.isdigit() else text)
+    if seconds is not None and seconds > MAX_TTL_S:
+        raise ValueError(f"write at most {MAX_TTL_S // 86400}d, or never")
+    return None if seconds is None else max(int(seconds), 1)
 
 
 @dataclass(frozen=True, slots=True)

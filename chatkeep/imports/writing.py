@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from itertools import accumulate
+from types import EllipsisType
 from typing import TypeVar
 from uuid import UUID
 
@@ -147,7 +148,8 @@ class Writer:
         """Return an item that has not expired, or what is to be done in its place."""
         if isinstance(item, Gone):
             return item
-        conversation, now = item.conversation, self._terms.now
+        conversation, now = _kept(item.conversation, self._terms), self._terms.now
+        item = replace(item, conversation=conversation)
         if conversation.expires_at is None or conversation.expires_at > now:
             return item
         if self._terms.renew:
@@ -276,7 +278,7 @@ def _imported(connection: Connection, item: Incoming, terms: Terms) -> _Stored:
     _require_fit(item, known)
     if existing is None:
         return _added(connection, item, terms.quota)
-    return _merged(connection, item, existing, known, terms.quota)
+    return _merged(connection, item, existing, known, terms)
 
 
 def _is_apart(connection: Connection, id: UUID, owner: str) -> bool:
@@ -304,17 +306,32 @@ def _added(connection: Connection, item: Incoming, quota: StorageQuota) -> _Stor
 
 
 def _merged(
-    connection: Connection, item: Incoming, existing: Conversation, known: dict[UUID, Place], quota: StorageQuota
+    connection: Connection, item: Incoming, existing: Conversation, known: dict[UUID, Place], terms: Terms
 ) -> _Stored:
     """Bring a conversation up to date that is there, or add what it misses."""
     missing = [message for message in item.messages if message.id not in known]
     if not missing and not item.update and not _is_unfinished(connection, existing):
-        return _Stored(Fate.PRESENT)
+        return _Stored(_kept_as_asked(connection, existing, terms))
     _require_idle(connection, existing.id)
-    work = _replacing(item, existing) if item.update else _completing(item, existing, missing)
+    work = _replacing(item, existing) if item.update else _completing(item, _kept(existing, terms), missing, terms.now)
     conversations.update(connection, work.conversation)
     tombstones.unbury(connection, existing.id)
-    return _begun(connection, Fate.UPDATED, work, quota)
+    return _begun(connection, Fate.UPDATED, work, terms.quota)
+
+
+def _kept(conversation: Conversation, terms: Terms) -> Conversation:
+    """Return a conversation that is kept for as long as the importer asks, if they do."""
+    if isinstance(terms.ttl, EllipsisType):
+        return conversation
+    return renewed(replace(conversation, ttl=terms.ttl), terms.now)
+
+
+def _kept_as_asked(connection: Connection, existing: Conversation, terms: Terms) -> Fate:
+    """Change the ttl of a conversation of which nothing is missing. The same ttl again changes nothing."""
+    if terms.ttl in {..., existing.ttl}:
+        return Fate.PRESENT
+    conversations.update(connection, _kept(existing, terms))
+    return Fate.UPDATED
 
 
 def _is_unfinished(connection: Connection, existing: Conversation) -> bool:
@@ -333,7 +350,7 @@ def _replacing(item: Incoming, existing: Conversation) -> _Work:
     return _Work(conversation, item.messages, item.branch, replacing=True, joining=True)
 
 
-def _completing(item: Incoming, existing: Conversation, missing: list[Message]) -> _Work:
+def _completing(item: Incoming, existing: Conversation, missing: list[Message], now: int) -> _Work:
     """Return what adds messages: the branch goes on with them, unless it has left that of the file."""
     if existing.current_id is not None and existing.current_id not in item.branch:
         last = existing.message_count
@@ -344,14 +361,8 @@ def _completing(item: Incoming, existing: Conversation, missing: list[Message]) 
         current_id=item.conversation.current_id,
         message_count=max(existing.message_count, item.conversation.message_count),
         last_active=max(existing.last_active, item.conversation.last_active),
-        expires_at=_later(existing.expires_at, item.conversation.expires_at),
     )
-    return _Work(conversation, missing, item.branch, joining=True)
-
-
-def _later(one: int | None, other: int | None) -> int | None:
-    """Return the later of two times of expiry; None is never."""
-    return None if one is None or other is None else max(one, other)
+    return _Work(renewed(conversation, now), missing, item.branch, joining=True)
 
 
 def _begun(connection: Connection, fate: Fate, work: _Work, quota: StorageQuota) -> _Stored:

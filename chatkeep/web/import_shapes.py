@@ -11,6 +11,23 @@ from chatkeep.imports.left_out import noun
 from chatkeep.languages import Language, translated
 
 
+class ImportQuery(Struct, forbid_unknown_fields=True):
+    """How to import."""
+
+    ttl: (
+        Annotated[
+            str,
+            Meta(
+                max_length=32,
+                description="Keep every conversation of the file for this long from now on, also those that are there"
+                " already: seconds, a duration such as `30d`, or `never`. Without it those of other programs do not"
+                " expire, and chatkeep's own keep their ttl.",
+            ),
+        ]
+        | None
+    ) = None
+
+
 class ImportedConversations(Struct):
     """What became of the file's conversations."""
 

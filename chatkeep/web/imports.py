@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from types import EllipsisType
 
 from flask import Blueprint, Response, request
 
 from chatkeep import errors
 from chatkeep.access import Scope
 from chatkeep.errors import FieldError, InvalidFields, UnsupportedMediaType
-from chatkeep.imports import Terms, UnknownFile, import_file
+from chatkeep.imports import Terms, UnknownFile, import_file, ttl_of
 from chatkeep.model import now_us
 from chatkeep.quotas import StorageQuota
 from chatkeep.web import export_shapes
-from chatkeep.web.import_shapes import Import, import_of
+from chatkeep.web.import_shapes import Import, ImportQuery, import_of
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import actor, owner, parts
 from chatkeep.web.problems import language
-from chatkeep.web.requests import read_body
+from chatkeep.web.requests import query_as, read_body
 from chatkeep.web.responses import rendered
 
 routes = Routes(Blueprint("imports", __name__))
@@ -33,6 +34,7 @@ _CHUNK_BYTES = 16 * 1024
     tag="exports",
     scopes={Scope.CHAT},
     body=export_shapes.Export,
+    query=ImportQuery,
     answers={200: Import},
     examples={
         "an export": {
@@ -60,22 +62,29 @@ def import_conversations() -> Response:
     TypingMind, Poe, Copilot), SQLite files and logs of coding agents (Claude Code, Codex) are not read. Everything
     becomes the caller's. An export comes back as it was, with its ids, times and branches; what is there already is not
     imported again, and an increment brings it up to date. Ids that are another owner's on this server become other
-    ones, the same at every import. What other programs wrote is kept for the time that the server is set to, from now
-    on. What is left out of it, such as calls to tools, pictures and files, is counted in `left_out`. A record that is
-    not as it should be is named with its line, and the others are imported. The body may be as large as any; `chatkeep
-    import` takes files of any size.
+    ones, the same at every import. What is imported from other programs does not expire, unless `ttl` says so. What is
+    left out of it, such as calls to tools, pictures and files, is counted in `left_out`. A record that is not as it
+    should be is named with its line, and the others are imported. The body may be as large as any; `chatkeep import`
+    takes files of any size.
     """
     if request.mimetype not in _MEDIA_TYPES:
         raise UnsupportedMediaType("Send the file with the Content-Type application/json or application/x-ndjson.")
+    ttl = _kept(query_as(ImportQuery).ttl)
     body = read_body()
-    ttl = parts().settings.conversation_ttl
-    quota = StorageQuota.of(parts().settings)
-    terms = Terms(owner(), now_us(), None if ttl is None else max(int(ttl), 1), by=actor(), quota=quota)
+    terms = Terms(owner(), now_us(), ttl, by=actor(), quota=StorageQuota.of(parts().settings))
     try:
         report = import_file(parts().database, parts().journal, _chunks(body), terms, parts().redaction)
     except UnknownFile as error:
         raise InvalidFields(str(error), errors=[FieldError("", "is no file that can be imported")]) from error
     return rendered(import_of(report, language()))
+
+
+def _kept(ttl: str | None) -> int | EllipsisType | None:
+    """Return how long conversations are kept. Raises `InvalidFields`."""
+    try:
+        return ... if ttl is None else ttl_of(ttl)
+    except ValueError as error:
+        raise InvalidFields.of([FieldError("ttl", str(error))]) from error
 
 
 def _chunks(body: bytes) -> Iterator[bytes]:

@@ -14,10 +14,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from chatkeep import model
 from chatkeep.exports import dates
 from chatkeep.languages import Language, translated
-from chatkeep.model import PAGE_BYTES, Role, Status
+from chatkeep.model import MAX_TTL_S, PAGE_BYTES, Role, Status
 
 Item = TypeVar("Item", bound=Struct)
-MAX_TTL_S = 10 * 365 * 86400
 Title = Annotated[str, Meta(min_length=1, max_length=255, description="The conversation's title.")]
 System = Annotated[str, Meta(max_length=100_000, description="The system prompt, sent before the messages.")]
 Ttl = Annotated[

@@ -25,8 +25,9 @@ def source(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield Api(server)
 
 
-def imported(api: Api, file: bytes, kind: str = "application/json") -> Response:
-    return api.request("POST", "/api/conversations/import", body=file, headers={"Content-Type": kind})
+def imported(api: Api, file: bytes, kind: str = "application/json", *, query: str = "", **headers: str) -> Response:
+    sent = {"Content-Type": kind} | {name.replace("_", "-"): value for name, value in headers.items()}
+    return api.request("POST", f"/api/conversations/import{query}", body=file, headers=sent)
 
 
 def exported(api: Api, conversation_id: str, name: str = "json") -> bytes:
@@ -97,7 +98,23 @@ def test_what_chatgpt_exported_is_listed_and_kept(own: Api) -> None:
     assert (report["conversations"]["added"], report["messages"], report["problems"]) == (1, 6, [])
     (found,) = own.list(q=title)["data"]
     assert found["metadata"] == {"imported_from": "chatgpt", "source_id": title}
-    assert (found["ttl"], found["expires_at"] > found["last_active"]) == (86400, True)
+    assert (found["ttl"], found["expires_at"]) == (None, None)
+
+
+@pytest.mark.parametrize(("asked", "ttl"), [("3600", 3600), ("30d", 30 * 86400), ("never", None)])
+def test_how_long_a_file_is_kept_can_be_asked_and_changed(own: Api, asked: str, ttl: int | None) -> None:
+    title = unique("Kept")
+    file = json.dumps([chatgpt(TREE, "blank", title=title, conversation_id=title)]).encode()
+    assert imported(own, file, query="?ttl=7d").json["conversations"]["added"] == 1
+    assert imported(own, file, query=f"?ttl={asked}").json["conversations"]["updated"] == 1
+    (found,) = own.list(q=title)["data"]
+    assert (found["ttl"], found["expires_at"] is None) == (ttl, ttl is None)
+
+
+@pytest.mark.parametrize("asked", ["soon", "", "-1", "4000d", "1e9"])
+def test_a_ttl_that_is_none_is_refused(own: Api, asked: str) -> None:
+    response = imported(own, b"[]", query=f"?ttl={asked}")
+    assert (response.status, response.json["errors"][0]["field"]) == (422, "ttl")
 
 
 def test_a_bad_record_is_named_by_its_line_and_the_rest_imported(own: Api) -> None:

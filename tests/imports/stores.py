@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import partial
-from types import TracebackType
+from types import EllipsisType, TracebackType
 from typing import Any, Self
 from uuid import UUID
 
@@ -35,7 +35,9 @@ class Store:
         migrations.migrate(self.database)
         self.journal = Journal(self.database)
 
-    def take(self, file: bytes, *, owner: str = OWNER, ttl: int | None = None, renew: bool = False) -> Report:
+    def take(
+        self, file: bytes, *, owner: str = OWNER, ttl: int | EllipsisType | None = ..., renew: bool = False
+    ) -> Report:
         """Import a file, in chunks of an odd length."""
         chunks = (file[at : at + 4099] for at in range(0, len(file), 4099))
         return import_file(self.database, self.journal, chunks, Terms(owner, now_us(), ttl, renew))

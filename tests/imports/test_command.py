@@ -121,10 +121,12 @@ def test_a_packed_file_that_is_cut_is_not_taken_for_a_whole_one(store: Store, tm
 
 @pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
 def test_how_long_they_are_kept_can_be_said(store: Store, tmp_path: Path) -> None:
-    """Starts two processes: two seconds."""
+    """Starts three processes: three seconds."""
     file = json.dumps([chatgpt(TREE)]).encode()
-    assert run(store, tmp_path, "-", "--ttl=never", given=file).returncode == 0
+    assert run(store, tmp_path, "-", given=file).returncode == 0
     assert store.rows("SELECT ttl, expires_at FROM conversations") == [(None, None)]
+    assert b"1 brought up to date" in run(store, tmp_path, "-", "--ttl=30d", given=file).stdout
+    assert store.rows("SELECT ttl FROM conversations WHERE expires_at > last_active") == [(30 * 86400,)]
     assert b"write a duration" in run(store, tmp_path, "-", "--ttl=soon", given=file).stderr
 
 

@@ -222,6 +222,29 @@ def test_what_has_expired_is_left_out_unless_it_is_renewed(store: Store, name: s
     assert found.last_active == expired[0].last_active
 
 
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("ttl", [None, 3600])
+def test_a_ttl_that_is_asked_for_counts_for_own_exports(store: Store, name: str, ttl: int | None) -> None:
+    expired, kept = a_conversation(ttl=60, expires_at=4_000_000_000_000_000), a_conversation()
+    file = exported(store, expired, kept, name=name)
+    file = changed(file, (b'"expires_at":"2096-10-02T07:06:40.000000Z"', b'"expires_at":"2020-10-02T07:06:40.000000Z"'))
+    before = now_us()
+    assert store.take(file, ttl=ttl).conversations == {"added": 2}
+    for one, _ in (expired, kept):
+        found = store.conversation(one.id)
+        assert found.ttl == ttl
+        assert found.expires_at is None if ttl is None else before < (found.expires_at or 0) - ttl * 10**6 < now_us()
+
+
+def test_an_increment_keeps_what_it_changes_for_as_long_as_is_asked(store: Store) -> None:
+    one, said = a_conversation()
+    line = records(exported(store, (one, said)))[1]
+    store.put((one, said))
+    assert store.take(increment(line | {"title": "New"}), ttl=3600).conversations == {"updated": 1}
+    found = store.conversation(one.id)
+    assert (found.title, found.ttl, found.expires_at is None) == ("New", 3600, False)
+
+
 def test_a_reply_that_was_being_generated_comes_in_as_interrupted(store: Store) -> None:
     one, (asked, reply) = a_conversation()
     file = exported(store, (one, [asked, replace(reply, status=Status.GENERATING)]))

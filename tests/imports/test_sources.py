@@ -102,13 +102,33 @@ def test_a_cut_reply_is_truncated(store: Store) -> None:
     assert (reply.content, reply.status, reply.finish_reason) == ("Hey", Status.TRUNCATED, "length")
 
 
-@pytest.mark.parametrize("ttl", [None, 60])
-def test_they_are_kept_from_now_on(store: Store, ttl: int | None) -> None:
+def test_they_do_not_expire_unless_the_importer_says_so(store: Store) -> None:
+    file = json.dumps([chatgpt(TREE, "blank")]).encode()
+    store.take(file)
+    assert (only(store)[0].ttl, only(store)[0].expires_at) == (None, None)
     before = now_us()
-    store.take(json.dumps([chatgpt(TREE, "blank")]).encode(), ttl=ttl)
+    assert store.take(file, ttl=60).conversations == {"updated": 1}
+    assert store.take(file, ttl=60).conversations == {"present": 1}
+    assert store.take(file).conversations == {"present": 1}
     found, _ = only(store)
-    assert found.ttl == ttl
-    assert found.expires_at is None if ttl is None else before <= (found.expires_at or 0) - 60 * S <= now_us()
+    assert found.ttl == 60
+    assert before <= (found.expires_at or 0) - 60 * S <= now_us()
+    assert store.take(file, ttl=None).conversations == {"updated": 1}
+    assert (only(store)[0].ttl, only(store)[0].expires_at) == (None, None)
+
+
+def test_messages_that_were_missing_leave_the_ttl(store: Store) -> None:
+    first = {"u": said("user", "Hello")}
+    store.take(json.dumps([webui(first, "u")]).encode(), ttl=60)
+    before = now_us()
+    more = first | {"a": said("assistant", "Hi", "u", done=True)}
+    assert store.take(json.dumps([webui(more, "a")]).encode()).conversations == {"updated": 1}
+    found, _ = only(store)
+    assert (found.ttl, found.message_count) == (60, 2)
+    assert before <= (found.expires_at or 0) - 60 * S <= now_us()
+    longer = more | {"v": said("user", "And?", "a")}
+    store.take(json.dumps([webui(longer, "v")]).encode(), ttl=None)
+    assert (only(store)[0].ttl, only(store)[0].expires_at) == (None, None)
 
 
 def test_twice_makes_no_doubles_and_another_owner_has_their_own(store: Store) -> None:
