@@ -114,14 +114,14 @@ def _opened(name: str) -> Iterator[BufferedReader]:
 
 
 @contextmanager
-def _progress(file: BufferedReader) -> Iterator[Callable[[], None]]:
+def _progress(file: BufferedReader) -> Iterator[Callable[[int], None]]:
     """Yield what is called now and then, and shows how much of a file is read, where somebody sees it."""
     if not (sys.stderr.isatty() and file.seekable()):
-        yield lambda: None
+        yield lambda _unpacked: None
         return
     size = os.fstat(file.fileno()).st_size
     with click.progressbar(length=size, label=Path(file.name).name, file=sys.stderr) as bar:
-        yield lambda: bar.update(file.tell() - bar.pos)
+        yield lambda _unpacked: bar.update(file.tell() - bar.pos)
 
 
 def _tell(name: str, report: Report) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import re
-import shutil
 import sys
 import tempfile
 import zipfile
@@ -33,8 +32,12 @@ _MOST_NESTED = 2
 _BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, ZstdError)
 
 
-def documents(file: BufferedReader, progress: Callable[[], None]) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Yield the documents in a file, each with its name in an archive and its bytes; ``progress`` is called amid them.
+Progress = Callable[[int], None]
+"""What is told of each chunk that is unpacked, by its bytes."""
+
+
+def documents(file: BufferedReader, progress: Progress) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Yield the documents in a file, each with its name in an archive and its bytes.
 
     Take all bytes of one before the next. Raises `UnknownFile`.
     """
@@ -49,11 +52,11 @@ def documents(file: BufferedReader, progress: Callable[[], None]) -> Iterator[tu
         yield "", _chunks(file, progress)
 
 
-def _archived(file: IO[bytes], progress: Callable[[], None], nested: int = 0) -> Iterator[tuple[str, Iterator[bytes]]]:
+def _archived(file: IO[bytes], progress: Progress, nested: int = 0) -> Iterator[tuple[str, Iterator[bytes]]]:
     """Yield the conversations in an archive, else those in the archives in it, else all JSON files."""
     with ExitStack() as stack:
         try:
-            archive = stack.enter_context(zipfile.ZipFile(_seekable(file, stack)))
+            archive = stack.enter_context(zipfile.ZipFile(_seekable(file, stack, progress)))
         except zipfile.BadZipFile as error:
             raise UnknownFile(f"This archive cannot be read: {error}.") from error
         names = sorted(archive.namelist())
@@ -73,12 +76,12 @@ def _archived(file: IO[bytes], progress: Callable[[], None], nested: int = 0) ->
 
 
 def _in_archive(
-    archive: zipfile.ZipFile, name: str, progress: Callable[[], None], nested: int
+    archive: zipfile.ZipFile, name: str, progress: Progress, nested: int
 ) -> Iterator[tuple[str, Iterator[bytes]]]:
     """Yield the conversations in an archive that lies in another one; nothing if it cannot be read."""
     with ExitStack() as stack:
         try:
-            copy = _copy(_opened(archive, name, stack), stack)
+            copy = _copy(_opened(archive, name, stack), stack, progress)
             yield from _archived(copy, progress, nested)
         except (UnknownFile, *_BROKEN):
             return
@@ -91,22 +94,24 @@ def _opened(archive: zipfile.ZipFile, name: str, stack: ExitStack) -> IO[bytes]:
         raise UnknownFile(f"This archive cannot be read: {error}.") from error
 
 
-def _seekable(file: IO[bytes], stack: ExitStack) -> IO[bytes]:
+def _seekable(file: IO[bytes], stack: ExitStack, progress: Progress) -> IO[bytes]:
     """Return the file, or a copy of what comes through a pipe: the list of an archive is at its end."""
-    return file if file.seekable() else _copy(file, stack)
+    return file if file.seekable() else _copy(file, stack, progress)
 
 
-def _copy(file: IO[bytes], stack: ExitStack) -> IO[bytes]:
+def _copy(file: IO[bytes], stack: ExitStack, progress: Progress) -> IO[bytes]:
     copy = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
-    shutil.copyfileobj(file, copy, CHUNK_BYTES)
+    while chunk := file.read(CHUNK_BYTES):
+        progress(len(chunk))
+        copy.write(chunk)
     return copy
 
 
-def _chunks(file: Any, progress: Callable[[], None]) -> Iterator[bytes]:
+def _chunks(file: Any, progress: Progress) -> Iterator[bytes]:
     """Yield a file's bytes, as far as they can be unpacked: what is missing then is found by whoever reads them."""
     try:
         while chunk := file.read(CHUNK_BYTES):
-            progress()
+            progress(len(chunk))
             yield chunk
     except _BROKEN:
         return

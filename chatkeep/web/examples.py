@@ -193,7 +193,7 @@ _DETAILS: dict[type[Problem], str] = {
     errors.TurnRunning: "Wait for the running reply, or stop it, before you send another message.",
     errors.ExportFinished: "It is completed already; DELETE removes it.",
     errors.ExportNotReady: "It is being made; ask again until its status is completed.",
-    errors.BodyTooLarge: "The body may have 1048576 bytes at most.",
+    errors.BodyTooLarge: "The body may have 1048576 bytes at most (CHATKEEP_MAX_BODY).",
     errors.UnsupportedMediaType: "Send the body as JSON with the header Content-Type: application/json.",
     errors.RangeNotSatisfiable: "The file has 18211 bytes.",
     errors.InvalidFields: "limit: is not known here.",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from chatkeep.imports import Fate, Report
 from chatkeep.imports.left_out import noun
+from chatkeep.imports.writing import PROBLEMS
 from chatkeep.languages import Language, translated
 
 
@@ -41,7 +43,7 @@ class ImportedConversations(Struct):
 class ImportProblem(Struct):
     """A record that was not imported."""
 
-    line: Annotated[int, Meta(description="Where it begins, counted from 1.")]
+    line: Annotated[int, Meta(description="Where it begins in its document, counted from 1.")]
     message: str
 
 
@@ -64,9 +66,11 @@ class Import(Struct, kw_only=True):
     problems: Annotated[list[ImportProblem], Meta(description="The first thousand of them.")]
 
 
-def import_of(report: Report, language: Language) -> Import:
-    """Return the shape of a report; what is wrong with its records is told in a language."""
-    counts = report.conversations
+def import_of(reports: list[Report], language: Language) -> Import:
+    """Return the shape of the reports on a file's documents; what is wrong with their records is told in a language."""
+    counts = sum((report.conversations for report in reports), Counter[str]())
+    left_out = sum((report.left_out for report in reports), Counter[str]())
+    problems = [problem for report in reports for problem in report.problems]
     return Import(
         conversations=ImportedConversations(
             added=counts[Fate.ADDED],
@@ -75,11 +79,11 @@ def import_of(report: Report, language: Language) -> Import:
             deleted=counts[Fate.DELETED],
             expired=counts[Fate.EXPIRED],
         ),
-        messages=report.messages,
+        messages=sum(report.messages for report in reports),
         left_out=[
             LeftOut(kind, count, f"{count} {translated(noun(kind, count), language)}")
-            for kind, count in report.left_out.most_common()
+            for kind, count in left_out.most_common()
         ],
-        problem_count=report.problem_count,
-        problems=[ImportProblem(problem.line, translated(problem.reason, language)) for problem in report.problems],
+        problem_count=sum(report.problem_count for report in reports),
+        problems=[ImportProblem(problem.line, translated(problem.reason, language)) for problem in problems[:PROBLEMS]],
     )

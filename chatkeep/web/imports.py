@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
+from io import BufferedReader, BytesIO
 from types import EllipsisType
 
 from flask import Blueprint, Response, request
 
 from chatkeep import errors
 from chatkeep.access import Scope
-from chatkeep.errors import FieldError, InvalidFields, UnsupportedMediaType
+from chatkeep.errors import BodyTooLarge, FieldError, InvalidFields, UnsupportedMediaType
 from chatkeep.imports import Terms, UnknownFile, import_file, ttl_of
+from chatkeep.imports.files import documents
 from chatkeep.model import now_us
 from chatkeep.quotas import StorageQuota
 from chatkeep.web import export_shapes
@@ -19,11 +22,24 @@ from chatkeep.web.import_shapes import Import, ImportQuery, import_of
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import actor, owner, parts
 from chatkeep.web.problems import language
-from chatkeep.web.requests import query_as, read_body
+from chatkeep.web.requests import content_coding, query_as, read_coded_body
 from chatkeep.web.responses import rendered
 
 routes = Routes(Blueprint("imports", __name__))
-_MEDIA_TYPES = {"application/json", "application/x-ndjson", "application/jsonl"}
+_ARCHIVES = {"application/zip", "application/x-zip", "application/x-zip-compressed"}
+# The bytes tell what a file is. Forms are refused, and what a page of another site can send without asking.
+_MEDIA_TYPES = _ARCHIVES | {
+    "application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines",
+    "application/gzip", "application/x-gzip", "application/zstd", "application/octet-stream",
+}  # fmt: skip
+_WHAT_TO_SEND = (
+    "Send the file itself as the body, in no form, with its Content-Type: application/json, application/x-ndjson,"
+    " application/zip or application/gzip."
+)
+_GZIP = {"identity", "gzip", "x-gzip"}
+# How many times larger than a body may be what is packed in it: text becomes a tenth at best.
+_UNPACKED = 16
+_WAY_ROUND = "On the server, chatkeep import takes files of any size."
 # A chunk may hold thousands of records, each of which takes some microseconds.
 _CHUNK_BYTES = 16 * 1024
 
@@ -57,26 +73,60 @@ def import_conversations() -> Response:
     """Import conversations from a file.
 
     The body is the file: an export of chatkeep in `json`, or in `ndjson` as `application/x-ndjson`; the
-    `conversations.json` of ChatGPT, Claude or DeepSeek; or an export of LibreChat or Open WebUI. What it is, is found
-    from what it holds. Exports of other programs (Gemini, Grok, LobeChat, Cherry Studio, chatbot-ui, BetterChatGPT,
-    TypingMind, Poe, Copilot), SQLite files and logs of coding agents (Claude Code, Codex) are not read. Everything
-    becomes the caller's. An export comes back as it was, with its ids, times and branches; what is there already is not
-    imported again, and an increment brings it up to date. Ids that are another owner's on this server become other
-    ones, the same at every import. What is imported from other programs does not expire, unless `ttl` says so. What is
-    left out of it, such as calls to tools, pictures and files, is counted in `left_out`. A record that is not as it
-    should be is named with its line, and the others are imported. The body may be as large as any; `chatkeep import`
-    takes files of any size.
+    `conversations.json` of ChatGPT, Claude or DeepSeek, or the archive (zip) that it comes in; or an export of
+    LibreChat or Open WebUI. What it is, is found from what it holds. It may be packed with gzip, as a file or with
+    `Content-Encoding: gzip`. Exports of other programs (Gemini, Grok, LobeChat, Cherry Studio, chatbot-ui,
+    BetterChatGPT, TypingMind, Poe, Copilot), SQLite files and logs of coding agents (Claude Code, Codex) are not read.
+    Everything becomes the caller's. An export comes back as it was, with its ids, times and branches; what is there
+    already is not imported again, and an increment brings it up to date. Ids that are another owner's on this server
+    become other ones, the same at every import. What is imported from other programs does not expire, unless `ttl` says
+    so. What is left out of it, such as calls to tools, pictures and files, is counted in `left_out`. A record that is
+    not as it should be is named with its line, and the others are imported. The body has at most `CHATKEEP_MAX_BODY`
+    bytes, 1 MiB by default, and 16 times as many unpacked; on the server, `chatkeep import` takes files of any size.
     """
-    if request.mimetype not in _MEDIA_TYPES:
-        raise UnsupportedMediaType("Send the file with the Content-Type application/json or application/x-ndjson.")
     ttl = _kept(query_as(ImportQuery).ttl)
-    body = read_body()
+    body = _body()
     terms = Terms(owner(), now_us(), ttl, by=actor(), quota=StorageQuota.of(parts().settings))
+    run = partial(import_file, parts().database, parts().journal, terms=terms, redaction=parts().redaction)
     try:
-        report = import_file(parts().database, parts().journal, _chunks(body), terms, parts().redaction)
+        _require_small(body)
+        reports = [run(_chunks(document)) for _, document in documents(_opened(body), lambda _: time.sleep(0))]
     except UnknownFile as error:
         raise InvalidFields(str(error), errors=[FieldError("", "is no file that can be imported")]) from error
-    return rendered(import_of(report, language()))
+    return rendered(import_of(reports, language()))
+
+
+def _body() -> bytes:
+    """Return the body. Raises `UnsupportedMediaType`, `BodyTooLarge` and `RequestTimeout`."""
+    if request.mimetype not in _MEDIA_TYPES:
+        raise UnsupportedMediaType(_WHAT_TO_SEND)
+    if content_coding() not in (_GZIP if request.mimetype not in _ARCHIVES else {"identity"}):
+        raise UnsupportedMediaType("Send the file as it is; only what is no archive may have Content-Encoding: gzip.")
+    try:
+        return read_coded_body()
+    except BodyTooLarge as error:
+        raise BodyTooLarge(f"{error.detail} {_WAY_ROUND}") from error
+
+
+def _require_small(body: bytes) -> None:
+    """Raise `BodyTooLarge` if too much is packed in a body, before any of it is imported."""
+    most = left = _UNPACKED * parts().settings.max_body
+
+    def count(unpacked: int) -> None:
+        nonlocal left
+        left -= unpacked
+        if left < 0:
+            told = f"Unpacked, the body may have {most} bytes at most ({_UNPACKED} times CHATKEEP_MAX_BODY)."
+            raise BodyTooLarge(f"{told} {_WAY_ROUND}")
+        time.sleep(0)
+
+    for _, document in documents(_opened(body), count):
+        for _ in document:
+            pass
+
+
+def _opened(body: bytes) -> BufferedReader:
+    return BufferedReader(BytesIO(body))
 
 
 def _kept(ttl: str | None) -> int | EllipsisType | None:
@@ -87,8 +137,9 @@ def _kept(ttl: str | None) -> int | EllipsisType | None:
         raise InvalidFields.of([FieldError("ttl", str(error))]) from error
 
 
-def _chunks(body: bytes) -> Iterator[bytes]:
-    """Yield a body piece by piece, and let other requests have their turn in between."""
-    for start in range(0, len(body), _CHUNK_BYTES):
-        yield body[start : start + _CHUNK_BYTES]
-        time.sleep(0)
+def _chunks(document: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a document in small pieces, and let other requests have their turn in between."""
+    for chunk in document:
+        for start in range(0, len(chunk), _CHUNK_BYTES):
+            yield chunk[start : start + _CHUNK_BYTES]
+            time.sleep(0)

@@ -47,14 +47,23 @@ def read_body() -> bytes:
 
     The server deals with the rest of such a body.
     """
-    coding = request.headers.get("Content-Encoding", "identity")
-    if coding.lower() != "identity":
+    if content_coding() != "identity":
         raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")
+    return read_coded_body()
+
+
+def content_coding() -> str:
+    """Return how the body is coded, in lower case."""
+    return request.headers.get("Content-Encoding", "identity").strip().lower()
+
+
+def read_coded_body() -> bytes:
+    """Return the body as it was sent. Raises `BodyTooLarge` and `RequestTimeout`."""
     seconds, limit = parts().settings.body_timeout, parts().settings.max_body
     with deadline(seconds, RequestTimeout(f"The body took longer than {seconds:g} s to arrive.")):
         body = _body_up_to(limit)
     if body is None:
-        raise BodyTooLarge(f"The body may have {limit} bytes at most.")
+        raise BodyTooLarge(f"The body may have {limit} bytes at most (CHATKEEP_MAX_BODY).")
     return body
 
 

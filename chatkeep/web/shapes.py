@@ -35,7 +35,15 @@ Known = Annotated[int, Meta(ge=0, description="Characters of the reply's text th
 After = Annotated[UUID, Meta(description="Begin behind the item with this id.")]
 
 
-Said = Annotated[str, Meta(min_length=1, max_length=1_000_000, description="What the user says.")]
+Said = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=1_000_000,
+        description="What the user says. The whole body has at most `CHATKEEP_MAX_BODY` bytes, 1 MiB by default: that"
+        " is 340,000 Chinese characters in UTF-8, and half as many where JSON escapes them.",
+    ),
+]
 Streamed = Annotated[bool, Meta(description="Answer with a stream of events.")]
 ModelName = Annotated[str, Meta(min_length=1, max_length=255, description="The model that answers.")]
 Temperature = Annotated[float, Meta(ge=0, le=2)]

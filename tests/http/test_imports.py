@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
+from io import BytesIO
 
 import pytest
 
@@ -28,6 +31,14 @@ def source(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def imported(api: Api, file: bytes, kind: str = "application/json", *, query: str = "", **headers: str) -> Response:
     sent = {"Content-Type": kind} | {name.replace("_", "-"): value for name, value in headers.items()}
     return api.request("POST", f"/api/conversations/import{query}", body=file, headers=sent)
+
+
+def archive(files: Mapping[str, bytes]) -> bytes:
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, content in files.items():
+            made.writestr(name, content)
+    return packed.getvalue()
 
 
 def exported(api: Api, conversation_id: str, name: str = "json") -> bytes:
@@ -133,10 +144,11 @@ def test_a_bad_record_is_named_by_its_line_and_the_rest_imported(own: Api) -> No
         (b"hello", NDJSON, 422, "invalid_fields"),
         (b"", "application/json", 422, "invalid_fields"),
         (b"[" * 100_000, "application/json", 422, "invalid_fields"),
-        (b"[]", "text/plain", 415, "unsupported_media_type"),
-        (b" " * 1_048_577, "application/json", 413, "body_too_large"),
+        (archive({"chat.html": b"<html>"}), "application/zip", 422, "invalid_fields"),
+        (archive({"conversations.json": b"{}"})[:-40], "application/zip", 422, "invalid_fields"),
+        (gzip.compress(b'{"hello": 1}'), "application/gzip", 422, "invalid_fields"),
     ],
-    ids=["other json", "no json", "nothing", "deep", "text", "large"],
+    ids=["other json", "no json", "nothing", "deep", "other archive", "cut archive", "other gzip"],
 )
 def test_what_is_no_import_is_refused(own: Api, file: bytes, kind: str, status: int, code: str) -> None:
     response = imported(own, file, kind)
@@ -171,3 +183,72 @@ def test_what_is_left_out_is_counted_in_the_caller_s_language(
     ]  # fmt: skip
     assert [problem["message"] for problem in report["problems"]] == [reason]
     assert report["messages"] == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "headers"),
+    [
+        ("application/zip", {}),
+        ("application/x-zip-compressed", {}),
+        ("application/octet-stream", {}),
+        ("application/gzip", {}),
+        ("application/json", {"Content-Encoding": "gzip"}),
+        ("application/json", {"Content-Encoding": "X-GZIP"}),
+        (NDJSON, {}),
+    ],
+    ids=["zip", "zip of Windows", "zip without a type", "gzip", "coded", "coded in another way", "whatever"],
+)
+def test_a_packed_file_is_imported(own: Api, kind: str, headers: dict[str, str]) -> None:
+    one, two = (
+        json.dumps([chatgpt(TREE, "blank", title=title, conversation_id=title)]).encode()
+        for title in (unique("Packed"), unique("Packed"))
+    )
+    is_gzip = kind == "application/gzip" or bool(headers)
+    file = gzip.compress(one) if is_gzip else archive({"conversations-000.json": one, "conversations-001.json": two})
+    report = imported(own, file, kind, **headers).json
+    expected = 1 if is_gzip else 2
+    assert (report["conversations"]["added"], report["messages"]) == (expected, 6 * expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "headers", "told"),
+    [
+        ("text/plain", {}, "Send the file itself as the body"),
+        ("multipart/form-data; boundary=x", {}, "in no form"),
+        ("application/x-www-form-urlencoded", {}, "in no form"),
+        ("application/json", {"Content-Encoding": "br"}, "gzip"),
+        ("application/zip", {"Content-Encoding": "gzip"}, "as it is"),
+    ],
+    ids=["text", "form", "curl's", "brotli", "twice"],
+)
+def test_what_is_sent_in_another_way_is_told_how(own: Api, kind: str, headers: dict[str, str], told: str) -> None:
+    response = imported(own, b"[]", kind, **headers)
+    assert (response.status, response.json["code"]) == (415, "unsupported_media_type")
+    assert told in response.json["detail"]
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        (b" " * 1_048_577, "application/json"),
+        (b" " * 5_000_000, "application/json"),
+        (gzip.compress(b" " * 17_000_000), "application/gzip"),
+        (archive({"conversations.json": b" " * 17_000_000}), "application/zip"),
+        (archive({f"conversations-{n}.json": b" " * 3_000_000 for n in range(6)}), "application/zip"),
+        (archive({"inner.zip": archive({"conversations.json": b" " * 17_000_000})}), "application/zip"),
+        (archive({"inner.zip": b" " * 17_000_000}), "application/zip"),
+    ],
+    ids=["large", "5 MB", "bomb", "archive", "many", "nested", "copied"],
+)
+def test_a_file_that_is_too_large_is_told_the_way_round(own: Api, file: bytes, kind: str) -> None:
+    response = imported(own, file, kind)
+    assert (response.status, response.json["code"]) == (413, "body_too_large")
+    assert "CHATKEEP_MAX_BODY" in response.json["detail"]
+    assert "chatkeep import" in response.json["detail"]
+
+
+def test_nothing_is_imported_of_what_is_too_large_unpacked(own: Api) -> None:
+    title = unique("Bomb")
+    file = json.dumps([chatgpt(TREE, "blank", title=title, conversation_id=title)]).encode() + b" " * 17_000_000
+    assert imported(own, gzip.compress(file), "application/gzip").status == 413
+    assert own.list(q=title)["data"] == []

@@ -163,6 +163,15 @@ def test_the_first_line_is_the_title(api: Api, message: str, title: str) -> None
     assert api.read(api.chat(message)["conversation_id"])["title"] == title
 
 
+def test_a_message_of_chinese_is_taken_up_to_the_limit_of_the_body(api: Api) -> None:
+    taken, refused = (f'{{"message":"{"汉" * characters}"}}'.encode() for characters in (340_000, 400_000))
+    kind = {"Content-Type": "application/json"}
+    assert api.request("POST", "/api/chat", body=taken, headers=kind).status == 200
+    answer = api.request("POST", "/api/chat", body=refused, headers=kind)
+    assert (answer.status, answer.json["code"]) == (413, "body_too_large")
+    assert answer.json["detail"] == "The body may have 1048576 bytes at most (CHATKEEP_MAX_BODY)."
+
+
 def test_one_conversation_takes_one_turn_at_a_time(api: Api, beside: Api) -> None:
     with api.running("Slowly #n=99,r=20#") as reply:
         conversation = reply.id
