@@ -222,6 +222,7 @@ TEXTS = {
     "must be a number from {} to {}": "应为 {} 到 {} 的数字",
     "must be true or false": "应为 true 或 false",
     "must be a UUID": "应为 UUID",
+    "must be the last_id of a page, or an id": "应为某一页的 last_id，或一个 id",
     "must be one of: {}": "应为以下之一：{}",
     "must be a list of at least {}; each item {}": "应为至少有 {} 项的列表；每一项{}",
     "must be a JSON object": "应为 JSON 对象",

@@ -15,12 +15,31 @@ from chatkeep import branches
 from chatkeep.errors import NO_CONVERSATION, NO_MESSAGE, FieldError, InvalidFields, NotFound, stored_in_part
 from chatkeep.model import Conversation, Message, expiry, now_us
 from chatkeep.store import conversations, messages
+from chatkeep.store.conversations import Position
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.notes import COMMAND_LINE, Actor, Note, Verb
 from chatkeep.store.sql import Connection
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """Which part of the list of conversations is wanted: at most ``limit`` behind where a page ended, or behind one."""
+
+    limit: int
+    after: Position | UUID | None = None
+    ascending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of the list of conversations, with what `Position.until` is for its end."""
+
+    conversations: list[Conversation]
+    has_more: bool
+    until: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +77,38 @@ class Reading:
 
 
 def list_conversations(
-    database: Database, owner: str, page: Page, query: str | None = None, *, pinned: bool | None = None
-) -> tuple[list[Conversation], bool]:
-    """Return a page of the owner's conversations by activity, and whether more follow.
+    database: Database, owner: str, page: ListPage, query: str | None = None, *, pinned: bool | None = None
+) -> Listed:
+    """Return a page of the owner's conversations by activity.
 
     ``query`` keeps those whose title or text contains it, ``pinned`` those that are pinned or are not.
     Raises `InvalidFields`, `StoreUnavailable`; of a query `DatabaseBusy`, `DatabaseTimeout`.
     """
 
-    def read(connection: Connection) -> list[Conversation] | None:
-        return conversations.newest(
+    def read(connection: Connection) -> Listed:
+        now = now_us()
+        after = _position(connection, owner, page.after, now) if isinstance(page.after, UUID) else page.after
+        until = after.until if after else conversations.latest(connection, owner) if page.ascending else None
+        found = conversations.newest(
             connection,
             owner,
-            now_us(),
+            now,
             limit=page.limit + 1,
-            after=page.after,
+            after=after,
             ascending=page.ascending,
             only=conversations.Filter(query, pinned),
         )
+        return Listed(found[: page.limit], len(found) > page.limit, until)
 
-    return _cut(database.scan(read) if query else database.read(read), page)
+    return database.scan(read) if query else database.read(read)
+
+
+def _position(connection: Connection, owner: str, id: UUID, now: int) -> Position:
+    """Return where a conversation stands in the list now. Raises `InvalidFields`."""
+    found = conversations.get(connection, owner, id, now)
+    if found is None:
+        raise _begin_again()
+    return Position(found.last_active, id)
 
 
 def read_conversation(database: Database, owner: str, id: UUID, page: Page) -> Reading:
@@ -189,5 +220,9 @@ def delete_conversation(journal: Journal, owner: str, id: UUID, by: Actor = COMM
 def _cut(found: list[T] | None, page: Page) -> tuple[list[T], bool]:
     """Return a page of a list that was read one item beyond it."""
     if found is None:
-        raise InvalidFields("Begin the list again.", errors=[FieldError("after", "there is no item with this id")])
+        raise _begin_again()
     return found[: page.limit], len(found) > page.limit
+
+
+def _begin_again() -> InvalidFields:
+    return InvalidFields("Begin the list again.", errors=[FieldError("after", "there is no item with this id")])

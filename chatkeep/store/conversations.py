@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from chatkeep.model import Conversation, id_of
@@ -50,6 +50,7 @@ _EXPIRE = Sql(
 # As the deletion of the row does: the reply ends, and its end puts off no expiry.
 _END_REPLY = Sql("DELETE FROM leases WHERE conversation_id = :id")
 _REMOVE = Sql("DELETE FROM conversations WHERE id = :id")
+_LATEST = Sql("SELECT MAX(last_active) FROM conversations WHERE owner = :owner")
 _SOME = "SELECT id FROM conversations WHERE owner = :owner ORDER BY id LIMIT :limit"
 _LOCK_SOME = Sql(_SOME, mysql=f"{_SOME} FOR UPDATE")
 
@@ -67,6 +68,16 @@ class Filter:
 
 
 EVERY = Filter()
+
+
+class Position(NamedTuple):
+    """Where a page of a list by activity ends, whatever becomes of its last conversation later."""
+
+    last_active: int
+    id: UUID
+    until: int | None = None
+    """The newest activity when the first page was read: an ascending list ends there, or else it would never end, and
+    have conversations twice that become active meanwhile."""
 
 
 def get(connection: Connection, owner: str, id: UUID, now: int) -> Conversation | None:
@@ -149,22 +160,25 @@ def newest(
     now: int,
     *,
     limit: int,
-    after: UUID | None,
+    after: Position | None,
     ascending: bool,
     only: Filter = EVERY,
-) -> list[Conversation] | None:
-    """Return conversations by activity, beginning behind ``after``; None where ``after`` is not the owner's."""
-    statement, values = _listing(only, after=after is not None, ascending=ascending)
+) -> list[Conversation]:
+    """Return conversations by activity, beginning behind ``after``."""
+    statement, values = _listing(only, after=after, ascending=ascending)
     if after is not None:
-        behind = get(connection, owner, after, now)
-        if behind is None:
-            return None
-        values |= {"last_active": behind.last_active, "id": after.bytes}
+        values |= {"last_active": after.last_active, "id": after.id.bytes, "until": after.until}
     rows = connection.rows(statement, owner=owner, now=now, limit=limit, **values)
     return [_conversation(row) for row in rows]
 
 
-def _listing(only: Filter, *, after: bool, ascending: bool) -> tuple[Sql, dict[str, Any]]:
+def latest(connection: Connection, owner: str) -> int | None:
+    """Return the newest activity in an owner's conversations; None where there are none."""
+    at = connection.rows(_LATEST, owner=owner)[0][0]
+    return None if at is None else int(at)
+
+
+def _listing(only: Filter, *, after: Position | None, ascending: bool) -> tuple[Sql, dict[str, Any]]:
     """Return the statement of `newest` and the parameters that come from its query."""
     direction, beyond = ("ASC", ">") if ascending else ("DESC", "<")
     where = f"owner = :owner AND {_ALIVE}"
@@ -172,7 +186,9 @@ def _listing(only: Filter, *, after: bool, ascending: bool) -> tuple[Sql, dict[s
         where += (
             f" AND pinned = {int(only.pinned)}"  # no parameter: SQLite takes an index of some rows for a constant only
         )
-    if after:
+    if after is not None and after.until is not None and ascending:
+        where += " AND last_active <= :until"
+    if after is not None:
         # The first condition lets the index begin at the right place; a row comparison alone does not on MariaDB.
         where += f" AND last_active {beyond}= :last_active AND (last_active {beyond} :last_active OR id {beyond} :id)"
     order = f"ORDER BY last_active {direction}, id {direction} LIMIT :limit"

@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 from chatkeep import conversations, errors
 from chatkeep.access import Scope
 from chatkeep.concurrency import unless_gone
-from chatkeep.conversations import Changes, Page
+from chatkeep.conversations import Changes, ListPage, Page
 from chatkeep.web import shapes
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import actor, owner, parts
@@ -31,13 +31,18 @@ _ONE = "/api/conversations/<uuid:conversation_id>"
     raises=(errors.InvalidFields, errors.StoreUnavailable, errors.DatabaseBusy),
 )
 def list_conversations() -> Response:
-    """List conversations, those with the newest activity first."""
+    """List conversations, those with the newest activity first.
+
+    `last_id` is the `after` of the next page. It names a place in the list, so conversations that become active or are
+    deleted meanwhile neither repeat nor hide others. One that becomes active before its page was read has moved to the
+    top, where a new list begins. With `order=asc` the list ends where it ended when its first page was read.
+    """
     query = query_as(shapes.ListQuery)
-    page = Page(query.limit, query.after, ascending=query.order == "asc")
+    page = ListPage(query.limit, shapes.position_of(query.after), ascending=query.order == "asc")
     database = parts().database
     with unless_gone(client_socket() if query.q else None):
-        found, has_more = conversations.list_conversations(database, owner(), page, query.q, pinned=query.pinned)
-    return rendered(shapes.conversations_of(found, has_more=has_more))
+        found = conversations.list_conversations(database, owner(), page, query.q, pinned=query.pinned)
+    return rendered(shapes.conversations_of(found))
 
 
 @routes.route(

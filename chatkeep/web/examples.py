@@ -92,6 +92,10 @@ def _page(*items: dict[str, Any]) -> dict[str, Any]:
     return {"object": "list", "data": list(items), **ids}
 
 
+def _listed(conversation: dict[str, Any]) -> dict[str, Any]:
+    return _page(conversation) | {"last_id": f"{conversation['id']}_1795343596064000"}
+
+
 ANSWERS: dict[type[msgspec.Struct], Any] = {
     shapes.ChatAnswer: {
         "conversation_id": CONVERSATION, "message_id": REPLY, "reply": _SAID, "model": "gpt-4o-mini",
@@ -99,7 +103,7 @@ ANSWERS: dict[type[msgspec.Struct], Any] = {
     },
     shapes.Stopped: {"conversation_id": CONVERSATION, "message_id": REPLY, "stopped": True},
     shapes.Conversation: _CONVERSATION,
-    shapes.ConversationList: _page(_CONVERSATION),
+    shapes.ConversationList: _listed(_CONVERSATION),
     shapes.ConversationWithMessages: _CONVERSATION | {"messages": _page(_MESSAGE, _ANSWER)},
     shapes.Deleted: {"id": CONVERSATION, "deleted": True},
     sharing_shapes.Share: _SHARE,

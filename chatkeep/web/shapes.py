@@ -12,9 +12,11 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chatkeep import model
+from chatkeep.conversations import Listed
 from chatkeep.exports import dates
 from chatkeep.languages import Language, translated
 from chatkeep.model import MAX_TTL_S, PAGE_BYTES, Role, Status
+from chatkeep.store.conversations import Position
 
 Item = TypeVar("Item", bound=Struct)
 Title = Annotated[str, Meta(min_length=1, max_length=255, description="The conversation's title.")]
@@ -33,6 +35,15 @@ Limit = Annotated[
 Search = Annotated[str, Meta(min_length=1, max_length=200, description="Keeps those whose title or text contains it.")]
 Known = Annotated[int, Meta(ge=0, description="Characters of the reply's text that are known already.")]
 After = Annotated[UUID, Meta(description="Begin behind the item with this id.")]
+# An id, and where its conversation stood: `conversations.Position`.
+PLACE = r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(_[0-9]{1,18}(_[0-9]{1,18})?)?$"
+Place = Annotated[
+    str,
+    Meta(
+        pattern=PLACE,
+        description="The `last_id` of the page before. The id of a conversation begins behind where it stands now.",
+    ),
+]
 
 
 Said = Annotated[
@@ -106,7 +117,7 @@ class ListQuery(Struct, forbid_unknown_fields=True):
     """Which conversations to list."""
 
     limit: Limit = 20
-    after: After | None = None
+    after: Place | None = None
     order: Annotated[Literal["asc", "desc"], Meta(description="By activity; desc is newest first.")] = "desc"
     q: Search | None = None
     pinned: Annotated[bool, Meta(description="Keeps those that are pinned, or those that are not.")] | None = None
@@ -239,7 +250,7 @@ class ConversationList(Struct, kw_only=True):
     object: Literal["list"] = "list"
     data: list[Conversation]
     first_id: Id | None
-    last_id: Id | None
+    last_id: Annotated[str, Meta(description="Where this page ends: the `after` of the next one.")] | None
     has_more: bool
 
 
@@ -362,10 +373,24 @@ def conversation_fields(conversation: model.Conversation) -> dict[str, Any]:
     }
 
 
-def conversations_of(found: list[model.Conversation], *, has_more: bool) -> ConversationList:
+def conversations_of(found: Listed) -> ConversationList:
     """Return the shape of a page of conversations."""
-    data, is_cut = fitting([Conversation(**conversation_fields(item)) for item in found])
-    return ConversationList(data=data, first_id=_id(data, 0), last_id=_id(data, -1), has_more=has_more or is_cut)
+    data, is_cut = fitting([Conversation(**conversation_fields(item)) for item in found.conversations])
+    last = _place(found.conversations[len(data) - 1], found.until) if data else None
+    return ConversationList(data=data, first_id=_id(data, 0), last_id=last, has_more=found.has_more or is_cut)
+
+
+def _place(conversation: model.Conversation, until: int | None) -> str:
+    """Return what `position_of` reads."""
+    return "_".join(map(str, (conversation.id, conversation.last_active, *([] if until is None else [until]))))
+
+
+def position_of(place: str | None) -> Position | UUID | None:
+    """Return where a page begins, by the end of the one before, or by a conversation's id."""
+    if place is None:
+        return None
+    id, *numbers = place.split("_")  # noqa: A001 - as everywhere
+    return Position(int(numbers[0]), UUID(id), *map(int, numbers[1:])) if numbers else UUID(id)
 
 
 def _id(data: Sequence[Message | Conversation], index: int) -> UUID | None:

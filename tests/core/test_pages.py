@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from chatkeep.conversations import Listed
 from chatkeep.model import Conversation, new_id, now_us
+from chatkeep.store.conversations import Position
 from chatkeep.web import shapes
 
 MIB = 1024**2
@@ -31,6 +33,6 @@ def test_bytes_are_counted_and_not_characters() -> None:
 
 def test_a_page_of_large_conversations_ends_with_its_cursor() -> None:
     found = [Conversation(new_id(), "local", "title", now_us(), now_us(), system="x" * 100_000) for _ in range(60)]
-    page = shapes.conversations_of(found, has_more=False)
+    page = shapes.conversations_of(Listed(found, has_more=False, until=7))
     assert (len(page.data), page.has_more) == (41, True)
-    assert page.last_id == found[40].id
+    assert shapes.position_of(page.last_id) == Position(found[40].last_active, found[40].id, 7)

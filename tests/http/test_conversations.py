@@ -144,9 +144,12 @@ def test_a_list_says_where_it_begins_and_ends(api: Api) -> None:
     mark = unique()
     one, two = (api.chat(mark)["conversation_id"] for _ in range(2))
     page = api.list(q=mark, limit=1)
-    assert (page["object"], page["first_id"], page["last_id"], page["has_more"]) == ("list", two, two, True)
+    assert (page["object"], page["first_id"], page["has_more"]) == ("list", two, True)
+    for place in (page["last_id"], two, two.upper()):
+        assert [item["id"] for item in api.list(q=mark, after=place)["data"]] == [one]
     page = api.list(q=mark, limit=2)
-    assert (page["first_id"], page["last_id"], page["has_more"]) == (two, one, False)
+    assert (page["first_id"], page["has_more"]) == (two, False)
+    assert api.list(q=mark, after=page["last_id"])["data"] == []
     assert api.list(q=unique()) == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
 
 
@@ -157,6 +160,38 @@ def test_pages_of_conversations_have_no_gaps_and_no_doubles(api: Api, order: str
     made = [api.chat(mark)["conversation_id"] for _ in range(8)]
     found = pages(lambda **query: api.list(q=mark, order=order, limit=limit, **query))
     assert [item["id"] for item in found] == (made if order == "asc" else made[::-1])
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("pinned", [None, False])
+def test_what_becomes_active_or_goes_meanwhile_neither_repeats_nor_hides_others(
+    api: Api, order: str, *, pinned: bool | None
+) -> None:
+    mark = unique()
+    made = [api.chat(mark)["conversation_id"] for _ in range(9)]
+    in_order = made if order == "asc" else made[::-1]
+    query = {"q": mark, "order": order, "limit": 2} | ({} if pinned is None else {"pinned": "false"})
+    found, page = [], api.list(**query)
+    for deed in ("move", "delete", "pin", "new"):
+        found += [item["id"] for item in page["data"]]
+        if deed == "move":
+            api.chat("Again", conversation_id=found[-1])
+        elif deed == "delete":
+            api.delete(found[-1])
+        elif deed == "pin":
+            api.change(found[-1], pinned=True)
+        else:
+            api.chat(mark)
+        assert page["has_more"]
+        page = api.list(**query, after=page["last_id"])
+    found += [item["id"] for item in page["data"]]
+    assert (found, page["has_more"]) == (in_order, False)
+
+
+@pytest.mark.parametrize("place", ["x", "{}_", "{}_x", "{}_1_2_3", "{}_" + "9" * 19, "{}x"])
+def test_a_place_that_no_page_gave_is_422(api: Api, place: str) -> None:
+    response = api.request("GET", f"/api/conversations?after={place.format('01a202d1-2a30-79d4-9bd7-fd298a4c908a')}")
+    assert (response.status, response.json["errors"][0]["field"]) == (422, "after")
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])

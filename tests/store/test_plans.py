@@ -175,6 +175,7 @@ def test_what_exports_and_expiry_ask_for_is_served_by_an_index(full: Database, t
 
 
 CONVERSATION: Conversation = a_conversation(owner="owner 1")
+POSITION = conversations.Position(NOW, CONVERSATION.id, NOW * 2)
 MESSAGE: Message = a_message(CONVERSATION)
 LEASE = leases.Lease(CONVERSATION.id, MESSAGE.id, new_id(), stop=False)
 KNOWN = idempotency.Known(bytes(32), CONVERSATION.id, MESSAGE.id)
@@ -199,10 +200,11 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     conversations.end_reply: [{"id": new_id()}],
     conversations.newest: [
         {"owner": "owner 1", "now": NOW, "limit": 20, "after": after, "ascending": ascending, "only": only}
-        for after in (None, CONVERSATION.id)
+        for after in (None, POSITION)
         for ascending in (True, False)
         for only in FILTERS
     ],
+    conversations.latest: [{"owner": "owner 1"}],
     messages.insert: [{"message": MESSAGE}],
     messages.get: [{"conversation_id": CONVERSATION.id, "id": MESSAGE.id}],
     messages.latest: [{"conversation_id": CONVERSATION.id, "until": now_us(), "limit": 10}],
@@ -423,7 +425,7 @@ def test_every_statement_of_the_store_is_served_by_an_index(planned: Planned) ->
 def test_pinned_conversations_are_not_looked_for_among_all_the_others(full: Database) -> None:
     with full.connection() as connection:
         planned = Planned(connection, embedded=full.embedded)
-        for after in (None, CONVERSATION.id):
+        for after in (None, POSITION):
             only = conversations.Filter(pinned=True)
             conversations.newest(planned, "owner 1", NOW, limit=20, after=after, ascending=False, only=only)
     listed = [plan for sql, plan in planned.plans if "ORDER BY" in sql]

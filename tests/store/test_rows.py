@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from chatkeep import branches
 from chatkeep.model import Role, Status, Usage, new_id, now_us
 from chatkeep.store import conversations, idempotency, leases, messages
+from chatkeep.store.conversations import Position
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
@@ -54,17 +55,17 @@ def test_nobody_reaches_another_owner_s_conversation(database: Database, journal
         assert conversations.get(connection, "you", mine.id, now) is None
         assert conversations.lock(connection, "you", mine.id, now) is None
         assert listed(connection, "you") == []
-        assert listed(connection, "you", after=mine.id) is None
+        assert conversations.latest(connection, "you") is None
     assert not write(journal, conversations.delete, "you", mine.id, now)
     write(journal, conversations.update, replace(mine, owner="you", title="stolen"))
     assert read(database, conversations.get, "me", mine.id, now) == mine
 
 
 def listed(
-    connection: Connection, owner: str, *, after: UUID | None = None, ascending: bool = False
-) -> list[UUID] | None:
+    connection: Connection, owner: str, *, after: Position | None = None, ascending: bool = False
+) -> list[Position]:
     found = conversations.newest(connection, owner, now_us(), limit=3, after=after, ascending=ascending)
-    return None if found is None else [item.id for item in found]
+    return [Position(item.last_active, item.id) for item in found]
 
 
 @pytest.mark.parametrize("ascending", [True, False])
@@ -74,12 +75,12 @@ def test_pages_of_equal_times_have_no_gaps_and_no_doubles(
     made = [a_conversation(last_active=1000 + number // 5) for number in range(20)]
     for one in made:
         write(journal, conversations.insert, one)
-    found: list[UUID] = []
+    found: list[Position] = []
     with database.connection() as connection:
         while page := listed(connection, "me", after=found[-1] if found else None, ascending=ascending):
             found += page
     in_order = sorted(made, key=lambda one: (one.last_active, one.id), reverse=not ascending)
-    assert found == [one.id for one in in_order]
+    assert [place.id for place in found] == [one.id for one in in_order]
 
 
 def test_an_expired_conversation_is_found_by_nothing(database: Database, journal: Journal) -> None:

@@ -59,11 +59,10 @@ export const listConversations = (after, q, signal, count = 0) =>
 /** Return all pinned conversations, newest activity first; with `q` those that hold it. */
 export async function listPinned(q, signal) {
   const found = [];
-  for (let more = true; more; ) {
-    const query = { pinned: true, limit: 100, after: found.at(-1)?.id, q: q || undefined };
-    const { data, has_more: hasMore } = await getJson('conversations', query, signal);
-    found.push(...data);
-    more = hasMore;
+  for (let more = true, after; more; ) {
+    const page = await getJson('conversations', { pinned: true, limit: 100, after, q: q || undefined }, signal);
+    found.push(...page.data);
+    ({ has_more: more, last_id: after } = page);
   }
   return found;
 }
