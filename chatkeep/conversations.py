@@ -81,7 +81,7 @@ def list_conversations(
 ) -> Listed:
     """Return a page of the owner's conversations by activity.
 
-    ``query`` keeps those whose title or text contains it, ``pinned`` those that are pinned or are not.
+    ``query`` keeps those whose title or text contains each of its words, ``pinned`` those that are pinned or are not.
     Raises `InvalidFields`, `StoreUnavailable`; of a query `DatabaseBusy`, `DatabaseTimeout`.
     """
 

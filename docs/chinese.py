@@ -110,7 +110,7 @@ WORDS = {
     "Begin behind the item with this id.": "从该 id 之后开始。",
     "By activity; desc is newest first.": "按活动时间排序；desc 为最新的在前。",
     "By time; asc is oldest first.": "按时间排序；asc 为最早的在前。",
-    "Keeps those whose title or text contains it.": "只保留标题或文字包含它的对话。",
+    "Keeps those whose title or text contains each of its words.": "只保留标题或文字包含其中每个词的对话。",
     "Keeps those that are pinned, or those that are not.": "只保留置顶的对话，或未置顶的对话。",
     "Read a conversation with its messages.": "读取一个对话及其消息。",
     "`limit`, `after` and `order` choose the messages; `messages.last_id` is the `after` of the next page.": "`limit`、`after`、`order` 选择消息；`messages.last_id` 是下一页的 `after`。",

@@ -59,8 +59,8 @@ _LOCK_SOME = Sql(_SOME, mysql=f"{_SOME} FOR UPDATE")
 class Filter:
     """Which conversations a list has.
 
-    ``query`` keeps those whose title or messages contain it, in any case of letters; ``pinned`` those that are pinned,
-    or those that are not.
+    ``query`` keeps those whose title or messages contain each of its words, in any case of letters; ``pinned`` those
+    that are pinned, or those that are not.
     """
 
     query: str | None = None
@@ -194,13 +194,21 @@ def _listing(only: Filter, *, after: Position | None, ascending: bool) -> tuple[
     order = f"ORDER BY last_active {direction}, id {direction} LIMIT :limit"
     if not only.query:
         return Sql(f"SELECT {_COLUMNS} FROM conversations WHERE {where} {order}"), {}  # noqa: S608 - fixed parts only
-    texts = [
-        f"SELECT {_COLUMNS} FROM conversations WHERE {where} AND ({title} OR id IN"  # noqa: S608 - fixed parts only
-        " (SELECT conversation_id FROM messages WHERE conversation_id = conversations.id"
-        f" AND {content})) {order}"
-        for title, content in zip(search.conditions("title"), search.conditions("content"), strict=True)
-    ]
-    return Sql(texts[0], mysql=texts[1]), search.patterns(only.query)
+    values: dict[str, Any] = {}
+    sqlite = mysql = f"SELECT {_COLUMNS} FROM conversations WHERE {where}"  # noqa: S608 - fixed parts only
+    for number, word in enumerate(search.words(only.query)):
+        one, other = map(_holding, search.conditions("title", number), search.conditions("content", number))
+        sqlite, mysql = f"{sqlite} AND {one}", f"{mysql} AND {other}"
+        values |= search.patterns(word, number)
+    return Sql(f"{sqlite} {order}", mysql=f"{mysql} {order}"), values
+
+
+def _holding(title: str, content: str) -> str:
+    """Return the condition that a conversation's title or one of its messages fulfils one."""
+    return (
+        f"({title} OR id IN (SELECT conversation_id FROM messages WHERE conversation_id = conversations.id"  # noqa: S608 - fixed parts only
+        f" AND {content}))"
+    )
 
 
 def _values(conversation: Conversation) -> dict[str, Any]:

@@ -9,29 +9,39 @@ MySQL and MariaDB know other letters' cases than Python, so they make both texts
 
 from __future__ import annotations
 
+MOST_WORDS = 8
 _SQLITE = (
     "CASE WHEN INSTR(CAST({0} AS BLOB), x'00')"
-    " THEN (REPLACE(JSON_QUOTE({0}), '\\u0000', '\\uffff') ->> '$') GLOB :glob"
-    " ELSE {0} LIKE :like ESCAPE '!' AND {0} GLOB :glob END"
+    " THEN (REPLACE(JSON_QUOTE({0}), '\\u0000', '\\uffff') ->> '$') GLOB :glob_{1}"
+    " ELSE {0} LIKE :like_{1} ESCAPE '!' AND {0} GLOB :glob_{1} END"
 )
-_MYSQL = "LOWER({0}) LIKE LOWER(:text COLLATE utf8mb4_bin) ESCAPE '!'"
+_MYSQL = "LOWER({0}) LIKE LOWER(:text_{1} COLLATE utf8mb4_bin) ESCAPE '!'"
 _IN_PLACE_OF_NUL = "\uffff"
 # Further letters whose small form this is.
 _MORE = {"i": "İ", "k": "\u212a", "å": "\u212b", "ß": "ẞ", "θ": "ϴ", "ω": "\u2126"}
 
 
-def conditions(column: str) -> tuple[str, str]:
+def words(query: str) -> list[str]:
+    """Return what a query asks for, of which all must be found: the longest first, since few texts hold it.
+
+    What stands behind `MOST_WORDS` words is the last one; a query of blanks is itself one.
+    """
+    found = dict.fromkeys(query.split(maxsplit=MOST_WORDS - 1))
+    return sorted(found, key=len, reverse=True) or [query]
+
+
+def conditions(column: str, number: int = 0) -> tuple[str, str]:
     """Return the condition that a column holds the text of `patterns`: on SQLite, and on MySQL."""
-    return _SQLITE.format(column), _MYSQL.format(column)
+    return _SQLITE.format(column, number), _MYSQL.format(column, number)
 
 
-def patterns(text: str) -> dict[str, str]:
-    """Return the parameters of `conditions` for a text."""
+def patterns(text: str, number: int = 0) -> dict[str, str]:
+    """Return the parameters of `conditions` for a text; its number tells it from others in the same statement."""
     letters = [_variants(letter) for letter in text.replace("\0", _IN_PLACE_OF_NUL)]
     return {
-        "like": f"%{''.join(map(_like, letters))}%",
-        "glob": f"*{''.join(map(_glob, letters))}*",
-        "text": f"%{''.join(map(_escaped, text))}%",
+        f"like_{number}": f"%{''.join(map(_like, letters))}%",
+        f"glob_{number}": f"*{''.join(map(_glob, letters))}*",
+        f"text_{number}": f"%{''.join(map(_escaped, text))}%",
     }
 
 

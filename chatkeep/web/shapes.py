@@ -32,7 +32,9 @@ Time = Annotated[str, Meta(description="RFC 3339 in UTC with milliseconds.", exa
 Limit = Annotated[
     int, Meta(ge=1, le=100, description="How many items to return at most; fewer if they have over 4 MiB.")
 ]
-Search = Annotated[str, Meta(min_length=1, max_length=200, description="Keeps those whose title or text contains it.")]
+Search = Annotated[
+    str, Meta(min_length=1, max_length=200, description="Keeps those whose title or text contains each of its words.")
+]
 Known = Annotated[int, Meta(ge=0, description="Characters of the reply's text that are known already.")]
 After = Annotated[UUID, Meta(description="Begin behind the item with this id.")]
 # An id, and where its conversation stood: `conversations.Position`.

@@ -72,9 +72,17 @@ def test_search_shows_the_part_of_a_text_that_was_found(chat: Chat) -> None:
     title = unique("A haystack")
     chat.ask(f"{title}\nlong lines of hay, then a {needle} with a [.*] in its eye, and hay again #n=300#")
     chat.page.get_by_label("Search conversations").fill(f"{needle.upper()} with a [.*]")
-    expect(row(chat, title).locator("mark")).to_have_text(f"{needle} with a [.*]")
+    expect(row(chat, title).locator(".found mark")).to_have_text(f"{needle} with a [.*]")
     expect(row(chat, title).locator(".found")).to_contain_text("then a")
     expect(chat.page.get_by_role("status")).to_have_text("Found: 1")
+
+
+def test_search_shows_where_one_of_its_words_is_found(chat: Chat) -> None:
+    needle, title = unique("needle").replace(" ", "-"), unique("A haystack")
+    chat.ask(f"{title}\nlong lines of hay, then a {needle} in the hay #n=300#")
+    chat.page.get_by_label("Search conversations").fill(f"hay {needle.upper()} long")
+    expect(row(chat, title).locator(".found mark")).to_have_text(needle)
+    expect(row(chat, title).locator(".found")).to_contain_text("then a")
 
 
 def test_search_that_finds_nothing_says_so(chat: Chat) -> None:

@@ -251,6 +251,35 @@ def test_search_finds_text_as_it_is_written_in_any_case(api: Api, text: str, que
     assert [item["id"] for item in api.list(q=f"{mark}{query}")["data"]] == [in_text, in_title]
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["redis 超时", "超时 redis", "  Redis   超时 ", "redis\u3000超时", "超时 超时 redis", "REDIS connection 超时"],
+)
+def test_search_finds_every_word_wherever_it_stands(api: Api, query: str) -> None:
+    mark = unique()
+    together = api.chat(f"{mark} The redis connection gives 连接超时")["conversation_id"]
+    apart = api.chat(f"{mark} 请求超时了")["conversation_id"]
+    api.chat("Is it the Connection to Redis?", conversation_id=apart)
+    in_title = api.chat(f"{mark} connection 超时")["conversation_id"]
+    api.change(in_title, title="Redis")
+    api.chat(f"{mark} redis connection")
+    api.chat(f"{mark} 超时 connection")
+    found = [item["id"] for item in api.list(q=f"{query} {mark}")["data"]]
+    assert found == [in_title, apart, together]
+
+
+def test_search_takes_more_words_than_it_looks_for_apart(api: Api) -> None:
+    words = [unique()[:12] for _ in range(12)]
+    found = api.chat(" ".join(words))["conversation_id"]
+    assert [item["id"] for item in api.list(q=" ".join(words))["data"]] == [found]
+    assert api.list(q=" ".join([*words[:7], words[11], words[7]]))["data"] == []
+
+
+def test_search_finds_a_blank(api: Api) -> None:
+    found = api.chat(f"{unique()} {unique()}")["conversation_id"]
+    assert found in [item["id"] for item in api.list(q=" ")["data"]]
+
+
 def test_search_finds_what_stands_behind_a_nul(api: Api) -> None:
     found = api.chat(f"before\0{(mark := unique())}")["conversation_id"]
     assert [item["id"] for item in api.list(q=mark)["data"]] == [found]

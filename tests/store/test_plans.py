@@ -183,7 +183,9 @@ JOB = jobs.Job(new_id(), "me", "{}", NOW)
 KEY = keys.Key(new_id(), "12345678", bytes(32), "name", "local", ("chat", "read"), NOW)
 SHARE = shares.Share(CONVERSATION.id, "owner 1", bytes(32), MESSAGE.id, NOW)
 SPAN = {"names": ["chatkeep_sample_1", "chatkeep_sample_2"], "first": 100, "last": 160, "step": 10}
-FILTERS = [conversations.Filter(query, pinned) for query in (None, "text") for pinned in (None, True, False)]
+FILTERS = [
+    conversations.Filter(query, pinned) for query in (None, "text", "text 中文") for pinned in (None, True, False)
+]
 SPENDER = Spender("account 1", 7, "owner 1", bytes(16), "a model")
 CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     conversations.get: [{"owner": "owner 1", "id": CONVERSATION.id, "now": NOW}],

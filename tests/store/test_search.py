@@ -60,6 +60,20 @@ def test_no_character_stands_for_another(sqlite: apsw.Connection) -> None:
         assert not holds(sqlite, f"({other})", f"({letter})"), repr(letter)
 
 
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("redis 超时", ["redis", "超时"]),
+        (" a  bcd\tbc\u3000a ", ["bcd", "bc", "a"]),
+        ("a b c d e f g h i j", ["h i j", "a", "b", "c", "d", "e", "f", "g"]),
+        ("  ", ["  "]),
+        ("", [""]),
+    ],
+)
+def test_a_query_is_cut_into_words_of_which_the_longest_is_first(query: str, words: list[str]) -> None:
+    assert search.words(query) == words
+
+
 @pytest.mark.parametrize("part", ["ISTANBUL", "istanbul", "İSTANBUL"])
 @pytest.mark.parametrize("text", ["Istanbul", "istanbul", "İstanbul"])
 def test_an_i_is_found_with_and_without_its_dot(sqlite: apsw.Connection, text: str, part: str) -> None:

@@ -7,14 +7,20 @@ const before = 24;
 const after = 60;
 const pages = 5;
 
+const wordsOf = (query) => query.match(/\S+/g) ?? [query];
+
+/** Return where a text holds the query's words in a row, or else the longest of them that it holds. */
 function placeIn(text, query) {
-  const literal = query.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
-  const found = new RegExp(literal, 'iu').exec(text);
-  return found && { start: found.index, end: found.index + found[0].length };
+  const words = wordsOf(query).map((word) => word.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'));
+  for (const literal of [words.join('\\s+'), ...[...words].sort((one, other) => other.length - one.length)]) {
+    const found = new RegExp(literal, 'iu').exec(text);
+    if (found) return { start: found.index, end: found.index + found[0].length };
+  }
+  return null;
 }
 
-/** Whether a text holds the query, in any case of letters. */
-export const holds = (text, query) => placeIn(text, query) !== null;
+/** Whether a text holds every word of the query, in any case of letters. */
+export const holds = (text, query) => wordsOf(query).every((word) => placeIn(text, word));
 
 /** Return a text as nodes, with what was found marked. */
 export function marked(text, query) {
@@ -23,11 +29,12 @@ export function marked(text, query) {
   return [text.slice(0, place.start), el('mark', '', text.slice(place.start, place.end)), text.slice(place.end)];
 }
 
-/** Return the part of a conversation's newest messages that holds the query, or nothing. */
+/** Return the part of a conversation's newest messages that holds the query's words, or one of them, or nothing. */
 export async function findExcerpt(id, query, signal) {
   for (let page = 0, last; page < pages; page += 1) {
     const { messages } = await openConversation(id, last, signal);
-    const found = messages.data.find(({ content }) => holds(content, query));
+    const { data } = messages;
+    const found = data.find(({ content }) => holds(content, query)) ?? data.find(({ content }) => placeIn(content, query));
     if (found) return cut(found.content, query);
     if (!messages.has_more) return '';
     last = messages.last_id;
