@@ -69,6 +69,11 @@ from chatkeep.web.parts import EXTENSION, Parts
 
 log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[\w.-]{1,128}", re.ASCII)
+# What pages of other origins may read beside the headers that every page may (Fetch Standard, section 3.3.3).
+EXPOSED = (
+    "Accept-Ranges", "Allow", "Content-Disposition", "Content-Encoding", "Content-Range", "ETag", "Location",
+    "RateLimit", "RateLimit-Policy", "Repr-Digest", "Retry-After", "WWW-Authenticate", "X-Request-Id",
+)  # fmt: skip
 DEMO_NOTICE = (
     "no provider is configured: the offline demo model answers;"
     " set OPENAI_API_KEY (and OPENAI_BASE_URL, CHATKEEP_MODEL) to talk to a real one"
@@ -214,8 +219,9 @@ def _allow_origins(app: Flask, settings: Settings) -> None:
         return
     from flask_cors import CORS  # noqa: PLC0415 - only where it is asked for
 
-    exposed = ["X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy"]
-    CORS(app, resources=r"/(api|health|openapi).*", origins=list(settings.cors_origins), expose_headers=exposed)
+    # flask-cors takes what holds a bracket, such as http://[::1]:3000, for an expression.
+    origins = [origin if origin == "*" else re.compile(re.escape(origin) + r"\Z") for origin in settings.cors_origins]
+    CORS(app, resources=r"/(api|health|openapi).*", origins=origins, expose_headers=list(EXPOSED))
 
 
 def _admit(origins: Origins) -> None:

@@ -29,6 +29,8 @@ DIALECTS_EXAMPLE = '{"o3": {"max_tokens": "max_completion_tokens", "temperature"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _HOST_NAME = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9a-f:.]+\]|\*")
+_ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\[[0-9a-f:.]+\]|[^\s:/?#@\[\]]+)(:(?P<port>\d*))?/*")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _PATH_PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 _FILE_MODE = re.compile("0?[67][0-7]{2}")
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
@@ -182,6 +184,35 @@ def host_names(text: str) -> tuple[str, ...]:
     if any(not _HOST_NAME.fullmatch(name) for name in names):
         raise ValueError("write names without scheme and port, such as chat.example.com")
     return names
+
+
+def origins(text: str) -> tuple[str, ...]:
+    """Return origins as browsers write them in the header Origin, from a comma-separated list; ``*`` is all."""
+    return tuple(dict.fromkeys(word if word == "*" else _origin(word.lower()) for word in words(text)))
+
+
+def _origin(text: str) -> str:
+    """Return an origin in lower case without its default port (RFC 6454, section 6.2; WHATWG URL for hosts)."""
+    found = _ORIGIN.fullmatch(text)
+    if text == "null" or text.startswith("file:"):
+        raise ValueError("write no null and no file: any page may have that origin; serve yours from a host")
+    if "*" in text:
+        raise ValueError("write each origin of its own, or * alone for all: no other pattern matches any")
+    if found is None or not (host := _ascii(found["host"])):
+        raise ValueError("write origins such as https://app.example.com, without a path")
+    number = int(found["port"]) if found["port"] else _DEFAULT_PORTS.get(found["scheme"])
+    if number is not None and not 1 <= number <= LAST_PORT:
+        raise ValueError("write a port from 1 to 65535")
+    shown = "" if number in {None, _DEFAULT_PORTS.get(found["scheme"])} else f":{number}"
+    return f"{found['scheme']}://{host}{shown}"
+
+
+def _ascii(host: str) -> str:
+    """Return a host as browsers send it: a name in another script becomes Punycode. Empty where it can be none."""
+    try:
+        return host if host.isascii() else host.encode("idna").decode()
+    except UnicodeError:
+        return ""
 
 
 def headers(text: str) -> tuple[tuple[str, str], ...]:

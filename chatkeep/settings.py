@@ -6,6 +6,7 @@ Order: the process environment, then ``.env.<CHATKEEP_ENV>``, then ``.env``, the
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -333,7 +334,7 @@ class Settings:
     )
     cors_origins: tuple[str, ...] = setting(
         "CHATKEEP_CORS_ORIGINS",
-        notation.words,
+        notation.origins,
         "",
         "Origins whose pages may call the API, comma-separated, such as `https://app.example.com`; `*` for all.",
     )
@@ -436,22 +437,31 @@ def read_env_file(path: Path) -> dict[str, str]:
     """Return the ``NAME=value`` lines of a file; comments, blank lines, ``export`` and quotes are understood.
 
     A comment behind a value begins with a space and ``#``; a value that holds these is written in quotes. Raises
-    `SettingsError` if the file cannot be read.
+    `SettingsError` if the file cannot be read, or is in another encoding than UTF-8 and UTF-16.
     """
     if not path.is_file():
         return {}
     found = {}
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = _decoded(path.read_bytes())
     except OSError as error:
         raise SettingsError([f"{path} cannot be read: {error.strerror}"]) from error
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise SettingsError([f"{path} is not UTF-8; save it as UTF-8"]) from error
     for line in text.splitlines():
         name, separator, value = line.strip().removeprefix("export ").partition("=")
         if separator and not name.startswith("#"):
             found[name.strip()] = _unquoted(value.strip())
     return found
+
+
+def _decoded(content: bytes) -> str:
+    """Return the text of UTF-8, or of UTF-16 with a byte order mark, as PowerShell writes it. Raises `UnicodeError`."""
+    is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = content.decode("utf-16" if is_utf_16 else "utf-8-sig")
+    if "\0" in text:  # UTF-16 without the mark, or UTF-32
+        raise UnicodeError
+    return text
 
 
 def _unquoted(value: str) -> str:

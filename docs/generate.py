@@ -37,6 +37,7 @@ KINDS = {
     notation.flag: "true or false",
     notation.words: "list",
     notation.host_names: "list",
+    notation.origins: "list",
     notation.headers: "JSON object",
     notation.token_rules: "JSON object",
     notation.limits: "JSON object",

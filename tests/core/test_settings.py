@@ -87,8 +87,33 @@ def test_a_setting_has_a_name_a_reader_and_a_meaning(item: Any) -> None:
         assert item.metadata["read"](item.metadata["text"]) == item.default
 
 
-@pytest.mark.parametrize("content", ["CHATKEEP_MODEL=模型\n".encode("gbk"), "CHATKEEP_MODEL=x\n".encode("utf-16")])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "CHATKEEP_MODEL=模型\n".encode("gbk"),
+        "# 模型\r\nCHATKEEP_MODEL=x\r\n".encode("big5"),
+        b"# caf\xe9\nCHATKEEP_MODEL=x\n",
+        "CHATKEEP_MODEL=x\n".encode("utf-16-le"),
+        "CHATKEEP_MODEL=x\n".encode("utf-16-be"),
+        "CHATKEEP_MODEL=x\n".encode("utf-32"),
+        "CHATKEEP_MODEL=x\n".encode("utf-16")[:-1],
+    ],
+    ids=["GBK", "Big5", "Latin-1", "UTF-16 LE", "UTF-16 BE", "UTF-32", "cut"],
+)
 def test_an_env_file_in_another_encoding_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(content)
     with pytest.raises(SettingsError, match=r"\.env is not UTF-8; save it as UTF-8$"):
         Settings.from_env({}, tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_an_env_file_is_read_as_editors_and_powershell_write_it(encoding: str, tmp_path: Path) -> None:
+    mark = "\ufeff" if encoding.startswith("utf-16-") else ""
+    (tmp_path / ".env").write_bytes(f"{mark}# 模型\r\nCHATKEEP_MODEL=通义\r\nPORT=1\r\n".encode(encoding))
+    found = Settings.from_env({}, tmp_path)
+    assert (found.model, found.port) == ("通义", 1)
+
+
+def test_an_origin_that_no_page_can_have_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"^CHATKEEP_CORS_ORIGINS: .*https://\*\.example\.org.*write each origin"):
+        Settings.from_env({"CHATKEEP_CORS_ORIGINS": "https://a.example,https://*.example.org"}, tmp_path)

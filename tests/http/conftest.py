@@ -48,7 +48,7 @@ def impatient(
             "CHATKEEP_MAX_REPLY": "2KiB",
             "CHATKEEP_BODY_TIMEOUT": "1s",
             "CHATKEEP_MAX_BODY": "4KiB",
-            "CHATKEEP_CORS_ORIGINS": "https://app.example.com",
+            "CHATKEEP_CORS_ORIGINS": "https://App.example.com:443/, http://[::1]:3000",
         }
         return thrown_away(Server(request.param, tmp_path_factory.mktemp(request.param), env))
 

@@ -118,6 +118,29 @@ def test_a_page_of_a_configured_origin_may_call(impatient: Api) -> None:
     )
 
 
+@pytest.mark.parametrize("origin", [ORIGIN, "http://[::1]:3000"])
+def test_every_origin_that_is_listed_may_call(impatient: Api, origin: str) -> None:
+    assert preflight(impatient, origin)["Access-Control-Allow-Origin"] == origin
+    response = impatient.post("Hello", headers={"Origin": origin})
+    assert (response.status, response.headers["Access-Control-Allow-Origin"]) == (200, origin)
+
+
+def test_a_page_of_a_configured_origin_may_read_every_header_that_clients_need(impatient: Api) -> None:
+    """The headers of Fetch that every page may read are left out."""
+    answers = [
+        impatient.request("GET", "/api/conversations/export-all?format=csv", headers={"Origin": ORIGIN}),
+        impatient.request("GET", "/openapi.json", headers={"Origin": ORIGIN}),
+        impatient.request("POST", "/api/conversations", headers={"Origin": ORIGIN}),
+        impatient.request("POST", "/api/exports", json={"format": "json"}, headers={"Origin": ORIGIN}),
+    ]
+    needed = ("Content-Disposition", "ETag", "Allow", "Location")
+    for answer, name in zip(answers, needed, strict=True):
+        assert answer.headers[name], name
+        exposed = set(answer.headers["Access-Control-Expose-Headers"].split(", "))
+        assert exposed >= {*needed, "Content-Range", "Accept-Ranges", "Repr-Digest", "Retry-After", "RateLimit"}
+        assert exposed >= {"RateLimit-Policy", "WWW-Authenticate", "X-Request-Id"}
+
+
 @pytest.mark.parametrize(("message", "fields"), [("Hello", {}), ("Hello", {"stream": True}), ("", {})])
 def test_a_page_of_a_configured_origin_may_read(impatient: Api, message: str, fields: dict[str, Any]) -> None:
     headers = impatient.post(message, headers={"Origin": ORIGIN}, **fields).headers
@@ -135,7 +158,9 @@ def test_every_path_tells_which_methods_it_takes(impatient: Api) -> None:
         assert {method.upper() for method in methods} <= set(answer.headers["Allow"].split(", ")), path
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example.com", "http://app.example.com", f"{ORIGIN}.evil.com", "null"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example.com", "http://app.example.com", f"{ORIGIN}.evil.com", "null", "http://1:3000"]
+)
 def test_a_page_of_another_origin_may_not(impatient: Api, origin: str) -> None:
     assert preflight(impatient, origin)["Access-Control-Allow-Origin"] is None
     assert impatient.post("Hello", headers={"Origin": origin}).headers["Access-Control-Allow-Origin"] is None
