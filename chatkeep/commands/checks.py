@@ -457,4 +457,4 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
 
 def _file(settings: Settings) -> Path:
     """Return the file of an embedded database."""
-    return Path(settings.database.removeprefix("sqlite:///").partition("?")[0])
+    return Path(settings.database.removeprefix("sqlite:///"))

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 import apsw
 import pymysql
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 
 from chatkeep.errors import Problem, SettingsError
 from chatkeep.logs import chain
-from chatkeep.store.places import options_of
+from chatkeep.store.places import options_of, parsed
 from chatkeep.store.sql import StoreError
 
 PORT = 3306
@@ -121,7 +121,7 @@ def explained(url: str) -> Iterator[None]:
 
 def reason(error: BaseException, url: str | URL) -> str:
     """Return why a database failed, in a sentence that begins with the setting to change."""
-    where, links = make_url(url), list(chain(error))
+    where, links = url if isinstance(url, URL) else parsed(url), list(chain(error))
     if found := known(error, where):
         return found
     if where.get_backend_name() == "sqlite":

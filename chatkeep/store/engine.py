@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import apsw
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.pool import PoolProxiedConnection
 
 from chatkeep import private
@@ -65,7 +65,7 @@ class Database:
     """The database of one process."""
 
     def __init__(self, url: str) -> None:
-        self.url = make_url(url)
+        self.url = places.parsed(url)
         self.embedded = self.url.get_backend_name() == "sqlite"
         self._place = {} if self.embedded else places.arguments(self.url)
         self._engines = {SHORT: self._new_engine(SHORT)}

@@ -7,10 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 
 from chatkeep.database_url import Options, Tls, options
 from chatkeep.errors import SettingsError
+
+_FILE = "sqlite:///"
+
+
+def parsed(url: str) -> URL:
+    """Return the parts of a database's URL; of an embedded one the path as it is written, without escapes."""
+    return URL.create("sqlite", database=url.removeprefix(_FILE)) if url.startswith(_FILE) else make_url(url)
 
 
 def options_of(url: URL) -> Options:

@@ -10,13 +10,12 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
-
 from chatkeep import private
 from chatkeep.errors import SettingsError
 from chatkeep.store import diagnosis, marks, schema
 from chatkeep.store.engine import Database
 from chatkeep.store.migrations.patience import Tell, patiently
+from chatkeep.store.places import parsed
 from chatkeep.store.sql import Connection, Sql
 
 __all__ = [
@@ -146,7 +145,7 @@ def existing(url: str, *, reads_only: bool = False) -> Database:
 
 def require_file(url: str) -> None:
     """Raise `SettingsError` if the URL is that of an embedded database that is not there."""
-    where = make_url(url)
+    where = parsed(url)
     if where.get_backend_name() == "sqlite" and not Path(where.database or "").is_file():
         raise SettingsError([f"There is no database at {where.database}. Check DATABASE_URL and CHATKEEP_DATA_DIR."])
 
