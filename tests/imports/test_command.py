@@ -270,14 +270,14 @@ ARCHIVES = {
 
 @pytest.mark.parametrize(("packed", "found"), ARCHIVES.values(), ids=ARCHIVES)
 def test_conversations_are_found_in_archives(packed: bytes, found: list[bytes]) -> None:
-    taken = [b"".join(chunks) for _, chunks in documents(BufferedReader(BytesIO(packed)), lambda: None)]
+    taken = [b"".join(chunks) for _, chunks in documents(BufferedReader(BytesIO(packed)), lambda _size: None)]
     assert taken == found
 
 
 @pytest.mark.parametrize("packed", [zipped(**{"a.txt": b""}), zipped(**{"a.zip": zipped(**{"b.txt": b""})})])
 def test_an_archive_without_conversations_is_told(packed: bytes) -> None:
     with pytest.raises(UnknownFile, match=r"no conversations\.json in this archive"):
-        list(documents(BufferedReader(BytesIO(packed)), lambda: None))
+        list(documents(BufferedReader(BytesIO(packed)), lambda _size: None))
 
 
 @pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
