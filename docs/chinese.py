@@ -125,6 +125,7 @@ WORDS = {
     "A page of messages.": "一页消息。",
     "A user message or a reply.": "用户消息或回复。",
     "Counts the conversation's messages from 1.": "对话中消息的序号，从 1 开始。",
+    "Why the reply ended: stop, length, content_filter, tool_calls, refusal, or the provider's word.": "回复结束的原因：stop、length、content_filter、tool_calls、refusal，或模型服务自己的用词。",
     "The code of the problem that ended the reply.": "使回复结束的问题代码。",
     "What the problem said beyond its code.": "该问题的具体说明。",
     "The messages with the same parent, this one included: the newest 100 where they are more.": "同一父消息下的消息，包括本条；过多时只列出最新的 100 条。",

@@ -149,6 +149,12 @@ Moment = Annotated[
 ]
 
 
+FinishReason = Annotated[
+    str | None,
+    Meta(description="Why the reply ended: stop, length, content_filter, tool_calls, refusal, or the provider's word."),
+]
+
+
 class Usage(Struct):
     """Tokens as the provider counted them."""
 
@@ -163,7 +169,7 @@ class ChatAnswer(Struct):
     message_id: Id
     reply: str
     model: str | None
-    finish_reason: str | None
+    finish_reason: FinishReason
     status: Status
     cached: bool
     usage: Usage | None
@@ -183,7 +189,7 @@ class Start(Struct):
 class Done(Struct):
     """The last event of a stream."""
 
-    finish_reason: str | None
+    finish_reason: FinishReason
     status: Status
     cached: bool
     usage: Usage | None
@@ -201,7 +207,7 @@ class Message(Struct):
     reasoning: str
     status: Status
     model: str | None
-    finish_reason: str | None
+    finish_reason: FinishReason
     error: Annotated[str | None, Meta(description="The code of the problem that ended the reply.")]
     error_detail: Annotated[str | None, Meta(description="What the problem said beyond its code.")]
     usage: Usage | None
