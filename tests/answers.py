@@ -155,6 +155,17 @@ ANSWERS: dict[str, Answer] = {
         stream(*says(*PIECES), {**WHOLE, "choices": [{**WHOLE["choices"][0], "delta": {"content": ""}}]}, DONE),
         reasoning=THOUGHT,
     ),
+    "whole-beside-each-delta": Answer(
+        stream(
+            chunk({"role": "assistant"}),
+            *(
+                {"choices": [{"delta": {"content": piece}, "message": {"content": "".join(PIECES[: at + 1])}}]}
+                for at, piece in enumerate(PIECES)
+            ),
+            {"choices": [{"delta": {"content": ""}, "message": {"content": SENTENCE}}]},
+            *ENDING,
+        )
+    ),
     "messages-as-pieces": Answer(
         stream(*({"choices": [{"message": {"content": piece}}]} for piece in PIECES), *ENDING)
     ),
@@ -197,6 +208,7 @@ ANSWERS: dict[str, Answer] = {
     "lines-of-json": Answer(
         answer(b"\n".join(json.dumps(one).encode() for one in (*says(*PIECES), chunk(reason="stop"), usage())), JSON)
     ),
+    "no-blank-lines": Answer(answer(good().replace(b"\n\n", b"\n"))),
     "bare-json-lines": Answer(answer(b": hi\n\n" + good().replace(b"data: {", b"{"))),
     "created": Answer(answer(good(), STREAM, "201 Created")),
     "accepted": Answer(answer(json.dumps(WHOLE).encode(), JSON, "202 Accepted"), reasoning=THOUGHT),
@@ -263,6 +275,9 @@ ANSWERS: dict[str, Answer] = {
     ),
     "message-in-json": failed(
         status("400 Bad Request", {"error": {"message": INNER}}), "It said: This model takes 1 image, not 3."
+    ),
+    "errors-by-field": failed(
+        status("422 Unprocessable Entity", {"errors": {"temperature": ["must be below 2"]}}), "must be below 2"
     ),
     "plain-words": failed(status("403 Forbidden", b"Your region is not served"), "Your region is not served"),
     "page": failed(
@@ -381,6 +396,7 @@ ANSWERS: dict[str, Answer] = {
     # Reasoning in the text.
     "think": Answer(ends("stop", "<think>", THOUGHT, "</think>", f"\n\n{SENTENCE}"), reasoning=THOUGHT),
     "think-in-pieces": Answer(ends("stop", *f"\n<thinking>\n{THOUGHT}\n</thinking>\n\n{SENTENCE}"), reasoning=THOUGHT),
+    "think-in-brackets": Answer(ends("stop", "[TH", f"INK]{THOUGHT}[", f"/THINK]{SENTENCE}"), reasoning=THOUGHT),
     "think-object": Answer(
         answer(json.dumps(completion({"content": f"<think>\n{THOUGHT}\n</think>\n{SENTENCE}"})).encode(), JSON),
         reasoning=THOUGHT,

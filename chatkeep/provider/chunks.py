@@ -69,16 +69,17 @@ class Choice(msgspec.Struct):
     error: Any = None
     usage: Any = None
 
-    def said(self, known: Sequence[bool] | None) -> Said:
+    def said(self, known: Sequence[bool], *, is_whole: bool) -> Said:
         """Return what the choice adds to what pieces have brought before.
 
-        A ``message`` is one more piece, or else the whole reply: then ``known`` tells which of its texts have come.
+        A ``message`` is one more piece, or else the whole reply, as it always is beside a delta: then ``known`` tells
+        which of its texts have come.
         """
         said = self.delta.said() if self.delta else Said(_text_of(self.text))
         if self.message is None:
             return said
         told = self.message.said()
-        if known:
+        if is_whole or self.delta is not None:
             told = Said(*("" if has_come else text for text, has_come in zip(told, known, strict=True)))
         return Said(*(new or whole for new, whole in zip(said, told, strict=True)))
 

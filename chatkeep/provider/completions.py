@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -142,7 +143,7 @@ class ReplyReader:
         return [body]
 
     def _take(self, events: Iterable[Event]) -> None:
-        for event in events:
+        for event in itertools.chain.from_iterable(map(_apart, events)):
             if self.is_over:
                 return
             if delta := self._decoder.decode(event):
@@ -266,7 +267,7 @@ class ReplyDecoder:
     def _decode_choice(self, choice: chunks.Choice, *, is_whole: bool) -> Delta | None:
         word = word_of(choice.finish_reason)
         self.reason = word or self.reason
-        said = choice.said(self._known if is_whole or word else None)
+        said = choice.said(self._known, is_whole=is_whole or word is not None)
         if any(said):
             self.is_complete = False
             self._known = [had or bool(has) for had, has in zip(self._known, said, strict=True)]
@@ -281,6 +282,13 @@ class ReplyDecoder:
             return None
         self._said, self.pieces = True, self.pieces + 1
         return Delta(text, reasoning)
+
+
+def _apart(event: Event) -> Iterable[Event]:
+    """Return the events that one is if the blank lines between them are missing."""
+    if b"\n{" in event.data or b"\n[DONE]" in event.data:
+        return [Event(line, event.name) for line in event.data.split(b"\n")]
+    return (event,)
 
 
 class _Surrogates:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import http
+import itertools
 import math
 import re
 import socket
@@ -113,7 +114,7 @@ _TOKENS = (
 def from_response(status: int, header: Header, body: bytes, secrets: Sequence[str] = ()) -> ProviderError:
     """Return the error that a response other than 2xx stands for, with the provider's own words and wishes in it."""
     payload = _decode(body, header("content-type") or "")
-    said = _message(payload)
+    said = _said(payload)
     if status in _GENERAL:
         status = _named_status(payload) or status
     found = _told_by_words(status, payload)
@@ -134,9 +135,9 @@ def from_payload(payload: object, secrets: Sequence[str] = ()) -> ProviderError:
     found = _told_by_words(status, payload)
     if found:
         kind, sentence = found
-        return kind(_sentence(sentence, _message(payload), secrets))
+        return kind(_sentence(sentence, _said(payload), secrets))
     sentence = _advice(status) if status else "The provider sent an error instead of the reply"
-    error = _kind(status)(_sentence(sentence, _message(payload), secrets))
+    error = _kind(status)(_sentence(sentence, _said(payload), secrets))
     error.told = _told(payload)
     return error
 
@@ -149,7 +150,7 @@ def from_body(body: bytes, secrets: Sequence[str] = ()) -> ProviderError:
 def from_page(body: bytes, secrets: Sequence[str] = ()) -> ProviderError:
     """Return the error of a web page that came in place of a reply."""
     advice = "The provider answered with a web page instead of a reply: check OPENAI_BASE_URL"
-    return ProviderBroke(_sentence(advice, _words_of(body), secrets))
+    return ProviderBroke(_sentence(advice, _words_of(body.decode(errors="replace")), secrets))
 
 
 def from_connection(error: Exception) -> ProviderError:
@@ -248,9 +249,8 @@ def _sentence(advice: str, said: str, secrets: Sequence[str]) -> str:
     return f"{advice}. It said: {said}" if said else f"{advice}."
 
 
-def _words_of(body: bytes) -> str:
+def _words_of(text: str) -> str:
     """Return what a page or a plain text says; a page may say it in its title alone."""
-    text = body.decode(errors="replace")
     if not text.lstrip().startswith("<"):
         return text
     title = _TITLE.search(text)
@@ -261,9 +261,14 @@ def _decode(body: bytes, content_type: str) -> object:
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        words = _words_of(body)
+        words = _words_of(body.decode(errors="replace"))
         is_cut_or_binary = words.startswith(("{", "[")) or "\N{REPLACEMENT CHARACTER}" in words
         return "" if is_cut_or_binary and not content_type.startswith("text/") else words
+
+
+def _said(payload: object) -> str:
+    """Return the provider's words: the sentence for people, or else the first texts of the error object."""
+    return _message(payload) or "; ".join(itertools.islice(filter(None, _texts(payload)), _MOST_SENTENCES))
 
 
 def _message(value: object, depth: int = _DEEPEST) -> str:
@@ -271,7 +276,7 @@ def _message(value: object, depth: int = _DEEPEST) -> str:
     if not depth:
         return ""
     if isinstance(value, str):
-        return _message(inner, depth - 1) if (inner := _object_in(value)) else value
+        return _message(inner, depth - 1) if (inner := _object_in(value)) else _words_of(value)
     if isinstance(value, list):
         each = (_message(one, depth - 1) for one in value[:_MOST_SENTENCES])
         return "; ".join(dict.fromkeys(filter(None, each)))

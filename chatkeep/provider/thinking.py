@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-_OPENINGS = ("<think>", "<thinking>", "<thought>")
+_TAGS = {
+    "<think>": "</think>",
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",
+    "<seed:think>": "</seed:think>",
+    "[THINK]": "[/THINK]",
+    "◁think▷": "◁/think▷",
+}
 # Blanks that are waited with for what follows them.
 _MOST_HELD = 256
 
@@ -43,11 +50,11 @@ class ThinkBlock:
 
     def _begin(self, held: str) -> tuple[str, str]:
         start = held.lstrip()
-        for opening in _OPENINGS:
+        for opening, closing in _TAGS.items():
             if start.startswith(opening):
-                self._stage, self._closing = _Stage.BLOCK, f"</{opening[1:]}"
+                self._stage, self._closing = _Stage.BLOCK, closing
                 return self._within(start.removeprefix(opening))
-        if len(held) <= _MOST_HELD and any(opening.startswith(start) for opening in _OPENINGS):
+        if len(held) <= _MOST_HELD and any(opening.startswith(start) for opening in _TAGS):
             self._held = held
             return "", ""
         self._stage = _Stage.TEXT
