@@ -30,7 +30,7 @@ class Said(NamedTuple):
     refusal: str = ""
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     content: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
@@ -59,7 +59,7 @@ class _Message(msgspec.Struct):
         return next((name for name in names if isinstance(name, str)), "")
 
 
-class Choice(msgspec.Struct):
+class Choice(msgspec.Struct, gc=False):
     """One of the replies that were asked for; there is one."""
 
     delta: _Message | None = None
@@ -68,6 +68,15 @@ class Choice(msgspec.Struct):
     finish_reason: Any = None
     error: Any = None
     usage: Any = None
+
+    def text_alone(self) -> str:
+        """Return the text of a choice that has nothing else, as nearly all are; empty for any other choice."""
+        delta = self.delta
+        if delta is None or not isinstance(delta.content, str) or self.finish_reason or self.message is not None:
+            return ""
+        more = delta.reasoning_content or delta.reasoning or delta.reasoning_text or delta.thinking
+        more = more or delta.reasoning_details or delta.refusal or delta.tool_calls or delta.function_call
+        return "" if more else delta.content
 
     def said(self, known: Sequence[bool], *, is_whole: bool) -> Said:
         """Return what the choice adds to what pieces have brought before.
@@ -89,7 +98,7 @@ class Choice(msgspec.Struct):
         return self.message.tool() if called is None and self.message else called
 
 
-class Chunk(msgspec.Struct):
+class Chunk(msgspec.Struct, gc=False):
     """A piece of a stream, or a whole completion."""
 
     choices: list[Choice] | None = None
@@ -114,7 +123,8 @@ class Chunk(msgspec.Struct):
     def complaint(self) -> Any:
         """Return the error that this is, or has, in whichever dialect; None if there is none."""
         if self.choices and not (self.error or self.error_message or self.error_msg):
-            return _if_error(self.choices[0].error)
+            error = self.choices[0].error
+            return _if_error(error) if error else None
         named = {"code": self.code, "status": self.status, "type": self.type}
         if found := _if_error(self.error):
             return {"message": found, **named} if isinstance(found, str) else found
@@ -139,8 +149,8 @@ class Chunk(msgspec.Struct):
 
     def tokens(self) -> Usage | None:
         """Return the usage; None if it isn't told, or not yet."""
-        told = self.usage or (self.choices[0].usage if self.choices else None)
-        if not isinstance(told, dict):
+        told = self.usage or (self.choices and self.choices[0].usage)
+        if not told or not isinstance(told, dict):
             return None
         inward = _count(told.get("prompt_tokens") or told.get("input_tokens"))
         outward = _count(told.get("completion_tokens") or told.get("output_tokens"))

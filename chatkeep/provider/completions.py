@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -143,12 +142,14 @@ class ReplyReader:
         return [body]
 
     def _take(self, events: Iterable[Event]) -> None:
-        for event in itertools.chain.from_iterable(map(_apart, events)):
+        for event in events:
             if self.is_over:
                 return
-            if delta := self._decoder.decode(event):
+            if b"\n" in event.data and (apart := _apart(event)):
+                self._take(apart)
+            elif delta := self._decoder.decode(event):
                 self._receive(delta)
-            if self._decoder.is_done:
+            if self._decoder.is_done and not self.is_over:
                 self._end()
 
     def _is_past_its_end(self) -> bool:
@@ -213,7 +214,7 @@ class ReplyDecoder:
         chunk = chunks.decode(payload)
         if complaint := chunk.complaint():
             raise failures.from_payload(complaint, self._secrets)
-        if chunk.model and isinstance(chunk.model, str):
+        if chunk.model != self._model and chunk.model and isinstance(chunk.model, str):
             self._model = chunk.model.encode(errors="replace").decode()[:_MOST_OF_MODEL]
         usage = chunk.tokens()
         self._usage = usage or self._usage
@@ -265,6 +266,9 @@ class ReplyDecoder:
         return f"{sentence}. It said: {said}" if said else f"{sentence}."
 
     def _decode_choice(self, choice: chunks.Choice, *, is_whole: bool) -> Delta | None:
+        if text := choice.text_alone():
+            self._known[0], self.is_complete = True, False
+            return self._delta(*self._thinking.split(self._text.join(text)))
         word = word_of(choice.finish_reason)
         self.reason = word or self.reason
         said = choice.said(self._known, is_whole=is_whole or word is not None)
@@ -284,11 +288,11 @@ class ReplyDecoder:
         return Delta(text, reasoning)
 
 
-def _apart(event: Event) -> Iterable[Event]:
-    """Return the events that one is if the blank lines between them are missing."""
+def _apart(event: Event) -> list[Event]:
+    """Return the events that one is if the blank lines between them are missing, none if it is one."""
     if b"\n{" in event.data or b"\n[DONE]" in event.data:
         return [Event(line, event.name) for line in event.data.split(b"\n")]
-    return (event,)
+    return []
 
 
 class _Surrogates:
