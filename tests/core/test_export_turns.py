@@ -64,6 +64,7 @@ ENDINGS = {
     "content_filter": ("completed", "content_filter", False),
     "SAFETY": ("completed", "SAFETY", False),
     "tool_calls": ("completed", "tool_calls", False),
+    "refusal": ("completed", "refusal", False),
     "network_error": ("completed", "network_error", False),
     **{status: (status, None, False) for status in ("generating", "stopped", "truncated", "failed", "interrupted")},
 }

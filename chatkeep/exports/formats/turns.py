@@ -8,20 +8,12 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from chatkeep.exports.formats.text import ASSISTANT
-from chatkeep.model import Role, Status
+from chatkeep.model import CONTENT_FILTER, LENGTH, REFUSAL, STOP, TOOL_CALLS, Role, Status
+from chatkeep.provider.reasons import is_failure, reason_of
 from chatkeep.store.exports import Kind, MessageRow, kind_of
 
 # A longer turn is handed on in parts, none of which is whole: memory must not grow with what a turn holds.
 MOST_BYTES = 4 * 1024 * 1024
-# Finish reasons of replies whose rest is missing or in the next message, as providers and other programs write them.
-_CUT = {"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"}
-_PAUSED = {"tool_calls", "tool_call", "tool_use", "function_call", "pause_turn"}
-_BROKEN = {
-    "content_filter", "content_filtered", "filtered", "guardrail_intervened", "sensitive", "safety", "recitation",
-    "blocklist", "prohibited_content", "spii", "image_safety", "refusal", "error", "error_toxic", "failed", "abort",
-    "aborted", "cancelled", "interrupted", "other", "malformed_function_call", "unexpected_tool_call", "network_error",
-    "insufficient_system_resource",
-}  # fmt: skip
 
 
 class Ending(Enum):
@@ -31,6 +23,9 @@ class Ending(Enum):
     CUT = auto()  # at a length limit: the next reply goes on amid the word
     PAUSED = auto()  # for a tool: the next reply is the answer, or the next step
     BROKEN = auto()
+
+
+_GOES_ON = {LENGTH: Ending.CUT, TOOL_CALLS: Ending.PAUSED}
 
 
 class Reply(NamedTuple):
@@ -86,13 +81,13 @@ class Turns:
 
 @lru_cache(maxsize=1024)
 def ending_of(kind: Kind) -> Ending:
-    """Return how replies of a kind end."""
-    reason = (kind.finish_reason or "").lower()
-    if reason in _CUT and kind.status in {Status.COMPLETED, Status.TRUNCATED}:
-        return Ending.CUT
-    if kind.status != Status.COMPLETED or reason in _BROKEN:
-        return Ending.BROKEN
-    return Ending.PAUSED if reason in _PAUSED else Ending.WHOLE
+    """Return how replies of a kind end; other programs, whose replies were imported, have other words for it."""
+    word = kind.finish_reason or STOP
+    reason = reason_of(word)
+    if kind.status in {Status.COMPLETED, Status.TRUNCATED} and reason in _GOES_ON:
+        return _GOES_ON[reason]
+    is_broken = kind.status != Status.COMPLETED or reason in {CONTENT_FILTER, REFUSAL} or is_failure(word)
+    return Ending.BROKEN if is_broken else Ending.WHOLE
 
 
 def _is_whole(rows: list[MessageRow]) -> bool:
