@@ -14,7 +14,7 @@ from tests.access.keys import Identity, bearer, make_key, revoke, until_expired
 from tests.browser.chat import Chat, bare
 from tests.browser.conftest import Visit
 from tests.browser.test_access import AXE, FINDINGS, PHONE, TARGETS
-from tests.http.api import unique
+from tests.http.api import eventually, unique
 from tests.servers import Server, thrown_away
 from tests.services.oidc import CLIENT_ID, CLIENT_SECRET, Provider
 from tests.upstream import Upstream, reply_to
@@ -54,6 +54,12 @@ def sign_in(page: Page, made: NewKey) -> None:
     page.get_by_label("Key", exact=True).fill(made.text)
     page.keyboard.press("Enter")
     expect(card(page)).to_have_count(0)
+
+
+def end(server: Server, made: NewKey) -> None:
+    """Revoke a key, and wait until the server has seen it."""
+    revoke(server.env["DATABASE_URL"], made)
+    assert eventually(lambda: Identity(server, bearer(made.text)).get("/api/conversations").status == 401)
 
 
 @SIZES
@@ -127,8 +133,7 @@ def test_a_message_is_sent_once_after_the_sign_in(visit: Visit, locked: Server, 
     """Waits until the server has seen that the key has ended: a second or two."""
     first, chat, text = make(), visit(locked), unique("Sent once")
     sign_in(chat.page, first)
-    revoke(locked.env["DATABASE_URL"], first)
-    chat.page.wait_for_timeout(2500)
+    end(locked, first)
     chat.send(text)
     second = make()
     sign_in(chat.page, second)
@@ -159,8 +164,7 @@ def test_somebody_else_does_not_see_what_was_being_written(visit: Visit, locked:
     sign_in(chat.page, first)
     chat.ask(unique("Mine"))
     chat.box.fill("a secret draft")
-    revoke(locked.env["DATABASE_URL"], first)
-    chat.page.wait_for_timeout(2500)
+    end(locked, first)
     chat.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     sign_in(chat.page, make("another"))
     expect(chat.messages).to_have_count(0)

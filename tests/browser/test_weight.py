@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.chat import Chat
 from tests.browser.conftest import Visit
-from tests.browser.weight import MANY, loaded, read_up, store_many, tasks
+from tests.browser.weight import MANY, calm, loaded, read_up, store_many, tasks
+from tests.http.api import soon
 from tests.servers import Server
 from tests.upstream import Upstream
 
@@ -38,24 +38,26 @@ def test_the_first_load_is_small_and_the_second_loads_next_to_nothing(chat: Chat
 
 def test_the_page_can_be_used_within_a_second(chat: Chat) -> None:
     """On a machine that does other things at the same time it may take two."""
-    began = time.monotonic()
-    chat.page.reload(wait_until="commit")
-    chat.box.fill("x")
-    expect(chat.action).to_be_enabled()
-    assert time.monotonic() - began < 2
+
+    def use() -> None:
+        chat.page.reload(wait_until="commit")
+        chat.box.fill("x")
+        expect(chat.action).to_be_enabled()
+
+    soon(2, use)
 
 
 def test_a_very_long_reply_does_not_hold_the_page_up(chat: Chat) -> None:
     """Streams 160 KB as fast as it goes: some seconds."""
 
     def stream() -> None:
+        chat.open()
         chat.send("Long #n=36000,seed=1#")
         chat.expect_status("completed", 60)
 
-    taken = tasks(chat.page, stream)
+    # Alone on a machine 60 and 1000; if the whole text is parsed for each piece more than 2000.
+    calm(lambda: tasks(chat.page, stream), longest=250, in_all=2000)
     assert chat.reply.locator(".body").evaluate("node => node.textContent.length") > 150_000
-    assert max(taken) < 250  # alone on a machine 60; the rest is room for what else runs
-    assert sum(taken) < 2000  # alone 1000; where the whole text is parsed for each piece more than 2000
 
 
 def test_a_conversation_of_many_messages_opens_at_once_and_stays_smooth(visit: Visit, crowded: Server) -> None:
@@ -67,9 +69,11 @@ def test_a_conversation_of_many_messages_opens_at_once_and_stays_smooth(visit: V
         expect(chat.messages).to_have_count(50)
         read_up(chat.page, 1000)
 
-    began = time.monotonic()
-    chat.open(many)
-    expect(chat.reply).to_contain_text(f"Message {MANY}.")
-    assert time.monotonic() - began < 3
-    assert max(tasks(chat.page, read)) < 250
-    assert max(tasks(chat.page, lambda: chat.ask("Hello #n=200#"))) < 250
+    def open_it() -> None:
+        chat.open()
+        chat.open(many)
+        expect(chat.reply).to_contain_text(f"Message {MANY}.")
+
+    soon(3, open_it)
+    calm(lambda: tasks(chat.page, read), longest=250)
+    calm(lambda: tasks(chat.page, lambda: chat.ask("Hello #n=200#")), longest=250)

@@ -6,6 +6,7 @@ Tasks are measured by the processor time that they take, so that other work on t
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,19 @@ def loaded(page: Page, load: Callable[[], Any]) -> dict[str, int]:
     cdp.detach()
     files = {names[request].rsplit("/", 1)[-1]: int(size) for request, size in sizes.items() if request in names}
     return {name: size for name, size in files.items() if "?" not in name}
+
+
+def calm(measure: Callable[[], list[float]], *, longest: float, in_all: float = math.inf) -> list[float]:
+    """Return the first tasks out of three measurements that are all short enough, else fail.
+
+    A machine that does much else makes the same task take twice the processor time.
+    """
+    measured = []
+    for _ in range(3):
+        measured.append(measure())
+        if max(measured[-1]) < longest and sum(measured[-1]) < in_all:
+            return measured[-1]
+    raise AssertionError([(max(taken), sum(taken)) for taken in measured])
 
 
 def tasks(page: Page, act: Callable[[], Any]) -> list[float]:
