@@ -15,6 +15,7 @@ from chatkeep.errors import SettingsError
 from chatkeep.store import migrations
 from chatkeep.store.engine import Database
 from tests.commands.line import environment, run
+from tests.conftest import EMBEDDED_AND_SERVER
 
 IDEOGRAPH = re.compile("[\u4e00-\u9fff]")
 KEY = "ck_abcdefgh"
@@ -65,6 +66,7 @@ def test_a_database_without_tables_is_refused_and_stays_so(blank_url: str) -> No
     database.close()
 
 
+@pytest.mark.parametrize("database_url", EMBEDDED_AND_SERVER, indirect=True)
 def test_without_a_terminal_forget_wants_yes(database_url: str, tmp_path: Path) -> None:
     """Starts three processes: a second and a half."""
     env = {"DATABASE_URL": database_url}
@@ -76,6 +78,7 @@ def test_without_a_terminal_forget_wants_yes(database_url: str, tmp_path: Path) 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="it needs a terminal of POSIX")
+@pytest.mark.parametrize("database_url", EMBEDDED_AND_SERVER, indirect=True)
 @pytest.mark.parametrize(
     ("answer", "status", "said"), [("n", 1, "Nothing was erased"), ("", 1, "Nothing was erased"), ("y", 0, "erased 0")]
 )

@@ -5,6 +5,7 @@ Each run starts a process: half a second.
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -49,15 +50,21 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("command", ["doctor", "stats"])
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
-def test_no_command_tells_a_secret(name: str, value: str, command: str, tmp_path: Path) -> None:
-    env = {
-        "PORT": str(free_port()),
-        "OPENAI_BASE_URL": "http://llm.invalid/v1",
-        "OPENAI_API_KEY": "k" * 20,
-        name: value,
-    }
+EACH = [{name: value} for name, values in WRONG.items() for value in values]
+OF_DATABASES = [{"DATABASE_URL": value} for value in WRONG["DATABASE_URL"]]
+# Of the others a command that calls nobody tells only what is wrong with the settings, of all of them at once.
+OTHERS = [
+    {name: value for name, value in zip(WRONG, values, strict=True) if value and name != "DATABASE_URL"}
+    for values in zip_longest(*WRONG.values())
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "wrong"),
+    [("doctor", wrong) for wrong in EACH] + [("stats", wrong) for wrong in OF_DATABASES + [o for o in OTHERS if o]],
+)
+def test_no_command_tells_a_secret(command: str, wrong: dict[str, str], tmp_path: Path) -> None:
+    env = {"PORT": str(free_port()), "OPENAI_BASE_URL": "http://llm.invalid/v1", "OPENAI_API_KEY": "k" * 20} | wrong
     done = run(tmp_path, command, env=env)
     assert CANARY not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

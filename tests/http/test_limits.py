@@ -49,6 +49,8 @@ def environment(
 
 
 everywhere = pytest.mark.parametrize("environment", PLACES, indirect=True)
+# How the API tells of limits is far from where they are counted.
+on_each_kind = pytest.mark.parametrize("environment", [*EMBEDDED_AND_SERVER, "redis"], indirect=True)
 anywhere = pytest.mark.parametrize("environment", ["sqlite"], indirect=True)
 
 
@@ -151,7 +153,7 @@ def status_of(api: Api) -> int:
         return 0
 
 
-@everywhere
+@on_each_kind
 def test_headers_tell_what_is_left(environment: dict[str, str], folders: pytest.TempPathFactory) -> None:
     limits = {"requests_per_minute": 3, "tokens_per_day": 100_000, "concurrent_replies": 5}
     with limited(environment, folders, limits) as api:
@@ -184,7 +186,7 @@ def told(header: str) -> dict[str, dict[str, int]]:
     return found
 
 
-@everywhere
+@on_each_kind
 def test_a_refusal_says_which_limit_and_when_to_come_back(
     environment: dict[str, str], folders: pytest.TempPathFactory
 ) -> None:
@@ -203,7 +205,7 @@ def test_a_refusal_says_which_limit_and_when_to_come_back(
         assert (api.count("conversations"), api.count("messages"), api.count("leases")) == (1, 2, 0)
 
 
-@everywhere
+@on_each_kind
 def test_regenerating_and_editing_count_and_what_fails_does_not(
     environment: dict[str, str], folders: pytest.TempPathFactory
 ) -> None:
@@ -221,7 +223,7 @@ def test_regenerating_and_editing_count_and_what_fails_does_not(
         assert api.request("POST", f"{path}/{asked}/edit", json={"message": unique()}).status == 429
 
 
-@everywhere
+@on_each_kind
 def test_a_second_message_while_one_is_answered_does_not_count(
     environment: dict[str, str], folders: pytest.TempPathFactory
 ) -> None:
@@ -232,7 +234,7 @@ def test_a_second_message_while_one_is_answered_does_not_count(
         assert api.post(unique()).status == 429
 
 
-@everywhere
+@on_each_kind
 def test_a_repeated_request_counts_once_and_is_answered_beyond_the_limit(
     environment: dict[str, str], folders: pytest.TempPathFactory
 ) -> None:
@@ -246,7 +248,7 @@ def test_a_repeated_request_counts_once_and_is_answered_beyond_the_limit(
         assert api.count("idempotency_keys") == 1
 
 
-@everywhere
+@on_each_kind
 def test_when_the_tokens_are_used_up_nothing_more_is_admitted(
     environment: dict[str, str], folders: pytest.TempPathFactory
 ) -> None:
@@ -257,7 +259,7 @@ def test_when_the_tokens_are_used_up_nothing_more_is_admitted(
         assert refused.json["detail"].startswith("The limit of 100 tokens per minute for this account is reached; come")
 
 
-@everywhere
+@on_each_kind
 @pytest.mark.parametrize("ending", ["stopped", "deleted", "uncounted"])
 def test_tokens_that_no_provider_has_counted_count_nevertheless(
     environment: dict[str, str], folders: pytest.TempPathFactory, ending: str
@@ -274,7 +276,7 @@ def test_tokens_that_no_provider_has_counted_count_nevertheless(
         assert api.post(unique()).status == 429
 
 
-@everywhere
+@on_each_kind
 def test_answers_from_the_cache_count(environment: dict[str, str], folders: pytest.TempPathFactory) -> None:
     message = unique("What is a haiku?")
     with limited(environment, folders, {"requests_per_minute": 2, "tokens_per_minute": 999}, **WITH_CACHE) as api:
