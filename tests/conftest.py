@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
-from collections.abc import Callable, Generator, Hashable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Container, Generator, Hashable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import hypothesis
 import pytest
 
+from chatkeep.garbage import THRESHOLD
 from chatkeep.store import migrations
 from chatkeep.store.engine import Database
 from tests.servers import PAIRS, Server, thrown_away
@@ -28,12 +30,15 @@ hypothesis.settings.register_profile(
     "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("unhurried")  # how long an example takes tells of the machine only
+gc.set_threshold(*THRESHOLD)  # as in the processes that the tests are about
 CI = os.environ.get("CI") == "true"
 DATABASES = ("sqlite", "mariadb", "mysql")
 # For what is far from the database, which the pairs of servers try on MariaDB, too.
 EMBEDDED_AND_SERVER = ("sqlite", "mysql")
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 T = TypeVar("T")
+# Folders whose tests share servers come first: these end with the last of the tests.
+SHARING = ("access", "commands", "http")
 # Each takes a minute or more beside others; browsers stand between tests that wait.
 LONGEST = (
     "faults/test_jobs.py", "browser/test_list.py", "access/test_matrix.py", "http/test_limits.py",
@@ -55,7 +60,7 @@ ON_EACH_DATABASE = pytest.mark.parametrize(
 )
 
 
-class Standing(ExitStack):
+class Standing:
     """What is started for the first test that wants it, and kept for all that come after.
 
     pytest ends a fixture with parameters as soon as a test has another one: of four kinds of servers each file of tests
@@ -63,21 +68,43 @@ class Standing(ExitStack):
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self._found: dict[Hashable, Any] = {}
+        self._folders: dict[Hashable, frozenset[str]] = {}
+        self._ends: dict[Hashable, ExitStack] = {}
 
-    def one(self, name: Hashable, start: Callable[[], AbstractContextManager[T]]) -> T:
-        """Return what has that name, or start it."""
+    def one(self, name: Hashable, start: Callable[[], AbstractContextManager[T]], *folders: str) -> T:
+        """Return what has that name, or start it; it ends after the last test in ``folders`` of tests, if given."""
         if name not in self._found:
-            self._found[name] = self.enter_context(start())
+            self._ends[name] = ExitStack()
+            self._found[name] = self._ends[name].enter_context(start())
+            self._folders[name] = frozenset(folders)
         found: T = self._found[name]
         return found
 
+    def end_all_but(self, ahead: Container[str]) -> None:
+        """End what no test in the folders that are still ahead wants: a server that does nothing takes time, too."""
+        for name, folders in reversed(self._folders.copy().items()):
+            if folders and not any(folder in ahead for folder in folders):
+                self._end(name)
+
+    def close(self) -> None:
+        """End everything."""
+        for name in reversed(list(self._found)):
+            self._end(name)
+
+    def _end(self, name: Hashable) -> None:
+        del self._found[name], self._folders[name]
+        self._ends.pop(name).close()
+
+
+STANDING = pytest.StashKey[Standing]()
+
 
 @pytest.fixture(scope="session")
-def standing() -> Iterator[Standing]:
-    """What lives as long as the run; with pytest-xdist each worker has its own."""
-    with Standing() as everything:
+def standing(pytestconfig: pytest.Config) -> Iterator[Standing]:
+    """What lives as long as tests want it; with pytest-xdist each worker has its own."""
+    with closing(Standing()) as everything:
+        pytestconfig.stash[STANDING] = everything
         yield everything
 
 
@@ -158,7 +185,16 @@ def missing(kind: str) -> str | None:
 
 def database_server(standing: Standing, kind: str) -> Any:
     """Return the database server of a kind that all tests share."""
-    return standing.one(("database server", kind), lambda: throwaway(kind))
+    return standing.one(("database server", kind), lambda: shared_server(kind))
+
+
+def shared_server(kind: str) -> DatabaseServer:
+    """Return a server that no test kills, so that no commit needs to wait for the disk; it is not started yet."""
+    from tests.services.database_server import WITHOUT_FLUSHES  # noqa: PLC0415 - as in `throwaway`
+
+    server = throwaway(kind)
+    server.more.extend(WITHOUT_FLUSHES)
+    return server
 
 
 @pytest.fixture
@@ -191,7 +227,8 @@ def server(
     request: pytest.FixtureRequest, standing: Standing, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Server:
     """A running server, of every start command and on every database; each test makes its own conversations on it."""
-    return standing.one(("open", request.param), partial(serving, request, upstream, tmp_path_factory))
+    start = partial(serving, request, upstream, tmp_path_factory)
+    return standing.one(("open", request.param), start, "http", "commands")
 
 
 @contextmanager
@@ -246,22 +283,37 @@ def file_of(url: str) -> str:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with the longest files where tests run side by side, so that at the end none of them runs alone.
 
-    The others mix the folders: some wait, some take all of a processor, as browsers do.
+    The others mix the folders: some wait, some take all of a processor, as browsers do. Those that share servers come
+    in the first half.
     """
     if not hasattr(config, "workerinput"):
         return
     folders: dict[Path, list[Path]] = {}
     for path in sorted({item.path for item in items}):
         folders.setdefault(path.parent, []).append(path)
-    place = {path: index / len(paths) for paths in folders.values() for index, path in enumerate(paths)}
+    place = {
+        path: index / len(paths) / (2 if folder.name in SHARING else 1)
+        for folder, paths in folders.items()
+        for index, path in enumerate(paths)
+    }
     place |= {Path(__file__).parent / name: index - len(LONGEST) for index, name in enumerate(LONGEST)}
     items.sort(key=lambda item: (place[item.path], item.path))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Install MySQL where tests that were chosen need it: that takes longer than a test may."""
+    """Keep the garbage collector off the tests; install MySQL if they need it, which takes longer than a test may."""
+    gc.freeze()
     if os.name != "nt" and any("mysql" in item.nodeid for item in session.items):
         missing("mysql")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End standing servers that no test wants any more. With pytest-xdist, too, a worker gets files in their order."""
+    standing = item.config.stash.get(STANDING, None)
+    if standing and nextitem and nextitem.path != item.path:
+        items = item.session.items
+        standing.end_all_but({other.path.parent.name for other in items[items.index(nextitem) :]})
 
 
 @pytest.hookimpl(wrapper=True)

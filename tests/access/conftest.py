@@ -18,7 +18,8 @@ def server(
     request: pytest.FixtureRequest, standing: Standing, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Server:
     """Every kind of server, apart from those of other tests: keys close it for good."""
-    return standing.one(("keyed", request.param), partial(serving, request, upstream, tmp_path_factory))
+    start = partial(serving, request, upstream, tmp_path_factory)
+    return standing.one(("keyed", request.param), start, "access")
 
 
 @pytest.fixture(scope="session")

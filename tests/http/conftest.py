@@ -27,7 +27,7 @@ def beside(server: Server, standing: Standing, tmp_path_factory: pytest.TempPath
         env = {name: server.env[name] for name in ("DATABASE_URL", "OPENAI_BASE_URL", "OPENAI_API_KEY")}
         return thrown_away(Server("waitress", tmp_path_factory.mktemp("beside"), env))
 
-    return Api(standing.one(("beside", server.url), start))
+    return Api(standing.one(("beside", server.url), start, "http"))
 
 
 @pytest.fixture(scope="session", params=COMMANDS)
@@ -52,7 +52,7 @@ def impatient(
         }
         return thrown_away(Server(request.param, tmp_path_factory.mktemp(request.param), env))
 
-    return Api(standing.one(("impatient", request.param), start))
+    return Api(standing.one(("impatient", request.param), start, "http"))
 
 
 @pytest.fixture(scope="session", params=["gunicorn-sqlite", "gunicorn-mariadb", "waitress-mysql"])
@@ -65,7 +65,7 @@ def own(
         command, kind = request.param.split("-")
         return sweeping(command, empty_database(request, kind, tmp_path_factory), upstream, tmp_path_factory)
 
-    return Api(standing.one(("own", request.param), start))
+    return Api(standing.one(("own", request.param), start, "http"))
 
 
 @pytest.fixture(scope="session")
