@@ -39,16 +39,16 @@ R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 T = TypeVar("T")
 # Folders whose tests share servers come first: these end with the last of the tests.
 SHARING = ("access", "commands", "http")
-# Each takes a minute or more beside others; browsers stand between tests that wait.
+# Each takes most of a minute, or more, beside others.
 LONGEST = (
-    "faults/test_jobs.py", "browser/test_list.py", "access/test_matrix.py", "http/test_limits.py",
-    "access/test_forgetting.py", "browser/test_messages.py", "http/test_exports.py", "commands/test_doctor.py",
-    "browser/test_replies.py", "faults/test_canaries.py", "http/test_cache.py", "faults/test_kills.py",
-    "browser/test_sign_in.py", "http/test_redaction.py", "faults/test_clients.py", "faults/test_provider.py",
-    "faults/test_deploys.py", "http/test_follow.py", "browser/test_access.py", "http/test_provider_faults.py",
-    "packaging/test_start.py", "faults/test_proxied_deploys.py", "faults/test_hold.py", "docs/test_deployment.py",
-    "http/test_metrics.py", "commands/test_secrets.py", "faults/test_floods.py", "http/test_usage.py",
-    "imports/test_command.py", "faults/test_searches.py", "faults/test_stalls.py",
+    "faults/test_jobs.py", "faults/test_deploys.py", "access/test_forgetting.py", "commands/test_doctor.py",
+    "http/test_limits.py", "http/test_kill.py", "access/test_matrix.py", "faults/test_database.py",
+    "faults/test_kills.py", "browser/test_list.py", "http/test_cache.py", "http/test_usage.py",
+    "faults/test_canaries.py", "faults/test_sweeps.py", "access/test_streams.py", "http/test_provider_faults.py",
+    "faults/test_replies.py", "faults/test_floods.py", "http/test_follow.py", "store/test_outages.py",
+    "faults/test_stops.py", "faults/test_provider.py", "store/test_migrations.py", "http/test_redaction.py",
+    "browser/test_sign_in.py", "http/test_exports.py", "faults/test_searches.py", "faults/test_clients.py",
+    "faults/test_hold.py", "browser/test_replies.py", "store/test_growth.py", "store/test_exports.py",
 )  # fmt: skip
 # Each start command and each database. For most requests it does not matter which of them meet; where turns are taken
 # and followed it does, since gunicorn calls into SQLite on its event loop and waits for MariaDB on it.
