@@ -440,21 +440,36 @@ def test_what_is_renamed_or_deleted_elsewhere_is_brought_up_to_date(visit: Visit
     expect(row(chat, new)).to_be_visible()
 
 
+def test_the_list_goes_on_while_its_conversations_move(visit: Visit, api: Api) -> None:
+    """Imports forty conversations first: more than a page of the list holds."""
+    titles = [unique(f"Number {number}") for number in range(40)]
+    stored = import_conversations(api, titles)
+    chat = visit()
+    expect(chat.entries.first).to_be_visible()
+    *_, last = chat.page.locator("#conversations section:not(:has(#group-pinned)) a").all()
+    moved = str(last.get_attribute("href")).removeprefix("#")
+    api.chat("It moves to the top", conversation_id=moved)
+    with chat.page.expect_response("**/api/conversations?*after=*") as next_page:
+        last.scroll_into_view_if_needed()
+    found = [conversation["id"] for conversation in next_page.value.json()["data"]]
+    shown = list(stored.values()).index(moved)  # of the newest ones, newest first
+    assert found[: len(titles) - shown - 1] == list(stored.values())[shown + 1 : len(titles)]
+
+
 def import_conversations(api: Api, titles: list[str]) -> dict[str, str]:
-    """Store conversations, the first one the oldest, and return their ids by their titles."""
-    now = time.time() - 1
-    chats = [
-        {"id": title, "title": title, "updated_at": now + at / 1000, "created_at": now, "chat": {"history": {
-            "currentId": "a", "messages": {"a": {
-                "id": "a", "parentId": None, "childrenIds": [], "role": "user", "content": title,
-                "timestamp": now + at / 1000,
-            }},
-        }}}
-        for at, title in enumerate(titles)
-    ]  # fmt: skip
+    """Store conversations, the first one the oldest, and return the ids of the newest ones by their titles."""
+    now = time.time() - 0.05
+    chats = [imported(title, now + at / 1000) for at, title in enumerate(titles)]
     assert api.request("POST", "/api/conversations/import", json=chats).status == 200
     found = api.request("GET", "/api/conversations?limit=100").json["data"]
     return {conversation["title"]: conversation["id"] for conversation in found}
+
+
+def imported(title: str, at: float) -> dict[str, Any]:
+    """Return a conversation as Open WebUI exports it."""
+    message = {"id": "a", "parentId": None, "role": "user", "content": title, "timestamp": at}
+    history = {"currentId": "a", "messages": {"a": message}}
+    return {"id": title, "title": title, "updated_at": at, "created_at": at, "chat": {"history": history}}
 
 
 def test_what_one_tab_changes_shows_in_the_others(chat: Chat) -> None:
