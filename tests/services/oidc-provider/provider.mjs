@@ -11,7 +11,8 @@ const algorithms = 'RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA 
 const curves = { ES256: 'P-256', ES384: 'P-384', ES512: 'P-521' };
 const secret = 's3cret:/?& of at least 32 bytes for HS256';
 // Ports of native clients may differ (RFC 8252, section 7.3): each test's server has its own.
-const client = { application_type: 'native', redirect_uris: ['http://127.0.0.1/sign-in/oidc/done'] };
+const done = ['http://127.0.0.1/sign-in/oidc/done', 'http://127.0.0.1/chat/sign-in/oidc/done'];
+const client = { application_type: 'native', redirect_uris: done };
 const clients = [
   ...algorithms.map((alg) => ({ client_id: `chatkeep ${alg}`, client_secret: secret, id_token_signed_response_alg: alg })),
   { client_id: 'public', token_endpoint_auth_method: 'none' },
