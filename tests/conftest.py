@@ -149,11 +149,12 @@ def oidc_provider() -> Iterator[OidcProvider]:
     """A certified OpenID provider for the whole run."""
     if os.name == "nt":
         pytest.skip("oidc-provider: the tests start it on Linux only")
-    from tests.services import oidc_provider as service  # noqa: PLC0415 - it needs modules that Windows lacks
+    from tests.services import npm  # noqa: PLC0415 - it needs modules that Windows lacks
+    from tests.services import oidc_provider as service  # noqa: PLC0415
 
     try:
         service.ensure_installed()
-    except service.Unavailable as reason:
+    except npm.Unavailable as reason:
         pytest.skip(f"oidc-provider: {reason}")
     with service.OidcProvider() as running:
         yield running

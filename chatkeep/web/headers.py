@@ -30,6 +30,8 @@ _OF_PAGES = (
 # Whatever is opened by itself is shown and does nothing.
 _OF_ANSWERS = (*_EVERYWHERE, ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"))
 OF_PLAIN = (("Cache-Control", "no-store"), *_OF_ANSWERS)
+# A proxy that compresses, such as Node.js's compression(), would hold events back until it has enough of them.
+_OF_EVENTS = (("Cache-Control", "no-store, no-transform"), *_OF_ANSWERS)
 _HTTPS = ("Strict-Transport-Security", "max-age=31536000")
 
 
@@ -38,13 +40,13 @@ def protect(response: Response) -> Response:
     headers = response.headers
     headers["X-Request-Id"] = g.get("request_id") or os.urandom(16).hex()
     if request.path.startswith("/api"):
+        fixed = _OF_EVENTS if response.mimetype == "text/event-stream" else OF_PLAIN
+        _vary_by_key(response)
         if isinstance(response, Plain):
-            response.fixed = OF_PLAIN
-            _vary_by_key(response)
+            response.fixed = fixed
         else:
-            headers["Cache-Control"] = "no-store"
-            _vary_by_key(response)
-            headers.extend(_OF_ANSWERS)
+            headers.remove("Cache-Control")
+            headers.extend(fixed)
     else:
         headers.extend(_OF_PAGES if response.mimetype == "text/html" else _OF_ANSWERS)
     # gunicorn and `chatkeep serve` believe X-Forwarded-Proto of a proxy on this machine or on the socket.

@@ -60,7 +60,7 @@ def test_the_request_chooses_between_json_and_stream(api: Api, accept: str, fiel
 
 def test_no_proxy_may_hold_a_stream_back(api: Api) -> None:
     headers = api.streamed("Hello.").headers
-    assert (headers["Cache-Control"], headers["X-Accel-Buffering"]) == ("no-store", "no")
+    assert (headers["Cache-Control"], headers["X-Accel-Buffering"]) == ("no-store, no-transform", "no")
 
 
 def test_deltas_arrive_while_the_reply_is_generated(api: Api) -> None:
