@@ -77,11 +77,12 @@ class PromptMessage(msgspec.Struct, frozen=True):
 
 
 class Said(NamedTuple):
-    """What a prompt is built from: a stored message, with the code of the problem that ended it."""
+    """What a prompt is built from: a stored message, with the problem's code and the finish reason that ended it."""
 
     role: Role
     content: str
     error: str | None = None
+    finish_reason: str | None = None
 
 
 class Prompt(msgspec.Struct, frozen=True):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from msgspec.structs import replace
 
 from chatkeep.errors import ContextTooLong
-from chatkeep.model import Prompt, PromptMessage, Role, Said
+from chatkeep.model import CONTENT_FILTER, Prompt, PromptMessage, Role, Said
 
 
 def build_prompt(
@@ -23,7 +23,7 @@ def build_prompt(
 
     The messages begin with a question: a reply whose question is older than ``latest`` is left out with it. Messages
     without text are left out, such as replies that failed before the first token: many providers refuse empty ones.
-    So are questions that are too long by themselves: with one of them in it, every prompt would be refused.
+    So are questions that would spoil every prompt: they are too long by themselves, or the provider filtered the reply.
     """
     leading = [PromptMessage(Role.SYSTEM, system)] if system else []
     followed = zip(latest, [*latest[1:], None], strict=False)
@@ -36,6 +36,9 @@ def alternating(prompt: Prompt) -> Prompt:
 
     Messages of one role in a row, such as a question after one that was never answered, become one message.
     """
+    roles = [message.role for message in prompt.messages]
+    if Role.SYSTEM not in roles[1:] and all(role is not after for role, after in pairwise(roles)):
+        return prompt
     system = [message.content for message in prompt.messages if message.role is Role.SYSTEM]
     spoken = (message for message in prompt.messages if message.role is not Role.SYSTEM)
     runs = [(role, [message.content for message in run]) for role, run in groupby(spoken, lambda message: message.role)]
@@ -71,7 +74,7 @@ def shorter_prompts(prompt: Prompt) -> Iterator[Prompt]:
 def _is_sent(one: Said, reply: Said | None) -> bool:
     """Return whether a message is sent, given the one after it; the newest question, which has none, always is."""
     has_text = bool(one.content.strip()) or (reply is None and one.role is Role.USER)
-    return has_text and not _is_too_long(reply)
+    return has_text and not _tells_of_its_question(reply)
 
 
 def _from_first_question(spoken: Sequence[PromptMessage]) -> list[PromptMessage]:
@@ -79,6 +82,8 @@ def _from_first_question(spoken: Sequence[PromptMessage]) -> list[PromptMessage]
     return [one for index, one in enumerate(spoken) if index >= first or one.role is Role.SYSTEM]
 
 
-def _is_too_long(reply: Said | None) -> bool:
-    """Return whether a reply tells that the question before it is too long: no prompt with it was short enough."""
-    return reply is not None and reply.error == ContextTooLong.code and not reply.content
+def _tells_of_its_question(reply: Said | None) -> bool:
+    """Return whether a reply has no text because of its question: it was too long by itself, or it was filtered."""
+    if reply is None or reply.content:
+        return False
+    return reply.error == ContextTooLong.code or reply.finish_reason == CONTENT_FILTER

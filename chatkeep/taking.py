@@ -185,7 +185,7 @@ class Taking:
         limit = self._settings.context_messages - len(new)
         if conversation.forks:
             found = messages.nearest(connection, conversation.id, conversation.current_id, limit)
-            latest = [Said(message.role, message.content, message.error) for message in reversed(found)]
+            latest = [Said(one.role, one.content, one.error, one.finish_reason) for one in reversed(found)]
         elif request.conversation_id is not None:
             latest = messages.latest(connection, conversation.id, reply.timestamp, limit)
         return build_prompt(

@@ -30,8 +30,8 @@ _FINISH = Sql(
     " WHERE message_id = :id AND status = 'generating'"
 )
 _LATEST = Sql(
-    "SELECT `role`, content, error FROM messages WHERE conversation_id = :conversation_id AND on_branch = 1"
-    " AND timestamp <= :until ORDER BY timestamp DESC LIMIT :limit"
+    "SELECT `role`, content, error, finish_reason FROM messages WHERE conversation_id = :conversation_id"
+    " AND on_branch = 1 AND timestamp <= :until ORDER BY timestamp DESC LIMIT :limit"
 )
 _LEAVE_BRANCH = "UPDATE messages SET on_branch = 0, epoch = :epoch WHERE "
 _LEAVING = (
@@ -152,7 +152,7 @@ def get(connection: Connection, conversation_id: UUID, id: UUID) -> Message | No
 def latest(connection: Connection, conversation_id: UUID, until: int, limit: int) -> list[Said]:
     """Return the branch's last ``limit`` messages up to the time ``until``, oldest first."""
     rows = connection.rows(_LATEST, conversation_id=conversation_id.bytes, until=until, limit=limit)
-    return [Said(_ROLES[role], content, error) for role, content, error in reversed(rows)]
+    return [Said(_ROLES[role], *ended) for role, *ended in reversed(rows)]
 
 
 def page(

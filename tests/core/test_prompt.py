@@ -45,6 +45,15 @@ def test_a_question_that_is_too_long_by_itself_is_left_out(error: str, content: 
 
 
 @pytest.mark.parametrize(
+    ("reason", "content", "left"),
+    [("content_filter", "", "b"), ("content_filter", "cut", "acutb"), ("length", "", "ab")],
+)
+def test_a_question_whose_answer_was_filtered_is_left_out(reason: str, content: str, left: str) -> None:
+    said = [Said(Role.USER, "a"), Said(Role.ASSISTANT, content, None, reason), Said(Role.USER, "b")]
+    assert spoken(build_prompt("m", None, said)) == left
+
+
+@pytest.mark.parametrize(
     ("said", "sent"),
     [
         ("aAbBc", "aAbBc"),

@@ -97,14 +97,13 @@ def test_a_question_that_the_provider_refuses_is_left_out_of_the_next_prompts(ap
     assert prompts(upstream, later)[-1] == [after, "".join(generate(2)), later]
 
 
-def test_the_context_begins_with_a_question(api: Api, upstream: Upstream) -> None:
-    """Ten messages are sent by default: five replies and four questions with the new one, were they cut anywhere."""
-    id = api.chat(unique("Hello"))["conversation_id"]  # noqa: A001
-    asked = [unique(f"Question {number}") for number in range(6)]
-    for message in asked:
-        api.chat(message, conversation_id=id)
-    (sent,) = prompts(upstream, asked[-1])
-    assert sent == [text for message in asked[1:-1] for text in (message, reply_to(message))] + [asked[-1]]
+def test_a_question_whose_answer_was_filtered_is_left_out_of_the_next_prompts(api: Api, upstream: Upstream) -> None:
+    first = unique("one")
+    id = api.chat(first)["conversation_id"]  # noqa: A001
+    api.post(unique("#n=0,finish=content_filter#"), conversation_id=id)
+    after = unique("#n=2#")
+    api.chat(after, conversation_id=id)
+    assert prompts(upstream, after) == [[first, reply_to(first), after]]
 
 
 def test_a_longer_window_answers_when_the_question_is_asked_again(api: Api, upstream: Upstream) -> None:

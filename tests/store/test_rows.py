@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from chatkeep import branches
-from chatkeep.model import Role, Status, Usage, new_id, now_us
+from chatkeep.model import Role, Said, Status, Usage, new_id, now_us
 from chatkeep.store import conversations, idempotency, leases, messages
 from chatkeep.store.conversations import Position
 from chatkeep.store.engine import Database
@@ -172,9 +172,7 @@ def test_the_last_messages_are_those_of_the_branch_up_to_a_time(database: Databa
     for number in range(6):
         said = a_message(made, timestamp=1000 + number, content=f"{number}", position=number)
         write(journal, messages.insert, said)
-    assert read(database, messages.latest, made.id, 1004, 3) == [
-        (Role.USER, "2", None), (Role.USER, "3", None), (Role.USER, "4", None)
-    ]  # fmt: skip
+    assert read(database, messages.latest, made.id, 1004, 3) == [Said(Role.USER, text) for text in "234"]
 
 
 def test_switching_the_branch_shows_just_the_way_to_its_tip(database: Database, journal: Journal) -> None:
