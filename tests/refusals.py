@@ -62,6 +62,10 @@ REFUSALS: dict[str, tuple[Callable[[Body], bool], Refusal]] = {
         _error("'temperature' does not support 0.5; only the default (1) is", "temperature", "unsupported_value"),
     ),
     "temperature-deprecated": (_has("temperature"), _error("`temperature` is deprecated for this model.")),
+    "temperature-proxied": (
+        _has("temperature"),
+        _error("Params: m doesn't support temperature=0.5, only 1.\n\nNo other model was tried after the error above."),
+    ),
     "temperature-one": (
         lambda body: body.get("temperature", 1) != 1,
         (400, {"error": {"message": "invalid temperature: only 1 is allowed for this model"}}),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from chatkeep.concurrency import short_lock
 from chatkeep.errors import ProviderBroke, ProviderError, ProviderRefused
-from chatkeep.model import Delta, Finish, Prompt, Role
+from chatkeep.model import Delta, Finish, Prompt, PromptMessage, Role
 from chatkeep.notation import DialectRule
 from chatkeep.provider import Call, Receive
 
@@ -44,14 +44,10 @@ class Dialect(msgspec.Struct, frozen=True):
 
     def messages(self, prompt: Prompt) -> list[dict[str, str]]:
         """Return the prompt's messages."""
-        told = [(message.role.value, message.content) for message in prompt.messages]
-        if self.system == Role.USER:
-            system = [content for role, content in told if role == Role.SYSTEM]
-            told = [(role, content) for role, content in told if role != Role.SYSTEM]
-            if system:
-                first = [told.pop(0)[1]] if told and told[0][0] == Role.USER else []
-                told.insert(0, (Role.USER.value, "\n\n".join([*system, *first])))
-        return [{"role": self.system if role == Role.SYSTEM else role, "content": content} for role, content in told]
+        told = _with_system_as_user(prompt.messages) if self.system == Role.USER else prompt.messages
+        return [
+            {"role": self.system if one.role is Role.SYSTEM else one.role.value, "content": one.content} for one in told
+        ]
 
 
 class Dialects:
@@ -147,6 +143,17 @@ class AdaptingCall:
         self._call.deliver(receive)
 
 
+def _with_system_as_user(messages: Sequence[PromptMessage]) -> Sequence[PromptMessage]:
+    """Return messages whose system prompt stands at the beginning of the first question."""
+    system = [message.content for message in messages if message.role is Role.SYSTEM]
+    spoken = [message for message in messages if message.role is not Role.SYSTEM]
+    if not system:
+        return spoken
+    if spoken and spoken[0].role is Role.USER:
+        system.append(spoken.pop(0).content)
+    return [PromptMessage(Role.USER, "\n\n".join(system)), *spoken]
+
+
 # That a provider does not take something at all …
 _UNWANTED = re.compile(
     r"unsupported|not[ _](be )?(support|permit|allow|accept|recogni|enabled|available|one of)"
@@ -156,8 +163,9 @@ _UNWANTED = re.compile(
 )
 # … and not that a value is out of bounds: then the caller chose badly, and is told so.
 _BOUNDS = re.compile(
-    r"\b(between|range|less|greater|larger?|higher|lower|above|below|max|maximum|min|minimum|at (most|least))\b"
-    r"|[<>≤≥]|范围|大于|小于",
+    r"\b(between|range|(less|greater|larger|smaller|higher|lower|more) than|too (large|small|high|low|big)"
+    r"|max|maximum|min|minimum|at (most|least)|((above|below|exceeds?|over|under) \d+))\b|[<>]=? ?\d|[≤≥]"
+    r"|范围|大于|小于",
     re.IGNORECASE,
 )
 _USAGE = re.compile(r"stream[ _]options|include_usage", re.IGNORECASE)
