@@ -25,7 +25,7 @@ def build_prompt(
     without text are left out, such as replies that failed before the first token: many providers refuse empty ones.
     So are questions that would spoil every prompt: they are too long by themselves, or the provider filtered the reply.
     """
-    leading = [PromptMessage(Role.SYSTEM, system)] if system else []
+    leading = [PromptMessage(Role.SYSTEM, system)] if system and system.strip() else []
     followed = zip(latest, [*latest[1:], None], strict=False)
     spoken = [PromptMessage(one.role, one.content) for one, reply in followed if _is_sent(one, reply)]
     return Prompt(model, (*leading, *_from_first_question(spoken)), temperature, max_tokens)

@@ -13,7 +13,7 @@ from tests import templates
 HELLO = Said(Role.USER, "Hello")
 
 
-@pytest.mark.parametrize("system", [None, ""])
+@pytest.mark.parametrize("system", [None, "", " \n"])
 def test_without_a_system_prompt_there_is_no_system_message(system: str | None) -> None:
     assert build_prompt("m", system, [HELLO]) == Prompt("m", (PromptMessage(Role.USER, "Hello"),))
 
