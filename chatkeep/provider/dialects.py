@@ -64,23 +64,21 @@ class Dialects:
         """Return how requests for ``model`` are written now."""
         return self._learnt.get(model) or replace(self._default, **self._set(model))
 
-    def after(self, error: ProviderError, prompt: Prompt, dialect: Dialect) -> Dialect | None:
-        """Return the dialect to ask in after a refusal in ``dialect``; None if the refusal teaches nothing."""
+    def taught(self, error: ProviderError, prompt: Prompt, dialect: Dialect) -> dict[str, Any]:
+        """Return what to change in ``dialect`` after a refusal; nothing if the refusal teaches nothing."""
         if not isinstance(error, ProviderRefused | ProviderBroke) or error.upstream_status in _NOT_THE_REQUEST:
-            return None
+            return {}
         fixed = self._set(prompt.model).keys()
-        wanted = (change for change in _wanted(error, prompt, dialect) if not change.keys() & fixed)
-        change = next(wanted, None)
-        return replace(dialect, **change) if change else None
+        return next((change for change in _wanted(error, prompt, dialect) if not change.keys() & fixed), {})
 
-    def learn(self, model: str, dialect: Dialect) -> None:
-        """Keep a dialect in which the provider has answered."""
+    def learn(self, model: str, changes: dict[str, Any]) -> None:
+        """Keep changes with which the provider has answered, beside those that other calls have learnt."""
         with self._lock:
+            learnt = replace(self.of(model), **changes)
             if len(self._learnt) >= MOST_MODELS:
                 self._learnt.pop(next(iter(self._learnt)))
-            self._learnt[model] = dialect
-        names = (name for name in Dialect.__struct_fields__ if getattr(dialect, name) != getattr(self._default, name))
-        told = ", ".join(f"{name}={getattr(dialect, name)}" for name in names)
+            self._learnt[model] = learnt
+        told = ", ".join(f"{name}={value}" for name, value in changes.items())
         log.info("requests for the model %r are written with %s from now on, as its provider wants", model, told)
 
     def call(self, prompt: Prompt, ask: Callable[[Prompt, Dialect], Call]) -> AdaptingCall:
@@ -110,23 +108,25 @@ class AdaptingCall:
 
     def deliver(self, receive: Receive) -> None:
         """Hand the reply to ``receive`` as it arrives."""
-        known = dialect = self._dialects.of(self._prompt.model)
+        dialect = self._dialects.of(self._prompt.model)
+        changes: dict[str, Any] = {}
 
         def begin(piece: Delta | Finish) -> None:
             if not self._begun:
                 self._begun = True
-                if dialect is not known:
-                    self._dialects.learn(self._prompt.model, dialect)
+                if changes:
+                    self._dialects.learn(self._prompt.model, changes)
             receive(piece)
 
         while True:
             try:
                 self._deliver(dialect, begin)
             except ProviderError as error:
-                taught = None if self._begun or self._aborted else self._dialects.after(error, self._prompt, dialect)
-                if taught is None:
+                taught = {} if self._begun or self._aborted else self._dialects.taught(error, self._prompt, dialect)
+                if not taught:
                     raise
-                dialect = taught
+                changes |= taught
+                dialect = replace(dialect, **taught)
             else:
                 return
 

@@ -103,7 +103,7 @@ def test_a_reply_that_is_not_streamed_has_text_usage_and_reason(provider: Provid
 @pytest.mark.parametrize(("status", "body"), TEACH_NOTHING)
 def test_other_refusals_teach_nothing(status: int, body: dict[str, object]) -> None:
     error = failures.from_response(status, lambda _name: None, msgspec.json.encode(body))
-    assert Dialects().after(error, asking(""), Dialect()) is None
+    assert Dialects().taught(error, asking(""), Dialect()) == {}
 
 
 def test_a_refusal_that_teaches_nothing_is_passed_on_in_the_providers_words(
@@ -129,7 +129,7 @@ def test_a_request_that_is_refused_again_is_not_learnt(provider: Provider, upstr
 
 def test_what_a_prompt_does_not_ask_is_not_adapted(upstream: Upstream, over_http: OpenAIHttp) -> None:
     error = failures.from_payload({"message": "temperature, max_tokens and the role system are not supported"})
-    assert Dialects().after(error, Prompt("m", (PromptMessage(Role.USER, "hi"),)), Dialect()) is None
+    assert Dialects().taught(error, Prompt("m", (PromptMessage(Role.USER, "hi"),)), Dialect()) == {}
     assert answer(over_http, Prompt("m", (PromptMessage(Role.USER, "#refuse=limit-renamed#"),))).error is None
     assert len(upstream.requests) == 1
 
@@ -195,9 +195,16 @@ def test_wrong_rules_stop_the_start(text: str) -> None:
         Settings.from_env({"CHATKEEP_PROVIDER_DIALECTS": text})
 
 
+def test_calls_at_once_learn_beside_each_other() -> None:
+    dialects = Dialects()
+    dialects.learn("m", {"temperature": False})
+    dialects.learn("m", {"system": "user"})
+    assert dialects.of("m") == Dialect(temperature=False, system="user")
+
+
 def test_learnt_dialects_are_bounded() -> None:
     dialects = Dialects()
     for number in range(MOST_MODELS + 1):
-        dialects.learn(f"m-{number}", Dialect(temperature=False))
+        dialects.learn(f"m-{number}", {"temperature": False})
     assert dialects.of("m-0") == Dialect()
     assert dialects.of(f"m-{MOST_MODELS}") == Dialect(temperature=False)
