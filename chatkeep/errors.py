@@ -145,12 +145,14 @@ class Problem(ChatkeepError):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Something went wrong in the server"
+    advice: ClassVar[str] = ""
+    """The detail of a problem that a server's own code raises, which knows no more."""
 
     def __init__(
         self, detail: str = "", *, errors: list[FieldError] | None = None, retry_after: float | None = None
     ) -> None:
-        super().__init__(detail or self.title)
-        self.detail = detail or self.title
+        self.detail = detail or self.advice or self.title
+        super().__init__(self.detail)
         self.errors = errors or []
         self.retry_after = retry_after
         self.conversation_id: UUID | None = None
@@ -266,6 +268,7 @@ class BodyTooLarge(Problem):
     """The body is over the limit."""
 
     status, code, title = 413, "body_too_large", "The body is too large"
+    advice = "The body is larger than CHATKEEP_MAX_BODY. On the server, chatkeep import takes files of any size."
 
 
 class UriTooLong(Problem):

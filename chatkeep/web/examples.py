@@ -132,7 +132,8 @@ ANSWERS: dict[type[msgspec.Struct], Any] = {
     import_shapes.Import: {
         "object": "import",
         "conversations": {"added": 1, "present": 0, "updated": 0, "deleted": 0, "expired": 0},
-        "messages": 2, "problem_count": 1, "problems": [{"line": 7, "message": "it has no id"}],
+        "messages": 2, "left_out": [{"kind": "picture", "count": 2, "message": "2 pictures"}],
+        "problem_count": 1, "problems": [{"line": 7, "message": "it has no id"}],
     },
     job_shapes.ExportJob: _JOB,
     job_shapes.ExportJobList: _page(_JOB),

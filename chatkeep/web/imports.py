@@ -39,7 +39,6 @@ _WHAT_TO_SEND = (
 _GZIP = {"identity", "gzip", "x-gzip"}
 # How many times larger than a body may be what is packed in it: text becomes a tenth at best.
 _UNPACKED = 16
-_WAY_ROUND = "On the server, chatkeep import takes files of any size."
 # A chunk may hold thousands of records, each of which takes some microseconds.
 _CHUNK_BYTES = 16 * 1024
 
@@ -105,7 +104,10 @@ def _body() -> bytes:
     try:
         return read_coded_body()
     except BodyTooLarge as error:
-        raise BodyTooLarge(f"{error.detail} {_WAY_ROUND}") from error
+        raise BodyTooLarge(
+            f"The body may have {parts().settings.max_body} bytes at most (CHATKEEP_MAX_BODY)."
+            " On the server, chatkeep import takes files of any size."
+        ) from error
 
 
 def _require_small(body: bytes) -> None:
@@ -116,8 +118,10 @@ def _require_small(body: bytes) -> None:
         nonlocal left
         left -= unpacked
         if left < 0:
-            told = f"Unpacked, the body may have {most} bytes at most ({_UNPACKED} times CHATKEEP_MAX_BODY)."
-            raise BodyTooLarge(f"{told} {_WAY_ROUND}")
+            raise BodyTooLarge(
+                f"Unpacked, the body may have {most} bytes at most ({_UNPACKED} times CHATKEEP_MAX_BODY)."
+                " On the server, chatkeep import takes files of any size."
+            )
         time.sleep(0)
 
     for _, document in documents(_opened(body), count):

@@ -45,7 +45,7 @@ def test_the_picture_tells_statuses_and_codes() -> None:
 @pytest.mark.parametrize("kind", PROBLEMS)
 def test_a_problem_has_a_status_and_a_sentence(kind: type[Problem]) -> None:
     assert 400 <= kind.status < 600
-    assert kind("").detail == kind.title
+    assert kind("").detail == (kind.advice or kind.title)
     assert kind("Because.").detail == str(kind("Because.")) == "Because."
 
 
