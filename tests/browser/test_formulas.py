@@ -28,7 +28,7 @@ FOUND: dict[str, list[str]] = {
     "$$a$$. A full stop": ["$$a$$."],
     "1. Do\n   \\[\n   x = y\n   - z\n   \\]\n2. then $x$": ["\\[\nx = y\n- z\n\\]", "$x$"],
     "> $$x$$\n\n# Of $y$\n\n| a |\n|-|\n| $z_1$ |": ["$$x$$", "$y$", "$z_1$"],
-    "**$a*b*c$**, *$d_e$ and $f_g$*, ~~$h$~~": ["$a*b*c$", "$d_e$", "$f_g$", "$h$"],
+    "**$a*b*c$**, *$d_e$ and $f_g$*, ~~$h$~~, *so $x*y$ is*": ["$a*b*c$", "$d_e$", "$f_g$", "$h$", "$x*y$"],
     "H$_2$O, n$^{th}$, 5$\\times$10, the $n$th, f($x$), $x$-axis": [
         "$_2$", r"$^{th}$", "$\\times$", "$n$", "$x$", "$x$",
     ],
@@ -96,8 +96,9 @@ GROW = """async (text) => {
         await whenSet();
         const nodes = [...root.querySelectorAll('.formula')];
         nodes.forEach((node, index) => {
-            const known = seen[index] ??= { node, before, changes: 0 };
-            if (known.node !== node) Object.assign(known, { node, changes: known.changes + 1 });
+            const set = node.querySelector('.katex');
+            const known = seen[index] ??= { node, set, before, changes: 0 };
+            if (known.set !== set) Object.assign(known, { node, set, changes: known.changes + 1 });
         });
         if (nodes.length < seen.length) seen.push({ node: root, before: 'a formula was taken back', changes: 1 });
     }
@@ -165,9 +166,8 @@ def test_formulas_are_the_same_however_they_arrive(chat: Chat, length: int) -> N
 @pytest.mark.parametrize("length", [170, 1000])
 def test_long_texts_are_never_cut_inside_of_a_formula(chat: Chat, length: int) -> None:
     """Sets five hundred formulas: a second or two."""
-    long = "".join(
-        f"It is $a_{{{number}}} + b$ and $5 or \\(c * d_{number}\\) with *more* words. " for number in range(80)
-    )
+    sentence = "It is $a_{{{0}}} + b + c + d + e + f$ for $5 or \\(c\n\\cdot d_{0} + e + f\\) with *more*. "
+    long = "".join(sentence.format(number) for number in range(80))
     for text in (long, long.replace(". ", ".\n"), long.replace("It", "\n- It")):
         shown = chat.page.evaluate(RENDER_SOURCES, [text, length])
         assert is_set(shown) == 160

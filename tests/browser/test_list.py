@@ -423,21 +423,21 @@ def test_a_conversation_made_elsewhere_is_listed(chat: Chat, api: Api) -> None:
 
 
 def test_what_is_renamed_or_deleted_elsewhere_is_brought_up_to_date(visit: Visit, api: Api) -> None:
-    """Imports forty conversations first: more than a page of the list holds."""
-    titles = [unique(f"Number {number}") for number in range(40)]
+    """Imports seventy conversations first: two pages of the list are loaded, and there is a third one."""
+    titles = [unique(f"Number {number}") for number in range(70)]
     stored = import_conversations(api, titles)
+    first, second, renamed = titles[-3], titles[-35], titles[-36]
     chat = visit()
-    while not row(chat, titles[0]).count():
-        chat.entries.last.scroll_into_view_if_needed()
-        chat.page.wait_for_timeout(20)
-    expect(row(chat, titles[0])).to_be_visible()
-    api.request("DELETE", f"/api/conversations/{stored[titles[-3]]}")
-    api.request("DELETE", f"/api/conversations/{stored[titles[1]]}")
-    api.change(stored[titles[0]], title=(new := unique("New name")))
+    expect(row(chat, first)).to_be_visible()
+    chat.entries.last.scroll_into_view_if_needed()
+    expect(row(chat, second)).to_be_attached()
+    api.request("DELETE", f"/api/conversations/{stored[first]}")
+    api.request("DELETE", f"/api/conversations/{stored[second]}")
+    api.change(stored[renamed], title=(new := unique("New name")))
     chat.page.evaluate("dispatchEvent(new Event('focus'))")
-    expect(row(chat, titles[-3])).to_have_count(0)
-    expect(row(chat, titles[1])).to_have_count(0)
-    expect(row(chat, new)).to_be_visible()
+    expect(row(chat, first)).to_have_count(0)
+    expect(row(chat, second)).to_have_count(0)
+    expect(row(chat, new)).to_be_attached()
 
 
 def test_the_list_goes_on_while_its_conversations_move(visit: Visit, api: Api) -> None:
@@ -473,10 +473,10 @@ def imported(title: str, at: float) -> dict[str, Any]:
 
 
 def test_what_one_tab_changes_shows_in_the_others(chat: Chat) -> None:
-    """At once: the clock of the second page stands still, so that it does not look by itself."""
+    """The second tab does not look by itself: it has no intervals."""
     title, _ = asked(chat, "There already")
     other = Chat(chat.page.context.new_page(), chat.url)
-    other.page.clock.install()
+    other.page.add_init_script("window.setInterval = () => 0")
     other.open()
     expect(row(other, title)).to_be_visible()
     second, _ = asked(chat, "From the first tab")
@@ -484,7 +484,7 @@ def test_what_one_tab_changes_shows_in_the_others(chat: Chat) -> None:
     choose(chat, title, "Keep")
     expect(group(other, "Kept", title)).to_be_visible()
     choose(chat, second, "Delete")
-    choose(chat, title, "Stop keeping")
+    choose(chat, title, "Delete")  # which settles the first deletion
     expect(row(other, second)).to_have_count(0)
 
 
