@@ -83,12 +83,11 @@ def queue(exchange: Exchange, _: str) -> bool:
 
 
 def reasoned(exchange: Exchange, _: str) -> bool:
-    """Send a finish reason with every piece."""
+    """Send a finish reason with every word."""
     exchange.head()
-    for number, piece in enumerate((*SENTENCE.partition(" is a "), "")):
+    for number, word in enumerate(SENTENCE.split(" ")):
         exchange.pause(number)
-        exchange.pause(number)
-        exchange.event(exchange.chunk({"content": piece}, finish_reason="stop"))
+        exchange.event(exchange.chunk({"content": f" {word}" if number else word}, finish_reason="stop"))
     exchange.write(b"data: [DONE]\n\n")
     return exchange.end()
 

@@ -45,6 +45,6 @@ def test_a_reply_ends_soon_after_its_finish_reason(spec: str, provider: Provider
 
 
 def test_text_behind_a_finish_reason_is_waited_for(provider: Provider) -> None:
-    """Takes over two seconds: a reason with every piece is no end."""
-    outcome = ask(provider, "#fault=reasoned,r=2#")
+    """Takes over two seconds: a reason with every word is no end."""
+    outcome = ask(provider, "#fault=reasoned,r=2.5#")
     assert (outcome.text, outcome.error) == (SENTENCE, None)
