@@ -479,6 +479,7 @@ def test_what_one_tab_changes_shows_in_the_others(chat: Chat) -> None:
     other.page.add_init_script("window.setInterval = () => 0")
     other.open()
     expect(row(other, title)).to_be_visible()
+    chat.page.bring_to_front()  # or else it is drawn slowly
     second, _ = asked(chat, "From the first tab")
     expect(row(other, second)).to_be_visible()
     choose(chat, title, "Keep")
