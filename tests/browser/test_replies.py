@@ -176,6 +176,20 @@ def test_a_short_reply_says_why_also_after_a_reload(chat: Chat, finish: str, wor
     expect(status).to_contain_text(words)
 
 
+@pytest.mark.parametrize(
+    ("spec", "words"), [("n=0", "gave no answer"), ("n=0,think=3,finish=length", "gave no answer")]
+)
+def test_a_reply_without_text_says_why_also_after_a_reload(chat: Chat, spec: str, words: str) -> None:
+    chat.send(unique(f"Nothing? #{spec}#"))
+    error = chat.reply.locator(".error")
+    expect(error).to_contain_text(words)
+    told = str(error.text_content())
+    status = chat.reply.locator(".status").text_content()
+    chat.page.reload()
+    expect(error).to_have_text(told)
+    expect(chat.reply.locator(".status")).to_have_text(str(status))
+
+
 def test_the_page_asks_anew_and_marks_what_came_from_the_cache(chat: Chat, api: Api, upstream: Upstream) -> None:
     message = unique("The same again?")
     api.chat(message)
