@@ -39,6 +39,9 @@ SURELY = 3
 # A literal of JavaScript stands where an operand may.
 LITERAL = re.compile(r"(?:[=(,:!&|?;{}\[]|=>|return)\s*/(?![/*])((?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+)/([a-z]*)")
 
+# What Python writes in another way: anything, a letter, a Chinese character.
+IN_PYTHON = {"[^]": r"[\s\S]", r"\p{L}": r"[^\W\d_]", r"\p{Script=Han}": "[\u4e00-\u9fff]"}
+
 
 @dataclass(frozen=True)
 class Found:
@@ -109,7 +112,13 @@ def in_javascript() -> Iterator[Found]:
         for text, flags in LITERAL.findall(source):
             known = [getattr(re, flag.upper()) for flag in flags if flag in "ims"]
             methods = frozenset({"search", "split"} if "g" in flags else {"search"})
-            yield Found(f"{path.name}: /{text}/{flags}", re.compile(text, sum(known)), methods)
+            yield Found(f"{path.name}: /{text}/{flags}", re.compile(_in_python(text), sum(known)), methods)
+
+
+def _in_python(text: str) -> str:
+    for javascript, python in IN_PYTHON.items():
+        text = text.replace(javascript, python)
+    return text
 
 
 @dataclass(frozen=True)

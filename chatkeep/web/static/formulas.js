@@ -4,14 +4,15 @@
 const inDollars = /^\$((?:\\[^]|[^\\$`]){1,4000}?)\$/;
 const inTwoDollars = /^\$\$(?!\$)((?:\\[^]|[^\\$`]|\$(?!\$)){1,4000}?)\$\$(?:[.,;](?!\w))?/;
 const inParentheses = /^\\\(((?:\\(?![()])[^]|[^\\`]){1,4000}?)\\\)/;
-const inBrackets = /^\\\[((?:\\(?![[\]])[^]|[^\\`]){1,4000}?)\\\](?:[.,;](?!\w))?/;
+const inBrackets = /^\\\[((?:\\(?![\[\]])[^]|[^\\`]){1,4000}?)\\\](?:[.,;](?!\w))?/;
 const parts = /^(?:\$\$?|\\[([])([^]*?)(?:\$\$?|\\[)\]])([.,;]?)$/;
 const opening = /\$|\\[([]/;
 const displayed = /^ {0,3}(?=\$\$|\\\[)/;
 const displayedNext = /\n {0,3}(?:\$\$|\\\[)/;
 // Formulas whose end has not come yet: one on lines of its own, and one amid a text.
-const openDisplay = /^(?:\$\$(?!\$)(?:\\[^]|[^\\$`]|\$(?!\$)){0,4000}|\\\[(?:\\(?![[\]])[^]|[^\\`]){0,4000})\\?$/;
-const openAtEnd = /(?:\$(?![\s\d$])|\\[([])[^`]{0,500}$/;
+const openDisplay = /^(?:\$\$(?!\$)(?:\\[^]|[^\\$`]|\$(?!\$)){0,4000}|\\\[(?:\\(?![\[\]])[^]|[^\\`]){0,4000})\\?$/;
+const mayOpen = /\$(?![\s\d$])|\\[([]/;
+const openFor = 500;
 const emptyLine = /\n[ \t]*\n/;
 // An amount, then words or another sentence: "$5 for one and 9$ for two", "$5 一个，9$", "$2k; 9$".
 const money = /^\d[^\\^_=]*(?:\s\p{L}{2}|\p{Script=Han}|[;:!?]\s)/u;
@@ -62,7 +63,12 @@ export const texOf = (source) => parts.exec(source).slice(1).join('');
 export const isDisplayed = (source) => displayed.test(source);
 
 /** Return a text in which formulas are masked, without one at its end that may be open: it can be cut anywhere. */
-export const cuttable = (text) => masked(text).replace(openAtEnd, '');
+export function cuttable(text) {
+  const shown = masked(text);
+  const from = Math.max(shown.lastIndexOf('`') + 1, shown.length - openFor);
+  const at = shown.slice(from).search(mayOpen);
+  return at < 0 ? shown : shown.slice(0, from + at);
+}
 
 function formulaAt(text, before = '') {
   if (text.startsWith('$$')) return twoDollars(text, before);

@@ -16,7 +16,7 @@ const apart = 30;
 // A line that may yet become something else: "-" after text is not a heading because a list begins.
 const unsure = /(^|\n)(?: {0,3}(?:-+|=+|#+|[*+]|\d{1,9}[.)]?|`{1,2}|~{1,2}) *)$/;
 // What comes next tells whether this ends a formula.
-const unsureFormula = /(?:\$+|\\[\])]?)$/;
+const unsureFormula = /(?:(?<!\$)\$+|\\[\])]?)$/;
 const waiting = [];
 let working = false;
 let drawn = 0;
