@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flask import Flask, Request, Response
+from flask import Flask, Request
 from flask.ctx import RequestContext
 from flask.sessions import NullSession
 from werkzeug.routing import MapAdapter, Rule, UUIDConverter
+
+from chatkeep.web.responses import Untyped
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -19,16 +21,10 @@ _UUID = re.compile(UUIDConverter.regex)
 _NOTHING_KEPT = NullSession()
 
 
-class _Untyped(Response):
-    """What Flask itself answers, to OPTIONS: nothing, and so of no type."""
-
-    default_mimetype = None
-
-
 class Application(Flask):
     """A Flask application that keeps nothing between requests, and finds most of its routes at once."""
 
-    response_class = _Untyped
+    response_class = Untyped  # Flask makes one of every response that is none
 
     def __init__(self, name: str, prefix: str = "") -> None:
         super().__init__(name, static_folder=None)

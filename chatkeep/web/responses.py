@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
-class Plain(Response):
-    """A response of the API about whose body there is nothing to find out, and whose headers are sound."""
+class Untyped(Response):
+    """A response that has a type only where it is given one; Flask's own answer to OPTIONS has none."""
 
     default_mimetype = None
+
+
+class Plain(Untyped):
+    """A response of the API about whose body there is nothing to find out, and whose headers are sound."""
 
     def __init__(self, body: Iterable[bytes], status: int, headers: Iterable[tuple[str, str]]) -> None:
         super().__init__(body, status, headers)

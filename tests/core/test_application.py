@@ -1,4 +1,4 @@
-"""Routes that are found at once are those that Werkzeug finds."""
+"""Routes that are found at once are those that Werkzeug finds, and responses of the API are sent as they are."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from flask import request
 
 from chatkeep.web.application import Application
+from chatkeep.web.responses import Json
 
 ID = "0193f3a4-1b2c-7d3e-8f40-5a6b7c8d9e0f"
 RULES = {
@@ -57,3 +58,10 @@ def test_the_quick_way_is_gone(applications: tuple[Application, Application]) ->
         assert (context.url_adapter, context.request.view_args) == (None, {"thing_id": UUID(ID)})
     with applications[0].test_request_context("/api/things", method="POST") as context:
         assert context.url_adapter is None
+
+
+def test_a_response_of_the_api_stays_what_it_is() -> None:
+    application, response = Application("plain"), Json(b"{}", 200)
+    with application.test_request_context("/"):
+        assert application.make_response(response) is response
+    assert type(response) is Json
