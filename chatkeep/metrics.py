@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import Literal
 
 from chatkeep.concurrency import short_lock
-from chatkeep.errors import EmptyReply, ProviderBroke, ProviderBusy, ProviderRefused, ProviderTimeout
+from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderRefused, ProviderTimeout
 from chatkeep.model import Status
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -68,7 +68,7 @@ PROVIDER_ERRORS = Metric(
     "counter",
     "Errors of the provider, by their code; those that were tried again count, too.",
     ("code",),
-    tuple(kind.code for kind in (EmptyReply, ProviderBroke, ProviderBusy, ProviderRefused, ProviderTimeout)),
+    tuple(kind.code for kind in (ProviderBroke, ProviderBusy, ProviderRefused, ProviderTimeout)),
 )
 CACHE_ANSWERS = Metric(
     "chatkeep_cache_answers_total", "counter", "How often the cache had the answer.", ("result",), ("hit", "miss")
