@@ -14,6 +14,7 @@ from chatkeep.commands.words import Commands
 def main() -> None:
     """Run chatkeep, a self-hosted conversation server for LLM applications."""
     garbage.look_rarely()
+    garbage.skip_the_last_look()
     logs.catch_uncaught()
 
 

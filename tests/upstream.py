@@ -71,7 +71,8 @@ WORDS = re.split(  # at single spaces: some words are other white space
 def generate(n: int, seed: int = 0) -> list[str]:
     """Return ``n`` tokens of text that depend on nothing but ``seed``."""
     chosen = random.Random(seed)  # noqa: S311 - it must repeat itself
-    return [chosen.choice(WORDS) + " " for _ in range(n)]
+    tokens = [chosen.choice(WORDS) + " " for _ in range(n)]
+    return tokens if "".join(tokens).strip() else [f"{WORDS[0]} "] * n  # blanks alone are no reply
 
 
 def parse(message: str) -> dict[str, str]:

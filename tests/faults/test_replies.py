@@ -22,7 +22,6 @@ FAULTS = {
     "cut_after:3": BROKE,
     "reset_after:3": BROKE,
     "end_after:3": BROKE,
-    "no_reason:3": BROKE,
     "finish_error:3": BROKE,
     "bad_utf8:3": BROKE,
     "malformed:3": BROKE,
@@ -36,6 +35,7 @@ FAULTS = {
     "hang_after:3": ("truncated", "provider_timeout"),
     "endless,r=20": ("truncated", "provider_timeout"),
     "no_done": ("completed", None),
+    "no_reason:3": ("completed", None),
     "hang_done": ("completed", None),
 }
 

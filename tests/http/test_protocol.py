@@ -101,8 +101,13 @@ def test_another_expectation_is_417(api: Api) -> None:
     assert_problem(talk(api, head), 417)
 
 
-@pytest.mark.parametrize("coding", ["gzip", "GZIP", "deflate", "br", "zstd", "identity, gzip"])
-@pytest.mark.parametrize("path", ["/api/chat", "/api/conversations/import"])
+@pytest.mark.parametrize(
+    ("path", "coding"),
+    [
+        *(("/api/chat", coding) for coding in ("gzip", "GZIP", "deflate", "br", "zstd", "identity, gzip")),
+        *(("/api/conversations/import", coding) for coding in ("deflate", "br", "zstd", "identity, gzip")),
+    ],
+)
 def test_a_coded_body_is_415(api: Api, path: str, coding: str) -> None:
     headers = {"Content-Type": "application/json", "Content-Encoding": coding}
     answer = api.request("POST", path, body=gzip.compress(BODY), headers=headers)

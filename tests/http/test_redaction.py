@@ -251,6 +251,7 @@ def test_exports_mask_what_providers_and_files_once_said(answering: Api, name: s
     answering.execute(f"UPDATE messages SET {said}{where}", said=PHONE, id=UUID(told).bytes)  # noqa: S608 - our words
     text = exported(answering, told, name)
     assert PHONE not in text
+    text = text.replace("\\[", "[").replace("\\]", "]")  # as Markdown writes them
     assert text.count(MASKED) == {"json": 4, "ndjson": 4, "csv": 3, "md": 1, "openai": 0}[name]
 
 

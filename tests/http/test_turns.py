@@ -162,7 +162,7 @@ def test_a_message_of_chinese_is_taken_up_to_the_limit_of_the_body(api: Api) -> 
     assert api.request("POST", "/api/chat", body=taken, headers=kind).status == 200
     answer = api.request("POST", "/api/chat", body=refused, headers=kind)
     assert (answer.status, answer.json["code"]) == (413, "body_too_large")
-    assert answer.json["detail"] == "The body may have 1048576 bytes at most (CHATKEEP_MAX_BODY)."
+    assert "CHATKEEP_MAX_BODY" in answer.json["detail"]
 
 
 def test_one_conversation_takes_one_turn_at_a_time(api: Api, beside: Api) -> None:
