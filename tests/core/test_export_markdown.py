@@ -193,6 +193,24 @@ def test_a_message_takes_time_in_proportion_to_its_length(text: str) -> None:
     contained((text * 50_000).encode())
 
 
+@pytest.mark.parametrize("lead", ["- ", "1. ", "> ", "> - ", "- > "])
+@pytest.mark.parametrize("fence", ["```", "~~~~"])
+def test_code_in_deep_lists_does_not_make_a_message_many_times_as_long(lead: str, fence: str) -> None:
+    line = ">" * (lead.count(">") * 5_000) + "a"
+    text = f"{lead * 5_000}{fence}\n" + f"{line}\n" * (5_000 if line == "a" else 5)
+    assert len(contained(text.encode())) < 2 * len(text)
+
+
+@pytest.mark.parametrize("lead", ["- ", "1. ", "> "])
+@pytest.mark.parametrize("fence", ["```", "~~~"])
+def test_a_fence_that_lies_too_deep_for_code_swallows_nothing(lead: str, fence: str) -> None:
+    text = f"{lead * 40}{fence}\n# a\n<b>\n[a]: /u"
+    tokens, env = read(written("md", a_message(text), a_message("**whole**", role="assistant"), a_message("Hi")))
+    assert headings(tokens) == OURS
+    assert raw(tokens) == []
+    assert env.get("references", {}) == {}
+
+
 def test_a_reply_is_marked_as_generated() -> None:
     rows = a_message("Hi"), a_message("Hello", role="assistant")
     before, _, behind = written("md", *rows).partition("## Assistant")

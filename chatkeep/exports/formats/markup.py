@@ -14,6 +14,8 @@ from typing import NamedTuple
 # The document's headings have the levels above.
 _LEVELS = 2
 _DEEPEST = 6
+# Every line of code repeats what its fence stands in. Nobody nests deeper; behind more, a fence is text.
+_LONGEST_LEAD = 64
 # Quotes, list items and tasks that a line is in or begins, and what it is within them.
 _LEAD = rb"((?:[ \t>]|(?:[-+*]|\d{1,9}[.)]|\[[ xX]\])(?![^ \t]))*)"
 _LINE = re.compile(_LEAD + rb"(?:(#{1,6})(?![^ \t])|(`{3,}(?=[^`]*\Z)|~{3,})|(\[))?")
@@ -98,6 +100,9 @@ def _lines(lines: list[bytes]) -> Iterator[bytes]:
         if begun.fence is None or paragraph.is_code(line):
             yield paragraph.written(line, begun)
             continue
+        if len(begun.lead) > _LONGEST_LEAD:
+            yield paragraph.written(begun.without_fence(line), begun)
+            continue
         if begun.lead and paragraph.open:
             yield b""  # else it could be the paragraph's text
         # Pandoc before 3 reads on behind a backslash at the end of the line.
@@ -126,6 +131,12 @@ class _Begun(NamedTuple):
     def nested(self) -> bool:
         """Whether the line is in a quote or begins a list item."""
         return bool(self.lead.strip(b" \t"))
+
+    def without_fence(self, line: bytes) -> bytes:
+        """Return the line with its fence as text."""
+        fence = self.fence or b""
+        shown = fence.replace(fence[:1], b"\\" + fence[:1])
+        return self.lead + shown + line[len(self.lead) + len(fence) :]
 
 
 _TEXT = _Begun(b"", None, None, None)
