@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import re
+import struct
 import sys
 import tempfile
 import zipfile
@@ -28,8 +30,12 @@ _CONVERSATIONS = re.compile(r"(?:.*/)?conversations[^/]*\.json", re.IGNORECASE)
 _ARCHIVE = re.compile(r".*\.zip", re.IGNORECASE)
 _JSON = re.compile(r".*\.json", re.IGNORECASE)
 _MOST_NESTED = 2
+# What systems put beside the files that they pack.
+_LITTER = re.compile(r"(?:.*/)?(?:__MACOSX/|\._).*", re.DOTALL)
 # What unpacking raises.
-_BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, ZstdError)
+_BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile, ZstdError)
+# What opening an archive or a file in it raises: also for versions, encryption and offsets that cannot be.
+_UNREADABLE = (zipfile.BadZipFile, RuntimeError, ValueError, OSError, EOFError, struct.error)
 
 
 Progress = Callable[[int], None]
@@ -55,63 +61,80 @@ def documents(file: BufferedReader, progress: Progress) -> Iterator[tuple[str, I
 def _archived(file: IO[bytes], progress: Progress, nested: int = 0) -> Iterator[tuple[str, Iterator[bytes]]]:
     """Yield the conversations in an archive, else those in the archives in it, else all JSON files."""
     with ExitStack() as stack:
-        try:
-            archive = stack.enter_context(zipfile.ZipFile(_seekable(file, stack, progress)))
-        except zipfile.BadZipFile as error:
-            raise UnknownFile(f"This archive cannot be read: {error}.") from error
-        names = sorted(archive.namelist())
+        archive = _archive(_seekable(file, stack, progress), stack)
+        names = sorted(name for name in set(archive.namelist()) if not _LITTER.fullmatch(name))
         found = False
         for name in filter(_CONVERSATIONS.fullmatch, names):
             found = True
-            yield name, _chunks(_opened(archive, name, stack), progress)
+            yield name, _unpacked(archive, name, progress)
+        broken: UnknownFile | None = None
         for name in filter(_ARCHIVE.fullmatch, names) if not found and nested < _MOST_NESTED else ():
-            for inner, chunks in _in_archive(archive, name, progress, nested + 1):
-                found = True
-                yield f"{name}/{inner}", chunks
+            try:
+                for inner, chunks in _in_archive(archive, name, progress, nested + 1):
+                    found = True
+                    yield f"{name}/{inner}", chunks
+            except UnknownFile as error:
+                broken = UnknownFile(f"{name} cannot be read: {error}")
         for name in filter(_JSON.fullmatch, names) if not found and not nested else ():
             found = True
-            yield name, _chunks(_opened(archive, name, stack), progress)
-        if not found and not nested:
-            raise UnknownFile("There is no conversations.json in this archive.")
+            yield name, _unpacked(archive, name, progress)
+        if not found and (broken or not nested):
+            raise broken or UnknownFile("There is no conversations.json in this archive.")
+
+
+def _archive(file: IO[bytes], stack: ExitStack) -> zipfile.ZipFile:
+    try:
+        return stack.enter_context(zipfile.ZipFile(file))
+    except _UNREADABLE as error:
+        raise UnknownFile(f"This archive cannot be read: {error}.") from error
 
 
 def _in_archive(
     archive: zipfile.ZipFile, name: str, progress: Progress, nested: int
 ) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Yield the conversations in an archive that lies in another one; nothing if it cannot be read."""
+    """Yield the conversations in an archive that lies in another one."""
     with ExitStack() as stack:
-        try:
-            copy = _copy(_opened(archive, name, stack), stack, progress)
-            yield from _archived(copy, progress, nested)
-        except (UnknownFile, *_BROKEN):
-            return
+        yield from _archived(_copy(_unpacked(archive, name, progress), stack), progress, nested)
 
 
-def _opened(archive: zipfile.ZipFile, name: str, stack: ExitStack) -> IO[bytes]:
+def _unpacked(archive: zipfile.ZipFile, name: str, progress: Progress) -> Iterator[bytes]:
+    """Yield the bytes of a file in an archive. Raises `UnknownFile`."""
     try:
-        return stack.enter_context(archive.open(name))
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        file = archive.open(name)
+    except _UNREADABLE as error:
         raise UnknownFile(f"This archive cannot be read: {error}.") from error
+    with file:
+        yield from _chunks(file, progress)
 
 
 def _seekable(file: IO[bytes], stack: ExitStack, progress: Progress) -> IO[bytes]:
     """Return the file, or a copy of what comes through a pipe: the list of an archive is at its end."""
-    return file if file.seekable() else _copy(file, stack, progress)
+    return file if file.seekable() else _copy(_chunks(file, progress), stack)
 
 
-def _copy(file: IO[bytes], stack: ExitStack, progress: Progress) -> IO[bytes]:
+def _copy(chunks: Iterator[bytes], stack: ExitStack) -> IO[bytes]:
     copy = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
-    while chunk := file.read(CHUNK_BYTES):
-        progress(len(chunk))
-        copy.write(chunk)
+    copy.writelines(chunks)
     return copy
 
 
 def _chunks(file: Any, progress: Progress) -> Iterator[bytes]:
-    """Yield a file's bytes, as far as they can be unpacked: what is missing then is found by whoever reads them."""
+    """Yield a file's bytes, as far as they can be unpacked: what is missing then is found by whoever reads them.
+
+    Raises `UnknownFile` if nothing can be unpacked.
+    """
+    begun = False
+    while chunk := _next(file, begun=begun):
+        begun = True
+        progress(len(chunk))
+        yield chunk
+
+
+def _next(file: Any, *, begun: bool) -> bytes:
+    """Return the next bytes of a file, none where it cannot be unpacked any further. Raises `UnknownFile`."""
     try:
-        while chunk := file.read(CHUNK_BYTES):
-            progress(len(chunk))
-            yield chunk
-    except _BROKEN:
-        return
+        return bytes(file.read(CHUNK_BYTES))
+    except (*_BROKEN, OSError) as error:  # bzip2 has no error of its own
+        if begun:
+            return b""
+        raise UnknownFile(f"This file cannot be read: {error}.") from error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from io import BufferedReader, BytesIO
 from types import EllipsisType
@@ -13,7 +14,7 @@ from flask import Blueprint, Response, request
 from chatkeep import errors
 from chatkeep.access import Scope
 from chatkeep.errors import BodyTooLarge, FieldError, InvalidFields, UnsupportedMediaType
-from chatkeep.imports import Terms, UnknownFile, import_file, ttl_of
+from chatkeep.imports import BadRecord, Report, Terms, UnknownFile, import_file, ttl_of
 from chatkeep.imports.files import documents
 from chatkeep.model import now_us
 from chatkeep.quotas import StorageQuota
@@ -89,7 +90,7 @@ def import_conversations() -> Response:
     run = partial(import_file, parts().database, parts().journal, terms=terms, redaction=parts().redaction)
     try:
         _require_small(body)
-        reports = [run(_chunks(document)) for _, document in documents(_opened(body), lambda _: time.sleep(0))]
+        reports = _imported(body, run)
     except UnknownFile as error:
         raise InvalidFields(str(error), errors=[FieldError("", "is no file that can be imported")]) from error
     return rendered(import_of(reports, language()))
@@ -125,8 +126,26 @@ def _require_small(body: bytes) -> None:
         time.sleep(0)
 
     for _, document in documents(_opened(body), count):
-        for _ in document:
-            pass
+        with suppress(UnknownFile):  # it is told when it is imported
+            for _ in document:
+                pass
+
+
+def _imported(body: bytes, run: Callable[[Iterator[bytes]], Report]) -> list[Report]:
+    """Import each document of a body. Raises `UnknownFile` if none can be; else one that cannot is a problem."""
+    reports: list[Report] = []
+    unknown: list[tuple[str, UnknownFile]] = []
+    for name, document in documents(_opened(body), lambda _: time.sleep(0)):
+        try:
+            reports.append(run(_chunks(document)))
+        except UnknownFile as error:
+            unknown.append((name, error))
+    if not reports and unknown:
+        raise unknown[0][1]
+    told = Report()
+    for name, refused in unknown:
+        told.add_problem(BadRecord(1, f"{name} cannot be read: {refused}"))
+    return [*reports, told]
 
 
 def _opened(body: bytes) -> BufferedReader:

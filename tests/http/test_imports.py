@@ -156,6 +156,24 @@ def test_what_is_no_import_is_refused(own: Api, file: bytes, kind: str, status: 
 
 
 @pytest.mark.parametrize(
+    ("language", "told"),
+    [("en", "a.json cannot be read: This is not an export of"), ("zh", "无法读取 a.json：")],  # noqa: RUF001
+)
+def test_a_file_in_an_archive_that_is_unknown_costs_itself(own: Api, language: str, told: str) -> None:
+    sound = json.dumps([chatgpt(TREE, conversation_id=unique("c"))]).encode()
+    file = archive({"a.json": b'{"theme": "dark"}', "b.json": sound})
+    locked = bytearray(archive({"a.json": b"[]", "b.json": sound}))
+    locked[locked.index(b"PK\x01\x02") + 8] |= 1  # the first file is encrypted
+    headers = {"Content-Type": "application/zip", "Accept-Language": language}
+    response = own.request("POST", "/api/conversations/import", body=file, headers=headers)
+    assert (response.status, response.json["conversations"]["added"], response.json["problem_count"]) == (200, 1, 1)
+    assert response.json["problems"][0]["message"].startswith(told)
+    report = imported(own, bytes(locked), "application/zip").json
+    assert (report["conversations"]["present"], report["problem_count"]) == (1, 1)
+    assert "encrypted" in report["problems"][0]["message"]
+
+
+@pytest.mark.parametrize(
     ("language", "words", "reason"),
     [
         ("en", ["2 pictures", "1 tool call", "1 unreadable message"], "its message x is left out: it has no author"),

@@ -264,6 +264,10 @@ ARCHIVES = {
     "in the third one": (zipped(**{"a.zip": zipped(**{"b.zip": CHUNKED})}), [b"a", b"b"]),
     "beside an archive that was uploaded": (zipped(**{"conversations.json": b"a", "file.zip": CHUNKED}), [b"a"]),
     "beside an archive that is broken": (zipped(**{"a.zip": b"PK\x03\x04?", "b.zip": CHUNKED}), [b"a", b"b"]),
+    "packed on a Mac": (
+        zipped(**{"__MACOSX/._a.json": b"", "c/._b.json": b"", "__MACOSX/conversations.json": b"", "c/a.json": b"a"}),
+        [b"a"],
+    ),
     "one by one": (zipped(**{"ChatGPT-Tea.json": b"a", "ChatGPT-Ferry.json": b"b", "notes.txt": b""}), [b"b", b"a"]),
 }  # fmt: skip
 
@@ -277,6 +281,43 @@ def test_conversations_are_found_in_archives(packed: bytes, found: list[bytes]) 
 @pytest.mark.parametrize("packed", [zipped(**{"a.txt": b""}), zipped(**{"a.zip": zipped(**{"b.txt": b""})})])
 def test_an_archive_without_conversations_is_told(packed: bytes) -> None:
     with pytest.raises(UnknownFile, match=r"no conversations\.json in this archive"):
+        list(documents(BufferedReader(BytesIO(packed)), lambda _size: None))
+
+
+def damaged(method: int, at: int, value: int, *, begin: bytes = b"PK\x01\x02") -> bytes:
+    """Return an archive with another byte, so far behind the head of its list or of its file."""
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as made:
+        made.writestr("conversations.json", b'[{"a": 1}]' * 2000)
+    changed = bytearray(packed.getvalue())
+    changed[changed.index(begin) + at] ^= value
+    return bytes(changed)
+
+
+FILE = b"PK\x03\x04"
+DAMAGED = {
+    "a version": damaged(zipfile.ZIP_DEFLATED, 6, 0x40),
+    "where the list begins": damaged(zipfile.ZIP_DEFLATED, 18, 0xFF, begin=b"PK\x05\x06"),
+    "deflate": damaged(zipfile.ZIP_DEFLATED, 52, 0xFF, begin=FILE),
+    "bzip2": damaged(zipfile.ZIP_BZIP2, 52, 0xFF, begin=FILE),
+    "lzma": damaged(zipfile.ZIP_LZMA, 58, 0xFF, begin=FILE),
+    "encryption": damaged(zipfile.ZIP_DEFLATED, 8, 0x01),
+    "a method": damaged(zipfile.ZIP_DEFLATED, 10, 0x01),
+    "gzip": gzip.compress(b"[]")[:-4],
+}
+
+
+@pytest.mark.parametrize("packed", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_archive_is_told(packed: bytes) -> None:
+    found = (b"".join(chunks) for _, chunks in documents(BufferedReader(BytesIO(packed)), lambda _size: None))
+    with pytest.raises(UnknownFile, match="cannot be read"):
+        list(found)
+
+
+@pytest.mark.parametrize("inner", [b"PK\x03\x04?", DAMAGED["a version"]])
+def test_a_damaged_archive_in_another_one_is_named(inner: bytes) -> None:
+    packed = zipped(**{"Chats.zip": inner, "user.txt": b""})
+    with pytest.raises(UnknownFile, match=r"^Chats\.zip cannot be read: This archive cannot be read: "):
         list(documents(BufferedReader(BytesIO(packed)), lambda _size: None))
 
 
