@@ -10,6 +10,9 @@ import click
 
 from chatkeep.languages import language_of_terminal, translated
 
+# All but the line break and the tab.
+_CONTROLS = dict.fromkeys({*range(0x20), *range(0x7F, 0xA0)} - {0x09, 0x0A}, "\ufffd")
+
 
 def word(text: str) -> str:
     """Return a text in the language of the terminal."""
@@ -17,8 +20,8 @@ def word(text: str) -> str:
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Write a line to standard output, or to standard error."""
-    click.echo(word(text), err=err)
+    """Write a line to standard output, or to standard error; what controls a terminal, as a file may hold, is shown."""
+    click.echo(word(text).translate(_CONTROLS), err=err)
 
 
 def failure(text: str) -> click.ClickException:

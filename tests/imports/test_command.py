@@ -322,6 +322,20 @@ def test_a_damaged_archive_in_another_one_is_named(inner: bytes) -> None:
 
 
 @pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
+def test_what_a_file_holds_does_not_control_the_terminal(store: Store, tmp_path: Path) -> None:
+    """Starts a process: a second."""
+    mapping = {
+        "u": node(None, "user", "?"),
+        "\x1b[2J": node("u", "assistant", author=None),
+        "a": node("u", "assistant", content={"content_type": "\x1b]0;x\x07", "x": 1}),
+    }
+    done = run(store, tmp_path, "-", given=json.dumps([chatgpt(mapping)]).encode())
+    assert (done.returncode, b"1 added" in done.stdout) == (1, True)
+    assert not any(sign in done.stdout + done.stderr for sign in (b"\x1b", b"\x07"))
+    assert "\ufffd]0;x" in done.stdout.decode()
+
+
+@pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
 def test_in_an_archive_the_files_that_are_unknown_cost_themselves(store: Store, tmp_path: Path) -> None:
     """Starts a process: a second."""
     packed = zipped(**{"a.json": b'{"theme": "dark"}', "b.json": json.dumps(chatgpt(TREE)).encode()})
