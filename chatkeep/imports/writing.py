@@ -327,11 +327,11 @@ def _kept(conversation: Conversation, terms: Terms) -> Conversation:
 
 
 def _kept_as_asked(connection: Connection, existing: Conversation, terms: Terms) -> Fate:
-    """Change the ttl of a conversation of which nothing is missing. The same ttl again changes nothing."""
-    if terms.ttl in {..., existing.ttl}:
-        return Fate.PRESENT
-    conversations.update(connection, _kept(existing, terms))
-    return Fate.UPDATED
+    """Keep a conversation of which nothing is missing for as long as the importer asks; the same ttl counts anew."""
+    kept = _kept(existing, terms)
+    if (kept.ttl, kept.expires_at) != (existing.ttl, existing.expires_at):
+        conversations.update(connection, kept)
+    return Fate.PRESENT if kept.ttl == existing.ttl else Fate.UPDATED
 
 
 def _is_unfinished(connection: Connection, existing: Conversation) -> bool:
