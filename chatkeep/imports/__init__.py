@@ -113,7 +113,9 @@ def _read(record: Record, terms: Terms) -> list[Item]:
 
 
 def _conversations(document: Record) -> list[Record]:
-    """Return the conversations of a document that is an object. Raises `UnknownFile`."""
+    """Return the conversations of a document that is an object, or lines of them. Raises `UnknownFile`."""
+    if document.body and is_lines(document.body):  # the first line was too long to tell
+        return list(lines([document.body]))
     try:
         found = programs.conversations_in(value_of(document))
     except Refused as error:

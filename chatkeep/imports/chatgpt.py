@@ -9,13 +9,13 @@ from typing import Any
 
 from chatkeep.imports.foreign import ROLES, Chat, Content, Node, Said, fenced
 from chatkeep.imports.left_out import Kind, of_type
-from chatkeep.imports.loose import items, members, moment, objects, text, texts
+from chatkeep.imports.loose import items, members, moment, objects, spoken, text, texts
 from chatkeep.model import Role, Status
 
 SOURCE = "chatgpt"
 _TOOLS = {"tool", "function"}
 _EVERYBODY = {"", "all"}
-_INTERPRETERS = ("python", "code_interpreter")
+_INTERPRETERS = ("python", "python_user_visible", "code_interpreter")
 _CANVAS = "canmore."
 # How a reply ended, if it is not whole.
 _CUT = {
@@ -38,8 +38,10 @@ _PARTS: dict[str, Kind] = {
     "video_asset_pointer": Kind.VIDEO,
     "file": Kind.FILE,
 }
-# A mark of a citation or a widget, in private-use characters, the last maybe cut; or an older one, as 【4†source】.
-_MARK = re.compile("\ue200([^\ue200\ue201]*+)(?:\ue201|\\Z)|【[^【】†]*+†[^【】]*+】")
+# A mark of a citation or a widget, in private-use characters; or an older one, as 【4†source】.
+_MARK = re.compile("\ue200([^\ue200\ue201]*+)\ue201|【[^【】†]*+†[^【】]*+】")
+# What is left of one with which a text breaks off. One that never ends amid a text has words behind it, which are kept.
+_CUT_MARK = re.compile("\ue200[^\ue200\ue201\\s]*+\\Z")
 _LEFT_OF_MARKS = re.compile("[\ue200-\ue20f]")
 _SEPARATOR = "\ue202"
 _LINKS = {"url", "link_title"}
@@ -211,15 +213,14 @@ def _text(content: dict[str, Any], found: Content) -> None:
 
 def _part(part: Any, found: Content) -> None:
     fields = members(part)
-    said = text(part) or text(fields.get("text"))
+    kind = _type(fields)
+    said = spoken(part) or text(fields.get("content")) or "\n".join(texts(fields.get("parts")))
     if said:
         found.texts.append(said)
-    elif kind := _type(fields):
-        name = text(fields.get("name"))
-        if kind in _PARTS:
-            found.attach(_PARTS[kind], name)
-        elif kind not in {"text", "audio_transcription"}:
-            found.leave_out(of_type(kind))
+    elif kind in _PARTS:
+        found.attach(_PARTS[kind], text(fields.get("name")))
+    elif fields and kind not in {"text", "audio_transcription"}:
+        found.leave_out(of_type(kind))
 
 
 def _type(fields: dict[str, Any]) -> str:
@@ -281,7 +282,7 @@ def _cited(said: str, metadata: dict[str, Any]) -> str:
     references = {_cited_by(one, said): members(one.get("metadata")) for one in objects(metadata.get("citations"))}
     references |= {text(one.get("matched_text")): one for one in objects(metadata.get("content_references"))}
     marked = _MARK.sub(lambda found: _link(found, references), said)
-    return _LEFT_OF_MARKS.sub("", marked)
+    return _LEFT_OF_MARKS.sub("", _CUT_MARK.sub("", marked))
 
 
 def _cited_by(citation: dict[str, Any], said: str) -> str:

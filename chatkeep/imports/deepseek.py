@@ -6,7 +6,7 @@ from typing import Any
 
 from chatkeep.imports.foreign import ROLES, Chat, Content, Node, Said
 from chatkeep.imports.left_out import Kind, of_type
-from chatkeep.imports.loose import members, moment, objects, text, texts
+from chatkeep.imports.loose import members, moment, objects, spoken, text, texts
 from chatkeep.model import Role, Status
 
 SOURCE = "deepseek"
@@ -93,7 +93,7 @@ def _type(fragment: dict[str, Any]) -> str:
 
 
 def _fragment(fragment: dict[str, Any], found: Content) -> None:
-    kind, said = _type(fragment), text(fragment.get("content"))
+    kind, said = _type(fragment), spoken(fragment.get("content"))
     if kind in _THOUGHTS:
         found.thoughts.append(said)
     elif kind.startswith(_TOOLS):
@@ -102,5 +102,5 @@ def _fragment(fragment: dict[str, Any], found: Content) -> None:
         found.attach_file(text(fragment.get("file_name")) or text(fragment.get("name")))
     elif said:
         found.texts.append(said)
-    elif kind not in {_REQUEST, "RESPONSE"}:
+    elif kind not in {_REQUEST, "RESPONSE"} or fragment.get("content"):
         found.leave_out(of_type(kind))

@@ -22,7 +22,7 @@ from chatkeep.imports.records import (
     lasting_id,
     path_to,
 )
-from chatkeep.model import Conversation, Message, Role, Status
+from chatkeep.model import STOP, Conversation, Message, Role, Status
 
 TITLE_LENGTH = 255
 ID_LENGTH = 255
@@ -245,7 +245,8 @@ class _Tree:
         thoughts = [*_given(place.thought), said.reasoning] if said.role is Role.ASSISTANT else []
         said = replace(said, reasoning="\n\n".join(filter(None, thoughts)))
         if not said.text and said.status is Status.COMPLETED:
-            said = replace(said, status=Status.TRUNCATED, finish_reason=None)
+            reason = None if said.finish_reason == STOP else said.finish_reason
+            said = replace(said, status=Status.TRUNCATED, finish_reason=reason)
         one = _Spoken(node, said, place.message, max(node.at or self.began, place.at + 1))
         self.spoken.append(one)
         return _Place(node.id, one.at)

@@ -49,7 +49,8 @@ def chat_of(found: dict[str, Any]) -> Chat:
 def _placed(messages: Any) -> Iterator[tuple[str, str | None, Any]]:
     """Yield messages, each behind its parent, with their ids and those of their parents."""
     number = 0
-    waiting: list[tuple[str | None, Any]] = [(None, one) for one in reversed(items(messages) or [messages])]
+    roots = items(messages) or ([messages] if messages else [])
+    waiting: list[tuple[str | None, Any]] = [(None, one) for one in reversed(roots)]
     while waiting:
         above, message = waiting.pop()
         fields = members(message)

@@ -21,6 +21,7 @@ _BLANK = re.compile(r"\s*+")
 _QUOTED = re.compile(r"(?m)^(?:>|&gt;) ?")
 _ESCAPED = re.compile(r"&(?:amp|lt|gt|quot|#x27|#39);")
 _TOOLS = {"tool", "function"}
+_TEXTS = {"text", "output_text", "refusal"}
 _PICTURES = {"image", "image_url", "input_image", "output_image"}
 
 
@@ -50,14 +51,15 @@ def chat_of(found: dict[str, Any]) -> Chat:
 
 def _nodes(tree: Any, branch: Any, model: str) -> Iterator[Node]:
     """Yield the messages of a tree; if there is none, those of a list, one below the other."""
-    if tree:
-        for id, message in members(tree).items():  # noqa: A001 - as everywhere
+    if tree and isinstance(tree, dict):
+        for id, message in tree.items():  # noqa: A001 - as everywhere
             yield _node(id, message, model)
         return
     above = None
-    for number, message in enumerate(items(branch)):
+    for number, message in enumerate(items(tree) or items(branch)):
         fields = members(message)
-        node = _node(text(fields.get("id")) or str(number), {"parentId": above} | fields, model)
+        parent = text(fields.get("parentId")) or above
+        node = _node(text(fields.get("id")) or str(number), fields | {"parentId": parent}, model)
         above = node.id
         yield node
 
@@ -101,9 +103,11 @@ def _fill(message: dict[str, Any], role: Role, found: Content) -> None:
     output = objects(message.get("output")) if role is Role.ASSISTANT else []
     for item in output:
         _item(item, found)
+    said = spoken(message.get("content"))
+    if output and said.strip() and isinstance(message.get("originalContent"), str):
+        found.texts.clear()  # the user has edited the reply, which changes its content only
     if any(found.texts):
         return
-    said = spoken(message.get("content"))
     if role is Role.ASSISTANT:
         said = _unfold(said, found)
     found.texts.append(said)
@@ -163,6 +167,8 @@ def _part(part: Any, found: Content) -> None:
         found.texts.append(said)
     elif _is_picture(fields):
         found.attach(Kind.PICTURE)
+    elif fields and text(fields.get("type")) not in _TEXTS:
+        found.leave_out(of_type(text(fields.get("type"))))
 
 
 def _is_picture(part: dict[str, Any]) -> bool:

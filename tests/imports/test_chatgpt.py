@@ -75,6 +75,7 @@ def test_a_search_becomes_one_reply_with_its_reasoning_and_model(store: Store) -
         ("See \ue200url\ue202the docs\ue202https://docs.example\ue201.", {}, "See [the docs](https://docs.example)."),
         ('\ue200image_group\ue202{"query": ["cats"]}\ue201Cats.', {}, "Cats."),
         ("Cut \ue200cite\ue202turn0", {}, "Cut "),
+        ("Left open \ue200cite\ue202turn0 are words.\n\nMore.", {}, "Left open citeturn0 are words.\n\nMore."),
         ("Old【4†source】.", refer("【4†source】", alt=LINK), f"Old{LINK}."),
         ("Old【4†source】.", {}, "Old【4†source】."),
         ("Old【4†source】.", {"metadata": {"citations": [
@@ -115,11 +116,12 @@ def test_a_document_on_the_canvas_is_text_and_a_memory_note_is_not(
     assert report.left_out == {"memory": 1, "tool_result": 2}
 
 
-def test_code_of_the_interpreter_is_reasoning_of_the_reply_behind_it(store: Store) -> None:
+@pytest.mark.parametrize("tool", ["python", "python_user_visible"])
+def test_code_of_the_interpreter_is_reasoning_of_the_reply_behind_it(store: Store, tool: str) -> None:
     mapping = chain(
         asked("The mean?"),
         reply("I will compute it."),
-        content("code", to="python", text="sum(v) / 3"),
+        content("code", to=tool, text="sum(v) / 3"),
         result(text="6.0"),
         reply("It is 6."),
     )
@@ -186,6 +188,9 @@ def test_what_was_said_aloud_is_text_and_its_recording_is_counted(store: Store) 
         ({"content_type": "canvas_note", "text": "Noted."}, "Noted."),
         ({"content_type": "canvas_note", "content": "Noted."}, "Noted."),
         ({"content_type": "text", "parts": [{"text": "In an object."}]}, "In an object."),
+        ({"content_type": "text", "parts": [{"text": {"value": "In two."}}]}, "In two."),
+        ({"content_type": "text", "parts": [{"type": "text", "content": "In another."}]}, "In another."),
+        ({"content_type": "text", "parts": [{"content_type": "text", "parts": ["In its parts."]}]}, "In its parts."),
         ({"content_type": "text", "parts": "No list."}, "No list."),
         ({"content_type": "text", "text": "Beside the parts."}, "Beside the parts."),
         ({"content_type": "code", "language": "go", "parts": ["fmt.Println()"]}, "```go\nfmt.Println()\n```"),
@@ -203,13 +208,13 @@ def test_content_without_text_is_counted_by_its_type(store: Store) -> None:
     mapping = chain(
         asked(),
         content("super_widget", widgets={"a": 1}),
-        content("multimodal_text", parts=[{"content_type": "hologram", "pointer": "x"}]),
+        content("multimodal_text", parts=[{"content_type": "hologram", "pointer": "x"}, {"pointer": "y"}]),
         reply(),
         node(None, "critic", "Too short."),
     )
     report = take(store, chatgpt(mapping))
     assert only(store).said[1:] == [("reply", "Yes.")]
-    assert report.left_out == {"super_widget": 1, "hologram": 1, "critic": 1}
+    assert report.left_out == {"super_widget": 1, "hologram": 1, "other": 1, "critic": 1}
 
 
 ODD = {

@@ -48,6 +48,8 @@ CODE = {"type": "open_webui:code_interpreter", "lang": "python", "code": "print(
         ([{"type": "message", "content": [{"type": "refusal", "refusal": "I can't."}]}], "I can't.", "", {}),
         ([{"type": "open_webui:note", "content": [{"text": "Noted."}]}], "Noted.", "", {}),
         ([{"type": "open_webui:map", "points": [1]}, message("There.")], "There.", "", {"open_webui:map": 1}),
+        ([{"type": "message", "content": [{"type": "output_audio", "id": "x"}]}, message("Yes.")], "Yes.", "",
+         {"output_audio": 1}),
         ([7, None, message("Yes.")], "Yes.", "", {}),
     ],
 )  # fmt: skip
@@ -61,6 +63,13 @@ def test_the_items_of_output_become_a_reply(store: Store, items: Any, text: str,
 def test_content_is_read_if_output_has_no_text(store: Store) -> None:
     take(store, webui({"u": ASKED, "a": output(CALL, content="Yes.")}, "a"))
     assert only(store).said[1:] == [("reply", "Yes.")]
+
+
+def test_a_reply_that_was_edited_is_read_as_it_was_left(store: Store) -> None:
+    edited = output(reasoning("Bergen."), message("Yes."), content="No.", originalContent="")
+    take(store, webui({"u": ASKED, "a": edited}, "a"))
+    found = only(store)
+    assert (found.said[1:], found.messages[1].reasoning) == ([("reply", "No.")], "Bergen.")
 
 
 def test_the_phases_of_a_reply_are_told_apart(store: Store) -> None:
@@ -143,6 +152,8 @@ WITHOUT_IDS = {
     "no id": webui({"u": ASKED, "a": said("assistant", "No.", "u")}, "a", id=""),
     "no wrapper": old({"u": ASKED, "a": said("assistant", "No.", "u")}),
     "no tree": {"title": "x", "chat": {"title": "x", "messages": LIST}},
+    "no parents": {"title": "x", "chat": {"title": "x", "messages": [one | {"parentId": None} for one in LIST]}},
+    "a list for a tree": {"title": "x", "chat": {"title": "x", "history": {"messages": LIST}}},
 }
 
 

@@ -90,6 +90,12 @@ def test_a_reply_of_claude_that_only_called_tools_keeps_its_place(store: Store) 
     assert (found.messages[1].status, found.messages[1].finish_reason) == (Status.TRUNCATED, None)
 
 
+def test_a_refusal_of_claude_without_a_word_says_that_it_is_one(store: Store) -> None:
+    take(store, claude(block("m-1", "human", says("?")), block("m-2", "assistant", stop_reason="refusal")))
+    refused = only(store).messages[1]
+    assert (refused.content, refused.status, refused.finish_reason) == ("", Status.TRUNCATED, "content_filter")
+
+
 def test_older_messages_of_claude_have_a_text_only(store: Store) -> None:
     old = block("m-1", "human", text="Hello")
     del old["content"]
@@ -174,6 +180,8 @@ def test_a_conversation_of_deepseek_becomes_ours(store: Store) -> None:
         (fragments(("TEMPLATE_RESPONSE", "Sorry.")), "Sorry.", {}),
         (fragments(("TOOL_SEARCH", None), ("READ_LINK", "x"), ("RESPONSE", "Yes.")), "Yes.", {"tool_call": 2}),
         (fragments(("TIP", None), ("RESPONSE", "Yes.")), "Yes.", {"TIP": 1}),
+        ({"fragments": [{"type": "RESPONSE", "content": {"text": "Yes."}}]}, "Yes.", {}),
+        ({"fragments": [{"type": "RESPONSE", "content": {"a": 1}}]}, "", {"RESPONSE": 1}),
         ({"role": "assistant", "content": "Yes.", "reasoning_content": "Hm"}, "Yes.", {}),
     ],
 )  # fmt: skip
@@ -217,6 +225,12 @@ def line(id: str, parent: str, text: str, *, user: bool = False, **fields: Any) 
     """Return a message of LibreChat's."""
     return {"messageId": id, "parentMessageId": parent, "text": text, "sender": "User" if user else "GPT-4o",
             "isCreatedByUser": user, "createdAt": f"2026-02-01T10:00:0{id[-1]}.000Z"} | fields  # fmt: skip
+
+
+@pytest.mark.parametrize("messages", [[], None])
+def test_an_empty_conversation_of_librechat_is_counted(store: Store, messages: Any) -> None:
+    report = store.take(librechat(messages=messages))
+    assert (report.left_out, report.problem_count) == ({"empty_conversation": 1}, 0)
 
 
 def test_a_conversation_of_librechat_becomes_ours(store: Store) -> None:
@@ -272,6 +286,15 @@ def test_an_odd_message_of_librechat_costs_itself(store: Store) -> None:
     assert [problem.reason.partition(": ")[2] for problem in report.problems] == [
         "it has no author", "it is not an object",
     ]  # fmt: skip
+
+
+def test_conversations_in_lines_are_read_however_long_the_first_one_is(store: Store) -> None:
+    chats = [
+        claude(block("m-1", "human", says("Long. " * 100_000))),
+        claude(block("m-1", "human", says("?")), uuid="c-2"),
+    ]
+    report = store.take("\n".join(map(json.dumps, chats)).encode())
+    assert (report.conversations, report.problem_count) == ({"added": 2}, 0)
 
 
 def test_one_list_may_hold_conversations_of_several_programs(store: Store) -> None:
