@@ -397,7 +397,8 @@ def position_of(place: str | None) -> Position | UUID | None:
     """Return where a page begins, by the end of the one before, or by a conversation's id."""
     if place is None:
         return None
-    id, *numbers = place.split("_")  # noqa: A001 - as everywhere
+    # In Python, the $ of PLACE also matches before a line break at the end.
+    id, *numbers = place.rstrip("\n").split("_")  # noqa: A001 - as everywhere
     return Position(int(numbers[0]), UUID(id), *map(int, numbers[1:])) if numbers else UUID(id)
 
 

@@ -145,7 +145,7 @@ def test_a_list_says_where_it_begins_and_ends(api: Api) -> None:
     one, two = (api.chat(mark)["conversation_id"] for _ in range(2))
     page = api.list(q=mark, limit=1)
     assert (page["object"], page["first_id"], page["has_more"]) == ("list", two, True)
-    for place in (page["last_id"], two, two.upper()):
+    for place in (page["last_id"], two, two.upper(), f"{two}\n", f"{page['last_id']}\n"):
         assert [item["id"] for item in api.list(q=mark, after=place)["data"]] == [one]
     page = api.list(q=mark, limit=2)
     assert (page["first_id"], page["has_more"]) == (two, False)
