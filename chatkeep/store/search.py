@@ -26,7 +26,7 @@ def words(query: str) -> list[str]:
 
     What stands behind `MOST_WORDS` words is the last one; a query of blanks is itself one.
     """
-    found = dict.fromkeys(query.split(maxsplit=MOST_WORDS - 1))
+    found = dict.fromkeys(query.strip().split(maxsplit=MOST_WORDS - 1))
     return sorted(found, key=len, reverse=True) or [query]
 
 

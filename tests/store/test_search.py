@@ -66,6 +66,8 @@ def test_no_character_stands_for_another(sqlite: apsw.Connection) -> None:
         ("redis 超时", ["redis", "超时"]),
         (" a  bcd\tbc\u3000a ", ["bcd", "bc", "a"]),
         ("a b c d e f g h i j", ["h i j", "a", "b", "c", "d", "e", "f", "g"]),
+        ("a b c d e f g h ", list("abcdefgh")),
+        ("a b c d e f g h i\n", ["h i", "a", "b", "c", "d", "e", "f", "g"]),
         ("  ", ["  "]),
         ("", [""]),
     ],
