@@ -179,6 +179,24 @@ def test_a_title_that_could_not_be_changed_is_as_it_was_until_there_is_a_network
     expect(chat.page.locator("#toast")).to_be_empty()
 
 
+def test_a_change_that_failed_is_not_tried_again_over_a_later_one(chat: Chat, api: Api) -> None:
+    title, conversation = asked(chat, "First name")
+    later = unique("Later name")
+    chat.page.route(f"**/api/conversations/{conversation}", lambda route: route.abort())
+    choose(chat, title, "Rename")
+    chat.page.keyboard.type("Name that failed\n")
+    expect(chat.page.locator("#toast")).to_contain_text("cannot be reached")
+    chat.page.unroute_all()
+    choose(chat, title, "Rename")
+    chat.page.keyboard.type(f"{later}\n")
+    assert eventually(lambda: api.read(conversation)["title"] == later)
+    with chat.page.expect_response("**/api/conversations?*"):
+        chat.page.evaluate("dispatchEvent(new Event('focus'))")
+    chat.ask("A turn takes longer than a change")
+    expect(row(chat, later)).to_be_visible()
+    assert api.read(conversation)["title"] == later
+
+
 def test_kept_conversations_come_first_and_do_not_expire(chat: Chat, api: Api) -> None:
     title, conversation = asked(chat, "Dear to me")
     expect(chat.page.locator("#expiry")).to_have_text("expires in 24h")

@@ -206,7 +206,10 @@ export class ConversationList {
       const words = explain(error);
       if (error.status === 404) return this.gone(id);
       this.learn(before);
-      showFailedToast(error, words, () => this.change(id, changes));
+      const again = () => this.change(id, changes);
+      // The reader may have changed the same to something else meanwhile.
+      const isSame = () => Object.keys(changes).every((name) => this.find(id)?.[name] === before[name]);
+      showFailedToast(error, words, again, { alone: () => isSame() && again() });
     }
   }
 

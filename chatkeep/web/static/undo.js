@@ -11,11 +11,11 @@ const grace = 6000;
 let pending = null;
 
 /** Delete a conversation of the list. Where it is open, a new one opens in its place. */
-export function deleteLater(list, { id, title }) {
+export function deleteLater(list, { id, title, message_count: count }) {
   deleteNow();
   const wasOpen = list.current === id;
   const hideToast = showToast(t('deleted_named', { title: title || t('untitled') }), ['undo', undo]);
-  pending = { list, id, wasOpen, hideToast, timer: setTimeout(deleteNow, grace) };
+  pending = { list, id, count, wasOpen, hideToast, timer: setTimeout(deleteNow, grace) };
   list.hide(id);
   if (wasOpen) location.hash = '';
 }
@@ -51,8 +51,9 @@ async function deleteNow({ keepalive = false } = {}) {
     keepDraft(gone.id, draft);
     gone.list.unhide(gone.id);
     const again = () => deleteLater(gone.list, gone.list.find(gone.id));
-    // Somebody who reads it again may have changed their mind.
-    showFailedToast(error, explain(error), again, { alone: () => gone.list.current !== gone.id && again() });
+    // Somebody who reads it again, or wrote more in it, may have changed their mind.
+    const isSame = () => gone.list.current !== gone.id && gone.list.find(gone.id)?.message_count === gone.count;
+    showFailedToast(error, explain(error), again, { alone: () => isSame() && again() });
   }
 }
 
