@@ -252,6 +252,16 @@ def test_the_time_left_is_explained_where_it_first_shows(visit: Visit, locale: s
     expect(hint).to_have_count(0)
 
 
+@pytest.mark.parametrize(
+    ("ttl", "words"), [(90, "90 seconds"), (5400, "90 minutes"), (36 * 3600, "36 hours"), (30 * 86_400, "30 days")]
+)
+def test_the_time_that_a_conversation_is_kept_is_told_exactly(visit: Visit, api: Api, ttl: int, words: str) -> None:
+    conversation = api.chat(unique("For how long?"), ttl=ttl)["conversation_id"]
+    chat = visit()
+    chat.open(conversation)
+    expect(chat.page.get_by_role("note")).to_contain_text(f"deleted {words} after")
+
+
 # Deleting
 
 

@@ -170,7 +170,7 @@ const texts = {
     earlier: '更早的消息',
     edit: '编辑',
     edit_message: '编辑消息',
-    ended_content_filter: '已被内容过滤截断',
+    ended_content_filter: '已被内容过滤器截断',
     ended_length: '已截断：达到长度上限',
     ended_refusal: '模型拒绝回答',
     ended_tool_calls: '已截断：模型要求调用工具，此处不提供工具',
@@ -299,6 +299,7 @@ const texts = {
   },
 };
 
+const units = [['day', 86_400], ['hour', 3600], ['minute', 60]];
 let language = browser.read('language', null) ?? (navigator.language.toLowerCase().startsWith('zh') ? 'zh' : 'en');
 
 /** Return the language in use: "en" or "zh". */
@@ -346,19 +347,14 @@ export function translatePage() {
 /** Return how far ahead a time is, in words: "in 5m", "in 3h". */
 export function until(seconds) {
   const words = new Intl.RelativeTimeFormat(language, { style: 'narrow' });
-  return words.format(...inUnits(seconds));
+  const [unit, length] = units.find(([, length]) => seconds >= 1.5 * length) ?? units.at(-1);
+  return words.format(Math.round(seconds / length), unit);
 }
 
-/** Return how long something takes, in words: "24 hours". */
+/** Return how long something takes, in words and exactly: "24 hours", "36 hours", "30 days". */
 export function lasting(seconds) {
-  const [count, unit] = inUnits(seconds);
-  return new Intl.NumberFormat(language, { style: 'unit', unit, unitDisplay: 'long' }).format(count);
-}
-
-function inUnits(seconds) {
-  const units = [['day', 86_400], ['hour', 3600], ['minute', 60]];
-  const [unit, length] = units.find(([, atLeast]) => seconds >= 1.5 * atLeast) ?? units.at(-1);
-  return [Math.round(seconds / length), unit];
+  const [unit, length] = units.find(([, length]) => seconds >= 1.5 * length && seconds % length === 0) ?? ['second', 1];
+  return new Intl.NumberFormat(language, { style: 'unit', unit, unitDisplay: 'long' }).format(seconds / length);
 }
 
 /** Return a moment in words, short: "5 min. ago", "3 Nov". */
