@@ -162,7 +162,7 @@ class Settings:
         "CHATKEEP_CONVERSATION_TTL",
         notation.optional_duration,
         "24h",
-        "How long a conversation is kept after its last activity; `never` keeps it.",
+        "How long a new conversation is kept after its last activity; `never` keeps it.",
     )
     cache_size: int = setting(
         "CHATKEEP_CACHE_SIZE",
