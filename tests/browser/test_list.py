@@ -347,6 +347,26 @@ def test_what_could_not_be_deleted_is_when_there_is_a_network(chat: Chat, api: A
     assert eventually(lambda: is_gone(api, conversation))
 
 
+def test_what_could_not_be_deleted_stays_when_more_has_been_said_in_it(chat: Chat, api: Api) -> None:
+    chat.page.clock.install()
+    title, conversation = asked(chat, "Delete me not")
+    chat.page.route(f"**/api/conversations/{conversation}", lambda route: route.abort())
+    choose(chat, title, "Delete")
+    chat.page.clock.fast_forward(6_000)
+    expect(chat.page.locator("#toast")).to_contain_text("cannot be reached")
+    chat.page.unroute_all()
+    chat.open(conversation)
+    chat.ask("One more thing")
+    chat.page.locator("#new").click()
+    expect(chat.messages).to_have_count(0)
+    with chat.page.expect_response("**/api/conversations?*"):
+        chat.page.evaluate("dispatchEvent(new Event('focus'))")
+    chat.ask("A turn takes longer than the list")
+    chat.page.clock.fast_forward(6_000)
+    expect(chat.page.locator("#toast")).to_contain_text("cannot be reached")
+    assert api.read(conversation)["message_count"] == 4
+
+
 def test_a_second_deletion_settles_the_first(chat: Chat, api: Api) -> None:
     first, gone = asked(chat, "First")
     second, kept = asked(chat, "Second")
