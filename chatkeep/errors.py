@@ -374,7 +374,7 @@ class ProviderError(Problem):
     upstream_status: int | None = None
     """The HTTP status that the provider answered with, where it was not 2xx."""
     told: str = ""
-    """Every text of the error that the provider sent, as it came: for code to look into, never shown or logged."""
+    """The texts of the provider's error, and the fields that it complains about: for code, never shown or logged."""
     finish: Any = None
     """How the provider said that the reply ends, a `chatkeep.model.Finish`, if it did."""
     resent: bool = False

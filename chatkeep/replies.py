@@ -304,6 +304,8 @@ class CopyCall:
 def _deliver_last(end: End, receive: Receive, *, said: bool) -> None:
     row = end.message
     if isinstance(end.problem, ProviderError):
+        if row is not None and row.finish_reason and end.problem.finish is None:
+            end.problem.finish = Finish(row.finish_reason, row.usage, row.model)
         raise end.problem
     if row is not None and end.problem is None and row.finish_reason:
         screened = row.finish_reason == CONTENT_FILTER

@@ -17,9 +17,14 @@ from chatkeep.model import Usage
 _THOUGHT_PARTS = ("thinking", "reasoning", "thought")
 _TEXT_KEYS = ("text", "content", "value", "summary", "refusal")
 _DEEPEST = 4
+_DEEPEST_ERROR = 8
+WHOLE = object()
+"""What `Chunk.complaint` returns if the whole piece is the error: its words stand beside what tells that."""
 # Codes that stand in an error object without an error.
-_SUCCESS = {"", "0", "200", "none", "null", "ok", "success"}
-_MOST_TOKENS = 1 << 53
+_SUCCESS = {"", "0", "200", "none", "null", "ok", "success", "true"}
+_NO_ERROR = (_SUCCESS - {"true"}) | {"false"}
+# The column's limit.
+_MOST_TOKENS = 1 << 31
 
 
 class Said(NamedTuple):
@@ -127,7 +132,8 @@ class Chunk(msgspec.Struct, gc=False):
             return _if_error(error) if error else None
         named = {"code": self.code, "status": self.status, "type": self.type}
         if found := _if_error(self.error):
-            return {"message": found, **named} if isinstance(found, str) else found
+            is_alone = isinstance(found, (dict, list)) and not (self.message or self.msg)
+            return found if is_alone or _has_words(found) else WHOLE
         told = self.error_message or self.error_msg
         if told or not _is_success(self.error_code):
             return {"message": told or self.message, "code": self.error_code, "type": self.error_type}
@@ -167,8 +173,8 @@ def decode(payload: bytes) -> Chunk:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        # Also for half a character, escaped on its own, and for NaN: msgspec refuses them.
-        return msgspec.convert(_mended(json.loads(payload.decode())), Chunk)
+        # Also for half a character, escaped on its own, for NaN and for bare tabs: msgspec refuses them.
+        return msgspec.convert(_mended(json.loads(payload.decode(), strict=False)), Chunk)
     except (ValueError, TypeError, RecursionError) as error:
         raise ProviderBroke("The provider sent what is not a piece of a reply in JSON.") from error
 
@@ -224,18 +230,24 @@ def _texts(value: object, depth: int) -> Iterator[str]:
         yield next(filter(None, found), "")
 
 
-def _if_error(value: Any) -> Any:
+def _if_error(value: Any, depth: int = _DEEPEST_ERROR) -> Any:
     """Return an error object if it says anything: some providers send an empty one with every piece."""
-    if isinstance(value, dict):
-        told = [_if_error(one) for key, one in value.items() if key not in {"code", "status"}]
+    if depth and isinstance(value, dict):
+        told = (_if_error(one, depth - 1) for key, one in value.items() if key not in {"code", "status"})
         return value if any(told) or not (_is_success(value.get("code")) and _is_success(value.get("status"))) else None
-    if isinstance(value, list):
-        return value if any(map(_if_error, value)) else None
-    return value or None
+    if depth and isinstance(value, list):
+        return value if any(_if_error(one, depth - 1) for one in value) else None
+    return None if not value or (isinstance(value, str) and value.strip().lower() in _NO_ERROR) else value
+
+
+def _has_words(error: object) -> bool:
+    """Return whether an error object holds a sentence, and not only names and numbers."""
+    texts = error.values() if isinstance(error, dict) else ()
+    return any(isinstance(text, str) and (" " in text or not text.isascii()) for text in texts)
 
 
 def _is_success(code: object) -> bool:
-    return code is None or str(code).strip().lower() in _SUCCESS
+    return not isinstance(code, (str, int, float)) or str(code).strip().lower() in _SUCCESS
 
 
 def _count(tokens: object) -> int:

@@ -12,12 +12,14 @@ from chatkeep.model import REFUSAL, STOP, Delta, Finish, Prompt, Usage
 from chatkeep.provider import Receive, chunks, failures
 from chatkeep.provider.dialects import Dialect
 from chatkeep.provider.inflating import Inflater, inflater_of
-from chatkeep.provider.reasons import is_context_exceeded, is_failure, reason_of, word_of
+from chatkeep.provider.reasons import is_context_exceeded, is_failure, reason_of, says_cut, word_of
 from chatkeep.provider.sse import BUFFER_LIMIT, Event, EventReader
 from chatkeep.provider.thinking import ThinkBlock
 
 ENDING_SECONDS = 2.0
 """How long usage and the mark of the end are waited for after the finish reason, or after a piece that follows it."""
+REASONED_SECONDS = 10.0
+"""The same if the first piece had a finish reason: then it may be no end."""
 # What may precede the body of a reply: blanks, and a byte order mark.
 _BLANKS = b" \t\r\n\xef\xbb\xbf"
 # The column's length.
@@ -75,6 +77,11 @@ class ReplyReader:
         return self._decoder.reason is not None
 
     @property
+    def ending_seconds(self) -> float:
+        """How long to wait for the end after a piece while the reply `is_ending`."""
+        return REASONED_SECONDS if self._decoder.is_reasoned else ENDING_SECONDS
+
+    @property
     def pieces(self) -> int:
         """How many pieces of the reply have come."""
         return self._decoder.pieces
@@ -99,6 +106,7 @@ class ReplyReader:
             if self._events is None:
                 self._take(Event(piece) for piece in self._objects())
                 self._decoder.is_complete = bool(self._body)
+                self._decoder.note_other(bytes(self._body))
             else:
                 self._take(self._events.close())
             if not self.is_over:
@@ -109,7 +117,8 @@ class ReplyReader:
 
     def break_off(self) -> bool:
         """Take the end of the connection amid the body; return whether the reply had ended all the same."""
-        if self.is_ending or self._decoder.is_whole:
+        # An object that can be read is whole, whatever length the provider has announced.
+        if self.is_ending or self._decoder.is_whole or (self._is_object and _is_json(bytes(self._body))):
             self.close()
         else:
             self._flush()
@@ -153,8 +162,8 @@ class ReplyReader:
                 self._end()
 
     def _is_past_its_end(self) -> bool:
-        """Return whether the reply had ended when an error came, which then takes nothing from it."""
-        if self._decoder.is_whole:
+        """Return whether the reply had a finish reason when an error came, which then takes nothing from it."""
+        if self.is_ending and self._decoder.is_whole:
             self._end()
         else:
             self._flush()
@@ -174,8 +183,8 @@ class ReplyDecoder:
     """Decodes the events of one reply, and remembers what its `Finish` must tell."""
 
     __slots__ = (
-        "_has_refused", "_known", "_model", "_reasoning", "_remark", "_said", "_secrets", "_text", "_thinking",
-        "_tool", "_usage", "is_complete", "is_done", "pieces", "reason",
+        "_has_choices", "_has_refused", "_known", "_model", "_reasoning", "_remark", "_said", "_secrets", "_text",
+        "_thinking", "_tool", "_usage", "is_complete", "is_done", "is_reasoned", "pieces", "reason",
     )  # fmt: skip
 
     def __init__(self, secrets: Sequence[str] = ()) -> None:
@@ -186,13 +195,15 @@ class ReplyDecoder:
         """Whether the protocol's own mark of the end has come."""
         self.is_complete = False
         """Whether nothing is missing without that mark: all usage was told, or the reply was one object."""
+        self.is_reasoned = False
+        """Whether the first piece had a finish reason already: some providers send one with every piece."""
         self.pieces = 0
         self._secrets = secrets
         self._text = _Surrogates()
         self._reasoning = _Surrogates()
         self._thinking = ThinkBlock()
         self._known = [False, False, False]  # whether pieces have brought text, reasoning and a refusal
-        self._said = self._has_refused = False
+        self._said = self._has_refused = self._has_choices = False
         self._usage: Usage | None = None
         self._model: str | None = None
         self._tool: str | None = None
@@ -213,12 +224,15 @@ class ReplyDecoder:
             return None
         chunk = chunks.decode(payload)
         if complaint := chunk.complaint():
+            if complaint is chunks.WHOLE:
+                raise failures.from_body(payload, self._secrets)
             raise failures.from_payload(complaint, self._secrets)
         if chunk.model != self._model and chunk.model and isinstance(chunk.model, str):
             self._model = chunk.model.encode(errors="replace").decode()[:_MOST_OF_MODEL]
         usage = chunk.tokens()
-        self._usage = usage or self._usage
+        self._usage = _latest(self._usage, usage)
         if chunk.choices:
+            self._has_choices = True
             return self._decode_choice(chunk.choices[0], is_whole=chunk.object == "chat.completion")
         self.is_complete = self.is_complete or bool(self._said and usage and usage.output_tokens)
         self._remark = self._remark or chunk.remark()
@@ -261,6 +275,12 @@ class ReplyDecoder:
         elif not self._remark:
             self._remark = words.decode(errors="replace")
 
+    def note_other(self, body: bytes) -> None:
+        """Take the words of a body that is one object, and no completion."""
+        if not (self._has_choices or self._remark or self.is_done):
+            found = failures.decoded(body)
+            self._remark = failures.words_of(found) if isinstance(found, dict) and "choices" not in found else ""
+
     def _told(self, sentence: str) -> str:
         said = failures.scrub(self._remark, self._secrets)
         return f"{sentence}. It said: {said}" if said else f"{sentence}."
@@ -270,13 +290,15 @@ class ReplyDecoder:
             self._known[0], self.is_complete = True, False
             return self._delta(*self._thinking.split(self._text.join(text)))
         word = word_of(choice.finish_reason)
-        self.reason = word or self.reason
+        if word and not (self.reason and says_cut(self.reason) and reason_of(word) == STOP):
+            self.reason = word
         said = choice.said(self._known, is_whole=is_whole or word is not None)
         if any(said):
             self.is_complete = False
             self._known = [had or bool(has) for had, has in zip(self._known, said, strict=True)]
         if self._tool is None:
-            self._tool = choice.tool()
+            tool = choice.tool()
+            self._tool = tool and failures.scrub(tool, self._secrets)
         self._has_refused = self._has_refused or bool(said.refusal)
         text, thought = self._thinking.split(self._text.join(said.text + said.refusal))
         return self._delta(text, self._reasoning.join(said.reasoning) + thought)
@@ -284,15 +306,32 @@ class ReplyDecoder:
     def _delta(self, text: str, reasoning: str) -> Delta | None:
         if not (text or reasoning):
             return None
-        self._said, self.pieces = True, self.pieces + 1
+        if not self._said:
+            self._said, self.is_reasoned = True, self.reason is not None
+        self.pieces += 1
         return Delta(text, reasoning)
 
 
 def _apart(event: Event) -> list[Event]:
     """Return the events that one is if the blank lines between them are missing, none if it is one."""
-    if b"\n{" in event.data or b"\n[DONE]" in event.data:
+    if (b"\n{" in event.data or b"\n[DONE]" in event.data) and not _is_json(event.data):
         return [Event(line, event.name) for line in event.data.split(b"\n")]
     return []
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        msgspec.json.decode(data, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _latest(known: Usage | None, told: Usage | None) -> Usage | None:
+    """Return the usage as it was told last; some providers tell the two counts apart."""
+    if not (known and told):
+        return told or known
+    return Usage(told.input_tokens or known.input_tokens, told.output_tokens or known.output_tokens)
 
 
 class _Surrogates:

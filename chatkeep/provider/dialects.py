@@ -164,8 +164,9 @@ _UNWANTED = re.compile(
 # … and not that a value is out of bounds: then the caller chose badly, and is told so.
 _BOUNDS = re.compile(
     r"\b(between|range|(less|greater|larger|smaller|higher|lower|more) than|too (large|small|high|low|big)"
-    r"|max|maximum|min|minimum|at (most|least)|((above|below|exceeds?|over|under) \d+))\b|[<>]=? ?\d|[≤≥]"
-    r"|范围|大于|小于",
+    r"|max|maximum|min|minimum|limits?|exceed\w*|positive|negative|integer"
+    r"|at (most|least)|((above|below|exceeds?|over|under) \d+))\b|[<>]=? ?\d|[≤≥]"
+    r"|范围|大于|小于|超过|超出|上限",
     re.IGNORECASE,
 )
 _USAGE = re.compile(r"stream[ _]options|include_usage", re.IGNORECASE)

@@ -58,7 +58,9 @@ _NAMES = (
     (re.compile(r"content.?filter|policy|moderation|inspection|sensitive", re.IGNORECASE), 400),
 )
 # Where an error object has its name or its number, and where those of an inner one are.
-_NAME_KEYS = ("code", "status", "status_code", "error_code", "http_status", "type", "error_type")
+_NAME_KEYS = (
+    "code", "status", "status_code", "statusCode", "error_code", "http_status", "type", "error_type", "status_msg",
+)  # fmt: skip
 _INNER_KEYS = ("error", "errors", "detail")
 # Where an error object has its sentence for people, and where that of its cause is.
 _SENTENCE_KEYS = (
@@ -67,6 +69,10 @@ _SENTENCE_KEYS = (
 )  # fmt: skip
 _CAUSE_KEYS = ("metadata", "raw", "cause", "innererror", "inner_error")
 _MOST_SENTENCES = 3
+# Fields of a request that some providers want written otherwise.
+_FIELDS = {"max_tokens", "stream", "stream_options", "temperature"}
+# A name such as invalid_request: it may stand for the sentence, but is none.
+_NAME = re.compile(r"[\w.:-]{3,64}", re.ASCII)
 _DEEPEST = 8
 _TITLE = re.compile(r"<title[^<>]*>([^<]*)<", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
@@ -114,7 +120,7 @@ _TOKENS = (
 def from_response(status: int, header: Header, body: bytes, secrets: Sequence[str] = ()) -> ProviderError:
     """Return the error that a response other than 2xx stands for, with the provider's own words and wishes in it."""
     payload = _decode(body, header("content-type") or "")
-    said = _said(payload)
+    said = words_of(payload)
     if status in _GENERAL:
         status = _named_status(payload) or status
     found = _told_by_words(status, payload)
@@ -135,16 +141,21 @@ def from_payload(payload: object, secrets: Sequence[str] = ()) -> ProviderError:
     found = _told_by_words(status, payload)
     if found:
         kind, sentence = found
-        return kind(_sentence(sentence, _said(payload), secrets))
+        return kind(_sentence(sentence, words_of(payload), secrets))
     sentence = _advice(status) if status else "The provider sent an error instead of the reply"
-    error = _kind(status)(_sentence(sentence, _said(payload), secrets))
+    error = _kind(status)(_sentence(sentence, words_of(payload), secrets))
     error.told = _told(payload)
     return error
 
 
 def from_body(body: bytes, secrets: Sequence[str] = ()) -> ProviderError:
-    """Return the error of an event that is named ``error``."""
-    return from_payload(_decode(body, "text/plain"), secrets)
+    """Return the error that a whole event or body is."""
+    return from_payload(decoded(body), secrets)
+
+
+def decoded(body: bytes) -> object:
+    """Return the JSON that ``body`` is, or else its words."""
+    return _decode(body, "text/plain")
 
 
 def from_page(body: bytes, secrets: Sequence[str] = ()) -> ProviderError:
@@ -231,7 +242,16 @@ def _texts(value: object, depth: int = 5) -> Iterator[str]:
 
 
 def _told(payload: object) -> str:
-    return " ".join(_texts(payload))[:TOLD_LIMIT]
+    return " ".join((*_blamed(payload), *_texts(payload)))[:TOLD_LIMIT]
+
+
+def _blamed(payload: object, depth: int = 5) -> Iterator[str]:
+    """Yield the fields of a request that an error object has complaints about, by their names."""
+    if depth and isinstance(payload, dict):
+        for key, value in payload.items():
+            if key in _FIELDS and isinstance(value, (str, list)):
+                yield key
+            yield from _blamed(value, depth - 1)
 
 
 def _advice(status: int) -> str:
@@ -266,7 +286,7 @@ def _decode(body: bytes, content_type: str) -> object:
         return "" if is_cut_or_binary and not content_type.startswith("text/") else words
 
 
-def _said(payload: object) -> str:
+def words_of(payload: object) -> str:
     """Return the provider's words: the sentence for people, or else the first texts of the error object."""
     return _message(payload) or "; ".join(itertools.islice(filter(None, _texts(payload)), _MOST_SENTENCES))
 
@@ -282,7 +302,9 @@ def _message(value: object, depth: int = _DEEPEST) -> str:
         return "; ".join(dict.fromkeys(filter(None, each)))
     if not isinstance(value, dict):
         return ""
-    told = next(filter(None, (_message(value.get(key), depth - 1) for key in _SENTENCE_KEYS)), "")
+    is_named = isinstance(value.get("error"), str) and _NAME.fullmatch(value["error"])
+    keys = sorted(_SENTENCE_KEYS, key="error".__eq__) if is_named else _SENTENCE_KEYS
+    told = next(filter(None, (_message(value.get(key), depth - 1) for key in keys)), "")
     cause = next(filter(None, (_message(value.get(key), depth - 1) for key in _CAUSE_KEYS)), "")
     return f"{told}: {cause}" if told and cause and cause not in told else told or cause
 
@@ -301,9 +323,11 @@ def _named_status(payload: object, depth: int = _DEEPEST) -> int:
     """Return the HTTP status that an error object names, as a number or in words; 0 if it names none."""
     if depth and isinstance(payload, list):
         return next(filter(None, (_named_status(one, depth - 1) for one in payload[:_MOST_SENTENCES])), 0)
+    if isinstance(payload, str) and depth < _DEEPEST and _NAME.fullmatch(payload):
+        return _status_of(payload)
     if not depth or not isinstance(payload, dict):
         return 0
-    own = (_status_of(str(payload[key])) for key in _NAME_KEYS if payload.get(key))
+    own = (_status_of(str(payload[key])) for key in _NAME_KEYS if isinstance(payload.get(key), (str, int, float)))
     inner = (_named_status(payload.get(key), depth - 1) for key in _INNER_KEYS)
     return next(filter(None, (*own, *inner)), 0)
 

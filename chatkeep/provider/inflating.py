@@ -42,6 +42,7 @@ class Inflater:
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(_EITHER_HEADER)
         self._left = INFLATED_LIMIT
+        self._has_ended = False
 
     def feed(self, body: bytes) -> Iterator[bytes]:
         """Yield what a piece of the body holds, in pieces of at most `STEP` bytes.
@@ -50,15 +51,25 @@ class Inflater:
         """
         plain = b""
         while body or len(plain) == STEP:
+            if self._has_ended and not self._begin_next(body):
+                return
             try:
                 plain = self._inflate.decompress(body, STEP)
             except zlib.error as error:
                 raise _broke("The provider compressed its reply in a way that cannot be read.") from error
-            body = self._inflate.unconsumed_tail
+            self._has_ended = self._inflate.eof
+            body = self._inflate.unused_data if self._has_ended else self._inflate.unconsumed_tail
             self._left -= len(plain)
             if self._left < 0:
                 raise _broke(f"The provider sent a compressed reply of over {INFLATED_LIMIT} bytes.")
             yield plain
+
+    def _begin_next(self, body: bytes) -> bool:
+        """Begin the next member of a gzip file; return False if ``body`` is none, but what some servers pad with."""
+        if not body.startswith(_GZIP):
+            return False
+        self._inflate = zlib.decompressobj(_EITHER_HEADER)
+        return True
 
 
 def _broke(sentence: str) -> ProviderBroke:

@@ -13,7 +13,7 @@ from chatkeep.errors import ProviderError
 from chatkeep.model import Prompt
 from chatkeep.provider import Receive, failures
 from chatkeep.provider.addresses import Resolve, by_system
-from chatkeep.provider.completions import ENDING_SECONDS, ReplyReader, encode_request
+from chatkeep.provider.completions import ReplyReader, encode_request
 from chatkeep.provider.connections import (
     Connection,
     Connections,
@@ -154,11 +154,11 @@ class HttpCall:
         response = connection.response
         if not self._take(reader, response, bodies):
             self._arrivals.pull(connection.socket, lambda data: self._take(reader, response, response.feed(data)))
-        pieces, deadline = reader.pieces, time.monotonic() + ENDING_SECONDS
+        pieces, deadline = reader.pieces, time.monotonic() + reader.ending_seconds
         while not (reader.is_over or self._line.is_cut):
             self._take(reader, response, connection.read_before(deadline))
             if reader.pieces > pieces:
-                pieces, deadline = reader.pieces, time.monotonic() + ENDING_SECONDS
+                pieces, deadline = reader.pieces, time.monotonic() + reader.ending_seconds
 
     def _take(self, reader: ReplyReader, response: Response, bodies: list[bytes]) -> bool:
         """Take pieces of the body; return whether no more than the end of the reply is wanted."""

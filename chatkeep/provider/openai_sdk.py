@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from chatkeep.errors import ProviderBroke, ProviderError, ProviderRefused, ProviderTimeout
 from chatkeep.model import Prompt
 from chatkeep.provider import Receive, failures
-from chatkeep.provider.completions import ENDING_SECONDS, ReplyReader, request_body
+from chatkeep.provider.completions import ReplyReader, request_body
 from chatkeep.provider.connections import Line
 from chatkeep.provider.dialects import AdaptingCall, Dialect, Dialects
 
@@ -87,7 +87,7 @@ class SdkCall:
             if reader.is_ending and reader.pieces > pieces:
                 pieces = reader.pieces
                 limits.close()
-                limits.enter_context(self._cut_after(ENDING_SECONDS))
+                limits.enter_context(self._cut_after(reader.ending_seconds))
             try:
                 chunk = next(chunks, None)
             except ProviderError:

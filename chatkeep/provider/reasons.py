@@ -6,34 +6,36 @@ import logging
 import re
 from functools import lru_cache
 
-from chatkeep.model import CONTENT_FILTER, LENGTH, STOP, TOOL_CALLS
+from chatkeep.model import CONTENT_FILTER, CUT, LENGTH, STOP, TOOL_CALLS
 
 log = logging.getLogger(__name__)
 # The column's length.
 MOST_CHARACTERS = 64
-# The finish reason of a reply that has no room in the model's context window.
-CONTEXT_EXCEEDED = "modelcontextwindowexceeded"
+# The finish reasons of a reply that has no room in the model's context window.
+_CONTEXT_EXCEEDED = "modelcontextwindowexceeded contextwindowexceeded modelcontextlengthexceeded contextlengthexceeded"
 # Words without case and separators, so that END_TURN, end-turn and endTurn are one.
 _SYNONYMS = {
     STOP: (
-        "stop stopped stopsequence stoptoken eos eostoken endturn endofturn endoftext endofsequence end eot complete"
-        " completed completion finish finished done normal success natural turncomplete"
+        "stop stopped stopsequence stoptoken stopstr stopstring eos eostoken eostokenid endturn endofturn endoftext"
+        " endofsequence end eot complete completed completion finish finished done normal success natural turncomplete"
     ),
     LENGTH: (
-        "length lengthlimit maxlength maxtokens maxtokensreached maxoutputtokens maxnewtokens modellength tokenlimit"
-        f" tokenlimitreached limit outputlimit truncated {CONTEXT_EXCEEDED}"
+        "length lengthlimit lengthexceeded maxlength maxlengthreached maxtokens maxtokensreached maxoutputtokens"
+        " maxcompletiontokens maxnewtokens modellength tokenlimit tokenlimitreached tokenlimitexceeded limit"
+        f" outputlimit contextlength maxcontextlength truncated {_CONTEXT_EXCEEDED}"
     ),
     CONTENT_FILTER: (
-        "contentfilter contentfiltered contentfiltering filter filtered safety recitation blocklist blocked"
-        " prohibitedcontent spii imagesafety guardrail guardrails guardrailintervened sensitive sensitivecontent"
-        " moderation moderated flagged errortoxic refusal policyviolation contentpolicyviolation contentblocked"
+        "contentfilter contentfiltered contentfiltering safetyfilter unsafe jailbreak filter filtered safety recitation"
+        " blocklist blocked prohibitedcontent spii imagesafety guardrail guardrails guardrailintervened sensitive"
+        " sensitivecontent moderation moderated flagged errortoxic refusal policyviolation contentpolicyviolation"
+        " contentblocked"
     ),
     TOOL_CALLS: "toolcalls toolcall tooluse tooluses functioncall functioncalls",
 }
 _KNOWN = {word: reason for reason, words in _SYNONYMS.items() for word in words.split()}
 _FAILURE = re.compile(
     r"error|fail|insufficient|overload|unavailable|timeout|abort|cancel|exception|malformed|disconnect|interrupt"
-    r"|exhaust|ratelimit|throttl|lost|crash"
+    r"|exhaust|ratelimit|throttl|lost|crash|incomplete|deadline|preempt|killed|connection|internal"
 )
 _NONE = {"", "null", "none"}
 _PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z_. -]{0,63}")
@@ -42,7 +44,8 @@ _PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z_. -]{0,63}")
 def word_of(value: object) -> str | None:
     """Return the finish reason that a choice has, as the provider writes it; None if it has none."""
     word = value.strip() if isinstance(value, str) else ""
-    return None if word.lower() in _NONE else word[:MOST_CHARACTERS]
+    # Half a character can't be stored.
+    return None if word.lower() in _NONE else word[:MOST_CHARACTERS].encode(errors="replace").decode()
 
 
 def reason_of(word: str) -> str:
@@ -59,9 +62,14 @@ def is_failure(word: str) -> bool:
     return plain not in _KNOWN and _FAILURE.search(plain) is not None
 
 
+def says_cut(word: str) -> bool:
+    """Return whether a provider's word says that the reply is not whole."""
+    return _KNOWN.get(_plain(word)) in CUT or is_failure(word)
+
+
 def is_context_exceeded(word: str) -> bool:
     """Return whether a provider's word says that the model's context window is full."""
-    return _plain(word) == CONTEXT_EXCEEDED
+    return _plain(word) in _CONTEXT_EXCEEDED.split()
 
 
 def _plain(word: str) -> str:

@@ -65,9 +65,10 @@ class ThinkBlock:
         if closing:
             self._stage = _Stage.BEHIND
             return self._behind(text), self._led(thought.rstrip())
-        shown = held[: len(held) - _overlap(held, self._closing)].rstrip()
-        if len(held) - len(shown) > _MOST_HELD:
-            shown = held
+        sure = held[: len(held) - _overlap(held, self._closing)]
+        shown = sure.rstrip()
+        if len(sure) - len(shown) > _MOST_HELD:
+            shown = sure
         self._held = held[len(shown) :]
         return "", self._led(shown)
 

@@ -8,9 +8,9 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from chatkeep.errors import Problem, ProviderBroke, ProviderTimeout
+from chatkeep.errors import EmptyReply, Problem, ProviderBroke, ProviderTimeout
 from chatkeep.model import Delta, Finish, Message, Role, Status, Usage
-from chatkeep.replies import End, Ending, LiveReply, outcome, problem_of
+from chatkeep.replies import CopyCall, End, Ending, LiveReply, outcome, problem_of
 from chatkeep.store.leases import Lease
 
 ROW = Message(
@@ -19,6 +19,14 @@ ROW = Message(
 )  # fmt: skip
 FINISH = Finish("stop", Usage(1, 2), "told")
 BROKE = ProviderBroke("It broke.")
+
+
+def test_a_copy_tells_how_the_provider_ended_a_reply_without_text() -> None:
+    ended = replace(ROW, status=Status.FAILED, finish_reason="content_filter", error="empty_reply")
+    with pytest.raises(EmptyReply) as raised:
+        CopyCall(lambda _events: iter([End(ended, EmptyReply("It was filtered."))])).deliver(lambda _piece: None)
+    final, problem = outcome(a_reply(), None, raised.value)
+    assert (final.error, final.finish_reason, problem) == ("empty_reply", "content_filter", raised.value)
 
 
 def a_reply(*, received: str = "", ending: Ending | None = None) -> LiveReply:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -16,7 +17,13 @@ from chatkeep.errors import (
     ProviderRefused,
 )
 from chatkeep.model import Delta, Finish, Prompt, PromptMessage, Role, Usage
-from chatkeep.provider.completions import ReplyDecoder, ReplyReader, request_body
+from chatkeep.provider.completions import (
+    ENDING_SECONDS,
+    REASONED_SECONDS,
+    ReplyDecoder,
+    ReplyReader,
+    request_body,
+)
 from chatkeep.provider.dialects import Dialect
 from chatkeep.provider.sse import Event
 
@@ -89,6 +96,157 @@ def test_what_a_chunk_adds(chunk: dict[str, Any], delta: Delta | None) -> None:
 def test_an_error_in_band_is_typed_and_told(payload: dict[str, Any], kind: type[ProviderError]) -> None:
     with pytest.raises(kind, match=r"It said: m$"):
         decode(payload)
+
+
+@pytest.mark.parametrize(
+    ("payload", "kind"),
+    [
+        ({"error": True, "message": "the words"}, ProviderBroke),
+        ({"error": "invalid_request", "message": "the words"}, ProviderRefused),
+        ({"error": "invalid_request", "error_description": "the words"}, ProviderRefused),
+        ({"error": "Bad Request", "status": 400, "message": ["the words"], "path": "/v1"}, ProviderRefused),
+        ({"error": {"code": 500}, "message": "the words"}, ProviderBroke),
+        ({"error": "rate_limit_exceeded", "detail": "the words"}, ProviderBusy),
+        ({"error": {"message": "the words", "title": "Oh no"}}, ProviderBroke),
+        ({"error": {"code": "overloaded", "message": "the words"}, "message": "failed"}, ProviderBusy),
+        ({"base_resp": {"status_code": 2013, "status_msg": "invalid params: the words"}}, ProviderRefused),
+    ],
+)
+def test_the_words_of_an_error_may_stand_beside_its_name(payload: dict[str, Any], kind: type[ProviderError]) -> None:
+    with pytest.raises(kind, match=r"the words$"):
+        decode(payload)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"fault": {"faultstring": "the words"}},
+        {"response": {"error": {"message": "the words"}}},
+        {"Message": "the words"},
+    ],
+)
+def test_an_object_that_is_no_completion_is_told_in_its_words(payload: dict[str, Any]) -> None:
+    with pytest.raises(ProviderBroke, match=r"other than a reply. It said: the words$"):
+        read([json.dumps(payload).encode()])
+
+
+@pytest.mark.parametrize(
+    "error", [{"code": 0, "message": "Success"}, {"code": "200", "msg": "ok"}, "none", "False", []]
+)
+def test_an_error_that_says_that_there_is_none_is_none(error: object) -> None:
+    assert decode(choice(delta={"content": "a"}) | {"error": error}) == [Delta("a")]
+
+
+@pytest.mark.parametrize("name", ["error", "code", "detail", "status"])
+def test_a_deep_value_is_no_crash(name: str) -> None:
+    deep = b'{"a":' * 900 + b"1" + b"}" * 900
+    with pytest.raises(ProviderBroke):
+        read([b'data: {"%s": %s}\n\n' % (name.encode(), deep)])
+
+
+def test_an_error_behind_the_usage_breaks_off_a_reply_without_a_finish_reason() -> None:
+    found: list[Delta | Finish] = []
+    reader = ReplyReader("", found.append)
+    said = json.dumps(choice(delta={"content": "half"})).encode()
+    told = json.dumps({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}).encode()
+    reader.feed(b"data: " + said + b"\n\ndata: " + told + b"\n\n")
+    with pytest.raises(ProviderBroke, match="upstream died"):
+        reader.feed(b'data: {"error": {"message": "upstream died", "code": 502}}\n\n')
+    assert found == [Delta("half")]
+
+
+@pytest.mark.parametrize("indent", [0, 1])
+def test_json_may_be_written_on_several_lines(indent: int) -> None:
+    whole = json.dumps(choice(message={"content": "a"}, finish_reason="stop"), indent=indent).encode()
+    assert read([whole]) == [Delta("a"), Finish("stop")]
+    assert read([b"data: " + whole.replace(b"\n", b"\ndata: ") + b"\n\n", DONE]) == [Delta("a"), Finish("stop")]
+
+
+@pytest.mark.parametrize(("cut", "is_whole"), [(0, True), (1, False)])
+def test_an_object_that_is_cut_behind_its_end_is_whole(cut: int, *, is_whole: bool) -> None:
+    body = json.dumps(choice(message={"content": "a"}, finish_reason="stop")).encode()
+    found: list[Delta | Finish] = []
+    reader = ReplyReader("", found.append)
+    reader.feed(body[: len(body) - cut])
+    assert reader.break_off() is is_whole
+    assert found == ([Delta("a"), Finish("stop")] if is_whole else [])
+
+
+def test_a_bare_tab_in_a_text_is_kept() -> None:
+    assert read([b'{"choices": [{"message": {"content": "a\tb"}}]}']) == [Delta("a\tb"), Finish("stop")]
+
+
+def test_a_finish_reason_and_a_tool_can_be_stored_and_shown() -> None:
+    tool = b'{"choices": [{"delta": {"tool_calls": [{"function": {"name": "a\\udc00\\n%s"}}]}}]}' % (b"b" * 1000)
+    reason = b'{"choices": [{"delta": {}, "finish_reason": "odd\\ud800"}]}'
+    finish = read([b"data: " + tool + b"\n\ndata: " + reason + b"\n\n"])[-1]
+    assert isinstance(finish, Finish)
+    assert finish.reason == "odd?"
+    assert finish.tool
+    assert finish.tool.encode().startswith(b"a b")
+    assert len(finish.tool) <= 300
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("length", "stop"), "length"),
+        (("content_filter", "stop"), "content_filter"),
+        (("stop", "length"), "length"),
+        (("in_progress", "stop"), "stop"),
+        (("max_completion_tokens",), "length"),
+        (("context_length_exceeded",), "length"),
+        (("stop_str",), "stop"),
+        (("jailbreak",), "content_filter"),
+    ],
+)
+def test_a_stop_takes_back_no_other_end(words: tuple[str, ...], reason: str) -> None:
+    said = choice(delta={"content": "a"})
+    events = [said, *(choice(delta={}, finish_reason=word) for word in words)]
+    assert read([b"data: " + json.dumps(event).encode() + b"\n\n" for event in events]) == [Delta("a"), Finish(reason)]
+
+
+@pytest.mark.parametrize("word", ["incomplete", "deadline_exceeded", "connection_reset", "killed", "internal"])
+def test_more_words_say_that_the_provider_failed(word: str) -> None:
+    said = json.dumps(choice(delta={"content": "a"}, finish_reason=word)).encode()
+    with pytest.raises(ProviderBroke, match=word):
+        read([b"data: " + said + b"\n\n", DONE])
+
+
+def test_input_and_output_may_be_counted_apart() -> None:
+    first = json.dumps(choice(delta={"content": "a"}) | {"usage": {"input_tokens": 9, "output_tokens": 1}}).encode()
+    last = json.dumps({"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 12}}).encode()
+    bodies = [b"data: " + first + b"\n\n", STOP, b"data: " + last + b"\n\n", DONE]
+    assert read(bodies) == [Delta("a"), Finish("stop", Usage(9, 12))]
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_a_gzip_file_may_have_several_members(step: int) -> None:
+    said = json.dumps(choice(delta={"content": "a"})).encode()
+    body = gzip.compress(b"data: " + said + b"\n\n") + gzip.compress(STOP + DONE) + bytes(9)
+    found: list[Delta | Finish] = []
+    reader = ReplyReader("gzip", found.append)
+    for start in range(0, len(body), step):
+        reader.feed(body[start : start + step])
+    assert found == [Delta("a"), Finish("stop")]
+
+
+def test_the_tag_that_ends_the_reasoning_may_be_cut_behind_many_blanks() -> None:
+    pieces = ("<think>Hm" + " " * 300 + "</thi", "nk>Answer")
+    bodies = [b"data: " + json.dumps(choice(delta={"content": piece})).encode() + b"\n\n" for piece in pieces]
+    items = read([*bodies, STOP])
+    assert "".join(item.text for item in items if isinstance(item, Delta)) == "Answer"
+    assert "".join(item.reasoning for item in items if isinstance(item, Delta)).strip() == "Hm"
+
+
+@pytest.mark.parametrize(("first", "seconds"), [(None, ENDING_SECONDS), ("normal", REASONED_SECONDS)])
+def test_a_finish_reason_with_the_first_piece_is_waited_behind_for_longer(first: str | None, seconds: float) -> None:
+    reader = ReplyReader("", lambda _piece: None)
+    for reason in (first, "stop"):
+        said = json.dumps(choice(delta={"content": "a"}, finish_reason=reason)).encode()
+        reader.feed(b"data: " + said + b"\n\n")
+    assert reader.is_ending
+    assert reader.ending_seconds == seconds
 
 
 @pytest.mark.parametrize(

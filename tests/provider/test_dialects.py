@@ -39,6 +39,9 @@ TEACH_NOTHING = [
     (422, {"detail": [{"loc": ["body", "temperature"], "msg": "Input should be less than or equal to 1"}]}),
     (400, {"error": {"message": "The prompt was flagged by the content filter", "code": "content_filter"}}),
     (400, {"error": {"message": "Unsupported parameter: 'top_k'", "param": "top_k", "code": "unsupported_parameter"}}),
+    (400, {"error": {"message": "max_tokens (99999) exceeds the limit of 4096, which is not allowed"}}),
+    (400, {"error": {"message": "max_tokens should be positive"}}),
+    (400, {"error": "Invalid messages", "request": {"max_tokens": 9, "temperature": 0.5, "stream": True}}),
     (401, {"error": {"message": "Invalid key: only the roles admin and developer may use it"}}),
     (403, {"error": {"message": "not allowed to assume the role"}}),
     (404, {"error": {"message": "The model 'm' is unknown", "code": "model_not_found"}}),
@@ -104,6 +107,15 @@ def test_a_reply_that_is_not_streamed_has_text_usage_and_reason(provider: Provid
 def test_other_refusals_teach_nothing(status: int, body: dict[str, object]) -> None:
     error = failures.from_response(status, lambda _name: None, msgspec.json.encode(body))
     assert Dialects().taught(error, asking(""), Dialect()) == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"stream_options": ["Extra fields are not allowed"]}, {"errors": {"stream_options": "unknown"}}],
+)
+def test_a_field_may_be_named_as_the_key_of_its_complaint(body: dict[str, object]) -> None:
+    error = failures.from_response(400, lambda _name: None, msgspec.json.encode(body))
+    assert Dialects().taught(error, asking(""), Dialect()) == {"stream_options": False}
 
 
 def test_a_refusal_that_teaches_nothing_is_passed_on_in_the_providers_words(
