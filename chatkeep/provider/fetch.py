@@ -56,7 +56,7 @@ def _ask(url: str, line: Line, form: dict[str, str] | None, authorization: str |
         content = b"".join(connection.ask(request)) + connection.read_for(SECONDS, LIMIT)
         response = connection.response
         line.check()
-        if not response.is_whole:
+        if not response.is_whole or len(content) >= LIMIT:
             raise MalformedResponse("The answer is not whole, or too large.")
         return Answer(response.status, content)
 
