@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from chatkeep.errors import SettingsError, SignInFailed
 from chatkeep.issuer import MOST_AT_ONCE, ask
 from chatkeep.oidc import Oidc
+from chatkeep.provider.fetch import LIMIT
 from chatkeep.settings import Settings
 from tests.access.signing_in import COOKIE, Browser, Client, clients
 from tests.client import request
@@ -263,6 +264,7 @@ DOCUMENTS: dict[str, tuple[str, int, bytes]] = {
     "nested": ("malformed", 200, b'{"id_token":' + DEEP + b"}"),
     "nested where nobody looks": ("malformed", 200, b'{"x":' + DEEP + b"}"),
     "nested objects": ("malformed", 200, b'{"keys":' * 100_000),
+    "as large as the limit": ("unreachable", 200, b'{"x":"' + b"x" * (LIMIT - 8) + b'"}'),
     "too large": ("unreachable", 200, b'{"x":"' + b"x" * 2_000_000 + b'"}'),
     "nothing": ("malformed", 200, b""),
     "a page": ("malformed", 200, b"<!doctype html><title>Sign in</title>"),
