@@ -184,7 +184,10 @@ def bring_to(url: str, revision: str) -> None:
 
 
 def fill(url: str, conversations: int, messages: int) -> None:
-    """Give an empty database with the first schema conversations, twice as many each time, and messages in them."""
+    """Give an empty database with the first schema at least so many conversations, and messages in them.
+
+    Their number doubles each time: the database makes them, which is quick.
+    """
     with closing(Database(url)) as database, database.engine_for(CHANGES_OF_SCHEMA).connect() as connection:
         of = "randomblob(16)" if database.embedded else "UNHEX(LEFT(SHA2(CONCAT('{}', created_at + :more), 256), 32))"
         first = _CONVERSATIONS.format(id=of.format("c"), all="(SELECT 0 AS created_at) AS nobody")
@@ -194,7 +197,7 @@ def fill(url: str, conversations: int, messages: int) -> None:
             doubled = sa.text(_CONVERSATIONS.format(id=of.format("c"), all="conversations"))
             connection.execute(doubled, {"more": made})
             made *= 2
-        for position in range(1, messages // made + 1):
+        for position in range(1, -(-messages // made) + 1):
             more = {"more": position * made, "position": position, "text": WORDS}
             connection.execute(sa.text(_MESSAGES.format(id=of.format("m"))), more)
             connection.commit()

@@ -71,7 +71,7 @@ def test_an_upgrade_that_is_killed_is_completed_by_the_next_one(
 
 def test_an_upgrade_under_load(place: Place, database_url: str, scale: Scale, figures: Record) -> None:
     """Fills a database, for some seconds."""
-    messages = scale.of(20_000, 1_000_000)
+    messages = scale.of(20_000, 5_000_000)
     fill(database_url, messages // 10, messages)
     before = contents(database_url)
     with closing(Load(database_url)) as load:
