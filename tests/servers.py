@@ -98,9 +98,11 @@ class Server:
         return self.process.pid
 
     def worker_pids(self) -> list[int]:
-        """The ids of the processes that answer: gunicorn's children, or the one process of the others."""
+        """The ids of the processes that answer: gunicorn's children, if it has any, or the process of the others."""
+        if self.command != "gunicorn":
+            return [self.pid]
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()
-        return [int(pid) for pid in children] or [self.pid]
+        return [int(pid) for pid in children]
 
     def start(self) -> None:
         """Start the server and wait until it is up."""

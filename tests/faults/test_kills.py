@@ -72,8 +72,10 @@ class Finals:
 
 def kill_worker(server: Server, dice: random.Random) -> None:
     """End a worker as a crash does; the master will start another."""
+    workers = eventually(server.worker_pids, 15)
+    assert workers, "the master starts no worker"
     with contextlib.suppress(ProcessLookupError):
-        os.kill(dice.choice(server.worker_pids()), signal.SIGKILL)
+        os.kill(dice.choice(workers), signal.SIGKILL)
 
 
 def test_killed_workers_lose_nothing(serve: Serve, database_url: str, scale: Scale, figures: Record) -> None:
