@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import EMBEDDED_AND_SERVER, throwaway
+from tests.conftest import EACH, throwaway
 from tests.faults import rows
 from tests.faults.figures import PROPERTY, figure
 from tests.http.api import Api, eventually
 from tests.http.test_provider_faults import AMID, BEFORE
 from tests.ports import free_port
-from tests.servers import COMMANDS, Server, thrown_away
+from tests.servers import Server, thrown_away
 from tests.upstream import Upstream
 
-pytestmark = pytest.mark.promise(8)
+pytestmark = [pytest.mark.promise(8), pytest.mark.everywhere]
 # The operator's, which nobody is told, and the callers', which may come back to whom they came from.
 OPERATORS = {
     "OPENAI_API_KEY": "sk-canary-provider-key-0001",
@@ -79,9 +79,7 @@ def told(secrets: Mapping[str, str], heard: Mapping[str, str]) -> list[tuple[str
     return [(name, where) for where, text in heard.items() for name, value in secrets.items() if value in text]
 
 
-@pytest.fixture(
-    scope="module", params=[(command, kind) for kind in EMBEDDED_AND_SERVER for command in COMMANDS], ids="-".join
-)
+@pytest.fixture(scope="module", params=EACH, ids="-".join)
 def leaky(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Leaky]:

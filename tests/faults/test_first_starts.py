@@ -11,7 +11,7 @@ from tests.faults.scale import Scale
 from tests.faults.starting import Place, begin, is_sound, killed, start, succeeded
 
 PROCESSES = 8
-pytestmark = pytest.mark.promise(9)
+pytestmark = [pytest.mark.promise(9), pytest.mark.everywhere]
 
 
 @pytest.fixture

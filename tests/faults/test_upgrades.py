@@ -20,7 +20,7 @@ from tests.faults.scale import Scale
 from tests.faults.starting import WORDS, Place, begin, bring_to, contents, fill, is_sound, killed, succeeded, upgrade
 
 RELEASED = [step.revision for step in running.steps()[:-1]]
-pytestmark = pytest.mark.promise(9)
+pytestmark = [pytest.mark.promise(9), pytest.mark.everywhere]
 _INSERT = Sql(
     "INSERT INTO messages (message_id, conversation_id, position, on_branch, role, content, reasoning, written,"
     " timestamp, status, cached)"

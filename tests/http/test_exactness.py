@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.client import Stream
 from tests.conftest import ON_EVERY_PAIR
 from tests.http.api import Api
 from tests.upstream import reply_to
 
-pytestmark = ON_EVERY_PAIR
+pytestmark = [ON_EVERY_PAIR, pytest.mark.everywhere]
 
 TURNS = {("gunicorn", "sqlite"): range(500), ("gunicorn", "mysql"): range(500, 1000)}
 FEWER_TURNS = range(50)

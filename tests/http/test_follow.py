@@ -11,7 +11,7 @@ from tests.conftest import ON_EVERY_PAIR
 from tests.http.api import Api, eventually, unique
 from tests.upstream import Upstream, reply_to
 
-pytestmark = ON_EVERY_PAIR
+pytestmark = [ON_EVERY_PAIR, pytest.mark.everywhere]
 
 MESSAGE = "Tell me #n=20,r=40,seed=4#"
 

@@ -14,6 +14,7 @@ import pytest
 from tests.client import Response
 from tests.http.api import Api
 
+pytestmark = pytest.mark.everywhere
 POST = b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 GET = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
 BODY = b'{"message":"Hello"}'

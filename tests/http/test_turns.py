@@ -12,7 +12,7 @@ from tests.conftest import ON_EVERY_PAIR
 from tests.http.api import Api, asked, unique
 from tests.upstream import Upstream, reply_to, tokens_of
 
-pytestmark = ON_EVERY_PAIR
+pytestmark = [ON_EVERY_PAIR, pytest.mark.everywhere]
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 MODEL = "gpt-4o-mini-2026"

@@ -1,0 +1,69 @@
+"""What the short form of the suite leaves out: a real run of pytest in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.servers import PAIRS, ROOT
+
+TESTS = f"""
+import pytest
+
+PAIRS = {PAIRS}
+
+@pytest.fixture(params=PAIRS, ids="-".join)
+def server(request):
+    pass
+
+@pytest.mark.parametrize("number", range(40))
+def test_request(server, number):
+    pass
+
+@pytest.mark.parametrize("how", ["killed", "paused"])
+@pytest.mark.parametrize("database_url", ["sqlite", "mysql"])
+def test_fault(database_url, how):
+    pass
+
+@pytest.mark.everywhere
+def test_turn(server):
+    pass
+
+@pytest.mark.parametrize("command", ["gunicorn", "waitress"])
+def test_start(command):
+    pass
+"""
+
+
+def collected(root: Path, folder: str) -> dict[str, list[str]]:
+    """Return the parameters of the tests that the short form keeps in a folder."""
+    (root / folder).mkdir()
+    (root / "pytest.ini").write_text("[pytest]\nmarkers = everywhere\n")
+    (root / folder / "test_it.py").write_text(TESTS)
+    command = [sys.executable, "-m", "pytest", "-p", "tests.short", "--collect-only", "-q", folder]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, encoding="utf-8", check=True)
+    found: dict[str, list[str]] = {}
+    for line in done.stdout.splitlines():
+        if "::" in line:
+            name, _, parameters = line.partition("::")[2].rstrip("]").partition("[")
+            found.setdefault(name, []).append(parameters)
+    return found
+
+
+def test_each_test_stays_in_one_place_and_each_place_gets_its_share(tmp_path: Path) -> None:
+    """Runs pytest: a second."""
+    found = collected(tmp_path, "http")
+    assert sorted(int(name.rpartition("-")[2]) for name in found["test_request"]) == list(range(40))
+    shares = [sum(name.startswith("-".join(pair)) for name in found["test_request"]) for pair in PAIRS]
+    assert min(shares) >= 4, shares
+    assert sorted(name.partition("-")[2] for name in found["test_fault"]) == ["killed", "paused"]
+    assert found["test_turn"] == ["-".join(pair) for pair in PAIRS]
+    assert found["test_start"] == ["gunicorn", "waitress"]
+
+
+def test_tests_of_what_places_do_differently_stay_in_each(tmp_path: Path) -> None:
+    """Runs pytest: a second."""
+    assert len(collected(tmp_path, "store")["test_fault"]) == 4
