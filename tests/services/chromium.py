@@ -1,4 +1,4 @@
-"""The system's Chromium, driven by Playwright; where it is missing it is installed, if that takes no question."""
+"""Chromium of the system's packages, driven by Playwright; it is installed if that takes no question."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ FEATURES = (
     "HttpsFirstBalancedModeAutoEnable,HttpsUpgrades,LensOverlay,MediaRouter,NetworkTimeServiceQuerying,"
     "OptimizationHints,PaintHolding,PreconnectToSearch,ThirdPartyStoragePartitioning"
 )
-PACKAGES = ("chromium", "fonts-noto-cjk")  # without the fonts, Chinese is boxes on a screenshot
+# The shell is the same engine without a program around it, which does as much work for a page as the page.
+PROGRAMS = ("chromium-headless-shell", "chromium")
+PACKAGES = (PROGRAMS[0], "fonts-noto-cjk")  # without the fonts, Chinese is boxes on a screenshot
 FLAGS = (
     "--headless",
     "--no-sandbox",  # root has no other way
@@ -41,11 +43,9 @@ def launch(playwright: Playwright, program: str) -> Browser:
 
 
 def ensure_installed() -> str:
-    """Return the path of the program, and install it where it is missing. Raises `Unavailable`."""
+    """Return the path of a program, after trying to install the shell if it is missing. Raises `Unavailable`."""
     with debian.lock():
-        if found := shutil.which("chromium"):
-            return found
-        tried = debian.install(*PACKAGES)
-    if found := shutil.which("chromium"):
+        tried = "" if shutil.which(PROGRAMS[0]) else debian.install(*PACKAGES)
+    for found in filter(None, map(shutil.which, PROGRAMS)):
         return found
     raise Unavailable(f"chromium is not installed, and {tried}")
