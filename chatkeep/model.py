@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID, SafeUUID
@@ -12,6 +13,7 @@ import msgspec
 
 # Until keys exist everybody who reaches the server is this owner.
 OPEN_OWNER = "local"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_TTL_S = 10 * 365 * 86400
 # A page of a list ends before it is larger: the server holds it until its client has taken it.
 PAGE_BYTES = 4 * 1024**2
@@ -144,6 +146,11 @@ def expiry(conversation: Conversation) -> int | None:
 def now_us() -> int:
     """Return the wall clock in µs since 1970, UTC: for what is stored and shown, never for deadlines."""
     return time.time_ns() // 1000
+
+
+def moment(at_us: int) -> datetime:
+    """Return µs since 1970 as a time in UTC; `datetime.fromtimestamp` ends with the year 3000 on Windows."""
+    return _EPOCH + timedelta(microseconds=at_us)
 
 
 def new_id(at_us: int | None = None) -> UUID:

@@ -7,10 +7,9 @@ counted or not.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from chatkeep.model import now_us
+from chatkeep.model import moment, now_us
 from chatkeep.store import stats
 from chatkeep.store.engine import Database
 from chatkeep.store.stats import ConversationCount, MessageCount, Storage
@@ -69,4 +68,4 @@ def document(found: Stats) -> dict[str, Any]:
 
 def time_text(at: int | None) -> str | None:
     """Return a time in RFC 3339, to the second."""
-    return None if at is None else f"{datetime.fromtimestamp(at // 1_000_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return None if at is None else f"{moment(at):%Y-%m-%dT%H:%M:%SZ}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from chatkeep.commands import owners
 from chatkeep.commands.words import Commands, failure, filled, say, word, wrong
 from chatkeep.errors import Problem, SettingsError, StoreUnavailable
 from chatkeep.limits import Limits, read_limits
+from chatkeep.model import moment
 from chatkeep.notation import duration, optional_duration
 
 if TYPE_CHECKING:
@@ -188,4 +188,4 @@ def _cells(key: Key) -> list[str]:
 
 
 def _day(at: int | None, without: str = "") -> str:
-    return without if at is None else f"{datetime.fromtimestamp(at / 1e6, UTC):%Y-%m-%d}"
+    return without if at is None else f"{moment(at):%Y-%m-%d}"

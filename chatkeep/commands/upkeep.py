@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import click
 from chatkeep import servers
 from chatkeep.commands.words import filled, say, word
 from chatkeep.errors import ChatkeepError
+from chatkeep.model import moment
 
 if TYPE_CHECKING:
     from chatkeep.stats import Stats
@@ -135,4 +135,4 @@ def _megabytes(size: int) -> str:
 
 
 def _minute(at: int | None) -> str:
-    return "-" if at is None else f"{datetime.fromtimestamp(at / 1e6, UTC):%Y-%m-%d %H:%M}"
+    return "-" if at is None else f"{moment(at):%Y-%m-%d %H:%M}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Literal
 from uuid import UUID
@@ -25,7 +24,7 @@ from chatkeep.errors import (
 from chatkeep.exports import files
 from chatkeep.exports.formats import make
 from chatkeep.exports.redacting import Redacting
-from chatkeep.model import new_id, now_us
+from chatkeep.model import moment, new_id, now_us
 from chatkeep.redaction.policies import OFF, Redaction
 from chatkeep.store import conversations, jobs
 from chatkeep.store.engine import Database
@@ -119,7 +118,7 @@ def require_room(connection: Connection, owner: str, job_id: UUID, size: int, qu
 
 def _name(connection: Connection, owner: str, wanted: Wanted, now: int, redaction: Redaction) -> str:
     if wanted.conversation_id is None:
-        return f"chatkeep-{datetime.fromtimestamp(now // 1_000_000, UTC):%Y-%m-%d}"
+        return f"chatkeep-{moment(now):%Y-%m-%d}"
     found = conversations.get(connection, owner, wanted.conversation_id, now)
     if found is None:
         raise NotFound(NO_CONVERSATION)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
@@ -315,7 +314,7 @@ def time_text(at: int) -> str:
 
 @lru_cache(4096)
 def _second_text(seconds: int) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
+    return f"{model.moment(seconds * 1_000_000):%Y-%m-%dT%H:%M:%S}"
 
 
 def usage_of(usage: model.Usage | None) -> Usage | None:

@@ -8,7 +8,7 @@ from uuid import RFC_4122, UUID
 import pytest
 from msgspec.structs import replace
 
-from chatkeep.model import Conversation, expiry, new_id, now_us
+from chatkeep.model import Conversation, expiry, moment, new_id, now_us
 
 KEPT = Conversation(id=UUID(int=1), owner="me", title="", created_at=0, last_active=5_000_000)
 
@@ -16,6 +16,20 @@ KEPT = Conversation(id=UUID(int=1), owner="me", title="", created_at=0, last_act
 def test_an_id_is_a_uuid_of_version_7() -> None:
     made = new_id()
     assert (made.version, made.variant) == (7, RFC_4122)
+
+
+@pytest.mark.parametrize(
+    ("at", "text"),
+    [
+        (0, "1970-01-01T00:00:00+00:00"),
+        (-1, "1969-12-31T23:59:59.999999+00:00"),
+        (32_535_216_000_000_001, "3001-01-01T00:00:00.000001+00:00"),
+        (253_402_300_799_999_999, "9999-12-31T23:59:59.999999+00:00"),
+    ],
+)
+def test_a_moment_may_be_in_any_year(at: int, text: str) -> None:
+    """On Windows `datetime.fromtimestamp`, which the linter bans, ends with the year 3000."""
+    assert moment(at).isoformat() == text
 
 
 @pytest.mark.parametrize("at", [0, 1, 1_700_000_000_123_456, (1 << 48) * 1000 - 1])
