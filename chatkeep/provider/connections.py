@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import http.client
+import os
+import select
 import socket
 import ssl
+import sys
 import time
 import urllib.request
 from collections.abc import Iterable, Sequence
@@ -24,6 +28,10 @@ READ_SIZE = 16 * 1024
 MAX_IDLE = 128
 IDLE_SECONDS = 30.0
 _PORTS = {"http": 80, "https": 443}
+# How often Windows looks whether a call that is connecting was aborted.
+LOOK_S = 0.1
+# What a connection says that is on its way.
+_PENDING = (errno.EINPROGRESS, errno.EWOULDBLOCK)
 
 
 class Line:
@@ -311,8 +319,12 @@ def _connect(addresses: Sequence[Address], deadline: float, line: Line) -> socke
         try:
             line.hold(sock)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.settimeout(_left(deadline) / (len(addresses) - tried))
-            sock.connect(address)
+            seconds = _left(deadline) / (len(addresses) - tried)
+            if sys.platform == "win32":
+                connect_by_looks(sock, address, seconds, line)
+            else:
+                sock.settimeout(seconds)
+                sock.connect(address)
             line.check()
         except OSError as error:
             failure = error
@@ -320,6 +332,23 @@ def _connect(addresses: Sequence[Address], deadline: float, line: Line) -> socke
         else:
             return sock
     raise failure
+
+
+def connect_by_looks(sock: socket.socket, address: Any, seconds: float, line: Line) -> None:
+    """Connect a socket, and look now and then whether the line was cut: on Windows a cut does not end the wait.
+
+    Raises `OSError`.
+    """
+    deadline = time.monotonic() + seconds
+    sock.settimeout(0)
+    error = sock.connect_ex(address)
+    while error in _PENDING:
+        line.check()
+        _, *ready = select.select([], [sock], [sock], min(LOOK_S, _left(deadline)))
+        if any(ready):
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, os.strerror(error))
 
 
 def _tunnel(sock: socket.socket, route: Route) -> None:

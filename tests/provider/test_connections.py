@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -16,9 +17,11 @@ from openai import OpenAI
 import chatkeep
 from chatkeep.errors import ProviderBroke, ProviderError, ProviderTimeout, SettingsError
 from chatkeep.provider import Provider
+from chatkeep.provider.connections import Line, connect_by_looks
 from chatkeep.provider.openai_http import OpenAIHttp
 from chatkeep.provider.openai_sdk import OpenAISdk
 from chatkeep.settings import Settings
+from tests.ports import free_port
 from tests.provider.asking import Asking, Outcome, ask, prompt
 from tests.provider.conftest import KEY
 from tests.upstream import Upstream, reply_to
@@ -145,6 +148,24 @@ def test_abort_while_it_connects(open_http: Open, deaf: int) -> None:
     asking = Asking(open_http(f"http://127.0.0.1:{deaf}"))
     time.sleep(0.1)
     assert asking.abort() < 0.5
+
+
+def test_a_wait_that_looks_for_aborts_ends_with_one(deaf: int) -> None:
+    """How calls connect on Windows, where a cut does not end the wait."""
+    line = Line()
+    threading.Timer(0.2, line.cut).start()
+    with socket.socket() as sock, pytest.raises(ConnectionAbortedError):
+        connect_by_looks(sock, ("127.0.0.1", deaf), 60, line)
+
+
+def test_a_wait_that_looks_for_aborts_connects_fails_and_ends_in_time(deaf: int, mute: int) -> None:
+    with socket.socket() as sock:
+        connect_by_looks(sock, ("127.0.0.1", mute), 60, Line())
+        assert sock.getpeername()[1] == mute
+    with socket.socket() as sock, pytest.raises(TimeoutError):
+        connect_by_looks(sock, ("127.0.0.1", deaf), 0.2, Line())
+    with socket.socket() as sock, pytest.raises(ConnectionRefusedError):
+        connect_by_looks(sock, ("127.0.0.1", free_port()), 60, Line())
 
 
 def test_abort_amid_the_tls_handshake(open_http: Open, mute: int, tls: ssl.SSLContext) -> None:
