@@ -129,8 +129,9 @@ class Watch:
         orphans = mine.keys() - self._turns.live.keys()
         abandoned += [mine[reply_id] for reply_id in orphans & self._orphans]
         self._orphans = orphans
-        if abandoned or dead:
+        if abandoned:
             log.warning("interrupting %d replies of processes that are gone", len(abandoned))
+        if abandoned or dead:
             ended = self._journal.write(lambda connection: _interrupt(connection, abandoned, dead, self._quota))
             self._tally.count(TURNS, Status.INTERRUPTED, by=len(ended))
             for bill in ended:
