@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from chatkeep import servers
 
+if __name__ == "__main__":
+    servers.require_place(servers.checked_settings())  # before the database is opened
 app = servers.wsgi()
 servers.drain_on_signals(app)
 

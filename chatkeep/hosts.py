@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Iterable
 
 SOCKET = "unix:"
 """What a socket's path begins with, where it stands in place of a host."""
+
+
+def has_sockets() -> bool:
+    """Return whether Python has Unix sockets here; on Windows it has none."""
+    return hasattr(socket, "AF_UNIX")
 
 
 def is_loopback(host: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from typing import Literal
 
@@ -13,8 +12,6 @@ LANGUAGES: tuple[Language, ...] = ("en", "zh")
 _GAP = "{}"
 # A problem names a line, what is wrong there, and why.
 _MOST_DEPTH = 3
-# In the order in which POSIX looks at them.
-_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")
 
 
 def translated(text: str, language: Language) -> str:
@@ -53,11 +50,6 @@ def _fillings(pieces: list[str], text: str) -> list[str]:
         found.append(text[at:next_at])
         at = next_at + len(piece)
     return [*found, text[at:end]] if at < end else []
-
-
-def language_of_terminal() -> Language:
-    """Return the language of who started this program, by the environment."""
-    return language_of(next(filter(None, map(os.environ.get, _VARIABLES)), ""))
 
 
 def language_of(locale: str) -> Language:

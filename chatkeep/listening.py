@@ -1,10 +1,11 @@
-"""Whether the server can listen where the settings say, found out before it says that it does."""
+"""Whether the server can listen where the settings say, and addresses that it shares with no other program."""
 
 from __future__ import annotations
 
 import errno
 import os
 import socket
+import sys
 from pathlib import Path
 
 from chatkeep.database_url import LAST_PORT
@@ -22,22 +23,46 @@ def require_place(settings: Settings) -> None:
         raise SettingsError([wrong])
 
 
+def take_alone(sock: socket.socket) -> None:
+    """Let a socket have its address alone, also one that a server had until just now. Raises `OSError`."""
+    if sys.platform == "win32":  # where SO_REUSEADDR takes the address of a program that listens
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+    else:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on an address. Raises `OSError`."""
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    sock = socket.socket(family)
+    try:
+        take_alone(sock)
+        sock.bind(address)
+        sock.listen()
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def reason(error: OSError, host: str, port: int) -> str:
+    """Return why no server can listen on an address, and what to do."""
+    other = port + 1 if port < LAST_PORT else port - 1
+    if error.errno == errno.EADDRINUSE:
+        return f"PORT: another program listens on {host}:{port}; choose another port: PORT={other}"
+    if error.errno == errno.EACCES and sys.platform == "win32":
+        return f"PORT: {host}:{port} is taken, or reserved by Windows; choose another port: PORT={other}"
+    if error.errno == errno.EACCES:
+        return f"PORT: this user may not listen on {port}; choose a port from 1024 on: PORT=5010"
+    return f"HOST: {host} is no address of this machine; to serve this machine alone: HOST=127.0.0.1"
+
+
 def _address(host: str, port: int) -> str:
     """Listen for a moment; return what is wrong."""
     try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        with socket.socket(family) as trial:
-            if os.name == "posix":  # Windows would share the port with a program that listens on it
-                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(address)
-            trial.listen()
+        listen(host, port).close()
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            other = port + 1 if port < LAST_PORT else port - 1
-            return f"PORT: another program listens on {host}:{port}; choose another port: PORT={other}"
-        if error.errno == errno.EACCES:
-            return f"PORT: this user may not listen on {port}; choose a port from 1024 on: PORT=5010"
-        return f"HOST: {host} is no address of this machine; to serve this machine alone: HOST=127.0.0.1"
+        return reason(error, host, port)
     return ""
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
 from chatkeep import database_url as urls
 from chatkeep.database_url import LAST_PORT
-from chatkeep.hosts import is_loopback
+from chatkeep.hosts import SOCKET, has_sockets, is_loopback
 from chatkeep.limits import Defaults, Prices, read_defaults, read_prices
 
 ENVIRONMENTS = ("development", "test", "production")
@@ -56,6 +56,13 @@ def size(text: str) -> int:
     if not match:
         raise ValueError("write a size such as 64KiB or 1MiB")
     return int(match[1]) * _BYTES[match[2]]
+
+
+def host(text: str) -> str:
+    """Return an address, or `unix:` with a socket's path where there are such sockets."""
+    if text.startswith(SOCKET) and not has_sockets():
+        raise ValueError("Python has no Unix sockets on this system; write an address: HOST=127.0.0.1")
+    return text
 
 
 def path_prefix(text: str) -> str:
@@ -153,13 +160,18 @@ def database_url(text: str) -> str:
         return urls.of_file(text)
     if not text.startswith(("mysql+pymysql://", "mysql://", "mariadb://", "mariadb+pymysql://")):
         raise ValueError("write sqlite:///path/to/file or mysql+pymysql://user:password@host:3306/database")
-    return urls.of_server(text)
+    url = urls.of_server(text)
+    if urls.options(parse_qsl(url.partition("?")[2])).unix_socket and not has_sockets():
+        raise ValueError("Python has no Unix sockets on this system; leave the option unix-socket out")
+    return url
 
 
 def redis_url(text: str) -> str:
     """Return the URL of a Redis."""
     if not text.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("write redis://host:6379/0")
+    if text.startswith(SOCKET) and not has_sockets():
+        raise ValueError("Python has no Unix sockets on this system; write redis://host:6379/0")
     _require_port(text)
     return text
 

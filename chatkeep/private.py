@@ -42,18 +42,24 @@ def create(path: Path) -> FileIO:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Lend a new file with mode 0600 that takes the place of ``path`` once it is whole. Raises `OSError`.
+    """Lend a new file with mode 0600 that takes the place of ``path`` once it is whole; it goes if it never is.
 
-    A device or a pipe is written to as it is.
+    Raises `OSError`: Windows, for one, replaces no file that another program has open. A device or a pipe is written to
+    as it is.
     """
     if path.exists() and not path.is_file():
         with path.open("wb") as file:
             yield file
         return
     part = path.with_name(f"{path.name}.part")
-    with BufferedWriter(create(part)) as file:
-        yield file
-    part.replace(path)
+    file = BufferedWriter(create(part))
+    try:
+        with file:
+            yield file
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def ensure_file(path: Path) -> None:
@@ -79,10 +85,8 @@ def tighten(path: Path) -> None:
 def is_exposed(path: Path) -> bool:
     """Return whether every local user can read or write what is there: its own mode allows it, and its folders let in.
 
-    On Windows modes say nothing about other users.
+    On Windows modes tell nothing about other users.
     """
-    if os.name == "nt":
-        return False
     try:
         lets_in = all(folder.stat().st_mode & SEARCHABLE for folder in path.absolute().parents)
         return lets_in and bool(path.stat().st_mode & READ_OR_WRITE)

@@ -22,8 +22,9 @@ import click
 from chatkeep import __version__, garbage, listening, logs, private
 from chatkeep.concurrency import on_event_loop
 from chatkeep.errors import ChatkeepError, SettingsError
-from chatkeep.languages import language_of_terminal, translated
+from chatkeep.languages import translated
 from chatkeep.settings import Settings
+from chatkeep.terminal import accept_every_character, language_of_terminal
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -44,13 +45,14 @@ def wsgi() -> Flask:
     garbage.look_rarely()
     from chatkeep.factory import create_app  # noqa: PLC0415 - gunicorn's master, which runs no requests, does without
 
+    accept_every_character()
     logs.catch_uncaught()
     try:
         settings = Settings.from_env()
         if "waitress" in sys.modules:
             from chatkeep.web import waitress_channel  # noqa: PLC0415 - only where it serves
 
-            waitress_channel.limit(settings)
+            waitress_channel.limit(settings, stop)
         return create_app(settings)
     except ChatkeepError as error:
         stop(error, GIVE_UP if "gunicorn" in sys.modules else CANNOT_START)
@@ -232,16 +234,14 @@ def serve_waitress() -> None:
 
 def serve_development(app: Flask) -> None:
     """Serve with Flask's development server until interrupted."""
-    from werkzeug.serving import make_server  # noqa: PLC0415 - only where it serves
-
-    from chatkeep.web.development import Answering  # noqa: PLC0415
+    from chatkeep.web.development import Answering, Server  # noqa: PLC0415 - only where it serves
 
     settings = checked_settings()
     require_place(settings)
     host = f"unix://{settings.socket_path}" if settings.socket_path else settings.host
     Answering.request_s = settings.body_timeout
     with _private_umask():
-        server = make_server(host, settings.port, app, threaded=True, request_handler=Answering)
+        server = Server(host, settings.port, app, Answering)
     if settings.socket_path:
         os.chmod(settings.socket_path, settings.socket_mode)  # noqa: PTH101 - as the path is written
     announce(_place(settings))

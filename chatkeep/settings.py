@@ -41,9 +41,9 @@ class Settings:
     )
     host: str = setting(
         "HOST",
-        str,
+        notation.host,
         "127.0.0.1",
-        "The address to listen on, or `unix:/path/of/a/socket` for a proxy on this machine.",
+        "The address to listen on, or `unix:/path/of/a/socket` for a proxy on this machine; not on Windows.",
     )
     port: int = setting("PORT", notation.port, "5010", "The port to listen on.")
     prefix: str = setting(

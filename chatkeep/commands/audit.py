@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from chatkeep import private, servers
-from chatkeep.commands.words import failure, say, wrong
+from chatkeep import servers
+from chatkeep.commands.words import failure, output_file, say, wrong
 from chatkeep.errors import ChatkeepError
 
 
@@ -65,5 +65,5 @@ def _write(chunks: Iterable[bytes], output: Path | None) -> None:
     if output is None:
         sys.stdout.buffer.writelines(chunks)
         return
-    with private.replacing(output) as file:
+    with output_file(output) as file:
         file.writelines(chunks)

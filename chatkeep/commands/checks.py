@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from chatkeep import private, servers
+from chatkeep import listening, private, servers
 from chatkeep.commands import health
 from chatkeep.errors import ProviderBusy, ProviderError, SettingsError, SignInFailed, StoreProblem
 from chatkeep.limits import Defaults
@@ -122,6 +122,10 @@ def _folder(about: str, path: Path) -> Iterator[Finding]:
 
 def permissions(settings: Settings) -> Iterator[Finding]:
     """Look whether other users of this machine can read or write what is the server's alone."""
+    if sys.platform == "win32":
+        there = settings.data_dir.absolute()
+        yield fine("permissions", f"Windows has no file modes: the rights of {there} decide, and icacls shows them")
+        return
     places = [settings.data_dir, settings.exports_dir, *filter(_holds_secrets, env_files(os.environ, Path.cwd()))]
     if settings.database.startswith("sqlite:///"):
         places += [Path(f"{_file(settings)}{end}") for end in ("", "-wal", "-shm")]
@@ -408,9 +412,8 @@ def _free(settings: Settings) -> Finding:
         if os.access(folder, os.W_OK):
             return fine("place", f"{settings.place} is free")
         return broken("place", f"{folder} cannot be written", "make the folder, and let the server's user write there")
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        socket.create_server((settings.host, settings.port), family=family).close()
+        listening.listen(settings.host, settings.port).close()
     except OSError as error:
         told = f"{settings.place} cannot be used: {error.strerror or error}"
         return broken("place", told, "set another PORT (or HOST)")

@@ -29,7 +29,9 @@ def doctor(*, as_json: bool) -> None:
             _tell(finding)
     failed = any(finding.status == "fail" for finding in found)
     if as_json:
-        click.echo(json.dumps({"ok": not failed, "checks": list(map(_document, found))}, indent=2, ensure_ascii=False))
+        document = {"ok": not failed, "checks": list(map(_document, found))}
+        # What an encoding lacks would be escaped in a way that JSON does not know.
+        click.echo(json.dumps(document, indent=2, ensure_ascii=sys.stdout.encoding.lower() != "utf-8"))
     sys.exit(failed)
 
 

@@ -11,9 +11,9 @@ from uuid import UUID
 
 import click
 
-from chatkeep import private, servers
+from chatkeep import servers
 from chatkeep.commands.owners import of_owner, owner_named
-from chatkeep.commands.words import failure, say, word, wrong
+from chatkeep.commands.words import failure, output_file, say, word, wrong
 from chatkeep.errors import ChatkeepError, InvalidFields, NotFound
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _save(export: Export, output: Path | None, total: int) -> None:
     if output is None:
         _write(export, sys.stdout.buffer, total)
         return
-    with private.replacing(output) as file:
+    with output_file(output) as file:
         _write(export, file, total)
 
 

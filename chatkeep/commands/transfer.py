@@ -29,7 +29,8 @@ OWN_SETTING = "DATABASE_URL"
 def backup(file: Path) -> None:
     """Write a backup of the SQLite database to FILE, while servers run.
 
-    It is one file with everything that was committed when the backup began, and checked. It has the mode 0600.
+    It is one file with everything that was committed when the backup began, and checked. It has the mode 0600; on
+    Windows the rights of its folder decide who can read it.
     """
     from chatkeep.store import backups  # noqa: PLC0415 - the other commands start quickly without the database
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
 from unicodedata import east_asian_width
 
 import click
 
-from chatkeep.languages import language_of_terminal, translated
+from chatkeep import private
+from chatkeep.languages import translated
+from chatkeep.terminal import accept_every_character, language_of_terminal
 
 # All but the line break and the tab.
 _CONTROLS = dict.fromkeys({*range(0x20), *range(0x7F, 0xA0)} - {0x09, 0x0A}, "\ufffd")
@@ -34,6 +39,19 @@ def wrong(text: str) -> click.BadParameter:
     return click.BadParameter(word(text))
 
 
+@contextmanager
+def output_file(path: Path) -> Iterator[BinaryIO]:
+    """Lend the file that --output names, which has its name only when it is whole; end the command if it cannot be."""
+    try:
+        with private.replacing(path) as file:
+            yield file
+    except OSError as error:
+        told = f"{path} cannot be written: {error.strerror}"
+        if sys.platform == "win32" and isinstance(error, PermissionError):
+            told = f"{path} cannot be written: {error.strerror}. If another program has it open, close it there."
+        raise failure(told) from error
+
+
 def filled(text: str, width: int, *, right: bool = False) -> str:
     """Return a text that takes so many columns of a terminal, in which a Chinese character takes two."""
     room = " " * (width - sum(2 if east_asian_width(char) in "WF" else 1 for char in text))
@@ -55,6 +73,7 @@ class Commands(click.Group):
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Run the command line."""
+        accept_every_character()
         _translate(self, None)
         return super().main(*arguments, **options)
 

@@ -9,8 +9,9 @@ import time
 from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
 from typing import TYPE_CHECKING, Any
 
-from werkzeug.serving import DechunkedInput, WSGIRequestHandler
+from werkzeug.serving import DechunkedInput, ThreadedWSGIServer, WSGIRequestHandler
 
+from chatkeep import listening
 from chatkeep.errors import BadRequest, RequestTimeout
 from chatkeep.web import problems
 
@@ -21,6 +22,17 @@ WRITE_TIMEOUT_S = 10.0
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
 _MALFORMED = (FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+class Server(ThreadedWSGIServer):
+    """Answers each connection by a thread of its own, and shares its port with no other program."""
+
+    allow_reuse_address = allow_reuse_port = False
+
+    def server_bind(self) -> None:
+        """Take the address."""
+        listening.take_alone(self.socket)
+        super().server_bind()
 
 
 class Answering(WSGIRequestHandler):

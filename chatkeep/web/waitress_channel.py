@@ -6,19 +6,24 @@ servers behind a proxy: 100 connections, 1 GB of a body in a file, any time.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import time
+from collections.abc import Callable
+from functools import partialmethod
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
-from waitress.server import BaseWSGIServer
+from waitress.server import BaseWSGIServer, TcpWSGIServer
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error
 
+from chatkeep import listening
+from chatkeep.errors import ChatkeepError, SettingsError
 from chatkeep.settings import Settings
 from chatkeep.web import problems
 
@@ -37,8 +42,11 @@ MEMORY_BYTES = 1024**3
 _AT_ONCE = struct.pack("ii", 1, 0)
 
 
-def limit(settings: Settings) -> None:
-    """Have every server that Waitress makes in this process obey the limits; its own options override them."""
+def limit(settings: Settings, stop: Callable[[ChatkeepError], NoReturn]) -> None:
+    """Have every server that Waitress makes in this process obey the limits; its own options override them.
+
+    A server that cannot have its address calls ``stop`` with the reason.
+    """
     Adjustments.connection_limit = MOST_CONNECTIONS + SPARE_CONNECTIONS
     Adjustments.channel_timeout = IDLE_S
     Adjustments.cleanup_interval = 5
@@ -50,6 +58,22 @@ def limit(settings: Settings) -> None:
     Adjustments.outbuf_high_watermark = AHEAD_BYTES
     Channel.request_s = settings.body_timeout
     BaseWSGIServer.channel_class = Channel
+    server: Any = TcpWSGIServer
+    server.set_reuse_addr = _take_alone
+    server.bind_server_socket = partialmethod(_bind, stop)
+
+
+def _take_alone(server: Any) -> None:
+    with contextlib.suppress(OSError):  # a socket that Waitress was given may be bound already
+        listening.take_alone(server.socket)
+
+
+def _bind(server: Any, stop: Callable[[ChatkeepError], NoReturn]) -> None:
+    _, _, _, address = server.sockinfo
+    try:
+        server.bind(address)
+    except OSError as error:
+        stop(SettingsError([listening.reason(error, *address[:2])]))
 
 
 class Refusal(Error):

@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -40,6 +41,13 @@ SIGNALS = (
 )
 
 
+PLACES = {  # settings that name Unix sockets
+    "HOST": "unix:/tmp/x.sock",
+    "REDIS_URL": "unix:///tmp/redis.sock",
+    "DATABASE_URL": "mysql+pymysql://user:secret@localhost/chatkeep?unix-socket=/tmp/mysql.sock",
+}
+
+
 class Absent(MetaPathFinder):
     """Refuses the modules that Windows lacks."""
 
@@ -59,6 +67,7 @@ def take_away() -> None:
     for name in SIGNALS:
         if hasattr(signal, name):
             delattr(signal, name)
+    del socket.AF_UNIX
 
 
 def serve() -> int:
@@ -68,6 +77,16 @@ def serve() -> int:
     server = waitress.create_server(app, host="127.0.0.1", port=0, threads=4)
     threading.Thread(target=server.run, daemon=True).start()
     return int(server.effective_port)
+
+
+def refusal(name: str) -> str:
+    """Return why a setting that names a Unix socket is refused."""
+    settings = importlib.import_module("chatkeep.settings").Settings
+    try:
+        settings.from_env({name: PLACES[name]})
+    except importlib.import_module("chatkeep.errors").SettingsError as error:
+        return " ".join(error.problems)
+    return ""
 
 
 def call(port: int, method: str, path: str, body: str | None = None) -> int:
@@ -92,6 +111,7 @@ def main() -> None:
         "turn": call(port, "POST", "/api/chat", turn),
         "stream": call(port, "POST", "/api/chat", streamed),
         "signals": [str(n) for n, old in handling.items() if signal.getsignal(n) is not old],
+        "refusals": {name: refusal(name) for name in PLACES},
         "modules": sorted({name.partition(".")[0] for name in sys.modules} & MODULES),
     }
     sys.stdout.write(json.dumps(found) + "\n")

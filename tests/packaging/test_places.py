@@ -21,6 +21,7 @@ COMMANDS = {
     "serve with waitress": ["-m", "chatkeep", "serve", "--server", "waitress"],
     "serve for development": ["-m", "chatkeep", "serve", "--server", "development"],
     "gunicorn": ["-m", "gunicorn", "-c", str(ROOT / "gunicorn_conf.py"), "app:app"],
+    "waitress": ["-m", "waitress", "--host=127.0.0.1", "--port={port}", "app:app"],
     "app.py": [str(ROOT / "app.py")],
 }
 if os.name == "nt":
@@ -42,8 +43,9 @@ def test_a_taken_port_is_told_in_one_sentence(
     """Starts a process: a second."""
     server = Server("flask", tmp_path, {"PORT": str(taken), "LC_ALL": language, "PYTHONUTF8": "1"})
     done = subprocess.run(
-        [sys.executable, *command], cwd=tmp_path, env=server.environment(), capture_output=True, check=False, timeout=60
-    )
+        [sys.executable, *(word.format(port=taken) for word in command)],
+        cwd=tmp_path, env=server.environment(), capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
     said = done.stderr.decode() + done.stdout.decode()
     assert done.returncode == 2, said
     assert said.count(f"PORT={taken + 1}") == 1, said
@@ -51,6 +53,14 @@ def test_a_taken_port_is_told_in_one_sentence(
     assert "serves on" not in said
     assert "Traceback" not in said
     assert len(said.splitlines()) <= 4, said  # gunicorn and the demo model's notice have a line of their own
+    # Waitress's own command imports the application first.
+    assert (tmp_path / "data").exists() == ("waitress" in command[:2]), "nothing is made before the port is looked at"
+
+
+def test_an_address_is_taken_alone() -> None:
+    with listening.listen("127.0.0.1", 0) as first, pytest.raises(OSError, match="in use") as raised:
+        listening.listen(*first.getsockname())
+    assert listening.reason(raised.value, "127.0.0.1", 5010).startswith("PORT: another program listens on")
 
 
 def wrong(host: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.packaging.as_windows import PLACES
 from tests.servers import Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,30 @@ def test_waitress_answers_without_anything_that_windows_lacks(seen: dict[str, An
 
 def test_only_signals_that_windows_has_are_caught_where_waitress_serves(seen: dict[str, Any]) -> None:
     assert {int(number) for number in seen["signals"]} <= {signal.SIGTERM, signal.SIGINT}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_setting_that_names_a_unix_socket_is_refused(seen: dict[str, Any], name: str) -> None:
+    """Waitress would serve on 0.0.0.0:8080 instead."""
+    said = seen["refusals"][name]
+    assert said.startswith(f"{name}: ")
+    assert "Python has no Unix sockets on this system; " in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize("command", ["serve --server waitress", "serve --server development", "health", "doctor"])
+def test_no_command_uses_a_unix_socket(tmp_path: Path, command: str) -> None:
+    """Starts a process: half a second."""
+    code = "from tests.packaging import as_windows; as_windows.take_away(); from chatkeep.cli import main; main()"
+    env = Server("waitress", tmp_path, {"HOST": PLACES["HOST"], "LC_ALL": "C.UTF-8"}).environment()
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command.split()],
+        cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    said = done.stdout + done.stderr
+    assert done.returncode in {1, 2}
+    assert said.count("HOST: 'unix:/tmp/x.sock' is not right; Python has no Unix sockets on this system; ") == 1
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("module", ["fcntl", "gevent", "gunicorn.app", "pwd"])
