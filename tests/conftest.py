@@ -308,6 +308,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         missing("mysql")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip on Windows what needs a POSIX system, before any fixture is made."""
+    marker = item.get_closest_marker("posix")
+    if marker and os.name == "nt":
+        pytest.skip(*marker.args)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """End standing servers that no test wants any more. With pytest-xdist, too, a worker gets files in their order."""

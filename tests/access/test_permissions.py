@@ -21,9 +21,7 @@ from tests.http.api import eventually, unique
 from tests.ports import free_port
 from tests.servers import COMMANDS, ROOT, Server, thrown_away
 
-if os.name == "nt":
-    pytest.skip("Windows has no modes", allow_module_level=True)
-
+pytestmark = pytest.mark.posix("Windows has no modes")
 NOBODY = 65534
 CAT = "/bin/cat"
 
@@ -154,7 +152,7 @@ def open_folder() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="only root can become another user")
 def test_another_user_reads_nothing(open_folder: Path) -> None:
     made = migrations.opened(f"sqlite:///{open_folder}/chatkeep.sqlite3")
     for path in made.files:

@@ -77,7 +77,7 @@ def test_without_a_terminal_forget_wants_yes(database_url: str, tmp_path: Path) 
     assert run(tmp_path, "forget", "4711", "--yes", env=env).stdout.startswith("erased 0 conversations")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="it needs a terminal of POSIX")
+@pytest.mark.posix("it needs a terminal of POSIX")
 @pytest.mark.parametrize("database_url", EMBEDDED_AND_SERVER, indirect=True)
 @pytest.mark.parametrize(
     ("answer", "status", "said"), [("n", 1, "Nothing was erased"), ("", 1, "Nothing was erased"), ("y", 0, "erased 0")]

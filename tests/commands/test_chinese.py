@@ -80,7 +80,7 @@ def test_every_row_of_stats_has_a_name() -> None:
     assert names - TEXTS.keys() == set()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="it needs a terminal of POSIX")
+@pytest.mark.posix("it needs a terminal of POSIX")
 @pytest.mark.parametrize("arguments", [["export", "--output", "made.json"], ["import", "made.json"]], ids=" ".join)
 def test_the_progress_is_chinese(folder: Path, arguments: list[str]) -> None:
     """On a terminal, where alone it is shown; what is imported is named as it is called."""

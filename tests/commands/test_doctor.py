@@ -371,7 +371,7 @@ def test_another_server_of_http(doctor: Doctor) -> None:
         assert doctor.says("place", PORT=str(other.server_port)).startswith("fail another program answers")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="limits are those of POSIX")
+@pytest.mark.posix("limits are those of POSIX")
 def test_too_few_open_files(doctor: Doctor, limited: Callable[[int], None]) -> None:
     limited(256)
     assert "78 streams" in doctor.says("open files")

@@ -72,7 +72,7 @@ def test_an_import_tells_its_fate_whatever_the_file_is_called(folder: Path) -> N
     assert escaped(f"{NAME}.json", "cp1252") in said(folder, "cp1252", "import", file.name)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="names of files are text there")
+@pytest.mark.posix("names of files are text there")
 def test_a_file_whose_name_is_no_text_is_named(folder: Path) -> None:
     """Starts a process: half a second."""
     name = b"\xff.json"

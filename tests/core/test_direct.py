@@ -82,7 +82,7 @@ assert isinstance(waiting.exception, OSError), waiting
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="gunicorn serves on Linux and macOS")
+@pytest.mark.posix("gunicorn serves on Linux and macOS")
 def test_a_slow_client_gets_all_in_order_and_a_gone_one_is_noticed() -> None:
     """Takes a second: a process of its own, and a reader that dawdles."""
     subprocess.run([sys.executable, "-W", "error::RuntimeWarning", "-c", SCRIPT], check=True, timeout=60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import stat
@@ -24,7 +23,7 @@ from tests.store import whole
 if TYPE_CHECKING:
     from tests.services.database_server import DatabaseServer
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="the page's commands are those of Linux")
+pytestmark = pytest.mark.posix("the page's commands are those of Linux")
 COMMANDS = {"mariadb": ("mariadb-dump --", "mariadb --"), "mysql": ("mysqldump --", "mysql --")}
 PROGRAM = "/opt/chatkeep/bin/chatkeep"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tests.conftest import DATABASES, missing
@@ -12,7 +10,7 @@ from tests.servers import ROOT
 PAGES = ("README.md", "README.zh-CN.md", "docs/deployment.md", "docs/生产环境部署配置文档.md", "docs/architecture.md")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="MariaDB and MySQL: the tests start them on Linux only")
+@pytest.mark.posix("MariaDB and MySQL: the tests start them on Linux only")
 @pytest.mark.parametrize("kind", DATABASES[1:])
 def test_the_documents_name_the_version_that_runs(kind: str) -> None:
     from tests.services.databases import SERVERS  # noqa: PLC0415 - they need modules that Windows lacks

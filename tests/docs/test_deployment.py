@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -36,7 +35,7 @@ def test_both_languages_have_as_many_sections_and_commands_for_others() -> None:
 
 
 @pytest.mark.network
-@pytest.mark.skipif(os.name == "nt", reason="the page's commands are those of Linux")
+@pytest.mark.posix("the page's commands are those of Linux")
 @pytest.mark.timeout(300)
 def test_the_commands_install_and_serve(tmp_path: Path) -> None:
     """Installs chatkeep into a new environment from the package index: half a minute or more."""

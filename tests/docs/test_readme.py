@@ -38,7 +38,7 @@ def test_both_languages_have_the_same_commands() -> None:
     assert len(STARTS) == 4
 
 
-@pytest.mark.skipif(os.name == "nt", reason="the commands are those of POSIX")
+@pytest.mark.posix("the commands are those of POSIX")
 @pytest.mark.parametrize("command", [*STARTS, "./dev run"])
 def test_every_command_that_serves_does(command: str, tmp_path: Path) -> None:
     """Starts a server: a second or two."""
@@ -65,7 +65,7 @@ def answers(server: Server) -> bool:
         return False
 
 
-@pytest.mark.skipif(os.name == "nt", reason="the commands are those of POSIX")
+@pytest.mark.posix("the commands are those of POSIX")
 def test_the_doctor_is_called_as_the_page_says(tmp_path: Path) -> None:
     server = Server("flask", tmp_path)
     done = subprocess.run(

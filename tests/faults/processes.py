@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-import resource
+import sys
 from pathlib import Path
+
+if sys.platform != "win32":
+    import resource
 
 
 def pss(pid: int) -> int:

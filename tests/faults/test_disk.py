@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -24,6 +24,9 @@ from tests.faults.test_database import until_taken
 from tests.faults.test_kills import talking
 from tests.servers import Server
 from tests.upstream import reply_to
+
+if sys.platform != "win32":
+    import resource
 
 pytestmark = [pytest.mark.promise(1, 2), ON_SQLITE]
 MOUNT, UMOUNT = "/bin/mount", "/bin/umount"

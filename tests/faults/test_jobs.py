@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import resource
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -29,6 +29,9 @@ from tests.faults.scale import Scale
 from tests.http.api import Api, eventually
 from tests.servers import Server, thrown_away
 from tests.upstream import Upstream
+
+if sys.platform != "win32":
+    import resource
 
 pytestmark = pytest.mark.promise(1)
 FIRST = 1_735_689_600_000_000

@@ -29,17 +29,13 @@ from tests.faults.crowd import Crowd, Listener
 from tests.faults.log import BROKEN
 from tests.faults.processes import allow_files
 from tests.faults.scale import Scale
+from tests.faults.test_deploys import LATE_S, check_calm
 from tests.http.api import eventually
 from tests.servers import Server
+from tests.services.proxies import PROXIES, Running
 from tests.upstream import Upstream, reply_to
 
-if os.name == "nt":
-    pytest.skip("proxies and gunicorn are not started on Windows", allow_module_level=True)
-
-from tests.faults.test_deploys import LATE_S, check_calm
-from tests.services.proxies import PROXIES, Running
-
-pytestmark = [pytest.mark.promise(4), ON_SQLITE]
+pytestmark = [pytest.mark.promise(4), ON_SQLITE, pytest.mark.posix("proxies and gunicorn are not started on Windows")]
 # systemd gives a service its socket as descriptor 3, with the id of the process that it is for.
 AS_SYSTEMD = """
 import os, sys

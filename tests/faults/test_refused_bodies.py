@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
-import os
 import random
 import re
 import socket
@@ -25,14 +24,10 @@ from tests.faults.conftest import ON_SQLITE, Record
 from tests.faults.scale import Scale
 from tests.http.api import eventually
 from tests.servers import Server, thrown_away
+from tests.services.proxies import PROXIES
 from tests.upstream import Upstream
 
-if os.name == "nt":
-    pytest.skip("proxies and gunicorn are not started on Windows", allow_module_level=True)
-
-from tests.services.proxies import PROXIES
-
-pytestmark = [pytest.mark.promise(5), ON_SQLITE]
+pytestmark = [pytest.mark.promise(5), ON_SQLITE, pytest.mark.posix("proxies and gunicorn are not started on Windows")]
 JSON, WRONG = "Content-Type: application/json\r\n", "Authorization: Bearer ck_wrong_wrong\r\n"
 REFUSED = {
     "without a key": (f"POST /api/chat HTTP/1.1\r\n{JSON}", 401),

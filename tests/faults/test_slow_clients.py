@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -86,7 +85,7 @@ def test_a_head_that_drips_is_ended(server: Server) -> None:
         drip(sock, 5)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no /proc")
+@pytest.mark.posix("Windows has no /proc")
 def test_no_body_is_written_to_a_file(server: Server) -> None:
     with connect(server, POST + b"Content-Length: 1000000\r\n\r\n" + b" " * 999_000) as sock:
         deadline = time.monotonic() + 0.5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from tests.client import request
 from tests.http.api import eventually
 from tests.servers import ROOT, Server, thrown_away
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gunicorn does not run on Windows")
+pytestmark = pytest.mark.posix("gunicorn does not run on Windows")
 SECRET = "moonstone"
 STALL = re.compile(r"the event loop stands still for more than 1 s:\n((?:  .*:\d+ .*\n)+)")
 KINDS = ["sleep_natively", "backtrack", "count_on"]

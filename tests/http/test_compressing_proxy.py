@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from itertools import islice
 
@@ -11,12 +10,10 @@ import pytest
 from tests.client import request, stream
 from tests.http.api import Api
 from tests.servers import COMMANDS, Server, thrown_away
+from tests.services import compressing, npm
 from tests.upstream import Upstream
 
-if os.name == "nt":
-    pytest.skip("Node.js is not tested on Windows", allow_module_level=True)
-
-from tests.services import compressing, npm
+pytestmark = pytest.mark.posix("Node.js is not tested on Windows")
 
 
 @pytest.fixture(scope="module", params=COMMANDS)

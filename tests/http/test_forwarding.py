@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from contextlib import closing
 from http.client import HTTPConnection
@@ -73,7 +72,7 @@ class OnSocket(Server):
             return connection.getresponse().status
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such sockets in Python")
+@pytest.mark.posix("Windows has no such sockets in Python")
 def test_a_stranger_behind_a_proxy_on_a_socket_needs_a_key(tmp_path: Path) -> None:
     """Starts a server: a second."""
     server = OnSocket("waitress", tmp_path)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from tests.conftest import EMBEDDED_AND_SERVER, empty_database
 from tests.faults.scale import Scale
 from tests.upstream import Upstream
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gunicorn does not run on Windows")
+pytestmark = pytest.mark.posix("gunicorn does not run on Windows")
 
 
 @pytest.mark.parametrize("kind", EMBEDDED_AND_SERVER)

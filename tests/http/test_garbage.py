@@ -5,7 +5,6 @@ On gunicorn, whose workers have many streams; the objects are the same on both d
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tests.http.api import Api, eventually
 from tests.servers import Server, thrown_away
 from tests.upstream import Upstream
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gunicorn does not run on Windows")
+pytestmark = pytest.mark.posix("gunicorn does not run on Windows")
 TURNS = 40
 # The worker freezes what there is when it begins to serve: what is counted came after.
 CONFIGURATION = """

@@ -198,7 +198,7 @@ def test_a_file_is_sent_only_if_it_is_the_one_that_the_client_means(
     assert content(own, done["id"], If_Match='"another"', If_None_Match="*", Range="bytes=0-9").status == 412
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has other rights")
+@pytest.mark.posix("Windows has other rights")
 def test_nobody_else_on_the_host_reads_the_files(own: Api, done: Any) -> None:
     (file,) = files_of(own, done["id"])
     assert [stat.S_IMODE(path.stat().st_mode) for path in (folder(own), file)] == [0o700, 0o600]

@@ -19,7 +19,7 @@ from tests.upstream import Upstream, reply_to
 
 STREAMS = 12
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="there is no gunicorn on Windows")
+pytestmark = pytest.mark.posix("there is no gunicorn on Windows")
 
 
 @pytest.fixture

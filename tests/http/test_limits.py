@@ -25,7 +25,7 @@ ADMITTED, ASKED = 20, 60
 PLACES = (*DATABASES, "redis")
 TOKENS_OF_A_TURN = 100
 
-needs_gunicorn = pytest.mark.skipif(os.name == "nt", reason="there is no gunicorn on Windows")
+needs_gunicorn = pytest.mark.posix("there is no gunicorn on Windows")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -18,9 +17,7 @@ import pytest
 from tests.servers import ROOT, Server, thrown_away
 from tests.upstream import Upstream, reply_to
 
-if os.name == "nt":
-    pytest.skip("gunicorn does not run on Windows", allow_module_level=True)
-
+pytestmark = pytest.mark.posix("gunicorn does not run on Windows")
 CERTIFICATE = ROOT / "tests" / "provider" / "localhost.pem"
 ON_GUNICORN = pytest.mark.parametrize("server", [("gunicorn", "sqlite")], indirect=True, ids="-".join)
 

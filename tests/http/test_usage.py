@@ -105,7 +105,7 @@ def test_what_makes_no_sense_is_refused(own: Api, query: str, field: str) -> Non
     assert (answer.status, answer.json["errors"][0]["field"]) == (422, field)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="there is no gunicorn on Windows")
+@pytest.mark.posix("there is no gunicorn on Windows")
 def test_replies_of_a_killed_worker_are_in_it(database_url: str, upstream: Upstream, tmp_path: Path) -> None:
     """Waits until the dead worker is taken for dead: some seconds."""
     env = {"DATABASE_URL": database_url, "OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}

@@ -163,7 +163,7 @@ finally:
 """
 
 
-@pytest.mark.skipif(os.name == "nt", reason="resident memory is measured on POSIX")
+@pytest.mark.posix("resident memory is measured on POSIX")
 @pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
 def test_memory_does_not_grow_with_the_file(store: Store, tmp_path: Path) -> None:
     """Reads a file of 50 MB that is one line: some seconds."""

@@ -24,15 +24,13 @@ from tests import client
 from tests.access.keys import bearer, make_key
 from tests.http.api import eventually
 from tests.servers import ROOT, Server, thrown_away
-
-if os.name == "nt":
-    pytest.skip("nginx, systemd and containers are not tested on Windows", allow_module_level=True)
-
-import grp
-import pwd
-
 from tests.services.nginx import Nginx, shipped
 
+if sys.platform != "win32":
+    import grp
+    import pwd
+
+pytestmark = pytest.mark.posix("nginx, systemd and containers are not tested on Windows")
 DEPLOY = ROOT / "deploy"
 # What the files in deploy/ set.
 SETTINGS = {"CHATKEEP_ENV": "production", "CHATKEEP_REQUIRE_KEYS": "true"}
@@ -136,7 +134,7 @@ def test_serve_listens_on_a_socket(command: str, tmp_path: Path) -> None:
         assert process.wait(20) is not None
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run nginx as another user")
+@pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="only root can run nginx as another user")
 def test_nginx_reaches_the_socket_by_its_group_and_nobody_else_does() -> None:
     """Starts a server and nginx three times: some seconds."""
     inside, outside = grp.getgrgid(1).gr_name, grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name

@@ -9,14 +9,12 @@ from pathlib import Path
 
 import pytest
 
-if os.name == "nt":
-    pytest.skip("there is no gunicorn on Windows", allow_module_level=True)
-
 from tests.client import request
 from tests.http.api import eventually
 from tests.ports import is_listening
 from tests.servers import Server, thrown_away
 
+pytestmark = pytest.mark.posix("there is no gunicorn on Windows")
 FAILURE = "A worker could not start"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ main()
 """
 
 
-@pytest.mark.skipif(os.name == "nt", reason="MySQL: the tests start it on Linux only")
+@pytest.mark.posix("MySQL: the tests start it on Linux only")
 def test_without_the_extra_the_error_names_it(standing: Standing, tmp_path: Path) -> None:
     """Starts two processes: some seconds."""
     server = database_server(standing, "mysql")

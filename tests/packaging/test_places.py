@@ -75,7 +75,7 @@ def test_an_address_of_another_machine_is_named(host: str) -> None:
     assert wrong(host) == f"HOST: {host} is no address of this machine; to serve this machine alone: HOST=127.0.0.1"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such sockets")
+@pytest.mark.posix("Windows has no such sockets")
 def test_a_path_at_which_no_socket_can_be_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("file").touch()

@@ -10,17 +10,14 @@ from urllib.parse import urljoin
 import pytest
 
 from tests.access.keys import make_key
+from tests.access.signing_in import OWN, Jar
 from tests.client import request, stream
 from tests.ports import free_port
 from tests.servers import COMMANDS, ROOT, Server, thrown_away
-
-if os.name == "nt":
-    pytest.skip("nginx is not tested on Windows", allow_module_level=True)
-
-from tests.access.signing_in import OWN, Jar
 from tests.services.nginx import Nginx
 from tests.services.oidc_provider import KEYS, SECRET, OidcProvider
 
+pytestmark = pytest.mark.posix("nginx is not tested on Windows")
 CONFIGURATION = """
 {user}pid {folder}/nginx.pid;
 error_log stderr;

@@ -153,7 +153,7 @@ def test_a_start_that_cannot_succeed_says_so_once(
     assert (found.is_listening, "secret" in "".join(found.said)) == (False, False)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="there is no gunicorn on Windows")
+@pytest.mark.posix("there is no gunicorn on Windows")
 def test_a_start_waits_for_a_database_that_does_not_answer_and_says_so_once(tmp_path: Path) -> None:
     """Lets a start wait in vain: five seconds, in which nothing runs."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -180,7 +180,7 @@ def test_a_start_waits_for_a_database_that_does_not_answer_and_says_so_once(tmp_
     assert "secret" not in said
 
 
-@pytest.mark.skipif(os.name == "nt", reason="there is no gunicorn on Windows")
+@pytest.mark.posix("there is no gunicorn on Windows")
 def test_a_master_that_cannot_succeed_starts_no_worker_in_vain(ended: Mapping[tuple[str, str], Ended]) -> None:
     """What a worker alone can find out is found out by one of them."""
     for (case, command), found in ended.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -50,7 +49,7 @@ def ticks(pid: int) -> int:
     return int(user) + int(system)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="there is no gunicorn on Windows")
+@pytest.mark.posix("there is no gunicorn on Windows")
 def test_a_server_that_is_stopped_while_it_starts_ends(tmp_path: Path) -> None:
     """Starts and stops a server: a second or two."""
     with Booting("gunicorn", tmp_path, {"WEB_CONCURRENCY": "2"}) as server:
@@ -68,7 +67,7 @@ def test_a_killed_server_starts_again_on_its_port(command: str, tmp_path: Path) 
         assert request("GET", f"{server.url}/health/live").status == 200
 
 
-@pytest.mark.skipif(os.name == "nt", reason="there is no gunicorn on Windows")
+@pytest.mark.posix("there is no gunicorn on Windows")
 def test_gunicorn_serves_from_as_many_workers_as_asked(tmp_path: Path) -> None:
     """Starts a server, whose workers come one after the other: a second or two."""
     with Server("gunicorn", tmp_path, {"WEB_CONCURRENCY": "3"}) as server:

@@ -20,7 +20,7 @@ from tests.conftest import migrated
 from tests.http.api import Api, eventually
 from tests.servers import Server, thrown_away
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="there is no gunicorn on Windows")
+pytestmark = pytest.mark.posix("there is no gunicorn on Windows")
 
 
 @pytest.fixture

@@ -237,7 +237,7 @@ for script in sys.argv[2:]:
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="gevent serves on Linux only")
+@pytest.mark.posix("gevent serves on Linux only")
 @pytest.mark.parametrize("arrivals", ["waiting", "gathered"])
 def test_greenlets_abort_each_other(arrivals: str, upstream: Upstream) -> None:
     """Takes over a second: a process of its own, for gevent patches everything."""

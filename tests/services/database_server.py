@@ -9,11 +9,11 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import pwd
 import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -27,6 +27,9 @@ from sqlalchemy.engine import make_url
 
 from tests.ports import free_port
 from tests.services.users import ORDINARY_USER, USER
+
+if sys.platform != "win32":
+    import pwd
 
 WITHOUT_FLUSHES = ("--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0")
 

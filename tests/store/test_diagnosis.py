@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-if os.name == "nt":
-    pytest.skip("the tests start database servers on Linux only", allow_module_level=True)
-
 from sqlalchemy.engine import make_url
 
 from chatkeep.errors import SettingsError
 from chatkeep.store import migrations
 from tests.conftest import DATABASES, migrated, throwaway
 from tests.store.refusals import CAN_MOUNT, OF_DISKS, OF_FILES, OF_SERVERS, Host
+
+pytestmark = pytest.mark.posix("the tests start database servers on Linux only")
 
 
 @pytest.fixture(scope="module", params=DATABASES[1:])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,14 +26,14 @@ from tests.http.api import eventually, soon
 from tests.store.examples import Recorder, a_conversation, stored_reply
 from tests.store.test_journal import exists, insert
 
+if sys.platform != "win32":
+    import resource
+
 if TYPE_CHECKING:
     from tests.services.database_server import DatabaseServer
 
-if os.name == "nt":
-    pytest.skip("Windows has no limit on the size of files", allow_module_level=True)
 
-import resource
-
+pytestmark = pytest.mark.posix("Windows has no limit on the size of files")
 ON_SERVERS = pytest.mark.parametrize("database_url", DATABASES[1:], indirect=True)
 
 

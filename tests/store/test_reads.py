@@ -203,7 +203,7 @@ print(max(later - sooner for sooner, later in zip(ticks, ticks[1:])))
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="gevent serves on Linux only")
+@pytest.mark.posix("gevent serves on Linux only")
 def test_greenlets_that_wait_for_a_read_neither_stop_the_loop_nor_leave_it_behind(database: Database) -> None:
     """Takes two seconds: a process of its own, for gevent patches everything."""
     url = database.url.render_as_string(hide_password=False)
