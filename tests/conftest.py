@@ -41,6 +41,7 @@ T = TypeVar("T")
 SHARING = ("access", "commands", "http")
 # Each takes most of a minute, or more, beside others.
 LONGEST = (
+    "windows/test_walk.py",
     "faults/test_jobs.py", "faults/test_deploys.py", "access/test_forgetting.py", "commands/test_doctor.py",
     "http/test_limits.py", "http/test_kill.py", "access/test_matrix.py", "faults/test_database.py",
     "faults/test_kills.py", "browser/test_list.py", "http/test_cache.py", "http/test_usage.py",

@@ -41,6 +41,8 @@ class Server:
     the process runs in ``folder``, where its data and its log lie, too.
     """
 
+    patience = START
+
     def __init__(
         self,
         command: str,
@@ -170,7 +172,7 @@ class Server:
 
     def _wait_until_up(self) -> None:
         assert self.process
-        deadline = time.monotonic() + START
+        deadline = time.monotonic() + self.patience
         while not self._is_up():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
