@@ -11,7 +11,7 @@ import hashlib
 import re
 import time
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
 from flask import Response, abort, request
@@ -67,8 +67,14 @@ def missing() -> list[str]:
 
 
 def current_version() -> str:
-    """Return the name of all files as they are; they are looked at once a second at most."""
-    return _version(int(time.monotonic()))
+    """Return the name of all files as they are; it holds for a second after they were looked at.
+
+    Where that takes more than a second, as on a slow disk, a page that names thirty files must not look thirty times.
+    """
+    if time.monotonic() > _Version.until:
+        _Version.name = _version()
+        _Version.until = time.monotonic() + 1.0
+    return _Version.name
 
 
 def imports(name: str) -> list[str]:
@@ -79,8 +85,14 @@ def imports(name: str) -> list[str]:
     return found[1:]
 
 
-@lru_cache(maxsize=1)
-def _version(_second: int) -> str:
+class _Version:
+    """The name that was found last, and until when it holds."""
+
+    name = ""
+    until = 0.0
+
+
+def _version() -> str:
     names = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file())
     digests = "".join(f"{name} {file.digest} " for name in names if (file := _find(name)))
     return hashlib.sha256(digests.encode()).hexdigest()[:12]
