@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-TICKS = os.sysconf("SC_CLK_TCK")
+if sys.platform != "win32":
+    import resource
+
+    TICKS = os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
 IDLE, WAITING = 3, 4  # fields of /proc/stat, in which the machine did nothing
 

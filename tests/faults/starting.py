@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import count
-from multiprocessing.context import ForkServerProcess
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,12 @@ from chatkeep.store.schema import metadata
 from chatkeep.store.sql import Sql
 from tests.services.database_server import DatabaseServer
 
-# Each process is forked from one that has imported all this, so that hundreds of them take seconds.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.faults.starting"])
+if sys.platform != "win32":
+    from multiprocessing.context import ForkServerProcess
+
+    # Each process is forked from one that has imported all this, so that hundreds of them take seconds.
+    PROCESSES = multiprocessing.get_context("forkserver")
+    PROCESSES.set_forkserver_preload(["tests.faults.starting"])
 ENOUGH_S = 180.0
 WORDS = "word " * 40
 _COUNT = Sql("SELECT (SELECT COUNT(*) FROM conversations), COUNT(*), SUM(timestamp) FROM messages")

@@ -108,7 +108,7 @@ def resolve(requirements: str, *arguments: str) -> subprocess.CompletedProcess[s
 
 def test_every_file_of_tests_can_be_imported_on_windows() -> None:
     """Tests that need what Windows lacks are marked `posix`, and import it where `sys.platform` is looked at."""
-    files = sorted((ROOT / "tests").rglob("*.py"))
+    files = [path for folder in ("bench", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
     found = {path.name: lacking(path) for path in files if path.name != SKIPPED}
     assert {name: modules for name, modules in found.items() if modules} == {}
 
