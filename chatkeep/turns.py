@@ -168,7 +168,11 @@ class Turns:
             self._tally.count(CACHE_ANSWERS, "hit" if question.leader else "miss")
         self.live[reply.id] = reply
         self._journal.streams = len(self.live)
-        background(self._generate, reply, question, name=f"reply-{reply.id}")
+        try:
+            background(self._generate, reply, question, name=f"reply-{reply.id}")
+        except RuntimeError:
+            log.exception("no thread can be started for reply %s", reply.id)
+            self._finish_turn(reply, None, errors.InternalError(), question)
         return replace(turn, reply=reply)
 
     def _repeat(self, reply: LiveReply, answer: Answer) -> bool:
@@ -278,27 +282,40 @@ class Turns:
     def _finish_turn(
         self, reply: LiveReply, finish: Finish | None, problem: Problem | None, question: Question
     ) -> None:
-        """Store how a reply ended and what it used, learn it where it is whole, and tell its followers."""
-        key = question.key
+        """Store how a reply ended, and tell its followers, whatever goes wrong."""
+        end = End(None, errors.InternalError())
         try:
-            with stored_in_part("The end of this reply could not be stored; what was shown is kept."):
-                final, problem, stored = self._end(reply, finish, problem, question)
-            if stored is None:
-                problem = NotFound("The conversation was deleted while its reply was generated.")
-            elif stored.status != final.status:
-                problem = problem_of(stored)
-            if stored is final:
-                self._count(final, problem, time.monotonic() - reply.begun)
-            if key and stored and _is_worth_remembering(stored) and reply.is_new_here:
-                self._cache.put(key, reply.answer(stored))
-            whole = replace(stored, content=reply.text, reasoning=reply.reasoning) if stored else None
-            reply.close(End(whole, problem))
+            end = self._ended(reply, finish, problem, question)
         except Problem as error:
             log.error("the end of reply %s cannot be stored: %s", reply.id, error)  # noqa: TRY400 - the database's fault
-            reply.close(End(None, error))
+            end = End(None, without_frames(error))
+        except Exception:
+            log.exception("ending reply %s failed", reply.id)
+            with contextlib.suppress(Exception):  # what is not stored now the watch ends soon
+                end = self._failed(reply)
         finally:
+            reply.close(end)
             self.live.pop(reply.id, None)
             self._journal.streams = len(self.live)
+
+    def _ended(self, reply: LiveReply, finish: Finish | None, problem: Problem | None, question: Question) -> End:
+        """Store how a reply ended and what it used, and learn it if it is whole; return what its followers are told."""
+        with stored_in_part("The end of this reply could not be stored; what was shown is kept."):
+            final, problem, stored = self._end(reply, finish, problem, question)
+        if stored is final:
+            self._count(final, problem, time.monotonic() - reply.begun)
+        key = question.key
+        if key and stored and _is_worth_remembering(stored) and reply.is_new_here:
+            self._cache.put(key, reply.answer(stored))
+        return _told(reply, final, problem, stored)
+
+    def _failed(self, reply: LiveReply) -> End:
+        """Store that a reply ended by a fault of ours, unless its end is stored; return what its followers are told."""
+        final, problem = outcome(reply, None, errors.InternalError())
+        stored = self._journal.write(
+            lambda connection: end_reply(connection, reply.lease, final, self._quota), patient=True, brief=True
+        )
+        return _told(reply, final, problem, stored)
 
     def _end(
         self, reply: LiveReply, finish: Finish | None, problem: Problem | None, question: Question
@@ -402,6 +419,14 @@ def _live(request: TurnRequest, turn: Turn, question: Question) -> LiveReply:
         content="", timestamp=turn.created_at, status=Status.GENERATING, model=turn.model,
     )  # fmt: skip
     return LiveReply(question.lease, row, request.allowances)
+
+
+def _told(reply: LiveReply, final: Message, problem: Problem | None, stored: Message | None) -> End:
+    """Return what followers are told of a reply that was to end as ``final``, and is ``stored`` so or otherwise."""
+    if stored is None:
+        return End(None, NotFound("The conversation was deleted while its reply was generated."))
+    whole = replace(stored, content=reply.text, reasoning=reply.reasoning)
+    return End(whole, problem if stored.status == final.status else problem_of(stored))
 
 
 def _is_worth_remembering(stored: Message) -> bool:
