@@ -156,7 +156,7 @@ class Settings:
         notation.count,
         "10",
         "How many of the last messages are sent as context, the new one included; less one if they would begin with a "
-        "reply.",
+        "reply. Turns that failed without any text don't count.",
     )
     conversation_ttl: float | None = setting(
         "CHATKEEP_CONVERSATION_TTL",

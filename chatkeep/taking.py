@@ -38,6 +38,9 @@ from chatkeep.store.holdings import Stored
 from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection, Duplicate
 
+# How many times as many messages are read as may be sent, while turns among them have failed.
+_MOST_READ = 4
+
 
 class TurnRequest(msgspec.Struct, frozen=True):
     """What is asked for; it knows nothing of HTTP. ``...`` means: as the conversation has it."""
@@ -182,12 +185,9 @@ class Taking:
         """Return what the turn asks: the last messages, those of an earlier turn with the new one at their end."""
         new = [] if request.regenerate else [Said(Role.USER, request.message)]
         latest: list[Said] = []
-        limit = self._settings.context_messages - len(new)
-        if conversation.forks:
-            found = messages.nearest(connection, conversation.id, conversation.current_id, limit)
-            latest = [Said(one.role, one.content, one.error, one.finish_reason) for one in reversed(found)]
-        elif request.conversation_id is not None:
-            latest = messages.latest(connection, conversation.id, reply.timestamp, limit)
+        if request.conversation_id is not None:
+            most = self._settings.context_messages - len(new)
+            latest = _latest(connection, conversation, reply.timestamp, most)
         return build_prompt(
             reply.model or "",
             conversation.system,
@@ -235,6 +235,28 @@ class Taking:
 def _stored(request: TurnRequest) -> Stored:
     """Return what a turn stores at once: its message, and the row of the reply."""
     return Stored(1) if request.regenerate else Stored(2, len(request.message.encode()))
+
+
+def _latest(connection: Connection, conversation: Conversation, until: int, most: int) -> list[Said]:
+    """Return the last ``most`` messages that a turn goes on from, oldest first.
+
+    Turns whose reply has no text don't count, so that failures push nothing out: they come along.
+    """
+    latest: list[Said] = []
+    limit, wanted = 0, most
+    while wanted > limit:
+        limit = wanted
+        latest = _read_latest(connection, conversation, until, limit)
+        failed = sum(one.role is Role.ASSISTANT and not one.content for one in latest)
+        wanted = min(most + 2 * failed, _MOST_READ * most) if len(latest) == limit else 0
+    return latest
+
+
+def _read_latest(connection: Connection, conversation: Conversation, until: int, limit: int) -> list[Said]:
+    if not conversation.forks:
+        return messages.latest(connection, conversation.id, until, limit)
+    found = messages.nearest(connection, conversation.id, conversation.current_id, limit)
+    return [Said(one.role, one.content, one.error, one.finish_reason) for one in reversed(found)]
 
 
 def _forked(connection: Connection, conversation: Conversation, request: TurnRequest) -> Conversation:

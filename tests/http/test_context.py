@@ -84,6 +84,24 @@ def test_a_question_that_failed_otherwise_is_sent_with_the_next_one(api: Api, up
     assert prompts(upstream, both) == [[both]]
 
 
+@pytest.mark.parametrize("forked", [False, True], ids=["unforked", "forked"])
+def test_turns_that_failed_push_nothing_out_of_the_context(api: Api, upstream: Upstream, *, forked: bool) -> None:
+    """More failures than messages are sent, ten by default. A fork is read in another way."""
+    first = unique("one")
+    begun = api.chat(first)
+    id = begun["conversation_id"]  # noqa: A001
+    if forked:
+        path = f"/api/conversations/{id}/messages/{begun['message_id']}/regenerate"
+        assert api.request("POST", path, json={}).status == 200
+    failed = [unique("#status=404#") for _ in range(6)]
+    for message in failed:
+        assert api.post(message, conversation_id=id).status == 502
+    after = unique("#n=2#")
+    api.chat(after, conversation_id=id)
+    both = "\n\n".join([*failed, after])
+    assert prompts(upstream, both) == [[first, reply_to(first), both]]
+
+
 def test_a_question_that_the_provider_refuses_is_left_out_of_the_next_prompts(api: Api, upstream: Upstream) -> None:
     refused = unique("flagged #refuse=flagged#")
     response = api.post(refused)
