@@ -268,7 +268,7 @@ class BodyTooLarge(Problem):
     """The body is over the limit."""
 
     status, code, title = 413, "body_too_large", "The body is too large"
-    advice = "The body is larger than CHATKEEP_MAX_BODY. On the server, chatkeep import takes files of any size."
+    advice = "The body is larger than the server takes (CHATKEEP_MAX_BODY). Send less at once."
 
 
 class UriTooLong(Problem):
@@ -372,7 +372,7 @@ class ProviderError(Problem):
     should_retry: bool | None = None
     """What the provider says about trying again, where it says anything."""
     upstream_status: int | None = None
-    """The HTTP status that the provider answered with, where it was not 2xx."""
+    """The HTTP status that the provider answered with, or that its error in band stands for."""
     told: str = ""
     """The texts of the provider's error, and the fields that it complains about: for code, never shown or logged."""
     finish: Any = None
