@@ -257,13 +257,14 @@ def prices(text: str) -> Prices:
 
 
 class DialectRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the requests for a model are written; None leaves it to what the provider takes."""
+    """How the requests for a model are written, and its replies read; None leaves it to what the provider takes."""
 
     system: Literal["system", "developer", "user"] | None = None
     max_tokens: Literal["max_tokens", "max_completion_tokens"] | None = None
     temperature: bool | None = None
     stream_options: bool | None = None
     stream: bool | None = None
+    thinking: bool | None = None
 
 
 def dialects(text: str) -> tuple[tuple[str, DialectRule], ...]:

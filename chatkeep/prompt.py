@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from chatkeep.errors import ContextTooLong
 from chatkeep.model import CONTENT_FILTER, Prompt, PromptMessage, Role, Said
+from chatkeep.provider.thinking import split_unopened
 
 
 def build_prompt(
@@ -27,7 +28,7 @@ def build_prompt(
     """
     leading = [PromptMessage(Role.SYSTEM, system)] if system and system.strip() else []
     followed = zip(latest, [*latest[1:], None], strict=False)
-    spoken = [PromptMessage(one.role, one.content) for one, reply in followed if _is_sent(one, reply)]
+    spoken = [PromptMessage(one.role, _sent(one)) for one, reply in followed if _is_sent(one, reply)]
     return Prompt(model, (*leading, *_from_first_question(spoken)), temperature, max_tokens)
 
 
@@ -71,9 +72,14 @@ def shorter_prompts(prompt: Prompt) -> Iterator[Prompt]:
             yield replace(prompt, messages=system + newest)
 
 
+def _sent(one: Said) -> str:
+    """Return what is sent of a message: of a reply not its reasoning, even if that was not known as such."""
+    return one.content if one.role is not Role.ASSISTANT else split_unopened(one.content)[1]
+
+
 def _is_sent(one: Said, reply: Said | None) -> bool:
     """Return whether a message is sent, given the one after it; the newest question, which has none, always is."""
-    has_text = bool(one.content.strip()) or (reply is None and one.role is Role.USER)
+    has_text = bool(_sent(one).strip()) or (reply is None and one.role is Role.USER)
     return has_text and not _tells_of_its_question(reply)
 
 

@@ -117,6 +117,8 @@ class LiveReply:
         """Characters that the provider has sent, committed or not."""
         self.has_text = False
         """Whether some of them are text for the reader, and not all blanks."""
+        self.has_reasoned = False
+        """Whether some of them are reasoning, and not all blanks."""
         self.begun = self.heard = time.monotonic()
         self.ending: Ending | None = None
         self.refusal: Problem | None = None
@@ -156,6 +158,7 @@ class LiveReply:
         self.heard = time.monotonic()
         self.received += len(delta.text) + len(delta.reasoning)
         self.has_text = self.has_text or bool(delta.text.strip())
+        self.has_reasoned = self.has_reasoned or bool(delta.reasoning.strip())
 
     def committed(self, delta: Delta) -> None:
         """Show what the journal has stored."""
@@ -355,7 +358,7 @@ def _why_empty(reply: LiveReply, finish: Finish) -> str:
         return "The token limit was reached before the answer began. Raise max_tokens, or choose another model."
     if finish.reason == CONTENT_FILTER:
         return "The provider's content filter withheld the answer."
-    if reply.received:
+    if reply.has_reasoned:
         return "The model ended its reply after the reasoning, before the answer began."
     return "The provider ended the reply without any text. The usual cause is a prompt that is too long for the model."
 

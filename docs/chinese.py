@@ -82,6 +82,7 @@ WORDS = {
     "The model that answers.": "回答的模型。",
     "The system prompt, sent before the messages.": "系统提示词，在消息之前发送。",
     "How long the reply may grow.": "回复的最大长度。",
+    "Left out, with a line in the log, for a model that takes only its default.": "对只接受默认值的模型不发送，并在日志中记一行。",
     "Whether an answer that was given to the same prompt before may be given again.": "是否可以重复使用之前对相同提示词的回答。",
     "What becomes of the reply when the client goes away.": "客户端离开后如何处理回复：继续或停止。",
     "Anything that the application wants to keep here, up to 16 KiB.": "应用想保存在这里的任何内容，最多 16 KiB。",

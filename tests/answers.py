@@ -118,6 +118,7 @@ PARTS: list[list[dict[str, Any]]] = [
     [{"type": "text", "text": PIECES[0]}],
     [{"type": "text", "text": PIECES[1]}, {"type": "text", "text": PIECES[2]}],
 ]
+UNOPENED = f"{THOUGHT}\n</think>\n\n{SENTENCE}"
 TOOL = {"index": 0, "id": "t", "type": "function", "function": {"name": "memory_search", "arguments": "{}"}}
 INNER = '{"error":{"type":"invalid_request_error","message":"This model takes 1 image, not 3."}}'
 NO_ERROR = {"message": "", "type": "", "param": "", "code": None}
@@ -165,6 +166,15 @@ ANSWERS: dict[str, Answer] = {
             {"choices": [{"delta": {"content": ""}, "message": {"content": SENTENCE}}]},
             *ENDING,
         )
+    ),
+    "whole-behind-deltas": Answer(stream(*says(*PIECES), {"choices": [{"message": {"content": SENTENCE}}]}, *ENDING)),
+    "whole-behind-reasoning": Answer(
+        stream(
+            chunk({"reasoning_content": THOUGHT}),
+            {"choices": [{"message": {"content": SENTENCE, "reasoning_content": THOUGHT}}], "usage": USAGE},
+            DONE,
+        ),
+        reasoning=THOUGHT,
     ),
     "messages-as-pieces": Answer(
         stream(*({"choices": [{"message": {"content": piece}}]} for piece in PIECES), *ENDING)
@@ -232,10 +242,12 @@ ANSWERS: dict[str, Answer] = {
         answer(json.dumps({"code": "InvalidParameter", "message": "No such size"}).encode(), JSON), "No such size"
     ),
     "error-in-base": failed(
-        stream({"choices": None, "base_resp": {"status_code": 1004, "status_msg": "log in first"}}),
-        "log in first",
-        "provider_broke",
-        calls=3,
+        stream({"choices": None, "base_resp": {"status_code": 1004, "status_msg": "log in first"}}), "log in first"
+    ),
+    "error-of-words": failed(stream({"error": {"message": NO_ROOM}}), NO_ROOM),
+    "detail-of-words": failed(answer(json.dumps({"detail": NO_ROOM}).encode(), JSON), NO_ROOM),
+    "error-of-trouble": failed(
+        stream({"error": "Internal server error, try again"}), "Internal server", "provider_broke", calls=3
     ),
     "error-after-text": Answer(
         stream(*says(PIECES[0]), {"error": FULL}),
@@ -290,8 +302,13 @@ ANSWERS: dict[str, Answer] = {
     "only-done": empty(stream(DONE), NOTHING, usage=None),
     "only-comments": empty(stream(b": hi\n\n", b"event: done\ndata: [done]\n\n"), NOTHING, usage=None),
     "only-role": empty(stream(chunk({"role": "assistant", "content": ""}), *ENDING), NOTHING),
-    "only-blanks": empty(
-        stream(chunk({"content": "\n\n"}), *ENDING), "before the answer began", text="\n\n", status="truncated"
+    "only-blanks": empty(stream(chunk({"content": "\n\n"}), *ENDING), NOTHING, text="\n\n", status="truncated"),
+    "only-reasoning": empty(
+        stream(chunk({"content": " ", "reasoning": THOUGHT}), *ENDING),
+        "after the reasoning",
+        text=" ",
+        reasoning=THOUGHT,
+        status="truncated",
     ),
     "empty-object": empty(answer(b"{}", JSON), NOTHING, usage=None),
     "tool-call": empty(
@@ -302,7 +319,24 @@ ANSWERS: dict[str, Answer] = {
         "lookup",
         "tool_calls",
     ),
-    "tool-call-then-stop": empty(stream(chunk({"tool_calls": [TOOL]}), *ENDING), "memory_search"),
+    "tool-call-then-stop": empty(stream(chunk({"tool_calls": [TOOL]}), *ENDING), "memory_search", "tool_calls"),
+    "text-then-tool-call-then-stop": Answer(
+        stream(*says(PIECES[0]), chunk({"tool_calls": [TOOL]}), *ENDING),
+        PIECES[0],
+        status="truncated",
+        reason="tool_calls",
+    ),
+    "object-with-tool-call": Answer(
+        answer(json.dumps(completion({"content": PIECES[0], "tool_calls": [TOOL]})).encode(), JSON),
+        PIECES[0],
+        status="truncated",
+        reason="tool_calls",
+    ),
+    "no-tool-call": Answer(
+        stream(
+            *(chunk({"content": piece, "tool_calls": [], "function_call": {"name": ""}}) for piece in PIECES), *ENDING
+        )
+    ),
     "text-then-tool-call": Answer(
         stream(*says(PIECES[0]), chunk({"tool_calls": [TOOL]}), chunk(reason="tool_use"), usage(), DONE),
         PIECES[0],
@@ -402,6 +436,15 @@ ANSWERS: dict[str, Answer] = {
         reasoning=THOUGHT,
     ),
     "think-nothing": Answer(ends("stop", "<think>\n\n</think>\n\n", SENTENCE)),
+    # The prompt has the opening tag: known if all comes at once, else shown as the text that it has come as.
+    "unopened": Answer(ends("stop", f"{THOUGHT}", "\n</think>", f"\n\n{SENTENCE}"), UNOPENED),
+    "unopened-nothing": Answer(ends("stop", "\n", "</think>", f"\n\n{SENTENCE}")),
+    "unopened-at-once": Answer(ends("stop", UNOPENED), reasoning=THOUGHT),
+    "unopened-object": Answer(answer(json.dumps(completion({"content": UNOPENED})).encode(), JSON), reasoning=THOUGHT),
+    "unopened-line": Answer(
+        answer(json.dumps(completion({"content": f"{THOUGHT}</think>\n{SENTENCE}"})).encode(), JSON), reasoning=THOUGHT
+    ),
+    "closing-tag-in-prose": Answer(ends("stop", "The tag </think> ends it."), "The tag </think> ends it."),
     "think-later": Answer(
         ends("stop", "The tag ", "<think> ", "is not a tag of HTML."), "The tag <think> is not a tag of HTML."
     ),
@@ -420,7 +463,7 @@ ANSWERS: dict[str, Answer] = {
     "bare-words": Answer(answer(good(b"upstream busy, reconnecting\n\n"))),
     "queued": Answer(answer(lines({"status": "queued", "message": "You are third"}) + good())),
     "only-words": failed(
-        stream("upstream busy, reconnecting", DONE), "upstream busy, reconnecting", "provider_broke", calls=3
+        stream("upstream busy, reconnecting", DONE), "upstream busy, reconnecting", "provider_busy", calls=3
     ),
     "words-as-reply": failed(
         answer(b"upstream connect error", "text/plain"), "upstream connect error", "provider_broke", calls=3
@@ -429,7 +472,6 @@ ANSWERS: dict[str, Answer] = {
         answer(b"<!doctype html><title>Log in to the Wi-Fi</title>", "text/html"),
         "Log in to the Wi-Fi",
         "provider_broke",
-        calls=3,
     ),
     # How it is sent.
     "both-framings": Answer(

@@ -86,8 +86,8 @@ class Choice(msgspec.Struct, gc=False):
     def said(self, known: Sequence[bool], *, is_whole: bool) -> Said:
         """Return what the choice adds to what pieces have brought before.
 
-        A ``message`` is one more piece, or else the whole reply, as it always is beside a delta: then ``known`` tells
-        which of its texts have come.
+        A ``message`` is one more piece, or else the whole reply, as it always is beside a delta or behind one: then
+        ``known`` tells which of its texts have come.
         """
         said = self.delta.said() if self.delta else Said(_text_of(self.text))
         if self.message is None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from chatkeep.errors import ProviderBroke, ProviderError
-from chatkeep.model import REFUSAL, STOP, Delta, Finish, Prompt, Usage
+from chatkeep.model import REFUSAL, STOP, TOOL_CALLS, Delta, Finish, Prompt, Usage
 from chatkeep.provider import Receive, chunks, failures
 from chatkeep.provider.dialects import Dialect
 from chatkeep.provider.inflating import Inflater, inflater_of
@@ -58,15 +58,20 @@ class ReplyReader:
         "_body", "_decoder", "_encoding", "_events", "_inflater", "_is_object", "_receive", "_secrets", "is_over",
     )  # fmt: skip
 
-    def __init__(self, content_encoding: str, receive: Receive, secrets: Sequence[str] = ()) -> None:
-        """Set how the body is compressed, who receives the pieces, and the secrets that no error may show."""
+    def __init__(
+        self, content_encoding: str, receive: Receive, secrets: Sequence[str] = (), *, thinking: bool = False
+    ) -> None:
+        """Set how the body is compressed, who receives the pieces, and the secrets that no error may show.
+
+        With ``thinking`` the reply begins amid the reasoning.
+        """
         self.is_over = False
         """Whether the reply is whole; it may be before the body is."""
         self._receive = receive
         self._encoding = content_encoding.strip().lower()
         self._inflater: Inflater | None = None
         self._secrets = secrets
-        self._decoder = ReplyDecoder(secrets)
+        self._decoder = ReplyDecoder(secrets, thinking=thinking)
         self._events: EventReader | None = None
         self._body = bytearray()  # up to the first byte that tells what it is, or the whole of it
         self._is_object = False
@@ -183,12 +188,12 @@ class ReplyDecoder:
     """Decodes the events of one reply, and remembers what its `Finish` must tell."""
 
     __slots__ = (
-        "_has_choices", "_has_refused", "_known", "_model", "_reasoning", "_remark", "_said", "_secrets", "_text",
-        "_thinking", "_tool", "_usage", "is_complete", "is_done", "is_reasoned", "pieces", "reason",
+        "_has_choices", "_has_deltas", "_has_refused", "_known", "_model", "_reasoning", "_remark", "_said", "_secrets",
+        "_text", "_thinking", "_tool", "_usage", "is_complete", "is_done", "is_reasoned", "pieces", "reason",
     )  # fmt: skip
 
-    def __init__(self, secrets: Sequence[str] = ()) -> None:
-        """Set the secrets that no error may show."""
+    def __init__(self, secrets: Sequence[str] = (), *, thinking: bool = False) -> None:
+        """Set the secrets that no error may show, and whether the reply begins amid the reasoning."""
         self.reason: str | None = None
         """The finish reason as the provider writes it."""
         self.is_done = False
@@ -201,9 +206,9 @@ class ReplyDecoder:
         self._secrets = secrets
         self._text = _Surrogates()
         self._reasoning = _Surrogates()
-        self._thinking = ThinkBlock()
+        self._thinking = ThinkBlock(is_open=thinking)
         self._known = [False, False, False]  # whether pieces have brought text, reasoning and a refusal
-        self._said = self._has_refused = self._has_choices = False
+        self._said = self._has_refused = self._has_choices = self._has_deltas = False
         self._usage: Usage | None = None
         self._model: str | None = None
         self._tool: str | None = None
@@ -218,15 +223,15 @@ class ReplyDecoder:
         """Return what ``event`` adds to the reply, or None; raise the `ProviderError` that it is or reports."""
         payload = event.data if event.data.startswith(b"{") else event.data.strip()
         if event.name == b"error":
-            raise failures.from_body(payload, self._secrets)
+            raise failures.from_body(payload, self._secrets, begun=self._said)
         if not payload.startswith(b"{"):
             self._note(payload)
             return None
         chunk = chunks.decode(payload)
         if complaint := chunk.complaint():
             if complaint is chunks.WHOLE:
-                raise failures.from_body(payload, self._secrets)
-            raise failures.from_payload(complaint, self._secrets)
+                raise failures.from_body(payload, self._secrets, begun=self._said)
+            raise failures.from_payload(complaint, self._secrets, begun=self._said)
         if chunk.model != self._model and chunk.model and isinstance(chunk.model, str):
             self._model = chunk.model.encode(errors="replace").decode()[:_MOST_OF_MODEL]
         usage = chunk.tokens()
@@ -249,16 +254,16 @@ class ReplyDecoder:
         if rest := self.flush():
             yield rest
         if self.reason is None and self._remark and not self._said:
-            raise ProviderBroke(self._told("The provider sent something other than a reply"))
+            raise failures.from_remark(self._remark, self._secrets)
         if not (self.reason or self.is_whole):
             raise ProviderBroke(self._told("The provider ended the reply without a finish reason"))
         word = self.reason or STOP
         if is_context_exceeded(word) and not self._said:
             raise failures.from_payload({"code": "context_window_exceeded"}, self._secrets)
         reason = reason_of(word)
-        finish = Finish(
-            REFUSAL if self._has_refused and reason == STOP else reason, self._usage, self._model, tool=self._tool
-        )
+        if reason == STOP:
+            reason = REFUSAL if self._has_refused else TOOL_CALLS if self._tool else STOP
+        finish = Finish(reason, self._usage, self._model, tool=self._tool)
         if is_failure(word):
             shown = failures.scrub(word, self._secrets)
             broke = ProviderBroke(self._told(f"The provider ended the reply with the finish reason {shown}"))
@@ -271,8 +276,8 @@ class ReplyDecoder:
         if words.strip(b'"').upper() == b"[DONE]":
             self.is_done = True
         elif words.startswith(b"[{"):
-            raise failures.from_body(words, self._secrets)
-        elif not self._remark:
+            raise failures.from_body(words, self._secrets, begun=self._said)
+        elif not self._remark and words != b"null":
             self._remark = words.decode(errors="replace")
 
     def note_other(self, body: bytes) -> None:
@@ -287,18 +292,19 @@ class ReplyDecoder:
 
     def _decode_choice(self, choice: chunks.Choice, *, is_whole: bool) -> Delta | None:
         if text := choice.text_alone():
-            self._known[0], self.is_complete = True, False
+            self._known[0] = self._has_deltas = True
+            self.is_complete = False
             return self._delta(*self._thinking.split(self._text.join(text)))
         word = word_of(choice.finish_reason)
         if word and not (self.reason and says_cut(self.reason) and reason_of(word) == STOP):
             self.reason = word
-        said = choice.said(self._known, is_whole=is_whole or word is not None)
+        said = choice.said(self._known, is_whole=is_whole or word is not None or self._has_deltas)
         if any(said):
             self.is_complete = False
+            self._has_deltas = self._has_deltas or choice.delta is not None
             self._known = [had or bool(has) for had, has in zip(self._known, said, strict=True)]
-        if self._tool is None:
-            tool = choice.tool()
-            self._tool = tool and failures.scrub(tool, self._secrets)
+        if not self._tool and (tool := choice.tool()) is not None:
+            self._tool = failures.scrub(tool, self._secrets)
         self._has_refused = self._has_refused or bool(said.refusal)
         text, thought = self._thinking.split(self._text.join(said.text + said.refusal))
         return self._delta(text, self._reasoning.join(said.reasoning) + thought)

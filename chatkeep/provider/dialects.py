@@ -2,13 +2,15 @@
 
 The first request to a model is written as most providers take it. A provider that refuses it and says why is asked
 again at once, in the way that it wants; when it then answers, that way is kept for the model. So a difference costs one
-request for each model in each process. What the operator sets (CHATKEEP_PROVIDER_DIALECTS) is never changed.
+request for each model in each process. That a model does not stream is forgotten after a while: it may have been a
+gateway's passing trouble. What the operator sets (CHATKEEP_PROVIDER_DIALECTS) is never changed.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -24,12 +26,14 @@ from chatkeep.provider import Call, Receive
 log = logging.getLogger(__name__)
 # Callers may name any model.
 MOST_MODELS = 1000
+UNSTREAMED_SECONDS = 600.0
+"""For how long a model whose provider refused to stream is not asked to."""
 # Refusals that no other way to write the request can help: the key, the address or the account is wrong.
 _NOT_THE_REQUEST = {401, 402, 403}
 
 
 class Dialect(msgspec.Struct, frozen=True):
-    """How the requests for one model are written."""
+    """How the requests for one model are written, and its replies read."""
 
     system: str = "system"
     """The role of the system prompt: ``system``, ``developer``, or ``user`` if it leads the first question."""
@@ -41,6 +45,8 @@ class Dialect(msgspec.Struct, frozen=True):
     """Whether token counts of streams are asked for."""
     stream: bool = True
     """Whether the reply is streamed; otherwise it comes whole, as one JSON object."""
+    thinking: bool = False
+    """Whether replies begin amid the reasoning, because the chat template has its opening tag in the prompt."""
 
     def messages(self, prompt: Prompt) -> list[dict[str, str]]:
         """Return the prompt's messages."""
@@ -53,16 +59,28 @@ class Dialect(msgspec.Struct, frozen=True):
 class Dialects:
     """The dialects of one provider's models, as far as they are set or learnt."""
 
-    def __init__(self, rules: Iterable[tuple[str, DialectRule]] = (), *, stream_usage: bool = True) -> None:
+    def __init__(
+        self,
+        rules: Iterable[tuple[str, DialectRule]] = (),
+        *,
+        stream_usage: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Take what is set for models by the beginning of their names, the longest names first."""
         self._rules = tuple(rules)
         self._default = Dialect(stream_options=stream_usage)
-        self._learnt: dict[str, Dialect] = {}
+        self._learnt: dict[str, tuple[Dialect, float]] = {}  # and when it was learnt
+        self._clock = clock
         self._lock = short_lock()
 
     def of(self, model: str) -> Dialect:
         """Return how requests for ``model`` are written now."""
-        return self._learnt.get(model) or replace(self._default, **self._set(model))
+        if model not in self._learnt:
+            return replace(self._default, **self._set(model))
+        learnt, at = self._learnt[model]
+        if learnt.stream or self._clock() < at + UNSTREAMED_SECONDS:
+            return learnt
+        return replace(learnt, stream=self._set(model).get("stream", True))
 
     def taught(self, error: ProviderError, prompt: Prompt, dialect: Dialect) -> dict[str, Any]:
         """Return what to change in ``dialect`` after a refusal; nothing if the refusal teaches nothing."""
@@ -77,7 +95,7 @@ class Dialects:
             learnt = replace(self.of(model), **changes)
             if len(self._learnt) >= MOST_MODELS:
                 self._learnt.pop(next(iter(self._learnt)))
-            self._learnt[model] = learnt
+            self._learnt[model] = learnt, self._clock()
         told = ", ".join(f"{name}={value}" for name, value in changes.items())
         log.info("requests for the model %r are written with %s from now on, as its provider wants", model, told)
 

@@ -52,10 +52,42 @@ _ADVICE = {
 # What providers call their errors, and the HTTP status that says the same.
 _NAMES = (
     (re.compile(r"rate.?limit|too.?many|overload|quota|capacity|throttl|exhausted|busy", re.IGNORECASE), 429),
-    (re.compile(r"auth|api.?key|permission|forbidden|credential", re.IGNORECASE), 401),
+    (re.compile(r"auth|api.?key|credential", re.IGNORECASE), 401),
+    (re.compile(r"permission|forbidden|access.?denied", re.IGNORECASE), 403),
     (re.compile(r"time.?out|deadline", re.IGNORECASE), 504),
     (re.compile(r"bad.?request|invalid|unsupported|unprocessable|validation|not.?found", re.IGNORECASE), 400),
     (re.compile(r"content.?filter|policy|moderation|inspection|sensitive", re.IGNORECASE), 400),
+    (re.compile(r"server.?error|internal|unavailable|connection", re.IGNORECASE), 500),
+)
+# What providers say if they give an error no name, and the status that says the same. Whatever says none of this is
+# taken for the fault of the request.
+_SENTENCES = (
+    (
+        re.compile(
+            r"rate.?limit|too many requests|overloaded|capacity|throttled|\bbusy\b|try again later"
+            r"|繁忙|限流|频繁|过载|稍后",
+            re.IGNORECASE,
+        ),
+        429,
+    ),
+    (
+        re.compile(
+            r"api.?key|unauthori[sz]ed|authenticat|credentials|access token|\blog(ged)?.in\b|密钥|鉴权|未授权|令牌",
+            re.IGNORECASE,
+        ),
+        401,
+    ),
+    (re.compile(r"\binvalid|not support|unsupported|\bmust\b|不支持|无效|不合法", re.IGNORECASE), 400),
+    (re.compile(r"time.?out|timed out|deadline exceeded|超时", re.IGNORECASE), 504),
+    (
+        re.compile(
+            r"internal|server error|unavailable|\bengine|crash|went wrong|unexpected (error|end|eof)|connection"
+            r"|broken pipe|\bnetwork|upstream|bad gateway|out of memory|cuda|try again"
+            r"|\b(has|have|is|are) (failed|down|gone)\b|内部错误|服务异常|系统异常|系统错误|服务器错误|不可用",
+            re.IGNORECASE,
+        ),
+        500,
+    ),
 )
 # Where an error object has its name or its number, and where those of an inner one are.
 _NAME_KEYS = (
@@ -135,22 +167,30 @@ def from_response(status: int, header: Header, body: bytes, secrets: Sequence[st
     return error
 
 
-def from_payload(payload: object, secrets: Sequence[str] = ()) -> ProviderError:
-    """Return the error of an error object that came where a piece of the reply was due."""
-    status = _named_status(payload)
-    found = _told_by_words(status, payload)
-    if found:
+def from_payload(payload: object, secrets: Sequence[str] = (), *, begun: bool = False) -> ProviderError:
+    """Return the error of an error object that came in place of the reply, or of more of a reply that has ``begun``."""
+    status, said = _named_status(payload), words_of(payload)
+    if found := _told_by_words(status, payload):
         kind, sentence = found
-        return kind(_sentence(sentence, words_of(payload), secrets))
-    sentence = _advice(status) if status else "The provider sent an error instead of the reply"
-    error = _kind(status)(_sentence(sentence, words_of(payload), secrets))
-    error.told = _told(payload)
+        error = kind(_sentence(sentence, said, secrets))
+    else:
+        status = status or _status_in(said)
+        sentence = _advice(status) if status else "The provider sent an error instead of the reply"
+        error = _kind_told(status, begun=begun)(_sentence(sentence, said, secrets))
+        error.told = _told(payload)
+    error.upstream_status = status or None
     return error
 
 
-def from_body(body: bytes, secrets: Sequence[str] = ()) -> ProviderError:
+def from_remark(words: str, secrets: Sequence[str] = ()) -> ProviderError:
+    """Return the error of words, in prose, that came in place of the reply."""
+    kind = _kind_told(_status_in(words), begun=False)
+    return kind(_sentence("The provider sent something other than a reply", words, secrets))
+
+
+def from_body(body: bytes, secrets: Sequence[str] = (), *, begun: bool = False) -> ProviderError:
     """Return the error that a whole event or body is."""
-    return from_payload(decoded(body), secrets)
+    return from_payload(decoded(body), secrets, begun=begun)
 
 
 def decoded(body: bytes) -> object:
@@ -161,7 +201,9 @@ def decoded(body: bytes) -> object:
 def from_page(body: bytes, secrets: Sequence[str] = ()) -> ProviderError:
     """Return the error of a web page that came in place of a reply."""
     advice = "The provider answered with a web page instead of a reply: check OPENAI_BASE_URL"
-    return ProviderBroke(_sentence(advice, _words_of(body.decode(errors="replace")), secrets))
+    error = ProviderBroke(_sentence(advice, _words_of(body.decode(errors="replace")), secrets))
+    error.should_retry = False
+    return error
 
 
 def from_connection(error: Exception) -> ProviderError:
@@ -202,6 +244,13 @@ def _kind(status: int) -> type[ProviderError]:
     if status in {408, 504}:
         return ProviderTimeout
     return ProviderRefused if status in _REFUSALS else ProviderBroke
+
+
+def _kind_told(status: int, *, begun: bool) -> type[ProviderError]:
+    """Return the kind of an error in band: one that tells no status refuses the request, unless the reply has begun."""
+    if status:
+        return _kind(status)
+    return ProviderBroke if begun else ProviderRefused
 
 
 def _told_by_words(status: int, payload: object) -> tuple[type[ProviderError], str] | None:
@@ -333,9 +382,16 @@ def _named_status(payload: object, depth: int = _DEEPEST) -> int:
 
 
 def _status_of(name: str) -> int:
-    if re.fullmatch(r"[45]\d\d", name):
-        return int(name)
-    return next((status for pattern, status in _NAMES if pattern.search(name)), 0)
+    return int(name) if re.fullmatch(r"[45]\d\d", name) else _first_status(_NAMES, name)
+
+
+def _status_in(sentence: str) -> int:
+    """Return the HTTP status that says the same as a sentence; 0 if there is none."""
+    return _first_status(_SENTENCES, sentence)
+
+
+def _first_status(known: Sequence[tuple[re.Pattern[str], int]], text: str) -> int:
+    return next((status for pattern, status in known if pattern.search(text)), 0)
 
 
 def _retry_after(header: Header) -> float | None:

@@ -100,19 +100,28 @@ class OpenAIHttp:
     def _call(self, prompt: Prompt, dialect: Dialect) -> HttpCall:
         body = encode_request(prompt, dialect)
         request = b"%sContent-Length: %d\r\n\r\n%s" % (self._head, len(body), body)
-        return HttpCall(self._connections, self._arrivals, request, self._secrets)
+        return HttpCall(self._connections, self._arrivals, request, self._secrets, thinking=dialect.thinking)
 
 
 class HttpCall:
     """One call over HTTP."""
 
-    __slots__ = ("_arrivals", "_connections", "_line", "_request", "_resent", "_secrets")
+    __slots__ = ("_arrivals", "_connections", "_line", "_request", "_resent", "_secrets", "_thinking")
 
-    def __init__(self, connections: Connections, arrivals: Arrivals, request: bytes, secrets: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        arrivals: Arrivals,
+        request: bytes,
+        secrets: tuple[str, ...],
+        *,
+        thinking: bool,
+    ) -> None:
         self._connections = connections
         self._arrivals = arrivals
         self._request = request
         self._secrets = secrets
+        self._thinking = thinking
         self._line = Line()
         self._resent = False
 
@@ -139,7 +148,7 @@ class HttpCall:
             if response.status not in SUCCESSES:
                 body = inflated(b"".join(bodies) + connection.read_for(ERROR_SECONDS, BODY_LIMIT), encoding)
                 raise failures.from_response(response.status, response.header, body, self._secrets)
-            reader = ReplyReader(encoding, receive, self._secrets)
+            reader = ReplyReader(encoding, receive, self._secrets, thinking=self._thinking)
             try:
                 self._read(reader, connection, bodies)
             except FAILURES:

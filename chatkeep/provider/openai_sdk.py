@@ -45,17 +45,18 @@ class OpenAISdk:
         """Do nothing: the client belongs to the caller."""
 
     def _call(self, prompt: Prompt, dialect: Dialect) -> SdkCall:
-        return SdkCall(self._client, request_body(prompt, dialect))
+        return SdkCall(self._client, request_body(prompt, dialect), thinking=dialect.thinking)
 
 
 class SdkCall:
     """One call through the SDK."""
 
-    def __init__(self, client: OpenAI, body: dict[str, Any]) -> None:
+    def __init__(self, client: OpenAI, body: dict[str, Any], *, thinking: bool) -> None:
         self._client = client.with_options(max_retries=0)
         # The SDK has no option for what httpx calls extensions; this copy of the client is the call's own.
         self._client._prepare_request = self._prepare  # type: ignore[method-assign] # noqa: SLF001
         self._body = body
+        self._thinking = thinking
         self._line = Line()
         self._is_aborted = False
 
@@ -75,7 +76,8 @@ class SdkCall:
     def _exchange(self, receive: Receive) -> None:
         with self._open() as response:
             chunks = self._chunks(response)
-            reader = ReplyReader(response.headers.get("content-encoding", ""), receive, self._secrets)
+            encoding = response.headers.get("content-encoding", "")
+            reader = ReplyReader(encoding, receive, self._secrets, thinking=self._thinking)
             with contextlib.ExitStack() as limits:
                 self._read(reader, chunks, limits)
             self._drain(chunks)

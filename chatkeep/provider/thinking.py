@@ -12,6 +12,7 @@ _TAGS = {
     "[THINK]": "[/THINK]",
     "◁think▷": "◁/think▷",
 }
+_LINE_ENDS = ("", "\n", "\r")
 # Blanks that are waited with for what follows them.
 _MOST_HELD = 256
 
@@ -24,13 +25,18 @@ class _Stage(Enum):
 
 
 class ThinkBlock:
-    """Splits a reply that may begin with one block into text and reasoning, however its pieces are cut."""
+    """Splits a reply that may begin with one block into text and reasoning, however its pieces are cut.
 
-    __slots__ = ("_closing", "_has_thought", "_held", "_stage")
+    A block without its opening tag is known if its closing tag is in the first piece, as in a reply that is no stream.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_closing", "_has_thought", "_held", "_is_open", "_stage")
+
+    def __init__(self, *, is_open: bool = False) -> None:
+        """Begin before the block, or with ``is_open`` within one whose opening tag the prompt has."""
         self._stage = _Stage.BEGINNING
         self._closing = ""
+        self._is_open = is_open
         self._has_thought = False
         self._held = ""
 
@@ -57,8 +63,12 @@ class ThinkBlock:
         if len(held) <= _MOST_HELD and any(opening.startswith(start) for opening in _TAGS):
             self._held = held
             return "", ""
-        self._stage = _Stage.TEXT
-        return held, ""
+        if self._is_open:
+            self._stage, self._closing = _Stage.BLOCK, "</think>"
+            return self._within(held)
+        thought, text = split_unopened(held)
+        self._stage = _Stage.TEXT if text else _Stage.BEHIND
+        return text, thought
 
     def _within(self, held: str) -> tuple[str, str]:
         thought, closing, text = held.partition(self._closing)
@@ -83,6 +93,16 @@ class ThinkBlock:
         if text:
             self._stage = _Stage.TEXT
         return text
+
+
+def split_unopened(reply: str) -> tuple[str, str]:
+    """Return the reasoning that a reply begins with if its opening tag is missing, and the text behind it."""
+    for opening, closing in _TAGS.items():
+        thought, tag, text = reply.partition(closing)
+        stands_alone = thought[-1:] in _LINE_ENDS or text[:1] in _LINE_ENDS
+        if tag and stands_alone and opening not in thought:
+            return thought.strip(), text.lstrip()
+    return "", reply
 
 
 def _overlap(text: str, tag: str) -> int:

@@ -58,7 +58,9 @@ Said = Annotated[
 ]
 Streamed = Annotated[bool, Meta(description="Answer with a stream of events.")]
 ModelName = Annotated[str, Meta(min_length=1, max_length=255, description="The model that answers.")]
-Temperature = Annotated[float, Meta(ge=0, le=2)]
+Temperature = Annotated[
+    float, Meta(ge=0, le=2, description="Left out, with a line in the log, for a model that takes only its default.")
+]
 MaxTokens = Annotated[int, Meta(ge=1, le=10_000_000, description="How long the reply may grow.")]
 Cached = Annotated[
     bool, Meta(description="Whether an answer that was given to the same prompt before may be given again.")

@@ -68,7 +68,7 @@ def assert_learnt(api: Api, upstream: Upstream, message: str, due: Answer, *, st
         assert (second["reply"], second["cached"]) == (due.text, due.is_learnt)
 
 
-@pytest.mark.parametrize("name", ["error-message", "error-field", "refusal-behind-500", "only-done"])
+@pytest.mark.parametrize("name", ["error-message", "error-field", "error-of-words", "only-done"])
 def test_requests_faults_shut_nobody_out(embedded: Api, upstream: Upstream, name: str) -> None:
     """Takes twenty-one turns."""
     for _ in range(20):
@@ -78,8 +78,9 @@ def test_requests_faults_shut_nobody_out(embedded: Api, upstream: Upstream, name
     assert embedded.chat(unique("Hello"))["status"] == "completed"
 
 
-def test_reasoning_in_the_text_is_no_context(embedded: Api, upstream: Upstream) -> None:
-    first = embedded.chat(unique("#fault=answer:think#"))
+@pytest.mark.parametrize("name", ["think", "unopened"])
+def test_reasoning_in_the_text_is_no_context(embedded: Api, upstream: Upstream, name: str) -> None:
+    first = embedded.chat(unique(f"#fault=answer:{name}#"))
     message = unique("And mist?")
     embedded.chat(message, conversation_id=first["conversation_id"])
     assert asked(upstream, message)[0].messages[1]["content"] == SENTENCE

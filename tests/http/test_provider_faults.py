@@ -39,8 +39,8 @@ BEFORE = {
     "fault=bad_chunk:0": (502, "provider_broke"),
     "fault=error_after:0": (502, "provider_broke"),
     "fault=error_after:0:429": (503, "provider_busy"),
-    "fault=error_event:0": (502, "provider_broke"),
-    "fault=detail_after:0": (502, "provider_broke"),
+    "fault=error_event:0": (502, "provider_refused"),
+    "fault=detail_after:0": (502, "provider_refused"),
 }
 REASONS = {"fault=no_reason": "stop", "fault=finish_error": "error"}
 AMID = {
@@ -48,9 +48,10 @@ AMID = {
     for name in (
         "fault=cut_after:3", "fault=end_after:3", "fault=finish_error:3", "fault=bad_utf8:3",
         "fault=malformed:3", "fault=nested:3", "fault=long_line:3", "fault=bad_chunk:3", "fault=error_after:3",
-        "fault=error_after:3:429", "fault=error_event:3", "fault=detail_after:3",
+        "fault=error_after:3:429",
     )
-} | {"fault=reset_after:3": (502, "provider_broke")}  # fmt: skip
+}  # fmt: skip
+AMID |= dict.fromkeys(["fault=reset_after:3", "fault=error_event:3", "fault=detail_after:3"], (502, "provider_broke"))
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["json", "stream"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from chatkeep.errors import (
     ProviderError,
     ProviderQuotaExceeded,
     ProviderRefused,
+    ProviderTimeout,
 )
 from chatkeep.model import Delta, Finish, Prompt, PromptMessage, Role, Usage
 from chatkeep.provider.completions import (
@@ -84,13 +86,14 @@ def test_what_a_chunk_adds(chunk: dict[str, Any], delta: Delta | None) -> None:
         ({"error": {"message": "m", "type": "authentication_error"}}, ProviderRefused),
         ({"error": {"message": "m", "code": 400}}, ProviderRefused),
         ({"error": {"message": "m", "code": 500}}, ProviderBroke),
-        ({"error": {"message": "m"}}, ProviderBroke),
-        ({"error": "m"}, ProviderBroke),
-        ({"detail": "m"}, ProviderBroke),
-        ({"detail": [{"msg": "m"}]}, ProviderBroke),
+        ({"error": {"message": "m", "type": "server_error"}}, ProviderBroke),
+        ({"error": {"message": "m"}}, ProviderRefused),
+        ({"error": "m"}, ProviderRefused),
+        ({"detail": "m"}, ProviderRefused),
+        ({"detail": [{"msg": "m"}]}, ProviderRefused),
         ({"object": "error", "message": "m", "code": 401}, ProviderRefused),
         ({"type": "error", "error": {"type": "overloaded_error", "message": "m"}}, ProviderBusy),
-        ({"error": {"error": {"message": "m"}}, "choices": [{"delta": {"content": "lost"}}]}, ProviderBroke),
+        ({"error": {"error": {"message": "m"}}, "choices": [{"delta": {"content": "lost"}}]}, ProviderRefused),
     ],
 )
 def test_an_error_in_band_is_typed_and_told(payload: dict[str, Any], kind: type[ProviderError]) -> None:
@@ -99,15 +102,65 @@ def test_an_error_in_band_is_typed_and_told(payload: dict[str, Any], kind: type[
 
 
 @pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("The prompt has 41000 tokens, there is room for 40960", ProviderRefused),
+        ("Conversation roles must alternate; a timeout cannot be set", ProviderRefused),
+        ("messages 参数非法", ProviderRefused),
+        ("Incorrect API key provided: ***", ProviderRefused),
+        ("Too many requests, slow down", ProviderBusy),
+        ("Model is overloaded with other requests", ProviderBusy),
+        ("系统繁忙", ProviderBusy),
+        ("Request timed out", ProviderTimeout),
+        ("Internal Server Error", ProviderBroke),
+        ("EngineCore encountered an issue", ProviderBroke),
+        ("upstream error: do request failed", ProviderBroke),
+        ("CUDA error: device-side assert triggered", ProviderBroke),
+        ("Connection to the runner was lost", ProviderBroke),
+        ("服务内部错误", ProviderBroke),
+    ],
+)
+@pytest.mark.parametrize(
+    "body",
+    ['{"error": {"message": "%s"}}', '{"error": "%s"}', '{"detail": "%s"}', "event: error\ndata: %s\n\n", "%s\n"],
+)
+def test_an_error_of_words_alone_is_what_its_words_say(body: str, said: str, kind: type[ProviderError]) -> None:
+    """Unless they tell of trouble at the provider it is taken for the request's own fault, which no retry helps."""
+    with pytest.raises(kind, match=re.escape(said)):
+        read([(body % said).encode()])
+
+
+def test_unknown_words_amid_a_reply_are_no_refusal() -> None:
+    begun = b"data: " + json.dumps(choice(delta={"content": "a"})).encode() + b"\n\n"
+    for error in (
+        b'data: {"error": {"message": "Oh"}}\n\n',
+        b"event: error\ndata: Oh\n\n",
+        b'data: [{"error": "Oh"}]\n\n',
+    ):
+        with pytest.raises(ProviderBroke, match=r"It said: Oh$"):
+            read([begun, error])
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [({"code": "invalid_api_key"}, 401), ({"type": "permission_error"}, 403), ({"code": 404}, 404), ("Oh", None)],
+)
+def test_an_error_in_band_has_the_status_that_it_stands_for(error: object, status: int | None) -> None:
+    with pytest.raises(ProviderRefused) as raised:
+        decode({"error": error})
+    assert raised.value.upstream_status == status
+
+
+@pytest.mark.parametrize(
     ("payload", "kind"),
     [
-        ({"error": True, "message": "the words"}, ProviderBroke),
+        ({"error": True, "message": "the words"}, ProviderRefused),
         ({"error": "invalid_request", "message": "the words"}, ProviderRefused),
         ({"error": "invalid_request", "error_description": "the words"}, ProviderRefused),
         ({"error": "Bad Request", "status": 400, "message": ["the words"], "path": "/v1"}, ProviderRefused),
         ({"error": {"code": 500}, "message": "the words"}, ProviderBroke),
         ({"error": "rate_limit_exceeded", "detail": "the words"}, ProviderBusy),
-        ({"error": {"message": "the words", "title": "Oh no"}}, ProviderBroke),
+        ({"error": {"message": "the words", "title": "Oh no"}}, ProviderRefused),
         ({"error": {"code": "overloaded", "message": "the words"}, "message": "failed"}, ProviderBusy),
         ({"base_resp": {"status_code": 2013, "status_msg": "invalid params: the words"}}, ProviderRefused),
     ],
@@ -126,7 +179,7 @@ def test_the_words_of_an_error_may_stand_beside_its_name(payload: dict[str, Any]
     ],
 )
 def test_an_object_that_is_no_completion_is_told_in_its_words(payload: dict[str, Any]) -> None:
-    with pytest.raises(ProviderBroke, match=r"other than a reply. It said: the words$"):
+    with pytest.raises(ProviderRefused, match=r"other than a reply. It said: the words$"):
         read([json.dumps(payload).encode()])
 
 
@@ -140,7 +193,7 @@ def test_an_error_that_says_that_there_is_none_is_none(error: object) -> None:
 @pytest.mark.parametrize("name", ["error", "code", "detail", "status"])
 def test_a_deep_value_is_no_crash(name: str) -> None:
     deep = b'{"a":' * 900 + b"1" + b"}" * 900
-    with pytest.raises(ProviderBroke):
+    with pytest.raises((ProviderBroke, ProviderRefused)):
         read([b'data: {"%s": %s}\n\n' % (name.encode(), deep)])
 
 

@@ -13,10 +13,11 @@ from chatkeep.errors import ProviderError, ProviderRefused, SettingsError
 from chatkeep.model import Prompt, PromptMessage, Role, Usage
 from chatkeep.notation import DialectRule
 from chatkeep.provider import Provider, failures
-from chatkeep.provider.dialects import MOST_MODELS, Dialect, Dialects
+from chatkeep.provider.dialects import MOST_MODELS, UNSTREAMED_SECONDS, Dialect, Dialects
 from chatkeep.provider.openai_http import OpenAIHttp
 from chatkeep.provider.openai_sdk import OpenAISdk
 from chatkeep.settings import Settings
+from tests.answers import SENTENCE, THOUGHT
 from tests.provider.asking import Outcome
 from tests.provider.conftest import KEY
 from tests.refusals import REFUSALS
@@ -193,6 +194,21 @@ def test_what_is_set_is_asked_at_once_and_never_changed(
         assert len(upstream.requests) == 4, "the longest name that fits counts"
 
 
+@pytest.mark.parametrize("make", ["http", "sdk"])
+@pytest.mark.parametrize("name", ["unopened", "unopened-nothing", "unopened-object", "think", "think-nothing"])
+def test_replies_of_a_model_that_is_set_to_think_begin_amid_the_reasoning(
+    make: str, name: str, upstream: Upstream, open_http: Callable[..., OpenAIHttp]
+) -> None:
+    dialects = Dialects([("r1", DialectRule(thinking=True))])
+    upstream.script(f"fault=answer:{name}")
+    with OpenAI(api_key=KEY, base_url=upstream.url) as client:
+        provider = (
+            OpenAISdk(client, "m", dialects=dialects) if make == "sdk" else open_http(upstream.url, dialects=dialects)
+        )
+        outcome = answer(provider, Prompt("r1-32b", (PromptMessage(Role.USER, "What is fog?"),)))
+    assert (outcome.text, outcome.reasoning) == (SENTENCE, "" if "nothing" in name else THOUGHT)
+
+
 def test_settings_give_the_rules() -> None:
     text = '{"": {"system": "developer"}, "gemma": {"system": "user", "stream_options": false}}'
     settings = Settings.from_env({"CHATKEEP_PROVIDER_DIALECTS": text, "CHATKEEP_STREAM_USAGE": "false"})
@@ -212,6 +228,21 @@ def test_calls_at_once_learn_beside_each_other() -> None:
     dialects.learn("m", {"temperature": False})
     dialects.learn("m", {"system": "user"})
     assert dialects.of("m") == Dialect(temperature=False, system="user")
+
+
+def test_a_model_that_did_not_stream_is_asked_to_again_later() -> None:
+    now = 1000.0
+    dialects = Dialects([("set", DialectRule(stream=False))], clock=lambda: now)
+    for model in ("m", "set-1"):
+        dialects.learn(model, {"stream": False})
+        dialects.learn(model, {"temperature": False})
+    now += UNSTREAMED_SECONDS - 1
+    assert dialects.of("m") == Dialect(stream=False, temperature=False)
+    now += 2
+    assert dialects.of("m") == Dialect(temperature=False), "nothing else is forgotten"
+    assert dialects.of("set-1").stream is False
+    dialects.learn("m", {"stream": False})
+    assert dialects.of("m").stream is False
 
 
 def test_learnt_dialects_are_bounded() -> None:
