@@ -205,6 +205,7 @@ ANSWERS: dict[str, Answer] = {
     "usage-in-choice": Answer(
         stream(*says(*PIECES), {"choices": [{"delta": {}, "finish_reason": "stop", "usage": USAGE}]}, DONE)
     ),
+    "usage-of-groq": Answer(stream(*says(*PIECES), chunk(reason="stop", x_groq={"id": "r", "usage": USAGE}), DONE)),
     "not-a-number": Answer(
         stream(b'data: {"choices":[{"delta":{"content":"Fog is a "},"logprob":NaN}]}\n\n', *says(*PIECES[1:]), *ENDING)
     ),
@@ -219,6 +220,8 @@ ANSWERS: dict[str, Answer] = {
         answer(b"\n".join(json.dumps(one).encode() for one in (*says(*PIECES), chunk(reason="stop"), usage())), JSON)
     ),
     "no-blank-lines": Answer(answer(good().replace(b"\n\n", b"\n"))),
+    "data-twice": Answer(answer(good().replace(b"data: ", b"data: data: "))),
+    "data-behind-blanks": Answer(answer(b": hi\n\n" + good().replace(b"data: ", b" data: "))),
     "bare-json-lines": Answer(answer(b": hi\n\n" + good().replace(b"data: {", b"{"))),
     "created": Answer(answer(good(), STREAM, "201 Created")),
     "accepted": Answer(answer(json.dumps(WHOLE).encode(), JSON, "202 Accepted"), reasoning=THOUGHT),
@@ -257,6 +260,16 @@ ANSWERS: dict[str, Answer] = {
         None,
         "provider_refused",
         NO_ROOM,
+        None,
+    ),
+    "error-of-groq": Answer(
+        stream(*says(PIECES[0]), chunk(reason="stop", x_groq={"id": "r", "error": "It is over capacity"})),
+        PIECES[0],
+        "",
+        "truncated",
+        None,
+        "provider_busy",
+        "over capacity",
         None,
     ),
     # Error objects that are none.
@@ -409,6 +422,12 @@ ANSWERS: dict[str, Answer] = {
     "filtered": Answer(ends("content_filter", PIECES[0]), PIECES[0], status="truncated", reason="content_filter"),
     "unsafe": Answer(ends("SAFETY", PIECES[0]), PIECES[0], status="truncated", reason="content_filter"),
     "limited": Answer(ends("maxTokens", PIECES[0]), PIECES[0], status="truncated", reason="length"),
+    "reason-with-details": Answer(
+        ends("content_filter: PROHIBITED_CONTENT", PIECES[0]), PIECES[0], status="truncated", reason="content_filter"
+    ),
+    "reason-as-object": Answer(
+        ends({"type": "length", "length": 9}, PIECES[0]), PIECES[0], status="truncated", reason="length"
+    ),
     "synonym-eos": Answer(ends("eos", *PIECES)),
     "synonym-end-turn": Answer(ends("END_TURN", *PIECES)),
     "unknown-word": Answer(ends("tired", *PIECES), reason="tired"),

@@ -74,15 +74,6 @@ class Choice(msgspec.Struct, gc=False):
     error: Any = None
     usage: Any = None
 
-    def text_alone(self) -> str:
-        """Return the text of a choice that has nothing else, as nearly all are; empty for any other choice."""
-        delta = self.delta
-        if delta is None or not isinstance(delta.content, str) or self.finish_reason or self.message is not None:
-            return ""
-        more = delta.reasoning_content or delta.reasoning or delta.reasoning_text or delta.thinking
-        more = more or delta.reasoning_details or delta.refusal or delta.tool_calls or delta.function_call
-        return "" if more else delta.content
-
     def said(self, known: Sequence[bool], *, is_whole: bool) -> Said:
         """Return what the choice adds to what pieces have brought before.
 
@@ -124,11 +115,24 @@ class Chunk(msgspec.Struct, gc=False):
     code: Any = None
     status: Any = None
     type: Any = None
+    x_groq: Any = None
+
+    def text_alone(self) -> str:
+        """Return the text of a piece that has nothing else, as nearly all are; empty for any other piece."""
+        if not self.choices or self.usage or self.error or self.error_message or self.error_msg or self.error_code:
+            return ""
+        choice = self.choices[0]
+        delta = choice.delta
+        if delta is None or choice.finish_reason or choice.message is not None or choice.error or choice.usage:
+            return ""
+        more = delta.reasoning_content or delta.reasoning or delta.reasoning_text or delta.thinking
+        more = more or delta.reasoning_details or delta.refusal or delta.tool_calls or delta.function_call
+        return "" if more or not isinstance(delta.content, str) else delta.content
 
     def complaint(self) -> Any:
         """Return the error that this is, or has, in whichever dialect; None if there is none."""
         if self.choices and not (self.error or self.error_message or self.error_msg):
-            error = self.choices[0].error
+            error = self.choices[0].error or self._of_groq("error")
             return _if_error(error) if error else None
         named = {"code": self.code, "status": self.status, "type": self.type}
         if found := _if_error(self.error):
@@ -138,6 +142,10 @@ class Chunk(msgspec.Struct, gc=False):
         if told or not _is_success(self.error_code):
             return {"message": told or self.message, "code": self.error_code, "type": self.error_type}
         return None if self.choices else self._complaint_alone(named)
+
+    def _of_groq(self, name: str) -> Any:
+        """Return what Groq tells beside a piece."""
+        return self.x_groq.get(name) if isinstance(self.x_groq, dict) else None
 
     def _complaint_alone(self, named: dict[str, Any]) -> Any:
         """Return the error that stands in place of a piece of a reply."""
@@ -155,7 +163,7 @@ class Chunk(msgspec.Struct, gc=False):
 
     def tokens(self) -> Usage | None:
         """Return the usage; None if it isn't told, or not yet."""
-        told = self.usage or (self.choices and self.choices[0].usage)
+        told = self.usage or (self.choices and self.choices[0].usage) or self._of_groq("usage")
         if not told or not isinstance(told, dict):
             return None
         inward = _count(told.get("prompt_tokens") or told.get("input_tokens"))

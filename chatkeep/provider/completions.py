@@ -96,11 +96,11 @@ class ReplyReader:
         try:
             if body and not (self._inflater or self._events or self._body):
                 self._inflater = inflater_of(self._encoding, body)
-            for plain in self._inflater.feed(body) if self._inflater else (body,):
-                if self._events is None:
-                    self._begin(plain)
-                else:
-                    self._take(self._events.feed(plain))
+            if self._inflater is None:
+                self._take_plain(body)
+            else:
+                for plain in self._inflater.feed(body):
+                    self._take_plain(plain)
         except ProviderError:
             if not self._is_past_its_end():
                 raise
@@ -110,7 +110,7 @@ class ReplyReader:
         try:
             if self._events is None:
                 self._take(Event(piece) for piece in self._objects())
-                self._decoder.is_complete = bool(self._body)
+                self._decoder.is_complete = bool(self._body.strip(_BLANKS))
                 self._decoder.note_other(bytes(self._body))
             else:
                 self._take(self._events.close())
@@ -128,6 +128,12 @@ class ReplyReader:
         else:
             self._flush()
         return self.is_over
+
+    def _take_plain(self, body: bytes) -> None:
+        if self._events is None:
+            self._begin(body)
+        else:
+            self._take(self._events.feed(body))
 
     def _begin(self, body: bytes) -> None:
         """Look at the first byte that is no blank. Of JSON or a page, all is kept."""
@@ -163,7 +169,7 @@ class ReplyReader:
                 self._take(apart)
             elif delta := self._decoder.decode(event):
                 self._receive(delta)
-            if self._decoder.is_done and not self.is_over:
+            elif self._decoder.is_done:
                 self._end()
 
     def _is_past_its_end(self) -> bool:
@@ -221,19 +227,21 @@ class ReplyDecoder:
 
     def decode(self, event: Event) -> Delta | None:
         """Return what ``event`` adds to the reply, or None; raise the `ProviderError` that it is or reports."""
-        payload = event.data if event.data.startswith(b"{") else event.data.strip()
+        payload = event.data if event.data.startswith(b"{") else _bare(event.data)
         if event.name == b"error":
             raise failures.from_body(payload, self._secrets, begun=self._said)
         if not payload.startswith(b"{"):
             self._note(payload)
             return None
         chunk = chunks.decode(payload)
+        if chunk.model != self._model and chunk.model and isinstance(chunk.model, str):
+            self._model = chunk.model.encode(errors="replace").decode()[:_MOST_OF_MODEL]
+        if text := chunk.text_alone():
+            return self._text_alone(text)
         if complaint := chunk.complaint():
             if complaint is chunks.WHOLE:
                 raise failures.from_body(payload, self._secrets, begun=self._said)
             raise failures.from_payload(complaint, self._secrets, begun=self._said)
-        if chunk.model != self._model and chunk.model and isinstance(chunk.model, str):
-            self._model = chunk.model.encode(errors="replace").decode()[:_MOST_OF_MODEL]
         usage = chunk.tokens()
         self._usage = _latest(self._usage, usage)
         if chunk.choices:
@@ -278,7 +286,7 @@ class ReplyDecoder:
         elif words.startswith(b"[{"):
             raise failures.from_body(words, self._secrets, begun=self._said)
         elif not self._remark and words != b"null":
-            self._remark = words.decode(errors="replace")
+            self._remark = failures.words_in(words.decode(errors="replace"))
 
     def note_other(self, body: bytes) -> None:
         """Take the words of a body that is one object, and no completion."""
@@ -290,11 +298,14 @@ class ReplyDecoder:
         said = failures.scrub(self._remark, self._secrets)
         return f"{sentence}. It said: {said}" if said else f"{sentence}."
 
+    def _text_alone(self, text: str) -> Delta | None:
+        """Return what a piece adds that has text and nothing else."""
+        self._has_choices = self._has_deltas = self._known[0] = True
+        self.is_complete = False
+        text = self._text.join(text)
+        return self._delta(text, "") if self._thinking.is_over else self._delta(*self._thinking.split(text))
+
     def _decode_choice(self, choice: chunks.Choice, *, is_whole: bool) -> Delta | None:
-        if text := choice.text_alone():
-            self._known[0] = self._has_deltas = True
-            self.is_complete = False
-            return self._delta(*self._thinking.split(self._text.join(text)))
         word = word_of(choice.finish_reason)
         if word and not (self.reason and says_cut(self.reason) and reason_of(word) == STOP):
             self.reason = word
@@ -316,6 +327,14 @@ class ReplyDecoder:
             self._said, self.is_reasoned = True, self.reason is not None
         self.pieces += 1
         return Delta(text, reasoning)
+
+
+def _bare(data: bytes) -> bytes:
+    """Return data without blanks around it, and without what some gateways put before every line once more."""
+    data = data.strip()
+    while data.startswith(b"data:"):
+        data = data.removeprefix(b"data:").lstrip()
+    return data
 
 
 def _apart(event: Event) -> list[Event]:
@@ -349,6 +368,8 @@ class _Surrogates:
         self._half = ""
 
     def join(self, piece: str) -> str:
+        if piece.isascii() and not self._half:
+            return piece
         text, self._half = self._half + piece, ""
         try:
             text.encode()

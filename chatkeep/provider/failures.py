@@ -34,8 +34,9 @@ RETRY_AFTER_LIMIT = 3600.0
 _SHORTEST_SECRET = 8
 _REDIRECTS = range(300, 400)
 _REFUSALS = range(400, 500)
-# Gateways answer so whatever the provider behind them said; what is wrong then stands in the body.
-_GENERAL = {500, 502}
+# Gateways answer so whatever the provider behind them said; what is wrong then stands in the body. With the last one
+# it may be no more than that they know no such model.
+_GENERAL = {500, 502, 503}
 
 _TOO_LONG = "The provider says that the prompt is longer than the model's context window"
 _SPENT = "The quota at the provider is used up: check the plan and the balance there"
@@ -51,28 +52,25 @@ _ADVICE = {
 }
 # What providers call their errors, and the HTTP status that says the same.
 _NAMES = (
-    (re.compile(r"rate.?limit|too.?many|overload|quota|capacity|throttl|exhausted|busy", re.IGNORECASE), 429),
+    (re.compile(r"overload|capacity|busy", re.IGNORECASE), 503),
+    (re.compile(r"rate.?limit|too.?many|quota|throttl|exhausted", re.IGNORECASE), 429),
     (re.compile(r"auth|api.?key|credential", re.IGNORECASE), 401),
     (re.compile(r"permission|forbidden|access.?denied", re.IGNORECASE), 403),
     (re.compile(r"time.?out|deadline", re.IGNORECASE), 504),
-    (re.compile(r"bad.?request|invalid|unsupported|unprocessable|validation|not.?found", re.IGNORECASE), 400),
+    (re.compile(r"not.?found", re.IGNORECASE), 404),
+    (re.compile(r"bad.?request|invalid|unsupported|unprocessable|validation", re.IGNORECASE), 400),
     (re.compile(r"content.?filter|policy|moderation|inspection|sensitive", re.IGNORECASE), 400),
-    (re.compile(r"server.?error|internal|unavailable|connection", re.IGNORECASE), 500),
+    (re.compile(r"server.?error|internal|unavailable|connection|incomplete", re.IGNORECASE), 500),
 )
 # What providers say if they give an error no name, and the status that says the same. Whatever says none of this is
 # taken for the fault of the request.
 _SENTENCES = (
+    (re.compile(r"overloaded|capacity|\bbusy\b|繁忙|过载|饱和", re.IGNORECASE), 503),
+    (re.compile(r"rate.?limit|too many requests|throttled|try again later|限流|频繁|稍后", re.IGNORECASE), 429),
     (
         re.compile(
-            r"rate.?limit|too many requests|overloaded|capacity|throttled|\bbusy\b|try again later"
-            r"|繁忙|限流|频繁|过载|稍后",
-            re.IGNORECASE,
-        ),
-        429,
-    ),
-    (
-        re.compile(
-            r"api.?key|unauthori[sz]ed|authenticat|credentials|access token|\blog(ged)?.in\b|密钥|鉴权|未授权|令牌",
+            r"api.?key|unauthori[sz]ed|authenticat|credentials|access token|\blog(ged)?.in\b"
+            r"|密钥|鉴权|未授权|令牌|身份验证",
             re.IGNORECASE,
         ),
         401,
@@ -81,9 +79,9 @@ _SENTENCES = (
     (re.compile(r"time.?out|timed out|deadline exceeded|超时", re.IGNORECASE), 504),
     (
         re.compile(
-            r"internal|server error|unavailable|\bengine|crash|went wrong|unexpected (error|end|eof)|connection"
-            r"|broken pipe|\bnetwork|upstream|bad gateway|out of memory|cuda|try again"
-            r"|\b(has|have|is|are) (failed|down|gone)\b|内部错误|服务异常|系统异常|系统错误|服务器错误|不可用",
+            r"internal|server error|unavailable|\bengine|crash|went wrong|unexpected(ly\b| (error|end|eof)\b)"
+            r"|unknown error|connection|broken pipe|\bnetwork|upstream|bad gateway|out of memory|cuda|try again"
+            r"|\b(has|have|is|are) (failed|down|gone)\b|内部错误|服务异常|系统异常|系统错误|服务器错误|网络错误|不可用",
             re.IGNORECASE,
         ),
         500,
@@ -123,9 +121,10 @@ _TOO_LONG_CODES = {
 _TOO_LONG_WORDS = (
     "context length", "context limit", "context size", "context window", "exceeded model token limit",
     "`inputs` tokens", "input is too long", "input length", "input token count", "input too long",
-    "maximum input length", "maximum prompt length", "max message tokens", "messages are too long",
-    "prompt is too long", "prompt token count", "prompt too long", "reduce the length of", "string too long",
-    "tokens in the prompt", "too large for model", "上下文长度", "输入过长", "输入长度", "最大长度", "超长",
+    "max input token", "max message tokens", "max_seq_len", "maximum input length", "maximum prompt length",
+    "messages are too long", "prompt is too long", "prompt token count", "prompt too long", "reduce the length of",
+    "string too long", "tokens in the prompt", "too large for model", "上下文长度", "输入过长", "输入长度",
+    "最大长度", "超长",
 )  # fmt: skip
 # Of these statuses none is about the prompt, whatever is said with them.
 _NOT_THE_PROMPT = {401, 403, 404, 408, 429, 503, 504, 529}
@@ -135,13 +134,15 @@ _SPENT_CODES = {
     "arrearage",
     "billing_hard_limit_reached",
     "billing_not_active",
+    "exceeded_current_quota_error",
     "insufficient_balance",
     "insufficient_quota",
     "insufficient_user_quota",
 }
 _SPENT_WORDS = (
-    "credit balance is too low", "exceeded your current quota, please check your plan", "insufficient balance",
-    "insufficient credits", "insufficient quota", "余额不足", "欠费", "额度不足", "额度已用尽",
+    "balance is insufficient", "budget has been exceeded", "credit balance is too low",
+    "exceeded your current quota, please check your plan", "insufficient balance", "insufficient credits",
+    "insufficient quota", "out of credits", "overdue balance", "余额不足", "欠费", "额度不足", "额度已用尽",
 )  # fmt: skip
 _TOKENS = (
     (re.compile(r"bearer\s+\S+", re.IGNORECASE), "Bearer ***"),
@@ -153,8 +154,9 @@ def from_response(status: int, header: Header, body: bytes, secrets: Sequence[st
     """Return the error that a response other than 2xx stands for, with the provider's own words and wishes in it."""
     payload = _decode(body, header("content-type") or "")
     said = words_of(payload)
-    if status in _GENERAL:
-        status = _named_status(payload) or status
+    named = _named_status(payload)
+    if status in _GENERAL and (named in _REFUSALS or (named and status != http.HTTPStatus.SERVICE_UNAVAILABLE)):
+        status = named
     found = _told_by_words(status, payload)
     if found:
         kind, sentence = found
@@ -201,7 +203,7 @@ def decoded(body: bytes) -> object:
 def from_page(body: bytes, secrets: Sequence[str] = ()) -> ProviderError:
     """Return the error of a web page that came in place of a reply."""
     advice = "The provider answered with a web page instead of a reply: check OPENAI_BASE_URL"
-    error = ProviderBroke(_sentence(advice, _words_of(body.decode(errors="replace")), secrets))
+    error = ProviderBroke(_sentence(advice, words_in(body.decode(errors="replace")), secrets))
     error.should_retry = False
     return error
 
@@ -318,7 +320,7 @@ def _sentence(advice: str, said: str, secrets: Sequence[str]) -> str:
     return f"{advice}. It said: {said}" if said else f"{advice}."
 
 
-def _words_of(text: str) -> str:
+def words_in(text: str) -> str:
     """Return what a page or a plain text says; a page may say it in its title alone."""
     if not text.lstrip().startswith("<"):
         return text
@@ -330,7 +332,7 @@ def _decode(body: bytes, content_type: str) -> object:
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        words = _words_of(body.decode(errors="replace"))
+        words = words_in(body.decode(errors="replace"))
         is_cut_or_binary = words.startswith(("{", "[")) or "\N{REPLACEMENT CHARACTER}" in words
         return "" if is_cut_or_binary and not content_type.startswith("text/") else words
 
@@ -345,7 +347,7 @@ def _message(value: object, depth: int = _DEEPEST) -> str:
     if not depth:
         return ""
     if isinstance(value, str):
-        return _message(inner, depth - 1) if (inner := _object_in(value)) else _words_of(value)
+        return _message(inner, depth - 1) if (inner := _object_in(value)) else words_in(value)
     if isinstance(value, list):
         each = (_message(one, depth - 1) for one in value[:_MOST_SENTENCES])
         return "; ".join(dict.fromkeys(filter(None, each)))

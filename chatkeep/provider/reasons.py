@@ -16,13 +16,15 @@ _CONTEXT_EXCEEDED = "modelcontextwindowexceeded contextwindowexceeded modelconte
 # Words without case and separators, so that END_TURN, end-turn and endTurn are one.
 _SYNONYMS = {
     STOP: (
-        "stop stopped stopsequence stoptoken stopstr stopstring eos eostoken eostokenid endturn endofturn endoftext"
-        " endofsequence end eot complete completed completion finish finished done normal success natural turncomplete"
+        "stop stopped stopsequence stoptoken stopstr stopstring stopstringfound eos eosfound eostoken eostokenid"
+        " endturn endofturn endoftext endofsequence end eot complete completed completion finish finished done normal"
+        " success natural turncomplete"
     ),
     LENGTH: (
-        "length lengthlimit lengthexceeded maxlength maxlengthreached maxtokens maxtokensreached maxoutputtokens"
-        " maxcompletiontokens maxnewtokens modellength tokenlimit tokenlimitreached tokenlimitexceeded limit"
-        f" outputlimit contextlength maxcontextlength truncated {_CONTEXT_EXCEEDED}"
+        "length lengthlimit lengthexceeded maxlength maxlengthreached maxpredictedtokensreached maxtokens"
+        " maxtokensreached maxoutputtokens maxcompletiontokens maxnewtokens modellength tokenlimit tokenlimitreached"
+        " tokenlimitexceeded limit outputlimit contextlength contextlengthreached maxcontextlength truncated"
+        f" {_CONTEXT_EXCEEDED}"
     ),
     CONTENT_FILTER: (
         "contentfilter contentfiltered contentfiltering safetyfilter unsafe jailbreak filter filtered safety recitation"
@@ -35,7 +37,7 @@ _SYNONYMS = {
 _KNOWN = {word: reason for reason, words in _SYNONYMS.items() for word in words.split()}
 _FAILURE = re.compile(
     r"error|fail|insufficient|overload|unavailable|timeout|abort|cancel|exception|malformed|disconnect|interrupt"
-    r"|exhaust|ratelimit|throttl|lost|crash|incomplete|deadline|preempt|killed|connection|internal"
+    r"|exhaust|ratelimit|throttl|lost|crash|incomplete|deadline|preempt|killed|connection|internal|unload|userstop"
 )
 _NONE = {"", "null", "none"}
 _PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z_. -]{0,63}")
@@ -43,6 +45,8 @@ _PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z_. -]{0,63}")
 
 def word_of(value: object) -> str | None:
     """Return the finish reason that a choice has, as the provider writes it; None if it has none."""
+    if isinstance(value, dict):
+        value = value.get("type")
     word = value.strip() if isinstance(value, str) else ""
     # Half a character can't be stored.
     return None if word.lower() in _NONE else word[:MOST_CHARACTERS].encode(errors="replace").decode()
@@ -50,26 +54,30 @@ def word_of(value: object) -> str | None:
 
 def reason_of(word: str) -> str:
     """Return the finish reason that a provider's word stands for; an unknown word stands for itself, and is logged."""
-    plain = _plain(word)
-    if plain not in _KNOWN and not is_failure(word):
+    known = _known(word)
+    if known is None and not is_failure(word):
         _log_unknown(word if _PLAIN_WORD.fullmatch(word) else "(not shown)")
-    return _KNOWN.get(plain, word)
+    return known or word
 
 
 def is_failure(word: str) -> bool:
     """Return whether a provider's word says that it failed, such as ``network_error``."""
-    plain = _plain(word)
-    return plain not in _KNOWN and _FAILURE.search(plain) is not None
+    return _known(word) is None and _FAILURE.search(_plain(word)) is not None
 
 
 def says_cut(word: str) -> bool:
     """Return whether a provider's word says that the reply is not whole."""
-    return _KNOWN.get(_plain(word)) in CUT or is_failure(word)
+    return _known(word) in CUT or is_failure(word)
 
 
 def is_context_exceeded(word: str) -> bool:
     """Return whether a provider's word says that the model's context window is full."""
     return _plain(word) in _CONTEXT_EXCEEDED.split()
+
+
+def _known(word: str) -> str | None:
+    """Return the finish reason that a word stands for, or its beginning if details follow a colon."""
+    return _KNOWN.get(_plain(word)) or _KNOWN.get(_plain(word.partition(":")[0]))
 
 
 def _plain(word: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from chatkeep.errors import ProviderBroke
 
@@ -11,7 +11,7 @@ _BOM = b"\xef\xbb\xbf"
 _IGNORED = {b"", b"id", b"retry"}
 
 
-class Event(NamedTuple):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One dispatched event; ``name`` is empty where the stream gives none."""
 
     data: bytes

@@ -21,7 +21,6 @@ class _Stage(Enum):
     BEGINNING = auto()
     BLOCK = auto()
     BEHIND = auto()  # blanks between the block and the text are not shown
-    TEXT = auto()
 
 
 class ThinkBlock:
@@ -30,10 +29,12 @@ class ThinkBlock:
     A block without its opening tag is known if its closing tag is in the first piece, as in a reply that is no stream.
     """
 
-    __slots__ = ("_closing", "_has_thought", "_held", "_is_open", "_stage")
+    __slots__ = ("_closing", "_has_thought", "_held", "_is_open", "_stage", "is_over")
 
     def __init__(self, *, is_open: bool = False) -> None:
         """Begin before the block, or with ``is_open`` within one whose opening tag the prompt has."""
+        self.is_over = False
+        """Whether all that comes is text."""
         self._stage = _Stage.BEGINNING
         self._closing = ""
         self._is_open = is_open
@@ -42,7 +43,7 @@ class ThinkBlock:
 
     def split(self, piece: str) -> tuple[str, str]:
         """Return the text and the reasoning that ``piece`` completes."""
-        if self._stage is _Stage.TEXT or not piece:
+        if self.is_over or not piece:
             return piece, ""
         held, self._held = self._held + piece, ""
         if self._stage is _Stage.BEGINNING:
@@ -67,7 +68,7 @@ class ThinkBlock:
             self._stage, self._closing = _Stage.BLOCK, "</think>"
             return self._within(held)
         thought, text = split_unopened(held)
-        self._stage = _Stage.TEXT if text else _Stage.BEHIND
+        self._stage, self.is_over = _Stage.BEHIND, bool(text)
         return text, thought
 
     def _within(self, held: str) -> tuple[str, str]:
@@ -90,8 +91,7 @@ class ThinkBlock:
 
     def _behind(self, held: str) -> str:
         text = held.lstrip()
-        if text:
-            self._stage = _Stage.TEXT
+        self.is_over = bool(text)
         return text
 
 

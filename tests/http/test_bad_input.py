@@ -171,7 +171,9 @@ def test_another_request_id_is_replaced(api: Api, named: str) -> None:
 @pytest.mark.parametrize("size", [1024 * 1024 + 1, 3_000_000])
 def test_a_body_over_the_limit_is_413(api: Api, size: int) -> None:
     head = f"{HEAD}Content-Length: {size}\r\n\r\n"
-    assert_refused(talk(api, head.encode(), b" " * size), 413, "body_too_large")
+    problem = assert_refused(talk(api, head.encode(), b" " * size), 413, "body_too_large")
+    assert "CHATKEEP_MAX_BODY" in problem["detail"]
+    assert "import" not in problem["detail"], "this is no file"
 
 
 def test_a_chunked_body_over_the_limit_is_413(api: Api) -> None:

@@ -81,6 +81,7 @@ def test_what_a_chunk_adds(chunk: dict[str, Any], delta: Delta | None) -> None:
         ({"error": {"message": "m", "code": "429"}}, ProviderBusy),
         ({"error": {"message": "m", "type": "rate_limit_error"}}, ProviderBusy),
         ({"error": {"message": "m", "type": "overloaded_error"}}, ProviderBusy),
+        ({"error": {"message": "m", "type": "incomplete_generation"}}, ProviderBroke),
         ({"error": {"message": "m", "code": "insufficient_quota"}}, ProviderQuotaExceeded),
         ({"error": {"message": "m", "code": "invalid_api_key"}}, ProviderRefused),
         ({"error": {"message": "m", "type": "authentication_error"}}, ProviderRefused),
@@ -112,6 +113,8 @@ def test_an_error_in_band_is_typed_and_told(payload: dict[str, Any], kind: type[
         ("Model is overloaded with other requests", ProviderBusy),
         ("系统繁忙", ProviderBusy),
         ("Request timed out", ProviderTimeout),
+        ("Unexpected endpoint or method. (POST /chat)", ProviderRefused),
+        ("The runner has unexpectedly stopped", ProviderBroke),
         ("Internal Server Error", ProviderBroke),
         ("EngineCore encountered an issue", ProviderBroke),
         ("upstream error: do request failed", ProviderBroke),
@@ -143,7 +146,13 @@ def test_unknown_words_amid_a_reply_are_no_refusal() -> None:
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [({"code": "invalid_api_key"}, 401), ({"type": "permission_error"}, 403), ({"code": 404}, 404), ("Oh", None)],
+    [
+        ({"code": "invalid_api_key"}, 401),
+        ({"type": "permission_error"}, 403),
+        ({"code": "model_not_found"}, 404),
+        ({"code": 404}, 404),
+        ("Oh", None),
+    ],
 )
 def test_an_error_in_band_has_the_status_that_it_stands_for(error: object, status: int | None) -> None:
     with pytest.raises(ProviderRefused) as raised:
@@ -259,7 +268,10 @@ def test_a_stop_takes_back_no_other_end(words: tuple[str, ...], reason: str) -> 
     assert read([b"data: " + json.dumps(event).encode() + b"\n\n" for event in events]) == [Delta("a"), Finish(reason)]
 
 
-@pytest.mark.parametrize("word", ["incomplete", "deadline_exceeded", "connection_reset", "killed", "internal"])
+@pytest.mark.parametrize(
+    "word",
+    ["incomplete", "deadline_exceeded", "connection_reset", "killed", "internal", "modelUnloaded", "userStopped"],
+)
 def test_more_words_say_that_the_provider_failed(word: str) -> None:
     said = json.dumps(choice(delta={"content": "a"}, finish_reason=word)).encode()
     with pytest.raises(ProviderBroke, match=word):
@@ -345,6 +357,17 @@ def test_senseless_usage_counts_as_none(counts: dict[str, Any]) -> None:
 @pytest.mark.parametrize("ending", [[STOP, DONE], [STOP], [STOP, b"data: [DONE]"], [STOP[:-2]], [STOP, b": bye\n\n"]])
 def test_a_reply_with_a_finish_reason_is_whole(ending: list[bytes]) -> None:
     assert read(ending) == [Finish("stop")]
+
+
+def test_a_body_of_blanks_is_no_reply() -> None:
+    with pytest.raises(ProviderBroke, match="without a finish reason"):
+        read([b"\r\n\r\n"])
+
+
+def test_a_page_amid_a_reply_is_told_by_its_title() -> None:
+    begun = b"data: " + json.dumps(choice(delta={"content": "a"})).encode() + b"\n\n"
+    with pytest.raises(ProviderBroke, match=r"It said: 504 Gateway Time-out$"):
+        read([begun, b"<html><head><title>504 Gateway Time-out</title></head></html>"])
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from chatkeep.errors import (
     ProviderTimeout,
 )
 from chatkeep.provider.failures import from_payload, from_response, scrub
-from chatkeep.provider.resilience import may_help
+from chatkeep.provider.resilience import may_help, verdict
 
 KEY = "my-very-own-key"
 
@@ -60,6 +60,9 @@ def test_every_status_has_its_error(statuses: tuple[int, ...], kind: type[Provid
         {"message": "Insufficient Balance", "type": "unknown_error"},
         {"code": "1113", "message": "您的账户已欠费。"},
         {"message": "Your credit balance is too low to access the API."},
+        {"message": "The account is suspended.", "type": "exceeded_current_quota_error"},
+        {"message": "Sorry, your account balance is insufficient"},
+        {"message": "Your team has run out of credits"},
     ],
 )
 @pytest.mark.parametrize("status", [400, 402, 403, 429, None])
@@ -149,6 +152,23 @@ def test_what_is_wrong_may_stand_behind_a_general_status(
     assert type(fail(status, json.dumps(error).encode())) is kind
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"code": "model_not_found", "message": "No available channel for the model"}, ProviderRefused),
+        ({"type": "invalid_request_error", "message": "m"}, ProviderRefused),
+        ({"code": 503, "type": "unavailable_error", "message": "Loading model"}, ProviderBusy),
+        ({"type": "service_unavailable", "message": "m"}, ProviderBusy),
+        ({"message": "m"}, ProviderBusy),
+    ],
+)
+def test_a_gateway_that_knows_no_such_model_is_not_overloaded(
+    error: dict[str, object], kind: type[ProviderError]
+) -> None:
+    found = fail(503, json.dumps({"error": error}).encode())
+    assert (type(found), verdict(found)) == (kind, kind is ProviderRefused)
+
+
 def test_plain_text_is_told_too() -> None:
     assert fail(500, b"upstream\xff is away", {"content-type": "text/plain"}).detail.endswith(
         "It said: upstream� is away"
@@ -184,6 +204,8 @@ def test_advice_names_the_setting() -> None:
         {"message": "The input token count (400) is over the 300 allowed.", "status": "INVALID_ARGUMENT"},
         {"message": "prompt is too long: 400 tokens > 300 maximum"},
         {"message": "输入长度超过模型上限"},
+        {"message": "length of prompt_tokens (400) must be less than max_seq_len (300)."},
+        {"message": "the max input token is 300"},
         {"message": "An error", "metadata": {"raw": '{"error": {"message": "The PROMPT TOO LONG, by 100"}}'}},
     ],
 )
