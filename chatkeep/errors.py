@@ -66,8 +66,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 from uuid import UUID
+
+from chatkeep.model import Finish
 
 # A conversation that is not there and one of another owner look alike.
 NO_CONVERSATION = "There is no such conversation; it may have expired or been deleted."
@@ -375,8 +377,8 @@ class ProviderError(Problem):
     """The HTTP status that the provider answered with, or that its error in band stands for."""
     told: str = ""
     """The texts of the provider's error, and the fields that it complains about: for code, never shown or logged."""
-    finish: Any = None
-    """How the provider said that the reply ends, a `chatkeep.model.Finish`, if it did."""
+    finish: Finish | None = None
+    """How the provider said that the reply ends, if it did."""
     resent: bool = False
     """Whether the request was sent twice already, because a kept connection had died."""
 
