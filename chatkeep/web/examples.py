@@ -114,8 +114,14 @@ ANSWERS: dict[type[msgspec.Struct], Any] = {
         "messages": {
             "object": "list",
             "data": [
-                {"role": "user", "content": "What is a haiku?", "status": "completed"},
-                {"role": "assistant", "content": _SAID, "status": "completed"},
+                {
+                    "role": "user", "content": "What is a haiku?", "status": "completed", "finish_reason": None,
+                    "cached": False,
+                },
+                {
+                    "role": "assistant", "content": _SAID, "status": "completed", "finish_reason": "stop",
+                    "cached": False,
+                },
             ],
             "has_more": False,
         },

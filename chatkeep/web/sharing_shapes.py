@@ -8,8 +8,8 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from chatkeep import sharing
-from chatkeep.model import Role, Status
-from chatkeep.web.shapes import Id, Limit, Time, fitting, time_text
+from chatkeep.model import Message, Role, Status
+from chatkeep.web.shapes import FinishReason, Id, Limit, Time, fitting, time_text
 
 MOST_MESSAGES = 1_000_000
 
@@ -43,6 +43,8 @@ class SharedMessage(Struct):
     role: Role
     content: str
     status: Status
+    finish_reason: FinishReason
+    cached: bool
 
 
 class SharedMessages(Struct, kw_only=True):
@@ -80,6 +82,10 @@ def new_share_of(made: sharing.NewShare, path: str) -> NewShare:
 
 def shared_of(found: sharing.SharedReading) -> SharedConversation:
     """Return the shape of what a link shows."""
-    data, is_cut = fitting([SharedMessage(message.role, message.content, message.status) for message in found.messages])
+    data, is_cut = fitting([_message_of(message) for message in found.messages])
     shown = SharedMessages(data=data, has_more=found.has_more or is_cut)
     return SharedConversation(title=found.title, messages=shown)
+
+
+def _message_of(message: Message) -> SharedMessage:
+    return SharedMessage(message.role, message.content, message.status, message.finish_reason, message.cached)

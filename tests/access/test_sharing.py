@@ -57,8 +57,14 @@ def test_who_has_the_link_reads_the_messages_and_nothing_else(keyed: Server, own
         "messages": {
             "object": "list",
             "data": [
-                {"role": "user", "content": message, "status": "completed"},
-                {"role": "assistant", "content": said["reply"], "status": "completed"},
+                {"role": "user", "content": message, "status": "completed", "finish_reason": None, "cached": False},
+                {
+                    "role": "assistant",
+                    "content": said["reply"],
+                    "status": "completed",
+                    "finish_reason": "stop",
+                    "cached": False,
+                },
             ],
             "has_more": False,
         },

@@ -126,6 +126,23 @@ def test_a_reply_that_is_being_written_becomes_whole(visit: Visit, api: Api) -> 
     assert bare("".join(page.locator("article.assistant .body > *").all_text_contents())) == bare(reply_to(message))
 
 
+@pytest.mark.parametrize(
+    ("locale", "cut", "cached"), [("en-GB", "length limit", "From the cache"), ("zh-CN", "达到长度上限", "来自缓存")]
+)
+def test_readers_see_why_a_reply_is_short_and_whether_it_was_cached(
+    visit: Visit, api: Api, locale: str, cut: str, cached: str
+) -> None:
+    same = unique("The same again")
+    api.chat(same)
+    conversation = api.chat(same)["conversation_id"]
+    api.chat("How long? #finish=length#", conversation_id=conversation)
+    page = visit(locale=locale).page
+    page.goto(link_of(api, conversation))
+    replies = page.locator("article.assistant footer")
+    expect(replies.last).to_contain_text(cut)
+    expect(replies.first).to_contain_text(cached)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
 def test_axe_finds_nothing_serious(visit: Visit, scheme: str, locale: str) -> None:
