@@ -8,7 +8,7 @@ import { explain } from './problems.js';
 import { openSharing } from './share.js';
 import { toggleHelp } from './shortcuts.js';
 import { showToast } from './toast.js';
-import { deleteLater } from './undo.js';
+import { deleteLater, settleDeletion } from './undo.js';
 import { currentWho, leave } from './who.js';
 
 const formats = [
@@ -45,6 +45,7 @@ export function describePage() {
 
 async function signOut() {
   try {
+    await settleDeletion();
     await leave();
   } catch (error) {
     showToast(explain(error), ['try_again', signOut]);

@@ -1,5 +1,6 @@
 /** The public API, as far as the page needs it. */
 
+import { currentLanguage } from './i18n.js';
 import { Dropped, readEvents } from './sse.js';
 
 const site = new URL(document.documentElement.dataset.root ?? './', document.baseURI);
@@ -77,9 +78,11 @@ export async function changeConversation(id, changes) {
   return (await call(`conversations/${id}`, { method: 'PATCH', body: JSON.stringify(changes), headers })).json();
 }
 
-/** Delete a conversation and its messages; with `keepalive` also while the page goes away. */
-export const deleteConversation = (id, keepalive = false) =>
-  call(`conversations/${id}`, { method: 'DELETE', keepalive });
+/** Return the address of a conversation in the API. */
+export const conversationAddress = (id) => new URL(`conversations/${id}`, root).href;
+
+/** Delete a conversation and its messages. */
+export const deleteConversation = (id) => call(`conversations/${id}`, { method: 'DELETE' });
 
 /** Return the address of a conversation as a file; without an id of all of them. */
 export const exportAddress = (id, query) =>
@@ -161,7 +164,9 @@ async function send(path, { query = {}, ...options }) {
   const url = new URL(path, root);
   for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, value);
   try {
-    return await fetch(url, { cache: 'no-store', ...options });
+    // Errors are told in the page's language, whatever the browser's is.
+    const headers = { 'Accept-Language': currentLanguage(), ...options.headers };
+    return await fetch(url, { cache: 'no-store', ...options, headers });
   } catch (error) {
     throw error.name === 'AbortError' ? error : new Problem({ code: 'unreachable' });
   }

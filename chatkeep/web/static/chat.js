@@ -24,7 +24,7 @@ import { Thread } from './thread.js';
 import { tellTabs, whenTold } from './tabs.js';
 import { announce, retryToast } from './toast.js';
 import { readTurn } from './turn.js';
-import { undo } from './undo.js';
+import { finishDeletions, undo } from './undo.js';
 import { currentWho, meet } from './who.js';
 
 const list = new ConversationList({ changed: showTitle, gone: noteGone });
@@ -463,6 +463,7 @@ function lookAgain() {
 
 function listen() {
   addEventListener('hashchange', openFromAddress);
+  addEventListener('pageshow', ({ persisted }) => persisted && finishDeletions(list));
   addEventListener('keydown', noteEscape);
   document.addEventListener('visibilitychange', lookForNews);
   addEventListener('focus', lookForNews);
@@ -495,5 +496,6 @@ translatePage();
 listen();
 api.whenLocked(() => askForKey(currentWho() ? 'sign_in_again' : 'sign_in_hint'));
 learnWho();
+finishDeletions(list);
 list.refresh().then(showTitle);
 openFromAddress();

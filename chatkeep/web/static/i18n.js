@@ -9,6 +9,7 @@ const texts = {
     ai_generated: 'AI generated',
     cached: 'From the cache',
     cancel: 'Cancel',
+    clear_search: 'Clear the search',
     close: 'Close',
     copied: 'Copied',
     copy: 'Copy',
@@ -49,7 +50,7 @@ const texts = {
     key_missing: 'Enter a key.',
     key_wrong: 'This key is not right. It begins with ck_; check that it is whole.',
     language: '中文',
-    language_hint: 'Switch to Chinese',
+    language_hint: 'Switch to Chinese (中文)',
     line_break: 'Break the line',
     link: 'Link',
     list_failed: 'The conversations could not be loaded.',
@@ -126,7 +127,7 @@ const texts = {
     wait: 'Try again in {seconds} s.',
     welcome: 'What is on your mind?',
     welcome_hint: 'Every conversation is kept on this server until it expires or you delete it.',
-    problem_body_too_large: 'The message is too long.',
+    problem_body_too_large: 'The message is too long. Shorten it, or send it in several parts.',
     problem_context_length_exceeded: 'The message is too long for the model.',
     problem_database_full: 'The disk is full.',
     problem_database_read_only: 'The database is read-only.',
@@ -153,6 +154,7 @@ const texts = {
     ai_generated: 'AI 生成',
     cached: '来自缓存',
     cancel: '取消',
+    clear_search: '清除搜索内容',
     close: '关闭',
     copied: '已复制',
     copy: '复制',
@@ -193,7 +195,7 @@ const texts = {
     key_missing: '请输入密钥。',
     key_wrong: '密钥不正确。密钥以 ck_ 开头，请检查是否完整。',
     language: 'English',
-    language_hint: '切换为英文',
+    language_hint: '切换到英文（English）',
     line_break: '换行',
     link: '链接',
     list_failed: '无法加载对话列表。',
@@ -269,7 +271,7 @@ const texts = {
     wait: '请在 {seconds} 秒后重试。',
     welcome: '想聊点什么？',
     welcome_hint: '对话保存在此服务器上，直到过期或被您删除。',
-    problem_body_too_large: '消息太长。',
+    problem_body_too_large: '消息太长。请缩短内容，或分成几条发送。',
     problem_context_length_exceeded: '消息超出了模型的上下文长度。',
     problem_database_full: '磁盘已满。',
     problem_database_read_only: '数据库目前只读。',
@@ -330,8 +332,13 @@ export function label(node, name) {
 
 /** Use the other language from now on. */
 export function switchLanguage() {
-  language = language === 'en' ? 'zh' : 'en';
+  useLanguage(language === 'en' ? 'zh' : 'en');
   browser.write('language', language);
+}
+
+function useLanguage(chosen) {
+  if (chosen === language || !(chosen in texts)) return;
+  language = chosen;
   translatePage();
   dispatchEvent(new Event('language'));
 }
@@ -370,3 +377,6 @@ export function ago(iso) {
 /** Return a moment in full, in the reader's own time zone. */
 export const moment = (iso) =>
   new Intl.DateTimeFormat(language, { dateStyle: 'medium', timeStyle: 'short' }).format(Date.parse(iso));
+
+// Another tab may have switched.
+addEventListener('storage', () => useLanguage(browser.read('language', language)));

@@ -183,7 +183,6 @@ export class ConversationList {
   unhide(id) {
     this.hidden.delete(id);
     this.render();
-    this.focus(id);
   }
 
   /** Let the reader give a conversation another title, in the place of `node`. */
@@ -253,6 +252,7 @@ export class ConversationList {
     if (!this.more.hidden) this.nearEnd.observe(this.more);
   }
 
+  /** Put the focus on a conversation. */
   focus(id) {
     this.rows.get(id)?.link.focus();
   }

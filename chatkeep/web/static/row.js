@@ -23,7 +23,9 @@ export class Row {
   /** Show what a conversation became; `query` is what is searched for, `excerpt` where it was found. */
   show(item, { current, query, excerpt = '' }) {
     const title = item.title || t('untitled');
-    this.title.replaceChildren(...marked(title, query));
+    const shown = marked(title, query);
+    this.title.replaceChildren(...shown);
+    this.title.classList.toggle('marked', shown.length > 1);
     this.title.title = title;
     this.found.replaceChildren(...marked(excerpt, query));
     this.found.hidden = !excerpt;

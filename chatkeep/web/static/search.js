@@ -13,6 +13,11 @@ export function listenToSearch({ search, leave }) {
     clearTimeout(timer);
     timer = setTimeout(() => search(box.value.trim()), milliseconds);
   };
+  const clear = () => {
+    box.value = '';
+    box.focus();
+    wait(0);
+  };
   box.addEventListener('input', (event) => event.isComposing || wait(box.value ? pause : 0));
   box.addEventListener('compositionend', () => wait(pause));
   box.addEventListener('keydown', (event) => {
@@ -21,9 +26,9 @@ export function listenToSearch({ search, leave }) {
     event.stopPropagation();
     event.preventDefault();
     if (!box.value) return leave();
-    box.value = '';
-    wait(0);
+    clear();
   });
+  byId('search-clear').addEventListener('click', clear);
 }
 
 /** Put the cursor into the box. */

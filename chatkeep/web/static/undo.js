@@ -1,9 +1,13 @@
-/** Deleting with a way back: a conversation leaves the list at once, and the server a little later. */
+/**
+ * Deleting with a way back: a conversation leaves the list at once, and the server a little later. If the page is closed
+ * meanwhile, the deletion is sent at once; if that fails, it is sent when the page is opened again.
+ */
 
-import { deleteConversation } from './api.js';
+import { conversationAddress, deleteConversation, openConversation } from './api.js';
 import { keepDraft, readDraft } from './drafts.js';
 import { t } from './i18n.js';
 import { explain } from './problems.js';
+import { browser } from './storage.js';
 import { tellTabs } from './tabs.js';
 import { showFailedToast, showToast } from './toast.js';
 
@@ -12,10 +16,13 @@ let pending = null;
 
 /** Delete a conversation of the list. Where it is open, a new one opens in its place. */
 export function deleteLater(list, { id, title, message_count: count }) {
-  deleteNow();
+  settleDeletion();
+  const item = { id, title, message_count: count };
   const wasOpen = list.current === id;
   const hideToast = showToast(t('deleted_named', { title: title || t('untitled') }), ['undo', undo]);
-  pending = { list, id, count, wasOpen, hideToast, timer: setTimeout(deleteNow, grace) };
+  const timer = setTimeout(settleDeletion, grace);
+  pending = { list, item, wasOpen, hideToast, timer, address: conversationAddress(id) };
+  note(id, { ...item, due: Date.now() + grace });
   list.hide(id);
   if (wasOpen) location.hash = '';
 }
@@ -24,9 +31,37 @@ export function deleteLater(list, { id, title, message_count: count }) {
 export function undo() {
   const back = take();
   if (!back) return false;
-  back.list.unhide(back.id);
-  if (back.wasOpen && !location.hash.slice(1)) location.hash = back.id;
+  const { list, item, wasOpen } = back;
+  bringBack(list, item.id);
+  list.focus(item.id);
+  if (wasOpen && !location.hash.slice(1)) location.hash = item.id;
   return true;
+}
+
+/** Delete now what can still be brought back. */
+export async function settleDeletion() {
+  const gone = take();
+  if (gone) await remove(gone.list, gone.item);
+}
+
+/** Finish the deletions that were pending when a page went away. Until they are due another tab can undo them. */
+export function finishDeletions(list) {
+  for (const { due, ...item } of Object.values(noted())) {
+    list.hide(item.id);
+    setTimeout(() => finish(list, item), Math.min(Math.max(due - Date.now(), 0), grace));
+  }
+}
+
+async function finish(list, item) {
+  if (!(item.id in noted())) return bringBack(list, item.id);
+  try {
+    // More may have been said in it meanwhile.
+    const { message_count: count } = await openConversation(item.id, undefined, undefined, 1);
+    if (count === item.message_count) await remove(list, item);
+    else bringBack(list, item.id);
+  } catch (error) {
+    complain(list, item, error);
+  }
 }
 
 function take() {
@@ -37,26 +72,51 @@ function take() {
   return taken;
 }
 
-async function deleteNow({ keepalive = false } = {}) {
-  const gone = take();
-  if (!gone) return;
-  const draft = readDraft(gone.id);
-  keepDraft(gone.id, '');
+async function remove(list, item) {
+  const draft = readDraft(item.id);
+  keepDraft(item.id, '');
   try {
-    await deleteConversation(gone.id, keepalive);
-    gone.list.forget(gone.id);
+    await deleteConversation(item.id);
+    forget(list, item.id);
     tellTabs();
   } catch (error) {
-    if (error.status === 404) return gone.list.forget(gone.id);
-    keepDraft(gone.id, draft);
-    gone.list.unhide(gone.id);
-    const again = () => deleteLater(gone.list, gone.list.find(gone.id));
-    // Somebody who reads it again, or wrote more in it, may have changed their mind.
-    const isSame = () => gone.list.current !== gone.id && gone.list.find(gone.id)?.message_count === gone.count;
-    showFailedToast(error, explain(error), again, { alone: () => isSame() && again() });
+    if (error.status !== 404) keepDraft(item.id, draft);
+    complain(list, item, error);
   }
 }
 
+function complain(list, item, error) {
+  const { id, message_count: count } = item;
+  const words = explain(error);
+  if (error.status === 404) return forget(list, id);
+  bringBack(list, id);
+  const again = () => deleteLater(list, list.find(id) ?? item);
+  // Somebody who reads it again, or wrote more in it, may have changed their mind.
+  const isSame = () => list.current !== id && list.find(id)?.message_count === count;
+  showFailedToast(error, words, again, { alone: () => isSame() && again() });
+}
+
+function forget(list, id) {
+  note(id, undefined);
+  if (list.current === id) list.gone(id);
+  else list.forget(id);
+}
+
+function bringBack(list, id) {
+  note(id, undefined);
+  list.unhide(id);
+}
+
+const noted = () => browser.read('deletions', {});
+
+const note = (id, deletion) => browser.write('deletions', { ...noted(), [id]: deletion });
+
+// When a tab is closed, Firefox ends its scripts at the first function that returns: the request comes first.
+function sendPending() {
+  if (pending) fetch(pending.address, { method: 'DELETE', keepalive: true }).catch(() => {});
+  take();
+}
+
 // Whoever goes to it by the browser's own "back" wants it back.
-addEventListener('hashchange', () => pending && location.hash.slice(1) === pending.id && undo());
-addEventListener('pagehide', () => deleteNow({ keepalive: true }));
+addEventListener('hashchange', () => pending && location.hash.slice(1) === pending.item.id && undo());
+addEventListener('pagehide', sendPending);

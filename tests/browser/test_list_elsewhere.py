@@ -1,0 +1,176 @@
+"""The list of conversations: changed by others, and told in words when something fails."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Route, expect
+
+from tests.browser.chat import Chat
+from tests.browser.conftest import Visit
+from tests.browser.listing import asked, choose, group, row
+from tests.http.api import Api, unique
+from tests.servers import Server
+
+
+def test_a_list_that_cannot_be_loaded_says_so_and_offers_a_retry(visit: Visit, api: Api) -> None:
+    title = unique("In the list")
+    api.chat(title)
+    chat = visit()
+    chat.page.route("**/api/conversations?*", lambda route: route.abort())
+    chat.page.reload()
+    expect(chat.page.locator("#list-note")).to_contain_text("could not be loaded")
+    chat.page.unroute("**/api/conversations?*")
+    chat.page.locator("#list-note").get_by_role("button", name="Try again").click()
+    expect(row(chat, title)).to_be_visible()
+
+
+def test_a_conversation_that_could_not_be_opened_is_opened_when_the_server_is_reached_again(
+    chat: Chat, api: Api
+) -> None:
+    title = unique("Opened later")
+    conversation = api.chat(title)["conversation_id"]
+    chat.page.context.set_offline(offline=True)
+    chat.open(conversation)
+    expect(chat.notice).to_contain_text("cannot be reached")
+    chat.page.context.set_offline(offline=False)
+    expect(chat.reply).to_contain_text(title)
+    expect(chat.notice).to_have_count(0)
+
+
+def test_a_conversation_made_elsewhere_is_listed(chat: Chat, api: Api) -> None:
+    """The page looks every 15 seconds; its clock is moved."""
+    asked(chat, "There already")
+    chat.page.clock.install()
+    chat.page.reload()
+    chat.expect_status("completed")
+    requests: list[str] = []
+    chat.page.on("request", lambda request: requests.append(request.url))
+    for wake in ("clock", "focus", "online"):
+        title = unique(f"Made elsewhere, {wake}")
+        api.chat(title)
+        requests.clear()
+        if wake == "clock":
+            chat.page.clock.run_for(15_000)
+        else:
+            chat.page.evaluate(f"dispatchEvent(new Event('{wake}'))")
+        expect(row(chat, title)).to_be_visible()
+        assert len(requests) == 2, "the list, and what is pinned"
+
+
+def test_what_is_renamed_or_deleted_elsewhere_is_brought_up_to_date(visit: Visit, api: Api) -> None:
+    """Imports seventy conversations first: two pages of the list are loaded, and there is a third one."""
+    titles = [unique(f"Number {number}") for number in range(70)]
+    stored = import_conversations(api, titles)
+    first, second, renamed = titles[-3], titles[-35], titles[-36]
+    chat = visit()
+    expect(row(chat, first)).to_be_visible()
+    chat.entries.last.scroll_into_view_if_needed()
+    expect(row(chat, second)).to_be_attached()
+    api.request("DELETE", f"/api/conversations/{stored[first]}")
+    api.request("DELETE", f"/api/conversations/{stored[second]}")
+    api.change(stored[renamed], title=(new := unique("New name")))
+    chat.page.evaluate("dispatchEvent(new Event('focus'))")
+    expect(row(chat, first)).to_have_count(0)
+    expect(row(chat, second)).to_have_count(0)
+    expect(row(chat, new)).to_be_attached()
+
+
+def test_the_list_goes_on_while_its_conversations_move(visit: Visit, api: Api) -> None:
+    """Imports forty conversations first: more than a page of the list holds."""
+    titles = [unique(f"Number {number}") for number in range(40)]
+    stored = import_conversations(api, titles)
+    chat = visit()
+    expect(chat.entries.first).to_be_visible()
+    *_, last = chat.page.locator("#conversations section:not(:has(#group-pinned)) a").all()
+    moved = str(last.get_attribute("href")).removeprefix("#")
+    api.chat("It moves to the top", conversation_id=moved)
+    with chat.page.expect_response("**/api/conversations?*after=*") as next_page:
+        last.scroll_into_view_if_needed()
+    found = [conversation["id"] for conversation in next_page.value.json()["data"]]
+    shown = list(stored.values()).index(moved)  # of the newest ones, newest first
+    assert found[: len(titles) - shown - 1] == list(stored.values())[shown + 1 : len(titles)]
+
+
+def import_conversations(api: Api, titles: list[str]) -> dict[str, str]:
+    """Store conversations, the first one the oldest, and return the ids of the newest ones by their titles."""
+    now = time.time() - 0.05
+    chats = [imported(title, now + at / 1000) for at, title in enumerate(titles)]
+    assert api.request("POST", "/api/conversations/import", json=chats).status == 200
+    found = api.request("GET", "/api/conversations?limit=100").json["data"]
+    return {conversation["title"]: conversation["id"] for conversation in found}
+
+
+def imported(title: str, at: float) -> dict[str, Any]:
+    """Return a conversation as Open WebUI exports it."""
+    message = {"id": "a", "parentId": None, "role": "user", "content": title, "timestamp": at}
+    history = {"currentId": "a", "messages": {"a": message}}
+    return {"id": title, "title": title, "updated_at": at, "created_at": at, "chat": {"history": history}}
+
+
+def test_what_one_tab_changes_shows_in_the_others(chat: Chat) -> None:
+    """The second tab does not look by itself: it has no intervals."""
+    title, _ = asked(chat, "There already")
+    other = Chat(chat.page.context.new_page(), chat.url)
+    other.page.add_init_script("window.setInterval = () => 0")
+    other.open()
+    expect(row(other, title)).to_be_visible()
+    chat.page.bring_to_front()  # or else it is drawn slowly
+    second, _ = asked(chat, "From the first tab")
+    expect(row(other, second)).to_be_visible()
+    choose(chat, title, "Keep")
+    expect(group(other, "Kept", title)).to_be_visible()
+    choose(chat, second, "Delete")
+    choose(chat, title, "Delete")  # which settles the first deletion
+    expect(row(other, second)).to_have_count(0)
+
+
+def test_a_request_without_end_does_not_stop_the_list(chat: Chat, api: Api) -> None:
+    """As of a network that is gone: what was asked over it may never be answered."""
+    chat.page.route("**/api/conversations?*", lambda _: None, times=2)
+    chat.page.evaluate("dispatchEvent(new Event('focus'))")
+    title = unique("Behind it")
+    api.chat(title)
+    chat.page.evaluate("dispatchEvent(new Event('online'))")
+    expect(row(chat, title)).to_be_visible()
+
+
+def answer_with_markup(route: Route) -> None:
+    route.fulfill(status=502, content_type="text/html", body="<h1>Bad Gateway</h1>")
+
+
+def test_an_answer_from_something_in_between_becomes_words(chat: Chat) -> None:
+    chat.page.route("**/api/chat", answer_with_markup)
+    chat.send("Through a broken proxy")
+    expect(chat.notice).to_contain_text("The server answered with an error (HTTP 502).")
+    expect(chat.notice.get_by_role("button", name="Try again")).to_be_visible()
+    expect(chat.box).to_have_value("Through a broken proxy")
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [("status=401", "refused the request"), ("status=429,retry_after=60", "is busy"), ("status=500", "failed")],
+)
+def test_errors_are_told_in_words_with_a_retry(chat: Chat, fault: str, words: str) -> None:
+    chat.send(unique(f"What is wrong? #{fault}#"))
+    chat.expect_status("failed")
+    expect(chat.reply).to_contain_text(words)
+    assert not re.search(r'[{}]|"code"', chat.reply.locator("footer").inner_text())
+    expect(chat.reply.get_by_role("button", name="Try again")).to_be_visible()
+
+
+def test_the_demo_model_says_how_to_get_a_real_one_until_it_is_dismissed(visit: Visit, tmp_path: Path) -> None:
+    """Starts a server without a provider."""
+    with Server("flask", tmp_path, {"OPENAI_API_KEY": "", "OPENAI_BASE_URL": ""}) as server:
+        chat = visit(server)
+        banner = chat.page.get_by_role("complementary")
+        expect(banner).to_contain_text("OPENAI_API_KEY")
+        banner.get_by_role("button", name="Close").click()
+        expect(banner).to_have_count(0)
+        chat.page.reload()
+        expect(chat.page.get_by_role("heading", level=2)).to_be_visible()
+        expect(banner).to_have_count(0)
