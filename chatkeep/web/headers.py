@@ -19,7 +19,7 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_POWERS = ("camera", "microphone", "geolocation", "display-capture", "payment", "usb", "serial", "bluetooth", "hid")
+_POWERS = ("camera", "microphone", "geolocation", "display-capture", "payment", "usb", "serial", "hid")
 _OF_PAGES = (
     *_EVERYWHERE,
     ("Content-Security-Policy", _POLICY),

@@ -77,10 +77,23 @@ def test_a_sample_that_stands_alone_is_seen(visit: Visit) -> None:
     assert drawing.evaluate(DOTS) >= 15
 
 
+@pytest.mark.parametrize("language", ["C", "en-US@posix"])
+def test_plots_are_drawn_whatever_the_browser_s_language_is(visit: Visit, api: Api, language: str) -> None:
+    """Waits for the first measurement: two seconds. Browsers take such a language from the system."""
+    assert eventually(lambda: any(workers(api)))
+    chat = visit()
+    script = (
+        f"Object.defineProperty(Navigator.prototype, 'language', {{ get: () => '{language}', configurable: true }})"
+    )
+    chat.page.add_init_script(script)
+    expect(opened(chat).locator("[data-plot=workers] canvas")).to_be_visible()
+
+
 def test_without_the_library_there_are_tables(visit: Visit) -> None:
     page = visit().page
     page.route("**/vendor/uplot.js", lambda route: route.abort())
-    page.goto(page.url.partition("#")[0] + "admin")
+    with page.expect_console_message(lambda message: "Without uPlot" in message.text):
+        page.goto(page.url.partition("#")[0] + "admin")
     drawn(page)
     expect(page.locator("canvas")).to_have_count(0)
     expect(page.locator("[data-plot=workers] details")).to_have_attribute("open", "")

@@ -51,6 +51,58 @@ def test_the_language_can_be_changed_and_stays(chat: Chat) -> None:
     expect(chat.page.get_by_role("link", name="新对话")).to_be_visible()
 
 
+def test_the_language_is_that_of_the_other_tabs(chat: Chat) -> None:
+    other = Chat(chat.page.context.new_page(), chat.url)
+    other.open()
+    expect(other.page.get_by_role("link", name="New conversation")).to_be_visible()
+    chat.page.bring_to_front()
+    chat.page.get_by_role("button", name="Switch to Chinese").click()
+    expect(other.page.get_by_role("link", name="新对话")).to_be_visible()
+    expect(other.page.locator("html")).to_have_attribute("lang", "zh-CN")
+
+
+def test_errors_are_told_in_the_language_of_the_page(chat: Chat) -> None:
+    chat.page.get_by_role("button", name="Switch to Chinese").click()
+    with chat.page.expect_request("**/api/conversations?*") as request:
+        chat.page.reload()
+    assert request.value.header_value("Accept-Language") == "zh"
+
+
+def test_the_console_stays_empty(chat: Chat) -> None:
+    said: list[str] = []
+    chat.page.on("console", lambda message: said.append(message.text))
+    chat.page.reload()
+    chat.ask(unique("Is anything wrong?"))
+    assert said == []
+
+
+@pytest.mark.parametrize(("locale", "words"), [("en-GB", "Your browser is too old"), ("zh-CN", "您的浏览器版本过低")])
+def test_a_browser_that_is_too_old_is_told_so(visit: Visit, locale: str, words: str) -> None:
+    chat = visit(locale=locale)
+    expect(chat.page.locator("#new")).to_be_visible()
+    expect(chat.page.locator(".too-old")).to_have_count(0)
+    chat.page.add_init_script("delete HTMLElement.prototype.inert")
+    chat.page.route("**/chat.js", lambda route: route.abort())  # such a browser may know no modules
+    chat.page.reload()
+    expect(chat.page.locator(".too-old")).to_contain_text(words)
+    expect(chat.page.locator(".too-old")).to_have_css("background-color", "rgb(253, 244, 220)")
+
+
+def test_the_whole_conversation_is_printed_and_nothing_else(visit: Visit) -> None:
+    chat = visit(color_scheme="dark")
+    title = unique("On paper")
+    chat.ask(f"{title} #n=1500,seed=2#")
+    chat.page.emulate_media(media="print")
+    expect(chat.page.get_by_role("heading", name=title)).to_be_visible()
+    for place in ("#side", "#composer", "#expiry", "#keep-hint", ".tools", "button"):
+        assert [node.is_visible() for node in chat.page.locator(place).all() if node.is_visible()] == [], place
+    assert chat.page.evaluate("getComputedStyle(document.body).color") == "rgb(30, 36, 34)"
+    last = chat.reply.locator("footer").evaluate("node => node.getBoundingClientRect().bottom")
+    assert chat.page.evaluate("document.documentElement.scrollHeight") >= last > 2000
+    pages = len(re.findall(rb"/Type ?/Page\b", chat.page.pdf()))
+    assert pages >= 2
+
+
 @pytest.mark.parametrize("profile", [PHONE, {"viewport": {"width": 1280, "height": 800}}], ids=["phone", "desktop"])
 def test_nothing_scrolls_sideways(visit: Visit, profile: dict[str, Any]) -> None:
     chat = visit(**profile)

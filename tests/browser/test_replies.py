@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,7 @@ def test_stop_ends_a_reply_and_keeps_what_was_shown(
     assert chat.text == bare(stored["content"])
     assert upstream.wait_for(lambda provider: len(provider.aborted) > aborted)
     expect(chat.reply.get_by_role("button", name="Try again")).to_have_count(0)
+    expect(chat.box).to_be_focused()
 
 
 # How replies end, as the API tells it, and what the page says of it.
@@ -188,6 +190,22 @@ def test_a_reply_without_text_says_why_also_after_a_reload(chat: Chat, spec: str
     chat.page.reload()
     expect(error).to_have_text(told)
     expect(chat.reply.locator(".status")).to_have_text(str(status))
+
+
+@pytest.mark.parametrize(
+    ("locale", "words"), [("en-GB", "The message is too long. Shorten it"), ("zh-CN", "消息太长。请缩短内容")]
+)
+@pytest.mark.parametrize("characters", [1_000_001, 1_100_000], ids=["field", "body"])
+def test_a_message_that_is_too_long_is_told_in_plain_words(
+    visit: Visit, locale: str, words: str, characters: int
+) -> None:
+    """Lays out a message of a megabyte, which takes the browser a second or two."""
+    chat = visit(locale=locale)
+    chat.send("x" * characters)
+    expect(chat.notice).to_contain_text(words)
+    assert not re.search(r"must be|bytes|字节|字符", chat.notice.inner_text())
+    expect(chat.action).to_be_enabled()
+    chat.box.fill("")
 
 
 def test_the_page_asks_anew_and_marks_what_came_from_the_cache(chat: Chat, api: Api, upstream: Upstream) -> None:

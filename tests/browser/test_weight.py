@@ -60,6 +60,22 @@ def test_a_very_long_reply_does_not_hold_the_page_up(chat: Chat) -> None:
     assert chat.reply.locator(".body").evaluate("node => node.textContent.length") > 150_000
 
 
+def test_a_key_in_a_very_long_text_does_not_hold_the_page_up(chat: Chat) -> None:
+    """Chromium takes two seconds for a key in this text if the box has the direction "auto"."""
+    chat.box.fill("lorem ipsum dolor sit amet " * 12_000)
+
+    def write() -> None:
+        chat.box.press("a")
+        chat.page.wait_for_timeout(200)
+
+    calm(lambda: tasks(chat.page, write), longest=500)
+    expect(chat.box).to_have_attribute("dir", "ltr")
+    chat.box.fill("שלום " * 5_000)
+    expect(chat.box).to_have_attribute("dir", "rtl")
+    chat.box.fill("short")
+    expect(chat.box).to_have_attribute("dir", "auto")
+
+
 def test_a_conversation_of_many_messages_opens_at_once_and_stays_smooth(visit: Visit, crowded: Server) -> None:
     """Stores five thousand messages first, then reads a thousand of them: some seconds."""
     many, chat = store_many(crowded.env["DATABASE_URL"]), visit(crowded)

@@ -2,14 +2,16 @@
 
 import { clock, count } from './admin-i18n.js';
 import { el } from './dom.js';
+import { currentLanguage } from './i18n.js';
 
 const height = 190;
 const digits = [...Array(12).keys()].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
 const probe = document.body.appendChild(el('i'));
 probe.hidden = true;
 
+mendLanguage();
 const uPlot = document.querySelector('#plots[data-drawn]')
-  ? await import('./vendor/uplot.js').then((module) => module.default, () => null)
+  ? await import('./vendor/uplot.js').then((module) => module.default, noteMissing)
   : null;
 
 /** Whether anything can be drawn. */
@@ -101,13 +103,27 @@ function spacing(times) {
   return apart >= 86_400 ? 86_400 : 60;
 }
 
-// What a variable of the style is here and now; a canvas knows no light-dark().
+// What a variable of the style is here and now; a canvas knows no variables.
 function colour(name) {
   probe.hidden = false;
   probe.style.color = `var(--${name})`;
   const found = getComputedStyle(probe).color;
   probe.hidden = true;
   return found;
+}
+
+// uPlot writes numbers in the browser's language, which is none that it knows on some systems: "C", "en-US@posix".
+function mendLanguage() {
+  try {
+    Intl.getCanonicalLocales(navigator.language);
+  } catch {
+    Object.defineProperty(navigator, 'language', { value: currentLanguage() });
+  }
+}
+
+function noteMissing(error) {
+  console.warn('Without uPlot there are tables only.', error);
+  return null;
 }
 
 const faint = (rgb) => rgb.replace(/^rgb\((.*)\)$/, 'rgb($1, 0.1)');

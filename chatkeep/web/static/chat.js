@@ -98,7 +98,7 @@ async function checkExpiry() {
 function noteGone(id) {
   if (id === conversationId) return forgetGone(id);
   list.forget(id);
-  showNotice(t('gone'), ['close', () => {}]);
+  showNotice(t('gone'), ['close', () => composer.focus()]);
 }
 
 async function load(id, signal) {
@@ -126,7 +126,7 @@ function forgetGone(id) {
   list.forget(id);
   history.replaceState(null, '', '#');
   openFromAddress();
-  showNotice(t('gone'), ['close', () => {}]);
+  showNotice(t('gone'), ['close', () => composer.focus()]);
 }
 
 async function showEarlier() {

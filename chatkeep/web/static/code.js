@@ -58,8 +58,8 @@ async function colourOne(code, language) {
     await idle();
     const { value } = core.highlight(code.textContent, { language, ignoreIllegals: true });
     code.replaceChildren(sanitised(value));
-  } catch {
-    // Without its colours the code is as good.
+  } catch (error) {
+    console.warn('This code has no colours.', error);
   }
 }
 

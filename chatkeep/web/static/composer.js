@@ -56,7 +56,13 @@ export class Composer {
 
   act() {
     if (this.mode === 'idle') this.sendText();
-    else if (this.mode === 'generating' && performance.now() - this.since > doubleClick) this.stop();
+    else if (this.mode === 'generating' && performance.now() - this.since > doubleClick) this.stopReply();
+  }
+
+  // While the reply stops, the button is disabled and cannot keep the focus.
+  stopReply() {
+    this.focus();
+    this.stop();
   }
 
   sendText() {

@@ -91,7 +91,10 @@ export class MarkdownText {
 
   put(parent, nodes) {
     this.live = morph(parent, this.live, nodes);
-    this.formulas = typeset(this.live) || this.formulas;
+    if (!typeset(this.live)) return;
+    this.formulas = true;
+    // What is put into a block that was cut belongs to that block.
+    parent.closest('.body > *')?.classList.add('with-formulas');
   }
 
   /** Let the greater part of a long block stand; its rest goes on inside of it. */

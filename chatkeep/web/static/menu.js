@@ -39,8 +39,8 @@ function open(anchor, menu, first = 0) {
   closeMenu();
   const box = build(anchor, menu);
   opened = { anchor, box, listening: new AbortController() };
-  document.body.append(box);
-  box.showPopover();
+  // Where its button is: a screen reader knows whose menu it is.
+  anchor.closest('nav, main').append(box);
   place(box, anchor.getBoundingClientRect());
   anchor.setAttribute('aria-expanded', 'true');
   listen(opened);
@@ -51,9 +51,7 @@ function build(anchor, { note = '', groups }) {
   const list = el('div', '', ...groups.map(group));
   list.setAttribute('role', 'menu');
   list.setAttribute('aria-label', anchor.getAttribute('aria-label') ?? anchor.textContent);
-  const box = el('div', 'menu', ...(note ? [el('p', 'note', note)] : []), list);
-  box.popover = 'manual';
-  return box;
+  return el('div', 'menu', ...(note ? [el('p', 'note', note)] : []), list);
 }
 
 function group({ label, entries }) {

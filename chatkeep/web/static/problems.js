@@ -6,6 +6,7 @@ import { hasText, t } from './i18n.js';
 /** Return a sentence or two for people. Errors that are no `Problem` are faults of the page and thrown on. */
 export function explain(problem) {
   if (!(problem instanceof Problem)) throw problem;
+  if (isTooLong(problem)) return t('problem_body_too_large');
   const words = [titleOf(problem), ...detailsOf(problem)];
   if (problem.retryAfter !== null) words.push(t('wait', { seconds: problem.retryAfter }));
   return words.join(' ');
@@ -18,6 +19,10 @@ export function explainStored({ error, error_detail: detail }) {
   if (detail && error !== 'reply_interrupted') words.push(sentence(detail));
   return words.join(' ');
 }
+
+// Nothing else that the page sends can be too long, and its message is the only field that can be wrong.
+const isTooLong = ({ code, errors }) =>
+  code === 'body_too_large' || (code === 'invalid_fields' && errors.some(({ field }) => field === 'message'));
 
 function titleOf(problem) {
   const name = `problem_${problem.code}`;

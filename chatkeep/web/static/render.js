@@ -48,8 +48,8 @@ export function blocksOf(text, { growing = false } = {}) {
   parser ??= newParser({ gfm: true, breaks: true, renderer, tokenizer, ...formulas });
   try {
     return parser.lexer(text, { ...parser.defaults, growing });
-  } catch {
-    // Whatever is nested too deeply for the parser is shown as it is written.
+  } catch (error) {
+    console.warn('This is nested too deeply for the parser and stays as it is written.', error);
     return [{ type: 'plain', raw: text }];
   }
 }
@@ -61,7 +61,8 @@ export function render(blocks) {
     const fragment = sanitised(parser.parser(blocks));
     furnish(fragment);
     return [...fragment.children];
-  } catch {
+  } catch (error) {
+    console.warn('This text stays as it is written.', error);
     return blocks.map(({ raw }) => plain(raw));
   }
 }
@@ -79,6 +80,7 @@ function furnish(fragment) {
   for (const item of fragment.querySelectorAll('li')) if (/^[☑☐] /.test(item.textContent)) item.className = 'task';
   for (const table of fragment.querySelectorAll('table')) frame(table);
   for (const node of fragment.querySelectorAll(directed)) node.dir = 'auto';
+  for (const node of fragment.children) if (node.querySelector('.formula')) node.classList.add('with-formulas');
 }
 
 function furnishLink(link) {

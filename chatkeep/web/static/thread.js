@@ -59,7 +59,7 @@ export class Thread {
 
   /** Show a page of older messages above the others. */
   prepend({ has_more: hasMore, last_id: lastId }, views) {
-    const older = views.toReversed();
+    const older = [...views].reverse();
     this.views.unshift(...older);
     this.oldest = lastId;
     const nodes = older.map(({ node }) => node);

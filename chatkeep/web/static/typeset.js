@@ -65,7 +65,10 @@ function styled(html) {
 function load() {
   loading ??= Promise.all([import('./vendor/katex/katex.js'), loadStyle()]).then(
     () => globalThis.katex,
-    () => (loading = null),
+    (error) => {
+      console.warn('Formulas stay as they are written.', error);
+      loading = null;
+    },
   );
   return loading;
 }
