@@ -18,7 +18,7 @@ from bench.table import Report, Row, medians
 from tests.browser.chat import Chat
 from tests.browser.weight import LONG_TASK_MS, MANY, loaded, read_up, store_many, tasks
 from tests.servers import Server
-from tests.services import chromium
+from tests.services import chromium, debian
 from tests.upstream import Upstream
 
 LONG_REPLY = "Long #n=45000,seed=1#"  # 200 KB
@@ -75,7 +75,7 @@ def browser() -> Iterator[Browser]:
     """Run a Chromium of this benchmark's own."""
     try:
         program = chromium.ensure_installed()
-    except chromium.Unavailable as reason:
+    except debian.Unavailable as reason:
         raise BenchError(str(reason)) from reason
     with sync_playwright() as playwright, chromium.launch(playwright, program) as running:
         yield running

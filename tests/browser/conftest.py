@@ -1,44 +1,73 @@
-"""A browser, and the chat page of a running server in it."""
+"""A browser, and the chat page of a running server in it.
+
+The tests run in Chromium, those marked `every_engine` in Firefox, too. `CHATKEEP_BROWSER=firefox` runs all in Firefox.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from tests.browser.chat import Chat
+from tests.conftest import Standing
 from tests.http.api import Api
 from tests.servers import Server
 from tests.upstream import Upstream
 
+if TYPE_CHECKING:
+    from tests.browser.engines import Engine
+
 Visit = Callable[..., Chat]
+CHOSEN = os.environ.get("CHATKEEP_BROWSER")
 expect.set_options(timeout=15_000)  # machines of CI are slow at times
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that is marked `every_engine` on each of them, unless one is chosen."""
+    if CHOSEN is None and metafunc.definition.get_closest_marker("every_engine"):
+        metafunc.parametrize("browser", ["chromium", "firefox"], indirect=True, scope="session")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Install Firefox if tests need it: beside other installations that may take longer than a test may."""
+    if os.name != "nt" and any("[firefox" in item.nodeid for item in session.items):
+        from tests.services import debian, firefox  # noqa: PLC0415 - they need modules that Windows lacks
+
+        with suppress(debian.Unavailable):  # the tests say so
+            firefox.ensure_installed()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that needs Chromium if another engine is chosen."""
+    needs_chromium = item.get_closest_marker("chromium")
+    if needs_chromium and CHOSEN not in {None, "chromium"}:
+        pytest.skip(f"needs Chromium: {needs_chromium.args[0]}")
+
+
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """The system's Chromium; with pytest-xdist one for each worker."""
+def browser(request: pytest.FixtureRequest, standing: Standing) -> Engine:
+    """A browser of the system; with pytest-xdist one for each worker."""
     if os.name == "nt":
-        pytest.skip("Chromium: the tests start it on Linux only")
-    from tests.services import chromium  # noqa: PLC0415 - it needs modules that Windows lacks
+        pytest.skip("browsers: the tests start them on Linux only")
+    from tests.browser.engines import ENGINES  # noqa: PLC0415 - it needs modules that Windows lacks
+    from tests.services import debian  # noqa: PLC0415
 
+    name = getattr(request, "param", CHOSEN or "chromium")
+    playwright = standing.one("playwright", sync_playwright)
     try:
-        program = chromium.ensure_installed()
-    except chromium.Unavailable as reason:
-        pytest.skip(f"Chromium: {reason}")
-    with sync_playwright() as playwright, chromium.launch(playwright, program) as running:
-        yield running
+        engine: Engine = standing.one(("browser", name), lambda: ENGINES[name](playwright))
+    except debian.Unavailable as reason:
+        pytest.skip(f"{name}: {reason}")
+    return engine
 
 
 @pytest.fixture(scope="session")
-def site(
-    browser: Browser,  # noqa: ARG001 - without a browser no server is needed
-    upstream: Upstream,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Server]:
+def site(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The server whose page is visited: `python app.py`."""
     env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key", "CHATKEEP_CACHE_SIZE": "1MiB"}
     with Server("flask", tmp_path_factory.mktemp("site"), env) as running:
@@ -52,7 +81,7 @@ def api(site: Server) -> Api:
 
 
 @pytest.fixture
-def visit(browser: Browser, site: Server) -> Iterator[Visit]:
+def visit(browser: Engine, site: Server) -> Iterator[Visit]:
     """Open the page, each time in a fresh profile of these properties. Whatever a test does, nothing may be amiss."""
     opened: list[Chat] = []
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.chat import Chat
+from tests.browser.chat import Chat, tap
 from tests.browser.conftest import Visit
 from tests.http.api import Api, unique
 
@@ -91,6 +91,7 @@ def test_screen_readers_hear_the_start_and_the_end_and_no_token(chat: Chat) -> N
     expect(chat.page.get_by_role("log")).to_have_attribute("aria-live", "off")
 
 
+@pytest.mark.every_engine
 def test_a_menu_is_used_by_keys(chat: Chat) -> None:
     chat.ask(unique("By keys"))
     menu = chat.page.get_by_role("main").get_by_role("button", name="Actions")
@@ -147,7 +148,7 @@ def test_focus_is_seen_on_everything_that_takes_it(chat: Chat) -> None:
 def test_the_drawer_keeps_the_focus_and_gives_it_back(visit: Visit) -> None:
     chat = visit(**PHONE)
     opener = chat.page.get_by_role("button", name="Show conversations")
-    opener.tap()
+    tap(opener)
     expect(chat.page.get_by_role("link", name="New conversation")).to_be_focused()
     for _ in range(30):
         chat.page.keyboard.press("Tab")
@@ -164,23 +165,23 @@ def test_everything_is_usable_on_a_phone(visit: Visit, api: Api) -> None:
     title = unique("On the phone")
     chat.box.fill(f"{title}\n```python\nprint('a')\n```")
     check_phone(chat.page)
-    chat.action.tap()
+    tap(chat.action)
     chat.expect_status("completed")
     check_phone(chat.page)
-    chat.page.get_by_role("button", name="Show conversations").tap()
+    tap(chat.page.get_by_role("button", name="Show conversations"))
     check_phone(chat.page)
     entry = chat.page.get_by_role("listitem").filter(has_text=title)
-    entry.get_by_role("button").tap()
+    tap(entry.get_by_role("button"))
     check_phone(chat.page)
-    chat.page.get_by_role("menuitem", name="Keep").tap()
-    entry.get_by_role("button").tap()
-    chat.page.get_by_role("menuitem", name="Delete").tap()
+    tap(chat.page.get_by_role("menuitem", name="Keep"))
+    tap(entry.get_by_role("button"))
+    tap(chat.page.get_by_role("menuitem", name="Delete"))
     check_phone(chat.page)
-    chat.page.get_by_role("button", name="Undo").tap()
+    tap(chat.page.get_by_role("button", name="Undo"))
     expect(chat.reply).to_contain_text(title)
     assert api.read(chat.conversation_id)["pinned"]
-    chat.page.get_by_role("button", name="Show conversations").tap()
-    chat.page.get_by_role("button", name="Hide conversations").tap()
+    tap(chat.page.get_by_role("button", name="Show conversations"))
+    tap(chat.page.get_by_role("button", name="Hide conversations"))
     expect(entry).not_to_be_visible()
 
 

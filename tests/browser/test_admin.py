@@ -45,6 +45,7 @@ def drawn(page: Page) -> None:
     expect(tile(page, "turns")).not_to_be_empty()
 
 
+@pytest.mark.every_engine
 def test_plots_are_drawn_and_written(visit: Visit, api: Api) -> None:
     """Waits for the first measurement: two seconds."""
     assert eventually(lambda: any(workers(api)))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Error, Page
 
 from tests.http.api import Api, asked, unique
 from tests.upstream import Upstream
+
+if TYPE_CHECKING:
+    from tests.browser.engines import Engine
 
 # What a page may send without asking first: it need not read the answer to do harm.
 ATTEMPTS = """async ([target, message]) => {
@@ -61,7 +65,7 @@ class Foreign(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def foreign(browser: Browser) -> Iterator[Page]:
+def foreign(browser: Engine) -> Iterator[Page]:
     """A page on another port of this machine, open in the browser: same site, another origin."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Foreign) as server, browser.new_context() as context:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -90,20 +94,19 @@ def test_it_stops_no_reply(foreign: Page, api: Api) -> None:
 
 
 def test_it_shows_the_page_in_no_frame(foreign: Page, api: Api) -> None:
-    told: list[str] = []
-    foreign.on("console", lambda entry: told.append(entry.text))
-    foreign.evaluate("url => { document.body.innerHTML = `<iframe src=${url}></iframe>`; }", f"{api.server.url}/")
+    with foreign.expect_response(f"{api.server.url}/"):
+        foreign.evaluate("url => { document.body.innerHTML = `<iframe src=${url}></iframe>`; }", f"{api.server.url}/")
     foreign.wait_for_timeout(500)  # what is not shown cannot be waited for
-    assert any("frame-ancestors" in line or "X-Frame-Options" in line for line in told), told
     assert foreign.frames[1].query_selector("#composer") is None
 
 
-def test_a_name_that_leads_to_this_machine_opens_nothing(browser: Browser, api: Api) -> None:
+def test_a_name_that_leads_to_this_machine_opens_nothing(browser: Engine, api: Api) -> None:
     """Browsers resolve every name below .localhost to this machine, as a rebound name is: the page would be ours."""
     with browser.new_context() as context:
         page = context.new_page()
         for path in ("/", "/api/conversations"):
-            answer = page.goto(f"http://evil.localhost:{api.server.port}{path}")
-            assert answer
-            assert answer.status == 421
-            assert answer.json()["code"] == "unknown_host"
+            url = f"http://evil.localhost:{api.server.port}{path}"
+            # Firefox shows nothing of a problem, which Playwright takes for an error.
+            with page.expect_response(url) as answer, contextlib.suppress(Error):
+                page.goto(url)
+            assert answer.value.status == 421

@@ -11,7 +11,6 @@ from playwright.sync_api import expect
 from tests.browser.chat import Chat, bare
 from tests.browser.conftest import Visit
 from tests.browser.test_markdown import RENDER, VENDOR
-from tests.browser.weight import loaded
 from tests.http.api import Api
 
 pytestmark = pytest.mark.skipif(not (VENDOR / "katex").exists(), reason="assets: ./dev assets could not make them")
@@ -237,7 +236,11 @@ def test_hostile_formulas_do_no_harm(chat: Chat) -> None:
 
 def test_katex_is_loaded_for_a_formula_alone_and_missed_in_silence(chat: Chat) -> None:
     chat.ask("No formula for $5 and $6")
-    assert not [name for name in loaded(chat.page, chat.page.reload) if "atex" in name]
+    requested: list[str] = []
+    chat.page.on("request", lambda request: requested.append(request.url))
+    chat.page.reload()
+    expect(chat.reply).to_contain_text("No formula")
+    assert not [url for url in requested if "/katex/" in url]
     chat.page.route("**/katex/**", lambda route: route.abort())
     chat.ask("One: $x^2$")
     expect(chat.reply.locator(".formula")).to_have_text("$x^2$")

@@ -157,6 +157,7 @@ def test_the_time_that_a_conversation_is_kept_is_told_exactly(visit: Visit, api:
     expect(chat.page.get_by_role("note")).to_contain_text(f"deleted {words} after")
 
 
+@pytest.mark.every_engine
 def test_a_deleted_conversation_is_gone_everywhere(chat: Chat, api: Api) -> None:
     title, conversation = asked(chat, "Delete me")
     chat.page.clock.install()
@@ -180,6 +181,7 @@ def test_whoever_leaves_the_page_has_deleted(chat: Chat, api: Api) -> None:
     assert eventually(lambda: is_gone(api, conversation))
 
 
+@pytest.mark.every_engine
 def test_a_tab_that_is_closed_has_deleted(chat: Chat, api: Api) -> None:
     title, conversation = asked(chat, "Delete me")
     chat.page.context.new_page()

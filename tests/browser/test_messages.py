@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Locator, expect
@@ -13,6 +14,9 @@ from tests.browser.conftest import Visit
 from tests.http.api import Api, asked, unique
 from tests.servers import Server
 from tests.upstream import Upstream, reply_to
+
+if TYPE_CHECKING:
+    from tests.browser.engines import Engine
 
 TOUCH = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 
@@ -34,6 +38,7 @@ def test_a_reply_is_copied_as_markdown(visit: Visit) -> None:
     assert chat.page.evaluate("navigator.clipboard.readText()") == reply_to("x **bold**\n\n- `one`\n")
 
 
+@pytest.mark.every_engine
 def test_a_reply_can_be_generated_anew(chat: Chat, api: Api, upstream: Upstream) -> None:
     chat.ask(message := unique("Again?"))
     upstream.script("n=8,r=40,seed=9")
@@ -60,6 +65,7 @@ def test_siblings_can_be_turned_to_and_back(chat: Chat, api: Api, upstream: Upst
     chat.wait_for(reply_to("", "n=8,seed=9"))
 
 
+@pytest.mark.every_engine
 def test_a_message_can_be_changed_in_its_place(chat: Chat, api: Api) -> None:
     chat.ask(first := unique("First"))
     chat.ask("Second")
@@ -168,7 +174,10 @@ def drag_scroll_bar(chat: Chat) -> None:
     chat.page.locator("#scroller").evaluate("node => node.scrollBy(0, -40)")
 
 
-@pytest.mark.parametrize("scroll_up", [turn_wheel, swipe, drag_scroll_bar])
+SWIPE = pytest.param(swipe, marks=pytest.mark.chromium("it emulates fingers that move"))
+
+
+@pytest.mark.parametrize("scroll_up", [turn_wheel, SWIPE, drag_scroll_bar])
 def test_the_text_is_followed_until_the_reader_scrolls_up(visit: Visit, scroll_up: Callable[[Chat], None]) -> None:
     """Reads in a reply that takes some seconds."""
     chat = visit(**TOUCH) if scroll_up is swipe else visit()
@@ -269,20 +278,18 @@ def test_older_messages_are_asked_for_again_by_a_button(chat: Chat, long_convers
     expect(chat.page.locator("#scroller")).to_be_focused()
 
 
-def test_escape_belongs_to_an_input_method_while_it_composes(chat: Chat) -> None:
+def test_escape_belongs_to_an_input_method_while_it_composes(chat: Chat, browser: Engine) -> None:
     chat.send("Slowly #n=500,r=20#")
     chat.wait_for_text()
-    ime = chat.page.context.new_cdp_session(chat.page)
+    ime = browser.input_method(chat.page)
     chat.box.focus()
-    ime.send("Input.imeSetComposition", {"text": "ni hao", "selectionStart": 6, "selectionEnd": 6})
+    ime.compose("ni hao")
     for code in (229, 27):
-        key = {"key": "Escape", "windowsVirtualKeyCode": code}
-        ime.send("Input.dispatchKeyEvent", {"type": "rawKeyDown", **key})
-        ime.send("Input.dispatchKeyEvent", {"type": "keyUp", **key})
+        ime.press("Escape", code)
     chat.page.wait_for_timeout(300)
     chat.expect_status("generating")
     expect(chat.action).to_have_accessible_name("Stop")
-    ime.send("Input.insertText", {"text": "你好"})
+    ime.commit("你好")
     chat.box.press("Escape")
     chat.expect_status("stopped")
     expect(chat.box).to_have_value("你好")

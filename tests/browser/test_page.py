@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.chat import Chat, bare
+from tests.browser.chat import Chat, bare, tap
 from tests.browser.conftest import Visit
 from tests.http.api import unique
 from tests.upstream import reply_to
@@ -44,6 +44,7 @@ def test_the_page_speaks_chinese_where_the_browser_does(visit: Visit) -> None:
     assert chat.text == bare(reply_to("你好"))
 
 
+@pytest.mark.every_engine
 def test_the_language_can_be_changed_and_stays(chat: Chat) -> None:
     chat.page.get_by_role("button", name="Switch to Chinese").click()
     expect(chat.page.get_by_role("button", name="发送")).to_be_visible()
@@ -88,6 +89,7 @@ def test_a_browser_that_is_too_old_is_told_so(visit: Visit, locale: str, words: 
     expect(chat.page.locator(".too-old")).to_have_css("background-color", "rgb(253, 244, 220)")
 
 
+@pytest.mark.chromium("it emulates paper")
 def test_the_whole_conversation_is_printed_and_nothing_else(visit: Visit) -> None:
     chat = visit(color_scheme="dark")
     title = unique("On paper")
@@ -114,6 +116,7 @@ def test_nothing_scrolls_sideways(visit: Visit, profile: dict[str, Any]) -> None
         assert wide == visible, place
 
 
+@pytest.mark.chromium("it emulates a notch")
 def test_nothing_lies_under_a_notch_or_the_edge_of_the_screen(visit: Visit) -> None:
     chat = visit(**PHONE)
     insets = {"top": 47, "topMax": 47, "bottom": 34, "bottomMax": 34}
@@ -130,15 +133,15 @@ def test_the_list_is_a_drawer_on_a_phone(visit: Visit) -> None:
     chat = visit(**PHONE)
     title = unique("On the phone")
     chat.box.fill(title)
-    chat.action.tap()
+    tap(chat.action)
     chat.expect_status("completed")
     entry = chat.page.get_by_role("link", name=title)
     expect(entry).not_to_be_visible()
-    chat.page.get_by_role("button", name="Show conversations").tap()
-    chat.page.get_by_role("link", name="New conversation").tap()
+    tap(chat.page.get_by_role("button", name="Show conversations"))
+    tap(chat.page.get_by_role("link", name="New conversation"))
     expect(chat.messages).to_have_count(0)
-    chat.page.get_by_role("button", name="Show conversations").tap()
-    entry.tap()
+    tap(chat.page.get_by_role("button", name="Show conversations"))
+    tap(entry)
     expect(entry).not_to_be_visible()
     expect(chat.reply).to_contain_text(title)
 

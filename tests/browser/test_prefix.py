@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from tests.access.keys import make_key
 from tests.browser.chat import Chat
@@ -16,6 +17,9 @@ from tests.http.api import unique
 from tests.ports import free_port
 from tests.servers import Server
 from tests.upstream import Upstream
+
+if TYPE_CHECKING:
+    from tests.browser.engines import Engine
 
 if os.name == "nt":
     pytest.skip("nginx is not tested on Windows", allow_module_level=True)
@@ -25,7 +29,7 @@ from tests.services.nginx import Nginx
 
 
 @pytest.fixture
-def prefixed(browser: Browser, upstream: Upstream, tmp_path: Path) -> Iterator[Chat]:
+def prefixed(browser: Engine, upstream: Upstream, tmp_path: Path) -> Iterator[Chat]:
     """The chat page at /chat/ of a host on which there is nothing else, signed in."""
     env = {
         "CHATKEEP_PREFIX": "/chat",

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
-from playwright.sync_api import CDPSession, expect
+from playwright.sync_api import expect
 
 from tests.browser.chat import Chat
 from tests.browser.conftest import Visit
 from tests.http.api import Api, eventually, unique
 
-CTRL = 2
-
-
-def press_composing(ime: CDPSession, key: str, modifiers: int = 0, code: int = 229) -> None:
-    """Press a key while an input method composes: with its own code, or told by isComposing alone."""
-    for kind in ("rawKeyDown", "keyUp"):
-        pressed = {"type": kind, "key": key, "modifiers": modifiers, "windowsVirtualKeyCode": code}
-        ime.send("Input.dispatchKeyEvent", pressed)
-
-
-def compose(ime: CDPSession, *steps: str) -> None:
-    for text in steps:
-        ime.send("Input.imeSetComposition", {"text": text, "selectionStart": len(text), "selectionEnd": len(text)})
+if TYPE_CHECKING:
+    from tests.browser.engines import Engine
 
 
 def test_ctrl_shift_o_begins_a_new_conversation(chat: Chat) -> None:
@@ -78,27 +69,27 @@ def test_on_a_mac_the_shortcuts_are_cmds(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("code", [229, 0], ids=["by its code", "by isComposing"])
-def test_shortcuts_are_left_to_an_input_method(chat: Chat, code: int) -> None:
-    ime = chat.page.context.new_cdp_session(chat.page)
+def test_shortcuts_are_left_to_an_input_method(chat: Chat, browser: Engine, code: int) -> None:
+    ime = browser.input_method(chat.page)
     chat.box.focus()
-    compose(ime, "n", "ni", "你")
+    ime.compose("n", "ni", "你")
     for key in ("k", "/"):
-        press_composing(ime, key, CTRL, code or ord(key.upper()))
+        ime.press(key, code or ord(key.upper()), ctrl=True)
     expect(chat.box).to_be_focused()
     expect(chat.page.get_by_role("dialog")).to_have_count(0)
-    ime.send("Input.insertText", {"text": "你"})
+    ime.commit("你")
     chat.page.keyboard.press("Control+k")
     expect(chat.page.get_by_label("Search conversations")).to_be_focused()
 
 
-def test_enter_sends_only_after_the_composition(chat: Chat, api: Api) -> None:
-    ime = chat.page.context.new_cdp_session(chat.page)
+def test_enter_sends_only_after_the_composition(chat: Chat, browser: Engine, api: Api) -> None:
+    ime = browser.input_method(chat.page)
     chat.box.focus()
-    compose(ime, "z", "zh", "zhong", "中", "中w", "中文")
-    press_composing(ime, "Enter")
-    press_composing(ime, "Enter", code=13)
-    ime.send("Input.insertText", {"text": "中文"})
-    press_composing(ime, "Enter")
+    ime.compose("z", "zh", "zhong", "中", "中w", "中文")
+    ime.press("Enter")
+    ime.press("Enter", code=13)
+    ime.commit("中文")
+    ime.press("Enter")
     expect(chat.box).to_have_value("中文")
     expect(chat.messages).to_have_count(0)
     chat.box.press("Enter")
@@ -106,17 +97,17 @@ def test_enter_sends_only_after_the_composition(chat: Chat, api: Api) -> None:
     assert api.read(chat.conversation_id)["messages"]["data"][0]["content"] == "中文"
 
 
-def test_enter_and_escape_are_left_to_an_input_method_in_titles(chat: Chat, api: Api) -> None:
+def test_enter_and_escape_are_left_to_an_input_method_in_titles(chat: Chat, browser: Engine, api: Api) -> None:
     title = unique("Old")
     chat.ask(title)
     chat.page.get_by_role("main").get_by_role("button", name="Actions").click()
     chat.page.get_by_role("menuitem", name="Rename").click()
-    ime = chat.page.context.new_cdp_session(chat.page)
-    compose(ime, "x", "xin", "新名")
+    ime = browser.input_method(chat.page)
+    ime.compose("x", "xin", "新名")
     for key in ("Enter", "Escape"):
-        press_composing(ime, key)
+        ime.press(key)
     expect(chat.page.get_by_role("textbox", name="New title")).to_be_focused()
-    ime.send("Input.insertText", {"text": "新名字"})
+    ime.commit("新名字")
     chat.page.keyboard.press("Enter")
     expect(chat.page.get_by_role("heading", level=1)).to_have_text("新名字")
     assert eventually(lambda: api.read(chat.conversation_id)["title"] == "新名字")

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from chatkeep.access import NewKey, Scope
 from tests.access.keys import Identity, bearer, make_key, revoke, until_expired
-from tests.browser.chat import Chat, bare
+from tests.browser.chat import Chat, bare, tap
 from tests.browser.conftest import Visit
 from tests.browser.test_access import AXE, FINDINGS, PHONE, TARGETS
 from tests.http.api import eventually, unique
@@ -24,11 +24,7 @@ SIZES = pytest.mark.parametrize("profile", [DESKTOP, PHONE], ids=["desktop", "ph
 
 
 @pytest.fixture(scope="module")
-def locked(
-    browser: Browser,  # noqa: ARG001 - without a browser no server is needed
-    upstream: Upstream,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Server]:
+def locked(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that lets nobody in without a key."""
     folder = tmp_path_factory.mktemp("locked")
     url = f"sqlite:///{(folder / 'chatkeep.sqlite3').as_posix()}"
@@ -129,6 +125,7 @@ def test_a_key_that_stops_amid_a_reply_loses_nothing(visit: Visit, locked: Serve
     expect(chat.box).to_have_value("what I was about to say")
 
 
+@pytest.mark.every_engine
 def test_a_message_is_sent_once_after_the_sign_in(visit: Visit, locked: Server, make: Make) -> None:
     """Waits until the server has seen that the key has ended: a second or two."""
     first, chat, text = make(), visit(locked), unique("Sent once")
@@ -277,6 +274,6 @@ def test_the_card_speaks_the_other_language_when_asked(visit: Visit, locked: Ser
     page = visit(locked, **PHONE).page
     expect(card(page)).to_be_visible()
     assert page.evaluate(TARGETS.replace("!node.closest('[inert], p')", "node.closest('dialog')")) == []
-    card(page).get_by_role("button", name="Switch to Chinese").tap()
+    tap(card(page).get_by_role("button", name="Switch to Chinese"))
     expect(page.get_by_role("dialog", name="登录")).to_be_visible()
     expect(page.get_by_label("密钥", exact=True)).to_be_visible()

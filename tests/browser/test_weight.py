@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from tests.browser.chat import Chat
 from tests.browser.conftest import Visit
@@ -18,9 +18,11 @@ from tests.http.api import soon
 from tests.servers import Server
 from tests.upstream import Upstream
 
+TRACED = pytest.mark.chromium("it tells the processor time of each task")
+
 
 @pytest.fixture
-def crowded(browser: Browser, upstream: Upstream, tmp_path: Path) -> Iterator[Server]:  # noqa: ARG001 - it may be missing
+def crowded(upstream: Upstream, tmp_path: Path) -> Iterator[Server]:
     """A server of its own, for what is stored past it."""
     url = f"sqlite:///{tmp_path / 'chatkeep.sqlite3'}"
     env = {"DATABASE_URL": url, "OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
@@ -28,6 +30,7 @@ def crowded(browser: Browser, upstream: Upstream, tmp_path: Path) -> Iterator[Se
         yield site
 
 
+@pytest.mark.chromium("it tells how many bytes came over the wire")
 def test_the_first_load_is_small_and_the_second_loads_next_to_nothing(chat: Chat) -> None:
     chat.page.context.new_cdp_session(chat.page).send("Network.clearBrowserCache")
     first, second = loaded(chat.page, chat.page.reload), loaded(chat.page, chat.page.reload)
@@ -47,6 +50,7 @@ def test_the_page_can_be_used_within_a_second(chat: Chat) -> None:
     soon(2, use)
 
 
+@TRACED
 def test_a_very_long_reply_does_not_hold_the_page_up(chat: Chat) -> None:
     """Streams 160 KB as fast as it goes: some seconds."""
 
@@ -60,6 +64,7 @@ def test_a_very_long_reply_does_not_hold_the_page_up(chat: Chat) -> None:
     assert chat.reply.locator(".body").evaluate("node => node.textContent.length") > 150_000
 
 
+@TRACED
 def test_a_key_in_a_very_long_text_does_not_hold_the_page_up(chat: Chat) -> None:
     """Chromium takes two seconds for a key in this text if the box has the direction "auto"."""
     chat.box.fill("lorem ipsum dolor sit amet " * 12_000)
@@ -76,6 +81,7 @@ def test_a_key_in_a_very_long_text_does_not_hold_the_page_up(chat: Chat) -> None
     expect(chat.box).to_have_attribute("dir", "auto")
 
 
+@TRACED
 def test_a_conversation_of_many_messages_opens_at_once_and_stays_smooth(visit: Visit, crowded: Server) -> None:
     """Stores five thousand messages first, then reads a thousand of them: some seconds."""
     many, chat = store_many(crowded.env["DATABASE_URL"]), visit(crowded)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from playwright.sync_api import CDPSession, expect
+import pytest
+from playwright.sync_api import expect
 
-from tests.browser.chat import Chat
+from tests.browser.chat import Chat, tap
 from tests.browser.conftest import Visit
 from tests.http.api import Api, asked, unique
 from tests.servers import Server
 from tests.upstream import Upstream, reply_to
 
+if TYPE_CHECKING:
+    from tests.browser.engines import Engine
 
+
+@pytest.mark.every_engine
 def test_enter_sends_and_shift_enter_breaks_the_line(chat: Chat, api: Api) -> None:
     chat.box.press_sequentially("one")
     chat.box.press("Shift+Enter")
@@ -29,7 +35,7 @@ def test_enter_breaks_the_line_on_touch(visit: Visit) -> None:
     chat.box.press("Enter")
     expect(chat.box).to_have_value("one\n")
     expect(chat.messages).to_have_count(0)
-    chat.action.tap()
+    tap(chat.action)
     chat.expect_status("completed")
 
 
@@ -43,41 +49,37 @@ def test_nothing_is_sent_twice_or_empty(chat: Chat, upstream: Upstream) -> None:
     assert len(asked(upstream, message)) == 1
 
 
-def test_enter_is_left_to_an_input_method(chat: Chat) -> None:
-    ime = chat.page.context.new_cdp_session(chat.page)
+def test_enter_is_left_to_an_input_method(chat: Chat, browser: Engine) -> None:
+    ime = browser.input_method(chat.page)
     chat.box.focus()
-    ime.send("Input.imeSetComposition", {"text": "ni hao", "selectionStart": 6, "selectionEnd": 6})
+    ime.compose("ni hao")
     expect(chat.box).to_have_value("ni hao")
-    press_in_composition(ime, code=229)  # as most browsers send it
-    press_in_composition(ime, code=13)  # told by isComposing alone
-    ime.send("Input.insertText", {"text": "你好"})
-    press_in_composition(ime, code=13)  # the Enter that has ended the composition
-    press_in_composition(ime, code=229)  # the same, as Safari sends it
+    ime.press("Enter")  # as most browsers send it
+    ime.press("Enter", code=13)  # told by isComposing alone
+    ime.commit("你好")
+    ime.press("Enter", code=13)  # the Enter that has ended the composition
+    ime.press("Enter")  # the same, as Safari sends it
     expect(chat.box).to_have_value("你好")
     expect(chat.messages).to_have_count(0)
     chat.box.press("Enter")
     expect(chat.messages).to_have_count(2)
 
 
-def test_enter_is_left_to_an_input_method_on_a_phone(visit: Visit, api: Api) -> None:
+def test_enter_is_left_to_an_input_method_on_a_phone(visit: Visit, browser: Engine, api: Api) -> None:
     chat = visit(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
-    ime = chat.page.context.new_cdp_session(chat.page)
-    chat.box.tap()
-    ime.send("Input.imeSetComposition", {"text": "nihao", "selectionStart": 5, "selectionEnd": 5})
+    ime = browser.input_method(chat.page)
+    tap(chat.box)
+    ime.compose("nihao")
     for code in (229, 13):
-        press_in_composition(ime, code)
+        ime.press("Enter", code)
     expect(chat.box).to_have_value("nihao")
-    ime.send("Input.insertText", {"text": "你好"})
-    chat.action.tap()
+    ime.commit("你好")
+    tap(chat.action)
     chat.expect_status("completed")
     assert api.read(chat.conversation_id)["messages"]["data"][0]["content"] == "你好"
 
 
-def press_in_composition(ime: CDPSession, code: int) -> None:
-    for kind in ("rawKeyDown", "keyUp"):
-        ime.send("Input.dispatchKeyEvent", {"type": kind, "key": "Enter", "windowsVirtualKeyCode": code})
-
-
+@pytest.mark.every_engine
 def test_a_draft_survives_a_reload(chat: Chat) -> None:
     chat.ask("First")
     chat.box.fill("Half a thought, 半句话")

@@ -17,8 +17,8 @@ FEATURES = (
     "OptimizationHints,PaintHolding,PreconnectToSearch,ThirdPartyStoragePartitioning"
 )
 # The shell is the same engine without a program around it, which does as much work for a page as the page.
-PROGRAMS = ("chromium-headless-shell", "chromium")
-PACKAGES = (PROGRAMS[0], "fonts-noto-cjk")  # without the fonts, Chinese is boxes on a screenshot
+SHELL = "chromium-headless-shell"
+PACKAGES = (SHELL, "fonts-noto-cjk")  # without the fonts, Chinese is boxes on a screenshot
 FLAGS = (
     "--headless",
     "--no-sandbox",  # root has no other way
@@ -33,19 +33,16 @@ FLAGS = (
 )
 
 
-class Unavailable(Exception):
-    """There is no Chromium here and no way to install it unasked; the message says which way was tried."""
-
-
 def launch(playwright: Playwright, program: str) -> Browser:
     """Start a Chromium with a profile of its own, which is gone when it is closed."""
     return playwright.chromium.launch(executable_path=program, args=FLAGS)
 
 
 def ensure_installed() -> str:
-    """Return the path of a program, after trying to install the shell if it is missing. Raises `Unavailable`."""
-    with debian.lock():
-        tried = "" if shutil.which(PROGRAMS[0]) else debian.install(*PACKAGES)
-    for found in filter(None, map(shutil.which, PROGRAMS)):
-        return found
-    raise Unavailable(f"chromium is not installed, and {tried}")
+    """Return the path of a program, and install the shell where it is missing. Raises `debian.Unavailable`."""
+    try:
+        return debian.program(SHELL, *PACKAGES)
+    except debian.Unavailable:
+        if found := shutil.which("chromium"):
+            return found
+        raise

@@ -15,6 +15,19 @@ if sys.platform != "win32":
     import fcntl
 
 
+class Unavailable(Exception):
+    """A program is not here, and there is no way to install it unasked; the message says which way was tried."""
+
+
+def program(name: str, *packages: str) -> str:
+    """Return the path of a program, and install its packages if it is missing. Raises `Unavailable`."""
+    with lock():
+        tried = "" if shutil.which(name) else install(*packages)
+    if found := shutil.which(name):
+        return found
+    raise Unavailable(f"{name} is not installed, and {tried}")
+
+
 def install(*packages: str) -> str:
     """Try to install packages; return what came of it, for people."""
     if not shutil.which("apt-get"):
