@@ -411,7 +411,10 @@ def _free(settings: Settings) -> Finding:
         folder = Path(settings.socket_path).absolute().parent
         if os.access(folder, os.W_OK):
             return fine("place", f"{settings.place} is free")
-        return broken("place", f"{folder} cannot be written", "make the folder, and let the server's user write there")
+        if not folder.exists():
+            advice = "make the folder for the server's user; the systemd unit does so when it starts"
+            return doubtful("place", f"{folder} does not exist", advice)
+        return broken("place", f"{folder} cannot be written", "let the server's user write there")
     try:
         listening.listen(settings.host, settings.port).close()
     except OSError as error:

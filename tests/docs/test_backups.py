@@ -17,7 +17,7 @@ from chatkeep.store import backups, migrations
 from chatkeep.store.engine import Database
 from tests.commands.line import environment
 from tests.conftest import DATABASES, Standing, database_server, empty_database, file_of
-from tests.docs.test_deployment import ENGLISH, blocks
+from tests.docs.handbook import ENGLISH, blocks
 from tests.store import whole
 
 if TYPE_CHECKING:

@@ -10,21 +10,28 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.handbook import CHINESE, ENGLISH, blocks, kinds, on_a_host
 from tests.http.api import eventually
 from tests.servers import ROOT, Server
 
-ENGLISH, CHINESE = (ROOT / "docs" / name for name in ("deployment.md", "生产环境部署配置文档.md"))
+# Who runs the blocks of a kind: this file and that of backups, `./dev hosts`, nobody, or the tests of what they set.
+KINDS = {"sh", "bash", "console host", "console", "sql", "ini", "nginx"}
 SERVES = "serve --server gunicorn"
 SHELL = "/bin/sh"
 
 
-def blocks(page: Path, kind: str) -> list[str]:
-    return re.findall(rf"(?ms)^```{kind}\n(.+?)^```$", page.read_text(encoding="utf-8"))
-
-
-@pytest.mark.parametrize("kind", ["sh", "bash", "sql", "ini"])
+@pytest.mark.parametrize("kind", sorted(KINDS - {"console", "console host"}))
 def test_both_languages_have_the_same_commands(kind: str) -> None:
     assert blocks(ENGLISH, kind) == blocks(CHINESE, kind)
+
+
+def test_both_languages_have_the_same_commands_for_a_host() -> None:
+    assert on_a_host(ENGLISH) == on_a_host(CHINESE)
+
+
+@pytest.mark.parametrize("page", [ENGLISH, CHINESE])
+def test_every_block_is_run_or_is_an_excerpt(page: Path) -> None:
+    assert kinds(page) <= KINDS
 
 
 def test_both_languages_have_as_many_sections_and_commands_for_others() -> None:

@@ -55,11 +55,11 @@ class Listener:
 class Crowd:
     """Clients of one server; use it as a context. Those that stay do not ask for their connections to be closed."""
 
-    def __init__(self, port: int, *, stays: bool = False) -> None:
+    def __init__(self, port: int, *, stays: bool = False, headers: str = "") -> None:
         self.listeners: list[Listener] = []
         self._address = ("127.0.0.1", port)
         self._selector = selectors.DefaultSelector()
-        self._close = "" if stays else "Connection: close\r\n"
+        self._headers = headers if stays else f"{headers}Connection: close\r\n"
         self._closed = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -80,7 +80,7 @@ class Crowd:
         body = json.dumps({"message": message, "stream": True, **fields}).encode()
         head = f"{HEAD}Content-Length: {len(body)}"
         sock = socket.create_connection(self._address)
-        sock.sendall(f"{head}\r\n{self._close}\r\n".encode() + body)
+        sock.sendall(f"{head}\r\n{self._headers}\r\n".encode() + body)
         listener = Listener(message, sock)
         self.listeners.append(listener)
         self._selector.register(sock, selectors.EVENT_READ, listener)

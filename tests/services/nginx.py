@@ -73,6 +73,42 @@ def shipped(folder: Path, upstream: str, user: str = "root") -> Nginx:
     return Nginx(folder / "nginx.conf", port)
 
 
+# As a distribution's nginx.conf has it, but for the places.
+AROUND_A_SITE = """
+{user}
+pid {folder}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 10240; }}
+http {{
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    types {{ text/html html; }}
+    include {folder}/site.conf;
+}}
+"""
+
+
+def site(folder: Path, socket: Path) -> Nginx:
+    """Return nginx with the project's site for a host; only the paths and the port are others."""
+    port = free_port()
+    text = (ROOT / "deploy" / "nginx-site.conf").read_text(encoding="utf-8")
+    places = {
+        "/run/chatkeep/chatkeep.sock": str(socket),
+        "/var/log/nginx/chatkeep.log": str(folder / "access.log"),
+        "listen 80 default_server": f"listen 127.0.0.1:{port} default_server",
+    }
+    for theirs, ours in places.items():
+        assert theirs in text
+        text = text.replace(theirs, ours)
+    (folder / "site.conf").write_text(text, encoding="utf-8")
+    user = "user root;" if os.geteuid() == 0 else ""
+    (folder / "nginx.conf").write_text(AROUND_A_SITE.format(folder=folder, user=user), encoding="utf-8")
+    return Nginx(folder / "nginx.conf", port)
+
+
 def program() -> Path:
     """Return nginx, from the distribution's package without installing it; raises `Unavailable`."""
     with debian.lock():
