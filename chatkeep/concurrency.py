@@ -16,6 +16,8 @@ from functools import cache, cached_property
 from importlib import import_module
 from typing import Any, Protocol, TypeVar, cast
 
+from chatkeep import logs
+
 T = TypeVar("T")
 # How often work that is past its deadline is told to stop until it does.
 STOP_AGAIN_S = 0.05
@@ -212,8 +214,9 @@ def native_sleep(seconds: float) -> None:
 
 def background(work: Callable[..., None], *args: Any, name: str) -> Task:
     """Start ``work`` in a thread that never keeps the process alive; under gevent in a bare greenlet, at a tenth."""
+    task = (logs.request_id.get(), work, *args)
     if on_event_loop():
-        return sys.modules["gevent"].spawn(work, *args)  # type: ignore[no-any-return]
-    thread = threading.Thread(target=work, args=args, name=name, daemon=True)
+        return sys.modules["gevent"].spawn(logs.on_behalf, *task)  # type: ignore[no-any-return]
+    thread = threading.Thread(target=logs.on_behalf, args=task, name=name, daemon=True)
     thread.start()
     return thread

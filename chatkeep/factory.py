@@ -43,6 +43,7 @@ from chatkeep.turns import Turns
 from chatkeep.watch import Watch
 from chatkeep.watchdog import Watchdog
 from chatkeep.web import (
+    access_log,
     admin,
     audit,
     chat,
@@ -88,10 +89,12 @@ def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
     """
     parts = start_parts(settings, provider, makes_exports=settings.export_jobs)
     require_keys(settings, parts.database)
-    app = Application("chatkeep", settings.prefix)
+    app = Application("chatkeep", settings.prefix, settings.public_url)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     app.url_map.strict_slashes = False
     app.extensions[EXTENSION] = parts
+    if settings.access_log:
+        access_log.register(app)
     app.before_request(partial(_admit, Origins.of(settings, parts.access.is_open)))
     app.after_request(headers.protect)
     app.after_request(metrics.count_request)
@@ -108,7 +111,7 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
 
     Raises `SettingsError` where the database cannot serve.
     """
-    logs.to_standard_error(settings.log_level)
+    logs.start(settings.log_level, settings.log_format, settings.log_file)
     redaction = Redaction.from_settings(settings)
     private.require_folder(settings.exports_dir)
     database = migrations.opened(settings.database)
@@ -229,4 +232,5 @@ def _admit(origins: Origins) -> None:
     environ = request.environ  # Werkzeug raises and catches an exception for a header that is missing
     named = environ.get("HTTP_X_REQUEST_ID", "")
     g.request_id = named if _REQUEST_ID.fullmatch(named) else os.urandom(16).hex()
+    logs.request_id.set(g.request_id)
     origins.check(environ, request.url_rule.rule if request.url_rule else "")

@@ -11,9 +11,10 @@ import sys
 from functools import partial
 from typing import Any
 
-from gunicorn import systemd
+from gunicorn import glogging, systemd
 
 from chatkeep import logs, servers
+from chatkeep.errors import SettingsError
 from chatkeep.gunicorn_master import Master, run_in_child
 
 _settings = servers.checked_settings()
@@ -41,8 +42,24 @@ errorlog = "-"
 loglevel = _settings.log_level.lower()
 
 
+class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn ships no types
+    """gunicorn's own records, written as ours are."""
+
+    def setup(self, cfg: Any) -> None:
+        """Say where records go; end the program with the reason if they cannot go there."""
+        super().setup(cfg)
+        try:
+            logs.start(_settings.log_level, _settings.log_format, _settings.log_file)
+            logs.take_over(self.error_log, elsewhere=cfg.errorlog != errorlog)
+        except SettingsError as error:
+            servers.stop(error)
+
+
+logger_class = Logger
+
+
 def on_starting(server: Any) -> None:
-    """Prepare the master, whose log and whose workers' quote no request, and the database that workers open."""
+    """Prepare the master, and the database that workers open."""
     # SIGUSR2 starts a second master with them; gunicorn's own are wrong after `python -m gunicorn`.
     server.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
     is_ours = server.cfg.bind == [bind] and not server.cfg.reuse_port
@@ -50,7 +67,6 @@ def on_starting(server: Any) -> None:
         servers.require_place(_settings)
     if server.cfg.worker_class_str == worker_class:  # with -k it may be another
         server.__class__ = Master  # gunicorn has no setting for it
-    logs.make_plain(server.log.error_log, server.log.error_fmt, server.log.datefmt)
     # Before any worker boots: a migration may take longer than a worker may be silent.
     run_in_child(partial(servers.prepare_database, _settings))
 

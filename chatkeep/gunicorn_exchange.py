@@ -19,6 +19,7 @@ from gunicorn.http import errors as refusals
 from gunicorn.http import wsgi
 from gunicorn.http.body import Body, LengthReader
 
+from chatkeep import logs
 from chatkeep.errors import (
     BadRequest,
     ExpectationFailed,
@@ -275,6 +276,7 @@ class Exchange:
             linger(self.corked.socket)
         else:
             self.corked.socket.settimeout(None)  # for as long as the next request takes to come
+        logs.request_id.set("")
         self.corked.go_on = None  # it knows the exchange, and only the garbage collector would find such a circle
         try:
             self._worker.cfg.post_request(self._worker, self._req, self._environ, self._response)

@@ -8,20 +8,28 @@ the places in the code; other programs' records, whose words are not ours, are c
 from __future__ import annotations
 
 import copy
+import json
 import logging
+import logging.handlers
 import os
 import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from io import TextIOWrapper
 from types import TracebackType
 from typing import Any
 
-from chatkeep.errors import DatabaseRefused
+from chatkeep.errors import DatabaseRefused, SettingsError
 
 log = logging.getLogger(__name__)
-FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+FORMAT = "%(asctime)s %(levelname)s %(name)s[%(process)d]: %(message)s"
+JSON = "json"
+request_id = ContextVar("request_id", default="")
+"""The id of the request that this thread or greenlet works for."""
 _LARGEST_CODE = 99_999
 # What gunicorn, Waitress and Werkzeug say of a request or an exception stands behind these.
 _QUOTING = re.compile(
@@ -40,6 +48,43 @@ class Plain(logging.Formatter):
         plain.exc_info = plain.stack_info = None
         return super().format(plain)
 
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - Python's signature
+        """Return when a record was made (RFC 3339, in UTC)."""
+        return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Json(Plain):
+    """Writes what `Plain` does as one line of JSON, with the id of the request and the record's ``fields``."""
+
+    def __init__(self) -> None:
+        super().__init__("%(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as a line."""
+        message, _, rest = super().format(record).partition("\n")
+        event = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "process": record.process,
+            "message": message,
+            "trace": rest,
+            "request_id": request_id.get(),
+            **getattr(record, "fields", {}),
+        }
+        return json.dumps({name: value for name, value in event.items() if value != ""}, ensure_ascii=False)
+
+
+class _File(logging.handlers.WatchedFileHandler):
+    """A file that only its owner can open; one that was moved away is made anew."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600))
+
+
+_formatter: logging.Formatter = Plain(FORMAT)
+_file: str | None = None
+
 
 def named(error: BaseException) -> str:
     """Return what kind of exception it is and what led to it, with their numbers and without their words."""
@@ -54,25 +99,61 @@ def traced(error: BaseException) -> str:
     return "".join(told).rstrip()
 
 
-def to_standard_error(level: str) -> None:
-    """Let chatkeep log to standard error, unless the embedding program has said where to."""
-    if not logging.root.handlers:
-        target = logging.StreamHandler()
-        target.setFormatter(Plain(FORMAT))
-        logging.root.addHandler(target)
+def start(level: str, form: str, file: str | None) -> None:
+    """Let chatkeep log to a file or to standard error, unless the embedding program has said where to.
+
+    Raises `SettingsError` if the file cannot be written.
+    """
+    global _formatter, _file
+    _formatter, _file = Json() if form == JSON else Plain(FORMAT), file
+    _attach_target()
     logging.getLogger("chatkeep").setLevel(level)
 
 
+def is_json() -> bool:
+    """Return whether each line is to be JSON."""
+    return isinstance(_formatter, Json)
+
+
 def at_once(logger: logging.Logger, level: int, message: str) -> None:
-    """Write a line to standard error past the locks of logging: a thread that holds one may be what stands still."""
+    """Write a line past the locks of logging: a thread that holds one may be what stands still."""
     record = logger.makeRecord(logger.name, level, "", 0, message, (), None)
-    os.write(2, f"{Plain(FORMAT).format(record)}\n".encode())
+    line = f"{_formatter.format(record)}\n".encode()
+    if _file is None:
+        os.write(2, line)
+        return
+    number = os.open(_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(number, line)
+    os.close(number)
 
 
-def make_plain(logger: logging.Logger, form: str, date: str) -> None:
-    """Let what another program logs be written plainly, wherever it writes."""
+def take_over(logger: logging.Logger, *, elsewhere: bool) -> None:
+    """Let what another program logs be written as our own records are; there, too, unless it goes elsewhere."""
+    if not elsewhere:
+        logger.handlers[:] = logging.root.handlers
+        return
     for target in logger.handlers:
-        target.setFormatter(Plain(form, date))
+        target.setFormatter(_formatter)
+
+
+def on_behalf(of: str, work: Callable[..., None], *args: Any) -> None:
+    """Do what a request has begun, which its log lines tell."""
+    request_id.set(of)
+    work(*args)
+
+
+def _attach_target() -> None:
+    if not logging.root.handlers:
+        logging.root.addHandler(_target())
+
+
+def _target() -> logging.Handler:
+    try:
+        target = logging.StreamHandler() if _file is None else _File(_file)
+    except OSError as error:
+        raise SettingsError([f"CHATKEEP_LOG_FILE: {_file} cannot be written: {error.strerror}"]) from error
+    target.setFormatter(_formatter)
+    return target
 
 
 def catch_uncaught() -> None:
@@ -88,7 +169,7 @@ def _uncaught(kind: type[BaseException], error: BaseException | None, at: Traceb
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error or kind(), at)
     elif not issubclass(kind, SystemExit):  # with which a thread may end itself
-        to_standard_error("INFO")
+        _attach_target()
         log.critical("this was not foreseen", exc_info=(kind, error or kind(), at))
 
 

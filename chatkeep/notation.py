@@ -73,6 +73,14 @@ def path_prefix(text: str) -> str:
     return prefix
 
 
+def public_url(text: str) -> str:
+    """Return the origin at which browsers reach the server, such as ``https://chat.example.com``."""
+    found = _ORIGIN.fullmatch(text.lower())
+    if found is None or found["scheme"] not in _DEFAULT_PORTS:
+        raise ValueError("write it as https://chat.example.com; the path goes into CHATKEEP_PREFIX")
+    return _origin(text.lower())
+
+
 def optional_size(text: str) -> int | None:
     """Return bytes as `size` does, or None for ``off``."""
     return None if text == "off" else size(text)
@@ -298,6 +306,13 @@ def environment(text: str) -> str:
     """Return one of `ENVIRONMENTS`."""
     if text not in ENVIRONMENTS:
         raise ValueError(f"write one of {', '.join(ENVIRONMENTS)}")
+    return text
+
+
+def log_format(text: str) -> str:
+    """Return how log lines are written."""
+    if text not in {"text", "json"}:
+        raise ValueError("write one of text, json")
     return text
 
 

@@ -23,13 +23,14 @@ from chatkeep import __version__, garbage, listening, logs, private
 from chatkeep.concurrency import on_event_loop
 from chatkeep.errors import ChatkeepError, SettingsError
 from chatkeep.languages import translated
-from chatkeep.settings import Settings
+from chatkeep.settings import Settings, wants_json_logs
 from chatkeep.terminal import accept_every_character, language_of_terminal
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
     from flask import Flask
 
+log = logging.getLogger(__name__)
 APPLICATION = "chatkeep.servers:wsgi()"
 CANNOT_START = 2
 """The exit status of a program that cannot start."""
@@ -69,9 +70,13 @@ def checked_settings() -> Settings:
 def stop(error: ChatkeepError, status: int = CANNOT_START) -> NoReturn:
     """End the program with a readable reason."""
     language = language_of_terminal()
-    click.echo(translated("chatkeep cannot start:", language), err=True)
-    for reason in _reasons(error):
-        click.echo(f"  - {translated(reason, language)}", err=True)
+    reasons = [translated(reason, language) for reason in _reasons(error)]
+    begun = translated("chatkeep cannot start:", language)
+    if wants_json_logs():
+        logs.start("INFO", logs.JSON, None)
+        log.critical("%s %s", begun, " ".join(reasons))
+    else:
+        click.echo("\n".join([begun, *(f"  - {reason}" for reason in reasons)]), err=True)
     sys.exit(status)
 
 
@@ -87,8 +92,11 @@ def _reasons(error: ChatkeepError) -> list[str]:
 
 def announce(place: str) -> None:
     """Say where the server listens, once it does."""
-    text = f"chatkeep {__version__} serves on {place} (Ctrl+C ends it)"
-    click.echo(translated(text, language_of_terminal()), err=True)
+    text = translated(f"chatkeep {__version__} serves on {place} (Ctrl+C ends it)", language_of_terminal())
+    if logs.is_json():
+        log.info("%s", text)
+    else:
+        click.echo(text, err=True)
 
 
 def _place(settings: Settings) -> str:
@@ -189,8 +197,8 @@ def prepare_database(settings: Settings) -> None:
     garbage.look_rarely()
     from chatkeep.store import migrations  # noqa: PLC0415 - the process that starts workers does without the database
 
-    logs.to_standard_error(settings.log_level)
     try:
+        logs.start(settings.log_level, settings.log_format, settings.log_file)
         private.require_folder(settings.exports_dir)
         migrations.opened(settings.database).close()
     except ChatkeepError as error:

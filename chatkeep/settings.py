@@ -52,6 +52,14 @@ class Settings:
         "/",
         "The path under which a proxy serves chatkeep, such as `/chat`. The proxy removes it from each request's path.",
     )
+    public_url: str | None = setting(
+        "CHATKEEP_PUBLIC_URL",
+        notation.public_url,
+        None,
+        "The address at which browsers reach the server, such as `https://chat.example.com`, without CHATKEEP_PREFIX. "
+        "Set it if a proxy cannot say that they use https, as one that ends TLS and passes on TCP. A server that "
+        "has one lets nobody in without a key.",
+    )
     socket_mode: int = setting(
         "CHATKEEP_SOCKET_MODE",
         notation.file_mode,
@@ -347,6 +355,24 @@ class Settings:
         "needs no key answers to loopback names alone, and others to all.",
     )
     log_level: str = setting("CHATKEEP_LOG_LEVEL", notation.log_level, "INFO", "DEBUG, INFO, WARNING or ERROR.")
+    log_format: str = setting(
+        "CHATKEEP_LOG_FORMAT",
+        notation.log_format,
+        "text",
+        "`text`, or `json` for one JSON object a line, with the id of its request and its stack trace in it.",
+    )
+    log_file: str | None = setting(
+        "CHATKEEP_LOG_FILE",
+        str,
+        None,
+        "The file to log to; standard error by default. It is made anew when it was moved away (logrotate).",
+    )
+    access_log: bool = setting(
+        "CHATKEEP_ACCESS_LOG",
+        notation.flag,
+        "false",
+        "Log each request when its response has ended: method, route, status and seconds.",
+    )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
@@ -392,7 +418,8 @@ class Settings:
     @property
     def is_private(self) -> bool:
         """Whether only this machine reaches the server, and nobody from outside through it."""
-        return is_loopback(self.host) and not self.require_keys and self.oidc_issuer is None
+        needs_key = self.require_keys or self.oidc_issuer is not None or self.public_url is not None
+        return is_loopback(self.host) and not needs_key
 
     @property
     def oidc_label(self) -> str:
@@ -425,6 +452,16 @@ def env_files(environ: Mapping[str, str], folder: Path) -> list[Path]:
     general = folder / ".env"
     chosen = environ.get("CHATKEEP_ENV") or read_env_file(general).get("CHATKEEP_ENV") or "development"
     return [folder / f".env.{chosen}", general]
+
+
+def wants_json_logs() -> bool:
+    """Return whether the environment or a ``.env`` file asks for JSON logs, whatever else is wrong there."""
+    name = "CHATKEEP_LOG_FORMAT"
+    try:
+        layers = [os.environ, *map(read_env_file, env_files(os.environ, Path.cwd()))]
+    except SettingsError:
+        layers = [os.environ]
+    return next(filter(None, (layer.get(name) for layer in layers)), None) == "json"
 
 
 def unknown_names(environ: Mapping[str, str], files: Iterable[Path]) -> list[str]:

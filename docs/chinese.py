@@ -265,6 +265,7 @@ WORDS = {
     "What lets in, which is shown only now.": "凭它即可阅读，只在此时显示。",
     "When the link was made, and so what it shows.": "链接生成的时间，也就决定了它展示的内容。",
     "Where the server shows it to people.": "服务器向人展示它的地址。",
+    "The whole link: CHATKEEP_PUBLIC_URL, or else this request's host, and the path.": "完整的链接：CHATKEEP_PUBLIC_URL（未设置时为该请求的主机）加上路径。",
     "Whether a conversation is shared.": "对话是否已分享。",
     "Whoever has the link reads the title and the messages that are there now, a running reply to its end; what is said later is not shown. The answer is the only place where the token ever stands: only its hash is stored. A link that there was before ends, so sharing again shows what came meanwhile under a new link.": "获得链接的人可以阅读标题和此刻已有的消息，正在生成的回复可读到结尾；之后所说的不会显示。令牌只出现在这个回答里：保存的只有它的哈希。此前的链接会失效，因此再次分享会以新链接展示其间的内容。",
     "The key itself, which is shown only now.": "密钥本身，只在此时显示。",

@@ -48,6 +48,7 @@ def main(*arguments: str) -> int:
                 host.check("nobody else reaches the socket", host.keep_others_out)
                 host.check(f"{rounds} reloads amid {streams} streams", lambda: host.deploy(rounds, streams, "reload"))
                 host.check(f"{rounds} stops amid {streams} streams", lambda: host.deploy(rounds, streams, "stop"))
+                host.check("a log that logrotate moved away", host.look_at_log)
                 host.check("a wrong setting", host.give_up)
     return host.failed
 
@@ -132,6 +133,12 @@ class Host:
     def _workers(self) -> set[str]:
         """Return the ids of the service's workers."""
         return set(self.run("pgrep --parent $(systemctl show chatkeep --property=MainPID --value) || true").split())
+
+    def look_at_log(self) -> None:
+        """Find what was logged before the handbook's rotation in the old file, and what came later in a new one."""
+        client.request("POST", f"{URL}/api/chat", json={"message": "Hello #status=400#"}, headers=bearer(self._key))
+        self.run("grep --quiet 'Booting worker' /var/log/chatkeep/chatkeep.log.1")
+        self.run("grep --quiet 'ProviderRefused 400' /var/log/chatkeep/chatkeep.log")
 
     def give_up(self) -> None:
         """Set something wrong: systemd tries it again for a while, and then no more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from flask import Flask, Request
@@ -26,9 +27,10 @@ class Application(Flask):
 
     response_class = Untyped  # Flask makes one of every response that is none
 
-    def __init__(self, name: str, prefix: str = "") -> None:
+    def __init__(self, name: str, prefix: str = "", public_url: str | None = None) -> None:
         super().__init__(name, static_folder=None)
         self._prefix = prefix
+        self._scheme = urlsplit(public_url or "").scheme
         self._fixed: dict[tuple[str, str], Rule] = {}
         self._of_id: dict[tuple[str, str], tuple[Rule, str]] = {}
 
@@ -36,6 +38,8 @@ class Application(Flask):
         """Answer a request (PEP 3333), whose path a proxy has freed of the configured prefix."""
         if self._prefix:
             environ["SCRIPT_NAME"] = self._prefix
+        if self._scheme:
+            environ["wsgi.url_scheme"] = self._scheme
         return super().__call__(environ, start_response)
 
     def learn_routes(self) -> None:

@@ -107,7 +107,9 @@ ANSWERS: dict[type[msgspec.Struct], Any] = {
     shapes.ConversationWithMessages: _CONVERSATION | {"messages": _page(_MESSAGE, _ANSWER)},
     shapes.Deleted: {"id": CONVERSATION, "deleted": True},
     sharing_shapes.Share: _SHARE,
-    sharing_shapes.NewShare: _SHARE | {"token": TOKEN, "path": f"/shared/{TOKEN}"},
+    sharing_shapes.NewShare: _SHARE | {
+        "token": TOKEN, "path": f"/shared/{TOKEN}", "url": f"http://127.0.0.1:5010/shared/{TOKEN}",
+    },
     sharing_shapes.SharedConversation: {
         "object": "shared_conversation",
         "title": "What is a haiku?",

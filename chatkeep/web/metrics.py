@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Request, Response, request
 
 from chatkeep import overview
 from chatkeep.access import Scope
@@ -33,10 +33,13 @@ def prometheus_metrics() -> Response:
 
 def count_request(response: Response) -> Response:
     """Count a request by its rule and the status of its answer; return the response as it is."""
-    rule = request.url_rule
-    route = NO_ROUTE if rule is None else _route(rule.rule)
-    parts().tally.count(HTTP_REQUESTS, route, str(response.status_code))
+    parts().tally.count(HTTP_REQUESTS, route_of(request), str(response.status_code))
     return response
+
+
+def route_of(asked: Request) -> str:
+    """Return the rule of a request's path."""
+    return NO_ROUTE if asked.url_rule is None else _route(asked.url_rule.rule)
 
 
 @cache

@@ -12,6 +12,7 @@ from chatkeep.logs import named
 from chatkeep.oidc import Returned, Started
 from chatkeep.web.gate import EVERYBODY, cookie_named, lets_in
 from chatkeep.web.parts import parts
+from chatkeep.web.requests import public_url
 from chatkeep.web.sign_in import keep
 
 blueprint = Blueprint("oidc", __name__)
@@ -93,7 +94,7 @@ def _forget(response: Response, cookie: str) -> None:
 
 def _own_address() -> str:
     """Return where the provider sends browsers back to: one of the addresses that it knows, or else it refuses."""
-    return url_for("oidc.finish", _external=True)
+    return public_url(url_for("oidc.finish"))
 
 
 def _failed(to: str, failure: SignInFailed) -> Response:

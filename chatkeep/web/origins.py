@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from urllib.parse import urlsplit
 
 from chatkeep.errors import BadRequest, ForeignOrigin, UnknownHost
 from chatkeep.hosts import is_listed, is_loopback
@@ -38,12 +39,15 @@ class Origins:
     """Whether the server listens on a socket, which no browser reaches: what is before it decides about names."""
     open_mode: Callable[[], bool]
     """Tells whether requests need no key now."""
+    public_host: str = ""
+    """The name by which browsers reach the server, where the operator named it."""
 
     @classmethod
     def of(cls, settings: Settings, open_mode: Callable[[], bool]) -> Origins:
         """Return what the settings describe."""
         by_socket = settings.socket_path is not None
-        return cls(frozenset(settings.hosts), frozenset(settings.cors_origins), by_socket, open_mode)
+        public_host = urlsplit(settings.public_url or "").hostname or ""
+        return cls(frozenset(settings.hosts), frozenset(settings.cors_origins), by_socket, open_mode, public_host)
 
     def check(self, environ: Mapping[str, Any], route: str) -> None:
         """Raise `BadRequest`, `UnknownHost` or `ForeignOrigin` for a request that is refused.
@@ -66,7 +70,7 @@ class Origins:
         if not self.hosts and (self.by_socket or not open_mode):
             return True
         name = _name(host)
-        return _is_this_machine(name) or is_listed(name, self.hosts)
+        return _is_this_machine(name) or name == self.public_host or is_listed(name, self.hosts)
 
     def is_foreign(self, environ: Mapping[str, Any]) -> bool:
         """Return whether a page of an origin that is neither ours nor listed sent the request."""

@@ -116,6 +116,11 @@ def given(value: Any) -> Any:
     return ... if value is msgspec.UNSET else value
 
 
+def public_url(path: str) -> str:
+    """Return where browsers find a path that `url_for` made: at CHATKEEP_PUBLIC_URL, or where this request came to."""
+    return (parts().settings.public_url or request.host_url.rstrip("/")) + path
+
+
 def client_socket() -> Any:
     """Return the socket of this request's client, if the server lends it and it is no TLS."""
     corked: Any = request.environ.get("gunicorn.socket")

@@ -12,7 +12,7 @@ from chatkeep.web import sharing_shapes as shapes
 from chatkeep.web.gate import EVERYBODY
 from chatkeep.web.openapi import Routes
 from chatkeep.web.parts import actor, owner, parts
-from chatkeep.web.requests import query_as
+from chatkeep.web.requests import public_url, query_as
 from chatkeep.web.responses import rendered, unlisted
 
 routes = Routes(Blueprint("sharing", __name__))
@@ -36,7 +36,7 @@ def share_conversation(conversation_id: UUID) -> Response:
     """
     made = sharing.share_conversation(parts().journal, owner(), conversation_id, actor())
     path = url_for("web.shared_page", token=made.token)
-    return rendered(shapes.new_share_of(made, path), 201)
+    return rendered(shapes.new_share_of(made, path, public_url(path)), 201)
 
 
 @routes.route(

@@ -28,6 +28,9 @@ class NewShare(Share, kw_only=True):
 
     token: Annotated[str, Meta(description="What lets in, which is shown only now.")]
     path: Annotated[str, Meta(description="Where the server shows it to people.")]
+    url: Annotated[
+        str, Meta(description="The whole link: CHATKEEP_PUBLIC_URL, or else this request's host, and the path.")
+    ]
 
 
 class SharedQuery(Struct, forbid_unknown_fields=True):
@@ -69,7 +72,7 @@ def share_of(conversation_id: UUID, since: int | None) -> Share:
     return Share(conversation_id=conversation_id, shared=shared, created_at=created_at)
 
 
-def new_share_of(made: sharing.NewShare, path: str) -> NewShare:
+def new_share_of(made: sharing.NewShare, path: str, url: str) -> NewShare:
     """Return the shape of a link that was just made."""
     return NewShare(
         conversation_id=made.share.conversation_id,
@@ -77,6 +80,7 @@ def new_share_of(made: sharing.NewShare, path: str) -> NewShare:
         created_at=time_text(made.share.created_at),
         token=made.token,
         path=path,
+        url=url,
     )
 
 

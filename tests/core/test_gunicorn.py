@@ -13,7 +13,7 @@ import pytest
 if os.name == "nt":
     pytest.skip("there is no gunicorn on Windows", allow_module_level=True)
 
-from gunicorn import util
+from gunicorn import glogging, util
 from gunicorn.arbiter import Arbiter
 from gunicorn.http import body, errors, message, wsgi
 from gunicorn.workers.base import Worker
@@ -58,6 +58,7 @@ READ: dict[Callable[..., Any], str] = {
     body.ChunkedReader: "c1aa79e0ae04",
     body.LengthReader: "3b01bc7c21a2",
     errors.ParseException: "e95735be2b89",
+    glogging.Logger.setup: "17c79acdddea",
     message.HeaderPolicy: "84bc24b291e7",
     util.close: "ce55cfa95222",
     wsgi.FileWrapper: "8f7142e80806",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
+import queue
+import re
 import subprocess
 import sys
 import textwrap
@@ -12,8 +15,9 @@ from collections.abc import Callable
 import pymysql
 import pytest
 
+from chatkeep.concurrency import background
 from chatkeep.errors import ProviderRefused, StoreUnavailable
-from chatkeep.logs import Plain, named, traced
+from chatkeep.logs import Json, Plain, named, request_id, traced
 from tests.servers import ROOT
 
 CANARY = "canary-0123456789"
@@ -69,6 +73,32 @@ def test_a_trace_has_places_and_no_words() -> None:
     assert told.endswith("KeyError")
     assert told.index("OSError 28") < told.index("DataError 1366")
     assert CANARY not in told
+
+
+def test_json_is_one_line_with_the_trace_and_the_request_s_id() -> None:
+    stream = io.StringIO()
+    logger, target = logging.Logger("somebody"), logging.StreamHandler(stream)  # noqa: LOG001 - nobody else's
+    target.setFormatter(Json())
+    logger.addHandler(target)
+    begun = request_id.set("abc")
+    logger.error("it failed: %s\nhere", "你", exc_info=raised())
+    request_id.reset(begun)
+    logger.info("it goes on", extra={"fields": {"seconds": 0.5}})
+    first, second = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert (first["level"], first["logger"], first["message"]) == ("ERROR", "somebody", "it failed: 你")
+    assert (first["request_id"], first["trace"].startswith("here\n"), CANARY in first["trace"]) == ("abc", True, False)
+    assert first["trace"].endswith("KeyError")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first["time"])
+    assert second.keys() == {"time", "level", "logger", "process", "message", "seconds"}
+
+
+def test_what_a_request_begins_tells_its_id() -> None:
+    found: queue.Queue[str] = queue.Queue()
+    begun = request_id.set("abc")
+    background(lambda: found.put(request_id.get()), name="a test")
+    request_id.reset(begun)
+    background(lambda: found.put(request_id.get()), name="a test")
+    assert {found.get(timeout=60), found.get(timeout=60)} == {"abc", ""}
 
 
 SAYINGS: dict[str, Callable[[logging.Logger], None]] = {

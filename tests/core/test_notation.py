@@ -13,6 +13,8 @@ RIGHT: list[tuple[Callable[[str], Any], str, Any]] = [
     (notation.path_prefix, "/chat", "/chat"),
     (notation.path_prefix, "/a.b/c-d_e~1/", "/a.b/c-d_e~1"),
     (notation.path_prefix, "/", ""),
+    (notation.public_url, "HTTPS://Chat.example.com:443/", "https://chat.example.com"),
+    (notation.public_url, "http://10.0.0.7:8080", "http://10.0.0.7:8080"),
     (notation.duration, "250ms", 0.25),
     (notation.duration, "90s", 90),
     (notation.duration, "1.5m", 90),
@@ -90,6 +92,7 @@ WRONG: list[tuple[Callable[[str], Any], str]] = [
             "https://a..例",
         )
     ),
+    *((notation.public_url, text) for text in ("chat.example.com", "https://a.example/chat", "ftp://a.example", "*")),
     *((notation.headers, text) for text in ("x", "[]", '{"a": 1}', '{"a": "b\\nc"}')),
     *((notation.environment, text) for text in ("prod", "")),
     *((notation.log_level, text) for text in ("loud", "")),

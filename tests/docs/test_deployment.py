@@ -15,7 +15,7 @@ from tests.http.api import eventually
 from tests.servers import ROOT, Server
 
 # Who runs the blocks of a kind: this file and that of backups, `./dev hosts`, nobody, or the tests of what they set.
-KINDS = {"sh", "bash", "console host", "console", "sql", "ini", "nginx"}
+KINDS = {"sh", "bash", "console host", "console", "sql", "ini", "nginx", "yaml", "caddy", "haproxy", "apache"}
 SERVES = "serve --server gunicorn"
 SHELL = "/bin/sh"
 

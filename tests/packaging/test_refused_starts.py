@@ -94,7 +94,7 @@ RUNS = [
 if os.name == "nt":
     RUNS = [run for run in RUNS if "gunicorn" not in run[1] and "socket" not in run[0]]
 # gunicorn says in a log of its own what it does.
-GUNICORNS_OWN = re.compile(r"\[\d{4}-.*\] \[(INFO|ERROR)\] ")
+GUNICORNS_OWN = re.compile(r"\[\d{4}-.*\] \[(INFO|ERROR)\] |\S+Z (INFO|ERROR) gunicorn\.error\[")
 
 
 @dataclass(frozen=True, slots=True)
