@@ -1,4 +1,4 @@
-"""Throwaway proxies before a server, on loopback, set up as their documentation shows and with kept connections."""
+"""Throwaway proxies before a server, on loopback, as the handbook sets them up, or else their documentation."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from bench.load import CACHE
+from tests.docs.handbook import ENGLISH, blocks
 from tests.ports import free_port, is_listening
 from tests.services import debian, nginx
 
@@ -25,38 +26,18 @@ PACKAGES = {
 }
 PROGRAMS = {"haproxy": "haproxy", "varnish": "varnishd", "apache": "apache2"}
 
-HAPROXY = """
-global
-    maxconn 4096
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-frontend all
-    bind 127.0.0.1:{port}
-    default_backend chatkeep
-backend chatkeep
-    http-reuse always
-    server one 127.0.0.1:{backend}
-"""
 VARNISH = """
 vcl 4.1;
 backend default {{ .host = "127.0.0.1"; .port = "{backend}"; }}
 """
 CADDY = """
-{{
+{
     admin off
     auto_https off
     persist_config off
-}}
-:{port} {{
-    bind 127.0.0.1
-    reverse_proxy 127.0.0.1:{backend}
-}}
+}
 """
 APACHE = """
-ServerName localhost
 DocumentRoot {folder}
 PidFile {folder}/apache.pid
 ErrorLog {folder}/apache.log
@@ -67,12 +48,9 @@ User nobody
 Group nogroup
 LoadModule mpm_event_module {modules}/mod_mpm_event.so
 LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule headers_module {modules}/mod_headers.so
 LoadModule proxy_module {modules}/mod_proxy.so
 LoadModule proxy_http_module {modules}/mod_proxy_http.so
-ServerLimit 4
-ThreadsPerChild 100
-MaxRequestWorkers 400
-ProxyPass / http://127.0.0.1:{backend}/ flushpackets=on
 """
 ENVOY_TYPES = "type.googleapis.com/envoy.extensions.filters"
 ENVOY = """
@@ -159,7 +137,12 @@ def haproxy(folder: Path, backend: int) -> Proxy:
     """Return HAProxy, which gives a client's request to whichever connection is free."""
     program, libraries = unpacked("haproxy")
     port, file = free_port(), folder / "haproxy.cfg"
-    file.write_text(HAPROXY.format(port=port, backend=backend))
+    places = {
+        "bind :443 ssl crt /etc/haproxy/chat.example.com.pem alpn h2,http/1.1": f"bind 127.0.0.1:{port}",
+        "Proto https": "Proto http",
+        "/run/chatkeep/chatkeep.sock": f"127.0.0.1:{backend}",
+    }
+    file.write_text(of_handbook("haproxy", places))
     return Proxy("haproxy", [program, "-db", "-f", file], port, folder, libraries)
 
 
@@ -177,14 +160,25 @@ def apache(folder: Path, backend: int) -> Proxy:
     program, libraries = unpacked("apache")
     port, file = free_port(), folder / "apache.conf"
     modules = program.parents[1] / "lib" / "apache2" / "modules"
-    file.write_text(APACHE.format(port=port, backend=backend, folder=folder, modules=modules))
+    places = {
+        "*:443": f"127.0.0.1:{port}",
+        "    SSLEngine on\n    SSLCertificateFile /etc/apache2/chat.example.com.pem\n    Protocols h2 http/1.1\n": "",
+        "Proto https": "Proto http",
+        "unix:/run/chatkeep/chatkeep.sock|http://localhost/": f"http://127.0.0.1:{backend}/",
+    }
+    around = APACHE.format(port=port, folder=folder, modules=modules)
+    file.write_text(around + of_handbook("apache", places))
     return Proxy("apache", [program, "-D", "FOREGROUND", "-f", file], port, folder, libraries)
 
 
 def caddy(folder: Path, backend: int) -> Proxy:
     """Return Caddy."""
     port, file = free_port(), folder / "Caddyfile"
-    file.write_text(CADDY.format(port=port, backend=backend))
+    places = {
+        "chat.example.com {": f"http://:{port} {{\n    bind 127.0.0.1",
+        "unix//run/chatkeep/chatkeep.sock": f"127.0.0.1:{backend}",
+    }
+    file.write_text(CADDY + of_handbook("caddy", places))
     return Proxy("caddy", [of_python("caddy"), "run", "--config", file, "--adapter", "caddyfile"], port, folder, {})
 
 
@@ -209,6 +203,15 @@ PROXIES: dict[str, Callable[[Path, int], AbstractContextManager[Running]]] = {
     "varnish": varnish,
     "apache": apache,
 }
+
+
+def of_handbook(kind: str, places: Mapping[str, str]) -> str:
+    """Return the handbook's configuration of a proxy with other places, and without TLS."""
+    [text] = blocks(ENGLISH, kind)
+    for theirs, ours in places.items():
+        assert theirs in text, theirs
+        text = text.replace(theirs, ours)
+    return text
 
 
 def of_python(program: str) -> Path:
