@@ -371,6 +371,12 @@ def test_another_server_of_http(doctor: Doctor) -> None:
         assert doctor.says("place", PORT=str(other.server_port)).startswith("fail another program answers")
 
 
+@pytest.mark.posix("there are no sockets with a path")
+def test_a_socket_whose_folder_the_unit_makes_at_its_start(doctor: Doctor) -> None:
+    found = doctor.says("place", HOST=f"unix:{doctor.folder}/nowhere/chatkeep.sock")
+    assert found.startswith(f"warn {doctor.folder}/nowhere does not exist")
+
+
 @pytest.mark.posix("limits are those of POSIX")
 def test_too_few_open_files(doctor: Doctor, limited: Callable[[int], None]) -> None:
     limited(256)

@@ -98,6 +98,16 @@ def test_the_unit_listens_where_nginx_asks() -> None:
     assert f"server {place} " in (DEPLOY / "nginx-site.conf").read_text(encoding="utf-8")
 
 
+def test_systemd_gives_up_on_a_server_that_cannot_start() -> None:
+    """All starts have to fit into the interval, ten seconds each, or it goes on for ever."""
+    text = (DEPLOY / "chatkeep.service").read_text(encoding="utf-8").partition("[Service]")[0]
+    (minutes,), (starts,) = (
+        re.findall(rf"(?m)^{name}=(\d+)", text) for name in ("StartLimitIntervalSec", "StartLimitBurst")
+    )
+    (pause,) = re.findall(r"(\d+)s", unit()["RestartSec"])
+    assert int(starts) * (int(pause) + 10) < int(minutes) * 60
+
+
 def test_the_wrapper_takes_who_where_and_with_what_from_the_unit() -> None:
     subprocess.run(["/bin/bash", "-n", DEPLOY / "chatkeep-admin"], check=True)
     text = (DEPLOY / "chatkeep-admin").read_text(encoding="utf-8")
