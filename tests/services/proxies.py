@@ -140,7 +140,7 @@ def haproxy(folder: Path, backend: int) -> Proxy:
     places = {
         "bind :443 ssl crt /etc/haproxy/chat.example.com.pem alpn h2,http/1.1": f"bind 127.0.0.1:{port}",
         "Proto https": "Proto http",
-        "/run/chatkeep/chatkeep.sock": f"127.0.0.1:{backend}",
+        "127.0.0.1:5010": f"127.0.0.1:{backend}",
     }
     file.write_text(of_handbook("haproxy", places))
     return Proxy("haproxy", [program, "-db", "-f", file], port, folder, libraries)
@@ -164,7 +164,7 @@ def apache(folder: Path, backend: int) -> Proxy:
         "*:443": f"127.0.0.1:{port}",
         "    SSLEngine on\n    SSLCertificateFile /etc/apache2/chat.example.com.pem\n    Protocols h2 http/1.1\n": "",
         "Proto https": "Proto http",
-        "unix:/run/chatkeep/chatkeep.sock|http://localhost/": f"http://127.0.0.1:{backend}/",
+        "127.0.0.1:5010": f"127.0.0.1:{backend}",
     }
     around = APACHE.format(port=port, folder=folder, modules=modules)
     file.write_text(around + of_handbook("apache", places))
@@ -176,7 +176,7 @@ def caddy(folder: Path, backend: int) -> Proxy:
     port, file = free_port(), folder / "Caddyfile"
     places = {
         "chat.example.com {": f"http://:{port} {{\n    bind 127.0.0.1",
-        "unix//run/chatkeep/chatkeep.sock": f"127.0.0.1:{backend}",
+        "127.0.0.1:5010": f"127.0.0.1:{backend}",
     }
     file.write_text(CADDY + of_handbook("caddy", places))
     return Proxy("caddy", [of_python("caddy"), "run", "--config", file, "--adapter", "caddyfile"], port, folder, {})
