@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
@@ -17,8 +18,20 @@ from chatkeep.errors import SensitiveContent, stored_in_part
 from chatkeep.imports import own, programs
 from chatkeep.imports.documents import Hashed, Records, is_lines, lines, peeked, whole_of
 from chatkeep.imports.foreign import items_of
+from chatkeep.imports.left_out import Kind
 from chatkeep.imports.loose import value_of
-from chatkeep.imports.records import UNKNOWN, BadRecord, Incoming, Item, Record, Refused, Terms, UnknownFile, ttl_of
+from chatkeep.imports.records import (
+    UNKNOWN,
+    BadRecord,
+    Incoming,
+    Item,
+    LeftOut,
+    Record,
+    Refused,
+    Terms,
+    UnknownFile,
+    ttl_of,
+)
 from chatkeep.imports.writing import Fate, Report, Writer
 from chatkeep.model import Message
 from chatkeep.redaction.policies import OFF, Redaction, Screen
@@ -82,13 +95,14 @@ def _items(chunks: Iterable[bytes], terms: Terms) -> Iterable[Item]:
     if is_lines(head):
         return _chats(lines(whole), terms)
     if head.startswith(b"{"):
-        return _chats(FILES.run(_conversations, whole_of(whole)), terms)
+        return _in_document(whole_of(whole), terms)
     raise UnknownFile(UNKNOWN)
 
 
 def _chats(records: Iterable[Record], terms: Terms) -> Iterator[Item]:
     """Yield the conversations of other programs. Raises `UnknownFile` if no record looks like one."""
     bad, known = 0, False
+    first: Refused | None = None
     for record in records:
         try:
             # A megabyte may hold ten thousand messages, which take a third of a second.
@@ -97,30 +111,47 @@ def _chats(records: Iterable[Record], terms: Terms) -> Iterator[Item]:
             if isinstance(error, programs.Unread) and not known:
                 raise UnknownFile(str(error)) from error
             bad += 1
+            first = first or error
             yield BadRecord(record.line, str(error))
         else:
             known = True
             yield from found
         if not known and bad == MOST_UNKNOWN:
             break
-    if bad and not known:
-        raise UnknownFile(UNKNOWN)
+    if first and not known:
+        raise UnknownFile(UNKNOWN if isinstance(first, programs.Unknown) else f"This file cannot be read: {first}.")
 
 
 def _read(record: Record, terms: Terms) -> list[Item]:
     """Return what a record holds. Raises `Refused`."""
-    return items_of(record.line, programs.chat_of(value_of(record)), terms)
+    value, damaged = value_of(record)
+    return [*items_of(record.line, programs.chat_of(value), terms), *_damage(damaged)]
 
 
-def _conversations(document: Record) -> list[Record]:
-    """Return the conversations of a document that is an object, or lines of them. Raises `UnknownFile`."""
+def _damage(count: int) -> list[LeftOut]:
+    return [LeftOut(Counter({Kind.DAMAGED: count}))] if count else []
+
+
+def _in_document(document: Record, terms: Terms) -> Iterator[Item]:
+    """Yield the conversations of a document that is an object. Raises `UnknownFile`."""
+    records, damaged = FILES.run(_conversations, document)
+    yield from _chats(records, terms)
+    yield from _damage(damaged)
+
+
+def _conversations(document: Record) -> tuple[list[Record], int]:
+    """Return the conversations of a document that is an object, or lines of them, and how much in it is damaged.
+
+    Raises `UnknownFile`.
+    """
     if document.body and is_lines(document.body):  # the first line was too long to tell
-        return list(lines([document.body]))
+        return list(lines([document.body])), 0
     try:
-        found = programs.conversations_in(value_of(document))
+        value, damaged = value_of(document)
+        found = programs.conversations_in(value)
     except Refused as error:
         raise UnknownFile(f"This file cannot be read: {error}.") from error
-    return [Record(document.line, json.dumps(one).encode()) for one in found]
+    return [Record(document.line, json.dumps(one).encode()) for one in found], damaged
 
 
 def _listed(records: Records, terms: Terms) -> Iterator[Item]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from chatkeep.imports.foreign import ROLES, Chat, Content, Node, Said, fenced
 from chatkeep.imports.left_out import Kind, of_type
-from chatkeep.imports.loose import items, members, moment, objects, spoken, text, texts
+from chatkeep.imports.loose import ident, idents, items, members, moment, objects, spoken, text, texts
 from chatkeep.model import Role, Status
 
 SOURCE = "chatgpt"
@@ -57,11 +57,11 @@ def chat_of(found: dict[str, Any]) -> Chat:
     model = text(found.get("default_model_slug"))
     return Chat(
         source=SOURCE,
-        id=text(found.get("conversation_id")) or text(found.get("id")),
+        id=ident(found.get("conversation_id")) or ident(found.get("id")),
         title=text(found.get("title")),
         created_at=moment(found.get("create_time")),
         updated_at=moment(found.get("update_time")),
-        current=text(found.get("current_node")),
+        current=ident(found.get("current_node")),
         nodes=[_node(id, one, model) for id, one in members(found.get("mapping")).items()],  # noqa: A001
         pinned=found.get("is_starred") is True,
     )
@@ -75,10 +75,10 @@ def _node(id: str, mapped: Any, model: str) -> Node:
     said = None if problem or not message else _said(message, model, content)
     return Node(
         id,
-        text(fields.get("parent")) or None,
+        ident(fields.get("parent")) or None,
         moment(message.get("create_time")),
         said,
-        texts(fields.get("children")),
+        idents(fields.get("children")),
         content.left_out,
         problem,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
-from chatkeep.imports.foreign import ROLES, Chat, Content, Node, Said, fenced
+from chatkeep.imports.foreign import ROLES, Chat, Content, Node, Said, fenced, in_a_row
 from chatkeep.imports.left_out import Kind, of_type
-from chatkeep.imports.loose import items, members, moment, objects, spoken, text
+from chatkeep.imports.loose import ident, items, members, moment, objects, spoken, text
 from chatkeep.model import Role, Status
 
 SOURCE = "claude"
@@ -29,25 +31,20 @@ def fits(found: dict[str, Any]) -> bool:
 
 def chat_of(found: dict[str, Any]) -> Chat:
     """Return a conversation's tree."""
-    model, messages = text(found.get("model")), items(found["chat_messages"])
-    is_tree = any(text(one.get("parent_message_uuid")) for one in objects(messages))
-    nodes: list[Node] = []
-    for number, message in enumerate(messages):
-        nodes.append(_node(message, number, None if is_tree or not nodes else nodes[-1].id, model))
+    model = text(found.get("model"))
     return Chat(
         source=SOURCE,
-        id=text(found.get("uuid")) or text(found.get("id")),
+        id=ident(found.get("uuid")) or ident(found.get("id")),
         title=text(found.get("name")),
         created_at=moment(found.get("created_at")),
         updated_at=moment(found.get("updated_at")),
-        current=text(found.get("current_leaf_message_uuid")),
-        nodes=nodes,
+        current=ident(found.get("current_leaf_message_uuid")),
+        nodes=in_a_row([_node(one, number, model) for number, one in enumerate(found["chat_messages"])]),
         pinned=found.get("is_starred") is True,
     )
 
 
-def _node(message: Any, number: int, above: str | None, model: str) -> Node:
-    """Return a message's node, below ``above`` if it names no parent."""
+def _node(message: Any, number: int, model: str) -> Node:
     fields, content = members(message), Content()
     problem, said = None, None
     sender = text(fields.get("sender")) or text(fields.get("role"))
@@ -60,8 +57,8 @@ def _node(message: Any, number: int, above: str | None, model: str) -> Node:
     else:
         said = _said(fields, ROLES[sender], model, content)
     return Node(
-        text(fields.get("uuid")) or str(number),
-        text(fields.get("parent_message_uuid")) or above,
+        ident(fields.get("uuid")) or str(number),
+        ident(fields.get("parent_message_uuid")) or None,
         moment(fields.get("created_at")),
         said,
         left_out=content.left_out,
@@ -126,7 +123,15 @@ def _attach(message: dict[str, Any], found: Content) -> None:
             found.texts.append(f"[{Kind.FILE}: {name}]\n{content}")
         else:
             found.attach_file(name, text(file.get("file_type")))
-    for file in objects(message.get("files")) or objects(message.get("files_v2")):
-        name = text(file.get("file_name"))
+    for name, kind in _files(message):
         if not name or name not in named:
-            found.attach_file(name, text(file.get("file_kind")))
+            found.attach_file(name, kind)
+
+
+def _files(message: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield names and kinds of files. Newer exports list them twice, in one list more fully than in the other."""
+    lists = [objects(message.get("files")), objects(message.get("files_v2"))]
+    named = [Counter(text(file.get("file_name")) for file in files) for files in lists]
+    kinds = {text(file.get("file_name")): text(file.get("file_kind")) for files in lists for file in files}
+    for name in (named[0] | named[1]).elements():
+        yield name, kinds[name]

@@ -6,7 +6,7 @@ from typing import Any
 
 from chatkeep.imports.foreign import ROLES, Chat, Content, Node, Said
 from chatkeep.imports.left_out import Kind, of_type
-from chatkeep.imports.loose import members, moment, objects, spoken, text, texts
+from chatkeep.imports.loose import ident, idents, members, moment, objects, spoken, text
 from chatkeep.model import Role, Status
 
 SOURCE = "deepseek"
@@ -28,11 +28,11 @@ def chat_of(found: dict[str, Any]) -> Chat:
     """Return a conversation's tree."""
     return Chat(
         source=SOURCE,
-        id=text(found.get("id")),
+        id=ident(found.get("id")),
         title=text(found.get("title")),
         created_at=moment(found.get("inserted_at")),
         updated_at=moment(found.get("updated_at")),
-        current=text(found.get("current_node")),
+        current=ident(found.get("current_node")),
         nodes=[_node(id, one) for id, one in members(found["mapping"]).items()],  # noqa: A001
         pinned=found.get("pinned") is True,
     )
@@ -51,10 +51,10 @@ def _node(id: str, mapped: Any) -> Node:
         said = _said(message, content)
     return Node(
         id,
-        text(fields.get("parent")) or None,
+        ident(fields.get("parent")) or None,
         moment(message.get("inserted_at")),
         said,
-        texts(fields.get("children")),
+        idents(fields.get("children")),
         content.left_out,
         problem,
     )

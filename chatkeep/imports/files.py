@@ -23,15 +23,18 @@ else:
     from backports.zstd import ZstdError, ZstdFile
 
 CHUNK_BYTES = 256 * 1024
-_GZIP, _ZSTD, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+# An archive begins with a file, with its end if it has none, or with the mark of one that could have several parts.
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _MAGIC_BYTES = 4
 # What archives call their conversations, in one file or several; some hold another archive with these.
-_CONVERSATIONS = re.compile(r"(?:.*/)?conversations[^/]*\.json", re.IGNORECASE)
-_ARCHIVE = re.compile(r".*\.zip", re.IGNORECASE)
-_JSON = re.compile(r".*\.json", re.IGNORECASE)
+# Some programs on Windows write paths with backslashes.
+_CONVERSATIONS = re.compile(r"(?:.*[/\\])?conversations[^/\\]*\.json", re.IGNORECASE | re.DOTALL)
+_ARCHIVE = re.compile(r".*\.zip", re.IGNORECASE | re.DOTALL)
+_JSON = re.compile(r".*\.(?:json|jsonl|ndjson)", re.IGNORECASE | re.DOTALL)
 _MOST_NESTED = 2
 # What systems put beside the files that they pack.
-_LITTER = re.compile(r"(?:.*/)?(?:__MACOSX/|\._).*", re.DOTALL)
+_LITTER = re.compile(r"(?:.*[/\\])?(?:__MACOSX[/\\]|\._).*", re.DOTALL)
 # What unpacking raises.
 _BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile, ZstdError)
 # What opening an archive or a file in it raises: also for versions, encryption and offsets that cannot be.
@@ -45,7 +48,7 @@ Progress = Callable[[int], None]
 def documents(file: BufferedReader, progress: Progress) -> Iterator[tuple[str, Iterator[bytes]]]:
     """Yield the documents in a file, each with its name in an archive and its bytes.
 
-    Take all bytes of one before the next. Raises `UnknownFile`.
+    Take all bytes of one before the next. Raises `UnknownFile`, as the bytes of a document do that cannot be unpacked.
     """
     head = file.peek(_MAGIC_BYTES)
     if head.startswith(_ZIP):
@@ -67,19 +70,27 @@ def _archived(file: IO[bytes], progress: Progress, nested: int = 0) -> Iterator[
         for name in filter(_CONVERSATIONS.fullmatch, names):
             found = True
             yield name, _unpacked(archive, name, progress)
-        broken: UnknownFile | None = None
+        broken: list[tuple[str, UnknownFile]] = []
         for name in filter(_ARCHIVE.fullmatch, names) if not found and nested < _MOST_NESTED else ():
             try:
                 for inner, chunks in _in_archive(archive, name, progress, nested + 1):
                     found = True
                     yield f"{name}/{inner}", chunks
             except UnknownFile as error:
-                broken = UnknownFile(f"{name} cannot be read: {error}")
+                broken.append((name, error))
         for name in filter(_JSON.fullmatch, names) if not found and not nested else ():
             found = True
             yield name, _unpacked(archive, name, progress)
-        if not found and (broken or not nested):
-            raise broken or UnknownFile("There is no conversations.json in this archive.")
+        for name, reason in broken:
+            yield name, _refused(reason)
+        if not found and not broken and not nested:
+            raise UnknownFile("There is no conversations.json in this archive.")
+
+
+def _refused(error: UnknownFile) -> Iterator[bytes]:
+    """Return the bytes of an archive that cannot be read: they raise ``error``."""
+    yield from ()
+    raise error
 
 
 def _archive(file: IO[bytes], stack: ExitStack) -> zipfile.ZipFile:

@@ -146,12 +146,35 @@ def items_of(line: int, chat: Chat, terms: Terms) -> list[Item]:
     return found + [BadRecord(line, problem) for problem in tree.problems]
 
 
-def _apart(nodes: list[Node]) -> Iterator[Node]:
+def in_a_row(nodes: Sequence[Node]) -> list[Node]:
+    """Return the nodes of a list: each below the one that it names, else below the one before it.
+
+    The first one is a root. So are others that name the same parent; if it names none, only as long as every reply
+    names one, as in a list that is a tree.
+    """
+    known = {node.id for node in nodes}
+    replies = [node for node in nodes if node.said is not None and node.said.role is Role.ASSISTANT]
+    is_tree = any(node.parent in known for node in nodes) and all(node.parent for node in replies)
+    found: list[Node] = []
+    for node in _apart(nodes):
+        is_root = not found or (node.parent == found[0].parent and (is_tree or node.parent is not None))
+        if node.parent not in known and not is_root:
+            node = replace(node, parent=found[-1].id)  # noqa: PLW2901 - the same node, in its place
+        found.append(node)
+    return found
+
+
+def _apart(nodes: Sequence[Node]) -> Iterator[Node]:
     """Yield nodes whose ids differ: of two with the same id the later one gets another."""
     known: Counter[str] = Counter()
+    taken = {node.id for node in nodes}
     for node in nodes:
-        known[node.id] += 1
-        yield node if known[node.id] == 1 else replace(node, id=f"{node.id}#{known[node.id]}")
+        id = node.id  # noqa: A001 - as everywhere
+        while known[node.id] and id in taken:
+            known[node.id] += 1
+            id = f"{node.id}#{known[node.id]}"  # noqa: A001
+        known[node.id] = known[node.id] or 1
+        yield replace(node, id=id)
 
 
 @dataclass(frozen=True, slots=True)

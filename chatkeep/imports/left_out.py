@@ -21,6 +21,7 @@ class Kind(StrEnum):
     SYSTEM = "system_prompt"
     HIDDEN = "hidden_message"
     UNREADABLE = "unreadable_message"
+    DAMAGED = "damaged_character"
     EMPTY = "empty_conversation"
 
 
@@ -38,6 +39,7 @@ _NAMES = {
     Kind.SYSTEM: ("system prompt", "system prompts"),
     Kind.HIDDEN: ("hidden message", "hidden messages"),
     Kind.UNREADABLE: ("unreadable message", "unreadable messages"),
+    Kind.DAMAGED: ("damaged character", "damaged characters"),
     Kind.EMPTY: ("empty conversation", "empty conversations"),
 }
 # A conversation that has nothing else was empty for its reader, too.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from chatkeep.imports.foreign import Chat, Content, Node, Said
+from chatkeep.imports.foreign import Chat, Content, Node, Said, in_a_row
 from chatkeep.imports.left_out import Kind, of_type
-from chatkeep.imports.loose import items, members, moment, objects, spoken, text
+from chatkeep.imports.loose import ident, items, members, moment, objects, spoken, text
 from chatkeep.model import Role, Status
 
 SOURCE = "librechat"
@@ -36,12 +36,12 @@ def chat_of(found: dict[str, Any]) -> Chat:
     nodes = [_node(id, parent, one, model) for id, parent, one in _placed(messages)]  # noqa: A001
     return Chat(
         source=SOURCE,
-        id=text(found.get("conversationId")),
+        id=ident(found.get("conversationId")),
         title=text(found.get("title")),
         created_at=moment(found.get("createdAt")),
         updated_at=moment(found.get("updatedAt")),
         current=None,
-        nodes=nodes,
+        nodes=in_a_row(nodes),
         system=text(options.get("promptPrefix")) or text(options.get("system")),
     )
 
@@ -54,9 +54,9 @@ def _placed(messages: Any) -> Iterator[tuple[str, str | None, Any]]:
     while waiting:
         above, message = waiting.pop()
         fields = members(message)
-        id = text(fields.get("messageId")) or f"#{number}"  # noqa: A001 - as everywhere
+        id = ident(fields.get("messageId")) or f"#{number}"  # noqa: A001 - as everywhere
         number += 1
-        yield id, text(fields.get("parentMessageId")) or above, message
+        yield id, ident(fields.get("parentMessageId")) or above, message
         waiting += [(id, child) for child in reversed(items(fields.get("children")))]
 
 

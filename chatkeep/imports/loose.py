@@ -16,34 +16,57 @@ from chatkeep.imports.records import Record, Refused, decoded
 _SECONDS = 4.2e9
 # An escape in a JSON string: a whole surrogate pair, half of one, or anything else.
 _ESCAPE = re.compile(rb"(?i)\\(?:ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|(ud[89a-f][0-9a-f]{2})|.)")
+_REPLACEMENT = "\ufffd".encode()
+# More bytes that are not UTF-8 than this, and than characters that are, mean that a text is in another encoding.
+_MOST_DAMAGED = 8
 _anything = msgspec.json.Decoder()
 
 
-def value_of(record: Record) -> Any:
-    """Return the JSON value of a record, mended if its text is damaged. Raises `Refused`.
+def value_of(record: Record) -> tuple[Any, int]:
+    """Return the JSON value of a record, mended if its text is damaged, and how many characters are. Raises `Refused`.
 
     U+FFFD replaces half surrogate pairs and bytes that are not UTF-8. Raw control characters, NaN and Infinity, which
     some encoders write, are accepted.
     """
     try:
-        return decoded(record, _anything)
+        return decoded(record, _anything), 0
     except Refused:
         if record.body is None:
             raise
+        mended, damaged = _mended(record.body)
         try:
-            return json.loads(_mended(record.body), strict=False)
+            return json.loads(mended, strict=False), damaged
         except (ValueError, RecursionError):
             pass
         raise
 
 
-def _mended(body: bytes) -> str:
-    return _ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], body).decode("utf-8", "replace")
+def _mended(body: bytes) -> tuple[str, int]:
+    """Return a text whose damaged characters are replaced, and how many they are. Raises `Refused`."""
+    halves = 0
+
+    def whole(found: re.Match[bytes]) -> bytes:
+        nonlocal halves
+        halves += found[1] is not None
+        return rb"\ufffd" if found[1] else found[0]
+
+    escaped = _ESCAPE.sub(whole, body)
+    mended = escaped.decode("utf-8", "replace")
+    lost = mended.count("\ufffd") - escaped.count(_REPLACEMENT)
+    kept = len(mended) - len(mended.encode("ascii", "ignore")) - lost
+    if lost > kept + _MOST_DAMAGED:
+        raise Refused("it is not written in UTF-8, or is damaged; convert the file to UTF-8 and import it again")
+    return mended, halves + lost
 
 
 def text(value: Any) -> str:
     """Return a string; "" for anything else."""
     return value if isinstance(value, str) else ""
+
+
+def ident(value: Any) -> str:
+    """Return an id, which some programs write as a number; "" for anything else."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
 
 
 def members(value: Any) -> dict[str, Any]:
@@ -59,6 +82,11 @@ def items(value: Any) -> list[Any]:
 def objects(value: Any) -> list[dict[str, Any]]:
     """Return the objects of a list."""
     return [one for one in items(value) if isinstance(one, dict)]
+
+
+def idents(value: Any) -> list[str]:
+    """Return the ids in a list."""
+    return [found for one in items(value) if (found := ident(one))]
 
 
 def texts(value: Any) -> list[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from chatkeep.imports.foreign import ROLES, Chat, Content, Node, Said, fenced
+from chatkeep.imports.foreign import ROLES, Chat, Content, Node, Said, fenced, in_a_row
 from chatkeep.imports.left_out import Kind, of_type
-from chatkeep.imports.loose import items, members, moment, objects, spoken, text, texts
+from chatkeep.imports.loose import ident, idents, items, members, moment, objects, spoken, text, texts
 from chatkeep.model import Role, Status
 
 SOURCE = "open-webui"
@@ -38,30 +38,23 @@ def chat_of(found: dict[str, Any]) -> Chat:
     model = next(iter(texts(chat.get("models"))), "")
     return Chat(
         source=SOURCE,
-        id=text(found.get("id")) or text(chat.get("id")),
+        id=ident(found.get("id")) or ident(chat.get("id")),
         title=text(found.get("title")) or text(chat.get("title")),
         created_at=moment(found.get("created_at")) or moment(chat.get("timestamp")),
         updated_at=moment(found.get("updated_at")),
-        current=text(history.get("currentId")),
-        nodes=list(_nodes(history.get("messages"), chat.get("messages"), model)),
+        current=ident(history.get("currentId")),
+        nodes=_nodes(history.get("messages"), chat.get("messages"), model),
         pinned=found.get("pinned") is True,
         system=text(members(chat.get("params")).get("system")) or text(chat.get("system")),
     )
 
 
-def _nodes(tree: Any, branch: Any, model: str) -> Iterator[Node]:
-    """Yield the messages of a tree; if there is none, those of a list, one below the other."""
+def _nodes(tree: Any, branch: Any, model: str) -> list[Node]:
+    """Return the messages of a tree; if there is none, those of a list."""
     if tree and isinstance(tree, dict):
-        for id, message in tree.items():  # noqa: A001 - as everywhere
-            yield _node(id, message, model)
-        return
-    above = None
-    for number, message in enumerate(items(tree) or items(branch)):
-        fields = members(message)
-        parent = text(fields.get("parentId")) or above
-        node = _node(text(fields.get("id")) or str(number), fields | {"parentId": parent}, model)
-        above = node.id
-        yield node
+        return [_node(id, message, model) for id, message in tree.items()]  # noqa: A001 - as everywhere
+    listed = enumerate(items(tree) or items(branch))
+    return in_a_row([_node(ident(members(one).get("id")) or str(number), one, model) for number, one in listed])
 
 
 def _node(id: str, message: Any, model: str) -> Node:
@@ -75,10 +68,10 @@ def _node(id: str, message: Any, model: str) -> Node:
         said = _said(fields, model, content)
     return Node(
         id,
-        text(fields.get("parentId")) or None,
+        ident(fields.get("parentId")) or None,
         moment(fields.get("timestamp")),
         said,
-        texts(fields.get("childrenIds")),
+        idents(fields.get("childrenIds")),
         content.left_out,
         problem,
     )

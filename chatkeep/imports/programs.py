@@ -53,16 +53,23 @@ _UNREAD = (
     ("LM Studio", {"messages", "systemPrompt"}),
     ("SillyTavern", {"user_name", "character_name"}),
     ("SillyTavern", {"name", "is_user", "mes"}),
+    ("Perplexity", {"query_str"}),
+    ("Perplexity", {"entries", "status"}),
+    ("Kimi", {"name", "messageContent"}),
     ("Poe", {"messages", "bot"}),
     ("Poe", {"messages", "defaultBotObject"}),
 )
+_UNREAD_SENTENCE = "This is an export of {}, which is not read. See docs/imports.md for what to convert it to."
+# With a mark of the order of bytes, or without one before a bracket.
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff", b"[\0", b"{\0", b"\0[", b"\0{")
+_ARCHIVES = (b"Rar!", b"7z\xbc\xaf\x27\x1c", b"BZh", b"\xfd7zXZ")
 _MAGIC = (
     (b"SQLite format 3\0", "This is an SQLite database. Export the chats as JSON in the program that wrote it."),
-    (b"\xff\xfe", "This file is written in UTF-16. Write it in UTF-8."),
-    (b"\xfe\xff", "This file is written in UTF-16. Write it in UTF-8."),
+    *((mark, "This file is written in UTF-16. Write it in UTF-8.") for mark in _UTF_16),
+    *((mark, "Archives of this kind are not read. Unpack it, and import the files in it.") for mark in _ARCHIVES),
     (b"%PDF", "This is a PDF file. Export the chats as JSON in the program that wrote it."),
     (b"<", "This is a web page. Export the chats as JSON in the program that wrote it."),
-    (b"Conversation,Time,Author,Message", "This is an export of Microsoft Copilot, which is not read."),
+    (b"Conversation,Time,Author,Message", _UNREAD_SENTENCE.format("Microsoft Copilot")),
 )
 # Members that hold the conversations of an export.
 _LISTS = ("conversations", "chats", "data")
@@ -72,6 +79,10 @@ class Unread(Refused):
     """A record was written by a program whose exports are not read; the text names it."""
 
 
+class Unknown(Refused):
+    """A record looks like nothing that any program writes."""
+
+
 def chat_of(found: Any) -> Chat:
     """Return the conversation that an object is. Raises `Unread` and `Refused`."""
     fields = members(found)
@@ -79,10 +90,10 @@ def chat_of(found: Any) -> Chat:
         if reader.fits(fields):
             return reader.chat_of(fields)
     if name := _name(fields):
-        raise Unread(f"This is an export of {name}, which is not read.")
+        raise Unread(_UNREAD_SENTENCE.format(name))
     if _is_message(fields):
         raise Unread("These are messages without a conversation, such as training data, which are not read.")
-    raise Refused("it is not a conversation of a program whose exports are read")
+    raise Unknown("it is not a conversation of a program whose exports are read")
 
 
 def conversations_in(document: Any) -> list[Any]:

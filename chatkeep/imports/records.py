@@ -20,7 +20,10 @@ from chatkeep.store.notes import COMMAND_LINE, Actor
 from chatkeep.store.tombstones import Reason
 
 T = TypeVar("T")
-UNKNOWN = "This is not an export of chatkeep, ChatGPT, Claude, DeepSeek, LibreChat or Open WebUI."
+UNKNOWN = (
+    "This is not an export of chatkeep, ChatGPT, Claude, DeepSeek, LibreChat or Open WebUI. See docs/imports.md for"
+    " what to convert other files to."
+)
 # The database takes a row of 16 MiB at most, in which any character may need a second byte.
 MESSAGE_BYTES = 7 * 1024 * 1024
 # Characters of a decoder's error that are told: it may quote the file.

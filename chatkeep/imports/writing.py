@@ -33,7 +33,7 @@ from chatkeep.imports.records import (
     renewed,
     set_apart,
 )
-from chatkeep.model import Conversation, Message, now_us
+from chatkeep.model import Conversation, Message, Status, now_us
 from chatkeep.quotas import StorageQuota
 from chatkeep.store import conversations, holdings, imports, leases, messages, tombstones
 from chatkeep.store.engine import Database
@@ -310,13 +310,30 @@ def _merged(
 ) -> _Stored:
     """Bring a conversation up to date that is there, or add what it misses."""
     missing = [message for message in item.messages if message.id not in known]
-    if not missing and not item.update and not _is_unfinished(connection, existing):
+    fuller = [_in_place(one, known[one.id]) for one in item.messages if _is_fuller(one, known.get(one.id))]
+    if not (missing or fuller or item.update) and not _is_unfinished(connection, existing):
         return _Stored(_kept_as_asked(connection, existing, terms))
     _require_idle(connection, existing.id)
-    work = _replacing(item, existing) if item.update else _completing(item, _kept(existing, terms), missing, terms.now)
+    if item.update:
+        work = _replacing(item, existing)
+    else:
+        work = _completing(item, _kept(existing, terms), missing, terms.now)
+        work = replace(work, messages=[*fuller, *work.messages], replacing=bool(fuller))
     conversations.update(connection, work.conversation)
     tombstones.unbury(connection, existing.id)
     return _begun(connection, Fate.UPDATED, work, terms.quota)
+
+
+def _is_fuller(message: Message, stored: Place | None) -> bool:
+    """Return whether a file has more of a reply than what is stored, which was cut or still being written."""
+    if stored is None or stored.status is Status.COMPLETED:
+        return False
+    return message.status is Status.COMPLETED or len(message.content) + len(message.reasoning) > stored.written
+
+
+def _in_place(message: Message, stored: Place) -> Message:
+    """Return a message where the one stands that it replaces."""
+    return replace(message, parent_id=stored.parent_id, timestamp=stored.timestamp, position=stored.position)
 
 
 def _kept(conversation: Conversation, terms: Terms) -> Conversation:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from chatkeep.model import Message, id_of
+from chatkeep.model import Message, Status, id_of
 from chatkeep.store.sql import Connection, Sql, in_list, quoted
 
 # One statement's rows and characters: MySQL takes 16 MiB at most.
@@ -18,15 +18,20 @@ _COLUMNS = (
     "timestamp", "status", "model", "finish_reason", "error", "error_detail", "input_tokens",
     "output_tokens", "cached",
 )  # fmt: skip
+_PLACE = "message_id, conversation_id, parent_id, timestamp, position, status, written"
 _HOLDER = Sql("SELECT owner FROM conversations WHERE id = :id")
 
 
 class Place(NamedTuple):
-    """Where a stored message stands; that never changes."""
+    """Where a stored message stands, which never changes, and how much of it is there."""
 
     conversation_id: UUID
     parent_id: UUID | None
     timestamp: int
+    position: int
+    status: Status
+    written: int
+    """Characters in its text and its reasoning."""
 
 
 def holder(connection: Connection, id: UUID) -> str | None:
@@ -40,10 +45,10 @@ def places(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, Place]:
     found: dict[UUID, Place] = {}
     for some in _chunks([id.bytes for id in ids]):  # noqa: A001
         named, values = in_list("id", some)
-        sql = f"SELECT message_id, conversation_id, parent_id, timestamp FROM messages WHERE message_id IN ({named})"  # noqa: S608
+        sql = f"SELECT {_PLACE} FROM messages WHERE message_id IN ({named})"  # noqa: S608
         for row in connection.rows(Sql(sql), **values):
             parent_id = id_of(row[2]) if row[2] else None
-            found[id_of(row[0])] = Place(id_of(row[1]), parent_id, row[3])
+            found[id_of(row[0])] = Place(id_of(row[1]), parent_id, row[3], row[4], Status(row[5]), row[6])
     return found
 
 

@@ -141,7 +141,8 @@ def _imported(body: bytes, run: Callable[[Iterator[bytes]], Report]) -> list[Rep
         except UnknownFile as error:
             unknown.append((name, error))
     if not reports and unknown:
-        raise unknown[0][1]
+        name, reason = unknown[0]
+        raise UnknownFile(f"{name} cannot be read: {reason}") if name else reason
     told = Report()
     for name, refused in unknown:
         told.add_problem(BadRecord(1, f"{name} cannot be read: {refused}"))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chatkeep.imports import UnknownFile
 from chatkeep.model import Status
 from tests.imports.stores import Store
 from tests.imports.taken import only, take, taken
@@ -275,7 +276,24 @@ def test_damaged_text_is_mended(store: Store, written: bytes, text: str) -> None
     file = json.dumps([chatgpt(chain(asked("HERE"))), chatgpt(chain(asked()), conversation_id="c-2")]).encode()
     report = store.take(file.replace(b"HERE", written))
     assert report.conversations == {"added": 2}
+    assert report.left_out == ({"damaged_character": text.count("\ufffd")} if "\ufffd" in text else {})
     assert {one.said[0][1] for one in taken(store)} == {text, "Well?"}
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "big5", "shift_jis", "euc_kr", "cp1252"])
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_file_in_another_encoding_is_told_as_such(store: Store, encoding: str, *, wrapped: bool) -> None:
+    text = {"euc_kr": "오늘 날씨 어때요", "cp1252": "éàüöß" * 4}.get(encoding, "今日天下如何")
+    chats = [chatgpt(chain(asked(text), reply(text)))]
+    file = json.dumps({"conversations": chats} if wrapped else chats, ensure_ascii=False).replace("俳句", "x")
+    with pytest.raises(UnknownFile, match="it is not written in UTF-8"):
+        store.take(file.encode(encoding))
+
+
+def test_damaged_characters_in_a_document_are_counted(store: Store) -> None:
+    file = json.dumps({"conversations": [chatgpt(chain(asked("HERE 俳句")))]}, ensure_ascii=False).encode()
+    report = store.take(file.replace(b"HERE", b"\xe4\xbf"))
+    assert (only(store).said, report.left_out) == ([("user", "\ufffd 俳句")], {"damaged_character": 1})
 
 
 @pytest.mark.parametrize(

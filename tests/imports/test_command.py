@@ -263,11 +263,13 @@ ARCHIVES = {
     "in another archive": (zipped(**{"a.html": b"", "A/Chats__1.zip": CHUNKED, "B.zip": zipped()}), [b"a", b"b"]),
     "in the third one": (zipped(**{"a.zip": zipped(**{"b.zip": CHUNKED})}), [b"a", b"b"]),
     "beside an archive that was uploaded": (zipped(**{"conversations.json": b"a", "file.zip": CHUNKED}), [b"a"]),
-    "beside an archive that is broken": (zipped(**{"a.zip": b"PK\x03\x04?", "b.zip": CHUNKED}), [b"a", b"b"]),
     "packed on a Mac": (
         zipped(**{"__MACOSX/._a.json": b"", "c/._b.json": b"", "__MACOSX/conversations.json": b"", "c/a.json": b"a"}),
         [b"a"],
     ),
+    "packed on Windows": (zipped(**{"Chats\\conversations.json": b"a", "Chats\\user.json": b""}), [b"a"]),
+    "in lines": (zipped(**{"a.jsonl": b"a", "export.ndjson": b"b"}), [b"a", b"b"]),
+    "with a line break in a name": (zipped(**{"a\nb/conversations.json": b"a"}), [b"a"]),
     "one by one": (zipped(**{"ChatGPT-Tea.json": b"a", "ChatGPT-Ferry.json": b"b", "notes.txt": b""}), [b"b", b"a"]),
 }  # fmt: skip
 
@@ -278,7 +280,7 @@ def test_conversations_are_found_in_archives(packed: bytes, found: list[bytes]) 
     assert taken == found
 
 
-@pytest.mark.parametrize("packed", [zipped(**{"a.txt": b""}), zipped(**{"a.zip": zipped(**{"b.txt": b""})})])
+@pytest.mark.parametrize("packed", [zipped(), zipped(**{"a.txt": b""}), zipped(**{"a.zip": zipped(**{"b.txt": b""})})])
 def test_an_archive_without_conversations_is_told(packed: bytes) -> None:
     with pytest.raises(UnknownFile, match=r"no conversations\.json in this archive"):
         list(documents(BufferedReader(BytesIO(packed)), lambda _size: None))
@@ -315,10 +317,17 @@ def test_a_damaged_archive_is_told(packed: bytes) -> None:
 
 
 @pytest.mark.parametrize("inner", [b"PK\x03\x04?", DAMAGED["a version"]])
-def test_a_damaged_archive_in_another_one_is_named(inner: bytes) -> None:
-    packed = zipped(**{"Chats.zip": inner, "user.txt": b""})
-    with pytest.raises(UnknownFile, match=r"^Chats\.zip cannot be read: This archive cannot be read: "):
-        list(documents(BufferedReader(BytesIO(packed)), lambda _size: None))
+@pytest.mark.parametrize("sound", [{}, {"B.zip": CHUNKED}, {"b.json": b"a"}])
+def test_a_damaged_archive_in_another_one_is_named(inner: bytes, sound: dict[str, bytes]) -> None:
+    packed = zipped(**{"Chats.zip": inner, "user.txt": b"", **sound})
+    taken, refused = [], {}
+    for name, chunks in documents(BufferedReader(BytesIO(packed)), lambda _size: None):
+        try:
+            taken.append(b"".join(chunks))
+        except UnknownFile as error:
+            refused[name] = str(error)
+    assert [name for name, error in refused.items() if "This archive cannot be read: " in error] == ["Chats.zip"]
+    assert taken == ([b"a", b"b"] if "B.zip" in sound else [b"a"] * len(sound))
 
 
 @pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
@@ -333,6 +342,15 @@ def test_what_a_file_holds_does_not_control_the_terminal(store: Store, tmp_path:
     assert (done.returncode, b"1 added" in done.stdout) == (1, True)
     assert not any(sign in done.stdout + done.stderr for sign in (b"\x1b", b"\x07"))
     assert "\ufffd]0;x" in done.stdout.decode()
+
+
+@pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
+def test_a_damaged_archive_beside_a_sound_one_is_told(store: Store, tmp_path: Path) -> None:
+    """Starts a process: a second."""
+    sound = zipped(**{"conversations.json": json.dumps([chatgpt(TREE)]).encode()})
+    done = run(store, tmp_path, "-", given=zipped(**{"a.zip": b"PK\x03\x04?", "b.zip": sound}))
+    assert (done.returncode, b"b.zip/conversations.json: conversations: 1 added" in done.stdout) == (2, True)
+    assert done.stderr.startswith(b"-/a.zip: This archive cannot be read: ")
 
 
 @pytest.mark.parametrize("stores", ["sqlite"], indirect=True)

@@ -138,9 +138,98 @@ def test_an_odd_message_of_claude_costs_itself(store: Store, odd: Any, reason: s
     assert [problem.reason for problem in report.problems] == [f"its message 1 is left out: {reason}"]
 
 
-def test_two_messages_of_claude_with_one_id_are_both_kept(store: Store) -> None:
-    take(store, claude(block("m-1", "human", says("?")), block("m-1", "assistant", says("Yes."))))
-    assert sorted(only(store).said) == [("reply", "Yes."), ("user", "?")]
+@pytest.mark.parametrize(
+    "ids", [("m-1", "m-1", "m-3", "m-4"), ("m-1", "m-1", "m-1#2", "m-1#3"), ("m-1#2", "m-1", "m-1", "m-1")]
+)
+def test_messages_with_one_id_are_all_kept_in_their_order(store: Store, ids: tuple[str, ...]) -> None:
+    turns = [("human", "?"), ("assistant", "Yes."), ("human", "Why?"), ("assistant", "So.")]
+    chat = claude(*(block(one, sender, says(text)) for one, (sender, text) in zip(ids, turns, strict=True)))
+    take(store, chat)
+    assert [text for _, text in only(store).said] == ["?", "Yes.", "Why?", "So."]
+    assert take(store, chat).conversations == {"present": 1}
+
+
+PARENTS: dict[str, tuple[Any, ...]] = {
+    "on none": (None, None, None, None),
+    "on the newer ones": (None, None, None, "3"),
+    "on a reply alone": (None, "1", None, None),
+    "on questions alone": ("0", None, "2", None),
+    "on all but one question": ("0", "1", None, "3"),
+    "on a message that is gone": ("0", "1", "9", "3"),
+    "on all, with a root that is there": (None, "1", "2", "3"),
+    "as numbers": (0, 1, 2, 3),
+}
+
+
+@pytest.mark.parametrize("parents", PARENTS.values(), ids=PARENTS)
+def test_messages_that_name_no_parent_follow_the_one_before_them(store: Store, parents: tuple[Any, ...]) -> None:
+    turns = [("human", "?"), ("assistant", "Yes."), ("human", "Why?"), ("assistant", "So.")]
+    said = [
+        block(str(number), sender, says(text)) | ({} if parent is None else {"parent_message_uuid": parent})
+        for number, ((sender, text), parent) in enumerate(zip(turns, parents, strict=True), 1)
+    ]
+    take(store, claude(*said))
+    assert [text for _, text in only(store).said] == ["?", "Yes.", "Why?", "So."]
+
+
+def test_ids_may_be_numbers(store: Store) -> None:
+    said = [block("m-1", "human", says("?"), uuid=1), block("m-2", "assistant", says("Yes."), uuid=2)]
+    take(store, claude(*said, uuid=7))
+    grown = claude(*said, block("m-3", "human", says("Why?"), uuid=3), uuid=7)
+    assert take(store, grown).conversations == {"updated": 1}
+    assert [text for _, text in only(store).said] == ["?", "Yes.", "Why?"]
+
+
+@pytest.mark.parametrize(
+    ("files", "newer", "marks"),
+    [
+        ([{"file_name": "a.pdf"}], [{"file_name": "a.pdf", "file_kind": "document"}], ["[file: a.pdf]"]),
+        ([{"file_name": "a.pdf"}], [{"file_name": "loaf", "file_kind": "image"}, {"file_name": "a.pdf"}],
+         ["[file: a.pdf]", "[picture: loaf]"]),
+        ([], [{"file_name": "b.png"}, {"file_name": "b.png"}], ["[picture: b.png]", "[picture: b.png]"]),
+        ([{}], [{}, {}], ["[file]", "[file]"]),
+        ([{"file_name": "recipe.txt"}, {"file_name": "c.txt"}], [{"file_name": "recipe.txt"}], ["[file: c.txt]"]),
+    ],
+)  # fmt: skip
+def test_files_that_claude_lists_twice_are_counted_once(store: Store, files: Any, newer: Any, marks: list[str]) -> None:
+    named = [{"file_name": "recipe.txt", "file_type": "text/plain", "extracted_content": ""}]
+    asked = block("m-1", "human", files=files, files_v2=newer, attachments=named)
+    report = take(store, claude(asked))
+    assert only(store).said == [("user", "\n".join(["[file: recipe.txt]", *marks]))]
+    assert report.left_out.total() == 1 + len(marks)
+
+
+def test_a_reply_that_was_cut_is_replaced_by_the_whole_one(store: Store) -> None:
+    asked = block("m-1", "human", says("?"))
+    cut = block("m-2", "assistant", says("On"), stop_reason="max_tokens")
+    more = block("m-2", "assistant", says("One, tw"), stop_reason="max_tokens")
+    whole = block("m-2", "assistant", says("One, two."))
+    thanks = block("m-3", "human", says("Thanks."))
+    take(store, claude(asked, cut, thanks))
+    first = only(store)
+    for file, fate in ((more, "updated"), (more, "present"), (cut, "present"), (whole, "updated"), (whole, "present")):
+        assert take(store, claude(asked, file, thanks)).conversations == {fate: 1}
+    assert take(store, claude(asked, more, thanks)).conversations == {"present": 1}
+    found = only(store)
+    assert found.said == [("user", "?"), ("reply", "One, two."), ("user", "Thanks.")]
+    assert found.messages[1].status is Status.COMPLETED
+    places = [
+        [(one.id, one.parent_id, one.position, one.timestamp) for one in taken.messages] for taken in (first, found)
+    ]
+    assert places[0] == places[1]
+
+
+def test_a_whole_reply_goes_to_its_place_beside_a_branch_of_ones_own(store: Store) -> None:
+    asked, cut = block("m-1", "human", says("?")), block("m-2", "assistant", says("On"), stop_reason="max_tokens")
+    other = block("m-4", "assistant", says("Two."), parent_message_uuid="m-1")
+    root = {"parent_message_uuid": "0"}
+    tree = [asked | root, cut | {"parent_message_uuid": "m-1"}, other]
+    take(store, claude(*tree, current_leaf_message_uuid="m-4"))
+    whole = block("m-2", "assistant", says("One, two."), parent_message_uuid="m-1")
+    assert take(store, claude(tree[0], whole, other, current_leaf_message_uuid="m-2")).conversations == {"updated": 1}
+    assert only(store).said == [("user", "?"), ("reply", "Two.")]
+    texts = store.rows("SELECT content, on_branch, status FROM messages ORDER BY position")
+    assert texts == [("?", 1, "completed"), ("One, two.", 0, "completed"), ("Two.", 1, "completed")]
 
 
 def deepseek(*messages: Any, **fields: Any) -> dict[str, Any]:

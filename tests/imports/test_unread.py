@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,9 @@ DOCUMENTS: dict[str, tuple[str, Any]] = {
     "Cherry Studio": ("Cherry Studio", {"time": 1, "version": 5, "localStorage": {}, "indexedDB": {}}),
     "BetterChatGPT": ("BetterChatGPT", {"chats": [{"id": "b", "messages": TURN, "config": {}}], "version": 1}),
     "TypingMind": ("TypingMind", {"data": {"chats": [{"messages": TURN}], "folders": []}}),
+    "Perplexity": ("Perplexity", {"status": "success", "entries": [{"query_str": "Tea?", "blocks": []}]}),
+    "Perplexity, one by one": ("Perplexity", [{"query_str": "Tea?", "answer": "Green."}]),
+    "Kimi": ("Kimi", {"chats": [{"id": "k", "name": "Tea", "messageContent": "Green.", "createTime": "x"}]}),
     "VS Code": ("GitHub Copilot", {"requesterUsername": "a", "responderUsername": "GitHub Copilot", "requests": []}),
 }  # fmt: skip
 LINES: dict[str, tuple[str, list[Any]]] = {
@@ -39,7 +43,7 @@ LINES: dict[str, tuple[str, list[Any]]] = {
 def test_a_document_of_another_program_is_named(store: Store, name: str, document: Any, indent: int | None) -> None:
     with pytest.raises(UnknownFile, match=r"^This is an export of ") as refused:
         store.take(json.dumps(document, indent=indent).encode())
-    assert str(refused.value) == f"This is an export of {name}, which is not read."
+    assert str(refused.value).startswith(f"This is an export of {name}, which is not read. See docs/imports.md")
     assert translated(str(refused.value), "zh").startswith("这是 ")
 
 
@@ -47,7 +51,7 @@ def test_a_document_of_another_program_is_named(store: Store, name: str, documen
 def test_a_log_of_another_program_is_named(store: Store, name: str, lines: list[Any]) -> None:
     with pytest.raises(UnknownFile, match=r"^This is an export of ") as refused:
         store.take("".join(json.dumps(line) + "\n" for line in lines).encode())
-    assert str(refused.value) == f"This is an export of {name}, which is not read."
+    assert str(refused.value).startswith(f"This is an export of {name}, which is not read. See docs/imports.md")
 
 
 @pytest.mark.parametrize(
@@ -58,10 +62,17 @@ def test_a_log_of_another_program_is_named(store: Store, name: str, lines: list[
         (b"SQLite format 3\0\x10\0", "This is an SQLite database."),
         (b"<!doctype html><title>Chats</title>", "This is a web page."),
         ("[]".encode("utf-16"), "This file is written in UTF-16. Write it in UTF-8."),
+        ('[{"a": 1}]'.encode("utf-16-le"), "This file is written in UTF-16. Write it in UTF-8."),
+        ('{"a": 1}'.encode("utf-16-be"), "This file is written in UTF-16. Write it in UTF-8."),
+        (b"Rar!\x1a\x07\x01\0", "Archives of this kind are not read. Unpack it, and import the files in it."),
+        (b"7z\xbc\xaf\x27\x1c", "Archives of this kind are not read. Unpack it, and import the files in it."),
         (b"%PDF-1.7", "This is a PDF file."),
         (b"Conversation,Time,Author,Message\n", "This is an export of Microsoft Copilot, which is not read."),
         (b'{"mapping": {"a": ', "This file cannot be read: it is not valid JSON: "),
-        (b"# Chats\n", "This is not an export of chatkeep, ChatGPT, Claude, DeepSeek, LibreChat or Open WebUI."),
+        (
+            b"# Chats\n",
+            "This is not an export of chatkeep, ChatGPT, Claude, DeepSeek, LibreChat or Open WebUI. See docs/",
+        ),
     ],
 )
 def test_a_file_of_another_kind_is_named(store: Store, file: bytes, sentence: str) -> None:
@@ -77,3 +88,12 @@ def test_lines_may_hold_conversations(store: Store) -> None:
     ]
     report = store.take("\n".join(map(json.dumps, chats)).encode())
     assert (report.conversations, report.problem_count) == ({"added": 2}, 0)
+
+
+@pytest.mark.parametrize("page", ["imports.md", "导入文档.md"])
+def test_the_form_that_the_handbook_shows_is_read(store: Store, page: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+    file = text.partition("```json\n")[2].partition("```")[0].encode()
+    report = store.take(file)
+    assert (report.conversations, report.messages, report.problem_count) == ({"added": 1}, 2, 0)
+    assert store.take(file).conversations == {"present": 1}
