@@ -15,7 +15,7 @@ from chatkeep import branches
 from chatkeep.errors import NO_CONVERSATION, NO_MESSAGE, FieldError, InvalidFields, NotFound, stored_in_part
 from chatkeep.model import Conversation, Message, expiry, now_us
 from chatkeep.store import conversations, messages
-from chatkeep.store.conversations import Position
+from chatkeep.store.conversations import Position, Sorting
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.notes import COMMAND_LINE, Actor, Note, Verb
@@ -31,15 +31,18 @@ class ListPage:
     limit: int
     after: Position | UUID | None = None
     ascending: bool = False
+    sort: Sorting = "activity"
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A page of the list of conversations, with what `Position.until` is for its end."""
+    """A page of the list of conversations, with where it ends; by creation that is its last conversation's id."""
 
     conversations: list[Conversation]
     has_more: bool
-    until: int | None
+    sort: Sorting = "activity"
+    until: int | None = None
+    """What `Position.until` is for its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +82,26 @@ class Reading:
 def list_conversations(
     database: Database, owner: str, page: ListPage, query: str | None = None, *, pinned: bool | None = None
 ) -> Listed:
-    """Return a page of the owner's conversations by activity.
+    """Return a page of the owner's conversations.
 
     ``query`` keeps those whose title or text contains each of its words, ``pinned`` those that are pinned or are not.
     Raises `InvalidFields`, `StoreUnavailable`; of a query `DatabaseBusy`, `DatabaseTimeout`.
     """
+    only = conversations.Filter(query, pinned)
 
-    def read(connection: Connection) -> Listed:
+    def by_creation(connection: Connection) -> Listed:
+        found = conversations.by_creation(
+            connection,
+            owner,
+            now_us(),
+            limit=page.limit + 1,
+            after=page.after.id if isinstance(page.after, Position) else page.after,
+            ascending=page.ascending,
+            only=only,
+        )
+        return Listed(found[: page.limit], len(found) > page.limit, page.sort)
+
+    def by_activity(connection: Connection) -> Listed:
         now = now_us()
         after = _position(connection, owner, page.after, now) if isinstance(page.after, UUID) else page.after
         until = after.until if after else conversations.latest(connection, owner) if page.ascending else None
@@ -96,10 +112,11 @@ def list_conversations(
             limit=page.limit + 1,
             after=after,
             ascending=page.ascending,
-            only=conversations.Filter(query, pinned),
+            only=only,
         )
-        return Listed(found[: page.limit], len(found) > page.limit, until)
+        return Listed(found[: page.limit], len(found) > page.limit, until=until)
 
+    read = by_creation if page.sort == "created" else by_activity
     return database.scan(read) if query else database.read(read)
 
 

@@ -23,8 +23,6 @@ from chatkeep.access import (
 )
 from chatkeep.errors import (
     NO_ACCESS,
-    FieldError,
-    InvalidFields,
     KeyEnded,
     KeyExpired,
     KeyRevoked,
@@ -110,15 +108,8 @@ def _told(key: Key) -> dict[str, Any]:
 
 
 def list_keys(database: Database, limit: int, after: UUID | None, *, ascending: bool) -> tuple[list[Key], bool]:
-    """Return a page of the keys of all accounts, and whether there are more. Raises `InvalidFields`."""
-
-    def read(connection: Connection) -> list[Key]:
-        if after is not None and keys.get(connection, after) is None:
-            wrong = FieldError("after", "there is no item with this id")
-            raise InvalidFields("Begin the list again.", errors=[wrong])
-        return keys.page(connection, limit=limit + 1, after=after, ascending=ascending)
-
-    found = database.read(read)
+    """Return a page of the keys of all accounts, and whether there are more."""
+    found = database.read(lambda connection: keys.page(connection, limit=limit + 1, after=after, ascending=ascending))
     return found[:limit], len(found) > limit
 
 

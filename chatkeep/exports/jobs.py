@@ -15,8 +15,6 @@ from chatkeep.errors import (
     ExportFileMissing,
     ExportFinished,
     ExportNotReady,
-    FieldError,
-    InvalidFields,
     NotFound,
     QuotaUsedUp,
     TooManyExports,
@@ -128,16 +126,11 @@ def _name(connection: Connection, owner: str, wanted: Wanted, now: int, redactio
 def list_jobs(
     database: Database, owner: str, limit: int, after: UUID | None, *, ascending: bool
 ) -> tuple[list[Job], bool]:
-    """Return a page of the owner's jobs by creation, and whether more follow.
-
-    Raises `InvalidFields`, `StoreUnavailable`.
-    """
+    """Return a page of the owner's jobs by creation, and whether more follow. Raises `StoreUnavailable`."""
     now = now_us()
     found = database.read(
         lambda connection: jobs.newest(connection, owner, now, limit=limit + 1, after=after, ascending=ascending)
     )
-    if found is None:
-        raise InvalidFields("Begin the list again.", errors=[FieldError("after", "there is no item with this id")])
     return found[:limit], len(found) > limit
 
 

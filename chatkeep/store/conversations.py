@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from chatkeep.model import Conversation, id_of
@@ -55,6 +55,14 @@ _SOME = "SELECT id FROM conversations WHERE owner = :owner ORDER BY id LIMIT :li
 _LOCK_SOME = Sql(_SOME, mysql=f"{_SOME} FOR UPDATE")
 
 
+# On SQLite, and on MySQL. Without the hint, all that is pinned, or is not, would be read and sorted.
+_TABLES = ("conversations", "conversations")
+_BY_CREATION = (
+    "conversations INDEXED BY ix_conversations_of_owner",
+    "conversations FORCE INDEX (ix_conversations_of_owner)",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which conversations a list has.
@@ -68,6 +76,9 @@ class Filter:
 
 
 EVERY = Filter()
+
+
+Sorting = Literal["activity", "created"]
 
 
 class Position(NamedTuple):
@@ -165,9 +176,35 @@ def newest(
     only: Filter = EVERY,
 ) -> list[Conversation]:
     """Return conversations by activity, beginning behind ``after``."""
-    statement, values = _listing(only, after=after, ascending=ascending)
+    beyond = ">" if ascending else "<"
+    where = ""
+    if after is not None and after.until is not None and ascending:
+        where += " AND last_active <= :until"
+    if after is not None:
+        # The first condition lets the index begin at the right place; a row comparison alone does not on MariaDB.
+        where += f" AND last_active {beyond}= :last_active AND (last_active {beyond} :last_active OR id {beyond} :id)"
+    statement, values = _listing(only, where, ("last_active", "id"), ascending=ascending)
     if after is not None:
         values |= {"last_active": after.last_active, "id": after.id.bytes, "until": after.until}
+    rows = connection.rows(statement, owner=owner, now=now, limit=limit, **values)
+    return [_conversation(row) for row in rows]
+
+
+def by_creation(
+    connection: Connection,
+    owner: str,
+    now: int,
+    *,
+    limit: int,
+    after: UUID | None,
+    ascending: bool,
+    only: Filter = EVERY,
+) -> list[Conversation]:
+    """Return conversations by their ids, which begin with the time of their creation, beginning behind ``after``."""
+    where = f" AND id {'>' if ascending else '<'} :id" if after is not None else ""
+    statement, values = _listing(only, where, ("id",), _BY_CREATION, ascending=ascending)
+    if after is not None:
+        values["id"] = after.bytes
     rows = connection.rows(statement, owner=owner, now=now, limit=limit, **values)
     return [_conversation(row) for row in rows]
 
@@ -178,29 +215,25 @@ def latest(connection: Connection, owner: str) -> int | None:
     return None if at is None else int(at)
 
 
-def _listing(only: Filter, *, after: Position | None, ascending: bool) -> tuple[Sql, dict[str, Any]]:
-    """Return the statement of `newest` and the parameters that come from its query."""
-    direction, beyond = ("ASC", ">") if ascending else ("DESC", "<")
+def _listing(
+    only: Filter, behind: str, order: tuple[str, ...], tables: tuple[str, str] = _TABLES, *, ascending: bool
+) -> tuple[Sql, dict[str, Any]]:
+    """Return the statement of a list and the parameters that come from its query."""
     where = f"owner = :owner AND {_ALIVE}"
     if only.pinned is not None:
         where += (
             f" AND pinned = {int(only.pinned)}"  # no parameter: SQLite takes an index of some rows for a constant only
         )
-    if after is not None and after.until is not None and ascending:
-        where += " AND last_active <= :until"
-    if after is not None:
-        # The first condition lets the index begin at the right place; a row comparison alone does not on MariaDB.
-        where += f" AND last_active {beyond}= :last_active AND (last_active {beyond} :last_active OR id {beyond} :id)"
-    order = f"ORDER BY last_active {direction}, id {direction} LIMIT :limit"
-    if not only.query:
-        return Sql(f"SELECT {_COLUMNS} FROM conversations WHERE {where} {order}"), {}  # noqa: S608 - fixed parts only
+    where += behind
+    direction = "ASC" if ascending else "DESC"
+    end = f"ORDER BY {', '.join(f'{column} {direction}' for column in order)} LIMIT :limit"
     values: dict[str, Any] = {}
-    sqlite = mysql = f"SELECT {_COLUMNS} FROM conversations WHERE {where}"  # noqa: S608 - fixed parts only
-    for number, word in enumerate(search.words(only.query)):
+    sqlite, mysql = (f"SELECT {_COLUMNS} FROM {table} WHERE {where}" for table in tables)  # noqa: S608 - fixed parts only
+    for number, word in enumerate(search.words(only.query) if only.query else ()):
         one, other = map(_holding, search.conditions("title", number), search.conditions("content", number))
         sqlite, mysql = f"{sqlite} AND {one}", f"{mysql} AND {other}"
         values |= search.patterns(word, number)
-    return Sql(f"{sqlite} {order}", mysql=f"{mysql} {order}"), values
+    return Sql(f"{sqlite} {end}", mysql=f"{mysql} {end}"), values
 
 
 def _holding(title: str, content: str) -> str:

@@ -18,7 +18,7 @@ _COLUMNS = (
     "timestamp", "status", "model", "finish_reason", "error", "error_detail", "input_tokens",
     "output_tokens", "cached",
 )  # fmt: skip
-_PLACE = "message_id, conversation_id, parent_id, timestamp, position, status, written"
+_PLACE = quoted(("message_id", "conversation_id", "parent_id", "timestamp", "position", "status", "written"))
 _HOLDER = Sql("SELECT owner FROM conversations WHERE id = :id")
 
 

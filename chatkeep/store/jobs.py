@@ -107,10 +107,8 @@ def get(connection: Connection, owner: str, id: UUID, now: int) -> Job | None:
 
 def newest(
     connection: Connection, owner: str, now: int, *, limit: int, after: UUID | None, ascending: bool
-) -> list[Job] | None:
-    """Return jobs by creation, beginning behind ``after``; None where ``after`` is not the owner's."""
-    if after is not None and get(connection, owner, after, now) is None:
-        return None
+) -> list[Job]:
+    """Return jobs by creation, which their ids tell, beginning behind ``after``, whether that is there or not."""
     direction, beyond = ("ASC", ">") if ascending else ("DESC", "<")
     where, values = (f"{_OWN} AND id {beyond} :id", {"id": after.bytes}) if after else (_OWN, {})
     listed = Sql(f"SELECT {_COLUMNS} FROM export_jobs WHERE {where} ORDER BY id {direction} LIMIT :limit")  # noqa: S608

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from chatkeep.exports import dates
+from chatkeep.web.patterns import whole
 from chatkeep.web.shapes import Time
 
 SeriesName = Annotated[
@@ -27,7 +28,9 @@ SeriesName = Annotated[
     ],
     Meta(description="A metric, as `/metrics` names it."),
 ]
-Moment = Annotated[str, Meta(pattern=dates.PATTERN, description="A day in UTC, or a time with its offset (RFC 3339).")]
+Moment = Annotated[
+    str, Meta(pattern=whole(dates.PATTERN), description="A day in UTC, or a time with its offset (RFC 3339).")
+]
 Count = Annotated[int, Meta(ge=0)]
 
 

@@ -11,9 +11,10 @@ from chatkeep.access import ACCOUNT
 from chatkeep.audit import FormatName, members
 from chatkeep.store.audit import Entry
 from chatkeep.store.notes import Verb
+from chatkeep.web.patterns import whole
 from chatkeep.web.shapes import Id, Limit, Moment, Time, time_text
 
-Actor = Annotated[str, Meta(pattern=f"^{ACCOUNT}$", description="The account of who did it.")]
+Actor = Annotated[str, Meta(pattern=whole(ACCOUNT), description="The account of who did it.")]
 Number = Annotated[int, Meta(description="Counts from 1, without a gap, in the order of what happened.")]
 
 

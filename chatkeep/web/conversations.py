@@ -31,14 +31,16 @@ _ONE = "/api/conversations/<uuid:conversation_id>"
     raises=(errors.InvalidFields, errors.StoreUnavailable, errors.DatabaseBusy),
 )
 def list_conversations() -> Response:
-    """List conversations, those with the newest activity first.
+    """List conversations, those with the newest activity first, or by creation.
 
     `last_id` is the `after` of the next page. It names a place in the list, so conversations that become active or are
-    deleted meanwhile neither repeat nor hide others. One that becomes active before its page was read has moved to the
-    top, where a new list begins. With `order=asc` the list ends where it ended when its first page was read.
+    deleted meanwhile neither repeat nor hide others. By activity, one that becomes active before its page was read has
+    moved to the top, where a new list begins, and with `order=asc` the list ends where it ended when its first page was
+    read. By creation (`sort=created`) none moves: the pages hold every conversation that is there all the time exactly
+    once.
     """
     query = query_as(shapes.ListQuery)
-    page = ListPage(query.limit, shapes.position_of(query.after), ascending=query.order == "asc")
+    page = ListPage(query.limit, shapes.position_of(query.after), ascending=query.order == "asc", sort=query.sort)
     database = parts().database
     with unless_gone(client_socket() if query.q else None):
         found = conversations.list_conversations(database, owner(), page, query.q, pinned=query.pinned)

@@ -15,6 +15,7 @@ from msgspec import Raw, inspect
 from chatkeep.access import ACCOUNT
 from chatkeep.errors import FieldError, InvalidFields
 from chatkeep.exports import dates
+from chatkeep.web.patterns import whole
 from chatkeep.web.shapes import PLACE
 from chatkeep.web.usage_shapes import DAY, GROUPS
 
@@ -25,11 +26,11 @@ MOST_FAULTS = 20
 """Faults that one answer lists."""
 
 _PATTERNS = {
-    dates.PATTERN: dates.EXAMPLE,
+    whole(dates.PATTERN): dates.EXAMPLE,
     DAY: "must be a day such as 2026-11-22",
     GROUPS: "must be one or more of day, model, key, account and end_user, separated by commas",
     PLACE: "must be the last_id of a page, or an id",
-    f"^{ACCOUNT}$": "must be 1 to 32 of a-z, 0-9, - and _, and begin with a letter or a digit",
+    whole(ACCOUNT): "must be 1 to 32 of a-z, 0-9, - and _, and begin with a letter or a digit",
 }
 
 

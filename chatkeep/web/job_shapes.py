@@ -10,7 +10,7 @@ from chatkeep.exports import jobs
 from chatkeep.exports.jobs import wanted_of
 from chatkeep.store.jobs import NEVER, Job, JobStatus
 from chatkeep.web.export_shapes import Cursor, ExportFormat
-from chatkeep.web.shapes import After, Id, Limit, Moment, Time, time_text
+from chatkeep.web.shapes import AfterCreated, Id, Limit, Moment, Time, time_text
 
 Compression = Annotated[
     jobs.Compression, Meta(description="How the file is compressed; its size and hash are as it lies.")
@@ -33,7 +33,7 @@ class ExportJobsQuery(Struct, forbid_unknown_fields=True):
     """Which exports to list."""
 
     limit: Limit = 20
-    after: After | None = None
+    after: AfterCreated | None = None
     order: Annotated[Literal["asc", "desc"], Meta(description="By creation; desc is newest first.")] = "desc"
 
 

@@ -10,11 +10,12 @@ from chatkeep import access
 from chatkeep.access import ACCOUNT, END_USER_CHARACTERS, MOST_CHARACTERS, NEW_KEY_SCOPES, Caller, Scope
 from chatkeep.limits import Limits, read_limits
 from chatkeep.store import keys
-from chatkeep.web.shapes import After, Id, Limit, Time, time_text
+from chatkeep.web.patterns import whole
+from chatkeep.web.shapes import AfterCreated, Id, Limit, Time, time_text
 
 MOST_SECONDS = 10 * 366 * 24 * 3600
 Scopes = Annotated[tuple[Scope, ...], Meta(min_length=1, description="What the key may; none of them holds another.")]
-Account = Annotated[str, Meta(pattern=f"^{ACCOUNT}$", description="Whose conversations the key reaches.")]
+Account = Annotated[str, Meta(pattern=whole(ACCOUNT), description="Whose conversations the key reaches.")]
 
 
 Own = Annotated[Limits, Meta(description="Its own limits, in place of those that every key has.")]
@@ -61,7 +62,7 @@ class KeysQuery(Struct, forbid_unknown_fields=True):
     """Which keys to list."""
 
     limit: Limit = 20
-    after: After | None = None
+    after: AfterCreated | None = None
     order: Annotated[Literal["asc", "desc"], Meta(description="By time; desc is newest first.")] = "desc"
 
 

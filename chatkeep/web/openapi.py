@@ -16,6 +16,7 @@ from chatkeep import __version__, errors, model
 from chatkeep.access import END_USER_CHARACTERS, Scope
 from chatkeep.errors import Problem
 from chatkeep.web import examples, gate, problems, shapes, sse
+from chatkeep.web.patterns import in_document
 
 View = TypeVar("View", bound=Callable[..., Any])
 _PARAMETER = re.compile(r"<(?:(\w+):)?(\w+)>")
@@ -153,18 +154,20 @@ def document(operations: list[Operation], root: str = "/") -> dict[str, Any]:
     for operation in operations:
         path = _PARAMETER.sub(r"{\2}", operation.path)
         paths.setdefault(path, {})[operation.method.lower()] = _operation(operation, reference, components)
-    return {
-        "openapi": "3.2.0",
-        "info": {
-            "title": "chatkeep",
-            "version": __version__,
-            "description": "A self-hosted conversation server for LLM applications.",
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        },
-        "servers": [{"url": root}],
-        "paths": paths,
-        "components": {"schemas": components, "securitySchemes": {"key": _KEY}},
-    }
+    return in_document(
+        {
+            "openapi": "3.2.0",
+            "info": {
+                "title": "chatkeep",
+                "version": __version__,
+                "description": "A self-hosted conversation server for LLM applications.",
+                "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            },
+            "servers": [{"url": root}],
+            "paths": paths,
+            "components": {"schemas": components, "securitySchemes": {"key": _KEY}},
+        }
+    )
 
 
 def _require_what_is_always_there(

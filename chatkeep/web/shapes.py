@@ -15,7 +15,8 @@ from chatkeep.conversations import Listed
 from chatkeep.exports import dates
 from chatkeep.languages import Language, translated
 from chatkeep.model import MAX_TTL_S, PAGE_BYTES, Role, Status
-from chatkeep.store.conversations import Position
+from chatkeep.store.conversations import Position, Sorting
+from chatkeep.web.patterns import whole
 
 Item = TypeVar("Item", bound=Struct)
 Title = Annotated[str, Meta(min_length=1, max_length=255, description="The conversation's title.")]
@@ -36,13 +37,16 @@ Search = Annotated[
 ]
 Known = Annotated[int, Meta(ge=0, description="Characters of the reply's text that are known already.")]
 After = Annotated[UUID, Meta(description="Begin behind the item with this id.")]
+# Ids begin with the time of their creation, so they are places in a list by creation.
+AfterCreated = Annotated[UUID, Meta(description="Begin behind this id, whether its item is still there or not.")]
 # An id, and where its conversation stood: `conversations.Position`.
-PLACE = r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(_[0-9]{1,18}(_[0-9]{1,18})?)?$"
+PLACE = whole("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(_[0-9]{1,18}(_[0-9]{1,18})?)?")
 Place = Annotated[
     str,
     Meta(
         pattern=PLACE,
-        description="The `last_id` of the page before. The id of a conversation begins behind where it stands now.",
+        description="The `last_id` of the page before, in the same `sort`. By activity, the id of a conversation begins"
+        " behind where it stands now; by creation, behind that id, whether the conversation is there or not.",
     ),
 ]
 
@@ -121,7 +125,10 @@ class ListQuery(Struct, forbid_unknown_fields=True):
 
     limit: Limit = 20
     after: Place | None = None
-    order: Annotated[Literal["asc", "desc"], Meta(description="By activity; desc is newest first.")] = "desc"
+    sort: Annotated[Sorting, Meta(description="By the newest activity, or by creation, which never changes.")] = (
+        "activity"
+    )
+    order: Annotated[Literal["asc", "desc"], Meta(description="desc is newest first.")] = "desc"
     q: Search | None = None
     pinned: Annotated[bool, Meta(description="Keeps those that are pinned, or those that are not.")] | None = None
 
@@ -143,7 +150,7 @@ class FollowQuery(Struct, forbid_unknown_fields=True):
 Moment = Annotated[
     str,
     Meta(
-        pattern=dates.PATTERN,
+        pattern=whole(dates.PATTERN),
         description="A day in UTC, or a time with its offset (RFC 3339; a + is written %2B); it is part of the range.",
         examples=["2026-11-22", "2026-11-22T09:30:00Z"],
     ),
@@ -385,21 +392,22 @@ def conversation_fields(conversation: model.Conversation) -> dict[str, Any]:
 def conversations_of(found: Listed) -> ConversationList:
     """Return the shape of a page of conversations."""
     data, is_cut = fitting([Conversation(**conversation_fields(item)) for item in found.conversations])
-    last = _place(found.conversations[len(data) - 1], found.until) if data else None
+    last = _place(found.conversations[len(data) - 1], found) if data else None
     return ConversationList(data=data, first_id=_id(data, 0), last_id=last, has_more=found.has_more or is_cut)
 
 
-def _place(conversation: model.Conversation, until: int | None) -> str:
-    """Return what `position_of` reads."""
-    return "_".join(map(str, (conversation.id, conversation.last_active, *([] if until is None else [until]))))
+def _place(conversation: model.Conversation, of: Listed) -> str:
+    """Return what `position_of` reads: where a conversation stands in a list."""
+    if of.sort == "created":
+        return str(conversation.id)
+    return "_".join(map(str, (conversation.id, conversation.last_active, *([] if of.until is None else [of.until]))))
 
 
 def position_of(place: str | None) -> Position | UUID | None:
     """Return where a page begins, by the end of the one before, or by a conversation's id."""
     if place is None:
         return None
-    # In Python, the $ of PLACE also matches before a line break at the end.
-    id, *numbers = place.rstrip("\n").split("_")  # noqa: A001 - as everywhere
+    id, *numbers = place.split("_")  # noqa: A001 - as everywhere
     return Position(int(numbers[0]), UUID(id), *map(int, numbers[1:])) if numbers else UUID(id)
 
 

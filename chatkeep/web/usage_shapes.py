@@ -7,8 +7,10 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-DAY = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$"
-GROUPS = "^(day|model|key|account|end_user)(,(day|model|key|account|end_user))*$"
+from chatkeep.web.patterns import whole
+
+DAY = whole("[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
+GROUPS = whole("(day|model|key|account|end_user)(,(day|model|key|account|end_user))*")
 MOST_ROWS = 1_000
 Day = Annotated[str, Meta(pattern=DAY, description="A day in UTC.", examples=["2026-11-22"])]
 _COST = "By the prices that the server is set to; 0 for answers that were given before."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from chatkeep.web import (
     sharing_shapes,
     usage_shapes,
 )
+from chatkeep.web.patterns import in_document
 
 MODULES = (admin_shapes, audit_shapes, export_shapes, job_shapes, key_shapes, shapes, sharing_shapes, usage_shapes)
 REQUESTS = sorted(
@@ -33,6 +35,11 @@ REQUESTS = sorted(
     },
     key=lambda kind: kind.__name__,
 )
+FULL_WIDTH = {ord(digit): chr(ord(digit) + 0xFEE0) for digit in "0123456789"}
+SAMPLES = {
+    "2026-11-22", "2026-11-22T09:30:00Z", "2026-11-22t09:30:00.5+08:00", "day,model", "shop", "a-1_b",
+    "01a202d1-2a30-79d4-9bd7-fd298a4c908a", "01A202D1-2a30-79d4-9bd7-fd298a4c908a_1_2",
+}  # fmt: skip
 IDEOGRAPH = re.compile("[\u4e00-\u9fff]")
 
 
@@ -111,3 +118,39 @@ def test_what_a_field_takes_is_told_in_both_languages(shape: type[msgspec.Struct
         words = fields.wanted(field.type)
         assert words.startswith(("must ", "write "))
         assert IDEOGRAPH.search(translated(words, "zh")), words
+
+
+def patterns() -> dict[str, str]:
+    """Return what the OpenAPI document shows of each pattern that a field of a request has, by the one in the code."""
+    found: dict[str, str] = {}
+    for kind in REQUESTS:
+        (schema,), shown = msgspec.json.schema_components([kind])
+        for one in patterns_in([schema, shown]):
+            found[one] = in_document({"pattern": one})["pattern"]
+    return found
+
+
+def patterns_in(schema: Any) -> Iterator[str]:
+    for one in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from patterns_in(one)
+    if isinstance(schema, dict) and isinstance(schema.get("pattern"), str):
+        yield schema["pattern"]
+
+
+@pytest.mark.parametrize("pattern", patterns())
+def test_a_pattern_takes_whole_texts_in_code_as_in_the_document(pattern: str) -> None:
+    shown = patterns()[pattern]
+    assert (shown[0], shown[-1], r"\Z" in shown) == ("^", "$", False)
+    # In ECMA-262, a $ is the end alone, \d is 0-9 and \w is ASCII.
+    ecma = re.compile(shown.removesuffix("$"), re.ASCII)
+    taken = [text for text in SAMPLES if re.search(pattern, text)]
+    assert taken
+    for text in taken:
+        odd = (f"{text}\n", f"{text}\r\n", f"\n{text}", f"{text} ", text.translate(FULL_WIDTH), f"{text}\u2028")
+        for other in (text, *odd, *SAMPLES):
+            assert bool(re.search(pattern, other)) == bool(ecma.fullmatch(other)), other
+        assert not any(re.search(pattern, other) for other in odd if other != text)
+
+
+def test_patterns_are_found() -> None:
+    assert len(patterns()) >= 5

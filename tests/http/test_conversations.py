@@ -145,7 +145,7 @@ def test_a_list_says_where_it_begins_and_ends(api: Api) -> None:
     one, two = (api.chat(mark)["conversation_id"] for _ in range(2))
     page = api.list(q=mark, limit=1)
     assert (page["object"], page["first_id"], page["has_more"]) == ("list", two, True)
-    for place in (page["last_id"], two, two.upper(), f"{two}\n", f"{page['last_id']}\n"):
+    for place in (page["last_id"], two, two.upper()):
         assert [item["id"] for item in api.list(q=mark, after=place)["data"]] == [one]
     page = api.list(q=mark, limit=2)
     assert (page["first_id"], page["has_more"]) == (two, False)
@@ -188,7 +188,29 @@ def test_what_becomes_active_or_goes_meanwhile_neither_repeats_nor_hides_others(
     assert (found, page["has_more"]) == (in_order, False)
 
 
-@pytest.mark.parametrize("place", ["x", "{}_", "{}_x", "{}_1_2_3", "{}_" + "9" * 19, "{}x"])
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("pinned", [None, False])
+def test_by_creation_all_pages_hold_what_was_there_all_the_time_once(
+    api: Api, order: str, *, pinned: bool | None
+) -> None:
+    mark = unique()
+    made = [api.chat(mark)["conversation_id"] for _ in range(9)]
+    ahead = made[::-1] if order == "desc" else made
+    query = {"q": mark, "sort": "created", "order": order, "limit": 2} | ({} if pinned is None else {"pinned": "false"})
+    page = api.list(**query)
+    found = [item["id"] for item in page["data"]]
+    for conversation in (found[0], ahead[4], ahead[-1]):  # one that was read, and two that were not
+        api.chat("Again", conversation_id=conversation)
+    api.delete(page["last_id"])
+    api.delete(ahead[5])
+    api.change(found[0], pinned=True)
+    while page["has_more"]:
+        page = api.list(**query, after=page["last_id"])
+        found += [item["id"] for item in page["data"]]
+    assert found == [one for one in ahead if one != ahead[5]]
+
+
+@pytest.mark.parametrize("place", ["x", "{}%0A", "{}_1%0A", "{}_", "{}_x", "{}_1_2_3", "{}_" + "9" * 19, "{}x"])
 def test_a_place_that_no_page_gave_is_422(api: Api, place: str) -> None:
     response = api.request("GET", f"/api/conversations?after={place.format('01a202d1-2a30-79d4-9bd7-fd298a4c908a')}")
     assert (response.status, response.json["errors"][0]["field"]) == (422, "after")

@@ -306,7 +306,14 @@ def test_exports_are_listed_in_pages(idle: Api) -> None:
     assert [job["id"] for job in newest["data"] + rest["data"]] == ids[::-1]
     assert (newest["object"], newest["first_id"], newest["has_more"]) == ("list", ids[2], True)
     assert [job["id"] for job in oldest_first["data"]] == ids[1:]
-    assert idle.request("GET", f"/api/exports?after={new_id()}").json["errors"][0]["field"] == "after"
+    idle.request("POST", f"/api/exports/{ids[1]}/cancel")
+    idle.request("DELETE", f"/api/exports/{ids[1]}")
+    behind = {order: f"/api/exports?limit=1&order={order}&after={ids[1]}" for order in ("asc", "desc")}
+    assert {order: idle.request("GET", path).json["first_id"] for order, path in behind.items()} == {
+        "asc": ids[2],
+        "desc": ids[0],
+    }
+    assert idle.request("GET", "/api/exports?after=x").json["errors"][0]["field"] == "after"
 
 
 def test_another_owners_export_is_as_one_that_is_not_there(idle: Api) -> None:

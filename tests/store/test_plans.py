@@ -206,6 +206,12 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
         for ascending in (True, False)
         for only in FILTERS
     ],
+    conversations.by_creation: [
+        {"owner": "owner 1", "now": NOW, "limit": 20, "after": after, "ascending": ascending, "only": only}
+        for after in (None, CONVERSATION.id)
+        for ascending in (True, False)
+        for only in FILTERS
+    ],
     conversations.latest: [{"owner": "owner 1"}],
     messages.insert: [{"message": MESSAGE}],
     messages.get: [{"conversation_id": CONVERSATION.id, "id": MESSAGE.id}],
@@ -433,6 +439,17 @@ def test_pinned_conversations_are_not_looked_for_among_all_the_others(full: Data
     listed = [plan for sql, plan in planned.plans if "ORDER BY" in sql]
     assert listed
     assert all("ix_conversations_pinned" in plan for plan in listed)
+
+
+@pytest.mark.parametrize("after", [None, CONVERSATION.id])
+def test_a_list_by_creation_reads_nothing_of_other_owners(full: Database, after: UUID | None) -> None:
+    with full.connection() as connection:
+        planned = Planned(connection, embedded=full.embedded)
+        for ascending in (True, False):
+            conversations.by_creation(planned, "owner 1", NOW, limit=20, after=after, ascending=ascending)
+    listed = [plan for sql, plan in planned.plans if "ORDER BY" in sql]
+    assert listed
+    assert all("ix_conversations_of_owner" in plan for plan in listed), listed
 
 
 @pytest.mark.parametrize("full", DATABASES[1:], indirect=True)
