@@ -63,6 +63,11 @@ _BY_CREATION = (
 )
 
 
+# Whether one message of a conversation fulfils a condition; the rest of them is not read then. SQLite would gather all
+# of them for IN, and MariaDB those of all conversations for EXISTS.
+_OF_IT = "(SELECT {} FROM messages WHERE conversation_id = conversations.id AND {})"
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which conversations a list has.
@@ -230,18 +235,11 @@ def _listing(
     values: dict[str, Any] = {}
     sqlite, mysql = (f"SELECT {_COLUMNS} FROM {table} WHERE {where}" for table in tables)  # noqa: S608 - fixed parts only
     for number, word in enumerate(search.words(only.query) if only.query else ()):
-        one, other = map(_holding, search.conditions("title", number), search.conditions("content", number))
-        sqlite, mysql = f"{sqlite} AND {one}", f"{mysql} AND {other}"
+        (title, other_title), (content, other) = (search.conditions(name, number) for name in ("title", "content"))
+        sqlite = f"{sqlite} AND ({title} OR EXISTS {_OF_IT.format('1', content)})"
+        mysql = f"{mysql} AND ({other_title} OR id IN {_OF_IT.format('conversation_id', other)})"
         values |= search.patterns(word, number)
     return Sql(f"{sqlite} {end}", mysql=f"{mysql} {end}"), values
-
-
-def _holding(title: str, content: str) -> str:
-    """Return the condition that a conversation's title or one of its messages fulfils one."""
-    return (
-        f"({title} OR id IN (SELECT conversation_id FROM messages WHERE conversation_id = conversations.id"  # noqa: S608 - fixed parts only
-        f" AND {content}))"
-    )
 
 
 def _values(conversation: Conversation) -> dict[str, Any]:

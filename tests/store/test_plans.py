@@ -441,6 +441,17 @@ def test_pinned_conversations_are_not_looked_for_among_all_the_others(full: Data
     assert all("ix_conversations_pinned" in plan for plan in listed)
 
 
+def test_a_search_reads_no_more_of_a_conversation_than_the_first_message_that_fits(full: Database) -> None:
+    with full.connection() as connection:
+        planned = Planned(connection, embedded=full.embedded)
+        only = conversations.Filter("text 中文")
+        conversations.newest(planned, "owner 1", NOW, limit=20, after=None, ascending=False, only=only)
+    plans = [plan for sql, plan in planned.plans if "LIKE" in sql]
+    wanted = "CORRELATED SCALAR SUBQUERY" if full.embedded else "DEPENDENT SUBQUERY"
+    assert sum(wanted in plan for plan in plans) == 2, plans
+    assert not any(word in plan for plan in plans for word in ("LIST SUBQUERY", "MATERIALIZED")), plans
+
+
 @pytest.mark.parametrize("after", [None, CONVERSATION.id])
 def test_a_list_by_creation_reads_nothing_of_other_owners(full: Database, after: UUID | None) -> None:
     with full.connection() as connection:

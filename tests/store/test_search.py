@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from typing import Any
 
 import apsw
 import pytest
@@ -51,6 +52,20 @@ def test_whatever_is_searched_for_is_found_as_python_finds_it(sqlite: apsw.Conne
         part = "".join(chance.choices(ALPHABET, k=chance.randint(1, 3)))
         expected = part.lower().replace("\0", "\uffff") in text.lower().replace("\0", "\uffff")
         assert holds(sqlite, text, part) == expected, (text, part)
+
+
+def test_the_slow_operator_is_asked_only_about_what_the_quick_one_finds() -> None:
+    asked: list[Any] = []
+
+    def glob(*pattern_and_text: Any) -> bool:
+        asked.append(pattern_and_text[1])
+        return True
+
+    sqlite = apsw.Connection(":memory:")
+    sqlite.create_scalar_function("glob", glob, 2)
+    assert not holds(sqlite, "nothing of it", "word")
+    assert holds(sqlite, "a Word", "word")
+    assert asked == ["a Word"]
 
 
 def test_no_character_stands_for_another(sqlite: apsw.Connection) -> None:
