@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from chatkeep.imports.foreign import ROLES, Chat, Content, Node, Said, fenced
+from chatkeep.imports.foreign import Chat, Content, Node, Said, fenced, role_of
 from chatkeep.imports.left_out import Kind, of_type
 from chatkeep.imports.loose import ident, idents, items, members, moment, objects, spoken, text, texts
 from chatkeep.model import Role, Status
@@ -90,7 +90,7 @@ def _problem(mapped: Any, message: Any) -> str | None:
         return "it is not an object"
     if not message:
         return None
-    if not text(members(message.get("author")).get("role")):
+    if not _author(message):
         return "it has no author"
     content = message.get("content")
     if not content or not isinstance(content, dict | str):
@@ -98,6 +98,11 @@ def _problem(mapped: Any, message: Any) -> str | None:
     if isinstance(content, dict) and content.get("parts", "") is None and not _holds(content):
         return "it has no text"
     return None
+
+
+def _author(message: dict[str, Any]) -> str:
+    author = message.get("author")
+    return text(author) or text(members(author).get("role")) or text(message.get("role"))
 
 
 def _holds(content: dict[str, Any]) -> bool:
@@ -108,7 +113,7 @@ def _holds(content: dict[str, Any]) -> bool:
 def _said(message: dict[str, Any], model: str, found: Content) -> Said | None:
     """Return what a message says to people; None if it says nothing to them."""
     metadata = members(message.get("metadata"))
-    author = text(members(message.get("author")).get("role"))
+    author = _author(message)
     content = message["content"]
     content = content if isinstance(content, dict) else {"content_type": "text", "parts": [content]}
     kind = text(content.get("content_type"))
@@ -120,7 +125,7 @@ def _said(message: dict[str, Any], model: str, found: Content) -> Said | None:
         return None
     if author in _TOOLS and not metadata.get("is_async_task_result_message"):
         return _shown_by_tool(content, metadata, found)
-    role = Role.ASSISTANT if author in _TOOLS else ROLES.get(author)
+    role = Role.ASSISTANT if author in _TOOLS else role_of(author)
     if role is None:
         found.leave_out(of_type(author))
         return None

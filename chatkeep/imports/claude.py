@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Any
 
-from chatkeep.imports.foreign import ROLES, Chat, Content, Node, Said, fenced, in_a_row
+from chatkeep.imports.foreign import Chat, Content, Node, Said, fenced, in_a_row, role_of
 from chatkeep.imports.left_out import Kind, of_type
-from chatkeep.imports.loose import ident, items, members, moment, objects, spoken, text
+from chatkeep.imports.loose import ident, members, moment, objects, parts, spoken, text
 from chatkeep.model import Role, Status
 
 SOURCE = "claude"
@@ -21,6 +22,9 @@ _PICTURES = {"image", "image_url"}
 _FILES = {"document", "file", "container_upload"}
 # A text that is empty, and what Claude's page counts with.
 _IGNORED = {"text", "token_budget"}
+# Where the model puts files for people to download; those elsewhere are its own.
+_OUTPUTS = "/mnt/user-data/outputs/"
+_PLAIN = {"", "md", "txt"}
 _LANGUAGES = {"text/html": "html", "image/svg+xml": "svg", "application/vnd.ant.react": "jsx"}
 
 
@@ -52,10 +56,10 @@ def _node(message: Any, number: int, model: str) -> Node:
         problem = "it is not an object"
     elif not sender:
         problem = "it has no author"
-    elif sender not in ROLES:
-        content.leave_out(of_type(sender))
+    elif role := role_of(sender):
+        said = _said(fields, role, model, content)
     else:
-        said = _said(fields, ROLES[sender], model, content)
+        content.leave_out(of_type(sender))
     return Node(
         ident(fields.get("uuid")) or str(number),
         ident(fields.get("parent_message_uuid")) or None,
@@ -67,7 +71,7 @@ def _node(message: Any, number: int, model: str) -> Node:
 
 
 def _said(message: dict[str, Any], role: Role, model: str, found: Content) -> Said:
-    for block in items(message.get("content")):
+    for block in parts(message.get("content")):
         _block(block, found)
     if not any(found.texts):
         found.texts.append(text(message.get("text")) or text(message.get("content")))
@@ -103,14 +107,18 @@ def _summary(fields: dict[str, Any]) -> str:
 
 
 def _call(fields: dict[str, Any], found: Content) -> None:
-    """Take a call to a tool: an artifact is a document for people."""
-    given = members(fields.get("input"))
-    document = text(given.get("content")) or text(given.get("new_str"))
-    if fields.get("name") != "artifacts" or not document:
+    """Take a call to a tool: an artifact, or a file that is put out, is a document for people."""
+    given, document, language = members(fields.get("input")), "", ""
+    if fields.get("name") == "artifacts":
+        document = text(given.get("content")) or text(given.get("new_str"))
+        language = text(given.get("language")) or _LANGUAGES.get(text(given.get("type")), "")
+    elif fields.get("name") == "create_file" and text(given.get("path")).startswith(_OUTPUTS):
+        document = text(given.get("file_text"))
+        language = PurePosixPath(text(given.get("path"))).suffix.removeprefix(".")
+    if document:
+        found.texts.append(fenced(document, language) if language not in _PLAIN else document)
+    else:
         found.leave_out(Kind.TOOL_CALL)
-        return
-    language = text(given.get("language")) or _LANGUAGES.get(text(given.get("type")), "")
-    found.texts.append(fenced(document, language) if language else document)
 
 
 def _attach(message: dict[str, Any], found: Content) -> None:
@@ -119,10 +127,7 @@ def _attach(message: dict[str, Any], found: Content) -> None:
     for file in objects(message.get("attachments")):
         name, content = text(file.get("file_name")), text(file.get("extracted_content"))
         named.add(name)
-        if content:
-            found.texts.append(f"[{Kind.FILE}: {name}]\n{content}")
-        else:
-            found.attach_file(name, text(file.get("file_type")))
+        found.attach_file(name, text(file.get("file_type")), content)
     for name, kind in _files(message):
         if not name or name not in named:
             found.attach_file(name, kind)

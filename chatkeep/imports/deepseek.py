@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chatkeep.imports.foreign import ROLES, Chat, Content, Node, Said
+from chatkeep.imports.foreign import Chat, Content, Node, Said, role_of
 from chatkeep.imports.left_out import Kind, of_type
 from chatkeep.imports.loose import ident, idents, members, moment, objects, spoken, text
 from chatkeep.model import Role, Status
@@ -33,12 +33,23 @@ def chat_of(found: dict[str, Any]) -> Chat:
         created_at=moment(found.get("inserted_at")),
         updated_at=moment(found.get("updated_at")),
         current=ident(found.get("current_node")),
-        nodes=[_node(id, one) for id, one in members(found["mapping"]).items()],  # noqa: A001
+        nodes=_nodes(found["mapping"]),
         pinned=found.get("pinned") is True,
     )
 
 
-def _node(id: str, mapped: Any) -> Node:
+def _nodes(mapping: dict[str, Any]) -> list[Node]:
+    """Return the nodes of a tree. Older messages have no roles: below the root, questions and replies take turns."""
+    levels: dict[str, int] = {}
+    found: list[Node] = []
+    for id, mapped in mapping.items():  # noqa: A001
+        fields = members(mapped)
+        levels[id] = levels.get(ident(fields.get("parent")), 0) + bool(fields.get("message"))
+        found.append(_node(id, mapped, asks=levels[id] % 2 == 1))
+    return found
+
+
+def _node(id: str, mapped: Any, *, asks: bool) -> Node:
     fields = members(mapped)
     raw = fields.get("message")
     message, content = members(raw), Content()
@@ -48,7 +59,7 @@ def _node(id: str, mapped: Any) -> Node:
     elif message and not _is_filled(message):
         problem = "it has no content"
     elif message:
-        said = _said(message, content)
+        said = _said(message, content, asks=asks)
     return Node(
         id,
         ident(fields.get("parent")) or None,
@@ -64,16 +75,16 @@ def _is_filled(message: dict[str, Any]) -> bool:
     return isinstance(message.get("fragments"), list) or bool(text(message.get("content")))
 
 
-def _said(message: dict[str, Any], found: Content) -> Said:
+def _said(message: dict[str, Any], found: Content, *, asks: bool) -> Said:
     fragments = objects(message.get("fragments"))
     for fragment in fragments:
         _fragment(fragment, found)
     found.thoughts.append(text(message.get("reasoning_content")) or text(message.get("thinking_content")))
     found.texts.append(text(message.get("content")))
     for file in objects(message.get("files")):
-        found.attach_file(text(file.get("file_name")) or text(file.get("name")))
-    asked = any(_type(fragment) == _REQUEST for fragment in fragments) or (not fragments and bool(message.get("files")))
-    role = ROLES.get(text(message.get("role")).lower()) or (Role.USER if asked else Role.ASSISTANT)
+        _file(file, found)
+    asked = any(_type(fragment) == _REQUEST for fragment in fragments) if fragments else asks and not found.reasoning()
+    role = role_of(text(message.get("role"))) or (Role.USER if asked else Role.ASSISTANT)
     if role is not Role.ASSISTANT:
         return Said(role, found.text())
     is_cut = message.get("status") in _UNFINISHED
@@ -88,6 +99,10 @@ def _said(message: dict[str, Any], found: Content) -> Said:
     )
 
 
+def _file(file: dict[str, Any], found: Content) -> None:
+    found.attach_file(text(file.get("file_name")) or text(file.get("name")), content=text(file.get("content")))
+
+
 def _type(fragment: dict[str, Any]) -> str:
     return text(fragment.get("type")).upper()
 
@@ -99,7 +114,7 @@ def _fragment(fragment: dict[str, Any], found: Content) -> None:
     elif kind.startswith(_TOOLS):
         found.leave_out(Kind.TOOL_CALL)
     elif kind == "FILE":
-        found.attach_file(text(fragment.get("file_name")) or text(fragment.get("name")))
+        _file(fragment, found)
     elif said:
         found.texts.append(said)
     elif kind not in {_REQUEST, "RESPONSE"} or fragment.get("content"):

@@ -29,7 +29,7 @@ ID_LENGTH = 255
 MODEL_LENGTH = 255
 SYSTEM_LENGTH = 1_000_000
 DETAIL_LENGTH = 1_000
-ROLES = {
+_ROLES = {
     "user": Role.USER,
     "human": Role.USER,
     "assistant": Role.ASSISTANT,
@@ -80,8 +80,11 @@ class Content:
         self.leave_out(kind)
         self._marks.append(f"[{kind}: {name}]" if name else f"[{kind}]")
 
-    def attach_file(self, name: str, media_type: str = "") -> None:
-        """Count a file, as a picture if its type or name says so."""
+    def attach_file(self, name: str, media_type: str = "", content: str = "") -> None:
+        """Take the text of a file, or count the file, as a picture if its type or name says so."""
+        if content:
+            self.texts.append(f"[{Kind.FILE}: {name}]\n{content}")
+            return
         is_picture = media_type.startswith("image") or name.lower().endswith(_PICTURES)
         self.attach(Kind.PICTURE if is_picture else Kind.FILE, name)
 
@@ -124,6 +127,11 @@ class Chat:
     system: str = ""
 
 
+def role_of(author: str) -> Role | None:
+    """Return the role that an author's name means, in any case of letters; None for a tool and the like."""
+    return _ROLES.get(author.lower())
+
+
 def fenced(code: str, language: str = "") -> str:
     """Return code as a Markdown block, whose fence is longer than any in it; "" if there is none."""
     fence = "`" * (1 + max(map(len, _FENCE.findall(code)), default=2))
@@ -133,7 +141,9 @@ def fenced(code: str, language: str = "") -> str:
 def items_of(line: int, chat: Chat, terms: Terms) -> list[Item]:
     """Return a conversation of ours, what is left out of it, and which of its messages cannot be read."""
     stamp = chat.created_at or min((node.at for node in chat.nodes if node.at), default=None)
-    tree = _Tree(replace(chat, nodes=list(_apart(chat.nodes))), stamp or terms.now)
+    is_linked = any(node.parent or node.children for node in chat.nodes)
+    nodes = list(_apart(chat.nodes)) if is_linked else in_a_row(chat.nodes)
+    tree = _Tree(replace(chat, nodes=nodes), stamp or terms.now)
     found: list[Item] = []
     if tree.spoken:
         found.append(_incoming(line, tree, terms, stamp))
@@ -149,17 +159,19 @@ def items_of(line: int, chat: Chat, terms: Terms) -> list[Item]:
 def in_a_row(nodes: Sequence[Node]) -> list[Node]:
     """Return the nodes of a list: each below the one that it names, else below the one before it.
 
-    The first one is a root. So are others that name the same parent; if it names none, only as long as every reply
-    names one, as in a list that is a tree.
+    The first one whose parent is not in the list is a root. So are others that name the same parent; if it names none,
+    only as long as every reply names one, as in a list that is a tree.
     """
     known = {node.id for node in nodes}
     replies = [node for node in nodes if node.said is not None and node.said.role is Role.ASSISTANT]
     is_tree = any(node.parent in known for node in nodes) and all(node.parent for node in replies)
     found: list[Node] = []
+    root: Node | None = None
     for node in _apart(nodes):
-        is_root = not found or (node.parent == found[0].parent and (is_tree or node.parent is not None))
-        if node.parent not in known and not is_root:
-            node = replace(node, parent=found[-1].id)  # noqa: PLW2901 - the same node, in its place
+        if node.parent not in known:
+            root = root or node
+            is_root = node is root or (node.parent == root.parent and (is_tree or node.parent is not None))
+            node = node if is_root else replace(node, parent=found[-1].id)  # noqa: PLW2901 - in its place
         found.append(node)
     return found
 
@@ -281,12 +293,13 @@ class _Tree:
 
 
 def _children(nodes: list[Node]) -> dict[str | None, list[Node]]:
-    """Return the nodes below each: by the parent that they name, or by the node that names them."""
+    """Return the nodes below each: by the parent that they name, or by the node that names them or that parent."""
     known = {node.id for node in nodes}
     named = {child: node.id for node in nodes for child in node.children}
     found: dict[str | None, list[Node]] = {}
     for node in nodes:
-        found.setdefault(node.parent if node.parent in known else named.get(node.id), []).append(node)
+        parent = node.parent if node.parent in known else named.get(node.id) or named.get(node.parent or "")
+        found.setdefault(parent, []).append(node)
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from chatkeep.imports.foreign import Chat, Content, Node, Said, in_a_row
 from chatkeep.imports.left_out import Kind, of_type
-from chatkeep.imports.loose import ident, items, members, moment, objects, spoken, text
+from chatkeep.imports.loose import ident, items, members, moment, objects, parts, spoken, text
 from chatkeep.model import Role, Status
 
 SOURCE = "librechat"
@@ -83,10 +83,10 @@ def _role(message: dict[str, Any]) -> Role | None:
 
 
 def _said(message: dict[str, Any], role: Role, model: str, found: Content) -> Said:
-    for part in objects(message.get("content")):
+    for part in parts(message.get("content")):
         _part(part, found)
     if not any(found.texts):
-        _parted(text(message.get("text")) or text(message.get("content")), found)
+        _parted(text(message.get("text")), found)
     for file in [*objects(message.get("files")), *objects(message.get("attachments"))]:
         found.attach_file(text(file.get("filename")), text(file.get("type")))
     if role is Role.USER:
@@ -107,15 +107,16 @@ def _parted(said: str, found: Content) -> None:
     found.texts.append(said)
 
 
-def _part(part: dict[str, Any], found: Content) -> None:
-    kind = text(part.get("type"))
+def _part(part: Any, found: Content) -> None:
+    fields = members(part)
+    kind = text(fields.get("type"))
     if kind in {"think", "thinking", "reasoning"}:
-        found.thoughts.append(text(part.get("think")) or text(part.get("thinking")) or spoken(part))
+        found.thoughts.append(text(fields.get("think")) or text(fields.get("thinking")) or spoken(part))
     elif kind == "tool_call":
         found.leave_out(Kind.TOOL_CALL)
     elif kind.startswith("image"):
         found.attach(Kind.PICTURE)
-    elif said := spoken(part) or text(part.get("error")):
+    elif said := spoken(part) or text(fields.get("error")):
         found.texts.append(said)
-    elif kind not in _IGNORED:
+    elif fields and kind not in _IGNORED:
         found.leave_out(of_type(kind))

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
@@ -14,11 +15,12 @@ from chatkeep.imports.records import Record, Refused, decoded
 
 # Seconds beyond this are ms, µs or ns: it is the year 2103.
 _SECONDS = 4.2e9
+_TIME_LENGTH = 64
 # An escape in a JSON string: a whole surrogate pair, half of one, or anything else.
 _ESCAPE = re.compile(rb"(?i)\\(?:ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|(ud[89a-f][0-9a-f]{2})|.)")
 _REPLACEMENT = "\ufffd".encode()
-# More bytes that are not UTF-8 than this, and than characters that are, mean that a text is in another encoding.
-_MOST_DAMAGED = 8
+# If a text has so many more bytes that are not UTF-8 than characters beyond ASCII, it is in another encoding.
+_MOST_DAMAGED = 2
 _anything = msgspec.json.Decoder()
 
 
@@ -79,6 +81,11 @@ def items(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def parts(value: Any) -> list[Any]:
+    """Return a list; one with the value itself if that is a string or an object, as some converters write."""
+    return [value] if value and isinstance(value, str | dict) else items(value)
+
+
 def objects(value: Any) -> list[dict[str, Any]]:
     """Return the objects of a list."""
     return [one for one in items(value) if isinstance(one, dict)]
@@ -107,9 +114,15 @@ def _inner(part: dict[str, Any]) -> Any:
 
 
 def moment(value: Any) -> int | None:
-    """Return µs since 1970 of a time in seconds, ms, µs or ns, or in ISO 8601; None for anything else."""
+    """Return µs since 1970 of a time; None for what is none.
+
+    It may be in seconds, ms, µs or ns, in ISO 8601, with slashes, or as in e-mails. MongoDB wraps times in objects.
+    """
+    if isinstance(value, dict):
+        date = value.get("$date")
+        value = date.get("$numberLong") if isinstance(date, dict) else date
     if isinstance(value, str):
-        return _of_iso(value)
+        return _of_text(value)
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     return _of_number(value)
@@ -127,17 +140,27 @@ def _of_number(value: float) -> int | None:
     return round(at * 1_000_000)
 
 
-def _of_digits(value: str) -> int | None:
-    try:
-        return _of_number(float(value))
-    except ValueError:
-        return None
+def _of_text(value: str) -> int | None:
+    for read in (_of_iso, _of_digits, _of_e_mail) if len(value) <= _TIME_LENGTH else ():
+        try:
+            return read(value)
+        except (ValueError, OverflowError):
+            continue
+    return None
 
 
 def _of_iso(value: str) -> int | None:
-    try:
-        at = datetime.fromisoformat(value)
-    except ValueError:
-        return _of_digits(value)
+    return _of_datetime(datetime.fromisoformat(value.replace("/", "-")))
+
+
+def _of_digits(value: str) -> int | None:
+    return _of_number(float(value))
+
+
+def _of_e_mail(value: str) -> int | None:
+    return _of_datetime(parsedate_to_datetime(value))
+
+
+def _of_datetime(at: datetime) -> int | None:
     seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     return round(seconds * 1_000_000) if 0 < seconds < _SECONDS else None

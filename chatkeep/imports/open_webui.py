@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from chatkeep.imports.foreign import ROLES, Chat, Content, Node, Said, fenced, in_a_row
+from chatkeep.imports.foreign import Chat, Content, Node, Said, fenced, in_a_row, role_of
 from chatkeep.imports.left_out import Kind, of_type
 from chatkeep.imports.loose import ident, idents, items, members, moment, objects, spoken, text, texts
 from chatkeep.model import Role, Status
@@ -79,7 +79,7 @@ def _node(id: str, message: Any, model: str) -> Node:
 
 def _said(message: dict[str, Any], model: str, found: Content) -> Said | None:
     author = text(message.get("role"))
-    role = ROLES.get(author)
+    role = role_of(author)
     if role is None:
         found.leave_out(Kind.TOOL_RESULT if author in _TOOLS else of_type(author))
         return None

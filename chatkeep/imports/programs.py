@@ -40,6 +40,9 @@ _UNREAD = (
     ("BetterChatGPT", {"chats", "folders"}),
     ("BetterChatGPT", {"messages", "config"}),
     ("NextChat", {"chat-next-web-store"}),
+    ("NextChat", {"topic", "messages"}),
+    ("Chatbox", {"chat-sessions"}),
+    ("Chatbox", {"chat-sessions-list"}),
     ("Gemini CLI", {"sessionId", "messageId", "message"}),
     ("Claude Code", {"type", "sessionId"}),
     ("Claude Code", {"type", "leafUuid"}),
@@ -72,7 +75,7 @@ _MAGIC = (
     (b"Conversation,Time,Author,Message", _UNREAD_SENTENCE.format("Microsoft Copilot")),
 )
 # Members that hold the conversations of an export.
-_LISTS = ("conversations", "chats", "data")
+_LISTS = ("conversations", "chats", "items", "data")
 
 
 class Unread(Refused):

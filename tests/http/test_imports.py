@@ -173,6 +173,15 @@ def test_a_file_in_an_archive_that_is_unknown_costs_itself(own: Api, language: s
     assert "encrypted" in report["problems"][0]["message"]
 
 
+def test_a_broken_archive_in_an_archive_costs_itself(own: Api) -> None:
+    sound = archive({"conversations.json": json.dumps([chatgpt(TREE, conversation_id=unique("c"))]).encode()})
+    report = imported(own, archive({"a.zip": b"PK\x03\x04?", "b.zip": sound}), "application/zip").json
+    assert (report["conversations"]["added"], report["problem_count"]) == (1, 1)
+    assert report["problems"][0]["message"].startswith("a.zip cannot be read: This archive cannot be read: ")
+    alone = imported(own, archive({"a.zip": b"PK\x03\x04?"}), "application/zip")
+    assert (alone.status, "a.zip cannot be read: " in alone.json["detail"]) == (422, True)
+
+
 @pytest.mark.parametrize(
     ("language", "words", "reason"),
     [

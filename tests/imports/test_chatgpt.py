@@ -280,10 +280,43 @@ def test_damaged_text_is_mended(store: Store, written: bytes, text: str) -> None
     assert {one.said[0][1] for one in taken(store)} == {text, "Well?"}
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2026-11-18T11:06:40Z", "2026-11-18 19:06:40+08:00", "2026/11/18 11:06:40", "Wed, 18 Nov 2026 11:06:40 GMT",
+        {"$date": "2026-11-18T11:06:40Z"}, {"$date": 1795000000000}, {"$date": {"$numberLong": "1795000000000"}},
+        1795000000000, "1795000000",
+    ],
+)  # fmt: skip
+def test_times_are_read_as_programs_write_them(store: Store, value: Any) -> None:
+    take(store, chatgpt(chain(asked(at=value)), create_time=value))
+    assert (only(store).conversation.created_at, only(store).messages[0].timestamp) == (AT * 10**6, AT * 10**6)
+
+
+def test_a_tree_without_links_is_a_list(store: Store) -> None:
+    mapping = {name: one | {"parent": None} for name, one in chain(asked(), reply(), asked("Why?")).items()}
+    take(store, chatgpt(mapping))
+    assert [text for _, text in only(store).said] == ["Well?", "Yes.", "Why?"]
+
+
+def test_a_node_that_is_missing_does_not_part_its_branch(store: Store) -> None:
+    mapping = chain(asked(), reply(), asked("Why?"), reply("So."))
+    del mapping["n1"]
+    mapping["n0"]["children"] = ["n1"]
+    take(store, chatgpt(mapping, "n3"))
+    assert [text for _, text in only(store).said] == ["Well?", "Why?", "So."]
+
+
+@pytest.mark.parametrize("author", [{"author": "user"}, {"author": None, "role": "user"}, {"author": {"role": "User"}}])
+def test_an_author_may_be_written_in_short(store: Store, author: Any) -> None:
+    take(store, chatgpt(chain(asked() | {"message": asked()["message"] | author}, reply())))
+    assert only(store).said == [("user", "Well?"), ("reply", "Yes.")]
+
+
 @pytest.mark.parametrize("encoding", ["gbk", "big5", "shift_jis", "euc_kr", "cp1252"])
 @pytest.mark.parametrize("wrapped", [True, False])
 def test_a_file_in_another_encoding_is_told_as_such(store: Store, encoding: str, *, wrapped: bool) -> None:
-    text = {"euc_kr": "오늘 날씨 어때요", "cp1252": "éàüöß" * 4}.get(encoding, "今日天下如何")
+    text = {"euc_kr": "오늘 날씨", "cp1252": "déjà"}.get(encoding, "今日天下")
     chats = [chatgpt(chain(asked(text), reply(text)))]
     file = json.dumps({"conversations": chats} if wrapped else chats, ensure_ascii=False).replace("俳句", "x")
     with pytest.raises(UnknownFile, match="it is not written in UTF-8"):

@@ -164,7 +164,9 @@ def test_chats_without_ids_are_imported_once(store: Store, chat: Any) -> None:
     assert only(store).said == [("user", "Rain?"), ("reply", "No.")]
 
 
-@pytest.mark.parametrize("wrapper", [{}, {"data": ...}, {"success": True, "data": ...}, {"conversations": ...}])
+@pytest.mark.parametrize(
+    "wrapper", [{}, {"data": ...}, {"success": True, "data": ...}, {"conversations": ...}, {"items": ...}]
+)
 def test_a_file_may_hold_one_chat_or_wrap_its_list(store: Store, wrapper: dict[str, Any]) -> None:
     chats = [webui({"u": ASKED}, "u"), webui({"u": ASKED}, "u", id="w-2")]
     file = {name: chats if value is ... else value for name, value in wrapper.items()} or chats[0]

@@ -66,6 +66,12 @@ def test_a_conversation_of_claude_becomes_ours(store: Store) -> None:
          "```html\n<p>\n```", {}),
         ([{"type": "tool_use", "name": "artifacts", "input": {"command": "update", "new_str": "Dear all"}}],
          "Dear all", {}),
+        ([{"type": "tool_use", "name": "create_file",
+           "input": {"path": "/mnt/user-data/outputs/a.py", "file_text": "print(1)"}}], "```py\nprint(1)\n```", {}),
+        ([{"type": "tool_use", "name": "create_file",
+           "input": {"path": "/mnt/user-data/outputs/a.md", "file_text": "# Letter"}}], "# Letter", {}),
+        ([{"type": "tool_use", "name": "create_file", "input": {"path": "/home/claude/a.py", "file_text": "x"}},
+          says("Yes.")], "Yes.", {"tool_call": 1}),
         ([{"type": "voice_note", "title": "x", "text": "Spoken."}], "Spoken.", {}),
         ([{"type": "server_tool_use", "input": {}}, {"type": "web_search_tool_result"}, says("Yes.")], "Yes.",
          {"tool_call": 1, "tool_result": 1}),
@@ -156,6 +162,7 @@ PARENTS: dict[str, tuple[Any, ...]] = {
     "on questions alone": ("0", None, "2", None),
     "on all but one question": ("0", "1", None, "3"),
     "on a message that is gone": ("0", "1", "9", "3"),
+    "on a root that is another message": ("0", "1", "2", "3"),
     "on all, with a root that is there": (None, "1", "2", "3"),
     "as numbers": (0, 1, 2, 3),
 }
@@ -170,6 +177,14 @@ def test_messages_that_name_no_parent_follow_the_one_before_them(store: Store, p
     ]
     take(store, claude(*said))
     assert [text for _, text in only(store).said] == ["?", "Yes.", "Why?", "So."]
+
+
+def test_a_list_may_have_replies_before_their_questions(store: Store) -> None:
+    root, below = {"parent_message_uuid": "0"}, {"parent_message_uuid": "m-1"}
+    times = {"created_at": None}
+    asked = block("m-1", "human", says("?")) | root | times
+    take(store, claude(block("m-2", "assistant", says("Yes.")) | below | times, asked))
+    assert only(store).said == [("user", "?"), ("reply", "Yes.")]
 
 
 def test_ids_may_be_numbers(store: Store) -> None:
@@ -292,6 +307,34 @@ def test_a_question_of_deepseek_that_is_a_file_alone_is_the_user_s(store: Store)
     report = take(store, deepseek(file, fragments(("RESPONSE", "Nice."))))
     assert only(store).said == [("user", "[file: a.pdf]"), ("reply", "Nice.")]
     assert report.left_out == {"file": 1}
+
+
+def test_the_text_of_a_file_of_deepseek_is_kept(store: Store) -> None:
+    files = [{"file_name": "a.txt", "content": "Flour."}, {"file_name": "b.pdf"}]
+    report = take(store, deepseek(fragments(("REQUEST", "?"), files=files)))
+    assert only(store).said == [("user", "?\n\n[file: a.txt]\nFlour.")]
+    assert report.left_out == {"file": 1}
+
+
+def test_older_messages_of_deepseek_take_turns(store: Store) -> None:
+    texts = [("?", None), ("Yes.", "Hm"), ("Why?", None), ("So.", None)]
+    said = [{"content": text, "reasoning_content": thought, "model": "x"} for text, thought in texts]
+    take(store, deepseek(*said))
+    assert only(store).said == [("user", "?"), ("reply", "Yes."), ("user", "Why?"), ("reply", "So.")]
+    assert only(store).messages[1].reasoning == "Hm"
+
+
+@pytest.mark.parametrize("content", ["Tea?", ["Tea?"], {"type": "text", "text": "Tea?"}])
+def test_content_may_be_no_list_of_blocks(store: Store, content: Any) -> None:
+    asked = line("m1", NO_PARENT, "", user=True, content=content)
+    take(store, claude(block("m-1", "human", content=content)), json.loads(librechat(asked)))
+    assert [one.said for one in taken(store)] == [[("user", "Tea?")]] * 2
+
+
+@pytest.mark.parametrize("sender", ["Human", "USER"])
+def test_roles_are_known_in_any_case(store: Store, sender: str) -> None:
+    report = take(store, claude(block("m-1", sender, says("?")), block("m-2", "Assistant", says("Yes."))))
+    assert (only(store).said, report.left_out) == ([("user", "?"), ("reply", "Yes.")], {})
 
 
 def test_an_odd_message_of_deepseek_costs_itself(store: Store) -> None:

@@ -24,6 +24,8 @@ DOCUMENTS: dict[str, tuple[str, Any]] = {
     "Cherry Studio": ("Cherry Studio", {"time": 1, "version": 5, "localStorage": {}, "indexedDB": {}}),
     "BetterChatGPT": ("BetterChatGPT", {"chats": [{"id": "b", "messages": TURN, "config": {}}], "version": 1}),
     "TypingMind": ("TypingMind", {"data": {"chats": [{"messages": TURN}], "folders": []}}),
+    "NextChat": ("NextChat", {"id": "n", "topic": "Tea", "messages": TURN, "mask": {}}),
+    "Chatbox": ("Chatbox", {"chat-sessions-list": [{"id": "c"}], "session:c": {"messages": TURN}}),
     "Perplexity": ("Perplexity", {"status": "success", "entries": [{"query_str": "Tea?", "blocks": []}]}),
     "Perplexity, one by one": ("Perplexity", [{"query_str": "Tea?", "answer": "Green."}]),
     "Kimi": ("Kimi", {"chats": [{"id": "k", "name": "Tea", "messageContent": "Green.", "createTime": "x"}]}),
