@@ -318,7 +318,8 @@ def _merged(
         work = _replacing(item, existing)
     else:
         work = _completing(item, _kept(existing, terms), missing, terms.now)
-        work = replace(work, messages=[*fuller, *work.messages], replacing=bool(fuller))
+        branch = work.branch | {one.id for one in fuller if known[one.id].on_branch}
+        work = replace(work, messages=[*fuller, *work.messages], branch=branch, replacing=bool(fuller))
     conversations.update(connection, work.conversation)
     tombstones.unbury(connection, existing.id)
     return _begun(connection, Fate.UPDATED, work, terms.quota)

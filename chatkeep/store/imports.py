@@ -18,12 +18,14 @@ _COLUMNS = (
     "timestamp", "status", "model", "finish_reason", "error", "error_detail", "input_tokens",
     "output_tokens", "cached",
 )  # fmt: skip
-_PLACE = quoted(("message_id", "conversation_id", "parent_id", "timestamp", "position", "status", "written"))
+_PLACE = quoted(
+    ("message_id", "conversation_id", "parent_id", "timestamp", "position", "status", "written", "on_branch")
+)
 _HOLDER = Sql("SELECT owner FROM conversations WHERE id = :id")
 
 
 class Place(NamedTuple):
-    """Where a stored message stands, which never changes, and how much of it is there."""
+    """Where a stored message stands in its conversation, and how much of it is there."""
 
     conversation_id: UUID
     parent_id: UUID | None
@@ -32,6 +34,7 @@ class Place(NamedTuple):
     status: Status
     written: int
     """Characters in its text and its reasoning."""
+    on_branch: bool
 
 
 def holder(connection: Connection, id: UUID) -> str | None:
@@ -48,7 +51,7 @@ def places(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, Place]:
         sql = f"SELECT {_PLACE} FROM messages WHERE message_id IN ({named})"  # noqa: S608
         for row in connection.rows(Sql(sql), **values):
             parent_id = id_of(row[2]) if row[2] else None
-            found[id_of(row[0])] = Place(id_of(row[1]), parent_id, row[3], row[4], Status(row[5]), row[6])
+            found[id_of(row[0])] = Place(id_of(row[1]), parent_id, row[3], row[4], Status(row[5]), row[6], bool(row[7]))
     return found
 
 

@@ -234,6 +234,13 @@ def test_a_reply_that_was_cut_is_replaced_by_the_whole_one(store: Store) -> None
     assert places[0] == places[1]
 
 
+def test_a_conversation_that_went_on_here_gets_the_whole_reply_amid_it(store: Store) -> None:
+    asked, thanks = block("m-1", "human", says("?")), block("m-3", "human", says("Thanks."))
+    take(store, claude(asked, block("m-2", "assistant", says("On"), stop_reason="max_tokens"), thanks))
+    assert take(store, claude(asked, block("m-2", "assistant", says("One.")))).conversations == {"updated": 1}
+    assert [text for _, text in only(store).said] == ["?", "One.", "Thanks."]
+
+
 def test_a_whole_reply_goes_to_its_place_beside_a_branch_of_ones_own(store: Store) -> None:
     asked, cut = block("m-1", "human", says("?")), block("m-2", "assistant", says("On"), stop_reason="max_tokens")
     other = block("m-4", "assistant", says("Two."), parent_message_uuid="m-1")
