@@ -18,12 +18,12 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from io import TextIOWrapper
 from types import TracebackType
 from typing import Any
 
 from chatkeep.errors import DatabaseRefused, SettingsError
+from chatkeep.model import moment
 
 log = logging.getLogger(__name__)
 FORMAT = "%(asctime)s %(levelname)s %(name)s[%(process)d]: %(message)s"
@@ -50,7 +50,7 @@ class Plain(logging.Formatter):
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - Python's signature
         """Return when a record was made (RFC 3339, in UTC)."""
-        return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return moment(int(record.created * 1e6)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Json(Plain):
