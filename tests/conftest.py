@@ -44,7 +44,7 @@ LONGEST = (
     "windows/test_walk.py",
     "faults/test_jobs.py", "faults/test_deploys.py", "access/test_forgetting.py", "commands/test_doctor.py",
     "http/test_limits.py", "http/test_kill.py", "access/test_matrix.py", "faults/test_database.py",
-    "faults/test_kills.py", "browser/test_list.py", "http/test_cache.py", "http/test_usage.py",
+    "faults/test_kills.py", "browser/test_list_changes.py", "http/test_cache.py", "http/test_usage.py",
     "faults/test_canaries.py", "faults/test_sweeps.py", "access/test_streams.py", "http/test_provider_faults.py",
     "faults/test_replies.py", "faults/test_floods.py", "http/test_follow.py", "store/test_outages.py",
     "faults/test_stops.py", "faults/test_provider.py", "store/test_migrations.py", "http/test_redaction.py",
