@@ -91,7 +91,7 @@ def refusal(name: str) -> str:
 
 def call(port: int, method: str, path: str, body: str | None = None) -> int:
     """Return the status of a request whose answer was read whole."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
     response = connection.getresponse()
     response.read()
