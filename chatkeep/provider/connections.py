@@ -290,7 +290,10 @@ class Connections:
         wrapped = self.tls.wrap_socket(sock, server_hostname=self.route.place[0], do_handshake_on_connect=False)
         try:
             line.hold(wrapped)
-            wrapped.do_handshake()
+            if sys.platform == "win32":
+                shake_hands_by_looks(wrapped, deadline, line)
+            else:
+                wrapped.do_handshake()
         except BaseException:
             wrapped.close()
             raise
@@ -349,6 +352,21 @@ def connect_by_looks(sock: socket.socket, address: Any, seconds: float, line: Li
             error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if error:
         raise OSError(error, os.strerror(error))
+
+
+def shake_hands_by_looks(sock: ssl.SSLSocket, deadline: float, line: Line) -> None:
+    """Do the handshake of TLS as `connect_by_looks` connects. Raises `OSError`."""
+    sock.settimeout(0)
+    is_done = False
+    while not is_done:
+        line.check()
+        try:
+            sock.do_handshake()
+            is_done = True
+        except ssl.SSLWantReadError:
+            select.select([sock], [], [], min(LOOK_S, _left(deadline)))
+        except ssl.SSLWantWriteError:
+            select.select([], [sock], [], min(LOOK_S, _left(deadline)))
 
 
 def _tunnel(sock: socket.socket, route: Route) -> None:

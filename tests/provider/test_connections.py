@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 import pytest
 from openai import OpenAI
@@ -17,7 +18,7 @@ from openai import OpenAI
 import chatkeep
 from chatkeep.errors import ProviderBroke, ProviderError, ProviderTimeout, SettingsError
 from chatkeep.provider import Provider
-from chatkeep.provider.connections import Line, connect_by_looks
+from chatkeep.provider.connections import Line, connect_by_looks, shake_hands_by_looks
 from chatkeep.provider.openai_http import OpenAIHttp
 from chatkeep.provider.openai_sdk import OpenAISdk
 from chatkeep.settings import Settings
@@ -166,6 +167,21 @@ def test_a_wait_that_looks_for_aborts_connects_fails_and_ends_in_time(deaf: int,
         connect_by_looks(sock, ("127.0.0.1", deaf), 0.2, Line())
     with socket.socket() as sock, pytest.raises(ConnectionRefusedError):
         connect_by_looks(sock, ("127.0.0.1", free_port()), 60, Line())
+
+
+def test_a_handshake_that_looks_for_aborts_succeeds_and_ends_with_one(
+    tls_upstream: Upstream, mute: int, tls: ssl.SSLContext
+) -> None:
+    for port, error in ((urlsplit(tls_upstream.url).port or 0, None), (mute, ConnectionAbortedError)):
+        line = Line()
+        with socket.create_connection(("127.0.0.1", port)) as plain:
+            sock = tls.wrap_socket(plain, server_hostname="localhost", do_handshake_on_connect=False)
+            cut = threading.Timer(0.2, line.cut)
+            if error:
+                cut.start()
+            with sock, pytest.raises(error) if error else contextlib.nullcontext():
+                shake_hands_by_looks(sock, time.monotonic() + 60, line)
+                assert sock.version()
 
 
 def test_abort_amid_the_tls_handshake(open_http: Open, mute: int, tls: ssl.SSLContext) -> None:
