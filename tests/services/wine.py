@@ -55,7 +55,7 @@ class Windows:
     def environment(self) -> dict[str, str]:
         """Return the variables that Wine needs, without a word of its own."""
         quiet = {"WINEDEBUG": "-all", "WINEDLLOVERRIDES": "mscoree=d;mshtml=d", "XDG_RUNTIME_DIR": "/tmp"}  # noqa: S108
-        basics = {"PATH": os.defpath, "HOME": "/root", "LANG": "C.UTF-8"} if self._root else {}
+        basics = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"} if self._root else {}
         return quiet | basics | {"WINEPREFIX": self._inside(self._folder)}
 
     @contextmanager
