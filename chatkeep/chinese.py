@@ -359,6 +359,13 @@ TEXTS = {
     "running": "进行中",
     "cancelled": "已取消",
     # Settings that are not right.
+    "{} and {} are both set; remove one of them": "{} 和 {} 都已设置；请删除其中一个",
+    "{}: {} is not a file": "{}：{} 不是文件",
+    "{}: {} is empty": "{}：{} 是空的",
+    "{}: {} cannot be read: {}": "{}：无法读取 {}：{}",
+    "{}: {} is not UTF-8; save it as UTF-8": "{}：{} 不是 UTF-8 编码；请另存为 UTF-8",
+    "{}: every user of this machine can read or write {}; run: {}": "{}：本机的所有用户都能读写 {}；请运行：{}",
+    "DATABASE_PASSWORD: write DATABASE_URL with a user and no password, mysql+pymysql://user@host:3306/database": "DATABASE_PASSWORD：请在 DATABASE_URL 中写用户名而不写密码，如 mysql+pymysql://user@host:3306/database",
     "{}: the value is not right; {}": "{}：取值不正确；{}",
     "{}: {} is not right; {}": "{}：{} 不正确；{}",
     "--ttl: {}": "--ttl：{}",

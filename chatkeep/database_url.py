@@ -6,7 +6,7 @@ import enum
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 LAST_PORT = 65535
 _PART = r"(?:[^:@/?#%\s]|%[0-9A-Fa-f]{2})*"
@@ -15,6 +15,7 @@ _URL = re.compile(
     rf"(?:mysql|mariadb)(?:\+pymysql)?://(?P<rest>(?:{_PART}(?::{_PASSWORD})?@)?"
     r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]*)(?::(?P<port>\d{1,5}))?/[^/?#@%\s]+)(?:\?(?P<query>(?:[^#@%\s]|%[0-9A-Fa-f]{2})*))?"
 )
+_WITHOUT_PASSWORD = re.compile(r"(mysql\+pymysql://[^:@/]+)(@.*)")
 _SHOWABLE = re.compile(r"[A-Za-z_-]{1,32}")
 OPTIONS = ("ssl-mode", "ssl-ca", "ssl-capath", "ssl-cert", "ssl-key", "ssl-cipher", "unix-socket", "charset")
 
@@ -99,6 +100,14 @@ def of_server(text: str) -> str:
     query = match["query"] or ""
     options(parse_qsl(query, keep_blank_values=True))
     return f"mysql+pymysql://{match['rest']}" + (f"?{query}" if query else "")
+
+
+def with_password(url: str, password: str) -> str:
+    """Return the URL of a server with the password of its user. Raises `ValueError` if it has one, or has no user."""
+    match = _WITHOUT_PASSWORD.fullmatch(url)
+    if not match:
+        raise ValueError("write DATABASE_URL with a user and no password, mysql+pymysql://user@host:3306/database")
+    return f"{match[1]}:{quote(password, safe='')}{match[2]}"
 
 
 def options(pairs: Iterable[tuple[str, str]]) -> Options:

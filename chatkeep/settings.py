@@ -1,6 +1,7 @@
 """Every setting of chatkeep, and the only reader of the environment.
 
-Order: the process environment, then ``.env.<CHATKEEP_ENV>``, then ``.env``, then the defaults below.
+Order: the process environment, then ``.env.<CHATKEEP_ENV>``, then ``.env``, then the defaults below. A secret can be in
+a file, which ``NAME_FILE`` names.
 ``.env.example`` and ``docs/settings.md`` are generated from these fields (``./dev docs``).
 """
 
@@ -10,16 +11,20 @@ import codecs
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from chatkeep import notation
+from chatkeep import database_url as urls
+from chatkeep import notation, private
 from chatkeep.errors import SettingsError
 from chatkeep.hosts import SOCKET, is_loopback
 from chatkeep.limits import Defaults, Prices
 
+FILE = "_FILE"
+# Container engines mount secrets there, readable by every user of that one container.
+ENGINE_SECRETS = Path("/run/secrets")
 PLACEHOLDERS = ("changeme", "change-me", "your-api-key", "your_api_key", "sk-xxx", "xxx", "replace-me", "todo")
 
 
@@ -82,6 +87,14 @@ class Settings:
         "MySQL and MariaDB: `mysql+pymysql://user:password@host:3306/database`; in a password `% / ? # @` and spaces "
         "are `%25 %2F %3F %23 %40 %20`. Options: `?ssl-mode=REQUIRED`, `VERIFY_CA` or `VERIFY_IDENTITY` encrypts the "
         "connections, beside it `ssl-ca`, `ssl-capath`, `ssl-cert`, `ssl-key` and `ssl-cipher`; `unix-socket`.",
+        secret=True,
+    )
+    database_password: str | None = setting(
+        "DATABASE_PASSWORD",
+        str,
+        None,
+        "The password of the user in DATABASE_URL, with nothing escaped. Write the URL without one then: "
+        "`mysql+pymysql://user@host:3306/database`.",
         secret=True,
     )
     data_dir: Path = setting("CHATKEEP_DATA_DIR", Path, "data", "The folder for files that the server keeps.")
@@ -381,25 +394,30 @@ class Settings:
         Raises `SettingsError` that names every wrong value and what would be right.
         """
         found = dict(os.environ if environ is None else environ)
-        layers = [found, *map(read_env_file, env_files(found, folder or Path.cwd()))]
+        folder = folder or Path.cwd()
+        layers = [found, *map(read_env_file, env_files(found, folder))]
         problems: list[str] = []
         values: dict[str, Any] = {}
         for item in fields(cls):
-            name = item.metadata["env"]
-            text = next((layer[name] for layer in layers if layer.get(name)), None)
-            if text is None:
-                continue
             try:
-                values[item.name] = item.metadata["read"](text)
-            except ValueError as error:
-                # What stands before an @ may be a password, wherever it was written.
-                shown = "the value" if item.metadata["secret"] or "@" in text else repr(text)
-                problems.append(f"{name}: {shown} is not right; {error}")
+                values |= _value(item, layers, folder)
+            except SettingsError as error:
+                problems += error.problems
         settings = cls(**values)
         problems += settings.dangers()
         if problems:
             raise SettingsError(problems)
-        return settings
+        return settings._with_password()
+
+    def _with_password(self) -> Settings:
+        """Put DATABASE_PASSWORD into DATABASE_URL. Raises `SettingsError` if the URL has no place for it."""
+        if self.database_password is None:
+            return self
+        try:
+            url = urls.with_password(self.database_url or "", self.database_password)
+        except ValueError as error:
+            raise SettingsError([f"DATABASE_PASSWORD: {error}"]) from None
+        return replace(self, database_url=url)
 
     def dangers(self) -> list[str]:
         """Return why these settings may not serve in production, a sentence each; nothing in other environments."""
@@ -467,7 +485,58 @@ def wants_json_logs() -> bool:
 def unknown_names(environ: Mapping[str, str], files: Iterable[Path]) -> list[str]:
     """Return the names that look like settings of chatkeep's and are none."""
     named = {name for names in (environ, *map(read_env_file, files)) for name in names if name.startswith("CHATKEEP_")}
-    return sorted(named - {item.metadata["env"] for item in described()})
+    return sorted(named - variables())
+
+
+def variables() -> set[str]:
+    """Return the names of all environment variables that are read."""
+    about = [item.metadata for item in described()]
+    return {one["env"] for one in about} | {f"{one['env']}{FILE}" for one in about if one["secret"]}
+
+
+def _value(item: Field[Any], layers: Iterable[Mapping[str, str]], folder: Path) -> dict[str, Any]:
+    """Return a field's value by its name, from the first layer that has one. Raises `SettingsError`."""
+    name, is_secret = item.metadata["env"], item.metadata["secret"]
+    text = _secret(name, layers, folder) if is_secret else next(filter(None, (one.get(name) for one in layers)), None)
+    if not text:
+        return {}
+    try:
+        return {item.name: item.metadata["read"](text)}
+    except ValueError as error:
+        # What stands before an @ may be a password, wherever it was written.
+        shown = "the value" if is_secret or "@" in text else repr(text)
+        raise SettingsError([f"{name}: {shown} is not right; {error}"]) from None
+
+
+def _secret(name: str, layers: Iterable[Mapping[str, str]], folder: Path) -> str | None:
+    """Return a secret's text from the first layer that has it or names its file. Raises `SettingsError`."""
+    by_file = f"{name}{FILE}"
+    for layer in layers:
+        text, file = layer.get(name), layer.get(by_file)
+        if text and file:
+            raise SettingsError([f"{name} and {by_file} are both set; remove one of them"])
+        if text or file:
+            return text or _secret_in(folder / (file or ""), by_file)
+    return None
+
+
+def _secret_in(path: Path, name: str) -> str:
+    """Return what a file holds, without the line break at its end. Raises `SettingsError`."""
+    try:
+        if path.exists() and not path.is_file():
+            raise SettingsError([f"{name}: {path} is not a file"])
+        if private.is_exposed(path) and not path.resolve().is_relative_to(ENGINE_SECRETS):
+            raise SettingsError(
+                [f"{name}: every user of this machine can read or write {path}; run: chmod o-rwx {path}"]
+            )
+        text = _decoded(path.read_bytes()).rstrip("\r\n")
+    except OSError as error:
+        raise SettingsError([f"{name}: {path} cannot be read: {error.strerror}"]) from error
+    except UnicodeError as error:
+        raise SettingsError([f"{name}: {path} is not UTF-8; save it as UTF-8"]) from error
+    if not text.strip():
+        raise SettingsError([f"{name}: {path} is empty"])
+    return text
 
 
 def read_env_file(path: Path) -> dict[str, str]:

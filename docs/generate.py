@@ -69,7 +69,10 @@ reach as long as there is no [key](access.md).
 - A **duration** is a number with a unit: `250ms`, `90s`, `15m`, `24h`, `7d`.
 - A **size** is a number of bytes, or of `KiB`, `MiB` or `GiB`: `64KiB`.
 - A **list** is separated by commas.
-- The value of a **secret** setting is never shown in a message.
+- The value of a **secret** setting is never shown in a message. It can be in a file: name the file with `_FILE` behind
+  the variable's name, such as `OPENAI_API_KEY_FILE=/run/secrets/openai_api_key`. A line break at its end is ignored.
+  The server does not start if the file is empty or cannot be read, or if every user of the machine can read or write
+  it (except below `/run/secrets`, where container engines put secrets). Set the variable or its file, not both.
 
 """
 PROXIES = """
@@ -134,6 +137,7 @@ def operations() -> list[Operation]:
 def env_example(fields: Iterable[Field[Any]]) -> str:
     """Return an environment file in which every setting has its default and is commented out."""
     head = "# The settings of chatkeep and their defaults. Copy this file to .env and uncomment what you change.\n"
+    head += "# A secret can be in a file: write NAME_FILE=/path/of/the/file in place of NAME=secret.\n"
     return head + f"# {GENERATED.replace('`', '')}\n" + "".join(map(_example, fields))
 
 
@@ -145,7 +149,9 @@ def settings_page(fields: Iterable[Field[Any]]) -> str:
 
 def _example(item: Field[Any]) -> str:
     about = item.metadata
-    told = textwrap.fill(about["doc"].replace("`", ""), 120, initial_indent="# ", subsequent_indent="# ")
+    secret = " Secret: it can be in a file." if about["secret"] else ""
+    told = about["doc"].replace("`", "") + secret
+    told = textwrap.fill(told, 120, initial_indent="# ", subsequent_indent="# ")
     return f"\n{told}\n# {about['env']}={about['text'] or ''}\n"
 
 
@@ -153,7 +159,8 @@ def _setting(item: Field[Any]) -> str:
     about = item.metadata
     kind = KINDS.get(about["read"]) or about["read"].__name__.replace("_", " ")
     default = f"`{about['text']}`" if about["text"] else ""
-    return reference.row(f"`{about['env']}`", f"{kind}, secret" if about["secret"] else kind, default, about["doc"])
+    names = f"`{about['env']}`" + (f" or `{about['env']}{settings.FILE}`" if about["secret"] else "")
+    return reference.row(names, f"{kind}, secret" if about["secret"] else kind, default, about["doc"])
 
 
 def _read(path: Path) -> str | None:

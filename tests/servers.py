@@ -24,7 +24,7 @@ COMMANDS = ("gunicorn", "waitress", "flask") if os.name == "posix" else ("waitre
 # each of those servers has one of them (`test_start` tries every pair).
 PAIRS = [("gunicorn", "sqlite"), ("gunicorn", "mariadb"), ("waitress", "mysql"), ("flask", "sqlite")]
 PAIRS = [pair for pair in PAIRS if pair[0] in COMMANDS]
-OURS = ("CHATKEEP_", "OPENAI_", "DATABASE_URL", "REDIS_URL", "HOST", "PORT", "WEB_CONCURRENCY")
+OURS = ("CHATKEEP_", "OPENAI_", "DATABASE_", "REDIS_URL", "HOST", "PORT", "WEB_CONCURRENCY")
 NOT_THEIRS = (*OURS, "PYTHONDONTWRITEBYTECODE")
 START = 20.0  # seconds until a server must answer
 STOP = 30.0  # seconds until a server must have drained; tests of drains look at their time themselves

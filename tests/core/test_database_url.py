@@ -130,3 +130,20 @@ def test_a_file_has_no_options() -> None:
     assert database_url("sqlite:////var/lib/a@b#c%20/x.sqlite3") == "sqlite:////var/lib/a@b#c%20/x.sqlite3"
     with pytest.raises(ValueError, match="a SQLite file has no options, such as mode"):
         database_url("sqlite:///x.sqlite3?mode=ro")
+
+
+@pytest.mark.parametrize("password", ["p", "a:b@c/d?e#f%g h", "50%25", "!$&'()*+,;=~^|<>\\`{}\"", "密码", " "])
+def test_a_password_of_its_own_is_taken_as_it_is(password: str) -> None:
+    for user in ("user", "us%40er"):
+        environ = {"DATABASE_URL": f"mysql://{user}@[::1]:3307/database", "DATABASE_PASSWORD": password}
+        url = make_url(Settings.from_env(environ).database)
+        assert (url.username, url.password, url.host) == (unquote(user), password, "::1")
+
+
+@pytest.mark.parametrize("url", ["", "sqlite:///x", "mysql://host/database", "mysql://u:p@host/d", "mysql://u:@host/d"])
+def test_a_password_needs_a_url_with_a_user_and_without_a_password(url: str) -> None:
+    with pytest.raises(
+        SettingsError, match=r"^DATABASE_PASSWORD: write DATABASE_URL with a user and no password"
+    ) as told:
+        Settings.from_env({"DATABASE_URL": url, "DATABASE_PASSWORD": CANARY})
+    assert CANARY not in str(told.value)

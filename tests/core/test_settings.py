@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chatkeep.errors import SettingsError
-from chatkeep.settings import Settings, described, read_env_file
+from chatkeep.settings import Settings, described, read_env_file, unknown_names
 
 
 def test_the_environment_comes_before_the_files_and_the_special_file_before_the_general(tmp_path: Path) -> None:
@@ -117,3 +119,97 @@ def test_an_env_file_is_read_as_editors_and_powershell_write_it(encoding: str, t
 def test_an_origin_that_no_page_can_have_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"^CHATKEEP_CORS_ORIGINS: .*https://\*\.example\.org.*write each origin"):
         Settings.from_env({"CHATKEEP_CORS_ORIGINS": "https://a.example,https://*.example.org"}, tmp_path)
+
+
+# A value of each secret setting that can be read.
+SECRETS = {
+    "DATABASE_URL": "mysql://user:password@127.0.0.1/database",
+    "DATABASE_PASSWORD": "p/@ss word%",
+    "OPENAI_API_KEY": "sk-1",
+    "CHATKEEP_PROVIDER_HEADERS": '{"X-Team":\n"search"}',
+    "REDIS_URL": "redis://:password@127.0.0.1:6379/0",
+    "CHATKEEP_END_USER_TOKENS": "{}",
+    "CHATKEEP_REDACT_WORDS": "Aurora, 北极光",
+    "CHATKEEP_OIDC_CLIENT_SECRET": "hunter2",
+}
+BESIDE = {"DATABASE_PASSWORD": {"DATABASE_URL": "mysql://user@127.0.0.1/database"}}
+
+
+@pytest.mark.parametrize("item", [item for item in described() if item.metadata["secret"]], ids=lambda item: item.name)
+def test_a_secret_can_be_in_a_file(item: Any, tmp_path: Path) -> None:
+    name = item.metadata["env"]
+    (tmp_path / "secret").write_text(f"\ufeff{SECRETS[name]}\r\n", encoding="utf-8")
+    by_file = Settings.from_env({f"{name}_FILE": str(tmp_path / "secret"), **BESIDE.get(name, {})}, tmp_path)
+    assert by_file == Settings.from_env({name: SECRETS[name], **BESIDE.get(name, {})}, tmp_path)
+    assert by_file != Settings.from_env(BESIDE.get(name, {}), tmp_path) or SECRETS[name] == "{}"
+
+
+def test_what_comes_first_counts_be_it_the_secret_or_its_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("from the file", encoding="utf-8")
+    by_file, itself = {"OPENAI_API_KEY_FILE": "secret", "OPENAI_API_KEY": ""}, {"OPENAI_API_KEY": "itself"}
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=itself\n", encoding="utf-8")
+    assert Settings.from_env(by_file, tmp_path).openai_api_key == "from the file"
+    (tmp_path / ".env").write_text("OPENAI_API_KEY_FILE=secret\n", encoding="utf-8")
+    assert Settings.from_env(itself, tmp_path).openai_api_key == "itself"
+    assert Settings.from_env({}, tmp_path).openai_api_key == "from the file"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"", "is empty"),
+        (b" \n\r\n", "is empty"),
+        ("密钥".encode("gbk"), "is not UTF-8; save it as UTF-8"),
+    ],
+    ids=["absent", "empty", "blank", "GBK"],
+)
+def test_a_file_without_a_secret_is_refused(content: bytes | None, told: str, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_env({"REDIS_URL_FILE": str(file), "PORT": "x"}, tmp_path)
+    assert sorted(refused.value.problems)[1] == f"REDIS_URL_FILE: {file} {told}"
+
+
+def test_a_folder_is_no_file_of_a_secret(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"is not a file$"):
+        Settings.from_env({"OPENAI_API_KEY_FILE": str(tmp_path)}, tmp_path)
+
+
+def test_a_secret_and_its_file_are_not_both_set(tmp_path: Path) -> None:
+    both = {"OPENAI_API_KEY": "hunter2", "OPENAI_API_KEY_FILE": "secret"}
+    with pytest.raises(
+        SettingsError, match=r"^OPENAI_API_KEY and OPENAI_API_KEY_FILE are both set; remove one of them$"
+    ):
+        Settings.from_env(both, tmp_path)
+
+
+def test_what_is_wrong_in_a_file_is_not_told(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hunter2", encoding="utf-8")
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_env({"DATABASE_URL_FILE": "secret"}, tmp_path)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="on Windows a file's mode says nothing about other users")
+@pytest.mark.parametrize(("mode", "is_taken"), [(0o644, False), (0o602, False), (0o640, True), (0o600, True)])
+def test_a_file_that_every_user_can_open_is_refused(mode: int, tmp_path: Path, *, is_taken: bool) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        file = Path(name, "secret")
+        file.write_text("sk-1", encoding="utf-8")
+        file.chmod(mode)
+        if is_taken:
+            assert Settings.from_env({"OPENAI_API_KEY_FILE": str(file)}, tmp_path).openai_api_key == "sk-1"
+            return
+        with pytest.raises(SettingsError, match=f"can read or write {file}; run: chmod o-rwx {file}$"):
+            Settings.from_env({"OPENAI_API_KEY_FILE": str(file)}, tmp_path)
+
+
+def test_only_secrets_have_files(tmp_path: Path) -> None:
+    environ = {"CHATKEEP_MODEL_FILE": "model", "CHATKEEP_REDACT_WORDS_FILE": "words"}
+    (tmp_path / ".env").write_text("=nothing\n", encoding="utf-8")
+    assert Settings.from_env({"PORT_FILE": "port"}, tmp_path) == Settings()
+    assert unknown_names(environ, []) == ["CHATKEEP_MODEL_FILE"]

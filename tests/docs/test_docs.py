@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chatkeep.settings import described
+from chatkeep.settings import described, variables
 from tests.servers import ROOT
 
 PACKAGE = ROOT / "chatkeep"
@@ -81,7 +81,7 @@ def test_the_layers_are_those_that_imports_are_held_to() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_setting_that_is_named_exists(page: Path) -> None:
     named = set(re.findall(r"\b(?:CHATKEEP|OPENAI)_[A-Z_]*[A-Z]\b", page.read_text(encoding="utf-8")))
-    assert named - DEFAULTS.keys() == set()
+    assert named - variables() == set()
 
 
 def test_the_defaults_in_the_readme_are_those_of_the_code() -> None:
