@@ -16,7 +16,14 @@ from typing import Any
 from tests.servers import ROOT
 
 ASSETS = ROOT / "chatkeep" / "web" / "assets"
-FILES = ("requirements.txt", "requirements-dev.txt", "requirements-assets.txt", "requirements-audit.txt")
+FILES = (
+    "requirements.txt",
+    "requirements-dev.txt",
+    "requirements-assets.txt",
+    "requirements-audit.txt",
+    "requirements-build.txt",
+    "requirements-image.txt",
+)
 # What is pinned has hashes and is not resolved anew; OSV knows PyPI's advisories, and is no package index.
 PIP_AUDIT = [
     sys.executable,

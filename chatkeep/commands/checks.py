@@ -129,7 +129,7 @@ def permissions(settings: Settings) -> Iterator[Finding]:
     places = [settings.data_dir, settings.exports_dir, *filter(_holds_secrets, env_files(os.environ, Path.cwd()))]
     if settings.database.startswith("sqlite:///"):
         places += [Path(f"{_file(settings)}{end}") for end in ("", "-wal", "-shm")]
-    if settings.socket_path:
+    if settings.socket_path and not settings.socket_mode & private.OTHERS:
         places.append(Path(settings.socket_path))
     exposed = [place.absolute() for place in places if private.is_exposed(place)]
     for place in exposed:

@@ -18,7 +18,14 @@ from packaging.requirements import Requirement
 from tests import audit
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ("requirements.txt", "requirements-dev.txt", "requirements-assets.txt", "requirements-audit.txt")
+FILES = (
+    "requirements.txt",
+    "requirements-dev.txt",
+    "requirements-assets.txt",
+    "requirements-audit.txt",
+    "requirements-build.txt",
+    "requirements-image.txt",
+)
 PERMISSIVE = re.compile(r"\b(MIT|BSD|Apache|PSF|ZPL|Zope Public License|ISC|any-OSI)\b", re.IGNORECASE)
 
 
@@ -37,7 +44,12 @@ def declared(*extras: str) -> list[Requirement]:
 
 
 @pytest.mark.parametrize(
-    ("name", "extras"), [("requirements.txt", ()), ("requirements-dev.txt", ("openai", "mysql-rsa", "dev"))]
+    ("name", "extras"),
+    [
+        ("requirements.txt", ()),
+        ("requirements-dev.txt", ("openai", "mysql-rsa", "dev")),
+        ("requirements-image.txt", ("jwt", "mysql-rsa", "oidc", "redis")),
+    ],
 )
 def test_every_requirement_is_pinned_as_it_asks(name: str, extras: tuple[str, ...]) -> None:
     pinned = pins(name)
@@ -46,8 +58,14 @@ def test_every_requirement_is_pinned_as_it_asks(name: str, extras: tuple[str, ..
         assert requirement.specifier.contains(pin.version), requirement
 
 
-def test_development_runs_on_the_pins_that_users_get() -> None:
-    users, developers = pins("requirements.txt"), pins("requirements-dev.txt")
+def test_the_image_has_every_extra_that_is_not_for_programs_that_embed_chatkeep() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(project["optional-dependencies"]) - {"dev", "openai"} == {"jwt", "mysql-rsa", "oidc", "redis"}
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-image.txt"])
+def test_development_runs_on_the_pins_that_users_get(name: str) -> None:
+    users, developers = pins(name), pins("requirements-dev.txt")
     assert {name: pin.specifier for name, pin in users.items()} == {name: developers[name].specifier for name in users}
 
 
@@ -67,7 +85,7 @@ def test_compiling_again_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_users_install_nothing_but_permissive_licences() -> None:
-    used = [pin for pin in pins("requirements.txt").values() if not pin.marker or pin.marker.evaluate()]
+    used = [pin for pin in pins("requirements-image.txt").values() if not pin.marker or pin.marker.evaluate()]
     assert {pin.name: licence(pin.name) for pin in used if not PERMISSIVE.search(licence(pin.name))} == {}
 
 
