@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from chatkeep import __version__
+from chatkeep.access import Scope
 from chatkeep.settings import Settings
 from tests import client
 from tests.access.keys import bearer, make_key
@@ -32,6 +34,10 @@ if sys.platform != "win32":
 
 pytestmark = pytest.mark.posix("nginx, systemd and containers are not tested on Windows")
 DEPLOY = ROOT / "deploy"
+# Seconds: this machine may have much else to do.
+LONG = 100
+NGINX = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
+VERSIONED = f"chatkeep:{__version__}"
 # What the files in deploy/ set.
 SETTINGS = {"CHATKEEP_ENV": "production", "CHATKEEP_REQUIRE_KEYS": "true"}
 
@@ -90,11 +96,40 @@ def test_a_stream_passes_nginx_piece_by_piece(behind: tuple[SocketServer, Nginx]
     assert len(arrivals) > 20
 
 
-def test_what_nginx_itself_refuses_is_a_problem_document(behind: tuple[SocketServer, Nginx]) -> None:
-    big = {"message": "x" * 2_000_000}
-    answer = client.request("POST", f"{behind[1].url}/api/chat", json=big)
-    assert (answer.status, answer.json["code"]) == (413, "body_too_large")
-    assert answer.headers.get_content_type() == "application/problem+json"
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        ("GET /health/live HTTP/1.1\r\n\r\n", 400, "bad_request"),
+        ("GET /health/live HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "bad_request"),
+        ("nonsense\r\n\r\n", 400, "bad_request"),
+        ("GET /health/live HTTP/3.0\r\n\r\n", 505, "bad_request"),
+        ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405, "method_not_allowed"),
+        ("GET /proxy-problem HTTP/1.1\r\nHost: a\r\n\r\n", 404, "not_found"),
+        (f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {10**8}\r\n\r\n", 413, "body_too_large"),
+        (f"GET /{'x' * 40_000} HTTP/1.1\r\nHost: a\r\n\r\n", 414, "uri_too_long"),
+        (f"GET / HTTP/1.1\r\nHost: a\r\nX-Long: {'x' * 40_000}\r\n\r\n", 431, "headers_too_large"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "unsupported_transfer_coding"),
+    ],
+    ids=["no Host", "two Hosts", "no HTTP", "version", "TRACE", "own path", "body", "address", "headers", "coding"],
+)
+def test_what_nginx_itself_refuses_is_a_problem_document(
+    sent: str, status: int, code: str, behind: tuple[SocketServer, Nginx]
+) -> None:
+    top, problem = raw(behind[1].port, sent)
+    assert top.startswith(f"HTTP/1.1 {status} ")
+    assert "Content-Type: application/problem+json" in top
+    assert (problem["status"], problem["code"]) == (status, code)
+    assert f"X-Request-Id: {problem['request_id']}" in top
+
+
+def raw(port: int, sent: str) -> tuple[str, Any]:
+    """Return the head and the JSON of the answer to a request that no client would send."""
+    with socket.create_connection(("127.0.0.1", port), 60) as sock, sock.makefile("rb") as file:
+        sock.sendall(sent.encode())
+        head = b"".join(iter(file.readline, b"\r\n")).decode()
+        length = re.search(r"Content-Length: (\d+)", head)
+        assert length, head
+        return head, json.loads(file.read(int(length[1])))
 
 
 def test_nginx_passes_on_the_name_that_the_page_s_origin_is_compared_with(
@@ -114,6 +149,51 @@ def test_a_server_that_is_away_is_a_problem_document(tmp_path: Path) -> None:
     assert (answer.status, answer.json["status"], answer.headers["Retry-After"]) == (503, 503, "2")
 
 
+def test_a_reply_that_nginx_waits_for_too_long_is_not_told_to_be_lost(tmp_path: Path) -> None:
+    """Its time-out is a second, in place of minutes."""
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "chatkeep.sock"))
+        silent.listen()
+        proxy = shipped(tmp_path, f"unix:{tmp_path / 'chatkeep.sock'}")
+        made = tmp_path / "nginx.conf"
+        made.write_text(made.read_text(encoding="utf-8").replace("proxy_read_timeout 11m", "proxy_read_timeout 1s"))
+        with proxy:
+            answer = client.request("POST", f"{proxy.url}/api/chat", json={"message": "Hello"})
+    assert (answer.status, answer.json["code"]) == (504, "proxy_timeout")
+    assert "It goes on" in answer.json["detail"]
+
+
+def test_nginx_waits_longer_than_a_reply_may_take() -> None:
+    (minutes,) = re.findall(r"proxy_read_timeout (\d+)m;", NGINX)
+    settings = Settings()
+    assert int(minutes) * 60 >= settings.reply_timeout + settings.first_token_timeout
+
+
+def test_nginx_may_open_a_file_for_each_of_its_connections() -> None:
+    (files,), (connections,) = (re.findall(rf"{name} (\d+);", NGINX) for name in ("nofile", "worker_connections"))
+    assert int(files) > int(connections)
+
+
+def test_the_second_server_serves_while_the_first_one_is_away(
+    behind: tuple[SocketServer, Nginx], allowed: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "second.sock").symlink_to(behind[0].socket)
+    with shipped(tmp_path, f"unix:{tmp_path / 'absent.sock'}") as proxy:
+        for _ in range(3):
+            answer = client.request("POST", f"{proxy.url}/api/chat", json={"message": "Hello"}, headers=allowed)
+            assert answer.status == 200
+
+
+def test_metrics_and_the_operator_s_numbers_are_for_keys_with_the_scope(
+    behind: tuple[SocketServer, Nginx], allowed: dict[str, str]
+) -> None:
+    database = f"sqlite:///{(behind[0].folder / 'data' / 'chatkeep.sqlite3').as_posix()}"
+    user = bearer(make_key(database, "local", Scope.CHAT, Scope.READ).text)
+    for path in ("/metrics", "/api/admin/summary"):
+        statuses = [client.request("GET", f"{behind[1].url}{path}", headers=one).status for one in (allowed, user)]
+        assert statuses == [200, 403], path
+
+
 def test_health_tells_by_its_exit_status(behind: tuple[SocketServer, Nginx], tmp_path: Path) -> None:
     """Starts two processes: a second."""
     assert health(behind[0]).stdout == "ok\n"
@@ -128,10 +208,10 @@ def test_serve_listens_on_a_socket(command: str, tmp_path: Path) -> None:
     arguments = [sys.executable, "-m", "chatkeep", "serve", "--server", command]
     process = subprocess.Popen(arguments, cwd=tmp_path, env=server.environment(), stderr=subprocess.DEVNULL)
     try:
-        assert eventually(lambda: health(server).returncode == 0, 20)
+        assert eventually(lambda: health(server).returncode == 0, LONG)
     finally:
         process.terminate()
-        assert process.wait(20) is not None
+        assert process.wait(LONG) is not None
 
 
 @pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="only root can run nginx as another user")
@@ -169,13 +249,13 @@ def test_the_commands_of_the_unit_start_reload_and_stop(tmp_path: Path) -> None:
     process = subprocess.Popen(words, cwd=tmp_path, env=server.environment(), stderr=subprocess.DEVNULL)
     server.process = process
     try:
-        assert eventually(lambda: health(server).returncode == 0, 20)
+        assert eventually(lambda: health(server).returncode == 0, LONG)
         assert unit()["ExecReload"].split()[1:] == ["-HUP", "$MAINPID"]
         (before,) = server.worker_pids()
         process.send_signal(signal.SIGHUP)
-        assert eventually(lambda: before not in server.worker_pids() and health(server).returncode == 0, 20)
+        assert eventually(lambda: before not in server.worker_pids() and health(server).returncode == 0, LONG)
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(LONG) == 0
     finally:
         process.kill()
         process.wait()
@@ -201,7 +281,7 @@ def test_systemd_learns_which_process_an_upgrade_leaves(tmp_path: Path) -> None:
             successor = main_pid()
             assert successor != server.pid
             os.kill(server.pid, signal.SIGTERM)
-            assert eventually(lambda: server.process and server.process.poll() == 0, 20)
+            assert eventually(lambda: server.process and server.process.poll() == 0, LONG)
             assert client.request("GET", f"{server.url}/health/live").status == 200
             os.kill(successor, 0)
     assert unit()["NotifyAccess"] == "all"
@@ -218,19 +298,56 @@ def test_who_stops_chatkeep_waits_longer_than_its_drain(name: str) -> None:
 def test_the_compose_file_is_one_by_its_schema() -> None:
     import check_jsonschema  # noqa: PLC0415 - it is found by its files alone
     from jsonschema import Draft7Validator  # noqa: PLC0415 - comes with it
-    from ruamel.yaml import YAML  # noqa: PLC0415 - the same
 
     place = importlib.resources.files(check_jsonschema) / "builtin_schemas/vendor/compose-spec.json"
     schema = json.loads(place.read_text(encoding="utf-8"))
-    written: Any = YAML(typ="safe").load(DEPLOY / "compose.yaml")
-    assert [error.message for error in Draft7Validator(schema).iter_errors(written)] == []
+    (file,) = written("compose.yaml")
+    assert [error.message for error in Draft7Validator(schema).iter_errors(file)] == []
+
+
+def test_compose_builds_one_image_and_asks_its_servers_how_they_are() -> None:
+    services = written("compose.yaml")[0]["services"]
+    ours = {name: one for name, one in services.items() if one["image"] == VERSIONED}
+    assert set(ours) == {"migrate", "chatkeep", "second"}
+    assert [name for name, one in services.items() if "build" in one] == ["migrate"]
+    assert all(ours[name]["healthcheck"]["test"] == ["CMD", "chatkeep", "health"] for name in ("chatkeep", "second"))
+    assert {name: one["stop_grace_period"] for name, one in services.items() if "stop_grace_period" in one} == {
+        "mariadb": "1m", "chatkeep": "11m", "second": "11m", "nginx": "11m",
+    }  # fmt: skip
+    assert services["second"]["environment"]["HOST"].removeprefix("unix:") in NGINX
+
+
+def written(name: str) -> list[Any]:
+    """Return the documents of a YAML file in deploy/."""
+    from ruamel.yaml import YAML  # noqa: PLC0415 - comes with check-jsonschema
+
+    return list(YAML(typ="safe").load_all(DEPLOY / name))
+
+
+def test_kubernetes_pulls_one_version_and_replaces_a_pod_that_has_the_volume() -> None:
+    _, claim, deployment, _ = written("kubernetes/chatkeep.yaml")
+    spec = deployment["spec"]["template"]["spec"]
+    containers = [*spec["initContainers"], *spec["containers"]]
+    assert {one["image"] for one in containers if "nginx" not in one["image"]} == {VERSIONED}
+    assert {one["imagePullPolicy"] for one in containers} == {"IfNotPresent"}
+    assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+    waits = [int(one["lifecycle"]["preStop"]["exec"]["command"][1]) for one in spec["containers"]]
+    assert max(waits) < 15
+
+
+def test_the_build_gets_every_kind_of_file_that_the_package_has() -> None:
+    """The files for npm beside it are listed by name."""
+    listed = ["git", "-C", str(ROOT), "ls-files", "chatkeep"]
+    found = subprocess.run(listed, capture_output=True, encoding="utf-8", check=True).stdout.split()
+    taken = re.findall(r"(?m)^!chatkeep/\*\*/\*(\.\w+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"))
+    assert {Path(name).suffix for name in found if "/assets/" not in name} == set(taken)
 
 
 def test_kubernetes_takes_the_manifests() -> None:
     from kubernetes_validate import latest_version, validate  # noqa: PLC0415
-    from ruamel.yaml import YAML  # noqa: PLC0415 - comes with check-jsonschema
 
-    documents = list(YAML(typ="safe").load_all(DEPLOY / "kubernetes" / "chatkeep.yaml"))
+    documents = written("kubernetes/chatkeep.yaml")
     for document in documents:
         validate(document, latest_version(), strict=True)
     assert [document["kind"] for document in documents] == [
@@ -240,7 +357,8 @@ def test_kubernetes_takes_the_manifests() -> None:
 
 def test_the_image_s_steps_name_what_there_is() -> None:
     text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
-    assert (ROOT / "requirements.txt").exists()
+    for name in re.findall(r"requirements[\w-]*\.txt", text):
+        assert (ROOT / name).exists()
     values = dict(re.findall(r"\b((?:CHATKEEP_\w+|HOST))=(\S+)", text))
     assert Settings.from_env(values).dangers() == []
     (user,) = re.findall(r"(?m)^USER (\d+)$", text)

@@ -61,6 +61,7 @@ def shipped(folder: Path, upstream: str, user: str = "root") -> Nginx:
     places = {
         "/etc/nginx/mime.types": folder / "mime.types",
         "unix:/run/chatkeep/chatkeep.sock": upstream,
+        "unix:/run/chatkeep/second.sock": f"unix:{folder / 'second.sock'}",
         "/tmp/nginx": folder / "nginx",  # noqa: S108 - as the file has it
         "/dev/stdout": folder / "access.log",
         "listen 8080": f"listen 127.0.0.1:{port}",
