@@ -26,6 +26,7 @@ FILES = (
     "requirements-build.txt",
     "requirements-image.txt",
 )
+IN_IMAGE = {"requirements-image.txt", "requirements-build.txt", "requirements-assets.txt"}
 PERMISSIVE = re.compile(r"\b(MIT|BSD|Apache|PSF|ZPL|Zope Public License|ISC|any-OSI)\b", re.IGNORECASE)
 
 
@@ -82,6 +83,25 @@ def test_compiling_again_changes_nothing(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     for name in FILES:
         assert (tmp_path / name).read_text() == (ROOT / name).read_text(), f"{name} is stale: ./dev compile"
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_image_is_built_of_wheels_alone_on_every_machine(machine: str, tmp_path: Path) -> None:
+    """Asks the index what there is, and installs nothing: seconds."""
+    files = [f"--requirement={ROOT / name}" for name in sorted(IN_IMAGE)]
+    platform = (f"--python-platform={machine}-unknown-linux-gnu", "--python-version=3.13", "--only-binary=:all:")
+    command = [sys.executable, "-m", "uv", "pip", "install", "--dry-run", "--require-hashes", *platform, *files]
+    done = subprocess.run([*command, f"--target={tmp_path}"], capture_output=True, text=True, timeout=100, check=False)
+    if "error sending request" in done.stderr:
+        pytest.skip("wheels of the image: the package index cannot be reached")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_image_s_steps_name_these_requirements() -> None:
+    text = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+    assert set(re.findall(r"requirements[\w-]*\.txt", text)) == IN_IMAGE
+    assert text.count("--require-hashes") == text.count("--only-binary=:all:") == 2
 
 
 def test_users_install_nothing_but_permissive_licences() -> None:
