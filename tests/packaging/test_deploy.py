@@ -336,14 +336,6 @@ def test_kubernetes_pulls_one_version_and_replaces_a_pod_that_has_the_volume() -
     assert max(waits) < 15
 
 
-def test_the_build_gets_every_kind_of_file_that_the_package_has() -> None:
-    """The files for npm beside it are listed by name."""
-    listed = ["git", "-C", str(ROOT), "ls-files", "chatkeep"]
-    found = subprocess.run(listed, capture_output=True, encoding="utf-8", check=True).stdout.split()
-    taken = re.findall(r"(?m)^!chatkeep/\*\*/\*(\.\w+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"))
-    assert {Path(name).suffix for name in found if "/assets/" not in name} == set(taken)
-
-
 def test_kubernetes_takes_the_manifests() -> None:
     from kubernetes_validate import latest_version, validate  # noqa: PLC0415
 
