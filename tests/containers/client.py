@@ -1,0 +1,89 @@
+"""Requests from inside a container's network: `client.py stream|get TARGET KEY …`. It needs nothing but Python.
+
+TARGET is unix:PATH or HOST:PORT. ``stream N`` holds N streams at once; it prints "open" when each has begun, and in the
+end how many came whole. ``get PATH N`` asks N times, one after the other, and prints the statuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import uuid
+from collections.abc import Awaitable, Callable
+
+SECONDS = 300.0
+PATIENCE = 60.0  # a request that takes longer hangs
+# The demo model repeats it, 50 words a second: about four seconds.
+QUESTION = "字" * 160
+
+
+async def connect(target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return a connection."""
+    if target.startswith("unix:"):
+        return await asyncio.open_unix_connection(target.removeprefix("unix:"))
+    host, _, port = target.rpartition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+def head(method: str, path: str, key: str, *more: str) -> bytes:
+    """Return a request's head."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {key}", *more, "", ""]
+    return "\r\n".join(lines).encode()
+
+
+async def stream(target: str, key: str, begun: Callable[[], None]) -> bool:
+    """Hold one stream; return whether it came whole."""
+    body = json.dumps({"message": f"{uuid.uuid4()} {QUESTION}", "stream": True}).encode()
+    reader, writer = await connect(target)
+    writer.write(
+        head("POST", "/api/chat", key, "Content-Type: application/json", f"Content-Length: {len(body)}") + body
+    )
+    got = b""
+    while not got.endswith(b"\r\n0\r\n\r\n"):
+        piece = await reader.read(65536)
+        if not piece:
+            break
+        if b"event: delta" not in got and b"event: delta" in got + piece:
+            begun()
+        got += piece
+    writer.close()
+    return b"event: done" in got and b'"status":"completed"' in got
+
+
+async def streams(target: str, key: str, number: str) -> None:
+    """Hold streams, and tell how many came whole."""
+    waiting = int(number)
+
+    def begun() -> None:
+        nonlocal waiting
+        waiting -= 1
+        if not waiting:
+            print("open", flush=True)  # noqa: T201 - its report
+
+    ended = await asyncio.gather(*(stream(target, key, begun) for _ in range(int(number))), return_exceptions=True)
+    print(sum(one is True for one in ended))  # noqa: T201 - its report
+
+
+async def get(target: str, key: str, path: str, number: str) -> None:
+    """Ask, each time on a connection of its own, and tell the statuses; 0 is no answer in time."""
+    print(*[await asked(target, key, path) for _ in range(int(number))])  # noqa: T201 - its report
+
+
+async def asked(target: str, key: str, path: str) -> int:
+    """Return the status of an answer."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            reader, writer = await connect(target)
+            writer.write(head("GET", path, key, "Connection: close"))
+            answer = await reader.read()
+            writer.close()
+    except OSError:
+        return 0
+    return int(answer.split()[1])
+
+
+COMMANDS: dict[str, Callable[..., Awaitable[None]]] = {"stream": streams, "get": get}
+
+if __name__ == "__main__":
+    asyncio.run(asyncio.wait_for(COMMANDS[sys.argv[1]](*sys.argv[2:]), SECONDS))

@@ -1,0 +1,242 @@
+"""A container engine of the tests' own: buildah and podman, with a store in build/, without a daemon or systemd.
+
+There may be no registry to fetch images from, so Debian stands in for them: the same programs and users, and less of
+what nothing here asks for. Containers get no network but what tests let them share.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chatkeep import __version__
+from tests.http.api import eventually
+from tests.servers import ROOT
+from tests.services import debian
+
+HERE = Path(__file__).resolve().parent
+PACKAGES = ("buildah", "podman", "runc", "debootstrap", "uidmap", "catatonit", "netavark")
+PROGRAMS = ("buildah", "podman", "runc", "debootstrap")
+PYTHON = "docker.io/library/python:3.13-slim"
+NGINX = "docker.io/nginxinc/nginx-unprivileged:1.28-alpine"
+MARIADB = "docker.io/library/mariadb:11.8"
+CHATKEEP = f"localhost/chatkeep:{__version__}"
+STORAGE = """
+[storage]
+driver = "overlay"
+graphroot = "{folder}/store"
+runroot = "{folder}/run"
+"""
+# runc and cgroupfs work without systemd; limits stay below those of a machine that lets nobody raise them.
+ENGINE = """
+[network]
+network_backend = "netavark"
+network_config_dir = "{folder}/networks"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "runc"
+tmp_dir = "{folder}/tmp"
+volume_path = "{folder}/volumes"
+[containers]
+log_driver = "k8s-file"
+default_ulimits = ["nofile=4096:20000", "nproc=4096:4096"]
+"""
+LONG = 300.0  # seconds that anything may take, on a machine that has much else to do
+
+
+class Failed(AssertionError):
+    """A program of the engine ended with another status than 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The engine in a folder."""
+
+    folder: Path
+
+    def run(self, *command: str, check: bool = True, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run one of the engine's programs."""
+        done = subprocess.run(
+            command,
+            env=self._environment(),
+            input=text,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=900,
+            check=False,
+        )
+        if check and done.returncode:
+            raise Failed(
+                f"{' '.join(command)} ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+            )
+        return done
+
+    def build(self, file: Path, tag: str, context: Path) -> str:
+        """Build an image; return what was said, a line for each step."""
+        options = ("--format=docker", "--layers", "--isolation=chroot", "--network=host", "--pull-never")
+        return self.run("buildah", "bud", *options, "--file", str(file), "--tag", tag, str(context)).stdout
+
+    def has(self, image: str) -> bool:
+        """Return whether there is an image."""
+        return self.run("podman", "image", "exists", image, check=False).returncode == 0
+
+    def image(self, name: str) -> Any:
+        """Return everything that is known of an image."""
+        return json.loads(self.run("podman", "image", "inspect", name).stdout)[0]
+
+    def once(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a container to its end; arguments are those of `podman run`."""
+        return self.run("podman", "run", "--rm", "--no-healthcheck", "--network=none", *arguments, check=check)
+
+    @contextmanager
+    def container(self, name: str, *arguments: str) -> Iterator[Container]:
+        """Lend a container that runs beside the test."""
+        self.run("podman", "run", "--detach", "--no-healthcheck", "--name", name, *arguments)
+        one = Container(self, name)
+        try:
+            yield one
+        finally:
+            self.run("podman", "rm", "--force", "--time=5", "--volumes", name, check=False)
+
+    def volume(self, name: str) -> Path:
+        """Return the folder of a volume."""
+        return self.folder / "volumes" / name / "_data"
+
+    def clean(self) -> None:
+        """Remove containers and volumes; images stay for the next run."""
+        for _ in range(2):  # the first round leaves what others depend on
+            self.run("podman", "rm", "--all", "--force", "--depend", "--time=5", check=False)
+        self.run("podman", "volume", "prune", "--force", check=False)
+        mounted = [line.split()[1] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+        for place in sorted((one for one in mounted if one.startswith(f"{self.folder}/")), reverse=True):
+            self.run("umount", "--lazy", place, check=False)
+
+    def _environment(self) -> dict[str, str]:
+        configured = {"CONTAINERS_STORAGE_CONF": "storage.conf", "CONTAINERS_CONF": "containers.conf"}
+        return os.environ | {name: str(self.folder / file) for name, file in configured.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container that was started."""
+
+    engine: Engine
+    name: str
+
+    def exec(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command in it, as its own user and with its own environment."""
+        return self.engine.run("podman", "exec", self.name, *command, check=check)
+
+    def is_healthy(self) -> bool:
+        """Return whether the server in it is ready."""
+        return self.exec("chatkeep", "health", check=False).returncode == 0
+
+    def wait_healthy(self) -> None:
+        """Wait until the server in it is ready."""
+        assert eventually(self.is_healthy, LONG), self.logs()
+
+    def key(self, scopes: str = "chat,read,export") -> str:
+        """Make a key as an operator does."""
+        return self.exec("chatkeep", "keys", "create", "somebody", "--scopes", scopes).stdout.strip()
+
+    def signal(self, name: str) -> None:
+        """Send its first process a signal."""
+        self.engine.run("podman", "kill", "--signal", name, self.name)
+
+    def stop(self) -> int:
+        """Stop it as `docker stop` does, with all the time that it wants; return its exit status."""
+        self.engine.run("podman", "stop", "--time=600", self.name)
+        return int(self._state("ExitCode"))
+
+    def logs(self) -> str:
+        """Return what it said."""
+        done = self.engine.run("podman", "logs", self.name, check=False)
+        return done.stdout + done.stderr
+
+    def client(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start `tests/containers/client.py` in its network; use it as a context."""
+        network = f"--net=/proc/{self._state('Pid')}/ns/net"
+        command = ["nsenter", network, sys.executable, str(HERE / "client.py"), *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    @contextmanager
+    def streams(self, target: str, key: str, number: int) -> Iterator[None]:
+        """Hold streams: every one has begun when the block does, and must be whole in the end."""
+        with self.client("stream", target, key, str(number)) as process:
+            assert process.stdout
+            assert process.stdout.readline() == "open\n", self.logs()
+            yield
+            assert process.stdout.read() == f"{number}\n", self.logs()
+
+    def get(self, target: str, key: str, path: str, number: int = 1) -> list[int]:
+        """Ask so many times, one after the other; return the statuses, 0 for no answer in time."""
+        with self.client("get", target, key, path, str(number)) as process:
+            return statuses(process)
+
+    def _state(self, name: str) -> str:
+        return self.engine.run("podman", "inspect", "--format", f"{{{{.State.{name}}}}}", self.name).stdout.strip()
+
+
+def statuses(process: subprocess.Popen[str]) -> list[int]:
+    """Return the statuses that a client tells when it ends."""
+    return [int(status) for status in process.communicate()[0].split()]
+
+
+def installed(folder: Path) -> Engine:
+    """Return the engine, with its programs installed if they are missing."""
+    if not all(map(shutil.which, PROGRAMS)):
+        told = debian.install(*PACKAGES)
+        assert all(map(shutil.which, PROGRAMS)), told
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in (("storage.conf", STORAGE), ("containers.conf", ENGINE)):
+        (folder / name).write_text(text.format(folder=folder), encoding="utf-8")
+    return Engine(folder)
+
+
+def make_base(engine: Engine) -> None:
+    """Make what stands in for the image of Python, unless it is there: Debian 13, whose Python is 3.13."""
+    if engine.has(PYTHON):
+        return
+    root = engine.folder / "root"
+    packages = "python3,python3-venv,ca-certificates,netbase,tzdata"
+    engine.run("debootstrap", "--variant=minbase", f"--include={packages}", "trixie", str(root))
+    for spare in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"):
+        shutil.rmtree(root / spare)
+    for name in ("python", "python3"):
+        (root / "usr/local/bin" / name).symlink_to("/usr/bin/python3")
+    # Where this machine reaches the package index through a proxy of its own, the build does, too.
+    shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "etc/ssl/certs/")
+    (root / "root/.npmrc").write_text("cafile=/etc/ssl/certs/ca-certificates.crt\n", encoding="utf-8")
+    made = engine.run("buildah", "from", "scratch").stdout.strip()
+    engine.run("buildah", "copy", "--quiet", made, str(root), "/")
+    path = "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+    engine.run("buildah", "config", "--env", path, "--cmd", "python3", made)
+    engine.run("buildah", "commit", "--quiet", "--rm", made, PYTHON)
+    shutil.rmtree(root)
+
+
+def make_others(engine: Engine) -> None:
+    """Make what stands in for the images of nginx and MariaDB, unless they are there."""
+    make_base(engine)
+    for name, tag in (("nginx", NGINX), ("mariadb", MARIADB)):
+        if not engine.has(tag):
+            engine.build(HERE / "images" / f"{name}.Dockerfile", tag, HERE / "images")
+
+
+def checkout(engine: Engine, folder: Path) -> Path:
+    """Return a copy of this checkout's files, as git knows them and as they are now."""
+    command = ("git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for name in filter(None, engine.run(*command).stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder

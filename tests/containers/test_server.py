@@ -1,0 +1,109 @@
+"""The image as the handbook runs it: read-only, without rights, on fresh volumes, as any user of the group 0."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.containers.engine import LONG, Container, Engine
+from tests.http.api import eventually
+
+LOCKED = ("--network=none", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges")
+DATA, SOCKET = "--volume=data:/var/lib/chatkeep", "--volume=socket:/run/chatkeep"
+STREAMS = 20
+
+
+@contextmanager
+def serving(engine: Engine, image: str, *options: str) -> Iterator[Container]:
+    """Lend a server that is ready."""
+    with engine.container("chatkeep", *LOCKED, DATA, SOCKET, *options, image) as server:
+        server.wait_healthy()
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _fresh(engine: Engine) -> Iterator[None]:
+    """Give each test volumes of its own."""
+    yield
+    engine.run("podman", "volume", "prune", "--force")
+
+
+def socket(engine: Engine) -> str:
+    return f"unix:{engine.volume('socket') / 'chatkeep.sock'}"
+
+
+def completed(server: Container) -> int:
+    """Return how many replies are stored whole."""
+    words = server.exec("chatkeep", "stats").stdout.split()
+    return int(words[words.index("completed") + 1]) if "completed" in words else 0
+
+
+@pytest.mark.parametrize("user", ["10001", "70000:0"])
+def test_a_locked_server_streams_reloads_stops_and_starts_again(user: str, engine: Engine, image: str) -> None:
+    with serving(engine, image, f"--user={user}") as server:
+        key = server.key()
+        with server.streams(socket(engine), key, STREAMS):
+            server.signal("HUP")
+        assert eventually(server.is_healthy, LONG)
+        with server.streams(socket(engine), key, STREAMS):
+            assert server.stop() == 0
+        engine.run("podman", "start", server.name)
+        server.wait_healthy()
+        assert completed(server) == 2 * STREAMS
+
+
+def test_commands_work_beside_a_server_and_without_one(engine: Engine, image: str) -> None:
+    with serving(engine, image) as server:
+        server.key()
+        for command in ("--version", "doctor", "keys list", "migrate", "stats", "export --format ndjson"):
+            engine.once(DATA, SOCKET, image, *command.split())
+    looked = engine.once(DATA, SOCKET, image, "doctor", "--json")
+    assert [one for one in json.loads(looked.stdout) if one["status"] == "fail"] == []
+    assert "permissions" not in {one["about"] for one in json.loads(looked.stdout) if one["status"] == "warn"}
+
+
+def test_a_backup_is_restored_into_a_fresh_volume(engine: Engine, image: str) -> None:
+    with serving(engine, image) as server:
+        key = server.key()
+        with server.streams(socket(engine), key, 1):
+            pass
+        server.exec("chatkeep", "backup", "/var/lib/chatkeep/backup.sqlite3")
+    backup = engine.volume("data") / "backup.sqlite3"
+    fresh = "--volume=fresh:/var/lib/chatkeep"
+    mounted = f"--volume={backup}:/backup.sqlite3:ro"
+    engine.once(fresh, mounted, image, "restore", "/backup.sqlite3")
+    with engine.container("restored", *LOCKED, fresh, SOCKET, image) as server:
+        server.wait_healthy()
+        assert completed(server) == 1
+        assert server.get(socket(engine), key, "/api/conversations") == [200]
+
+
+def test_secrets_come_from_files_that_an_engine_mounts(engine: Engine, image: str, tmp_path: Path) -> None:
+    for name, text in (("key", "sk-of-the-file\n"), ("empty", "\n")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        (tmp_path / name).chmod(0o444)  # as Docker's and podman's own secrets are
+
+    def checked(name: str) -> str:
+        mounted = f"--volume={tmp_path / name}:/run/secrets/key:ro"
+        done = engine.once(mounted, "-e=OPENAI_API_KEY_FILE=/run/secrets/key", image, "doctor", check=False)
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    assert "the offline demo model answers" not in checked("key")
+    assert "/run/secrets/key is empty" in checked("empty")
+
+
+@pytest.mark.parametrize("command", ["serve", "keys create somebody", "migrate", "stats"])
+def test_a_folder_that_it_may_not_write_is_refused_in_words(
+    command: str, engine: Engine, image: str, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o755)
+    done = engine.once(f"--volume={tmp_path}:/var/lib/chatkeep", SOCKET, image, *command.split(), check=False)
+    assert done.returncode
+    assert "Traceback" not in done.stderr
+    assert 'File "' not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2, done.stderr
