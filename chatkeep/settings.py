@@ -545,12 +545,10 @@ def read_env_file(path: Path) -> dict[str, str]:
     A comment behind a value begins with a space and ``#``; a value that holds these is written in quotes. Raises
     `SettingsError` if the file cannot be read, or is in another encoding than UTF-8 and UTF-16.
     """
-    if not path.is_file():
-        return {}
     found = {}
     try:
-        text = _decoded(path.read_bytes())
-    except OSError as error:
+        text = _decoded(path.read_bytes()) if path.is_file() else ""
+    except OSError as error:  # its folder may be closed to this user, too
         raise SettingsError([f"{path} cannot be read: {error.strerror}"]) from error
     except UnicodeError as error:
         raise SettingsError([f"{path} is not UTF-8; save it as UTF-8"]) from error

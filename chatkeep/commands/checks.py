@@ -84,10 +84,11 @@ def findings() -> Iterator[Finding]:
 def names() -> Iterator[Finding]:
     """Look at where settings come from, and for names that nothing reads."""
     files = env_files(os.environ, Path.cwd())
+    unknown = unknown_names(os.environ, files)  # reads them, and says which of them it cannot
     read = ", ".join(str(path) for path in files if path.is_file())
     chosen = files[0].name.removeprefix(".env.")
     yield fine("environment", f"{chosen}; files that are read: {read}" if read else f"{chosen}; no .env file is here")
-    for name in unknown_names(os.environ, files):
+    for name in unknown:
         yield doubtful("environment", f"{name} is no setting", "is it misspelt? docs/settings.md has all names")
 
 

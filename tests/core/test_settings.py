@@ -108,6 +108,12 @@ def test_an_env_file_in_another_encoding_is_named(content: bytes, tmp_path: Path
         Settings.from_env({}, tmp_path)
 
 
+def test_an_env_file_that_cannot_be_looked_for_is_named(tmp_path: Path) -> None:
+    """As in a folder that is closed to the server's user, which root cannot try: here its name is too long."""
+    with pytest.raises(SettingsError, match=r"\.env\.x+ cannot be read: "):
+        Settings.from_env({"CHATKEEP_ENV": "x" * 300}, tmp_path)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_an_env_file_is_read_as_editors_and_powershell_write_it(encoding: str, tmp_path: Path) -> None:
     mark = "\ufeff" if encoding.startswith("utf-16-") else ""
