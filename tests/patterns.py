@@ -39,8 +39,13 @@ SURELY = 3
 # A literal of JavaScript stands where an operand may.
 LITERAL = re.compile(r"(?:[=(,:!&|?;{}\[]|=>|return)\s*/(?![/*])((?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+)/([a-z]*)")
 
-# What Python writes in another way: anything, a letter, a Chinese character.
-IN_PYTHON = {"[^]": r"[\s\S]", r"\p{L}": r"[^\W\d_]", r"\p{Script=Han}": "[\u4e00-\u9fff]"}
+# What Python writes in another way: anything, a letter, a Chinese character, and within brackets those of scripts.
+IN_PYTHON = {
+    "[^]": r"[\s\S]", r"\p{L}": r"[^\W\d_]", r"\p{Script=Han}": "[\u4e00-\u9fff]",
+    r"\p{Script=Adlam}": "\U0001e900-\U0001e95f", r"\p{Script=Arabic}": "\u0600-\u06ff",
+    r"\p{Script=Hebrew}": "\u0590-\u05ff", r"\p{Script=Nko}": "\u07c0-\u07ff",
+    r"\p{Script=Syriac}": "\u0700-\u074f", r"\p{Script=Thaana}": "\u0780-\u07bf",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
