@@ -35,6 +35,7 @@ SAYINGS = {"told", "advice"}
 SILENT = {
     "Redis",
     "--ttl: {}",
+    "DATABASE_PASSWORD: {}",
     "{}",
     ", ",
     "cursor: {}.",
