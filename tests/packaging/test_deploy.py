@@ -96,6 +96,15 @@ def test_a_stream_passes_nginx_piece_by_piece(behind: tuple[SocketServer, Nginx]
     assert len(arrivals) > 20
 
 
+def test_both_files_for_nginx_refuse_in_the_same_words() -> None:
+    """One is for a container, and one for a host's nginx that has other sites, too."""
+    site = (DEPLOY / "nginx-site.conf").read_text(encoding="utf-8")
+    problems = [re.findall(r"^ +(\S+) ('\"code\".*')", text, re.MULTILINE) for text in (NGINX, site)]
+    assert len(problems[0]) == NGINX.count('"code"')
+    assert problems[0] == problems[1]
+    assert re.findall("error_page .*", NGINX) == re.findall("error_page .*", site)
+
+
 @pytest.mark.parametrize(
     ("sent", "status", "code"),
     [
