@@ -24,7 +24,7 @@ from tests.servers import ROOT
 from tests.services.machine import Machine
 from tests.upstream import Upstream, reply_to
 
-CHECKOUT, WHEELS = "/root/chatkeep", CACHE.parent / "hosts" / "wheels"
+CHECKOUT, WHEELS = "/srv/chatkeep", CACHE.parent / "hosts" / "wheels"
 ENVIRONMENT = "/etc/chatkeep/chatkeep.env"
 ADMIN = "chatkeep-admin"
 URL = "http://127.0.0.1"
@@ -39,7 +39,7 @@ def main(*arguments: str) -> int:
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "chatkeep"
         shutil.copytree(ROOT, source, ignore=LEFT_OUT)
-        with Machine({CHECKOUT: source, "/root/wheels": WHEELS}) as machine:
+        with Machine({CHECKOUT: source, "/srv/wheels": WHEELS}) as machine:
             machine.share_network()
             with Upstream() as provider:
                 host = Host(machine, provider)
@@ -74,7 +74,7 @@ class Host:
             say(f"ok    {name} ({time.monotonic() - begun:.1f} s)")
 
     def run(self, script: str, *, fails: bool = False) -> str:
-        env = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/root/wheels", "PIP_QUIET": "1"}
+        env = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/srv/wheels", "PIP_QUIET": "1"}
         return self._machine.run(script, folder=CHECKOUT, env=env, fails=fails)
 
     def follow_handbook(self) -> None:

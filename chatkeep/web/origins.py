@@ -39,14 +39,14 @@ class Origins:
     """Whether the server listens on a socket, which no browser reaches: what is before it decides about names."""
     open_mode: Callable[[], bool]
     """Tells whether requests need no key now."""
-    public_host: str = ""
+    public_host: str | None = None
     """The name by which browsers reach the server, where the operator named it."""
 
     @classmethod
     def of(cls, settings: Settings, open_mode: Callable[[], bool]) -> Origins:
         """Return what the settings describe."""
         by_socket = settings.socket_path is not None
-        public_host = urlsplit(settings.public_url or "").hostname or ""
+        public_host = urlsplit(settings.public_url or "").hostname
         return cls(frozenset(settings.hosts), frozenset(settings.cors_origins), by_socket, open_mode, public_host)
 
     def check(self, environ: Mapping[str, Any], route: str) -> None:

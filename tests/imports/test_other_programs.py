@@ -70,7 +70,7 @@ def test_a_conversation_of_claude_becomes_ours(store: Store) -> None:
            "input": {"path": "/mnt/user-data/outputs/a.py", "file_text": "print(1)"}}], "```py\nprint(1)\n```", {}),
         ([{"type": "tool_use", "name": "create_file",
            "input": {"path": "/mnt/user-data/outputs/a.md", "file_text": "# Letter"}}], "# Letter", {}),
-        ([{"type": "tool_use", "name": "create_file", "input": {"path": "/home/claude/a.py", "file_text": "x"}},
+        ([{"type": "tool_use", "name": "create_file", "input": {"path": "/workspace/a.py", "file_text": "x"}},
           says("Yes.")], "Yes.", {"tool_call": 1}),
         ([{"type": "voice_note", "title": "x", "text": "Spoken."}], "Spoken.", {}),
         ([{"type": "server_tool_use", "input": {}}, {"type": "web_search_tool_result"}, says("Yes.")], "Yes.",

@@ -151,6 +151,7 @@ def test_people_sign_in_with_a_provider_and_come_back_to_their_page(
     url: str, oidc_provider: OidcProvider, page: str
 ) -> None:
     oidc_provider.use(list(KEYS))
+    oidc_provider.sign_in_as("alice")
     browser = Jar()
     back = browser.away(browser.get(f"{url}/sign-in/oidc?to={page}").headers["Location"])
     assert back.startswith(f"{url}/sign-in/oidc/done?")
