@@ -129,7 +129,8 @@ def test_a_key_that_stops_amid_a_reply_loses_nothing(visit: Visit, locked: Serve
 def test_a_message_is_sent_once_after_the_sign_in(visit: Visit, locked: Server, make: Make) -> None:
     """Waits until the server has seen that the key has ended: a second or two."""
     first, chat, text = make(), visit(locked), unique("Sent once")
-    sign_in(chat.page, first)
+    with chat.page.expect_response(lambda answer: "/api/conversations?" in answer.url and answer.ok):
+        sign_in(chat.page, first)
     end(locked, first)
     chat.send(text)
     second = make()
