@@ -18,14 +18,6 @@ from packaging.requirements import Requirement
 from tests import audit
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = (
-    "requirements.txt",
-    "requirements-dev.txt",
-    "requirements-assets.txt",
-    "requirements-audit.txt",
-    "requirements-build.txt",
-    "requirements-image.txt",
-)
 IN_IMAGE = {"requirements-image.txt", "requirements-build.txt", "requirements-assets.txt"}
 PERMISSIVE = re.compile(r"\b(MIT|BSD|Apache|PSF|ZPL|Zope Public License|ISC|any-OSI)\b", re.IGNORECASE)
 
@@ -72,7 +64,7 @@ def test_development_runs_on_the_pins_that_users_get(name: str) -> None:
 
 @pytest.mark.network
 def test_compiling_again_changes_nothing(tmp_path: Path) -> None:
-    for name in ("pyproject.toml", *FILES):
+    for name in ("pyproject.toml", *audit.FILES):
         shutil.copy(ROOT / name, tmp_path)
     for arguments in runpy.run_path(str(ROOT / "dev"))["pinning"]():
         done = subprocess.run(
@@ -81,7 +73,7 @@ def test_compiling_again_changes_nothing(tmp_path: Path) -> None:
         if "error sending request" in done.stderr:
             pytest.skip("freshness of the requirements: the package index cannot be reached")
         assert done.returncode == 0, done.stderr
-    for name in FILES:
+    for name in audit.FILES:
         assert (tmp_path / name).read_text() == (ROOT / name).read_text(), f"{name} is stale: ./dev compile"
 
 
@@ -119,7 +111,7 @@ def test_pages_load_nothing_but_permissive_licences() -> None:
     } == {}
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", audit.FILES)
 def test_every_pin_has_its_hash(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert all("--hash=sha256:" in text.partition(f"\n{pin}")[2].partition("\n    # via")[0] for pin in pins(name))
