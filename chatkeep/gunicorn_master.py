@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import mmap
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, NoReturn
+from uuid import UUID
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
@@ -69,6 +71,34 @@ class Stage(enum.IntEnum):
     """It cannot start, has said why, and ends."""
 
 
+class Ended:
+    """The ids of the last workers that ended: the master writes them, and every worker reads them.
+
+    A worker that was killed leaves replies behind. Without the master's word the others must watch it for seconds to
+    know that it is not merely slow.
+    """
+
+    KEPT = 64
+    _SIZE = 16  # bytes of an id
+
+    def __init__(self) -> None:
+        self._ids = mmap.mmap(-1, self.KEPT * self._SIZE)  # shared with the workers, which are forked later
+        self._count = 0
+
+    def add(self, id: bytes) -> None:
+        """Add a worker's id; the oldest one is forgotten."""
+        begin = self._count % self.KEPT * self._SIZE
+        self._ids[begin : begin + self._SIZE] = id
+        self._count += 1
+
+    def read(self) -> set[UUID]:
+        """Return the ids."""
+        return {UUID(bytes=self._ids[begin : begin + self._SIZE]) for begin in range(0, len(self._ids), self._SIZE)}
+
+
+ENDED = Ended()
+
+
 class Master(Arbiter):  # type: ignore[misc]  # gunicorn ships no types
     """A master that keeps its number of serving workers, however many old ones drain beside them."""
 
@@ -124,6 +154,8 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn ships no types
             except HaltServer as halt:
                 status = halt.exit_status
         ended = [worker for worker in before if worker.pid not in self.WORKERS]
+        for worker in ended:
+            ENDED.add(worker.id)
         if any(worker.stage is Stage.FAILED for worker in ended):  # it has said why
             status = servers.CANNOT_START
         if status and not self._is_stopping:

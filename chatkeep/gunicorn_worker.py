@@ -35,7 +35,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from chatkeep.errors import InternalError
 from chatkeep.gunicorn_exchange import Corked, Exchange, problem_of, refuse
-from chatkeep.gunicorn_master import ENDING, Stage
+from chatkeep.gunicorn_master import ENDED, ENDING, Stage
 from chatkeep.replies import PING_S
 from chatkeep.web.parts import Parts, parts_of
 
@@ -57,7 +57,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._stage = mmap.mmap(-1, 1)  # shared with the master, which makes the worker and then forks
+        self._told = mmap.mmap(-1, 1 + 16)  # the stage and the id, shared with the master, which forks after this
         self._idle: dict[gevent.Greenlet, float] = {}
         self._clients: dict[gevent.Greenlet, socket.socket] = {}
         self._left: set[Exchange] = set()
@@ -68,7 +68,12 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
     @property
     def stage(self) -> Stage:
         """What the worker is doing, read in the worker or in its master."""
-        return Stage(self._stage[0])
+        return Stage(self._told[0])
+
+    @property
+    def id(self) -> bytes:
+        """The id by which the database knows the worker, read in the worker or in its master; zeros at the start."""
+        return self._told[1:]
 
     def run(self) -> None:
         """Serve until told to stop, then until nothing is open."""
@@ -80,11 +85,11 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         gevent.spawn(self._look)
         connections = Pool(self.worker_connections)
         servers = [self._listen(listener, connections) for listener in self.sockets]
-        self._stage[0] = Stage.SERVING
+        self._told[0] = Stage.SERVING
         while self.alive:
             self.notify()
             gevent.sleep(LOOK_S)
-        self._stage[0] = Stage.RETIRED
+        self._told[0] = Stage.RETIRED
         self._retired_at = time.monotonic()
         for server in servers:
             _stop_listening(server)
@@ -110,8 +115,11 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         try:
             super().load_wsgi()
         except BaseException:  # SystemExit, too
-            self._stage[0] = Stage.FAILED
+            self._told[0] = Stage.FAILED
             raise
+        parts = parts_of(self.wsgi)
+        self._told[1:] = parts.turns.worker_id.bytes
+        parts.watch.ended = ENDED.read
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain; end at once if nothing was served yet."""

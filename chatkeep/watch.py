@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Callable, Collection
 from uuid import UUID
 
 from chatkeep.access import Access
@@ -57,6 +58,8 @@ class Watch:
         self._turns = turns
         self._tally = tally
         self._spending = spending
+        self.ended: Callable[[], Collection[UUID]] = tuple
+        """Which processes have ended for certain, as far as the server knows."""
         self._still: dict[UUID, tuple[int, int]] = {}
         self._orphans: set[UUID] = set()
         self._erasures: int | None = None
@@ -153,7 +156,10 @@ class Watch:
                 reply.end(Ending.STOPPED)
 
     def _dead(self, beats: dict[UUID, int], every: list[Lease]) -> list[UUID]:
-        """Return the processes whose beat has stood still; one that holds leases and no beat counts as still."""
+        """Return the processes that have ended, and those whose beat has stood still.
+
+        One that holds leases and has no beat counts as still.
+        """
         known = {lease.worker_id: -1 for lease in every} | beats
         known.pop(self._turns.worker_id, None)
         looks: dict[UUID, tuple[int, int]] = {}
@@ -161,7 +167,8 @@ class Watch:
             last, still = self._still.get(worker, (None, 0))
             looks[worker] = (count, still + 1 if last == count else 0)
         self._still = looks
-        return [worker for worker, (_, still) in looks.items() if still >= STILL_LOOKS]
+        ended = self.ended()
+        return [worker for worker, (_, still) in looks.items() if worker in ended or still >= STILL_LOOKS]
 
 
 def _beat(connection: Connection, worker_id: UUID) -> tuple[list[Lease], dict[UUID, int], int]:

@@ -100,6 +100,20 @@ def test_killed_workers_lose_nothing(serve: Serve, database_url: str, scale: Sca
     assert finals.longest <= 15
 
 
+def test_a_killed_worker_is_known_to_its_successors(serve: Serve, database_url: str) -> None:
+    """Kills every worker before it has lived for long enough to see that another one stands still: some seconds."""
+    server = serve(WEB_CONCURRENCY="1")
+    with Crowd(server.port) as crowd:
+        crowd.ask("cut #n=2000,r=20#")
+        assert crowd.wait_for_start()
+        for _ in range(10):
+            os.kill(server.worker_pids()[0], signal.SIGKILL)
+            assert eventually(server.worker_pids, 30), "the master starts no worker"
+            if eventually(lambda: not rows.generating(database_url), 4):
+                break
+        assert not rows.generating(database_url)
+
+
 def test_a_killed_server_starts_with_nothing_generating(
     serve: Serve, database_url: str, scale: Scale, figures: Record
 ) -> None:
