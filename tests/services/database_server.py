@@ -113,6 +113,7 @@ class DatabaseServer(ABC):
         copied = self.create_database()
         old, new = (make_url(each).database for each in (url, copied))
         with contextlib.closing(self._connect()) as connection, connection.cursor() as cursor:
+            cursor.execute("SET SESSION sql_log_bin = 0")  # no replica needs a copy, which takes twice as long with it
             cursor.execute(f"SHOW TABLES FROM {old}")
             tables = [row[0] for row in cursor.fetchall()]
             cursor.execute(f"USE {new}")
