@@ -54,7 +54,7 @@ def test_an_upgrade_that_is_killed_is_completed_by_the_next_one(
             upgrades += 1
             while kills < ended:
                 [process] = begin(upgrade, url)
-                time.sleep(dice.uniform(0, lasts))
+                time.sleep(dice.uniform(0, lasts / 4))  # several kills on its way through all the steps
                 kills += 1
                 if not killed(process):
                     break
