@@ -21,9 +21,10 @@ import click
 
 from chatkeep import __version__, garbage, listening, logs, private
 from chatkeep.concurrency import on_event_loop
+from chatkeep.environment import wants_json_logs
 from chatkeep.errors import ChatkeepError, SettingsError
 from chatkeep.languages import translated
-from chatkeep.settings import Settings, wants_json_logs
+from chatkeep.settings import Settings
 from chatkeep.terminal import accept_every_character, language_of_terminal
 
 if TYPE_CHECKING:

@@ -1,15 +1,11 @@
-"""Every setting of chatkeep, and the only reader of the environment.
+"""Every setting of chatkeep: its name, its default, how it is read, and what it means.
 
-Order: the process environment, then ``.env.<CHATKEEP_ENV>``, then ``.env``, then the defaults below. A secret can be in
-a file, which ``NAME_FILE`` names.
 ``.env.example`` and ``docs/settings.md`` are generated from these fields (``./dev docs``).
 """
 
 from __future__ import annotations
 
-import codecs
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
@@ -17,14 +13,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from chatkeep import database_url as urls
-from chatkeep import notation, private
+from chatkeep import notation
+from chatkeep.environment import FILE, env_files, read_env_file, secret
 from chatkeep.errors import SettingsError
 from chatkeep.hosts import SOCKET, is_loopback
 from chatkeep.limits import Defaults, Prices
 
-FILE = "_FILE"
-# Container engines mount secrets there, readable by every user of that one container.
-ENGINE_SECRETS = Path("/run/secrets")
 PLACEHOLDERS = ("changeme", "change-me", "your-api-key", "your_api_key", "sk-xxx", "xxx", "replace-me", "todo")
 
 
@@ -465,23 +459,6 @@ class Settings:
         return not self.openai_api_key and not self.openai_base_url
 
 
-def env_files(environ: Mapping[str, str], folder: Path) -> list[Path]:
-    """Return where settings are looked for after the process environment, first things first; not all need be there."""
-    general = folder / ".env"
-    chosen = environ.get("CHATKEEP_ENV") or read_env_file(general).get("CHATKEEP_ENV") or "development"
-    return [folder / f".env.{chosen}", general]
-
-
-def wants_json_logs() -> bool:
-    """Return whether the environment or a ``.env`` file asks for JSON logs, whatever else is wrong there."""
-    name = "CHATKEEP_LOG_FORMAT"
-    try:
-        layers = [os.environ, *map(read_env_file, env_files(os.environ, Path.cwd()))]
-    except SettingsError:
-        layers = [os.environ]
-    return next(filter(None, (layer.get(name) for layer in layers)), None) == "json"
-
-
 def unknown_names(environ: Mapping[str, str], files: Iterable[Path]) -> list[str]:
     """Return the names that look like settings of chatkeep's and are none."""
     named = {name for names in (environ, *map(read_env_file, files)) for name in names if name.startswith("CHATKEEP_")}
@@ -497,7 +474,7 @@ def variables() -> set[str]:
 def _value(item: Field[Any], layers: Iterable[Mapping[str, str]], folder: Path) -> dict[str, Any]:
     """Return a field's value by its name, from the first layer that has one. Raises `SettingsError`."""
     name, is_secret = item.metadata["env"], item.metadata["secret"]
-    text = _secret(name, layers, folder) if is_secret else next(filter(None, (one.get(name) for one in layers)), None)
+    text = secret(name, layers, folder) if is_secret else next(filter(None, (one.get(name) for one in layers)), None)
     if not text:
         return {}
     try:
@@ -506,73 +483,6 @@ def _value(item: Field[Any], layers: Iterable[Mapping[str, str]], folder: Path) 
         # What stands before an @ may be a password, wherever it was written.
         shown = "the value" if is_secret or "@" in text else repr(text)
         raise SettingsError([f"{name}: {shown} is not right; {error}"]) from None
-
-
-def _secret(name: str, layers: Iterable[Mapping[str, str]], folder: Path) -> str | None:
-    """Return a secret's text from the first layer that has it or names its file. Raises `SettingsError`."""
-    by_file = f"{name}{FILE}"
-    for layer in layers:
-        text, file = layer.get(name), layer.get(by_file)
-        if text and file:
-            raise SettingsError([f"{name} and {by_file} are both set; remove one of them"])
-        if text or file:
-            return text or _secret_in(folder / (file or ""), by_file)
-    return None
-
-
-def _secret_in(path: Path, name: str) -> str:
-    """Return what a file holds, without the line break at its end. Raises `SettingsError`."""
-    try:
-        if path.exists() and not path.is_file():
-            raise SettingsError([f"{name}: {path} is not a file"])
-        if private.is_exposed(path) and not path.resolve().is_relative_to(ENGINE_SECRETS):
-            raise SettingsError(
-                [f"{name}: every user of this machine can read or write {path}; run: chmod o-rwx {path}"]
-            )
-        text = _decoded(path.read_bytes()).rstrip("\r\n")
-    except OSError as error:
-        raise SettingsError([f"{name}: {path} cannot be read: {error.strerror}"]) from error
-    except UnicodeError as error:
-        raise SettingsError([f"{name}: {path} is not UTF-8; save it as UTF-8"]) from error
-    if not text.strip():
-        raise SettingsError([f"{name}: {path} is empty"])
-    return text
-
-
-def read_env_file(path: Path) -> dict[str, str]:
-    """Return the ``NAME=value`` lines of a file; comments, blank lines, ``export`` and quotes are understood.
-
-    A comment behind a value begins with a space and ``#``; a value that holds these is written in quotes. Raises
-    `SettingsError` if the file cannot be read, or is in another encoding than UTF-8 and UTF-16.
-    """
-    found = {}
-    try:
-        text = _decoded(path.read_bytes()) if path.is_file() else ""
-    except OSError as error:  # its folder may be closed to this user, too
-        raise SettingsError([f"{path} cannot be read: {error.strerror}"]) from error
-    except UnicodeError as error:
-        raise SettingsError([f"{path} is not UTF-8; save it as UTF-8"]) from error
-    for line in text.splitlines():
-        name, separator, value = line.strip().removeprefix("export ").partition("=")
-        if separator and not name.startswith("#"):
-            found[name.strip()] = _unquoted(value.strip())
-    return found
-
-
-def _decoded(content: bytes) -> str:
-    """Return the text of UTF-8, or of UTF-16 with a byte order mark, as PowerShell writes it. Raises `UnicodeError`."""
-    is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    text = content.decode("utf-16" if is_utf_16 else "utf-8-sig")
-    if "\0" in text:  # UTF-16 without the mark, or UTF-32
-        raise UnicodeError
-    return text
-
-
-def _unquoted(value: str) -> str:
-    quote = value[:1]
-    if quote and quote in "\"'" and quote in value[1:]:
-        return value[1 : value.index(quote, 1)]
-    return re.split(r"\s#", value, maxsplit=1)[0].rstrip()
 
 
 def described() -> list[Field[Any]]:

@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python docs/generate.py`
 
-from chatkeep import notation, settings, web
+from chatkeep import environment, notation, settings, web
 from chatkeep.web.openapi import Operation, Routes, document
 from chatkeep.web.openapi_versions import in_version
 from docs import chinese, reference
@@ -159,7 +159,7 @@ def _setting(item: Field[Any]) -> str:
     about = item.metadata
     kind = KINDS.get(about["read"]) or about["read"].__name__.replace("_", " ")
     default = f"`{about['text']}`" if about["text"] else ""
-    names = f"`{about['env']}`" + (f" or `{about['env']}{settings.FILE}`" if about["secret"] else "")
+    names = f"`{about['env']}`" + (f" or `{about['env']}{environment.FILE}`" if about["secret"] else "")
     return reference.row(names, f"{kind}, secret" if about["secret"] else kind, default, about["doc"])
 
 

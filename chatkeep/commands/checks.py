@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Literal
 
 from chatkeep import listening, private, servers
 from chatkeep.commands import health
+from chatkeep.environment import env_files, read_env_file
 from chatkeep.errors import ProviderBusy, ProviderError, SettingsError, SignInFailed, StoreProblem
 from chatkeep.limits import Defaults
 from chatkeep.redaction.policies import Redaction
-from chatkeep.settings import Settings, described, env_files, read_env_file, unknown_names
+from chatkeep.settings import Settings, described, unknown_names
 
 if TYPE_CHECKING:
     from chatkeep.redis_client import RedisClient

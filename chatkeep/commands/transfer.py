@@ -15,8 +15,8 @@ import click
 
 from chatkeep import notation, servers
 from chatkeep.commands.words import failure, say, word, wrong
+from chatkeep.environment import env_files, read_env_file
 from chatkeep.errors import ChatkeepError, SettingsError, TransferError
-from chatkeep.settings import env_files, read_env_file
 
 if TYPE_CHECKING:
     from chatkeep.store.engine import Database
