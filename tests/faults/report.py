@@ -1,4 +1,7 @@
-"""Writes docs/promises.md from the figures of the long form: ``python -m tests.faults.report``."""
+"""Writes docs/promises.md, and the READMEs' table, from the figures of the long form.
+
+``python -m tests.faults.report``; ``./dev faults --long`` runs it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.faults import readme
 from tests.faults.figures import KEPT, shown
 from tests.faults.rows import PRODUCTS
 from tests.servers import ROOT
@@ -48,10 +52,11 @@ A short form of the same tests runs with every change (`./dev test faults`).
 """
 
 
-def main(path: Path = KEPT, page: Path = PAGE) -> None:
-    """Write the page."""
+def main(path: Path = KEPT, page: Path = PAGE, readmes: tuple[Path, ...] = readme.PAGES) -> None:
+    """Write the page, and the table of each README."""
     rows = json.loads(path.read_text(encoding="utf-8"))
     page.write_text(HEAD + "\n".join(_lines(rows)) + "\n", encoding="utf-8")
+    readme.write(rows, readmes)
 
 
 def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:

@@ -1,12 +1,27 @@
-"""docs/promises.md says what the long form measured."""
+"""docs/promises.md and the READMEs' table say what the long form measured."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
-from tests.faults import report
+import pytest
+
+from tests.faults import readme, report
 
 
-def test_the_page_is_made_of_the_kept_figures(tmp_path: Path) -> None:
-    report.main(page=tmp_path / "page.md")
-    assert (tmp_path / "page.md").read_text(encoding="utf-8") == report.PAGE.read_text(encoding="utf-8")
+def test_the_pages_are_made_of_the_kept_figures(tmp_path: Path) -> None:
+    readmes = tuple(Path(shutil.copy(page, tmp_path)) for page in readme.PAGES)
+    report.main(page=tmp_path / "promises.md", readmes=readmes)
+    written = [page.read_text(encoding="utf-8") for page in (tmp_path / "promises.md", *readmes)]
+    assert written == [page.read_text(encoding="utf-8") for page in (report.PAGE, *readme.PAGES)]
+
+
+@pytest.mark.parametrize(("language", "told"), [(0, "12 s at most"), (1, "最多 12 秒")])
+def test_a_new_figure_fills_its_cell_and_nothing_else(language: int, told: str) -> None:
+    name = "longest s to a final status"
+    rows = [
+        {"fault": "kill -9 of a worker", "database": "MySQL", "values": {name: seconds}} for seconds in (8.5, 11.96)
+    ]
+    filled = [line.split(" | ")[1:] for line in readme.lines(language, rows)][2:]
+    assert [cells for cells in filled if cells != ["-", "-", "- |"]] == [["-", "-", f"{told} |"]]
