@@ -9,14 +9,14 @@ from __future__ import annotations
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
 from tests.servers import PAIRS
 
-# Their tests come in by the front door. The other folders have the tests of what servers or databases do differently,
-# such as `store`, or their tests take no time.
-FOLDERS = ("access", "commands", "faults", "http", "imports")
+# The tests of the other folders are about what servers or databases do differently, or take no time.
+FOLDERS = ("access", "commands", "faults", "http", "imports", "store")
 DATABASES = {database for _, database in PAIRS}
 
 
@@ -35,7 +35,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def left_out(items: Iterable[pytest.Item]) -> set[pytest.Item]:
     """Return all but one of the tests that differ in their place only.
 
-    Which one stays depends on the name, so that each place gets its share, and a new test moves no other one.
+    Which one stays depends on the name, so that each place gets its share, and a new test moves no other one. Tests
+    that share what a module starts in each place depend on its name: then it is started in one place only.
     """
     alike = defaultdict(list)
     for item in items:
@@ -45,16 +46,30 @@ def left_out(items: Iterable[pytest.Item]) -> set[pytest.Item]:
         item
         for name, tests in alike.items()
         for index, item in enumerate(tests)
-        if index != zlib.crc32(name.encode()) % len(tests)
+        if index != zlib.crc32((started_by_module(item) or name).encode()) % len(tests)
     }
 
 
 def name_without_place(item: pytest.Item) -> str:
     """Return a test's name without its database, or without its server and the server's database."""
     name, _, parameters = item.nodeid.partition("[")
-    callspec = getattr(item, "callspec", None)
-    for value in callspec.params.values() if callspec else ():
-        place = value if isinstance(value, tuple) else str(value).split("-")
-        if len(place) <= len(("command", "database")) and place[-1] in DATABASES:
-            parameters = parameters.replace("-".join(place), "", 1)
+    for place in places(item).values():
+        parameters = parameters.replace(place, "", 1)
     return name + parameters
+
+
+def started_by_module(item: pytest.Item) -> str | None:
+    """Return the name of the module's fixture that decides the place of a test, if one does."""
+    fixtures: Any = getattr(item, "_fixtureinfo", None)  # pytest has no other way to ask
+    for name in places(item):
+        if fixtures.name2fixturedefs[name][-1].scope == "module":
+            return f"{item.path.name} {name}"
+    return None
+
+
+def places(item: pytest.Item) -> dict[str, str]:
+    """Return the parameters that are a database, or a server and its database, as the test's id has them."""
+    callspec = getattr(item, "callspec", None)
+    parameters = callspec.params.items() if callspec else ()
+    found = {name: "-".join(map(str, value)) if isinstance(value, tuple) else str(value) for name, value in parameters}
+    return {name: text for name, text in found.items() if DATABASES & {text, text.partition("-")[2]}}

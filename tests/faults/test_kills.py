@@ -21,7 +21,7 @@ from tests.faults.scale import Scale
 from tests.http.api import eventually
 from tests.servers import Server
 
-pytestmark = [pytest.mark.promise(1, 2, 3), pytest.mark.everywhere]
+pytestmark = pytest.mark.promise(1, 2, 3)
 REPLY = "n=30,r=30"  # a second
 
 

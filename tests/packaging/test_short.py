@@ -31,6 +31,14 @@ def test_fault(database_url, how):
 def test_turn(server):
     pass
 
+@pytest.fixture(scope="module", params=["sqlite", "mariadb", "mysql"])
+def cluster(request):
+    pass
+
+@pytest.mark.parametrize("number", range(20))
+def test_processes(cluster, number):
+    pass
+
 @pytest.mark.parametrize("command", ["gunicorn", "waitress"])
 def test_start(command):
     pass
@@ -64,6 +72,13 @@ def test_each_test_stays_in_one_place_and_each_place_gets_its_share(tmp_path: Pa
     assert found["test_start"] == ["gunicorn", "waitress"]
 
 
-def test_tests_of_what_places_do_differently_stay_in_each(tmp_path: Path) -> None:
+def test_tests_that_share_what_their_module_starts_stay_in_one_place(tmp_path: Path) -> None:
     """Runs pytest: a second."""
-    assert len(collected(tmp_path, "store")["test_fault"]) == 4
+    found = [name.partition("-") for name in collected(tmp_path, "http")["test_processes"]]
+    assert sorted(int(number) for _, _, number in found) == list(range(20))
+    assert len({place for place, _, _ in found}) == 1
+
+
+def test_other_folders_keep_every_test(tmp_path: Path) -> None:
+    """Runs pytest: a second."""
+    assert len(collected(tmp_path, "core")["test_fault"]) == 4

@@ -21,6 +21,8 @@ from chatkeep.store.sql import Sql
 from tests.conftest import empty_database
 from tests.store import whole
 
+pytestmark = pytest.mark.everywhere
+
 Make = Callable[[str], Database]
 
 

@@ -13,7 +13,7 @@ from chatkeep.store import migrations
 from tests.conftest import DATABASES, migrated, throwaway
 from tests.store.refusals import CAN_MOUNT, OF_DISKS, OF_FILES, OF_SERVERS, Host
 
-pytestmark = pytest.mark.posix("the tests start database servers on Linux only")
+pytestmark = [pytest.mark.posix("the tests start database servers on Linux only"), pytest.mark.everywhere]
 
 
 @pytest.fixture(scope="module", params=DATABASES[1:])

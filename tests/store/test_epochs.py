@@ -16,6 +16,8 @@ from chatkeep.store.sql import Connection, Sql
 from tests.conftest import DATABASES
 from tests.store.examples import a_conversation, a_message, stored_reply
 
+pytestmark = pytest.mark.everywhere
+
 CHANGES = re.compile(r"(INSERT INTO|UPDATE) (conversations|messages)\b")
 
 

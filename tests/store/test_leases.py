@@ -15,6 +15,8 @@ from chatkeep.store.sql import Connection
 from tests.conftest import DATABASES
 from tests.store.examples import a_conversation
 
+pytestmark = pytest.mark.everywhere
+
 QUESTION = b"?" * 32
 
 

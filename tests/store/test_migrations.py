@@ -32,6 +32,8 @@ from tests.conftest import DATABASES, blank_database, empty_database, migrated
 from tests.servers import ROOT, Server
 from tests.store.examples import a_conversation, a_message
 
+pytestmark = pytest.mark.everywhere
+
 if TYPE_CHECKING:
     from tests.services.mariadb import MariaDB
 

@@ -43,6 +43,8 @@ from tests.store.connections import Planned
 from tests.store.examples import a_conversation, a_message
 from tests.store.reserved import unquoted
 
+pytestmark = pytest.mark.everywhere
+
 OWNERS, CONVERSATIONS, MESSAGES, SAMPLES = 4, 400, 20, 20
 NOW = 2_000_000_000_000_000
 # One row for each process or running reply: reading all of them is what is wanted.

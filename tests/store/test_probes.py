@@ -26,6 +26,8 @@ from tests.services.users import ORDINARY_USER
 from tests.store.examples import a_conversation
 from tests.store.test_journal import exists, held, insert
 
+pytestmark = pytest.mark.everywhere
+
 ON_SERVERS = pytest.mark.parametrize("database_url", DATABASES[1:], indirect=True)
 ALL_MARKS = Sql("SELECT name, value FROM marks ORDER BY name")
 

@@ -29,6 +29,8 @@ from tests.http.api import eventually
 from tests.store.examples import Recorder, a_conversation, stored_reply
 from tests.store.test_journal import exists, held, insert
 
+pytestmark = pytest.mark.everywhere
+
 BAD = "the database takes anything but this"
 _CONDITION = f"NEW.content LIKE '%{BAD}%'"
 REFUSE_UPDATES = Sql(

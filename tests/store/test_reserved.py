@@ -17,6 +17,8 @@ from chatkeep.store.engine import Database
 from chatkeep.store.sql import Sql
 from tests.store.reserved import RESERVED, unquoted
 
+pytestmark = pytest.mark.everywhere
+
 STORE = Path(store.__file__).parent
 SOURCES = sorted(path.relative_to(STORE) for path in STORE.rglob("*.py"))
 GRAMMAR = re.compile(rf"\b({'|'.join(sorted(map(str.upper, RESERVED)))})\b|\b[A-Z_]+\(")

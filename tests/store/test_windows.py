@@ -16,6 +16,8 @@ from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection
 from tests.store.examples import a_conversation
 
+pytestmark = pytest.mark.everywhere
+
 SUBJECTS = ("me", "me/alice")
 KEY = new_id()
 
