@@ -17,6 +17,7 @@ import pytest
 from chatkeep.garbage import THRESHOLD
 from chatkeep.store import migrations
 from chatkeep.store.engine import Database
+from tests.folders import SHARING
 from tests.servers import PAIRS, Server, thrown_away
 from tests.upstream import Upstream
 
@@ -37,19 +38,12 @@ DATABASES = ("sqlite", "mariadb", "mysql")
 EMBEDDED_AND_SERVER = ("sqlite", "mysql")
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 T = TypeVar("T")
-# Folders whose tests share servers come first: these end with the last of the tests.
-SHARING = ("access", "commands", "http")
-# Each takes most of a minute, or more, beside others.
+# Each takes most of a minute, or more, beside others; folders whose tests share something come before.
 LONGEST = (
-    "windows/test_walk.py",
-    "faults/test_jobs.py", "faults/test_deploys.py", "access/test_forgetting.py", "commands/test_doctor.py",
-    "http/test_limits.py", "http/test_kill.py", "access/test_matrix.py", "faults/test_database.py",
-    "faults/test_kills.py", "browser/test_list_changes.py", "http/test_cache.py", "http/test_usage.py",
-    "faults/test_canaries.py", "faults/test_sweeps.py", "access/test_streams.py", "http/test_provider_faults.py",
-    "faults/test_replies.py", "faults/test_floods.py", "http/test_follow.py", "store/test_outages.py",
-    "faults/test_stops.py", "faults/test_provider.py", "store/test_migrations.py", "http/test_redaction.py",
-    "browser/test_sign_in.py", "http/test_exports.py", "faults/test_searches.py", "faults/test_clients.py",
-    "faults/test_hold.py", "browser/test_replies.py", "store/test_growth.py", "store/test_exports.py",
+    "windows/test_walk.py", "faults/test_deploys.py", "faults/test_jobs.py", "faults/test_database.py",
+    "faults/test_canaries.py", "faults/test_sweeps.py", "faults/test_replies.py", "faults/test_floods.py",
+    "faults/test_provider.py", "store/test_migrations.py", "faults/test_stops.py", "faults/test_searches.py",
+    "faults/test_clients.py", "faults/test_hold.py", "faults/test_kills.py", "store/test_outages.py",
 )  # fmt: skip
 # Each start command and each database. For most requests it does not matter which of them meet; where turns are taken
 # and followed it does, since gunicorn calls into SQLite on its event loop and waits for MariaDB on it.
@@ -283,22 +277,20 @@ def file_of(url: str) -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with the longest files where tests run side by side, so that at the end none of them runs alone.
+    """Begin with what takes longest where tests run side by side, so that at the end none of it runs alone.
 
-    The others mix the folders: some wait, some take all of a processor, as browsers do. Those that share servers come
-    in the first half.
+    The others mix the folders: some wait, some take all of a processor.
     """
     if not hasattr(config, "workerinput"):
         return
     folders: dict[Path, list[Path]] = {}
     for path in sorted({item.path for item in items}):
         folders.setdefault(path.parent, []).append(path)
-    place = {
-        path: index / len(paths) / (2 if folder.name in SHARING else 1)
-        for folder, paths in folders.items()
-        for index, path in enumerate(paths)
-    }
-    place |= {Path(__file__).parent / name: index - len(LONGEST) for index, name in enumerate(LONGEST)}
+    place = {path: index / len(paths) for paths in folders.values() for index, path in enumerate(paths)}
+    root = Path(__file__).parent
+    place |= {root / name: index - len(LONGEST) for index, name in enumerate(LONGEST)}
+    for index, name in enumerate(reversed(SHARING), 1):
+        place |= dict.fromkeys(folders.get(root / name, ()), -len(LONGEST) - index)
     items.sort(key=lambda item: (place[item.path], item.path))
 
 

@@ -58,20 +58,19 @@ def browser(request: pytest.FixtureRequest, standing: Standing) -> Engine:
     from tests.services import debian  # noqa: PLC0415
 
     name = getattr(request, "param", CHOSEN or "chromium")
-    playwright = standing.one("playwright", sync_playwright)
+    playwright = standing.one("playwright", sync_playwright, "browser")
     try:
-        engine: Engine = standing.one(("browser", name), lambda: ENGINES[name](playwright))
+        engine: Engine = standing.one(("browser", name), lambda: ENGINES[name](playwright), "browser")
     except debian.Unavailable as reason:
         pytest.skip(f"{name}: {reason}")
     return engine
 
 
 @pytest.fixture(scope="session")
-def site(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def site(standing: Standing, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Server:
     """The server whose page is visited: `python app.py`."""
     env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key", "CHATKEEP_CACHE_SIZE": "1MiB"}
-    with Server("flask", tmp_path_factory.mktemp("site"), env) as running:
-        yield running
+    return standing.one("site", lambda: Server("flask", tmp_path_factory.mktemp("site"), env), "browser")
 
 
 @pytest.fixture

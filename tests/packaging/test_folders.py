@@ -1,0 +1,46 @@
+"""Which process runs which tests: a real run of pytest-xdist in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.folders import SHARING
+from tests.servers import ROOT
+
+TESTS = """
+import os
+from pathlib import Path
+
+import pytest
+
+@pytest.mark.parametrize("number", range(4))
+def test_it(number):
+    with open(Path(__file__).with_suffix(".ran"), "a") as ran:
+        ran.write(os.environ["PYTEST_XDIST_WORKER"] + "\\n")
+"""
+
+
+def test_what_a_folder_shares_is_started_by_one_process(tmp_path: Path) -> None:
+    """Runs pytest with two processes: some seconds."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    for folder in (SHARING[0], "core"):
+        (tmp_path / folder).mkdir()
+        for number in range(6):
+            (tmp_path / folder / f"test_{folder}_{number}.py").write_text(TESTS)
+    command = [sys.executable, "-m", "pytest", "-p", "xdist.plugin", "-p", "tests.folders", "-n", "2"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(
+        [*command, "--dist", "loadfile", "--no-loadscope-reorder"],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    ran = {file.stem: set(file.read_text().split()) for file in tmp_path.rglob("*.ran")}
+    assert len(ran) == 12
+    assert len(set.union(*(found for name, found in ran.items() if SHARING[0] in name))) == 1
+    assert {len(found) for found in ran.values()} == {1}
