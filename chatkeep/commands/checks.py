@@ -149,21 +149,19 @@ def _holds_secrets(file: Path) -> bool:
 
 def database(settings: Settings) -> Iterator[Finding]:
     """Look whether the database answers, and what is in it."""
-    from chatkeep.store.engine import Database  # noqa: PLC0415 - wrong settings are told without it
+    from chatkeep.store import diagnosis  # noqa: PLC0415 - wrong settings are told without it
+    from chatkeep.store.engine import Database  # noqa: PLC0415
 
     if settings.database.startswith("sqlite:///") and not _file(settings).exists():
         yield fine("database", f"{_file(settings)} is not there yet; the first start makes it")
         yield _without_keys(settings)
         return
     try:
-        found = Database(settings.database)
-        found.now_s()
+        with diagnosis.explained(settings.database):
+            found = Database(settings.database)
+            found.now_s()
     except SettingsError as error:
         yield from (broken("database", problem, "check DATABASE_URL") for problem in error.problems)
-        return
-    except (StoreProblem, OSError) as error:
-        told = f"it does not answer: {error.__cause__ or error}"
-        yield broken("database", told, "check DATABASE_URL, and that the database runs and lets this user in")
         return
     try:
         yield fine("database", f"{_file(settings)} answers" if found.embedded else f"{found.url.host} answers")
@@ -210,7 +208,7 @@ def _schema(found: Database) -> Iterator[Finding]:
 
 
 def _writing(found: Database) -> Iterator[Finding]:
-    from chatkeep.store import marks, migrations  # noqa: PLC0415 - as above
+    from chatkeep.store import diagnosis, marks, migrations  # noqa: PLC0415 - as above
 
     if not migrations.schema_of(found).can_serve:
         return
@@ -220,9 +218,8 @@ def _writing(found: Database) -> Iterator[Finding]:
             marks.try_out(connection)
             connection.rollback()
     except StoreProblem as error:
-        told = f"it cannot be written: {error.__cause__ or error}"
         advice = "check that the database is not read-only, has room and lets this user write"
-        yield broken("writing", told, advice)
+        yield broken("writing", diagnosis.reason(error, found.url), advice)
     else:
         yield fine("writing", "a row was written and rolled back")
 
