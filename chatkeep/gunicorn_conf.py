@@ -13,10 +13,11 @@ from typing import Any
 
 from gunicorn import glogging, systemd
 
-from chatkeep import logs, servers
+from chatkeep import garbage, logs, servers
 from chatkeep.errors import SettingsError
 from chatkeep.gunicorn_master import Master, run_in_child
 
+garbage.look_rarely()  # gunicorn imports the worker, and most of chatkeep with it, once it has read this module
 _settings = servers.checked_settings()
 
 bind = _settings.place

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from chatkeep import private
 from chatkeep.errors import SettingsError
-from chatkeep.store import diagnosis, marks, schema
+from chatkeep.store import diagnosis, marks
 from chatkeep.store.engine import Database
 from chatkeep.store.migrations.patience import Tell, patiently
 from chatkeep.store.places import parsed
@@ -158,6 +158,8 @@ def schema_of(database: Database) -> Schema:
 def _read(connection: Connection) -> Schema:
     tables = {row[0] for row in connection.rows(_TABLES)}
     if "alembic_version" not in tables:
+        from chatkeep.store import schema  # noqa: PLC0415 - a start on a ready database does without
+
         foreign = min(tables - schema.metadata.tables.keys(), default="")
         return Schema(None, is_begun=False, compatible_from=0, foreign=foreign)
     revision = next((row[0] for row in connection.rows(_REVISION)), None)
