@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -109,6 +108,7 @@ def test_an_env_file_in_another_encoding_is_named(content: bytes, tmp_path: Path
         Settings.from_env({}, tmp_path)
 
 
+@pytest.mark.posix("on Windows a file whose name is too long does not exist")
 def test_an_env_file_that_cannot_be_looked_for_is_named(tmp_path: Path) -> None:
     """As in a folder that is closed to the server's user, which root cannot try: here its name is too long."""
     with pytest.raises(SettingsError, match=r"\.env\.x+ cannot be read: "):
@@ -200,7 +200,7 @@ def test_what_is_wrong_in_a_file_is_not_told(tmp_path: Path) -> None:
     assert "hunter2" not in str(refused.value)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="on Windows a file's mode says nothing about other users")
+@pytest.mark.posix("on Windows a file's mode says nothing about other users")
 @pytest.mark.parametrize(("mode", "is_taken"), [(0o644, False), (0o602, False), (0o640, True), (0o600, True)])
 def test_a_file_that_every_user_can_open_is_refused(mode: int, tmp_path: Path, *, is_taken: bool) -> None:
     with tempfile.TemporaryDirectory() as name:

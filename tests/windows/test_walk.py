@@ -36,7 +36,7 @@ else:
     from backports import zstd
 
 IS_LONG = os.environ.get("CHATKEEP_WINDOWS") == "long"
-EACH = [("waitress", "sqlite"), ("serve", "mariadb"), ("flask", "sqlite"), ("flask", "mariadb")]
+EACH = [(command, database) for command in ("waitress", "serve", "flask") for database in ("sqlite", "mariadb")]
 UNPACK: dict[str, Callable[[bytes], bytes]] = {"none": bytes, "gzip": gzip.decompress, "zstd": zstd.decompress}
 SAID = "你好 ✓ 😀"
 PATIENCE = 600.0  # seconds
@@ -116,7 +116,9 @@ def api(
     """A server on Windows and its database."""
     command, database = request.param
     folder = tmp_path_factory.mktemp("windows") / "文件 夹"
-    env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
+    folder.mkdir()
+    (folder / "密钥.txt").write_text("test-key\r\n", encoding="utf-8")
+    env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY_FILE": "密钥.txt"}
     if database != "sqlite":
         env["DATABASE_URL"] = empty_database(request, database, tmp_path_factory)
     server = WindowsServer(windows, command, folder, env)
