@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json as jsonlib
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ from email.message import Message
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
+
+# How much longer things may take on Windows, where the tests run under Wine.
+SLOW = 10 if os.name == "nt" else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ def request(
     json: Any = None,
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
-    timeout: float = 30,
+    timeout: float = 30 * SLOW,
 ) -> Response:
     """Return the answer; ``json`` is sent as JSON, ``body`` as it is; ``timeout`` in seconds holds for each read."""
     connection, response = _open(method, url, json=json, body=body, headers=headers, timeout=timeout)
@@ -67,7 +71,7 @@ def stream(
     *,
     method: str | None = None,
     headers: Mapping[str, str] | None = None,
-    timeout: float = 30,
+    timeout: float = 30 * SLOW,
 ) -> Stream:
     """Return the answer as a stream of events: of a POST where there is ``json``, else of a GET."""
     wanted = {"Accept": "text/event-stream", **(headers or {})}

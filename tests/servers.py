@@ -15,19 +15,21 @@ from typing import Self
 
 import pytest
 
-from tests.client import request
+from tests.client import SLOW, request
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("gunicorn", "waitress", "flask") if os.name == "posix" else ("waitress", "flask")
 # gunicorn calls into SQLite beside its event loop and waits for a server on it; for threads the databases are alike, so
 # each of those servers has one of them (`test_start` tries every pair).
 PAIRS = [("gunicorn", "sqlite"), ("gunicorn", "mariadb"), ("waitress", "mysql"), ("flask", "sqlite")]
-PAIRS = [pair for pair in PAIRS if pair[0] in COMMANDS]
+if os.name == "nt":
+    PAIRS = [("waitress", "sqlite"), ("flask", "sqlite")]
+COMMANDS = tuple(dict(PAIRS))
+FOR_PRODUCTION = [pair for pair in PAIRS if pair[0] != "flask"]
 OURS = ("CHATKEEP_", "OPENAI_", "DATABASE_", "REDIS_URL", "HOST", "PORT", "WEB_CONCURRENCY")
 NOT_THEIRS = (*OURS, "PYTHONDONTWRITEBYTECODE")
-START = 20.0  # seconds until a server must answer
-STOP = 30.0  # seconds until a server must have drained; tests of drains look at their time themselves
+START = 20.0 * SLOW  # seconds until a server must answer
+STOP = 30.0 * SLOW  # seconds until a server must have drained; tests of drains look at their time themselves
 
 
 class Stuck(AssertionError):

@@ -59,6 +59,7 @@ from email.utils import format_datetime
 from typing import Any, Self
 
 from tests import refusals, templates, upstream_faults
+from tests.client import SLOW
 
 MARKER = re.compile(r"#([a-z_]+(?:=[^#,]*)?(?:,[a-z_]+(?:=[^#,]*)?)*)#")
 WORDS = re.split(  # at single spaces: some words are other white space
@@ -163,7 +164,7 @@ class Upstream:
 
     def wait_for(self, condition: Callable[[Upstream], bool], seconds: float = 5.0) -> bool:
         """Return whether the condition comes true within ``seconds``."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * SLOW
         while not condition(self):
             if time.monotonic() > deadline:
                 return False

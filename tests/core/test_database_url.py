@@ -89,10 +89,13 @@ def test_each_spelling_of_tls_is_understood(query: str, tls: Tls) -> None:
 
 
 def test_files_are_read() -> None:
-    found = read("?ssl-ca=/a/ca.pem&ssl_cert=/a%40b/c.pem&ssl-key=k&ssl-cipher=HIGH&unix_socket=/run/x.sock")
-    assert found == Options(
-        Tls.VERIFY_IDENTITY, "/a/ca.pem", None, "/a@b/c.pem", "k", "HIGH", unix_socket="/run/x.sock"
-    )
+    found = read("?ssl-ca=/a/ca.pem&ssl_cert=/a%40b/c.pem&ssl-key=k&ssl-cipher=HIGH")
+    assert found == Options(Tls.VERIFY_IDENTITY, "/a/ca.pem", None, "/a@b/c.pem", "k", "HIGH")
+
+
+@pytest.mark.posix("Windows has no such sockets in Python")
+def test_a_socket_is_read() -> None:
+    assert read("?unix_socket=/run/x.sock") == Options(Tls.DISABLED, unix_socket="/run/x.sock")
 
 
 @pytest.mark.parametrize("value", ["PREFERRED", "prefer", "maybe", "", "strict", '{"ca":"x"}'])

@@ -83,6 +83,7 @@ def test_an_end_that_cannot_be_stored_is_a_failure(
     assert not parts.turns.live
 
 
+@pytest.mark.posix("Windows takes no such size")
 def test_a_reply_for_which_no_thread_is_left_fails(parts: Parts, provider: Odd) -> None:
     provider.ending = Finish("stop")
     before = threading.stack_size(STACK)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Standing, empty_database
 from tests.http.api import Api
-from tests.servers import COMMANDS, Server, thrown_away
+from tests.servers import COMMANDS, FOR_PRODUCTION, Server, thrown_away
 from tests.upstream import Upstream
 
 
@@ -55,14 +55,14 @@ def impatient(
     return Api(standing.one(("impatient", request.param), start, "http"))
 
 
-@pytest.fixture(scope="session", params=["gunicorn-sqlite", "gunicorn-mariadb", "waitress-mysql"])
+@pytest.fixture(scope="session", params=FOR_PRODUCTION, ids="-".join)
 def own(
     request: pytest.FixtureRequest, standing: Standing, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Api:
     """The API of a server with one process, which remembers answers and sweeps every second."""
 
     def start() -> AbstractContextManager[Server]:
-        command, kind = request.param.split("-")
+        command, kind = request.param
         return sweeping(command, empty_database(request, kind, tmp_path_factory), upstream, tmp_path_factory)
 
     return Api(standing.one(("own", request.param), start, "http"))

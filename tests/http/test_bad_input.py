@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.client import Response
+from tests.client import SLOW, Response
 from tests.http.api import Api, soon, unique
 
 JSON = {"Content-Type": "application/json"}
@@ -206,7 +206,7 @@ def test_a_body_that_comes_too_slowly_is_408(impatient: Api) -> None:
 
 def talk(api: Api, *pieces: bytes) -> Response:
     """Send the pieces of one request for as long as the server takes them, and return what it answers."""
-    with socket.create_connection(("127.0.0.1", api.server.port), timeout=5) as sock:
+    with socket.create_connection(("127.0.0.1", api.server.port), timeout=5 * SLOW) as sock:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for piece in pieces:
                 sock.sendall(piece)

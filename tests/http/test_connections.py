@@ -19,7 +19,11 @@ import pytest
 from tests.http.api import Api
 from tests.upstream import reply_to
 
-pytestmark = pytest.mark.parametrize("own", ["gunicorn-sqlite", "gunicorn-mariadb"], indirect=True)
+ON_GUNICORN = [("gunicorn", "sqlite"), ("gunicorn", "mariadb")]
+pytestmark = [
+    pytest.mark.posix("there is no gunicorn on Windows"),
+    pytest.mark.parametrize("own", ON_GUNICORN, indirect=True, ids="-".join),
+]
 LONG = "go on #n=30,r=20#"  # 1.5 s: longer than any server stays with it
 
 

@@ -26,7 +26,7 @@ from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Sql
 from chatkeep.web import export_shapes
-from tests.client import Response
+from tests.client import SLOW, Response
 from tests.conftest import ON_EACH_DATABASE
 from tests.http.api import Api, unique
 from tests.servers import COMMANDS, Server, thrown_away
@@ -291,7 +291,12 @@ def test_the_command_says_what_is_wrong(api: Api, tmp_path: Path, option: str, r
 def export_command(api: Api, *options: str) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "chatkeep", "export", *options]
     return subprocess.run(
-        command, env=api.server.environment(), cwd=api.server.folder, capture_output=True, timeout=30, check=False
+        command,
+        env=api.server.environment(),
+        cwd=api.server.folder,
+        capture_output=True,
+        timeout=30 * SLOW,
+        check=False,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.client import Response
+from tests.client import SLOW, Response
 from tests.http.api import Api
 
 pytestmark = pytest.mark.everywhere
@@ -43,7 +43,7 @@ MALFORMED_HEADS = {
 
 def talk(api: Api, *pieces: bytes, method: str = "POST") -> Response:
     """Send pieces for as long as the server takes them, and return what it answers before it closes."""
-    with socket.create_connection(("127.0.0.1", api.server.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", api.server.port), timeout=10 * SLOW) as sock:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for piece in pieces:
                 sock.sendall(piece)
@@ -78,7 +78,7 @@ def test_malformed_heads_are_400(api: Api, head: bytes) -> None:
 def test_a_cut_body_does_no_harm(api: Api) -> None:
     before = len(api.server.log())
     for sent in (POST + b"Content-Length: 100\r\n\r\n{", CHUNKED + b"13\r\n{"):
-        with socket.create_connection(("127.0.0.1", api.server.port), timeout=10) as sock:
+        with socket.create_connection(("127.0.0.1", api.server.port), timeout=10 * SLOW) as sock:
             sock.sendall(sent)
             sock.shutdown(socket.SHUT_WR)
             while sock.recv(65536):
@@ -123,14 +123,14 @@ def test_a_body_that_is_said_to_be_as_it_is_is_read(api: Api) -> None:
 def test_a_client_that_waits_for_continue_is_told_at_once_that_its_body_is_too_large(api: Api) -> None:
     answer = talk(api, POST + b"Expect: 100-continue\r\nContent-Length: 5000000\r\n\r\n")
     assert_problem(answer, 413)  # http.client skips 100 Continue, so the bytes are looked at, too
-    with socket.create_connection(("127.0.0.1", api.server.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", api.server.port), timeout=10 * SLOW) as sock:
         sock.sendall(POST + b"Expect: 100-continue\r\nContent-Length: 5000000\r\n\r\n")
         assert sock.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: %d\r\n\r\n" % len(BODY), b"Transfer-Encoding: chunked\r\n\r\n"])
 def test_a_client_that_waits_for_continue_gets_it_once(api: Api, framing: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", api.server.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", api.server.port), timeout=10 * SLOW) as sock:
         sock.sendall(POST + b"Connection: close\r\nExpect: 100-continue\r\n" + framing)
         assert sock.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
         sock.sendall(BODY if b"Length" in framing else b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY))
@@ -174,7 +174,7 @@ def test_the_answer_to_head_has_no_body(api: Api) -> None:
         f"/api/conversations/{turn['conversation_id']}/export?format=ndjson", stream, "/api/nope",
         "/docs/assets/swagger-ui.css", "/static/chat.js", "/api/audit/export?format=csv",
     ):  # fmt: skip
-        with socket.create_connection(("127.0.0.1", api.server.port), timeout=10) as sock:
+        with socket.create_connection(("127.0.0.1", api.server.port), timeout=10 * SLOW) as sock:
             sock.sendall(f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
             received = b"".join(iter(lambda: sock.recv(65536), b""))
         head, _, body = received.partition(b"\r\n\r\n")

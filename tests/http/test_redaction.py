@@ -17,7 +17,7 @@ import pytest
 
 from chatkeep.imports import own
 from chatkeep.model import Role, new_id
-from tests.client import Response
+from tests.client import SLOW, Response
 from tests.conftest import serving
 from tests.http.api import Api, asked, eventually, unique
 from tests.http.test_exports import export_command
@@ -298,7 +298,7 @@ def test_the_command_line_imports_alike(refusing: Api) -> None:
         env=refusing.server.environment(),
         cwd=refusing.server.folder,
         capture_output=True,
-        timeout=30,
+        timeout=30 * SLOW,
         check=False,
     )
     assert (done.returncode, done.stderr.decode().strip()) == (1, "line 1: title: it holds phone")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+from tests.client import SLOW
 from tests.http.api import Api, unique
 
 
@@ -23,6 +24,6 @@ def test_a_reply_under_way_is_counted_as_running(own: Api) -> None:
 def counted(api: Api) -> Any:
     command = [sys.executable, "-m", "chatkeep", "stats", "--json"]
     done = subprocess.run(
-        command, env=api.server.environment(), cwd=api.server.folder, capture_output=True, timeout=30, check=True
+        command, env=api.server.environment(), cwd=api.server.folder, capture_output=True, timeout=30 * SLOW, check=True
     )
     return json.loads(done.stdout)

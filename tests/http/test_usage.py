@@ -15,17 +15,13 @@ import pytest
 
 from tests.conftest import serving
 from tests.http.api import Api, eventually, unique
-from tests.servers import Server, thrown_away
+from tests.servers import FOR_PRODUCTION, Server, thrown_away
 from tests.upstream import Upstream
 
 PRICES = {"model-a": {"input": 2.5, "output": 10}, "model-a-small": {"input": 1}}
 
 
-@pytest.fixture(
-    scope="module",
-    params=[("gunicorn", "sqlite"), ("gunicorn", "mariadb"), ("waitress", "mysql")],
-    ids="-".join,
-)
+@pytest.fixture(scope="module", params=FOR_PRODUCTION, ids="-".join)
 def priced(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Api]:

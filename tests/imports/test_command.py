@@ -19,6 +19,7 @@ from chatkeep.access import owner_of
 from chatkeep.imports import UnknownFile
 from chatkeep.imports.files import documents
 from chatkeep.imports.records import UNKNOWN
+from tests.client import SLOW
 from tests.imports.stores import Store, a_conversation, records
 from tests.imports.test_sources import TREE, chatgpt, node
 from tests.servers import OURS, ROOT
@@ -42,7 +43,13 @@ def environment(store: Store, folder: Path) -> dict[str, str]:
 def run(store: Store, folder: Path, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "chatkeep", "import", *arguments]
     return subprocess.run(
-        command, input=given, env=environment(store, folder), cwd=folder, capture_output=True, timeout=60, check=False
+        command,
+        input=given,
+        env=environment(store, folder),
+        cwd=folder,
+        capture_output=True,
+        timeout=60 * SLOW,
+        check=False,
     )
 
 
@@ -204,7 +211,7 @@ def test_a_file_becomes_an_end_user_s_and_is_given_out_again(store: Store, tmp_p
     assert store.rows("SELECT owner FROM conversations") == [(owner_of("shop", "阿丽"),)]
     command = [sys.executable, "-m", "chatkeep", "export", "--format", "ndjson", *whose]
     given = subprocess.run(
-        command, env=environment(store, tmp_path), cwd=tmp_path, capture_output=True, timeout=60, check=True
+        command, env=environment(store, tmp_path), cwd=tmp_path, capture_output=True, timeout=60 * SLOW, check=True
     )
     assert records(given.stdout) == records(file.read_bytes())
     assert run(store, tmp_path, str(file), "--account", "Shop").returncode == 2

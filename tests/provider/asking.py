@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from chatkeep.errors import ProviderError
 from chatkeep.model import Delta, Finish, Prompt, PromptMessage, Role
 from chatkeep.provider import Call, Provider
+from tests.client import SLOW
 
 
 @dataclass
@@ -63,5 +64,5 @@ class Asking:
         """Abort the call; return the seconds until it was over."""
         start = time.monotonic()
         self.call.abort()
-        self.thread.join(10)
+        self.thread.join(10 * SLOW)
         return self.outcome.ended - start if self.outcome.ended else float("inf")

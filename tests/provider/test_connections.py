@@ -22,6 +22,7 @@ from chatkeep.provider.connections import Line, connect_by_looks, shake_hands_by
 from chatkeep.provider.openai_http import OpenAIHttp
 from chatkeep.provider.openai_sdk import OpenAISdk
 from chatkeep.settings import Settings
+from tests.client import SLOW
 from tests.ports import free_port
 from tests.provider.asking import Asking, Outcome, ask, prompt
 from tests.provider.conftest import KEY
@@ -111,7 +112,7 @@ def test_three_hundred_calls_at_once(over_http: OpenAIHttp, upstream: Upstream) 
     messages = [f"call {number} #n=10,r=10,seed={number},split#" for number in range(300)]
     askings = [Asking(over_http, message) for message in messages]
     for asking in askings:
-        asking.thread.join(20)
+        asking.thread.join(20 * SLOW)
     assert [asking.outcome.text for asking in askings] == [reply_to(message) for message in messages]
     assert upstream.aborted == []
 

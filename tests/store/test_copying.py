@@ -238,6 +238,7 @@ def test_a_target_of_another_program_is_refused(source: Database, tmp_path: Path
     target.close()
 
 
+@pytest.mark.posix("a link takes a right of its own on Windows")
 def test_a_database_is_not_copied_into_itself(source: Database, tmp_path: Path) -> None:
     linked = tmp_path / "linked.sqlite3"
     linked.symlink_to(str(source.url.database))

@@ -26,6 +26,7 @@ from chatkeep.store.exports import PIECE_BYTES, Pages, Selection
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection, Sql
+from tests.client import SLOW
 from tests.conftest import DATABASES, empty_database
 from tests.copies import Copy
 from tests.servers import ROOT
@@ -211,7 +212,7 @@ def peak_of_an_export(database: Database, file: Path, name: str) -> int:
     """Return the most memory of a process that exports, in KiB: what the system says of it at its end."""
     env = os.environ | {"DATABASE_URL": database.url.render_as_string(hide_password=False)}
     command = [sys.executable, "-c", EXPORT_AND_TELL, "export", f"--format={name}", f"--output={file}"]
-    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60 * SLOW, check=True)
     return int(done.stdout)
 
 

@@ -129,7 +129,7 @@ def test_a_step_that_was_made_in_part_is_completed(database_url: str, before: st
     database.close()
 
 
-def test_a_first_migration_that_was_killed_is_completed(blank: Database) -> None:
+def test_a_first_migration_that_was_killed_is_completed(blank: Database, blank_url: str) -> None:
     """The tables of some steps are there, and no revision is."""
     migrations.migrate(blank)
     expected = described(blank)
@@ -139,7 +139,7 @@ def test_a_first_migration_that_was_killed_is_completed(blank: Database) -> None
             connection.exec_driver_sql(f"DROP TABLE {table}")
         connection.exec_driver_sql("DELETE FROM marks WHERE name = 'erasures'")
     assert migrations.schema_of(blank) == migrations.Schema(None, is_begun=True, compatible_from=11)
-    migrations.existing(blank.url.render_as_string(hide_password=False)).close()
+    migrations.existing(blank_url).close()
     assert sorted(described(blank)) == sorted(expected)
     assert blank.read(lambda c: c.rows(Sql("SELECT COUNT(*) FROM marks WHERE name = 'erasures'"))) == [(1,)]
 

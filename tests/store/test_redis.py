@@ -18,6 +18,7 @@ from chatkeep.model import new_id
 from chatkeep.redis_client import RedisClient, Refused
 from tests.services.redis import UNUSABLE, Redis, ensure_installed, unusable_redis
 
+pytestmark = pytest.mark.posix("Redis: the tests start it on Linux only")
 # Of the database that the answers and counts belong to.
 NUMBER = 7
 
