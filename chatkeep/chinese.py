@@ -29,7 +29,7 @@ TEXTS = {
     "The request did not arrive in time": "请求未能及时送达",
     "A reply is being generated in this conversation": "该对话正在生成回复",
     "The body is too large": "请求体过大",
-    "The body is larger than the server takes (CHATKEEP_MAX_BODY). Send less at once.": "请求体超过了服务器的上限（CHATKEEP_MAX_BODY），请减少一次发送的内容。",
+    "The body is larger than the server takes (CHATKEEP_MAX_BODY). Send less at once. On the server, chatkeep import takes files of any size.": "请求体超过了服务器的上限（CHATKEEP_MAX_BODY），请减少一次发送的内容。在服务器上，chatkeep import 可导入任意大小的文件。",
     "The address is too long": "地址过长",
     "The headers are too large": "请求头过大",
     "The file is not the one that If-Match names": "文件不是 If-Match 指定的那个",

@@ -270,7 +270,10 @@ class BodyTooLarge(Problem):
     """The body is over the limit."""
 
     status, code, title = 413, "body_too_large", "The body is too large"
-    advice = "The body is larger than the server takes (CHATKEEP_MAX_BODY). Send less at once."
+    advice = (
+        "The body is larger than the server takes (CHATKEEP_MAX_BODY). Send less at once."
+        " On the server, chatkeep import takes files of any size."
+    )
 
 
 class UriTooLong(Problem):

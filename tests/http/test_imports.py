@@ -254,6 +254,7 @@ def test_what_is_sent_in_another_way_is_told_how(own: Api, kind: str, headers: d
     assert told in response.json["detail"]
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize(
     ("file", "kind"),
     [
