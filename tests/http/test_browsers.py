@@ -188,6 +188,7 @@ def test_over_https_browsers_are_told_to_stay_there(named: Server) -> None:
     assert ask(named).headers["Strict-Transport-Security"] is None
 
 
+@pytest.mark.posix("Windows has no such sockets in Python")
 @pytest.mark.parametrize(("hosts", "status"), [("", 200), ("chat.example.com", 421)])
 def test_behind_a_socket_the_proxy_decides_unless_names_are_listed(
     hosts: str, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -14,7 +14,7 @@ from tests.http.api import Api, unique
 def test_a_reply_under_way_is_counted_as_running(own: Api) -> None:
     """Starts two processes: a second or two."""
     before = counted(own)
-    with own.running(f"{unique('Go on')} #n=200,r=20#") as running:
+    with own.running(f"{unique('Go on')} #n=2000,r=20#") as running:
         during = counted(own)
         own.stop(running.id)
     assert during["running_replies"] == before["running_replies"] + 1
