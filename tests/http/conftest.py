@@ -74,7 +74,7 @@ def embedded(
 ) -> Iterator[Api]:
     """The same on a file of its own."""
     url = empty_database(request, "sqlite", tmp_path_factory)
-    with sweeping("gunicorn", url, upstream, tmp_path_factory) as running:
+    with sweeping(COMMANDS[0], url, upstream, tmp_path_factory) as running:
         yield Api(running)
 
 

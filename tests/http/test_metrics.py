@@ -18,7 +18,7 @@ from chatkeep.store import metrics, migrations
 from chatkeep.store.engine import Database
 from tests.conftest import EMBEDDED_AND_SERVER, empty_database
 from tests.http.api import Api, asked, eventually, unique
-from tests.servers import Server
+from tests.servers import COMMANDS, Server
 from tests.store.connections import Planned
 from tests.upstream import Upstream
 
@@ -270,7 +270,7 @@ def series_of(api: Api, name: str, **query: str) -> Any:
 def test_a_killed_server_loses_ten_seconds_of_counts_at_most(tmp_path: Path, upstream: Upstream) -> None:
     """Waits until counts are stored: twelve seconds."""
     env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key", "WEB_CONCURRENCY": "2"}
-    server = Server("gunicorn", tmp_path, env)
+    server = Server(COMMANDS[0], tmp_path, env)
     server.start()
     api = Api(server)
     for _ in range(6):

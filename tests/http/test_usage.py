@@ -126,11 +126,12 @@ def is_up(api: Api) -> bool:
         return False
 
 
+@pytest.mark.posix("a process can be told to stop only in a console there")
 def test_a_server_that_is_told_to_stop_stores_what_was_used(
     database_url: str, upstream: Upstream, tmp_path: Path
 ) -> None:
     env = {"DATABASE_URL": database_url, "OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
-    with Server("gunicorn" if os.name == "posix" else "waitress", tmp_path, env) as server:
+    with Server("gunicorn", tmp_path, env) as server:
         api = Api(server)
         api.chat(unique())
         # It ends just before the server does, which waits for it.

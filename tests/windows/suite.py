@@ -11,6 +11,7 @@ import ast
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -156,4 +157,8 @@ def prepared() -> Windows:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is mounted and runs ends, too
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
