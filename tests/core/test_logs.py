@@ -132,7 +132,7 @@ UNCAUGHT = """
     from chatkeep import logs
     logs.catch_uncaught()
     def fail():
-        raise ValueError("canary-0123456789")
+        raise ValueError(sys.argv[1])
     thread = threading.Thread(target=fail)
     thread.start()
     thread.join()
@@ -141,7 +141,7 @@ UNCAUGHT = """
     ending.join()
     if "gevent" in sys.modules:
         sys.modules["gevent"].spawn(fail).join()
-    raise LookupError("canary-0123456789")
+    raise LookupError(sys.argv[1])
 """
 
 
@@ -150,7 +150,7 @@ def test_what_nobody_catches_is_logged_without_its_words(first: str, times: int)
     """Starts a process, in which threads and greenlets fail: half a second."""
     pytest.importorskip("gevent") if first else None
     code = textwrap.dedent(UNCAUGHT.format(first=first))
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code, CANARY], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.count("\nValueError\n") == times, done.stderr
     assert done.stderr.count("\nLookupError\n") == 1
