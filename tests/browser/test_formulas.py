@@ -234,6 +234,7 @@ def test_hostile_formulas_do_no_harm(chat: Chat) -> None:
     assert chat.page.evaluate("window.harmed") is None
 
 
+@pytest.mark.every_engine
 def test_katex_is_loaded_for_a_formula_alone_and_missed_in_silence(chat: Chat) -> None:
     chat.ask("No formula for $5 and $6")
     requested: list[str] = []

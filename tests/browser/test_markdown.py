@@ -259,6 +259,17 @@ def test_code_is_coloured_when_its_block_is_done(chat: Chat) -> None:
     assert chat.reply.locator("pre").text_content() == code
 
 
+@pytest.mark.every_engine
+def test_code_is_coloured_although_its_colours_could_not_be_loaded_before(chat: Chat) -> None:
+    code = "x\n\n```python\nprint(1)\n```"
+    chat.page.route("**/highlight/**", lambda route: route.abort())
+    with chat.page.expect_console_message(lambda message: "This code has no colours" in message.text):
+        chat.ask(code)
+    chat.page.unroute("**/highlight/**")
+    chat.ask(code)
+    expect(chat.reply.locator("pre .hljs-number")).to_have_text("1")
+
+
 @pytest.mark.parametrize("clipboard", [True, False], ids=["https", "http"])
 def test_code_is_copied(visit: Visit, clipboard: bool) -> None:  # noqa: FBT001
     chat = visit(permissions=["clipboard-read", "clipboard-write"])

@@ -3,7 +3,7 @@
 import { copyFrom } from './copy.js';
 import { button, el, icon } from './dom.js';
 import { label, say } from './i18n.js';
-import { hasLibraries, sanitised } from './libraries.js';
+import { hasLibraries, importLibrary, sanitised } from './libraries.js';
 
 // Longer blocks stay as they are: colouring them would hold up the page.
 const longest = 16_000;
@@ -51,8 +51,8 @@ export function colour(node) {
 async function colourOne(code, language) {
   try {
     const [{ default: core }, { default: grammar }] = await Promise.all([
-      import('./vendor/highlight/core.js'),
-      import(`./vendor/highlight/${language}.js`),
+      importLibrary('highlight/core.js'),
+      importLibrary(`highlight/${language}.js`),
     ]);
     if (!core.getLanguage(language)) core.registerLanguage(language, grammar);
     await idle();

@@ -1,4 +1,4 @@
-/** The libraries for Markdown. Where they could not be made the server has empty modules in their place. */
+/** The libraries for replies. Where they could not be made the server has empty modules in their place. */
 
 import * as marked from './vendor/marked.js';
 import * as purify from './vendor/purify.js';
@@ -16,7 +16,23 @@ const policy = {
   RETURN_DOM_FRAGMENT: true,
 };
 
-/** Whether the libraries are there. */
+const failures = new Map();
+
+/**
+ * Import a library of the folder vendor that is not loaded with the page. Firefox and older browsers give up an address
+ * for good once it could not be reached, so it is another one the next time.
+ */
+export async function importLibrary(name) {
+  const failed = failures.get(name) ?? 0;
+  try {
+    return await import(`./vendor/${name}${failed ? `?again=${failed}` : ''}`);
+  } catch (error) {
+    failures.set(name, failed + 1);
+    throw error;
+  }
+}
+
+/** Whether the libraries for Markdown are there. */
 export const hasLibraries = 'Marked' in marked && 'default' in purify;
 
 /** Return a parser of Markdown with these options. */

@@ -2,6 +2,7 @@
 
 import { el } from './dom.js';
 import { isDisplayed, texOf } from './formulas.js';
+import { importLibrary } from './libraries.js';
 
 // What a formula may cost: TeX's macros expanded, and lengths in em.
 const limits = { maxExpand: 1000, maxSize: 40 };
@@ -63,7 +64,7 @@ function styled(html) {
 }
 
 function load() {
-  loading ??= Promise.all([import('./vendor/katex/katex.js'), loadStyle()]).then(
+  loading ??= Promise.all([importLibrary('katex/katex.js'), loadStyle()]).then(
     () => globalThis.katex,
     (error) => {
       console.warn('Formulas stay as they are written.', error);
