@@ -69,8 +69,11 @@ def browser(request: pytest.FixtureRequest, standing: Standing) -> Engine:
 @pytest.fixture(scope="session")
 def site(standing: Standing, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Server:
     """The server whose page is visited: `python app.py`."""
-    env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key", "CHATKEEP_CACHE_SIZE": "1MiB"}
-    return standing.one("site", lambda: Server("flask", tmp_path_factory.mktemp("site"), env), "browser")
+    folder = tmp_path_factory.mktemp("site")
+    database = {"DATABASE_URL": f"sqlite:///{folder / 'chatkeep.sqlite3'}"}  # for what is stored past the server
+    provider = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
+    env = {**database, **provider, "CHATKEEP_CACHE_SIZE": "1MiB"}
+    return standing.one("site", lambda: Server("flask", folder, env), "browser")
 
 
 @pytest.fixture

@@ -36,20 +36,21 @@ READ_UP = """(count) => new Promise((done) => {
 PROSE = "Some **bold** text with `code` and a [link](https://example.org), then more of it.\n\n- one\n- two\n"
 
 
-def store_many(database_url: str) -> str:
+def store_many(database_url: str, count: int = MANY) -> str:
     """Store a conversation of many messages and return its id."""
     identity, now = model.new_id(), model.now_us()
     database = Database(database_url)
     journal = Journal(database)
-    conversation = model.Conversation(identity, OPEN_OWNER, "Many", now, now, MANY)
+    ids = [model.new_id() for _ in range(count)]
+    conversation = model.Conversation(identity, OPEN_OWNER, "Many", now, now, count, current_id=ids[-1])
 
     def store(connection: Connection) -> None:
         conversations.insert(connection, conversation)
-        for position in range(1, MANY + 1):
+        for position, (parent, own) in enumerate(zip([None, *ids[:-1]], ids, strict=True), 1):
             role = Role.USER if position % 2 else Role.ASSISTANT
             messages.insert(connection, model.Message(
-                id=model.new_id(), conversation_id=identity, parent_id=None, position=position, role=role,
-                content=f"Message {position}. {PROSE * 3}", timestamp=now - MANY + position,
+                id=own, conversation_id=identity, parent_id=parent, position=position, role=role,
+                content=f"Message {position}. {PROSE * 3}", timestamp=now - count + position,
             ))  # fmt: skip
 
     journal.write(store)

@@ -18,15 +18,17 @@ const formats = [
   ['csv', { format: 'csv', bom: true }],
 ];
 
-/** Return the menu of a conversation of the list; `node` is where its title is edited. */
-export function describeConversation(list, id, node) {
+/** Return the menu of a conversation of the list; `node` is where its title is edited, `print` prints the open one. */
+export function describeConversation(list, id, node, print) {
   const item = list.find(id);
   const { pinned } = item;
   const rename = { name: 'rename', icon: 'rename', act: () => list.rename(id, node) };
   const pin = { name: pinned ? 'unpin' : 'pin', icon: 'pin', act: () => list.change(id, { pinned: !pinned }) };
   const share = { name: 'share', icon: 'link', act: () => openSharing(id) };
   const remove = { name: 'delete', icon: 'delete', act: () => deleteLater(list, item), danger: true };
-  return { note: expiryWords(item), groups: [{ entries: [rename, pin, share] }, exportsOf(id), { entries: [remove] }] };
+  const paper = print ? [{ name: 'print', icon: 'print', act: print }] : [];
+  const entries = [rename, pin, share, ...paper];
+  return { note: expiryWords(item), groups: [{ entries }, exportsOf(id), { entries: [remove] }] };
 }
 
 /** Return the menu of the page itself. */

@@ -15,6 +15,7 @@ import { ConversationList } from './list.js';
 import { menuButton } from './menu.js';
 import { endOf } from './message.js';
 import { hideNotice, retryFailed, showFailure, showNotice } from './notice.js';
+import { wholePrinting } from './printing.js';
 import { explain } from './problems.js';
 import { EndFollower, turnPages } from './scroll.js';
 import { focusSearch, listenToSearch } from './search.js';
@@ -28,7 +29,7 @@ import { finishDeletions, undo } from './undo.js';
 import { currentWho, meet } from './who.js';
 
 const list = new ConversationList({ changed: showTitle, gone: noteGone });
-const header = new Header(list, checkExpiry);
+const header = new Header(list, { over: checkExpiry, print: wholePrinting(() => thread.isWhole, loadAll) });
 const thread = new Thread({ regenerate, edit: startEdit, turnTo, showEarlier });
 const composer = new Composer({ send, stop, changed: noteDraft });
 const scroll = new EndFollower(byId('scroller'), byId('content'), byId('to-end'));
@@ -134,15 +135,26 @@ async function showEarlier() {
   if (!oldest || oldest === awaited) return;
   awaited = oldest;
   try {
-    const { messages } = await api.openConversation(conversationId, oldest, visit.signal);
-    const views = await thread.prepare(messages);
-    // Meanwhile the reader may have gone elsewhere, or to a branch of which these are no part.
-    if (oldest === thread.oldest) scroll.holdStill(() => thread.prepend(messages, views));
+    await addEarlier(oldest);
   } catch (error) {
     if (error.name !== 'AbortError') showFailure(error, explain(error), showEarlier);
   } finally {
     awaited = null;
   }
+}
+
+async function addEarlier(oldest, limit) {
+  const { messages } = await api.openConversation(conversationId, oldest, visit.signal, limit);
+  const views = await thread.prepare(messages);
+  // Meanwhile the reader may have gone elsewhere, or to a branch of which these are no part.
+  if (oldest === thread.oldest) scroll.holdStill(() => thread.prepend(messages, views));
+}
+
+/** Show all messages of the open conversation; return whether it is still open. */
+async function loadAll() {
+  const mine = visit;
+  while (mine === visit && !thread.isWhole) await addEarlier(thread.oldest, 100);
+  return mine === visit;
 }
 
 /** Go on with a reply that was running when its conversation was opened. */

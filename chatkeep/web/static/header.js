@@ -9,13 +9,13 @@ import { menuButton } from './menu.js';
 
 const longest = 80;
 
-/** The head above the messages; `over()` is called when the time of the open conversation is over. */
+/** The head above the messages; `over()` is called when the open conversation's time is over, `print()` prints it. */
 export class Header {
-  constructor(list, over) {
+  constructor(list, { over, print }) {
     Object.assign(this, { list, over, id: null });
     this.title = byId('title');
     this.left = byId('expiry');
-    this.menu = menuButton(byId('conversation-menu'), () => describeConversation(list, this.id, this.title));
+    this.menu = menuButton(byId('conversation-menu'), () => describeConversation(list, this.id, this.title, print));
   }
 
   /** Show a conversation. One that is only beginning, without an id, has its first message for a title. */

@@ -6,6 +6,7 @@ import { byId } from './dom.js';
 import { switchLanguage, t, translatePage } from './i18n.js';
 import { MessageView } from './message.js';
 import { hideNotice, retryFailed, showFailure, showNotice } from './notice.js';
+import { wholePrinting } from './printing.js';
 import { explain } from './problems.js';
 
 // A reply that is being generated is looked at again.
@@ -22,7 +23,7 @@ async function showMore() {
   waiting = true;
   try {
     hideNotice();
-    await show(await read({ after: views.length }));
+    await addMore();
   } catch (error) {
     complain(error);
   } finally {
@@ -32,16 +33,25 @@ async function showMore() {
 
 const read = (query) => getJson(`shared/${token}`, query);
 
-async function show({ title, messages: { data, has_more: hasMore } }) {
+async function addMore() {
+  const after = views.length;
+  const { title, messages: { data, has_more: hasMore } } = await read({ after });
   showTitle(title || t('untitled'));
   const found = data.map((message) => new MessageView(message, {}));
   await Promise.all(found.map(({ shown }) => shown));
+  // Meanwhile the same ones may have come by another request.
+  if (after !== views.length) return;
   root.append(...found.map(({ node }) => node));
   views.push(...found);
-  more.hidden = !hasMore;
+  more.hidden = byId('cut').hidden = !hasMore;
   nearEnd.disconnect();
   if (hasMore) nearEnd.observe(more);
   else lookAgain();
+}
+
+async function loadAll() {
+  while (!more.hidden) await addMore();
+  return true;
 }
 
 function showTitle(title) {
@@ -75,6 +85,7 @@ function complain(error) {
 const nearEnd = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && showMore(), { rootMargin: early });
 
 translatePage();
+wholePrinting(() => more.hidden, loadAll);
 listenForCopies(root);
 more.addEventListener('click', showMore);
 addEventListener('online', retryFailed);

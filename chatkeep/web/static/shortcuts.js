@@ -2,7 +2,7 @@
 
 import { byId, el } from './dom.js';
 import { say } from './i18n.js';
-import { isCommand, isComposing, keyNames } from './keys.js';
+import { isCommand, isComposing, keyNames, keyOf } from './keys.js';
 
 const listed = [
   ['new_conversation', 'Ctrl', 'Shift', 'O'],
@@ -45,12 +45,6 @@ function obey(event, acts) {
   if (key === 'k' && !event.shiftKey) return acts.search(), true;
   // In a field that holds text the keys undo what was written.
   return key === 'z' && !event.shiftKey && !event.target.value && acts.undo();
-}
-
-// On a keyboard of another script the place of a key tells which letter it has.
-function keyOf({ key, code }) {
-  const latin = key.charCodeAt(0) < 128;
-  return (latin ? key : code.replace(/^Key/, '').replace('Slash', '/')).toLowerCase();
 }
 
 function row(name, keys) {

@@ -13,6 +13,7 @@ export class Thread {
   constructor(acts) {
     this.root = byId('messages');
     this.welcome = byId('welcome');
+    this.cut = byId('cut');
     this.acts = acts;
     this.views = [];
     this.earlier = say(button('link earlier', acts.showEarlier), 'earlier');
@@ -29,6 +30,7 @@ export class Thread {
     this.oldest = null;
     this.nearStart.disconnect();
     this.root.replaceChildren();
+    this.cut.hidden = true;
     this.welcome.hidden = !welcome;
   }
 
@@ -72,6 +74,7 @@ export class Thread {
   // Observing anew tells at once whether the start of the text is near already.
   awaitStart(hasMore) {
     this.nearStart.disconnect();
+    this.cut.hidden = !hasMore;
     if (hasMore) return this.nearStart.observe(this.earlier);
     if (this.earlier === document.activeElement) byId('scroller').focus({ preventScroll: true });
     this.earlier.remove();
@@ -109,6 +112,11 @@ export class Thread {
   restore(views) {
     this.views.push(...views);
     this.root.append(...views.map(({ node }) => node));
+  }
+
+  /** Whether all messages are here. */
+  get isWhole() {
+    return this.cut.hidden;
   }
 
   /** Return the last message, or the last of a role. */
