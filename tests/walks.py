@@ -45,6 +45,8 @@ DISTANCE = """const [menu, opener] = ['.menu', '#conversation-menu'].map((select
 FIND = "[...document.querySelectorAll(`[role=${args[0]}]`)].find((node) => node.textContent === args[1]).id = 'found';"
 PLOTS = """return [...document.querySelectorAll('[data-plot] canvas')].filter((node) =>
     node.getContext('2d').getImageData(0, 0, node.width, node.height).data.some(Boolean)).length;"""
+PAINTED = """await document.fonts.ready;
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));"""
 HEARD = """window.complaints = [];
     const hear = ({ type, message, reason, blockedURI }) => complaints.push([type, message, reason, blockedURI].join());
     for (const type of ['error', 'unhandledrejection', 'securitypolicyviolation']) addEventListener(type, hear);"""
@@ -202,8 +204,8 @@ def walked(name: str, server: Server) -> int:
 
 
 def shoot(tab: Tab, name: str) -> None:
-    """Leave a screenshot."""
-    tab.run("await document.fonts.ready")
+    """Leave a screenshot, once the page has been painted as it is now."""
+    tab.run(PAINTED)
     (SHOTS / f"{name}.png").write_bytes(tab.screenshot())
 
 
