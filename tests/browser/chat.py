@@ -81,6 +81,11 @@ class Chat:
         expect(self.reply.locator(".body")).not_to_be_empty()
         return self.text
 
+    def wait_for_more(self, text: str) -> None:
+        """Wait until the last reply shows this text and more."""
+        while not (self.text.startswith(text) and len(self.text) > len(text)):
+            self.page.wait_for_timeout(20)
+
     def _note_console(self, message: ConsoleMessage) -> None:
         # An error status is the server's word; what the page makes of it is what tests look at.
         if message.type == "error" and "Failed to load resource" not in message.text:

@@ -17,14 +17,18 @@ from tests.servers import Server
 from tests.upstream import Upstream, reply_to
 
 
+def expect_as_stored(chat: Chat, api: Api, message: str) -> None:
+    """Stop the running reply to a message; it shows what is stored, which is the beginning of the whole reply."""
+    api.stop(chat.conversation_id)
+    chat.expect_status("stopped")
+    assert chat.text == bare(api.last(chat.conversation_id)["content"])
+    assert bare(reply_to(message)).startswith(chat.text)
+
+
 def test_a_reply_is_shown_while_it_is_generated(chat: Chat, api: Api) -> None:
-    chat.send("Slowly #n=40,r=40,seed=1#")
-    early = chat.wait_for_text()
-    chat.expect_status("completed")
-    whole = api.last(chat.conversation_id)["content"]
-    assert chat.text == bare(whole) == bare(reply_to("#n=40,seed=1#"))
-    assert bare(whole).startswith(early)
-    assert len(early) < len(bare(whole))
+    chat.send("Slowly #n=3000,r=40,seed=1#")
+    chat.wait_for_more(chat.wait_for_text())
+    expect_as_stored(chat, api, "#n=3000,seed=1#")
 
 
 def test_a_reply_looks_the_same_when_it_is_read_again(chat: Chat, api: Api) -> None:
@@ -50,30 +54,28 @@ def test_reasoning_is_folded_and_apart_from_the_text(chat: Chat) -> None:
 
 
 def test_a_running_reply_goes_on_after_a_reload(chat: Chat, api: Api) -> None:
-    """The reply takes two seconds, to be caught in its middle."""
-    chat.send("Go on #n=60,r=30,seed=3#")
+    chat.send("Go on #n=3000,r=40,seed=3#")
     before = chat.wait_for_text()
     chat.page.reload()
     chat.expect_status("generating")
-    assert chat.text.startswith(before)
-    chat.expect_status("completed")
-    assert chat.text == bare(api.last(chat.conversation_id)["content"]) == bare(reply_to("#n=60,seed=3#"))
+    chat.wait_for_more(before)
+    chat.wait_for_more(chat.text)
+    expect_as_stored(chat, api, "#n=3000,seed=3#")
 
 
 def test_a_running_reply_goes_on_after_a_look_elsewhere(chat: Chat, api: Api) -> None:
-    """The reply takes two seconds, to be caught in its middle."""
     elsewhere = unique("Elsewhere")
     chat.ask(elsewhere)
     chat.page.get_by_role("link", name="New conversation").click()
-    chat.send("Go on #n=60,r=30,seed=4#")
+    chat.send("Go on #n=3000,r=40,seed=4#")
     before = chat.wait_for_text()
     chat.page.get_by_role("link", name=elsewhere).click()
     expect(chat.reply).to_contain_text(elsewhere)
     chat.page.go_back()
     chat.expect_status("generating")
-    assert chat.wait_for_text().startswith(before)
-    chat.expect_status("completed")
-    assert chat.text == bare(api.last(chat.conversation_id)["content"]) == bare(reply_to("#n=60,seed=4#"))
+    chat.wait_for_more(before)
+    chat.wait_for_more(chat.text)
+    expect_as_stored(chat, api, "#n=3000,seed=4#")
 
 
 def test_leaving_at_once_loses_neither_the_message_nor_its_reply(chat: Chat, api: Api) -> None:
