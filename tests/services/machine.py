@@ -6,8 +6,10 @@ loopback of its own and no other network.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -80,6 +82,16 @@ class Machine:
         assert (done.returncode != 0) == fails, f"{script}\nended with {done.returncode}:\n{done.stdout[-4000:]}"
         return done.stdout
 
+    def outside(self, pid: int) -> int:
+        """Return the id by which this machine knows a process of that one."""
+        space = Path(f"/proc/{self._init}/ns/pid").readlink()
+        for status in Path("/proc").glob("[0-9]*/status"):
+            with contextlib.suppress(OSError):  # it has ended
+                numbers = re.findall(r"(?m)^NSpid:.*\t(\d+)$", status.read_text(encoding="utf-8"))
+                if numbers == [str(pid)] and (status.parent / "ns" / "pid").readlink() == space:
+                    return int(status.parent.name)
+        raise LookupError(f"no process {pid} in the machine")
+
     def share_network(self) -> None:
         """Let this process, and whatever it starts from now on, have the machine's network in place of its own."""
         libc = ctypes.CDLL(None, use_errno=True)
@@ -104,10 +116,10 @@ class Machine:
 
     def _is_up(self) -> bool:
         assert self._process
-        children = _children(self._process.pid)
-        if not children:
+        started = children(self._process.pid)
+        if not started:
             return False
-        self._init = children[0]
+        self._init = started[0]
         state = subprocess.run(
             [*self._entering, "systemctl", "is-system-running"], capture_output=True, text=True, check=False
         )
@@ -132,5 +144,6 @@ def ensure_installed() -> None:
             whole.touch()
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """Return the ids of a process's children."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
