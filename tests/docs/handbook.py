@@ -22,6 +22,11 @@ def kinds(page: Path) -> set[str]:
     return {mark for mark in re.findall(r"(?m)^```(.*)$", page.read_text(encoding="utf-8")) if mark}
 
 
+def commands(page: Path, kind: str) -> list[str]:
+    """Return the blocks of a kind of console, as scripts."""
+    return ["\n".join(_COMMAND.findall(block)) for block in blocks(page, kind)]
+
+
 def on_a_host(page: Path) -> list[str]:
     """Return what an operator runs on a host with systemd, as scripts: how to install, then `console host`."""
-    return [*blocks(page, "sh")[:2], *("\n".join(_COMMAND.findall(block)) for block in blocks(page, "console host"))]
+    return [*blocks(page, "sh")[:2], *commands(page, "console host")]

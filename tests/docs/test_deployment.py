@@ -10,23 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.handbook import CHINESE, ENGLISH, blocks, kinds, on_a_host
+from tests.docs.handbook import CHINESE, ENGLISH, blocks, commands, kinds
 from tests.http.api import eventually
 from tests.servers import ROOT, Server
 
-# Who runs the blocks of a kind: this file and that of backups, `./dev hosts`, nobody, or the tests of what they set.
-KINDS = {"sh", "bash", "console host", "console", "sql", "ini", "nginx", "yaml", "caddy", "haproxy", "apache"}
+# Who runs the blocks of a kind: this file and that of backups, `./dev hosts`, `./dev containers`, nobody, or the tests
+# of what they set.
+CONSOLES = {"console host", "console compose"}
+KINDS = {"sh", "bash", *CONSOLES, "console", "sql", "ini", "nginx", "yaml", "caddy", "haproxy", "apache"}
 SERVES = "serve --server gunicorn"
 SHELL = "/bin/sh"
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS - {"console", "console host"}))
+@pytest.mark.parametrize("kind", sorted(KINDS - {"console", *CONSOLES}))
 def test_both_languages_have_the_same_commands(kind: str) -> None:
     assert blocks(ENGLISH, kind) == blocks(CHINESE, kind)
 
 
-def test_both_languages_have_the_same_commands_for_a_host() -> None:
-    assert on_a_host(ENGLISH) == on_a_host(CHINESE)
+@pytest.mark.parametrize("kind", sorted(CONSOLES))
+def test_both_languages_have_the_same_commands_at_a_prompt(kind: str) -> None:
+    assert commands(ENGLISH, kind) == commands(CHINESE, kind)
 
 
 @pytest.mark.parametrize("page", [ENGLISH, CHINESE])

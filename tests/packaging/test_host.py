@@ -34,7 +34,7 @@ def behind(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iter
     folder = tmp_path_factory.mktemp("host")
     with (
         SocketServer(folder, {"OPENAI_BASE_URL": upstream.url, "WEB_CONCURRENCY": "1"}) as server,
-        nginx.site(folder, folder / "chatkeep.sock") as proxy,
+        nginx.site(folder, f"unix:{folder / 'chatkeep.sock'}") as proxy,
     ):
         yield server, proxy
 
@@ -81,7 +81,7 @@ def test_the_log_of_nginx_has_no_queries(behind: tuple[SocketServer, nginx.Nginx
 
 
 def test_nginx_answers_for_a_server_that_is_away(tmp_path: Path) -> None:
-    with nginx.site(tmp_path, tmp_path / "chatkeep.sock") as alone:
+    with nginx.site(tmp_path, f"unix:{tmp_path / 'chatkeep.sock'}") as alone:
         answer = client.request("GET", f"{alone.url}/api/conversations")
     assert (answer.status, answer.json["code"], answer.headers["Retry-After"]) == (503, "server_stopping", "2")
 

@@ -22,9 +22,9 @@ class Unavailable(Exception):
 class Nginx:
     """A running nginx; use it as a context."""
 
-    def __init__(self, configuration: Path, port: int) -> None:
+    def __init__(self, configuration: Path, port: int, *, is_secure: bool = False) -> None:
         self.port = port
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"https://localhost:{port}" if is_secure else f"http://127.0.0.1:{port}"
         self._configuration = configuration
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -92,22 +92,27 @@ http {{
 """
 
 
-def site(folder: Path, socket: Path) -> Nginx:
-    """Return nginx with the project's site for a host; only the paths and the port are others."""
+def site(folder: Path, upstream: str, certificate: Path | None = None) -> Nginx:
+    """Return nginx with the project's site for a host; only the paths, the port and the address of the server differ.
+
+    With a certificate it listens as the file says in its comment.
+    """
     port = free_port()
     text = (ROOT / "deploy" / "nginx-site.conf").read_text(encoding="utf-8")
-    places = {
-        "/run/chatkeep/chatkeep.sock": str(socket),
-        "/var/log/nginx/chatkeep.log": str(folder / "access.log"),
-        "listen 80 default_server": f"listen 127.0.0.1:{port} default_server",
-    }
+    plain, secure = "listen 80 default_server", "listen 443 ssl http2"
+    places = {"unix:/run/chatkeep/chatkeep.sock": upstream, "/var/log/nginx/chatkeep.log": str(folder / "access.log")}
+    if certificate:
+        places |= {f"    {plain};\n": "", "# ssl_": "ssl_", "/etc/nginx/chat.example.com.pem": str(certificate)}
+        places[f"# {secure};"] = f"listen 127.0.0.1:{port} ssl http2;"
+    else:
+        places[plain] = f"listen 127.0.0.1:{port} default_server"
     for theirs, ours in places.items():
-        assert theirs in text
+        assert theirs in text, theirs
         text = text.replace(theirs, ours)
     (folder / "site.conf").write_text(text, encoding="utf-8")
     user = "user root;" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(AROUND_A_SITE.format(folder=folder, user=user), encoding="utf-8")
-    return Nginx(folder / "nginx.conf", port)
+    return Nginx(folder / "nginx.conf", port, is_secure=certificate is not None)
 
 
 def program() -> Path:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -17,12 +18,21 @@ from typing import Protocol, Self
 from bench.load import CACHE
 from tests.docs.handbook import ENGLISH, blocks
 from tests.ports import free_port, is_listening
+from tests.servers import ROOT
 from tests.services import debian, nginx
 
 PACKAGES = {
     "haproxy": ("haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1"),
     "varnish": ("varnish", "libvarnishapi3", "libjemalloc2"),
-    "apache": ("apache2-bin", "libapr1", "libaprutil1"),
+    "apache": ("apache2-bin", "libapr1", "libaprutil1", "libnghttp2-14"),
+}
+# A certificate of localhost, with its key.
+PEM = ROOT / "tests" / "provider" / "localhost.pem"
+# What the handbook's second block of a kind stands for in the first one.
+UNDER_A_PATH = {
+    "caddy": r"    reverse_proxy .*\n",
+    "haproxy": r"(?s)    default_backend .*",
+    "apache": r"    ProxyPass .*\n",
 }
 PROGRAMS = {"haproxy": "haproxy", "varnish": "varnishd", "apache": "apache2"}
 
@@ -35,6 +45,9 @@ CADDY = """
     admin off
     auto_https off
     persist_config off
+    servers {
+        protocols h1 h2
+    }
 }
 """
 APACHE = """
@@ -48,7 +61,10 @@ User nobody
 Group nogroup
 LoadModule mpm_event_module {modules}/mod_mpm_event.so
 LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule alias_module {modules}/mod_alias.so
 LoadModule headers_module {modules}/mod_headers.so
+LoadModule http2_module {modules}/mod_http2.so
+LoadModule ssl_module {modules}/mod_ssl.so
 LoadModule proxy_module {modules}/mod_proxy.so
 LoadModule proxy_http_module {modules}/mod_proxy_http.so
 """
@@ -97,10 +113,19 @@ class Running(Protocol):
 class Proxy:
     """A proxy; use it as a context."""
 
-    def __init__(self, name: str, command: list[str | Path], port: int, folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: list[str | Path],
+        port: int,
+        folder: Path,
+        env: Mapping[str, str],
+        *,
+        is_secure: bool = False,
+    ) -> None:
         self.name = name
         self.port = port
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"https://localhost:{port}" if is_secure else f"http://127.0.0.1:{port}"
         self._command = command
         self._env = {**os.environ, "HOME": str(folder), **env}
         self._log = folder / f"{name}.output"
@@ -133,17 +158,16 @@ class Proxy:
                 self._process.wait()
 
 
-def haproxy(folder: Path, backend: int) -> Proxy:
+def haproxy(folder: Path, backend: int, *, is_secure: bool = False, under_path: bool = False) -> Proxy:
     """Return HAProxy, which gives a client's request to whichever connection is free."""
     program, libraries = unpacked("haproxy")
     port, file = free_port(), folder / "haproxy.cfg"
-    places = {
-        "bind :443 ssl crt /etc/haproxy/chat.example.com.pem alpn h2,http/1.1": f"bind 127.0.0.1:{port}",
-        "Proto https": "Proto http",
-        "127.0.0.1:5010": f"127.0.0.1:{backend}",
-    }
-    file.write_text(of_handbook("haproxy", places))
-    return Proxy("haproxy", [program, "-db", "-f", file], port, folder, libraries)
+    tls, address = "ssl crt /etc/haproxy/chat.example.com.pem alpn h2,http/1.1", f"bind 127.0.0.1:{port}"
+    plain = {f"bind :443 {tls}": address, "Proto https": "Proto http"}
+    secure = {"bind :443": address, "/etc/haproxy/chat.example.com.pem": str(PEM)}
+    text = of_handbook("haproxy", secure if is_secure else plain, backend, under_path=under_path)
+    file.write_text(text)
+    return Proxy("haproxy", [program, "-db", "-f", file], port, folder, libraries, is_secure=is_secure)
 
 
 def varnish(folder: Path, backend: int) -> Proxy:
@@ -155,31 +179,29 @@ def varnish(folder: Path, backend: int) -> Proxy:
     return Proxy("varnish", [program, "-F", "-j", "none", "-s", "malloc,64m", *place], port, folder, libraries)
 
 
-def apache(folder: Path, backend: int) -> Proxy:
+def apache(folder: Path, backend: int, *, is_secure: bool = False, under_path: bool = False) -> Proxy:
     """Return Apache with mod_proxy_http."""
     program, libraries = unpacked("apache")
     port, file = free_port(), folder / "apache.conf"
     modules = program.parents[1] / "lib" / "apache2" / "modules"
-    places = {
-        "*:443": f"127.0.0.1:{port}",
-        "    SSLEngine on\n    SSLCertificateFile /etc/apache2/chat.example.com.pem\n    Protocols h2 http/1.1\n": "",
-        "Proto https": "Proto http",
-        "127.0.0.1:5010": f"127.0.0.1:{backend}",
-    }
+    certificate = "/etc/apache2/chat.example.com.pem"
+    tls = f"    SSLEngine on\n    SSLCertificateFile {certificate}\n    Protocols h2 http/1.1\n"
+    places = {certificate: str(PEM)} if is_secure else {tls: "", "Proto https": "Proto http"}
     around = APACHE.format(port=port, folder=folder, modules=modules)
-    file.write_text(around + of_handbook("apache", places))
-    return Proxy("apache", [program, "-D", "FOREGROUND", "-f", file], port, folder, libraries)
+    text = of_handbook("apache", {"*:443": f"127.0.0.1:{port}"} | places, backend, under_path=under_path)
+    file.write_text(around + text)
+    command: list[str | Path] = [program, "-D", "FOREGROUND", "-f", file]
+    return Proxy("apache", command, port, folder, libraries, is_secure=is_secure)
 
 
-def caddy(folder: Path, backend: int) -> Proxy:
+def caddy(folder: Path, backend: int, *, is_secure: bool = False, under_path: bool = False) -> Proxy:
     """Return Caddy."""
     port, file = free_port(), folder / "Caddyfile"
-    places = {
-        "chat.example.com {": f"http://:{port} {{\n    bind 127.0.0.1",
-        "127.0.0.1:5010": f"127.0.0.1:{backend}",
-    }
-    file.write_text(CADDY + of_handbook("caddy", places))
-    return Proxy("caddy", [of_python("caddy"), "run", "--config", file, "--adapter", "caddyfile"], port, folder, {})
+    here = f"https://localhost:{port} {{\n    tls {PEM} {PEM}" if is_secure else f"http://:{port} {{"
+    places = {"chat.example.com {": f"{here}\n    bind 127.0.0.1"}
+    file.write_text(CADDY + of_handbook("caddy", places, backend, under_path=under_path))
+    command: list[str | Path] = [of_python("caddy"), "run", "--config", file, "--adapter", "caddyfile"]
+    return Proxy("caddy", command, port, folder, {}, is_secure=is_secure)
 
 
 def envoy(folder: Path, backend: int) -> Proxy:
@@ -195,6 +217,11 @@ def shipped_nginx(folder: Path, backend: int) -> nginx.Nginx:
     return nginx.shipped(folder, f"127.0.0.1:{backend}")
 
 
+def secure_nginx(folder: Path, backend: int) -> nginx.Nginx:
+    """Return nginx with the project's site for a host, and with a certificate."""
+    return nginx.site(folder, f"127.0.0.1:{backend}", certificate=PEM)
+
+
 PROXIES: dict[str, Callable[[Path, int], AbstractContextManager[Running]]] = {
     "nginx": shipped_nginx,
     "caddy": caddy,
@@ -203,15 +230,30 @@ PROXIES: dict[str, Callable[[Path, int], AbstractContextManager[Running]]] = {
     "varnish": varnish,
     "apache": apache,
 }
+WITH_HTTP_2: dict[str, Callable[[Path, int], AbstractContextManager[Running]]] = {
+    "nginx": secure_nginx,
+    "caddy": partial(caddy, is_secure=True),
+    "haproxy": partial(haproxy, is_secure=True),
+    "apache": partial(apache, is_secure=True),
+}
+"""As the handbook has them, with a certificate of localhost."""
+BELOW_A_PATH: dict[str, Callable[[Path, int], AbstractContextManager[Running]]] = {
+    "caddy": partial(caddy, under_path=True),
+    "haproxy": partial(haproxy, under_path=True),
+    "apache": partial(apache, under_path=True),
+}
 
 
-def of_handbook(kind: str, places: Mapping[str, str]) -> str:
-    """Return the handbook's configuration of a proxy with other places, and without TLS."""
-    [text] = blocks(ENGLISH, kind)
-    for theirs, ours in places.items():
-        assert theirs in text, theirs
-        text = text.replace(theirs, ours)
-    return text
+def of_handbook(kind: str, places: Mapping[str, str], backend: int, *, under_path: bool) -> str:
+    """Return the handbook's configuration of a proxy with other places, perhaps for a server under a path."""
+    whole, below = blocks(ENGLISH, kind)
+    if under_path:
+        whole, number = re.subn(UNDER_A_PATH[kind], lambda _: below, whole)
+        assert number == 1
+    for theirs, ours in {**places, "127.0.0.1:5010": f"127.0.0.1:{backend}"}.items():
+        assert theirs in whole, theirs
+        whole = whole.replace(theirs, ours)
+    return whole
 
 
 def of_python(program: str) -> Path:
