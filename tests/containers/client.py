@@ -1,7 +1,8 @@
 """Requests from inside a container's network: `client.py stream|get TARGET KEY …`. It needs nothing but Python.
 
-TARGET is unix:PATH or HOST:PORT. ``stream N`` holds N streams at once; it prints "open" when each has begun, and in the
-end how many came whole. ``get PATH N`` asks N times, one after the other, and prints the statuses.
+TARGET is unix:PATH or HOST:PORT. ``stream N SECONDS`` holds N streams at once. It prints "open" when each has begun, in
+the end how many came whole, and when the last one had ended (`time.monotonic`). ``get PATH N`` asks N times, one after
+the other, and prints the statuses.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 
 SECONDS = 300.0
 PATIENCE = 60.0  # a request that takes longer hangs
-# The demo model repeats it, 50 words a second: about four seconds.
-QUESTION = "字" * 160
+PAUSE_S = 0.01
+WORDS_S = 50  # what the demo model says in a second; it repeats the question, and a little more
 
 
 async def connect(target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -32,9 +34,9 @@ def head(method: str, path: str, key: str, *more: str) -> bytes:
     return "\r\n".join(lines).encode()
 
 
-async def stream(target: str, key: str, begun: Callable[[], None]) -> bool:
+async def stream(target: str, key: str, seconds: int, begun: Callable[[], None]) -> bool:
     """Hold one stream; return whether it came whole."""
-    body = json.dumps({"message": f"{uuid.uuid4()} {QUESTION}", "stream": True}).encode()
+    body = json.dumps({"message": f"{uuid.uuid4()} {'字' * WORDS_S * seconds}", "stream": True}).encode()
     reader, writer = await connect(target)
     writer.write(
         head("POST", "/api/chat", key, "Content-Type: application/json", f"Content-Length: {len(body)}") + body
@@ -51,7 +53,7 @@ async def stream(target: str, key: str, begun: Callable[[], None]) -> bool:
     return b"event: done" in got and b'"status":"completed"' in got
 
 
-async def streams(target: str, key: str, number: str) -> None:
+async def streams(target: str, key: str, number: str, seconds: str) -> None:
     """Hold streams, and tell how many came whole."""
     waiting = int(number)
 
@@ -61,13 +63,16 @@ async def streams(target: str, key: str, number: str) -> None:
         if not waiting:
             print("open", flush=True)  # noqa: T201 - its report
 
-    ended = await asyncio.gather(*(stream(target, key, begun) for _ in range(int(number))), return_exceptions=True)
-    print(sum(one is True for one in ended))  # noqa: T201 - its report
+    each = (stream(target, key, int(seconds), begun) for _ in range(int(number)))
+    ended = await asyncio.gather(*each, return_exceptions=True)
+    print(sum(one is True for one in ended), time.monotonic())  # noqa: T201 - its report
 
 
 async def get(target: str, key: str, path: str, number: str) -> None:
-    """Ask, each time on a connection of its own, and tell the statuses; 0 is no answer in time."""
-    print(*[await asked(target, key, path) for _ in range(int(number))])  # noqa: T201 - its report
+    """Ask, each time on a connection of its own, and tell each status; 0 is no answer in time."""
+    for _ in range(int(number)):
+        print(await asked(target, key, path), flush=True)  # noqa: T201 - its report
+        await asyncio.sleep(PAUSE_S)
 
 
 async def asked(target: str, key: str, path: str) -> int:

@@ -15,6 +15,7 @@ from tests.servers import ROOT
 if TYPE_CHECKING:
     from tests.containers.engine import Engine
 
+IS_LONG = os.environ.get("CHATKEEP_CONTAINERS") == "long"
 collect_ignore_glob = [] if os.environ.get("CHATKEEP_CONTAINERS") else ["test_*.py"]
 # Where people keep secrets in a checkout, and what they would be: another one each time, as layers are kept.
 CANARY = f"sk-{uuid.uuid4().hex}"

@@ -1,7 +1,7 @@
 """A container engine of the tests' own: buildah and podman, with a store in build/, without a daemon or systemd.
 
 There may be no registry to fetch images from, so Debian stands in for them: the same programs and users, and less of
-what nothing here asks for. Containers get no network but what tests let them share.
+what nothing here asks for. Containers get no network, or one in a namespace of the tests' own (`networked`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,23 @@ from tests.servers import ROOT
 from tests.services import debian
 
 HERE = Path(__file__).resolve().parent
-PACKAGES = ("buildah", "podman", "runc", "debootstrap", "uidmap", "catatonit", "netavark")
-PROGRAMS = ("buildah", "podman", "runc", "debootstrap")
+PACKAGES = (
+    "buildah",
+    "podman",
+    "runc",
+    "debootstrap",
+    "uidmap",
+    "catatonit",
+    "netavark",
+    "aardvark-dns",
+    "iptables",
+    "iproute2",
+)
+PROGRAMS = ("buildah", "podman", "runc", "debootstrap", "/usr/lib/podman/aardvark-dns", "iptables", "ip")
 PYTHON = "docker.io/library/python:3.13-slim"
 NGINX = "docker.io/nginxinc/nginx-unprivileged:1.28-alpine"
 MARIADB = "docker.io/library/mariadb:11.8"
+COMPOSE = "localhost/compose:2"
 CHATKEEP = f"localhost/chatkeep:{__version__}"
 STORAGE = """
 [storage]
@@ -35,7 +47,7 @@ driver = "overlay"
 graphroot = "{folder}/store"
 runroot = "{folder}/run"
 """
-# runc and cgroupfs work without systemd; limits stay below those of a machine that lets nobody raise them.
+# runc and cgroupfs work without systemd.
 ENGINE = """
 [network]
 network_backend = "netavark"
@@ -46,9 +58,10 @@ events_logger = "file"
 runtime = "runc"
 tmp_dir = "{folder}/tmp"
 volume_path = "{folder}/volumes"
+[engine.runtimes]
+runc = ["{here}/runc"]
 [containers]
 log_driver = "k8s-file"
-default_ulimits = ["nofile=4096:20000", "nproc=4096:4096"]
 """
 LONG = 300.0  # seconds that anything may take, on a machine that has much else to do
 
@@ -59,15 +72,16 @@ class Failed(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The engine in a folder."""
+    """The engine in a folder; ``namespace`` is the id of a process in whose network its programs run."""
 
     folder: Path
+    namespace: int | None = None
 
     def run(self, *command: str, check: bool = True, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run one of the engine's programs."""
         done = subprocess.run(
-            command,
-            env=self._environment(),
+            [*self._entering(), *command],
+            env=self.environment(),
             input=text,
             capture_output=True,
             encoding="utf-8",
@@ -79,6 +93,13 @@ class Engine:
                 f"{' '.join(command)} ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
             )
         return done
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start one of the engine's programs."""
+        nowhere = subprocess.DEVNULL
+        return subprocess.Popen(
+            [*self._entering(), *command], env=self.environment(), stdin=nowhere, stdout=nowhere, stderr=nowhere
+        )
 
     def build(self, file: Path, tag: str, context: Path) -> str:
         """Build an image; return what was said, a line for each step."""
@@ -97,6 +118,11 @@ class Engine:
         """Run a container to its end; arguments are those of `podman run`."""
         return self.run("podman", "run", "--rm", "--no-healthcheck", "--network=none", *arguments, check=check)
 
+    @property
+    def network(self) -> Network:
+        """The network in which its programs run."""
+        return Network(os.getpid() if self.namespace is None else self.namespace)
+
     @contextmanager
     def container(self, name: str, *arguments: str) -> Iterator[Container]:
         """Lend a container that runs beside the test."""
@@ -113,16 +139,23 @@ class Engine:
 
     def clean(self) -> None:
         """Remove containers and volumes; images stay for the next run."""
+        self.run("podman", "pod", "rm", "--all", "--force", check=False)
         for _ in range(2):  # the first round leaves what others depend on
             self.run("podman", "rm", "--all", "--force", "--depend", "--time=5", check=False)
         self.run("podman", "volume", "prune", "--force", check=False)
+        self.run("podman", "network", "prune", "--force", check=False)
+        self.run("podman", "secret", "rm", "--all", check=False)
         mounted = [line.split()[1] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
         for place in sorted((one for one in mounted if one.startswith(f"{self.folder}/")), reverse=True):
             self.run("umount", "--lazy", place, check=False)
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the engine's programs."""
         configured = {"CONTAINERS_STORAGE_CONF": "storage.conf", "CONTAINERS_CONF": "containers.conf"}
         return os.environ | {name: str(self.folder / file) for name, file in configured.items()}
+
+    def _entering(self) -> list[str]:
+        return [] if self.namespace is None else ["nsenter", f"--net=/proc/{self.namespace}/ns/net"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,35 +188,67 @@ class Container:
     def stop(self) -> int:
         """Stop it as `docker stop` does, with all the time that it wants; return its exit status."""
         self.engine.run("podman", "stop", "--time=600", self.name)
-        return int(self._state("ExitCode"))
+        return self.status
 
     def logs(self) -> str:
         """Return what it said."""
         done = self.engine.run("podman", "logs", self.name, check=False)
         return done.stdout + done.stderr
 
+    @property
+    def pid(self) -> int:
+        """The id of its first process on this machine."""
+        return int(self._state("Pid"))
+
+    @property
+    def status(self) -> int:
+        """The status with which it ended."""
+        return int(self._state("ExitCode"))
+
+    @property
+    def network(self) -> Network:
+        return Network(self.pid)
+
+    def _state(self, name: str) -> str:
+        return self.engine.run("podman", "inspect", "--format", f"{{{{.State.{name}}}}}", self.name).stdout.strip()
+
+
+@dataclass(slots=True)
+class Streams:
+    """Streams that a client holds."""
+
+    ended: float = 0.0
+    """When the last one ended (`time.monotonic`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The network that a process is in."""
+
+    process: int
+
     def client(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start `tests/containers/client.py` in its network; use it as a context."""
-        network = f"--net=/proc/{self._state('Pid')}/ns/net"
-        command = ["nsenter", network, sys.executable, str(HERE / "client.py"), *arguments]
+        """Start `tests/containers/client.py` in it; use it as a context."""
+        entering = ("nsenter", f"--net=/proc/{self.process}/ns/net")
+        command = [*entering, sys.executable, str(HERE / "client.py"), *arguments]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     @contextmanager
-    def streams(self, target: str, key: str, number: int) -> Iterator[None]:
-        """Hold streams: every one has begun when the block does, and must be whole in the end."""
-        with self.client("stream", target, key, str(number)) as process:
+    def streams(self, target: str, key: str, number: int, seconds: int = 4) -> Iterator[Streams]:
+        """Hold streams that last so long: every one has begun when the block does, and must be whole in the end."""
+        streams = Streams()
+        with self.client("stream", target, key, str(number), str(seconds)) as process:
             assert process.stdout
-            assert process.stdout.readline() == "open\n", self.logs()
-            yield
-            assert process.stdout.read() == f"{number}\n", self.logs()
+            assert process.stdout.readline() == "open\n"
+            yield streams
+            whole, ended = process.stdout.read().split()
+            assert int(whole) == number
+            streams.ended = float(ended)
 
     def get(self, target: str, key: str, path: str, number: int = 1) -> list[int]:
         """Ask so many times, one after the other; return the statuses, 0 for no answer in time."""
         with self.client("get", target, key, path, str(number)) as process:
             return statuses(process)
-
-    def _state(self, name: str) -> str:
-        return self.engine.run("podman", "inspect", "--format", f"{{{{.State.{name}}}}}", self.name).stdout.strip()
 
 
 def statuses(process: subprocess.Popen[str]) -> list[int]:
@@ -198,8 +263,21 @@ def installed(folder: Path) -> Engine:
         assert all(map(shutil.which, PROGRAMS)), told
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (("storage.conf", STORAGE), ("containers.conf", ENGINE)):
-        (folder / name).write_text(text.format(folder=folder), encoding="utf-8")
+        (folder / name).write_text(text.format(folder=folder, here=HERE), encoding="utf-8")
     return Engine(folder)
+
+
+@contextmanager
+def networked(engine: Engine) -> Iterator[Engine]:
+    """Lend an engine that gives containers a network, names and published ports, in a namespace of its own."""
+    command = ["unshare", "--net", "sh", "-c", "ip link set lo up && echo ready && exec sleep infinity"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
+            yield replace(engine, namespace=process.pid)
+        finally:
+            process.kill()
 
 
 def make_base(engine: Engine) -> None:
@@ -225,9 +303,9 @@ def make_base(engine: Engine) -> None:
 
 
 def make_others(engine: Engine) -> None:
-    """Make what stands in for the images of nginx and MariaDB, unless they are there."""
+    """Make what stands in for the images of nginx and MariaDB, and that of Compose, unless they are there."""
     make_base(engine)
-    for name, tag in (("nginx", NGINX), ("mariadb", MARIADB)):
+    for name, tag in (("nginx", NGINX), ("mariadb", MARIADB), ("compose", COMPOSE)):
         if not engine.has(tag):
             engine.build(HERE / "images" / f"{name}.Dockerfile", tag, HERE / "images")
 

@@ -46,10 +46,10 @@ def completed(server: Container) -> int:
 def test_a_locked_server_streams_reloads_stops_and_starts_again(user: str, engine: Engine, image: str) -> None:
     with serving(engine, image, f"--user={user}") as server:
         key = server.key()
-        with server.streams(socket(engine), key, STREAMS):
+        with server.network.streams(socket(engine), key, STREAMS):
             server.signal("HUP")
         assert eventually(server.is_healthy, LONG)
-        with server.streams(socket(engine), key, STREAMS):
+        with server.network.streams(socket(engine), key, STREAMS):
             assert server.stop() == 0
         engine.run("podman", "start", server.name)
         server.wait_healthy()
@@ -69,7 +69,7 @@ def test_commands_work_beside_a_server_and_without_one(engine: Engine, image: st
 def test_a_backup_is_restored_into_a_fresh_volume(engine: Engine, image: str) -> None:
     with serving(engine, image) as server:
         key = server.key()
-        with server.streams(socket(engine), key, 1):
+        with server.network.streams(socket(engine), key, 1):
             pass
         server.exec("chatkeep", "backup", "/var/lib/chatkeep/backup.sqlite3")
     backup = engine.volume("data") / "backup.sqlite3"
@@ -79,7 +79,7 @@ def test_a_backup_is_restored_into_a_fresh_volume(engine: Engine, image: str) ->
     with engine.container("restored", *LOCKED, fresh, SOCKET, image) as server:
         server.wait_healthy()
         assert completed(server) == 1
-        assert server.get(socket(engine), key, "/api/conversations") == [200]
+        assert server.network.get(socket(engine), key, "/api/conversations") == [200]
 
 
 def test_secrets_come_from_files_that_an_engine_mounts(engine: Engine, image: str, tmp_path: Path) -> None:
