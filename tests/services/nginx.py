@@ -3,51 +3,26 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from bench import nginx
-from tests.ports import free_port, is_listening
+from tests.ports import free_port
 from tests.servers import ROOT
 from tests.services import debian
+from tests.services.program import Program, web_address
 
 
 class Unavailable(Exception):
     """There is no nginx here and no way to have it unasked."""
 
 
-class Nginx:
+class Nginx(Program):
     """A running nginx; use it as a context."""
 
     def __init__(self, configuration: Path, port: int, *, is_secure: bool = False) -> None:
-        self.port = port
-        self.url = f"https://localhost:{port}" if is_secure else f"http://127.0.0.1:{port}"
-        self._configuration = configuration
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        folder, file = self._configuration.parent, self._configuration
-        command = [str(program()), "-p", str(folder), "-e", "stderr", "-c", str(file), "-g", "daemon off;"]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
-        while not is_listening(self.port):
-            if time.monotonic() > deadline or self._process.poll() is not None:
-                self.stop()
-                raise RuntimeError("nginx did not start")
-            time.sleep(0.02)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """End it and its workers."""
-        if self._process:
-            self._process.terminate()
-            self._process.wait()
+        folder = configuration.parent
+        command: list[str | Path] = [program(), "-p", folder, "-e", "stderr", "-c", configuration, "-g", "daemon off;"]
+        super().__init__(command, port, web_address(port, is_secure=is_secure), log=folder / "nginx.output")
 
 
 def shipped(folder: Path, upstream: str, user: str = "root") -> Nginx:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import cache, partial
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from bench.load import CACHE
 from tests.docs.handbook import ENGLISH, blocks
-from tests.ports import free_port, is_listening
+from tests.ports import free_port
 from tests.servers import ROOT
 from tests.services import debian, nginx
+from tests.services.program import Program, web_address
 
 PACKAGES = {
     "haproxy": ("haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1"),
@@ -110,55 +108,15 @@ class Running(Protocol):
     url: str
 
 
-class Proxy:
-    """A proxy; use it as a context."""
-
-    def __init__(
-        self,
-        name: str,
-        command: list[str | Path],
-        port: int,
-        folder: Path,
-        env: Mapping[str, str],
-        *,
-        is_secure: bool = False,
-    ) -> None:
-        self.name = name
-        self.port = port
-        self.url = f"https://localhost:{port}" if is_secure else f"http://127.0.0.1:{port}"
-        self._command = command
-        self._env = {**os.environ, "HOME": str(folder), **env}
-        self._log = folder / f"{name}.output"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self._command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        deadline = time.monotonic() + 20
-        while not is_listening(self.port):
-            if time.monotonic() > deadline or self._process.poll() is not None:
-                self.stop()
-                raise RuntimeError(f"{self.name} did not start:\n{self._log.read_text(errors='replace')}")
-            time.sleep(0.02)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """End it and its workers."""
-        if self._process:
-            self._process.terminate()
-            try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+def proxy(
+    name: str, command: list[str | Path], port: int, folder: Path, env: Mapping[str, str], *, is_secure: bool = False
+) -> Program:
+    """Return a proxy that keeps its files in a folder."""
+    url = web_address(port, is_secure=is_secure)
+    return Program(command, port, url, log=folder / f"{name}.output", env={"HOME": str(folder), **env})
 
 
-def haproxy(folder: Path, backend: int, *, is_secure: bool = False, under_path: bool = False) -> Proxy:
+def haproxy(folder: Path, backend: int, *, is_secure: bool = False, under_path: bool = False) -> Program:
     """Return HAProxy, which gives a client's request to whichever connection is free."""
     program, libraries = unpacked("haproxy")
     port, file = free_port(), folder / "haproxy.cfg"
@@ -167,19 +125,19 @@ def haproxy(folder: Path, backend: int, *, is_secure: bool = False, under_path: 
     secure = {"bind :443": address, "/etc/haproxy/chat.example.com.pem": str(PEM)}
     text = of_handbook("haproxy", secure if is_secure else plain, backend, under_path=under_path)
     file.write_text(text)
-    return Proxy("haproxy", [program, "-db", "-f", file], port, folder, libraries, is_secure=is_secure)
+    return proxy("haproxy", [program, "-db", "-f", file], port, folder, libraries, is_secure=is_secure)
 
 
-def varnish(folder: Path, backend: int) -> Proxy:
+def varnish(folder: Path, backend: int) -> Program:
     """Return Varnish with its built-in rules."""
     program, libraries = unpacked("varnish")
     port, file = free_port(), folder / "default.vcl"
     file.write_text(VARNISH.format(backend=backend))
     place = ["-n", str(folder / "varnish"), "-a", f"127.0.0.1:{port}", "-T", "none", "-f", str(file)]
-    return Proxy("varnish", [program, "-F", "-j", "none", "-s", "malloc,64m", *place], port, folder, libraries)
+    return proxy("varnish", [program, "-F", "-j", "none", "-s", "malloc,64m", *place], port, folder, libraries)
 
 
-def apache(folder: Path, backend: int, *, is_secure: bool = False, under_path: bool = False) -> Proxy:
+def apache(folder: Path, backend: int, *, is_secure: bool = False, under_path: bool = False) -> Program:
     """Return Apache with mod_proxy_http."""
     program, libraries = unpacked("apache")
     port, file = free_port(), folder / "apache.conf"
@@ -191,25 +149,25 @@ def apache(folder: Path, backend: int, *, is_secure: bool = False, under_path: b
     text = of_handbook("apache", {"*:443": f"127.0.0.1:{port}"} | places, backend, under_path=under_path)
     file.write_text(around + text)
     command: list[str | Path] = [program, "-D", "FOREGROUND", "-f", file]
-    return Proxy("apache", command, port, folder, libraries, is_secure=is_secure)
+    return proxy("apache", command, port, folder, libraries, is_secure=is_secure)
 
 
-def caddy(folder: Path, backend: int, *, is_secure: bool = False, under_path: bool = False) -> Proxy:
+def caddy(folder: Path, backend: int, *, is_secure: bool = False, under_path: bool = False) -> Program:
     """Return Caddy."""
     port, file = free_port(), folder / "Caddyfile"
     here = f"https://localhost:{port} {{\n    tls {PEM} {PEM}" if is_secure else f"http://:{port} {{"
     places = {"chat.example.com {": f"{here}\n    bind 127.0.0.1"}
     file.write_text(CADDY + of_handbook("caddy", places, backend, under_path=under_path))
     command: list[str | Path] = [of_python("caddy"), "run", "--config", file, "--adapter", "caddyfile"]
-    return Proxy("caddy", command, port, folder, {}, is_secure=is_secure)
+    return proxy("caddy", command, port, folder, {}, is_secure=is_secure)
 
 
-def envoy(folder: Path, backend: int) -> Proxy:
+def envoy(folder: Path, backend: int) -> Program:
     """Return Envoy."""
     port, file = free_port(), folder / "envoy.yaml"
     file.write_text(ENVOY.format(port=port, backend=backend, types=ENVOY_TYPES))
     options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
-    return Proxy("envoy", [of_python("envoy"), "-c", file, *options], port, folder, {})
+    return proxy("envoy", [of_python("envoy"), "-c", file, *options], port, folder, {})
 
 
 def shipped_nginx(folder: Path, backend: int) -> nginx.Nginx:

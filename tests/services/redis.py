@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import shutil
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from tests.ports import free_port, is_listening
+from tests.ports import free_port
 from tests.services import debian
+from tests.services.program import Program
 
 PACKAGE = "redis-server"
 UNUSABLE = {
@@ -29,30 +26,18 @@ class Unavailable(Exception):
     """There is no Redis here and no way to install it unasked; the message says which way was tried."""
 
 
-class Redis:
+class Redis(Program):
     """A running Redis; use it as a context."""
 
     def __init__(self, *options: str) -> None:
         """``options`` are some of Redis's own, such as ``--cluster-enabled yes``."""
-        self.port = free_port()
-        self.options = options
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.process: subprocess.Popen[bytes] | None = None
+        port = free_port()
+        keeping_nothing = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        command = [_program() or PACKAGE, "--port", str(port), *keeping_nothing, *options]
+        super().__init__(command, port, f"redis://127.0.0.1:{port}/0")
 
-    def __enter__(self) -> Self:
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", *self.options]
-        self.process = subprocess.Popen(
-            [_program() or PACKAGE, *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 10
-        while not is_listening(self.port):
-            if time.monotonic() > deadline:
-                self.kill()
-                raise RuntimeError("Redis did not start")
-            time.sleep(0.02)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def stop(self) -> None:
+        """End it at once: it has nothing to keep."""
         self.kill()
 
     @contextmanager
@@ -62,7 +47,7 @@ class Redis:
         try:
             yield
         finally:
-            self.__enter__()
+            self.start()
 
     def plant(self, command: str, *words: str | bytes) -> None:
         """Run a command."""
@@ -77,12 +62,6 @@ class Redis:
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as asked:
             asked.sendall(b"FLUSHALL\r\n")
             assert asked.recv(100) == b"+OK\r\n"
-
-    def kill(self) -> None:
-        """End it at once."""
-        if self.process:
-            self.process.kill()
-            self.process.wait()
 
 
 def unusable_redis(kind: str, folder: Path) -> Redis:
