@@ -163,7 +163,7 @@ class Host:
     def look_at_log(self) -> None:
         """Find what was logged before the handbook's rotation in the old file, and what came later in a new one."""
         client.request("POST", f"{URL}/api/chat", json={"message": "Hello #status=400#"}, headers=bearer(self._key))
-        self.run("grep --quiet 'Booting worker' /var/log/chatkeep/chatkeep.log.1")
+        self.run("grep --quiet 'Starting gunicorn' /var/log/chatkeep/chatkeep.log.1")
         self.run("grep --quiet 'ProviderRefused 400' /var/log/chatkeep/chatkeep.log")
 
     def give_up(self) -> None:

@@ -30,3 +30,9 @@ def commands(page: Path, kind: str) -> list[str]:
 def on_a_host(page: Path) -> list[str]:
     """Return what an operator runs on a host with systemd, as scripts: how to install, then `console host`."""
     return [*blocks(page, "sh")[:2], *commands(page, "console host")]
+
+
+def packages(page: Path) -> list[str]:
+    """Return Debian's packages that the page's commands need."""
+    (command,) = commands(page, "console debian")
+    return [word for word in command.removeprefix("apt-get install").split() if not word.startswith("-")]

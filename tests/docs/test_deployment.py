@@ -16,7 +16,7 @@ from tests.servers import ROOT, Server
 
 # Who runs the blocks of a kind: this file and that of backups, `./dev hosts`, `./dev containers`, nobody, or the tests
 # of what they set.
-CONSOLES = {"console host", "console compose"}
+CONSOLES = {"console debian", "console host", "console compose"}
 KINDS = {"sh", "bash", *CONSOLES, "console", "sql", "ini", "nginx", "yaml", "caddy", "haproxy", "apache"}
 SERVES = "serve --server gunicorn"
 SHELL = "/bin/sh"

@@ -14,6 +14,8 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
+INSTALLED = "all of it was installed"
+
 
 class Unavailable(Exception):
     """A program is not here, and there is no way to install it unasked; the message says which way was tried."""
@@ -73,7 +75,7 @@ def bootstrap(suite: str, folder: Path, *packages: str) -> str:
         )
         if done.returncode:
             return f"{command[0]} ended with: {(done.stdout + done.stderr).strip().splitlines()[-1:]}"
-    return "all of it was installed"
+    return INSTALLED
 
 
 @contextlib.contextmanager

@@ -19,21 +19,13 @@ from types import TracebackType
 from typing import Self
 
 from bench.load import CACHE
+from tests.docs.handbook import ENGLISH, packages
 from tests.services import debian
 
 SUITE = "bookworm"
 ROOT = CACHE.parent / "hosts" / SUITE
-PACKAGES = (
-    "systemd",
-    "systemd-sysv",
-    "dbus",
-    "procps",
-    "ca-certificates",
-    "python3-venv",
-    "nginx",
-    "logrotate",
-    "curl",
-)
+# An empty Debian, and what the handbook says to install.
+PACKAGES = ("systemd", "systemd-sysv", "dbus", *packages(ENGLISH))
 START_S = 120.0
 _NEW_NET = 0x40000000  # CLONE_NEWNET
 
@@ -135,13 +127,13 @@ def ensure_installed() -> None:
             tried = debian.install("systemd-container")
             if not shutil.which("systemd-nspawn"):
                 raise Unavailable(tried)
-        whole = ROOT / "whole"
-        if not whole.exists():
+        whole, wanted = ROOT / "whole", " ".join(PACKAGES)
+        if not whole.exists() or whole.read_text(encoding="utf-8") != wanted:
             shutil.rmtree(ROOT, ignore_errors=True)
             tried = debian.bootstrap(SUITE, ROOT, *PACKAGES)
-            if not (ROOT / "usr/sbin/logrotate").exists():
+            if tried != debian.INSTALLED:
                 raise Unavailable(tried)
-            whole.touch()
+            whole.write_text(wanted, encoding="utf-8")
 
 
 def children(pid: int) -> list[int]:
