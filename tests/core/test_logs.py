@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pymysql
 import pytest
@@ -75,6 +75,15 @@ def test_a_trace_has_places_and_no_words() -> None:
     assert CANARY not in told
 
 
+@pytest.fixture
+def no_request() -> Iterator[None]:
+    """Forget the request of an application that another test called in this process."""
+    before = request_id.set("")
+    yield
+    request_id.reset(before)
+
+
+@pytest.mark.usefixtures("no_request")
 def test_json_is_one_line_with_the_trace_and_the_request_s_id() -> None:
     stream = io.StringIO()
     logger, target = logging.Logger("somebody"), logging.StreamHandler(stream)  # noqa: LOG001 - nobody else's
@@ -92,6 +101,7 @@ def test_json_is_one_line_with_the_trace_and_the_request_s_id() -> None:
     assert second.keys() == {"time", "level", "logger", "process", "message", "seconds"}
 
 
+@pytest.mark.usefixtures("no_request")
 def test_what_a_request_begins_tells_its_id() -> None:
     found: queue.Queue[str] = queue.Queue()
     begun = request_id.set("abc")

@@ -75,7 +75,7 @@ def test_a_worker_that_cannot_start_harms_none_that_serves(tmp_path: Path) -> No
         assert request("GET", f"{server.url}/health/ready").status == 200
         server.crash()
         os.kill(server.pid, signal.SIGHUP)
-        assert eventually(lambda: server.failures() == 3, 15)
+        assert eventually(lambda: server.failures() > 2, 15)  # a reload starts two at once, and each may be told
         assert request("GET", f"{server.url}/health/ready").status == 200, "a reload ends workers that serve"
         while is_listening(server.port):
             server.kill_one()
