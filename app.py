@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from chatkeep import servers
+from chatkeep.server import serving
 
 if __name__ == "__main__":
-    servers.require_place(servers.checked_settings())  # before the database is opened
-app = servers.wsgi()
-servers.drain_on_signals(app)
+    serving.require_place(serving.checked_settings())  # before the database is opened
+app = serving.wsgi()
+serving.drain_on_signals(app)
 
 if __name__ == "__main__":
-    servers.serve_development(app)
+    serving.serve_development(app)

@@ -1,3 +1,3 @@
 """gunicorn's configuration: ``gunicorn -c gunicorn_conf.py app:app``."""
 
-from chatkeep.gunicorn_conf import *  # noqa: F403 - gunicorn reads the names of this module
+from chatkeep.server.gunicorn_conf import *  # noqa: F403 - gunicorn reads the names of this module

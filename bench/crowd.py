@@ -23,8 +23,8 @@ from bench.life import SWEEP_INTERVAL, Store, copied
 from bench.load import Load, Outcome, Target, drive
 from bench.processes import BenchError
 from bench.table import Report, Row, medians
-from chatkeep.access import owner_of
-from chatkeep.model import OPEN_OWNER
+from chatkeep.auth.access import owner_of
+from chatkeep.domain.conversation import OPEN_OWNER
 from tests.services.users import USER
 
 SEARCHES, EXPORTS, STREAMS = 20, 5, 50

@@ -22,19 +22,19 @@ import pymysql
 from bench import databases, fill, servers, store
 from bench.processes import BenchError, cpu_seconds
 from bench.table import Report, Row, medians
-from chatkeep.cache import MemoryCache
-from chatkeep.limiter import FREE, Limiter
-from chatkeep.limits import Defaults
-from chatkeep.model import new_id, now_us
-from chatkeep.rows import advanced, turn_rows
-from chatkeep.settings import Settings
-from chatkeep.spending import Spending
+from chatkeep.config.settings import Settings
+from chatkeep.domain.conversation import new_id, now_us
+from chatkeep.domain.quota import Defaults
+from chatkeep.limiting.aggregator import Spending
+from chatkeep.limiting.limiter import FREE, Limiter
 from chatkeep.store import conversations, epochs, leases, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection, Sql
-from chatkeep.taking import Taking, TurnRequest
+from chatkeep.turns.begin import Taking, TurnRequest
+from chatkeep.turns.cache import MemoryCache
+from chatkeep.turns.rows import advanced, turn_rows
 from tests.store.connections import PassingOn
 
 RAW, STORE, TURN = "raw driver", "chatkeep.store", "Taking.take"

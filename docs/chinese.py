@@ -1,8 +1,8 @@
-"""The words of the API's reference in Chinese, beside those that the server itself says (`chatkeep.chinese`)."""
+"""The words of the API's reference in Chinese, beside those that the server itself says (`chatkeep.runtime.chinese`)."""
 
 from __future__ import annotations
 
-from chatkeep.chinese import TEXTS
+from chatkeep.runtime.chinese import TEXTS
 
 missing: set[str] = set()
 API = """\

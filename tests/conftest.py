@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import hypothesis
 import pytest
 
-from chatkeep.garbage import THRESHOLD
+from chatkeep.runtime.garbage import THRESHOLD
 from chatkeep.store import migrations
 from chatkeep.store.engine import Database
 from tests.folders import SHARING

@@ -16,14 +16,14 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
-from chatkeep.concurrency import native_sleep, on_event_loop
+from chatkeep.domain.conversation import now_us
 from chatkeep.errors import NO_CONVERSATION, FieldError, InvalidFields, NotFound
 from chatkeep.exports.formats import Document, Format
 from chatkeep.exports.formats.documents import Seal
-from chatkeep.exports.redacting import Redacting
-from chatkeep.model import now_us
+from chatkeep.exports.redaction import Redacting
 from chatkeep.redaction.policies import OFF, Redaction
-from chatkeep.store import epochs, exports, marks, tombstones
+from chatkeep.runtime.concurrency import native_sleep, on_event_loop
+from chatkeep.store import counters, epochs, exports, tombstones
 from chatkeep.store.engine import Database
 from chatkeep.store.exports import ConversationRow, Pages, Selection
 from chatkeep.store.sql import Connection
@@ -182,7 +182,7 @@ def cursor_epoch(database: Database, text: str) -> int:
     """
 
     def read(connection: Connection) -> tuple[int, int]:
-        return marks.get(connection, tombstones.FORGOTTEN), epochs.current(connection)
+        return counters.get(connection, tombstones.FORGOTTEN), epochs.current(connection)
 
     oldest, current = database.read(read)
     if not _CURSOR.fullmatch(text) or not oldest <= int(text) < current:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
-from chatkeep import private
-from chatkeep.concurrency import UPKEEP
 from chatkeep.exports.compression import compressor
+from chatkeep.runtime import files
+from chatkeep.runtime.concurrency import UPKEEP
 from chatkeep.store import jobs
 from chatkeep.store.engine import Database
 
@@ -43,8 +43,8 @@ class File:
 
     def begin(self) -> None:
         """Open the file, for this user alone. Raises `OSError`."""
-        private.make_folder(self._part.parent)
-        self._file = private.create(self._part)
+        files.make_folder(self._part.parent)
+        self._file = files.create(self._part)
 
     def write(self, chunk: bytes) -> None:
         """Compress, count and write. Raises `OSError`."""

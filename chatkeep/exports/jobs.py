@@ -8,7 +8,8 @@ from uuid import UUID
 
 import msgspec
 
-from chatkeep.concurrency import FILES
+from chatkeep.domain.audit import COMMAND_LINE, Actor, Note, Verb
+from chatkeep.domain.conversation import moment, new_id, now_us
 from chatkeep.errors import (
     NO_CONVERSATION,
     NO_EXPORT,
@@ -21,14 +22,13 @@ from chatkeep.errors import (
 )
 from chatkeep.exports import files
 from chatkeep.exports.formats import make
-from chatkeep.exports.redacting import Redacting
-from chatkeep.model import moment, new_id, now_us
+from chatkeep.exports.redaction import Redacting
 from chatkeep.redaction.policies import OFF, Redaction
+from chatkeep.runtime.concurrency import FILES
 from chatkeep.store import conversations, jobs
 from chatkeep.store.engine import Database
 from chatkeep.store.jobs import Job, JobStatus
 from chatkeep.store.journal import Journal
-from chatkeep.store.notes import COMMAND_LINE, Actor, Note, Verb
 from chatkeep.store.sql import Connection
 
 # What an owner may have waiting; processes that are asked at the same moment may each let one more in.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
 
-from chatkeep.concurrency import FILES
+from chatkeep.domain.conversation import Message
 from chatkeep.errors import SensitiveContent, stored_in_part
 from chatkeep.imports import own, programs
 from chatkeep.imports.documents import Hashed, Records, is_lines, lines, peeked, whole_of
@@ -32,9 +32,9 @@ from chatkeep.imports.records import (
     UnknownFile,
     ttl_of,
 )
-from chatkeep.imports.writing import Fate, Report, Writer
-from chatkeep.model import Message
+from chatkeep.imports.writer import Fate, Report, Writer
 from chatkeep.redaction.policies import OFF, Redaction, Screen
+from chatkeep.runtime.concurrency import FILES
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from chatkeep.domain.conversation import Role, Status
 from chatkeep.imports.foreign import Chat, Content, Node, Said, fenced, role_of
 from chatkeep.imports.left_out import Kind, of_type
 from chatkeep.imports.loose import ident, idents, items, members, moment, objects, spoken, text, texts
-from chatkeep.model import Role, Status
 
 SOURCE = "chatgpt"
 _TOOLS = {"tool", "function"}

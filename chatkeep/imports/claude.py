@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+from chatkeep.domain.conversation import Role, Status
 from chatkeep.imports.foreign import Chat, Content, Node, Said, fenced, in_a_row, role_of
 from chatkeep.imports.left_out import Kind, of_type
 from chatkeep.imports.loose import ident, members, moment, objects, parts, spoken, text
-from chatkeep.model import Role, Status
 
 SOURCE = "claude"
 _ENDINGS = {

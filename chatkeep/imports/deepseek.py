@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from chatkeep.domain.conversation import Role, Status
 from chatkeep.imports.foreign import Chat, Content, Node, Said, role_of
 from chatkeep.imports.left_out import Kind, of_type
 from chatkeep.imports.loose import ident, idents, members, moment, objects, spoken, text
-from chatkeep.model import Role, Status
 
 SOURCE = "deepseek"
 _REQUEST = "REQUEST"

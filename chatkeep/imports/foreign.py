@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
+from chatkeep.domain.conversation import STOP, Conversation, Message, Role, Status
 from chatkeep.errors import ProviderBroke
 from chatkeep.imports.left_out import UNSEEN, Kind
 from chatkeep.imports.records import (
@@ -22,7 +23,6 @@ from chatkeep.imports.records import (
     lasting_id,
     path_to,
 )
-from chatkeep.model import STOP, Conversation, Message, Role, Status
 
 TITLE_LENGTH = 255
 ID_LENGTH = 255

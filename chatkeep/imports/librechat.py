@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from chatkeep.domain.conversation import Role, Status
 from chatkeep.imports.foreign import Chat, Content, Node, Said, in_a_row
 from chatkeep.imports.left_out import Kind, of_type
 from chatkeep.imports.loose import ident, items, members, moment, objects, parts, spoken, text
-from chatkeep.model import Role, Status
 
 SOURCE = "librechat"
 # Versions before content had parts wrote reasoning at the beginning of the text.

@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from chatkeep import model
+from chatkeep.domain import conversation as model
+from chatkeep.domain.conversation import Role, Status
 from chatkeep.errors import ReplyInterrupted
 from chatkeep.imports.documents import RECORD_BYTES, Hashed, Records
 from chatkeep.imports.records import (
@@ -32,7 +33,6 @@ from chatkeep.imports.records import (
     path_to,
     require_storable,
 )
-from chatkeep.model import Role, Status
 from chatkeep.store.tombstones import Reason
 
 VERSION = 1

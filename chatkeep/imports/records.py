@@ -13,10 +13,10 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
-from chatkeep.model import MAX_TTL_S, Conversation, Message
-from chatkeep.notation import optional_duration
-from chatkeep.quotas import UNLIMITED, StorageQuota
-from chatkeep.store.notes import COMMAND_LINE, Actor
+from chatkeep.config.parsing import optional_duration
+from chatkeep.domain.audit import COMMAND_LINE, Actor
+from chatkeep.domain.conversation import MAX_TTL_S, Conversation, Message
+from chatkeep.limiting.storage import UNLIMITED, StorageQuota
 from chatkeep.store.tombstones import Reason
 
 T = TypeVar("T")

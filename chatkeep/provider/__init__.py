@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from chatkeep.model import Delta, Finish, Prompt
+from chatkeep.domain.conversation import Delta, Finish, Prompt
 
 Receive = Callable[[Delta | Finish], None]
 """Takes a piece of a reply, without waiting for anything."""

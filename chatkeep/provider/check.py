@@ -8,12 +8,12 @@ import threading
 
 import msgspec
 
+from chatkeep.config.settings import Settings
 from chatkeep.errors import ProviderBroke, ProviderTimeout
+from chatkeep.httpclient.connections import Connections, Line, Route, tls_context
+from chatkeep.httpclient.headers import head, headers_of
 from chatkeep.provider import failures
-from chatkeep.provider.connections import Connections, Line, Route, tls_context
-from chatkeep.provider.heads import head, headers_of
 from chatkeep.provider.openai_http import DEFAULT_BASE_URL, FAILURES
-from chatkeep.settings import Settings
 
 SECONDS = 5.0
 LIST_LIMIT = 4 * 1024 * 1024

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from chatkeep.domain.conversation import Usage
 from chatkeep.errors import ProviderBroke
-from chatkeep.model import Usage
 
 # What is not read is not checked, and what may be odd is Any: a gateway's extra or empty field breaks no reply.
 # How parts of a content name their text, by the kind of the part.

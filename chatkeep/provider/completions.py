@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
+from chatkeep.domain.conversation import REFUSAL, STOP, TOOL_CALLS, Delta, Finish, Prompt, Usage
 from chatkeep.errors import ProviderBroke, ProviderError
-from chatkeep.model import REFUSAL, STOP, TOOL_CALLS, Delta, Finish, Prompt, Usage
+from chatkeep.httpclient.compression import Inflater, inflater_of
 from chatkeep.provider import Receive, chunks, failures
 from chatkeep.provider.dialects import Dialect
-from chatkeep.provider.inflating import Inflater, inflater_of
-from chatkeep.provider.reasons import is_context_exceeded, is_failure, reason_of, says_cut, word_of
+from chatkeep.provider.finish_reasons import is_context_exceeded, is_failure, reason_of, says_cut, word_of
 from chatkeep.provider.sse import BUFFER_LIMIT, Event, EventReader
 from chatkeep.provider.thinking import ThinkBlock
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import threading
 
-from chatkeep.model import Delta, Finish, Prompt, Role, Usage
+from chatkeep.domain.conversation import Delta, Finish, Prompt, Role, Usage
 from chatkeep.provider import Receive
 
 _WIDE = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"

@@ -17,11 +17,11 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from chatkeep.concurrency import short_lock
+from chatkeep.config.parsing import DialectRule
+from chatkeep.domain.conversation import Delta, Finish, Prompt, PromptMessage, Role
 from chatkeep.errors import ProviderBroke, ProviderError, ProviderRefused
-from chatkeep.model import Delta, Finish, Prompt, PromptMessage, Role
-from chatkeep.notation import DialectRule
 from chatkeep.provider import Call, Receive
+from chatkeep.runtime.concurrency import short_lock
 
 log = logging.getLogger(__name__)
 # Callers may name any model.

@@ -24,7 +24,7 @@ from chatkeep.errors import (
     ProviderRefused,
     ProviderTimeout,
 )
-from chatkeep.provider.responses import MalformedResponse
+from chatkeep.httpclient.responses import MalformedResponse
 
 Header = Callable[[str], str | None]
 """Looks a response header up by its name, in any case."""

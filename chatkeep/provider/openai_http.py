@@ -8,27 +8,20 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from chatkeep.arrivals import Arrivals, Waiting
+from chatkeep.domain.conversation import Prompt
 from chatkeep.errors import ProviderError
-from chatkeep.model import Prompt
+from chatkeep.httpclient.addresses import Resolve, by_system
+from chatkeep.httpclient.compression import inflated
+from chatkeep.httpclient.connections import Connection, Connections, DeadConnection, Line, Route, tls_context
+from chatkeep.httpclient.headers import head, headers_of
+from chatkeep.httpclient.reader import Arrivals, Waiting
+from chatkeep.httpclient.responses import MalformedResponse, Response
 from chatkeep.provider import Receive, failures
-from chatkeep.provider.addresses import Resolve, by_system
 from chatkeep.provider.completions import ReplyReader, encode_request
-from chatkeep.provider.connections import (
-    Connection,
-    Connections,
-    DeadConnection,
-    Line,
-    Route,
-    tls_context,
-)
 from chatkeep.provider.dialects import AdaptingCall, Dialect, Dialects
-from chatkeep.provider.heads import head, headers_of
-from chatkeep.provider.inflating import inflated
-from chatkeep.provider.responses import MalformedResponse, Response
 
 if TYPE_CHECKING:
-    from chatkeep.settings import Settings
+    from chatkeep.config.settings import Settings
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 BODY_LIMIT = 64 * 1024

@@ -11,11 +11,11 @@ import threading
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
+from chatkeep.domain.conversation import Prompt
 from chatkeep.errors import ProviderBroke, ProviderError, ProviderRefused, ProviderTimeout
-from chatkeep.model import Prompt
+from chatkeep.httpclient.connections import Line
 from chatkeep.provider import Receive, failures
 from chatkeep.provider.completions import ReplyReader, request_body
-from chatkeep.provider.connections import Line
 from chatkeep.provider.dialects import AdaptingCall, Dialect, Dialects
 
 if TYPE_CHECKING:

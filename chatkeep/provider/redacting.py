@@ -6,8 +6,8 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from chatkeep.domain.conversation import CONTENT_FILTER, Delta, Finish, Prompt, PromptMessage, Role
 from chatkeep.errors import ProviderError
-from chatkeep.model import CONTENT_FILTER, Delta, Finish, Prompt, PromptMessage, Role
 from chatkeep.provider import Call, Provider, Receive
 from chatkeep.redaction.policies import Screen
 

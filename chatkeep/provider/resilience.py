@@ -13,11 +13,11 @@ from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
 
-from chatkeep.concurrency import Event, event, short_lock
+from chatkeep.domain.conversation import Delta, Finish, Prompt
 from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
-from chatkeep.metrics import PROVIDER_ERRORS, Tally
-from chatkeep.model import Delta, Finish, Prompt
 from chatkeep.provider import Call, Provider, Receive
+from chatkeep.runtime.concurrency import Event, event, short_lock
+from chatkeep.runtime.metrics import PROVIDER_ERRORS, Tally
 
 RETRIES = 2
 PAUSE_S = 0.25  # before the first retry, doubled for the second

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from chatkeep.concurrency import FILES
+from chatkeep.config.settings import Settings
 from chatkeep.errors import SensitiveContent, SettingsError
 from chatkeep.redaction import KINDS, Redacted, Redactor, Stream, Unsupported
-from chatkeep.settings import Settings
+from chatkeep.runtime.concurrency import FILES
 
 R = TypeVar("R", bound=msgspec.Struct)
 # Judging as much takes about 10 ms.

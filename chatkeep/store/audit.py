@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from chatkeep.model import id_of, now_us
-from chatkeep.store import marks
-from chatkeep.store.notes import Actor, Note
+from chatkeep.domain.audit import Actor, Note
+from chatkeep.domain.conversation import id_of, now_us
+from chatkeep.store import counters
 from chatkeep.store.sql import Connection, Sql
 
 # The id of the newest row.
@@ -75,7 +75,7 @@ def add(connection: Connection, notes: list[Note]) -> None:
         entry = Entry(number, at, note.by, note.verb.value, what, note.outcome)
         previous = entry.hash_behind(previous)
         connection.change(_INSERT, **_values(entry), hash=previous)
-    marks.put(connection, MARK, newest + len(notes))
+    counters.put(connection, MARK, newest + len(notes))
 
 
 def _hash_of(connection: Connection, id: int) -> bytes:
@@ -85,7 +85,7 @@ def _hash_of(connection: Connection, id: int) -> bytes:
 
 def newest_id(connection: Connection) -> int:
     """Return the id of the newest row, 0 where there never was one."""
-    return marks.get(connection, MARK)
+    return counters.get(connection, MARK)
 
 
 def page(

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import apsw
 
-from chatkeep import private
 from chatkeep.errors import StoreProblem, TransferError
+from chatkeep.runtime import files
 from chatkeep.store import identity
 from chatkeep.store.migrations import HEAD
 from chatkeep.store.sql import StoreError
@@ -43,7 +43,7 @@ def restore(backup: Path, database: Path) -> None:
         if os.path.lexists(there):
             raise TransferError(f"There is a file {there} already. Stop every server that uses it, then move it away.")
     try:
-        private.make_folder(database.parent)
+        files.make_folder(database.parent)
     except OSError as error:
         raise TransferError(f"{database.parent} cannot be made: {error.strerror}") from error
     _copy(backup, database, identity.renew)

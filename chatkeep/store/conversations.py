@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from chatkeep.model import Conversation, id_of
+from chatkeep.domain.conversation import Conversation, id_of
 from chatkeep.store import holdings, search, tombstones
 from chatkeep.store.sql import Connection, Sql
 from chatkeep.store.tombstones import Reason

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from chatkeep.errors import Problem, SettingsError
-from chatkeep.logs import chain
+from chatkeep.runtime.logs import chain
 from chatkeep.store.places import options_of, parsed
 from chatkeep.store.sql import StoreError
 

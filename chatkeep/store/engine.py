@@ -18,9 +18,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import PoolProxiedConnection
 
-from chatkeep import private
-from chatkeep.concurrency import Lane, background
 from chatkeep.errors import DatabaseBusy, Problem, SettingsError, StoreProblem, StoreUnavailable
+from chatkeep.runtime import files as private
+from chatkeep.runtime.concurrency import Lane, background
 from chatkeep.store import apsw_dbapi, mysql, places, sqlite
 from chatkeep.store.sql import Connection, Contention, Sql
 

@@ -7,7 +7,7 @@ commit: a cursor that is a closed epoch leaves nothing out. Writers do not wait 
 
 from __future__ import annotations
 
-from chatkeep.store import marks
+from chatkeep.store import counters
 from chatkeep.store.engine import Database
 from chatkeep.store.sql import Connection, Sql
 
@@ -25,7 +25,7 @@ def hold(connection: Connection) -> int:
 
 def current(connection: Connection) -> int:
     """Return the epoch that is open."""
-    return marks.get(connection, "epoch")
+    return counters.get(connection, "epoch")
 
 
 def close(database: Database) -> int:

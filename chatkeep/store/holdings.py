@@ -12,7 +12,7 @@ from functools import cache
 from typing import NamedTuple
 from uuid import UUID
 
-from chatkeep.model import Message
+from chatkeep.domain.conversation import Message
 from chatkeep.store.sql import Connection, Sql, in_list
 
 # What subjects begin with that a transaction holds for their owners' rows; no window's subject does.

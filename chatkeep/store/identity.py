@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 
-from chatkeep.store import marks, tombstones
+from chatkeep.store import counters, tombstones
 from chatkeep.store.sql import Connection, Duplicate, Sql
 
 DATABASE = "database"
@@ -22,12 +22,12 @@ _LEAP = Sql("UPDATE marks SET value = value + :leap WHERE name = 'epoch'")
 
 def number(connection: Connection) -> int:
     """Return the database's number; whoever asks first makes it."""
-    found = marks.get(connection, DATABASE)
+    found = counters.get(connection, DATABASE)
     if found:
         return found
     with contextlib.suppress(Duplicate):  # another process was faster
         connection.change(_INSERT, name=DATABASE, value=1 + secrets.randbelow(2**63 - 1))
-    return marks.get(connection, DATABASE)
+    return counters.get(connection, DATABASE)
 
 
 def renew(connection: Connection) -> None:
@@ -38,4 +38,4 @@ def renew(connection: Connection) -> None:
     """
     connection.change(_FORGET, name=DATABASE)
     if connection.change(_LEAP, leap=LEAP):
-        marks.put(connection, tombstones.FORGOTTEN, marks.get(connection, "epoch"))
+        counters.put(connection, tombstones.FORGOTTEN, counters.get(connection, "epoch"))

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from chatkeep.model import Message, Status, id_of
+from chatkeep.domain.conversation import Message, Status, id_of
 from chatkeep.store.sql import Connection, Sql, in_list, quoted
 
 # One statement's rows and characters: MySQL takes 16 MiB at most.

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from chatkeep.model import id_of
+from chatkeep.domain.conversation import id_of
 from chatkeep.store.sql import Connection, Sql, in_list, quoted
 
 

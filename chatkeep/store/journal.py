@@ -17,17 +17,10 @@ from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 from weakref import WeakSet
 
-from chatkeep.concurrency import Event, Lane, background, event, short_lock
-from chatkeep.errors import (
-    InternalError,
-    OutcomeUnknown,
-    Problem,
-    ServerStopping,
-    StoreProblem,
-    StoreUnavailable,
-)
-from chatkeep.model import Delta
-from chatkeep.store import audit, marks, messages, mysql, windows
+from chatkeep.domain.conversation import Delta
+from chatkeep.errors import InternalError, OutcomeUnknown, Problem, ServerStopping, StoreProblem, StoreUnavailable
+from chatkeep.runtime.concurrency import Event, Lane, background, event, short_lock
+from chatkeep.store import audit, counters, messages, mysql, windows
 from chatkeep.store.engine import Database
 from chatkeep.store.ledger import Ledger
 from chatkeep.store.messages import Progress
@@ -180,7 +173,7 @@ class Journal:
         """
         change = self._probe
         if change is None or change.done.wait(0):  # many who ask at once share one
-            change = self._probe = _Change(marks.try_out, patient=False, brief=True, kept=False)
+            change = self._probe = _Change(counters.try_out, patient=False, brief=True, kept=False)
             self._queue.put(change)
         if not change.done.wait(seconds):
             raise StoreUnavailable(retry_after=2)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from chatkeep.model import id_of
-from chatkeep.store import marks
+from chatkeep.domain.conversation import id_of
+from chatkeep.store import counters
 from chatkeep.store.sql import Connection, Sql, in_list
 
 # Counts up whenever a key changes or stops before its time, for processes that remember it; 0 where there was none.
@@ -146,21 +146,21 @@ def revoke(connection: Connection, id: UUID, now: int) -> None:
     """End a key with all that were made of it by signing in; one that is revoked already stays as it is."""
     connection.change(_REVOKE, id=id.bytes, now=now)
     connection.change(_REVOKE_CHILDREN, id=id.bytes, now=now)
-    marks.count(connection, MARK)
+    counters.count(connection, MARK)
 
 
 def expire(connection: Connection, id: UUID, at: int) -> None:
     """Let a key end at a time, with all that were made of it by signing in; those that end before stay so."""
     connection.change(_EXPIRE, id=id.bytes, at=at)
     connection.change(_EXPIRE_CHILDREN, id=id.bytes, at=at)
-    marks.count(connection, MARK)
+    counters.count(connection, MARK)
 
 
 def change(connection: Connection, key: Key) -> None:
     """Store a key's name and limits, which are those of all that were made of it by signing in."""
     for statement in (_CHANGE, _CHANGE_CHILDREN):
         connection.change(statement, id=key.id.bytes, name=key.name, limits=key.limits)
-    marks.count(connection, MARK)
+    counters.count(connection, MARK)
 
 
 def forget_children(connection: Connection, id: UUID, before: int, limit: int) -> int:
@@ -178,7 +178,7 @@ def remove(connection: Connection, account: str, end_user: str, limit: int) -> i
     """Delete up to ``limit`` keys that stand for one end user, which let nobody in any more; return how many."""
     removed = connection.change(_REMOVE, account=account, end_user=end_user, limit=limit)
     if removed:
-        marks.count(connection, MARK)
+        counters.count(connection, MARK)
     return removed
 
 
@@ -189,7 +189,7 @@ def use(connection: Connection, id: UUID, at: int) -> None:
 
 def changes(connection: Connection) -> int:
     """Return a number that grows when a key changes or stops before its time; 0 where no key was ever made."""
-    return marks.get(connection, MARK)
+    return counters.get(connection, MARK)
 
 
 def _key(row: tuple[Any, ...]) -> Key:

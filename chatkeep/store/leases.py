@@ -11,8 +11,8 @@ from uuid import UUID
 
 import msgspec
 
-from chatkeep.limits import key_subject, subjects_of
-from chatkeep.model import id_of
+from chatkeep.domain.conversation import id_of
+from chatkeep.domain.quota import key_subject, subjects_of
 from chatkeep.store.sql import Connection, Duplicate, Sql
 
 _INSERT = Sql(

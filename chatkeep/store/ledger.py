@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chatkeep.limits import Spent
+from chatkeep.domain.quota import Spent
 
 
 class Ledger:

@@ -9,7 +9,7 @@ from itertools import accumulate, islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from chatkeep.model import PAGE_BYTES, Message, Role, Said, Status, Usage, id_of
+from chatkeep.domain.conversation import PAGE_BYTES, Message, Role, Said, Status, Usage, id_of
 from chatkeep.store import holdings
 from chatkeep.store.sql import Connection, Sql, in_list
 

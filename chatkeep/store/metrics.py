@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from chatkeep.metrics import GENERATING, WORKERS
+from chatkeep.runtime.metrics import GENERATING, WORKERS
 from chatkeep.store.sql import Connection, Sql, in_list
 
 ALL_TIME = 0

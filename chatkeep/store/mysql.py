@@ -14,6 +14,7 @@ import pymysql
 from pymysql.constants import CLIENT, CR, ER
 from pymysql.cursors import SSCursor
 
+from chatkeep.domain.audit import Note
 from chatkeep.errors import (
     DatabaseFull,
     DatabaseReadOnly,
@@ -24,7 +25,6 @@ from chatkeep.errors import (
     StoreUnavailable,
 )
 from chatkeep.store.ledger import Ledger
-from chatkeep.store.notes import Note
 from chatkeep.store.sql import Append, Contention, Duplicate, Sql, StoreError
 
 # The server ends a statement that takes longer than it may. Where it does not, because it hangs or cannot be reached,

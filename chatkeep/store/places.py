@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.engine import URL, make_url
 
-from chatkeep.database_url import Options, Tls, options
+from chatkeep.config.database_url import Options, Tls, options
 from chatkeep.errors import SettingsError
 
 _FILE = "sqlite:///"

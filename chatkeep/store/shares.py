@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from chatkeep.model import id_of
+from chatkeep.domain.conversation import id_of
 from chatkeep.store.sql import Connection, Sql
 
 _INSERT = Sql(

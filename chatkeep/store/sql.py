@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
+from chatkeep.domain.audit import Note
+from chatkeep.domain.conversation import Delta
 from chatkeep.errors import ChatkeepError
-from chatkeep.model import Delta
 from chatkeep.store.ledger import Ledger
-from chatkeep.store.notes import Note
 
 
 class StoreError(ChatkeepError):

@@ -8,6 +8,7 @@ from typing import Any
 
 import apsw
 
+from chatkeep.domain.audit import Note
 from chatkeep.errors import (
     DatabaseFull,
     DatabaseReadOnly,
@@ -17,7 +18,6 @@ from chatkeep.errors import (
     StoreUnavailable,
 )
 from chatkeep.store.ledger import Ledger
-from chatkeep.store.notes import Note
 from chatkeep.store.sql import Append, Contention, Duplicate, Sql, StoreError
 
 BUSY_MS = 5_000

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chatkeep.model import Role
+from chatkeep.domain.conversation import Role
 from chatkeep.store import metrics
 from chatkeep.store.engine import Database
 from chatkeep.store.sql import Connection, Sql

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from chatkeep.store import marks
+from chatkeep.store import counters
 from chatkeep.store.sql import Connection, Sql
 
 Reason = Literal["deleted", "expired"]
@@ -61,5 +61,5 @@ def forget(connection: Connection, before: int, limit: int) -> int:
     for known, _ in old:
         connection.change(_UNBURY, id=known)
     if old:
-        marks.put(connection, FORGOTTEN, max(marks.get(connection, FORGOTTEN), *(epoch for _, epoch in old)))
+        counters.put(connection, FORGOTTEN, max(counters.get(connection, FORGOTTEN), *(epoch for _, epoch in old)))
     return len(old)

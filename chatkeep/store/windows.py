@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec.structs import astuple
 
-from chatkeep.limits import Spent
+from chatkeep.domain.quota import Spent
 from chatkeep.store import epochs, holdings
 from chatkeep.store.sql import Connection, Sql, in_list, quoted
 

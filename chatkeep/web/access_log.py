@@ -8,7 +8,7 @@ from functools import partial
 
 from flask import Flask, Response, g, request
 
-from chatkeep.web.metrics import route_of
+from chatkeep.web.routes.metrics import route_of
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from werkzeug.datastructures import Accept
 
-from chatkeep.concurrency import FILES
 from chatkeep.exports.compression import compressor
+from chatkeep.runtime.concurrency import FILES
 
 
 def coding_of(accepted: Accept) -> str | None:

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from flask import request
 
-from chatkeep.concurrency import event as new_event
-from chatkeep.model import Delta
-from chatkeep.replies import PING_S, End, Events
+from chatkeep.domain.conversation import Delta
+from chatkeep.runtime.concurrency import event as new_event
+from chatkeep.turns.live import PING_S, End, Events
 from chatkeep.web.sse import Frames
 
 # A stream that lasts this long is left by its greenlet: that costs 0.1 ms once, and saves 12 KiB as long as it goes on.

@@ -11,20 +11,8 @@ import msgspec
 
 from chatkeep import errors
 from chatkeep.errors import FieldError, Problem
-from chatkeep.web import (
-    admin_shapes,
-    audit_shapes,
-    end_user_shapes,
-    export_shapes,
-    health_shapes,
-    import_shapes,
-    job_shapes,
-    key_shapes,
-    problems,
-    shapes,
-    sharing_shapes,
-    usage_shapes,
-)
+from chatkeep.web import problems
+from chatkeep.web.schemas import admin, audit, chat, end_users, exports, health, imports, jobs, keys, sharing, usage
 
 CONVERSATION = "01a202d1-2a30-79d4-9bd7-fd298a4c908a"
 QUESTION = "01a202d1-2a30-7b1c-b055-0bd2d4f5a299"
@@ -97,20 +85,20 @@ def _listed(conversation: dict[str, Any]) -> dict[str, Any]:
 
 
 ANSWERS: dict[type[msgspec.Struct], Any] = {
-    shapes.ChatAnswer: {
+    chat.ChatAnswer: {
         "conversation_id": CONVERSATION, "message_id": REPLY, "reply": _SAID, "model": "gpt-4o-mini",
         "finish_reason": "stop", "status": "completed", "cached": False, "usage": _USAGE, "created_at": _SPOKEN_AT,
     },
-    shapes.Stopped: {"conversation_id": CONVERSATION, "message_id": REPLY, "stopped": True},
-    shapes.Conversation: _CONVERSATION,
-    shapes.ConversationList: _listed(_CONVERSATION),
-    shapes.ConversationWithMessages: _CONVERSATION | {"messages": _page(_MESSAGE, _ANSWER)},
-    shapes.Deleted: {"id": CONVERSATION, "deleted": True},
-    sharing_shapes.Share: _SHARE,
-    sharing_shapes.NewShare: _SHARE | {
+    chat.Stopped: {"conversation_id": CONVERSATION, "message_id": REPLY, "stopped": True},
+    chat.Conversation: _CONVERSATION,
+    chat.ConversationList: _listed(_CONVERSATION),
+    chat.ConversationWithMessages: _CONVERSATION | {"messages": _page(_MESSAGE, _ANSWER)},
+    chat.Deleted: {"id": CONVERSATION, "deleted": True},
+    sharing.Share: _SHARE,
+    sharing.NewShare: _SHARE | {
         "token": TOKEN, "path": f"/shared/{TOKEN}", "url": f"http://127.0.0.1:5010/shared/{TOKEN}",
     },
-    sharing_shapes.SharedConversation: {
+    sharing.SharedConversation: {
         "object": "shared_conversation",
         "title": "What is a haiku?",
         "messages": {
@@ -128,50 +116,50 @@ ANSWERS: dict[type[msgspec.Struct], Any] = {
             "has_more": False,
         },
     },
-    export_shapes.Export: _EXPORTED,
-    health_shapes.Health: {
+    exports.Export: _EXPORTED,
+    health.Health: {
         "status": "ok", "version": "0.1.0", "provider": "openai", "model": "gpt-4o-mini", "database": "ok",
         "cache": {"hits": 3, "misses": 38, "entries": 38, "bytes": 51200},
     },
-    shapes.ApiDocument: {
+    chat.ApiDocument: {
         "openapi": "3.1.1", "info": {"title": "chatkeep", "version": "0.1.0"}, "paths": {}, "components": {},
     },
-    health_shapes.Alive: {"status": "ok"},
-    import_shapes.Import: {
+    health.Alive: {"status": "ok"},
+    imports.Import: {
         "object": "import",
         "conversations": {"added": 1, "present": 0, "updated": 0, "deleted": 0, "expired": 0},
         "messages": 2, "left_out": [{"kind": "picture", "count": 2, "message": "2 pictures"}],
         "problem_count": 1, "problems": [{"line": 7, "message": "it has no id"}],
     },
-    job_shapes.ExportJob: _JOB,
-    job_shapes.ExportJobList: _page(_JOB),
-    key_shapes.Key: _KEY,
-    key_shapes.NewKey: _KEY | {"key": "ck_8Zx2mQ0a_W6N1tq4vYc0dPz7sK2hRb9mXe3uLf5gJ8aQiTnCo"},
-    key_shapes.KeyList: _page(_KEY),
-    key_shapes.SignedIn: {
+    jobs.ExportJob: _JOB,
+    jobs.ExportJobList: _page(_JOB),
+    keys.Key: _KEY,
+    keys.NewKey: _KEY | {"key": "ck_8Zx2mQ0a_W6N1tq4vYc0dPz7sK2hRb9mXe3uLf5gJ8aQiTnCo"},
+    keys.KeyList: _page(_KEY),
+    keys.SignedIn: {
         "object": "caller", "account": "local", "scopes": ["chat", "export", "read"], "end_user": False,
         "owner": "local", "name": "our app",
     },
-    key_shapes.SignedOut: {"signed_out": True},
-    usage_shapes.UsageReport: {
+    keys.SignedOut: {"signed_out": True},
+    usage.UsageReport: {
         "object": "usage", "start_date": "2026-11-22", "end_date": "2026-11-23", "total": _USED,
         "data": [{"day": "2026-11-22", "model": "gpt-4o-mini", **_USED}], "has_more": False,
     },
-    end_user_shapes.Erasure: {
+    end_users.Erasure: {
         "object": "erasure", "id": "01a21571-0d4e-7c21-9b1f-3e8a6d5c0f27", "account": "local",
         "end_user": "0f3c2a9d6b1e4f708a5d9c2b7e61f4a3", "erased_at": _SPOKEN_AT, "conversations": 4, "messages": 20,
         "exports": 1, "idempotency_keys": 3, "keys": 0,
     },
-    audit_shapes.AuditList: {
+    audit.AuditList: {
         "object": "list", "data": [_AUDITED], "first_id": 17, "last_id": 17, "has_more": False,
     },
-    admin_shapes.Summary: {
+    admin.Summary: {
         "object": "summary", "at": "2026-11-24T13:07:45.667Z", "conversations": 17, "storage_bytes": 241664,
         "replies_generating": 0, "workers": 2, "turns": {"completed": 40, "stopped": 1},
         "tokens": {"input": 2650, "output": 9012}, "cache_answers": {"hit": 3, "miss": 38},
         "provider_errors": {"provider_busy": 1}, "expired_conversations": 5,
     },
-    admin_shapes.Series: {
+    admin.Series: {
         "object": "series", "name": "chatkeep_tokens_total", "from": "2026-11-24T13:00:00.000Z", "step": 60,
         "lines": [{"label": "input", "values": [120.0, 0.0]}, {"label": "output", "values": [560.0, 0.0]}],
     },

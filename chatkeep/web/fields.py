@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw, inspect
 
-from chatkeep.access import ACCOUNT
+from chatkeep.auth.access import ACCOUNT
 from chatkeep.errors import FieldError, InvalidFields
 from chatkeep.exports import dates
 from chatkeep.web.patterns import whole
-from chatkeep.web.shapes import PLACE
-from chatkeep.web.usage_shapes import DAY, GROUPS
+from chatkeep.web.schemas.chat import PLACE
+from chatkeep.web.schemas.usage import DAY, GROUPS
 
 S = TypeVar("S", bound=msgspec.Struct)
 NAME_LENGTH = 64

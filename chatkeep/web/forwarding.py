@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from chatkeep.hosts import is_loopback
+from chatkeep.runtime.hosts import is_loopback
 
 # How servers name the peer of a socket's connection.
 _NO_ADDRESS = {"", "<local>"}

@@ -12,15 +12,17 @@ from typing import Any, TypeVar
 import msgspec
 from flask import Blueprint
 
-from chatkeep import __version__, errors, model
-from chatkeep.access import END_USER_CHARACTERS, Scope
+from chatkeep import __version__, errors
+from chatkeep.auth.access import END_USER_CHARACTERS, Scope
+from chatkeep.domain import conversation
 from chatkeep.errors import Problem
-from chatkeep.web import examples, gate, problems, shapes, sse
+from chatkeep.web import auth, examples, problems, sse
 from chatkeep.web.patterns import in_document
+from chatkeep.web.schemas import chat
 
 View = TypeVar("View", bound=Callable[..., Any])
 _PARAMETER = re.compile(r"<(?:(\w+):)?(\w+)>")
-_EVENTS = (("start", shapes.Start), ("delta", model.Delta), ("done", shapes.Done), ("error", shapes.Problem))
+_EVENTS = (("start", chat.Start), ("delta", conversation.Delta), ("done", chat.Done), ("error", chat.Problem))
 # Longer ones are refused; what is printable in ASCII is all that HTTP carries unharmed.
 HEADER_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
 # For pages that show descriptions and do not know of events.
@@ -54,14 +56,14 @@ _KEY = {
     "description": "A key of `chatkeep keys create`. A server that listens on loopback needs none until one is made.",
 }
 _END_USER = {
-    "name": gate.END_USER,
+    "name": auth.END_USER,
     "in": "header",
     "description": "An end user of the key's account, by any name that the application has for them: everything of"
     " theirs is apart from the account's own and from that of others.",
     "schema": {"type": "string", "minLength": 1, "maxLength": END_USER_CHARACTERS},
 }
 _TOKEN = {
-    "name": gate.TOKEN,
+    "name": auth.TOKEN,
     "in": "header",
     "description": "In place of `X-End-User`, where the server has keys for the account's tokens: a JWT that is signed"
     " with one of them, with `exp`, and the end user's name as `sub`.",
@@ -138,7 +140,7 @@ class Routes:
                     examples or {},
                 )
             )
-            self.blueprint.add_url_rule(path, view.__name__, gate.lets_in(scopes)(view), methods=[method])
+            self.blueprint.add_url_rule(path, view.__name__, auth.lets_in(scopes)(view), methods=[method])
             return view
 
         return declare
@@ -190,7 +192,7 @@ def _require_what_is_always_there(
 
 def _shapes(operations: list[Operation]) -> list[type[msgspec.Struct]]:
     """Return every shape that the document refers to, once."""
-    found: dict[type[msgspec.Struct], None] = dict.fromkeys([shapes.Problem, *(shape for _, shape in _EVENTS)])
+    found: dict[type[msgspec.Struct], None] = dict.fromkeys([chat.Problem, *(shape for _, shape in _EVENTS)])
     for operation in operations:
         for shape in (operation.body, operation.query, *operation.answers.values(), *operation.files.values()):
             if shape is not None:
@@ -280,7 +282,7 @@ def _responses(operation: Operation, reference: dict[type[msgspec.Struct], dict[
     guarded = _GUARDED if operation.scopes else ()
     storing = _STORING if operation.method != "GET" else ()
     for kind in sorted({*operation.problems, *_ALWAYS, *guarded, *storing}, key=lambda kind: (kind.status, kind.code)):
-        _add_problem(found, kind, reference[shapes.Problem])
+        _add_problem(found, kind, reference[chat.Problem])
     return found
 
 

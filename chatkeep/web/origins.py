@@ -17,9 +17,9 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from chatkeep.config.settings import Settings
 from chatkeep.errors import BadRequest, ForeignOrigin, UnknownHost
-from chatkeep.hosts import is_listed, is_loopback
-from chatkeep.settings import Settings
+from chatkeep.runtime.hosts import is_listed, is_loopback
 
 ANY = "*"
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:@/\[\]\s]+)(?::\d*)?")

@@ -14,10 +14,10 @@ from werkzeug.exceptions import HTTPException
 
 from chatkeep import errors
 from chatkeep.errors import Problem, ProviderError, StoreProblem, Unauthorized
-from chatkeep.languages import LANGUAGES, Language, translated
-from chatkeep.logs import named
-from chatkeep.web import shapes
+from chatkeep.runtime.i18n import LANGUAGES, Language, translated
+from chatkeep.runtime.logs import named
 from chatkeep.web.headers import OF_PLAIN
+from chatkeep.web.schemas import chat
 
 log = logging.getLogger(__name__)
 
@@ -53,16 +53,16 @@ def language() -> Language:
     return "zh" if request.accept_languages.best_match(LANGUAGES) == "zh" else "en"
 
 
-def shape(problem: Problem, request_id: str, language: Language = "en") -> shapes.Problem:
+def shape(problem: Problem, request_id: str, language: Language = "en") -> chat.Problem:
     """Return a problem's JSON; its code is the same in every language."""
-    return shapes.Problem(
+    return chat.Problem(
         type=f"urn:chatkeep:problem:{problem.code}",
         title=translated(problem.title, language),
         status=problem.status,
         detail=translated(problem.detail, language),
         code=problem.code,
         request_id=request_id,
-        errors=[shapes.ProblemField(error.field, translated(error.message, language)) for error in problem.errors],
+        errors=[chat.ProblemField(error.field, translated(error.message, language)) for error in problem.errors],
         conversation_id=problem.conversation_id,
         message_id=problem.message_id,
     )

@@ -8,17 +8,10 @@ import msgspec
 from flask import request
 from werkzeug.exceptions import ClientDisconnected
 
-from chatkeep.concurrency import deadline
-from chatkeep.errors import (
-    BodyTooLarge,
-    FieldError,
-    InvalidFields,
-    MalformedJson,
-    RequestTimeout,
-    UnsupportedMediaType,
-)
+from chatkeep.errors import BodyTooLarge, FieldError, InvalidFields, MalformedJson, RequestTimeout, UnsupportedMediaType
+from chatkeep.runtime.concurrency import deadline
 from chatkeep.web import fields
-from chatkeep.web.parts import parts
+from chatkeep.web.services import parts
 
 S = TypeVar("S", bound=msgspec.Struct)
 METADATA_BYTES = 16 * 1024

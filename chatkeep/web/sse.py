@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 from flask import Request, Response
 
+from chatkeep.domain.conversation import Delta, Message
 from chatkeep.errors import Unauthorized
 from chatkeep.exports.formats.text import encode
-from chatkeep.languages import Language
-from chatkeep.model import Delta, Message
-from chatkeep.replies import End, Event
-from chatkeep.web import problems, shapes
+from chatkeep.runtime.i18n import Language
+from chatkeep.turns.live import End, Event
+from chatkeep.web import problems
 from chatkeep.web.responses import Stream
+from chatkeep.web.schemas import chat
 
 MEDIA_TYPE = "text/event-stream"
 END_ID = "end"
@@ -33,7 +34,7 @@ def first_event(events: Iterator[Event]) -> Delta | End:
 class Frames:
     """The frames of one stream; every delta's id is the number of the text's characters up to its end."""
 
-    def __init__(self, start: shapes.Start, *, request_id: str, language: Language = "en", after: int = 0) -> None:
+    def __init__(self, start: chat.Start, *, request_id: str, language: Language = "en", after: int = 0) -> None:
         self._start = start
         self._request_id = request_id
         self._language = language
@@ -67,8 +68,8 @@ class Frames:
             last = None if isinstance(problem, Unauthorized) else END_ID
             return _frame("error", encode(problems.shape(problem, self._request_id, self._language)), last)
         row = whole(end)
-        usage, created = shapes.usage_of(row.usage), shapes.time_text(row.timestamp)
-        return _frame("done", encode(shapes.Done(row.finish_reason, row.status, row.cached, usage, created)), END_ID)
+        usage, created = chat.usage_of(row.usage), chat.time_text(row.timestamp)
+        return _frame("done", encode(chat.Done(row.finish_reason, row.status, row.cached, usage, created)), END_ID)
 
 
 def answer(events: Iterator[Event]) -> Message:

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatkeep.access import NewKey, Scope
-from chatkeep.keys import WantedKey, create_key, revoke_key
-from chatkeep.limits import read_limits
-from chatkeep.model import now_us
+from chatkeep.auth.access import NewKey, Scope
+from chatkeep.auth.keys import WantedKey, create_key, revoke_key
+from chatkeep.domain.conversation import now_us
+from chatkeep.domain.quota import read_limits
 from chatkeep.store import migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal

@@ -9,9 +9,9 @@ from http.cookies import SimpleCookie
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
-from chatkeep.access import NewKey
-from chatkeep.oidc import Oidc, Returned
-from chatkeep.settings import Settings
+from chatkeep.auth.access import NewKey
+from chatkeep.auth.oidc import Oidc, Returned
+from chatkeep.config.settings import Settings
 from chatkeep.store.journal import Journal
 from tests.access.keys import journal_of
 from tests.client import Response, request

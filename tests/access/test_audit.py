@@ -12,12 +12,12 @@ from uuid import uuid4
 
 import pytest
 
-from chatkeep import audit
-from chatkeep.access import Scope, owner_of
-from chatkeep.model import now_us
+from chatkeep.auth.access import Scope, owner_of
+from chatkeep.domain.audit import COMMAND_LINE, Note, Verb
+from chatkeep.domain.conversation import now_us
+from chatkeep.reporting import audit
 from chatkeep.store.audit import EVERY
 from chatkeep.store.engine import Database
-from chatkeep.store.notes import COMMAND_LINE, Note, Verb
 from chatkeep.store.sql import Connection, Sql
 from tests.access.keys import Identity, bearer, journal_of, make_key, revoke
 from tests.client import request

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from chatkeep.access import Scope
+from chatkeep.auth.access import Scope
 from tests.access.keys import Identity, bearer, make_key, revoke, until_expired
 from tests.client import request
 from tests.servers import Server

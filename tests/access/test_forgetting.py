@@ -16,9 +16,9 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import make_url
 
-from chatkeep import access
-from chatkeep.access import Scope, owner_of
-from chatkeep.model import new_id, now_us
+from chatkeep.auth import access
+from chatkeep.auth.access import Scope, owner_of
+from chatkeep.domain.conversation import new_id, now_us
 from chatkeep.store import keys
 from tests.access.keys import Identity, bearer, journal_of, make_key
 from tests.commands.line import run

@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from chatkeep import access
-from chatkeep.access import Scope, owner_of
-from chatkeep.model import new_id, now_us
+from chatkeep.auth import access
+from chatkeep.auth.access import Scope, owner_of
+from chatkeep.domain.conversation import new_id, now_us
 from chatkeep.store import keys
 from tests.access.keys import Identity, bearer, journal_of, make_key
 from tests.client import request, stream

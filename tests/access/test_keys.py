@@ -14,10 +14,10 @@ from uuid import uuid4
 
 import pytest
 
-from chatkeep.access import NewKey, Scope, digest_of, owner_of
+from chatkeep.auth.access import NewKey, Scope, digest_of, owner_of
+from chatkeep.auth.keys import WantedKey, create_key, revoke_key, rotate_key, sign_in
+from chatkeep.domain.conversation import now_us
 from chatkeep.errors import KeyEnded, KeyRevoked
-from chatkeep.keys import WantedKey, create_key, revoke_key, rotate_key, sign_in
-from chatkeep.model import now_us
 from chatkeep.store import keys
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from chatkeep.access import NewKey, Scope, make_child
-from chatkeep.model import new_id, now_us
+from chatkeep.auth.access import NewKey, Scope, make_child
+from chatkeep.domain.conversation import new_id, now_us
 from chatkeep.store import keys
 from tests.access.keys import Identity, bearer, journal_of, make_key
 from tests.conftest import EMBEDDED_AND_SERVER, serving

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import pytest
 
-from chatkeep.access import NewKey, Scope
+from chatkeep.auth.access import NewKey, Scope
 from tests.access.keys import Identity, bearer, make_key, revoke
 from tests.client import Response
 from tests.http.api import eventually

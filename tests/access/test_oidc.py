@@ -20,11 +20,11 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from chatkeep.auth.issuer import MOST_AT_ONCE, ask
+from chatkeep.auth.oidc import Oidc
+from chatkeep.config.settings import Settings
 from chatkeep.errors import SettingsError, SignInFailed
-from chatkeep.issuer import MOST_AT_ONCE, ask
-from chatkeep.oidc import Oidc
-from chatkeep.provider.fetch import LIMIT
-from chatkeep.settings import Settings
+from chatkeep.httpclient.fetch import LIMIT
 from tests.access.signing_in import COOKIE, Browser, Client, clients
 from tests.client import request
 from tests.http.api import eventually

@@ -8,10 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from chatkeep.access import owner_of
+from chatkeep.auth.access import owner_of
+from chatkeep.auth.issuer import AGAIN_S, HELD_S
+from chatkeep.auth.keys import revoke_key
 from chatkeep.errors import SignInFailed
-from chatkeep.issuer import AGAIN_S, HELD_S
-from chatkeep.keys import revoke_key
 from tests.access.keys import Identity, bearer, journal_of, make_key
 from tests.access.signing_in import COOKIE, LIST, OWN, Browser, Client, clients
 from tests.http.api import eventually

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from chatkeep import private
+from chatkeep.runtime import files
 from chatkeep.store import migrations
 from tests.access.keys import Identity
 from tests.commands.line import run
@@ -126,7 +126,7 @@ def test_a_file_that_is_replaced_is_never_the_one_that_another_user_made(tmp_pat
     (tmp_path / "all.json").write_text("old")
     planted = tmp_path / "all.json.part"
     planted.touch(0o666)
-    with planted.open() as theirs, private.replacing(tmp_path / "all.json") as file:
+    with planted.open() as theirs, files.replacing(tmp_path / "all.json") as file:
         file.write(b"secret")
         file.flush()
         assert theirs.read() == ""
@@ -138,7 +138,7 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = subprocess.Popen([CAT, pipe], stdout=subprocess.PIPE)
-    with private.replacing(pipe) as file:
+    with files.replacing(pipe) as file:
         file.write(b"whole")
     assert reader.communicate(timeout=10)[0] == b"whole"
     assert stat.S_ISFIFO(pipe.stat().st_mode)

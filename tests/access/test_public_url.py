@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from chatkeep.settings import Settings
+from chatkeep.config.settings import Settings
 from tests.access.keys import bearer, make_key
 from tests.client import Response, request
 from tests.servers import Server, thrown_away

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from chatkeep.access import Scope
+from chatkeep.auth.access import Scope
 from tests.access.keys import Identity, bearer, make_key
 from tests.access.test_matrix import told
 from tests.client import Response

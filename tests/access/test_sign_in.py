@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chatkeep.access import NewKey, Scope
+from chatkeep.auth.access import NewKey, Scope
 from tests.access.keys import Identity, bearer, make_key, revoke, until_expired
 from tests.client import Response, request
 from tests.servers import Server, thrown_away

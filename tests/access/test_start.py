@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from chatkeep.factory import create_app
-from chatkeep.settings import Settings
-from chatkeep.web.parts import parts_of
+from chatkeep.config.settings import Settings
+from chatkeep.server.app import create_app
+from chatkeep.web.services import parts_of
 from tests.access.keys import Identity, bearer, make_key, revoke
 from tests.client import request
 from tests.ports import free_port

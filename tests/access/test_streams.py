@@ -11,8 +11,8 @@ from uuid import uuid4
 
 import pytest
 
-from chatkeep.access import NewKey
-from chatkeep.model import now_us
+from chatkeep.auth.access import NewKey
+from chatkeep.domain.conversation import now_us
 from tests.access.keys import Identity, bearer, make_key, revoke, until_expired
 from tests.client import Event, Response, Stream, stream
 from tests.conftest import ON_EVERY_PAIR

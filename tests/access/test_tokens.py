@@ -21,11 +21,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
-from chatkeep.access import owner_of
+from chatkeep.auth.access import owner_of
+from chatkeep.auth.tokens import LEEWAY_S, Tokens
+from chatkeep.config.parsing import PUBLIC_ALGORITHMS, TokenRule, token_rules
+from chatkeep.config.settings import Settings
 from chatkeep.errors import SettingsError, Unauthorized
-from chatkeep.notation import PUBLIC_ALGORITHMS, TokenRule, token_rules
-from chatkeep.settings import Settings
-from chatkeep.tokens import LEEWAY_S, Tokens
 from tests import client
 from tests.access.keys import Identity, bearer, make_key
 from tests.servers import ROOT, Server, thrown_away
@@ -198,7 +198,7 @@ def test_an_algorithm_that_the_embedding_program_has_added_is_kept() -> None:
     program = """
         import jwt
         from jwt.algorithms import OKPAlgorithm
-        from chatkeep import signatures
+        from chatkeep.auth import signatures
         own = OKPAlgorithm()
         jwt.register_algorithm("Ed25519", own)
         assert signatures.algorithm_named("Ed25519") is own

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from chatkeep.access import NewKey, Scope
+from chatkeep.auth.access import NewKey, Scope
 from tests.access.keys import Identity, bearer, make_key, revoke, until_expired
 from tests.browser.chat import Chat, bare, tap
 from tests.browser.conftest import Visit

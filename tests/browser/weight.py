@@ -12,8 +12,8 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from chatkeep import model
-from chatkeep.model import OPEN_OWNER, Role
+from chatkeep.domain import conversation as model
+from chatkeep.domain.conversation import OPEN_OWNER, Role
 from chatkeep.store import conversations, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from chatkeep.chinese import TEXTS
-from chatkeep.model import Role, Status
+from chatkeep.domain.conversation import Role, Status
+from chatkeep.runtime.chinese import TEXTS
 from chatkeep.store.jobs import JobStatus
 from tests.client import request
 from tests.commands.line import environment, run

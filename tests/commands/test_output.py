@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chatkeep import private
+from chatkeep.runtime import files
 from tests.commands.line import environment, run
 
 # The code pages of a western and of a Chinese Windows: each lacks characters that the other has, and both an emoji.
@@ -97,6 +97,6 @@ def test_a_file_that_cannot_be_written_is_told_in_one_sentence(folder: Path, com
 
 def test_a_file_that_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path) -> None:
     made = tmp_path / "made.json"
-    with pytest.raises(OSError, match=r"made\.json"), private.replacing(made):
+    with pytest.raises(OSError, match=r"made\.json"), files.replacing(made):
         made.mkdir()
     assert list(tmp_path.iterdir()) == [made]

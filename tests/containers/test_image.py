@@ -53,7 +53,9 @@ def test_no_tools_are_left_in_the_image(engine: Engine, image: str) -> None:
 
 
 def test_every_extra_is_there(engine: Engine, image: str) -> None:
-    code = "import redis, jwt, cryptography; from chatkeep.oidc import Oidc; from chatkeep.tokens import Tokens"
+    code = (
+        "import redis, jwt, cryptography; from chatkeep.auth.oidc import Oidc; from chatkeep.auth.tokens import Tokens"
+    )
     engine.once("--entrypoint=python", image, "-c", code)
     environment = ("-e=REDIS_URL=redis://127.0.0.1:1/0", "-e=CHATKEEP_OIDC_ISSUER=https://issuer.invalid")
     looked = engine.once(*environment, image, "doctor", check=False)

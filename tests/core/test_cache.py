@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from chatkeep.cache import Answer, MemoryCache, key_of
-from chatkeep.model import Prompt, PromptMessage, Role
+from chatkeep.domain.conversation import Prompt, PromptMessage, Role
+from chatkeep.turns.cache import Answer, MemoryCache, key_of
 
 PROMPT = Prompt("m", (PromptMessage(Role.SYSTEM, "be brief"), PromptMessage(Role.USER, "hi")), 0.5, 100)
 

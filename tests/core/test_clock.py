@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chatkeep.clock import SLACK_US, SteadyClock
+from chatkeep.runtime.clock import SLACK_US, SteadyClock
 
 DAY_US = 24 * 3600 * 1_000_000
 BEGAN_US = 1_700_000_000_000_000

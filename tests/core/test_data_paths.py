@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chatkeep.settings import Settings
+from chatkeep.config.settings import Settings
 from chatkeep.store import migrations
 from tests.client import SLOW
 from tests.servers import Server, thrown_away

@@ -7,10 +7,10 @@ from urllib.parse import unquote
 import pytest
 from sqlalchemy.engine import make_url
 
-from chatkeep.database_url import OPTIONS, Options, Tls, options
+from chatkeep.config.database_url import OPTIONS, Options, Tls, options
+from chatkeep.config.parsing import database_url
+from chatkeep.config.settings import Settings
 from chatkeep.errors import SettingsError
-from chatkeep.notation import database_url
-from chatkeep.settings import Settings
 
 CANARY = "zealot"  # no hexadecimal digits, with which a % would be an escape
 

@@ -11,10 +11,10 @@ SCRIPT = """
 from gevent import monkey
 monkey.patch_all()
 import gevent, queue, socket, uuid
-from chatkeep.gunicorn_exchange import Corked
-from chatkeep.model import Delta
-from chatkeep.replies import End
-from chatkeep.web import shapes
+from chatkeep.server.gunicorn_exchange import Corked
+from chatkeep.domain.conversation import Delta
+from chatkeep.turns.live import End
+from chatkeep.web.schemas import chat as shapes
 from chatkeep.web.direct import DirectEvents
 from chatkeep.web.sse import Frames
 

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatkeep.domain.conversation import new_id
 from chatkeep.exports import dates
 from chatkeep.exports.formats import FORMATS, Document, Format, make
 from chatkeep.exports.formats.documents import Json, Seal
 from chatkeep.exports.formats.text import json_text, time_text, uuid_text
-from chatkeep.model import new_id
 from chatkeep.store.exports import ConversationRow, Kind, MessageRow, RecordRow
 from chatkeep.store.tombstones import TombstoneRow
-from chatkeep.web.exports import disposition, file_name
+from chatkeep.web.routes.exports import disposition, file_name
 
 NOW = 1_795_339_800_000_001  # 2026-11-22T09:30:00.000001Z
 LINE_ENDS = "\x85\u2028\u2029"

@@ -11,21 +11,12 @@ import pytest
 from msgspec import inspect
 
 from chatkeep.errors import InvalidFields
-from chatkeep.languages import translated
-from chatkeep.web import (
-    admin_shapes,
-    audit_shapes,
-    export_shapes,
-    fields,
-    job_shapes,
-    key_shapes,
-    shapes,
-    sharing_shapes,
-    usage_shapes,
-)
+from chatkeep.runtime.i18n import translated
+from chatkeep.web import fields
 from chatkeep.web.patterns import in_document
+from chatkeep.web.schemas import admin, audit, chat, exports, jobs, keys, sharing, usage
 
-MODULES = (admin_shapes, audit_shapes, export_shapes, job_shapes, key_shapes, shapes, sharing_shapes, usage_shapes)
+MODULES = (admin, audit, exports, jobs, keys, chat, sharing, usage)
 REQUESTS = sorted(
     {
         kind
@@ -43,7 +34,7 @@ SAMPLES = {
 IDEOGRAPH = re.compile("[\u4e00-\u9fff]")
 
 
-def faults(body: bytes, shape: type[msgspec.Struct] = shapes.ChatRequest) -> list[tuple[str, str]]:
+def faults(body: bytes, shape: type[msgspec.Struct] = chat.ChatRequest) -> list[tuple[str, str]]:
     with pytest.raises(InvalidFields) as refused:
         fields.read_body(body, shape)
     return [(error.field, error.message) for error in refused.value.errors]
@@ -78,21 +69,21 @@ def test_all_wrong_fields_are_named() -> None:
 
 def test_wrong_fields_within_a_field_are_named() -> None:
     body = b'{"limits":{"extra":1,"tokens_per_day":0,"requests_per_day":"x"},"scopes":[]}'
-    assert [field for field, _ in faults(body, key_shapes.KeyRequest)] == [
+    assert [field for field, _ in faults(body, keys.KeyRequest)] == [
         "name", "scopes", "limits.extra", "limits.requests_per_day", "limits.tokens_per_day",
     ]  # fmt: skip
 
 
 def test_all_wrong_parameters_are_named() -> None:
     with pytest.raises(InvalidFields) as refused:
-        fields.read_fields({"limit": "0", "after": "x", "x": ""}, shapes.ListQuery, strict=False)
+        fields.read_fields({"limit": "0", "after": "x", "x": ""}, chat.ListQuery, strict=False)
     assert [error.field for error in refused.value.errors] == ["x", "limit", "after"]
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_detail_tells_the_first_fault_and_of_the_others(language: Any) -> None:
     with pytest.raises(InvalidFields) as refused:
-        fields.read_body(b'{"message":5,"ttl":0}', shapes.ChatRequest)
+        fields.read_body(b'{"message":5,"ttl":0}', chat.ChatRequest)
     assert (
         translated(refused.value.detail, language)
         == {
@@ -109,7 +100,7 @@ def test_a_long_name_is_cut_and_many_faults_are_not_all_told() -> None:
 
 
 def test_numbers_are_whole_by_their_value() -> None:
-    assert fields.read_body(b'{"message":"x","ttl":5.0}', shapes.ChatRequest).ttl == 5
+    assert fields.read_body(b'{"message":"x","ttl":5.0}', chat.ChatRequest).ttl == 5
 
 
 @pytest.mark.parametrize("shape", REQUESTS, ids=lambda shape: shape.__name__)

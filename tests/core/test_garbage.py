@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from chatkeep.garbage import THRESHOLD
+from chatkeep.runtime.garbage import THRESHOLD
 from tests.servers import Server
 
 COMMAND = "from chatkeep.cli import main; main(['migrate'], standalone_mode=False)"
-MASTER = pytest.param("import chatkeep.gunicorn_conf", marks=pytest.mark.posix("there is no gunicorn on Windows"))
+MASTER = pytest.param(
+    "import chatkeep.server.gunicorn_conf", marks=pytest.mark.posix("there is no gunicorn on Windows")
+)
 
 
 @pytest.mark.parametrize("start", ["import app", COMMAND, MASTER], ids=["server", "command", "gunicorn's master"])

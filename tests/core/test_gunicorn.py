@@ -20,8 +20,8 @@ from gunicorn.workers.base import Worker
 from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
-from chatkeep.gunicorn_master import Master
-from chatkeep.gunicorn_worker import DrainingWorker
+from chatkeep.server.gunicorn_master import Master
+from chatkeep.server.gunicorn_worker import DrainingWorker
 
 READ: dict[Callable[..., Any], str] = {
     Arbiter.halt: "f080672e7413",

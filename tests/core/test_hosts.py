@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chatkeep.hosts import is_loopback
+from chatkeep.runtime.hosts import is_loopback
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost", "unix:/run/chatkeep.sock"])

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from chatkeep import errors
-from chatkeep.chinese import TEXTS
 from chatkeep.errors import Problem
-from chatkeep.languages import language_of, translated
-from chatkeep.replies import Ending
+from chatkeep.runtime.chinese import TEXTS
+from chatkeep.runtime.i18n import language_of, translated
+from chatkeep.turns.live import Ending
 from tests.servers import ROOT
 
 IDEOGRAPH = re.compile("[\u4e00-\u9fff]")

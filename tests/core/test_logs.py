@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 import pymysql
 import pytest
 
-from chatkeep.concurrency import background
 from chatkeep.errors import ProviderRefused, StoreUnavailable
-from chatkeep.logs import Json, Plain, named, request_id, traced
+from chatkeep.runtime.concurrency import background
+from chatkeep.runtime.logs import Json, Plain, named, request_id, traced
 from tests.servers import ROOT
 
 CANARY = "canary-0123456789"
@@ -139,7 +139,7 @@ def test_a_record_about_an_exception_has_its_trace() -> None:
 UNCAUGHT = """
     {first}
     import sys, threading
-    from chatkeep import logs
+    from chatkeep.runtime import logs
     logs.catch_uncaught()
     def fail():
         raise ValueError(sys.argv[1])

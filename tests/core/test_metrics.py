@@ -10,7 +10,8 @@ from typing import get_args
 import pytest
 
 from chatkeep.errors import EmptyReply, ProviderError
-from chatkeep.metrics import (
+from chatkeep.reporting.overview import step_of
+from chatkeep.runtime.metrics import (
     CATALOGUE,
     CONVERSATIONS,
     FIRST_TOKEN_SECONDS,
@@ -23,8 +24,7 @@ from chatkeep.metrics import (
     quantile,
     sample,
 )
-from chatkeep.overview import step_of
-from chatkeep.web import admin_shapes
+from chatkeep.web.schemas import admin
 
 DAY_US = 86_400_000_000
 
@@ -92,7 +92,7 @@ def test_every_code_of_the_provider_is_known() -> None:
 
 
 def test_the_document_names_every_series() -> None:
-    literal, _ = get_args(admin_shapes.SeriesName)
+    literal, _ = get_args(admin.SeriesName)
     assert set(get_args(literal)) == {metric.name for metric in WITH_HISTORY}
 
 

@@ -8,7 +8,7 @@ from uuid import RFC_4122, UUID
 import pytest
 from msgspec.structs import replace
 
-from chatkeep.model import Conversation, expiry, moment, new_id, now_us
+from chatkeep.domain.conversation import Conversation, expiry, moment, new_id, now_us
 
 KEPT = Conversation(id=UUID(int=1), owner="me", title="", created_at=0, last_active=5_000_000)
 

@@ -14,12 +14,14 @@ from flask import Flask
 from jsonschema import Draft202012Validator, FormatChecker
 from schemathesis.specs.openapi.definitions import OPENAPI_31, OPENAPI_32
 
-from chatkeep.factory import create_app
+from chatkeep.config.settings import Settings
 from chatkeep.provider.demo import Demo
-from chatkeep.settings import Settings
-from chatkeep.web import examples, openapi, pages, shapes
+from chatkeep.server.app import create_app
+from chatkeep.web import examples, openapi
 from chatkeep.web.openapi_versions import in_version
-from chatkeep.web.parts import parts_of
+from chatkeep.web.routes import pages
+from chatkeep.web.schemas import chat
+from chatkeep.web.services import parts_of
 
 
 @pytest.fixture(scope="module")
@@ -241,9 +243,9 @@ def test_every_parameter_that_must_be_given_has_an_example_or_choices(document: 
 @pytest.mark.parametrize(
     ("path", "shape"),
     [
-        ("/api/chat", shapes.ChatRequest),
-        ("/api/conversations/{conversation_id}/messages/{message_id}/edit", shapes.EditRequest),
-        ("/api/conversations/{conversation_id}/messages/{message_id}/regenerate", shapes.RegenerateRequest),
+        ("/api/chat", chat.ChatRequest),
+        ("/api/conversations/{conversation_id}/messages/{message_id}/edit", chat.EditRequest),
+        ("/api/conversations/{conversation_id}/messages/{message_id}/regenerate", chat.RegenerateRequest),
     ],
 )
 def test_every_example_is_a_request_that_is_taken(document: Any, path: str, shape: type[msgspec.Struct]) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from chatkeep.conversations import Listed
-from chatkeep.model import Conversation, new_id, now_us
+from chatkeep.conversations.service import Listed
+from chatkeep.domain.conversation import Conversation, new_id, now_us
 from chatkeep.store.conversations import Position
-from chatkeep.web import shapes
+from chatkeep.web.schemas import chat
 
 MIB = 1024**2
 
@@ -18,21 +18,21 @@ MIB = 1024**2
     [([], 0), ([1] * 100, 100), ([MIB] * 3, 3), ([MIB] * 5, 3), ([5 * MIB], 1), ([5 * MIB, 1], 1), ([1, 5 * MIB], 1)],
 )
 def test_a_page_has_so_many_items(sizes: list[int], shown: int) -> None:
-    items = [shapes.ProblemField("x" * size, "") for size in sizes]
-    data, is_cut = shapes.fitting(items)
+    items = [chat.ProblemField("x" * size, "") for size in sizes]
+    data, is_cut = chat.fitting(items)
     assert (data, is_cut) == (items[:shown], shown < len(items))
 
 
 def test_bytes_are_counted_and_not_characters() -> None:
     """A control character takes six bytes in JSON, and a Chinese one three."""
     for text, shown in (("\x01" * 100_000, 6), ("\u5b57" * 100_000, 13), ("x" * 100_000, 41)):
-        data, _ = shapes.fitting([shapes.ProblemField(text, "")] * 100)
+        data, _ = chat.fitting([chat.ProblemField(text, "")] * 100)
         assert len(data) == shown
         assert len(msgspec.json.encode(data)) < 4 * MIB + 100
 
 
 def test_a_page_of_large_conversations_ends_with_its_cursor() -> None:
     found = [Conversation(new_id(), "local", "title", now_us(), now_us(), system="x" * 100_000) for _ in range(60)]
-    page = shapes.conversations_of(Listed(found, has_more=False, until=7))
+    page = chat.conversations_of(Listed(found, has_more=False, until=7))
     assert (len(page.data), page.has_more) == (41, True)
-    assert shapes.position_of(page.last_id) == Position(found[40].last_active, found[40].id, 7)
+    assert chat.position_of(page.last_id) == Position(found[40].last_active, found[40].id, 7)

@@ -16,10 +16,10 @@ JAVASCRIPT = list(in_javascript())
 KNOWN = [found for found in PYTHON if isinstance(found, Found)]
 # What is made while the program runs, and why it is linear.
 MADE = {
-    "chatkeep.commands.owners: ACCOUNT": "that of the shapes, imported when it is needed",
+    "chatkeep.cli.owners: ACCOUNT": "that of the shapes, imported when it is needed",
     "chatkeep.exports.formats.markup: quotes": "a number of signs",
     "chatkeep.exports.formats.markup: run": "a number of signs, none beside them",
-    "chatkeep.factory: origin, re": "a setting, escaped",
+    "chatkeep.server.app: origin, re": "a setting, escaped",
     "chatkeep.redaction: regex": "an operator's, which an automaton reads; compiled to learn what is wrong with it",
     "chatkeep.redaction.automaton: regex": "one character",
     "chatkeep.redaction.automaton: tests": "one character",

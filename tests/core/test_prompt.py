@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from chatkeep.model import Prompt, PromptMessage, Role, Said
-from chatkeep.prompt import alternating, answered_prompt, build_prompt, shorter_prompts
+from chatkeep.domain.conversation import Prompt, PromptMessage, Role, Said
+from chatkeep.turns.prompt import alternating, answered_prompt, build_prompt, shorter_prompts
 from tests import templates
 
 HELLO = Said(Role.USER, "Hello")

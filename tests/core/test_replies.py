@@ -8,10 +8,10 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
+from chatkeep.domain.conversation import Delta, Finish, Message, Role, Status, Usage
 from chatkeep.errors import EmptyReply, Problem, ProviderBroke, ProviderTimeout
-from chatkeep.model import Delta, Finish, Message, Role, Status, Usage
-from chatkeep.replies import CopyCall, End, Ending, LiveReply, outcome, problem_of
 from chatkeep.store.leases import Lease
+from chatkeep.turns.live import CopyCall, End, Ending, LiveReply, outcome, problem_of
 
 ROW = Message(
     id=UUID(int=2), conversation_id=UUID(int=1), parent_id=None, position=2, role=Role.ASSISTANT, content="",

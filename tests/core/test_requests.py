@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from chatkeep.errors import InvalidFields
-from chatkeep.rows import title_of
+from chatkeep.turns.rows import title_of
 from chatkeep.web.requests import given, require_small_metadata
 
 

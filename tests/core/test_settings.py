@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from chatkeep.environment import read_env_file
+from chatkeep.config.environment import read_env_file
+from chatkeep.config.settings import Settings, described, unknown_names
 from chatkeep.errors import SettingsError
-from chatkeep.settings import Settings, described, unknown_names
 
 
 def test_the_environment_comes_before_the_files_and_the_special_file_before_the_general(tmp_path: Path) -> None:

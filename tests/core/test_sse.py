@@ -12,16 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from chatkeep.domain.conversation import Delta, Message, Role, Status, Usage
 from chatkeep.errors import ProviderBroke
-from chatkeep.model import Delta, Message, Role, Status, Usage
-from chatkeep.replies import End, Event
-from chatkeep.web import shapes, sse
+from chatkeep.turns.live import End, Event
+from chatkeep.web import sse
+from chatkeep.web.schemas import chat
 
 ROW = Message(
     id=UUID(int=2), conversation_id=UUID(int=1), parent_id=None, position=2, role=Role.ASSISTANT, content="",
     timestamp=1_790_000_000_123_456, status=Status.COMPLETED, model="m", finish_reason="stop", usage=Usage(3, 4),
 )  # fmt: skip
-START = shapes.Start(ROW.conversation_id, ROW.id, "m", cached=False)
+START = chat.Start(ROW.conversation_id, ROW.id, "m", cached=False)
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 
 
@@ -112,7 +113,7 @@ def test_an_answer_that_broke_raises_whatever_came_before() -> None:
     ],
 )
 def test_times_are_rfc_3339_with_milliseconds(at: int, text: str) -> None:
-    assert shapes.time_text(at) == text
+    assert chat.time_text(at) == text
 
 
 def events() -> Iterator[Event]:

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from chatkeep.factory import create_app
-from chatkeep.model import Delta, Finish, Prompt, Status
+from chatkeep.config.settings import Settings
+from chatkeep.domain.conversation import Delta, Finish, Prompt, Status
 from chatkeep.provider import Receive
-from chatkeep.replies import End, Event
-from chatkeep.settings import Settings
-from chatkeep.taking import TurnRequest
-from chatkeep.turns import Turns
-from chatkeep.web.parts import Parts, parts_of
+from chatkeep.server.app import create_app
+from chatkeep.turns.begin import TurnRequest
+from chatkeep.turns.live import End, Event
+from chatkeep.turns.service import Turns
+from chatkeep.web.services import Parts, parts_of
 
 # More than any machine has, so that no thread can be started.
 STACK = 1 << 46

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chatkeep.settings import described, variables
+from chatkeep.config.settings import described, variables
 from tests.servers import ROOT
 
 PACKAGE = ROOT / "chatkeep"

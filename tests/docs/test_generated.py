@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from chatkeep.settings import Settings, described
+from chatkeep.config.settings import Settings, described
 from docs import chinese, generate
 from tests.client import request
 from tests.servers import Server

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chatkeep.settings import Settings
+from chatkeep.config.settings import Settings
 from tests.client import request
 from tests.http.api import eventually
 from tests.servers import ROOT, Server

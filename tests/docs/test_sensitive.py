@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from chatkeep.config.settings import described
 from chatkeep.redaction import KINDS, Redactor
-from chatkeep.settings import described
 from tests.servers import ROOT
 
 PAGES = ["sensitive-information.md", "敏感信息文档.md"]

@@ -52,7 +52,7 @@ def check_whole(crowd: Crowd, database_url: str, provider: Upstream) -> tuple[Ve
 def check_calm(server: Server) -> None:
     """Fail if a server's log has an error. The watchdog's tell of the machine: it is busy with other tests, too."""
     found = re.findall(r"(?m)^.*(?:ERROR|CRITICAL|Traceback|WORKER TIMEOUT).*$", server.log())
-    assert [line for line in found if "chatkeep.watchdog" not in line] == []
+    assert [line for line in found if "chatkeep.runtime.loop_monitor" not in line] == []
 
 
 def serving(server: Server) -> set[int]:

@@ -9,25 +9,26 @@ from contextlib import suppress
 from dataclasses import asdict
 from uuid import UUID
 
-from chatkeep import conversations, expiry
-from chatkeep.cache import MemoryCache
-from chatkeep.conversations import Changes
+from chatkeep.config.settings import Settings
+from chatkeep.conversations import service
+from chatkeep.conversations.service import Changes
+from chatkeep.domain.conversation import now_us
+from chatkeep.domain.quota import Defaults
 from chatkeep.errors import NotFound, TurnRunning
 from chatkeep.exports import Export, cursor_epoch
 from chatkeep.exports.formats import make
-from chatkeep.limiter import Limiter
-from chatkeep.limits import Defaults
-from chatkeep.metrics import Tally
-from chatkeep.model import now_us
+from chatkeep.limiting.aggregator import Spending
+from chatkeep.limiting.limiter import Limiter
 from chatkeep.provider.demo import Demo
-from chatkeep.settings import Settings
-from chatkeep.spending import Spending
+from chatkeep.retention import sweeper
+from chatkeep.runtime.metrics import Tally
 from chatkeep.store import migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.exports import Selection
 from chatkeep.store.journal import Journal
-from chatkeep.taking import Turn, TurnRequest
-from chatkeep.turns import Turns
+from chatkeep.turns.begin import Turn, TurnRequest
+from chatkeep.turns.cache import MemoryCache
+from chatkeep.turns.service import Turns
 from tests.copies import Copy
 from tests.faults import rows
 from tests.faults.conftest import Record
@@ -83,18 +84,18 @@ class Writer(threading.Thread):
 
     def _edit(self) -> None:
         turn = self._one()
-        reply = conversations.require_message(self._database, OWNER, turn.conversation_id, turn.reply_id)
+        reply = service.require_message(self._database, OWNER, turn.conversation_id, turn.reply_id)
         self._take(conversation_id=turn.conversation_id, edit=reply.parent_id)
 
     def _entitle(self) -> None:
         changes = Changes(title=f"title {self._dice.random()}", pinned=self._dice.random() < 0.5)
-        conversations.change_conversation(self._database, self._journal, OWNER, self._one().conversation_id, changes)
+        service.change_conversation(self._database, self._journal, OWNER, self._one().conversation_id, changes)
 
     def _remove(self) -> None:
-        conversations.delete_conversation(self._journal, OWNER, self._one().conversation_id)
+        service.delete_conversation(self._journal, OWNER, self._one().conversation_id)
 
     def _sweep(self) -> None:
-        expiry.sweep(self._journal, now_us())
+        sweeper.sweep(self._journal, now_us())
 
     def _one(self) -> Turn:
         """Return one of the last turns of anybody."""
@@ -147,7 +148,7 @@ def test_all_increments_together_are_the_tables(database_url: str, scale: Scale,
 
 def sweep(database: Database) -> None:
     journal = Journal(database)
-    expiry.sweep(journal, now_us())
+    sweeper.sweep(journal, now_us())
     journal.close()
 
 

@@ -18,7 +18,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from chatkeep.model import OPEN_OWNER, new_id
+from chatkeep.domain.conversation import OPEN_OWNER, new_id
 from chatkeep.store import migrations, schema
 from chatkeep.store.engine import Database
 from chatkeep.store.sql import Sql

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from chatkeep.model import OPEN_OWNER, new_id, now_us
+from chatkeep.domain.conversation import OPEN_OWNER, new_id, now_us
 from chatkeep.store import migrations, schema
 from chatkeep.store.engine import Database
 from chatkeep.store.sql import Sql

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from chatkeep.domain.conversation import new_id
 from chatkeep.errors import StoreUnavailable
-from chatkeep.model import new_id
 from chatkeep.store import migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.migrations import running

@@ -194,9 +194,9 @@ def test_behind_a_socket_the_proxy_decides_unless_names_are_listed(
     hosts: str, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In this process: what counts is that HOST names a socket, whichever server listens on it."""
-    from chatkeep.factory import create_app  # noqa: PLC0415 - servers of their own process do without
-    from chatkeep.settings import Settings  # noqa: PLC0415
-    from chatkeep.web.parts import parts_of  # noqa: PLC0415
+    from chatkeep.config.settings import Settings  # noqa: PLC0415
+    from chatkeep.server.app import create_app  # noqa: PLC0415 - servers of their own process do without
+    from chatkeep.web.services import parts_of  # noqa: PLC0415
 
     monkeypatch.chdir(tmp_path)
     settings = Settings.from_env({"HOST": "unix:chatkeep.sock", "CHATKEEP_HOSTS": hosts}, ROOT / "nowhere")

@@ -12,11 +12,11 @@ from uuid import UUID
 
 import pytest
 
-from chatkeep.factory import create_app
-from chatkeep.replies import End
-from chatkeep.settings import Settings
-from chatkeep.taking import TurnRequest
-from chatkeep.web.parts import parts_of
+from chatkeep.config.settings import Settings
+from chatkeep.server.app import create_app
+from chatkeep.turns.begin import TurnRequest
+from chatkeep.turns.live import End
+from chatkeep.web.services import parts_of
 from tests.conftest import EMBEDDED_AND_SERVER, empty_database
 from tests.http.api import Api, asked, eventually, unique
 from tests.servers import COMMANDS, Server, thrown_away

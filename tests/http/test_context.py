@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chatkeep.chinese import TEXTS
+from chatkeep.runtime.chinese import TEXTS
 from tests.http.api import Api, asked, unique
 from tests.http.test_languages import CHINESE
 from tests.upstream import Upstream, generate, reply_to

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from chatkeep.model import now_us
+from chatkeep.domain.conversation import now_us
 from chatkeep.store.messages import ROWS
 from tests.http.api import Api, eventually, unique
 from tests.http.test_exports import a_conversation, fill

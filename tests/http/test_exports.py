@@ -19,13 +19,13 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from chatkeep.domain.conversation import OPEN_OWNER, Conversation, Message, Role, new_id, now_us
 from chatkeep.exports import PAGE_MESSAGES
-from chatkeep.model import OPEN_OWNER, Conversation, Message, Role, new_id, now_us
 from chatkeep.store import conversations, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Sql
-from chatkeep.web import export_shapes
+from chatkeep.web.schemas import exports
 from tests.client import SLOW, Response
 from tests.conftest import ON_EACH_DATABASE
 from tests.http.api import Api, unique
@@ -52,10 +52,10 @@ def exported_all(api: Api, **query: Any) -> Response:
     return response
 
 
-def document(response: Response) -> export_shapes.Export:
+def document(response: Response) -> exports.Export:
     """Return a JSON export, which must be as the API's document says, and sealed."""
     assert response.status == 200, response.body[:1000]
-    found = msgspec.json.decode(response.body, type=export_shapes.Export)
+    found = msgspec.json.decode(response.body, type=exports.Export)
     before, _ = whole_lines(response.body)
     assert found.end.sha256 == hashlib.sha256(before).hexdigest()
     return found

@@ -13,7 +13,7 @@ import pytest
 
 from chatkeep.store.engine import Database
 from chatkeep.store.sql import Sql
-from chatkeep.web import export_shapes
+from chatkeep.web.schemas import exports
 from tests.client import Response
 from tests.copies import Copy
 from tests.http.api import Api, eventually, unique
@@ -105,7 +105,7 @@ def test_the_document_says_what_the_lines_say(own: Api) -> None:
     lines = [json.loads(line) for line in exported(own, since).splitlines()]
     body = exported(own, since, "json")
     document = json.loads(body)
-    assert msgspec.json.decode(body, type=export_shapes.Export).since == document["since"] == lines[0]["since"] == since
+    assert msgspec.json.decode(body, type=exports.Export).since == document["since"] == lines[0]["since"] == since
     assert document["tombstones"] == [line for line in lines if line["object"] == "tombstone"]
     assert [one["id"] for one in document["conversations"]] == [
         line["id"] for line in lines if line["object"] == "conversation"

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from chatkeep.model import OPEN_OWNER, new_id, now_us
+from chatkeep.domain.conversation import OPEN_OWNER, new_id, now_us
 from chatkeep.store import jobs
 from chatkeep.store.engine import Database
 from chatkeep.store.jobs import Job, JobStatus

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from chatkeep.chinese import TEXTS
+from chatkeep.runtime.chinese import TEXTS
 from tests.http.api import Api, soon, unique
 from tests.servers import ROOT
 

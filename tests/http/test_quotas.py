@@ -12,8 +12,8 @@ from uuid import uuid4
 
 import pytest
 
-from chatkeep import expiry
-from chatkeep.access import owner_of
+from chatkeep.auth.access import owner_of
+from chatkeep.retention import sweeper
 from chatkeep.store import holdings
 from chatkeep.store.engine import Database
 from chatkeep.store.holdings import Stored
@@ -167,10 +167,10 @@ def test_what_others_have_changed_is_put_right(somebody: Somebody) -> None:
     with closing(Journal(somebody.database)) as journal:
         journal.write(lambda connection: holdings.add(connection, somebody.owner, Stored(-2, 5)))
         assert not somebody.is_exact()
-        expiry.recount(somebody.database, journal, threading.Event())
+        sweeper.recount(somebody.database, journal, threading.Event())
         assert somebody.is_exact()
         journal.write(lambda connection: holdings.remove(connection, somebody.owner))
-        expiry.recount(somebody.database, journal, threading.Event())
+        sweeper.recount(somebody.database, journal, threading.Event())
     assert (somebody.counted() or Stored()).messages == 2
     assert somebody.is_exact()
     assert said["status"] == "completed"

@@ -15,8 +15,8 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from chatkeep.domain.conversation import Role, new_id
 from chatkeep.imports import own
-from chatkeep.model import Role, new_id
 from tests.client import SLOW, Response
 from tests.conftest import serving
 from tests.http.api import Api, asked, eventually, unique

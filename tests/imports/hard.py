@@ -11,7 +11,7 @@ from itertools import cycle
 import jsonschema
 from msgspec.structs import replace
 
-from chatkeep.model import Conversation, Message, Role, Status, new_id
+from chatkeep.domain.conversation import Conversation, Message, Role, Status, new_id
 from tests.imports.stores import OWNER
 
 BEGAN = 1_795_339_800_000_000

@@ -11,10 +11,10 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
+from chatkeep.domain.conversation import Conversation, Message, Role, new_id, now_us
 from chatkeep.exports import Export
 from chatkeep.exports.formats import make
 from chatkeep.imports import Report, Terms, import_file
-from chatkeep.model import Conversation, Message, Role, new_id, now_us
 from chatkeep.store import conversations, imports, leases, messages, migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.exports import Selection

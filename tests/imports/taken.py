@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from chatkeep.domain.conversation import Conversation, Message, Role
 from chatkeep.imports import Report
-from chatkeep.model import Conversation, Message, Role
 from tests.imports.stores import Store, records
 
 WHO = {Role.USER: "user", Role.ASSISTANT: "reply"}

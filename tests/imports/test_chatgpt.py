@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from chatkeep.domain.conversation import Status
 from chatkeep.imports import UnknownFile
-from chatkeep.model import Status
 from tests.imports.stores import Store
 from tests.imports.taken import only, take, taken
 from tests.imports.test_sources import AT, chatgpt, node

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from chatkeep.access import owner_of
+from chatkeep.auth.access import owner_of
 from chatkeep.imports import UnknownFile
 from chatkeep.imports.files import documents
 from chatkeep.imports.records import UNKNOWN

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from chatkeep.conversations import Changes, change_conversation, delete_conversation
+from chatkeep.conversations.service import Changes, change_conversation, delete_conversation
+from chatkeep.domain.conversation import Conversation, Message, Status, id_of, new_id, now_us
 from chatkeep.imports import UnknownFile
-from chatkeep.imports.writing import ROWS
-from chatkeep.model import Conversation, Message, Status, id_of, new_id, now_us
+from chatkeep.imports.writer import ROWS
 from chatkeep.store import conversations
 from tests.imports.stores import HOUR, OWNER, Store, a_conversation, changed, records, resealed
 

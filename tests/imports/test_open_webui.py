@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chatkeep.model import Status
+from chatkeep.domain.conversation import Status
 from tests.imports.stores import Store
 from tests.imports.taken import only, take, taken
 from tests.imports.test_sources import said, webui

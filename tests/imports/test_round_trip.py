@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from chatkeep import branches
-from chatkeep.conversations import Changes, change_conversation, delete_conversation
-from chatkeep.model import Conversation, Message, Role, Status, Usage, new_id
+from chatkeep.conversations import branches
+from chatkeep.conversations.service import Changes, change_conversation, delete_conversation
+from chatkeep.domain.conversation import Conversation, Message, Role, Status, Usage, new_id
 from chatkeep.store import conversations, imports, messages
 from chatkeep.store.sql import Connection
 from tests.imports.stores import HOUR, OWNER, Store, a_conversation

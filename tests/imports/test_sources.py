@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from chatkeep.conversations import delete_conversation
-from chatkeep.model import Conversation, Message, Role, Status, now_us
+from chatkeep.conversations.service import delete_conversation
+from chatkeep.domain.conversation import Conversation, Message, Role, Status, now_us
 from tests.imports.stores import OWNER, Store, records
 
 AT = 1_795_000_000

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chatkeep.imports import UnknownFile
-from chatkeep.languages import translated
+from chatkeep.runtime.i18n import translated
 from tests.imports.stores import Store
 
 pytestmark = pytest.mark.parametrize("stores", ["sqlite"], indirect=True)

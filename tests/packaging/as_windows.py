@@ -81,7 +81,7 @@ def serve() -> int:
 
 def refusal(name: str) -> str:
     """Return why a setting that names a Unix socket is refused."""
-    settings = importlib.import_module("chatkeep.settings").Settings
+    settings = importlib.import_module("chatkeep.config.settings").Settings
     try:
         settings.from_env({name: PLACES[name]})
     except importlib.import_module("chatkeep.errors").SettingsError as error:

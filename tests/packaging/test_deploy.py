@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 
 from chatkeep import __version__
-from chatkeep.access import Scope
-from chatkeep.settings import Settings
+from chatkeep.auth.access import Scope
+from chatkeep.config.settings import Settings
 from tests import client
 from tests.access.keys import bearer, make_key
 from tests.http.api import eventually

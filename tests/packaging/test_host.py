@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chatkeep.settings import Settings
+from chatkeep.config.settings import Settings
 from tests import client
 from tests.access.keys import bearer, make_key
 from tests.faults.crowd import Crowd

@@ -87,7 +87,7 @@ def test_what_fails_is_one_line_with_the_request_s_id(server: Logging) -> None:
 
 def test_gunicorn_and_chatkeep_write_alike_and_nothing_elsewhere(server: Logging) -> None:
     loggers = {line["logger"] for line in server.lines()}
-    assert {"gunicorn.error", "chatkeep.servers"} <= loggers
+    assert {"gunicorn.error", "chatkeep.server.serving"} <= loggers
     assert server.log() == ""
     assert server.file.stat().st_mode & 0o077 == 0
 

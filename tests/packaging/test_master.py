@@ -46,7 +46,7 @@ class Own(Server):
         return self.log().count(FAILURE)
 
     def _arguments(self) -> list[str]:
-        return ["-m", "gunicorn", "-c", "python:chatkeep.gunicorn_conf", "own:app"]
+        return ["-m", "gunicorn", "-c", "python:chatkeep.server.gunicorn_conf", "own:app"]
 
 
 def serve(server: Server, amount: int) -> bool:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from chatkeep import listening
+from chatkeep.config.settings import Settings
 from chatkeep.errors import SettingsError
-from chatkeep.settings import Settings
+from chatkeep.server import listening
 from tests.servers import ROOT, Server
 
 COMMANDS = {

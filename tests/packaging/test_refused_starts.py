@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from chatkeep.languages import Language, translated
+from chatkeep.runtime.i18n import Language, translated
 from tests.ports import free_port, is_listening
 from tests.servers import ROOT, Server
 
@@ -22,7 +22,7 @@ SERVERS = {
     "serve --server gunicorn": ["-m", "chatkeep", "serve", "--server", "gunicorn"],
     "serve --server waitress": ["-m", "chatkeep", "serve", "--server", "waitress"],
     "serve --server development": ["-m", "chatkeep", "serve", "--server", "development"],
-    "gunicorn": ["-m", "gunicorn", "-c", "python:chatkeep.gunicorn_conf", "chatkeep.servers:wsgi()"],
+    "gunicorn": ["-m", "gunicorn", "-c", "python:chatkeep.server.gunicorn_conf", "chatkeep.server.serving:wsgi()"],
     "gunicorn -c gunicorn_conf.py": ["-m", "gunicorn", "-c", str(ROOT / "gunicorn_conf.py"), "app:app"],
     "gunicorn alone": ["-m", "gunicorn", "-k", "gevent", "-w", "1", "-b", "127.0.0.1:0", "app:app"],
     "app.py": [str(ROOT / "app.py")],

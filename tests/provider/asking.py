@@ -6,8 +6,8 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from chatkeep.domain.conversation import Delta, Finish, Prompt, PromptMessage, Role
 from chatkeep.errors import ProviderError
-from chatkeep.model import Delta, Finish, Prompt, PromptMessage, Role
 from chatkeep.provider import Call, Provider
 from tests.client import SLOW
 

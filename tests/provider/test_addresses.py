@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chatkeep.errors import ProviderBroke, ProviderRefused, SettingsError
-from chatkeep.provider.addresses import Address, by_system, is_allowed
+from chatkeep.httpclient.addresses import Address, by_system, is_allowed
 from chatkeep.provider.openai_http import OpenAIHttp
 from tests.provider.asking import ask
 from tests.upstream import Upstream

@@ -16,7 +16,7 @@ BEGINNING = f"""
 from gevent import monkey
 monkey.patch_all()
 import gevent, ssl, sys, time
-from chatkeep.arrivals import Gathered
+from chatkeep.httpclient.reader import Gathered
 from chatkeep.errors import ProviderBroke
 from chatkeep.provider.openai_http import OpenAIHttp
 from tests.provider.asking import Outcome, ask, prompt

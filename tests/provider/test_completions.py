@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatkeep.domain.conversation import Delta, Finish, Prompt, PromptMessage, Role, Usage
 from chatkeep.errors import (
     ContextTooLong,
     ProviderBroke,
@@ -18,14 +19,7 @@ from chatkeep.errors import (
     ProviderRefused,
     ProviderTimeout,
 )
-from chatkeep.model import Delta, Finish, Prompt, PromptMessage, Role, Usage
-from chatkeep.provider.completions import (
-    ENDING_SECONDS,
-    REASONED_SECONDS,
-    ReplyDecoder,
-    ReplyReader,
-    request_body,
-)
+from chatkeep.provider.completions import ENDING_SECONDS, REASONED_SECONDS, ReplyDecoder, ReplyReader, request_body
 from chatkeep.provider.dialects import Dialect
 from chatkeep.provider.sse import Event
 

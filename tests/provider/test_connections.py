@@ -16,12 +16,12 @@ import pytest
 from openai import OpenAI
 
 import chatkeep
+from chatkeep.config.settings import Settings
 from chatkeep.errors import ProviderBroke, ProviderError, ProviderTimeout, SettingsError
+from chatkeep.httpclient.connections import Line, connect_by_looks, shake_hands_by_looks
 from chatkeep.provider import Provider
-from chatkeep.provider.connections import Line, connect_by_looks, shake_hands_by_looks
 from chatkeep.provider.openai_http import OpenAIHttp
 from chatkeep.provider.openai_sdk import OpenAISdk
-from chatkeep.settings import Settings
 from tests.client import SLOW
 from tests.ports import free_port
 from tests.provider.asking import Asking, Outcome, ask, prompt
@@ -231,7 +231,7 @@ GREENLETS = """
 from gevent import monkey
 monkey.patch_all()
 import gevent, sys, time
-from chatkeep.arrivals import Gathered, Waiting
+from chatkeep.httpclient.reader import Gathered, Waiting
 from chatkeep.provider.openai_http import OpenAIHttp
 from tests.provider.asking import Outcome, ask, prompt
 arrivals = Waiting()

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from chatkeep.model import Delta, Finish, Prompt, PromptMessage, Role
+from chatkeep.domain.conversation import Delta, Finish, Prompt, PromptMessage, Role
 from chatkeep.provider.demo import Demo, answer
 from tests.provider.asking import Asking, Outcome, ask, prompt
 

@@ -9,14 +9,14 @@ import msgspec
 import pytest
 from openai import OpenAI
 
+from chatkeep.config.parsing import DialectRule
+from chatkeep.config.settings import Settings
+from chatkeep.domain.conversation import Prompt, PromptMessage, Role, Usage
 from chatkeep.errors import ProviderError, ProviderRefused, SettingsError
-from chatkeep.model import Prompt, PromptMessage, Role, Usage
-from chatkeep.notation import DialectRule
 from chatkeep.provider import Provider, failures
 from chatkeep.provider.dialects import MOST_MODELS, UNSTREAMED_SECONDS, Dialect, Dialects
 from chatkeep.provider.openai_http import OpenAIHttp
 from chatkeep.provider.openai_sdk import OpenAISdk
-from chatkeep.settings import Settings
 from tests.answers import SENTENCE, THOUGHT
 from tests.provider.asking import Outcome
 from tests.provider.conftest import KEY

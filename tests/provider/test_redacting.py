@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from chatkeep.domain.conversation import CONTENT_FILTER, Delta, Finish, Prompt, PromptMessage, Role
 from chatkeep.errors import ProviderBroke
-from chatkeep.model import CONTENT_FILTER, Delta, Finish, Prompt, PromptMessage, Role
 from chatkeep.provider import Receive
 from chatkeep.provider.redacting import Redacting
 from chatkeep.redaction import Redactor

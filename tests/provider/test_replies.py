@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from chatkeep.domain.conversation import Usage
 from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
-from chatkeep.model import Usage
 from chatkeep.provider import Provider
 from tests.provider.asking import ask, prompt
 from tests.provider.conftest import KEY

@@ -10,14 +10,14 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from chatkeep.conversations import Changes
+from chatkeep.config.settings import Settings
+from chatkeep.conversations.service import Changes
+from chatkeep.domain.conversation import Conversation, Message, Role, Status, Usage, new_id
+from chatkeep.domain.quota import Allowances
 from chatkeep.errors import SensitiveContent, SettingsError
-from chatkeep.limits import Allowances
-from chatkeep.model import Conversation, Message, Role, Status, Usage, new_id
 from chatkeep.redaction import Redactor
 from chatkeep.redaction.policies import IDENTIFIERS, MOST_CHARACTERS, OFF, Policy, Redaction, Screen
-from chatkeep.settings import Settings
-from chatkeep.taking import TurnRequest
+from chatkeep.turns.begin import TurnRequest
 
 LONG = "编号12345，" * 5_000
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
+from chatkeep.domain.audit import Note
 from chatkeep.store.ledger import Ledger
-from chatkeep.store.notes import Note
 from chatkeep.store.sql import Append, Connection, Sql
 
 

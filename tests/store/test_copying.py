@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from chatkeep.domain.conversation import new_id
 from chatkeep.errors import SettingsError, TransferError
-from chatkeep.model import new_id
 from chatkeep.store import copying, identity, leases, migrations, schema
 from chatkeep.store.copying import TABLES, Copy, Sum
 from chatkeep.store.engine import Database

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
+from chatkeep.domain.conversation import Role, new_id, now_us
 from chatkeep.errors import DatabaseRefused
-from chatkeep.model import Role, new_id, now_us
-from chatkeep.store import conversations, epochs, marks, messages
+from chatkeep.store import conversations, counters, epochs, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Sql
@@ -77,7 +77,7 @@ def test_a_process_that_is_paused_while_it_closes_an_epoch_stops_nobody(
 
     def paused(connection: Connection) -> int:
         held.append(journal.write(epochs.hold))
-        return marks.get(connection, "epoch")
+        return counters.get(connection, "epoch")
 
     monkeypatch.setattr(epochs, "current", paused)
     closed = epochs.close(database)

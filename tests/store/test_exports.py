@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from chatkeep.domain.conversation import OPEN_OWNER, Conversation, Message, new_id, now_us
 from chatkeep.exports import Export
 from chatkeep.exports.formats import make
-from chatkeep.model import OPEN_OWNER, Conversation, Message, new_id, now_us
 from chatkeep.store import conversations, leases, messages, migrations, schema
 from chatkeep.store import exports as tables
 from chatkeep.store.engine import Database

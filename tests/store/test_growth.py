@@ -11,23 +11,24 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from chatkeep import branches, erasure, expiry, sharing
-from chatkeep.access import digest_of
-from chatkeep.cache import MemoryCache
-from chatkeep.conversations import Changes, Page, change_conversation, delete_conversation, read_conversation
-from chatkeep.erasure import Eraser, belongings
+from chatkeep.auth.access import digest_of
+from chatkeep.conversations import branches, sharing
+from chatkeep.conversations.service import Changes, Page, change_conversation, delete_conversation, read_conversation
+from chatkeep.domain.audit import COMMAND_LINE
+from chatkeep.domain.conversation import Conversation, Message, Role, new_id, now_us
+from chatkeep.domain.quota import Defaults
 from chatkeep.imports import Terms, import_file
-from chatkeep.limiter import Limiter
-from chatkeep.limits import Defaults
-from chatkeep.model import Conversation, Message, Role, new_id, now_us
-from chatkeep.spending import Spender, Spending, Used
+from chatkeep.limiting.aggregator import Spender, Spending, Used
+from chatkeep.limiting.limiter import Limiter
+from chatkeep.retention import erasure, sweeper
+from chatkeep.retention.erasure import Eraser, belongings
 from chatkeep.store import conversations, idempotency, imports, jobs, keys, messages, shares, usage
 from chatkeep.store.engine import Database
 from chatkeep.store.idempotency import Known
 from chatkeep.store.journal import Journal
 from chatkeep.store.messages import CHARACTERS, ROWS
-from chatkeep.store.notes import COMMAND_LINE
 from chatkeep.store.sql import Connection, Sql
+from chatkeep.turns.cache import MemoryCache
 from tests.conftest import DATABASES
 from tests.store.connections import PassingOn
 from tests.store.examples import a_conversation, a_message
@@ -290,7 +291,7 @@ def test_deleting_counts_what_there_is(store: MeasuredDatabase, measured: Measur
     put(store, made, [replace(one, content=text) for one in chain(made, ROWS + 1 if text == "x" else 4)])
     delete_conversation(measured, OWNER, made.id)
     assert count(store, "conversations") == 1, "it is left to the sweep"
-    swept = expiry.sweep(measured, now_us())
+    swept = sweeper.sweep(measured, now_us())
     assert swept.conversations == 1
     assert measured.changed <= MOST_CHANGED
     assert measured.transactions >= 3

@@ -8,11 +8,11 @@ from uuid import UUID
 
 import pytest
 
+from chatkeep.config.settings import Settings
+from chatkeep.domain.conversation import new_id, now_us
 from chatkeep.exports.jobs import Wanted, enqueue, read_job
-from chatkeep.exports.making import Maker
-from chatkeep.model import new_id, now_us
+from chatkeep.exports.worker import Maker
 from chatkeep.redaction.policies import OFF
-from chatkeep.settings import Settings
 from chatkeep.store import jobs, leases
 from chatkeep.store.engine import Database
 from chatkeep.store.jobs import Job, JobStatus

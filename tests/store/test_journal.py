@@ -15,8 +15,8 @@ import pytest
 import sqlalchemy as sa
 from msgspec.structs import replace
 
+from chatkeep.domain.conversation import Conversation, Delta, Status, new_id, now_us
 from chatkeep.errors import OutcomeUnknown, ServerStopping, StoreUnavailable
-from chatkeep.model import Conversation, Delta, Status, new_id, now_us
 from chatkeep.store import conversations, leases, messages, migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chatkeep.model import Conversation, new_id
+from chatkeep.domain.conversation import Conversation, new_id
 from chatkeep.store import conversations, epochs, leases
 from chatkeep.store.engine import Database
 from chatkeep.store.leases import Lease

@@ -20,8 +20,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from chatkeep.errors import SettingsError
-from chatkeep.languages import translated
-from chatkeep.spending import Spender, Used
+from chatkeep.limiting.aggregator import Spender, Used
+from chatkeep.runtime.i18n import translated
 from chatkeep.store import conversations, holdings, imports, messages, migrations, sqlite, usage
 from chatkeep.store.engine import CHANGES_OF_SCHEMA, Database
 from chatkeep.store.journal import Journal

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
+from chatkeep.domain.conversation import Delta, Status
 from chatkeep.errors import StoreUnavailable
-from chatkeep.model import Delta, Status
-from chatkeep.store import marks, messages, migrations, mysql
+from chatkeep.store import counters, messages, migrations, mysql
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Sql
@@ -180,19 +180,19 @@ def test_a_process_that_is_paused_amid_a_transaction_locks_nobody_out(
     holds, goes_on = threading.Event(), threading.Event()
 
     def pause(connection: Connection) -> None:
-        marks.put(connection, "written", 1)
+        counters.put(connection, "written", 1)
         holds.set()
         goes_on.wait(10)
 
     with closing(Journal(database)) as pausing, closing(Journal(database)) as other, ThreadPoolExecutor(1) as pool:
         paused = pool.submit(pausing.write, pause)
         assert holds.wait(5)
-        other.write(lambda connection: marks.put(connection, "written", 2))
+        other.write(lambda connection: counters.put(connection, "written", 2))
         goes_on.set()
         with pytest.raises(StoreUnavailable):
             paused.result(10)
-        pausing.write(lambda connection: marks.put(connection, "paused", 3))
-    assert database.read(lambda connection: marks.get(connection, "written")) == 2
+        pausing.write(lambda connection: counters.put(connection, "paused", 3))
+    assert database.read(lambda connection: counters.get(connection, "written")) == 2
 
 
 @ON_SERVERS
@@ -201,7 +201,7 @@ def test_a_journal_that_was_idle_writes(database: Database, monkeypatch: pytest.
     monkeypatch.setattr(mysql, "IDLE_S", 1)
     with closing(Journal(database)) as journal:
         for number in range(2):
-            journal.write(lambda connection: marks.put(connection, "written", number))  # noqa: B023
+            journal.write(lambda connection: counters.put(connection, "written", number))  # noqa: B023
             time.sleep(1.5)
-        journal.write(lambda connection: marks.put(connection, "written", 7))
-    assert database.read(lambda connection: marks.get(connection, "written")) == 7
+        journal.write(lambda connection: counters.put(connection, "written", 7))
+    assert database.read(lambda connection: counters.get(connection, "written")) == 7

@@ -11,13 +11,14 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from chatkeep.limits import Spent
-from chatkeep.model import Conversation, Delta, Message, Role, Status, new_id, now_us
-from chatkeep.spending import Spender, Used
+from chatkeep.domain.audit import COMMAND_LINE, Note, Verb
+from chatkeep.domain.conversation import Conversation, Delta, Message, Role, Status, new_id, now_us
+from chatkeep.domain.quota import Spent
+from chatkeep.limiting.aggregator import Spender, Used
 from chatkeep.store import (
     audit,
     conversations,
-    duties,
+    counters,
     epochs,
     exports,
     holdings,
@@ -25,8 +26,8 @@ from chatkeep.store import (
     imports,
     jobs,
     keys,
+    leadership,
     leases,
-    marks,
     messages,
     metrics,
     schema,
@@ -36,7 +37,6 @@ from chatkeep.store import (
     windows,
 )
 from chatkeep.store.engine import Database
-from chatkeep.store.notes import COMMAND_LINE, Note, Verb
 from chatkeep.store.sql import Append, Connection, Sql
 from tests.conftest import DATABASES, empty_database
 from tests.store.connections import Planned
@@ -86,7 +86,7 @@ def fill(database: Database) -> None:
     analyze = "ANALYZE" if database.embedded else f"ANALYZE TABLE {tables}"
     with database.connection() as connection:
         connection.rows(Sql(analyze))
-        marks.put(connection, audit.MARK, CONVERSATIONS)
+        counters.put(connection, audit.MARK, CONVERSATIONS)
 
 
 def conversation_row(number: int, id: UUID) -> dict[str, Any]:
@@ -316,11 +316,11 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     shares.find: [{"digest": bytes(32)}],
     shares.of_owner: [{"owner": "owner 1", "after": b"", "limit": 20}],
     shares.delete: [{"owner": "owner 1", "conversation_id": CONVERSATION.id}],
-    marks.count: [{"name": "a mark"}],
-    marks.get: [{"name": "a mark"}],
-    marks.put: [{"name": "a mark", "value": 1}],
-    marks.try_out: [{}],
-    duties.take: [{"name": "a duty", "worker_id": LEASE.worker_id}],
+    counters.count: [{"name": "a mark"}],
+    counters.get: [{"name": "a mark"}],
+    counters.put: [{"name": "a mark", "value": 1}],
+    counters.try_out: [{}],
+    leadership.take: [{"name": "a duty", "worker_id": LEASE.worker_id}],
     leases.take: [{"lease": LEASE, "question": bytes(32)}],
     leases.ask: [{"conversation_id": CONVERSATION.id, "reply_id": MESSAGE.id, "question": bytes(32)}],
     leases.answering: [{"reply_id": MESSAGE.id, "question": bytes(32)}],
@@ -390,8 +390,8 @@ def test_every_function_of_the_store_is_tried() -> None:
         leases,
         tombstones,
         epochs,
-        marks,
-        duties,
+        counters,
+        leadership,
         jobs,
         imports,
         keys,

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from chatkeep.domain.conversation import Conversation
 from chatkeep.errors import DatabaseReadOnly, DatabaseRefused, StoreUnavailable
-from chatkeep.model import Conversation
 from chatkeep.store import migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from chatkeep.errors import DatabaseBusy, DatabaseTimeout, StoreUnavailable
-from chatkeep.store import marks, mysql
+from chatkeep.store import counters, mysql
 from chatkeep.store.engine import SCANS, SHORT, Database, Kind
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Sql
@@ -136,13 +136,14 @@ def test_the_limit_of_a_statement_is_said_in_the_servers_words(version: str, sta
 @ON_SQLITE
 def test_emptying_the_log_lets_writers_go_on_while_somebody_reads(database: Database, journal: Journal) -> None:
     """Takes a second: a reader that holds the log for as long."""
-    journal.write(lambda connection: marks.put(connection, "written", 1))
+    journal.write(lambda connection: counters.put(connection, "written", 1))
     with ThreadPoolExecutor(1) as pool, database.connection() as reader:
         with reader.stream(MARKS) as rows:
             next(rows)
             reclaiming = pool.submit(database.reclaim)
             took = [
-                timed(lambda: journal.write(lambda connection: marks.put(connection, "written", 1))) for _ in range(20)
+                timed(lambda: journal.write(lambda connection: counters.put(connection, "written", 1)))
+                for _ in range(20)
             ]
             assert not reclaiming.done()
         reclaiming.result(10)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from chatkeep import cache, limiter
-from chatkeep.access import random_text
-from chatkeep.cache import Answer, MemoryCache, RedisCache
-from chatkeep.limiter import PREFIX, RedisWindows
-from chatkeep.limits import Allowance, Allowances, Kind, Limits
-from chatkeep.model import new_id
-from chatkeep.redis_client import RedisClient, Refused
+from chatkeep.auth.access import random_text
+from chatkeep.domain.conversation import new_id
+from chatkeep.domain.quota import Allowance, Allowances, Kind, Limits
+from chatkeep.limiting import limiter
+from chatkeep.limiting.limiter import PREFIX, RedisWindows
+from chatkeep.runtime.redis import RedisClient, Refused
+from chatkeep.turns import cache
+from chatkeep.turns.cache import Answer, MemoryCache, RedisCache
 from tests.services.redis import UNUSABLE, Redis, ensure_installed, unusable_redis
 
 pytestmark = pytest.mark.posix("Redis: the tests start it on Linux only")
@@ -63,7 +64,7 @@ def test_the_log_says_it_once(unusable: Redis, caplog: pytest.LogCaptureFixture)
             assert client.ask("set", "a", b"b") is None
             client._silent_until = 0.0  # noqa: SLF001
             client.ask("ping")
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "chatkeep.redis_client"]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "chatkeep.runtime.redis"]
     assert line.startswith("Redis refuses, the cache goes on without: Refused < ")
 
 
@@ -76,7 +77,7 @@ def test_the_log_says_when_it_can_be_used_again(redis: Redis, caplog: pytest.Log
         client.ask("set", "a", b"b", px=1)
         client.ask("get", "a")
         client.ask("get", "a")
-    told = [record.getMessage() for record in caplog.records if record.name == "chatkeep.redis_client"]
+    told = [record.getMessage() for record in caplog.records if record.name == "chatkeep.runtime.redis"]
     assert [line.partition(",")[0] for line in told] == ["Redis does not answer", "Redis can be used again"]
 
 
@@ -146,7 +147,9 @@ def test_a_restart_that_loses_counts_is_told_once(caplog: pytest.LogCaptureFixtu
             pass
         found = [windows.take(allowed(subject, 9)) for subject in subjects * 2]
         assert all(found)
-    assert [record.getMessage() for record in caplog.records if record.name == "chatkeep.limiter"] == [limiter.LOST]
+    assert [record.getMessage() for record in caplog.records if record.name == "chatkeep.limiting.limiter"] == [
+        limiter.LOST
+    ]
 
 
 def test_a_subject_that_was_forgotten_is_no_loss(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
@@ -154,7 +157,7 @@ def test_a_subject_that_was_forgotten_is_no_loss(redis: Redis, caplog: pytest.Lo
     for _ in range(2):
         assert windows.take(allowed(subject, 9))
         windows.forget(subject)
-    assert [record for record in caplog.records if record.name == "chatkeep.limiter"] == []
+    assert [record for record in caplog.records if record.name == "chatkeep.limiting.limiter"] == []
 
 
 def test_two_databases_on_one_redis_know_nothing_of_each_other(redis: Redis) -> None:

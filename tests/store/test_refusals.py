@@ -11,6 +11,7 @@ import pymysql
 import pytest
 from msgspec.structs import replace
 
+from chatkeep.domain.conversation import Delta, Status
 from chatkeep.errors import (
     DatabaseFull,
     DatabaseReadOnly,
@@ -19,8 +20,7 @@ from chatkeep.errors import (
     OutcomeUnknown,
     StoreUnavailable,
 )
-from chatkeep.logs import named
-from chatkeep.model import Delta, Status
+from chatkeep.runtime.logs import named
 from chatkeep.store import conversations, messages, mysql
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal

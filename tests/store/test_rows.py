@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from chatkeep import branches
-from chatkeep.model import Role, Said, Status, Usage, new_id, now_us
+from chatkeep.conversations import branches
+from chatkeep.domain.conversation import Role, Said, Status, Usage, new_id, now_us
 from chatkeep.store import conversations, idempotency, leases, messages
 from chatkeep.store.conversations import Position
 from chatkeep.store.engine import Database

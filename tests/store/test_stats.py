@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from chatkeep import stats
-from chatkeep.model import Role, Status, Usage, now_us
+from chatkeep.domain.conversation import Role, Status, Usage, now_us
+from chatkeep.reporting import stats
 from chatkeep.store import conversations, messages, tombstones
 from chatkeep.store import stats as counted
 from chatkeep.store.engine import Database

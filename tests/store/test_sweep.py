@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from chatkeep import expiry
-from chatkeep.model import now_us
+from chatkeep.domain.conversation import now_us
+from chatkeep.retention import sweeper
 from chatkeep.store import conversations, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -24,12 +24,12 @@ CONVERSATIONS, MESSAGES = 4, 3
 def test_a_transaction_ends_at_its_limits(
     database: Database, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, transactions: int
 ) -> None:
-    monkeypatch.setattr(expiry, "SECONDS", 60)
-    monkeypatch.setattr(expiry, limit, value)
+    monkeypatch.setattr(sweeper, "SECONDS", 60)
+    monkeypatch.setattr(sweeper, limit, value)
     with closing(Counting(database)) as journal:
         journal.write(_fill)
         journal.writes = 0
-        swept = expiry.sweep(journal, now_us())
+        swept = sweeper.sweep(journal, now_us())
     assert (swept.conversations, swept.messages) == (CONVERSATIONS, CONVERSATIONS * MESSAGES)
     assert journal.writes == transactions + 1, "the last one finds nothing"
     assert database.read(lambda connection: connection.rows(Sql("SELECT COUNT(*) FROM messages"))) == [(0,)]

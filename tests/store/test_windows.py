@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chatkeep.limits import Spent, key_subject
-from chatkeep.model import new_id, now_us
+from chatkeep.domain.conversation import new_id, now_us
+from chatkeep.domain.quota import Spent, key_subject
 from chatkeep.store import conversations, epochs, leases, windows
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal

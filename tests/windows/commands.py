@@ -13,8 +13,8 @@ import socket
 import sys
 from pathlib import Path
 
-from chatkeep import listening
 from chatkeep.cli import main
+from chatkeep.server import listening
 
 NAME = "ü 密钥 😀"
 

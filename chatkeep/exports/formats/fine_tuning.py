@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
+from chatkeep.domain.conversation import Role
 from chatkeep.exports.formats.text import json_text
 from chatkeep.exports.formats.turns import Turn, Turns
-from chatkeep.model import Role
 from chatkeep.store.exports import ConversationRow, MessageRow
 
 _LINE = b'{"messages":['

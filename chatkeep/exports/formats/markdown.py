@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from chatkeep.domain.conversation import Status
 from chatkeep.exports.formats.markup import contained, title
 from chatkeep.exports.formats.text import ASSISTANT, time_text
 from chatkeep.exports.formats.turns import Ending, Turn, Turns, ending_of
-from chatkeep.model import Status
 from chatkeep.store.exports import ConversationRow, Kind, MessageRow, kind_of
 
 # In both languages of the page, wherever the file is read (GB 45438-2025 asks for the mark in the text itself).

@@ -7,9 +7,9 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from chatkeep.domain.conversation import CONTENT_FILTER, LENGTH, REFUSAL, STOP, TOOL_CALLS, Role, Status
 from chatkeep.exports.formats.text import ASSISTANT
-from chatkeep.model import CONTENT_FILTER, LENGTH, REFUSAL, STOP, TOOL_CALLS, Role, Status
-from chatkeep.provider.reasons import is_failure, reason_of
+from chatkeep.provider.finish_reasons import is_failure, reason_of
 from chatkeep.store.exports import Kind, MessageRow, kind_of
 
 # A longer turn is handed on in parts, none of which is whole: memory must not grow with what a turn holds.

@@ -10,9 +10,9 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from chatkeep import private
 from chatkeep.errors import SettingsError
-from chatkeep.store import diagnosis, marks
+from chatkeep.runtime import files
+from chatkeep.store import counters, diagnosis
 from chatkeep.store.engine import Database
 from chatkeep.store.migrations.patience import Tell, patiently
 from chatkeep.store.places import parsed
@@ -118,7 +118,7 @@ def opened(url: str) -> Database:
     with diagnosis.explained(url):
         database = Database(url)
         for file in database.files:
-            private.tighten(file)
+            files.tighten(file)
         patiently(database.check, log.warning)
         ensure(database)
         patiently(database.require_writable, log.warning)
@@ -163,7 +163,7 @@ def _read(connection: Connection) -> Schema:
         foreign = min(tables - schema.metadata.tables.keys(), default="")
         return Schema(None, is_begun=False, compatible_from=0, foreign=foreign)
     revision = next((row[0] for row in connection.rows(_REVISION)), None)
-    compatible_from = marks.get(connection, COMPATIBLE_FROM_MARK) if "marks" in tables else 0
+    compatible_from = counters.get(connection, COMPATIBLE_FROM_MARK) if "marks" in tables else 0
     return Schema(revision, is_begun=True, compatible_from=compatible_from)
 
 

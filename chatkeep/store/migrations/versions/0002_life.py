@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from chatkeep.store.migrations.changes import OPTIONS, UUID, Change, NewIndex, NewTable
+from chatkeep.store.migrations.changes import OPTIONS
+from chatkeep.store.migrations.changes import UUID
+from chatkeep.store.migrations.changes import Change
+from chatkeep.store.migrations.changes import NewIndex
+from chatkeep.store.migrations.changes import NewTable
 
 METADATA = sa.MetaData()
 CHANGES: list[Change] = [

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from chatkeep.store.migrations.changes import DIGEST, OPTIONS, TEXT, UUID, Change, NewColumn, NewIndex, NewMark, NewTable
+from chatkeep.store.migrations.changes import DIGEST
+from chatkeep.store.migrations.changes import OPTIONS
+from chatkeep.store.migrations.changes import TEXT
+from chatkeep.store.migrations.changes import UUID
+from chatkeep.store.migrations.changes import Change
+from chatkeep.store.migrations.changes import NewColumn
+from chatkeep.store.migrations.changes import NewIndex
+from chatkeep.store.migrations.changes import NewMark
+from chatkeep.store.migrations.changes import NewTable
 
 METADATA = sa.MetaData()
 CHANGES: list[Change] = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from chatkeep.store.migrations.changes import Change, NewIndex
+from chatkeep.store.migrations.changes import Change
+from chatkeep.store.migrations.changes import NewIndex
 
 CHANGES: list[Change] = [
     NewIndex(

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from chatkeep.store.migrations.changes import OPTIONS, UUID, Change, NewColumn, NewIndex, NewTable
+from chatkeep.store.migrations.changes import OPTIONS
+from chatkeep.store.migrations.changes import UUID
+from chatkeep.store.migrations.changes import Change
+from chatkeep.store.migrations.changes import NewColumn
+from chatkeep.store.migrations.changes import NewIndex
+from chatkeep.store.migrations.changes import NewTable
 
 METADATA = sa.MetaData()
 WINDOWS = ("minute_began", "minute_requests", "minute_tokens", "day_began", "day_requests", "day_tokens")

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from chatkeep.store.migrations.changes import DIGEST, OPTIONS, UUID, Change, NewIndex, NewTable
+from chatkeep.store.migrations.changes import DIGEST
+from chatkeep.store.migrations.changes import OPTIONS
+from chatkeep.store.migrations.changes import UUID
+from chatkeep.store.migrations.changes import Change
+from chatkeep.store.migrations.changes import NewIndex
+from chatkeep.store.migrations.changes import NewTable
 
 METADATA = sa.MetaData()
 sa.Table("conversations", METADATA, sa.Column("id", UUID, primary_key=True))  # for the foreign key

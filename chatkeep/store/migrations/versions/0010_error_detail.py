@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from chatkeep.store.migrations.changes import TEXT, Change, NewColumn
+from chatkeep.store.migrations.changes import TEXT
+from chatkeep.store.migrations.changes import Change
+from chatkeep.store.migrations.changes import NewColumn
 
 CHANGES: list[Change] = [
     NewColumn("messages", sa.Column("error_detail", TEXT)),

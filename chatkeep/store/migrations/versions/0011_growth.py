@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from chatkeep.store.migrations.changes import OPTIONS, Change, NewIndex, NewTable
+from chatkeep.store.migrations.changes import OPTIONS
+from chatkeep.store.migrations.changes import Change
+from chatkeep.store.migrations.changes import NewIndex
+from chatkeep.store.migrations.changes import NewTable
 
 METADATA = sa.MetaData()
 CHANGES: list[Change] = [

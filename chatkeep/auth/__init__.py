@@ -1,0 +1,1 @@
+"""Who calls: API keys, end-user tokens, signing in."""

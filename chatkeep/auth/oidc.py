@@ -1,0 +1,195 @@
+"""Signing in with OpenID Connect: the code flow with PKCE, for one provider that the operator has chosen.
+
+What the browser brings back is believed only as far as it fits what the same browser was sent away with: `state` ties
+the answer to it, the code's verifier ties the code to it, and `nonce` ties the token to it. Of a token the issuer, the
+audience and the algorithm are the server's own to say, whatever the token says of itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import quote_plus, urlencode, urlsplit
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import msgspec
+
+from chatkeep.auth import signatures
+from chatkeep.auth.access import NewKey, Scope, is_end_user
+from chatkeep.auth.issuer import DENIED, FAILED, OK, UNAVAILABLE, Discovery, Issuer, ask, decoded
+from chatkeep.auth.keys import Door, admit
+from chatkeep.config.settings import Settings
+from chatkeep.errors import SettingsError, SignInFailed
+from chatkeep.store.journal import Journal
+
+# What a provider may say of a request that it refuses (RFC 6749, OpenID Connect Core 1.0).
+_ERRORS = {
+    "access_denied", "account_selection_required", "consent_required", "interaction_required", "invalid_client",
+    "invalid_grant", "invalid_request", "invalid_request_object", "invalid_request_uri", "invalid_scope",
+    "login_required", "registration_not_supported", "request_not_supported", "request_uri_not_supported",
+    "server_error", "temporarily_unavailable", "unauthorized_client", "unsupported_grant_type",
+    "unsupported_response_type",
+}  # fmt: skip
+
+
+class Started(msgspec.Struct, frozen=True):
+    """What a browser was sent away with; it keeps this itself, where no script reads it."""
+
+    state: str
+    nonce: str
+    verifier: str
+    to: str
+    """Where it was on the pages."""
+
+    @property
+    def challenge(self) -> str:
+        """What the provider is told of the verifier (RFC 7636, S256)."""
+        return _text64(hashlib.sha256(self.verifier.encode()).digest())
+
+    def sealed(self) -> str:
+        """Return this as the value of a cookie."""
+        return _text64(msgspec.json.encode(self))
+
+    @classmethod
+    def unsealed(cls, text: str) -> Started | None:
+        """Return what a cookie's value says, None where it says nothing of the kind."""
+        try:
+            return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=cls)
+        except (ValueError, msgspec.MsgspecError, RecursionError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What a browser came back with."""
+
+    state: str
+    code: str | None = None
+    error: str | None = None
+    issuer: str | None = None
+
+
+class _Tokens(msgspec.Struct, frozen=True):
+    id_token: str
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    error: str
+
+
+class Oidc:
+    """Signs people in with the provider of the settings, for one process. Raises `SettingsError`."""
+
+    def __init__(self, settings: Settings, now: Callable[[], float] = time.monotonic) -> None:
+        self.is_configured = settings.oidc_issuer is not None
+        self.issuer = Issuer(settings.oidc_issuer or "", settings.oidc_algorithm, now)
+        self._client_id = settings.oidc_client_id or ""
+        self._secret = settings.oidc_client_secret
+        scopes = tuple(map(Scope, settings.oidc_scopes))
+        self._door = Door(self._door_id(settings.oidc_account), settings.oidc_label, settings.oidc_account, scopes)
+        if self.is_configured:
+            _require(self._client_id, settings.oidc_algorithm)
+
+    def begin(self, redirect_uri: str, to: str) -> tuple[str, Started]:
+        """Return where to send a browser, and what it must come back with. Raises `SignInFailed`."""
+        started = Started(secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(48), to)
+        asked = {
+            "response_type": "code",
+            "client_id": self._client_id,
+            "redirect_uri": redirect_uri,
+            "scope": "openid",
+            "state": started.state,
+            "nonce": started.nonce,
+            "code_challenge": started.challenge,
+            "code_challenge_method": "S256",
+        }
+        endpoint = self.issuer.discovery().authorization_endpoint
+        return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(asked)}", started
+
+    def finish(
+        self, journal: Journal, started: Started | None, returned: Returned, redirect_uri: str, request_id: str
+    ) -> NewKey:
+        """Return a new key for whom the provider vouches for.
+
+        Raises `SignInFailed`, `KeyRevoked` where the operator lets nobody in this way any more, `StoreUnavailable`.
+        """
+        if started is None or not _same(started.state, returned.state):
+            raise SignInFailed(FAILED, "state_unknown")
+        discovery = self.issuer.discovery()
+        if returned.issuer is None and discovery.authorization_response_iss_parameter_supported:
+            raise SignInFailed(FAILED, "response_issuer_missing")
+        if returned.issuer not in {None, self.issuer.url}:
+            raise SignInFailed(FAILED, "response_issuer_mismatch")
+        if returned.error:
+            reason = DENIED if returned.error == "access_denied" else FAILED
+            raise SignInFailed(reason, _cause("provider", returned.error))
+        if not returned.code:
+            raise SignInFailed(FAILED, "code_missing")
+        token = self._exchange(discovery, returned.code, started.verifier, redirect_uri)
+        return admit(journal, self._door, self._subject(token, started.nonce), request_id)
+
+    def _door_id(self, account: str) -> UUID:
+        return uuid5(NAMESPACE_URL, f"{self.issuer.url}\0{self._client_id}\0{account}")
+
+    def _exchange(self, discovery: Discovery, code: str, verifier: str, redirect_uri: str) -> str:
+        """Return the ID token that a code is good for."""
+        form = {"grant_type": "authorization_code", "code": code, "code_verifier": verifier}
+        form |= {"redirect_uri": redirect_uri, "client_id": self._client_id}
+        authorization = None
+        if self._secret is not None and "client_secret_basic" in discovery.token_endpoint_auth_methods_supported:
+            pair = f"{quote_plus(self._client_id)}:{quote_plus(self._secret)}"
+            authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        elif self._secret is not None:
+            form |= {"client_secret": self._secret}
+        answer = ask("token", discovery.token_endpoint, form, authorization)
+        if answer.status in {400, 401}:  # RFC 6749, section 5.2
+            raise SignInFailed(FAILED, _cause("token", decoded("token_refusal", answer.body, _Refusal).error))
+        if answer.status != OK:
+            raise SignInFailed(UNAVAILABLE, f"token_status_{answer.status}")
+        return decoded("token", answer.body, _Tokens).id_token
+
+    def _subject(self, token: str, nonce: str) -> str:
+        """Return the name of whom a token is about (OpenID Connect Core 1.0, section 3.1.3.7)."""
+        claims = self.issuer.claims(token, self._client_id)
+        alone = claims["aud"] in (self._client_id, [self._client_id])
+        if claims.get("azp", self._client_id if alone else None) != self._client_id:
+            raise SignInFailed(FAILED, "id_token_party")
+        if not _same(claims.get("nonce"), nonce):
+            raise SignInFailed(FAILED, "id_token_nonce")
+        subject = claims["sub"]
+        if not isinstance(subject, str) or not is_end_user(subject):
+            raise SignInFailed(FAILED, "id_token_subject")
+        return subject
+
+
+def _cause(where: str, error: str) -> str:
+    """Return what the log says of an error that the provider tells; a word that no standard has is not repeated."""
+    return f"{where}_{error}" if error in _ERRORS else f"{where}_other_error"
+
+
+def _require(client_id: str, algorithm: str) -> None:
+    """Raise `SettingsError` where something is missing without which nobody could sign in."""
+    if not client_id:
+        raise SettingsError(["CHATKEEP_OIDC_CLIENT_ID: set the name under which the issuer knows this server"])
+    try:
+        signatures.algorithm_named(algorithm)
+    except ImportError as error:
+        raise SettingsError(
+            ["CHATKEEP_OIDC_ISSUER: the package pyjwt is missing; run: pip install 'chatkeep[oidc]'"]
+        ) from error
+
+
+def _same(found: object, expected: str) -> bool:
+    """Return whether a value from outside, of whatever kind, is the expected text."""
+    if not isinstance(found, str):
+        return False
+    return hmac.compare_digest(found.encode(errors="surrogatepass"), expected.encode(errors="surrogatepass"))
+
+
+def _text64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

@@ -1,0 +1,48 @@
+"""Look at everything that a server needs, and say what to do where something is off."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from chatkeep.cli import checks
+from chatkeep.cli.checks import Finding
+from chatkeep.cli.words import filled, word
+
+WIDTH = 17
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(*, as_json: bool) -> None:
+    """Check settings, database, disk, provider and all else that a server needs; the exit status is 1 where one fails.
+
+    It changes nothing, calls no model and shows no secret; it may run beside a server, as the same user and in the
+    same folder.
+    """
+    found = []
+    for finding in checks.findings():
+        found.append(finding)
+        if not as_json:
+            _tell(finding)
+    failed = any(finding.status == "fail" for finding in found)
+    if as_json:
+        document = {"ok": not failed, "checks": list(map(_document, found))}
+        # What an encoding lacks would be escaped in a way that JSON does not know.
+        click.echo(json.dumps(document, indent=2, ensure_ascii=sys.stdout.encoding.lower() != "utf-8"))
+    sys.exit(failed)
+
+
+def _tell(finding: Finding) -> None:
+    """Write a line for what was found, and one for what to do."""
+    click.echo(f"{filled(word(finding.status), 6)}{filled(word(finding.about), WIDTH)}{word(finding.told)}")
+    if finding.advice:
+        click.echo(f"{'':{6 + WIDTH}}-> {word(finding.advice)}")
+
+
+def _document(finding: Finding) -> dict[str, str]:
+    """Return what was found as JSON: names that stay, and texts in the terminal's language."""
+    found = {"check": finding.about, "status": finding.status, "detail": word(finding.told)}
+    return found | ({"advice": word(finding.advice)} if finding.advice else {})

@@ -1,0 +1,115 @@
+"""Export conversations into a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+from uuid import UUID
+
+import click
+
+from chatkeep.cli.owners import of_owner, owner_named
+from chatkeep.cli.words import failure, output_file, say, word, wrong
+from chatkeep.errors import ChatkeepError, InvalidFields, NotFound
+from chatkeep.server import serving
+
+if TYPE_CHECKING:
+    from chatkeep.exports import Export
+    from chatkeep.store.engine import Database
+
+
+@click.command()
+@click.option(
+    "--format", "name", type=click.Choice(["json", "csv", "ndjson", "md", "openai"]), default="json", show_default=True
+)
+@click.option("--start", help="The first day, or time, whose messages count (2026-11-22, 2026-11-22T09:30:00Z).")
+@click.option("--end", help="The last one.")
+@click.option("--cursor", help="What an earlier export gave at its end: only what has changed since is exported.")
+@click.option("--bom", is_flag=True, help="Begin a csv with a byte order mark, for Excel.")
+@click.option("--conversation", type=click.UUID, help="The id of the only conversation to export.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The file; standard output without.")
+@of_owner
+def export(  # noqa: PLR0913 - its options
+    name: str,
+    start: str | None,
+    end: str | None,
+    cursor: str | None,
+    conversation: UUID | None,
+    output: Path | None,
+    *,
+    account: str,
+    end_user: str | None,
+    bom: bool,
+) -> None:
+    """Export conversations, as GET /api/conversations/export-all does.
+
+    Where an increment can follow, its cursor is printed on standard error.
+    """
+    from chatkeep import exports  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.exports import dates  # noqa: PLC0415
+    from chatkeep.exports.formats import make  # noqa: PLC0415
+    from chatkeep.redaction.policies import Redaction  # noqa: PLC0415
+    from chatkeep.store import migrations  # noqa: PLC0415
+    from chatkeep.store.exports import Selection  # noqa: PLC0415
+
+    form, owner = make(name, bom=bom), owner_named(account, end_user)
+    selection = Selection(owner, conversation, _bound(start, dates.start_us), _bound(end, dates.end_us))
+    try:
+        settings = serving.checked_settings()
+        redaction = Redaction.from_settings(settings)
+        database = migrations.existing(settings.database)
+        if cursor is not None:
+            selection = replace(selection, since=exports.cursor_epoch(database, cursor))
+        total = 1 if conversation else exports.count(database, owner)
+        made = exports.Export(database, selection, form, redaction)
+        _note(database, {"format": name, "conversation_id": conversation, "owner": owner})
+        _save(made, output, total)
+    except (NotFound, InvalidFields) as error:
+        raise failure(error.detail) from error
+    except ChatkeepError as error:
+        serving.stop(error)
+    if made.cursor is not None:
+        next_time = f"(chatkeep export --cursor {made.cursor} writes what changes from here on)"
+        say(f"cursor: {made.cursor}  {next_time}", err=True)
+
+
+def _note(database: Database, what: dict[str, Any]) -> None:
+    """Tell the audit log what is exported."""
+    from chatkeep.domain.audit import COMMAND_LINE, Note, Verb  # noqa: PLC0415
+    from chatkeep.reporting import audit  # noqa: PLC0415 - as above
+    from chatkeep.store.journal import Journal  # noqa: PLC0415
+
+    journal = Journal(database)
+    audit.note(journal, Note(COMMAND_LINE, Verb.EXPORT_MADE, what))
+    journal.close()
+
+
+def _bound(text: str | None, read: Callable[[str], int]) -> int | None:
+    try:
+        return None if text is None else read(text)
+    except ValueError as error:
+        raise wrong(str(error)) from error
+
+
+def _save(export: Export, output: Path | None, total: int) -> None:
+    """Write an export to its file, which has its name only when it is whole, or to standard output."""
+    if output is None:
+        _write(export, sys.stdout.buffer, total)
+        return
+    with output_file(output) as file:
+        _write(export, file, total)
+
+
+def _write(export: Export, file: BinaryIO, total: int) -> None:
+    """Write an export, with a progress bar where somebody sees it."""
+    if not sys.stderr.isatty():
+        file.writelines(export)
+        return
+    with click.progressbar(length=total, label=word("conversations"), file=sys.stderr, show_pos=True) as bar:
+        for chunk in export:
+            file.write(chunk)
+            bar.update(export.conversations - bar.pos)
+        bar.update(total - bar.pos)  # with dates, those that have nothing in them are not counted

@@ -1,0 +1,55 @@
+"""Ask a running server how it is: for containers and supervisors, which need no other program for it."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import click
+
+from chatkeep.cli.words import failure, say
+from chatkeep.config.settings import Settings
+from chatkeep.server import serving
+
+TIMEOUT_S = 4.0
+MOST_BYTES = 64 * 1024
+READY = b"HTTP/1.1 200"
+
+
+@click.command()
+@click.option("--live", is_flag=True, help="Ask only whether it is up, not whether its database is, too.")
+def health(*, live: bool) -> None:
+    """Tell whether the server at HOST and PORT is ready; the exit status is 1 where it is not."""
+    path = "/health/live" if live else "/health/ready"
+    try:
+        status = ask(serving.checked_settings(), path)
+    except OSError as error:
+        raise failure(f"no server answers: {error}") from error
+    if not status.startswith(READY):
+        raise failure(f"{path} answers: {status.decode(errors='replace').strip()}")
+    say("ok")
+    sys.exit(0)
+
+
+def ask(settings: Settings, path: str) -> bytes:
+    """Return the status line that the server answers. Raises `OSError`."""
+    return answer(settings, path).partition(b"\r\n")[0]
+
+
+def answer(settings: Settings, path: str) -> bytes:
+    """Return what the server answers, from its first byte on. Raises `OSError`."""
+    with connected(settings) as sock:
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        with sock.makefile("rb") as file:
+            return file.read(MOST_BYTES)
+
+
+def connected(settings: Settings) -> socket.socket:
+    """Return a connection to the server. Raises `OSError`."""
+    if settings.socket_path is None:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - it is asked, not bound
+        return socket.create_connection((host, settings.port), TIMEOUT_S)
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(TIMEOUT_S)
+    sock.connect(settings.socket_path)
+    return sock

@@ -1,0 +1,145 @@
+"""Import conversations from files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from io import BufferedReader
+from pathlib import Path
+from types import EllipsisType
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from chatkeep.cli.owners import of_owner, owner_named
+from chatkeep.cli.words import say, word, wrong
+from chatkeep.errors import ChatkeepError, StoreProblem
+from chatkeep.server import serving
+
+if TYPE_CHECKING:
+    from chatkeep.imports import Report
+
+STANDARD_INPUT = "-"
+SOME_BAD, UNKNOWN = 1, 2
+_WORDS = {
+    "added": "added",
+    "present": "there already",
+    "updated": "brought up to date",
+    "deleted": "deleted",
+    "expired": "expired and left out",
+}
+
+
+@click.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option(
+    "--ttl",
+    help="Keep every conversation of the files for this long from now on (30d, never), also those that are there"
+    " already. Without it those of other programs do not expire, and chatkeep's own keep their ttl.",
+)
+@click.option("--renew", is_flag=True, help="Import also what has expired, as if it had been active now.")
+@of_owner
+def import_files(files: tuple[str, ...], ttl: str | None, account: str, end_user: str | None, *, renew: bool) -> None:
+    """Import FILES: exports of chatkeep (json, ndjson), ChatGPT, Claude, DeepSeek, LibreChat or Open WebUI; - is standard input.
+
+    Files may be packed with gzip or zstd, or be in the zip archive in which they came. What is there already is not
+    imported again. Exports and their increments are imported in the order in which they were made.
+
+    The exit status is 1 if a record could not be imported, and 2 if no program is known whose export a file is.
+    """  # noqa: E501 - the first paragraph is one line of the list of commands
+    from chatkeep.domain.conversation import now_us  # noqa: PLC0415
+    from chatkeep.imports import (  # noqa: PLC0415 - the other commands start quickly without the database
+        Terms,
+        import_file,
+    )
+    from chatkeep.redaction.policies import Redaction  # noqa: PLC0415
+    from chatkeep.store import migrations  # noqa: PLC0415
+    from chatkeep.store.journal import Journal  # noqa: PLC0415
+
+    owner, settings = owner_named(account, end_user), serving.checked_settings()
+    terms = Terms(owner, now_us(), _kept(ttl), renew)
+    try:
+        redaction = Redaction.from_settings(settings)
+        database = migrations.opened(settings.database)
+        journal = Journal(database)
+        run = partial(import_file, database, journal, terms=terms, redaction=redaction)
+        status = max(_import(run, name) for name in files)
+        journal.close()
+    except ChatkeepError as error:
+        serving.stop(error)
+    sys.exit(status)
+
+
+def _kept(text: str | None) -> int | EllipsisType | None:
+    from chatkeep.imports import ttl_of  # noqa: PLC0415 - as above
+
+    try:
+        return ... if text is None else ttl_of(text)
+    except ValueError as error:
+        raise wrong(f"--ttl: {error}") from error
+
+
+def _import(run: Callable[[Iterable[bytes]], Report], name: str) -> int:
+    """Import a file and tell what became of it; return the exit status."""
+    from chatkeep.imports import UnknownFile  # noqa: PLC0415 - as above
+    from chatkeep.imports.files import documents  # noqa: PLC0415
+
+    reports: list[tuple[str, Report]] = []
+    status = 0
+    try:
+        with _opened(name) as file, _progress(file) as progress:
+            for member, chunks in documents(file, progress):
+                label = f"{name}/{member}" if member else name
+                try:
+                    reports.append((label, run(chunks)))
+                except UnknownFile as error:
+                    say(f"{label}: {word(str(error))}", err=True)
+                    status = UNKNOWN
+    except UnknownFile as error:
+        say(f"{name}: {word(str(error))}", err=True)
+        status = UNKNOWN
+    except StoreProblem as error:
+        say(f"{name}: {error.title}. Import it again: what is stored already is skipped.", err=True)
+        status = SOME_BAD
+    return max([status, *(_tell(label, report) for label, report in reports)])
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[BufferedReader]:
+    if name == STANDARD_INPUT:
+        yield cast("BufferedReader", sys.stdin.buffer)
+        return
+    with Path(name).open("rb") as file:
+        yield file
+
+
+@contextmanager
+def _progress(file: BufferedReader) -> Iterator[Callable[[int], None]]:
+    """Yield what is called now and then, and shows how much of a file is read, where somebody sees it."""
+    if not (sys.stderr.isatty() and file.seekable()):
+        yield lambda _unpacked: None
+        return
+    size = os.fstat(file.fileno()).st_size
+    with click.progressbar(length=size, label=Path(file.name).name, file=sys.stderr) as bar:
+        yield lambda _unpacked: bar.update(file.tell() - bar.pos)
+
+
+def _tell(name: str, report: Report) -> int:
+    """Tell what became of a file, and return the exit status."""
+    from chatkeep.imports.left_out import noun  # noqa: PLC0415 - as above
+
+    fates = ", ".join(f"{report.conversations[fate]} {words}" for fate, words in _WORDS.items())
+    say(f"{name}: conversations: {fates}; messages: {report.messages} added")
+    if report.left_out:
+        counts = (f"{count} {word(noun(kind, count))}" for kind, count in report.left_out.most_common())
+        say(f"{name}: {word(', ').join(counts)} left out")
+    for problem in report.problems:
+        say(f"line {problem.line}: {problem.reason}", err=True)
+    if report.conversations["expired"]:
+        say("import it with --renew, or with --ttl, to have what has expired", err=True)
+    if report.problem_count > len(report.problems):
+        say(f"and {report.problem_count - len(report.problems)} more", err=True)
+    return SOME_BAD if report.problem_count else 0

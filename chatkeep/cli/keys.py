@@ -1,0 +1,191 @@
+"""Make, change and end API keys; every server on the database obeys within seconds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+import click
+
+from chatkeep.cli import owners
+from chatkeep.cli.words import Commands, failure, filled, say, word, wrong
+from chatkeep.config.parsing import duration, optional_duration
+from chatkeep.domain.conversation import moment
+from chatkeep.domain.quota import Limits, read_limits
+from chatkeep.errors import Problem, SettingsError, StoreUnavailable
+from chatkeep.server import serving
+
+if TYPE_CHECKING:
+    from chatkeep.auth.access import NewKey
+    from chatkeep.store.engine import Database
+    from chatkeep.store.journal import Journal
+    from chatkeep.store.keys import Key
+
+T = TypeVar("T")
+# A whole key, too: who revokes one that leaked has it at hand.
+_NAMED = re.compile(r"(?:ck_)?([A-Za-z0-9]{8})(?:_[A-Za-z0-9]{40})?")
+_COLUMNS = (("Key", 13), ("Name", 20), ("Account", 12), ("Scopes", 24), ("Made", 12), ("Used", 12), ("Until", 12))
+
+
+@click.group(cls=Commands)
+def keys() -> None:
+    """Make, list, change, revoke and rotate the keys with which the API is called."""
+
+
+@keys.command()
+@click.argument("name")
+@click.option("--account", default="local", show_default=True, help="Whose conversations the key reaches.")
+@click.option("--scopes", default="chat,read,export", show_default=True, help="What it may: chat, read, export, admin.")
+@click.option("--expires", default="never", show_default=True, help="How long it lives (90d, 12h, never).")
+@click.option("--limits", help="Its own limits as a JSON object, in place of those of CHATKEEP_LIMITS.")
+@click.option("--end-user", help="The only end user of the account that it stands for, named as in X-End-User.")
+def create(name: str, account: str, scopes: str, expires: str, limits: str | None, end_user: str | None) -> None:
+    """Make a key called NAME and print it; it is shown only once."""
+    from chatkeep.auth.keys import WantedKey, create_key  # noqa: PLC0415 - the other commands start quickly without
+
+    lifetime = _read(_lifetime, expires, "--expires")
+    whom = None if end_user is None else owners.end_user_named(end_user)
+    wanted = WantedKey(
+        owners.name(name), owners.account_named(account), _scopes(scopes), lifetime, _limits(limits), whom
+    )
+    with _opened(create=True) as (_, journal):
+        _print_once(create_key(journal, wanted))
+
+
+@keys.command("list")
+def list_() -> None:
+    """List all keys but those that the page has made by signing in."""
+    from chatkeep.auth.keys import list_keys  # noqa: PLC0415 - the other commands start quickly without the database
+
+    with _opened() as (database, _):
+        found, after, more = [], None, True
+        while more:
+            page, more = list_keys(database, 100, after, ascending=True)
+            found += [key for key in page if key.parent_id is None]
+            after = page[-1].id if page else None
+    _row([word(title) for title, _ in _COLUMNS])
+    for key in found:
+        _row(_cells(key))
+
+
+@keys.command()
+@click.argument("key")
+@click.option("--name", help="What people call it from now on.")
+@click.option("--limits", help="Its own limits as a JSON object, in place of all that it had; {} for none.")
+def change(key: str, name: str | None, limits: str | None) -> None:
+    """Change what KEY is called, or its limits; it is named by its beginning (ck_ and eight characters)."""
+    from chatkeep.auth.keys import KeyChanges, change_key  # noqa: PLC0415 - the other commands start quickly without
+
+    if name is None and limits is None:
+        raise wrong("say what to change: --name or --limits")
+    changes = KeyChanges(... if name is None else owners.name(name), ... if limits is None else _limits(limits))
+    with _opened() as (database, journal):
+        change_key(journal, _id(database, key), changes)
+    say("changed; within 5 seconds every server obeys")
+
+
+@keys.command()
+@click.argument("key")
+def revoke(key: str) -> None:
+    """End KEY, which is named by its beginning (ck_ and eight characters)."""
+    from chatkeep.auth.keys import revoke_key  # noqa: PLC0415 - the other commands start quickly without the database
+
+    with _opened() as (database, journal):
+        revoke_key(journal, _id(database, key))
+    say("revoked; within 5 seconds it lets nobody in")
+
+
+@keys.command()
+@click.argument("key")
+@click.option("--overlap", default="0s", show_default=True, help="How long the old key goes on (1h, 7d).")
+def rotate(key: str, overlap: str) -> None:
+    """Make a new key in place of KEY, with the same name, account, scopes and lifetime, and print it."""
+    from chatkeep.auth.keys import rotate_key  # noqa: PLC0415 - the other commands start quickly without the database
+
+    seconds = _read(duration, overlap, "--overlap")
+    with _opened() as (database, journal):
+        _print_once(rotate_key(journal, _id(database, key), seconds))
+
+
+@contextmanager
+def _opened(*, create: bool = False, reads_only: bool = False) -> Iterator[tuple[Database, Journal]]:
+    """Open the database, or create it; end with the reason if something is refused."""
+    from chatkeep.store import migrations  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.store.journal import Journal  # noqa: PLC0415
+
+    try:
+        url = serving.checked_settings().database
+        database = migrations.opened(url) if create else migrations.existing(url, reads_only=reads_only)
+        journal = Journal(database)
+        yield database, journal
+        journal.close()
+        database.close()
+    except (SettingsError, StoreUnavailable) as error:
+        serving.stop(error)
+    except Problem as problem:
+        raise failure(problem.detail) from problem
+
+
+def _print_once(made: NewKey) -> None:
+    """Print a new key on standard output, alone, and what is to be known of it beside."""
+    say("Keep it: nobody can show it again.", err=True)
+    click.echo(made.text)
+
+
+def _id(database: Database, text: str) -> UUID:
+    from chatkeep.store import keys  # noqa: PLC0415 - the other commands start quickly without the database
+
+    named = _NAMED.fullmatch(text)
+    found = database.read(lambda connection: keys.named(connection, named[1])) if named else None
+    if found is None:
+        raise failure("There is no such key; chatkeep keys list shows how they begin.")
+    return found.id
+
+
+def _scopes(text: str) -> tuple[Any, ...]:
+    from chatkeep.auth.access import Scope  # noqa: PLC0415 - the other commands start quickly without the database
+
+    named = [part.strip() for part in text.split(",")]
+    if not set(named) <= set(Scope):
+        raise wrong("scopes are chat, read, export and admin, separated by commas")
+    return tuple(map(Scope, named))
+
+
+def _limits(text: str | None) -> Limits | None:
+    try:
+        return read_limits(text) if text else None
+    except ValueError as error:
+        raise wrong('limits are a JSON object such as {"requests_per_minute": 60, "concurrent_replies": 4}') from error
+
+
+def _lifetime(text: str) -> float | None:
+    """Return the seconds that a key lives, None for ever. Raises `ValueError`."""
+    seconds = optional_duration(text)
+    if seconds is not None and seconds < 1:
+        raise ValueError("a key lives for a second at least")
+    return seconds
+
+
+def _read(read: Callable[[str], T], text: str, option: str) -> T:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise wrong(f"{option}: {error}") from error
+
+
+def _row(cells: list[str]) -> None:
+    click.echo(" ".join(filled(cell, width) for cell, (_, width) in zip(cells, _COLUMNS, strict=True)).rstrip())
+
+
+def _cells(key: Key) -> list[str]:
+    account = f"{key.account}/…" if key.end_user else key.account
+    until = word("revoked") if key.revoked_at else _day(key.expires_at, word("for ever"))
+    used = _day(key.last_used_at, word("never"))
+    return [f"ck_{key.prefix}", key.name, account, ",".join(key.scopes), _day(key.created_at), used, until]
+
+
+def _day(at: int | None, without: str = "") -> str:
+    return without if at is None else f"{moment(at):%Y-%m-%d}"

@@ -1,0 +1,49 @@
+"""Serve, or do only what servers do beside their requests."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import click
+
+from chatkeep import __version__
+from chatkeep.cli.words import say
+from chatkeep.errors import ChatkeepError
+from chatkeep.server import serving
+
+
+@click.command()
+@click.option("--server", type=click.Choice(["auto", "gunicorn", "waitress", "development"]), default="auto")
+def serve(server: str) -> None:
+    """Serve, with gunicorn on Linux and macOS and with Waitress on Windows."""
+    settings = serving.checked_settings()
+    chosen = serving.best() if server == "auto" else server
+    serving.require_place(settings)
+    if chosen == "gunicorn":
+        serving.serve_gunicorn()
+    elif chosen == "waitress":
+        serving.serve_waitress()
+    else:
+        serving.serve_development(serving.wsgi())
+
+
+@click.command()
+def work() -> None:
+    """Make the files of export jobs, without serving, until interrupted."""
+    from chatkeep.provider.demo import Demo  # noqa: PLC0415
+    from chatkeep.server.app import start_parts  # noqa: PLC0415 - the other commands start quickly without the database
+
+    # A shell that starts a program in the background lets it ignore SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        parts = start_parts(serving.checked_settings(), Demo(), makes_exports=True)
+    except ChatkeepError as error:
+        serving.stop(error)
+    say(f"chatkeep {__version__} makes exports (Ctrl+C ends it)", err=True)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        parts.close()

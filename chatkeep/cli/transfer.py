@@ -1,0 +1,171 @@
+"""Back up, restore and copy whole databases."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from chatkeep.cli.words import failure, say, word, wrong
+from chatkeep.config import parsing
+from chatkeep.config.environment import env_files, read_env_file
+from chatkeep.errors import ChatkeepError, SettingsError, TransferError
+from chatkeep.server import serving
+
+if TYPE_CHECKING:
+    from chatkeep.store.engine import Database
+
+OWN_SETTING = "DATABASE_URL"
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def backup(file: Path) -> None:
+    """Write a backup of the SQLite database to FILE, while servers run.
+
+    It is one file with everything that was committed when the backup began, and checked. It has the mode 0600; on
+    Windows the rights of its folder decide who can read it.
+    """
+    from chatkeep.store import backups  # noqa: PLC0415 - the other commands start quickly without the database
+
+    begun = time.monotonic()
+    with _ending():
+        backups.back_up(_embedded_file(), file)
+    say(f"{file}: {file.stat().st_size / 1e6:,.1f} MB in {time.monotonic() - begun:,.1f} s")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+def restore(file: Path | None) -> None:
+    """Make the backup FILE the SQLite database, which must not be there yet.
+
+    Without FILE: mark a MySQL or MariaDB database into which you loaded a dump as restored. In both cases Redis and the
+    cursors of exports that were given out so far no longer count for it.
+    """
+    from chatkeep.store import backups  # noqa: PLC0415 - as above
+
+    with _ending():
+        if file is None:
+            _mark_restored(serving.checked_settings().database)
+        else:
+            backups.restore(file, _embedded_file())
+    say("restored; start the servers")
+
+
+def _mark_restored(url: str) -> None:
+    from chatkeep.store import copying, identity, migrations  # noqa: PLC0415 - as above
+    from chatkeep.store.journal import Journal  # noqa: PLC0415
+
+    database = migrations.existing(url)
+    if copying.is_served(database):
+        raise TransferError("A server uses this database. Stop every server and chatkeep work first.")
+    journal = Journal(database)
+    journal.write(identity.renew)
+    journal.close()
+    database.close()
+
+
+@click.command()
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+def copy(source: str, target: str) -> None:
+    """Copy everything from one database into another, empty one: SQLite, MySQL or MariaDB.
+
+    FROM and TO are URLs, or names of environment variables that hold URLs, such as DATABASE_URL. Use names if there are
+    passwords in the URLs: other users of this machine can read the arguments of commands.
+
+    Stop every server first. A copy that was interrupted goes on when you run the command again. In the end both
+    databases are compared, table by table.
+    """
+    from chatkeep.store import copying  # noqa: PLC0415 - as above
+
+    with _ending():
+        databases = _opened(_url(source), is_source=True), _opened(_url(target), is_source=False)
+        made = copying.Copy(*databases)
+        made.prepare()
+        counts = {table.name: made.count(table) for table in copying.TABLES}
+        with _progress("copying", sum(counts.values())) as advance:
+            for table in copying.TABLES:
+                made.fill(table, advance)
+        with _progress("comparing", 2 * sum(counts.values())) as advance:
+            found = {table.name: made.compare(table, advance) for table in copying.TABLES}
+        made.finish()
+        for database in databases:
+            database.close()
+    for name, one in found.items():
+        click.echo(f"{name}: {word(f'{one.rows:,} rows, checksum {one.checksum}')}")
+    say("copied everything; set DATABASE_URL to TO and start the servers")
+
+
+def _url(text: str) -> str:
+    """Return the URL that an argument is, or that the variable has which it names."""
+    if "://" in text:
+        given = text
+        if "@" in text:
+            say("Other users of this machine can read this password. Name an environment variable instead.", err=True)
+    elif text == OWN_SETTING:
+        return serving.checked_settings().database
+    else:
+        files = [read_env_file(file) for file in env_files(os.environ, Path.cwd())]
+        given = next((names[text] for names in (os.environ, *files) if names.get(text)), "")
+        if not given:
+            raise wrong(f"there is no environment variable {text}")
+    try:
+        return parsing.database_url(given)
+    except ValueError as error:
+        raise wrong(str(error)) from error
+
+
+def _opened(url: str, *, is_source: bool) -> Database:
+    from chatkeep.store import migrations  # noqa: PLC0415 - as above
+    from chatkeep.store.engine import Database  # noqa: PLC0415
+
+    if is_source:
+        migrations.require_file(url)
+    return Database(url)
+
+
+def _embedded_file() -> Path:
+    url = serving.checked_settings().database
+    if not url.startswith("sqlite:///"):
+        raise TransferError(
+            "This command is for SQLite. For MySQL and MariaDB use their own programs: see docs/deployment.md, Backup."
+        )
+    return Path(url.removeprefix("sqlite:///"))
+
+
+@contextmanager
+def _progress(label: str, length: int) -> Iterator[Callable[[int], object]]:
+    """Lend what moves a progress bar on, where somebody sees it."""
+    if not sys.stderr.isatty():
+        yield lambda _count: None
+        return
+    with click.progressbar(length=length, label=word(label), file=sys.stderr, update_min_steps=1000) as bar:
+        yield bar.update
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    """Say in one sentence why it failed; let SIGTERM clean up, as Ctrl+C does."""
+    # A shell that starts a program in the background lets it ignore SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    except TransferError as error:
+        raise failure(str(error)) from error
+    except SettingsError as error:
+        serving.stop(error)
+    except ChatkeepError as error:
+        raise failure(f"The database failed: {error.__cause__ or error}") from error
+
+
+def _interrupt(_signal: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt

@@ -1,0 +1,95 @@
+"""What the command line says, in the language of the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+from unicodedata import east_asian_width
+
+import click
+
+from chatkeep.runtime import files
+from chatkeep.runtime.i18n import translated
+from chatkeep.runtime.terminal import accept_every_character, language_of_terminal
+
+# All but the line break and the tab.
+_CONTROLS = dict.fromkeys({*range(0x20), *range(0x7F, 0xA0)} - {0x09, 0x0A}, "\ufffd")
+
+
+def word(text: str) -> str:
+    """Return a text in the language of the terminal."""
+    return translated(text, language_of_terminal())
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Write a line to standard output, or to standard error; what controls a terminal, as a file may hold, is shown."""
+    click.echo(word(text).translate(_CONTROLS), err=err)
+
+
+def failure(text: str) -> click.ClickException:
+    """Return the exception that ends a command with a reason, and the exit status 1."""
+    return click.ClickException(word(text))
+
+
+def wrong(text: str) -> click.BadParameter:
+    """Return the exception that refuses the value of an option."""
+    return click.BadParameter(word(text))
+
+
+@contextmanager
+def output_file(path: Path) -> Iterator[BinaryIO]:
+    """Lend the file that --output names, which has its name only when it is whole; end the command if it cannot be."""
+    try:
+        with files.replacing(path) as file:
+            yield file
+    except OSError as error:
+        told = f"{path} cannot be written: {error.strerror}"
+        if sys.platform == "win32" and isinstance(error, PermissionError):
+            told = f"{path} cannot be written: {error.strerror}. If another program has it open, close it there."
+        raise failure(told) from error
+
+
+def filled(text: str, width: int, *, right: bool = False) -> str:
+    """Return a text that takes so many columns of a terminal, in which a Chinese character takes two."""
+    room = " " * (width - sum(2 if east_asian_width(char) in "WF" else 1 for char in text))
+    return room + text if right else text + room
+
+
+def require_consent(question: str, *, given: bool) -> None:
+    """Ask before something is erased, unless consent was given by --yes. Without a terminal to ask on, refuse."""
+    if given:
+        return
+    if not sys.stdin.isatty():
+        raise failure("This cannot be undone. There is no terminal to ask on, so confirm it with --yes.")
+    if not click.confirm(question):
+        raise failure("Nothing was erased.")
+
+
+class Commands(click.Group):
+    """Commands whose help is in the language of the terminal."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run the command line."""
+        accept_every_character()
+        _translate(self, None)
+        return super().main(*arguments, **options)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the first paragraph of each command's help, which Click cuts to a line."""
+        rows = [(name, (self.commands[name].help or "").split("\n\n")[0]) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _translate(command: click.Command, parent: click.Context | None) -> None:
+    """Translate a command's help, and that of the commands in it."""
+    context = click.Context(command, parent, **command.context_settings)
+    command.help = "\n\n".join(word(" ".join(part.split())) for part in (command.help or "").split("\n\n"))
+    for parameter in command.get_params(context):
+        if isinstance(parameter, click.Option):
+            parameter.help = word(parameter.help or "")
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        _translate(inner, context)

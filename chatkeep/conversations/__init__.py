@@ -1,0 +1,1 @@
+"""List, read, change, delete and share conversations."""

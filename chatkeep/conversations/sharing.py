@@ -1,0 +1,114 @@
+"""Share conversations by link, for reading and nothing else.
+
+A link shows what was there when it was made: the messages from the first to the one that was the last then. Nothing
+overwrites a message, so this stays the same whatever is said, edited or generated anew afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+from uuid import UUID
+
+from chatkeep.auth.access import digest_of, random_text
+from chatkeep.conversations import branches
+from chatkeep.domain.audit import Actor, Note, Verb
+from chatkeep.domain.conversation import Conversation, Message, now_us
+from chatkeep.errors import NO_CONVERSATION, NO_SHARE, NotFound
+from chatkeep.store import conversations, shares
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.store.shares import Share
+from chatkeep.store.sql import Connection
+
+# 190 bits: whoever tries a million a second finds one of a million links in 10^37 years, so nobody counts who tries.
+TOKEN_LENGTH = 32
+# How many messages are skipped in the event loop: the index is walked over them.
+NEAR = 2_000
+
+
+class NewShare(NamedTuple):
+    """A link that was just made, with its token: nobody can tell it afterwards."""
+
+    share: Share
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class SharedReading:
+    """What a link shows: the conversation's title, a page of messages, and whether more follow."""
+
+    title: str
+    messages: list[Message]
+    has_more: bool
+
+
+def share_conversation(journal: Journal, owner: str, id: UUID, by: Actor) -> NewShare:
+    """Return a new link to a conversation as it is now; the one that it had before ends.
+
+    Raises `NotFound`, `StoreUnavailable`.
+    """
+    token = random_text(TOKEN_LENGTH)
+
+    def write(connection: Connection) -> Share:
+        found = conversations.lock(connection, owner, id, now_us())
+        if found is None:
+            raise NotFound(NO_CONVERSATION)
+        share = Share(id, owner, digest_of(token), found.current_id, now_us())
+        shares.put(connection, share)
+        connection.notes.append(Note(by, Verb.CONVERSATION_SHARED, {"conversation_id": id}))
+        return share
+
+    return NewShare(journal.write(write), token)
+
+
+def shared_since(database: Database, owner: str, id: UUID) -> int | None:
+    """Return since when a conversation is shared; None where it is not. Raises `NotFound`, `StoreUnavailable`."""
+
+    def read(connection: Connection) -> int | None:
+        _require(connection, owner, id)
+        return shares.since(connection, owner, id)
+
+    return database.read(read)
+
+
+def stop_sharing(journal: Journal, owner: str, id: UUID, by: Actor) -> None:
+    """Let a conversation's link lead nowhere; doing so again does no harm. Raises `NotFound`, `StoreUnavailable`."""
+
+    def write(connection: Connection) -> None:
+        _require(connection, owner, id)
+        if shares.delete(connection, owner, id):
+            connection.notes.append(Note(by, Verb.CONVERSATION_UNSHARED, {"conversation_id": id}))
+
+    journal.write(write)
+
+
+def read_shared(database: Database, token: str, limit: int, after: int) -> SharedReading:
+    """Return what a link shows, without its first ``after`` messages.
+
+    Raises `StoreUnavailable`, and `NotFound` in the same words whether the link never was, has ended, or leads to a
+    conversation that is gone.
+    """
+
+    def read(connection: Connection, *, far: bool = False) -> SharedReading | None:
+        share = shares.find(connection, digest_of(token))
+        found = conversations.get(connection, share.owner, share.conversation_id, now_us()) if share else None
+        if share is None or found is None:
+            raise NotFound(NO_SHARE)
+        if not far and (found.forks or after > NEAR):
+            return None
+        shown = branches.portion(connection, found, share.tip_id, skip=after, limit=limit + 1)
+        return SharedReading(found.title, shown[:limit], len(shown) > limit)
+
+    shared = database.read(read) or database.read(partial(read, far=True), long=True)
+    if shared is None:
+        raise NotFound(NO_SHARE)
+    return shared
+
+
+def _require(connection: Connection, owner: str, id: UUID) -> Conversation:
+    found = conversations.get(connection, owner, id, now_us())
+    if found is None:
+        raise NotFound(NO_CONVERSATION)
+    return found

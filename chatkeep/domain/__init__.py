@@ -1,0 +1,1 @@
+"""Plain values: conversations, quotas, usage, audit events. Pure: nothing here waits, reads or writes."""

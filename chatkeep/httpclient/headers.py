@@ -1,0 +1,43 @@
+"""The head of a request to a provider: its line and its headers. Pure: no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import chatkeep
+from chatkeep.errors import SettingsError
+from chatkeep.httpclient.connections import Route
+
+
+def headers_of(route: Route, api_key: str | None, more: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the headers of every request; raise `SettingsError` where the key or one of ``more`` cannot be sent."""
+    headers = {
+        "Host": route.host,
+        "User-Agent": f"chatkeep/{chatkeep.__version__}",
+        "Content-Type": "application/json",
+        "Accept": "text/event-stream",
+        "Accept-Encoding": "identity",
+    }
+    if api_key:
+        headers["Authorization"] = f"Bearer {api_key}"
+    if route.proxy and route.url.scheme == "http":
+        headers |= route.proxy_headers()
+    headers |= dict(more)
+    if problems := [_problem(name) for name, value in headers.items() if not _is_header(name, value)]:
+        raise SettingsError(problems)
+    return headers
+
+
+def head(method: str, target: str, headers: dict[str, str]) -> bytes:
+    """Return the request line and the headers, without the empty line that ends them."""
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return "".join(f"{line}\r\n" for line in lines).encode("ascii")
+
+
+def _is_header(name: str, value: str) -> bool:
+    return f"{name}{value}".isascii() and f"{name}{value}".isprintable()
+
+
+def _problem(name: str) -> str:
+    setting = "OPENAI_API_KEY" if name == "Authorization" else "CHATKEEP_PROVIDER_HEADERS"
+    return f"{setting}: the header {name!r} may hold only printable ASCII characters"

@@ -1,0 +1,1 @@
+"""Quotas, enforced, and usage, added up."""

@@ -1,0 +1,1 @@
+"""Usage, the overview, statistics and the audit log."""

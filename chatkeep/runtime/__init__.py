@@ -1,0 +1,1 @@
+"""What every part stands on: threads and greenlets, the clock, logs, metrics, languages."""

@@ -1,0 +1,213 @@
+"""Logs that cannot hold what people say, or a secret.
+
+What an exception says is written by whoever raised it: a database quotes the value that it did not take, a parser the
+line that it could not read, a provider the prompt. So nothing of an exception is written but its kinds, its numbers and
+the places in the code; other programs' records, whose words are not ours, are cut where they quote a request.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import logging.handlers
+import os
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from io import TextIOWrapper
+from types import TracebackType
+from typing import Any
+
+from chatkeep.domain.conversation import moment
+from chatkeep.errors import DatabaseRefused, SettingsError
+
+log = logging.getLogger(__name__)
+FORMAT = "%(asctime)s %(levelname)s %(name)s[%(process)d]: %(message)s"
+JSON = "json"
+request_id = ContextVar("request_id", default="")
+"""The id of the request that this thread or greenlet works for."""
+_LARGEST_CODE = 99_999
+# What gunicorn, Waitress and Werkzeug say of a request or an exception stands behind these.
+_QUOTING = re.compile(
+    r"(Invalid request from ip=\S*:|uncaptured python exception|Error on request:|Error processing SSL).*", re.DOTALL
+)
+
+
+class Plain(logging.Formatter):
+    """Writes records without what exceptions say, and paths without their queries."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as a line, followed by the places in the code where it is about an exception."""
+        plain = copy.copy(record)
+        plain.msg, plain.args = _QUOTING.sub(r"\1 (not shown)", _message(record)), ()
+        plain.exc_text = traced(record.exc_info[1]) if record.exc_info and record.exc_info[1] else None
+        plain.exc_info = plain.stack_info = None
+        return super().format(plain)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - Python's signature
+        """Return when a record was made (RFC 3339, in UTC)."""
+        return moment(int(record.created * 1e6)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Json(Plain):
+    """Writes what `Plain` does as one line of JSON, with the id of the request and the record's ``fields``."""
+
+    def __init__(self) -> None:
+        super().__init__("%(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as a line."""
+        message, _, rest = super().format(record).partition("\n")
+        event = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "process": record.process,
+            "message": message,
+            "trace": rest,
+            "request_id": request_id.get(),
+            **getattr(record, "fields", {}),
+        }
+        return json.dumps({name: value for name, value in event.items() if value != ""}, ensure_ascii=False)
+
+
+class _File(logging.handlers.WatchedFileHandler):
+    """A file that only its owner can open; one that was moved away is made anew."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600))
+
+
+_formatter: logging.Formatter = Plain(FORMAT)
+_file: str | None = None
+
+
+def named(error: BaseException) -> str:
+    """Return what kind of exception it is and what led to it, with their numbers and without their words."""
+    return " < ".join(_kind(link) for link in chain(error))
+
+
+def traced(error: BaseException) -> str:
+    """Return where an exception was raised, and what led to it; no line of it comes from anything but the code."""
+    told = []
+    for link in reversed([*chain(error)]):
+        told += [*traceback.format_list(traceback.extract_tb(link.__traceback__)), f"{_kind(link)}\n"]
+    return "".join(told).rstrip()
+
+
+def start(level: str, form: str, file: str | None) -> None:
+    """Let chatkeep log to a file or to standard error, unless the embedding program has said where to.
+
+    Raises `SettingsError` if the file cannot be written.
+    """
+    global _formatter, _file
+    _formatter, _file = Json() if form == JSON else Plain(FORMAT), file
+    _attach_target()
+    logging.getLogger("chatkeep").setLevel(level)
+
+
+def is_json() -> bool:
+    """Return whether each line is to be JSON."""
+    return isinstance(_formatter, Json)
+
+
+def at_once(logger: logging.Logger, level: int, message: str) -> None:
+    """Write a line past the locks of logging: a thread that holds one may be what stands still."""
+    record = logger.makeRecord(logger.name, level, "", 0, message, (), None)
+    line = f"{_formatter.format(record)}\n".encode()
+    if _file is None:
+        os.write(2, line)
+        return
+    number = os.open(_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(number, line)
+    os.close(number)
+
+
+def take_over(logger: logging.Logger, *, elsewhere: bool) -> None:
+    """Let what another program logs be written as our own records are; there, too, unless it goes elsewhere."""
+    if not elsewhere:
+        logger.handlers[:] = logging.root.handlers
+        return
+    for target in logger.handlers:
+        target.setFormatter(_formatter)
+
+
+def on_behalf(of: str, work: Callable[..., None], *args: Any) -> None:
+    """Do what a request has begun, which its log lines tell."""
+    request_id.set(of)
+    work(*args)
+
+
+def _attach_target() -> None:
+    if not logging.root.handlers:
+        logging.root.addHandler(_target())
+
+
+def _target() -> logging.Handler:
+    try:
+        target = logging.StreamHandler() if _file is None else _File(_file)
+    except OSError as error:
+        raise SettingsError([f"CHATKEEP_LOG_FILE: {_file} cannot be written: {error.strerror}"]) from error
+    target.setFormatter(_formatter)
+    return target
+
+
+def catch_uncaught() -> None:
+    """Log what nobody catches, in place of Python's and gevent's own words."""
+    sys.excepthook = _uncaught
+    threading.excepthook = lambda hook: _uncaught(hook.exc_type, hook.exc_value, hook.exc_traceback)
+    gevent: Any = sys.modules.get("gevent")
+    if gevent is not None:
+        gevent.get_hub().print_exception = lambda _context, *found: _uncaught(*found)
+
+
+def _uncaught(kind: type[BaseException], error: BaseException | None, at: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error or kind(), at)
+    elif not issubclass(kind, SystemExit):  # with which a thread may end itself
+        _attach_target()
+        log.critical("this was not foreseen", exc_info=(kind, error or kind(), at))
+
+
+def _message(record: logging.LogRecord) -> str:
+    if isinstance(record.msg, BaseException):
+        return named(record.msg)
+    plain = copy.copy(record)
+    if isinstance(record.args, tuple):
+        plain.args = tuple(map(_argument, record.args))
+    return plain.getMessage()
+
+
+def _argument(value: object) -> object:
+    if isinstance(value, BaseException):
+        return named(value)
+    return value.partition("?")[0] if isinstance(value, str) and " " not in value else value
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and what led to it, the cause last."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _kind(error: BaseException) -> str:
+    """Return an exception's class and its number: of a status, of the system, of a database.
+
+    Of a statement that a database refused also how it begins: our statements hold no values.
+    """
+    numbers = (
+        getattr(error, "upstream_status", None),
+        getattr(error, "errno", None),
+        getattr(error, "extendedresult", None),  # of SQLite
+        *error.args[:1],
+    )
+    number = next((item for item in numbers if isinstance(item, int) and abs(item) <= _LARGEST_CODE), None)
+    statement = f" of {error.statement!r}" if isinstance(error, DatabaseRefused) and error.statement else ""
+    return type(error).__name__ + ("" if number is None else f" {number}") + statement

@@ -1,0 +1,1 @@
+"""The heart: a turn from its request to its stored reply."""

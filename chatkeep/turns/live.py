@@ -1,0 +1,398 @@
+"""A reply while it is generated: what was committed so far, and who follows it."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
+
+from chatkeep.domain.conversation import (
+    CONTENT_FILTER,
+    CUT,
+    LENGTH,
+    TOOL_CALLS,
+    Delta,
+    Finish,
+    Message,
+    Prompt,
+    Status,
+    now_us,
+)
+from chatkeep.domain.quota import UNLIMITED, Allowances
+from chatkeep.errors import (
+    EmptyReply,
+    Problem,
+    ProviderBroke,
+    ProviderError,
+    ProviderTimeout,
+    ReplyInterrupted,
+    problem_of_code,
+)
+from chatkeep.limiting.storage import StorageQuota
+from chatkeep.provider import Call, Receive
+from chatkeep.runtime.concurrency import short_lock
+from chatkeep.store import conversations, leases, messages
+from chatkeep.store.leases import Lease
+from chatkeep.store.messages import Progress
+from chatkeep.store.sql import Connection
+from chatkeep.turns.cache import Answer
+
+PING_S = 5.0
+MOST_PIECES = 16
+
+
+class Ending(Enum):
+    """Why a reply is ended before the provider does."""
+
+    STOPPED = "somebody asked to stop"
+    SLOW_START = "the first token took longer than CHATKEEP_FIRST_TOKEN_TIMEOUT"
+    GAP = "the provider fell silent for longer than CHATKEEP_GAP_TIMEOUT"
+    TOTAL = "the reply took longer than CHATKEEP_REPLY_TIMEOUT"
+    TOO_LONG = "the reply grew too large"
+    LOST = "its row was ended by somebody else, or deleted"
+    REFUSED = "the database does not take its text"
+    SHUTDOWN = "the process stops"
+
+
+class End(msgspec.Struct, frozen=True):
+    """The last event of a reply: its row as it is stored, all text in it, and the problem, where it ended with one."""
+
+    message: Message | None
+    problem: Problem | None = None
+
+
+Event = Delta | End | None
+"""What followers get; None after `PING_S` of silence, so that a vanished client is noticed."""
+
+
+class Events(Protocol):
+    """Where a follower's events wait for it: a queue, or whatever else takes them in order."""
+
+    def put(self, event: Delta | End, /) -> None:
+        """Take an event from whoever brings it, without waiting for anything."""
+
+    def get(self, *, timeout: float) -> Delta | End:
+        """Return the next event; raise `queue.Empty` where none comes within ``timeout`` seconds."""
+
+
+class Ends:
+    """Events for who wants the whole reply alone: its end holds all of it, and nothing wakes the reader before."""
+
+    def __init__(self) -> None:
+        self._ends: queue.SimpleQueue[End] = queue.SimpleQueue()
+
+    def put(self, event: Delta | End) -> None:
+        """Keep the end."""
+        if isinstance(event, End):
+            self._ends.put(event)
+
+    def get(self, *, timeout: float) -> End:
+        """Return the end; raise `queue.Empty` where it does not come within ``timeout`` seconds."""
+        return self._ends.get(timeout=timeout)
+
+
+class LiveReply:
+    """A reply that this process generates. The journal's `Sink`."""
+
+    def __init__(self, lease: Lease, message: Message, allowances: Allowances = UNLIMITED) -> None:
+        self.id: UUID = message.id
+        self.lease = lease
+        self.message = message
+        self.key_id: UUID | None = None
+        """The key with which it was asked for."""
+        self.allowances = allowances
+        """The caller's limits, which its tokens count against."""
+        self.leader: Lease | None = None
+        """The reply that this one copies, because it answers the same question."""
+        self.prompt: Prompt | None = None
+        """What the provider was asked last; None before it is asked."""
+        self.written = 0
+        self.received = 0
+        """Characters that the provider has sent, committed or not."""
+        self.has_text = False
+        """Whether some of them are text for the reader, and not all blanks."""
+        self.has_reasoned = False
+        """Whether some of them are reasoning, and not all blanks."""
+        self.begun = self.heard = time.monotonic()
+        self.ending: Ending | None = None
+        self.refusal: Problem | None = None
+        """Why the database did not take a part of its text."""
+        self.call: Call | None = None
+        self._lock = short_lock()
+        self._texts: list[str] = []
+        self._reasonings: list[str] = []
+        self._end: End | None = None
+        self._followers: list[Events] = []
+
+    def copy(self, leader: Lease | None) -> None:
+        """Note which reply this one copies; None where it has a call of its own."""
+        self.leader = leader
+        self.message = replace(self.message, cached=leader is not None)
+
+    @property
+    def is_new_here(self) -> bool:
+        """Whether no other reply of this process gives the same answer."""
+        return self.leader is None or self.leader.worker_id != self.lease.worker_id
+
+    def attach(self, call: Call) -> None:
+        """Take the provider's call, to abort it when the reply is ended from outside."""
+        self.call = call
+        if self.ending is not None:
+            call.abort()
+
+    def end(self, why: Ending) -> None:
+        """End the reply from outside; the first reason counts."""
+        if self.ending is None:
+            self.ending = why
+        if self.call is not None:
+            self.call.abort()
+
+    def receive(self, delta: Delta) -> None:
+        """Note that the provider sent something."""
+        self.heard = time.monotonic()
+        self.received += len(delta.text) + len(delta.reasoning)
+        self.has_text = self.has_text or bool(delta.text.strip())
+        self.has_reasoned = self.has_reasoned or bool(delta.reasoning.strip())
+
+    def committed(self, delta: Delta) -> None:
+        """Show what the journal has stored."""
+        with self._lock:
+            self.written += len(delta.text) + len(delta.reasoning)
+            _add(self._texts, delta.text)
+            _add(self._reasonings, delta.reasoning)
+            for follower in self._followers:
+                follower.put(delta)
+
+    def lost(self, _progress: Progress | None) -> None:
+        """End the reply: its row takes no more text."""
+        self.end(Ending.LOST)
+
+    def refused(self, problem: Problem) -> None:
+        """End the reply: it cannot become whole."""
+        self.refusal = problem
+        self.end(Ending.REFUSED)
+
+    @property
+    def text(self) -> str:
+        """The committed text."""
+        return "".join(self._texts)
+
+    @property
+    def reasoning(self) -> str:
+        """The committed reasoning."""
+        return "".join(self._reasonings)
+
+    def close(self, end: End) -> None:
+        """Tell followers that nothing more comes."""
+        with self._lock:
+            self._end = end
+            for follower in self._followers:
+                follower.put(end)
+
+    def answer(self, stored: Message) -> Answer:
+        """Return what to remember of the whole reply."""
+        usage = stored.usage
+        return Answer(
+            conversation_id=self.message.conversation_id,
+            reply_id=self.id,
+            text=self.text,
+            reasoning=self.reasoning,
+            model=stored.model,
+            finish_reason=stored.finish_reason or "",
+            input_tokens=usage.input_tokens if usage else None,
+            output_tokens=usage.output_tokens if usage else None,
+            stored_at=now_us(),
+        )
+
+    def follow(self, after: int = 0, events: Events | None = None) -> Iterator[Event]:
+        """Yield the reply from ``after`` characters of its text on, up to its `End`.
+
+        Reasoning comes whole where ``after`` is 0 and not at all otherwise: it precedes the text. An `End` that
+        somebody puts into ``events`` ends the following, too.
+        """
+        events = queue.SimpleQueue() if events is None else events
+        with self._lock:
+            text, reasoning, end = self.text, self.reasoning, self._end
+            follower = events if after <= len(text) else _Ahead(events, after - len(text))
+            if end is None:
+                self._followers.append(follower)
+        try:
+            if text[after:] or (reasoning and not after):
+                yield Delta(text[after:], "" if after else reasoning)
+            yield from _arriving(events, end)
+        finally:
+            with self._lock:
+                if follower in self._followers:
+                    self._followers.remove(follower)
+
+
+def _add(pieces: list[str], piece: str) -> None:
+    """Add to a text in pieces; a string for every token would take up many times what the text does."""
+    if piece:
+        pieces.append(piece)
+        if len(pieces) >= MOST_PIECES:
+            pieces[:] = ["".join(pieces)]
+
+
+def _arriving(events: Events, end: End | None) -> Iterator[Event]:
+    """Yield events as they come, up to the end; None after every `PING_S` without any."""
+    while end is None:
+        try:
+            event = events.get(timeout=PING_S)
+        except queue.Empty:
+            yield None
+            continue
+        if isinstance(event, End):
+            end = event
+        else:
+            yield event
+    yield end
+
+
+class _Ahead:
+    """Leaves out the first characters of what comes: the follower knows more than was written."""
+
+    def __init__(self, events: Events, ahead: int) -> None:
+        self._events = events
+        self._ahead = ahead
+
+    def put(self, event: Delta | End) -> None:
+        if self._ahead > 0 and isinstance(event, Delta):
+            known, self._ahead = self._ahead, self._ahead - len(event.text)
+            if not event.text[known:]:
+                return
+            event = Delta(event.text[known:])
+        self._events.put(event)
+
+    def get(self, *, timeout: float) -> Delta | End:
+        return self._events.get(timeout=timeout)
+
+
+class CopyCall:
+    """A `Call` whose reply is another one's: the same question is being answered already.
+
+    ``follow`` yields that reply's events, until somebody puts an `End` into the queue that it is given.
+    """
+
+    def __init__(self, follow: Callable[[Events], Iterator[Event]]) -> None:
+        self._follow = follow
+        self._events: Events = queue.SimpleQueue()
+
+    def deliver(self, receive: Receive) -> None:
+        """Hand to ``receive`` what the other reply has and gets.
+
+        What the provider does to that reply it does to this one, too. Where the reply ends for another reason (it was
+        stopped or deleted, or its process is gone), nothing is delivered if it had said nothing so far: then somebody
+        else can ask. Raises `ProviderError` where it ends without being whole, otherwise.
+        """
+        said = False
+        for event in self._follow(self._events):
+            if isinstance(event, Delta):
+                said = True
+                receive(event)
+            elif event is not None:
+                _deliver_last(event, receive, said=said)
+
+    def abort(self) -> None:
+        """End the copying; the other reply goes on."""
+        self._events.put(End(None))
+
+
+def _deliver_last(end: End, receive: Receive, *, said: bool) -> None:
+    row = end.message
+    if isinstance(end.problem, ProviderError):
+        if row is not None and row.finish_reason and end.problem.finish is None:
+            end.problem.finish = Finish(row.finish_reason, row.usage, row.model)
+        raise end.problem
+    if row is not None and end.problem is None and row.finish_reason:
+        screened = row.finish_reason == CONTENT_FILTER
+        receive(Finish(row.finish_reason, row.usage, row.model, screened=screened))
+    elif said:
+        raise ProviderBroke("The reply to the same question, asked at the same time, was not finished.")
+
+
+def outcome(reply: LiveReply, finish: Finish | None, problem: Problem | None) -> tuple[Message, Problem | None]:
+    """Return how a reply ends: its row's final values, and the problem that followers are told.
+
+    The provider's finish reason wins over whatever came at the same moment, and nothing else makes a reply completed.
+    But what the database refused is missing, whatever the provider says; and a reply without text is no answer.
+    """
+    if reply.refusal is not None:
+        return _ended(reply, Status.TRUNCATED if reply.written else Status.FAILED, reply.refusal)
+    if finish is not None:
+        return _finished(reply, finish)
+    if reply.ending is Ending.STOPPED:
+        return replace(reply.message, status=Status.STOPPED), None
+    if reply.ending is Ending.TOO_LONG:
+        return replace(reply.message, status=Status.TRUNCATED, finish_reason=LENGTH), None
+    if reply.ending in {Ending.LOST, Ending.SHUTDOWN}:
+        gone = ReplyInterrupted("What was shown is kept; ask again to get a whole reply.")
+        return _ended(reply, Status.INTERRUPTED, gone)
+    if reply.ending is not None:
+        problem = ProviderTimeout(f"The provider was given up: {reply.ending.value}.")
+    problem = problem or ProviderBroke("The provider ended the reply without a finish reason.")
+    told = problem.finish if isinstance(problem, ProviderError) else None
+    return _ended(reply, _cut_status(reply), problem, told)
+
+
+def _finished(reply: LiveReply, finish: Finish) -> tuple[Message, Problem | None]:
+    """Return the final values of a reply that the provider has ended; one without text has a problem."""
+    if not (reply.has_text or finish.screened):
+        return _ended(reply, _cut_status(reply), EmptyReply(_why_empty(reply, finish)), finish)
+    is_cut = finish.screened or finish.reason in CUT
+    return _told(reply, Status.TRUNCATED if is_cut else Status.COMPLETED, finish), None
+
+
+def _why_empty(reply: LiveReply, finish: Finish) -> str:
+    """Return why a reply has no text, and what to do about it."""
+    if finish.tool is not None or finish.reason == TOOL_CALLS:
+        tool = f"the tool {finish.tool}" if finish.tool else "a tool"
+        return f"The model called {tool} instead of answering. This server offers no tools to models."
+    if finish.reason == LENGTH:
+        return "The token limit was reached before the answer began. Raise max_tokens, or choose another model."
+    if finish.reason == CONTENT_FILTER:
+        return "The provider's content filter withheld the answer."
+    if reply.has_reasoned:
+        return "The model ended its reply after the reasoning, before the answer began."
+    return "The provider ended the reply without any text. The usual cause is a prompt that is too long for the model."
+
+
+def _cut_status(reply: LiveReply) -> Status:
+    return Status.TRUNCATED if reply.received else Status.FAILED
+
+
+def _ended(reply: LiveReply, status: Status, problem: Problem, finish: Finish | None = None) -> tuple[Message, Problem]:
+    """Return the final values of a reply that ended with a problem, and the problem."""
+    detail = None if problem.detail == problem.title else problem.detail
+    row = _told(reply, status, finish) if finish else replace(reply.message, status=status)
+    return replace(row, error=problem.code, error_detail=detail), problem
+
+
+def _told(reply: LiveReply, status: Status, finish: Finish) -> Message:
+    """Return the final values of a reply with what the provider told of it."""
+    row = replace(reply.message, status=status, finish_reason=finish.reason, usage=finish.usage)
+    return replace(row, model=finish.model or row.model)
+
+
+def problem_of(message: Message) -> Problem | None:
+    """Return the problem that a stored reply ended with."""
+    return problem_of_code(message.error, message.error_detail) if message.error else None
+
+
+def end_reply(connection: Connection, lease: Lease, final: Message, quota: StorageQuota) -> Message | None:
+    """Store how a reply ended, unless somebody else did before; return it as it is stored, None where it is gone.
+
+    Of all who end a reply the one that gives the lease back has ended it.
+    """
+    if leases.give_back(connection, lease):
+        messages.finish(connection, final)
+        conversations.touch(connection, lease.conversation_id, now_us())
+        quota.add_reply(connection, lease)
+        return final
+    return messages.get(connection, lease.conversation_id, lease.reply_id)

@@ -1,0 +1,201 @@
+"""The watch of a process: its replies' deadlines, requests to stop them, and replies of processes that are gone."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection
+from uuid import UUID
+
+from chatkeep.auth.access import Access
+from chatkeep.config.settings import Settings
+from chatkeep.domain.conversation import Message, Role, Status
+from chatkeep.domain.quota import Bill, estimate
+from chatkeep.errors import Problem
+from chatkeep.limiting.aggregator import Spending
+from chatkeep.limiting.storage import StorageQuota
+from chatkeep.runtime.concurrency import background
+from chatkeep.runtime.logs import named
+from chatkeep.runtime.metrics import TURNS, Tally
+from chatkeep.store import counters, leases, messages
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.store.leases import Lease
+from chatkeep.store.sql import Connection
+from chatkeep.turns.cache import ERASURES
+from chatkeep.turns.live import Ending, LiveReply, end_reply
+from chatkeep.turns.service import Turns
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.25
+LOOK_EVERY = 4  # ticks
+# A process is taken for dead when its beat, which goes up once a second, stood still for this many looks in a row.
+# At a load of fourteen a core, live processes stood still for four.
+STILL_LOOKS = 6
+
+
+class Watch:
+    """Looks after the replies of one process, and after those that dead ones left behind."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        journal: Journal,
+        access: Access,
+        turns: Turns,
+        tally: Tally,
+        spending: Spending,
+    ) -> None:
+        self._settings = settings
+        self._quota = StorageQuota.of(settings)
+        self._database = database
+        self._journal = journal
+        self._access = access
+        self._turns = turns
+        self._tally = tally
+        self._spending = spending
+        self.ended: Callable[[], Collection[UUID]] = tuple
+        """Which processes have ended for certain, as far as the server knows."""
+        self._still: dict[UUID, tuple[int, int]] = {}
+        self._orphans: set[UUID] = set()
+        self._erasures: int | None = None
+        self._closed = threading.Event()
+        self._thread = background(self._run, name="watch")
+
+    def close(self) -> None:
+        """Stop watching."""
+        if not self._closed.is_set():
+            self._closed.set()
+            self._thread.join(timeout=5)
+            with contextlib.suppress(Problem):
+                self._journal.write(lambda connection: leases.forget(connection, self._turns.worker_id))
+
+    def _run(self) -> None:
+        ticks = 0
+        while not self._closed.wait(TICK_S):
+            self._check_deadlines(time.monotonic())
+            ticks += 1
+            try:
+                if ticks % LOOK_EVERY == 0:
+                    self._look_after_keys()
+                    self._look()
+                elif self._turns.live:
+                    self._obey_stops()
+            except Problem as error:
+                log.warning("could not look after running replies: %s", named(error))
+            except Exception:
+                log.exception("could not look after running replies")
+
+    def _check_deadlines(self, now: float) -> None:
+        for reply in list(self._turns.live.values()):
+            why = self._overdue(reply, now)
+            if why is not None and reply.ending is None:
+                log.warning("reply %s is given up: %s", reply.id, why.value)
+                reply.end(why)
+
+    def _overdue(self, reply: LiveReply, now: float) -> Ending | None:
+        if now - reply.begun > self._settings.reply_timeout:
+            return Ending.TOTAL
+        if not reply.received:
+            return Ending.SLOW_START if now - reply.begun > self._settings.first_token_timeout else None
+        return Ending.GAP if now - reply.heard > self._settings.gap_timeout else None
+
+    def _obey_stops(self) -> None:
+        """Stop the replies that another process was asked to stop."""
+        me = self._turns.worker_id
+        for lease in self._database.read(lambda connection: leases.to_stop(connection, me)):
+            self._turns.stop_here(lease.reply_id)
+
+    def _look_after_keys(self) -> None:
+        """Stop the replies that were asked for with keys that let nobody in any more; note when keys were used."""
+        live = list(self._turns.live.values())
+        ended = self._access.look({reply.key_id for reply in live if reply.key_id})
+        for reply in live:
+            if reply.key_id in ended:
+                reply.end(Ending.STOPPED)
+        self._access.note_uses()
+
+    def _look(self) -> None:
+        """Beat, and act on what the leases say."""
+        me, live = self._turns.worker_id, dict(self._turns.live)
+        every, beats, erasures = self._journal.write(lambda connection: _beat(connection, me))
+        self._forget_erased(erasures)
+        mine = {lease.reply_id: lease for lease in every if lease.worker_id == me}
+        self._look_after_own(live, mine)
+        dead = self._dead(beats, every)
+        abandoned = [lease for lease in every if lease.worker_id in dead]
+        # A lease of this process without a reply: its turn was stored, though the database said that it might not be.
+        orphans = mine.keys() - self._turns.live.keys()
+        abandoned += [mine[reply_id] for reply_id in orphans & self._orphans]
+        self._orphans = orphans
+        if abandoned:
+            log.warning("interrupting %d replies of processes that are gone", len(abandoned))
+        if abandoned or dead:
+            ended = self._journal.write(lambda connection: _interrupt(connection, abandoned, dead, self._quota))
+            self._tally.count(TURNS, Status.INTERRUPTED, by=len(ended))
+            for bill in ended:
+                self._spending.add(bill)
+
+    def _forget_erased(self, erasures: int) -> None:
+        """Forget all answers where somebody's were erased since the last look."""
+        if self._erasures is not None and erasures != self._erasures:
+            self._turns.forget_answers()
+        self._erasures = erasures
+
+    def _look_after_own(self, live: dict[UUID, LiveReply], mine: dict[UUID, Lease]) -> None:
+        for reply_id, reply in live.items():
+            lease = mine.get(reply_id)
+            if lease is None:
+                # Finished just now, or ended by somebody else, or deleted: the lease tells which one counts.
+                reply.end(Ending.LOST)
+            elif lease.stop:
+                reply.end(Ending.STOPPED)
+
+    def _dead(self, beats: dict[UUID, int], every: list[Lease]) -> list[UUID]:
+        """Return the processes that have ended, and those whose beat has stood still.
+
+        One that holds leases and has no beat counts as still.
+        """
+        known = {lease.worker_id: -1 for lease in every} | beats
+        known.pop(self._turns.worker_id, None)
+        looks: dict[UUID, tuple[int, int]] = {}
+        for worker, count in known.items():
+            last, still = self._still.get(worker, (None, 0))
+            looks[worker] = (count, still + 1 if last == count else 0)
+        self._still = looks
+        ended = self.ended()
+        return [worker for worker, (_, still) in looks.items() if worker in ended or still >= STILL_LOOKS]
+
+
+def _beat(connection: Connection, worker_id: UUID) -> tuple[list[Lease], dict[UUID, int], int]:
+    leases.beat(connection, worker_id)
+    return leases.every(connection), leases.beats(connection), counters.get(connection, ERASURES)
+
+
+def _interrupt(connection: Connection, abandoned: list[Lease], dead: list[UUID], quota: StorageQuota) -> list[Bill]:
+    """End the replies of dead processes; their text stays. Return what those have used that nobody else has ended."""
+    finals = [(lease, _interrupted(lease)) for lease in abandoned]
+    ended = [_bill(connection, lease) for lease, final in finals if end_reply(connection, lease, final, quota) is final]
+    for worker in dead:
+        leases.forget(connection, worker)
+    return ended
+
+
+def _interrupted(lease: Lease) -> Message:
+    return Message(
+        id=lease.reply_id, conversation_id=lease.conversation_id, parent_id=None, position=0, role=Role.ASSISTANT,
+        content="", timestamp=0, status=Status.INTERRUPTED, error="reply_interrupted",
+    )  # fmt: skip
+
+
+def _bill(connection: Connection, lease: Lease) -> Bill:
+    """Return what is known of what a reply used whose process is gone: that it was asked for, and what was shown."""
+    shown = messages.get(connection, lease.conversation_id, lease.reply_id)
+    if shown is None:
+        return Bill(lease.owner, lease.key_id, "")
+    tokens = estimate([shown.content, shown.reasoning])
+    return Bill(lease.owner, lease.key_id, shown.model or "", output_tokens=tokens)

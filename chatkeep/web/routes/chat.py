@@ -1,0 +1,290 @@
+"""Routes of turns: take, follow, stop."""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import re
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from flask import Blueprint, Response, g, request
+
+from chatkeep import errors
+from chatkeep.auth.access import Scope
+from chatkeep.conversations.service import require_message
+from chatkeep.errors import FieldError, InvalidFields, Problem, RateLimited
+from chatkeep.turns.begin import Turn, TurnRequest
+from chatkeep.turns.live import End, Ends, Events
+from chatkeep.web import direct, ratelimit, sse
+from chatkeep.web.openapi import Routes
+from chatkeep.web.problems import language
+from chatkeep.web.requests import body_as, given, query_as, require_small_metadata
+from chatkeep.web.responses import Plain, rendered
+from chatkeep.web.schemas import chat as shapes
+from chatkeep.web.services import caller, owner, parts
+
+routes = Routes(Blueprint("chat", __name__))
+routes.blueprint.after_request(ratelimit.tell)
+MOST_DIGITS = 18
+_COUNT = re.compile(r"\d+", re.ASCII)
+_KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
+_PROVIDER = (
+    errors.ProviderRefused,
+    errors.ContextTooLong,
+    errors.ProviderBroke,
+    errors.ProviderBusy,
+    errors.ProviderQuotaExceeded,
+    errors.ProviderTimeout,
+)
+_BODY = (errors.BodyTooLarge, errors.UnsupportedMediaType, errors.MalformedJson, errors.InvalidFields)
+
+
+_KEY_HEADER = {"Idempotency-Key": "Repeats of a request with the same key get the first one's reply, for 24 hours."}
+_TURN = (
+    *_BODY,
+    *_PROVIDER,
+    errors.NotFound,
+    errors.TurnRunning,
+    errors.KeyReused,
+    errors.RateLimited,
+    errors.QuotaUsedUp,
+    errors.SensitiveContent,
+    errors.RequestTimeout,
+    errors.ReplyInterrupted,
+    errors.StoreUnavailable,
+    errors.ServerStopping,
+)
+_MESSAGE = "/api/conversations/<uuid:conversation_id>/messages/<uuid:message_id>"
+
+
+@routes.route(
+    "POST",
+    "/api/chat",
+    tag="chat",
+    scopes={Scope.CHAT},
+    body=shapes.ChatRequest,
+    answers={200: shapes.ChatAnswer},
+    streams=True,
+    headers=_KEY_HEADER,
+    raises=_TURN,
+    examples={
+        "json": {"message": "What is a haiku?"},
+        "stream": {"message": "用一句话介绍一下你自己", "stream": True},
+    },
+)
+def chat() -> Response:
+    """Take a turn.
+
+    Without `conversation_id` a conversation is created. The answer is one JSON object, or with `"stream": true` (or
+    `Accept: text/event-stream`) a stream of events whose deltas, joined, are the stored reply.
+    """
+    body = body_as(shapes.ChatRequest)
+    require_small_metadata(body.metadata)
+    changes = {name: given(getattr(body, name)) for name in ("system", "ttl", "metadata")}
+    return _take(body, conversation_id=body.conversation_id, message=_said(body.message), cache=body.cache, **changes)
+
+
+@routes.route(
+    "POST",
+    f"{_MESSAGE}/regenerate",
+    tag="chat",
+    scopes={Scope.CHAT},
+    body=shapes.RegenerateRequest,
+    answers={200: shapes.ChatAnswer},
+    streams=True,
+    headers=_KEY_HEADER,
+    raises=_TURN,
+    examples={"stream": {"stream": True}},
+)
+def regenerate_reply(conversation_id: UUID, message_id: UUID) -> Response:
+    """Generate a reply anew.
+
+    The new reply is a sibling of the old one, which stays; the current branch ends with the new one.
+    """
+    body = body_as(shapes.RegenerateRequest)
+    return _take(body, conversation_id=conversation_id, message="", regenerate=message_id)
+
+
+@routes.route(
+    "POST",
+    f"{_MESSAGE}/edit",
+    tag="chat",
+    scopes={Scope.CHAT},
+    body=shapes.EditRequest,
+    answers={200: shapes.ChatAnswer},
+    streams=True,
+    headers=_KEY_HEADER,
+    raises=_TURN,
+    examples={"json": {"message": "What is a tanka?"}},
+)
+def edit_message(conversation_id: UUID, message_id: UUID) -> Response:
+    """Say something else in place of a user message.
+
+    The new message is a sibling of the old one, which stays with all that followed it; the current branch goes on from
+    the new one.
+    """
+    body = body_as(shapes.EditRequest)
+    return _take(body, conversation_id=conversation_id, message=_said(body.message), cache=body.cache, edit=message_id)
+
+
+@routes.route(
+    "GET",
+    f"{_MESSAGE}/stream",
+    tag="chat",
+    scopes={Scope.CHAT, Scope.READ},
+    query=shapes.FollowQuery,
+    answers={200: None, 204: None},
+    streams=True,
+    headers={"Last-Event-ID": "The last event's id, as EventSource sends it; counts like `after`."},
+    raises=(errors.NotFound, errors.InvalidFields, errors.StoreUnavailable),
+)
+def follow_reply(conversation_id: UUID, message_id: UUID) -> Response:
+    """Follow or resume a reply.
+
+    The events are those of `POST /api/chat`, from `after` characters of the text on. A finished reply is sent at once;
+    204 tells an EventSource that has seen the end to stay away.
+    """
+    query = query_as(shapes.FollowQuery)
+    last = request.headers.get("Last-Event-ID")
+    message = require_message(parts().database, owner(), conversation_id, message_id)
+    if last == sse.END_ID:
+        return Plain((), 204, ())
+    after = query.after if query.after is not None else _characters(last)
+    start = shapes.Start(conversation_id, message_id, message.model, message.cached)
+    frames = sse.Frames(start, request_id=g.request_id, language=language(), after=after)
+    events, leave = _events(direct.events(frames), caller().until)
+    response = sse.response(frames.stream(parts().turns.follow_turn(conversation_id, message_id, after, events)))
+    response.call_on_close(leave)
+    return response
+
+
+@routes.route(
+    "POST",
+    "/api/conversations/<uuid:conversation_id>/stop",
+    tag="chat",
+    scopes={Scope.CHAT},
+    answers={200: shapes.Stopped},
+    raises=(errors.NotFound, errors.StoreUnavailable),
+)
+def stop_reply(conversation_id: UUID) -> Response:
+    """Stop the running reply.
+
+    What was shown stays, with the status `stopped`. Without a running reply nothing happens.
+    """
+    reply_id = parts().turns.stop_turn(owner(), conversation_id)
+    return rendered(shapes.Stopped(conversation_id, reply_id, stopped=reply_id is not None))
+
+
+def _take(body: shapes.ChatRequest | shapes.RegenerateRequest, **what: Any) -> Response:
+    """Take a turn and answer with its reply, streamed or whole."""
+    key, by = _idempotency_key(), caller()
+    asked = TurnRequest(
+        owner=by.owner,
+        key_id=by.key_id,
+        counts_for=by.counts_for,
+        allowances=parts().limiter.allowances(by),
+        model=body.model,
+        temperature=body.temperature,
+        max_tokens=body.max_tokens,
+        idempotency_key=key,
+        fingerprint=_fingerprint(body) if key else b"",
+        **what,
+    )
+    try:
+        turn = parts().turns.take_turn(asked)
+    except RateLimited as problem:
+        ratelimit.note(problem.quotas)
+        raise
+    ratelimit.note(turn.quotas)
+    streamed = body.stream or sse.is_preferred(request)
+    return _answer(turn, streamed=streamed, on_disconnect=body.on_disconnect)
+
+
+def _fingerprint(body: msgspec.Struct) -> bytes:
+    path = request.path.rstrip(
+        "/"
+    ).lower()  # the router takes other spellings of a path, and of ids in it, for the same
+    return hashlib.sha256(path.encode() + msgspec.json.encode(body, order="sorted")).digest()
+
+
+def _said(message: str) -> str:
+    if not message.strip():
+        raise InvalidFields("message: is blank.", errors=[FieldError("message", "is blank")])
+    return message
+
+
+def _idempotency_key() -> str | None:
+    key = request.environ.get("HTTP_IDEMPOTENCY_KEY")
+    if key is not None and not _KEY.fullmatch(key):
+        wrong = FieldError("Idempotency-Key", "has 1 to 255 printable ASCII characters without spaces")
+        raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong])
+    return key
+
+
+def _answer(turn: Turn, *, streamed: bool, on_disconnect: str) -> Response:
+    """Answer with a reply as it comes, or as a whole."""
+    try:
+        return _stream(turn, on_disconnect) if streamed else _whole(turn)
+    except Problem as problem:
+        raise problem.about(turn.conversation_id, turn.reply_id) from problem.__cause__
+
+
+def _whole(turn: Turn) -> Response:
+    events, leave = _events(Ends())
+    try:
+        row = sse.answer(parts().turns.follow_taken(turn, events))
+    finally:
+        leave()
+    return rendered(
+        shapes.ChatAnswer(
+            conversation_id=turn.conversation_id,
+            message_id=turn.reply_id,
+            reply=row.content,
+            model=row.model,
+            finish_reason=row.finish_reason,
+            status=row.status,
+            cached=row.cached,
+            usage=shapes.usage_of(row.usage),
+            created_at=shapes.time_text(row.timestamp),
+            reasoning=row.reasoning or msgspec.UNSET,
+        )
+    )
+
+
+def _stream(turn: Turn, on_disconnect: str) -> Response:
+    """Answer with a stream, once the first event shows that there is something to stream."""
+    turns = parts().turns
+    start = shapes.Start(turn.conversation_id, turn.reply_id, turn.model, turn.cached)
+    frames = sse.Frames(start, request_id=g.request_id, language=language())
+    taken, leave = _events(direct.events(frames), caller().until)
+    events = turns.follow_taken(turn, taken)
+    try:
+        first = sse.first_event(events)
+    except BaseException:
+        leave()
+        raise
+    # A copy whose leader ended without a word may have asked for itself: its first event settles what it is.
+    start.cached = turn.cached
+    response = sse.response(frames.stream(events, first))
+    response.call_on_close(leave)
+    if on_disconnect == "stop":
+        # Also after a whole reply, when there is nothing left to stop.
+        response.call_on_close(lambda: turns.stop_here(turn.reply_id))
+    return response
+
+
+def _events(events: Events | None, until: int | None = None) -> tuple[Events, Callable[[], None]]:
+    """Return where a follower's events wait, and what is called after the last, in any case.
+
+    They end when the caller's key does, and at a time, in µs since 1970.
+    """
+    waiting: Events = queue.SimpleQueue() if events is None else events
+    return waiting, parts().access.accompany(caller(), lambda problem: waiting.put(End(None, problem)), until=until)
+
+
+def _characters(last_event_id: str | None) -> int:
+    """Return the characters that a Last-Event-ID stands for; one that is not ours counts as none."""
+    return int(last_event_id[:MOST_DIGITS]) if last_event_id and _COUNT.fullmatch(last_event_id) else 0

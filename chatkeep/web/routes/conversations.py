@@ -1,0 +1,113 @@
+"""Routes of conversations: list, read, change, delete."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from flask import Blueprint, Response
+
+from chatkeep import errors
+from chatkeep.auth.access import Scope
+from chatkeep.conversations import service
+from chatkeep.conversations.service import Changes, ListPage, Page
+from chatkeep.runtime.concurrency import unless_gone
+from chatkeep.web.openapi import Routes
+from chatkeep.web.problems import language
+from chatkeep.web.requests import body_as, client_socket, given, query_as, require_small_metadata
+from chatkeep.web.responses import rendered
+from chatkeep.web.schemas import chat
+from chatkeep.web.services import actor, owner, parts
+
+routes = Routes(Blueprint("conversations", __name__))
+_ONE = "/api/conversations/<uuid:conversation_id>"
+
+
+@routes.route(
+    "GET",
+    "/api/conversations",
+    tag="conversations",
+    scopes={Scope.READ},
+    query=chat.ListQuery,
+    answers={200: chat.ConversationList},
+    raises=(errors.InvalidFields, errors.StoreUnavailable, errors.DatabaseBusy),
+)
+def list_conversations() -> Response:
+    """List conversations, those with the newest activity first, or by creation.
+
+    `last_id` is the `after` of the next page. It names a place in the list, so conversations that become active or are
+    deleted meanwhile neither repeat nor hide others. By activity, one that becomes active before its page was read has
+    moved to the top, where a new list begins, and with `order=asc` the list ends where it ended when its first page was
+    read. By creation (`sort=created`) none moves: the pages hold every conversation that is there all the time exactly
+    once.
+    """
+    query = query_as(chat.ListQuery)
+    page = ListPage(query.limit, chat.position_of(query.after), ascending=query.order == "asc", sort=query.sort)
+    database = parts().database
+    with unless_gone(client_socket() if query.q else None):
+        found = service.list_conversations(database, owner(), page, query.q, pinned=query.pinned)
+    return rendered(chat.conversations_of(found))
+
+
+@routes.route(
+    "GET",
+    _ONE,
+    tag="conversations",
+    scopes={Scope.READ},
+    query=chat.MessagesQuery,
+    answers={200: chat.ConversationWithMessages},
+    raises=(errors.NotFound, errors.InvalidFields, errors.StoreUnavailable),
+)
+def read_conversation(conversation_id: UUID) -> Response:
+    """Read a conversation with its messages.
+
+    `limit`, `after` and `order` choose the messages; `messages.last_id` is the `after` of the next page.
+    """
+    query = query_as(chat.MessagesQuery)
+    page = Page(query.limit, query.after, ascending=query.order == "asc")
+    found = service.read_conversation(parts().database, owner(), conversation_id, page)
+    shown = chat.messages_of(found.messages, found.siblings, language(), has_more=found.has_more)
+    return rendered(chat.ConversationWithMessages(**chat.conversation_fields(found.conversation), messages=shown))
+
+
+@routes.route(
+    "PATCH",
+    _ONE,
+    tag="conversations",
+    scopes={Scope.CHAT},
+    body=chat.ConversationChanges,
+    answers={200: chat.Conversation},
+    raises=(
+        errors.NotFound,
+        errors.InvalidFields,
+        errors.StoreUnavailable,
+        errors.BodyTooLarge,
+        errors.MalformedJson,
+        errors.UnsupportedMediaType,
+        errors.TurnRunning,
+        errors.SensitiveContent,
+    ),
+    examples={"rename": {"title": "Haiku"}, "keep": {"pinned": True}},
+)
+def change_conversation(conversation_id: UUID) -> Response:
+    """Change a conversation's title, system prompt, time to live, pin, metadata or current branch."""
+    body = body_as(chat.ConversationChanges)
+    require_small_metadata(body.metadata)
+    changes = Changes(**{name: given(getattr(body, name)) for name in Changes.__struct_fields__})
+    if screen := parts().redaction.input:
+        changes = screen.passed_record(changes)
+    changed = service.change_conversation(parts().database, parts().journal, owner(), conversation_id, changes)
+    return rendered(chat.Conversation(**chat.conversation_fields(changed)))
+
+
+@routes.route(
+    "DELETE",
+    _ONE,
+    tag="conversations",
+    scopes={Scope.CHAT},
+    answers={200: chat.Deleted},
+    raises=(errors.NotFound, errors.StoreUnavailable),
+)
+def delete_conversation(conversation_id: UUID) -> Response:
+    """Delete a conversation with its messages. A reply that is being generated ends."""
+    service.delete_conversation(parts().journal, owner(), conversation_id, actor())
+    return rendered(chat.Deleted(conversation_id))

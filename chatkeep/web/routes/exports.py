@@ -1,0 +1,184 @@
+"""Routes of exports: conversations as files."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+from flask import Blueprint, Response, request
+
+from chatkeep import errors
+from chatkeep.auth.access import Scope
+from chatkeep.domain.audit import Note, Verb
+from chatkeep.errors import FieldError, InvalidFields, Problem
+from chatkeep.exports import Export, cursor_epoch, dates
+from chatkeep.exports.formats import make
+from chatkeep.reporting import audit
+from chatkeep.store.exports import Selection
+from chatkeep.web.compression import coding_of, compressed
+from chatkeep.web.openapi import Routes
+from chatkeep.web.requests import query_as
+from chatkeep.web.responses import impatient
+from chatkeep.web.schemas import exports as shapes
+from chatkeep.web.services import actor, caller, owner, parts
+
+routes = Routes(Blueprint("exports", __name__))
+# A client that takes less than a piece in this time is let go. No connection to the database waits for it.
+WRITE_TIMEOUT_S = 60.0
+WRITE_BYTES = 256 * 1024
+_FILES = {
+    "application/json": shapes.Export,
+    "application/x-ndjson": None,
+    "text/csv": None,
+    "text/markdown": None,
+    "application/jsonl": None,
+}
+_HEADERS = {"Accept-Encoding": "`zstd` or `gzip` compress the file on its way."}
+_NAME_CHARACTERS = 80
+_NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|]+')
+# Names that Windows keeps for devices, whatever their suffix.
+_DEVICES = re.compile(r"(CON|PRN|AUX|NUL|COM\d|LPT\d)", re.IGNORECASE)
+
+
+@routes.route(
+    "GET",
+    "/api/conversations/<uuid:conversation_id>/export",
+    tag="exports",
+    scopes={Scope.EXPORT},
+    query=shapes.ExportQuery,
+    answers={200: None},
+    files=_FILES,
+    headers=_HEADERS,
+    raises=(errors.NotFound, errors.InvalidFields, errors.StoreUnavailable),
+)
+def export_conversation(conversation_id: UUID) -> Response:
+    """Export a conversation as a file.
+
+    `json` and `ndjson` lose nothing: every message of the tree with all its fields, and times to the microsecond; the
+    last line tells how much there is and the SHA-256 of every byte before that line. `csv` has a row for each message;
+    what a spreadsheet could run as a formula, with `,`, `;` or a tab as the separator, gets a `'` in front. `md` and
+    `openai` (JSON lines for fine-tuning) hold the current branch. In `md` no message goes on in the next one or has a
+    heading of the first two levels. `openai` has each question with its whole answer, and leaves out turns that have
+    none. Replies are marked as AI generated, in `openai` by their role alone. The file is written while it is read:
+    without the last line of `json` and `ndjson`, or where the connection breaks, it is not whole.
+    """
+    query = query_as(shapes.ExportQuery)
+    form = make(query.format, bom=query.bom)
+    selection = Selection(owner(), conversation_id)
+    export = Export(parts().database, selection, form, parts().redaction)
+    _note({"format": query.format, "conversation_id": conversation_id})
+    return download(export, form.media_type, export.title or "", form.suffix)
+
+
+@routes.route(
+    "GET",
+    "/api/conversations/export-all",
+    tag="exports",
+    scopes={Scope.EXPORT},
+    query=shapes.ExportAllQuery,
+    answers={200: None},
+    files=_FILES,
+    headers=_HEADERS,
+    raises=(errors.InvalidFields, errors.StoreUnavailable),
+)
+def export_all() -> Response:
+    """Export all conversations as a file.
+
+    Conversations come in the order in which they were created, their messages by time. With `start_date` or `end_date`
+    only messages whose time lies in the range are exported, and conversations that have any. Both ends are inclusive;
+    a date is that day in UTC. The formats are those of a single conversation's export. The file is no picture of one
+    moment: what is said meanwhile may be in it.
+
+    Without dates the last line of `json` and `ndjson` has a `cursor`. With `cursor=` that text the export is an
+    increment: the conversations that have changed since, each with only its changed messages, then a tombstone for each
+    that is gone, and a new cursor. Whoever keeps a copy stores conversations and messages by their id (one that changes
+    meanwhile may come twice; the later counts) and removes what has a tombstone. Nothing is missed, however many
+    processes write meanwhile. A cursor that is older than what the server remembers of deletions is refused (422):
+    begin again with an export without one.
+    """
+    query = query_as(shapes.ExportAllQuery)
+    form = make(query.format, bom=query.bom)
+    start, end = bounds(query.start_date, query.end_date)
+    since = None if query.cursor is None else cursor_epoch(parts().database, query.cursor)
+    export = Export(parts().database, Selection(owner(), None, start, end, since), form, parts().redaction)
+    _note({"format": query.format, "conversation_id": None})
+    return download(export, form.media_type, f"chatkeep-{datetime.now(UTC):%Y-%m-%d}", form.suffix)
+
+
+def _note(what: dict[str, Any]) -> None:
+    """Tell the audit log of an export, before a byte of it leaves."""
+    audit.note(parts().journal, Note(actor(), Verb.EXPORT_MADE, what))
+
+
+def bounds(start_date: str | None, end_date: str | None) -> tuple[int | None, int | None]:
+    """Return the first µs since 1970 that counts, and the first one that does not any more. Raises `InvalidFields`."""
+    start = _bound(start_date, "start_date", dates.start_us)
+    end = _bound(end_date, "end_date", dates.end_us)
+    if start is not None and end is not None and start >= end:
+        raise wrong("end_date", "lies before start_date")
+    return start, end
+
+
+def _bound(text: str | None, field: str, read: Callable[[str], int]) -> int | None:
+    try:
+        return None if text is None else read(text)
+    except ValueError as error:
+        raise wrong(field, str(error)) from error
+
+
+def wrong(field: str, message: str) -> InvalidFields:
+    """Return the problem of one field."""
+    return InvalidFields(f"{field}: {message}.", errors=[FieldError(field, message)])
+
+
+def download(chunks: Iterable[bytes], media_type: str, title: str, suffix: str) -> Response:
+    """Return the response that streams a file as a download."""
+    coding = coding_of(request.accept_encodings)
+    response = Response(_pieces(compressed(chunks, coding)), mimetype=media_type)
+    response.headers["Content-Disposition"] = disposition(title, suffix)
+    response.vary.add("Accept-Encoding")
+    if coding:
+        response.headers["Content-Encoding"] = coding
+    return while_let_in(impatient(response, WRITE_TIMEOUT_S))
+
+
+def while_let_in(response: Response) -> Response:
+    """Break a download off when its caller is let in no more; return the response."""
+    ended: list[Problem] = []
+    leave = parts().access.accompany(caller(), ended.append, until=caller().until)
+    response.response = _while_let_in(response.iter_encoded(), ended)
+    response.call_on_close(leave)
+    return response
+
+
+def _while_let_in(pieces: Iterable[bytes], ended: list[Problem]) -> Iterator[bytes]:
+    for piece in pieces:
+        if ended:
+            raise ended[0]  # an end would look like that of the file
+        yield piece
+
+
+def _pieces(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the chunks in pieces that also a slow client takes within the timeout."""
+    for chunk in chunks:
+        for start in range(0, len(chunk), WRITE_BYTES):
+            yield chunk[start : start + WRITE_BYTES]
+
+
+def disposition(title: str, suffix: str) -> str:
+    """Return the header that names a download: for everybody in ASCII, and as it is for those who know RFC 8187."""
+    name = file_name(title)
+    plain = file_name(name.encode("ascii", "ignore").decode())
+    return f"attachment; filename=\"{plain}.{suffix}\"; filename*=UTF-8''{quote(name, safe='')}.{suffix}"
+
+
+def file_name(title: str) -> str:
+    """Return a title as a name that every file system takes, and that leads into no other folder."""
+    visible = "".join(" " if unicodedata.category(sign)[0] in "CZ" else sign for sign in title)
+    name = " ".join(_NOT_IN_NAMES.sub(" ", visible).split())[:_NAME_CHARACTERS].strip(". ")
+    return f"_{name}" if _DEVICES.fullmatch(name.partition(".")[0].strip()) else name or "conversation"

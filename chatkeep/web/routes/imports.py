@@ -1,0 +1,169 @@
+"""The route that imports a file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
+from io import BufferedReader, BytesIO
+from types import EllipsisType
+
+from flask import Blueprint, Response, request
+
+from chatkeep import errors
+from chatkeep.auth.access import Scope
+from chatkeep.domain.conversation import now_us
+from chatkeep.errors import BodyTooLarge, FieldError, InvalidFields, UnsupportedMediaType
+from chatkeep.imports import BadRecord, Report, Terms, UnknownFile, import_file, ttl_of
+from chatkeep.imports.files import documents
+from chatkeep.limiting.storage import StorageQuota
+from chatkeep.web.openapi import Routes
+from chatkeep.web.problems import language
+from chatkeep.web.requests import content_coding, query_as, read_coded_body
+from chatkeep.web.responses import rendered
+from chatkeep.web.schemas import exports
+from chatkeep.web.schemas.imports import Import, ImportQuery, import_of
+from chatkeep.web.services import actor, owner, parts
+
+routes = Routes(Blueprint("imports", __name__))
+_ARCHIVES = {"application/zip", "application/x-zip", "application/x-zip-compressed"}
+# The bytes tell what a file is. Forms are refused, and what a page of another site can send without asking.
+_MEDIA_TYPES = _ARCHIVES | {
+    "application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines",
+    "application/gzip", "application/x-gzip", "application/zstd", "application/octet-stream",
+}  # fmt: skip
+_WHAT_TO_SEND = (
+    "Send the file itself as the body, in no form, with its Content-Type: application/json, application/x-ndjson,"
+    " application/zip or application/gzip."
+)
+_GZIP = {"identity", "gzip", "x-gzip"}
+# How many times larger than a body may be what is packed in it: text becomes a tenth at best.
+_UNPACKED = 16
+# A chunk may hold thousands of records, each of which takes some microseconds.
+_CHUNK_BYTES = 16 * 1024
+
+
+@routes.route(
+    "POST",
+    "/api/conversations/import",
+    tag="exports",
+    scopes={Scope.CHAT},
+    body=exports.Export,
+    query=ImportQuery,
+    answers={200: Import},
+    examples={
+        "an export": {
+            "object": "export",
+            "version": 1,
+            "conversations": [],
+            "end": {"object": "export.end", "conversations": 0, "messages": 0, "sha256": ""},
+        },
+    },
+    raises=(
+        errors.RequestTimeout,
+        errors.BodyTooLarge,
+        errors.UnsupportedMediaType,
+        errors.InvalidFields,
+        errors.QuotaUsedUp,
+        errors.StoreUnavailable,
+    ),
+)
+def import_conversations() -> Response:
+    """Import conversations from a file.
+
+    The body is the file: an export of chatkeep in `json`, or in `ndjson` as `application/x-ndjson`; the
+    `conversations.json` of ChatGPT, Claude or DeepSeek, or the archive (zip) that it comes in; or an export of
+    LibreChat or Open WebUI. What it is, is found from what it holds. It may be packed with gzip, as a file or with
+    `Content-Encoding: gzip`. Exports of other programs (Gemini, Grok, LobeChat, Cherry Studio, chatbot-ui,
+    BetterChatGPT, TypingMind, Poe, Copilot), SQLite files and logs of coding agents (Claude Code, Codex) are not read.
+    Everything becomes the caller's. An export comes back as it was, with its ids, times and branches; what is there
+    already is not imported again, and an increment brings it up to date. Ids that are another owner's on this server
+    become other ones, the same at every import. What is imported from other programs does not expire, unless `ttl` says
+    so. What is left out of it, such as calls to tools, pictures and files, is counted in `left_out`. A record that is
+    not as it should be is named with its line, and the others are imported. The body has at most `CHATKEEP_MAX_BODY`
+    bytes, 1 MiB by default, and 16 times as many unpacked; on the server, `chatkeep import` takes files of any size.
+    """
+    ttl = _kept(query_as(ImportQuery).ttl)
+    body = _body()
+    terms = Terms(owner(), now_us(), ttl, by=actor(), quota=StorageQuota.of(parts().settings))
+    run = partial(import_file, parts().database, parts().journal, terms=terms, redaction=parts().redaction)
+    try:
+        _require_small(body)
+        reports = _imported(body, run)
+    except UnknownFile as error:
+        raise InvalidFields(str(error), errors=[FieldError("", "is no file that can be imported")]) from error
+    return rendered(import_of(reports, language()))
+
+
+def _body() -> bytes:
+    """Return the body. Raises `UnsupportedMediaType`, `BodyTooLarge` and `RequestTimeout`."""
+    if request.mimetype not in _MEDIA_TYPES:
+        raise UnsupportedMediaType(_WHAT_TO_SEND)
+    if content_coding() not in (_GZIP if request.mimetype not in _ARCHIVES else {"identity"}):
+        raise UnsupportedMediaType("Send the file as it is; only what is no archive may have Content-Encoding: gzip.")
+    try:
+        return read_coded_body()
+    except BodyTooLarge as error:
+        raise BodyTooLarge(
+            f"The body may have {parts().settings.max_body} bytes at most (CHATKEEP_MAX_BODY)."
+            " On the server, chatkeep import takes files of any size."
+        ) from error
+
+
+def _require_small(body: bytes) -> None:
+    """Raise `BodyTooLarge` if too much is packed in a body, before any of it is imported."""
+    most = left = _UNPACKED * parts().settings.max_body
+
+    def count(unpacked: int) -> None:
+        nonlocal left
+        left -= unpacked
+        if left < 0:
+            raise BodyTooLarge(
+                f"Unpacked, the body may have {most} bytes at most ({_UNPACKED} times CHATKEEP_MAX_BODY)."
+                " On the server, chatkeep import takes files of any size."
+            )
+        time.sleep(0)
+
+    for _, document in documents(_opened(body), count):
+        with suppress(UnknownFile):  # it is told when it is imported
+            for _ in document:
+                pass
+
+
+def _imported(body: bytes, run: Callable[[Iterator[bytes]], Report]) -> list[Report]:
+    """Import each document of a body. Raises `UnknownFile` if none can be; else one that cannot is a problem."""
+    reports: list[Report] = []
+    unknown: list[tuple[str, UnknownFile]] = []
+    for name, document in documents(_opened(body), lambda _: time.sleep(0)):
+        try:
+            reports.append(run(_chunks(document)))
+        except UnknownFile as error:
+            unknown.append((name, error))
+    if not reports and unknown:
+        name, reason = unknown[0]
+        raise UnknownFile(f"{name} cannot be read: {reason}") if name else reason
+    told = Report()
+    for name, refused in unknown:
+        told.add_problem(BadRecord(1, f"{name} cannot be read: {refused}"))
+    return [*reports, told]
+
+
+def _opened(body: bytes) -> BufferedReader:
+    return BufferedReader(BytesIO(body))
+
+
+def _kept(ttl: str | None) -> int | EllipsisType | None:
+    """Return how long conversations are kept. Raises `InvalidFields`."""
+    try:
+        return ... if ttl is None else ttl_of(ttl)
+    except ValueError as error:
+        raise InvalidFields.of([FieldError("ttl", str(error))]) from error
+
+
+def _chunks(document: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a document in small pieces, and let other requests have their turn in between."""
+    for chunk in document:
+        for start in range(0, len(chunk), _CHUNK_BYTES):
+            yield chunk[start : start + _CHUNK_BYTES]
+            time.sleep(0)

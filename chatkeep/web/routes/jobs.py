@@ -1,0 +1,254 @@
+"""Routes of export jobs: exports that are made into files beside the requests."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+from uuid import UUID
+
+from flask import Blueprint, Response, request
+
+from chatkeep import errors
+from chatkeep.auth.access import Scope
+from chatkeep.domain.audit import Note, Verb
+from chatkeep.errors import PreconditionFailed, RangeNotSatisfiable
+from chatkeep.exports import check_selection, cursor_epoch, jobs
+from chatkeep.exports.formats import make
+from chatkeep.exports.jobs import Wanted, wanted_of
+from chatkeep.reporting import audit
+from chatkeep.runtime.concurrency import FILES
+from chatkeep.store.exports import Selection
+from chatkeep.store.jobs import Job
+from chatkeep.web import problems
+from chatkeep.web.openapi import Routes
+from chatkeep.web.requests import body_as, query_as
+from chatkeep.web.responses import Plain, impatient, rendered
+from chatkeep.web.routes.exports import WRITE_BYTES, WRITE_TIMEOUT_S, bounds, disposition, while_let_in
+from chatkeep.web.schemas import chat, exports
+from chatkeep.web.schemas import jobs as job_shapes
+from chatkeep.web.services import actor, owner, parts
+
+routes = Routes(Blueprint("jobs", __name__))
+_ONE = "/api/exports/<uuid:export_id>"
+_COMPRESSED = {"gzip": "application/gzip", "zstd": "application/zstd"}
+_FILES = {
+    "application/json": exports.Export,
+    **dict.fromkeys(["application/x-ndjson", "text/csv", "text/markdown", "application/jsonl", *_COMPRESSED.values()]),
+}
+
+
+@routes.route(
+    "POST",
+    "/api/exports",
+    tag="exports",
+    scopes={Scope.EXPORT},
+    body=job_shapes.ExportJobRequest,
+    answers={202: job_shapes.ExportJob},
+    raises=(
+        errors.NotFound,
+        errors.InvalidFields,
+        errors.StoreUnavailable,
+        errors.TooManyExports,
+        errors.QuotaUsedUp,
+        errors.BodyTooLarge,
+        errors.MalformedJson,
+        errors.UnsupportedMediaType,
+    ),
+    examples={
+        "everything": {"format": "ndjson", "compression": "zstd"},
+        "a month": {"format": "csv", "start_date": "2026-11-01", "end_date": "2026-11-30"},
+    },
+)
+def create_export() -> Response:
+    """Export conversations into a file that is fetched later.
+
+    The file is made in the background, also after a server was killed, and holds what the streamed exports hold.
+    `Location` names the export, whose `status` tells when it is `completed`. It is kept for a day, as the server is
+    set. With the `cursor` of an earlier export of everything in `json` or `ndjson`, it is an increment: what has
+    changed since then, and what is gone.
+    """
+    body = body_as(job_shapes.ExportJobRequest)
+    _require_exportable(body)
+    wanted = Wanted(
+        format=body.format,
+        compression=body.compression,
+        conversation_id=body.conversation_id,
+        start_date=body.start_date,
+        end_date=body.end_date,
+        since=body.cursor,
+        bom=body.bom,
+    )
+    quota = parts().settings.quota_export_bytes
+    job = jobs.enqueue(parts().journal, owner(), wanted, parts().redaction, actor(), quota=quota)
+    response = rendered(job_shapes.job_of(job), 202)
+    response.headers["Location"] = f"{request.script_root}/api/exports/{job.id}"
+    return response
+
+
+def _require_exportable(body: job_shapes.ExportJobRequest) -> None:
+    """Raise `InvalidFields` where an export would be refused that is streamed."""
+    start, end = bounds(body.start_date, body.end_date)
+    since = None if body.cursor is None else cursor_epoch(parts().database, body.cursor)
+    check_selection(Selection(owner(), body.conversation_id, start, end, since), make(body.format))
+
+
+@routes.route(
+    "GET",
+    "/api/exports",
+    tag="exports",
+    scopes={Scope.EXPORT},
+    query=job_shapes.ExportJobsQuery,
+    answers={200: job_shapes.ExportJobList},
+    raises=(errors.InvalidFields, errors.StoreUnavailable),
+)
+def list_exports() -> Response:
+    """List the exports that are made into files, the newest first."""
+    query = query_as(job_shapes.ExportJobsQuery)
+    ascending = query.order == "asc"
+    found, has_more = jobs.list_jobs(parts().database, owner(), query.limit, query.after, ascending=ascending)
+    return rendered(job_shapes.jobs_of(found, has_more=has_more))
+
+
+@routes.route(
+    "GET",
+    _ONE,
+    tag="exports",
+    scopes={Scope.EXPORT},
+    answers={200: job_shapes.ExportJob},
+    raises=(errors.NotFound, errors.StoreUnavailable),
+)
+def read_export(export_id: UUID) -> Response:
+    """Read how far an export is."""
+    return rendered(job_shapes.job_of(jobs.read_job(parts().database, owner(), export_id)))
+
+
+@routes.route(
+    "POST",
+    f"{_ONE}/cancel",
+    tag="exports",
+    scopes={Scope.EXPORT},
+    answers={200: job_shapes.ExportJob},
+    raises=(errors.NotFound, errors.ExportFinished, errors.StoreUnavailable),
+)
+def cancel_export(export_id: UUID) -> Response:
+    """Cancel an export that is not finished; cancelling it again does no harm."""
+    ttl = parts().settings.export_ttl
+    return rendered(job_shapes.job_of(jobs.cancel_job(parts().journal, owner(), export_id, ttl)))
+
+
+@routes.route(
+    "DELETE",
+    _ONE,
+    tag="exports",
+    scopes={Scope.EXPORT},
+    answers={200: chat.Deleted},
+    raises=(errors.NotFound, errors.StoreUnavailable),
+)
+def delete_export(export_id: UUID) -> Response:
+    """Delete an export with its file, whatever its status."""
+    jobs.delete_job(parts().journal, _folder(), owner(), export_id, actor())
+    return rendered(chat.Deleted(export_id))
+
+
+@routes.route(
+    "GET",
+    f"{_ONE}/content",
+    tag="exports",
+    scopes={Scope.EXPORT},
+    answers={200: None, 206: None},
+    files=_FILES,
+    headers={
+        "If-Match": "An `ETag` that the file must have, such as that of an earlier part; else the answer is 412.",
+        "If-None-Match": "An `ETag` that the client has; if the file still has it, the answer is 304.",
+        "Range": "One range of bytes: `bytes=1000-` goes on where a download broke off.",
+        "If-Range": "The `ETag` of the first part, so that a range of another file is never taken for the rest.",
+    },
+    raises=(
+        errors.NotFound,
+        errors.ExportNotReady,
+        errors.PreconditionFailed,
+        errors.RangeNotSatisfiable,
+        errors.ExportFileMissing,
+        errors.StoreUnavailable,
+    ),
+)
+def download_export(export_id: UUID) -> Response:
+    """Download the file of a completed export, whole or from where a download broke off.
+
+    `ETag` is its SHA-256 in hexadecimal, and `Repr-Digest` the same as RFC 9530 has it. A compressed file is sent as it
+    lies, without a `Content-Encoding`.
+    """
+    job = jobs.read_job(parts().database, owner(), export_id)
+    file = jobs.open_file(_folder(), job)
+    etag = (job.sha256 or b"").hex()
+    # RFC 9110, section 13.2.2: before ranges, and in this order.
+    if request.if_match and etag not in request.if_match:
+        file.close()
+        raise PreconditionFailed
+    if request.if_none_match.contains_weak(etag):
+        file.close()
+        return Plain((), 304, [("ETag", f'"{etag}"')])
+    audit.note(parts().journal, Note(actor(), Verb.EXPORT_FETCHED, {"export_id": export_id}))
+    try:
+        return _download(file, job)
+    except RangeNotSatisfiable as problem:
+        file.close()
+        response = problems.respond(problem)
+        response.headers["Content-Range"] = f"bytes */{job.size}"
+        return response
+
+
+def _download(file: BinaryIO, job: Job) -> Response:
+    """Return the response that sends what the request asks for of a job's file."""
+    sha256, wanted = job.sha256 or b"", wanted_of(job)
+    etag = f'"{sha256.hex()}"'
+    asked = _range(job.size, etag)
+    response = _part(file, *(asked or (0, job.size)))
+    if asked is not None:
+        response.status_code = 206
+        response.headers["Content-Range"] = f"bytes {asked[0]}-{asked[1] - 1}/{job.size}"
+    response.mimetype = _COMPRESSED.get(wanted.compression) or make(wanted.format).media_type
+    response.headers["Accept-Ranges"] = "bytes"
+    response.headers["ETag"] = etag
+    response.headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(sha256).decode()}:"
+    response.headers["Content-Disposition"] = disposition(wanted.name, wanted.suffix)
+    return while_let_in(impatient(response, WRITE_TIMEOUT_S))
+
+
+def _folder() -> Path:
+    return parts().settings.exports_dir
+
+
+def _range(size: int, etag: str) -> tuple[int, int] | None:
+    """Return the part of the file that the request asks for, None for all of it.
+
+    What asks for another file's part, for several parts, or in other units than bytes gets all (RFC 9110 §14.2).
+    Raises `RangeNotSatisfiable`.
+    """
+    asked = request.range
+    if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
+        return None
+    if request.headers.get("If-Range", etag) != etag:
+        return None
+    found: tuple[int, int] | None = asked.range_for_length(size)
+    if found is None:
+        raise RangeNotSatisfiable(f"The file has {size} bytes.")
+    return found
+
+
+def _part(file: BinaryIO, start: int, stop: int) -> Response:
+    """Return the response that sends the bytes from ``start`` to before ``stop``, and closes the file."""
+    file.seek(start)
+    response = Response(_pieces(file, stop - start))
+    response.headers["Content-Length"] = str(stop - start)
+    response.call_on_close(file.close)
+    return response
+
+
+def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """Yield so many bytes, read beside the event loop; fewer only where the file was cut, which breaks the download."""
+    while size and (piece := FILES.run(file.read, min(size, WRITE_BYTES))):
+        size -= len(piece)
+        yield piece

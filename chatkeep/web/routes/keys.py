@@ -1,0 +1,130 @@
+"""Routes of keys, for the operator."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from flask import Blueprint, Response
+
+from chatkeep import errors
+from chatkeep.auth import keys
+from chatkeep.auth.access import END_USER_CHARACTERS, Scope, is_name
+from chatkeep.auth.keys import KeyChanges, WantedKey
+from chatkeep.errors import FieldError, InvalidFields
+from chatkeep.web.openapi import Routes
+from chatkeep.web.requests import body_as, given, query_as
+from chatkeep.web.responses import rendered
+from chatkeep.web.schemas import keys as shapes
+from chatkeep.web.services import actor, parts
+
+routes = Routes(Blueprint("keys", __name__))
+_ONE = "/api/keys/<uuid:key_id>"
+_BODY = (errors.BodyTooLarge, errors.UnsupportedMediaType, errors.MalformedJson, errors.RequestTimeout)
+
+
+@routes.route(
+    "POST",
+    "/api/keys",
+    tag="keys",
+    scopes={Scope.ADMIN},
+    body=shapes.KeyRequest,
+    answers={201: shapes.NewKey},
+    raises=_BODY,
+    examples={
+        "an application": {"name": "our app", "scopes": ["chat", "read"], "expires_in": 7776000},
+        "of an end user": {"name": "their phone", "end_user": "4711", "scopes": ["chat", "read"]},
+        "limited": {"name": "a trial", "limits": {"requests_per_day": 200, "concurrent_replies": 2}},
+    },
+)
+def create_key() -> Response:
+    """Make a key, of any account.
+
+    The answer is the only place where it ever stands: only its hash is stored.
+    """
+    body = body_as(shapes.KeyRequest)
+    _require_name("name", body.name)
+    if body.end_user is not None:
+        _require_name("end_user", body.end_user)
+    wanted = WantedKey(body.name, body.account, body.scopes, body.expires_in, body.limits, body.end_user)
+    made = keys.create_key(parts().journal, wanted, actor())
+    parts().access.look()  # the first one closes the server: here at once, elsewhere within seconds
+    return rendered(shapes.new_key_of(made), 201)
+
+
+@routes.route(
+    "GET", "/api/keys", tag="keys", scopes={Scope.ADMIN}, query=shapes.KeysQuery, answers={200: shapes.KeyList}
+)
+def list_keys() -> Response:
+    """List the keys of all accounts, the newest first; also those that have ended."""
+    query = query_as(shapes.KeysQuery)
+    found, more = keys.list_keys(parts().database, query.limit, query.after, ascending=query.order == "asc")
+    return rendered(shapes.keys_of(found, has_more=more))
+
+
+@routes.route("GET", _ONE, tag="keys", scopes={Scope.ADMIN}, answers={200: shapes.Key}, raises=(errors.NotFound,))
+def read_key(key_id: UUID) -> Response:
+    """Read what is known of a key."""
+    return rendered(shapes.key_of(keys.read_key(parts().database, key_id)))
+
+
+@routes.route(
+    "PATCH",
+    _ONE,
+    tag="keys",
+    scopes={Scope.ADMIN},
+    body=shapes.KeyChanges,
+    answers={200: shapes.Key},
+    raises=(*_BODY, errors.InvalidFields, errors.NotFound),
+    examples={
+        "rename": {"name": "our new app"},
+        "limit": {"limits": {"requests_per_day": 200}},
+        "as every key": {"limits": None},
+    },
+)
+def change_key(key_id: UUID) -> Response:
+    """Change a key's name, or its own limits, which are replaced as a whole; null takes them away.
+
+    Within 5 seconds they hold in every process, also for who has signed in with it. What it has used stays counted.
+    What a key may, and how long it lives, is never changed: make another one, or rotate it.
+    """
+    body = body_as(shapes.KeyChanges)
+    if isinstance(body.name, str):
+        _require_name("name", body.name)
+    changed = keys.change_key(parts().journal, key_id, KeyChanges(given(body.name), given(body.limits)), actor())
+    parts().access.look()
+    return rendered(shapes.key_of(changed))
+
+
+@routes.route("DELETE", _ONE, tag="keys", scopes={Scope.ADMIN}, answers={200: shapes.Key}, raises=(errors.NotFound,))
+def revoke_key(key_id: UUID) -> Response:
+    """Revoke a key, with all that were made of it by signing in; doing so again does no harm.
+
+    Within 5 seconds it lets nobody in, its open streams end, and the replies that were asked for with it are stopped.
+    """
+    revoked = keys.revoke_key(parts().journal, key_id, actor())
+    parts().access.look()
+    return rendered(shapes.key_of(revoked))
+
+
+@routes.route(
+    "POST",
+    f"{_ONE}/rotate",
+    tag="keys",
+    scopes={Scope.ADMIN},
+    body=shapes.RotateRequest,
+    answers={201: shapes.NewKey},
+    raises=(*_BODY, errors.NotFound, errors.KeyEnded),
+    examples={"at once": {}, "an hour later": {"overlap": 3600}},
+)
+def rotate_key(key_id: UUID) -> Response:
+    """Put a new key in a key's place, with the same name, account, scopes and lifetime."""
+    body = body_as(shapes.RotateRequest)
+    made = keys.rotate_key(parts().journal, key_id, body.overlap, actor())
+    return rendered(shapes.new_key_of(made), 201)
+
+
+def _require_name(field: str, name: str) -> None:
+    """Raise `InvalidFields` where nobody could read a name."""
+    if not is_name(name, END_USER_CHARACTERS):  # the shape says how long it may be
+        wrong = FieldError(field, "has control characters")
+        raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong])

@@ -1,0 +1,47 @@
+"""Counting requests, and what all processes have counted as Prometheus reads it."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from flask import Blueprint, Request, Response, request
+
+from chatkeep.auth.access import Scope
+from chatkeep.reporting import overview
+from chatkeep.runtime.metrics import HTTP_REQUESTS, MEDIA_TYPE, exposition
+from chatkeep.web.auth import lets_in
+from chatkeep.web.services import parts
+
+blueprint = Blueprint("metrics", __name__)
+# What matches no rule: paths are anybody's words and would make samples without end.
+NO_ROUTE = "none"
+_PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
+
+
+@blueprint.get("/metrics")
+@lets_in({Scope.ADMIN})
+def prometheus_metrics() -> Response:
+    """Return the metrics of all processes and hosts on the database, whichever of them answers: scrape one address.
+
+    Raises `StoreUnavailable`.
+    """
+    response = Response(exposition(overview.totals(parts().database)), content_type=MEDIA_TYPE)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def count_request(response: Response) -> Response:
+    """Count a request by its rule and the status of its answer; return the response as it is."""
+    parts().tally.count(HTTP_REQUESTS, route_of(request), str(response.status_code))
+    return response
+
+
+def route_of(asked: Request) -> str:
+    """Return the rule of a request's path."""
+    return NO_ROUTE if asked.url_rule is None else _route(asked.url_rule.rule)
+
+
+@cache
+def _route(rule: str) -> str:
+    return _PARAMETER.sub(r"{\1}", rule)

@@ -1,0 +1,99 @@
+"""The chat page, and the API's documents."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import flask_swagger_ui
+import msgspec
+from flask import Blueprint, Flask, Response, current_app, render_template, request, send_from_directory
+
+from chatkeep import __version__
+from chatkeep.web import files
+from chatkeep.web.auth import EVERYBODY, lets_in
+from chatkeep.web.openapi import Routes, document
+from chatkeep.web.openapi_versions import Version, in_version
+from chatkeep.web.responses import unlisted
+from chatkeep.web.schemas import chat
+from chatkeep.web.services import parts
+
+pages = Blueprint("web", __name__, template_folder="../templates")
+routes = Routes(Blueprint("documents", __name__))
+DOCUMENT = "chatkeep.openapi"
+_SWAGGER = Path(flask_swagger_ui.__file__).parent / "dist"
+
+
+@pages.get("/")
+@lets_in(EVERYBODY)
+def chat_page() -> Response:
+    """Return the chat page."""
+    return _page("chat.html", demo=parts().settings.demo, modules=files.imports("chat.js"))
+
+
+@pages.get("/shared/<token>")
+@lets_in(EVERYBODY)
+def shared_page(token: str) -> Response:  # noqa: ARG001 - the page itself asks for what it leads to
+    """Return the page that shows a shared conversation."""
+    return unlisted(_page("shared.html", modules=files.imports("shared.js")))
+
+
+@pages.get("/static/<path:filename>", endpoint="static")
+@pages.get("/static/v/<version>/<path:filename>", endpoint="static")
+@lets_in(EVERYBODY)
+def static_file(filename: str, version: str | None = None) -> Response:
+    """Return a file that a page loads."""
+    return files.answer(filename, version)
+
+
+@pages.app_url_defaults
+def name_version(endpoint: str, values: dict[str, Any]) -> None:
+    """Let templates name files under their version."""
+    if endpoint == "web.static":
+        values.setdefault("version", files.current_version())
+
+
+@pages.get("/docs")
+@lets_in(EVERYBODY)
+def docs_page() -> Response:
+    """Return Swagger UI on the API's document."""
+    return _page("docs.html")
+
+
+@pages.get("/docs/assets/<path:name>")
+@lets_in(EVERYBODY)
+def docs_asset(name: str) -> Response:
+    """Return one of Swagger UI's own files."""
+    return send_from_directory(_SWAGGER, name, max_age=3600)
+
+
+@routes.route("GET", "/openapi.json", tag="documents", scopes=EVERYBODY, answers={200: chat.ApiDocument})
+def openapi() -> Response:
+    """Return the API's document, as OpenAPI 3.1.
+
+    Most generators and validators take no newer version.
+    """
+    return _document("3.1")
+
+
+@routes.route("GET", "/openapi-3.2.json", tag="documents", scopes=EVERYBODY, answers={200: chat.ApiDocument})
+def openapi_3_2() -> Response:
+    """Return the API's document, as OpenAPI 3.2, which describes streams event by event."""
+    return _document("3.2")
+
+
+def _document(version: Version) -> Response:
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - documented by Flask
+    return files.fresh(_described(app, request.script_root or "/", version))
+
+
+@lru_cache(maxsize=4)
+def _described(app: Flask, root: str, version: Version) -> files.File:
+    """Return the API's document; to make it takes some 50 ms, in which nothing else would run."""
+    described = in_version(document(app.extensions[DOCUMENT], root), version)
+    return files.made(msgspec.json.encode(described), "application/json")
+
+
+def _page(template: str, **values: Any) -> Response:
+    return files.page(render_template(template, version=__version__, oidc=parts().settings.oidc_label, **values))

@@ -1,0 +1,85 @@
+"""Routes with which the page signs in and out."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, g, request
+
+from chatkeep import errors
+from chatkeep.auth import keys
+from chatkeep.auth.access import EVERY_SCOPE, SIGNED_IN_S, NewKey, caller_of
+from chatkeep.web import auth
+from chatkeep.web.auth import EVERYBODY
+from chatkeep.web.openapi import Routes
+from chatkeep.web.requests import body_as
+from chatkeep.web.responses import rendered
+from chatkeep.web.schemas import keys as shapes
+from chatkeep.web.services import caller, parts
+
+routes = Routes(Blueprint("sign_in", __name__))
+
+
+@routes.route(
+    "POST",
+    "/api/sign-in",
+    tag="keys",
+    scopes=EVERYBODY,
+    body=shapes.SignInRequest,
+    answers={200: shapes.SignedIn},
+    raises=(
+        errors.BodyTooLarge,
+        errors.UnsupportedMediaType,
+        errors.MalformedJson,
+        errors.RequestTimeout,
+        errors.InvalidFields,
+        errors.Unauthorized,
+        errors.KeyRevoked,
+        errors.KeyExpired,
+        errors.StoreUnavailable,
+    ),
+    examples={"a key": {"key": "ck_8Zx2mQ0a_W6N1tq4vYc0dPz7sK2hRb9mXe3uLf5gJ8aQiTnCo"}},
+)
+def sign_in() -> Response:
+    """Sign in on the page with a key.
+
+    The answer sets the cookie `chatkeep_key`, which no script can read: a key of its own that may what the given one
+    may, for 12 hours at most, and ends with it. It counts only on requests from the server's own pages. Who has a whole
+    key is told that it was revoked or has expired; whatever else is no key is `unauthorized`.
+    """
+    made = keys.sign_in(parts().database, parts().journal, body_as(shapes.SignInRequest).key, g.request_id)
+    response = rendered(shapes.signed_in_of(caller_of(made.key)))
+    keep(response, made)
+    return response
+
+
+def keep(response: Response, made: NewKey) -> None:
+    """Have the browser keep a key, where no script and no other site can use it."""
+    name = auth.cookie_named(auth.COOKIE)
+    response.set_cookie(
+        name, made.text, max_age=SIGNED_IN_S, secure=request.is_secure, httponly=True, samesite="Strict"
+    )
+
+
+@routes.route("GET", "/api/sign-in", tag="keys", scopes=EVERY_SCOPE, answers={200: shapes.SignedIn})
+def read_caller() -> Response:
+    """Tell whom requests like this one speak for, and what they may."""
+    return rendered(shapes.signed_in_of(caller()))
+
+
+@routes.route(
+    "POST",
+    "/api/sign-out",
+    tag="keys",
+    scopes=EVERYBODY,
+    answers={200: shapes.SignedOut},
+    raises=(errors.StoreUnavailable,),
+)
+def sign_out() -> Response:
+    """Sign out: the key in the cookie is revoked, and the cookie removed. Other keys stay."""
+    found = auth.cookie()
+    ended = found is not None and keys.sign_out(parts().database, parts().journal, found, g.request_id)
+    if ended:
+        parts().access.look()
+    response = rendered(shapes.SignedOut(ended))
+    name = auth.cookie_named(auth.COOKIE)
+    response.delete_cookie(name, secure=request.is_secure, httponly=True, samesite="Strict")
+    return response

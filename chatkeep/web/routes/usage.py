@@ -1,0 +1,82 @@
+"""The route of usage."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+from flask import Blueprint, Response
+
+from chatkeep import errors
+from chatkeep.auth.access import Caller, Scope
+from chatkeep.errors import FieldError, InvalidFields
+from chatkeep.limiting.aggregator import Used
+from chatkeep.reporting.usage import Days, today, used
+from chatkeep.web.openapi import Routes
+from chatkeep.web.requests import query_as
+from chatkeep.web.responses import rendered
+from chatkeep.web.schemas import usage as shapes
+from chatkeep.web.services import caller, parts
+
+routes = Routes(Blueprint("usage", __name__))
+BILLION = 1_000_000_000
+USUAL = timedelta(days=30)
+
+
+@routes.route(
+    "GET",
+    "/api/usage",
+    tag="usage",
+    scopes={Scope.READ, Scope.ADMIN},
+    query=shapes.UsageQuery,
+    answers={200: shapes.UsageReport},
+    raises=(errors.InvalidFields, errors.StoreUnavailable),
+)
+def read_usage() -> Response:
+    """Read what was used: turns, tokens and what they cost.
+
+    A caller that names an end user reads what that one has used, others what their account has with all its end users,
+    admins what all accounts have. A turn counts when its reply ends. Where the provider did not count the tokens of a
+    reply, because it was stopped or broke off, they are estimated from the text.
+    """
+    query = query_as(shapes.UsageQuery)
+    days = _days(query)
+    groups = tuple(dict.fromkeys(query.group_by.split(",")))
+    found = used(parts().database, *_whose(caller()), days, groups, limit=query.limit, after=query.after)
+    return rendered(
+        shapes.UsageReport(
+            start_date=days.first.isoformat(),
+            end_date=days.last.isoformat(),
+            total=shapes.UsageTotal(**_counts(found.total)),
+            data=[shapes.UsageRow(**names, **_counts(row)) for names, row in found.rows],
+            has_more=found.has_more,
+        )
+    )
+
+
+def _whose(by: Caller) -> tuple[str | None, str | None]:
+    """Return the account and the owner whose usage a caller reads, each None where it is that of all."""
+    if Scope.ADMIN in by.scopes and not by.end_user:
+        return None, None
+    return by.account, by.owner if by.end_user else None
+
+
+def _counts(row: Used) -> dict[str, Any]:
+    return row._asdict() | {"cost": row.cost / BILLION}
+
+
+def _days(query: shapes.UsageQuery) -> Days:
+    last = _day("end_date", query.end_date) or today()
+    first = _day("start_date", query.start_date) or last - USUAL
+    if last < first:
+        wrong = FieldError("end_date", "lies before start_date")
+        raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong])
+    return Days(first, last)
+
+
+def _day(name: str, text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError as error:
+        wrong = FieldError(name, "is no day of the calendar")
+        raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong]) from error

@@ -1,0 +1,109 @@
+"""The JSON of exports, and of the files that are imported."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from chatkeep.domain.conversation import Role, Status
+from chatkeep.web.schemas.chat import Id, Moment, Usage
+
+ExportFormat = Annotated[Literal["json", "csv", "ndjson", "md", "openai"], Meta(description="What to write.")]
+Cursor = Annotated[
+    str,
+    Meta(
+        max_length=64,
+        description="The cursor of an earlier export of all: only what has changed since then is exported.",
+        examples=["1027"],
+    ),
+]
+Precise = Annotated[str, Meta(description="RFC 3339 in UTC with microseconds.")]
+
+
+class ExportQuery(Struct, forbid_unknown_fields=True):
+    """How to export."""
+
+    format: ExportFormat = "json"
+    bom: Annotated[bool, Meta(description="Begin a csv with a byte order mark, for Excel.")] = False
+
+
+class ExportAllQuery(ExportQuery, forbid_unknown_fields=True):
+    """What to export, and how."""
+
+    start_date: Moment | None = None
+    end_date: Moment | None = None
+    cursor: Cursor | None = None
+
+
+class ExportedMessage(Struct):
+    """A message as an export has it; in `ndjson` it also has a `conversation_id`."""
+
+    object: Literal["message"]
+    id: Id
+    parent_id: Id | None
+    position: Annotated[int, Meta(description="Counts the conversation's messages from 1.")]
+    timestamp: Precise
+    on_branch: Annotated[bool, Meta(description="Whether it is on the conversation's current branch.")]
+    role: Role
+    ai_generated: Annotated[bool, Meta(description="True for replies.")]
+    status: Status
+    model: str | None
+    finish_reason: str | None
+    error: Annotated[str | None, Meta(description="The code of the problem that ended the reply.")]
+    error_detail: Annotated[str | None, Meta(description="What the problem said beyond its code.")]
+    cached: bool
+    usage: Usage | None
+    content: str
+    reasoning: str
+
+
+class ExportedConversation(Struct):
+    """A conversation as an export has it; in `ndjson` its messages are the lines that follow."""
+
+    object: Literal["conversation"]
+    id: Id
+    title: str
+    system: str | None
+    ttl: int | None
+    pinned: bool
+    metadata: dict[str, Any]
+    message_count: int
+    current_id: Annotated[Id | None, Meta(description="The last message of the current branch.")]
+    created_at: Precise
+    last_active: Precise
+    expires_at: Precise | None
+    messages: list[ExportedMessage]
+
+
+class Tombstone(Struct):
+    """What is left of a conversation that is gone."""
+
+    object: Literal["tombstone"]
+    id: Id
+    reason: Literal["deleted", "expired"]
+    deleted_at: Precise
+
+
+class ExportEnd(Struct, kw_only=True):
+    """The last line of an export, which stands alone in both JSON formats."""
+
+    object: Literal["export.end"]
+    conversations: int
+    messages: int
+    tombstones: Annotated[int, Meta(description="Of an increment.")] | UnsetType = UNSET
+    sha256: Annotated[str, Meta(description="Of every byte before this line.")]
+    cursor: (
+        Annotated[str, Meta(description="With what the next increment begins, after an export of all.")] | UnsetType
+    ) = UNSET
+
+
+class Export(Struct, kw_only=True):
+    """Conversations with all of their messages; those of an increment with the changed ones."""
+
+    object: Literal["export"]
+    version: int
+    since: Annotated[str, Meta(description="The cursor that an increment begins with.")] | UnsetType = UNSET
+    conversations: list[ExportedConversation]
+    tombstones: Annotated[list[Tombstone], Meta(description="Of an increment: what is gone.")] | UnsetType = UNSET
+    end: ExportEnd

@@ -1,0 +1,98 @@
+"""What the routes call: the parts of the server that the factory put together."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import cast
+
+from flask import Flask, current_app, g
+
+from chatkeep.auth.access import Access, Caller
+from chatkeep.auth.oidc import Oidc
+from chatkeep.auth.tokens import Tokens
+from chatkeep.config.settings import Settings
+from chatkeep.domain.audit import Actor
+from chatkeep.exports.worker import Maker
+from chatkeep.limiting.limiter import Limiter
+from chatkeep.provider import Provider
+from chatkeep.redaction.policies import Redaction
+from chatkeep.reporting.flusher import Recorder
+from chatkeep.retention.erasure import Eraser
+from chatkeep.retention.sweeper import Sweeper
+from chatkeep.runtime.loop_monitor import Watchdog
+from chatkeep.runtime.metrics import Tally
+from chatkeep.store.engine import Database
+from chatkeep.store.journal import Journal
+from chatkeep.turns.cache import Cache
+from chatkeep.turns.service import Turns
+from chatkeep.turns.watchdog import Watch
+
+EXTENSION = "chatkeep"
+# How long the end of the process waits for replies to be stored.
+CLOSE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of one server process."""
+
+    settings: Settings
+    database: Database
+    journal: Journal
+    access: Access
+    tokens: Tokens
+    oidc: Oidc
+    provider: Provider
+    cache: Cache
+    limiter: Limiter
+    turns: Turns
+    watch: Watch
+    sweeper: Sweeper
+    maker: Maker
+    tally: Tally
+    recorder: Recorder
+    redaction: Redaction
+    eraser: Eraser
+    watchdog: Watchdog
+
+    def close(self) -> None:
+        """End what runs, store what there is, and give everything back; calling it twice does no harm."""
+        deadline = time.monotonic() + CLOSE_S
+        self.turns.interrupt_all()
+        self.maker.close()
+        while self.turns.live and time.monotonic() < deadline:
+            time.sleep(0.05)
+            self.turns.interrupt_all()
+        self.sweeper.close()
+        self.watch.close()
+        self.recorder.close()
+        self.journal.close()
+        self.provider.close()
+        self.database.close()
+        self.watchdog.close()
+
+
+def parts() -> Parts:
+    """Return the parts of the server that serves this request."""
+    return parts_of(current_app)
+
+
+def parts_of(app: Flask) -> Parts:
+    """Return the parts of an application."""
+    return cast("Parts", app.extensions[EXTENSION])
+
+
+def caller() -> Caller:
+    """Return whom this request speaks for and what it may, on a route that is not for everybody."""
+    return cast("Caller", g.caller)
+
+
+def actor() -> Actor:
+    """Return the caller of this request as the audit log names them."""
+    return caller().actor(g.request_id)
+
+
+def owner() -> str:
+    """Return the owner by whom everything is filtered that this request reaches."""
+    return caller().owner
