@@ -66,10 +66,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 from uuid import UUID
 
 from chatkeep.domain.conversation import Finish
+from chatkeep.domain.quota import Quotas
 
 # A conversation that is not there and one of another owner look alike.
 NO_CONVERSATION = "There is no such conversation; it may have expired or been deleted."
@@ -120,25 +121,6 @@ class FieldError:
 
     field: str
     message: str
-
-
-class NamedLimit(NamedTuple):
-    """One limit of one kind of subject."""
-
-    kind: str
-    name: str
-    most: int
-    window: int | None
-    """Seconds that a window holds; None where the limit is on what runs at once."""
-
-
-class Quotas(NamedTuple):
-    """What is left of each of a caller's limits."""
-
-    limits: tuple[NamedLimit, ...] = ()
-    left: tuple[int, ...] = ()
-    resets: tuple[int | None, ...] = ()
-    """Seconds until each one's window ends."""
 
 
 class Problem(ChatkeepError):

@@ -11,14 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from operator import itemgetter, sub
-from typing import Annotated, Any
+from operator import sub
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, UnsetType
-
-from chatkeep.errors import NamedLimit, Quotas, RateLimited
 
 MINUTE_S, DAY_S = 60, 86_400
 MINUTE_US, DAY_US = MINUTE_S * 1_000_000, DAY_S * 1_000_000
@@ -27,6 +25,25 @@ BYTES_PER_TOKEN = 4
 CONCURRENT_RETRY_S = 1
 MOST = 10**15 - 1  # more is no integer of a structured field
 Limit = Annotated[int, msgspec.Meta(ge=1, le=MOST)] | None | UnsetType
+
+
+class NamedLimit(NamedTuple):
+    """One limit of one kind of subject."""
+
+    kind: str
+    name: str
+    most: int
+    window: int | None
+    """Seconds that a window holds; None where the limit is on what runs at once."""
+
+
+class Quotas(NamedTuple):
+    """What is left of each of a caller's limits."""
+
+    limits: tuple[NamedLimit, ...] = ()
+    left: tuple[int, ...] = ()
+    resets: tuple[int | None, ...] = ()
+    """Seconds until each one's window ends."""
 
 
 class Kind(StrEnum):
@@ -251,32 +268,6 @@ def quotas(allowances: Allowances, spent: Mapping[str, Spent], running: Mapping[
 def counted(allowances: Allowances, found: Quotas) -> Quotas:
     """Return what is left when a turn more has begun; its tokens are charged when it ends."""
     return Quotas(found.limits, tuple(map(sub, found.left, allowances.taken)), found.resets)
-
-
-def require(found: Quotas) -> None:
-    """Raise `RateLimited` where nothing is left of a limit: of that which takes the longest to be there again."""
-    if min(found.left) > 0:
-        return
-    used_up = [(resets or CONCURRENT_RETRY_S, limit) for limit, left, resets in zip(*found, strict=True) if left <= 0]
-    wait, worst = max(used_up, key=itemgetter(0))
-    raise RateLimited(_told(worst, wait), retry_after=wait).with_quotas(found)
-
-
-_SUBJECTS = {Kind.KEY: "this key", Kind.END_USER: "this end user", Kind.ACCOUNT: "this account"}
-_UNITS = {
-    "requests_per_minute": "{} requests per minute",
-    "requests_per_day": "{} requests per day",
-    "tokens_per_minute": "{} tokens per minute",
-    "tokens_per_day": "{} tokens per day",
-    AT_ONCE: "{} replies at once",
-}
-
-
-def _told(limit: NamedLimit, wait: int) -> str:
-    subject, unit = _SUBJECTS[Kind(limit.kind)], _UNITS[limit.name].format(limit.most)
-    if limit.window is None:
-        return f"The limit of {unit} for {subject} is reached; wait until one of them has ended."
-    return f"The limit of {unit} for {subject} is reached; come back in {wait} s."
 
 
 def estimate(texts: Iterable[str]) -> int:

@@ -3,43 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from chatkeep.domain.conversation import now_us
 from chatkeep.domain.quota import DAY_US, Bill
+from chatkeep.domain.usage import NO_KEY, Spender, Used
 from chatkeep.runtime.concurrency import short_lock
-
-# A key that is none: a primary key has no NULL.
-NO_KEY = bytes(16)
-
-
-class Spender(NamedTuple):
-    """Who used it, on which day since 1970, and of which model; ordered as the rows are."""
-
-    account: str
-    day: int
-    owner: str
-    key_id: bytes
-    model: str
-
-
-class Used(NamedTuple):
-    """Turns, tokens, and their cost in billionths."""
-
-    requests: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost: int = 0
-
-    def plus(self, other: Used) -> Used:
-        """Return both together."""
-        requests, input_tokens, output_tokens, cost = other
-        return Used(
-            self.requests + requests,
-            self.input_tokens + input_tokens,
-            self.output_tokens + output_tokens,
-            self.cost + cost,
-        )
 
 
 class Spending:

@@ -29,6 +29,7 @@ from chatkeep.domain.quota import (
     Kind,
     Limits,
     Prices,
+    Quotas,
     Spent,
     cost,
     counted,
@@ -36,10 +37,10 @@ from chatkeep.domain.quota import (
     key_subject,
     quotas,
     read_limits,
-    require,
 )
-from chatkeep.errors import OutcomeUnknown, Quotas, StoreUnavailable
+from chatkeep.errors import OutcomeUnknown, StoreUnavailable
 from chatkeep.limiting.aggregator import Spending
+from chatkeep.limiting.refusal import require
 from chatkeep.runtime.redis import RedisClient
 from chatkeep.store import leases
 from chatkeep.store.journal import Journal

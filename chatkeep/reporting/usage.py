@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from chatkeep.domain.conversation import id_of
-from chatkeep.limiting.aggregator import NO_KEY, Used
+from chatkeep.domain.usage import NO_KEY, Used
 from chatkeep.store import usage
 from chatkeep.store.engine import Database
 

@@ -20,10 +20,10 @@ import msgspec
 
 from chatkeep.domain.audit import Actor, Note, Verb
 from chatkeep.domain.conversation import id_of, new_id, now_us
+from chatkeep.domain.usage import NO_KEY
 from chatkeep.errors import stored_in_part
 from chatkeep.exports import files
 from chatkeep.exports.formats.text import encode, time_text
-from chatkeep.limiting.aggregator import NO_KEY
 from chatkeep.limiting.limiter import Limiter
 from chatkeep.runtime.concurrency import FILES
 from chatkeep.store import conversations, counters, holdings, idempotency, jobs, keys, messages, shares, usage, windows

@@ -1,6 +1,6 @@
 """gunicorn's configuration for production on Linux, from the same settings as everything else.
 
-``gunicorn -c python:chatkeep.server.gunicorn_conf …`` reads the names of this module. The application itself is imported in
+``gunicorn -c python:chatkeep.server.gunicorn_conf …`` reads the names of this module. The application is imported in
 the workers, after gevent has patched them: not preloaded.
 """
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
-from chatkeep.limiting.aggregator import Spender, Used
+from chatkeep.domain.usage import Spender, Used
 from chatkeep.store.sql import Connection, Sql, quoted
 
 # What usage can be told by, and the column of each.

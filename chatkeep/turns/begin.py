@@ -16,17 +16,8 @@ from msgspec.structs import replace
 from chatkeep.config.settings import Settings
 from chatkeep.conversations import branches
 from chatkeep.domain.conversation import Conversation, Message, Prompt, Role, Said, new_id, now_us
-from chatkeep.domain.quota import UNLIMITED, Allowances, Bill
-from chatkeep.errors import (
-    NO_CONVERSATION,
-    NO_MESSAGE,
-    FieldError,
-    InvalidFields,
-    KeyReused,
-    NotFound,
-    Quotas,
-    TurnRunning,
-)
+from chatkeep.domain.quota import UNLIMITED, Allowances, Bill, Quotas
+from chatkeep.errors import NO_CONVERSATION, NO_MESSAGE, FieldError, InvalidFields, KeyReused, NotFound, TurnRunning
 from chatkeep.limiting.limiter import Admission, Limiter
 from chatkeep.limiting.storage import StorageQuota
 from chatkeep.store import conversations, counters, idempotency, leases, messages

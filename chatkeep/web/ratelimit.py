@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from flask import Response, g
 
-from chatkeep.errors import NamedLimit, Quotas
+from chatkeep.domain.quota import NamedLimit, Quotas
 
 MOST_REMEMBERED = 1024
 

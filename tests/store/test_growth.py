@@ -17,8 +17,9 @@ from chatkeep.conversations.service import Changes, Page, change_conversation, d
 from chatkeep.domain.audit import COMMAND_LINE
 from chatkeep.domain.conversation import Conversation, Message, Role, new_id, now_us
 from chatkeep.domain.quota import Defaults
+from chatkeep.domain.usage import Spender, Used
 from chatkeep.imports import Terms, import_file
-from chatkeep.limiting.aggregator import Spender, Spending, Used
+from chatkeep.limiting.aggregator import Spending
 from chatkeep.limiting.limiter import Limiter
 from chatkeep.retention import erasure, sweeper
 from chatkeep.retention.erasure import Eraser, belongings

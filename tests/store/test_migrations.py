@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from chatkeep.domain.usage import Spender, Used
 from chatkeep.errors import SettingsError
-from chatkeep.limiting.aggregator import Spender, Used
 from chatkeep.runtime.i18n import translated
 from chatkeep.store import conversations, holdings, imports, messages, migrations, sqlite, usage
 from chatkeep.store.engine import CHANGES_OF_SCHEMA, Database

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from chatkeep.domain.audit import COMMAND_LINE, Note, Verb
 from chatkeep.domain.conversation import Conversation, Delta, Message, Role, Status, new_id, now_us
 from chatkeep.domain.quota import Spent
-from chatkeep.limiting.aggregator import Spender, Used
+from chatkeep.domain.usage import Spender, Used
 from chatkeep.store import (
     audit,
     conversations,

@@ -9,8 +9,8 @@ from flask import Blueprint, Response
 
 from chatkeep import errors
 from chatkeep.auth.access import Caller, Scope
+from chatkeep.domain.usage import Used
 from chatkeep.errors import FieldError, InvalidFields
-from chatkeep.limiting.aggregator import Used
 from chatkeep.reporting.usage import Days, today, used
 from chatkeep.web.openapi import Routes
 from chatkeep.web.requests import query_as
