@@ -18,8 +18,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python docs/generate.py`
 
-from chatkeep import web
 from chatkeep.config import environment, parsing, settings
+from chatkeep.web import routes as route_modules
 from chatkeep.web.openapi import Operation, Routes, document
 from chatkeep.web.openapi_versions import in_version
 from docs import chinese, reference
@@ -129,8 +129,8 @@ def write(root: Path = ROOT) -> list[str]:
 
 
 def operations() -> list[Operation]:
-    """Return what the modules of `chatkeep.web` declare of their routes."""
-    names = [f"{web.__name__}.{module.name}" for module in pkgutil.iter_modules(web.__path__)]
+    """Return what the modules of `chatkeep.web.routes` declare of their routes."""
+    names = [f"{route_modules.__name__}.{module.name}" for module in pkgutil.iter_modules(route_modules.__path__)]
     declared = [getattr(import_module(name), "routes", None) for name in names]
     return [operation for routes in declared if isinstance(routes, Routes) for operation in routes.operations]
 

@@ -224,7 +224,7 @@ def server(
 ) -> Server:
     """A running server, of every start command and on every database; each test makes its own conversations on it."""
     start = partial(serving, request, upstream, tmp_path_factory)
-    return standing.one(("open", request.param), start, "http", "commands")
+    return standing.one(("open", request.param), start, "http", "cli")
 
 
 @contextmanager

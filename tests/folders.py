@@ -13,7 +13,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 # Those first that take longest.
-SHARING = ("http", "browser", "access", "commands")
+SHARING = ("http", "browser", "auth", "cli")
 
 
 class Folders(LoadFileScheduling):  # type: ignore[misc]  # xdist ships no types

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
-from tests.access.keys import make_key
+from tests.auth.keys import make_key
 from tests.client import request
 from tests.servers import Server, thrown_away
 from tests.services.databases import SERVERS

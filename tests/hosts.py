@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench.load import CACHE
 from tests import client
-from tests.access.keys import bearer
+from tests.auth.keys import bearer
 from tests.docs.handbook import ENGLISH, on_a_host
 from tests.faults.crowd import Crowd
 from tests.servers import ROOT

@@ -16,7 +16,7 @@ import pytest
 from tests.servers import PAIRS
 
 # The tests of the other folders are about what servers or databases do differently, or take no time.
-FOLDERS = ("access", "commands", "faults", "http", "imports", "store")
+FOLDERS = ("auth", "cli", "faults", "http", "imports", "store")
 DATABASES = {database for _, database in PAIRS}
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from tests.access.keys import make_key
+from tests.auth.keys import make_key
 from tests.browser.chat import Chat
 from tests.http.api import unique
 from tests.ports import free_port

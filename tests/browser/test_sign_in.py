@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from chatkeep.auth.access import NewKey, Scope
-from tests.access.keys import Identity, bearer, make_key, revoke, until_expired
+from tests.auth.keys import Identity, bearer, make_key, revoke, until_expired
 from tests.browser.chat import Chat, bare, tap
 from tests.browser.conftest import Visit
 from tests.browser.test_access import AXE, FINDINGS, PHONE, TARGETS

@@ -116,7 +116,7 @@ def test_stops_amid_streams_lose_nothing(services: Compose, key: str) -> None:
 
 def test_a_new_version_with_two_servers_refuses_nothing(services: Compose, key: str) -> None:
     """By the handbook's commands, after a change of the source."""
-    with (services.checkout / "chatkeep" / "clock.py").open("a", encoding="utf-8") as file:
+    with (services.checkout / "chatkeep" / "runtime" / "clock.py").open("a", encoding="utf-8") as file:
         file.write("# changed\n")
     network, before = services.engine.network, services.service("chatkeep").pid
     with network.client("get", AT, key, "/api/conversations", "1000000") as meanwhile:

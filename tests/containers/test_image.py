@@ -72,7 +72,7 @@ def test_a_change_of_the_source_fetches_nothing_and_keeps_the_layer_of_requireme
 ) -> None:
     changed = tmp_path / "changed"
     shutil.copytree(source, changed)
-    with (changed / "chatkeep" / "clock.py").open("a", encoding="utf-8") as file:
+    with (changed / "chatkeep" / "runtime" / "clock.py").open("a", encoding="utf-8") as file:
         file.write("# changed in another way than by test_compose, which may have built the image\n")
     (changed / "docs" / "deployment.md").write_text("changed", encoding="utf-8")
     said = engine.build(changed / "deploy" / "Dockerfile", f"{CHATKEEP}-next", changed)

@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 
 from chatkeep.store import backups, migrations
 from chatkeep.store.engine import Database
-from tests.commands.line import environment
+from tests.cli.line import environment
 from tests.conftest import DATABASES, Standing, database_server, empty_database, file_of
 from tests.docs.handbook import ENGLISH, blocks
 from tests.store import whole

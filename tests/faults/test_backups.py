@@ -18,7 +18,7 @@ from chatkeep.store import migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Sql
-from tests.commands.line import environment
+from tests.cli.line import environment
 from tests.conftest import blank_database, empty_database
 from tests.faults.conftest import ON_SQLITE, Record
 from tests.faults.scale import Scale

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.access.keys import Identity, bearer, make_key
+from tests.auth.keys import Identity, bearer, make_key
 from tests.conftest import empty_database
 from tests.faults.conftest import ON_SQLITE, Record
 from tests.faults.scale import Scale

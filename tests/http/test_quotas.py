@@ -18,7 +18,7 @@ from chatkeep.store import holdings
 from chatkeep.store.engine import Database
 from chatkeep.store.holdings import Stored
 from chatkeep.store.journal import Journal
-from tests.access.keys import Identity
+from tests.auth.keys import Identity
 from tests.client import Response
 from tests.conftest import serving
 from tests.http.api import Api, eventually, unique

@@ -24,7 +24,7 @@ from chatkeep import __version__
 from chatkeep.auth.access import Scope
 from chatkeep.config.settings import Settings
 from tests import client
-from tests.access.keys import bearer, make_key
+from tests.auth.keys import bearer, make_key
 from tests.http.api import eventually
 from tests.servers import ROOT, Server, thrown_away
 from tests.services.nginx import Nginx, shipped

@@ -26,7 +26,7 @@ def test_it(number):
 def test_what_a_folder_shares_is_started_by_one_process(tmp_path: Path) -> None:
     """Runs pytest with two processes: some seconds."""
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    for folder in (SHARING[0], "core"):
+    for folder in (SHARING[0], "config"):
         (tmp_path / folder).mkdir()
         for number in range(6):
             (tmp_path / folder / f"test_{folder}_{number}.py").write_text(TESTS)

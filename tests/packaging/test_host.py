@@ -13,7 +13,7 @@ import pytest
 
 from chatkeep.config.settings import Settings
 from tests import client
-from tests.access.keys import bearer, make_key
+from tests.auth.keys import bearer, make_key
 from tests.faults.crowd import Crowd
 from tests.http.api import eventually
 from tests.servers import ROOT

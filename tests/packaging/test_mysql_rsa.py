@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.commands.line import environment
+from tests.cli.line import environment
 from tests.conftest import Standing, database_server
 
 # As in an environment without the extra.

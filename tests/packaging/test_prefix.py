@@ -9,8 +9,8 @@ from urllib.parse import urljoin
 
 import pytest
 
-from tests.access.keys import make_key
-from tests.access.signing_in import OWN, Jar
+from tests.auth.keys import make_key
+from tests.auth.signing_in import OWN, Jar
 from tests.client import request, stream
 from tests.ports import free_port
 from tests.servers import COMMANDS, ROOT, Server, thrown_away

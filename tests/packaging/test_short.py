@@ -81,4 +81,4 @@ def test_tests_that_share_what_their_module_starts_stay_in_one_place(tmp_path: P
 
 def test_other_folders_keep_every_test(tmp_path: Path) -> None:
     """Runs pytest: a second."""
-    assert len(collected(tmp_path, "core")["test_fault"]) == 4
+    assert len(collected(tmp_path, "config")["test_fault"]) == 4

@@ -21,6 +21,6 @@ def test_tests_are_counted_by_outcome_and_reason(tmp_path: Path) -> None:
     file.write_text(RESULTS, encoding="utf-8")
     counted = outcomes(file)
     assert counted == Counter(passed=1, failed=2) + Counter(["skipped: no forks", "skipped: no sockets"])
-    assert table({"core": counted}) == (
-        "core: 1 passed, 2 failed, 2 skipped\n    1 skipped: no forks\n    1 skipped: no sockets\n"
+    assert table({"web": counted}) == (
+        "web: 1 passed, 2 failed, 2 skipped\n    1 skipped: no forks\n    1 skipped: no sockets\n"
     )

@@ -1,7 +1,7 @@
 """Whatever the store reads or changes of what has an owner, it asks for by the owner.
 
 Held over the statements that every function of the store runs. Messages have no owner of their own: they are read by
-their conversation, which was found by its owner before; that nobody gets around this is for `tests/access` to show.
+their conversation, which was found by its owner before; that nobody gets around this is for `tests/auth` to show.
 """
 
 from __future__ import annotations

@@ -22,7 +22,19 @@ from tests.servers import ROOT
 from tests.services import debian
 from tests.services.wine import CACHE, Unavailable, Windows
 
-FOLDERS = ("core", "provider", "imports", "store", "http")
+FOLDERS = (
+    "config",
+    "domain",
+    "exports",
+    "httpclient",
+    "provider",
+    "runtime",
+    "turns",
+    "web",
+    "imports",
+    "store",
+    "http",
+)
 SUITE = "trixie"
 LEFT_OUT = (".git", ".venv", "build", "data", "*_cache", "__pycache__")
 NO_TESTS = 5  # pytest's exit status where a whole file is skipped

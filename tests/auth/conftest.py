@@ -1,0 +1,38 @@
+"""Servers with keys: each test makes its own keys."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from tests.auth.keys import Identity, bearer, make_key
+from tests.conftest import EACH, Standing, serving
+from tests.http.api import eventually
+from tests.servers import Server
+from tests.upstream import Upstream
+
+
+@pytest.fixture(scope="session", params=EACH, ids="-".join)
+def server(
+    request: pytest.FixtureRequest, standing: Standing, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Server:
+    """Every kind of server, apart from those of other tests: keys close it for good."""
+    start = partial(serving, request, upstream, tmp_path_factory)
+    return standing.one(("keyed", request.param), start, "auth")
+
+
+@pytest.fixture(scope="session")
+def keyed(server: Server) -> Server:
+    """Every kind of server, on every database, with a key: nobody comes in without one."""
+    make_key(server.env["DATABASE_URL"])
+    nobody = Identity(server)
+    # Until each of its processes has seen that there is a key: as long as it is open, nothing would be tried.
+    assert eventually(lambda: nobody.statuses("/api/conversations") == {401})
+    return server
+
+
+@pytest.fixture
+def caller(keyed: Server) -> Identity:
+    """Somebody with a key of the account `local` that may do everything."""
+    return Identity(keyed, bearer(make_key(keyed.env["DATABASE_URL"]).text))
