@@ -197,9 +197,9 @@ def running(store: Store) -> int | None:
     return store.database.number(LEFT)
 
 
-def longest_stall(beats: Path, began: float, ended: float) -> float:
+def longest_stall(heartbeats: Path, began: float, ended: float) -> float:
     """Return by how many ms at most the worker's loop was late between two moments."""
-    found = [tuple(map(float, line.split())) for line in beats.read_text().splitlines()]
+    found = [tuple(map(float, line.split())) for line in heartbeats.read_text().splitlines()]
     return max(late for at, late in found if began <= at <= ended) * 1000
 
 

@@ -25,19 +25,19 @@ from bench.table import Report, Row, medians
 from chatkeep.config.settings import Settings
 from chatkeep.domain.conversation import new_id, now_us
 from chatkeep.domain.quota import Defaults
-from chatkeep.limiting.aggregator import Spending
+from chatkeep.limiting.aggregator import UsageAggregator
 from chatkeep.limiting.limiter import FREE, Limiter
 from chatkeep.store import conversations, epochs, leases, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection, Sql
-from chatkeep.turns.begin import Taking, TurnRequest
+from chatkeep.turns.begin import TurnRequest, TurnStarter
 from chatkeep.turns.cache import MemoryCache
 from chatkeep.turns.rows import advanced, turn_rows
 from tests.store.connections import PassingOn
 
-RAW, STORE, TURN = "raw driver", "chatkeep.store", "Taking.take"
+RAW, STORE, TURN = "raw driver", "chatkeep.store", "TurnStarter.begin"
 WAYS = (RAW, STORE, TURN)
 QUESTION = "please explain in a few words how the quarterly plan is made and which tables it reads."
 MODEL = "gpt-4o-mini"
@@ -134,14 +134,14 @@ class Recording(PassingOn):
 
 
 def take(connection: Connection, owner: str, conversation_id: UUID) -> None:
-    """Store a turn as `Taking.take` does, with the store's functions alone."""
+    """Store a turn as `TurnStarter.take` does, with the store's functions alone."""
     now, reply_id = now_us(), new_id()
     conversation = conversations.lock(connection, owner, conversation_id, now)
     if conversation is None:
         raise BenchError("a conversation that was filled in is gone")
     asked, reply = turn_rows(conversation, QUESTION, reply_id, MODEL, now)
     messages.latest(connection, conversation_id, reply.timestamp, CONTEXT)
-    leases.take(connection, Lease(conversation_id, reply_id, reply_id, stop=False), question_of(reply_id))
+    leases.acquire(connection, Lease(conversation_id, reply_id, reply_id, stop=False), question_of(reply_id))
     conversations.update(connection, advanced(conversation, reply))
     for message in filter(None, (asked, reply)):
         messages.insert(connection, message)
@@ -212,7 +212,7 @@ class Bench:
     ids: list[UUID]
     database: Database
     server: databases.Server | None
-    taking: Taking
+    taking: TurnStarter
     connection: Connection
     raw: Raw
     asked: int = field(default=0, init=False)
@@ -270,7 +270,7 @@ class Bench:
         """Return a turn's work as the journal gets it."""
         self.asked += 1  # no question is asked twice
         request = TurnRequest(owner=self.owner, message=f"{self.asked}: {QUESTION}", conversation_id=one)
-        return lambda connection: self.taking.take(connection, request, FREE, new_id(), MODEL)
+        return lambda connection: self.taking.begin(connection, request, FREE, new_id(), MODEL)
 
     def recorded(self, work: Callable[[Connection], object]) -> list[Statement]:
         """Return the statements of a turn's transaction, which leaves no trace."""
@@ -279,7 +279,7 @@ class Bench:
         return recording.said
 
     def check(self) -> None:
-        """Raise `BenchError` unless the store's functions are called here as `Taking.take` calls them."""
+        """Raise `BenchError` unless the store's functions are called here as `TurnStarter.take` calls them."""
         by_store, by_taking = (self.recorded(work(self.ids[0])) for work in (self.stored, self.taken))
         if [one.text for one in by_store] != [one.text for one in by_taking]:
             raise BenchError(f"{TURN} sends other statements than bench/write.py: {by_taking}")
@@ -303,8 +303,11 @@ def opened(filled: store.Store, server: databases.Server | None) -> Iterator[Ben
     url = server.copy(file) if server else servers.sqlite_url(filled.place)
     database, settings = Database(url), Settings(database_url=url, model=MODEL)
     journal = Journal(database)
-    cache, limiter = MemoryCache(settings.cache_size, settings.cache_ttl), Limiter(Defaults(), (), journal, Spending())
-    taking = Taking(settings, cache, limiter, new_id())
+    cache, limiter = (
+        MemoryCache(settings.cache_size, settings.cache_ttl),
+        Limiter(Defaults(), (), journal, UsageAggregator()),
+    )
+    taking = TurnStarter(settings, cache, limiter, new_id())
     raw = Raw(database)
     try:
         with database.connection() as connection:

@@ -4,7 +4,7 @@
 
     ChatkeepError
      ├─ SettingsError                     the environment is wrong; the program does not start
-     │   └─ OpenToAll                     a server in production would be reachable and have no keys
+     │   └─ KeysRequired                  a server in production would be reachable and have no keys
      ├─ TransferError                     a backup, a restore or a copy of the database is refused, or failed
      ├─ SignInFailed                      who came back from the OpenID provider is not let in; the page says why
      └─ Problem                           becomes an RFC 9457 problem document
@@ -14,7 +14,7 @@
          │   └─ KeyExpired         401    key_expired           the same
          ├─ MissingScope           403    missing_scope
          ├─ ForeignOrigin          403    foreign_origin
-         ├─ QuotaUsedUp            403    quota_used_up
+         ├─ QuotaExceeded          403    quota_used_up
          ├─ NotFound               404    not_found
          ├─ MethodNotAllowed       405    method_not_allowed
          ├─ RequestTimeout         408    request_timeout
@@ -30,7 +30,7 @@
          ├─ ExpectationFailed      417    expectation_failed
          ├─ UnknownHost            421    unknown_host
          ├─ InvalidFields          422    invalid_fields
-         ├─ KeyReused              422    idempotency_key_reused
+         ├─ IdempotencyKeyReused   422    idempotency_key_reused
          ├─ RateLimited            429    rate_limited
          ├─ SensitiveContent       422    sensitive_content
          ├─ TooManyExports         429    too_many_exports
@@ -70,7 +70,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from chatkeep.domain.conversation import Finish
-from chatkeep.domain.quota import Quotas
+from chatkeep.domain.quota import QuotaStatus
 
 # A conversation that is not there and one of another owner look alike.
 NO_CONVERSATION = "There is no such conversation; it may have expired or been deleted."
@@ -98,7 +98,7 @@ class SettingsError(ChatkeepError):
         self.problems = problems
 
 
-class OpenToAll(SettingsError):
+class KeysRequired(SettingsError):
     """The server would be reachable from outside, and there is no key yet."""
 
 
@@ -190,7 +190,7 @@ class ForeignOrigin(Problem):
     status, code, title = 403, "foreign_origin", "Pages of other origins may not ask this"
 
 
-class QuotaUsedUp(Problem):
+class QuotaExceeded(Problem):
     """The owner has stored as much as it may.
 
     Waiting a moment helps nobody, so it is no 429: clients would send it again and again by themselves, as they would
@@ -300,7 +300,7 @@ class InvalidFields(Problem):
         return cls(told if len(faults) == 1 else f"{told} See errors for the other wrong fields.", errors=faults)
 
 
-class KeyReused(Problem):
+class IdempotencyKeyReused(Problem):
     """The Idempotency-Key was used before with another request."""
 
     status, code, title = 422, "idempotency_key_reused", "This Idempotency-Key belongs to another request"
@@ -325,14 +325,14 @@ class TooManyExports(Problem):
 
 
 class RateLimited(Problem):
-    """A limit is reached; nothing was stored. ``quotas`` tell what is left of each, nothing of one at least."""
+    """A limit is reached and nothing was stored. ``quota_status`` says what is left of each limit."""
 
     status, code, title = 429, "rate_limited", "A limit is reached"
-    quotas = Quotas()
+    quota_status = QuotaStatus()
 
-    def with_quotas(self, quotas: Quotas) -> RateLimited:
+    def with_quota_status(self, quota_status: QuotaStatus) -> RateLimited:
         """Tell what is left of each limit; return the problem itself."""
-        self.quotas = quotas
+        self.quota_status = quota_status
         return self
 
 

@@ -24,9 +24,9 @@ from uuid import UUID
 import msgspec
 
 from chatkeep.config.settings import Settings
-from chatkeep.domain.audit import REFUSED, Actor, Note, Verb
+from chatkeep.domain.audit import REFUSED, Action, Actor, AuditEvent
 from chatkeep.domain.conversation import OPEN_OWNER, now_us
-from chatkeep.errors import NO_ACCESS, NO_KEYS, NO_TOKEN, OpenToAll, Problem, StoreUnavailable, Unauthorized
+from chatkeep.errors import NO_ACCESS, NO_KEYS, NO_TOKEN, KeysRequired, Problem, StoreUnavailable, Unauthorized
 from chatkeep.runtime.hosts import is_loopback
 from chatkeep.store import keys
 from chatkeep.store.engine import Database
@@ -183,11 +183,11 @@ def caller_of(key: Key) -> Caller:
 
 
 def require_keys(settings: Settings, database: Database) -> None:
-    """Raise `OpenToAll` where a server in production is reachable from outside and there is no key."""
+    """Raise `KeysRequired` where a server in production is reachable from outside and there is no key."""
     outside = _outside(settings)
     if settings.env == "production" and outside and not database.read(keys.changes):
         variable, value = outside
-        raise OpenToAll(
+        raise KeysRequired(
             [f"{variable}: {value} is reachable from outside and there is no key yet; run: chatkeep keys create NAME"]
         )
 
@@ -322,7 +322,7 @@ class Access:
         if len(self._refused) >= MOST_REMEMBERED:
             self._refused.clear()
         self._refused[caller.key_id] = now
-        told = Note(caller.actor(request_id), Verb.ACCESS_REFUSED, {"route": route}, REFUSED)
+        told = AuditEvent(caller.actor(request_id), Action.ACCESS_REFUSED, {"route": route}, REFUSED)
         with suppress(Problem):  # it is refused all the same
             self._journal.write(lambda connection: connection.notes.append(told))
 

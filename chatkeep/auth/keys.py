@@ -21,7 +21,7 @@ from chatkeep.auth.access import (
     make_key,
     owner_of,
 )
-from chatkeep.domain.audit import COMMAND_LINE, Actor, Note, Verb
+from chatkeep.domain.audit import COMMAND_LINE, Action, Actor, AuditEvent
 from chatkeep.domain.conversation import OPEN_OWNER, new_id, now_us
 from chatkeep.domain.quota import Limits
 from chatkeep.errors import NO_ACCESS, KeyEnded, KeyExpired, KeyRevoked, NotFound, Unauthorized
@@ -38,7 +38,7 @@ FORGOTTEN_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class WantedKey:
+class KeySpec:
     """What a new key shall be; it lives for so many seconds, where it does not live for ever."""
 
     name: str
@@ -61,7 +61,7 @@ class KeyChanges:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class SignInKey:
     """By which people come in whom somebody else vouches for: a key that nobody has, and that can be revoked."""
 
     id: UUID
@@ -70,7 +70,7 @@ class Door:
     scopes: tuple[Scope, ...]
 
 
-def create_key(journal: Journal, wanted: WantedKey, by: Actor = COMMAND_LINE) -> NewKey:
+def create_key(journal: Journal, wanted: KeySpec, by: Actor = COMMAND_LINE) -> NewKey:
     """Store a new key and return it with its text, which is known only now. Raises `StoreUnavailable`."""
     now = now_us()
     expires_at = None if wanted.lifetime is None else now + int(wanted.lifetime * 1_000_000)
@@ -81,7 +81,7 @@ def create_key(journal: Journal, wanted: WantedKey, by: Actor = COMMAND_LINE) ->
 
     def store(connection: Connection) -> None:
         keys.insert(connection, made.key)
-        connection.notes.append(Note(by, Verb.KEY_CREATED, _told(made.key)))
+        connection.notes.append(AuditEvent(by, Action.KEY_CREATED, _told(made.key)))
 
     journal.write(store)
     return made
@@ -125,13 +125,13 @@ def change_key(journal: Journal, id: UUID, changes: KeyChanges, by: Actor = COMM
         if changed != found:
             keys.change(connection, changed)
             named = [field for field in ("name", "limits") if getattr(changed, field) != getattr(found, field)]
-            connection.notes.append(Note(by, Verb.KEY_CHANGED, _told(found) | {"changed": named}))
+            connection.notes.append(AuditEvent(by, Action.KEY_CHANGED, _told(found) | {"changed": named}))
         return changed
 
     return journal.write(change)
 
 
-def revoke_key(journal: Journal, id: UUID, by: Actor = COMMAND_LINE, verb: Verb = Verb.KEY_REVOKED) -> Key:
+def revoke_key(journal: Journal, id: UUID, by: Actor = COMMAND_LINE, verb: Action = Action.KEY_REVOKED) -> Key:
     """Let a key stop for good, with all that were made of it by signing in; doing so again does no harm.
 
     Every process obeys within seconds. Raises `NotFound`.
@@ -140,7 +140,7 @@ def revoke_key(journal: Journal, id: UUID, by: Actor = COMMAND_LINE, verb: Verb 
     def change(connection: Connection) -> Key:
         found = _there(connection, id)
         if found.revoked_at is None:
-            connection.notes.append(Note(by, verb, _told(found)))
+            connection.notes.append(AuditEvent(by, verb, _told(found)))
         keys.revoke(connection, id, now_us())
         return _there(connection, id)
 
@@ -170,7 +170,7 @@ def rotate_key(journal: Journal, id: UUID, overlap: float = 0, by: Actor = COMMA
             keys.expire(connection, id, now + int(overlap * 1_000_000))
         else:
             keys.revoke(connection, id, now)
-        connection.notes.append(Note(by, Verb.KEY_ROTATED, _told(key) | {"replaces": id}))
+        connection.notes.append(AuditEvent(by, Action.KEY_ROTATED, _told(key) | {"replaces": id}))
         return made._replace(key=key)
 
     return journal.write(change)
@@ -196,7 +196,7 @@ def sign_in(database: Database, journal: Journal, text: str, request_id: str) ->
         made = make_child(given, new_id(now), now)
         _forget_old(connection, given.parent_id or given.id, now)
         keys.insert(connection, made.key)
-        connection.notes.append(Note(caller_of(given).actor(request_id), Verb.SIGN_IN, _told(made.key)))
+        connection.notes.append(AuditEvent(caller_of(given).actor(request_id), Action.SIGN_IN, _told(made.key)))
         return made
 
     try:
@@ -210,7 +210,7 @@ def _forget_old(connection: Connection, parent_id: UUID, now: int) -> None:
     keys.forget_children(connection, parent_id, now - FORGOTTEN_AFTER_US, FORGOTTEN_AT_ONCE)
 
 
-def admit(journal: Journal, door: Door, end_user: str, request_id: str) -> NewKey:
+def admit(journal: Journal, door: SignInKey, end_user: str, request_id: str) -> NewKey:
     """Return a new key for an end user who comes in by a door, which is made for the first one who does.
 
     Raises `KeyRevoked` where the door was revoked, `StoreUnavailable`.
@@ -225,13 +225,13 @@ def admit(journal: Journal, door: Door, end_user: str, request_id: str) -> NewKe
         made = make_child(parent, new_id(now), now)
         _forget_old(connection, door.id, now)
         keys.insert(connection, made.key)
-        connection.notes.append(Note(caller_of(made.key).actor(request_id), Verb.SIGN_IN, _told(made.key)))
+        connection.notes.append(AuditEvent(caller_of(made.key).actor(request_id), Action.SIGN_IN, _told(made.key)))
         return made
 
     return journal.write(write)
 
 
-def _made_door(connection: Connection, door: Door, now: int) -> Key:
+def _made_door(connection: Connection, door: SignInKey, now: int) -> Key:
     """Store a door's key, whose secret nobody is told; another process may have been faster."""
     with suppress(Duplicate):
         keys.insert(connection, make_key(door.id, door.name, door.account, door.scopes, now).key)
@@ -243,7 +243,7 @@ def sign_out(database: Database, journal: Journal, text: str, request_id: str) -
     found = find_key(database, text)
     if found is None or found.parent_id is None:
         return False
-    revoke_key(journal, found.id, caller_of(found).actor(request_id), Verb.SIGN_OUT)
+    revoke_key(journal, found.id, caller_of(found).actor(request_id), Action.SIGN_OUT)
     return True
 
 

@@ -22,7 +22,7 @@ import msgspec
 from chatkeep.auth import signatures
 from chatkeep.auth.access import NewKey, Scope, is_end_user
 from chatkeep.auth.issuer import DENIED, FAILED, OK, UNAVAILABLE, Discovery, Issuer, ask, decoded
-from chatkeep.auth.keys import Door, admit
+from chatkeep.auth.keys import SignInKey, admit
 from chatkeep.config.settings import Settings
 from chatkeep.errors import SettingsError, SignInFailed
 from chatkeep.store.journal import Journal
@@ -37,7 +37,7 @@ _ERRORS = {
 }  # fmt: skip
 
 
-class Started(msgspec.Struct, frozen=True):
+class AuthorizationRequest(msgspec.Struct, frozen=True):
     """What a browser was sent away with; it keeps this itself, where no script reads it."""
 
     state: str
@@ -56,7 +56,7 @@ class Started(msgspec.Struct, frozen=True):
         return _text64(msgspec.json.encode(self))
 
     @classmethod
-    def unsealed(cls, text: str) -> Started | None:
+    def unsealed(cls, text: str) -> AuthorizationRequest | None:
         """Return what a cookie's value says, None where it says nothing of the kind."""
         try:
             return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=cls)
@@ -65,7 +65,7 @@ class Started(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Returned:
+class AuthorizationResponse:
     """What a browser came back with."""
 
     state: str
@@ -91,13 +91,15 @@ class Oidc:
         self._client_id = settings.oidc_client_id or ""
         self._secret = settings.oidc_client_secret
         scopes = tuple(map(Scope, settings.oidc_scopes))
-        self._door = Door(self._door_id(settings.oidc_account), settings.oidc_label, settings.oidc_account, scopes)
+        self._door = SignInKey(self._door_id(settings.oidc_account), settings.oidc_label, settings.oidc_account, scopes)
         if self.is_configured:
             _require(self._client_id, settings.oidc_algorithm)
 
-    def begin(self, redirect_uri: str, to: str) -> tuple[str, Started]:
+    def begin(self, redirect_uri: str, to: str) -> tuple[str, AuthorizationRequest]:
         """Return where to send a browser, and what it must come back with. Raises `SignInFailed`."""
-        started = Started(secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(48), to)
+        started = AuthorizationRequest(
+            secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(48), to
+        )
         asked = {
             "response_type": "code",
             "client_id": self._client_id,
@@ -112,7 +114,12 @@ class Oidc:
         return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(asked)}", started
 
     def finish(
-        self, journal: Journal, started: Started | None, returned: Returned, redirect_uri: str, request_id: str
+        self,
+        journal: Journal,
+        started: AuthorizationRequest | None,
+        returned: AuthorizationResponse,
+        redirect_uri: str,
+        request_id: str,
     ) -> NewKey:
         """Return a new key for whom the provider vouches for.
 

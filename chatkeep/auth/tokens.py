@@ -15,7 +15,7 @@ from chatkeep.errors import NO_TOKEN, SettingsError, Unauthorized
 LEEWAY_S = 5
 
 
-class Vouched(NamedTuple):
+class VerifiedToken(NamedTuple):
     """The end user that a token names, and until when it does, in µs since 1970."""
 
     end_user: str
@@ -40,7 +40,7 @@ class Tokens:
         """Return whether the end users of an account are named by tokens, and by nothing else."""
         return account in self._verifiers
 
-    def read(self, account: str, token: str) -> Vouched:
+    def read(self, account: str, token: str) -> VerifiedToken:
         """Return the end user that a token names. Raises `Unauthorized`."""
         import jwt  # noqa: PLC0415 - an extra
 
@@ -53,7 +53,7 @@ class Tokens:
             except Exception:  # noqa: BLE001 - what the library raises for a malformed token is not documented
                 break
             if is_end_user(claims["sub"]):
-                return Vouched(claims["sub"], (int(claims["exp"]) + LEEWAY_S) * 1_000_000)
+                return VerifiedToken(claims["sub"], (int(claims["exp"]) + LEEWAY_S) * 1_000_000)
             break
         raise Unauthorized(NO_TOKEN)
 

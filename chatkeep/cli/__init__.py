@@ -6,7 +6,7 @@ import click
 
 from chatkeep import __version__
 from chatkeep.cli import audit, doctor, export, forget, health, imports, keys, serving, transfer, upkeep
-from chatkeep.cli.words import Commands
+from chatkeep.cli.messages import Commands
 from chatkeep.runtime import garbage, logs
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from chatkeep.cli.words import failure, output_file, say, wrong
+from chatkeep.cli.messages import failure, output_file, say, wrong
 from chatkeep.errors import ChatkeepError
 from chatkeep.server import serving
 

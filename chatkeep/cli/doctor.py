@@ -9,7 +9,7 @@ import click
 
 from chatkeep.cli import checks
 from chatkeep.cli.checks import Finding
-from chatkeep.cli.words import filled, word
+from chatkeep.cli.messages import filled, word
 
 WIDTH = 17
 

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import click
 
+from chatkeep.cli.messages import failure, output_file, say, word, wrong
 from chatkeep.cli.owners import of_owner, owner_named
-from chatkeep.cli.words import failure, output_file, say, word, wrong
 from chatkeep.errors import ChatkeepError, InvalidFields, NotFound
 from chatkeep.server import serving
 
@@ -78,12 +78,12 @@ def export(  # noqa: PLR0913 - its options
 
 def _note(database: Database, what: dict[str, Any]) -> None:
     """Tell the audit log what is exported."""
-    from chatkeep.domain.audit import COMMAND_LINE, Note, Verb  # noqa: PLC0415
+    from chatkeep.domain.audit import COMMAND_LINE, Action, AuditEvent  # noqa: PLC0415
     from chatkeep.reporting import audit  # noqa: PLC0415 - as above
     from chatkeep.store.journal import Journal  # noqa: PLC0415
 
     journal = Journal(database)
-    audit.note(journal, Note(COMMAND_LINE, Verb.EXPORT_MADE, what))
+    audit.note(journal, AuditEvent(COMMAND_LINE, Action.EXPORT_MADE, what))
     journal.close()
 
 

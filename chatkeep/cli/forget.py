@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from chatkeep.cli.messages import require_consent, say, word
 from chatkeep.cli.owners import owner_named
-from chatkeep.cli.words import require_consent, say, word
 from chatkeep.errors import ChatkeepError
 from chatkeep.server import serving
 

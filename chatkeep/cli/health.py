@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from chatkeep.cli.words import failure, say
+from chatkeep.cli.messages import failure, say
 from chatkeep.config.settings import Settings
 from chatkeep.server import serving
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from chatkeep.cli.messages import say, word, wrong
 from chatkeep.cli.owners import of_owner, owner_named
-from chatkeep.cli.words import say, word, wrong
 from chatkeep.errors import ChatkeepError, StoreProblem
 from chatkeep.server import serving
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import click
 
 from chatkeep.cli import owners
-from chatkeep.cli.words import Commands, failure, filled, say, word, wrong
+from chatkeep.cli.messages import Commands, failure, filled, say, word, wrong
 from chatkeep.config.parsing import duration, optional_duration
 from chatkeep.domain.conversation import moment
 from chatkeep.domain.quota import Limits, read_limits
@@ -44,13 +44,11 @@ def keys() -> None:
 @click.option("--end-user", help="The only end user of the account that it stands for, named as in X-End-User.")
 def create(name: str, account: str, scopes: str, expires: str, limits: str | None, end_user: str | None) -> None:
     """Make a key called NAME and print it; it is shown only once."""
-    from chatkeep.auth.keys import WantedKey, create_key  # noqa: PLC0415 - the other commands start quickly without
+    from chatkeep.auth.keys import KeySpec, create_key  # noqa: PLC0415 - the other commands start quickly without
 
     lifetime = _read(_lifetime, expires, "--expires")
     whom = None if end_user is None else owners.end_user_named(end_user)
-    wanted = WantedKey(
-        owners.name(name), owners.account_named(account), _scopes(scopes), lifetime, _limits(limits), whom
-    )
+    wanted = KeySpec(owners.name(name), owners.account_named(account), _scopes(scopes), lifetime, _limits(limits), whom)
     with _opened(create=True) as (_, journal):
         _print_once(create_key(journal, wanted))
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from chatkeep.cli.words import wrong
+from chatkeep.cli.messages import wrong
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -8,7 +8,7 @@ import time
 import click
 
 from chatkeep import __version__
-from chatkeep.cli.words import say
+from chatkeep.cli.messages import say
 from chatkeep.errors import ChatkeepError
 from chatkeep.server import serving
 
@@ -31,14 +31,14 @@ def serve(server: str) -> None:
 @click.command()
 def work() -> None:
     """Make the files of export jobs, without serving, until interrupted."""
-    from chatkeep.provider.demo import Demo  # noqa: PLC0415
-    from chatkeep.server.app import start_parts  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.provider.demo import DemoProvider  # noqa: PLC0415
+    from chatkeep.server.app import start_services  # noqa: PLC0415 - the other commands start quickly without the database
 
     # A shell that starts a program in the background lets it ignore SIGINT.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        parts = start_parts(serving.checked_settings(), Demo(), makes_exports=True)
+        services = start_services(serving.checked_settings(), DemoProvider(), makes_exports=True)
     except ChatkeepError as error:
         serving.stop(error)
     say(f"chatkeep {__version__} makes exports (Ctrl+C ends it)", err=True)
@@ -46,4 +46,4 @@ def work() -> None:
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
-        parts.close()
+        services.close()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from chatkeep.cli.words import failure, say, word, wrong
+from chatkeep.cli.messages import failure, say, word, wrong
 from chatkeep.config import parsing
 from chatkeep.config.environment import env_files, read_env_file
 from chatkeep.errors import ChatkeepError, SettingsError, TransferError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chatkeep.cli.words import filled, say, word
+from chatkeep.cli.messages import filled, say, word
 from chatkeep.domain.conversation import moment
 from chatkeep.errors import ChatkeepError
 from chatkeep.server import serving
@@ -86,7 +86,7 @@ def stats(*, as_json: bool) -> None:
     from chatkeep.store import migrations  # noqa: PLC0415
 
     try:
-        found = stats.take(migrations.existing(serving.checked_settings().database, reads_only=True))
+        found = stats.collect(migrations.existing(serving.checked_settings().database, reads_only=True))
     except ChatkeepError as error:
         serving.stop(error)
     if as_json:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from chatkeep.conversations import branches
-from chatkeep.domain.audit import COMMAND_LINE, Actor, Note, Verb
+from chatkeep.domain.audit import COMMAND_LINE, Action, Actor, AuditEvent
 from chatkeep.domain.conversation import Conversation, Message, expiry, now_us
 from chatkeep.errors import NO_CONVERSATION, NO_MESSAGE, FieldError, InvalidFields, NotFound, stored_in_part
 from chatkeep.store import conversations, messages
@@ -227,7 +227,7 @@ def delete_conversation(journal: Journal, owner: str, id: UUID, by: Actor = COMM
             return False
         # A long one would hold the write lock for long: nobody sees it any more, and the sweep removes it bit by bit.
         remove = conversations.expire if messages.is_long(connection, id) else conversations.delete
-        connection.notes.append(Note(by, Verb.CONVERSATION_DELETED, {"conversation_id": id}))
+        connection.notes.append(AuditEvent(by, Action.CONVERSATION_DELETED, {"conversation_id": id}))
         return remove(connection, owner, id, now)
 
     if not journal.write(write):

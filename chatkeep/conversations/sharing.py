@@ -13,7 +13,7 @@ from uuid import UUID
 
 from chatkeep.auth.access import digest_of, random_text
 from chatkeep.conversations import branches
-from chatkeep.domain.audit import Actor, Note, Verb
+from chatkeep.domain.audit import Action, Actor, AuditEvent
 from chatkeep.domain.conversation import Conversation, Message, now_us
 from chatkeep.errors import NO_CONVERSATION, NO_SHARE, NotFound
 from chatkeep.store import conversations, shares
@@ -57,7 +57,7 @@ def share_conversation(journal: Journal, owner: str, id: UUID, by: Actor) -> New
             raise NotFound(NO_CONVERSATION)
         share = Share(id, owner, digest_of(token), found.current_id, now_us())
         shares.put(connection, share)
-        connection.notes.append(Note(by, Verb.CONVERSATION_SHARED, {"conversation_id": id}))
+        connection.notes.append(AuditEvent(by, Action.CONVERSATION_SHARED, {"conversation_id": id}))
         return share
 
     return NewShare(journal.write(write), token)
@@ -79,7 +79,7 @@ def stop_sharing(journal: Journal, owner: str, id: UUID, by: Actor) -> None:
     def write(connection: Connection) -> None:
         _require(connection, owner, id)
         if shares.delete(connection, owner, id):
-            connection.notes.append(Note(by, Verb.CONVERSATION_UNSHARED, {"conversation_id": id}))
+            connection.notes.append(AuditEvent(by, Action.CONVERSATION_UNSHARED, {"conversation_id": id}))
 
     journal.write(write)
 

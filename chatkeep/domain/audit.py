@@ -14,7 +14,7 @@ from uuid import UUID
 DONE, REFUSED = "done", "refused"
 
 
-class Verb(StrEnum):
+class Action(StrEnum):
     """What can be done that is noted; these names stay as they are."""
 
     KEY_CREATED = "key.created"
@@ -53,10 +53,10 @@ COMMAND_LINE = Actor()
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class AuditEvent:
     """One act. ``what`` holds ids, counts and names of ours; no content, nobody's name, no secret."""
 
     by: Actor
-    verb: Verb
+    verb: Action
     what: dict[str, Any] = field(default_factory=dict)
     outcome: str = DONE

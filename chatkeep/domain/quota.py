@@ -37,7 +37,7 @@ class NamedLimit(NamedTuple):
     """Seconds that a window holds; None where the limit is on what runs at once."""
 
 
-class Quotas(NamedTuple):
+class QuotaStatus(NamedTuple):
     """What is left of each of a caller's limits."""
 
     limits: tuple[NamedLimit, ...] = ()
@@ -99,7 +99,7 @@ Prices = tuple[tuple[str, Price], ...]
 
 
 @dataclass(frozen=True)
-class Allowance:
+class Quota:
     """A subject, as it is counted under, and its limits."""
 
     kind: Kind
@@ -108,19 +108,19 @@ class Allowance:
 
     @cached_property
     def windowed(self) -> tuple[tuple[int, int, int], ...]:
-        """The limits within windows: how much each is, and its two places in what `Spent.told` returns."""
+        """The limits within windows: how much each is, and its two places in what `WindowUsage.told` returns."""
         named = ((self.limit(name), places) for name, places in WINDOWED.items())
         return tuple((limit, *places) for limit, places in named if limit is not None)
 
     @cached_property
-    def at_once(self) -> int | None:
+    def concurrency(self) -> int | None:
         """How many replies may be generated at the same time."""
-        return self.limit(AT_ONCE)
+        return self.limit(CONCURRENCY)
 
     @cached_property
     def named(self) -> tuple[NamedLimit, ...]:
-        """All limits by their names, in the order of `quotas`."""
-        found = ((name, self.limit(name)) for name in (*WINDOWED, AT_ONCE))
+        """All limits by their names, in the order of `quota_status`."""
+        found = ((name, self.limit(name)) for name in (*WINDOWED, CONCURRENCY))
         return tuple(NamedLimit(self.kind.value, name, limit, _window(name)) for name, limit in found if limit)
 
     def limit(self, name: str) -> int | None:
@@ -134,10 +134,10 @@ class Allowance:
 
 
 @dataclass(frozen=True, eq=False)
-class Allowances:
+class Quotas:
     """All limits that hold for what a caller asks for."""
 
-    each: tuple[Allowance, ...] = ()
+    each: tuple[Quota, ...] = ()
 
     def __bool__(self) -> bool:
         """Return whether anything is limited."""
@@ -154,13 +154,13 @@ class Allowances:
         return self._having("tokens_per_minute", "tokens_per_day")
 
     @cached_property
-    def at_once(self) -> tuple[str, ...]:
+    def concurrency(self) -> tuple[str, ...]:
         """The subjects whose replies at once are limited."""
-        return self._having(AT_ONCE)
+        return self._having(CONCURRENCY)
 
     @cached_property
     def named(self) -> tuple[NamedLimit, ...]:
-        """All limits by their names, in the order of `quotas`."""
+        """All limits by their names, in the order of `quota_status`."""
         return tuple(limit for one in self.each for limit in one.named)
 
     @cached_property
@@ -172,17 +172,17 @@ class Allowances:
         return tuple(one.subject for one in self.each if one.has(*names))
 
 
-UNLIMITED = Allowances()
+UNLIMITED = Quotas()
 
 
 def _window(name: str) -> int | None:
     """Return the seconds that a limit's window holds; None where it has none."""
-    if name == AT_ONCE:
+    if name == CONCURRENCY:
         return None
     return MINUTE_S if name.endswith("minute") else DAY_S
 
 
-class Spent(msgspec.Struct):
+class WindowUsage(msgspec.Struct):
     """What a subject has used within its minute and within its day, and when those began."""
 
     minute_began: int = 0
@@ -218,7 +218,7 @@ def _left(began: int, length: int, now: int) -> int:
     return -(-min(length, began + length - now) // 1_000_000)
 
 
-class Bill(msgspec.Struct, frozen=True):
+class UsageRecord(msgspec.Struct, frozen=True):
     """What a turn has used, for the table of usage, and whose windows its tokens go to."""
 
     owner: str
@@ -240,8 +240,8 @@ class Bill(msgspec.Struct, frozen=True):
 
 
 LIMITS = Limits.__struct_fields__
-AT_ONCE = "concurrent_replies"
-# Within windows, with the places of its window and its count in what `Spent.told` returns.
+CONCURRENCY = "concurrent_replies"
+# Within windows, with the places of its window and its count in what `WindowUsage.told` returns.
 WINDOWED = {
     "requests_per_minute": (0, 0),
     "requests_per_day": (1, 1),
@@ -250,24 +250,24 @@ WINDOWED = {
 }
 
 
-def quotas(allowances: Allowances, spent: Mapping[str, Spent], running: Mapping[str, int], now: int) -> Quotas:
+def quota_status(quotas: Quotas, spent: Mapping[str, WindowUsage], running: Mapping[str, int], now: int) -> QuotaStatus:
     """Return what is left of every limit, windows that are over begun anew."""
     left: list[int] = []
     resets: list[int | None] = []
-    for one in allowances.each:
+    for one in quotas.each:
         if one.windowed:
             ends, counts = spent[one.subject].told(now)
             left += [limit - counts[count] for limit, _, count in one.windowed]
             resets += [ends[window] for _, window, _ in one.windowed]
-        if one.at_once is not None:
-            left.append(one.at_once - running[one.subject])
+        if one.concurrency is not None:
+            left.append(one.concurrency - running[one.subject])
             resets.append(None)
-    return Quotas(allowances.named, tuple(left), tuple(resets))
+    return QuotaStatus(quotas.named, tuple(left), tuple(resets))
 
 
-def counted(allowances: Allowances, found: Quotas) -> Quotas:
+def counted(quotas: Quotas, found: QuotaStatus) -> QuotaStatus:
     """Return what is left when a turn more has begun; its tokens are charged when it ends."""
-    return Quotas(found.limits, tuple(map(sub, found.left, allowances.taken)), found.resets)
+    return QuotaStatus(found.limits, tuple(map(sub, found.left, quotas.taken)), found.resets)
 
 
 def estimate(texts: Iterable[str]) -> int:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 NO_KEY = bytes(16)
 
 
-class Spender(NamedTuple):
+class UsageKey(NamedTuple):
     """Who used it, on which day since 1970, and of which model; ordered as the rows are."""
 
     account: str
@@ -18,7 +18,7 @@ class Spender(NamedTuple):
     model: str
 
 
-class Used(NamedTuple):
+class UsageTotals(NamedTuple):
     """Turns, tokens, and their cost in billionths."""
 
     requests: int = 0
@@ -26,10 +26,10 @@ class Used(NamedTuple):
     output_tokens: int = 0
     cost: int = 0
 
-    def plus(self, other: Used) -> Used:
+    def plus(self, other: UsageTotals) -> UsageTotals:
         """Return both together."""
         requests, input_tokens, output_tokens, cost = other
-        return Used(
+        return UsageTotals(
             self.requests + requests,
             self.input_tokens + input_tokens,
             self.output_tokens + output_tokens,

@@ -25,7 +25,7 @@ _AT_ONCE = 100
 _NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-(\d{1,9})\.\w.*", re.ASCII)
 
 
-class File:
+class ExportFile:
     """A file that is being written under another name: `begin`, `write`, then `keep`; `discard` at any time."""
 
     def __init__(self, path: Path, compression: str) -> None:

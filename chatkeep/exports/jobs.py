@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from chatkeep.domain.audit import COMMAND_LINE, Actor, Note, Verb
+from chatkeep.domain.audit import COMMAND_LINE, Action, Actor, AuditEvent
 from chatkeep.domain.conversation import moment, new_id, now_us
 from chatkeep.errors import (
     NO_CONVERSATION,
@@ -17,7 +17,7 @@ from chatkeep.errors import (
     ExportFinished,
     ExportNotReady,
     NotFound,
-    QuotaUsedUp,
+    QuotaExceeded,
     TooManyExports,
 )
 from chatkeep.exports import files
@@ -48,7 +48,7 @@ FormatName = Literal["json", "csv", "ndjson", "md", "openai"]
 Compression = Literal["none", "gzip", "zstd"]
 
 
-class Wanted(msgspec.Struct, frozen=True, omit_defaults=True):
+class ExportSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an export job is asked for; ``name`` is that of the download, and the dates are as the caller wrote them."""
 
     format: FormatName
@@ -67,15 +67,15 @@ class Wanted(msgspec.Struct, frozen=True, omit_defaults=True):
         return make(self.format).suffix + _SUFFIXES[self.compression]
 
 
-def wanted_of(job: Job) -> Wanted:
+def spec_of(job: Job) -> ExportSpec:
     """Return what a job is asked for."""
-    return msgspec.json.decode(job.request, type=Wanted)
+    return msgspec.json.decode(job.request, type=ExportSpec)
 
 
 def enqueue(
     journal: Journal,
     owner: str,
-    wanted: Wanted,
+    wanted: ExportSpec,
     redaction: Redaction = OFF,
     by: Actor = COMMAND_LINE,
     *,
@@ -83,7 +83,7 @@ def enqueue(
 ) -> Job:
     """Store a job, which is made as soon as a process has time; ``quota`` is how many bytes the owner's files may take.
 
-    Raises `NotFound`, `TooManyExports`, `QuotaUsedUp`, `StoreUnavailable`.
+    Raises `NotFound`, `TooManyExports`, `QuotaExceeded`, `StoreUnavailable`.
     """
     now = now_us()
     job_id = new_id(now)
@@ -97,24 +97,24 @@ def enqueue(
         job = Job(job_id, owner, msgspec.json.encode(named).decode(), now)
         jobs.insert(connection, job)
         what = {"export_id": job_id, "format": wanted.format, "conversation_id": wanted.conversation_id}
-        connection.notes.append(Note(by, Verb.EXPORT_MADE, what))
+        connection.notes.append(AuditEvent(by, Action.EXPORT_MADE, what))
         return job
 
     return journal.write(write)
 
 
 def require_room(connection: Connection, owner: str, job_id: UUID, size: int, quota: int | None) -> None:
-    """Raise `QuotaUsedUp` where a job's file of so many bytes does not fit beside the owner's others."""
+    """Raise `QuotaExceeded` where a job's file of so many bytes does not fit beside the owner's others."""
     count, others = jobs.room(connection, owner, job_id)
     if count >= KEPT:
-        raise QuotaUsedUp(f"There are {count} exports; delete some, or wait until they expire.")
+        raise QuotaExceeded(f"There are {count} exports; delete some, or wait until they expire.")
     if quota is not None and others + size > quota:
-        raise QuotaUsedUp(
+        raise QuotaExceeded(
             f"The files of exports take {others} of {quota} bytes; delete some exports, or wait until they expire."
         )
 
 
-def _name(connection: Connection, owner: str, wanted: Wanted, now: int, redaction: Redaction) -> str:
+def _name(connection: Connection, owner: str, wanted: ExportSpec, now: int, redaction: Redaction) -> str:
     if wanted.conversation_id is None:
         return f"chatkeep-{moment(now):%Y-%m-%d}"
     found = conversations.get(connection, owner, wanted.conversation_id, now)
@@ -169,7 +169,7 @@ def delete_job(journal: Journal, folder: Path, owner: str, id: UUID, by: Actor =
     def write(connection: Connection) -> Job:
         job = _found(jobs.get(connection, owner, id, now_us()))
         jobs.delete(connection, owner, id)
-        connection.notes.append(Note(by, Verb.EXPORT_DELETED, {"export_id": id}))
+        connection.notes.append(AuditEvent(by, Action.EXPORT_DELETED, {"export_id": id}))
         return job
 
     FILES.run(files.remove, path_of(folder, journal.write(write)))
@@ -189,7 +189,7 @@ def open_file(folder: Path, job: Job) -> BinaryIO:
 
 def path_of(folder: Path, job: Job) -> Path:
     """Return where the file of a job's current attempt is."""
-    return folder / f"{job.id}-{job.attempts}.{wanted_of(job).suffix}"
+    return folder / f"{job.id}-{job.attempts}.{spec_of(job).suffix}"
 
 
 def expires_at(now: int, ttl: float) -> int:

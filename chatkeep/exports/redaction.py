@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from chatkeep.redaction.policies import Policy, Screen
+from chatkeep.redaction.policies import RedactionMode, RedactionPolicy
 from chatkeep.store.exports import ConversationRow, MessageRow, RecordRow, kind_of
 
 _SHORT_TEXTS = ("model", "finish_reason", "error")
@@ -20,12 +20,12 @@ KINDS_KNOWN = 256
 class Redacting:
     """Changes the rows of an export; a text that may not go out is left out, and labels say what it held."""
 
-    def __init__(self, screen: Screen, *, records: bool) -> None:
+    def __init__(self, policy: RedactionPolicy, *, records: bool) -> None:
         self._one = self._record if records else self._message
         # Labels are enough to tell that something was left out: an export does not end because of one text.
-        self._labels_alone = screen.policy is Policy.BLOCK
-        self._screen = Screen(screen.redactor, Policy.MASK)
-        self._kind = lru_cache(KINDS_KNOWN)(self._judged_kind)
+        self._labels_alone = policy.mode is RedactionMode.BLOCK
+        self._policy = RedactionPolicy(policy.redactor, RedactionMode.MASK)
+        self._kind = lru_cache(KINDS_KNOWN)(self._redacted_kind)
 
     def conversation(self, row: ConversationRow) -> ConversationRow:
         """Return a conversation as it may go out."""
@@ -33,7 +33,7 @@ class Redacting:
         return row._replace(
             title=self.text(row.title),
             system=row.system and self.text(row.system),
-            metadata=json.dumps(self._screen.passed_json(metadata, ""), ensure_ascii=False)
+            metadata=json.dumps(self._policy.apply_to_json(metadata, ""), ensure_ascii=False)
             if metadata
             else row.metadata,
         )
@@ -47,12 +47,12 @@ class Redacting:
         content, reasoning = self._bytes(row.content), self._bytes(row.reasoning)
         return row._replace(content=content, reasoning=reasoning, kind=self._kind(row.kind))
 
-    def _judged_kind(self, packed: str) -> str:
+    def _redacted_kind(self, packed: str) -> str:
         """Return what few messages differ in; most have the same."""
         kind = kind_of(packed)
         texts = {name: getattr(kind, name) for name in _SHORT_TEXTS}
-        judged: dict[str, Any] = {name: text and self.text(text) for name, text in texts.items()}
-        redacted = kind._replace(**judged)
+        changed: dict[str, Any] = {name: text and self.text(text) for name, text in texts.items()}
+        redacted = kind._replace(**changed)
         return packed if redacted == kind else json.dumps(redacted, ensure_ascii=False)
 
     def _record(self, columns: tuple[Any, ...]) -> RecordRow:
@@ -66,6 +66,6 @@ class Redacting:
 
     def text(self, text: str) -> str:
         """Return a text as it may go out."""
-        found = self._screen.redactor.whole(text)
+        found = self._policy.redactor.whole(text)
         labels = " ".join(f"[{kind}]" for kind in sorted(found.kinds))
         return labels if labels and self._labels_alone else found.text

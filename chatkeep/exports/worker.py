@@ -19,9 +19,9 @@ from chatkeep.config.settings import Settings
 from chatkeep.domain.conversation import now_us
 from chatkeep.errors import Problem, StoreUnavailable
 from chatkeep.exports import Export, cursor_epoch, dates, files
-from chatkeep.exports.files import File
+from chatkeep.exports.files import ExportFile
 from chatkeep.exports.formats import make
-from chatkeep.exports.jobs import Wanted, expires_at, path_of, require_room, wanted_of
+from chatkeep.exports.jobs import ExportSpec, expires_at, path_of, require_room, spec_of
 from chatkeep.redaction.policies import Redaction
 from chatkeep.runtime.concurrency import UPKEEP, background
 from chatkeep.runtime.logs import named
@@ -46,7 +46,7 @@ DISK_FULL = "export_disk_full"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class Maker:
+class ExportWorker:
     """Makes the files of one job after the other, in a thread that no request waits for, and keeps the folder tidy.
 
     With ``makes`` off it only does the latter.
@@ -111,7 +111,7 @@ class Maker:
 
         def write(connection: Connection) -> bool:
             # Before the first beat of its watch this process would look dead to others.
-            leases.beat(connection, self._worker_id)
+            leases.heartbeat(connection, self._worker_id)
             return jobs.claim(connection, found, taken, self._worker_id)
 
         if not self._journal.write(write):
@@ -127,16 +127,16 @@ class Maker:
 
     def _make(self, job: Job) -> None:
         """Make the file, and store what becomes of the job; the file stays only where that is its completion."""
-        file = File(path_of(self._folder, job), wanted_of(job).compression)
+        file = ExportFile(path_of(self._folder, job), spec_of(job).compression)
         became = self._outcome(job, file)
         if became.status is not JobStatus.COMPLETED:
             # Before the job is given back: whoever takes it may write to the same place.
             UPKEEP.run(file.discard)
-        if not self._journal.write(lambda connection: jobs.update(connection, job, became), patient=True):
+        if not self._journal.write(lambda connection: jobs.update(connection, job, became), retry_until_up=True):
             log.info("export %s was cancelled or taken over", job.id)
             UPKEEP.run(file.discard)
 
-    def _outcome(self, job: Job, file: File) -> Job:
+    def _outcome(self, job: Job, file: ExportFile) -> Job:
         """Make the file; return what the job becomes."""
         try:
             return self._made(job, file)
@@ -159,9 +159,9 @@ class Maker:
             job, status=JobStatus.FAILED, error=code, size=0, finished_at=now, expires_at=expires_at(now, self._ttl)
         )
 
-    def _made(self, job: Job, file: File) -> Job:
+    def _made(self, job: Job, file: ExportFile) -> Job:
         """Write and keep the file; return the job as completed, or for the queue where this process ends."""
-        wanted = wanted_of(job)
+        wanted = spec_of(job)
         selection = _selection(self._database, job.owner, wanted)
         file.begin()
         export = Export(self._database, selection, make(wanted.format, bom=wanted.bom), self._redaction)
@@ -190,7 +190,7 @@ class Maker:
             return None  # finding out would take as long as the export
         return self._database.read(lambda connection: exports.count(connection, selection.owner, now_us()), long=True)
 
-    def _write(self, job: Job, export: Export, file: File) -> bool:
+    def _write(self, job: Job, export: Export, file: ExportFile) -> bool:
         """Write an export; return False where this process ends, or the job is cancelled or another's by now."""
         noted, seen, began = 0.0, 0, time.monotonic()
         for chunk in export:
@@ -208,7 +208,7 @@ class Maker:
             began = time.monotonic()
         return True
 
-    def _note(self, job: Job, export: Export, file: File) -> bool:
+    def _note(self, job: Job, export: Export, file: ExportFile) -> bool:
         """Store how far it is; return whether the job is still this process's. Raises `QuotaUsedUp`."""
         seen = replace(job, conversations=export.conversations, messages=export.messages, size=file.size)
 
@@ -219,7 +219,7 @@ class Maker:
         return self._journal.write(write)
 
 
-def _selection(database: Database, owner: str, wanted: Wanted) -> Selection:
+def _selection(database: Database, owner: str, wanted: ExportSpec) -> Selection:
     start = None if wanted.start_date is None else dates.start_us(wanted.start_date)
     end = None if wanted.end_date is None else dates.end_us(wanted.end_date)
     since = None if wanted.since is None else cursor_epoch(database, wanted.since)

@@ -214,7 +214,7 @@ class Route:
 
 
 @dataclass(slots=True)
-class Connections:
+class ConnectionPool:
     """Connections to one provider: the last one given back is the first one taken."""
 
     route: Route
@@ -225,7 +225,7 @@ class Connections:
     _lock: AbstractContextManager[Any] = field(default_factory=short_lock)
     _closed: bool = False
 
-    def take(self) -> Connection | None:
+    def acquire(self) -> Connection | None:
         """Return an idle connection that is still alive, or None."""
         while True:
             with self._lock:
@@ -234,7 +234,7 @@ class Connections:
                 return connection
             connection.close()
 
-    def give_back(self, connection: Connection) -> None:
+    def release(self, connection: Connection) -> None:
         """Keep the connection for another call, unless there are enough of them."""
         connection.idle_since = time.monotonic()
         with self._lock:

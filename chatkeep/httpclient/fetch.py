@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 import chatkeep
 from chatkeep.errors import ProviderBroke, SettingsError
-from chatkeep.httpclient.connections import Connections, Line, Route, tls_context
+from chatkeep.httpclient.connections import ConnectionPool, Line, Route, tls_context
 from chatkeep.httpclient.headers import head
 from chatkeep.httpclient.responses import MalformedResponse
 
@@ -52,7 +52,7 @@ def _ask(url: str, line: Line, form: dict[str, str] | None, authorization: str |
         target, headers = f"http://{route.host}{target}", headers | route.proxy_headers()
     request = head("GET" if form is None else "POST", target, headers) + b"\r\n" + body
     tls = tls_context() if parts.scheme == "https" else None
-    with contextlib.closing(Connections(route, SECONDS, tls, route.destinations(())).open(line)) as connection:
+    with contextlib.closing(ConnectionPool(route, SECONDS, tls, route.destinations(())).open(line)) as connection:
         content = b"".join(connection.ask(request)) + connection.read_for(SECONDS, LIMIT)
         response = connection.response
         line.check()

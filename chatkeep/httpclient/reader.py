@@ -24,14 +24,14 @@ Take = Callable[[bytes], bool]
 """Takes what has arrived, nothing at the connection's end; returns whether that was all that was wanted."""
 
 
-class Arrivals(Protocol):
+class Reader(Protocol):
     """How what arrives at a socket is taken."""
 
     def pull(self, sock: socket.socket, take: Take) -> None:
         """Hand to ``take`` whatever arrives, until it has all; raise what it raises, and `OSError`."""
 
 
-class Waiting:
+class BlockingReader:
     """Every socket is waited for by the thread that pulls."""
 
     def pull(self, sock: socket.socket, take: Take) -> None:
@@ -40,7 +40,7 @@ class Waiting:
             pass
 
 
-class Gathered:
+class EpollReader:
     """All sockets are read in a row, when `collect` is called: soon after ``wake`` was.
 
     Where nobody collects for `PATIENCE_S`, because the database is away, it is done all the same: a provider that

@@ -32,13 +32,13 @@ from chatkeep.imports.records import (
     UnknownFile,
     ttl_of,
 )
-from chatkeep.imports.writer import Fate, Report, Writer
-from chatkeep.redaction.policies import OFF, Redaction, Screen
+from chatkeep.imports.writer import Outcome, Report, Writer
+from chatkeep.redaction.policies import OFF, Redaction, RedactionPolicy
 from chatkeep.runtime.concurrency import FILES
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 
-__all__ = ["BadRecord", "Fate", "Report", "Terms", "UnknownFile", "import_file", "ttl_of"]
+__all__ = ["BadRecord", "Outcome", "Report", "Terms", "UnknownFile", "import_file", "ttl_of"]
 
 # So many records in a row, from the first one on, that no program is known by: the others are not looked at.
 MOST_UNKNOWN = 1000
@@ -53,23 +53,23 @@ def import_file(
     Raises `UnknownFile`, after which nothing was imported, and `StoreUnavailable` and `QuotaUsedUp`, after which some
     of it may have been: import it again.
     """
-    writer, screen = Writer(database, journal, terms), redaction.imports
+    writer, policy = Writer(database, journal, terms), redaction.imports
     with stored_in_part(IN_PART):
         for item in _items(chunks, terms):
-            writer.add(_redacted(item, screen) if screen else item)
+            writer.add(_redacted(item, policy) if policy else item)
         writer.flush()
     return writer.report
 
 
-def _redacted(item: Item, screen: Screen) -> Item:
+def _redacted(item: Item, policy: RedactionPolicy) -> Item:
     """Return an item as it may be stored."""
     if not isinstance(item, Incoming):
         return item
     try:
         return replace(
             item,
-            conversation=screen.passed_record(item.conversation),
-            messages=[screen.passed_record(message) for message in _unhurried(item.messages)],
+            conversation=policy.apply_to_record(item.conversation),
+            messages=[policy.apply_to_record(message) for message in _unhurried(item.messages)],
         )
     except SensitiveContent as error:
         return BadRecord(item.line, error.detail.removesuffix("."))

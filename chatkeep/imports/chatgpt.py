@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chatkeep.domain.conversation import Role, Status
-from chatkeep.imports.foreign import Chat, Content, Node, Said, fenced, role_of
+from chatkeep.imports.foreign import Chat, Content, Node, SourceMessage, fenced, role_of
 from chatkeep.imports.left_out import Kind, of_type
 from chatkeep.imports.loose import ident, idents, items, members, moment, objects, spoken, text, texts
 
@@ -110,7 +110,7 @@ def _holds(content: dict[str, Any]) -> bool:
     return any(value for name, value in content.items() if name != "content_type")
 
 
-def _said(message: dict[str, Any], model: str, found: Content) -> Said | None:
+def _said(message: dict[str, Any], model: str, found: Content) -> SourceMessage | None:
     """Return what a message says to people; None if it says nothing to them."""
     metadata = members(message.get("metadata"))
     author = _author(message)
@@ -133,7 +133,7 @@ def _said(message: dict[str, Any], model: str, found: Content) -> Said | None:
         return _reply(message, content, metadata, model, found)
     _fill(content, found)
     _attach(metadata, found)
-    return Said(role, found.text("\n"))
+    return SourceMessage(role, found.text("\n"))
 
 
 def _hide(content: dict[str, Any], found: Content) -> None:
@@ -143,7 +143,7 @@ def _hide(content: dict[str, Any], found: Content) -> None:
         found.leave_out(Kind.HIDDEN)
 
 
-def _shown_by_tool(content: dict[str, Any], metadata: dict[str, Any], found: Content) -> Said | None:
+def _shown_by_tool(content: dict[str, Any], metadata: dict[str, Any], found: Content) -> SourceMessage | None:
     """Return what a tool has shown to people: pictures. The rest is for the model."""
     pictures = [part for part in objects(content.get("parts")) if _PARTS.get(_type(part)) is Kind.PICTURE]
     plots = objects(members(metadata.get("aggregate_result")).get("messages"))
@@ -152,12 +152,12 @@ def _shown_by_tool(content: dict[str, Any], metadata: dict[str, Any], found: Con
         found.attach(Kind.PICTURE)
     if not pictures:
         found.leave_out(Kind.TOOL_RESULT)
-    return Said(Role.ASSISTANT, found.text("\n")) if found.text() else None
+    return SourceMessage(Role.ASSISTANT, found.text("\n")) if found.text() else None
 
 
 def _reply(
     message: dict[str, Any], content: dict[str, Any], metadata: dict[str, Any], model: str, found: Content
-) -> Said | None:
+) -> SourceMessage | None:
     recipient = text(message.get("recipient"))
     if recipient not in _EVERYBODY:
         _call(recipient, content, found)
@@ -168,7 +168,7 @@ def _reply(
     else:
         _fill(content, found)
     status, reason = _ending(message, metadata)
-    return Said(
+    return SourceMessage(
         Role.ASSISTANT,
         _cited(found.text("\n"), metadata),
         found.reasoning(),

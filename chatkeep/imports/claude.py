@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from chatkeep.domain.conversation import Role, Status
-from chatkeep.imports.foreign import Chat, Content, Node, Said, fenced, in_a_row, role_of
+from chatkeep.imports.foreign import Chat, Content, Node, SourceMessage, fenced, in_a_row, role_of
 from chatkeep.imports.left_out import Kind, of_type
 from chatkeep.imports.loose import ident, members, moment, objects, parts, spoken, text
 
@@ -70,17 +70,17 @@ def _node(message: Any, number: int, model: str) -> Node:
     )
 
 
-def _said(message: dict[str, Any], role: Role, model: str, found: Content) -> Said:
+def _said(message: dict[str, Any], role: Role, model: str, found: Content) -> SourceMessage:
     for block in parts(message.get("content")):
         _block(block, found)
     if not any(found.texts):
         found.texts.append(text(message.get("text")) or text(message.get("content")))
     _attach(message, found)
     if role is not Role.ASSISTANT:
-        return Said(role, found.text())
+        return SourceMessage(role, found.text())
     status, reason = _ENDINGS.get(text(message.get("stop_reason")), (Status.COMPLETED, "stop"))
     model = text(message.get("model")) or model
-    return Said(role, found.text(), found.reasoning(), model or None, status, reason, whole=True)
+    return SourceMessage(role, found.text(), found.reasoning(), model or None, status, reason, whole=True)
 
 
 def _block(block: Any, found: Content) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chatkeep.domain.conversation import Role, Status
-from chatkeep.imports.foreign import Chat, Content, Node, Said, role_of
+from chatkeep.imports.foreign import Chat, Content, Node, SourceMessage, role_of
 from chatkeep.imports.left_out import Kind, of_type
 from chatkeep.imports.loose import ident, idents, members, moment, objects, spoken, text
 
@@ -75,7 +75,7 @@ def _is_filled(message: dict[str, Any]) -> bool:
     return isinstance(message.get("fragments"), list) or bool(text(message.get("content")))
 
 
-def _said(message: dict[str, Any], found: Content, *, asks: bool) -> Said:
+def _said(message: dict[str, Any], found: Content, *, asks: bool) -> SourceMessage:
     fragments = objects(message.get("fragments"))
     for fragment in fragments:
         _fragment(fragment, found)
@@ -86,9 +86,9 @@ def _said(message: dict[str, Any], found: Content, *, asks: bool) -> Said:
     asked = any(_type(fragment) == _REQUEST for fragment in fragments) if fragments else asks and not found.reasoning()
     role = role_of(text(message.get("role"))) or (Role.USER if asked else Role.ASSISTANT)
     if role is not Role.ASSISTANT:
-        return Said(role, found.text())
+        return SourceMessage(role, found.text())
     is_cut = message.get("status") in _UNFINISHED
-    return Said(
+    return SourceMessage(
         role,
         found.text(),
         found.reasoning(),

@@ -44,7 +44,7 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".heic", ".svg")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class SourceMessage:
     """What a message of another program says.
 
     Without ``text`` it is no message: its reasoning goes to the next reply. A ``whole`` reply is a message even so, and
@@ -104,7 +104,7 @@ class Node:
     id: str
     parent: str | None
     at: int | None = None
-    said: Said | None = None
+    said: SourceMessage | None = None
     children: Sequence[str] = ()
     """The nodes below, for programs that tell only these."""
     left_out: Counter[str] = field(default_factory=Counter)
@@ -194,7 +194,7 @@ class _Spoken:
     """A node that becomes a message, below another one."""
 
     node: Node
-    said: Said
+    said: SourceMessage
     parent: str | None
     at: int
 
@@ -276,7 +276,7 @@ class _Tree:
             self.left_out[Kind.SYSTEM] += 1
         self.system = self.system or text
 
-    def _speak(self, node: Node, said: Said, place: _Place) -> _Place:
+    def _speak(self, node: Node, said: SourceMessage, place: _Place) -> _Place:
         thoughts = [*_given(place.thought), said.reasoning] if said.role is Role.ASSISTANT else []
         said = replace(said, reasoning="\n\n".join(filter(None, thoughts)))
         if not said.text and said.status is Status.COMPLETED:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from chatkeep.domain.conversation import Role, Status
-from chatkeep.imports.foreign import Chat, Content, Node, Said, in_a_row
+from chatkeep.imports.foreign import Chat, Content, Node, SourceMessage, in_a_row
 from chatkeep.imports.left_out import Kind, of_type
 from chatkeep.imports.loose import ident, items, members, moment, objects, parts, spoken, text
 
@@ -82,7 +82,7 @@ def _role(message: dict[str, Any]) -> Role | None:
     return Role.USER if sender.lower() == "user" else Role.ASSISTANT
 
 
-def _said(message: dict[str, Any], role: Role, model: str, found: Content) -> Said:
+def _said(message: dict[str, Any], role: Role, model: str, found: Content) -> SourceMessage:
     for part in parts(message.get("content")):
         _part(part, found)
     if not any(found.texts):
@@ -90,13 +90,13 @@ def _said(message: dict[str, Any], role: Role, model: str, found: Content) -> Sa
     for file in [*objects(message.get("files")), *objects(message.get("attachments"))]:
         found.attach_file(text(file.get("filename")), text(file.get("type")))
     if role is Role.USER:
-        return Said(role, found.text())
+        return SourceMessage(role, found.text())
     model = text(message.get("model")) or model
     if message.get("error"):
-        return Said(role, "", found.reasoning(), model or None, Status.FAILED, None, found.text(), whole=True)
+        return SourceMessage(role, "", found.reasoning(), model or None, Status.FAILED, None, found.text(), whole=True)
     cut = "unfinished" if message.get("unfinished") else text(message.get("finish_reason"))
     status, reason = _ENDINGS.get(cut, (Status.COMPLETED, "stop"))
-    return Said(role, found.text(), found.reasoning(), model or None, status, reason, whole=True)
+    return SourceMessage(role, found.text(), found.reasoning(), model or None, status, reason, whole=True)
 
 
 def _parted(said: str, found: Content) -> None:

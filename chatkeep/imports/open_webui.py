@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chatkeep.domain.conversation import Role, Status
-from chatkeep.imports.foreign import Chat, Content, Node, Said, fenced, in_a_row, role_of
+from chatkeep.imports.foreign import Chat, Content, Node, SourceMessage, fenced, in_a_row, role_of
 from chatkeep.imports.left_out import Kind, of_type
 from chatkeep.imports.loose import ident, idents, items, members, moment, objects, spoken, text, texts
 
@@ -77,7 +77,7 @@ def _node(id: str, message: Any, model: str) -> Node:
     )
 
 
-def _said(message: dict[str, Any], model: str, found: Content) -> Said | None:
+def _said(message: dict[str, Any], model: str, found: Content) -> SourceMessage | None:
     author = text(message.get("role"))
     role = role_of(author)
     if role is None:
@@ -86,10 +86,10 @@ def _said(message: dict[str, Any], model: str, found: Content) -> Said | None:
     _fill(message, role, found)
     _attach(message, found)
     if role is not Role.ASSISTANT:
-        return Said(role, found.text("\n"))
+        return SourceMessage(role, found.text("\n"))
     status, reason, error = _ending(message, found)
     model = text(message.get("model")) or model
-    return Said(role, found.text("\n"), found.reasoning(), model or None, status, reason, error, whole=True)
+    return SourceMessage(role, found.text("\n"), found.reasoning(), model or None, status, reason, error, whole=True)
 
 
 def _fill(message: dict[str, Any], role: Role, found: Content) -> None:

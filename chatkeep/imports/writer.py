@@ -20,7 +20,7 @@ import msgspec
 from msgspec.structs import replace
 
 from chatkeep.conversations import branches
-from chatkeep.domain.audit import Note, Verb
+from chatkeep.domain.audit import Action, AuditEvent
 from chatkeep.domain.conversation import Conversation, Message, Status, now_us
 from chatkeep.imports.left_out import OTHER, Kind
 from chatkeep.imports.records import (
@@ -39,7 +39,7 @@ from chatkeep.limiting.storage import StorageQuota
 from chatkeep.store import conversations, holdings, imports, leases, messages, tombstones
 from chatkeep.store.engine import Database
 from chatkeep.store.holdings import Stored
-from chatkeep.store.imports import Place
+from chatkeep.store.imports import MessagePosition
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Duplicate
 
@@ -56,7 +56,7 @@ KINDS = 100
 _TRIES = 3
 
 
-class Fate(StrEnum):
+class Outcome(StrEnum):
     """What becomes of a conversation."""
 
     ADDED = "added"
@@ -111,7 +111,7 @@ class _Work(msgspec.Struct, frozen=True):
 class _Stored:
     """What became of an item in a transaction, and what is left of it for the next ones."""
 
-    fate: Fate | None
+    fate: Outcome | None
     messages: int = 0
     rest: _Work | None = None
     reason: str = ""
@@ -154,7 +154,7 @@ class Writer:
             return item
         if self._terms.renew:
             return replace(item, conversation=renewed(conversation, now))
-        self.report.conversations[Fate.EXPIRED] += 1
+        self.report.conversations[Outcome.EXPIRED] += 1
         return Gone(item.line, conversation.id, "expired") if item.update else None
 
     def _gather(self, item: Incoming | Gone) -> None:
@@ -188,9 +188,9 @@ class Writer:
         """Do what is left to be done for an item, and count it."""
         if stored.fate is None:
             self.report.add_problem(BadRecord(item.line, stored.reason))
-        elif stored.fate is Fate.FOREIGN:
+        elif stored.fate is Outcome.FOREIGN:
             self._set_apart(item, tries)
-        elif stored.fate is Fate.BURIED:
+        elif stored.fate is Outcome.BURIED:
             self._clear(_id(item))
             self._store([item], tries)
         else:
@@ -212,7 +212,7 @@ class Writer:
         except Duplicate:
             self._apart([item], tries - 1)
             return
-        self.report.conversations[stored.fate or Fate.NOTHING] += 1
+        self.report.conversations[stored.fate or Outcome.NOTHING] += 1
         self.report.messages += stored.messages
 
     def _join(self, conversation: Conversation) -> None:
@@ -254,26 +254,26 @@ def _deleted(connection: Connection, gone: Gone, terms: Terms) -> _Stored:
         gone = Gone(gone.line, id_apart(terms.owner, gone.id), gone.reason)
     found = conversations.lock(connection, terms.owner, gone.id, now)
     if found is None:
-        return _Stored(Fate.NOTHING)
+        return _Stored(Outcome.NOTHING)
     _require_idle(connection, gone.id)
-    connection.notes.append(Note(terms.by, Verb.CONVERSATION_DELETED, {"conversation_id": gone.id}))
+    connection.notes.append(AuditEvent(terms.by, Action.CONVERSATION_DELETED, {"conversation_id": gone.id}))
     # The first reason counts.
     tombstones.bury(connection, terms.owner, gone.id, gone.reason, now)
     # A long one is not seen any more, and swept bit by bit.
     remove = conversations.expire if messages.is_long(connection, gone.id) else conversations.delete
     remove(connection, terms.owner, gone.id, now)
-    return _Stored(Fate.DELETED)
+    return _Stored(Outcome.DELETED)
 
 
 def _imported(connection: Connection, item: Incoming, terms: Terms) -> _Stored:
     id = item.conversation.id  # noqa: A001
     holder = imports.holder(connection, id)
     if {holder, tombstones.holder(connection, id)} - {None, terms.owner} or _is_apart(connection, id, terms.owner):
-        return _Stored(Fate.FOREIGN)
+        return _Stored(Outcome.FOREIGN)
     existing = _existing(connection, item, terms.owner) if holder else None
     if holder and existing is None:
         _require_idle(connection, id)
-        return _Stored(Fate.BURIED)
+        return _Stored(Outcome.BURIED)
     known = imports.places(connection, {message.id for message in item.messages} | item.outside)
     _require_fit(item, known)
     if existing is None:
@@ -302,11 +302,11 @@ def _added(connection: Connection, item: Incoming, quota: StorageQuota) -> _Stor
     """Store a conversation that is not there."""
     conversations.insert(connection, item.conversation)
     tombstones.unbury(connection, item.conversation.id)
-    return _begun(connection, Fate.ADDED, _Work(item.conversation, item.messages, item.branch), quota)
+    return _begun(connection, Outcome.ADDED, _Work(item.conversation, item.messages, item.branch), quota)
 
 
 def _merged(
-    connection: Connection, item: Incoming, existing: Conversation, known: dict[UUID, Place], terms: Terms
+    connection: Connection, item: Incoming, existing: Conversation, known: dict[UUID, MessagePosition], terms: Terms
 ) -> _Stored:
     """Bring a conversation up to date that is there, or add what it misses."""
     missing = [message for message in item.messages if message.id not in known]
@@ -322,17 +322,17 @@ def _merged(
         work = replace(work, messages=[*fuller, *work.messages], branch=branch, replacing=bool(fuller))
     conversations.update(connection, work.conversation)
     tombstones.unbury(connection, existing.id)
-    return _begun(connection, Fate.UPDATED, work, terms.quota)
+    return _begun(connection, Outcome.UPDATED, work, terms.quota)
 
 
-def _is_fuller(message: Message, stored: Place | None) -> bool:
+def _is_fuller(message: Message, stored: MessagePosition | None) -> bool:
     """Return whether a file has more of a reply than what is stored, which was cut or still being written."""
     if stored is None or stored.status is Status.COMPLETED:
         return False
     return message.status is Status.COMPLETED or len(message.content) + len(message.reasoning) > stored.written
 
 
-def _in_place(message: Message, stored: Place) -> Message:
+def _in_place(message: Message, stored: MessagePosition) -> Message:
     """Return a message where the one stands that it replaces."""
     return replace(message, parent_id=stored.parent_id, timestamp=stored.timestamp, position=stored.position)
 
@@ -344,12 +344,12 @@ def _kept(conversation: Conversation, terms: Terms) -> Conversation:
     return renewed(replace(conversation, ttl=terms.ttl), terms.now)
 
 
-def _kept_as_asked(connection: Connection, existing: Conversation, terms: Terms) -> Fate:
+def _kept_as_asked(connection: Connection, existing: Conversation, terms: Terms) -> Outcome:
     """Keep a conversation of which nothing is missing for as long as the importer asks; the same ttl counts anew."""
     kept = _kept(existing, terms)
     if (kept.ttl, kept.expires_at) != (existing.ttl, existing.expires_at):
         conversations.update(connection, kept)
-    return Fate.PRESENT if kept.ttl == existing.ttl else Fate.UPDATED
+    return Outcome.PRESENT if kept.ttl == existing.ttl else Outcome.UPDATED
 
 
 def _is_unfinished(connection: Connection, existing: Conversation) -> bool:
@@ -383,7 +383,7 @@ def _completing(item: Incoming, existing: Conversation, missing: list[Message], 
     return _Work(renewed(conversation, now), missing, item.branch, joining=True)
 
 
-def _begun(connection: Connection, fate: Fate, work: _Work, quota: StorageQuota) -> _Stored:
+def _begun(connection: Connection, fate: Outcome, work: _Work, quota: StorageQuota) -> _Stored:
     return _Stored(fate, len(work.messages), _some(connection, work, quota))
 
 
@@ -456,7 +456,7 @@ def _require_idle(connection: Connection, id: UUID) -> None:
         raise Refused("it is busy: a reply is being generated; import the file again when that has ended")
 
 
-def _require_fit(item: Incoming, known: dict[UUID, Place]) -> None:
+def _require_fit(item: Incoming, known: dict[UUID, MessagePosition]) -> None:
     """Raise `Refused` where the messages cannot stand in the tree that is stored."""
     if any(place.conversation_id != item.conversation.id for place in known.values()):
         raise Refused("the id of one of its messages belongs to something else")
@@ -470,7 +470,7 @@ def _require_fit(item: Incoming, known: dict[UUID, Place]) -> None:
         _require_place(message, known, moving=item.update)
 
 
-def _require_place(message: Message, known: dict[UUID, Place], *, moving: bool) -> None:
+def _require_place(message: Message, known: dict[UUID, MessagePosition], *, moving: bool) -> None:
     place = known.get(message.id)
     parent = known.get(message.parent_id) if message.parent_id else None
     if place is None:

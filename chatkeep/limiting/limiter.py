@@ -22,24 +22,24 @@ from chatkeep.domain.quota import (
     LIMITS,
     MINUTE_US,
     UNLIMITED,
-    Allowance,
-    Allowances,
-    Bill,
     Defaults,
     Kind,
     Limits,
     Prices,
+    Quota,
     Quotas,
-    Spent,
+    QuotaStatus,
+    UsageRecord,
+    WindowUsage,
     cost,
     counted,
     estimate,
     key_subject,
-    quotas,
+    quota_status,
     read_limits,
 )
 from chatkeep.errors import OutcomeUnknown, StoreUnavailable
-from chatkeep.limiting.aggregator import Spending
+from chatkeep.limiting.aggregator import UsageAggregator
 from chatkeep.limiting.refusal import require
 from chatkeep.runtime.redis import RedisClient
 from chatkeep.store import leases
@@ -101,7 +101,7 @@ class Taken:
 
     refused: bool
     now: int
-    spent: dict[str, Spent]
+    spent: dict[str, WindowUsage]
 
 
 class RedisWindows:
@@ -115,15 +115,15 @@ class RedisWindows:
         """When the days of subjects began that this process has counted for, as far as it remembers."""
         self._run: str | None = None
 
-    def take(self, allowances: Allowances) -> Taken | None:
+    def reserve(self, quotas: Quotas) -> Taken | None:
         """Count a turn, unless a limit is reached; None where Redis does not answer."""
-        limited = [allowance for allowance in allowances.each if allowance.windowed]
+        limited = [allowance for allowance in quotas.each if allowance.windowed]
         taken = self._count([allowance.subject for allowance in limited], 1, 0, limited)
         if taken:
             self._notice_loss(taken)
         return taken
 
-    def give_back(self, subjects: tuple[str, ...]) -> None:
+    def release(self, subjects: tuple[str, ...]) -> None:
         """Count a turn less: it was none."""
         self._count(list(subjects), -1, 0)
 
@@ -137,7 +137,7 @@ class RedisWindows:
             raise StoreUnavailable("Redis does not answer, where counts are that must be forgotten.", retry_after=5)
 
     def _count(
-        self, subjects: list[str], requests: int, tokens: int, refusing: list[Allowance] | None = None
+        self, subjects: list[str], requests: int, tokens: int, refusing: list[Quota] | None = None
     ) -> Taken | None:
         limits = [_limit(allowance, name) for allowance in refusing or [] for name in _ORDER]
         keys = [self._prefix + subject for subject in subjects]
@@ -167,7 +167,7 @@ class RedisWindows:
 _ORDER = ("requests_per_minute", "tokens_per_minute", "requests_per_day", "tokens_per_day")
 
 
-def _limit(allowance: Allowance, name: str) -> int:
+def _limit(allowance: Quota, name: str) -> int:
     limit = allowance.limit(name)
     return -1 if limit is None else limit
 
@@ -187,46 +187,46 @@ def try_out(redis: RedisClient) -> None:
 
 def _taken(subjects: list[str], found: list[int]) -> Taken:
     refused, now, *used = found
-    spent = {subject: Spent(*used[6 * index : 6 * index + 6]) for index, subject in enumerate(subjects)}
+    spent = {subject: WindowUsage(*used[6 * index : 6 * index + 6]) for index, subject in enumerate(subjects)}
     return Taken(bool(refused), now, spent)
 
 
 class Admission:
     """One turn's way past its caller's limits."""
 
-    def __init__(self, allowances: Allowances, taken: Taken | None = None) -> None:
-        self.quotas = Quotas()
+    def __init__(self, quotas: Quotas, taken: Taken | None = None) -> None:
+        self.quota_status = QuotaStatus()
         """What is left of each limit, the turn counted in."""
         self.counted = False
         """Whether it became a turn, and not the repetition of one."""
         self._taken = taken
-        self._allowances = allowances
-        self._here = () if taken else allowances.windowed
-        self.subjects = self._here + allowances.at_once
+        self._quotas = quotas
+        self._here = () if taken else quotas.windowed
+        self.subjects = self._here + quotas.concurrency
         """What the turn's transaction has to hold, so that nobody else is let past at the same time."""
 
     def check(self, connection: Connection, owner: str, key_id: UUID | None) -> None:
         """Raise `RateLimited` where a limit is reached, before anything is written. Runs in the journal."""
         self.counted = False
-        if not self._allowances:
+        if not self._quotas:
             return
         spent, now = (self._taken.spent, self._taken.now) if self._taken else (connection.ledger.spent, now_us())
-        found = quotas(self._allowances, spent, self._running(connection, owner, key_id), now)
+        found = quota_status(self._quotas, spent, self._running(connection, owner, key_id), now)
         require(found)
-        self.quotas = counted(self._allowances, found)
+        self.quota_status = counted(self._quotas, found)
 
     def count(self, connection: Connection) -> None:
         """Count the turn, which is stored now. Runs in the journal."""
         if self._here:
-            connection.ledger.take(self._here, now_us(), requests=1)
+            connection.ledger.charge(self._here, now_us(), requests=1)
         self.counted = True
 
     def _running(self, connection: Connection, owner: str, key_id: UUID | None) -> Mapping[str, int]:
         """Return how many replies are being generated for the subjects, at least those where that is limited."""
-        if not self._allowances.at_once:
+        if not self._quotas.concurrency:
             return {}
         known = connection.ledger.running
-        if not all(map(known.__contains__, self._allowances.at_once)):
+        if not all(map(known.__contains__, self._quotas.concurrency)):
             known.update(leases.running(connection, owner, key_id))
         return known
 
@@ -237,10 +237,10 @@ _FREELY = nullcontext(FREE)
 
 
 @contextmanager
-def _asking(redis: RedisWindows, allowances: Allowances) -> Iterator[Admission]:
+def _asking(redis: RedisWindows, quotas: Quotas) -> Iterator[Admission]:
     """Count in Redis, and give back what does not become a turn."""
-    taken = redis.take(allowances)
-    admission, certain = Admission(allowances, taken), True
+    taken = redis.reserve(quotas)
+    admission, certain = Admission(quotas, taken), True
     try:
         yield admission
     except OutcomeUnknown:
@@ -251,7 +251,7 @@ def _asking(redis: RedisWindows, allowances: Allowances) -> Iterator[Admission]:
         raise
     finally:
         if taken and not taken.refused and certain and not admission.counted:
-            redis.give_back(allowances.windowed)
+            redis.release(quotas.windowed)
 
 
 def _estimated(message: Message, asked: Prompt | None) -> Usage:
@@ -262,16 +262,14 @@ def _estimated(message: Message, asked: Prompt | None) -> Usage:
     return Usage(estimate(one.content for one in asked.messages), estimate(said))
 
 
-def _allowances(
-    defaults: Defaults, account: str, key_id: UUID | None, own: str | None, end_user: str | None
-) -> Allowances:
-    found = [Allowance(Kind.ACCOUNT, account, defaults.account)]
+def _quotas(defaults: Defaults, account: str, key_id: UUID | None, own: str | None, end_user: str | None) -> Quotas:
+    found = [Quota(Kind.ACCOUNT, account, defaults.account)]
     if key_id:
         limits = read_limits(own) if own else Limits()
-        found.append(Allowance(Kind.KEY, key_subject(key_id), limits.over(defaults.key)))
+        found.append(Quota(Kind.KEY, key_subject(key_id), limits.over(defaults.key)))
     if end_user:
-        found.append(Allowance(Kind.END_USER, end_user, defaults.end_user))
-    return Allowances(tuple(one for one in found if one.has(*LIMITS)))
+        found.append(Quota(Kind.END_USER, end_user, defaults.end_user))
+    return Quotas(tuple(one for one in found if one.has(*LIMITS)))
 
 
 class Limiter:
@@ -282,37 +280,37 @@ class Limiter:
         limits: Defaults,
         prices: Prices,
         journal: Journal,
-        spending: Spending,
+        usage: UsageAggregator,
         redis: RedisWindows | None = None,
     ) -> None:
         self._limits_all = limits != Defaults()
-        self._allowances = lru_cache(MOST_REMEMBERED)(partial(_allowances, limits))
+        self._quotas = lru_cache(MOST_REMEMBERED)(partial(_quotas, limits))
         self._prices = prices
         self._journal = journal
-        self._spending = spending
+        self._usage = usage
         self._redis = redis
 
-    def allowances(self, caller: Caller) -> Allowances:
+    def quotas(self, caller: Caller) -> Quotas:
         """Return the limits that hold for what a caller asks for."""
         if caller.limits is None and not self._limits_all:
             return UNLIMITED
         end_user = caller.owner if caller.end_user else None
-        return self._allowances(caller.account, caller.counts_for, caller.limits, end_user)
+        return self._quotas(caller.account, caller.counts_for, caller.limits, end_user)
 
-    def asking(self, allowances: Allowances) -> AbstractContextManager[Admission]:
+    def asking(self, quotas: Quotas) -> AbstractContextManager[Admission]:
         """Return what lets the turn past that is taken within."""
-        if not allowances:
+        if not quotas:
             return _FREELY
-        if self._redis and allowances.windowed:
-            return _asking(self._redis, allowances)
-        return nullcontext(Admission(allowances))
+        if self._redis and quotas.windowed:
+            return _asking(self._redis, quotas)
+        return nullcontext(Admission(quotas))
 
     def forget(self, subject: str) -> None:
         """Forget what a subject has used, as far as it is not in the database. Raises `StoreUnavailable`."""
         if self._redis:
             self._redis.forget(subject)
 
-    def bill(self, lease: Lease, message: Message, allowances: Allowances, asked: Prompt | None = None) -> Bill:
+    def usage_record(self, lease: Lease, message: Message, quotas: Quotas, asked: Prompt | None = None) -> UsageRecord:
         """Return what a reply has used: as the provider counted it, else about what its text and the prompt have.
 
         An answer that was given before counts like any other, and costs nothing.
@@ -320,20 +318,20 @@ class Limiter:
         used = message.usage or _estimated(message, asked)
         model, tokens = message.model or "", (used.input_tokens, used.output_tokens)
         price = 0 if message.cached else cost(self._prices, model, *tokens)
-        here = self.charged(allowances)
-        far = () if here else allowances.of_tokens
-        return Bill(lease.owner, lease.key_id, model, *tokens, price, here, far)
+        here = self.charged(quotas)
+        far = () if here else quotas.of_tokens
+        return UsageRecord(lease.owner, lease.key_id, model, *tokens, price, here, far)
 
-    def charged(self, allowances: Allowances) -> tuple[str, ...]:
+    def charged(self, quotas: Quotas) -> tuple[str, ...]:
         """Return the subjects whose tokens a reply's end charges in its transaction, which has to hold them."""
-        return () if self._redis else allowances.of_tokens
+        return () if self._redis else quotas.of_tokens
 
-    def charge(self, bill: Bill) -> None:
+    def charge(self, usage_record: UsageRecord) -> None:
         """Charge what was used, as far as the reply's end has not; call it before anybody is told of that."""
-        self._spending.add(bill)
-        if bill.far and self._redis and not self._redis.charge(bill.far, bill.tokens):
+        self._usage.add(usage_record)
+        if usage_record.far and self._redis and not self._redis.charge(usage_record.far, usage_record.tokens):
             self._journal.write(
-                lambda connection: connection.ledger.take(bill.far, now_us(), tokens=bill.tokens),
-                patient=True,
-                subjects=bill.far,
+                lambda connection: connection.ledger.charge(usage_record.far, now_us(), tokens=usage_record.tokens),
+                retry_until_up=True,
+                subjects=usage_record.far,
             )

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from operator import itemgetter
 
-from chatkeep.domain.quota import AT_ONCE, CONCURRENT_RETRY_S, Kind, NamedLimit, Quotas
+from chatkeep.domain.quota import CONCURRENCY, CONCURRENT_RETRY_S, Kind, NamedLimit, QuotaStatus
 from chatkeep.errors import RateLimited
 
 
-def require(found: Quotas) -> None:
+def require(found: QuotaStatus) -> None:
     """Raise `RateLimited` where nothing is left of a limit: of that which takes the longest to be there again."""
     if min(found.left) > 0:
         return
     used_up = [(resets or CONCURRENT_RETRY_S, limit) for limit, left, resets in zip(*found, strict=True) if left <= 0]
     wait, worst = max(used_up, key=itemgetter(0))
-    raise RateLimited(_told(worst, wait), retry_after=wait).with_quotas(found)
+    raise RateLimited(_told(worst, wait), retry_after=wait).with_quota_status(found)
 
 
 _SUBJECTS = {Kind.KEY: "this key", Kind.END_USER: "this end user", Kind.ACCOUNT: "this account"}
@@ -23,7 +23,7 @@ _UNITS = {
     "requests_per_day": "{} requests per day",
     "tokens_per_minute": "{} tokens per minute",
     "tokens_per_day": "{} tokens per day",
-    AT_ONCE: "{} replies at once",
+    CONCURRENCY: "{} replies at once",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chatkeep.config.settings import Settings
-from chatkeep.errors import QuotaUsedUp
+from chatkeep.errors import QuotaExceeded
 from chatkeep.store import holdings
 from chatkeep.store.holdings import Stored
 from chatkeep.store.leases import Lease
@@ -33,17 +33,17 @@ class StorageQuota:
         return (holdings.subject(owner),) if self else ()
 
     def check(self, connection: Connection, owner: str, more: Stored) -> None:
-        """Raise `QuotaUsedUp` where there is no room for what is to be stored."""
+        """Raise `QuotaExceeded` where there is no room for what is to be stored."""
         if not self:
             return
         found = holdings.get(connection, owner) or Stored()
         if self.messages is not None and found.messages + more.messages > self.messages:
-            raise QuotaUsedUp(
+            raise QuotaExceeded(
                 f"{found.messages} of {self.messages} messages are stored;"
                 " delete conversations, or wait until some expire."
             )
         if self.bytes is not None and found.bytes + more.bytes > self.bytes:
-            raise QuotaUsedUp(
+            raise QuotaExceeded(
                 f"{found.bytes} of {self.bytes} bytes are stored; delete conversations, or wait until some expire."
             )
 

@@ -10,7 +10,7 @@ import msgspec
 
 from chatkeep.config.settings import Settings
 from chatkeep.errors import ProviderBroke, ProviderTimeout
-from chatkeep.httpclient.connections import Connections, Line, Route, tls_context
+from chatkeep.httpclient.connections import ConnectionPool, Line, Route, tls_context
 from chatkeep.httpclient.headers import head, headers_of
 from chatkeep.provider import failures
 from chatkeep.provider.openai_http import DEFAULT_BASE_URL, FAILURES
@@ -52,7 +52,7 @@ def models(settings: Settings, seconds: float = SECONDS) -> set[str] | None:
 def _ask(route: Route, headers: dict[str, str], line: Line, settings: Settings) -> set[str] | None:
     tls = tls_context() if route.url.scheme == "https" else None
     destinations = route.destinations(settings.provider_hosts)
-    connections = Connections(route, min(SECONDS, settings.connect_timeout), tls, destinations)
+    connections = ConnectionPool(route, min(SECONDS, settings.connect_timeout), tls, destinations)
     with contextlib.closing(connections.open(line)) as connection:
         begun = connection.ask(head("GET", route.target("/models"), headers) + b"\r\n")
         body = b"".join(begun) + connection.read_for(SECONDS, LIST_LIMIT)

@@ -50,7 +50,7 @@ _CHINESE = """\
 """ + _SET_UP.format(key="模型服务的密钥", url="其他兼容 OpenAI 的接口地址", model="回答问题的模型")
 
 
-class Demo:
+class DemoProvider:
     """A provider without a network: it explains itself in the language of the question, at ``pace`` seconds a token."""
 
     name = "demo"

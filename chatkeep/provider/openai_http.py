@@ -12,9 +12,9 @@ from chatkeep.domain.conversation import Prompt
 from chatkeep.errors import ProviderError
 from chatkeep.httpclient.addresses import Resolve, by_system
 from chatkeep.httpclient.compression import inflated
-from chatkeep.httpclient.connections import Connection, Connections, DeadConnection, Line, Route, tls_context
+from chatkeep.httpclient.connections import Connection, ConnectionPool, DeadConnection, Line, Route, tls_context
 from chatkeep.httpclient.headers import head, headers_of
-from chatkeep.httpclient.reader import Arrivals, Waiting
+from chatkeep.httpclient.reader import BlockingReader, Reader
 from chatkeep.httpclient.responses import MalformedResponse, Response
 from chatkeep.provider import Receive, failures
 from chatkeep.provider.completions import ReplyReader, encode_request
@@ -48,7 +48,7 @@ class OpenAIHttp:
         connect_timeout: float = 5.0,
         dialects: Dialects | None = None,
         tls: ssl.SSLContext | None = None,
-        arrivals: Arrivals | None = None,
+        reader: Reader | None = None,
         hosts: Iterable[str] = (),
         resolve: Resolve = by_system,
     ) -> None:
@@ -61,15 +61,15 @@ class OpenAIHttp:
         self._dialects = dialects or Dialects()
         self._secrets = tuple(filter(None, (api_key, *(value for _, value in headers))))
         self._head = head("POST", route.target("/chat/completions"), headers_of(route, api_key, headers))
-        self._arrivals = arrivals or Waiting()
+        self._reader = reader or BlockingReader()
         secure = route.url.scheme == "https"
         destinations = route.destinations(hosts, resolve)
-        self._connections = Connections(
+        self._connections = ConnectionPool(
             route, connect_timeout, (tls or tls_context()) if secure else None, destinations
         )
 
     @classmethod
-    def from_settings(cls, settings: Settings, arrivals: Arrivals | None = None) -> OpenAIHttp:
+    def from_settings(cls, settings: Settings, reader: Reader | None = None) -> OpenAIHttp:
         """Return the provider that the settings describe."""
         return cls(
             settings.openai_base_url or DEFAULT_BASE_URL,
@@ -78,7 +78,7 @@ class OpenAIHttp:
             headers=settings.provider_headers,
             connect_timeout=settings.connect_timeout,
             dialects=Dialects(settings.provider_dialects, stream_usage=settings.stream_usage),
-            arrivals=arrivals,
+            reader=reader,
             hosts=settings.provider_hosts,
         )
 
@@ -93,25 +93,25 @@ class OpenAIHttp:
     def _call(self, prompt: Prompt, dialect: Dialect) -> HttpCall:
         body = encode_request(prompt, dialect)
         request = b"%sContent-Length: %d\r\n\r\n%s" % (self._head, len(body), body)
-        return HttpCall(self._connections, self._arrivals, request, self._secrets, thinking=dialect.thinking)
+        return HttpCall(self._connections, self._reader, request, self._secrets, thinking=dialect.thinking)
 
 
 class HttpCall:
     """One call over HTTP."""
 
-    __slots__ = ("_arrivals", "_connections", "_line", "_request", "_resent", "_secrets", "_thinking")
+    __slots__ = ("_connections", "_line", "_reader", "_request", "_resent", "_secrets", "_thinking")
 
     def __init__(
         self,
-        connections: Connections,
-        arrivals: Arrivals,
+        connections: ConnectionPool,
+        reader: Reader,
         request: bytes,
         secrets: tuple[str, ...],
         *,
         thinking: bool,
     ) -> None:
         self._connections = connections
-        self._arrivals = arrivals
+        self._reader = reader
         self._request = request
         self._secrets = secrets
         self._thinking = thinking
@@ -155,7 +155,7 @@ class HttpCall:
         """Read the reply to its end. What follows the finish reason is waited for, but not for long."""
         response = connection.response
         if not self._take(reader, response, bodies):
-            self._arrivals.pull(connection.socket, lambda data: self._take(reader, response, response.feed(data)))
+            self._reader.pull(connection.socket, lambda data: self._take(reader, response, response.feed(data)))
         pieces, deadline = reader.pieces, time.monotonic() + reader.ending_seconds
         while not (reader.is_over or self._line.is_cut):
             self._take(reader, response, connection.read_before(deadline))
@@ -178,7 +178,7 @@ class HttpCall:
 
     def _send(self) -> tuple[Connection, list[bytes]]:
         """Return the connection and what came with the response's head; one that died idle is replaced once."""
-        if kept := self._connections.take():
+        if kept := self._connections.acquire():
             with contextlib.suppress(DeadConnection):
                 return kept, self._ask(kept)
             self._connections.drop_idle()
@@ -199,6 +199,6 @@ class HttpCall:
         self._line.release()
         connection.response.close()
         if connection.is_done and not self._line.is_cut:
-            self._connections.give_back(connection)
+            self._connections.release(connection)
         else:
             connection.close()

@@ -9,13 +9,15 @@ from msgspec.structs import replace
 from chatkeep.domain.conversation import CONTENT_FILTER, Delta, Finish, Prompt, PromptMessage, Role
 from chatkeep.errors import ProviderError
 from chatkeep.provider import Call, Provider, Receive
-from chatkeep.redaction.policies import Screen
+from chatkeep.redaction.policies import RedactionPolicy
 
 
-class Redacting:
+class RedactingProvider:
     """The provider that it wraps, behind a screen for what people say, and one for what it answers."""
 
-    def __init__(self, provider: Provider, *, asking: Screen | None = None, answering: Screen | None = None) -> None:
+    def __init__(
+        self, provider: Provider, *, asking: RedactionPolicy | None = None, answering: RedactionPolicy | None = None
+    ) -> None:
         self.name, self.default_model = provider.name, provider.default_model
         self._provider = provider
         self._asking = asking
@@ -32,24 +34,24 @@ class Redacting:
         self._provider.close()
 
 
-def _judged(prompt: Prompt, screen: Screen) -> Prompt:
+def _judged(prompt: Prompt, policy: RedactionPolicy) -> Prompt:
     """Return a prompt with labels for what was said before there was a screen; a model's own words it knows already."""
-    return replace(prompt, messages=tuple(_passed(message, screen) for message in prompt.messages))
+    return replace(prompt, messages=tuple(_passed(message, policy) for message in prompt.messages))
 
 
-def _passed(message: PromptMessage, screen: Screen) -> PromptMessage:
+def _passed(message: PromptMessage, policy: RedactionPolicy) -> PromptMessage:
     if message.role is Role.ASSISTANT:
         return message
-    return PromptMessage(message.role, screen.judged(message.content).text)
+    return PromptMessage(message.role, policy.redacted(message.content).text)
 
 
 class RedactingCall:
     """A call whose text and reasoning are judged, each as one text; what could become sensitive waits."""
 
-    def __init__(self, call: Call, screen: Screen) -> None:
+    def __init__(self, call: Call, policy: RedactionPolicy) -> None:
         self._call = call
-        self._screen = screen
-        self._text, self._reasoning = screen.stream(), screen.stream()
+        self._policy = policy
+        self._text, self._reasoning = policy.stream(), policy.stream()
 
     def deliver(self, receive: Receive) -> None:
         """Deliver what may be shown. A reply that may not go on ends there, with a `Finish` that says so."""
@@ -58,7 +60,7 @@ class RedactingCall:
         except ProviderError as error:
             if not self._is_blocked:
                 # It is stored, and providers quote what they were sent.
-                error.detail = self._screen.judged(error.detail).text
+                error.detail = self._policy.redacted(error.detail).text
                 error.finish = self._labelled(error.finish) if error.finish else None
                 raise
         finally:
@@ -80,7 +82,7 @@ class RedactingCall:
     def _labelled(self, finish: Finish) -> Finish:
         """Return the provider's last word with labels for what is sensitive in its texts."""
         reason, model, tool = (
-            text and self._screen.judged(text).text for text in (finish.reason, finish.model, finish.tool)
+            text and self._policy.redacted(text).text for text in (finish.reason, finish.model, finish.tool)
         )
         return replace(finish, reason=reason, model=model, tool=tool)
 
@@ -90,7 +92,7 @@ class RedactingCall:
 
     @property
     def _is_blocked(self) -> bool:
-        return self._screen.blocks and bool(self._text.kinds or self._reasoning.kinds)
+        return self._policy.blocks and bool(self._text.kinds or self._reasoning.kinds)
 
     def _show_rest(self, receive: Receive) -> None:
         self._show(receive, self._text.end(), self._reasoning.end())

@@ -17,7 +17,7 @@ from chatkeep.domain.conversation import Delta, Finish, Prompt
 from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
 from chatkeep.provider import Call, Provider, Receive
 from chatkeep.runtime.concurrency import Event, event, short_lock
-from chatkeep.runtime.metrics import PROVIDER_ERRORS, Tally
+from chatkeep.runtime.metrics import PROVIDER_ERRORS, Registry
 
 RETRIES = 2
 PAUSE_S = 0.25  # before the first retry, doubled for the second
@@ -100,13 +100,13 @@ class Breaker:
                 self._failed = 0
 
 
-class Resilient:
+class ResilientProvider:
     """The provider that it wraps, with retries and a breaker. ``patience`` is the first token's deadline in seconds."""
 
-    def __init__(self, provider: Provider, patience: float, tally: Tally | None = None) -> None:
+    def __init__(self, provider: Provider, patience: float, registry: Registry | None = None) -> None:
         self.name, self.default_model = provider.name, provider.default_model
         self.patience = patience
-        self.tally = tally or Tally()
+        self.registry = registry or Registry()
         self.budget, self.breaker = Budget(), Breaker()
         self._provider = provider
 
@@ -122,7 +122,7 @@ class Resilient:
 class ResilientCall:
     """A call that may be several, one after the other; only the last one has yielded anything."""
 
-    def __init__(self, resilient: Resilient, provider: Provider, prompt: Prompt) -> None:
+    def __init__(self, resilient: ResilientProvider, provider: Provider, prompt: Prompt) -> None:
         self._resilient = resilient
         self._provider = provider
         self._prompt = prompt
@@ -145,7 +145,7 @@ class ResilientCall:
                 if pause is None:
                     raise
                 # The one that the reply ends with is counted by the turn.
-                self._resilient.tally.count(PROVIDER_ERRORS, error.code)
+                self._resilient.registry.count(PROVIDER_ERRORS, error.code)
             else:
                 return
             if self._wait(pause):
@@ -202,7 +202,7 @@ class _Attempt:
 
     __slots__ = ("_breaker", "_probe", "_receive", "begun")
 
-    def __init__(self, resilient: Resilient, receive: Receive) -> None:
+    def __init__(self, resilient: ResilientProvider, receive: Receive) -> None:
         self._breaker = resilient.breaker
         self._probe = resilient.breaker.admit()
         self._receive = receive

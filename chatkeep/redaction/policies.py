@@ -25,7 +25,7 @@ MOST_CHARACTERS = {"title": 255, "model": 255, "finish_reason": 64, "error": 64}
 """What the database takes of a field."""
 
 
-class Policy(StrEnum):
+class RedactionMode(StrEnum):
     """What to do about it."""
 
     OFF = "off"
@@ -34,24 +34,24 @@ class Policy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Screen:
+class RedactionPolicy:
     """What is done in one place."""
 
     redactor: Redactor
-    policy: Policy
+    mode: RedactionMode
 
-    def judged(self, text: str) -> Redacted:
+    def redacted(self, text: str) -> Redacted:
         """Return a text with labels, and what was in it."""
         return FILES.run(self.redactor.whole, text) if len(text) > _LONG else self.redactor.whole(text)
 
-    def passed(self, text: str, field: str) -> str:
+    def apply(self, text: str, field: str) -> str:
         """Return the text as it may go on. Raises `SensitiveContent` where it may not."""
-        found = self.judged(text)
+        found = self.redacted(text)
         if found.kinds and self.blocks:
             raise SensitiveContent.of(field, found.kinds)
         return found.text
 
-    def passed_record(self, record: R) -> R:
+    def apply_to_record(self, record: R) -> R:
         """Return a record whose every text may be stored. Raises `SensitiveContent`.
 
         The texts are found by their type, so a field that is added to a record is judged, too. Enumerations and
@@ -66,26 +66,26 @@ class Screen:
 
     def _fitting(self, value: Any, field: str) -> Any:
         """Return what may be stored of a field, cut to its column: a label may be longer than what it replaces."""
-        passed = self.passed_json(value, field)
+        passed = self.apply_to_json(value, field)
         return passed[: MOST_CHARACTERS[field]] if field in MOST_CHARACTERS else passed
 
-    def passed_json(self, value: Any, field: str) -> Any:
+    def apply_to_json(self, value: Any, field: str) -> Any:
         """Return what JSON holds as it may go on, keys and numbers included. Raises `SensitiveContent`."""
         if isinstance(value, str):
-            return self.passed(value, field)
+            return self.apply(value, field)
         if isinstance(value, dict):
-            return {self.passed(key, field): self.passed_json(item, field) for key, item in value.items()}
+            return {self.apply(key, field): self.apply_to_json(item, field) for key, item in value.items()}
         if isinstance(value, list):
-            return [self.passed_json(item, field) for item in value]
+            return [self.apply_to_json(item, field) for item in value]
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            written = self.passed(str(value), field)
+            written = self.apply(str(value), field)
             return value if written == str(value) else written
         return value
 
     @property
     def blocks(self) -> bool:
         """Whether sensitive text may not go on at all."""
-        return self.policy is Policy.BLOCK
+        return self.mode is RedactionMode.BLOCK
 
     def stream(self) -> Stream:
         """Return what judges a text that comes in pieces; it ends before what may not go on."""
@@ -96,28 +96,30 @@ class Screen:
 class Redaction:
     """The screens; None where nothing is done."""
 
-    input: Screen | None = None
-    output: Screen | None = None
-    export: Screen | None = None
+    input: RedactionPolicy | None = None
+    output: RedactionPolicy | None = None
+    export: RedactionPolicy | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Redaction:
         """Return what the settings describe. Raises `SettingsError`."""
-        policies = [Policy(name) for name in (settings.redact_input, settings.redact_output, settings.redact_export)]
-        if all(policy is Policy.OFF for policy in policies):
+        modes = [
+            RedactionMode(name) for name in (settings.redact_input, settings.redact_output, settings.redact_export)
+        ]
+        if all(mode is RedactionMode.OFF for mode in modes):
             return OFF
         kinds, words, own = settings.redact_kinds or KINDS, settings.redact_words, dict(settings.redact_patterns)
         try:
             redactor = Redactor(kinds, words, own)
         except Unsupported as error:
             raise SettingsError(_wrong(kinds, words, own)) from error
-        return cls(*(None if policy is Policy.OFF else Screen(redactor, policy) for policy in policies))
+        return cls(*(None if mode is RedactionMode.OFF else RedactionPolicy(redactor, mode) for mode in modes))
 
     @property
-    def imports(self) -> Screen | None:
+    def imports(self) -> RedactionPolicy | None:
         """The screen for imports: the file says who wrote a text, so the stricter policy holds for all of it."""
-        screens = [screen for screen in (self.input, self.output) if screen is not None]
-        return next((screen for screen in screens if screen.blocks), screens[0] if screens else None)
+        policies = [policy for policy in (self.input, self.output) if policy is not None]
+        return next((policy for policy in policies if policy.blocks), policies[0] if policies else None)
 
 
 OFF = Redaction()
@@ -125,7 +127,7 @@ OFF = Redaction()
 
 def rules_of(settings: Settings) -> bytes:
     """Return a hash of all that decides how replies are judged; nothing where they are not."""
-    if settings.redact_output == Policy.OFF:
+    if settings.redact_output == RedactionMode.OFF:
         return b""
     rules = (settings.redact_output, settings.redact_kinds, settings.redact_words, settings.redact_patterns)
     return hashlib.sha256(msgspec.json.encode(rules)).digest()

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from chatkeep.domain.audit import Note
+from chatkeep.domain.audit import AuditEvent
 from chatkeep.errors import FieldError, InvalidFields
 from chatkeep.exports.formats.tables import cell
 from chatkeep.exports.formats.text import encode, time_text
@@ -22,7 +22,7 @@ PAGE = 1_000
 COLUMNS = ("id", "at", "account", "key_id", "key", "end_user", "verb", "what", "request_id", "outcome", "hash")
 
 
-def note(journal: Journal, told: Note) -> None:
+def note(journal: Journal, told: AuditEvent) -> None:
     """Note what leaves no other trace in the database, such as an export, before it is done.
 
     Raises `StoreUnavailable`.

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from chatkeep.domain.conversation import now_us
 from chatkeep.errors import Problem
-from chatkeep.limiting.aggregator import Spending
+from chatkeep.limiting.aggregator import UsageAggregator
 from chatkeep.runtime.concurrency import background
 from chatkeep.runtime.logs import named
-from chatkeep.runtime.metrics import CONVERSATIONS, STORAGE_BYTES, Tally, has_history
+from chatkeep.runtime.metrics import CONVERSATIONS, STORAGE_BYTES, Registry, has_history
 from chatkeep.store import leadership, metrics, usage
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -27,19 +27,21 @@ RECORD_EVERY, MEASURE_EVERY, FIRST = 10, 30, 2
 MINUTE_US = 60_000_000
 
 
-class Recorder:
+class MetricsFlusher:
     """Stores what was used, every second, and the counts of one process, every ten; what is left when it closes.
 
     They wait while the database is away. Where a commit's outcome is not known they are stored again: the counts of
     those seconds may be doubled then, but none is lost.
     """
 
-    def __init__(self, database: Database, journal: Journal, worker_id: UUID, tally: Tally, spending: Spending) -> None:
+    def __init__(
+        self, database: Database, journal: Journal, worker_id: UUID, registry: Registry, usage: UsageAggregator
+    ) -> None:
         self._database = database
         self._journal = journal
         self._worker_id = worker_id
-        self._tally = tally
-        self._spending = spending
+        self._registry = registry
+        self._usage = usage
         self._closed = threading.Event()
         self._thread = background(self._run, name="recorder")
 
@@ -71,30 +73,30 @@ class Recorder:
 
     def _record_usage(self) -> None:
         """Store what was used, or keep it for the next time."""
-        taken = self._spending.take()
+        taken = self._usage.drain()
         if not taken:
             return
         try:
             self._journal.write(lambda connection: usage.add(connection, taken))
         except BaseException:
-            self._spending.put_back(taken)
+            self._usage.restore(taken)
             raise
 
     def _record(self) -> None:
         """Store what was counted, or keep it for the next time."""
-        taken = self._tally.take()
+        taken = self._registry.drain()
         if not taken:
             return
         minute = now_us() // MINUTE_US
         try:
             self._journal.write(lambda connection: _add(connection, minute, taken))
         except BaseException:
-            self._tally.put_back(taken)
+            self._registry.restore(taken)
             raise
 
     def _measure(self) -> None:
         """Measure what there is, while this process has the duty."""
-        if not self._journal.write(lambda connection: leadership.take(connection, DUTY, self._worker_id)):
+        if not self._journal.write(lambda connection: leadership.acquire(connection, DUTY, self._worker_id)):
             return
         measured = self._database.read(_measured, long=True)
         minute = now_us() // MINUTE_US

@@ -30,7 +30,7 @@ class Stats:
     storage: Storage
 
 
-def take(database: Database) -> Stats:
+def collect(database: Database) -> Stats:
     """Count everything. Raises `StoreUnavailable`."""
     now = now_us()
     return Stats(

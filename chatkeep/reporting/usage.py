@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from chatkeep.domain.conversation import id_of
-from chatkeep.domain.usage import NO_KEY, Used
+from chatkeep.domain.usage import NO_KEY, UsageTotals
 from chatkeep.store import usage
 from chatkeep.store.engine import Database
 
@@ -34,8 +34,8 @@ def today() -> date:
 class Report:
     """What was used in all, a page of sums with the values that each is of, and whether more follow."""
 
-    total: Used
-    rows: list[tuple[dict[str, Any], Used]]
+    total: UsageTotals
+    rows: list[tuple[dict[str, Any], UsageTotals]]
     has_more: bool
 
 
@@ -63,11 +63,11 @@ def used(
     rows = [
         (
             {name: _said(name, value) for name, value in zip(names, row[:width], strict=True)},
-            Used(*map(int, row[width:])),
+            UsageTotals(*map(int, row[width:])),
         )
         for row in found[:limit]
     ]
-    return Report(Used(*map(int, total)), rows, len(found) > limit)
+    return Report(UsageTotals(*map(int, total)), rows, len(found) > limit)
 
 
 def _said(name: str, value: Any) -> Any:

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import msgspec
 
-from chatkeep.domain.audit import Actor, Note, Verb
+from chatkeep.domain.audit import Action, Actor, AuditEvent
 from chatkeep.domain.conversation import id_of, new_id, now_us
 from chatkeep.domain.usage import NO_KEY
 from chatkeep.errors import stored_in_part
@@ -85,14 +85,14 @@ class Eraser:
         account, _, end_user = owner.partition("/")
         id = new_id()  # noqa: A001
         told = {"erasure_id": id, "account": account, "end_user": end_user}
-        self._journal.write(lambda connection: connection.notes.append(Note(by, Verb.OWNER_ERASING, told)))
+        self._journal.write(lambda connection: connection.notes.append(AuditEvent(by, Action.OWNER_ERASING, told)))
         erased = Erased()
         with stored_in_part(IN_PART):
             self._erase_once(owner, erased)
             time.sleep(SETTLED_S)
             self._erase_once(owner, erased)
             self._journal.write(
-                lambda connection: connection.notes.append(Note(by, Verb.OWNER_ERASED, told | asdict(erased)))
+                lambda connection: connection.notes.append(AuditEvent(by, Action.OWNER_ERASED, told | asdict(erased)))
             )
         self._database.reclaim()
         return Receipt(id, account, end_user, now_us(), erased)

@@ -17,7 +17,7 @@ from chatkeep.limiting.storage import StorageQuota
 from chatkeep.runtime.clock import SteadyClock
 from chatkeep.runtime.concurrency import background
 from chatkeep.runtime.logs import named
-from chatkeep.runtime.metrics import EXPIRED, Tally
+from chatkeep.runtime.metrics import EXPIRED, Registry
 from chatkeep.store import (
     audit,
     conversations,
@@ -124,7 +124,7 @@ def _sweep_some(connection: Connection, now: int) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Retention:
     """For how many µs is kept what is left of conversations, and of what callers did."""
 
     tombstones_us: int
@@ -132,7 +132,7 @@ class Kept:
     audit_us: int
 
     @classmethod
-    def of(cls, settings: Settings) -> Kept:
+    def of(cls, settings: Settings) -> Retention:
         """Return what the settings say."""
         seconds = (settings.tombstone_ttl, settings.usage_ttl, settings.audit_ttl)
         return cls(*(int(one * 1_000_000) for one in seconds))
@@ -146,10 +146,10 @@ class Sweeper:
         database: Database,
         journal: Journal,
         worker_id: UUID,
-        tally: Tally,
+        registry: Registry,
         *,
         interval: float,
-        kept: Kept,
+        kept: Retention,
         quota: StorageQuota,
     ) -> None:
         self._database = database
@@ -159,7 +159,7 @@ class Sweeper:
         self._kept = kept
         self._quota = quota
         self._recount_at = 0.0
-        self._tally = tally
+        self._registry = registry
         self._clock = SteadyClock()
         self._closed = threading.Event()
         self._thread = background(self._run, name="sweeper")
@@ -187,7 +187,7 @@ class Sweeper:
             time.sleep(time.monotonic() - began)
 
     def _sweep_on_duty(self) -> None:
-        if not self._journal.write(lambda connection: leadership.take(connection, DUTY, self._worker_id)):
+        if not self._journal.write(lambda connection: leadership.acquire(connection, DUTY, self._worker_id)):
             self._recount_at = 0.0  # whoever takes the duty over counts at once
             return
         now = self._clock.now()
@@ -203,6 +203,6 @@ class Sweeper:
             recount(self._database, self._journal, self._closed)
             self._recount_at = time.monotonic() + RECOUNT_S
         if swept.conversations:
-            self._tally.count(EXPIRED, by=swept.conversations)
+            self._registry.count(EXPIRED, by=swept.conversations)
             log.info("swept %d conversations with %d messages", swept.conversations, swept.messages)
         self._database.reclaim(self._closed)

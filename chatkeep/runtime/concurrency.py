@@ -137,13 +137,13 @@ def _stopping_after(seconds: float, stop: Callable[[], None]) -> Iterator[None]:
     """Call ``stop`` from another thread while the block takes longer than ``seconds``, and never after it."""
     over = threading.Event()
 
-    def watch() -> None:
+    def watchdog() -> None:
         wait = seconds
         while not over.wait(wait):
             stop()
             wait = STOP_AGAIN_S
 
-    watching = background(watch, name="deadline")
+    watching = background(watchdog, name="deadline")
     try:
         yield
     finally:

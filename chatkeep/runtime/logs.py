@@ -37,7 +37,7 @@ _QUOTING = re.compile(
 )
 
 
-class Plain(logging.Formatter):
+class RedactingFormatter(logging.Formatter):
     """Writes records without what exceptions say, and paths without their queries."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -53,8 +53,8 @@ class Plain(logging.Formatter):
         return moment(int(record.created * 1e6)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class Json(Plain):
-    """Writes what `Plain` does as one line of JSON, with the id of the request and the record's ``fields``."""
+class JsonFormatter(RedactingFormatter):
+    """Write the same as one line of JSON, with the id of the request and the record's ``fields``."""
 
     def __init__(self) -> None:
         super().__init__("%(message)s")
@@ -82,7 +82,7 @@ class _File(logging.handlers.WatchedFileHandler):
         return open(self.baseFilename, "a", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600))
 
 
-_formatter: logging.Formatter = Plain(FORMAT)
+_formatter: logging.Formatter = RedactingFormatter(FORMAT)
 _file: str | None = None
 
 
@@ -105,17 +105,17 @@ def start(level: str, form: str, file: str | None) -> None:
     Raises `SettingsError` if the file cannot be written.
     """
     global _formatter, _file
-    _formatter, _file = Json() if form == JSON else Plain(FORMAT), file
+    _formatter, _file = JsonFormatter() if form == JSON else RedactingFormatter(FORMAT), file
     _attach_target()
     logging.getLogger("chatkeep").setLevel(level)
 
 
 def is_json() -> bool:
     """Return whether each line is to be JSON."""
-    return isinstance(_formatter, Json)
+    return isinstance(_formatter, JsonFormatter)
 
 
-def at_once(logger: logging.Logger, level: int, message: str) -> None:
+def log_immediately(logger: logging.Logger, level: int, message: str) -> None:
     """Write a line past the locks of logging: a thread that holds one may be what stands still."""
     record = logger.makeRecord(logger.name, level, "", 0, message, (), None)
     line = f"{_formatter.format(record)}\n".encode()

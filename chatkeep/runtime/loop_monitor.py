@@ -10,24 +10,24 @@ from collections.abc import Iterator
 from types import FrameType
 
 from chatkeep.runtime.concurrency import background, native_sleep, native_thread, on_event_loop
-from chatkeep.runtime.logs import at_once
-from chatkeep.runtime.metrics import LOOP_STALLS, Tally
+from chatkeep.runtime.logs import log_immediately
+from chatkeep.runtime.metrics import LOOP_STALLS, Registry
 
 log = logging.getLogger(__name__)
 BEAT_S = 0.1
 STALL_S = 1.0
 
 
-class Watchdog:
+class LoopMonitor:
     """Watches the event loop of this process, where it has one."""
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
         self._closed = False
         self._beat = math.inf  # until the loop runs
         if on_event_loop():
             background(self._keep_beating, name="beat")
-            native_thread(self._watch, sys.modules["gevent"].get_hub().thread_ident)
+            native_thread(self._watchdog, sys.modules["gevent"].get_hub().thread_ident)
 
     def close(self) -> None:
         """Stop watching."""
@@ -38,18 +38,20 @@ class Watchdog:
             self._beat = time.monotonic()
             time.sleep(BEAT_S)
 
-    def _watch(self, loop_thread: int) -> None:
+    def _watchdog(self, loop_thread: int) -> None:
         last = math.nan  # the last beat before a stall
         while not self._closed:
             native_sleep(BEAT_S)
             beat, now = self._beat, time.monotonic()
             if beat != last and now - beat > STALL_S:
                 last = beat
-                self._tally.count(LOOP_STALLS)
+                self._registry.count(LOOP_STALLS)
                 places = "\n".join(_places(sys._current_frames().get(loop_thread)))  # noqa: SLF001 - there is no other way
-                at_once(log, logging.ERROR, f"the event loop stands still for more than {STALL_S:g} s:\n{places}")
+                log_immediately(
+                    log, logging.ERROR, f"the event loop stands still for more than {STALL_S:g} s:\n{places}"
+                )
             elif beat > last:
-                at_once(log, logging.ERROR, f"the event loop goes on after {beat - last:.1f} s")
+                log_immediately(log, logging.ERROR, f"the event loop goes on after {beat - last:.1f} s")
                 last = math.nan
 
 

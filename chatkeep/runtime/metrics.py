@@ -124,7 +124,7 @@ def has_history(name: str) -> bool:
     return not name.startswith(HTTP_REQUESTS.name)
 
 
-class Tally:
+class Registry:
     """What a process has counted and not stored yet, for all of its threads."""
 
     def __init__(self) -> None:
@@ -144,13 +144,13 @@ class Tally:
             self._counts[bucket] += 1
             self._counts[total] += seconds
 
-    def take(self) -> dict[str, float]:
+    def drain(self) -> dict[str, float]:
         """Return what was counted since the last time; a bucket has what fell into it alone."""
         with self._lock:
             taken, self._counts = self._counts, defaultdict(float)
         return dict(taken)
 
-    def put_back(self, taken: Mapping[str, float]) -> None:
+    def restore(self, taken: Mapping[str, float]) -> None:
         """Keep what could not be stored."""
         with self._lock:
             for name, count in taken.items():

@@ -1,4 +1,4 @@
-"""The only place where the parts are wired together."""
+"""The only place where the services are wired together."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from chatkeep.auth.tokens import Tokens
 from chatkeep.config.settings import Settings
 from chatkeep.domain.conversation import now_us
 from chatkeep.errors import SettingsError
-from chatkeep.exports.worker import Maker
-from chatkeep.httpclient.reader import Arrivals, Gathered, Waiting
-from chatkeep.limiting.aggregator import Spending
+from chatkeep.exports.worker import ExportWorker
+from chatkeep.httpclient.reader import BlockingReader, EpollReader, Reader
+from chatkeep.limiting.aggregator import UsageAggregator
 from chatkeep.limiting.limiter import Limiter, RedisWindows
 from chatkeep.limiting.storage import StorageQuota
 from chatkeep.provider import Provider
-from chatkeep.provider.demo import Demo
+from chatkeep.provider.demo import DemoProvider
 from chatkeep.provider.openai_http import OpenAIHttp
-from chatkeep.provider.redacting import Redacting
-from chatkeep.provider.resilience import Resilient
+from chatkeep.provider.redacting import RedactingProvider
+from chatkeep.provider.resilience import ResilientProvider
 from chatkeep.redaction.policies import Redaction, rules_of
-from chatkeep.reporting.flusher import Recorder
+from chatkeep.reporting.flusher import MetricsFlusher
 from chatkeep.retention.erasure import Eraser
-from chatkeep.retention.sweeper import Kept, Sweeper
+from chatkeep.retention.sweeper import Retention, Sweeper
 from chatkeep.runtime import files, logs
-from chatkeep.runtime.loop_monitor import Watchdog
-from chatkeep.runtime.metrics import Tally
+from chatkeep.runtime.loop_monitor import LoopMonitor
+from chatkeep.runtime.metrics import Registry
 from chatkeep.store import idempotency, identity, migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.messages import ROWS
 from chatkeep.turns.cache import Cache, MemoryCache, RedisCache
 from chatkeep.turns.service import Turns
-from chatkeep.turns.watchdog import Watch
+from chatkeep.turns.watchdog import Watchdog
 from chatkeep.web import access_log, auth, headers, problems
 from chatkeep.web.application import Application
 from chatkeep.web.origins import Origins
@@ -63,7 +63,7 @@ from chatkeep.web.routes import (
     sign_in,
     usage,
 )
-from chatkeep.web.services import EXTENSION, Parts
+from chatkeep.web.services import EXTENSION, Services
 
 log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[\w.-]{1,128}", re.ASCII)
@@ -84,15 +84,15 @@ def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
     ``provider`` replaces the one that the settings describe, such as `OpenAISdk` around a client of the caller's own.
     Raises `SettingsError` where the database cannot serve, or anybody could come in.
     """
-    parts = start_parts(settings, provider, makes_exports=settings.export_jobs)
-    require_keys(settings, parts.database)
+    services = start_services(settings, provider, makes_exports=settings.export_jobs)
+    require_keys(settings, services.database)
     app = Application("chatkeep", settings.prefix, settings.public_url)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     app.url_map.strict_slashes = False
-    app.extensions[EXTENSION] = parts
+    app.extensions[EXTENSION] = services
     if settings.access_log:
         access_log.register(app)
-    app.before_request(partial(_admit, Origins.of(settings, parts.access.is_open)))
+    app.before_request(partial(_admit, Origins.of(settings, services.access.is_open)))
     app.after_request(headers.protect)
     app.after_request(metrics.count_request)
     problems.register(app)
@@ -103,7 +103,7 @@ def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
     return app
 
 
-def start_parts(settings: Settings, provider: Provider | None, *, makes_exports: bool) -> Parts:
+def start_services(settings: Settings, provider: Provider | None, *, makes_exports: bool) -> Services:
     """Open the database and start what runs beside the requests; with ``makes_exports`` also the export jobs.
 
     Raises `SettingsError` where the database cannot serve.
@@ -114,45 +114,45 @@ def start_parts(settings: Settings, provider: Provider | None, *, makes_exports:
     database = migrations.opened(settings.database)
     journal = Journal(database)
     journal.write(lambda connection: idempotency.expire(connection, now_us(), ROWS))
-    tally, spending = Tally(), Spending()
-    calling = provider or _provider(settings, _arrivals(journal))
-    answering: Provider = Resilient(calling, settings.first_token_timeout, tally)
+    registry, usage = Registry(), UsageAggregator()
+    calling = provider or _provider(settings, _reader(journal))
+    answering: Provider = ResilientProvider(calling, settings.first_token_timeout, registry)
     if redaction.input or redaction.output:
-        answering = Redacting(answering, asking=redaction.input, answering=redaction.output)
+        answering = RedactingProvider(answering, asking=redaction.input, answering=redaction.output)
     cache = _cache(settings, journal)
     access = Access(database, journal, is_private=settings.is_private)
-    limiter = Limiter(settings.limits, settings.prices, journal, spending, _windows(settings, journal))
-    turns = Turns(settings, database, journal, answering, cache, limiter, tally, screen=redaction.input)
-    watch = Watch(settings, database, journal, access, turns, tally, spending)
+    limiter = Limiter(settings.limits, settings.prices, journal, usage, _windows(settings, journal))
+    turns = Turns(settings, database, journal, answering, cache, limiter, registry, policy=redaction.input)
+    watchdog = Watchdog(settings, database, journal, access, turns, registry, usage)
     me = turns.worker_id
     beside = database.for_upkeep()
-    kept, quota = Kept.of(settings), StorageQuota.of(settings)
-    sweeper = Sweeper(beside, journal, me, tally, interval=settings.sweep_interval, kept=kept, quota=quota)
-    maker = Maker(beside, journal, me, settings, redaction, makes=makes_exports)
-    recorder = Recorder(beside, journal, me, tally, spending)
+    kept, quota = Retention.of(settings), StorageQuota.of(settings)
+    sweeper = Sweeper(beside, journal, me, registry, interval=settings.sweep_interval, kept=kept, quota=quota)
+    export_worker = ExportWorker(beside, journal, me, settings, redaction, makes=makes_exports)
+    flusher = MetricsFlusher(beside, journal, me, registry, usage)
     tokens, signing_in = Tokens(settings.end_user_tokens), Oidc(settings)
     eraser = Eraser(beside, journal, cache, limiter, settings.exports_dir)
-    parts = Parts(
-        settings, database, journal, access, tokens, signing_in, answering, cache, limiter, turns, watch, sweeper,
-        maker, tally, recorder, redaction, eraser, Watchdog(tally),
+    services = Services(
+        settings, database, journal, access, tokens, signing_in, answering, cache, limiter, turns, watchdog, sweeper,
+        export_worker, registry, flusher, redaction, eraser, LoopMonitor(registry),
     )  # fmt: skip
-    atexit.register(parts.close)
-    return parts
+    atexit.register(services.close)
+    return services
 
 
 def eraser_of(settings: Settings, database: Database, journal: Journal) -> Eraser:
     """Return what erases end users beside the servers, for the command line. Raises `SettingsError`."""
-    limiter = Limiter(settings.limits, settings.prices, journal, Spending(), _windows(settings, journal))
+    limiter = Limiter(settings.limits, settings.prices, journal, UsageAggregator(), _windows(settings, journal))
     return Eraser(database, journal, _cache(settings, journal), limiter, settings.exports_dir)
 
 
 def _cache(settings: Settings, journal: Journal) -> Cache:
-    near = MemoryCache(settings.cache_size, settings.cache_ttl)
+    local = MemoryCache(settings.cache_size, settings.cache_ttl)
     if settings.redis_url is None or not settings.cache_size:
-        return near
+        return local
     with _redis_installed():
         number = journal.write(identity.number)
-        return RedisCache(settings.redis_url, number, near, settings.cache_ttl, rules_of(settings))
+        return RedisCache(settings.redis_url, number, local, settings.cache_ttl, rules_of(settings))
 
 
 def _windows(settings: Settings, journal: Journal) -> RedisWindows | None:
@@ -171,20 +171,20 @@ def _redis_installed() -> Iterator[None]:
         raise SettingsError(["REDIS_URL: the package redis is missing; run: pip install 'chatkeep[redis]'"]) from error
 
 
-def _arrivals(journal: Journal) -> Arrivals:
+def _reader(journal: Journal) -> Reader:
     """Return how sockets are read: on an event loop all at once, before each of the journal's transactions."""
-    if not Gathered.is_possible():
-        return Waiting()
-    gathered = Gathered(journal.wake)
+    if not EpollReader.is_possible():
+        return BlockingReader()
+    gathered = EpollReader(journal.wake)
     journal.collect = gathered.collect
     return gathered
 
 
-def _provider(settings: Settings, arrivals: Arrivals) -> Provider:
+def _provider(settings: Settings, reader: Reader) -> Provider:
     if settings.demo:
         log.warning(DEMO_NOTICE)
-        return Demo()
-    return OpenAIHttp.from_settings(settings, arrivals)
+        return DemoProvider()
+    return OpenAIHttp.from_settings(settings, reader)
 
 
 def _register_routes(app: Flask) -> None:

@@ -37,7 +37,7 @@ from chatkeep.errors import InternalError
 from chatkeep.server.gunicorn_exchange import Corked, Exchange, problem_of, refuse
 from chatkeep.server.gunicorn_master import ENDED, ENDING, Stage
 from chatkeep.turns.live import PING_S
-from chatkeep.web.services import Parts, parts_of
+from chatkeep.web.services import Services, services_of
 
 LOOK_S = 0.2
 DRAIN_LOOK_S = 0.05
@@ -77,8 +77,8 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
 
     def run(self) -> None:
         """Serve until told to stop, then until nothing is open."""
-        parts = parts_of(self.wsgi)
-        self._patience = parts.settings.drain_timeout
+        services = services_of(self.wsgi)
+        self._patience = services.settings.drain_timeout
         # What is there now stays: looking through it again and again would stop all streams for that long.
         sys.setswitchinterval(SWITCH_S)
         gc.freeze()
@@ -93,8 +93,8 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         self._retired_at = time.monotonic()
         for server in servers:
             _stop_listening(server)
-        self._drain(parts, connections)
-        parts.close()
+        self._drain(services, connections)
+        services.close()
         self.log.info("Worker exiting (pid: %s)", self.pid)
         logging.shutdown()
         os._exit(0)  # to free each object takes Python 0.3 s, in which a deploy would wait
@@ -117,9 +117,9 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         except BaseException:  # SystemExit, too
             self._told[0] = Stage.FAILED
             raise
-        parts = parts_of(self.wsgi)
-        self._told[1:] = parts.turns.worker_id.bytes
-        parts.watch.ended = ENDED.read
+        services = services_of(self.wsgi)
+        self._told[1:] = services.turns.worker_id.bytes
+        services.watchdog.ended = ENDED.read
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain; end at once if nothing was served yet."""
@@ -265,17 +265,17 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         server.start()
         return server
 
-    def _drain(self, parts: Parts, connections: Pool) -> None:
+    def _drain(self, services: Services, connections: Pool) -> None:
         """Let others make exports; wait until nothing is open. When patience ends, end what runs."""
-        gevent.spawn(parts.maker.close)
-        while connections or self._left or parts.turns.live:
+        gevent.spawn(services.export_worker.close)
+        while connections or self._left or services.turns.live:
             waited = time.monotonic() - self._retired_at
             if waited >= self._patience:
-                parts.turns.interrupt_all()
+                services.turns.interrupt_all()
             if waited >= self._patience + FLUSH_S:
                 self.log.warning("The drain's deadline has passed: %s connections are cut", len(connections))
                 return
-            self._is_over = len(connections) + len(self._left) == len(self._idle) and not parts.turns.live
+            self._is_over = len(connections) + len(self._left) == len(self._idle) and not services.turns.live
             self.notify()
             gevent.sleep(DRAIN_LOOK_S)
 

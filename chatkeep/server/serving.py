@@ -128,9 +128,9 @@ class Drain:
     """
 
     def __init__(self, app: Flask) -> None:
-        from chatkeep.web.services import parts_of  # noqa: PLC0415 - commands that serve nothing do without Flask
+        from chatkeep.web.services import services_of  # noqa: PLC0415 - commands that serve nothing do without Flask
 
-        self._parts = parts_of(app)
+        self._services = services_of(app)
         self._app = app.wsgi_app
         self._open = 0  # responses
         self._lock = threading.Lock()
@@ -152,7 +152,7 @@ class Drain:
 
     def begin(self, _signal: int, _frame: FrameType | None) -> None:
         """Begin to drain."""
-        self._begin(self._parts.settings.drain_timeout)
+        self._begin(self._services.settings.drain_timeout)
 
     def hurry(self, _signal: int, _frame: FrameType | None) -> None:
         """Store what there is, tell the followers and end; at once when asked again."""
@@ -167,9 +167,9 @@ class Drain:
             threading.Thread(target=self._drain, name="drain", daemon=True).start()
 
     def _drain(self) -> None:
-        turns = self._parts.turns
+        turns = self._services.turns
         turns.refuse()
-        self._parts.maker.close()
+        self._services.export_worker.close()
         while (turns.live or self._open) and time.monotonic() < self._deadline:
             time.sleep(LOOK_S)
         while (turns.live or self._open) and time.monotonic() < self._deadline + FLUSH_S:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from chatkeep.domain.audit import Actor, Note
+from chatkeep.domain.audit import Actor, AuditEvent
 from chatkeep.domain.conversation import id_of, now_us
 from chatkeep.store import counters
 from chatkeep.store.sql import Connection, Sql
@@ -65,7 +65,7 @@ class Filter:
 EVERY = Filter()
 
 
-def add(connection: Connection, notes: list[Note]) -> None:
+def add(connection: Connection, notes: list[AuditEvent]) -> None:
     """Add what a transaction has noted, as the last thing that it does."""
     newest = int(connection.rows(_HOLD)[0][0])
     previous = _hash_of(connection, newest)

@@ -26,7 +26,7 @@ from chatkeep.store.engine import Database, Kind
 from chatkeep.store.migrations import HEAD, UNFINISHED
 from chatkeep.store.sql import Connection, Duplicate, Sql
 
-WORK = Kind(at_once=2, waits=5, seconds=math.inf)
+WORK = Kind(concurrency=2, waits=5, seconds=math.inf)
 """Reading and writing whole tables."""
 WATCHED_S, LOOK_S = 3.0, 0.1
 """How long one looks whether processes are alive, whose beats go up once a second."""
@@ -199,11 +199,11 @@ def sum_of(rows: Iterable[Row]) -> Sum:
 
 def is_served(database: Database) -> bool:
     """Return whether a server or `chatkeep work` uses a database; takes some seconds if one was killed."""
-    before = database.read(leases.beats)
+    before = database.read(leases.heartbeats)
     deadline = time.monotonic() + WATCHED_S
     while before and time.monotonic() < deadline:
         time.sleep(LOOK_S)
-        if any(before.get(worker) != beat for worker, beat in database.read(leases.beats).items()):
+        if any(before.get(worker) != beat for worker, beat in database.read(leases.heartbeats).items()):
             return True
     return False
 
@@ -238,7 +238,7 @@ class Copy:
             )
         if _place(self._source) == _place(self._target):
             raise TransferError("The source and the target are the same database.")
-        self._beats = self._source.read(leases.beats)
+        self._beats = self._source.read(leases.heartbeats)
         if is_served(self._source):
             raise TransferError("A server uses the source. Stop every server and chatkeep work, then copy again.")
 
@@ -300,7 +300,7 @@ class Copy:
 
     def finish(self) -> None:
         """Let the target be served: every table was compared."""
-        if self._source.read(leases.beats) != self._beats:
+        if self._source.read(leases.heartbeats) != self._beats:
             raise TransferError("A server has used the source meanwhile. Copy again into a new, empty database.")
         self._set_revision(HEAD)
 

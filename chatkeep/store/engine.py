@@ -35,29 +35,29 @@ _NOW = Sql("SELECT unixepoch('subsec')", mysql="SELECT UNIX_TIMESTAMP()")
 class Kind:
     """A kind of work on the database: connections of its own, so that it neither waits for another kind nor stops it.
 
-    ``at_once`` connections at most, for each of which somebody waits ``waits`` seconds; the database ends what takes
-    longer than ``seconds``.
+    ``concurrency`` connections at most, for each of which a caller waits ``waits`` seconds; the database ends work that
+    takes longer than ``seconds``.
     """
 
-    at_once: int
+    concurrency: int
     waits: float
     seconds: float
     busy: type[StoreUnavailable] = StoreUnavailable
     lane: Lane = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lane", Lane(self.at_once))
+        object.__setattr__(self, "lane", Lane(self.concurrency))
 
 
-SHORT = Kind(at_once=32, waits=5, seconds=4.5)
+SHORT = Kind(concurrency=32, waits=5, seconds=4.5)
 """Statements that find a few rows by an index; on the embedded database they run in the event loop."""
-PAGES = Kind(at_once=1, waits=60, seconds=10)
+PAGES = Kind(concurrency=1, waits=60, seconds=10)
 """Pages of what may be large as a whole: a request waits for its turn, and amid an export for each page."""
-SCANS = Kind(at_once=2, waits=3, seconds=10, busy=DatabaseBusy)
+SCANS = Kind(concurrency=2, waits=3, seconds=10, busy=DatabaseBusy)
 """Reads that may look through all that there is: they are refused while others run."""
-UPKEEP = Kind(at_once=2, waits=60, seconds=60)
+UPKEEP = Kind(concurrency=2, waits=60, seconds=60)
 """What no request waits for."""
-CHANGES_OF_SCHEMA = Kind(at_once=2, waits=5, seconds=math.inf)
+CHANGES_OF_SCHEMA = Kind(concurrency=2, waits=5, seconds=math.inf)
 """Migrations, which take as long as they take."""
 
 
@@ -251,10 +251,10 @@ def _pool(kind: Kind) -> dict[str, Any]:
 
     Nothing is rolled back that nobody began: on a server's database that is a round trip for every reading.
     """
-    kept = min(kind.at_once, KEPT)
+    kept = min(kind.concurrency, KEPT)
     return {
         "pool_size": kept,
-        "max_overflow": kind.at_once - kept,
+        "max_overflow": kind.concurrency - kept,
         "pool_timeout": kind.waits,
         "pool_reset_on_return": None,
     }

@@ -36,7 +36,7 @@ _EXPIRE = Sql(
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class IdempotencyRecord:
     """The turn that a key stands for, and the SHA-256 of the request that took it."""
 
     request_hash: bytes
@@ -44,7 +44,7 @@ class Known:
     reply_id: UUID
 
 
-def get(connection: Connection, owner: str, key: str, now: int) -> Known | None:
+def get(connection: Connection, owner: str, key: str, now: int) -> IdempotencyRecord | None:
     """Return what a key stands for; one older than 24 hours is forgotten on the way."""
     rows = connection.rows(_GET, owner=owner, key=key)
     if not rows:
@@ -52,10 +52,10 @@ def get(connection: Connection, owner: str, key: str, now: int) -> Known | None:
     if rows[0][3] < now - KEPT_US:
         connection.change(_DELETE, owner=owner, key=key)
         return None
-    return Known(bytes(rows[0][0]), id_of(rows[0][1]), id_of(rows[0][2]))
+    return IdempotencyRecord(bytes(rows[0][0]), id_of(rows[0][1]), id_of(rows[0][2]))
 
 
-def insert(connection: Connection, owner: str, key: str, known: Known, now: int) -> None:
+def insert(connection: Connection, owner: str, key: str, known: IdempotencyRecord, now: int) -> None:
     """Keep a key. Raises `Duplicate` where another process just did."""
     connection.change(
         _INSERT,

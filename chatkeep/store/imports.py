@@ -24,7 +24,7 @@ _PLACE = quoted(
 _HOLDER = Sql("SELECT owner FROM conversations WHERE id = :id")
 
 
-class Place(NamedTuple):
+class MessagePosition(NamedTuple):
     """Where a stored message stands in its conversation, and how much of it is there."""
 
     conversation_id: UUID
@@ -43,15 +43,17 @@ def holder(connection: Connection, id: UUID) -> str | None:
     return str(rows[0][0]) if rows else None
 
 
-def places(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, Place]:
+def places(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, MessagePosition]:
     """Return where those of these messages stand that are stored, in whatever conversation."""
-    found: dict[UUID, Place] = {}
+    found: dict[UUID, MessagePosition] = {}
     for some in _chunks([id.bytes for id in ids]):  # noqa: A001
         named, values = in_list("id", some)
         sql = f"SELECT {_PLACE} FROM messages WHERE message_id IN ({named})"  # noqa: S608
         for row in connection.rows(Sql(sql), **values):
             parent_id = id_of(row[2]) if row[2] else None
-            found[id_of(row[0])] = Place(id_of(row[1]), parent_id, row[3], row[4], Status(row[5]), row[6], bool(row[7]))
+            found[id_of(row[0])] = MessagePosition(
+                id_of(row[1]), parent_id, row[3], row[4], Status(row[5]), row[6], bool(row[7])
+            )
     return found
 
 

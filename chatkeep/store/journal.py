@@ -60,8 +60,8 @@ class _Change(Generic[T]):
     """An operation that waits for its transaction."""
 
     work: Callable[[Connection], T]
-    patient: bool
-    brief: bool
+    retry_until_up: bool
+    inline: bool
     subjects: tuple[str, ...] = ()
     kept: bool = True
     """Whether its transaction is committed, not rolled back."""
@@ -83,8 +83,8 @@ class _Batch:
     deltas: dict[Sink, list[Delta]] = field(default_factory=dict, repr=False)
     kept: bool = True
 
-    def is_brief(self) -> bool:
-        return all(change.brief for change in self.changes) and sum(sink.written for sink in self.deltas) < (
+    def is_inline(self) -> bool:
+        return all(change.inline for change in self.changes) and sum(sink.written for sink in self.deltas) < (
             BRIEF_CHARACTERS
         )
 
@@ -142,21 +142,21 @@ class Journal:
         self,
         work: Callable[[Connection], T],
         *,
-        patient: bool = False,
-        brief: bool = False,
+        retry_until_up: bool = False,
+        inline: bool = False,
         subjects: tuple[str, ...] = (),
     ) -> T:
         """Return ``work(connection)`` once it is durable; it may count against the limits of ``subjects``.
 
         ``work`` runs in a transaction with others' work and may run again; it undoes nothing itself: whatever it raises
-        undoes just its own writes and is raised here. ``patient`` work waits until a database that is away is back,
-        and must be such that running it twice does no harm; other work raises `StoreUnavailable`, after which nothing
+        undoes just its own writes and is raised here. ``retry_until_up`` work waits until the database is back, and
+        must be such that running it twice does no harm; other work raises `StoreUnavailable`, after which nothing
         of it is stored, or `OutcomeUnknown`. What the database refuses raises `DatabaseRefused`, and is not repeated.
-        ``brief`` work touches a few rows: on SQLite it needs no thread.
+        ``inline`` work touches a few rows: on SQLite it needs no thread.
         """
         if self._closed:
             raise ServerStopping(retry_after=1)
-        change = _Change(work, patient, brief, subjects)
+        change = _Change(work, retry_until_up, inline, subjects)
         self._queue.put(change)
         change.done.wait()
         if isinstance(change.error, StoreProblem):
@@ -173,7 +173,7 @@ class Journal:
         """
         change = self._probe
         if change is None or change.done.wait(0):  # many who ask at once share one
-            change = self._probe = _Change(counters.try_out, patient=False, brief=True, kept=False)
+            change = self._probe = _Change(counters.try_out, retry_until_up=False, inline=True, kept=False)
             self._queue.put(change)
         if not change.done.wait(seconds):
             raise StoreUnavailable(retry_after=2)
@@ -263,7 +263,7 @@ class Journal:
             except StoreUnavailable as error:
                 if batch.kept:
                     self._failure = _beside(error)
-                self._give_up_impatient(batch, error)
+                self._give_up_unless_retrying(batch, error)
                 time.sleep(waits)
                 waits = min(waits * 2, RETRY_S[1])
         return {}
@@ -298,7 +298,7 @@ class Journal:
 
         A thread costs a brief one as much as the rest of it: the two would wait for each other at every statement.
         """
-        if batch.is_brief():
+        if batch.is_inline():
             with contextlib.suppress(Contention):  # another process writes: wait for it in a thread
                 return _commit(connection, batch, appends, waits=False)
         return self._lane.run(_commit, connection, batch, appends)
@@ -311,7 +311,7 @@ class Journal:
             except StoreProblem as error:
                 log.warning("could not bring the log into the database's file: %s", error)
 
-    def _give_up_impatient(self, batch: _Batch, error: StoreUnavailable) -> None:
+    def _give_up_unless_retrying(self, batch: _Batch, error: StoreUnavailable) -> None:
         """End impatient work of a batch that failed, and what came meanwhile: it would fail, too.
 
         Patient work that came stays behind: the batch's appends must be tried again just as they are, since the last
@@ -320,11 +320,11 @@ class Journal:
         log.warning("the database is not available: %s", error)
         self._disconnect()
         for change in batch.changes:
-            if not change.patient:
+            if not change.retry_until_up:
                 change.fail(error)
-        batch.changes = [change for change in batch.changes if change.patient]
+        batch.changes = [change for change in batch.changes if change.retry_until_up]
         for item in self._waiting():
-            if item is not None and not item.patient:
+            if item is not None and not item.retry_until_up:
                 item.fail(_beside(error))
             else:
                 self._backlog.append(item)

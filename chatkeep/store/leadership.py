@@ -14,7 +14,7 @@ _INSERT = Sql("INSERT INTO duties (name, worker_id) VALUES (:name, :worker_id)")
 _ANY = Sql("SELECT 1 FROM duties WHERE name = :name")
 
 
-def take(connection: Connection, name: str, worker_id: UUID) -> bool:
+def acquire(connection: Connection, name: str, worker_id: UUID) -> bool:
     """Return whether this process has the duty: it had it, nobody had, or who had is gone."""
     if connection.change(_TAKE, name=name, worker_id=worker_id.bytes):
         return True

@@ -54,7 +54,7 @@ class Lease(msgspec.Struct, frozen=True):
     """The key that it counts for, where there is one."""
 
 
-def take(connection: Connection, lease: Lease, question: bytes | None = None) -> Lease | None:
+def acquire(connection: Connection, lease: Lease, question: bytes | None = None) -> Lease | None:
     """Take a conversation's only lease and, with ``question``, be the one that answers it while the lease is held.
 
     Returns the lease of the other reply that answers it already, in whichever process, where there is one. Raises
@@ -102,7 +102,7 @@ def answering(connection: Connection, reply_id: UUID, question: bytes) -> Lease 
     return _lease(rows[0]) if rows else None
 
 
-def give_back(connection: Connection, lease: Lease) -> bool:
+def release(connection: Connection, lease: Lease) -> bool:
     """Give a lease back; return False where somebody else ended it before: only one ever ends a reply."""
     ended = connection.change(
         _DELETE,
@@ -156,13 +156,13 @@ def ask_to_stop(connection: Connection, lease: Lease) -> None:
     connection.change(_STOP, conversation_id=lease.conversation_id.bytes, reply_id=lease.reply_id.bytes)
 
 
-def beat(connection: Connection, worker_id: UUID) -> None:
+def heartbeat(connection: Connection, worker_id: UUID) -> None:
     """Show that this process lives; also where another one had given it up."""
     if connection.change(_BEAT, id=worker_id.bytes) == 0:
         connection.change(_REGISTER, id=worker_id.bytes)
 
 
-def beats(connection: Connection) -> dict[UUID, int]:
+def heartbeats(connection: Connection) -> dict[UUID, int]:
     """Return the beat of every process."""
     return {id_of(row[0]): row[1] for row in connection.rows(_BEATS)}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chatkeep.domain.quota import Spent
+from chatkeep.domain.quota import WindowUsage
 
 
 class Ledger:
@@ -16,15 +16,15 @@ class Ledger:
 
     __slots__ = ("_days", "changed", "running", "spent")
 
-    def __init__(self, spent: dict[str, Spent] | None = None) -> None:
+    def __init__(self, spent: dict[str, WindowUsage] | None = None) -> None:
         self.spent = spent or {}
         """Of the subjects that the transaction holds."""
         self._days = {subject: one.day_began for subject, one in self.spent.items()}
-        self.changed: dict[str, Spent] = {}
+        self.changed: dict[str, WindowUsage] = {}
         self.running: dict[str, int] = {}
         """How many replies are being generated for a subject, as far as anybody has asked."""
 
-    def take(self, subjects: Iterable[str], now: int, *, requests: int = 0, tokens: int = 0) -> None:
+    def charge(self, subjects: Iterable[str], now: int, *, requests: int = 0, tokens: int = 0) -> None:
         """Count what subjects use within their windows."""
         for subject in subjects:
             self.changed[subject] = self.spent[subject]

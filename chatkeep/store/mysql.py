@@ -14,7 +14,7 @@ import pymysql
 from pymysql.constants import CLIENT, CR, ER
 from pymysql.cursors import SSCursor
 
-from chatkeep.domain.audit import Note
+from chatkeep.domain.audit import AuditEvent
 from chatkeep.errors import (
     DatabaseFull,
     DatabaseReadOnly,
@@ -136,7 +136,7 @@ class MysqlConnection:
         self.writes = 0
         self.epoch: int | None = None
         self.ledger = Ledger()
-        self.notes: list[Note] = []
+        self.notes: list[AuditEvent] = []
         self.unanswered: int | None = None
         """The server's number of the connection, if nobody hears any more how its last statement ends."""
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from chatkeep.domain.audit import Note
+from chatkeep.domain.audit import AuditEvent
 from chatkeep.domain.conversation import Delta
 from chatkeep.errors import ChatkeepError
 from chatkeep.store.ledger import Ledger
@@ -65,7 +65,7 @@ class Connection(Protocol):
     """The epoch that what changes is stamped with; None, which no row takes, where the transaction holds none."""
     ledger: Ledger
     """What the transaction counts of what callers use."""
-    notes: list[Note]
+    notes: list[AuditEvent]
     """What the transaction tells the audit log."""
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:

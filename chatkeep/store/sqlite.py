@@ -8,7 +8,7 @@ from typing import Any
 
 import apsw
 
-from chatkeep.domain.audit import Note
+from chatkeep.domain.audit import AuditEvent
 from chatkeep.errors import (
     DatabaseFull,
     DatabaseReadOnly,
@@ -60,7 +60,7 @@ class SqliteConnection:
         self.writes = 0
         self.epoch: int | None = None
         self.ledger = Ledger()
-        self.notes: list[Note] = []
+        self.notes: list[AuditEvent] = []
         self._interrupted = False
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:

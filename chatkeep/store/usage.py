@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
-from chatkeep.domain.usage import Spender, Used
+from chatkeep.domain.usage import UsageKey, UsageTotals
 from chatkeep.store.sql import Connection, Sql, quoted
 
 # What usage can be told by, and the column of each.
 GROUPS = {"day": "day", "model": "model", "key": "key_id", "account": "account", "end_user": "owner"}
 
-_ROW = quoted(Spender._fields)
+_ROW = quoted(UsageKey._fields)
 _FORGET = Sql(
     f"DELETE FROM `usage` WHERE ({_ROW}) IN (SELECT {_ROW} FROM `usage` WHERE day < :before LIMIT :limit)",  # noqa: S608
     mysql="DELETE FROM `usage` WHERE day < :before ORDER BY day LIMIT :limit",
@@ -20,7 +20,7 @@ _FORGET = Sql(
 
 # What is added in one statement.
 MOST_ROWS = 200
-_OWNED = f"SELECT day, key_id, model, {quoted(Used._fields)} FROM `usage` WHERE owner = :owner"  # noqa: S608 - no values
+_OWNED = f"SELECT day, key_id, model, {quoted(UsageTotals._fields)} FROM `usage` WHERE owner = :owner"  # noqa: S608 - no values
 _ORDER = "ORDER BY day, key_id, model LIMIT :limit"
 _OF_OWNER = Sql(
     f"{_OWNED} AND day >= :day AND (day > :day OR key_id > :key_id OR key_id = :key_id AND model > :model) {_ORDER}"
@@ -53,15 +53,15 @@ def place_of(row: tuple[Any, ...]) -> Place:
 def disown(connection: Connection, account: str, owner: str, limit: int = MOST_ROWS) -> int:
     """Let up to ``limit`` rows of an end user's be the account's own, whose sum stays as it is; return how many."""
     rows = connection.rows(_LOCK, owner=owner, limit=limit)
-    theirs = {Place(day, bytes(key_id), model): Used(*used) for day, key_id, model, *used in rows}
+    theirs = {Place(day, bytes(key_id), model): UsageTotals(*used) for day, key_id, model, *used in rows}
     if theirs:
-        add(connection, {Spender(account, one.day, account, *one[1:]): used for one, used in theirs.items()})
+        add(connection, {UsageKey(account, one.day, account, *one[1:]): used for one, used in theirs.items()})
     for one in theirs:
         connection.change(_REMOVE, account=account, owner=owner, **one._asdict())
     return len(theirs)
 
 
-def add(connection: Connection, used: Mapping[Spender, Used]) -> None:
+def add(connection: Connection, used: Mapping[UsageKey, UsageTotals]) -> None:
     """Add to what was used before, in the order of the rows: so processes wait for each other one way only."""
     values: dict[str, Any] = {}
     for index, spender in enumerate(sorted(used)):
@@ -71,16 +71,16 @@ def add(connection: Connection, used: Mapping[Spender, Used]) -> None:
 
 @cache
 def _values(index: int) -> tuple[str, ...]:
-    return tuple(f"{name}{index}" for name in (*Spender._fields, *Used._fields))
+    return tuple(f"{name}{index}" for name in (*UsageKey._fields, *UsageTotals._fields))
 
 
 @cache
 def _add(count: int) -> Sql:
-    columns = quoted((*Spender._fields, *Used._fields))
+    columns = quoted((*UsageKey._fields, *UsageTotals._fields))
     rows = ", ".join(f"({', '.join(f':{name}' for name in _values(index))})" for index in range(count))
     insert = f"INSERT INTO `usage` ({columns}) VALUES {rows}"  # noqa: S608 - no values in it
-    sqlite = ", ".join(f"`{name}` = `{name}` + excluded.`{name}`" for name in Used._fields)
-    mysql = ", ".join(f"`{name}` = `{name}` + VALUES(`{name}`)" for name in Used._fields)
+    sqlite = ", ".join(f"`{name}` = `{name}` + excluded.`{name}`" for name in UsageTotals._fields)
+    mysql = ", ".join(f"`{name}` = `{name}` + VALUES(`{name}`)" for name in UsageTotals._fields)
     return Sql(
         f"{insert} ON CONFLICT ({_ROW}) DO UPDATE SET {sqlite}",
         mysql=f"{insert} ON DUPLICATE KEY UPDATE {mysql}",
@@ -105,7 +105,7 @@ def summed(
     named = {name: value for name, value in (("account", account), ("owner", owner)) if value is not None}
     chosen = " AND ".join(["day BETWEEN :first AND :last", *(f"{name} = :{name}" for name in named)])
     columns = quoted(GROUPS[name] for name in groups)
-    sums = ", ".join(f"COALESCE(SUM(`{name}`), 0)" for name in Used._fields)
+    sums = ", ".join(f"COALESCE(SUM(`{name}`), 0)" for name in UsageTotals._fields)
     grouped = f" GROUP BY {columns} ORDER BY {columns}" if columns else ""
     selected = f"{columns}, {sums}" if columns else sums
     sql = Sql(f"SELECT {selected} FROM `usage` WHERE {chosen}{grouped} LIMIT :limit OFFSET :skip")  # noqa: S608 - no values

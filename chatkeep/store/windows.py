@@ -14,11 +14,11 @@ from typing import Any
 
 from msgspec.structs import astuple
 
-from chatkeep.domain.quota import Spent
+from chatkeep.domain.quota import WindowUsage
 from chatkeep.store import epochs, holdings
 from chatkeep.store.sql import Connection, Sql, in_list, quoted
 
-_COLUMNS = Spent.__struct_fields__
+_COLUMNS = WindowUsage.__struct_fields__
 _LIST = quoted(_COLUMNS)
 _EPOCH = ""  # no subject
 _REMOVE = Sql("DELETE FROM windows WHERE subject = :subject")
@@ -28,7 +28,7 @@ _FORGET = Sql(
 )
 
 
-def hold(connection: Connection, subjects: Collection[str]) -> tuple[int, dict[str, Spent]]:
+def hold(connection: Connection, subjects: Collection[str]) -> tuple[int, dict[str, WindowUsage]]:
     """Return the epoch, which stays open until the transaction ends, and what subjects have used.
 
     Nobody else uses anything of theirs until then. Subjects of `holdings` stand for rows there, held after all others.
@@ -39,7 +39,7 @@ def hold(connection: Connection, subjects: Collection[str]) -> tuple[int, dict[s
     return epoch, found
 
 
-def _spent(connection: Connection, wanted: list[str]) -> tuple[int, dict[str, Spent]]:
+def _spent(connection: Connection, wanted: list[str]) -> tuple[int, dict[str, WindowUsage]]:
     """Return the epoch and what subjects have used, all of which the transaction holds from now on."""
     epoch, found = _held(connection, wanted)
     missing = [subject for subject in wanted if subject not in found]
@@ -50,13 +50,13 @@ def _spent(connection: Connection, wanted: list[str]) -> tuple[int, dict[str, Sp
     return epoch, found
 
 
-def _held(connection: Connection, subjects: list[str]) -> tuple[int, dict[str, Spent]]:
+def _held(connection: Connection, subjects: list[str]) -> tuple[int, dict[str, WindowUsage]]:
     found = dict(connection.rows(_hold(len(subjects)), **in_list("subject", subjects)[1]))
     epoch = int(found.pop(_EPOCH))
-    return epoch, {subject: Spent(*map(int, used.split())) for subject, used in found.items()}
+    return epoch, {subject: WindowUsage(*map(int, used.split())) for subject, used in found.items()}
 
 
-def put(connection: Connection, spent: Mapping[str, Spent], *, begins_days: bool) -> None:
+def put(connection: Connection, spent: Mapping[str, WindowUsage], *, begins_days: bool) -> None:
     """Store what subjects have used, whose rows the transaction holds; whether a day has begun tells an index."""
     values: list[Any] = []
     for subject, used in sorted(spent.items()):

@@ -16,8 +16,16 @@ from msgspec.structs import replace
 from chatkeep.config.settings import Settings
 from chatkeep.conversations import branches
 from chatkeep.domain.conversation import Conversation, Message, Prompt, Role, Said, new_id, now_us
-from chatkeep.domain.quota import UNLIMITED, Allowances, Bill, Quotas
-from chatkeep.errors import NO_CONVERSATION, NO_MESSAGE, FieldError, InvalidFields, KeyReused, NotFound, TurnRunning
+from chatkeep.domain.quota import UNLIMITED, Quotas, QuotaStatus, UsageRecord
+from chatkeep.errors import (
+    NO_CONVERSATION,
+    NO_MESSAGE,
+    FieldError,
+    IdempotencyKeyReused,
+    InvalidFields,
+    NotFound,
+    TurnRunning,
+)
 from chatkeep.limiting.limiter import Admission, Limiter
 from chatkeep.limiting.storage import StorageQuota
 from chatkeep.store import conversations, counters, idempotency, leases, messages
@@ -58,7 +66,7 @@ class TurnRequest(msgspec.Struct, frozen=True):
     """The SHA-256 of the request, by which a repeated key is told from a reused one."""
     counts_for: UUID | None = None
     """The key that usage is told by: the caller's, or the one that somebody signed in with."""
-    allowances: Allowances = UNLIMITED
+    quotas: Quotas = UNLIMITED
     """The caller's limits."""
 
 
@@ -89,9 +97,9 @@ class Turn(msgspec.Struct, frozen=True):
     """The reply, where this process generates it: it may have ended before anybody follows it."""
     row: Message | None = None
     """The reply, where it was whole at once."""
-    bill: Bill | None = None
+    usage_record: UsageRecord | None = None
     """What such a reply has used."""
-    quotas: Quotas = Quotas()
+    quota_status: QuotaStatus = QuotaStatus()
     """What is left of the caller's limits."""
 
     @property
@@ -105,7 +113,7 @@ class Turn(msgspec.Struct, frozen=True):
         return self.reply.message.cached if self.reply else self.remembered
 
 
-class Taking:
+class TurnStarter:
     """How the turns of one process are taken."""
 
     def __init__(self, settings: Settings, cache: Cache, limiter: Limiter, worker_id: UUID) -> None:
@@ -115,7 +123,7 @@ class Taking:
         self._quota = StorageQuota.of(settings)
         self._worker_id = worker_id
 
-    def take(
+    def begin(
         self, connection: Connection, request: TurnRequest, admission: Admission, reply_id: UUID, model: str
     ) -> Turn:
         """Store a turn, or return the one that was taken before. Runs in the journal, perhaps more than once."""
@@ -161,13 +169,13 @@ class Taking:
             messages.insert(connection, message)
         self._quota.add(connection, request.owner, Stored.of(added))
         admission.count(connection)
-        bill = self._limiter.bill(lease, row, request.allowances) if row else None
-        if bill:
-            connection.ledger.take(bill.subjects, now, tokens=bill.tokens)
+        usage_record = self._limiter.usage_record(lease, row, request.quotas) if row else None
+        if usage_record:
+            connection.ledger.charge(usage_record.subjects, now, tokens=usage_record.tokens)
         question = None if answer else Question(prompt, key, lease, leader)
         return Turn(
             conversation.id, reply_id, model, reply.timestamp, question,
-            remembered=answer is not None, row=row, bill=bill, quotas=admission.quotas,
+            remembered=answer is not None, row=row, usage_record=usage_record, quota_status=admission.quota_status,
         )  # fmt: skip
 
     def _prompt(
@@ -192,7 +200,7 @@ class Taking:
 
         Who asks for another reply does not want the one that was given before, but the new one is worth remembering.
         """
-        answer = self._cache.near(key) if key and not request.regenerate else None
+        answer = self._cache.get_local(key) if key and not request.regenerate else None
         return answer if answer and is_kept(connection, request.owner, answer) else None
 
     def _conversation(self, connection: Connection, request: TurnRequest, now: int) -> Conversation:
@@ -273,7 +281,7 @@ def _known(connection: Connection, request: TurnRequest, now: int) -> Turn | Non
     if known is None:
         return None
     if known.request_hash != request.fingerprint:
-        raise KeyReused("Send a new Idempotency-Key with a new request.")
+        raise IdempotencyKeyReused("Send a new Idempotency-Key with a new request.")
     reply = messages.get(connection, known.conversation_id, known.reply_id)
     if reply is None:
         raise NotFound("The conversation of this Idempotency-Key was deleted.")
@@ -289,7 +297,7 @@ def _remember(
     """
     if request.idempotency_key is None:
         return None
-    mine = idempotency.Known(request.fingerprint, conversation_id, reply_id)
+    mine = idempotency.IdempotencyRecord(request.fingerprint, conversation_id, reply_id)
     try:
         idempotency.insert(connection, request.owner, request.idempotency_key, mine, now)
     except Duplicate:
@@ -309,7 +317,7 @@ def _claim(connection: Connection, lease: Lease, question: bytes | None, answer:
             raise running
         return None
     try:
-        return leases.take(connection, lease, question)
+        return leases.acquire(connection, lease, question)
     except Duplicate as error:
         raise running from error
 

@@ -80,10 +80,10 @@ class Counts:
 class Cache(Protocol):
     """Where answers are remembered."""
 
-    def near(self, key: bytes) -> Answer | None:
+    def get_local(self, key: bytes) -> Answer | None:
         """Return an answer that this process remembers and is not too old; nothing is waited for."""
 
-    def far(self, key: bytes) -> Answer | None:
+    def get_shared(self, key: bytes) -> Answer | None:
         """Return an answer that others remember, where this process does not."""
 
     def put(self, key: bytes, answer: Answer) -> None:
@@ -109,7 +109,7 @@ class MemoryCache:
         self._counts = Counts()
         self._lock = short_lock()
 
-    def near(self, key: bytes) -> Answer | None:
+    def get_local(self, key: bytes) -> Answer | None:
         """Return an answer that is not too old."""
         with self._lock:
             found = self._answers.get(key)
@@ -123,7 +123,7 @@ class MemoryCache:
             self._counts.hits += 1
             return found[1]
 
-    def far(self, key: bytes) -> None:
+    def get_shared(self, key: bytes) -> None:
         """Return nothing: there are no others."""
 
     def put(self, key: bytes, answer: Answer) -> None:
@@ -174,42 +174,42 @@ class RedisCache:
     Redis is a help and not a need: while it cannot be used, only what is near is known.
     """
 
-    def __init__(self, url: str, database: int, near: MemoryCache, ttl: float, rules: bytes = b"") -> None:
+    def __init__(self, url: str, database: int, local: MemoryCache, ttl: float, rules: bytes = b"") -> None:
         """Cache the answers of one ``database``, by its number.
 
         ``rules`` stands for how replies are judged: what was judged otherwise is another answer.
         """
         self._prefix = PREFIX + f"{database:x}:".encode()
-        self._near = near
+        self._local = local
         self._rules = rules
         self._ttl_ms = max(1, int(ttl * 1000))
         self._redis = RedisClient(url, "the cache goes on")
 
-    def near(self, key: bytes) -> Answer | None:
+    def get_local(self, key: bytes) -> Answer | None:
         """Return an answer that this process remembers and is not too old."""
-        return self._near.near(key)
+        return self._local.get_local(key)
 
-    def far(self, key: bytes) -> Answer | None:
+    def get_shared(self, key: bytes) -> Answer | None:
         """Return an answer that Redis remembers, and remember it here."""
         found = _answer(self._redis.ask("get", self._name(key)))
         if found is None:
             return None
-        self._near.found_elsewhere()
-        self._near.put(key, found)
+        self._local.found_elsewhere()
+        self._local.put(key, found)
         return found
 
     def put(self, key: bytes, answer: Answer) -> None:
         """Remember an answer, here and for the others."""
-        self._near.put(key, answer)
+        self._local.put(key, answer)
         self._redis.ask("set", self._name(key), msgspec.msgpack.encode(answer), px=self._ttl_ms)
 
     def clear(self) -> None:
         """Forget every answer of this process; the mark in the database does the rest."""
-        self._near.clear()
+        self._local.clear()
 
     def forget(self, owner: str) -> None:
         """Forget every answer of an owner, here and in Redis, which looks through all names for that."""
-        self._near.forget(owner)
+        self._local.forget(owner)
         cursor: int | None = None
         while cursor != 0:
             pattern = self._prefix + beginning_of(owner).hex().encode() + b"*"
@@ -230,7 +230,7 @@ class RedisCache:
 
     def counts(self) -> Counts:
         """Return how this process used the cache."""
-        return self._near.counts()
+        return self._local.counts()
 
 
 def _answer(packed: Any) -> Answer | None:

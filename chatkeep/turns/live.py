@@ -24,7 +24,7 @@ from chatkeep.domain.conversation import (
     Status,
     now_us,
 )
-from chatkeep.domain.quota import UNLIMITED, Allowances
+from chatkeep.domain.quota import UNLIMITED, Quotas
 from chatkeep.errors import (
     EmptyReply,
     Problem,
@@ -47,7 +47,7 @@ PING_S = 5.0
 MOST_PIECES = 16
 
 
-class Ending(Enum):
+class StopReason(Enum):
     """Why a reply is ended before the provider does."""
 
     STOPPED = "somebody asked to stop"
@@ -81,7 +81,7 @@ class Events(Protocol):
         """Return the next event; raise `queue.Empty` where none comes within ``timeout`` seconds."""
 
 
-class Ends:
+class FinalOnly:
     """Events for who wants the whole reply alone: its end holds all of it, and nothing wakes the reader before."""
 
     def __init__(self) -> None:
@@ -100,13 +100,13 @@ class Ends:
 class LiveReply:
     """A reply that this process generates. The journal's `Sink`."""
 
-    def __init__(self, lease: Lease, message: Message, allowances: Allowances = UNLIMITED) -> None:
+    def __init__(self, lease: Lease, message: Message, quotas: Quotas = UNLIMITED) -> None:
         self.id: UUID = message.id
         self.lease = lease
         self.message = message
         self.key_id: UUID | None = None
         """The key with which it was asked for."""
-        self.allowances = allowances
+        self.quotas = quotas
         """The caller's limits, which its tokens count against."""
         self.leader: Lease | None = None
         """The reply that this one copies, because it answers the same question."""
@@ -120,7 +120,7 @@ class LiveReply:
         self.has_reasoned = False
         """Whether some of them are reasoning, and not all blanks."""
         self.begun = self.heard = time.monotonic()
-        self.ending: Ending | None = None
+        self.ending: StopReason | None = None
         self.refusal: Problem | None = None
         """Why the database did not take a part of its text."""
         self.call: Call | None = None
@@ -146,7 +146,7 @@ class LiveReply:
         if self.ending is not None:
             call.abort()
 
-    def end(self, why: Ending) -> None:
+    def end(self, why: StopReason) -> None:
         """End the reply from outside; the first reason counts."""
         if self.ending is None:
             self.ending = why
@@ -171,12 +171,12 @@ class LiveReply:
 
     def lost(self, _progress: Progress | None) -> None:
         """End the reply: its row takes no more text."""
-        self.end(Ending.LOST)
+        self.end(StopReason.LOST)
 
     def refused(self, problem: Problem) -> None:
         """End the reply: it cannot become whole."""
         self.refusal = problem
-        self.end(Ending.REFUSED)
+        self.end(StopReason.REFUSED)
 
     @property
     def text(self) -> str:
@@ -274,7 +274,7 @@ class _Ahead:
         return self._events.get(timeout=timeout)
 
 
-class CopyCall:
+class FollowerCall:
     """A `Call` whose reply is another one's: the same question is being answered already.
 
     ``follow`` yields that reply's events, until somebody puts an `End` into the queue that it is given.
@@ -327,11 +327,11 @@ def outcome(reply: LiveReply, finish: Finish | None, problem: Problem | None) ->
         return _ended(reply, Status.TRUNCATED if reply.written else Status.FAILED, reply.refusal)
     if finish is not None:
         return _finished(reply, finish)
-    if reply.ending is Ending.STOPPED:
+    if reply.ending is StopReason.STOPPED:
         return replace(reply.message, status=Status.STOPPED), None
-    if reply.ending is Ending.TOO_LONG:
+    if reply.ending is StopReason.TOO_LONG:
         return replace(reply.message, status=Status.TRUNCATED, finish_reason=LENGTH), None
-    if reply.ending in {Ending.LOST, Ending.SHUTDOWN}:
+    if reply.ending in {StopReason.LOST, StopReason.SHUTDOWN}:
         gone = ReplyInterrupted("What was shown is kept; ask again to get a whole reply.")
         return _ended(reply, Status.INTERRUPTED, gone)
     if reply.ending is not None:
@@ -390,7 +390,7 @@ def end_reply(connection: Connection, lease: Lease, final: Message, quota: Stora
 
     Of all who end a reply the one that gives the lease back has ended it.
     """
-    if leases.give_back(connection, lease):
+    if leases.release(connection, lease):
         messages.finish(connection, final)
         conversations.touch(connection, lease.conversation_id, now_us())
         quota.add_reply(connection, lease)

@@ -1,7 +1,7 @@
 """Take a turn, follow it, stop it: the heart.
 
-A turn's way: `take_turn` stores the user message and the reply's row in one transaction (`Taking.take`); a background
-thread streams the reply from the provider into the journal; followers are shown what the journal has committed;
+A turn's way: `begin_turn` stores the user message and the reply's row in one transaction (`TurnStarter.begin`); a
+background thread streams the reply from the provider into the journal; followers see what is committed;
 `_finish_turn` stores how it ended. The reply belongs to this process and not to the request that asked for it.
 """
 
@@ -21,7 +21,7 @@ from chatkeep import errors
 from chatkeep.config.settings import Settings
 from chatkeep.conversations import branches
 from chatkeep.domain.conversation import STOP, Delta, Finish, Message, Prompt, Role, Status, new_id, now_us
-from chatkeep.domain.quota import Bill
+from chatkeep.domain.quota import UsageRecord
 from chatkeep.errors import (
     NO_CONVERSATION,
     ContextTooLong,
@@ -38,7 +38,7 @@ from chatkeep.errors import (
 from chatkeep.limiting.limiter import Limiter
 from chatkeep.limiting.storage import StorageQuota
 from chatkeep.provider import Call, Provider
-from chatkeep.redaction.policies import Screen
+from chatkeep.redaction.policies import RedactionPolicy
 from chatkeep.runtime.concurrency import background
 from chatkeep.runtime.logs import named
 from chatkeep.runtime.metrics import (
@@ -49,16 +49,16 @@ from chatkeep.runtime.metrics import (
     TOKENS,
     TURN_SECONDS,
     TURNS,
-    Tally,
+    Registry,
 )
 from chatkeep.store import conversations, leases, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Append, Connection
-from chatkeep.turns.begin import Question, Taking, Turn, TurnRequest, is_kept
+from chatkeep.turns.begin import Question, Turn, TurnRequest, TurnStarter, is_kept
 from chatkeep.turns.cache import Answer, Cache
-from chatkeep.turns.live import CopyCall, End, Ending, Event, Events, LiveReply, end_reply, outcome, problem_of
+from chatkeep.turns.live import End, Event, Events, FollowerCall, LiveReply, StopReason, end_reply, outcome, problem_of
 from chatkeep.turns.poll import follow_row
 from chatkeep.turns.prompt import alternating, answered_prompt, shorter_prompts
 from chatkeep.turns.rows import repeated
@@ -79,9 +79,9 @@ class Turns:
         provider: Provider,
         cache: Cache,
         limiter: Limiter,
-        tally: Tally,
+        registry: Registry,
         *,
-        screen: Screen | None = None,
+        policy: RedactionPolicy | None = None,
     ) -> None:
         self.worker_id = new_id()
         self.live: dict[UUID, LiveReply] = {}
@@ -91,10 +91,10 @@ class Turns:
         self._provider = provider
         self._cache = cache
         self._limiter = limiter
-        self._tally = tally
-        self._screen = screen
+        self._registry = registry
+        self._policy = policy
         self._quota = StorageQuota.of(settings)
-        self._taking = Taking(settings, cache, limiter, self.worker_id)
+        self._starter = TurnStarter(settings, cache, limiter, self.worker_id)
         self._stopping = False
 
     def refuse(self) -> None:
@@ -105,9 +105,9 @@ class Turns:
         """End every reply with what there is of it, because the process stops; take no more turns."""
         self.refuse()
         for reply in list(self.live.values()):
-            reply.end(Ending.SHUTDOWN)
+            reply.end(StopReason.SHUTDOWN)
 
-    def take_turn(self, request: TurnRequest) -> Turn:
+    def begin_turn(self, request: TurnRequest) -> Turn:
         """Store the user message and the reply's row, then have the reply generated; return once both are durable.
 
         Raises `NotFound`, `TurnRunning`, `KeyReused`, `RateLimited`, `SensitiveContent`, `StoreUnavailable`,
@@ -115,8 +115,8 @@ class Turns:
         """
         if self._stopping:
             raise ServerStopping(retry_after=1)
-        if self._screen:
-            request = self._screen.passed_record(request)
+        if self._policy:
+            request = self._policy.apply_to_record(request)
         with self._on_its_way(request) as taken:
             turn = self._take(request)
             taken(turn)
@@ -142,31 +142,31 @@ class Turns:
     def _take(self, request: TurnRequest) -> Turn:
         reply_id, model = new_id(), request.model or self._provider.default_model
         begun = time.monotonic()
-        with self._limiter.asking(request.allowances) as admission:
+        with self._limiter.asking(request.quotas) as admission:
             turn = self._journal.write(
-                lambda connection: self._taking.take(connection, request, admission, reply_id, model),
-                brief=not (request.edit or request.regenerate),  # these go through the messages of a branch
+                lambda connection: self._starter.begin(connection, request, admission, reply_id, model),
+                inline=not (request.edit or request.regenerate),  # these go through the messages of a branch
                 subjects=admission.subjects + self._quota.subjects(request.owner),
             )
-        self._tally.observe(COMMIT_SECONDS, time.monotonic() - begun)
+        self._registry.observe(COMMIT_SECONDS, time.monotonic() - begun)
         if turn.question:
             return self._begin(request, turn, turn.question)
-        if turn.bill:
+        if turn.usage_record:
             self._count_repeated()
-            self._limiter.charge(turn.bill)
+            self._limiter.charge(turn.usage_record)
         return turn
 
     def _begin(self, request: TurnRequest, turn: Turn, question: Question) -> Turn:
         """Answer from a cache that others fill, too, or start generating; return the turn, which then knows."""
         reply, key = _live(request, turn, question), question.key
-        known = self._cache.far(key) if key and not request.regenerate else None
+        known = self._cache.get_shared(key) if key and not request.regenerate else None
         if known and self._repeat(reply, known):
             self._count_repeated()
             return replace(turn, remembered=True)
         reply.key_id = request.key_id
         reply.copy(question.leader)
         if key and not request.regenerate:
-            self._tally.count(CACHE_ANSWERS, "hit" if question.leader else "miss")
+            self._registry.count(CACHE_ANSWERS, "hit" if question.leader else "miss")
         self.live[reply.id] = reply
         self._journal.streams = len(self.live)
         try:
@@ -182,7 +182,7 @@ class Turns:
         The turn is stored already, so that this waits for a database that is away, as its text would.
         """
         final = repeated(reply.message, answer)
-        bill = self._limiter.bill(reply.lease, final, reply.allowances)
+        usage_record = self._limiter.usage_record(reply.lease, final, reply.quotas)
 
         def fill(connection: Connection) -> bool:
             if not is_kept(connection, reply.lease.owner, answer):
@@ -190,23 +190,23 @@ class Turns:
             connection.append([Append(reply.id, 0, Delta(answer.text, answer.reasoning))])
             stored = end_reply(connection, reply.lease, final, self._quota)
             if stored is final:
-                connection.ledger.take(bill.subjects, now_us(), tokens=bill.tokens)
+                connection.ledger.charge(usage_record.subjects, now_us(), tokens=usage_record.tokens)
             # Completed it is also if an earlier try was stored and did not say so.
             return stored is not None and stored.status is Status.COMPLETED
 
-        subjects = bill.subjects + self._quota.subjects(reply.lease.owner)
+        subjects = usage_record.subjects + self._quota.subjects(reply.lease.owner)
         try:
-            filled = self._journal.write(fill, patient=True, brief=True, subjects=subjects)
+            filled = self._journal.write(fill, retry_until_up=True, inline=True, subjects=subjects)
         except DatabaseRefused as error:
             log.error("a remembered answer cannot be stored: %s", error)  # noqa: TRY400 - the database's fault
             return False
         if filled:
-            self._limiter.charge(bill)
+            self._limiter.charge(usage_record)
         return filled
 
     def _count_repeated(self) -> None:
-        self._tally.count(CACHE_ANSWERS, "hit")
-        self._tally.count(TURNS, Status.COMPLETED)
+        self._registry.count(CACHE_ANSWERS, "hit")
+        self._registry.count(TURNS, Status.COMPLETED)
 
     def _generate(self, reply: LiveReply, question: Question) -> None:
         """Stream a reply into the journal, whoever listens."""
@@ -246,17 +246,17 @@ class Turns:
                 if fewer is None:
                     raise
                 # The one that the reply ends with is counted by the turn.
-                self._tally.count(PROVIDER_ERRORS, error.code)
+                self._registry.count(PROVIDER_ERRORS, error.code)
                 prompt = fewer
 
-    def _copy_of(self, leader: Lease) -> CopyCall:
-        return CopyCall(partial(self.follow_turn, leader.conversation_id, leader.reply_id, 0))
+    def _copy_of(self, leader: Lease) -> FollowerCall:
+        return FollowerCall(partial(self.follow_turn, leader.conversation_id, leader.reply_id, 0))
 
     def _lead(self, reply: LiveReply, question: Question) -> Lease | None:
         """Let a reply answer its question for all; return the lease of the reply that does so already, if any."""
         key, lease = question.key or b"", reply.lease
         return self._journal.write(
-            lambda connection: leases.ask(connection, lease.conversation_id, lease.reply_id, key), patient=True
+            lambda connection: leases.ask(connection, lease.conversation_id, lease.reply_id, key), retry_until_up=True
         )
 
     def _receive(self, reply: LiveReply, call: Call) -> Finish | None:
@@ -269,10 +269,10 @@ class Turns:
                 finish = piece
                 return
             if not reply.received and not reply.message.cached:
-                self._tally.observe(FIRST_TOKEN_SECONDS, time.monotonic() - reply.begun)
+                self._registry.observe(FIRST_TOKEN_SECONDS, time.monotonic() - reply.begun)
             reply.receive(piece)
             if reply.received > self._settings.max_reply:
-                reply.end(Ending.TOO_LONG)
+                reply.end(StopReason.TOO_LONG)
             else:
                 self._journal.append(reply, piece)
 
@@ -314,7 +314,7 @@ class Turns:
         """Store that a reply ended by a fault of ours, unless its end is stored; return what its followers are told."""
         final, problem = outcome(reply, None, errors.InternalError())
         stored = self._journal.write(
-            lambda connection: end_reply(connection, reply.lease, final, self._quota), patient=True, brief=True
+            lambda connection: end_reply(connection, reply.lease, final, self._quota), retry_until_up=True, inline=True
         )
         return _told(reply, final, problem, stored)
 
@@ -326,34 +326,36 @@ class Turns:
         Returns its end, the problem that it ended with, and the reply as it is stored, None where it is gone.
         """
 
-        def end(connection: Connection) -> tuple[Message, Problem | None, Message | None, Bill]:
+        def end(connection: Connection) -> tuple[Message, Problem | None, Message | None, UsageRecord]:
             # Not before all text is stored: the database may refuse the last of it.
             final, told = outcome(reply, finish, problem)
             said = final if final.usage else _said(connection, reply, final)
-            bill = self._limiter.bill(reply.lease, said, reply.allowances, reply.prompt or question.prompt)
+            usage_record = self._limiter.usage_record(reply.lease, said, reply.quotas, reply.prompt or question.prompt)
             stored = end_reply(connection, reply.lease, final, self._quota)
             if stored is not None and stored.status is Status.GENERATING:
                 stored = None  # nobody ended it: it goes with its conversation, which waits for the sweep
             if stored is None or stored is final:  # what was deleted meanwhile was used, too
-                connection.ledger.take(bill.subjects, now_us(), tokens=bill.tokens)
-            return final, told, stored, bill
+                connection.ledger.charge(usage_record.subjects, now_us(), tokens=usage_record.tokens)
+            return final, told, stored, usage_record
 
-        subjects = self._limiter.charged(reply.allowances) + self._quota.subjects(reply.lease.owner)
-        final, told, stored, bill = self._journal.write(end, patient=True, brief=True, subjects=subjects)
-        self._limiter.charge(bill)
+        subjects = self._limiter.charged(reply.quotas) + self._quota.subjects(reply.lease.owner)
+        final, told, stored, usage_record = self._journal.write(
+            end, retry_until_up=True, inline=True, subjects=subjects
+        )
+        self._limiter.charge(usage_record)
         return final, told, stored
 
     def _count(self, ended: Message, problem: Problem | None, seconds: float) -> None:
         """Count a reply that this process has ended; one that copied another cost nothing."""
-        self._tally.count(TURNS, ended.status)
-        self._tally.observe(TURN_SECONDS, seconds)
+        self._registry.count(TURNS, ended.status)
+        self._registry.observe(TURN_SECONDS, seconds)
         if isinstance(problem, ProviderError) and not ended.cached:
-            self._tally.count(PROVIDER_ERRORS, problem.code)
+            self._registry.count(PROVIDER_ERRORS, problem.code)
         if ended.usage and not ended.cached:
-            self._tally.count(TOKENS, "input", by=ended.usage.input_tokens)
-            self._tally.count(TOKENS, "output", by=ended.usage.output_tokens)
+            self._registry.count(TOKENS, "input", by=ended.usage.input_tokens)
+            self._registry.count(TOKENS, "output", by=ended.usage.output_tokens)
 
-    def follow_taken(self, turn: Turn, events: Events | None = None) -> Iterator[Event]:
+    def follow_begun(self, turn: Turn, events: Events | None = None) -> Iterator[Event]:
         """Yield the events of a turn's reply from its beginning, with all that is known of how it ends."""
         if turn.row:
             return iter([Delta(turn.row.content, turn.row.reasoning), End(turn.row)])
@@ -398,7 +400,7 @@ class Turns:
         """Stop a reply, if this process is generating it."""
         reply = self.live.get(reply_id)
         if reply is not None:
-            reply.end(Ending.STOPPED)
+            reply.end(StopReason.STOPPED)
 
     def forget_answers(self) -> None:
         """Forget every answer that this process remembers."""
@@ -419,7 +421,7 @@ def _live(request: TurnRequest, turn: Turn, question: Question) -> LiveReply:
         id=turn.reply_id, conversation_id=turn.conversation_id, parent_id=None, position=0, role=Role.ASSISTANT,
         content="", timestamp=turn.created_at, status=Status.GENERATING, model=turn.model,
     )  # fmt: skip
-    return LiveReply(question.lease, row, request.allowances)
+    return LiveReply(question.lease, row, request.quotas)
 
 
 def _told(reply: LiveReply, final: Message, problem: Problem | None, stored: Message | None) -> End:

@@ -12,20 +12,20 @@ from uuid import UUID
 from chatkeep.auth.access import Access
 from chatkeep.config.settings import Settings
 from chatkeep.domain.conversation import Message, Role, Status
-from chatkeep.domain.quota import Bill, estimate
+from chatkeep.domain.quota import UsageRecord, estimate
 from chatkeep.errors import Problem
-from chatkeep.limiting.aggregator import Spending
+from chatkeep.limiting.aggregator import UsageAggregator
 from chatkeep.limiting.storage import StorageQuota
 from chatkeep.runtime.concurrency import background
 from chatkeep.runtime.logs import named
-from chatkeep.runtime.metrics import TURNS, Tally
+from chatkeep.runtime.metrics import TURNS, Registry
 from chatkeep.store import counters, leases, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection
 from chatkeep.turns.cache import ERASURES
-from chatkeep.turns.live import Ending, LiveReply, end_reply
+from chatkeep.turns.live import LiveReply, StopReason, end_reply
 from chatkeep.turns.service import Turns
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ LOOK_EVERY = 4  # ticks
 STILL_LOOKS = 6
 
 
-class Watch:
+class Watchdog:
     """Looks after the replies of one process, and after those that dead ones left behind."""
 
     def __init__(
@@ -47,8 +47,8 @@ class Watch:
         journal: Journal,
         access: Access,
         turns: Turns,
-        tally: Tally,
-        spending: Spending,
+        registry: Registry,
+        usage: UsageAggregator,
     ) -> None:
         self._settings = settings
         self._quota = StorageQuota.of(settings)
@@ -56,8 +56,8 @@ class Watch:
         self._journal = journal
         self._access = access
         self._turns = turns
-        self._tally = tally
-        self._spending = spending
+        self._registry = registry
+        self._usage = usage
         self.ended: Callable[[], Collection[UUID]] = tuple
         """Which processes have ended for certain, as far as the server knows."""
         self._still: dict[UUID, tuple[int, int]] = {}
@@ -97,12 +97,12 @@ class Watch:
                 log.warning("reply %s is given up: %s", reply.id, why.value)
                 reply.end(why)
 
-    def _overdue(self, reply: LiveReply, now: float) -> Ending | None:
+    def _overdue(self, reply: LiveReply, now: float) -> StopReason | None:
         if now - reply.begun > self._settings.reply_timeout:
-            return Ending.TOTAL
+            return StopReason.TOTAL
         if not reply.received:
-            return Ending.SLOW_START if now - reply.begun > self._settings.first_token_timeout else None
-        return Ending.GAP if now - reply.heard > self._settings.gap_timeout else None
+            return StopReason.SLOW_START if now - reply.begun > self._settings.first_token_timeout else None
+        return StopReason.GAP if now - reply.heard > self._settings.gap_timeout else None
 
     def _obey_stops(self) -> None:
         """Stop the replies that another process was asked to stop."""
@@ -116,17 +116,17 @@ class Watch:
         ended = self._access.look({reply.key_id for reply in live if reply.key_id})
         for reply in live:
             if reply.key_id in ended:
-                reply.end(Ending.STOPPED)
+                reply.end(StopReason.STOPPED)
         self._access.note_uses()
 
     def _look(self) -> None:
         """Beat, and act on what the leases say."""
         me, live = self._turns.worker_id, dict(self._turns.live)
-        every, beats, erasures = self._journal.write(lambda connection: _beat(connection, me))
+        every, heartbeats, erasures = self._journal.write(lambda connection: _beat(connection, me))
         self._forget_erased(erasures)
         mine = {lease.reply_id: lease for lease in every if lease.worker_id == me}
         self._look_after_own(live, mine)
-        dead = self._dead(beats, every)
+        dead = self._dead(heartbeats, every)
         abandoned = [lease for lease in every if lease.worker_id in dead]
         # A lease of this process without a reply: its turn was stored, though the database said that it might not be.
         orphans = mine.keys() - self._turns.live.keys()
@@ -136,9 +136,9 @@ class Watch:
             log.warning("interrupting %d replies of processes that are gone", len(abandoned))
         if abandoned or dead:
             ended = self._journal.write(lambda connection: _interrupt(connection, abandoned, dead, self._quota))
-            self._tally.count(TURNS, Status.INTERRUPTED, by=len(ended))
-            for bill in ended:
-                self._spending.add(bill)
+            self._registry.count(TURNS, Status.INTERRUPTED, by=len(ended))
+            for usage_record in ended:
+                self._usage.add(usage_record)
 
     def _forget_erased(self, erasures: int) -> None:
         """Forget all answers where somebody's were erased since the last look."""
@@ -151,16 +151,16 @@ class Watch:
             lease = mine.get(reply_id)
             if lease is None:
                 # Finished just now, or ended by somebody else, or deleted: the lease tells which one counts.
-                reply.end(Ending.LOST)
+                reply.end(StopReason.LOST)
             elif lease.stop:
-                reply.end(Ending.STOPPED)
+                reply.end(StopReason.STOPPED)
 
-    def _dead(self, beats: dict[UUID, int], every: list[Lease]) -> list[UUID]:
+    def _dead(self, heartbeats: dict[UUID, int], every: list[Lease]) -> list[UUID]:
         """Return the processes that have ended, and those whose beat has stood still.
 
         One that holds leases and has no beat counts as still.
         """
-        known = {lease.worker_id: -1 for lease in every} | beats
+        known = {lease.worker_id: -1 for lease in every} | heartbeats
         known.pop(self._turns.worker_id, None)
         looks: dict[UUID, tuple[int, int]] = {}
         for worker, count in known.items():
@@ -172,14 +172,20 @@ class Watch:
 
 
 def _beat(connection: Connection, worker_id: UUID) -> tuple[list[Lease], dict[UUID, int], int]:
-    leases.beat(connection, worker_id)
-    return leases.every(connection), leases.beats(connection), counters.get(connection, ERASURES)
+    leases.heartbeat(connection, worker_id)
+    return leases.every(connection), leases.heartbeats(connection), counters.get(connection, ERASURES)
 
 
-def _interrupt(connection: Connection, abandoned: list[Lease], dead: list[UUID], quota: StorageQuota) -> list[Bill]:
+def _interrupt(
+    connection: Connection, abandoned: list[Lease], dead: list[UUID], quota: StorageQuota
+) -> list[UsageRecord]:
     """End the replies of dead processes; their text stays. Return what those have used that nobody else has ended."""
     finals = [(lease, _interrupted(lease)) for lease in abandoned]
-    ended = [_bill(connection, lease) for lease, final in finals if end_reply(connection, lease, final, quota) is final]
+    ended = [
+        _usage_record(connection, lease)
+        for lease, final in finals
+        if end_reply(connection, lease, final, quota) is final
+    ]
     for worker in dead:
         leases.forget(connection, worker)
     return ended
@@ -192,10 +198,10 @@ def _interrupted(lease: Lease) -> Message:
     )  # fmt: skip
 
 
-def _bill(connection: Connection, lease: Lease) -> Bill:
+def _usage_record(connection: Connection, lease: Lease) -> UsageRecord:
     """Return what is known of what a reply used whose process is gone: that it was asked for, and what was shown."""
     shown = messages.get(connection, lease.conversation_id, lease.reply_id)
     if shown is None:
-        return Bill(lease.owner, lease.key_id, "")
+        return UsageRecord(lease.owner, lease.key_id, "")
     tokens = estimate([shown.content, shown.reasoning])
-    return Bill(lease.owner, lease.key_id, shown.model or "", output_tokens=tokens)
+    return UsageRecord(lease.owner, lease.key_id, shown.model or "", output_tokens=tokens)

@@ -18,10 +18,10 @@ from chatkeep.auth.tokens import Tokens
 from chatkeep.errors import NO_KEYS, FieldError, InvalidFields, MissingScope, Unauthorized
 from chatkeep.web.forwarding import is_from_here
 from chatkeep.web.origins import is_own_page
-from chatkeep.web.services import Parts, parts_of
+from chatkeep.web.services import Services, services_of
 
 View = TypeVar("View", bound=Callable[..., Any])
-EVERYBODY: frozenset[Scope] = frozenset()
+PUBLIC: frozenset[Scope] = frozenset()
 """For pages and what they load, the API's document, and health: nothing that belongs to anybody."""
 END_USER, TOKEN = "X-End-User", "X-End-User-Token"
 COOKIE = "chatkeep_key"
@@ -29,7 +29,7 @@ _BEARER = re.compile(r"bearer (ck_\w+)", re.ASCII | re.IGNORECASE)
 _declared: dict[Callable[..., Any], frozenset[Scope]] = {}
 
 
-def lets_in(scopes: AbstractSet[Scope]) -> Callable[[View], View]:
+def requires(scopes: AbstractSet[Scope]) -> Callable[[View], View]:
     """Declare whom a view lets in: callers with any of these scopes, or everybody."""
 
     def declare(view: View) -> View:
@@ -42,29 +42,29 @@ def lets_in(scopes: AbstractSet[Scope]) -> Callable[[View], View]:
 def register(app: Flask) -> None:
     """Guard every view that the application has by now."""
     needed = {endpoint: _declared[view] for endpoint, view in app.view_functions.items()}
-    app.before_request(partial(_admit, needed, parts_of(app)))
+    app.before_request(partial(_admit, needed, services_of(app)))
 
 
-def _admit(needed: Mapping[str, frozenset[Scope]], parts: Parts) -> None:
+def _admit(needed: Mapping[str, frozenset[Scope]], services: Services) -> None:
     """Note who calls. Raises `Unauthorized`, `MissingScope`, `InvalidFields`, `StoreUnavailable`."""
-    scopes = needed.get(request.endpoint or "", EVERYBODY)
+    scopes = needed.get(request.endpoint or "", PUBLIC)
     # A browser asks with OPTIONS before it sends a key; Flask answers that itself.
     if not scopes:
         return
     environ = request.environ
     if environ["REQUEST_METHOD"] == "OPTIONS":
         return
-    g.caller = _caller(scopes, environ, parts)
+    g.caller = _caller(scopes, environ, services)
 
 
-def _caller(scopes: AbstractSet[Scope], environ: Mapping[str, Any], parts: Parts) -> Caller:
-    found = parts.access.caller(_key(environ))
+def _caller(scopes: AbstractSet[Scope], environ: Mapping[str, Any], services: Services) -> Caller:
+    found = services.access.caller(_key(environ))
     if found is OPEN_CALLER and not is_from_here(environ):
         raise Unauthorized(NO_KEYS)
     if scopes.isdisjoint(found.scopes):
-        parts.access.note_refusal(found, f"{request.method} {request.url_rule}", g.request_id)
+        services.access.note_refusal(found, f"{request.method} {request.url_rule}", g.request_id)
         raise MissingScope(f"One of these scopes is needed: {', '.join(sorted(scopes))}.")
-    return _named(found, environ, parts.tokens)
+    return _named(found, environ, services.tokens)
 
 
 def _key(environ: Mapping[str, Any]) -> str | None:

@@ -17,13 +17,13 @@ from flask import request
 from chatkeep.domain.conversation import Delta
 from chatkeep.runtime.concurrency import event as new_event
 from chatkeep.turns.live import PING_S, End, Events
-from chatkeep.web.sse import Frames
+from chatkeep.web.sse import SSEEncoder
 
 # A stream that lasts this long is left by its greenlet: that costs 0.1 ms once, and saves 12 KiB as long as it goes on.
 LASTS_S = 0.5
 
 
-def events(frames: Frames) -> Events | None:
+def events(frames: SSEEncoder) -> Events | None:
     """Return where this request's stream takes its events; None where its server has another way."""
     sock: Any = request.environ.get("gunicorn.socket")
     # HTTP/1.0 knows no chunks (RFC 9112 §7.1).
@@ -63,7 +63,7 @@ class DirectEvents:
 
     __slots__ = ("_awake", "_begun", "_fd", "_frames", "_sleeps", "_socket", "_unsent", "_waiting")
 
-    def __init__(self, sock: Corked, frames: Frames) -> None:
+    def __init__(self, sock: Corked, frames: SSEEncoder) -> None:
         self._socket = sock
         self._fd = sock.fileno()  # not closed while the stream's greenlet sleeps
         self._frames = frames

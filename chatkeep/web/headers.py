@@ -6,7 +6,7 @@ import os
 
 from flask import Response, g, request
 
-from chatkeep.web.responses import Plain
+from chatkeep.web.responses import RawResponse
 
 _EVERYWHERE = (
     ("X-Content-Type-Options", "nosniff"),
@@ -42,7 +42,7 @@ def protect(response: Response) -> Response:
     if request.path.startswith("/api"):
         fixed = _OF_EVENTS if response.mimetype == "text/event-stream" else OF_PLAIN
         _vary_by_key(response)
-        if isinstance(response, Plain):
+        if isinstance(response, RawResponse):
             response.fixed = fixed
         else:
             headers.remove("Cache-Control")

@@ -140,7 +140,7 @@ class Routes:
                     examples or {},
                 )
             )
-            self.blueprint.add_url_rule(path, view.__name__, auth.lets_in(scopes)(view), methods=[method])
+            self.blueprint.add_url_rule(path, view.__name__, auth.requires(scopes)(view), methods=[method])
             return view
 
         return declare

@@ -9,24 +9,26 @@ from functools import lru_cache
 
 from flask import Response, g
 
-from chatkeep.domain.quota import NamedLimit, Quotas
+from chatkeep.domain.quota import NamedLimit, QuotaStatus
 
 MOST_REMEMBERED = 1024
 
 
-def note(quotas: Quotas) -> None:
+def note(quota_status: QuotaStatus) -> None:
     """Remember what is left, for the answer to this request, whatever becomes of it."""
-    if quotas.limits:
-        g.quotas = quotas
+    if quota_status.limits:
+        g.quota_status = quota_status
 
 
 def tell(response: Response) -> Response:
     """Set the headers where this request was counted against limits."""
-    quotas: Quotas | None = g.get("quotas")
-    if quotas:
-        policy, state = _texts(quotas.limits)
+    quota_status: QuotaStatus | None = g.get("quota_status")
+    if quota_status:
+        policy, state = _texts(quota_status.limits)
         response.headers.add("RateLimit-Policy", policy)
-        response.headers.add("RateLimit", state.format(*(max(0, left) for left in quotas.left), *quotas.resets))
+        response.headers.add(
+            "RateLimit", state.format(*(max(0, left) for left in quota_status.left), *quota_status.resets)
+        )
     return response
 
 

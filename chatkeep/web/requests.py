@@ -11,7 +11,7 @@ from werkzeug.exceptions import ClientDisconnected
 from chatkeep.errors import BodyTooLarge, FieldError, InvalidFields, MalformedJson, RequestTimeout, UnsupportedMediaType
 from chatkeep.runtime.concurrency import deadline
 from chatkeep.web import fields
-from chatkeep.web.services import parts
+from chatkeep.web.services import services
 
 S = TypeVar("S", bound=msgspec.Struct)
 METADATA_BYTES = 16 * 1024
@@ -52,7 +52,7 @@ def content_coding() -> str:
 
 def read_coded_body() -> bytes:
     """Return the body as it was sent. Raises `BodyTooLarge` and `RequestTimeout`."""
-    seconds, limit = parts().settings.body_timeout, parts().settings.max_body
+    seconds, limit = services().settings.body_timeout, services().settings.max_body
     with deadline(seconds, RequestTimeout(f"The body took longer than {seconds:g} s to arrive.")):
         body = _body_up_to(limit)
     if body is None:
@@ -111,7 +111,7 @@ def given(value: Any) -> Any:
 
 def public_url(path: str) -> str:
     """Return where browsers find a path that `url_for` made: at CHATKEEP_PUBLIC_URL, or where this request came to."""
-    return (parts().settings.public_url or request.host_url.rstrip("/")) + path
+    return (services().settings.public_url or request.host_url.rstrip("/")) + path
 
 
 def client_socket() -> Any:

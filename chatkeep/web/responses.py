@@ -18,7 +18,7 @@ class Untyped(Response):
     default_mimetype = None
 
 
-class Plain(Untyped):
+class RawResponse(Untyped):
     """A response of the API about whose body there is nothing to find out, and whose headers are sound."""
 
     def __init__(self, body: Iterable[bytes], status: int, headers: Iterable[tuple[str, str]]) -> None:
@@ -46,14 +46,14 @@ class Sent:
         return iter(self._pieces)
 
 
-class Json(Plain):
+class JsonResponse(RawResponse):
     """A response whose body is there as a whole."""
 
     def __init__(self, body: bytes, status: int) -> None:
         super().__init__([body], status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
 
 
-class Stream(Plain):
+class StreamResponse(RawResponse):
     """A response whose body comes by and by."""
 
     def __init__(self, body: Iterator[bytes], headers: Iterable[tuple[str, str]]) -> None:
@@ -62,7 +62,7 @@ class Stream(Plain):
 
 def rendered(shape: msgspec.Struct, status: int = 200) -> Response:
     """Return the JSON response of a shape."""
-    return Json(msgspec.json.encode(shape), status)
+    return JsonResponse(msgspec.json.encode(shape), status)
 
 
 def unlisted(response: Response) -> Response:
@@ -71,7 +71,7 @@ def unlisted(response: Response) -> Response:
     return response
 
 
-def impatient(response: Response, seconds: float) -> Response:
+def with_write_timeout(response: Response, seconds: float) -> Response:
     """Let a client go that does not take a piece of a streamed response within so many seconds; return the response."""
     sock = request.environ.get("gunicorn.socket")
     if sock is not None:

@@ -1,4 +1,4 @@
-"""What the routes call: the parts of the server that the factory put together."""
+"""What the routes call: the services that the factory made."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from chatkeep.auth.oidc import Oidc
 from chatkeep.auth.tokens import Tokens
 from chatkeep.config.settings import Settings
 from chatkeep.domain.audit import Actor
-from chatkeep.exports.worker import Maker
+from chatkeep.exports.worker import ExportWorker
 from chatkeep.limiting.limiter import Limiter
 from chatkeep.provider import Provider
 from chatkeep.redaction.policies import Redaction
-from chatkeep.reporting.flusher import Recorder
+from chatkeep.reporting.flusher import MetricsFlusher
 from chatkeep.retention.erasure import Eraser
 from chatkeep.retention.sweeper import Sweeper
-from chatkeep.runtime.loop_monitor import Watchdog
-from chatkeep.runtime.metrics import Tally
+from chatkeep.runtime.loop_monitor import LoopMonitor
+from chatkeep.runtime.metrics import Registry
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.turns.cache import Cache
 from chatkeep.turns.service import Turns
-from chatkeep.turns.watchdog import Watch
+from chatkeep.turns.watchdog import Watchdog
 
 EXTENSION = "chatkeep"
 # How long the end of the process waits for replies to be stored.
@@ -34,8 +34,8 @@ CLOSE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """The parts of one server process."""
+class Services:
+    """The services of one server process."""
 
     settings: Settings
     database: Database
@@ -47,40 +47,40 @@ class Parts:
     cache: Cache
     limiter: Limiter
     turns: Turns
-    watch: Watch
+    watchdog: Watchdog
     sweeper: Sweeper
-    maker: Maker
-    tally: Tally
-    recorder: Recorder
+    export_worker: ExportWorker
+    registry: Registry
+    flusher: MetricsFlusher
     redaction: Redaction
     eraser: Eraser
-    watchdog: Watchdog
+    loop_monitor: LoopMonitor
 
     def close(self) -> None:
         """End what runs, store what there is, and give everything back; calling it twice does no harm."""
         deadline = time.monotonic() + CLOSE_S
         self.turns.interrupt_all()
-        self.maker.close()
+        self.export_worker.close()
         while self.turns.live and time.monotonic() < deadline:
             time.sleep(0.05)
             self.turns.interrupt_all()
         self.sweeper.close()
-        self.watch.close()
-        self.recorder.close()
+        self.watchdog.close()
+        self.flusher.close()
         self.journal.close()
         self.provider.close()
         self.database.close()
-        self.watchdog.close()
+        self.loop_monitor.close()
 
 
-def parts() -> Parts:
-    """Return the parts of the server that serves this request."""
-    return parts_of(current_app)
+def services() -> Services:
+    """Return the services of the server that handles this request."""
+    return services_of(current_app)
 
 
-def parts_of(app: Flask) -> Parts:
-    """Return the parts of an application."""
-    return cast("Parts", app.extensions[EXTENSION])
+def services_of(app: Flask) -> Services:
+    """Return the services of an application."""
+    return cast("Services", app.extensions[EXTENSION])
 
 
 def caller() -> Caller:

@@ -12,7 +12,7 @@ from chatkeep.exports.formats.text import encode
 from chatkeep.runtime.i18n import Language
 from chatkeep.turns.live import End, Event
 from chatkeep.web import problems
-from chatkeep.web.responses import Stream
+from chatkeep.web.responses import StreamResponse
 from chatkeep.web.schemas import chat
 
 MEDIA_TYPE = "text/event-stream"
@@ -31,7 +31,7 @@ def first_event(events: Iterator[Event]) -> Delta | End:
     return first
 
 
-class Frames:
+class SSEEncoder:
     """The frames of one stream; every delta's id is the number of the text's characters up to its end."""
 
     def __init__(self, start: chat.Start, *, request_id: str, language: Language = "en", after: int = 0) -> None:
@@ -98,7 +98,7 @@ def is_preferred(request: Request) -> bool:
 
 def response(frames: Iterator[bytes]) -> Response:
     """Return the response that streams frames; no proxy may hold them back."""
-    return Stream(frames, _HEADERS)
+    return StreamResponse(frames, _HEADERS)
 
 
 def _frame(event: str, data: bytes, id: str | None = None) -> bytes:

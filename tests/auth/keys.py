@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chatkeep.auth.access import NewKey, Scope
-from chatkeep.auth.keys import WantedKey, create_key, revoke_key
+from chatkeep.auth.keys import KeySpec, create_key, revoke_key
 from chatkeep.domain.conversation import now_us
 from chatkeep.domain.quota import read_limits
 from chatkeep.store import migrations
@@ -36,7 +36,7 @@ def make_key(
     url: str, account: str = "local", *scopes: Scope, lifetime: float | None = None, limits: str | None = None
 ) -> NewKey:
     """Make a key as `chatkeep keys create` does, without a process for it."""
-    wanted = WantedKey("a test", account, scopes or tuple(Scope), lifetime, read_limits(limits) if limits else None)
+    wanted = KeySpec("a test", account, scopes or tuple(Scope), lifetime, read_limits(limits) if limits else None)
     with journal_of(url) as journal:
         return create_key(journal, wanted)
 

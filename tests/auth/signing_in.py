@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 from chatkeep.auth.access import NewKey
-from chatkeep.auth.oidc import Oidc, Returned
+from chatkeep.auth.oidc import AuthorizationResponse, Oidc
 from chatkeep.config.settings import Settings
 from chatkeep.store.journal import Journal
 from tests.auth.keys import journal_of
@@ -101,7 +101,9 @@ class Client:
         place, started = self._oidc.begin(HERE + DONE, "")
         asked = parse_qs(urlsplit(change(Jar().away(place))).query)
         given = {name: values[0] for name, values in asked.items()}
-        returned = Returned(given.get("state", ""), given.get("code"), given.get("error"), given.get("iss"))
+        returned = AuthorizationResponse(
+            given.get("state", ""), given.get("code"), given.get("error"), given.get("iss")
+        )
         return self._oidc.finish(self._journal, started, returned, HERE + DONE, "request")
 
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from chatkeep.auth.access import Scope, owner_of
-from chatkeep.domain.audit import COMMAND_LINE, Note, Verb
+from chatkeep.domain.audit import COMMAND_LINE, Action, AuditEvent
 from chatkeep.domain.conversation import now_us
 from chatkeep.reporting import audit
 from chatkeep.store.audit import EVERY
@@ -203,7 +203,7 @@ def test_many_writers_make_one_chain(keyed: Server, by: Identity) -> None:
     def write(_: int) -> None:
         with journal_of(url) as journal:
             for _ in range(20):
-                audit.note(journal, Note(COMMAND_LINE, Verb.EXPORT_MADE))
+                audit.note(journal, AuditEvent(COMMAND_LINE, Action.EXPORT_MADE))
 
     with ThreadPoolExecutor(12) as pool:
         noted = [pool.submit(write, number) for number in range(3)]
@@ -224,7 +224,7 @@ def store(database_url: str) -> Iterator[Database]:
     """A database with five entries."""
     with journal_of(database_url) as journal:
         for number in range(5):
-            audit.note(journal, Note(COMMAND_LINE, Verb.KEY_CREATED, {"number": number}))
+            audit.note(journal, AuditEvent(COMMAND_LINE, Action.KEY_CREATED, {"number": number}))
     database = Database(database_url)
     yield database
     database.close()
@@ -253,7 +253,7 @@ def test_what_is_undone_is_not_noted(store: Database) -> None:
     """Whether it has written something else before it fails, or not."""
 
     def fail(connection: Connection) -> None:
-        connection.notes.append(Note(COMMAND_LINE, Verb.KEY_CREATED))
+        connection.notes.append(AuditEvent(COMMAND_LINE, Action.KEY_CREATED))
         raise LookupError
 
     def write_and_fail(connection: Connection) -> None:
@@ -264,7 +264,7 @@ def test_what_is_undone_is_not_noted(store: Database) -> None:
         for work in (fail, write_and_fail):
             with pytest.raises(LookupError):
                 journal.write(work)
-        audit.note(journal, Note(COMMAND_LINE, Verb.KEY_REVOKED))
+        audit.note(journal, AuditEvent(COMMAND_LINE, Action.KEY_REVOKED))
     found, _ = audit.list_entries(store, EVERY, 2, None, ascending=False)
     assert [(entry.id, entry.verb) for entry in found] == [(6, "key.revoked"), (5, "key.created")]
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 
 from chatkeep.auth.access import NewKey, Scope, digest_of, owner_of
-from chatkeep.auth.keys import WantedKey, create_key, revoke_key, rotate_key, sign_in
+from chatkeep.auth.keys import KeySpec, create_key, revoke_key, rotate_key, sign_in
 from chatkeep.domain.conversation import now_us
 from chatkeep.errors import KeyEnded, KeyRevoked
 from chatkeep.store import keys
@@ -271,7 +271,7 @@ def test_no_session_is_made_of_a_key_that_is_revoked_meanwhile(database_url: str
     """The revocation waits for another transaction, and whoever signs in still reads the key as a live one."""
     database, free = Database(database_url), Event()
     journal = Journal(database)
-    parent = create_key(journal, WantedKey("app"))
+    parent = create_key(journal, KeySpec("app"))
     child = sign_in(database, journal, parent.text, "r")
     made: dict[str, Callable[[], NewKey]] = {
         "sign in": lambda: sign_in(database, journal, parent.text, "r"),

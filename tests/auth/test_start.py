@@ -12,7 +12,7 @@ import pytest
 
 from chatkeep.config.settings import Settings
 from chatkeep.server.app import create_app
-from chatkeep.web.services import parts_of
+from chatkeep.web.services import services_of
 from tests.auth.keys import Identity, bearer, make_key, revoke
 from tests.client import request
 from tests.ports import free_port
@@ -111,5 +111,5 @@ def test_an_open_server_that_listens_elsewhere_than_it_knows_lets_in_its_own_mac
     monkeypatch.chdir(tmp_path)
     app = create_app(Settings.from_env({}, tmp_path))
     answer = app.test_client().get(LIST, headers={"Host": "localhost"}, environ_base={"REMOTE_ADDR": address})
-    parts_of(app).close()
+    services_of(app).close()
     assert answer.status_code == status

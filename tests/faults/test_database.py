@@ -33,9 +33,9 @@ def test_a_killed_database_loses_nothing(
 ) -> None:
     """Kills and starts a database server, some seconds each."""
     server, dice, log, kills = serve(), scale.random("database"), list[Seen](), scale.of(2, 55)
-    heals, brief = 0.0, list[Seen]()
+    heals, inline = 0.0, list[Seen]()
     # Brief turns, so that some are amid their commit.
-    with talking(server, scale, 8, log), talking(server, scale, 12, brief, "n=1"):
+    with talking(server, scale, 8, log), talking(server, scale, 12, inline, "n=1"):
         for _ in range(kills):
             time.sleep(dice.uniform(1, 3))
             own_server.kill()
@@ -44,7 +44,7 @@ def test_a_killed_database_loses_nothing(
             own_server.start()
             heals = max(heals, until_taken(server))
     wait_for_no_lease(database_url)
-    verdict = compare(rows.read(database_url), log + brief)
+    verdict = compare(rows.read(database_url), log + inline)
     told = verdict.figures() | verdict.refusals()
     figures("kill -9 of the database", kills=kills, **told, **{"s until it heals": heals})
     verdict.check()

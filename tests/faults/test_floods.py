@@ -82,7 +82,7 @@ def ask(server: Server, message: str, key: str, number: int = 0) -> Seen:
     return seen
 
 
-def at_once(count: int, work: Callable[[int], T]) -> list[T]:
+def concurrency(count: int, work: Callable[[int], T]) -> list[T]:
     """Call ``work`` so many times at the same moment and return what came of it."""
     gate = threading.Barrier(count)
 
@@ -101,7 +101,7 @@ def test_one_key_a_hundred_times_at_once_is_one_turn(
     server, log, rounds = serve(WEB_CONCURRENCY="3"), list[Seen](), scale.of(3, 20)
     for turn in range(rounds):
         message, key = f"once {turn} #n=20,r=20,seed={turn}#", f"key-{turn}"
-        log += at_once(100, partial(ask, server, message, key))
+        log += concurrency(100, partial(ask, server, message, key))
     found = rows.read(database_url)
     verdict = compare(found, log)
     calls = len(provider.requests)

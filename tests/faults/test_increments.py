@@ -17,11 +17,11 @@ from chatkeep.domain.quota import Defaults
 from chatkeep.errors import NotFound, TurnRunning
 from chatkeep.exports import Export, cursor_epoch
 from chatkeep.exports.formats import make
-from chatkeep.limiting.aggregator import Spending
+from chatkeep.limiting.aggregator import UsageAggregator
 from chatkeep.limiting.limiter import Limiter
-from chatkeep.provider.demo import Demo
+from chatkeep.provider.demo import DemoProvider
 from chatkeep.retention import sweeper
-from chatkeep.runtime.metrics import Tally
+from chatkeep.runtime.metrics import Registry
 from chatkeep.store import migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.exports import Selection
@@ -50,8 +50,10 @@ class Writer(threading.Thread):
         self._database = Database(url)
         self._journal = Journal(self._database)
         settings = Settings(database_url=url, cache_size=0)
-        limiter = Limiter(Defaults(), (), self._journal, Spending())
-        self._turns = Turns(settings, self._database, self._journal, Demo(pace=0), MemoryCache(0, 0), limiter, Tally())
+        limiter = Limiter(Defaults(), (), self._journal, UsageAggregator())
+        self._turns = Turns(
+            settings, self._database, self._journal, DemoProvider(pace=0), MemoryCache(0, 0), limiter, Registry()
+        )
         self._deeds = [self._begin, self._go_on, self._regenerate, self._edit, self._entitle, self._remove, self._sweep]
 
     def run(self) -> None:
@@ -66,10 +68,10 @@ class Writer(threading.Thread):
 
     def _take(self, message: str = "", **fields: UUID | int | None) -> None:
         request = TurnRequest(OWNER, message or f"say {self._dice.random()}", max_tokens=5, **fields)  # type: ignore[arg-type]
-        turn = self._turns.take_turn(request)
+        turn = self._turns.begin_turn(request)
         self._known.append(turn)
         if self._dice.random() < 0.5:
-            for _ in self._turns.follow_taken(turn):
+            for _ in self._turns.follow_begun(turn):
                 pass
 
     def _begin(self) -> None:

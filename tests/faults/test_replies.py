@@ -82,23 +82,32 @@ def test_a_reply_without_an_end_takes_bounded_memory(
 ) -> None:
     """Sends lines of 10 MB, or replies that never end, to one worker: a few seconds."""
     allow_files()
-    server, at_once, rounds = serve(WEB_CONCURRENCY="1", CHATKEEP_MAX_REPLY="64KiB"), scale.of(20, 100), scale.of(5, 10)
+    server, concurrency, rounds = (
+        serve(WEB_CONCURRENCY="1", CHATKEEP_MAX_REPLY="64KiB"),
+        scale.of(20, 100),
+        scale.of(5, 10),
+    )
     (worker,) = server.worker_pids()
     with Crowd(server.port) as crowd:
         crowd.ask("The first one loads what is loaded late.")
         assert crowd.wait_for_end()
         before, low = processes.anonymous(worker), processes.forget_peak(worker)
-        for number in range(rounds * at_once):
+        for number in range(rounds * concurrency):
             crowd.ask(f"{number} one two three four #fault={fault}#")
-            if (number + 1) % at_once == 0:
+            if (number + 1) % concurrency == 0:
                 assert crowd.wait_for_end(120), "a stream has no end"
         log = [listener.parsed()[0] for listener in crowd.listeners[1:]]
-        eventually(lambda: processes.anonymous(worker) - before <= kept * at_once * 1024)  # it may still be at it
+        eventually(lambda: processes.anonymous(worker) - before <= kept * concurrency * 1024)  # it may still be at it
     grown, left = (processes.peak(worker) - low) / 1024, (processes.anonymous(worker) - before) / 1024
     compare(rows.read(database_url), log).check()
-    found = {"replies at once": at_once, "rounds": rounds, "MiB more at the peak": grown, "MiB more afterwards": left}
+    found = {
+        "replies at once": concurrency,
+        "rounds": rounds,
+        "MiB more at the peak": grown,
+        "MiB more afterwards": left,
+    }
     figures(f"`{fault}` on one worker", **found)
-    assert Counter(seen.code for seen in log) == {code: rounds * at_once}
+    assert Counter(seen.code for seen in log) == {code: rounds * concurrency}
     assert max(len(seen.text) for seen in log) <= 64 * 1024
-    assert grown / at_once <= 3
-    assert left / at_once <= kept, "what a reply that failed held was not let go"
+    assert grown / concurrency <= 3
+    assert left / concurrency <= kept, "what a reply that failed held was not let go"

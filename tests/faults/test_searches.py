@@ -51,7 +51,7 @@ def test_streams_go_on_beside_many_searches_of_much_text(serve: Serve, database_
     refused = [answer for answer in answers if answer.status != 200]
     assert all((it.status, it.json["code"]) == (503, "database_busy") for it in refused), [it.text for it in refused]
     assert all(int(it.headers["Retry-After"]) > 0 for it in refused)
-    assert len(answers) - len(refused) >= SCANS.at_once
+    assert len(answers) - len(refused) >= SCANS.concurrency
     assert max(gaps) < 1.5
     assert search(server).status == 200
     database.close()
@@ -64,7 +64,7 @@ def test_a_search_ends_when_its_client_hangs_up(serve: Serve, database_url: str)
     database = Database(database_url)
     lengthen(database, "a" * 30_000, 8)
     for _ in range(2):
-        left = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(SCANS.at_once)]
+        left = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(SCANS.concurrency)]
         for sock in left:
             sock.sendall(f"GET /api/conversations?q={SLOW} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         time.sleep(0.5)

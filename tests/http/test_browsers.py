@@ -196,11 +196,11 @@ def test_behind_a_socket_the_proxy_decides_unless_names_are_listed(
     """In this process: what counts is that HOST names a socket, whichever server listens on it."""
     from chatkeep.config.settings import Settings  # noqa: PLC0415
     from chatkeep.server.app import create_app  # noqa: PLC0415 - servers of their own process do without
-    from chatkeep.web.services import parts_of  # noqa: PLC0415
+    from chatkeep.web.services import services_of  # noqa: PLC0415
 
     monkeypatch.chdir(tmp_path)
     settings = Settings.from_env({"HOST": "unix:chatkeep.sock", "CHATKEEP_HOSTS": hosts}, ROOT / "nowhere")
     app = create_app(settings)
     answer = app.test_client().get("/health", headers={"Host": "10.0.0.1"})
-    parts_of(app).close()
+    services_of(app).close()
     assert answer.status_code == status

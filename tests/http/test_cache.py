@@ -16,7 +16,7 @@ from chatkeep.config.settings import Settings
 from chatkeep.server.app import create_app
 from chatkeep.turns.begin import TurnRequest
 from chatkeep.turns.live import End
-from chatkeep.web.services import parts_of
+from chatkeep.web.services import services_of
 from tests.conftest import EMBEDDED_AND_SERVER, empty_database
 from tests.http.api import Api, asked, eventually, unique
 from tests.servers import COMMANDS, Server, thrown_away
@@ -155,7 +155,7 @@ def test_the_cache_tells_how_it_serves(own: Api) -> None:
     assert after["bytes"] > before["bytes"]
 
 
-def at_once(hosts: list[Api], message: str, number: int) -> list[Any]:
+def concurrency(hosts: list[Api], message: str, number: int) -> list[Any]:
     """Ask the same by way of all hosts in turn, at once; return the answers, whatever they are."""
     with ThreadPoolExecutor(number) as pool:
         responses = list(pool.map(lambda index: hosts[index % len(hosts)].post(message), range(number)))
@@ -165,7 +165,7 @@ def at_once(hosts: list[Api], message: str, number: int) -> list[Any]:
 def test_a_hundred_equal_questions_of_all_processes_make_one_call(hosts: list[Api], upstream: Upstream) -> None:
     """The reply takes four seconds, so that on a slow machine, too, the last one asks before it is whole."""
     message = unique("What is a haiku? 你好 #n=80,r=20#")
-    answers = at_once(hosts, message, 100)
+    answers = concurrency(hosts, message, 100)
     assert {answer.get("reply") for answer in answers} == {reply_to(message)}
     assert sum(not answer["cached"] for answer in answers) == len(asked(upstream, message)) == 1
     assert len({answer["message_id"] for answer in answers}) == 100
@@ -207,7 +207,7 @@ def test_a_copy_of_another_process_can_be_stopped_alone(hosts: list[Api]) -> Non
 def test_a_failure_of_the_one_call_is_that_of_all_processes(hosts: list[Api], upstream: Upstream) -> None:
     """The provider fails after a second, so that all have asked before."""
     message = unique("What is a haiku? #n=30,r=20,fault=cut_after:20#")
-    assert {answer["code"] for answer in at_once(hosts, message, 8)} == {"provider_broke"}
+    assert {answer["code"] for answer in concurrency(hosts, message, 8)} == {"provider_broke"}
     assert len(asked(upstream, message)) == 1
 
 
@@ -264,7 +264,7 @@ def copied(
     """Wait until a question is asked, ask it six times more, and return whose reply they copy, and their answers."""
     assert eventually(lambda: asked(upstream, message))
     (leader,) = (found["id"] for found in hosts[0].list(q=message.rpartition(" ")[2])["data"])
-    asking = pool.submit(at_once, hosts, message, 6)
+    asking = pool.submit(concurrency, hosts, message, 6)
     assert eventually(lambda: hosts[0].count("leases", "conversation_id > :leader", leader=UUID(leader).bytes) == 6)
     return leader, asking
 
@@ -273,9 +273,9 @@ def test_owners_share_no_call(upstream: Upstream, tmp_path: Path) -> None:
     """Below HTTP, where there is one owner only as long as there are no keys."""
     message = unique("What is a haiku? #n=10,r=20#")
     settings = Settings(data_dir=tmp_path, openai_base_url=upstream.url, openai_api_key="test-key")
-    parts = parts_of(create_app(settings))
-    taken = [parts.turns.take_turn(TurnRequest(owner, message)) for owner in ("ann", "bob", "ann")]
-    ends = [[*parts.turns.follow_taken(turn)][-1] for turn in taken]
+    parts = services_of(create_app(settings))
+    taken = [parts.turns.begin_turn(TurnRequest(owner, message)) for owner in ("ann", "bob", "ann")]
+    ends = [[*parts.turns.follow_begun(turn)][-1] for turn in taken]
     parts.close()
     assert [end.message.cached for end in ends if isinstance(end, End) and end.message] == [False, False, True]
     assert len(asked(upstream, message)) == 2

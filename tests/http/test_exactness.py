@@ -16,7 +16,7 @@ pytestmark = [ON_EVERY_PAIR, pytest.mark.everywhere]
 
 TURNS = {("gunicorn", "sqlite"): range(500), ("gunicorn", "mysql"): range(500, 1000)}
 FEWER_TURNS = range(50)
-AT_ONCE = 16
+CONCURRENCY = 16
 PIECES = [
     "plain words ", "data: x\n\n", "event: done\r\n", "\r", "\n", "\t", "\0", '"', "\\", "\\u0041", "%s", "'; --",
     "</script>", "你好, 世界。", "𠮷野家", "שלום", "مرحبا ", "\u202e", "e\u0301", "\u0301", "한", "ᄒ", "Å", "😀",
@@ -29,7 +29,7 @@ def test_every_streamed_turn_is_stored_as_it_was_shown(api: Api) -> None:
     """A thousand turns, half of them on either database: ten seconds."""
     database = api.server.env["DATABASE_URL"].partition(":")[0].partition("+")[0]
     turns = TURNS.get((api.server.command, database), FEWER_TURNS)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
         wrong = [
             seed
             for seed, exact in zip(turns, pool.map(lambda seed: is_exact(api, seed), turns), strict=True)

@@ -231,17 +231,17 @@ GREENLETS = """
 from gevent import monkey
 monkey.patch_all()
 import gevent, sys, time
-from chatkeep.httpclient.reader import Gathered, Waiting
+from chatkeep.httpclient.reader import EpollReader, BlockingReader
 from chatkeep.provider.openai_http import OpenAIHttp
 from tests.provider.asking import Outcome, ask, prompt
-arrivals = Waiting()
+reader = BlockingReader()
 def collect():
-    while arrivals.collect():
+    while reader.collect():
         gevent.sleep(0.001)
 if sys.argv.pop(1) == "gathered":
-    arrivals = Gathered(lambda: gevent.spawn(collect))
+    reader = EpollReader(lambda: gevent.spawn(collect))
     gevent.spawn(collect)
-provider = OpenAIHttp(sys.argv[1], None, "m", arrivals=arrivals)
+provider = OpenAIHttp(sys.argv[1], None, "m", reader=reader)
 assert ask(provider, "hi").finish
 for script in sys.argv[2:]:
     call, outcome = provider.stream_reply(prompt(f"#{script}#")), Outcome()
@@ -255,10 +255,10 @@ for script in sys.argv[2:]:
 
 
 @pytest.mark.posix("gevent serves on Linux only")
-@pytest.mark.parametrize("arrivals", ["waiting", "gathered"])
-def test_greenlets_abort_each_other(arrivals: str, upstream: Upstream) -> None:
+@pytest.mark.parametrize("reader", ["waiting", "gathered"])
+def test_greenlets_abort_each_other(reader: str, upstream: Upstream) -> None:
     """Takes over a second: a process of its own, for gevent patches everything."""
-    command = [sys.executable, "-W", "error", "-c", GREENLETS, arrivals, upstream.url, *STAGES]
+    command = [sys.executable, "-W", "error", "-c", GREENLETS, reader, upstream.url, *STAGES]
     subprocess.run(command, check=True, timeout=30)
     assert upstream.wait_for(lambda it: it.active == 0)
 

@@ -16,23 +16,23 @@ BEGINNING = f"""
 from gevent import monkey
 monkey.patch_all()
 import gevent, ssl, sys, time
-from chatkeep.httpclient.reader import Gathered
+from chatkeep.httpclient.reader import EpollReader
 from chatkeep.errors import ProviderBroke
 from chatkeep.provider.openai_http import OpenAIHttp
 from tests.provider.asking import Outcome, ask, prompt
 from tests.upstream import reply_to
 
 def collect():
-    while arrivals.collect():
+    while reader.collect():
         gevent.sleep(0.001)
 
 def provider():
     trusted = ssl.create_default_context(cafile={str(PEM)!r})
-    return OpenAIHttp(sys.argv[1], None, "m", tls=trusted, arrivals=arrivals)
+    return OpenAIHttp(sys.argv[1], None, "m", tls=trusted, reader=reader)
 
 """
 MANY = """
-arrivals = Gathered(lambda: gevent.spawn(collect))
+reader = EpollReader(lambda: gevent.spawn(collect))
 asked = [f"call {number} #n=40,r=400,seed={number}#" for number in range(60)]
 asking = [gevent.spawn(ask, it, message) for it in [provider()] for message in asked]
 for message, greenlet in zip(asked, asking):
@@ -40,14 +40,14 @@ for message, greenlet in zip(asked, asking):
     assert greenlet.get().finish
 """
 BROKEN = """
-arrivals = Gathered(lambda: gevent.spawn(collect))
+reader = EpollReader(lambda: gevent.spawn(collect))
 for script in ("fault=cut_after:3", "fault=error_after:3", "fault=end_after:3"):
     outcome = ask(provider(), f"#n=20,r=50,{script}#")
     assert isinstance(outcome.error, ProviderBroke), (script, outcome)
     assert len(outcome.items) == 3, (script, outcome)
 """
 HELD_UP = """
-arrivals = Gathered(lambda: None)
+reader = EpollReader(lambda: None)
 begun = time.monotonic()
 outcome = ask(provider(), "#n=20,r=20#")
 assert outcome.finish and outcome.text == reply_to("#n=20,r=20#"), outcome

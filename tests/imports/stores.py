@@ -75,7 +75,7 @@ class Store:
     def lease(self, conversation: Conversation) -> None:
         """Let a reply be generated in a conversation."""
         self.journal.write(
-            lambda connection: leases.take(connection, Lease(conversation.id, new_id(), new_id(), stop=False))
+            lambda connection: leases.acquire(connection, Lease(conversation.id, new_id(), new_id(), stop=False))
         )
 
     def empty(self) -> None:

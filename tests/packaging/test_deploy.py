@@ -91,10 +91,10 @@ def test_nobody_comes_in_without_a_key(behind: tuple[SocketServer, Nginx], allow
 def test_a_stream_passes_nginx_piece_by_piece(behind: tuple[SocketServer, Nginx], allowed: dict[str, str]) -> None:
     """The demo model writes 50 words a second: two seconds."""
     with client.stream(f"{behind[1].url}/api/chat", {"message": "Hello"}, headers=allowed) as stream:
-        arrivals = [(event.event, time.monotonic()) for event in stream]
-    assert arrivals[-1][0] == "done"
-    assert arrivals[-1][1] - arrivals[1][1] > 0.5
-    assert len(arrivals) > 20
+        reader = [(event.event, time.monotonic()) for event in stream]
+    assert reader[-1][0] == "done"
+    assert reader[-1][1] - reader[1][1] > 0.5
+    assert len(reader) > 20
 
 
 def test_both_files_for_nginx_refuse_in_the_same_words() -> None:

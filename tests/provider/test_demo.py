@@ -5,13 +5,13 @@ import time
 import pytest
 
 from chatkeep.domain.conversation import Delta, Finish, Prompt, PromptMessage, Role
-from chatkeep.provider.demo import Demo, answer
+from chatkeep.provider.demo import DemoProvider, answer
 from tests.provider.asking import Asking, Outcome, ask, prompt
 
 
 @pytest.mark.parametrize(("question", "word"), [("Hello, you", "demo model"), ("你好", "演示模型"), ("", "demo model")])
 def test_it_answers_in_the_language_of_the_question(question: str, word: str) -> None:
-    outcome = ask(Demo(pace=0), question)
+    outcome = ask(DemoProvider(pace=0), question)
     assert word in outcome.text
     assert question in outcome.text
     assert "OPENAI_API_KEY" in outcome.text
@@ -19,7 +19,7 @@ def test_it_answers_in_the_language_of_the_question(question: str, word: str) ->
 
 
 def test_it_streams_small_pieces_and_finishes() -> None:
-    outcome = ask(Demo(pace=0), "Hello")
+    outcome = ask(DemoProvider(pace=0), "Hello")
     assert len(outcome.items) > 50
     assert outcome.finish is not None
     assert outcome.finish.reason == "stop"
@@ -36,11 +36,11 @@ def test_it_shows_the_context_it_was_given() -> None:
 
 
 def test_a_question_cannot_break_the_answers_markdown() -> None:
-    assert "“\\`\\`\\` \\<b\\> \\[x\\](y) {count}”" in ask(Demo(pace=0), "```\n<b> [x](y) {count}").text
+    assert "“\\`\\`\\` \\<b\\> \\[x\\](y) {count}”" in ask(DemoProvider(pace=0), "```\n<b> [x](y) {count}").text
 
 
 def test_it_keeps_to_the_token_limit() -> None:
-    call = Demo(pace=0).stream_reply(Prompt("demo", (PromptMessage(Role.USER, "Hello"),), max_tokens=3))
+    call = DemoProvider(pace=0).stream_reply(Prompt("demo", (PromptMessage(Role.USER, "Hello"),), max_tokens=3))
     *deltas, finish = Outcome().collect(call).items
     assert [type(delta) for delta in deltas] == [Delta] * 3
     assert isinstance(finish, Finish)
@@ -48,7 +48,7 @@ def test_it_keeps_to_the_token_limit() -> None:
 
 
 def test_abort_ends_it_at_once() -> None:
-    asking = Asking(Demo(pace=60))
+    asking = Asking(DemoProvider(pace=60))
     time.sleep(0.05)
     assert asking.abort() < 0.5
     assert asking.outcome.items == []

@@ -10,15 +10,15 @@ import pytest
 from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError
 from chatkeep.provider import resilience
 from chatkeep.provider.openai_http import OpenAIHttp
-from chatkeep.provider.resilience import Breaker, Budget, Open, Resilient
+from chatkeep.provider.resilience import Breaker, Budget, Open, ResilientProvider
 from tests.provider.asking import Asking, ask
 from tests.provider.conftest import KEY
 from tests.upstream import Upstream, reply_to
 
 
 @pytest.fixture
-def resilient(upstream: Upstream) -> Iterator[Resilient]:
-    provider = Resilient(OpenAIHttp(upstream.url, KEY, "m"), patience=30)
+def resilient(upstream: Upstream) -> Iterator[ResilientProvider]:
+    provider = ResilientProvider(OpenAIHttp(upstream.url, KEY, "m"), patience=30)
     provider.budget._left = 10.0  # the budget has tests of its own  # noqa: SLF001
     yield provider
     provider.close()
@@ -26,14 +26,14 @@ def resilient(upstream: Upstream) -> Iterator[Resilient]:
 
 @pytest.mark.parametrize("fault", ["status=500", "status=502", "fault=drop", "fault=reset_after:0", "status=503"])
 def test_a_call_that_failed_before_its_first_piece_is_tried_again(
-    upstream: Upstream, resilient: Resilient, fault: str
+    upstream: Upstream, resilient: ResilientProvider, fault: str
 ) -> None:
     upstream.script(fault, fault)
     outcome = ask(resilient, "hi")
     assert (outcome.text, len(upstream.requests)) == (reply_to("hi"), 3)
 
 
-def test_after_two_retries_the_error_is_told(upstream: Upstream, resilient: Resilient) -> None:
+def test_after_two_retries_the_error_is_told(upstream: Upstream, resilient: ResilientProvider) -> None:
     upstream.script(*["status=500"] * 4)
     assert isinstance(ask(resilient, "hi").error, ProviderBroke)
     assert len(upstream.requests) == 3
@@ -41,7 +41,7 @@ def test_after_two_retries_the_error_is_told(upstream: Upstream, resilient: Resi
 
 @pytest.mark.parametrize("fault", ["status=401", "status=400", "fault=reset_after:3", "fault=cut_after:1"])
 def test_a_refusal_and_what_breaks_amid_the_reply_are_not_tried_again(
-    upstream: Upstream, resilient: Resilient, fault: str
+    upstream: Upstream, resilient: ResilientProvider, fault: str
 ) -> None:
     upstream.script(f"{fault},n=10")
     assert isinstance(ask(resilient, "hi").error, ProviderError)
@@ -49,13 +49,15 @@ def test_a_refusal_and_what_breaks_amid_the_reply_are_not_tried_again(
 
 
 @pytest.mark.parametrize(("says", "calls"), [("false", 1), ("true", 2)])
-def test_the_provider_says_whether_to_retry(upstream: Upstream, resilient: Resilient, says: str, calls: int) -> None:
+def test_the_provider_says_whether_to_retry(
+    upstream: Upstream, resilient: ResilientProvider, says: str, calls: int
+) -> None:
     upstream.script(f"status={500 if says == 'false' else 400},should_retry={says}")
     ask(resilient, "hi")
     assert len(upstream.requests) == calls
 
 
-def test_retry_after_is_waited_for(upstream: Upstream, resilient: Resilient) -> None:
+def test_retry_after_is_waited_for(upstream: Upstream, resilient: ResilientProvider) -> None:
     """Takes the second that the provider asks for."""
     upstream.script("status=429,retry_after=1")
     started = time.monotonic()
@@ -63,7 +65,7 @@ def test_retry_after_is_waited_for(upstream: Upstream, resilient: Resilient) -> 
     assert time.monotonic() - started >= 1
 
 
-def test_a_long_retry_after_is_passed_on(upstream: Upstream, resilient: Resilient) -> None:
+def test_a_long_retry_after_is_passed_on(upstream: Upstream, resilient: ResilientProvider) -> None:
     upstream.script("status=429,retry_after=60")
     error = ask(resilient, "hi").error
     assert isinstance(error, ProviderBusy)
@@ -72,12 +74,12 @@ def test_a_long_retry_after_is_passed_on(upstream: Upstream, resilient: Resilien
 
 def test_no_retry_goes_beyond_the_deadline(upstream: Upstream) -> None:
     upstream.script("status=429,retry_after=2")
-    hurried = Resilient(OpenAIHttp(upstream.url, KEY, "m"), patience=1)
+    hurried = ResilientProvider(OpenAIHttp(upstream.url, KEY, "m"), patience=1)
     assert isinstance(ask(hurried, "hi").error, ProviderBusy)
     hurried.close()
 
 
-def test_a_pause_ends_with_an_abort(upstream: Upstream, resilient: Resilient) -> None:
+def test_a_pause_ends_with_an_abort(upstream: Upstream, resilient: ResilientProvider) -> None:
     upstream.script("status=429,retry_after=9")
     asking = Asking(resilient)
     assert upstream.wait_for(lambda it: bool(it.requests))
@@ -119,13 +121,13 @@ def test_a_probe_that_fails_opens_the_breaker_again() -> None:
         breaker.admit()
 
 
-def test_a_broken_provider_is_left_alone(upstream: Upstream, resilient: Resilient) -> None:
+def test_a_broken_provider_is_left_alone(upstream: Upstream, resilient: ResilientProvider) -> None:
     upstream.script(*["status=500"] * 200)
     errors = [ask(resilient, "hi").error for _ in range(60)]
     assert isinstance(errors[-1], Open)
     assert len(upstream.requests) <= resilience.WINDOW_CALLS + resilience.RETRIES
 
 
-def test_refusals_do_not_open_the_breaker(upstream: Upstream, resilient: Resilient) -> None:
+def test_refusals_do_not_open_the_breaker(upstream: Upstream, resilient: ResilientProvider) -> None:
     upstream.script(*["status=401"] * 40)
     assert not any(isinstance(ask(resilient, "hi").error, Open) for _ in range(40))

@@ -13,10 +13,10 @@ import pytest
 from chatkeep.config.settings import Settings
 from chatkeep.conversations.service import Changes
 from chatkeep.domain.conversation import Conversation, Message, Role, Status, Usage, new_id
-from chatkeep.domain.quota import Allowances
+from chatkeep.domain.quota import Quotas
 from chatkeep.errors import SensitiveContent, SettingsError
 from chatkeep.redaction import Redactor
-from chatkeep.redaction.policies import IDENTIFIERS, MOST_CHARACTERS, OFF, Policy, Redaction, Screen
+from chatkeep.redaction.policies import IDENTIFIERS, MOST_CHARACTERS, OFF, Redaction, RedactionMode, RedactionPolicy
 from chatkeep.turns.begin import TurnRequest
 
 LONG = "编号12345，" * 5_000
@@ -37,10 +37,10 @@ def test_each_place_has_its_policy(tmp_path: Path) -> None:
     found = Redaction.from_settings(Settings.from_env(environ, tmp_path))
     assert found.output is None
     assert found.input
-    assert found.input.policy is Policy.BLOCK
+    assert found.input.mode is RedactionMode.BLOCK
     assert found.export
-    assert found.export.passed("13812345678 a@qq.com Falcon EMP-1234", "") == "13812345678 [email] [word] [staff]"
-    assert found.export.passed(LONG, "") == LONG
+    assert found.export.apply("13812345678 a@qq.com Falcon EMP-1234", "") == "13812345678 [email] [word] [staff]"
+    assert found.export.apply(LONG, "") == LONG
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_what_is_wrong_is_told_with_its_name(tmp_path: Path, name: str, value: s
 
 
 PHONE = "13812345678"
-MASK, BLOCK = (Screen(Redactor(), policy) for policy in (Policy.MASK, Policy.BLOCK))
-NO_TEXT = {int, float, bool, bytes, UUID, Role, Status, Usage, Allowances, type(None), EllipsisType}
+MASK, BLOCK = (RedactionPolicy(Redactor(), policy) for policy in (RedactionMode.MASK, RedactionMode.BLOCK))
+NO_TEXT = {int, float, bool, bytes, UUID, Role, Status, Usage, Quotas, type(None), EllipsisType}
 """Types that hold no text of anybody's."""
 RECORDS: list[msgspec.Struct] = [
     Conversation(new_id(), "local", "", 1, 1),
@@ -92,16 +92,18 @@ def test_every_text_of_a_record_is_judged(record: msgspec.Struct) -> None:
     texts = texts_of(record)
     assert texts
     told = msgspec.structs.replace(record, **texts)
-    assert PHONE not in str(MASK.passed_record(told))
+    assert PHONE not in str(MASK.apply_to_record(told))
     for name, text in texts.items():
         with pytest.raises(SensitiveContent):
-            BLOCK.passed_record(msgspec.structs.replace(record, **{name: text}))
+            BLOCK.apply_to_record(msgspec.structs.replace(record, **{name: text}))
 
 
 def test_a_label_that_is_longer_than_its_text_still_fits_its_column() -> None:
     long = dict.fromkeys(MOST_CHARACTERS, "a@b.cn," * 36)
-    passed = MASK.passed_record(msgspec.structs.replace(RECORDS[1], **{k: v for k, v in long.items() if k != "title"}))
-    titled = MASK.passed_record(Changes(title=long["title"]))
+    passed = MASK.apply_to_record(
+        msgspec.structs.replace(RECORDS[1], **{k: v for k, v in long.items() if k != "title"})
+    )
+    titled = MASK.apply_to_record(Changes(title=long["title"]))
     lengths = {name: len(getattr(titled if name == "title" else passed, name)) for name in MOST_CHARACTERS}
     assert lengths == MOST_CHARACTERS
 
@@ -113,4 +115,4 @@ def test_a_label_that_is_longer_than_its_text_still_fits_its_column() -> None:
 def test_the_stricter_policy_holds_for_imports(asked: str, answered: str, policy: str) -> None:
     found = Redaction.from_settings(Settings(redact_input=asked, redact_output=answered)).imports
     assert found
-    assert found.policy == policy
+    assert found.mode == policy

@@ -14,7 +14,7 @@ from chatkeep import errors
 from chatkeep.errors import Problem
 from chatkeep.runtime.chinese import TEXTS
 from chatkeep.runtime.i18n import language_of, translated
-from chatkeep.turns.live import Ending
+from chatkeep.turns.live import StopReason
 from tests.servers import ROOT
 
 IDEOGRAPH = re.compile("[\u4e00-\u9fff]")
@@ -114,8 +114,8 @@ def test_every_title_has_a_translation(kind: type[Problem]) -> None:
     assert kind.title in TEXTS
 
 
-@pytest.mark.parametrize("ending", [Ending.SLOW_START, Ending.GAP, Ending.TOTAL])
-def test_what_fills_a_gap_is_translated_too(ending: Ending) -> None:
+@pytest.mark.parametrize("ending", [StopReason.SLOW_START, StopReason.GAP, StopReason.TOTAL])
+def test_what_fills_a_gap_is_translated_too(ending: StopReason) -> None:
     found = translated(f"The provider was given up: {ending.value}.", "zh")
     assert found == TEXTS["The provider was given up: {}."].format(TEXTS[ending.value])
 

@@ -17,7 +17,7 @@ import pytest
 
 from chatkeep.errors import ProviderRefused, StoreUnavailable
 from chatkeep.runtime.concurrency import background
-from chatkeep.runtime.logs import Json, Plain, named, request_id, traced
+from chatkeep.runtime.logs import JsonFormatter, RedactingFormatter, named, request_id, traced
 from tests.servers import ROOT
 
 CANARY = "canary-0123456789"
@@ -52,7 +52,7 @@ def written(say: Callable[[logging.Logger], None]) -> str:
     """Return what a logger writes."""
     stream = io.StringIO()
     logger, target = logging.Logger("somebody"), logging.StreamHandler(stream)  # noqa: LOG001 - nobody else's
-    target.setFormatter(Plain("%(levelname)s %(message)s"))
+    target.setFormatter(RedactingFormatter("%(levelname)s %(message)s"))
     logger.addHandler(target)
     say(logger)
     return stream.getvalue()
@@ -87,7 +87,7 @@ def no_request() -> Iterator[None]:
 def test_json_is_one_line_with_the_trace_and_the_request_s_id() -> None:
     stream = io.StringIO()
     logger, target = logging.Logger("somebody"), logging.StreamHandler(stream)  # noqa: LOG001 - nobody else's
-    target.setFormatter(Json())
+    target.setFormatter(JsonFormatter())
     logger.addHandler(target)
     begun = request_id.set("abc")
     logger.error("it failed: %s\nhere", "你", exc_info=raised())

@@ -19,7 +19,7 @@ from chatkeep.runtime.metrics import (
     PROVIDER_ERRORS,
     TURNS,
     WITH_HISTORY,
-    Tally,
+    Registry,
     exposition,
     quantile,
     sample,
@@ -30,33 +30,33 @@ DAY_US = 86_400_000_000
 
 
 def test_no_count_of_any_thread_is_lost() -> None:
-    tally = Tally()
+    registry = Registry()
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: tally.count(TURNS, "completed"), range(20_000)))
-    assert tally.take() == {'chatkeep_turns_total{status="completed"}': 20_000}
+        list(pool.map(lambda _: registry.count(TURNS, "completed"), range(20_000)))
+    assert registry.drain() == {'chatkeep_turns_total{status="completed"}': 20_000}
 
 
 def test_what_is_taken_is_not_taken_again_unless_it_is_put_back() -> None:
-    tally = Tally()
-    tally.count(TURNS, "failed")
-    taken = tally.take()
-    assert tally.take() == {}
-    tally.count(TURNS, "failed", by=2)
-    tally.put_back(taken)
-    assert list(tally.take().values()) == [3]
+    registry = Registry()
+    registry.count(TURNS, "failed")
+    taken = registry.drain()
+    assert registry.drain() == {}
+    registry.count(TURNS, "failed", by=2)
+    registry.restore(taken)
+    assert list(registry.drain().values()) == [3]
 
 
 def test_counting_takes_about_a_microsecond_at_most() -> None:
     """Looks at the best of ten runs; the bound is ten times what is measured on an idle machine."""
-    tally = Tally()
-    assert min(timeit.repeat(lambda: tally.count(TURNS, "completed"), number=2_000, repeat=10)) / 2_000 < 5e-6
+    registry = Registry()
+    assert min(timeit.repeat(lambda: registry.count(TURNS, "completed"), number=2_000, repeat=10)) / 2_000 < 5e-6
 
 
 def test_a_bucket_has_what_fell_into_it_alone_and_shows_what_fell_below_too() -> None:
-    tally = Tally()
+    registry = Registry()
     for seconds in (0.05, 0.3, 0.4, 99):
-        tally.observe(FIRST_TOKEN_SECONDS, seconds)
-    taken = tally.take()
+        registry.observe(FIRST_TOKEN_SECONDS, seconds)
+    taken = registry.drain()
     assert taken['chatkeep_first_token_seconds_bucket{le="0.5"}'] == 2
     shown = dict(line.rsplit(" ", 1) for line in exposition(taken).splitlines() if "first_token" in line)
     assert shown['chatkeep_first_token_seconds_bucket{le="0.05"}'] == "1"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from chatkeep.domain.audit import Note
+from chatkeep.domain.audit import AuditEvent
 from chatkeep.store.ledger import Ledger
 from chatkeep.store.sql import Append, Connection, Sql
 
@@ -18,7 +18,7 @@ class PassingOn:
         self.writes = 0
         self.epoch: int | None = 7
         self.ledger = Ledger()
-        self.notes: list[Note] = []
+        self.notes: list[AuditEvent] = []
         self.beneath = connection
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:

@@ -148,12 +148,12 @@ def test_a_lease_is_copied_and_its_process_is_not(source: Database, make: Make) 
     """Its reply ends as interrupted once the copy is served. Watches a process that is gone: three seconds."""
     whole.fill(source, rows=2)
     with source.connection() as connection:
-        leases.beat(connection, new_id())
+        leases.heartbeat(connection, new_id())
     target = make("sqlite")
     copied(source, target)
     with target.connection() as connection:
         assert len(leases.every(connection)) == 2
-        assert leases.beats(connection) == {}
+        assert leases.heartbeats(connection) == {}
 
 
 @contextmanager
@@ -164,10 +164,10 @@ def beating(database: Database) -> Iterator[None]:
     def beat() -> None:
         while not over.wait(0.05):
             with database.connection() as connection:
-                leases.beat(connection, worker)
+                leases.heartbeat(connection, worker)
 
     with database.connection() as connection:
-        leases.beat(connection, worker)
+        leases.heartbeat(connection, worker)
     thread = threading.Thread(target=beat)
     thread.start()
     try:
@@ -188,7 +188,7 @@ def test_a_source_that_is_served_meanwhile_is_noticed(source: Database, make: Ma
     made = Copy(source, make("sqlite"))
     made.prepare()
     with source.connection() as connection:
-        leases.beat(connection, new_id())
+        leases.heartbeat(connection, new_id())
     with pytest.raises(TransferError, match="has used the source meanwhile"):
         made.finish()
 

@@ -221,7 +221,7 @@ def test_a_running_reply_keeps_its_conversation_in_an_export(database: Database,
     expired = a_conversation(owner="me", ttl=1, expires_at=1, message_count=1)
     kept, gone = expired, replace(expired, id=new_id())
     store(journal, (kept, [a_message(kept)]), (gone, [a_message(gone)]))
-    journal.write(lambda connection: leases.take(connection, Lease(kept.id, new_id(), new_id(), stop=False)))
+    journal.write(lambda connection: leases.acquire(connection, Lease(kept.id, new_id(), new_id(), stop=False)))
     copied = Copy()
     copied.take(b"".join(Export(database, Selection("me"), make("ndjson"))))
     assert [*copied.conversations] == [str(kept.id)]

@@ -17,15 +17,15 @@ from chatkeep.conversations.service import Changes, Page, change_conversation, d
 from chatkeep.domain.audit import COMMAND_LINE
 from chatkeep.domain.conversation import Conversation, Message, Role, new_id, now_us
 from chatkeep.domain.quota import Defaults
-from chatkeep.domain.usage import Spender, Used
+from chatkeep.domain.usage import UsageKey, UsageTotals
 from chatkeep.imports import Terms, import_file
-from chatkeep.limiting.aggregator import Spending
+from chatkeep.limiting.aggregator import UsageAggregator
 from chatkeep.limiting.limiter import Limiter
 from chatkeep.retention import erasure, sweeper
 from chatkeep.retention.erasure import Eraser, belongings
 from chatkeep.store import conversations, idempotency, imports, jobs, keys, messages, shares, usage
 from chatkeep.store.engine import Database
-from chatkeep.store.idempotency import Known
+from chatkeep.store.idempotency import IdempotencyRecord
 from chatkeep.store.journal import Journal
 from chatkeep.store.messages import CHARACTERS, ROWS
 from chatkeep.store.sql import Connection, Sql
@@ -324,7 +324,7 @@ def test_erasing_takes_steps(
         MUCH
     ] * 4
     assert store.returned <= 150
-    limiter = Limiter(Defaults(), (), measured, Spending())
+    limiter = Limiter(Defaults(), (), measured, UsageAggregator())
     erased = Eraser(store, measured, MemoryCache(0, 0), limiter, tmp_path).erase(OWNER, COMMAND_LINE).erased
     assert (erased.idempotency_keys, erased.exports, erased.keys) == (MUCH, MUCH, MUCH)
     assert measured.changed <= 800
@@ -335,13 +335,13 @@ def test_erasing_takes_steps(
 
 def fill(connection: Connection) -> None:
     """Store much of everything that an end user has beside conversations."""
-    known = Known(bytes(32), new_id(), new_id())
+    known = IdempotencyRecord(bytes(32), new_id(), new_id())
     for number in range(MUCH):
         idempotency.insert(connection, OWNER, f"key {number}", known, now_us())
         jobs.insert(connection, jobs.Job(new_id(), OWNER, "{}", 1))
         key = keys.Key(new_id(), f"{number:08}", bytes(32), "name", "local", ("chat",), 1, end_user="0" * 32)
         keys.insert(connection, key)
-    spent = {Spender("local", 7, OWNER, bytes(16), f"model {number}"): Used(1) for number in range(MUCH)}
+    spent = {UsageKey("local", 7, OWNER, bytes(16), f"model {number}"): UsageTotals(1) for number in range(MUCH)}
     for begin in range(0, MUCH, 100):
         usage.add(connection, dict(list(spent.items())[begin : begin + 100]))
 

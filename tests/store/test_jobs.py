@@ -10,8 +10,8 @@ import pytest
 
 from chatkeep.config.settings import Settings
 from chatkeep.domain.conversation import new_id, now_us
-from chatkeep.exports.jobs import Wanted, enqueue, read_job
-from chatkeep.exports.worker import Maker
+from chatkeep.exports.jobs import ExportSpec, enqueue, read_job
+from chatkeep.exports.worker import ExportWorker
 from chatkeep.redaction.policies import OFF
 from chatkeep.store import jobs, leases
 from chatkeep.store.engine import Database
@@ -22,7 +22,7 @@ from tests.http.api import eventually
 
 @pytest.fixture
 def queued(journal: Journal) -> Job:
-    return enqueue(journal, "me", Wanted("csv"))
+    return enqueue(journal, "me", ExportSpec("csv"))
 
 
 def claimed(journal: Journal, job: Job, worker: UUID) -> Job:
@@ -37,7 +37,7 @@ def begun(job: Job, worker: UUID) -> Job:
 
 
 def beat(journal: Journal, worker: UUID) -> None:
-    journal.write(lambda connection: leases.beat(connection, worker))
+    journal.write(lambda connection: leases.heartbeat(connection, worker))
 
 
 def test_a_job_is_claimed_once(database: Database, journal: Journal, queued: Job) -> None:
@@ -92,7 +92,7 @@ def test_a_cancelled_job_cannot_be_finished(database: Database, journal: Journal
 def test_who_makes_files_is_seen_to_live(database: Database, journal: Journal, queued: Job, tmp_path: Path) -> None:
     """Waits for a look at the queue. The watch of a process may not have beaten yet."""
     worker = new_id()
-    maker = Maker(database, journal, worker, Settings(data_dir=tmp_path), OFF, makes=True)
+    maker = ExportWorker(database, journal, worker, Settings(data_dir=tmp_path), OFF, makes=True)
     assert eventually(lambda: read_job(database, "me", queued.id).status is JobStatus.COMPLETED)
     maker.close()
-    assert worker in database.read(leases.beats)
+    assert worker in database.read(leases.heartbeats)

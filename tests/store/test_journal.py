@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from tests.services.mariadb import MariaDB
 
 
-def insert(journal: Journal, conversation: Conversation, *, patient: bool = False) -> None:
-    journal.write(lambda connection: conversations.insert(connection, conversation), patient=patient)
+def insert(journal: Journal, conversation: Conversation, *, retry_until_up: bool = False) -> None:
+    journal.write(lambda connection: conversations.insert(connection, conversation), retry_until_up=retry_until_up)
 
 
 def exists(database: Database, conversation: Conversation) -> bool:
@@ -115,9 +115,9 @@ def test_a_duplicate_changes_nothing_and_the_operation_goes_on(database: Databas
 
     def write(connection: Connection) -> None:
         conversations.insert(connection, made)
-        leases.take(connection, Lease(made.id, reply, worker, stop=False))
+        leases.acquire(connection, Lease(made.id, reply, worker, stop=False))
         with pytest.raises(Duplicate):
-            leases.take(connection, Lease(made.id, new_id(), worker, stop=False))
+            leases.acquire(connection, Lease(made.id, new_id(), worker, stop=False))
         conversations.update(connection, replace(made, title="went on"))
 
     journal.write(write)
@@ -259,7 +259,7 @@ def test_brief_work_waits_for_a_lock_like_any_other(hurried: Database) -> None:
         other.begin()
         threading.Timer(0.1, other.commit).start()
         made = a_conversation()
-        journal.write(lambda connection: conversations.insert(connection, made), brief=True)
+        journal.write(lambda connection: conversations.insert(connection, made), inline=True)
     assert exists(hurried, made)
 
 
@@ -345,7 +345,7 @@ def test_patient_work_whose_outcome_is_unknown_is_done_again(proxied: Database, 
             done.append(reply.id)
 
         proxy.lose_a_commit()
-        journal.write(finish, patient=True)
+        journal.write(finish, retry_until_up=True)
     assert (proxy.losses, len(done)) == (1, 2)
     assert Recorder(proxied, reply).row().status is Status.STOPPED
 

@@ -25,7 +25,7 @@ def ask(connection: Connection, conversation: Conversation) -> Lease | None:
     connection.begin()
     connection.epoch = epochs.hold(connection)
     conversations.insert(connection, conversation)
-    leases.take(connection, Lease(conversation.id, conversation.id, new_id(), stop=False))
+    leases.acquire(connection, Lease(conversation.id, conversation.id, new_id(), stop=False))
     return leases.ask(connection, conversation.id, conversation.id, QUESTION)
 
 
@@ -52,7 +52,7 @@ def test_a_question_is_free_when_its_lease_is_given_back(database: Database) -> 
         leader = leases.answering(connection, second.id, QUESTION)
         assert leader
         assert leases.ask(connection, first.id, first.id, QUESTION) is None
-        leases.give_back(connection, leader)
+        leases.release(connection, leader)
         assert leases.answering(connection, second.id, QUESTION) is None
         connection.rollback()
 
@@ -66,7 +66,7 @@ def test_who_follows_holds_up_nobody(database: Database) -> None:
         leader = ask(other, a_conversation())
         assert leader
         began = time.monotonic()
-        assert leases.give_back(one, leader)
+        assert leases.release(one, leader)
         ask(third, a_conversation())
         assert time.monotonic() - began < 4  # who waits for a lock gives up after five
         third.rollback()

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from chatkeep.domain.usage import Spender, Used
+from chatkeep.domain.usage import UsageKey, UsageTotals
 from chatkeep.errors import SettingsError
 from chatkeep.runtime.i18n import translated
 from chatkeep.store import conversations, holdings, imports, messages, migrations, sqlite, usage
@@ -92,7 +92,7 @@ def test_a_database_with_data_keeps_it(blank: Database) -> None:
         def fill(connection: Connection) -> None:
             conversations.insert(connection, made)
             imports.add(connection, said, {said[1].id})
-            usage.add(connection, {Spender("local", 7, "me", bytes(16), "a model"): Used(3)})
+            usage.add(connection, {UsageKey("local", 7, "me", bytes(16), "a model"): UsageTotals(3)})
 
         journal.write(fill)
         assert migrations.migrate(blank) == ("0010", migrations.HEAD)

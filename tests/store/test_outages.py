@@ -103,7 +103,7 @@ def test_what_must_not_be_lost_waits_until_the_database_is_back(fragile: Fragile
         assert eventually(lambda: sink.shown)
         with fragile.away():
             journal.append(sink, Delta("during, "))
-            waiting = pool.submit(insert, journal, made := a_conversation(), patient=True)
+            waiting = pool.submit(insert, journal, made := a_conversation(), retry_until_up=True)
             with pytest.raises(TimeoutError):
                 waiting.result(0.3)
             journal.append(sink, Delta("and after"))
@@ -144,7 +144,9 @@ def test_a_reply_s_end_is_stored_after_an_outage(fragile: Fragile) -> None:
     with closing(Journal(fragile.database)) as journal, ThreadPoolExecutor(1) as pool:
         reply = replace(stored_reply(journal), status=Status.COMPLETED, finish_reason="stop")
         with fragile.away():
-            done = pool.submit(journal.write, lambda connection: messages.finish(connection, reply), patient=True)
+            done = pool.submit(
+                journal.write, lambda connection: messages.finish(connection, reply), retry_until_up=True
+            )
             with pytest.raises(TimeoutError):
                 done.result(0.2)
         done.result(10)

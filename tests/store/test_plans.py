@@ -11,10 +11,10 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from chatkeep.domain.audit import COMMAND_LINE, Note, Verb
+from chatkeep.domain.audit import COMMAND_LINE, Action, AuditEvent
 from chatkeep.domain.conversation import Conversation, Delta, Message, Role, Status, new_id, now_us
-from chatkeep.domain.quota import Spent
-from chatkeep.domain.usage import Spender, Used
+from chatkeep.domain.quota import WindowUsage
+from chatkeep.domain.usage import UsageKey, UsageTotals
 from chatkeep.store import (
     audit,
     conversations,
@@ -180,7 +180,7 @@ CONVERSATION: Conversation = a_conversation(owner="owner 1")
 POSITION = conversations.Position(NOW, CONVERSATION.id, NOW * 2)
 MESSAGE: Message = a_message(CONVERSATION)
 LEASE = leases.Lease(CONVERSATION.id, MESSAGE.id, new_id(), stop=False)
-KNOWN = idempotency.Known(bytes(32), CONVERSATION.id, MESSAGE.id)
+KNOWN = idempotency.IdempotencyRecord(bytes(32), CONVERSATION.id, MESSAGE.id)
 JOB = jobs.Job(new_id(), "me", "{}", NOW)
 KEY = keys.Key(new_id(), "12345678", bytes(32), "name", "local", ("chat", "read"), NOW)
 SHARE = shares.Share(CONVERSATION.id, "owner 1", bytes(32), MESSAGE.id, NOW)
@@ -188,7 +188,7 @@ SPAN = {"names": ["chatkeep_sample_1", "chatkeep_sample_2"], "first": 100, "last
 FILTERS = [
     conversations.Filter(query, pinned) for query in (None, "text", "text 中文") for pinned in (None, True, False)
 ]
-SPENDER = Spender("account 1", 7, "owner 1", bytes(16), "a model")
+SPENDER = UsageKey("account 1", 7, "owner 1", bytes(16), "a model")
 CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     conversations.get: [{"owner": "owner 1", "id": CONVERSATION.id, "now": NOW}],
     conversations.lock: [{"owner": "owner 1", "id": CONVERSATION.id, "now": NOW}],
@@ -320,23 +320,24 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     counters.get: [{"name": "a mark"}],
     counters.put: [{"name": "a mark", "value": 1}],
     counters.try_out: [{}],
-    leadership.take: [{"name": "a duty", "worker_id": LEASE.worker_id}],
-    leases.take: [{"lease": LEASE, "question": bytes(32)}],
+    leadership.acquire: [{"name": "a duty", "worker_id": LEASE.worker_id}],
+    leases.acquire: [{"lease": LEASE, "question": bytes(32)}],
     leases.ask: [{"conversation_id": CONVERSATION.id, "reply_id": MESSAGE.id, "question": bytes(32)}],
     leases.answering: [{"reply_id": MESSAGE.id, "question": bytes(32)}],
     leases.of_conversation: [{"conversation_id": CONVERSATION.id}],
     leases.ask_to_stop: [{"lease": LEASE}],
     leases.to_stop: [{"worker_id": LEASE.worker_id}],
     leases.every: [{}],
-    leases.give_back: [{"lease": LEASE}],
+    leases.release: [{"lease": LEASE}],
     leases.running: [{"owner": "owner 1", "key_id": LEASE.worker_id}],
     windows.hold: [{"subjects": ["owner 1", "somebody new"]}],
     windows.put: [
-        {"spent": {"owner 1": Spent(), "owner 2": Spent()}, "begins_days": begins_days} for begins_days in (False, True)
+        {"spent": {"owner 1": WindowUsage(), "owner 2": WindowUsage()}, "begins_days": begins_days}
+        for begins_days in (False, True)
     ],
     windows.remove: [{"subject": "owner 1"}],
     windows.forget: [{"before": NOW, "limit": 20}],
-    usage.add: [{"used": {SPENDER: Used(1), SPENDER._replace(day=8): Used(1)}}],
+    usage.add: [{"used": {SPENDER: UsageTotals(1), SPENDER._replace(day=8): UsageTotals(1)}}],
     usage.summed: [
         {"account": account, "owner": owner, "days": (100, 130), "groups": groups, "limit": 20, "skip": 2}
         for account, owner in ((None, None), ("account 1", None), ("account 1", "owner 1"))
@@ -345,7 +346,9 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     usage.of_owner: [{"owner": "owner 1", "after": usage.Place(), "limit": 20}],
     usage.disown: [{"account": "account 1", "owner": "owner 1", "limit": 20}],
     usage.forget: [{"before": 100, "limit": 20}],
-    audit.add: [{"notes": [Note(COMMAND_LINE, Verb.KEY_CREATED), Note(COMMAND_LINE, Verb.KEY_REVOKED)]}],
+    audit.add: [
+        {"notes": [AuditEvent(COMMAND_LINE, Action.KEY_CREATED), AuditEvent(COMMAND_LINE, Action.KEY_REVOKED)]}
+    ],
     audit.newest_id: [{}],
     audit.page: [
         {"only": audit.Filter(account, verb, start), "after": after, "limit": 20, "ascending": ascending}
@@ -356,8 +359,8 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
         for ascending in (True, False)
     ],
     audit.forget: [{"before": NOW, "limit": 20}],
-    leases.beat: [{"worker_id": LEASE.worker_id}],
-    leases.beats: [{}],
+    leases.heartbeat: [{"worker_id": LEASE.worker_id}],
+    leases.heartbeats: [{}],
     leases.forget: [{"worker_id": LEASE.worker_id}],
     messages.delete_some: [{"owner": "owner 1", "conversation_id": CONVERSATION.id, "limit": 2}],
     holdings.remove: [{"owner": "owner 1"}],

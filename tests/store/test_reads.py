@@ -22,8 +22,8 @@ from chatkeep.store.sqlite import CHECKPOINT_PAGES
 from tests.conftest import DATABASES
 from tests.http.api import eventually
 
-HURRIED = Kind(at_once=1, waits=0.1, seconds=0.3, busy=DatabaseBusy)
-UNHURRIED = Kind(at_once=1, waits=0.1, seconds=60)
+HURRIED = Kind(concurrency=1, waits=0.1, seconds=0.3, busy=DatabaseBusy)
+UNHURRIED = Kind(concurrency=1, waits=0.1, seconds=60)
 ENDLESS = Sql(
     "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers) SELECT MAX(n) FROM numbers",
     mysql="SELECT COUNT(*) FROM information_schema.collations a, information_schema.collations b,"

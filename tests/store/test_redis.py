@@ -11,7 +11,7 @@ import pytest
 
 from chatkeep.auth.access import random_text
 from chatkeep.domain.conversation import new_id
-from chatkeep.domain.quota import Allowance, Allowances, Kind, Limits
+from chatkeep.domain.quota import Kind, Limits, Quota, Quotas
 from chatkeep.limiting import limiter
 from chatkeep.limiting.limiter import PREFIX, RedisWindows
 from chatkeep.runtime.redis import RedisClient, Refused
@@ -40,8 +40,8 @@ def unusable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Redis]:
         yield running
 
 
-def allowed(subject: str, requests: int) -> Allowances:
-    return Allowances((Allowance(Kind.ACCOUNT, subject, Limits(requests_per_day=requests)),))
+def allowed(subject: str, requests: int) -> Quotas:
+    return Quotas((Quota(Kind.ACCOUNT, subject, Limits(requests_per_day=requests)),))
 
 
 def an_answer() -> Answer:
@@ -101,9 +101,9 @@ def test_a_value_of_another_shape_is_a_miss_and_is_replaced(redis: Redis, plante
     shared = RedisCache(redis.url, NUMBER, MemoryCache(100_000, 60), 60)
     key = os.urandom(32)
     redis.plant(planted[0], cache.PREFIX + f"{NUMBER:x}:{key.hex()}".encode(), *planted[2:])
-    assert shared.far(key) is None
+    assert shared.get_shared(key) is None
     shared.put(key, an_answer())
-    assert RedisCache(redis.url, NUMBER, MemoryCache(100_000, 60), 60).far(key)
+    assert RedisCache(redis.url, NUMBER, MemoryCache(100_000, 60), 60).get_shared(key)
 
 
 @pytest.mark.parametrize("change", [{"finish_reason": "x" * 65}, {"input_tokens": 2**63}, {"stored_at": -1}])
@@ -113,7 +113,7 @@ def test_an_answer_that_the_database_would_refuse_is_a_miss(redis: Redis, change
     shared, key = RedisCache(redis.url, NUMBER, MemoryCache(100_000, 60), 60), os.urandom(32)
     packed = msgspec.msgpack.encode(msgspec.structs.asdict(an_answer()) | change)
     redis.plant("SET", cache.PREFIX + f"{NUMBER:x}:{key.hex()}".encode(), packed)
-    assert shared.far(key) is None
+    assert shared.get_shared(key) is None
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_counts_of_another_shape_count_as_nothing(redis: Redis, planted: tuple[s
     now = RedisClient(redis.url, "a test").demand("time")[0] * 1_000_000
     command, *values = [word.format(now=now) for word in planted]
     redis.plant(command, f"{PREFIX}{NUMBER:x}:{subject}".encode(), *values)
-    found = [windows.take(allowed(subject, 2)) for _ in range(3)]
+    found = [windows.reserve(allowed(subject, 2)) for _ in range(3)]
     assert [one and one.refused for one in found] == [False, False, True]
 
 
@@ -142,10 +142,10 @@ def test_a_restart_that_loses_counts_is_told_once(caplog: pytest.LogCaptureFixtu
     with Redis() as redis:
         windows, subjects = RedisWindows(redis.url, NUMBER), [random_text(12) for _ in range(3)]
         for subject in subjects:
-            assert windows.take(allowed(subject, 9))
+            assert windows.reserve(allowed(subject, 9))
         with redis.away():
             pass
-        found = [windows.take(allowed(subject, 9)) for subject in subjects * 2]
+        found = [windows.reserve(allowed(subject, 9)) for subject in subjects * 2]
         assert all(found)
     assert [record.getMessage() for record in caplog.records if record.name == "chatkeep.limiting.limiter"] == [
         limiter.LOST
@@ -155,7 +155,7 @@ def test_a_restart_that_loses_counts_is_told_once(caplog: pytest.LogCaptureFixtu
 def test_a_subject_that_was_forgotten_is_no_loss(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
     windows, subject = RedisWindows(redis.url, NUMBER), random_text(12)
     for _ in range(2):
-        assert windows.take(allowed(subject, 9))
+        assert windows.reserve(allowed(subject, 9))
         windows.forget(subject)
     assert [record for record in caplog.records if record.name == "chatkeep.limiting.limiter"] == []
 
@@ -164,8 +164,8 @@ def test_two_databases_on_one_redis_know_nothing_of_each_other(redis: Redis) -> 
     key, subject = os.urandom(32), random_text(12)
     here, there = (RedisCache(redis.url, number, MemoryCache(100_000, 60), 60) for number in (1, 2))
     here.put(key, an_answer())
-    assert there.far(key) is None
-    assert RedisCache(redis.url, 1, MemoryCache(100_000, 60), 60).far(key)
+    assert there.get_shared(key) is None
+    assert RedisCache(redis.url, 1, MemoryCache(100_000, 60), 60).get_shared(key)
     counting, other = (RedisWindows(redis.url, number) for number in (1, 2))
-    found = [windows.take(allowed(subject, 1)) for windows in (counting, other, counting)]
+    found = [windows.reserve(allowed(subject, 1)) for windows in (counting, other, counting)]
     assert [one and one.refused for one in found] == [False, False, True]

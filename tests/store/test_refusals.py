@@ -76,7 +76,7 @@ def test_a_refused_change_fails_alone(database: Database, journal: Journal) -> N
     with held(journal):
         journal.append(sink, Delta("text"))
         later = in_thread(lambda: insert(journal, after))
-        refused = in_thread(lambda: journal.write(fail, patient=True))
+        refused = in_thread(lambda: journal.write(fail, retry_until_up=True))
     assert isinstance(refused(), DatabaseRefused)
     assert later() is None
     assert [exists(database, one) for one in (before, after)] == [False, True]
@@ -122,7 +122,7 @@ def test_the_end_of_a_reply_is_stored_after_its_refused_text(refusing: Database)
 
         with held(journal):
             journal.append(sink, Delta(BAD))
-            ended = in_thread(lambda: journal.write(end, patient=True))
+            ended = in_thread(lambda: journal.write(end, retry_until_up=True))
         assert ended() is None
     assert seen[-1] == 1  # by then the end knows
     assert sink.row().status is Status.FAILED

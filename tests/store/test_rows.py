@@ -111,7 +111,7 @@ def test_activity_puts_expiry_off(
 
 def test_deleting_takes_messages_and_leases_along(database: Database, journal: Journal) -> None:
     reply = stored_reply(journal)
-    write(journal, leases.take, Lease(reply.conversation_id, reply.id, new_id(), stop=False))
+    write(journal, leases.acquire, Lease(reply.conversation_id, reply.id, new_id(), stop=False))
     assert write(journal, conversations.delete, "me", reply.conversation_id, now_us())
     with database.connection() as connection:
         assert messages.get(connection, reply.conversation_id, reply.id) is None
@@ -129,27 +129,27 @@ def test_a_reply_ends_once(database: Database, journal: Journal) -> None:
 def test_a_lease_is_given_back_once_and_by_its_holder(journal: Journal) -> None:
     reply = stored_reply(journal)
     lease = leases.Lease(reply.conversation_id, reply.id, new_id(), stop=False)
-    write(journal, leases.take, lease)
+    write(journal, leases.acquire, lease)
     others = [replace(lease, worker_id=new_id()), replace(lease, reply_id=new_id())]
-    given = [write(journal, leases.give_back, one) for one in (*others, lease, lease)]
+    given = [write(journal, leases.release, one) for one in (*others, lease, lease)]
     assert given == [False, False, True, False]
 
 
 def test_a_beat_goes_up_and_comes_back_after_it_was_forgotten(database: Database, journal: Journal) -> None:
     me, other = new_id(), new_id()
     for worker in (me, other, me, me):
-        write(journal, leases.beat, worker)
-    assert database.read(leases.beats) == {me: 2, other: 0}
+        write(journal, leases.heartbeat, worker)
+    assert database.read(leases.heartbeats) == {me: 2, other: 0}
     write(journal, leases.forget, me)
-    write(journal, leases.beat, me)
-    assert database.read(leases.beats) == {me: 0, other: 0}
+    write(journal, leases.heartbeat, me)
+    assert database.read(leases.heartbeats) == {me: 0, other: 0}
 
 
 def test_a_key_belongs_to_its_owner_for_a_day(journal: Journal) -> None:
-    known, now = idempotency.Known(b"x" * 32, new_id(), new_id()), now_us()
+    known, now = idempotency.IdempotencyRecord(b"x" * 32, new_id(), new_id()), now_us()
     write(journal, idempotency.insert, "me", "key", known, now)
 
-    def found(owner: str, at: int) -> idempotency.Known | None:
+    def found(owner: str, at: int) -> idempotency.IdempotencyRecord | None:
         return write(journal, idempotency.get, owner, "key", at)
 
     day = 24 * 3600 * 1_000_000
@@ -159,7 +159,7 @@ def test_a_key_belongs_to_its_owner_for_a_day(journal: Journal) -> None:
 
 
 def test_keys_that_are_too_old_are_forgotten(journal: Journal) -> None:
-    known, now = idempotency.Known(b"x" * 32, new_id(), new_id()), now_us()
+    known, now = idempotency.IdempotencyRecord(b"x" * 32, new_id(), new_id()), now_us()
     for age in range(5):
         at = now - age * 10 * 3600 * 1_000_000
         write(journal, idempotency.insert, "me", str(at), known, at)

@@ -56,16 +56,16 @@ def test_the_table_has_a_figure_in_every_row(database_url: str, tmp_path: Path) 
 
 
 def test_what_comes_in_pieces_is_counted_once(filled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = stats.document(stats.take(filled))
+    whole = stats.document(stats.collect(filled))
     for size in (1, 3):
         monkeypatch.setattr(counted, "CONVERSATIONS", size)
         monkeypatch.setattr(counted, "MESSAGES", size)
-        pieces = stats.document(stats.take(filled))
+        pieces = stats.document(stats.collect(filled))
         assert pieces | {"at": None} == whole | {"at": None}
 
 
 def test_the_room_that_is_taken_is_the_files(filled: Database) -> None:
-    taken = stats.take(filled).storage
+    taken = stats.collect(filled).storage
     assert taken.tables > 50_000
     if not filled.embedded:
         assert taken.log is None

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from chatkeep.domain.conversation import new_id, now_us
-from chatkeep.domain.quota import Spent, key_subject
+from chatkeep.domain.quota import WindowUsage, key_subject
 from chatkeep.store import conversations, epochs, leases, windows
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -22,7 +22,7 @@ SUBJECTS = ("me", "me/alice")
 KEY = new_id()
 
 
-def held(connection: Connection) -> dict[str, Spent]:
+def held(connection: Connection) -> dict[str, WindowUsage]:
     """Hold what subjects have used, in a transaction that stays open."""
     connection.begin()
     return windows.hold(connection, SUBJECTS)[1]
@@ -44,7 +44,7 @@ def test_who_holds_a_subject_knows_what_the_one_before_has_counted(
             used.add(now_us(), requests=1, tokens=7)
         windows.put(one, spent, begins_days=True)
         getattr(one, end)()
-        assert waiting.result() == (spent if end == "commit" else dict.fromkeys(SUBJECTS, Spent()))
+        assert waiting.result() == (spent if end == "commit" else dict.fromkeys(SUBJECTS, WindowUsage()))
         other.rollback()
 
 
@@ -53,7 +53,7 @@ def test_replies_at_once_are_those_of_all_and_what_the_transaction_itself_begins
         made = a_conversation(owner=owner)
         lease = Lease(made.id, new_id(), new_id(), stop=False, owner=owner, key_id=KEY)
         conversations.insert(connection, made)
-        leases.take(connection, lease)
+        leases.acquire(connection, lease)
         return lease
 
     with database.connection() as connection:
@@ -64,7 +64,7 @@ def test_replies_at_once_are_those_of_all_and_what_the_transaction_itself_begins
         known |= leases.running(connection, "me/alice", KEY)
         assert known == {"me": 2, "me/alice": 0, key_subject(KEY): 3}
         begin(connection, "me/alice")
-        assert leases.give_back(connection, first)
-        assert not leases.give_back(connection, first)
+        assert leases.release(connection, first)
+        assert not leases.release(connection, first)
         assert known == leases.running(connection, "me/alice", KEY) == {"me": 2, "me/alice": 1, key_subject(KEY): 3}
         connection.rollback()

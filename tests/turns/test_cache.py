@@ -48,9 +48,9 @@ def test_the_least_recently_used_answer_makes_room() -> None:
     cache = MemoryCache(3 * answer().size, ttl=60)
     for key in (b"1", b"2", b"3"):
         cache.put(key, answer())
-    cache.near(b"1")
+    cache.get_local(b"1")
     cache.put(b"4", answer())
-    assert [bool(cache.near(key)) for key in (b"1", b"2", b"3", b"4")] == [True, False, True, True]
+    assert [bool(cache.get_local(key)) for key in (b"1", b"2", b"3", b"4")] == [True, False, True, True]
     assert cache.counts().bytes == 3 * answer().size
 
 
@@ -58,19 +58,19 @@ def test_an_answer_larger_than_the_cache_is_not_remembered() -> None:
     cache = MemoryCache(1000, ttl=60)
     cache.put(b"1", answer())
     cache.put(b"2", answer("x" * 1000))
-    assert (cache.near(b"2"), cache.counts().entries) == (None, 1)
+    assert (cache.get_local(b"2"), cache.counts().entries) == (None, 1)
 
 
 def test_a_cache_of_nothing_remembers_nothing() -> None:
     cache = MemoryCache(0, ttl=60)
     cache.put(b"1", answer())
-    assert cache.near(b"1") is None
+    assert cache.get_local(b"1") is None
 
 
 def test_an_old_answer_is_forgotten() -> None:
     cache = MemoryCache(10_000, ttl=0)
     cache.put(b"1", answer())
-    assert cache.near(b"1") is None
+    assert cache.get_local(b"1") is None
     assert cache.counts().entries == cache.counts().bytes == 0
 
 
@@ -78,5 +78,5 @@ def test_an_answer_that_is_replaced_counts_once() -> None:
     cache = MemoryCache(10_000, ttl=60)
     cache.put(b"1", answer())
     cache.put(b"1", answer("other"))
-    assert cache.near(b"1") == answer("other")
+    assert cache.get_local(b"1") == answer("other")
     assert cache.counts().entries == 1

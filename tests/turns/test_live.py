@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from chatkeep.domain.conversation import Delta, Finish, Message, Role, Status, Usage
 from chatkeep.errors import EmptyReply, Problem, ProviderBroke, ProviderTimeout
 from chatkeep.store.leases import Lease
-from chatkeep.turns.live import CopyCall, End, Ending, LiveReply, outcome, problem_of
+from chatkeep.turns.live import End, FollowerCall, LiveReply, StopReason, outcome, problem_of
 
 ROW = Message(
     id=UUID(int=2), conversation_id=UUID(int=1), parent_id=None, position=2, role=Role.ASSISTANT, content="",
@@ -24,12 +24,12 @@ BROKE = ProviderBroke("It broke.")
 def test_a_copy_tells_how_the_provider_ended_a_reply_without_text() -> None:
     ended = replace(ROW, status=Status.FAILED, finish_reason="content_filter", error="empty_reply")
     with pytest.raises(EmptyReply) as raised:
-        CopyCall(lambda _events: iter([End(ended, EmptyReply("It was filtered."))])).deliver(lambda _piece: None)
+        FollowerCall(lambda _events: iter([End(ended, EmptyReply("It was filtered."))])).deliver(lambda _piece: None)
     final, problem = outcome(a_reply(), None, raised.value)
     assert (final.error, final.finish_reason, problem) == ("empty_reply", "content_filter", raised.value)
 
 
-def a_reply(*, received: str = "", ending: Ending | None = None) -> LiveReply:
+def a_reply(*, received: str = "", ending: StopReason | None = None) -> LiveReply:
     reply = LiveReply(Lease(ROW.conversation_id, ROW.id, UUID(int=3), stop=False), ROW)
     if received:
         reply.receive(Delta(received))
@@ -38,7 +38,7 @@ def a_reply(*, received: str = "", ending: Ending | None = None) -> LiveReply:
     return reply
 
 
-OUTCOMES: list[tuple[str, Ending | None, Finish | None, Problem | None, Status, str | None]] = [
+OUTCOMES: list[tuple[str, StopReason | None, Finish | None, Problem | None, Status, str | None]] = [
     ("text", None, FINISH, None, Status.COMPLETED, None),
     ("", None, FINISH, None, Status.FAILED, "empty_reply"),
     (" \n", None, FINISH, None, Status.TRUNCATED, "empty_reply"),
@@ -48,16 +48,16 @@ OUTCOMES: list[tuple[str, Ending | None, Finish | None, Problem | None, Status, 
     ("text", None, Finish("tool_calls", tool="x"), None, Status.TRUNCATED, None),
     ("text", None, Finish("refusal"), None, Status.COMPLETED, None),
     ("text", None, Finish("tired"), None, Status.COMPLETED, None),
-    ("text", Ending.STOPPED, FINISH, None, Status.COMPLETED, None),
-    ("text", Ending.GAP, FINISH, None, Status.COMPLETED, None),
-    ("text", Ending.STOPPED, None, None, Status.STOPPED, None),
-    ("", Ending.STOPPED, None, BROKE, Status.STOPPED, None),
-    ("text", Ending.TOO_LONG, None, None, Status.TRUNCATED, None),
-    ("text", Ending.LOST, None, None, Status.INTERRUPTED, "reply_interrupted"),
-    ("", Ending.SHUTDOWN, None, BROKE, Status.INTERRUPTED, "reply_interrupted"),
-    ("", Ending.SLOW_START, None, None, Status.FAILED, "provider_timeout"),
-    ("text", Ending.GAP, None, BROKE, Status.TRUNCATED, "provider_timeout"),
-    ("text", Ending.TOTAL, None, None, Status.TRUNCATED, "provider_timeout"),
+    ("text", StopReason.STOPPED, FINISH, None, Status.COMPLETED, None),
+    ("text", StopReason.GAP, FINISH, None, Status.COMPLETED, None),
+    ("text", StopReason.STOPPED, None, None, Status.STOPPED, None),
+    ("", StopReason.STOPPED, None, BROKE, Status.STOPPED, None),
+    ("text", StopReason.TOO_LONG, None, None, Status.TRUNCATED, None),
+    ("text", StopReason.LOST, None, None, Status.INTERRUPTED, "reply_interrupted"),
+    ("", StopReason.SHUTDOWN, None, BROKE, Status.INTERRUPTED, "reply_interrupted"),
+    ("", StopReason.SLOW_START, None, None, Status.FAILED, "provider_timeout"),
+    ("text", StopReason.GAP, None, BROKE, Status.TRUNCATED, "provider_timeout"),
+    ("text", StopReason.TOTAL, None, None, Status.TRUNCATED, "provider_timeout"),
     ("text", None, None, BROKE, Status.TRUNCATED, "provider_broke"),
     ("", None, None, BROKE, Status.FAILED, "provider_broke"),
     ("text", None, None, None, Status.TRUNCATED, "provider_broke"),
@@ -68,7 +68,7 @@ OUTCOMES: list[tuple[str, Ending | None, Finish | None, Problem | None, Status, 
 @pytest.mark.parametrize(("received", "ending", "finish", "problem", "status", "code"), OUTCOMES)
 def test_how_a_reply_ends(
     received: str,
-    ending: Ending | None,
+    ending: StopReason | None,
     finish: Finish | None,
     problem: Problem | None,
     status: Status,
@@ -114,16 +114,16 @@ def test_a_reply_without_text_says_why(finish: Finish, reasoning: str, told: str
     assert told in row.error_detail == problem.detail
 
 
-@pytest.mark.parametrize("ending", [None, *Ending])
-def test_nothing_but_the_provider_s_word_completes_a_reply(ending: Ending | None) -> None:
+@pytest.mark.parametrize("ending", [None, *StopReason])
+def test_nothing_but_the_provider_s_word_completes_a_reply(ending: StopReason | None) -> None:
     for received in ("", "text"):
         assert outcome(a_reply(received=received, ending=ending), None, None)[0].status is not Status.COMPLETED
 
 
 def test_the_first_reason_to_end_counts() -> None:
-    reply = a_reply(ending=Ending.STOPPED)
-    reply.end(Ending.LOST)
-    assert reply.ending is Ending.STOPPED
+    reply = a_reply(ending=StopReason.STOPPED)
+    reply.end(StopReason.LOST)
+    assert reply.ending is StopReason.STOPPED
 
 
 @pytest.mark.parametrize("code", ["provider_timeout", "provider_broke", "reply_interrupted"])
@@ -177,6 +177,6 @@ def test_characters_that_are_still_to_come_are_skipped_too() -> None:
 
 
 def test_a_reply_that_ended_through_a_timeout_says_which() -> None:
-    _, problem = outcome(a_reply(received="x", ending=Ending.GAP), None, None)
+    _, problem = outcome(a_reply(received="x", ending=StopReason.GAP), None, None)
     assert isinstance(problem, ProviderTimeout)
     assert "fell silent" in problem.detail

@@ -17,7 +17,7 @@ from chatkeep.server.app import create_app
 from chatkeep.turns.begin import TurnRequest
 from chatkeep.turns.live import End, Event
 from chatkeep.turns.service import Turns
-from chatkeep.web.services import Parts, parts_of
+from chatkeep.web.services import Services, services_of
 
 # More than any machine has, so that no thread can be started.
 STACK = 1 << 46
@@ -50,14 +50,14 @@ def provider() -> Odd:
 
 
 @pytest.fixture(scope="module")
-def parts(provider: Odd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
-    made = parts_of(create_app(Settings(data_dir=Path(tmp_path_factory.mktemp("turns"))), provider))
+def parts(provider: Odd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    made = services_of(create_app(Settings(data_dir=Path(tmp_path_factory.mktemp("turns"))), provider))
     yield made
     made.close()
 
 
 def end_of(turns: Turns, message: str) -> End:
-    events: list[Event] = [*turns.follow_taken(turns.take_turn(TurnRequest("ann", message)))]
+    events: list[Event] = [*turns.follow_begun(turns.begin_turn(TurnRequest("ann", message)))]
     assert isinstance(events[-1], End)
     return events[-1]
 
@@ -68,7 +68,7 @@ def end_of(turns: Turns, message: str) -> End:
     ids=["usage", "reason", "model"],
 )
 def test_an_end_that_cannot_be_stored_is_a_failure(
-    ending: Finish, parts: Parts, provider: Odd, caplog: pytest.LogCaptureFixture
+    ending: Finish, parts: Services, provider: Odd, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What a type of the protocol does not allow stands for any fault of ours where a reply ends."""
     provider.ending = ending
@@ -84,14 +84,14 @@ def test_an_end_that_cannot_be_stored_is_a_failure(
 
 
 @pytest.mark.posix("Windows takes no such size")
-def test_a_reply_for_which_no_thread_is_left_fails(parts: Parts, provider: Odd) -> None:
+def test_a_reply_for_which_no_thread_is_left_fails(parts: Services, provider: Odd) -> None:
     provider.ending = Finish("stop")
     before = threading.stack_size(STACK)
     try:
-        turn = parts.turns.take_turn(TurnRequest("ann", "Is a thread left?"))
+        turn = parts.turns.begin_turn(TurnRequest("ann", "Is a thread left?"))
     finally:
         threading.stack_size(before)
-    end = [*parts.turns.follow_taken(turn)][-1]
+    end = [*parts.turns.follow_begun(turn)][-1]
     assert isinstance(end, End)
     assert end.problem
     assert end.problem.code == "internal_error"

@@ -8,7 +8,7 @@ import pytest
 from flask import request
 
 from chatkeep.web.application import Application
-from chatkeep.web.responses import Json
+from chatkeep.web.responses import JsonResponse
 
 ID = "0193f3a4-1b2c-7d3e-8f40-5a6b7c8d9e0f"
 RULES = {
@@ -61,7 +61,7 @@ def test_the_quick_way_is_gone(applications: tuple[Application, Application]) ->
 
 
 def test_a_response_of_the_api_stays_what_it_is() -> None:
-    application, response = Application("plain"), Json(b"{}", 200)
+    application, response = Application("plain"), JsonResponse(b"{}", 200)
     with application.test_request_context("/"):
         assert application.make_response(response) is response
-    assert type(response) is Json
+    assert type(response) is JsonResponse

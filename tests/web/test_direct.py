@@ -14,14 +14,14 @@ import gevent, queue, socket, uuid
 from chatkeep.server.gunicorn_exchange import Corked
 from chatkeep.domain.conversation import Delta
 from chatkeep.turns.live import End
-from chatkeep.web.schemas import chat as shapes
+from chatkeep.web.schemas import chat as schemas
 from chatkeep.web.direct import DirectEvents
-from chatkeep.web.sse import Frames
+from chatkeep.web.sse import SSEEncoder
 
 ours, theirs = socket.socketpair()
 ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-start = shapes.Start(uuid.uuid4(), uuid.uuid4(), "m", False)
-wanted, frames = Frames(start, request_id="r"), Frames(start, request_id="r")
+start = schemas.Start(uuid.uuid4(), uuid.uuid4(), "m", False)
+wanted, frames = SSEEncoder(start, request_id="r"), SSEEncoder(start, request_id="r")
 deltas = [Delta(f"{number} 你好" * 40) for number in range(400)]
 expected = [wanted.of(delta) for delta in deltas]
 frames.is_begun = True

@@ -15,20 +15,20 @@ from jsonschema import Draft202012Validator, FormatChecker
 from schemathesis.specs.openapi.definitions import OPENAPI_31, OPENAPI_32
 
 from chatkeep.config.settings import Settings
-from chatkeep.provider.demo import Demo
+from chatkeep.provider.demo import DemoProvider
 from chatkeep.server.app import create_app
 from chatkeep.web import examples, openapi
 from chatkeep.web.openapi_versions import in_version
 from chatkeep.web.routes import pages
 from chatkeep.web.schemas import chat
-from chatkeep.web.services import parts_of
+from chatkeep.web.services import services_of
 
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    made = create_app(Settings(data_dir=Path(tmp_path_factory.mktemp("openapi"))), Demo())
+    made = create_app(Settings(data_dir=Path(tmp_path_factory.mktemp("openapi"))), DemoProvider())
     yield made
-    parts_of(made).close()
+    services_of(made).close()
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 
 
 def frames(events: list[Event], after: int = 0) -> list[bytes]:
-    return list(sse.Frames(START, request_id="r", after=after).stream(iter(events)))
+    return list(sse.SSEEncoder(START, request_id="r", after=after).stream(iter(events)))
 
 
 def parsed(frame: bytes) -> tuple[str, str | None, Any]:

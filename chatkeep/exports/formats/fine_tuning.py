@@ -43,11 +43,11 @@ class FineTuning:
 
     def messages(self, rows: Sequence[MessageRow]) -> bytes:
         """Return the turns that are over and whole."""
-        return self._written(self._turns.take(rows))
+        return self._written(self._turns.add(rows))
 
     def finish(self) -> bytes:
         """Return the last turn, and the end of the last line."""
-        last = self._written(self._turns.end())
+        last = self._written(self._turns.finish())
         ended, self._tail = self._tail, b""
         return last + ended
 

@@ -40,11 +40,11 @@ class Markdown:
 
     def messages(self, rows: Sequence[MessageRow]) -> bytes:
         """Return the turns that are over under their headings."""
-        return b"".join(map(_turn, self._turns.take(rows)))
+        return b"".join(map(_turn, self._turns.add(rows)))
 
     def finish(self) -> bytes:
         """Return the last turn."""
-        return b"".join(map(_turn, self._turns.end()))
+        return b"".join(map(_turn, self._turns.finish()))
 
 
 def _turn(turn: Turn) -> bytes:

@@ -55,11 +55,11 @@ class Turns:
         self._replies: list[MessageRow] = []
         self._size = 0
 
-    def take(self, rows: Iterable[Any]) -> Iterator[Turn]:
+    def add(self, rows: Iterable[Any]) -> Iterator[Turn]:
         """Yield the turns that are over with these messages."""
         for row in map(MessageRow._make, rows):
             if kind_of(row.kind).role != ASSISTANT:
-                yield from self.end()
+                yield from self.finish()
                 self._question = row
                 continue
             self._replies.append(row)
@@ -67,7 +67,7 @@ class Turns:
             if self._size > MOST_BYTES:
                 yield self._ended()._replace(whole=False)
 
-    def end(self) -> Iterator[Turn]:
+    def finish(self) -> Iterator[Turn]:
         """Yield the last turn of the branch."""
         if self._question is not None or self._replies:
             yield self._ended()

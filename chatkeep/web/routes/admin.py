@@ -27,13 +27,13 @@ from chatkeep.runtime.metrics import (
     samples,
 )
 from chatkeep.web import files
-from chatkeep.web.auth import EVERYBODY, lets_in
+from chatkeep.web.auth import PUBLIC, requires
 from chatkeep.web.openapi import Routes
 from chatkeep.web.requests import query_as
 from chatkeep.web.responses import rendered
-from chatkeep.web.schemas import admin as shapes
+from chatkeep.web.schemas import admin as schemas
 from chatkeep.web.schemas.chat import time_text
-from chatkeep.web.services import parts
+from chatkeep.web.services import services
 
 page = Blueprint("admin_page", __name__)
 routes = Routes(Blueprint("admin", __name__))
@@ -46,11 +46,11 @@ _METRICS = {metric.name: metric for metric in WITH_HISTORY}
 
 
 @page.get("/admin")
-@lets_in(EVERYBODY)
+@requires(PUBLIC)
 def admin_page() -> Response:
     """Return the operator's page."""
     plots, modules = (files.FOLDER / PLOTS).exists(), files.imports("admin.js")
-    oidc = parts().settings.oidc_label
+    oidc = services().settings.oidc_label
     text = render_template("admin.html", version=__version__, plots=plots, modules=modules, oidc=oidc)
     response = Response(text, mimetype="text/html")
     response.headers["Cache-Control"] = "no-cache"
@@ -62,7 +62,7 @@ def admin_page() -> Response:
     "/api/admin/summary",
     tag="admin",
     scopes={Scope.ADMIN},
-    answers={200: shapes.Summary},
+    answers={200: schemas.Summary},
     raises=(errors.StoreUnavailable,),
 )
 def admin_summary() -> Response:
@@ -71,9 +71,9 @@ def admin_summary() -> Response:
     Like `/metrics` it speaks for all processes and hosts on the database, up to 10 s late; conversations and storage
     are measured twice a minute.
     """
-    found = overview.totals(parts().database)
+    found = overview.totals(services().database)
     return rendered(
-        shapes.Summary(
+        schemas.Summary(
             at=time_text(now_us()),
             conversations=_measured(found, CONVERSATIONS),
             storage_bytes=_measured(found, STORAGE_BYTES),
@@ -101,8 +101,8 @@ def _by_label(found: Mapping[str, float], metric: Metric) -> dict[str, int]:
     "/api/admin/series",
     tag="admin",
     scopes={Scope.ADMIN},
-    query=shapes.SeriesQuery,
-    answers={200: shapes.Series},
+    query=schemas.SeriesQuery,
+    answers={200: schemas.Series},
     raises=(errors.InvalidFields, errors.StoreUnavailable),
 )
 def admin_series() -> Response:
@@ -111,14 +111,14 @@ def admin_series() -> Response:
     A step is a minute, ten, an hour or a day in UTC, so that there are about 200 of them at most. Minutes are kept for
     30 days.
     """
-    query = query_as(shapes.SeriesQuery)
+    query = query_as(schemas.SeriesQuery)
     end = _moment(query.end, "to", dates.end_us, now_us())
     start = _moment(query.start, "from", dates.start_us, end - HOUR_US)
     if not 0 < end - start <= MOST_DAYS * DAY_US:
         raise _wrong("from", f"lies up to {MOST_DAYS} days before to")
-    found = overview.series(parts().database, _METRICS[query.name], start, end)
-    lines = [shapes.SeriesLine(line.label, line.values) for line in found.lines]
-    return rendered(shapes.Series(name=query.name, start=time_text(found.start), step=found.step * 60, lines=lines))
+    found = overview.series(services().database, _METRICS[query.name], start, end)
+    lines = [schemas.SeriesLine(line.label, line.values) for line in found.lines]
+    return rendered(schemas.Series(name=query.name, start=time_text(found.start), step=found.step * 60, lines=lines))
 
 
 def _moment(text: str | None, field: str, read: Callable[[str], int], missing: int) -> int:

@@ -8,15 +8,15 @@ from flask import Blueprint, Response
 
 from chatkeep import errors
 from chatkeep.auth.access import Scope
-from chatkeep.domain.audit import Note, Verb
+from chatkeep.domain.audit import Action, AuditEvent
 from chatkeep.reporting import audit
 from chatkeep.store.audit import Filter
 from chatkeep.web.openapi import Routes
 from chatkeep.web.requests import query_as
 from chatkeep.web.responses import rendered
 from chatkeep.web.routes.exports import bounds, download
-from chatkeep.web.schemas import audit as shapes
-from chatkeep.web.services import actor, parts
+from chatkeep.web.schemas import audit as schemas
+from chatkeep.web.services import actor, services
 
 routes = Routes(Blueprint("audit", __name__))
 _MEDIA_TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
@@ -27,8 +27,8 @@ _MEDIA_TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
     "/api/audit",
     tag="admin",
     scopes={Scope.ADMIN},
-    query=shapes.AuditQuery,
-    answers={200: shapes.AuditList},
+    query=schemas.AuditQuery,
+    answers={200: schemas.AuditList},
     raises=(errors.InvalidFields, errors.StoreUnavailable),
 )
 def list_audit() -> Response:
@@ -38,10 +38,10 @@ def list_audit() -> Response:
     that are made and ended, exports, and end users whose things were given out or erased; no turns, no content, no
     names. An entry is stored with what it tells of, in one transaction, and is never changed.
     """
-    query = query_as(shapes.AuditQuery)
+    query = query_as(schemas.AuditQuery)
     ascending = query.order == "asc"
-    found, more = audit.list_entries(parts().database, _filter(query), query.limit, query.after, ascending=ascending)
-    return rendered(shapes.entries_of(found, has_more=more))
+    found, more = audit.list_entries(services().database, _filter(query), query.limit, query.after, ascending=ascending)
+    return rendered(schemas.entries_of(found, has_more=more))
 
 
 @routes.route(
@@ -49,21 +49,21 @@ def list_audit() -> Response:
     "/api/audit/export",
     tag="admin",
     scopes={Scope.ADMIN},
-    query=shapes.AuditExportQuery,
+    query=schemas.AuditExportQuery,
     answers={200: None},
     files=dict.fromkeys(_MEDIA_TYPES.values()),
     raises=(errors.InvalidFields, errors.StoreUnavailable),
 )
 def export_audit() -> Response:
     """Export the audit log as a file, the oldest entries first: JSON lines, or CSV that a spreadsheet opens safely."""
-    query = query_as(shapes.AuditExportQuery)
+    query = query_as(schemas.AuditExportQuery)
     only = _filter(query)
-    audit.note(parts().journal, Note(actor(), Verb.AUDIT_EXPORTED, {"format": query.format}))
-    chunks = audit.lines(parts().database, only, query.format)
+    audit.note(services().journal, AuditEvent(actor(), Action.AUDIT_EXPORTED, {"format": query.format}))
+    chunks = audit.lines(services().database, only, query.format)
     name = f"chatkeep-audit-{datetime.now(UTC):%Y-%m-%d}"
     return download(chunks, _MEDIA_TYPES[query.format], name, query.format)
 
 
-def _filter(query: shapes.AuditFilter) -> Filter:
+def _filter(query: schemas.AuditFilter) -> Filter:
     start, end = bounds(query.start_date, query.end_date)
     return Filter(query.account, query.verb, start, end)

@@ -17,14 +17,14 @@ from chatkeep.auth.access import Scope
 from chatkeep.conversations.service import require_message
 from chatkeep.errors import FieldError, InvalidFields, Problem, RateLimited
 from chatkeep.turns.begin import Turn, TurnRequest
-from chatkeep.turns.live import End, Ends, Events
+from chatkeep.turns.live import End, Events, FinalOnly
 from chatkeep.web import direct, ratelimit, sse
 from chatkeep.web.openapi import Routes
 from chatkeep.web.problems import language
 from chatkeep.web.requests import body_as, given, query_as, require_small_metadata
-from chatkeep.web.responses import Plain, rendered
-from chatkeep.web.schemas import chat as shapes
-from chatkeep.web.services import caller, owner, parts
+from chatkeep.web.responses import RawResponse, rendered
+from chatkeep.web.schemas import chat as schemas
+from chatkeep.web.services import caller, owner, services
 
 routes = Routes(Blueprint("chat", __name__))
 routes.blueprint.after_request(ratelimit.tell)
@@ -48,9 +48,9 @@ _TURN = (
     *_PROVIDER,
     errors.NotFound,
     errors.TurnRunning,
-    errors.KeyReused,
+    errors.IdempotencyKeyReused,
     errors.RateLimited,
-    errors.QuotaUsedUp,
+    errors.QuotaExceeded,
     errors.SensitiveContent,
     errors.RequestTimeout,
     errors.ReplyInterrupted,
@@ -65,8 +65,8 @@ _MESSAGE = "/api/conversations/<uuid:conversation_id>/messages/<uuid:message_id>
     "/api/chat",
     tag="chat",
     scopes={Scope.CHAT},
-    body=shapes.ChatRequest,
-    answers={200: shapes.ChatAnswer},
+    body=schemas.ChatRequest,
+    answers={200: schemas.ChatAnswer},
     streams=True,
     headers=_KEY_HEADER,
     raises=_TURN,
@@ -81,7 +81,7 @@ def chat() -> Response:
     Without `conversation_id` a conversation is created. The answer is one JSON object, or with `"stream": true` (or
     `Accept: text/event-stream`) a stream of events whose deltas, joined, are the stored reply.
     """
-    body = body_as(shapes.ChatRequest)
+    body = body_as(schemas.ChatRequest)
     require_small_metadata(body.metadata)
     changes = {name: given(getattr(body, name)) for name in ("system", "ttl", "metadata")}
     return _take(body, conversation_id=body.conversation_id, message=_said(body.message), cache=body.cache, **changes)
@@ -92,8 +92,8 @@ def chat() -> Response:
     f"{_MESSAGE}/regenerate",
     tag="chat",
     scopes={Scope.CHAT},
-    body=shapes.RegenerateRequest,
-    answers={200: shapes.ChatAnswer},
+    body=schemas.RegenerateRequest,
+    answers={200: schemas.ChatAnswer},
     streams=True,
     headers=_KEY_HEADER,
     raises=_TURN,
@@ -104,7 +104,7 @@ def regenerate_reply(conversation_id: UUID, message_id: UUID) -> Response:
 
     The new reply is a sibling of the old one, which stays; the current branch ends with the new one.
     """
-    body = body_as(shapes.RegenerateRequest)
+    body = body_as(schemas.RegenerateRequest)
     return _take(body, conversation_id=conversation_id, message="", regenerate=message_id)
 
 
@@ -113,8 +113,8 @@ def regenerate_reply(conversation_id: UUID, message_id: UUID) -> Response:
     f"{_MESSAGE}/edit",
     tag="chat",
     scopes={Scope.CHAT},
-    body=shapes.EditRequest,
-    answers={200: shapes.ChatAnswer},
+    body=schemas.EditRequest,
+    answers={200: schemas.ChatAnswer},
     streams=True,
     headers=_KEY_HEADER,
     raises=_TURN,
@@ -126,7 +126,7 @@ def edit_message(conversation_id: UUID, message_id: UUID) -> Response:
     The new message is a sibling of the old one, which stays with all that followed it; the current branch goes on from
     the new one.
     """
-    body = body_as(shapes.EditRequest)
+    body = body_as(schemas.EditRequest)
     return _take(body, conversation_id=conversation_id, message=_said(body.message), cache=body.cache, edit=message_id)
 
 
@@ -135,7 +135,7 @@ def edit_message(conversation_id: UUID, message_id: UUID) -> Response:
     f"{_MESSAGE}/stream",
     tag="chat",
     scopes={Scope.CHAT, Scope.READ},
-    query=shapes.FollowQuery,
+    query=schemas.FollowQuery,
     answers={200: None, 204: None},
     streams=True,
     headers={"Last-Event-ID": "The last event's id, as EventSource sends it; counts like `after`."},
@@ -147,16 +147,16 @@ def follow_reply(conversation_id: UUID, message_id: UUID) -> Response:
     The events are those of `POST /api/chat`, from `after` characters of the text on. A finished reply is sent at once;
     204 tells an EventSource that has seen the end to stay away.
     """
-    query = query_as(shapes.FollowQuery)
+    query = query_as(schemas.FollowQuery)
     last = request.headers.get("Last-Event-ID")
-    message = require_message(parts().database, owner(), conversation_id, message_id)
+    message = require_message(services().database, owner(), conversation_id, message_id)
     if last == sse.END_ID:
-        return Plain((), 204, ())
+        return RawResponse((), 204, ())
     after = query.after if query.after is not None else _characters(last)
-    start = shapes.Start(conversation_id, message_id, message.model, message.cached)
-    frames = sse.Frames(start, request_id=g.request_id, language=language(), after=after)
+    start = schemas.Start(conversation_id, message_id, message.model, message.cached)
+    frames = sse.SSEEncoder(start, request_id=g.request_id, language=language(), after=after)
     events, leave = _events(direct.events(frames), caller().until)
-    response = sse.response(frames.stream(parts().turns.follow_turn(conversation_id, message_id, after, events)))
+    response = sse.response(frames.stream(services().turns.follow_turn(conversation_id, message_id, after, events)))
     response.call_on_close(leave)
     return response
 
@@ -166,7 +166,7 @@ def follow_reply(conversation_id: UUID, message_id: UUID) -> Response:
     "/api/conversations/<uuid:conversation_id>/stop",
     tag="chat",
     scopes={Scope.CHAT},
-    answers={200: shapes.Stopped},
+    answers={200: schemas.Stopped},
     raises=(errors.NotFound, errors.StoreUnavailable),
 )
 def stop_reply(conversation_id: UUID) -> Response:
@@ -174,18 +174,18 @@ def stop_reply(conversation_id: UUID) -> Response:
 
     What was shown stays, with the status `stopped`. Without a running reply nothing happens.
     """
-    reply_id = parts().turns.stop_turn(owner(), conversation_id)
-    return rendered(shapes.Stopped(conversation_id, reply_id, stopped=reply_id is not None))
+    reply_id = services().turns.stop_turn(owner(), conversation_id)
+    return rendered(schemas.Stopped(conversation_id, reply_id, stopped=reply_id is not None))
 
 
-def _take(body: shapes.ChatRequest | shapes.RegenerateRequest, **what: Any) -> Response:
+def _take(body: schemas.ChatRequest | schemas.RegenerateRequest, **what: Any) -> Response:
     """Take a turn and answer with its reply, streamed or whole."""
     key, by = _idempotency_key(), caller()
     asked = TurnRequest(
         owner=by.owner,
         key_id=by.key_id,
         counts_for=by.counts_for,
-        allowances=parts().limiter.allowances(by),
+        quotas=services().limiter.quotas(by),
         model=body.model,
         temperature=body.temperature,
         max_tokens=body.max_tokens,
@@ -194,11 +194,11 @@ def _take(body: shapes.ChatRequest | shapes.RegenerateRequest, **what: Any) -> R
         **what,
     )
     try:
-        turn = parts().turns.take_turn(asked)
+        turn = services().turns.begin_turn(asked)
     except RateLimited as problem:
-        ratelimit.note(problem.quotas)
+        ratelimit.note(problem.quota_status)
         raise
-    ratelimit.note(turn.quotas)
+    ratelimit.note(turn.quota_status)
     streamed = body.stream or sse.is_preferred(request)
     return _answer(turn, streamed=streamed, on_disconnect=body.on_disconnect)
 
@@ -233,13 +233,13 @@ def _answer(turn: Turn, *, streamed: bool, on_disconnect: str) -> Response:
 
 
 def _whole(turn: Turn) -> Response:
-    events, leave = _events(Ends())
+    events, leave = _events(FinalOnly())
     try:
-        row = sse.answer(parts().turns.follow_taken(turn, events))
+        row = sse.answer(services().turns.follow_begun(turn, events))
     finally:
         leave()
     return rendered(
-        shapes.ChatAnswer(
+        schemas.ChatAnswer(
             conversation_id=turn.conversation_id,
             message_id=turn.reply_id,
             reply=row.content,
@@ -247,8 +247,8 @@ def _whole(turn: Turn) -> Response:
             finish_reason=row.finish_reason,
             status=row.status,
             cached=row.cached,
-            usage=shapes.usage_of(row.usage),
-            created_at=shapes.time_text(row.timestamp),
+            usage=schemas.usage_of(row.usage),
+            created_at=schemas.time_text(row.timestamp),
             reasoning=row.reasoning or msgspec.UNSET,
         )
     )
@@ -256,11 +256,11 @@ def _whole(turn: Turn) -> Response:
 
 def _stream(turn: Turn, on_disconnect: str) -> Response:
     """Answer with a stream, once the first event shows that there is something to stream."""
-    turns = parts().turns
-    start = shapes.Start(turn.conversation_id, turn.reply_id, turn.model, turn.cached)
-    frames = sse.Frames(start, request_id=g.request_id, language=language())
+    turns = services().turns
+    start = schemas.Start(turn.conversation_id, turn.reply_id, turn.model, turn.cached)
+    frames = sse.SSEEncoder(start, request_id=g.request_id, language=language())
     taken, leave = _events(direct.events(frames), caller().until)
-    events = turns.follow_taken(turn, taken)
+    events = turns.follow_begun(turn, taken)
     try:
         first = sse.first_event(events)
     except BaseException:
@@ -282,7 +282,7 @@ def _events(events: Events | None, until: int | None = None) -> tuple[Events, Ca
     They end when the caller's key does, and at a time, in µs since 1970.
     """
     waiting: Events = queue.SimpleQueue() if events is None else events
-    return waiting, parts().access.accompany(caller(), lambda problem: waiting.put(End(None, problem)), until=until)
+    return waiting, services().access.accompany(caller(), lambda problem: waiting.put(End(None, problem)), until=until)
 
 
 def _characters(last_event_id: str | None) -> int:

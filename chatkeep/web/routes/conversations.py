@@ -16,7 +16,7 @@ from chatkeep.web.problems import language
 from chatkeep.web.requests import body_as, client_socket, given, query_as, require_small_metadata
 from chatkeep.web.responses import rendered
 from chatkeep.web.schemas import chat
-from chatkeep.web.services import actor, owner, parts
+from chatkeep.web.services import actor, owner, services
 
 routes = Routes(Blueprint("conversations", __name__))
 _ONE = "/api/conversations/<uuid:conversation_id>"
@@ -42,7 +42,7 @@ def list_conversations() -> Response:
     """
     query = query_as(chat.ListQuery)
     page = ListPage(query.limit, chat.position_of(query.after), ascending=query.order == "asc", sort=query.sort)
-    database = parts().database
+    database = services().database
     with unless_gone(client_socket() if query.q else None):
         found = service.list_conversations(database, owner(), page, query.q, pinned=query.pinned)
     return rendered(chat.conversations_of(found))
@@ -64,7 +64,7 @@ def read_conversation(conversation_id: UUID) -> Response:
     """
     query = query_as(chat.MessagesQuery)
     page = Page(query.limit, query.after, ascending=query.order == "asc")
-    found = service.read_conversation(parts().database, owner(), conversation_id, page)
+    found = service.read_conversation(services().database, owner(), conversation_id, page)
     shown = chat.messages_of(found.messages, found.siblings, language(), has_more=found.has_more)
     return rendered(chat.ConversationWithMessages(**chat.conversation_fields(found.conversation), messages=shown))
 
@@ -93,9 +93,9 @@ def change_conversation(conversation_id: UUID) -> Response:
     body = body_as(chat.ConversationChanges)
     require_small_metadata(body.metadata)
     changes = Changes(**{name: given(getattr(body, name)) for name in Changes.__struct_fields__})
-    if screen := parts().redaction.input:
-        changes = screen.passed_record(changes)
-    changed = service.change_conversation(parts().database, parts().journal, owner(), conversation_id, changes)
+    if policy := services().redaction.input:
+        changes = policy.apply_to_record(changes)
+    changed = service.change_conversation(services().database, services().journal, owner(), conversation_id, changes)
     return rendered(chat.Conversation(**chat.conversation_fields(changed)))
 
 
@@ -109,5 +109,5 @@ def change_conversation(conversation_id: UUID) -> Response:
 )
 def delete_conversation(conversation_id: UUID) -> Response:
     """Delete a conversation with its messages. A reply that is being generated ends."""
-    service.delete_conversation(parts().journal, owner(), conversation_id, actor())
+    service.delete_conversation(services().journal, owner(), conversation_id, actor())
     return rendered(chat.Deleted(conversation_id))

@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 
 from chatkeep import errors
 from chatkeep.auth.access import Scope
-from chatkeep.domain.audit import Note, Verb
+from chatkeep.domain.audit import Action, AuditEvent
 from chatkeep.errors import FieldError, InvalidFields
 from chatkeep.exports import Export
 from chatkeep.exports.formats.documents import Ndjson
@@ -17,8 +17,8 @@ from chatkeep.web import auth
 from chatkeep.web.openapi import Routes
 from chatkeep.web.responses import rendered
 from chatkeep.web.routes.exports import download
-from chatkeep.web.schemas import end_users as shapes
-from chatkeep.web.services import actor, caller, parts
+from chatkeep.web.schemas import end_users as schemas
+from chatkeep.web.services import actor, caller, services
 
 routes = Routes(Blueprint("end_users", __name__))
 # Whom the request speaks for, and nobody else: a name in an address would be in the log of every proxy.
@@ -42,9 +42,9 @@ def give_end_user() -> Response:
     account's own, the exports give.
     """
     owner = _end_user()
-    database = parts().database
-    export = Export(database, Selection(owner), Ndjson(), parts().redaction, beside=belongings(database, owner))
-    audit.note(parts().journal, Note(actor(), Verb.OWNER_GIVEN))
+    database = services().database
+    export = Export(database, Selection(owner), Ndjson(), services().redaction, beside=belongings(database, owner))
+    audit.note(services().journal, AuditEvent(actor(), Action.OWNER_GIVEN))
     return download(export, Ndjson.media_type, "chatkeep-end-user", Ndjson.suffix)
 
 
@@ -53,7 +53,7 @@ def give_end_user() -> Response:
     _ME,
     tag="end users",
     scopes={Scope.CHAT},
-    answers={200: shapes.Erasure},
+    answers={200: schemas.Erasure},
     raises=(errors.InvalidFields, errors.StoreUnavailable),
 )
 def erase_end_user() -> Response:
@@ -64,9 +64,9 @@ def erase_end_user() -> Response:
     sums, without whom. It takes some seconds, and longer where there is much; who loses the connection asks again. The
     receipt is in the audit log, too. A request that names nobody is refused.
     """
-    receipt = parts().eraser.erase(_end_user(), actor())
-    parts().access.look()
-    return rendered(shapes.erasure_of(receipt))
+    receipt = services().eraser.erase(_end_user(), actor())
+    services().access.look()
+    return rendered(schemas.erasure_of(receipt))
 
 
 def _end_user() -> str:

@@ -14,7 +14,7 @@ from flask import Blueprint, Response, request
 
 from chatkeep import errors
 from chatkeep.auth.access import Scope
-from chatkeep.domain.audit import Note, Verb
+from chatkeep.domain.audit import Action, AuditEvent
 from chatkeep.errors import FieldError, InvalidFields, Problem
 from chatkeep.exports import Export, cursor_epoch, dates
 from chatkeep.exports.formats import make
@@ -23,16 +23,16 @@ from chatkeep.store.exports import Selection
 from chatkeep.web.compression import coding_of, compressed
 from chatkeep.web.openapi import Routes
 from chatkeep.web.requests import query_as
-from chatkeep.web.responses import impatient
-from chatkeep.web.schemas import exports as shapes
-from chatkeep.web.services import actor, caller, owner, parts
+from chatkeep.web.responses import with_write_timeout
+from chatkeep.web.schemas import exports as schemas
+from chatkeep.web.services import actor, caller, owner, services
 
 routes = Routes(Blueprint("exports", __name__))
 # A client that takes less than a piece in this time is let go. No connection to the database waits for it.
 WRITE_TIMEOUT_S = 60.0
 WRITE_BYTES = 256 * 1024
 _FILES = {
-    "application/json": shapes.Export,
+    "application/json": schemas.Export,
     "application/x-ndjson": None,
     "text/csv": None,
     "text/markdown": None,
@@ -50,7 +50,7 @@ _DEVICES = re.compile(r"(CON|PRN|AUX|NUL|COM\d|LPT\d)", re.IGNORECASE)
     "/api/conversations/<uuid:conversation_id>/export",
     tag="exports",
     scopes={Scope.EXPORT},
-    query=shapes.ExportQuery,
+    query=schemas.ExportQuery,
     answers={200: None},
     files=_FILES,
     headers=_HEADERS,
@@ -67,10 +67,10 @@ def export_conversation(conversation_id: UUID) -> Response:
     none. Replies are marked as AI generated, in `openai` by their role alone. The file is written while it is read:
     without the last line of `json` and `ndjson`, or where the connection breaks, it is not whole.
     """
-    query = query_as(shapes.ExportQuery)
+    query = query_as(schemas.ExportQuery)
     form = make(query.format, bom=query.bom)
     selection = Selection(owner(), conversation_id)
-    export = Export(parts().database, selection, form, parts().redaction)
+    export = Export(services().database, selection, form, services().redaction)
     _note({"format": query.format, "conversation_id": conversation_id})
     return download(export, form.media_type, export.title or "", form.suffix)
 
@@ -80,7 +80,7 @@ def export_conversation(conversation_id: UUID) -> Response:
     "/api/conversations/export-all",
     tag="exports",
     scopes={Scope.EXPORT},
-    query=shapes.ExportAllQuery,
+    query=schemas.ExportAllQuery,
     answers={200: None},
     files=_FILES,
     headers=_HEADERS,
@@ -101,18 +101,18 @@ def export_all() -> Response:
     processes write meanwhile. A cursor that is older than what the server remembers of deletions is refused (422):
     begin again with an export without one.
     """
-    query = query_as(shapes.ExportAllQuery)
+    query = query_as(schemas.ExportAllQuery)
     form = make(query.format, bom=query.bom)
     start, end = bounds(query.start_date, query.end_date)
-    since = None if query.cursor is None else cursor_epoch(parts().database, query.cursor)
-    export = Export(parts().database, Selection(owner(), None, start, end, since), form, parts().redaction)
+    since = None if query.cursor is None else cursor_epoch(services().database, query.cursor)
+    export = Export(services().database, Selection(owner(), None, start, end, since), form, services().redaction)
     _note({"format": query.format, "conversation_id": None})
     return download(export, form.media_type, f"chatkeep-{datetime.now(UTC):%Y-%m-%d}", form.suffix)
 
 
 def _note(what: dict[str, Any]) -> None:
     """Tell the audit log of an export, before a byte of it leaves."""
-    audit.note(parts().journal, Note(actor(), Verb.EXPORT_MADE, what))
+    audit.note(services().journal, AuditEvent(actor(), Action.EXPORT_MADE, what))
 
 
 def bounds(start_date: str | None, end_date: str | None) -> tuple[int | None, int | None]:
@@ -144,13 +144,13 @@ def download(chunks: Iterable[bytes], media_type: str, title: str, suffix: str) 
     response.vary.add("Accept-Encoding")
     if coding:
         response.headers["Content-Encoding"] = coding
-    return while_let_in(impatient(response, WRITE_TIMEOUT_S))
+    return while_authorized(with_write_timeout(response, WRITE_TIMEOUT_S))
 
 
-def while_let_in(response: Response) -> Response:
+def while_authorized(response: Response) -> Response:
     """Break a download off when its caller is let in no more; return the response."""
     ended: list[Problem] = []
-    leave = parts().access.accompany(caller(), ended.append, until=caller().until)
+    leave = services().access.accompany(caller(), ended.append, until=caller().until)
     response.response = _while_let_in(response.iter_encoded(), ended)
     response.call_on_close(leave)
     return response

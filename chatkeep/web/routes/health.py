@@ -13,39 +13,39 @@ from chatkeep.errors import (
     StoreProblem,
     StoreUnavailable,
 )
-from chatkeep.web.auth import EVERYBODY
+from chatkeep.web.auth import PUBLIC
 from chatkeep.web.openapi import Routes
 from chatkeep.web.responses import rendered
-from chatkeep.web.schemas import health as shapes
-from chatkeep.web.services import parts
+from chatkeep.web.schemas import health as schemas
+from chatkeep.web.services import services
 
 routes = Routes(Blueprint("health", __name__))
 # A database that takes longer for nothing is not available.
 PROBE_S = 2.0
 
 
-@routes.route("GET", "/health", tag="health", scopes=EVERYBODY, answers={200: shapes.Health, 503: shapes.Health})
+@routes.route("GET", "/health", tag="health", scopes=PUBLIC, answers={200: schemas.Health, 503: schemas.Health})
 def health() -> Response:
     """Tell how the server is."""
     try:
-        parts().journal.probe(PROBE_S)
+        services().journal.probe(PROBE_S)
     except StoreProblem:
         return rendered(_health("unavailable"), 503)
     return rendered(_health("ok"))
 
 
-@routes.route("GET", "/health/live", tag="health", scopes=EVERYBODY, answers={200: shapes.Alive})
+@routes.route("GET", "/health/live", tag="health", scopes=PUBLIC, answers={200: schemas.Alive})
 def health_live() -> Response:
     """Tell that the process is up."""
-    return rendered(shapes.Alive())
+    return rendered(schemas.Alive())
 
 
 @routes.route(
     "GET",
     "/health/ready",
     tag="health",
-    scopes=EVERYBODY,
-    answers={200: shapes.Alive},
+    scopes=PUBLIC,
+    answers={200: schemas.Alive},
     raises=(StoreUnavailable, DatabaseTimeout, DatabaseReadOnly, DatabaseFull, DatabaseRefused),
 )
 def health_ready() -> Response:
@@ -53,17 +53,17 @@ def health_ready() -> Response:
 
     A row is written and rolled back, and the last transaction of the process has to be stored.
     """
-    parts().journal.probe(PROBE_S)
-    return rendered(shapes.Alive())
+    services().journal.probe(PROBE_S)
+    return rendered(schemas.Alive())
 
 
-def _health(database: shapes.Availability) -> shapes.Health:
-    provider, counts = parts().provider, parts().cache.counts()
-    return shapes.Health(
+def _health(database: schemas.Availability) -> schemas.Health:
+    provider, counts = services().provider, services().cache.counts()
+    return schemas.Health(
         status=database,
         version=__version__,
         provider=provider.name,
         model=provider.default_model,
         database=database,
-        cache=shapes.CacheHealth(counts.hits, counts.misses, counts.entries, counts.bytes),
+        cache=schemas.CacheHealth(counts.hits, counts.misses, counts.entries, counts.bytes),
     )

@@ -24,7 +24,7 @@ from chatkeep.web.requests import content_coding, query_as, read_coded_body
 from chatkeep.web.responses import rendered
 from chatkeep.web.schemas import exports
 from chatkeep.web.schemas.imports import Import, ImportQuery, import_of
-from chatkeep.web.services import actor, owner, parts
+from chatkeep.web.services import actor, owner, services
 
 routes = Routes(Blueprint("imports", __name__))
 _ARCHIVES = {"application/zip", "application/x-zip", "application/x-zip-compressed"}
@@ -65,7 +65,7 @@ _CHUNK_BYTES = 16 * 1024
         errors.BodyTooLarge,
         errors.UnsupportedMediaType,
         errors.InvalidFields,
-        errors.QuotaUsedUp,
+        errors.QuotaExceeded,
         errors.StoreUnavailable,
     ),
 )
@@ -86,8 +86,8 @@ def import_conversations() -> Response:
     """
     ttl = _kept(query_as(ImportQuery).ttl)
     body = _body()
-    terms = Terms(owner(), now_us(), ttl, by=actor(), quota=StorageQuota.of(parts().settings))
-    run = partial(import_file, parts().database, parts().journal, terms=terms, redaction=parts().redaction)
+    terms = Terms(owner(), now_us(), ttl, by=actor(), quota=StorageQuota.of(services().settings))
+    run = partial(import_file, services().database, services().journal, terms=terms, redaction=services().redaction)
     try:
         _require_small(body)
         reports = _imported(body, run)
@@ -106,14 +106,14 @@ def _body() -> bytes:
         return read_coded_body()
     except BodyTooLarge as error:
         raise BodyTooLarge(
-            f"The body may have {parts().settings.max_body} bytes at most (CHATKEEP_MAX_BODY)."
+            f"The body may have {services().settings.max_body} bytes at most (CHATKEEP_MAX_BODY)."
             " On the server, chatkeep import takes files of any size."
         ) from error
 
 
 def _require_small(body: bytes) -> None:
     """Raise `BodyTooLarge` if too much is packed in a body, before any of it is imported."""
-    most = left = _UNPACKED * parts().settings.max_body
+    most = left = _UNPACKED * services().settings.max_body
 
     def count(unpacked: int) -> None:
         nonlocal left

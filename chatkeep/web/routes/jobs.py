@@ -12,11 +12,11 @@ from flask import Blueprint, Response, request
 
 from chatkeep import errors
 from chatkeep.auth.access import Scope
-from chatkeep.domain.audit import Note, Verb
+from chatkeep.domain.audit import Action, AuditEvent
 from chatkeep.errors import PreconditionFailed, RangeNotSatisfiable
 from chatkeep.exports import check_selection, cursor_epoch, jobs
 from chatkeep.exports.formats import make
-from chatkeep.exports.jobs import Wanted, wanted_of
+from chatkeep.exports.jobs import ExportSpec, spec_of
 from chatkeep.reporting import audit
 from chatkeep.runtime.concurrency import FILES
 from chatkeep.store.exports import Selection
@@ -24,11 +24,11 @@ from chatkeep.store.jobs import Job
 from chatkeep.web import problems
 from chatkeep.web.openapi import Routes
 from chatkeep.web.requests import body_as, query_as
-from chatkeep.web.responses import Plain, impatient, rendered
-from chatkeep.web.routes.exports import WRITE_BYTES, WRITE_TIMEOUT_S, bounds, disposition, while_let_in
+from chatkeep.web.responses import RawResponse, rendered, with_write_timeout
+from chatkeep.web.routes.exports import WRITE_BYTES, WRITE_TIMEOUT_S, bounds, disposition, while_authorized
 from chatkeep.web.schemas import chat, exports
-from chatkeep.web.schemas import jobs as job_shapes
-from chatkeep.web.services import actor, owner, parts
+from chatkeep.web.schemas import jobs as schemas
+from chatkeep.web.services import actor, owner, services
 
 routes = Routes(Blueprint("jobs", __name__))
 _ONE = "/api/exports/<uuid:export_id>"
@@ -44,14 +44,14 @@ _FILES = {
     "/api/exports",
     tag="exports",
     scopes={Scope.EXPORT},
-    body=job_shapes.ExportJobRequest,
-    answers={202: job_shapes.ExportJob},
+    body=schemas.ExportJobRequest,
+    answers={202: schemas.ExportJob},
     raises=(
         errors.NotFound,
         errors.InvalidFields,
         errors.StoreUnavailable,
         errors.TooManyExports,
-        errors.QuotaUsedUp,
+        errors.QuotaExceeded,
         errors.BodyTooLarge,
         errors.MalformedJson,
         errors.UnsupportedMediaType,
@@ -69,9 +69,9 @@ def create_export() -> Response:
     set. With the `cursor` of an earlier export of everything in `json` or `ndjson`, it is an increment: what has
     changed since then, and what is gone.
     """
-    body = body_as(job_shapes.ExportJobRequest)
+    body = body_as(schemas.ExportJobRequest)
     _require_exportable(body)
-    wanted = Wanted(
+    wanted = ExportSpec(
         format=body.format,
         compression=body.compression,
         conversation_id=body.conversation_id,
@@ -80,17 +80,17 @@ def create_export() -> Response:
         since=body.cursor,
         bom=body.bom,
     )
-    quota = parts().settings.quota_export_bytes
-    job = jobs.enqueue(parts().journal, owner(), wanted, parts().redaction, actor(), quota=quota)
-    response = rendered(job_shapes.job_of(job), 202)
+    quota = services().settings.quota_export_bytes
+    job = jobs.enqueue(services().journal, owner(), wanted, services().redaction, actor(), quota=quota)
+    response = rendered(schemas.job_of(job), 202)
     response.headers["Location"] = f"{request.script_root}/api/exports/{job.id}"
     return response
 
 
-def _require_exportable(body: job_shapes.ExportJobRequest) -> None:
+def _require_exportable(body: schemas.ExportJobRequest) -> None:
     """Raise `InvalidFields` where an export would be refused that is streamed."""
     start, end = bounds(body.start_date, body.end_date)
-    since = None if body.cursor is None else cursor_epoch(parts().database, body.cursor)
+    since = None if body.cursor is None else cursor_epoch(services().database, body.cursor)
     check_selection(Selection(owner(), body.conversation_id, start, end, since), make(body.format))
 
 
@@ -99,16 +99,16 @@ def _require_exportable(body: job_shapes.ExportJobRequest) -> None:
     "/api/exports",
     tag="exports",
     scopes={Scope.EXPORT},
-    query=job_shapes.ExportJobsQuery,
-    answers={200: job_shapes.ExportJobList},
+    query=schemas.ExportJobsQuery,
+    answers={200: schemas.ExportJobList},
     raises=(errors.InvalidFields, errors.StoreUnavailable),
 )
 def list_exports() -> Response:
     """List the exports that are made into files, the newest first."""
-    query = query_as(job_shapes.ExportJobsQuery)
+    query = query_as(schemas.ExportJobsQuery)
     ascending = query.order == "asc"
-    found, has_more = jobs.list_jobs(parts().database, owner(), query.limit, query.after, ascending=ascending)
-    return rendered(job_shapes.jobs_of(found, has_more=has_more))
+    found, has_more = jobs.list_jobs(services().database, owner(), query.limit, query.after, ascending=ascending)
+    return rendered(schemas.jobs_of(found, has_more=has_more))
 
 
 @routes.route(
@@ -116,12 +116,12 @@ def list_exports() -> Response:
     _ONE,
     tag="exports",
     scopes={Scope.EXPORT},
-    answers={200: job_shapes.ExportJob},
+    answers={200: schemas.ExportJob},
     raises=(errors.NotFound, errors.StoreUnavailable),
 )
 def read_export(export_id: UUID) -> Response:
     """Read how far an export is."""
-    return rendered(job_shapes.job_of(jobs.read_job(parts().database, owner(), export_id)))
+    return rendered(schemas.job_of(jobs.read_job(services().database, owner(), export_id)))
 
 
 @routes.route(
@@ -129,13 +129,13 @@ def read_export(export_id: UUID) -> Response:
     f"{_ONE}/cancel",
     tag="exports",
     scopes={Scope.EXPORT},
-    answers={200: job_shapes.ExportJob},
+    answers={200: schemas.ExportJob},
     raises=(errors.NotFound, errors.ExportFinished, errors.StoreUnavailable),
 )
 def cancel_export(export_id: UUID) -> Response:
     """Cancel an export that is not finished; cancelling it again does no harm."""
-    ttl = parts().settings.export_ttl
-    return rendered(job_shapes.job_of(jobs.cancel_job(parts().journal, owner(), export_id, ttl)))
+    ttl = services().settings.export_ttl
+    return rendered(schemas.job_of(jobs.cancel_job(services().journal, owner(), export_id, ttl)))
 
 
 @routes.route(
@@ -148,7 +148,7 @@ def cancel_export(export_id: UUID) -> Response:
 )
 def delete_export(export_id: UUID) -> Response:
     """Delete an export with its file, whatever its status."""
-    jobs.delete_job(parts().journal, _folder(), owner(), export_id, actor())
+    jobs.delete_job(services().journal, _folder(), owner(), export_id, actor())
     return rendered(chat.Deleted(export_id))
 
 
@@ -180,7 +180,7 @@ def download_export(export_id: UUID) -> Response:
     `ETag` is its SHA-256 in hexadecimal, and `Repr-Digest` the same as RFC 9530 has it. A compressed file is sent as it
     lies, without a `Content-Encoding`.
     """
-    job = jobs.read_job(parts().database, owner(), export_id)
+    job = jobs.read_job(services().database, owner(), export_id)
     file = jobs.open_file(_folder(), job)
     etag = (job.sha256 or b"").hex()
     # RFC 9110, section 13.2.2: before ranges, and in this order.
@@ -189,8 +189,8 @@ def download_export(export_id: UUID) -> Response:
         raise PreconditionFailed
     if request.if_none_match.contains_weak(etag):
         file.close()
-        return Plain((), 304, [("ETag", f'"{etag}"')])
-    audit.note(parts().journal, Note(actor(), Verb.EXPORT_FETCHED, {"export_id": export_id}))
+        return RawResponse((), 304, [("ETag", f'"{etag}"')])
+    audit.note(services().journal, AuditEvent(actor(), Action.EXPORT_FETCHED, {"export_id": export_id}))
     try:
         return _download(file, job)
     except RangeNotSatisfiable as problem:
@@ -202,7 +202,7 @@ def download_export(export_id: UUID) -> Response:
 
 def _download(file: BinaryIO, job: Job) -> Response:
     """Return the response that sends what the request asks for of a job's file."""
-    sha256, wanted = job.sha256 or b"", wanted_of(job)
+    sha256, wanted = job.sha256 or b"", spec_of(job)
     etag = f'"{sha256.hex()}"'
     asked = _range(job.size, etag)
     response = _part(file, *(asked or (0, job.size)))
@@ -214,11 +214,11 @@ def _download(file: BinaryIO, job: Job) -> Response:
     response.headers["ETag"] = etag
     response.headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(sha256).decode()}:"
     response.headers["Content-Disposition"] = disposition(wanted.name, wanted.suffix)
-    return while_let_in(impatient(response, WRITE_TIMEOUT_S))
+    return while_authorized(with_write_timeout(response, WRITE_TIMEOUT_S))
 
 
 def _folder() -> Path:
-    return parts().settings.exports_dir
+    return services().settings.exports_dir
 
 
 def _range(size: int, etag: str) -> tuple[int, int] | None:

@@ -9,13 +9,13 @@ from flask import Blueprint, Response
 from chatkeep import errors
 from chatkeep.auth import keys
 from chatkeep.auth.access import END_USER_CHARACTERS, Scope, is_name
-from chatkeep.auth.keys import KeyChanges, WantedKey
+from chatkeep.auth.keys import KeyChanges, KeySpec
 from chatkeep.errors import FieldError, InvalidFields
 from chatkeep.web.openapi import Routes
 from chatkeep.web.requests import body_as, given, query_as
 from chatkeep.web.responses import rendered
-from chatkeep.web.schemas import keys as shapes
-from chatkeep.web.services import actor, parts
+from chatkeep.web.schemas import keys as schemas
+from chatkeep.web.services import actor, services
 
 routes = Routes(Blueprint("keys", __name__))
 _ONE = "/api/keys/<uuid:key_id>"
@@ -27,8 +27,8 @@ _BODY = (errors.BodyTooLarge, errors.UnsupportedMediaType, errors.MalformedJson,
     "/api/keys",
     tag="keys",
     scopes={Scope.ADMIN},
-    body=shapes.KeyRequest,
-    answers={201: shapes.NewKey},
+    body=schemas.KeyRequest,
+    answers={201: schemas.NewKey},
     raises=_BODY,
     examples={
         "an application": {"name": "our app", "scopes": ["chat", "read"], "expires_in": 7776000},
@@ -41,30 +41,30 @@ def create_key() -> Response:
 
     The answer is the only place where it ever stands: only its hash is stored.
     """
-    body = body_as(shapes.KeyRequest)
+    body = body_as(schemas.KeyRequest)
     _require_name("name", body.name)
     if body.end_user is not None:
         _require_name("end_user", body.end_user)
-    wanted = WantedKey(body.name, body.account, body.scopes, body.expires_in, body.limits, body.end_user)
-    made = keys.create_key(parts().journal, wanted, actor())
-    parts().access.look()  # the first one closes the server: here at once, elsewhere within seconds
-    return rendered(shapes.new_key_of(made), 201)
+    wanted = KeySpec(body.name, body.account, body.scopes, body.expires_in, body.limits, body.end_user)
+    made = keys.create_key(services().journal, wanted, actor())
+    services().access.look()  # the first one closes the server: here at once, elsewhere within seconds
+    return rendered(schemas.new_key_of(made), 201)
 
 
 @routes.route(
-    "GET", "/api/keys", tag="keys", scopes={Scope.ADMIN}, query=shapes.KeysQuery, answers={200: shapes.KeyList}
+    "GET", "/api/keys", tag="keys", scopes={Scope.ADMIN}, query=schemas.KeysQuery, answers={200: schemas.KeyList}
 )
 def list_keys() -> Response:
     """List the keys of all accounts, the newest first; also those that have ended."""
-    query = query_as(shapes.KeysQuery)
-    found, more = keys.list_keys(parts().database, query.limit, query.after, ascending=query.order == "asc")
-    return rendered(shapes.keys_of(found, has_more=more))
+    query = query_as(schemas.KeysQuery)
+    found, more = keys.list_keys(services().database, query.limit, query.after, ascending=query.order == "asc")
+    return rendered(schemas.keys_of(found, has_more=more))
 
 
-@routes.route("GET", _ONE, tag="keys", scopes={Scope.ADMIN}, answers={200: shapes.Key}, raises=(errors.NotFound,))
+@routes.route("GET", _ONE, tag="keys", scopes={Scope.ADMIN}, answers={200: schemas.Key}, raises=(errors.NotFound,))
 def read_key(key_id: UUID) -> Response:
     """Read what is known of a key."""
-    return rendered(shapes.key_of(keys.read_key(parts().database, key_id)))
+    return rendered(schemas.key_of(keys.read_key(services().database, key_id)))
 
 
 @routes.route(
@@ -72,8 +72,8 @@ def read_key(key_id: UUID) -> Response:
     _ONE,
     tag="keys",
     scopes={Scope.ADMIN},
-    body=shapes.KeyChanges,
-    answers={200: shapes.Key},
+    body=schemas.KeyChanges,
+    answers={200: schemas.Key},
     raises=(*_BODY, errors.InvalidFields, errors.NotFound),
     examples={
         "rename": {"name": "our new app"},
@@ -87,23 +87,23 @@ def change_key(key_id: UUID) -> Response:
     Within 5 seconds they hold in every process, also for who has signed in with it. What it has used stays counted.
     What a key may, and how long it lives, is never changed: make another one, or rotate it.
     """
-    body = body_as(shapes.KeyChanges)
+    body = body_as(schemas.KeyChanges)
     if isinstance(body.name, str):
         _require_name("name", body.name)
-    changed = keys.change_key(parts().journal, key_id, KeyChanges(given(body.name), given(body.limits)), actor())
-    parts().access.look()
-    return rendered(shapes.key_of(changed))
+    changed = keys.change_key(services().journal, key_id, KeyChanges(given(body.name), given(body.limits)), actor())
+    services().access.look()
+    return rendered(schemas.key_of(changed))
 
 
-@routes.route("DELETE", _ONE, tag="keys", scopes={Scope.ADMIN}, answers={200: shapes.Key}, raises=(errors.NotFound,))
+@routes.route("DELETE", _ONE, tag="keys", scopes={Scope.ADMIN}, answers={200: schemas.Key}, raises=(errors.NotFound,))
 def revoke_key(key_id: UUID) -> Response:
     """Revoke a key, with all that were made of it by signing in; doing so again does no harm.
 
     Within 5 seconds it lets nobody in, its open streams end, and the replies that were asked for with it are stopped.
     """
-    revoked = keys.revoke_key(parts().journal, key_id, actor())
-    parts().access.look()
-    return rendered(shapes.key_of(revoked))
+    revoked = keys.revoke_key(services().journal, key_id, actor())
+    services().access.look()
+    return rendered(schemas.key_of(revoked))
 
 
 @routes.route(
@@ -111,16 +111,16 @@ def revoke_key(key_id: UUID) -> Response:
     f"{_ONE}/rotate",
     tag="keys",
     scopes={Scope.ADMIN},
-    body=shapes.RotateRequest,
-    answers={201: shapes.NewKey},
+    body=schemas.RotateRequest,
+    answers={201: schemas.NewKey},
     raises=(*_BODY, errors.NotFound, errors.KeyEnded),
     examples={"at once": {}, "an hour later": {"overlap": 3600}},
 )
 def rotate_key(key_id: UUID) -> Response:
     """Put a new key in a key's place, with the same name, account, scopes and lifetime."""
-    body = body_as(shapes.RotateRequest)
-    made = keys.rotate_key(parts().journal, key_id, body.overlap, actor())
-    return rendered(shapes.new_key_of(made), 201)
+    body = body_as(schemas.RotateRequest)
+    made = keys.rotate_key(services().journal, key_id, body.overlap, actor())
+    return rendered(schemas.new_key_of(made), 201)
 
 
 def _require_name(field: str, name: str) -> None:

@@ -10,8 +10,8 @@ from flask import Blueprint, Request, Response, request
 from chatkeep.auth.access import Scope
 from chatkeep.reporting import overview
 from chatkeep.runtime.metrics import HTTP_REQUESTS, MEDIA_TYPE, exposition
-from chatkeep.web.auth import lets_in
-from chatkeep.web.services import parts
+from chatkeep.web.auth import requires
+from chatkeep.web.services import services
 
 blueprint = Blueprint("metrics", __name__)
 # What matches no rule: paths are anybody's words and would make samples without end.
@@ -20,20 +20,20 @@ _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 @blueprint.get("/metrics")
-@lets_in({Scope.ADMIN})
+@requires({Scope.ADMIN})
 def prometheus_metrics() -> Response:
     """Return the metrics of all processes and hosts on the database, whichever of them answers: scrape one address.
 
     Raises `StoreUnavailable`.
     """
-    response = Response(exposition(overview.totals(parts().database)), content_type=MEDIA_TYPE)
+    response = Response(exposition(overview.totals(services().database)), content_type=MEDIA_TYPE)
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
 def count_request(response: Response) -> Response:
     """Count a request by its rule and the status of its answer; return the response as it is."""
-    parts().tally.count(HTTP_REQUESTS, route_of(request), str(response.status_code))
+    services().registry.count(HTTP_REQUESTS, route_of(request), str(response.status_code))
     return response
 
 

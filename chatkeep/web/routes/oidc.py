@@ -7,13 +7,13 @@ import re
 
 from flask import Blueprint, Response, abort, g, redirect, request, url_for
 
-from chatkeep.auth.oidc import Returned, Started
+from chatkeep.auth.oidc import AuthorizationRequest, AuthorizationResponse
 from chatkeep.errors import KeyRevoked, SignInFailed, StoreProblem
 from chatkeep.runtime.logs import named
-from chatkeep.web.auth import EVERYBODY, cookie_named, lets_in
+from chatkeep.web.auth import PUBLIC, cookie_named, requires
 from chatkeep.web.requests import public_url
 from chatkeep.web.routes.sign_in import keep
-from chatkeep.web.services import parts
+from chatkeep.web.services import services
 
 blueprint = Blueprint("oidc", __name__)
 log = logging.getLogger(__name__)
@@ -29,16 +29,16 @@ _PLACE = re.compile(r"(admin)?(#[0-9a-f-]{36})?")
 @blueprint.before_request
 def require_provider() -> None:
     """Answer 404 where no provider is configured."""
-    if not parts().oidc.is_configured:
+    if not services().oidc.is_configured:
         abort(404)
 
 
 @blueprint.get("/sign-in/oidc")
-@lets_in(EVERYBODY)
+@requires(PUBLIC)
 def begin() -> Response:
     """Send the browser to the provider."""
     try:
-        place, started = parts().oidc.begin(_own_address(), request.args.get("to", ""))
+        place, started = services().oidc.begin(_own_address(), request.args.get("to", ""))
     except SignInFailed as failure:
         return _failed("", failure)
     response = _away(place)
@@ -60,16 +60,16 @@ def begin() -> Response:
 
 
 @blueprint.get("/sign-in/oidc/done")
-@lets_in(EVERYBODY)
+@requires(PUBLIC)
 def finish() -> Response:
     """Take up whom the provider sends back, and go on where they were."""
     given = request.args
-    returned = Returned(given.get("state", ""), given.get("code"), given.get("error"), given.get("iss"))
+    returned = AuthorizationResponse(given.get("state", ""), given.get("code"), given.get("error"), given.get("iss"))
     cookie = _cookie_of(returned.state) if _STATE.fullmatch(returned.state) else ""
-    started = Started.unsealed(request.cookies.get(cookie, ""))
+    started = AuthorizationRequest.unsealed(request.cookies.get(cookie, ""))
     to = started.to if started and _PLACE.fullmatch(started.to) else ""
     try:
-        made = parts().oidc.finish(parts().journal, started, returned, _own_address(), g.request_id)
+        made = services().oidc.finish(services().journal, started, returned, _own_address(), g.request_id)
         response = _back(to)
         keep(response, made)
     except SignInFailed as failure:

@@ -12,12 +12,12 @@ from flask import Blueprint, Flask, Response, current_app, render_template, requ
 
 from chatkeep import __version__
 from chatkeep.web import files
-from chatkeep.web.auth import EVERYBODY, lets_in
+from chatkeep.web.auth import PUBLIC, requires
 from chatkeep.web.openapi import Routes, document
 from chatkeep.web.openapi_versions import Version, in_version
 from chatkeep.web.responses import unlisted
 from chatkeep.web.schemas import chat
-from chatkeep.web.services import parts
+from chatkeep.web.services import services
 
 pages = Blueprint("web", __name__, template_folder="../templates")
 routes = Routes(Blueprint("documents", __name__))
@@ -26,14 +26,14 @@ _SWAGGER = Path(flask_swagger_ui.__file__).parent / "dist"
 
 
 @pages.get("/")
-@lets_in(EVERYBODY)
+@requires(PUBLIC)
 def chat_page() -> Response:
     """Return the chat page."""
-    return _page("chat.html", demo=parts().settings.demo, modules=files.imports("chat.js"))
+    return _page("chat.html", demo=services().settings.demo, modules=files.imports("chat.js"))
 
 
 @pages.get("/shared/<token>")
-@lets_in(EVERYBODY)
+@requires(PUBLIC)
 def shared_page(token: str) -> Response:  # noqa: ARG001 - the page itself asks for what it leads to
     """Return the page that shows a shared conversation."""
     return unlisted(_page("shared.html", modules=files.imports("shared.js")))
@@ -41,7 +41,7 @@ def shared_page(token: str) -> Response:  # noqa: ARG001 - the page itself asks 
 
 @pages.get("/static/<path:filename>", endpoint="static")
 @pages.get("/static/v/<version>/<path:filename>", endpoint="static")
-@lets_in(EVERYBODY)
+@requires(PUBLIC)
 def static_file(filename: str, version: str | None = None) -> Response:
     """Return a file that a page loads."""
     return files.answer(filename, version)
@@ -55,20 +55,20 @@ def name_version(endpoint: str, values: dict[str, Any]) -> None:
 
 
 @pages.get("/docs")
-@lets_in(EVERYBODY)
+@requires(PUBLIC)
 def docs_page() -> Response:
     """Return Swagger UI on the API's document."""
     return _page("docs.html")
 
 
 @pages.get("/docs/assets/<path:name>")
-@lets_in(EVERYBODY)
+@requires(PUBLIC)
 def docs_asset(name: str) -> Response:
     """Return one of Swagger UI's own files."""
     return send_from_directory(_SWAGGER, name, max_age=3600)
 
 
-@routes.route("GET", "/openapi.json", tag="documents", scopes=EVERYBODY, answers={200: chat.ApiDocument})
+@routes.route("GET", "/openapi.json", tag="documents", scopes=PUBLIC, answers={200: chat.ApiDocument})
 def openapi() -> Response:
     """Return the API's document, as OpenAPI 3.1.
 
@@ -77,7 +77,7 @@ def openapi() -> Response:
     return _document("3.1")
 
 
-@routes.route("GET", "/openapi-3.2.json", tag="documents", scopes=EVERYBODY, answers={200: chat.ApiDocument})
+@routes.route("GET", "/openapi-3.2.json", tag="documents", scopes=PUBLIC, answers={200: chat.ApiDocument})
 def openapi_3_2() -> Response:
     """Return the API's document, as OpenAPI 3.2, which describes streams event by event."""
     return _document("3.2")
@@ -96,4 +96,4 @@ def _described(app: Flask, root: str, version: Version) -> files.File:
 
 
 def _page(template: str, **values: Any) -> Response:
-    return files.page(render_template(template, version=__version__, oidc=parts().settings.oidc_label, **values))
+    return files.page(render_template(template, version=__version__, oidc=services().settings.oidc_label, **values))

@@ -8,12 +8,12 @@ from chatkeep import errors
 from chatkeep.auth import keys
 from chatkeep.auth.access import EVERY_SCOPE, SIGNED_IN_S, NewKey, caller_of
 from chatkeep.web import auth
-from chatkeep.web.auth import EVERYBODY
+from chatkeep.web.auth import PUBLIC
 from chatkeep.web.openapi import Routes
 from chatkeep.web.requests import body_as
 from chatkeep.web.responses import rendered
-from chatkeep.web.schemas import keys as shapes
-from chatkeep.web.services import caller, parts
+from chatkeep.web.schemas import keys as schemas
+from chatkeep.web.services import caller, services
 
 routes = Routes(Blueprint("sign_in", __name__))
 
@@ -22,9 +22,9 @@ routes = Routes(Blueprint("sign_in", __name__))
     "POST",
     "/api/sign-in",
     tag="keys",
-    scopes=EVERYBODY,
-    body=shapes.SignInRequest,
-    answers={200: shapes.SignedIn},
+    scopes=PUBLIC,
+    body=schemas.SignInRequest,
+    answers={200: schemas.SignedIn},
     raises=(
         errors.BodyTooLarge,
         errors.UnsupportedMediaType,
@@ -45,8 +45,8 @@ def sign_in() -> Response:
     may, for 12 hours at most, and ends with it. It counts only on requests from the server's own pages. Who has a whole
     key is told that it was revoked or has expired; whatever else is no key is `unauthorized`.
     """
-    made = keys.sign_in(parts().database, parts().journal, body_as(shapes.SignInRequest).key, g.request_id)
-    response = rendered(shapes.signed_in_of(caller_of(made.key)))
+    made = keys.sign_in(services().database, services().journal, body_as(schemas.SignInRequest).key, g.request_id)
+    response = rendered(schemas.signed_in_of(caller_of(made.key)))
     keep(response, made)
     return response
 
@@ -59,27 +59,27 @@ def keep(response: Response, made: NewKey) -> None:
     )
 
 
-@routes.route("GET", "/api/sign-in", tag="keys", scopes=EVERY_SCOPE, answers={200: shapes.SignedIn})
+@routes.route("GET", "/api/sign-in", tag="keys", scopes=EVERY_SCOPE, answers={200: schemas.SignedIn})
 def read_caller() -> Response:
     """Tell whom requests like this one speak for, and what they may."""
-    return rendered(shapes.signed_in_of(caller()))
+    return rendered(schemas.signed_in_of(caller()))
 
 
 @routes.route(
     "POST",
     "/api/sign-out",
     tag="keys",
-    scopes=EVERYBODY,
-    answers={200: shapes.SignedOut},
+    scopes=PUBLIC,
+    answers={200: schemas.SignedOut},
     raises=(errors.StoreUnavailable,),
 )
 def sign_out() -> Response:
     """Sign out: the key in the cookie is revoked, and the cookie removed. Other keys stay."""
     found = auth.cookie()
-    ended = found is not None and keys.sign_out(parts().database, parts().journal, found, g.request_id)
+    ended = found is not None and keys.sign_out(services().database, services().journal, found, g.request_id)
     if ended:
-        parts().access.look()
-    response = rendered(shapes.SignedOut(ended))
+        services().access.look()
+    response = rendered(schemas.SignedOut(ended))
     name = auth.cookie_named(auth.COOKIE)
     response.delete_cookie(name, secure=request.is_secure, httponly=True, samesite="Strict")
     return response

@@ -9,14 +9,14 @@ from flask import Blueprint, Response
 
 from chatkeep import errors
 from chatkeep.auth.access import Caller, Scope
-from chatkeep.domain.usage import Used
+from chatkeep.domain.usage import UsageTotals
 from chatkeep.errors import FieldError, InvalidFields
 from chatkeep.reporting.usage import Days, today, used
 from chatkeep.web.openapi import Routes
 from chatkeep.web.requests import query_as
 from chatkeep.web.responses import rendered
-from chatkeep.web.schemas import usage as shapes
-from chatkeep.web.services import caller, parts
+from chatkeep.web.schemas import usage as schemas
+from chatkeep.web.services import caller, services
 
 routes = Routes(Blueprint("usage", __name__))
 BILLION = 1_000_000_000
@@ -28,8 +28,8 @@ USUAL = timedelta(days=30)
     "/api/usage",
     tag="usage",
     scopes={Scope.READ, Scope.ADMIN},
-    query=shapes.UsageQuery,
-    answers={200: shapes.UsageReport},
+    query=schemas.UsageQuery,
+    answers={200: schemas.UsageReport},
     raises=(errors.InvalidFields, errors.StoreUnavailable),
 )
 def read_usage() -> Response:
@@ -39,16 +39,16 @@ def read_usage() -> Response:
     admins what all accounts have. A turn counts when its reply ends. Where the provider did not count the tokens of a
     reply, because it was stopped or broke off, they are estimated from the text.
     """
-    query = query_as(shapes.UsageQuery)
+    query = query_as(schemas.UsageQuery)
     days = _days(query)
     groups = tuple(dict.fromkeys(query.group_by.split(",")))
-    found = used(parts().database, *_whose(caller()), days, groups, limit=query.limit, after=query.after)
+    found = used(services().database, *_whose(caller()), days, groups, limit=query.limit, after=query.after)
     return rendered(
-        shapes.UsageReport(
+        schemas.UsageReport(
             start_date=days.first.isoformat(),
             end_date=days.last.isoformat(),
-            total=shapes.UsageTotal(**_counts(found.total)),
-            data=[shapes.UsageRow(**names, **_counts(row)) for names, row in found.rows],
+            total=schemas.UsageTotal(**_counts(found.total)),
+            data=[schemas.UsageRow(**names, **_counts(row)) for names, row in found.rows],
             has_more=found.has_more,
         )
     )
@@ -61,11 +61,11 @@ def _whose(by: Caller) -> tuple[str | None, str | None]:
     return by.account, by.owner if by.end_user else None
 
 
-def _counts(row: Used) -> dict[str, Any]:
+def _counts(row: UsageTotals) -> dict[str, Any]:
     return row._asdict() | {"cost": row.cost / BILLION}
 
 
-def _days(query: shapes.UsageQuery) -> Days:
+def _days(query: schemas.UsageQuery) -> Days:
     last = _day("end_date", query.end_date) or today()
     first = _day("start_date", query.start_date) or last - USUAL
     if last < first:

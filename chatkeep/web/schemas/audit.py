@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from chatkeep.auth.access import ACCOUNT
-from chatkeep.domain.audit import Verb
+from chatkeep.domain.audit import Action
 from chatkeep.reporting.audit import FormatName, members
 from chatkeep.store.audit import Entry
 from chatkeep.web.patterns import whole
@@ -24,7 +24,7 @@ class AuditFilter(Struct, forbid_unknown_fields=True):
     start_date: Moment | None = None
     end_date: Moment | None = None
     account: Actor | None = None
-    verb: Annotated[Verb, Meta(description="What was done.")] | None = None
+    verb: Annotated[Action, Meta(description="What was done.")] | None = None
 
 
 class AuditQuery(AuditFilter, forbid_unknown_fields=True):
@@ -53,7 +53,7 @@ class AuditEntry(Struct, kw_only=True):
     end_user: Annotated[
         str | None, Meta(description="The digest of the end user whom the caller spoke for; null for none.")
     ]
-    verb: Verb
+    verb: Action
     what: Annotated[dict[str, Any], Meta(description="Ids, counts and names of routes; no content.")]
     request_id: str | None
     outcome: Annotated[str, Meta(description="`done` or `refused`.")]
@@ -79,5 +79,5 @@ def entries_of(found: list[Entry], *, has_more: bool) -> AuditList:
 
 def entry_of(entry: Entry) -> AuditEntry:
     """Return the shape of an entry."""
-    told = members(entry) | {"at": time_text(entry.at), "verb": Verb(entry.verb), "what": json.loads(entry.what)}
+    told = members(entry) | {"at": time_text(entry.at), "verb": Action(entry.verb), "what": json.loads(entry.what)}
     return AuditEntry(**told)

@@ -356,8 +356,8 @@ def messages_of(
     found: list[model.Message], siblings: dict[UUID, list[UUID]], language: Language, *, has_more: bool
 ) -> MessageList:
     """Return the shape of a page of messages; one without an entry in ``siblings`` has none."""
-    shapes = [message_of(message, siblings.get(message.id, [message.id]), language) for message in found]
-    data, is_cut = fitting(shapes)
+    schemas = [message_of(message, siblings.get(message.id, [message.id]), language) for message in found]
+    data, is_cut = fitting(schemas)
     return MessageList(data=data, first_id=_id(data, 0), last_id=_id(data, -1), has_more=has_more or is_cut)
 
 

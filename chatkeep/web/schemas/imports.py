@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from chatkeep.imports import Fate, Report
+from chatkeep.imports import Outcome, Report
 from chatkeep.imports.left_out import noun
 from chatkeep.imports.writer import PROBLEMS
 from chatkeep.runtime.i18n import Language, translated
@@ -73,11 +73,11 @@ def import_of(reports: list[Report], language: Language) -> Import:
     problems = [problem for report in reports for problem in report.problems]
     return Import(
         conversations=ImportedConversations(
-            added=counts[Fate.ADDED],
-            present=counts[Fate.PRESENT],
-            updated=counts[Fate.UPDATED],
-            deleted=counts[Fate.DELETED],
-            expired=counts[Fate.EXPIRED],
+            added=counts[Outcome.ADDED],
+            present=counts[Outcome.PRESENT],
+            updated=counts[Outcome.UPDATED],
+            deleted=counts[Outcome.DELETED],
+            expired=counts[Outcome.EXPIRED],
         ),
         messages=sum(report.messages for report in reports),
         left_out=[

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from chatkeep.exports import jobs
-from chatkeep.exports.jobs import wanted_of
+from chatkeep.exports.jobs import spec_of
 from chatkeep.store.jobs import NEVER, Job, JobStatus
 from chatkeep.web.schemas.chat import AfterCreated, Id, Limit, Moment, Time, time_text
 from chatkeep.web.schemas.exports import Cursor, ExportFormat
@@ -84,7 +84,7 @@ class ExportJobList(Struct, kw_only=True):
 
 def job_of(job: Job) -> ExportJob:
     """Return the shape of a job."""
-    wanted = wanted_of(job)
+    wanted = spec_of(job)
     return ExportJob(
         id=job.id,
         status=job.status,
