@@ -49,7 +49,7 @@ NOTES = [
 # The worker notes when its loop was late, and by how much.
 CONFIGURATION = f"""
 import time
-from chatkeep.gunicorn_conf import *
+from chatkeep.server.gunicorn_conf import *
 
 def post_worker_init(worker):
     import gevent

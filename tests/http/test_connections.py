@@ -66,7 +66,7 @@ class Received(BytesIO):
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_a_request_that_is_sent_amid_a_stream_is_answered_after_it(own: Api, *, concurrency: bool) -> None:
+def test_a_request_that_is_sent_amid_a_stream_is_answered_after_it(own: Api, *, at_once: bool) -> None:
     body = json.dumps({"message": LONG, "stream": True}).encode()
     post = (
         b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
@@ -74,8 +74,8 @@ def test_a_request_that_is_sent_amid_a_stream_is_answered_after_it(own: Api, *, 
     post %= (len(body), body)
     get = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     with socket.create_connection(("127.0.0.1", own.server.port), 20) as sock:
-        sock.sendall(post + get if concurrency else post)
-        if not concurrency:
+        sock.sendall(post + get if at_once else post)
+        if not at_once:
             sock.recv(1, socket.MSG_PEEK)  # the stream has begun
             sock.sendall(get)
         received = Received(b"".join(iter(partial(sock.recv, 65536), b"")))

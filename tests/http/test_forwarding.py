@@ -56,7 +56,7 @@ class OnSocket(Server):
         return super().defaults() | {"HOST": f"unix:{self.place}"}
 
     def _arguments(self) -> list[str]:
-        return ["-c", "from chatkeep import servers; servers.serve_waitress()"]
+        return ["-c", "from chatkeep.server import serving; serving.serve_waitress()"]
 
     def _is_up(self) -> bool:
         return Path(self.place).exists() and self.status({}) == 200

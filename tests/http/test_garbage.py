@@ -19,7 +19,7 @@ TURNS = 40
 # The worker freezes what there is when it begins to serve: what is counted came after.
 CONFIGURATION = """
 import gc
-from chatkeep.gunicorn_conf import *
+from chatkeep.server.gunicorn_conf import *
 
 def post_worker_init(worker):
     gc.disable()

@@ -26,7 +26,7 @@ class Own(Server):
         self.mend()
 
     def mend(self) -> None:
-        self.folder.joinpath("own.py").write_text("from chatkeep import servers\napp = servers.wsgi()\n")
+        self.folder.joinpath("own.py").write_text("from chatkeep.server import serving\napp = serving.wsgi()\n")
         self.folder.joinpath(".env").write_text("")
 
     def refuse(self) -> None:
