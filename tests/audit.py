@@ -1,6 +1,6 @@
-"""Ask for the known vulnerabilities of all that is pinned, of Python and of npm: `./dev audit`.
+"""Report known vulnerabilities of every pinned package, of Python and of npm: `./dev audit`.
 
-Where a database cannot be reached it says so, loudly, and is no failure: a check that fails by the weather is not read.
+If a database can't be reached, the report says so and the audit passes: a check that fails at random gets ignored.
 """
 
 from __future__ import annotations
@@ -16,15 +16,8 @@ from typing import Any
 from tests.servers import ROOT
 
 ASSETS = ROOT / "chatkeep" / "web" / "assets"
-FILES = (
-    "requirements.txt",
-    "requirements-dev.txt",
-    "requirements-assets.txt",
-    "requirements-audit.txt",
-    "requirements-build.txt",
-    "requirements-image.txt",
-)
-# What is pinned has hashes and is not resolved anew; OSV knows PyPI's advisories, and is no package index.
+FILES = tuple(f"requirements/{name}.txt" for name in ("runtime", "dev", "assets", "audit", "build", "image"))
+# Pins have hashes, so nothing is resolved again. OSV has PyPI's advisories and is not a package index.
 PIP_AUDIT = [
     sys.executable,
     "-m",
@@ -38,17 +31,17 @@ SECONDS = 120
 
 
 class Unreachable(Exception):
-    """There is no answer from a database; the message says what there was instead."""
+    """A vulnerability database did not answer; the message says what happened instead."""
 
 
 def main() -> int:
-    """Print what is known of each file of pins; return 1 where there is a vulnerability."""
+    """Print the vulnerabilities of each requirements file. Return 1 if there are any."""
     status = 0
     for name in (*FILES, "package-lock.json"):
         try:
             found = [*(_of_npm() if name.endswith(".json") else _of_pins(name))]
         except Unreachable as reason:
-            print(f"NOT AUDITED: {name}: the database of vulnerabilities cannot be reached ({reason})")  # noqa: T201 - its report
+            print(f"NOT AUDITED: {name}: the vulnerability database cannot be reached ({reason})")  # noqa: T201 - its report
             continue
         print(f"{name}: {len(found)} known vulnerabilities", *found, sep="\n  ")  # noqa: T201 - its report
         status = status or bool(found)
@@ -59,27 +52,27 @@ def _of_pins(name: str) -> Iterator[str]:
     for package in _asked([*PIP_AUDIT, *PINNED, name], ROOT)["dependencies"]:
         for known in package.get("vulns", []):
             fixed = ", ".join(known["fix_versions"]) or "nothing yet"
-            yield f"{package['name']} {package['version']}: {known['id']}, mended by {fixed}"
+            yield f"{package['name']} {package['version']}: {known['id']}, fixed by {fixed}"
 
 
 def _of_npm() -> Iterator[str]:
     npm = runpy.run_path(str(ASSETS / "build.py"))["npm"]()
     if npm is None:
-        raise Unreachable("there is no npm here")
+        raise Unreachable("npm is not installed")
     for name, known in _asked([*npm, "audit", "--json", "--package-lock-only"], ASSETS)["vulnerabilities"].items():
         yield f"{name}: {known['severity']}"
 
 
 def _asked(command: Sequence[str], folder: Path) -> Any:
-    """Return the report of a program, whose exit status is the same for a finding and for no network."""
+    """Return a program's report. Its exit status can't tell a finding from a missing network."""
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        raise Unreachable(f"no answer within {SECONDS} s") from None
+        raise Unreachable(f"no answer in {SECONDS} s") from None
     try:
         report = json.loads(done.stdout)
     except ValueError:
-        raise Unreachable((done.stderr.strip().splitlines() or ["it did not say why"])[-1][:200]) from None
+        raise Unreachable((done.stderr.strip().splitlines() or ["it gave no reason"])[-1][:200]) from None
     if not report.keys() & {"dependencies", "vulnerabilities"}:
         raise Unreachable(str(report.get("message") or report.get("error"))[:200])
     return report

@@ -358,7 +358,7 @@ def test_kubernetes_takes_the_manifests() -> None:
 
 def test_the_image_s_steps_name_what_there_is() -> None:
     text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
-    for name in re.findall(r"requirements[\w-]*\.txt", text):
+    for name in re.findall(r"requirements/\w+\.txt", text):
         assert (ROOT / name).exists()
     values = dict(re.findall(r"\b((?:CHATKEEP_\w+|HOST))=(\S+)", text))
     assert Settings.from_env(values).dangers() == []

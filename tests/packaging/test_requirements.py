@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from tests import audit
 
 ROOT = Path(__file__).resolve().parents[2]
-IN_IMAGE = {"requirements-image.txt", "requirements-build.txt", "requirements-assets.txt"}
+IN_IMAGE = {"requirements/image.txt", "requirements/build.txt", "requirements/assets.txt"}
 PERMISSIVE = re.compile(r"\b(MIT|BSD|Apache|PSF|ZPL|Zope Public License|ISC|any-OSI)\b", re.IGNORECASE)
 
 
@@ -39,9 +39,9 @@ def declared(*extras: str) -> list[Requirement]:
 @pytest.mark.parametrize(
     ("name", "extras"),
     [
-        ("requirements.txt", ()),
-        ("requirements-dev.txt", ("openai", "mysql-rsa", "dev")),
-        ("requirements-image.txt", ("jwt", "mysql-rsa", "oidc", "redis")),
+        ("requirements/runtime.txt", ()),
+        ("requirements/dev.txt", ("openai", "mysql-rsa", "dev")),
+        ("requirements/image.txt", ("jwt", "mysql-rsa", "oidc", "redis")),
     ],
 )
 def test_every_requirement_is_pinned_as_it_asks(name: str, extras: tuple[str, ...]) -> None:
@@ -51,21 +51,25 @@ def test_every_requirement_is_pinned_as_it_asks(name: str, extras: tuple[str, ..
         assert requirement.specifier.contains(pin.version), requirement
 
 
+def test_the_root_file_installs_the_runtime_pins() -> None:
+    assert (ROOT / "requirements.txt").read_text(encoding="utf-8") == "-r requirements/runtime.txt\n"
+
+
 def test_the_image_has_every_extra_that_is_not_for_programs_that_embed_chatkeep() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(project["optional-dependencies"]) - {"dev", "openai"} == {"jwt", "mysql-rsa", "oidc", "redis"}
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-image.txt"])
+@pytest.mark.parametrize("name", ["requirements/runtime.txt", "requirements/image.txt"])
 def test_development_runs_on_the_pins_that_users_get(name: str) -> None:
-    users, developers = pins(name), pins("requirements-dev.txt")
+    users, developers = pins(name), pins("requirements/dev.txt")
     assert {name: pin.specifier for name, pin in users.items()} == {name: developers[name].specifier for name in users}
 
 
 @pytest.mark.network
 def test_compiling_again_changes_nothing(tmp_path: Path) -> None:
-    for name in ("pyproject.toml", *audit.FILES):
-        shutil.copy(ROOT / name, tmp_path)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
     for arguments in runpy.run_path(str(ROOT / "dev"))["pinning"]():
         done = subprocess.run(
             [sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
@@ -92,12 +96,12 @@ def test_the_image_is_built_of_wheels_alone_on_every_machine(machine: str, tmp_p
 
 def test_the_image_s_steps_name_these_requirements() -> None:
     text = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
-    assert set(re.findall(r"requirements[\w-]*\.txt", text)) == IN_IMAGE
+    assert set(re.findall(r"requirements/\w+\.txt", text)) == IN_IMAGE
     assert text.count("--require-hashes") == text.count("--only-binary=:all:") == 2
 
 
 def test_users_install_nothing_but_permissive_licences() -> None:
-    used = [pin for pin in pins("requirements-image.txt").values() if not pin.marker or pin.marker.evaluate()]
+    used = [pin for pin in pins("requirements/image.txt").values() if not pin.marker or pin.marker.evaluate()]
     assert {pin.name: licence(pin.name) for pin in used if not PERMISSIVE.search(licence(pin.name))} == {}
 
 
@@ -129,7 +133,7 @@ def test_the_audit_fails_for_vulnerabilities_and_not_for_the_network(
 ) -> None:
     """With a program that says what pip-audit would: what is tried is what becomes of it."""
     monkeypatch.setattr(audit, "PIP_AUDIT", [sys.executable, "-c", f"print({said!r})"])
-    monkeypatch.setattr(audit, "FILES", ("requirements.txt",))
+    monkeypatch.setattr(audit, "FILES", (audit.FILES[0],))
     monkeypatch.setattr(audit, "_of_npm", lambda: iter(()))
     assert audit.main() == status
     assert told in capsys.readouterr().out

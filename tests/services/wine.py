@@ -39,9 +39,9 @@ class Unavailable(Exception):
 class Windows:
     """A Windows Python with the pins of a file of requirements; ``root`` is a system with a Wine of its own."""
 
-    def __init__(self, requirements: str = "requirements.txt", root: Path | None = None) -> None:
+    def __init__(self, requirements: str = "runtime", root: Path | None = None) -> None:
         self._root = root
-        self._requirements = ROOT / requirements
+        self._requirements = ROOT / "requirements" / f"{requirements}.txt"
         parts = (self._requirements, Path(__file__), LACKING)
         digest = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:16]
         self._folder = (root or CACHE) / f"windows-{digest}"

@@ -162,7 +162,7 @@ def prepared() -> Windows:
                 raise Unavailable(f"Wine 10 is not installed, and {tried}")
             Path(part / "etc/hosts").write_text("127.0.0.1 localhost\n")  # else the name has no address there
             part.rename(root)
-    windows = Windows("requirements-dev.txt", root)
+    windows = Windows("dev", root)
     with windows.mounted():
         windows.ensure_made()
     return windows
