@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -22,19 +23,7 @@ from tests.servers import ROOT
 from tests.services import debian
 from tests.services.wine import CACHE, Unavailable, Windows
 
-FOLDERS = (
-    "config",
-    "domain",
-    "exports",
-    "httpclient",
-    "provider",
-    "runtime",
-    "turns",
-    "web",
-    "imports",
-    "store",
-    "http",
-)
+FOLDERS: tuple[str, ...] = runpy.run_path(str(ROOT / "dev"))["PORTABLE"]
 SUITE = "trixie"
 LEFT_OUT = (".git", ".venv", "build", "data", "*_cache", "__pycache__")
 NO_TESTS = 5  # pytest's exit status where a whole file is skipped

@@ -1,0 +1,163 @@
+"""Find phrases that the English of this project avoids: `./dev lint english`.
+
+Each pattern has few false positives, so a hit is worth rewriting. A pattern matches identifiers, comments, strings and
+prose, also across a line break.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+_GAP = r"[\s#*_]+"
+_PHRASES = {
+    r"who(?:so)?ever": "name the actor",
+    r"(?:some|any|every|no)body": "name the actor",
+    r"who has": "name the actor",
+    r"(?:for|to|of) whom": "name the actor",
+    r"what is (?:theirs|ours)": "name the thing",
+    r"of whose": "start a new sentence",
+    r"(?:that|those) of which": "start a new sentence",
+    r"(?:am|is|are|be|been|was|were) told": "say who learns what: 'the error names the field'",
+    r"lets? (?:\w+ )?in(?= with| without|[.,;:]|$)": "write 'accept', or name what is required",
+    r"leads? nowhere": "write 'invalid', 'revoked' or 'deleted'",
+    r"reckon(?:s|ed)?": "write 'expect' or 'count'",
+    r"falls? short": "name the limitation",
+    r"where there (?:is|are|was|were)": "write 'if' or 'when'",
+    r"where (?:none|nothing)": "write 'if' or 'when'",
+    r"none where": "write 'if' or 'when'",
+}
+_PATTERNS = {
+    re.compile(rf"(?<![a-z])(?:{phrase.replace(' ', _GAP)})(?![a-z])", re.IGNORECASE | re.MULTILINE): advice
+    for phrase, advice in _PHRASES.items()
+}
+_PATTERNS[re.compile(rf",{_GAP}too(?=[.,;:)]|$)", re.MULTILINE)] = "write 'also' before the verb, or leave it out"
+_PROSE = {"", ".cc", ".conf", ".css", ".html", ".js", ".md", ".mjs", ".py", ".service", ".sh", ".toml", ".yaml", ".yml"}
+# Generated from code that is checked itself, or never changed once released.
+_SKIPPED = ("docs/api.md", "docs/API接口文档.md", "docs/settings.md", "chatkeep/store/migrations/versions/")
+# Files that quote the phrases.
+_ALLOWED = ("LICENSE", "tools/english.py", "tests/docs/test_english.py")
+# Files and folders that still have such phrases. Remove an entry when `./dev lint english` accepts it; add none.
+TODO: tuple[str, ...] = (
+    "CHANGELOG.md",
+    "README.md",
+    "SECURITY.md",
+    "bench",
+    "chatkeep/auth",
+    "chatkeep/cli",
+    "chatkeep/config",
+    "chatkeep/conversations",
+    "chatkeep/domain",
+    "chatkeep/errors.py",
+    "chatkeep/exports",
+    "chatkeep/httpclient",
+    "chatkeep/imports",
+    "chatkeep/limiting",
+    "chatkeep/provider",
+    "chatkeep/redaction",
+    "chatkeep/reporting",
+    "chatkeep/retention",
+    "chatkeep/runtime",
+    "chatkeep/server",
+    "chatkeep/store",
+    "chatkeep/turns",
+    "chatkeep/web",
+    "deploy",
+    "docs/access.md",
+    "docs/architecture.md",
+    "docs/audit.md",
+    "docs/chinese.py",
+    "docs/deployment.md",
+    "docs/examples.md",
+    "docs/exports.md",
+    "docs/generate.py",
+    "docs/glossary.md",
+    "docs/imports.md",
+    "docs/limits.md",
+    "docs/performance.md",
+    "docs/promises.md",
+    "docs/reference.py",
+    "docs/sensitive-information.md",
+    "hatch_build.py",
+    "pyproject.toml",
+    "tests/answers.py",
+    "tests/auth",
+    "tests/bench",
+    "tests/browser",
+    "tests/cli",
+    "tests/client.py",
+    "tests/config",
+    "tests/conftest.py",
+    "tests/containers",
+    "tests/copies.py",
+    "tests/docs",
+    "tests/exports",
+    "tests/faults",
+    "tests/folders.py",
+    "tests/fuzz.py",
+    "tests/hosts.py",
+    "tests/http",
+    "tests/httpclient",
+    "tests/imports",
+    "tests/packaging",
+    "tests/patterns.py",
+    "tests/ports.py",
+    "tests/provider",
+    "tests/providers.py",
+    "tests/readers.py",
+    "tests/redaction",
+    "tests/runtime",
+    "tests/servers.py",
+    "tests/services",
+    "tests/store",
+    "tests/turns",
+    "tests/unsteady.py",
+    "tests/upstream.py",
+    "tests/upstream_faults.py",
+    "tests/web",
+    "tests/windows",
+)
+
+
+def findings(text: str) -> Iterator[tuple[int, str, str]]:
+    """Yield the line, the phrase and the advice for each phrase to avoid."""
+    for pattern, advice in _PATTERNS.items():
+        for match in pattern.finditer(text):
+            yield text.count("\n", 0, match.start()) + 1, " ".join(match[0].split()), advice
+
+
+def files() -> Iterator[str]:
+    """Yield the paths of all text files that are, or would be, committed."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True).stdout
+    for name in sorted(set(filter(None, listed.split("\0")))):
+        path = ROOT / name
+        if path.suffix in _PROSE and path.is_file() and not name.startswith((*_SKIPPED, *_ALLOWED)):
+            yield name
+
+
+def main() -> int:
+    """Print every finding outside `TODO`, and the counts inside. Return 1 if there is a finding outside."""
+    left: Counter[str] = Counter()
+    failed = False
+    for name in files():
+        waits = next((entry for entry in TODO if name == entry or name.startswith(f"{entry}/")), None)
+        for line, phrase, advice in findings((ROOT / name).read_text(encoding="utf-8")):
+            if waits is None:
+                failed = True
+                print(f"{name}:{line}: {phrase!r}: {advice}")
+            else:
+                left[waits] += 1
+    if TODO:
+        places = ", ".join(f"{entry} ({left[entry]})" for entry in TODO)
+        print(f"English: {left.total()} phrases to rewrite in {len(TODO)} places: {places}")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

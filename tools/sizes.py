@@ -1,0 +1,95 @@
+"""Check that files, functions and the package stay small: `./dev lint sizes`.
+
+Ruff limits complexity and arguments, but not the length of files and functions.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_ENTRIES = 22
+MAX_LINES = 400
+MAX_FUNCTION = 30  # lines, for 99 % of all functions
+_FOLDERS = ("chatkeep", "tests", "bench", "docs", "tools")
+_SKIPPED = {"__pycache__", "vendor", "node_modules"}
+# Files that are still longer, with their most lines. Shorten them; add none.
+TODO: dict[str, int] = {
+    "chatkeep/cli/checks.py": 467,
+    "chatkeep/config/settings.py": 490,
+    "chatkeep/errors.py": 539,
+    "chatkeep/imports/writer.py": 480,
+    "chatkeep/provider/failures.py": 425,
+    "chatkeep/runtime/chinese.py": 757,
+    "chatkeep/store/journal.py": 439,
+    "chatkeep/turns/service.py": 444,
+    "chatkeep/web/schemas/chat.py": 416,
+    "chatkeep/web/static/chat.js": 513,
+    "tests/answers.py": 516,
+    "tests/auth/test_oidc.py": 478,
+    "tests/http/test_redaction.py": 411,
+    "tests/httpclient/test_connections.py": 408,
+    "tests/imports/test_imports.py": 430,
+    "tests/imports/test_other_programs.py": 441,
+    "tests/store/test_plans.py": 487,
+    "tests/upstream.py": 552,
+}
+
+
+def main() -> int:
+    """Print what is too large. Return 1 if anything is."""
+    found = [*entries(ROOT / "chatkeep"), *long_files(sources()), *long_functions(sources())]
+    print(*found, sep="\n", end="\n" if found else "")
+    if TODO:
+        print(f"Sizes: {len(TODO)} files to shorten: {', '.join(TODO)}")
+    return int(bool(found))
+
+
+def sources() -> list[Path]:
+    """Return the Python and JavaScript files of the project."""
+    paths = (path for folder in _FOLDERS for path in sorted((ROOT / folder).rglob("*")))
+    named = (path for path in paths if path.suffix in {".py", ".js", ".mjs"} and not _SKIPPED & set(path.parts))
+    return [ROOT / "dev", *named]
+
+
+def entries(package: Path) -> Iterator[str]:
+    """Yield a problem if a package has too many modules and folders to see at a glance."""
+    count = sum(path.name not in _SKIPPED and not path.name.startswith(".") for path in package.iterdir())
+    if count > MAX_ENTRIES:
+        yield f"{package.name}/ has {count} entries, at most {MAX_ENTRIES} are allowed"
+
+
+def long_files(paths: list[Path]) -> Iterator[str]:
+    """Yield a problem for each file that is too long."""
+    for path in paths:
+        name = path.relative_to(ROOT).as_posix()
+        limit = max(MAX_LINES, TODO.get(name, 0))
+        if lines(path) > limit:
+            yield f"{name} has {lines(path)} lines, at most {limit} are allowed"
+
+
+def long_functions(paths: list[Path]) -> Iterator[str]:
+    """Yield a problem, with the longest functions, if more than one in a hundred is too long."""
+    found = sorted((length, name) for path in paths if path.suffix in {".py", ""} for length, name in functions(path))
+    too_long = [(length, name) for length, name in found if length > MAX_FUNCTION]
+    if len(too_long) * 100 > len(found):
+        yield f"{len(too_long)} of {len(found)} functions have more than {MAX_FUNCTION} lines: {too_long}"
+
+
+def functions(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the length and the place of each function in a Python file."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield (node.end_lineno or node.lineno) - node.lineno + 1, f"{path.name}:{node.lineno} {node.name}"
+
+
+def lines(path: Path) -> int:
+    """Return the number of lines in a file."""
+    return path.read_bytes().count(b"\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
