@@ -144,22 +144,28 @@ def test_a_first_migration_that_was_killed_is_completed(blank: Database, blank_u
     assert blank.read(lambda c: c.rows(Sql("SELECT COUNT(*) FROM marks WHERE name = 'erasures'"))) == [(1,)]
 
 
-@pytest.mark.parametrize(("mark", "serves"), [(11, True), (12, False), (None, False)])
+@pytest.mark.parametrize(
+    ("mark", "serves"),
+    [(int(migrations.HEAD), True), (int(migrations.HEAD) + 1, False), (None, False)],
+    ids=["from this one", "from the newer one", "unmarked"],
+)
 def test_a_newer_schema_is_served_if_the_database_says_so(
     database: Database, mark: int | None, *, serves: bool
 ) -> None:
+    newer = f"{int(migrations.HEAD) + 1:04}"
     with database.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0012'")
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = :newer"), {"newer": newer})
         row = {"name": migrations.COMPATIBLE_FROM_MARK, "value": mark}
         connection.execute(sa.text("DELETE FROM marks WHERE name = :name"), row)
         if mark is not None:
             connection.execute(sa.text("INSERT INTO marks VALUES (:name, :value)"), row)
     if serves:
         migrations.ensure(database)
-        assert migrations.migrate(database) == ("0012", "0012")
+        assert migrations.migrate(database) == (newer, newer)
         return
     for open_it in (migrations.ensure, migrations.migrate):
-        with pytest.raises(SettingsError, match=r"schema 0012 of a newer chatkeep.*needs 0011, cannot serve; install"):
+        refused = rf"schema {newer} of a newer chatkeep.*needs {migrations.HEAD}, cannot serve; install"
+        with pytest.raises(SettingsError, match=refused):
             open_it(database)
 
 
@@ -247,7 +253,7 @@ def test_what_takes_long_is_told_beforehand_and_amid_it(tmp_path: Path) -> None:
             " INSERT INTO usage SELECT '', n, '', x'', '', 0, 0, 0, 0 FROM numbers"
         )
     told: list[str] = []
-    migrations.migrate(database, told.append)
+    running.run(database, "0010", told.append, to="0011")
     database.close()
     assert told[:3] == [
         "Migrating from 0010 to 0011: 4 changes. While a step is made nothing else can be stored; reading goes on.",
