@@ -1,14 +1,14 @@
-"""Benchmarks: `./dev bench WHAT`. Everything runs on this machine, in temporary folders, with one server process.
+"""Benchmarks: `./dev bench NAME`. They run on this machine, in temporary folders, with one server process.
 
-stream: what a streamed token costs; turn: what a turn of one token costs; cached: what an answer from the cache and
-reading a conversation cost; limits: what keys and limits add to a turn; hold: what an open stream holds; write: what
-storing a turn costs beside the raw driver; store: whether listing and reading stay flat while the store grows; export:
-what exports cost beside the database's own program; life: what turns feel of exports and of the sweep; crowd: what
-streams feel of searches, exports, a sweep and an erasure at once; start: installed size and time to the first answer;
-page: what the chat page weighs in a browser; redact: what looking for sensitive text costs, and what it finds; peers:
-the same work in LiteLLM's proxy, which is installed for it; all: every one of them but peers, smaller. Costs are CPU
-time, which compares where wall time does not; nginx as a plain proxy in the same run is the measure. What the figures
-mean, and which commands make those that are published: docs/performance.md.
+stream: cost of a streamed token; turn: cost of a turn of one token; cached: cost of a cached reply and of reading a
+conversation; limits: cost that keys and limits add to a turn; hold: memory of an open stream; write: cost of storing a
+turn, compared with the raw driver; store: cost of listing and reading as the store grows; export: cost of exports,
+compared with the database's own program; life: latency of turns during exports and the sweep; crowd: latency of streams
+during searches, exports, a sweep and an erasure; start: installed size and time to the first response; page: load of
+the chat page on a browser; redact: cost and accuracy of redaction; peers: the same work in LiteLLM's proxy, which is
+installed for it; all: all of them except peers, with smaller loads. Costs are CPU time, because wall time varies with
+the machine's load. nginx as a plain proxy in the same run is the baseline. docs/performance.md explains the figures and
+lists the commands of the published ones.
 """
 
 from __future__ import annotations
@@ -91,23 +91,19 @@ def parser() -> ArgumentParser:
     for name, bench in BENCHES.items():
         child = chosen.add_parser(name, help=bench.__doc__, description=bench.__doc__)
         if bench is not start:
-            child.add_argument(
-                "--runs", type=int, default=3, help="how often a figure is taken; the median is shown (3)"
-            )
+            child.add_argument("--runs", type=int, default=3, help="runs, of which the median is shown (3)")
         bench.arguments(child)
     chosen.add_parser("all", help=ALL, description=ALL)
     for child in chosen.choices.values():
-        child.add_argument(
-            "--json", action="store_true", help="print JSON with every run's figures in place of a table"
-        )
+        child.add_argument("--json", action="store_true", help="print the figures of every run as JSON")
     return found
 
 
 def environment() -> dict[str, Value]:
-    """Return what the figures depend on beside chatkeep."""
+    """Return the machine and the versions that affect the figures."""
     return {
         "cores": os.cpu_count(),
-        "load before": round(os.getloadavg()[0], 2),  # what else ran: a busy machine's caches make everything dearer
+        "load before": round(os.getloadavg()[0], 2),  # on a busy machine, caches miss more often
         "Python": platform.python_version(),
         "gunicorn": version("gunicorn"),
         "gevent": version("gevent"),
@@ -118,7 +114,7 @@ def environment() -> dict[str, Value]:
 
 
 def reports(options: Namespace) -> list[Report]:
-    """Measure what was asked for."""
+    """Run the selected benchmarks."""
     if options.bench != "all":
         return [BENCHES[options.bench].measure(options)]
     found = []
@@ -129,7 +125,7 @@ def reports(options: Namespace) -> list[Report]:
 
 
 def show(around: dict[str, Value], found: list[Report], *, as_document: bool) -> None:
-    """Print what was found."""
+    """Print the reports."""
     if as_document:
         print(as_json(around, found))
         return
@@ -143,7 +139,7 @@ def show(around: dict[str, Value], found: list[Report], *, as_document: bool) ->
 def main() -> None:
     """Run the command line."""
     options = parser().parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that whatever was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that started processes end
     allow_many_files()
     try:
         show(environment(), reports(options), as_document=options.json)

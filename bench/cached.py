@@ -1,4 +1,4 @@
-"""What an answer costs that needs no model: one that was given before, and a conversation that is read."""
+"""Cost of responses without a model: a cached reply, and a conversation that is read."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from bench.load import Load, Target, drive
 from bench.processes import BenchError
 from bench.table import Report, Row, medians
 
-TOKENS = 20  # of the answer that is remembered
-HISTORY = 10  # messages of the conversation that is read
+TOKENS = 20  # of the cached reply
+HISTORY = 10  # messages in the conversation
 COLUMNS = turn.COLUMNS | {
     "turn_us": "CPU µs/request",
     "database_us": "database CPU µs/request",
     "turns_per_second": "requests/s",
 }
 NOTES = [
-    "stream and json: every request asks the same question in a conversation of its own; both messages are stored.",
+    "stream and json: every request asks the same question in a new conversation; both messages are stored.",
     f"history: a conversation of {HISTORY} messages is read; nginx fetches a tiny answer, the least that there is.",
 ]
 
@@ -35,7 +35,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def measure(options: Namespace) -> Report:
-    """Measure answers from the cache and the reading of a conversation, through chatkeep and through nginx."""
+    """Measure cached replies and reading a conversation, through chatkeep and through nginx."""
     loads = turn.loads_of(options.requests, options.concurrency, TOKENS)
     with (
         servers.folder() as place,
@@ -69,9 +69,9 @@ def run(
 
 
 def repeated(target: Target, direct: Target, loads: dict[str, Load], database: databases.Server | None) -> list[Row]:
-    """Return the figures of answers from the cache. Raises `BenchError` where one was not, or was not stored."""
+    """Return the figures of cached replies. Raises `BenchError` if one was not cached or not stored."""
     asking = dataclasses.replace(target, mode="again")
-    drive(asking, Load(1, tokens=TOKENS))  # this one the provider answers
+    drive(asking, Load(1, tokens=TOKENS))  # the provider answers this one
     asked = calls(direct)
     rows = [turn.row(asking, answer, load, database) for answer, load in loads.items()]
     if calls(direct) != asked:
@@ -82,7 +82,7 @@ def repeated(target: Target, direct: Target, loads: dict[str, Load], database: d
 
 
 def calls(direct: Target) -> int:
-    """Return how many replies the provider has been asked for."""
+    """Return the number of calls to the provider."""
     return int(servers.get(f"{direct.url}/stats")["requests"])
 
 
@@ -96,7 +96,7 @@ def history(target: Target, load: Load, database: databases.Server | None) -> Ro
 
 
 def reading(target: Target, path: str) -> Target:
-    """Return the same server, to be asked with GET."""
+    """Return the same server with GET requests."""
     return dataclasses.replace(target, path=path, mode="rawget")
 
 
@@ -110,8 +110,8 @@ def conversation(target: Target) -> str:
 
 
 def post(target: Target, body: dict[str, str]) -> Any:
-    """Return what a turn answers."""
-    asking = urllib.request.Request(  # noqa: S310 - an address of the benchmark's own
+    """Return the response to a turn."""
+    asking = urllib.request.Request(  # noqa: S310 - a server of this benchmark
         f"{target.url}{target.path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(asking, timeout=30) as response:  # noqa: S310 - the same

@@ -1,4 +1,4 @@
-"""What streams feel of searches, exports, a sweep and an erasure, all at once, beside the figures that are aimed at."""
+"""Latency of streams during searches, exports, a sweep and an erasure at once, next to the targets."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from tests.services.users import USER
 
 SEARCHES, EXPORTS, STREAMS = 20, 5, 50
 RATE = 20.0
-BEGIN_S = 3  # in which the streams open
-NOWHERE = "zyzzyva"  # a word of no text: looking for it reads all that there is
+BEGIN_S = 3  # seconds in which the streams open
+NOWHERE = "zyzzyva"  # a word in no text, so that a search reads everything
 END_USER = "erased"
-SHARE = 20  # one of so many conversations expires, and one is an end user's
-COPIES = 3  # the room that a run takes, in files
+SHARE = 20  # one in 20 conversations expires, and one in 20 belongs to the end user
+COPIES = 3  # disk space of a run, in files
 SETTLED_S = 1
 OK = 200
 BEAT_S = 0.01
@@ -42,11 +42,11 @@ EXPIRED = "SELECT count(*) FROM conversations WHERE expires_at = 1"
 LEFT = f"SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{USER}' AND command = 'Query' AND time >= 1"  # noqa: S608 - our own name
 COLUMNS = {"figure": "figure", "measured": "measured", "aim": "at most"}
 NOTES = [
-    "Every search looks for a word that no text has, and comes again when it is answered or refused.",
-    "Exports are of everything and follow each other. The sweep and the erasure have a twentieth of the store each.",
-    "The loop's stall is how late a greenlet of the worker woke that sleeps for 10 ms at a time.",
+    "Every search is for a word that no text has, and is repeated after a response or a refusal.",
+    "Exports of everything run one after another. The sweep and the erasure cover a twentieth of the store each.",
+    "The loop's stall is the delay of a greenlet that sleeps for 10 ms at a time.",
 ]
-# The worker notes when its loop was late, and by how much.
+# The worker records delays of its event loop.
 CONFIGURATION = f"""
 import time
 from chatkeep.server.gunicorn_conf import *
@@ -67,7 +67,7 @@ def post_worker_init(worker):
 
 @dataclass(slots=True)
 class Seen:
-    """What the crowd saw, for all of its threads."""
+    """Results of all threads."""
 
     over: threading.Event = field(default_factory=threading.Event)
     searches: Counter[str] = field(default_factory=Counter)
@@ -86,7 +86,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def measure(options: Namespace) -> Report:
-    """Measure streams beside everything else, each run on a store of its own."""
+    """Measure streams during all other work, each run on a new store."""
     with (
         servers.folder() as place,
         servers.upstream(place) as direct,
@@ -125,16 +125,16 @@ def run(store: Store, direct: Target, options: Namespace) -> list[Row]:
 
 
 def mark(share: int, change: str) -> str:
-    """Return the statement that changes every so manyth conversation."""
+    """Return the statement that changes one in ``SHARE`` conversations."""
     return (
-        f"UPDATE conversations SET {change} WHERE id IN (SELECT id FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY id)"  # noqa: S608 - nobody's input
+        f"UPDATE conversations SET {change} WHERE id IN (SELECT id FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY id)"  # noqa: S608 - no input of users
         f" AS number FROM conversations) numbered WHERE number % {SHARE} = {share})"
     )
 
 
 @contextmanager
 def crowding(target: Target, seen: Seen, meanwhile: list[str]) -> Iterator[None]:
-    """Search, export and erase beside the block; leave it when all of that has been answered."""
+    """Search, export and erase during the block. Wait until all requests have a response."""
     clients = {"searches": [search] * SEARCHES, "exports": [export] * EXPORTS, "erasure": [erase]}
     work = [one for name in meanwhile for one in clients.get(name, [])]
     with ThreadPoolExecutor(SEARCHES + EXPORTS + 1) as pool:
@@ -148,17 +148,17 @@ def crowding(target: Target, seen: Seen, meanwhile: list[str]) -> Iterator[None]
 
 
 def later(work: Callable[[Target, Seen], None], target: Target, seen: Seen) -> None:
-    """Do some work once the streams are open."""
+    """Start the work when the streams are open."""
     seen.over.wait(BEGIN_S)
     work(target, seen)
 
 
 def search(target: Target, seen: Seen) -> None:
-    """Search again and again; come back when a refusal says so."""
+    """Search repeatedly. After a refusal, wait as long as it says."""
     while not seen.over.is_set():
         began = time.monotonic()
         try:
-            with urllib.request.urlopen(f"{target.url}/api/conversations?q={NOWHERE}", timeout=60) as response:  # noqa: S310 - the benchmark's own
+            with urllib.request.urlopen(f"{target.url}/api/conversations?q={NOWHERE}", timeout=60) as response:  # noqa: S310 - a server of this benchmark
                 response.read()
             code = "answered"
         except urllib.error.HTTPError as error:
@@ -169,10 +169,10 @@ def search(target: Target, seen: Seen) -> None:
 
 
 def export(target: Target, seen: Seen) -> None:
-    """Export everything again and again; hang up when it is over."""
+    """Export everything repeatedly, and disconnect at the end."""
     while not seen.over.is_set():
         address = f"{target.url}/api/conversations/export-all?format=ndjson"
-        with urllib.request.urlopen(address, timeout=60) as response:  # noqa: S310 - the benchmark's own
+        with urllib.request.urlopen(address, timeout=60) as response:  # noqa: S310 - a server of this benchmark
             while not seen.over.is_set() and (piece := response.read1(1 << 20)):
                 seen.exported += len(piece)
 
@@ -191,20 +191,20 @@ def erase(target: Target, seen: Seen) -> None:
 
 
 def running(store: Store) -> int | None:
-    """Return how many statements the server has worked at for as long as all requests are answered."""
+    """Return the number of long statements that the database still runs after all requests have a response."""
     if not store.database:
-        return None  # a statement of the embedded database runs in the thread of its request
+        return None  # SQLite runs a statement in the thread of its request
     return store.database.number(LEFT)
 
 
 def longest_stall(heartbeats: Path, began: float, ended: float) -> float:
-    """Return by how many ms at most the worker's loop was late between two moments."""
+    """Return the longest delay in ms of the worker's loop in an interval."""
     found = [tuple(map(float, line.split())) for line in heartbeats.read_text().splitlines()]
     return max(late for at, late in found if began <= at <= ended) * 1000
 
 
 def figures(alone: Outcome, streams: Outcome, seen: Seen, stall: float, left: int | None, swept: int) -> list[Row]:
-    """Return what was measured, beside what is aimed at."""
+    """Return the figures next to their targets."""
     times = sorted(seen.times)
     found: list[tuple[str, float | None, float | None]] = [
         ("token delay p99 of streams alone, ms", alone.delay_p99 / 1000, None),

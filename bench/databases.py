@@ -1,4 +1,4 @@
-"""A database server of the benchmark's own, in a temporary folder, reachable from this machine only."""
+"""A database server for benchmarks in a temporary folder, reachable only from this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.services.databases import SERVERS
 from tests.services.users import USER
 
 NAMES = ("sqlite", *SERVERS)
-# As they are shipped: the tests' are smaller.
+# The defaults of a release. Tests use smaller values.
 OPTIONS = (
     "--innodb-buffer-pool-size=128M",
     "--loose-innodb-log-file-size=96M",  # MariaDB's
@@ -75,29 +75,29 @@ class Server:
         loading.dispose()
 
     def client(self, url: str, *arguments: str) -> list[str]:
-        """Return the command line of the server's own client on a database, with some arguments."""
+        """Return the command line of the server's client for a database."""
         place = make_url(url)
         address = ("-h", "127.0.0.1", "-P", str(place.port), "-u", USER, f"-p{place.password}")
         return self.service.client("", "--no-defaults", *address, *arguments, str(place.database))
 
     def number(self, sql: str) -> int:
-        """Return the number that a statement finds."""
+        """Return the number that a statement selects."""
         return int(self.service.execute(sql)[0][0])
 
     def connections(self) -> int:
-        """Return how many connections are open, the asking one left out."""
-        return self.number(f"SELECT COUNT(*) - 1 FROM information_schema.processlist WHERE user = '{USER}'")  # noqa: S608 - our own name
+        """Return the number of open connections, except this one."""
+        return self.number(f"SELECT COUNT(*) - 1 FROM information_schema.processlist WHERE user = '{USER}'")  # noqa: S608 - a constant
 
     def transactions(self) -> int:
-        """Return how many transactions are open."""
+        """Return the number of open transactions."""
         return self.number("SELECT COUNT(*) FROM information_schema.innodb_trx")
 
 
 @contextmanager
 def chosen(name: str) -> Iterator[Server | None]:
-    """Run a fresh server where the option --database names it; SQLite is part of chatkeep and lends None.
+    """Run a fresh server of the kind that --database names. Lends None for SQLite, which is part of chatkeep.
 
-    Raises `BenchError` where there can be no such server.
+    Raises `BenchError` if the server can't be installed.
     """
     if name == "sqlite":
         yield None
@@ -114,11 +114,11 @@ def chosen(name: str) -> Iterator[Server | None]:
 
 def argument(parser: ArgumentParser) -> None:
     """Declare the option that `chosen` takes."""
-    parser.add_argument("--database", choices=NAMES, default="sqlite", help="where it stores (sqlite)")
+    parser.add_argument("--database", choices=NAMES, default="sqlite", help="the database (sqlite)")
 
 
 def shown(columns: dict[str, str], database: str) -> dict[str, str]:
-    """Return the columns of a table, without the database's own where it is part of the server."""
+    """Return the columns of a table, without those of the database server if there is none."""
     return {key: title for key, title in columns.items() if database != "sqlite" or key != "database_us"}
 
 

@@ -1,4 +1,4 @@
-"""What an export costs beside the database's own program on the same rows, and how much memory it takes."""
+"""Cost and memory of an export, compared with the database's own program on the same rows."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from bench.table import Report, Row, medians
 from chatkeep.exports.formats import FORMATS
 
 CODINGS = ("gzip", "zstd")
-LOOK_S = 0.02  # how often a program's memory is looked at
-COPIES = 4  # the room that both stores and the lines between them take, in files
+LOOK_S = 0.02  # seconds between measurements of memory
+COPIES = 4  # disk space of both stores and the lines between them, in files
 COLUMNS = {
     "what": "what",
     "megabytes": "MB",
@@ -35,26 +35,26 @@ COLUMNS = {
     "sent": "MB sent",
     "peak": "peak RSS MB",
 }
-# The columns that an export has, with ids and order as it has them; what is raw is not readable, but cheaper.
+# The columns of an export, with its ids and order. Raw columns are not readable, but cheaper.
 QUERIES = {
     "readable": "SELECT lower(hex(conversation_id)) conversation_id, lower(hex(message_id)) id,"
     " lower(hex(parent_id)) parent_id, `position`, timestamp, on_branch, `role`, status, model, finish_reason, error,"
     " cached, input_tokens, output_tokens, content, reasoning FROM messages {} ORDER BY conversation_id, timestamp",
     "raw": "SELECT * FROM messages {} ORDER BY conversation_id, timestamp",
 }
-# A server would rather sort all of it.
+# Otherwise a server sorts everything.
 IN_ORDER = "FORCE INDEX (ix_messages_conversation)"
 
 NOTES = [
-    "MB are those before compression. The programs write to /dev/null; the database's own has the same columns.",
-    "Readable: with ids in hex. `chatkeep export` is a process of its own, whose start is in its CPU time.",
-    "The server's CPU time has the sending in it, and all else that it does; its peak RSS is since its start.",
+    "MB is the size before compression. Programs write to /dev/null. The database's program writes the same columns.",
+    "Readable: with ids in hex. The CPU time of `chatkeep export` includes the start of its process.",
+    "The server's CPU time includes sending and all its other work. Its peak RSS is since its start.",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A command that writes rows to its standard output, and what it runs in."""
+    """A command that writes rows to its standard output, and its environment."""
 
     what: str
     command: tuple[str, ...]
@@ -63,14 +63,14 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A filled store: its folder, its URL, and its server where it is not embedded."""
+    """A filled store: its folder, its URL, and its server if it is not SQLite."""
 
     place: Path
     url: str
     database: Server | None
 
     def clock(self) -> float:
-        """Return the CPU seconds that the database's server has used."""
+        """Return the CPU seconds of the database server."""
         return cpu_seconds(self.database.pid) if self.database else 0.0
 
 
@@ -82,7 +82,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def measure(options: Namespace) -> Report:
-    """Measure every format, the compressed ones, and the database's own program, in rounds."""
+    """Measure every format, compressed formats, and the database's own program, in rounds."""
     with (
         servers.folder() as place,
         servers.upstream(place) as direct,
@@ -101,24 +101,24 @@ def measure(options: Namespace) -> Report:
 
 
 def filled(place: Path, direct: Target, messages: int, copies: float = 1) -> Path:
-    """Return a SQLite store with that many messages, made where there is room for ``copies`` of it."""
+    """Make a SQLite store with ``messages`` messages. Raises `BenchError` without disk space for ``copies`` of it."""
     fill.check_room(place, messages, copies)
     with servers.chatkeep(place, direct):
-        pass  # it makes the tables, and its warm-up leaves the rows of real turns
+        pass  # it makes the tables, and its warm-up stores real turns
     file = servers.sqlite_file(place)
     fill.fill(file, fill.take_template(file), messages)
     return file
 
 
 def columns(own: list[Program], database: Server | None) -> dict[str, str]:
-    """Return the headings; what is compared with is named in them."""
+    """Return the headings, which name the programs of the comparison."""
     left_out = {"of_second"} if database else {"database_s"}
     names = {"of_first": own[0].what, "of_second": own[1].what}
     return {key: title.format(names.get(key)) for key, title in COLUMNS.items() if key not in left_out}
 
 
 def owns(file: Path, url: str, database: Server | None) -> list[Program]:
-    """Return the programs that come with the database; the first ones are what all else is compared with."""
+    """Return the database's own programs. The first ones are the baseline."""
     env = tuple(servers.environ().items())
     if database:
         return [
@@ -184,7 +184,7 @@ def usage_of(program: Program, log: Path) -> tuple[float, float]:
 
 @functools.cache  # every round writes the same
 def written(program: Program) -> float:
-    """Return how many MB a program writes."""
+    """Return the MB that a program writes."""
     with subprocess.Popen(
         program.command, env=dict(program.env), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
@@ -194,7 +194,7 @@ def written(program: Program) -> float:
 
 
 def served(store: Store, target: Target, name: str, coding: str = "identity") -> Row:
-    """Return the figures of one export over HTTP; the client keeps nothing of it."""
+    """Return the figures of one export over HTTP. The client discards it."""
     url = f"{target.url}/api/conversations/export-all?format={name}"
     before = cpu_seconds(target.pid or 0), store.clock()
     sent = download(url, coding)
@@ -207,7 +207,7 @@ def served(store: Store, target: Target, name: str, coding: str = "identity") ->
 
 
 def download(url: str, coding: str) -> float:
-    """Return how many MB an address answers."""
+    """Return the MB of a response."""
     request = urllib.request.Request(url, headers={"Accept-Encoding": coding})  # noqa: S310 - the benchmark's own
     with urllib.request.urlopen(request, timeout=3600) as response:  # noqa: S310 - the same
         return sum(map(len, iter(lambda: response.read(1 << 20), b""))) / 1e6
@@ -215,12 +215,12 @@ def download(url: str, coding: str) -> float:
 
 @functools.cache  # every round sends the same
 def whole(url: str) -> float:
-    """Return how many MB an address answers without compression."""
+    """Return the MB of a response without compression."""
     return download(url, "identity")
 
 
 def compressing(name: str, target: Target) -> Row:
-    """Return the figures of a compressor by itself, on lines of an export."""
+    """Return the figures of a compressor alone, on lines of an export."""
     with urllib.request.urlopen(f"{target.url}/api/conversations/export-all?format=ndjson") as response:  # noqa: S310
         text = response.read(16_000_000)
     squeezed, seconds = timed(compressor(name), text)
@@ -232,23 +232,23 @@ def compressor(name: str) -> Callable[[bytes], bytes]:
     """Return the compressor that exports use, or zlib at its fastest."""
     if name == "zlib":
         return lambda text: zlib.compress(text, 1)
-    from isal import isal_zlib  # noqa: PLC0415 - there are no builds of it for some machines
+    from isal import isal_zlib  # noqa: PLC0415 - some machines have no wheels of it
 
     return lambda text: isal_zlib.compress(text, 2)
 
 
 def timed(work: Callable[[bytes], bytes], text: bytes) -> tuple[bytes, float]:
-    """Return what ``work`` makes of a text, and its CPU seconds."""
+    """Return the result of ``work`` on a text, and its CPU seconds."""
     before = time.process_time()
     made = work(text)
     return made, time.process_time() - before
 
 
 def figures(what: str, megabytes: float, seconds: float) -> Row:
-    """Return the part of a row that all have."""
+    """Return the columns that all rows have."""
     return {"what": what, "megabytes": megabytes, "seconds": seconds, "rate": megabytes / seconds if seconds else None}
 
 
 def peak_megabytes(target: Target) -> float:
-    """Return the most memory that a process of the server ever had resident."""
+    """Return the peak RSS of the server's processes."""
     return max(peak_kib(pid) for pid in tree(target.pid or 0)) / 1024

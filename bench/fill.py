@@ -1,4 +1,4 @@
-"""Filling a SQLite store with conversations by the hundred thousand, past the API, which would take hours."""
+"""Fill a SQLite store with hundreds of thousands of conversations. The API would take hours."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LENGTH = 20  # messages of a conversation
 APART_US = 100_000  # between the last activity of two conversations
 TURN_US = 30_000_000  # between two turns of a conversation
 BATCH = 500  # conversations in one transaction
-NEWEST = 1_000_000  # the number of the conversation that is as new as the template
+NEWEST = 1_000_000  # the number of the conversation that has the template's time
 MESSAGE_BYTES = 450  # in the file, indexes included
 QUESTION, ANSWER = 90, 480  # characters at most
-TEXTS = 1 << 16  # different ones of each kind: more than a compressor remembers
+TEXTS = 1 << 16  # different texts of each kind: more than a compressor's window
 TEXT = (
     "a haiku is the poem of three short lines that begins with an old pond and ends where a frog jumps into water"
     ' she said: "five, seven" `print(17)` \n\n- first \n- next 🐸'
@@ -38,7 +38,7 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """The rows of a real turn: whatever columns the schema has, these fill them rightly; and texts to vary them."""
+    """The rows of a real turn, which have the right values in every column, and texts to vary them."""
 
     conversation: Values
     turn: list[Values]
@@ -56,19 +56,19 @@ def take_template(file: Path) -> Template:
 def rows_of(connection: apsw.Connection, table: sa.Table, clause: str) -> list[Values]:
     """Return rows of a table, the columns by name."""
     names = [column.name for column in table.columns]
-    found = connection.execute(f"SELECT {', '.join(names)} FROM {table.name} {clause}")  # noqa: S608 - nobody's input
+    found = connection.execute(f"SELECT {', '.join(names)} FROM {table.name} {clause}")  # noqa: S608 - no input of users
     return [dict(zip(names, values, strict=True)) for values in found]
 
 
 def check_room(place: Path, messages: int, copies: float = 1) -> None:
-    """Raise `BenchError` where the disk has no room for so many messages, ``copies`` times."""
+    """Raise `BenchError` if the disk has no space for ``copies`` stores of this size."""
     needed, free = messages * MESSAGE_BYTES * copies, shutil.disk_usage(place).free
     if needed > free:
         raise BenchError(f"{place} has {free / 1e9:.1f} GB free, and this needs {needed / 1e9:.1f}; set TMPDIR")
 
 
 def fill(file: Path, template: Template, size: int) -> None:
-    """Add conversations like the template until there are ``size`` messages; each is newer than the one before."""
+    """Add conversations like the template until the store has ``size`` messages, each newer than the one before."""
     with connected(file) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA cache_size = -200000")
@@ -80,7 +80,7 @@ def fill(file: Path, template: Template, size: int) -> None:
 
 @contextmanager
 def without_indexes(connection: apsw.Connection) -> Iterator[None]:
-    """Leave the indexes out for a while: made anew at the end they cost a third."""
+    """Drop the indexes during the block. To build them at the end costs a third."""
     found = connection.execute(
         "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
     ).fetchall()
@@ -92,7 +92,7 @@ def without_indexes(connection: apsw.Connection) -> Iterator[None]:
 
 
 def store(connection: apsw.Connection, template: Template, numbers: range) -> None:
-    """Store the conversations of some numbers in one transaction."""
+    """Store a range of conversations in one transaction."""
     conversations, messages = [], []
     for number in numbers:
         conversation, spoken = like(template, number)
@@ -107,12 +107,12 @@ def store(connection: apsw.Connection, template: Template, numbers: range) -> No
 def insert(connection: apsw.Connection, table: sa.Table, rows: list[Values]) -> None:
     """Store rows that all have the same columns in the same order."""
     columns, places = ", ".join(rows[0]), ", ".join("?" * len(rows[0]))
-    statement = f"INSERT INTO {table.name} ({columns}) VALUES ({places})"  # noqa: S608 - nobody's input
+    statement = f"INSERT INTO {table.name} ({columns}) VALUES ({places})"  # noqa: S608 - no input of users
     connection.executemany(statement, (tuple(row.values()) for row in rows))
 
 
 def like(template: Template, number: int) -> tuple[Values, list[Values]]:
-    """Return the rows of a new conversation: the template's, with ids, times, places and texts of its own."""
+    """Return the rows of a new conversation: the template's, with new ids, times, positions and texts."""
     began = template.conversation["last_active"] + (number - NEWEST) * APART_US
     identity, parent, messages = uuid7(began, number), None, []
     for index in range(LENGTH):
@@ -135,7 +135,7 @@ def like(template: Template, number: int) -> tuple[Values, list[Values]]:
 
 
 def uuid7(at: int, number: int) -> bytes:
-    """Return a UUIDv7 of a time in µs, its random part made of a number: `new_id` takes three times as long."""
+    """Return a UUIDv7 of a time in µs and a number. `new_id` takes three times as long."""
     millis, rest = divmod(at, 1000)
     return (millis << 80 | 7 << 76 | rest << 66 | 0b10 << 62 | number * SPREAD % (1 << 62)).to_bytes(16, "big")
 
@@ -148,9 +148,9 @@ def _texts(most: int) -> list[str]:
 
 
 def pour(file: Path, table: sa.Table, into: Path) -> None:
-    """Write a table as lines for a server's LOAD DATA; what is binary is in hex."""
+    """Write a table as lines for LOAD DATA, with binary values in hex."""
     fields = [f"coalesce({_field(column)}, '\\N')" for column in table.columns]
-    query = f"SELECT {' || char(9) || '.join(fields)} FROM {table.name} ORDER BY rowid"  # noqa: S608 - nobody's input
+    query = f"SELECT {' || char(9) || '.join(fields)} FROM {table.name} ORDER BY rowid"  # noqa: S608 - no input of users
     with connected(file) as connection, into.open("w", encoding="utf-8", newline="\n") as lines:
         lines.writelines(f"{line}\n" for (line,) in connection.execute(query))
 
@@ -167,7 +167,7 @@ def is_binary(column: sa.Column[Any]) -> bool:
 
 
 def spread(file: Path, wanted: int) -> list[str]:
-    """Return the ids of ``wanted`` conversations from all over the listing."""
+    """Return the ids of ``wanted`` conversations, spread over the list."""
     query = "SELECT id FROM conversations ORDER BY last_active LIMIT 1 OFFSET ?"
     with connected(file) as connection:
         offsets = [count(connection) * part // wanted for part in range(wanted)]

@@ -1,4 +1,4 @@
-"""What an open stream holds while it waits for its next token: memory and database connections."""
+"""Memory and database connections of an open stream that waits for its next token."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.processes import BenchError, opened, pss_kib, rss_kib
 from bench.table import Report, Row, add_ratio, medians
 
 RATE = 2.0
-BEGUN_A_SECOND = 150  # so many streams begin in a second: their set-up leaves the server time for those that are open
+BEGUN_A_SECOND = 150  # streams that begin in a second, so that the server has time for open ones
 COLUMNS = {
     "server": "server",
     "idle_mib": "PSS idle MiB",
@@ -32,7 +32,7 @@ COLUMNS = {
 def arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--streams", type=int, default=500, help="slow streams side by side (500)")
-    parser.add_argument("--seconds", type=float, default=9, help="how long all of them are open together (9)")
+    parser.add_argument("--seconds", type=float, default=9, help="seconds during which all are open (9)")
     databases.argument(parser)
 
 
@@ -75,24 +75,24 @@ def run(place: Path, direct: Target, load: Load, database: databases.Server | No
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What is looked at while streams are open: a process tree, and the database that it uses, if it uses one."""
+    """What is measured while streams are open: a process tree, and its database, if any."""
 
     pid: int
     file: Path | None
     database: databases.Server | None
 
     def connections(self) -> int | None:
-        """Return how many connections to the database are open."""
+        """Return the number of open database connections."""
         if self.database:
             return self.database.connections()
         return opened(self.pid, self.file) if self.file else None
 
     def transactions(self) -> int | None:
-        """Return how many transactions are open, where the database tells."""
+        """Return the number of open transactions, if the database reports it."""
         return self.database.transactions() if self.database else None
 
     def take(self) -> Row:
-        """Return what there is now."""
+        """Return the current figures."""
         return {
             "pss": pss_kib(self.pid),
             "rss": rss_kib(self.pid),
@@ -120,12 +120,12 @@ def row(target: Target, direct: Target, load: Load, watch: Watch) -> Row:
 
 
 def number(found: Row, key: str) -> float:
-    """Return a figure that is always there."""
+    """Return a figure that is never None."""
     return float(found[key] or 0)
 
 
 def hold(target: Target, direct: Target, load: Load, watch: Watch) -> Row:
-    """Open all streams, look once they are open, and let them end."""
+    """Open all streams, measure, and let them end."""
     with subprocess.Popen(command(target, load), stdout=subprocess.PIPE) as client:
         try:
             wait_for_streams(direct, load)
@@ -134,12 +134,12 @@ def hold(target: Target, direct: Target, load: Load, watch: Watch) -> Row:
         except BaseException:
             client.kill()
             raise
-    outcome(target, printed)  # raises where a stream was dropped
+    outcome(target, printed)  # raises if a stream was dropped
     return held
 
 
 def wait_for_streams(direct: Target, load: Load) -> None:
-    """Return when the provider has every stream open for two tokens' time; raises `BenchError` if that never comes."""
+    """Wait until all streams are open for the time of two tokens. Raises `BenchError` if they never are."""
     deadline = time.monotonic() + load.ramp + load.tokens / load.rate
     while servers.get(f"{direct.url}/stats")["active"] < load.total:
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""What turns feel of it while everything is exported, and while what has expired is swept."""
+"""Latency of turns during exports of everything, and during the sweep of expired conversations."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from bench.table import Report, Row, medians
 LOOK_S = 0.05
 WARM_UP_S = 1
 SWEEP_INTERVAL = "2s"
-PATIENCE_S = 3600.0  # within which a sweep must end
-COPIES = 4  # the room that a run takes, in files: a store, what is on the way to it, files of jobs
+PATIENCE_S = 3600.0  # seconds in which a sweep must end
+COPIES = 4  # disk space of a run, in files: a store, its copy in progress, files of jobs
 EXPORT = "api/conversations/export-all"
 COLUMNS = {
     "meanwhile": "meanwhile",
@@ -45,23 +45,23 @@ COLUMNS = {
     "peak": "peak RSS MB",
 }
 NOTES = [
-    "Every turn begins a conversation and has one token; they come at a steady rate, whatever the server does.",
-    "Exports follow each other for as long as the turns go. The sweep's figures are those of its worst span of turns.",
-    "It took: an export, a job until its file is there, the whole sweep. WAL: the largest that SQLite's log was.",
-    "Others' CPU is what else ran on the machine, in per cent of a core: with much of it the figures say little.",
+    "Every turn begins a conversation and has one token. Turns are sent at a steady rate.",
+    "Exports run one after another during the turns. The figures of the sweep are those of its slowest interval.",
+    "It took: an export, a job until its file exists, the whole sweep. WAL: the largest size of SQLite's log.",
+    "Others' CPU is the load of other programs, in per cent of a core. If it is high, the figures mean little.",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The store of one run: its folder, its URL, and the database's server where it is not embedded."""
+    """The store of one run: its folder, its URL, and the database server if it is not SQLite."""
 
     place: Path
     url: str
     database: Server | None
 
     def query(self, sql: str) -> int:
-        """Run a statement and return the number that it finds, if any."""
+        """Run a statement and return the number that it selects, if any."""
         if self.database:
             rows = self.database.service.execute(f"USE {make_url(self.url).database}", sql)
             return int(rows[0][0]) if rows else 0
@@ -77,7 +77,7 @@ class Store:
 
 @dataclass(slots=True)
 class Peak:
-    """The largest size of SQLite's write-ahead log that was seen."""
+    """The largest observed size of SQLite's write-ahead log."""
 
     log: int = 0
 
@@ -86,13 +86,13 @@ def arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--messages", type=int, default=1_000_000, help="messages in the store (1000000)")
     parser.add_argument("--rate", type=int, default=20, help="turns a second (20)")
-    parser.add_argument("--seconds", type=int, default=20, help="how long turns are measured (20)")
+    parser.add_argument("--seconds", type=int, default=20, help="seconds to measure turns (20)")
     parser.add_argument("--meanwhile", nargs="+", choices=[*BESIDE, "sweep"], default=[*BESIDE, "sweep"], help="(all)")
     databases.argument(parser)
 
 
 def measure(options: Namespace) -> Report:
-    """Measure turns alone, beside exports, and beside the sweep, each run on a store of its own."""
+    """Measure turns alone, during exports, and during the sweep, each run on a new store."""
     with (
         servers.folder() as place,
         servers.upstream(place) as direct,
@@ -109,7 +109,7 @@ def measure(options: Namespace) -> Report:
 
 
 def copied(file: Path, name: str, database: Server | None) -> Store:
-    """Return a copy of a filled store in a folder of its own."""
+    """Return a copy of a filled store in a new folder."""
     place = file.parent / name
     place.mkdir()
     if database:
@@ -133,12 +133,12 @@ def run(store: Store, direct: Target, options: Namespace) -> list[Row]:
 
 
 def steady(rate: int, seconds: int) -> Load:
-    """Return turns that come one by one, each on a connection of its own."""
+    """Return turns at a steady rate, each on a new connection."""
     return Load(connections=rate * seconds, ramp=seconds)
 
 
 def beside(store: Store, target: Target, load: Load, what: str, work: Callable[[Target], object]) -> Row:
-    """Return the figures of turns while some work is done again and again."""
+    """Return the figures of turns during repeated work."""
     over = threading.Event()
     with watched(store, target) as row, ThreadPoolExecutor(1) as pool:
         times = pool.submit(repeat, partial(work, target), over)
@@ -151,7 +151,7 @@ def beside(store: Store, target: Target, load: Load, what: str, work: Callable[[
 
 
 def repeat(work: Callable[[], object], over: threading.Event) -> list[float]:
-    """Do some work until it is over, and return how many seconds it took each time."""
+    """Repeat the work until the turns end. Return the seconds that each repetition took."""
     found = []
     while not over.is_set():
         began = time.monotonic()
@@ -161,7 +161,7 @@ def repeat(work: Callable[[], object], over: threading.Event) -> list[float]:
 
 
 def job(target: Target) -> None:
-    """Let an export job make a file, and delete it."""
+    """Run an export job, and delete its file."""
     made = ask(f"{target.url}/api/exports", "POST", {"format": "ndjson", "compression": "gzip"})
     address = f"{target.url}/api/exports/{made['id']}"
     while (now := ask(address))["status"] in {"queued", "running"}:
@@ -172,7 +172,7 @@ def job(target: Target) -> None:
 
 
 def ask(url: str, method: str = "GET", body: object = None) -> Any:
-    """Return the JSON that a request is answered with."""
+    """Return the JSON of a response."""
     text = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, text, {"Content-Type": "application/json"}, method=method)  # noqa: S310 - the benchmark's own
     with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - the same
@@ -187,7 +187,7 @@ BESIDE: dict[str, Callable[[Target], object]] = {
 
 
 def sweep(store: Store, direct: Target, load: Load) -> Row:
-    """Return the figures of turns while everything that there was is swept."""
+    """Return the figures of turns while all earlier conversations are swept."""
     store.query("UPDATE conversations SET expires_at = 1")
     with (
         servers.chatkeep(store.place, direct, store.url, CHATKEEP_SWEEP_INTERVAL=SWEEP_INTERVAL) as target,
@@ -202,7 +202,7 @@ def sweep(store: Store, direct: Target, load: Load) -> Row:
 
 
 def swept(store: Store) -> float:
-    """Return how many seconds the sweep took, once it is through. Raises `BenchError` where it does not end."""
+    """Wait for the sweep, and return its seconds. Raises `BenchError` if it doesn't end."""
     waiting = "SELECT count(*) FROM conversations WHERE expires_at = 1"
     everything, began, deadline = store.query(waiting), time.monotonic(), time.monotonic() + PATIENCE_S
     while (left := store.query(waiting)) and time.monotonic() < deadline:
@@ -215,14 +215,14 @@ def swept(store: Store) -> float:
 
 
 def spans_until(done: Future[Any], target: Target, load: Load) -> Iterator[Outcome]:
-    """Yield what came of turns, one load after the other."""
+    """Yield the results of turns, one load after another."""
     while not done.done():
         yield drive(target, load)
 
 
 @contextmanager
 def watched(store: Store, target: Target) -> Iterator[Row]:
-    """Lend a row, and put into it what the server and its log took meanwhile."""
+    """Lend a row, and add the resources that the server used during the block."""
     row: Row = {}
     peak, over, began, before = Peak(), threading.Event(), time.monotonic(), clocks(target)
     watching = threading.Thread(target=watch, args=(store, peak, over))
@@ -239,18 +239,18 @@ def watched(store: Store, target: Target) -> Iterator[Row]:
 
 
 def clocks(target: Target) -> tuple[float, float]:
-    """Return the CPU seconds that the server has used, and all that is not of this benchmark."""
+    """Return the CPU seconds of the server, and those of other programs."""
     return cpu_seconds(target.pid or 0), other_cpu_seconds()
 
 
 def watch(store: Store, peak: Peak, over: threading.Event) -> None:
-    """Look at the log again and again."""
+    """Measure the log repeatedly."""
     while not over.wait(LOOK_S):
         peak.log = max(peak.log, store.log_bytes())
 
 
 def figures(what: str, turns: Outcome, took: float) -> Row:
-    """Return the part of a row that tells of the turns."""
+    """Return the columns about turns."""
     return {
         "meanwhile": what, "turns": turns.requests, "p50": turns.latency_p50 / 1000, "p99": turns.latency_p99 / 1000,
         "took": took,

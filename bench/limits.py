@@ -1,4 +1,4 @@
-"""What keys and limits add to a turn: the same turns with a key and every kind of limit, and without."""
+"""Cost that keys and limits add to a turn: the same turns with a key and every kind of limit, and without."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from bench.table import Report, Row, add_ratio, medians
 OFF, ON = "without", "with a key and limits"
 COLUMNS = turn.COLUMNS | {"ratio": "ratio to without"}
 ROUNDS = 4
-MANY = 10**9  # nobody is refused
-SEEN_S = 3.0  # until the server has seen that there is a key
+MANY = 10**9  # no request is refused
+SEEN_S = 3.0  # seconds until the server has read the new key
 LIMITS = dict.fromkeys(
     ("requests_per_minute", "requests_per_day", "tokens_per_minute", "tokens_per_day", "concurrent_replies"), MANY
 )
 NOTES = [
-    "Both servers run all the time and are asked in turns, so that what else the machine does meets them alike.",
+    "Both servers run all the time and are measured alternately, so that other load affects both equally.",
     f"With: the key and its account each have all {len(LIMITS)} limits, and all turns count against the same two rows.",
 ]
 
@@ -56,7 +56,7 @@ def measure(options: Namespace) -> Report:
 
 
 def run(targets: tuple[Target, ...], options: Namespace, database: databases.Server | None) -> list[Row]:
-    """Measure both servers in rounds, and each kind of answer on its own."""
+    """Measure both servers in rounds, and each kind of response separately."""
     rows = []
     for answer, load in turn.loads_of(options.turns // ROUNDS, options.concurrency).items():
         rounds = [[turn.row(target, answer, load, database) for target in targets] for _ in range(ROUNDS)]
@@ -70,7 +70,7 @@ def run(targets: tuple[Target, ...], options: Namespace, database: databases.Ser
 def _serving(
     home: Path, direct: Target, database: databases.Server | None, **more: str
 ) -> Iterator[tuple[Target, str | None]]:
-    """Run chatkeep in a new folder, or on a new database, whose URL comes with it."""
+    """Run chatkeep in a new folder, or on a new database. Lends the server and the database's URL."""
     home.mkdir()
     url = database.new_database() if database else None
     with servers.chatkeep(home, direct, url, **more) as target:
@@ -78,7 +78,7 @@ def _serving(
 
 
 def _keyed(target: Target, home: Path, url: str | None) -> Target:
-    """Make a key for a server that has been open so far; return the server as who has the key sees it."""
+    """Create the first key of a server. Return the server with this key."""
     command = servers.command_line("keys", "create", "the benchmark", "--limits", json.dumps(LIMITS))
     made = subprocess.run(command, env=servers.command_environ(home, url), capture_output=True, text=True, check=True)
     time.sleep(SEEN_S)

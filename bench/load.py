@@ -1,4 +1,4 @@
-"""The two load tools in ``load/``: compiled when they are first needed, then run against a server."""
+"""Compile the two load tools in ``load/`` when they are first needed, and run them against a server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CACHE = ROOT / "build" / "bench"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server under load: how to talk to it, with which key where it wants one, and the root of its process tree.
+    """A server under load: its address, an API key if it needs one, and the root of its process tree.
 
     Without ``pid`` it is not measured.
     """
@@ -41,7 +41,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked of a server: ``connections`` side by side, ``requests`` one after the other on each.
+    """The requests to a server: ``connections`` in parallel, with ``requests`` in turn on each.
 
     Every stream has ``tokens`` at ``rate`` a second (0: as fast as they go); connections open over ``ramp`` seconds.
     """
@@ -61,7 +61,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the client saw; times in µs. ``delay`` is how long a token was under way, ``ttft`` the first one's time.
+    """The client's results, with times in µs. ``delay`` is the latency of a token, ``ttft`` that of the first one.
 
     ``open_most`` is how many requests were under way at once at most.
     """
@@ -79,7 +79,7 @@ class Outcome:
 
 
 def tool(name: str) -> Path:
-    """Return the path of a compiled load tool. Raises `BenchError` where it cannot be compiled."""
+    """Return the path of a compiled load tool. Raises `BenchError` if it can't be compiled."""
     source = SOURCES / f"{name}.cc"
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
     program = CACHE / f"{name}-{digest}"
@@ -105,13 +105,13 @@ def command(target: Target, load: Load) -> list[str]:
 
 
 def drive(target: Target, load: Load) -> Outcome:
-    """Put a load on a server and return what came back. Raises `BenchError` if any answer was wrong."""
+    """Put a load on a server and return the results. Raises `BenchError` if any response was wrong."""
     env = os.environ | ({"KEY": target.key} if target.key else {})
     return outcome(target, subprocess.run(command(target, load), env=env, capture_output=True, check=True).stdout)
 
 
 def outcome(target: Target, printed: bytes) -> Outcome:
-    """Return what the client printed. Raises `BenchError` if any answer was wrong: its figures would mean nothing."""
+    """Return the client's results. Raises `BenchError` if any response was wrong: then the figures mean nothing."""
     seen = json.loads(printed)
     if seen["err"] or seen["unfinished"]:
         ending = target.log.read_text(errors="replace")[-2000:] if target.log else ""

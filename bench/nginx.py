@@ -1,4 +1,4 @@
-"""nginx as a plain proxy before the provider: what moving the bytes costs at least, on the machine at hand.
+"""nginx as a plain proxy in front of the provider: the least cost of moving the bytes on this machine.
 
 A system's nginx is never touched: this one has its own configuration and folder and runs as an ordinary program.
 """
@@ -55,13 +55,13 @@ ABSENT = "nginx is not installed and could not be fetched: no ratios (on Debian 
 
 @contextmanager
 def proxy(place: Path, provider: Target) -> Iterator[Target | None]:
-    """Run nginx with one worker before the provider, warmed up; lends None where there is no nginx."""
+    """Run a warmed-up nginx with one worker in front of the provider. Lends None if nginx is not available."""
     program = find()
     if not program:
         yield None
         return
     port, log = free_port(), place / "nginx.log"
-    user = "user root;" if os.geteuid() == 0 else ""  # else the worker would change to a user who may not enter
+    user = "user root;" if os.geteuid() == 0 else ""  # otherwise the worker's user has no access to the folder
     configuration = place / "nginx.conf"
     configuration.write_text(CONFIGURATION.format(user=user, place=place, provider=provider.port, port=port))
     with running(program, "-p", place, "-e", log, "-c", configuration, env=environ(), log=log) as process:
@@ -73,7 +73,7 @@ def proxy(place: Path, provider: Target) -> Iterator[Target | None]:
 
 @cache
 def find() -> Path | None:
-    """Return the path of nginx: the system's, or one unpacked from the distribution's package without installing it.
+    """Return the path of nginx: the installed one, or one unpacked from the distribution's package.
 
     Installing the package would start a service on port 80.
     """
@@ -98,7 +98,7 @@ def _unpack(package: str) -> None:
 
 
 def version() -> str | None:
-    """Return the version of the nginx that is used."""
+    """Return the version of nginx."""
     program = find()
     if not program:
         return None

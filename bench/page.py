@@ -1,4 +1,4 @@
-"""What the chat page weighs in Chromium: what a load takes, when it can be used, and its longest tasks.
+"""Load of the chat page on Chromium: its size, the time until it can be used, and its longest tasks.
 
 The slow phone is what Lighthouse takes for one: a processor four times slower, 150 ms and 1.6 Mbit/s away.
 """
@@ -26,7 +26,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touc
 SLOW_LINE = {"offline": False, "latency": 150, "downloadThroughput": 200_000, "uploadThroughput": 94_000}
 SLOWER = 4
 PATIENCE_MS = 60_000
-# When the greeting is shown, which the modules do last; a promise, because the page lets nobody poll it by a string.
+# Resolves when the greeting is shown, which the modules do last. The page's policy forbids polling with a string.
 READY = """() => new Promise((done) => {
     const look = () => document.querySelector('#welcome:not([hidden])') ? done(performance.now()) : setTimeout(look, 2);
     look();
@@ -45,11 +45,11 @@ COLUMNS = {
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """Declare the options: there are none of its own."""
+    """Declare the options: this benchmark has none."""
 
 
 def measure(options: Namespace) -> Report:
-    """Load the page, stream a long reply, and read a long conversation from its end to its start."""
+    """Load the page, stream a long reply, and read a long conversation from end to start."""
     runs = [run() for _ in range(options.runs)]
     notes = [
         "KB are compressed; what the API answers does not count.",
@@ -72,7 +72,7 @@ def run() -> list[Row]:
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """Run a Chromium of this benchmark's own."""
+    """Run a separate Chromium."""
     try:
         program = chromium.ensure_installed()
     except debian.Unavailable as reason:
@@ -90,13 +90,13 @@ def loads(running: Browser, server: Server) -> list[Row]:
 
 
 def opened(running: Browser, server: Server, **profile: Any) -> Chat:
-    """Return a tab of a fresh profile, which has loaded nothing yet."""
+    """Return an empty tab of a fresh profile."""
     page = running.new_context(locale="en-GB", **profile).new_page()
     return Chat(page, server.url)
 
 
 def slow_down(chat: Chat) -> None:
-    """Make a tab as slow as a phone."""
+    """Slow a tab down to the speed of a phone."""
     cdp = chat.page.context.new_cdp_session(chat.page)
     cdp.send("Network.enable")
     cdp.send("Network.emulateNetworkConditions", SLOW_LINE)
@@ -119,7 +119,7 @@ def load(what: str, chat: Chat) -> Row:
 
 
 def texts(running: Browser, server: Server) -> list[Row]:
-    """Stream a long reply; open a long conversation, read all of it, and go on with it."""
+    """Stream a long reply. Open a long conversation, read all of it, and continue it."""
     chat = opened(running, server)
     chat.open()
     many = store_many(server.env["DATABASE_URL"])
@@ -132,13 +132,13 @@ def texts(running: Browser, server: Server) -> list[Row]:
 
 
 def doing(what: str, chat: Chat, act: Callable[[], None]) -> Row:
-    """Return the figures of something that is done on an open page."""
+    """Return the figures of an action on an open page."""
     row: Row = {"what": what, "requests": None, "kilobytes": None, "painted_ms": None, "usable_ms": None}
     return row | work(tasks(chat.page, act))
 
 
 def stream(chat: Chat) -> None:
-    """Take a turn with a long reply, which comes as fast as it can."""
+    """Take a turn with a long reply that is sent as fast as possible."""
     chat.send(LONG_REPLY)
     chat.expect_status("completed", 120)
 
@@ -150,7 +150,7 @@ def open_end(chat: Chat, conversation: str) -> None:
 
 
 def work(taken: list[float]) -> Row:
-    """Return what the page's tasks took."""
+    """Return the durations of the page's tasks."""
     return {
         "longest_ms": max(taken, default=0.0),
         "long_tasks": sum(each > LONG_TASK_MS for each in taken),

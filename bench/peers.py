@@ -1,4 +1,4 @@
-"""What the same work costs in LiteLLM's proxy, which stores nothing of it."""
+"""Cost of the same work in LiteLLM's proxy, which stores nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ model_list:
 general_settings:
   dangerously_permit_weak_or_unset_master_key: true
 """
-# It would fetch the prices of models.
+# Otherwise it downloads the prices of models.
 OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
 COLUMNS = {
     "server": "server",
@@ -51,7 +51,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def measure(options: Namespace) -> Report:
-    """Measure chatkeep, LiteLLM's proxy and nginx on the same work, one after the other."""
+    """Measure chatkeep, LiteLLM's proxy and nginx on the same work, one after another."""
     install()
     loads = {"token": stream.load_of(options.streams), **turn.loads_of(options.turns)}
     with servers.folder() as place, servers.upstream(place) as direct:
@@ -70,7 +70,7 @@ def measure(options: Namespace) -> Report:
 
 
 def install() -> None:
-    """Install the newest proxy that there is into an environment of its own, once."""
+    """Install the newest proxy into a separate environment, once."""
     done = HOME / "installed"
     if done.exists():
         return
@@ -81,7 +81,7 @@ def install() -> None:
 
 
 def version() -> str:
-    """Return the version of what is installed."""
+    """Return the installed version."""
     packages = next(HOME.glob("lib/python*/site-packages"))
     return next(one.version for one in distributions(name="litellm", path=[str(packages)]))
 
@@ -112,7 +112,7 @@ def row(target: Target, loads: dict[str, Load], low: int) -> Row:
 
 @contextmanager
 def litellm(place: Path, provider: Target) -> Iterator[Target]:
-    """Run LiteLLM's proxy with one worker before the provider, warmed up."""
+    """Run a warmed-up LiteLLM proxy with one worker in front of the provider."""
     port, log, configuration = free_port(), place / "litellm.log", place / "litellm.yaml"
     configuration.write_text(CONFIGURATION.format(provider=provider.url))
     options = ("--config", str(configuration), "--host", "127.0.0.1", "--port", str(port))

@@ -1,4 +1,4 @@
-"""Starting and ending processes, and what the kernel says about them: CPU time, memory, open files."""
+"""Start and end processes, and read their CPU time, memory and open files from the kernel."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if sys.platform != "win32":
 
     TICKS = os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
-IDLE, WAITING = 3, 4  # fields of /proc/stat, in which the machine did nothing
+IDLE, WAITING = 3, 4  # fields of /proc/stat with idle time
 
 
 class BenchError(Exception):
-    """The benchmark cannot go on; the text says why, in words for the person who started it."""
+    """The benchmark can't continue. The text says why."""
 
 
 @contextmanager
 def running(*command: str | Path, env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command in the folder of ``log``, which takes what it prints; it is ended when the block is left."""
+    """Run a command in the folder of ``log``, which gets its output. End it after the block."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -36,7 +36,7 @@ def running(*command: str | Path, env: Mapping[str, str], log: Path) -> Iterator
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # Ctrl-C reaches this program only, which then ends the others in order
+            start_new_session=True,  # Ctrl-C reaches only this program, which then ends the others in order
         )
     try:
         yield process
@@ -45,7 +45,7 @@ def running(*command: str | Path, env: Mapping[str, str], log: Path) -> Iterator
 
 
 def end(process: subprocess.Popen[bytes], patience: float = 15) -> None:
-    """End a process that `running` started; what is left of its group after ``patience`` seconds is killed."""
+    """End a process that `running` started. Kill the rest of its group after ``patience`` seconds."""
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(patience)
@@ -55,7 +55,7 @@ def end(process: subprocess.Popen[bytes], patience: float = 15) -> None:
 
 
 def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float = 30) -> None:
-    """Return once ``ready()`` is true.
+    """Wait until ``ready()`` is true.
 
     Raises `BenchError` with the log's end if the process is gone or ``seconds`` have passed.
     """
@@ -68,24 +68,24 @@ def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log:
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback address that nobody listens on."""
+    """Return an unused TCP port of the loopback address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def listening(port: int) -> bool:
-    """Return whether somebody accepts connections on a port of the loopback address."""
+    """Return whether a port of the loopback address accepts connections."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def tree(pid: int) -> list[int]:
-    """Return a process and everything that it started and that still runs."""
+    """Return a process and all its running descendants."""
     parents = {int(path.name): _parent(path) for path in PROC.iterdir() if path.name.isdigit()}
     found = [pid]
-    for member in found:  # it grows while it is walked
+    for member in found:  # the list grows during the loop
         found += [child for child, parent in parents.items() if parent == member]
     return found
 
@@ -96,7 +96,7 @@ def _parent(path: Path) -> int:
 
 
 def _stat(path: Path) -> list[str]:
-    """Return the fields of /proc/PID/stat after the name in parentheses; nothing if the process is gone."""
+    """Return the fields of /proc/PID/stat after the name in parentheses, or nothing if the process has ended."""
     try:
         return (path / "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -104,7 +104,7 @@ def _stat(path: Path) -> list[str]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time, user and system, that a process tree has used; children that ended are counted in."""
+    """Return the CPU time, user and system, of a process tree, including ended children."""
     ticks = 0
     for member in tree(pid):
         ticks += sum(int(field) for field in _stat(PROC / str(member))[11:15])
@@ -112,23 +112,23 @@ def cpu_seconds(pid: int) -> float:
 
 
 def other_cpu_seconds() -> float:
-    """Return the CPU time that everything on the machine has used which this program did not start."""
+    """Return the CPU time of all processes that this program did not start."""
     busy = [int(field) for field in (PROC / "stat").read_text().splitlines()[0].split()[1:9]]
     return (sum(busy) - busy[IDLE] - busy[WAITING]) / TICKS - cpu_seconds(os.getpid())
 
 
 def pss_kib(pid: int) -> int:
-    """Return the memory of a process tree in KiB; a page that n processes share counts as 1/n in each."""
+    """Return the PSS of a process tree in KiB: a page that n processes share counts as 1/n in each."""
     return sum(_rollup(member, "Pss:") for member in tree(pid))
 
 
 def rss_kib(pid: int) -> int:
-    """Return the resident memory of a process tree in KiB; shared pages count in every process."""
+    """Return the RSS of a process tree in KiB: shared pages count in every process."""
     return sum(_rollup(member, "Rss:") for member in tree(pid))
 
 
 def peak_kib(pid: int) -> int:
-    """Return the most memory in KiB that a process ever had resident; 0 once it has ended."""
+    """Return the peak RSS of a process in KiB, or 0 if it has ended."""
     try:
         lines = (PROC / str(pid) / "status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -142,7 +142,7 @@ def _rollup(pid: int, name: str) -> int:
 
 
 def opened(pid: int, file: Path) -> int:
-    """Return how many times a process tree has a file open."""
+    """Return the number of file descriptors of a process tree for a file."""
     count = 0
     for member in tree(pid):
         for link in (PROC / str(member) / "fd").iterdir():
@@ -152,6 +152,6 @@ def opened(pid: int, file: Path) -> int:
 
 
 def allow_many_files() -> None:
-    """Raise the limit of open files as far as it goes: a stream takes two in the server and two in the load tools."""
+    """Raise the limit of open files to the maximum: a stream uses two in the server and two in the load tools."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

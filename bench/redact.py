@@ -1,4 +1,4 @@
-"""What looking for sensitive text in a stream costs, holds back, finds, and takes for sensitive though it is not."""
+"""Cost of redaction in a stream, the text that it holds back, and its hits and false positives."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ COLUMNS = {
 
 def arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--cases", type=int, default=100_000, help="texts, half of them ordinary (100,000)")
+    parser.add_argument("--cases", type=int, default=100_000, help="texts, half of them harmless (100,000)")
 
 
 def measure(options: Namespace) -> Report:
-    """Measure ordinary texts and such with something sensitive, cut into tokens."""
+    """Measure texts with and without sensitive content, cut into tokens."""
     redactor = Redactor()
     runs = [run(redactor, options.cases, seed) for seed in range(options.runs)]
     parameters: Row = {"cases": options.cases, "characters a token": TOKEN, "runs": options.runs}
@@ -72,7 +72,7 @@ def row(redactor: Redactor, name: str, cases: list[Case]) -> Row:
 
 
 def figures(seen: Seen) -> Row:
-    """Return what was found and held back."""
+    """Return the findings and the text held back."""
     return {
         "held_mean": sum(seen.held) / len(seen.held),
         "held_most": max(seen.held),
@@ -83,7 +83,7 @@ def figures(seen: Seen) -> Row:
 
 
 def token_us(redactor: Redactor, texts: list[str]) -> float:
-    """Return the CPU µs of a token, a stream for each text included."""
+    """Return the CPU µs of a token, including the set-up of a stream for each text."""
     cut = [[text[at : at + TOKEN] for at in range(0, len(text), TOKEN)] for text in texts]
     begun = time.process_time()
     for pieces in cut:

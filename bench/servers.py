@@ -1,4 +1,4 @@
-"""The servers that are measured: chatkeep itself, and the model's provider behind it."""
+"""The measured servers: chatkeep, and the provider behind it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def folder() -> Iterator[Path]:
 
 
 def environ(**more: str) -> dict[str, str]:
-    """Return an environment in which no setting of whoever runs the benchmark is left."""
+    """Return an environment without settings of the current user."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     return kept | {"PYTHONPATH": str(ROOT)} | more
 
 
 @contextmanager
 def upstream(place: Path) -> Iterator[Target]:
-    """Run the model's provider; as a target it is what a server's own share is measured against."""
+    """Run the provider. As a target it shows the share of a server behind it."""
     port, log = free_port(), place / "upstream.log"
     with running(tool("upstream"), str(port), env=environ(), log=log) as process:
         wait_until(lambda: listening(port), process, log)
@@ -46,7 +46,7 @@ def upstream(place: Path) -> Iterator[Target]:
 def chatkeep(
     place: Path, provider: Target, database: str | None = None, configuration: Path = CONFIGURATION, /, **more: str
 ) -> Iterator[Target]:
-    """Run chatkeep with one worker on a data folder in ``place``, as production would; warmed up by a few turns."""
+    """Run chatkeep with one worker and production settings in ``place``, warmed up by a few turns."""
     port = free_port()
     log = place / "chatkeep.log"
     settings = environ(
@@ -70,17 +70,17 @@ def chatkeep(
 
 
 def command_line(*arguments: str) -> list[str]:
-    """Return the command line of the `chatkeep` program with some arguments."""
+    """Return the command line of `chatkeep` with these arguments."""
     return [sys.executable, "-m", "chatkeep", *arguments]
 
 
 def command_environ(place: Path, database: str | None = None) -> dict[str, str]:
-    """Return what the `chatkeep` program needs to find the database of a server."""
+    """Return the environment in which `chatkeep` uses the database of a server."""
     return environ(CHATKEEP_DATA_DIR=str(place), DATABASE_URL=database or sqlite_url(place), OPENAI_API_KEY="unused")
 
 
 def sqlite_file(place: Path) -> Path:
-    """Return the path of the database that `chatkeep` keeps in a folder."""
+    """Return the path of the database in a data folder."""
     return place / "chatkeep.sqlite3"
 
 
@@ -90,22 +90,22 @@ def sqlite_url(place: Path) -> str:
 
 
 def answers(url: str) -> bool:
-    """Return whether a GET of an address answers 200."""
+    """Return whether a GET returns 200."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - an address of the benchmark's own
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - a server of this benchmark
             return int(response.status) == 200  # noqa: PLR2004 - OK
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
 
 
 def get(url: str) -> Any:
-    """Return the JSON that a GET of an address answers."""
-    with urllib.request.urlopen(url, timeout=30) as response:  # noqa: S310 - an address of the benchmark's own
+    """Return the JSON of a GET."""
+    with urllib.request.urlopen(url, timeout=30) as response:  # noqa: S310 - a server of this benchmark
         return json.load(response)
 
 
 def conversation_ids(target: Target) -> Iterator[str]:
-    """Yield the ids of all conversations, by way of the API."""
+    """Yield the ids of all conversations, with the API."""
     after = ""
     while True:
         page = get(f"{target.url}/api/conversations?limit=100{after}")

@@ -1,4 +1,4 @@
-"""How much is installed, and how long it takes from the command until the server answers."""
+"""Installed size, and time from the start command to the first response."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def measure(options: Namespace) -> Report:
-    """Install the requirements into a fresh environment and start the server from it."""
+    """Install the requirements into a fresh environment, and start the server there."""
     with servers.folder() as place, servers.upstream(place) as direct:
         python, packages = install(place)
         fresh = megabytes(packages)
@@ -51,7 +51,7 @@ def measure(options: Namespace) -> Report:
 
 
 def install(place: Path) -> tuple[Path, Path]:
-    """Make an environment with what requirements.txt pins and return its Python and its site-packages."""
+    """Make an environment with the runtime pins. Return its Python and its site-packages."""
     home = place / "environment"
     subprocess.run([sys.executable, "-m", "venv", home], check=True)
     python = home / "bin" / "python"
@@ -60,13 +60,13 @@ def install(place: Path) -> tuple[Path, Path]:
 
 
 def megabytes(packages: Path) -> float:
-    """Return the size of what is installed in blocks on disk, as `du` counts, without the installer itself."""
+    """Return the installed size in disk blocks, as `du` counts, without the installer."""
     files = (path for path in packages.rglob("*") if not path.relative_to(packages).parts[0].startswith(TOOLS))
     return sum(path.lstat().st_blocks * 512 for path in files) / 1e6
 
 
 def launch(python: Path, home: Path, direct: Target) -> float:
-    """Return the seconds from starting `chatkeep serve` to the first answer of /health/live."""
+    """Return the seconds from the start of `chatkeep serve` to the first response of /health/live."""
     home.mkdir(exist_ok=True)
     port, log = free_port(), home / "chatkeep.log"
     settings = servers.environ(

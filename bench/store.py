@@ -1,4 +1,4 @@
-"""Whether listing and reading stay as quick as they were while the store grows a hundredfold."""
+"""Cost of listing and reading while the store grows a hundredfold."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.stream import SETTLE_S
 from bench.table import Report, Row, medians
 from bench.turn import NGINX_TIMES
 
-READ = 20  # conversations that are read in turn
+READ = 20  # conversations to read in turn
 CONVERSATIONS = "/api/conversations"
 KINDS = ("list", "deep", "read")
 COLUMNS = {
@@ -43,12 +43,12 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def measure(options: Namespace) -> Report:
-    """Measure the requests at every size; nginx before a tiny answer shows what any request costs at least."""
+    """Measure the requests at every size. nginx with a tiny response shows the least cost of a request."""
     with servers.folder() as place, servers.upstream(place) as direct, nginx.proxy(place, direct) as proxy:
         stores = list(filled(place, direct, options.messages))
         with contextlib.ExitStack() as stack:
             open_ = [(store, stack.enter_context(servers.chatkeep(store.place, direct))) for store in stores]
-            # In rounds, so that what else the machine does in the meantime meets every size alike.
+            # In rounds, so that other load on the machine affects every size equally.
             runs = [
                 [row(store, target, proxy, options.requests) for store, target in open_] for _ in range(options.runs)
             ]
@@ -64,7 +64,7 @@ def measure(options: Namespace) -> Report:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A filled store: the folder of its file, and the ids of some of its conversations."""
+    """A filled store: the folder of its file, and the ids of some conversations."""
 
     place: Path
     messages: int
@@ -72,9 +72,9 @@ class Store:
 
 
 def filled(place: Path, direct: Target, sizes: list[int]) -> Iterator[Store]:
-    """Fill a store to each size, every one a copy of the smaller one before it, and yield it."""
+    """Yield a store of each size, each filled from a copy of the smaller one."""
     with servers.chatkeep(place, direct):
-        pass  # it makes the tables, and its warm-up leaves the rows of real turns
+        pass  # it makes the tables, and its warm-up stores real turns
     last = servers.sqlite_file(place)
     template = fill.take_template(last)
     for size in sizes:
@@ -115,7 +115,7 @@ def request_us(target: Target, paths: list[str], requests: int) -> tuple[float, 
 
 
 def add_growth(rows: list[Row]) -> None:
-    """Put into every row how many times the first row's cost its own is."""
+    """Add the cost relative to the first row to every row."""
     for kind in KINDS:
         for row in rows:
             row[f"{kind}_growth"] = float(row[f"{kind}_us"] or 0) / float(rows[0][f"{kind}_us"] or 1)

@@ -1,4 +1,4 @@
-"""What a streamed token costs, and how much later it arrives than without a server in between."""
+"""Cost of a streamed token, and the delay that the server adds."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bench.processes import BenchError, cpu_seconds
 from bench.table import Report, Row, add_ratio, medians
 
 LOW = Load(connections=4, requests=5, tokens=5, rate=20, ramp=1)
-SETTLE_S = 0.3  # after the last byte the server still ends its work
+SETTLE_S = 0.3  # seconds in which the server finishes its work after the last byte
 RATE = 20.0
-BEGUN_A_SECOND = 200  # so many streams begin in a second, however many there are
-TOGETHER_S = 1.5  # and so long all of them are open
+BEGUN_A_SECOND = 200  # streams that begin in a second
+TOGETHER_S = 1.5  # seconds during which all streams are open
 COLUMNS = {
     "server": "server",
     "token_us": "CPU µs/token",
@@ -34,8 +34,8 @@ def arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--streams", type=int, default=200, help="streams side by side (200)")
     parser.add_argument("--rate", type=float, default=RATE, help="tokens a second in each (20)")
-    parser.add_argument("--tokens", type=int, help="tokens of each (so many that all are open together for 1.5 s: 50)")
-    parser.add_argument("--ramp", type=float, help="seconds over which they begin (one for every 200: 1)")
+    parser.add_argument("--tokens", type=int, help="tokens of each (enough for all to be open for 1.5 s: 50)")
+    parser.add_argument("--ramp", type=float, help="seconds in which they begin (one for every 200: 1)")
     databases.argument(parser)
 
 
@@ -63,7 +63,7 @@ def measure(options: Namespace) -> Report:
 
 
 def load_of(streams: int, rate: float = RATE, tokens: int | None = None, ramp: float | None = None) -> Load:
-    """Return a load of paced streams; what is not said is such that all of them are open together for a while."""
+    """Return a load of paced streams. By default, all of them are open together for a while."""
     ramp = streams / BEGUN_A_SECOND if ramp is None else ramp
     return Load(streams, tokens=tokens or round(rate * (ramp + TOGETHER_S)), rate=rate, ramp=ramp)
 
@@ -79,7 +79,7 @@ def run(place: Path, direct: Target, load: Load, database: databases.Server | No
 
 
 def stored(place: Path, direct: Target, load: Load, database: databases.Server | None, low: int) -> Row:
-    """Measure chatkeep on an empty database, and check afterwards that it kept what it streamed."""
+    """Measure chatkeep on an empty database, and check that it stored the streams."""
     place.mkdir()
     url = database.new_database() if database else None
     with servers.chatkeep(place, direct, url) as target:
@@ -89,7 +89,7 @@ def stored(place: Path, direct: Target, load: Load, database: databases.Server |
 
 
 def row(target: Target, load: Load, low: int, database: databases.Server | None = None) -> Row:
-    """Return the figures of one server under a load; ``low`` is the provider's own time to the first token, in µs."""
+    """Return the figures of a server under a load. ``low`` is the provider's time to the first token, in µs."""
     quiet = drive(target, LOW).ttft_p50
     seen, spent = timed(target, load, database)
     check_tokens(target, load, seen)
@@ -107,7 +107,7 @@ def row(target: Target, load: Load, low: int, database: databases.Server | None 
 
 
 def timed(target: Target, load: Load, database: databases.Server | None = None) -> tuple[Outcome, list[float | None]]:
-    """Put a load on a server; return what came back, and the CPU seconds that the server and the database took."""
+    """Put a load on a server. Return the results, and the CPU seconds of the server and the database."""
     before = clocks(target, database)
     seen = drive(target, load)
     time.sleep(SETTLE_S)
@@ -118,16 +118,16 @@ def timed(target: Target, load: Load, database: databases.Server | None = None) 
 
 
 def each(seconds: float | None, count: int) -> float | None:
-    """Return the µs of one of ``count`` things that took so many seconds together."""
+    """Return the µs for each of ``count`` items from the total seconds."""
     return None if seconds is None else seconds * 1e6 / count
 
 
 def clocks(target: Target, database: databases.Server | None) -> tuple[float | None, float | None]:
-    """Return the CPU seconds that the server and the database have used so far."""
+    """Return the CPU seconds of the server and the database so far."""
     return cpu_seconds(target.pid) if target.pid else None, cpu_seconds(database.pid) if database else None
 
 
 def check_tokens(target: Target, load: Load, seen: Outcome) -> None:
-    """Raise `BenchError` unless every token that was asked for came."""
+    """Raise `BenchError` unless every requested token arrived."""
     if seen.tokens != load.total * load.tokens:
         raise BenchError(f"{target.name} streamed {seen.tokens} tokens of {load.total * load.tokens}")

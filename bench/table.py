@@ -1,4 +1,4 @@
-"""What a benchmark found, as a table for people or as JSON."""
+"""Reports of benchmarks, as tables or as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Row = dict[str, Value]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The rows of one benchmark; ``columns`` maps their keys to the headings of those that the table shows."""
+    """The rows of one benchmark. ``columns`` maps the keys that the table shows to headings."""
 
     bench: str
     parameters: dict[str, Value]
@@ -23,7 +23,7 @@ class Report:
 
 
 def medians(runs: list[list[Row]]) -> list[Row]:
-    """Return the rows of several like runs as one: the median of every number."""
+    """Combine the rows of several runs: the median of every number."""
     return [{key: _median([row[key] for row in same]) for key in same[0]} for same in zip(*runs, strict=True)]
 
 
@@ -33,7 +33,7 @@ def _median(values: list[Value]) -> Value:
 
 
 def add_ratio(rows: list[Row], key: str, of: str = "nginx", ratio: str = "ratio") -> None:
-    """Put into every row how many times the value of the row of nginx its own value is, if there is one."""
+    """Add the value relative to nginx to every row, if nginx was measured."""
     base = next((row[key] for row in rows if row["server"] == of), None)
     for row in rows:
         value = row[key]
@@ -41,7 +41,7 @@ def add_ratio(rows: list[Row], key: str, of: str = "nginx", ratio: str = "ratio"
 
 
 def as_text(report: Report) -> str:
-    """Return a report as a table in Markdown with what was measured above it."""
+    """Return a report as a Markdown table with a heading."""
     parameters = ", ".join(f"{name} {_shown(value)}" for name, value in report.parameters.items())
     return "\n".join([f"## {report.bench}: {parameters}", "", *_table(report), "", *report.notes])
 
@@ -64,13 +64,13 @@ def _shown(value: Value) -> str:
         return "-"
     if isinstance(value, str):
         return value
-    if isinstance(value, int) or value == round(value) or abs(value) >= 100:  # noqa: PLR2004 - three digits tell enough
+    if isinstance(value, int) or value == round(value) or abs(value) >= 100:  # noqa: PLR2004 - three significant digits
         return f"{value:,.0f}"
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"  # noqa: PLR2004 - the same
 
 
 def as_json(environment: dict[str, Value], reports: list[Report]) -> str:
-    """Return reports with every run's rows as JSON."""
+    """Return reports as JSON, with the rows of every run."""
     found = [
         {
             "bench": report.bench,

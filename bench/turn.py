@@ -1,4 +1,4 @@
-"""What a whole turn costs that has next to no tokens: the request, the rows, the call to the provider, the answer."""
+"""Cost of a whole turn of one token: the request, the rows, the call to the provider, the response."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.table import Report, Row, medians
 
 KINDS = ("stream", "json")
 CONCURRENCY = 8
-NGINX_TIMES = 10  # nginx is that much quicker: it needs more turns for a CPU clock that counts in 10 ms
+NGINX_TIMES = 10  # nginx is faster, and needs more turns for a CPU clock of 10 ms
 COLUMNS = {
     "server": "server",
     "answer": "answer",
@@ -47,12 +47,12 @@ def measure(options: Namespace) -> Report:
     parameters: Row = {
         "turns": options.turns, "concurrency": options.concurrency, "database": options.database, "runs": options.runs,
     }  # fmt: skip
-    notes = ["Every turn begins a conversation: two messages, a lease and a conversation are written."]
+    notes = ["Every turn begins a conversation, and writes two messages, a lease and a conversation."]
     return Report("turn", parameters, databases.shown(COLUMNS, options.database), rows, runs, notes)
 
 
 def loads_of(turns: int, concurrency: int = CONCURRENCY, tokens: int = 1) -> dict[str, Load]:
-    """Return the loads of both kinds of answer."""
+    """Return the loads for both kinds of response."""
     each_does = max(1, turns // concurrency)
     return {kind: Load(concurrency, each_does, stream=kind == "stream", tokens=tokens) for kind in KINDS}
 
@@ -74,7 +74,7 @@ def run(
 
 
 def more(load: Load) -> Load:
-    """Return a load of the same kind with as many requests as nginx needs."""
+    """Return the same load with as many requests as nginx needs."""
     return dataclasses.replace(load, requests=load.requests * NGINX_TIMES)
 
 
@@ -93,7 +93,7 @@ def row(target: Target, answer: str, load: Load, database: databases.Server | No
 
 
 def add_ratios(rows: list[Row]) -> None:
-    """Put into every row how many times nginx's cost of the same kind of turn its own is."""
+    """Add the cost relative to nginx for the same kind of turn to every row."""
     bases = {row["answer"]: row["turn_us"] for row in rows if row["server"] == "nginx"}
     for row in rows:
         cost, base = row["turn_us"], bases.get(row["answer"])

@@ -1,4 +1,4 @@
-"""What storing a turn costs beside the raw driver that runs the same statements, and as the store grows."""
+"""Cost of storing a turn, compared with the raw driver, and as the store grows."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ RAW, STORE, TURN = "raw driver", "chatkeep.store", "TurnStarter.begin"
 WAYS = (RAW, STORE, TURN)
 QUESTION = "please explain in a few words how the quarterly plan is made and which tables it reads."
 MODEL = "gpt-4o-mini"
-ROUND = 50  # turns of one way, before the next way has its own
-CONTEXT = 9  # messages that are read: the tenth of the prompt is the question
+ROUND = 50  # turns of one way before the next way
+CONTEXT = 9  # messages to read: the tenth message of the prompt is the question
 PARAMETER = re.compile(r"%\((\w+)\)s|:(\w+)")
 FORGET_LEASES = Sql("DELETE FROM leases")
 COLUMNS = {
@@ -56,11 +56,11 @@ COLUMNS = {
 }
 NOTES = [
     "One turn in a conversation of 20 messages, in a transaction: the epoch, the conversation, its last messages,",
-    "who answers the same question, the lease, two messages, the conversation's new state.",
+    "running replies to the same question, the lease, two messages, the conversation's new state.",
     f"{RAW}: the statements that {STORE} sends, recorded with their values, through apsw or PyMySQL alone.",
     f"{STORE}: the store's functions, which make those statements of plain values and plain values of rows.",
     f"{TURN}: all that the journal runs for a turn, the making of ids, prompt and its hash included.",
-    "Growth is the cost against the smallest store's. One connection, one thread, CPU of the client alone.",
+    "Growth is the cost relative to the smallest store. One connection, one thread, CPU time of the client only.",
 ]
 
 
@@ -93,7 +93,7 @@ def measure(options: Namespace) -> Report:
 
 
 class Statement(NamedTuple):
-    """A statement with places in place of names, and its values in their order."""
+    """A statement with placeholders instead of names, and its values in order."""
 
     text: str
     values: tuple[Any, ...]
@@ -101,13 +101,13 @@ class Statement(NamedTuple):
 
 
 def positional(text: str, values: dict[str, Any], place: str) -> tuple[str, tuple[Any, ...]]:
-    """Return a statement as a driver's own user would write it."""
+    """Return a statement in the form that the driver takes."""
     names = [first or second for first, second in PARAMETER.findall(text)]
     return PARAMETER.sub(place, text), tuple(values[name] for name in names)
 
 
 class Recording(PassingOn):
-    """Keeps every statement between `begin` and `commit`."""
+    """Records every statement between `begin` and `commit`."""
 
     def __init__(self, connection: Connection, *, embedded: bool) -> None:
         super().__init__(connection)
@@ -120,12 +120,12 @@ class Recording(PassingOn):
         return super().rows(sql, **values)
 
     def change(self, sql: Sql, **values: Any) -> int:
-        """Run an INSERT, UPDATE or DELETE and return how many rows it matched."""
+        """Run an INSERT, UPDATE or DELETE and return the number of matched rows."""
         self._keep(sql, values, reads=False)
         return super().change(sql, **values)
 
     def commit(self) -> None:
-        """End the transaction without a trace: what was recorded is done later."""
+        """Roll the transaction back. The recorded statements run later."""
         self.rollback()
 
     def _keep(self, sql: Sql, values: dict[str, Any], *, reads: bool) -> None:
@@ -134,7 +134,7 @@ class Recording(PassingOn):
 
 
 def take(connection: Connection, owner: str, conversation_id: UUID) -> None:
-    """Store a turn as `TurnStarter.take` does, with the store's functions alone."""
+    """Store a turn as `TurnStarter.begin` does, with the store's functions only."""
     now, reply_id = now_us(), new_id()
     conversation = conversations.lock(connection, owner, conversation_id, now)
     if conversation is None:
@@ -148,7 +148,7 @@ def take(connection: Connection, owner: str, conversation_id: UUID) -> None:
 
 
 def question_of(reply_id: UUID) -> bytes:
-    """Return a hash like that of a prompt; every turn asks another question."""
+    """Return a hash like that of a prompt. Every turn asks a different question."""
     return hashlib.sha256(reply_id.bytes).digest()
 
 
@@ -161,7 +161,7 @@ def in_transaction(connection: Connection, work: Callable[[Connection], object])
 
 
 class Raw:
-    """A driver's own connection."""
+    """A connection of the driver."""
 
     def __init__(self, database: Database) -> None:
         self._lent = database.engine.raw_connection()
@@ -172,13 +172,13 @@ class Raw:
     def store(self, turn: list[Statement]) -> None:
         """Run recorded statements in one transaction."""
         run = self._run
-        run(self._begin, (), False)  # noqa: FBT003 - not a flag but a part of a statement
+        run(self._begin, (), False)  # noqa: FBT003 - part of a statement, not a flag
         for statement in turn:
             run(*statement)
         run("COMMIT", (), False)  # noqa: FBT003 - the same
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self._lent.close()
 
 
@@ -205,7 +205,7 @@ class Clocks(NamedTuple):
 
 @dataclass(slots=True)
 class Bench:
-    """A store of one size, open in all ways."""
+    """A store of one size, opened in all ways."""
 
     messages: int
     owner: str
@@ -219,7 +219,7 @@ class Bench:
     rounds: int = field(default=0, init=False)
 
     def rows(self, turns: int) -> list[Row]:
-        """Return the figures of one run: all ways in rounds, so that what else the machine does meets them alike."""
+        """Return the figures of one run: all ways in rounds, so that other load affects them equally."""
         self.check()
         size = min(ROUND, len(self.ids) // len(WAYS))
         spent: dict[str, list[Clocks]] = {way: [] for way in WAYS}
@@ -241,7 +241,7 @@ class Bench:
         }
 
     def round(self, way: str, size: int) -> Clocks:
-        """Take so many turns in one way, each in another conversation; return what they took."""
+        """Take ``size`` turns in one way, each in another conversation. Return their cost."""
         works = self.prepared(way, self.some(way, size))
         before = self.clocks()
         for work in works:
@@ -251,7 +251,7 @@ class Bench:
         return Clocks(*(end - start for start, end in zip(before, after, strict=True)))
 
     def some(self, way: str, size: int) -> list[UUID]:
-        """Return conversations of this way's own: who comes second would find in memory what the first one read."""
+        """Return separate conversations for this way, because shared ones would be in memory the second time."""
         own = self.ids[WAYS.index(way) :: len(WAYS)]
         return [own[number % len(own)] for number in range(self.rounds * size, (self.rounds + 1) * size)]
 
@@ -263,33 +263,33 @@ class Bench:
         return [partial(in_transaction, self.connection, work(one)) for one in ids]
 
     def stored(self, one: UUID) -> Callable[[Connection], object]:
-        """Return a turn's work by the store's functions."""
+        """Return a turn's work with the store's functions."""
         return lambda connection: take(connection, self.owner, one)
 
     def taken(self, one: UUID) -> Callable[[Connection], object]:
-        """Return a turn's work as the journal gets it."""
-        self.asked += 1  # no question is asked twice
+        """Return a turn's work for the journal."""
+        self.asked += 1  # every question is different
         request = TurnRequest(owner=self.owner, message=f"{self.asked}: {QUESTION}", conversation_id=one)
         return lambda connection: self.taking.begin(connection, request, FREE, new_id(), MODEL)
 
     def recorded(self, work: Callable[[Connection], object]) -> list[Statement]:
-        """Return the statements of a turn's transaction, which leaves no trace."""
+        """Return the statements of a turn's transaction, which is rolled back."""
         recording = Recording(self.connection, embedded=self.database.embedded)
         in_transaction(recording, work)
         return recording.said
 
     def check(self) -> None:
-        """Raise `BenchError` unless the store's functions are called here as `TurnStarter.take` calls them."""
+        """Raise `BenchError` unless the store's functions are called here as `TurnStarter.begin` calls them."""
         by_store, by_taking = (self.recorded(work(self.ids[0])) for work in (self.stored, self.taken))
         if [one.text for one in by_store] != [one.text for one in by_taking]:
             raise BenchError(f"{TURN} sends other statements than bench/write.py: {by_taking}")
 
     def clocks(self) -> Clocks:
-        """Return what the clocks show."""
+        """Return the readings of the clocks."""
         return Clocks(time.process_time(), time.monotonic(), cpu_seconds(self.server.pid) if self.server else 0.0)
 
     def forget_leases(self) -> None:
-        """Let every conversation take a turn again."""
+        """Release the leases, so that every conversation can take a turn again."""
         self.connection.begin()
         self.connection.change(FORGET_LEASES)
         self.connection.commit()
@@ -297,7 +297,7 @@ class Bench:
 
 @contextmanager
 def opened(filled: store.Store, server: databases.Server | None) -> Iterator[Bench]:
-    """Open a filled store, copied to the server that stores."""
+    """Open a filled store, copied to the database server if there is one."""
     file = servers.sqlite_file(filled.place)
     owner, ids = known(file, limit=100_000)
     url = server.copy(file) if server else servers.sqlite_url(filled.place)
@@ -319,7 +319,7 @@ def opened(filled: store.Store, server: databases.Server | None) -> Iterator[Ben
 
 
 def known(file: Path, limit: int) -> tuple[str, list[UUID]]:
-    """Return the owner and ids of conversations that were filled in, from all over the store."""
+    """Return the owner and ids of filled-in conversations, spread over the store."""
     query = (
         "SELECT owner, id FROM conversations WHERE message_count >= :length"
         " AND rowid % (SELECT 1 + max(rowid) / :limit FROM conversations) = 0"
@@ -330,7 +330,7 @@ def known(file: Path, limit: int) -> tuple[str, list[UUID]]:
 
 
 def add_ratios(rows: list[Row]) -> None:
-    """Put into every row its cost against the raw driver's, and against its own in the smallest store."""
+    """Add the cost relative to the raw driver, and to the smallest store, to every row."""
     for row in rows:
         raw = next(one for one in rows if one["messages"] == row["messages"] and one["way"] == RAW)
         first = next(one for one in rows if one["way"] == row["way"])
