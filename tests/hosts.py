@@ -1,7 +1,7 @@
-"""Follow the handbook on an empty Debian with systemd: install, settings, service, nginx, to the letter: `./dev hosts`.
+"""Follow docs/deployment.md literally on an empty Debian with systemd and nginx: `./dev hosts`.
 
-Then streams go through nginx amid reloads and stops, and a wrong setting stops the service. As root; the first time it
-makes the machine's folder (some minutes), and it fetches the packages that chatkeep requires.
+Then reload and stop the service during streams, and start it with a wrong setting. Needs root. The first run makes the
+machine's folder, which takes minutes. Each run downloads the packages that chatkeep requires.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ RATE = 10  # tokens a second
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How often deploys are tried, and amid what.
+    """The number of deploys, and the load during each.
 
-    Old workers go on until new ones have booted, seconds on a busy machine, and keep idle connections for three more.
-    Where the seconds after the last stream are judged, streams last longer.
+    Old workers continue until new ones have booted, and keep idle connections for three more seconds. If the delay
+    after the last stream is checked, streams last longer.
     """
 
     rounds: int
@@ -53,7 +53,7 @@ SHORT, LONG = Scale(2, 20, 6, math.inf), Scale(20, 100, 15, 1.0)
 
 
 def main(*arguments: str) -> int:
-    """Follow the handbook and check what came of it; return 0 if all is well."""
+    """Follow the page and check the result. Return 0 if every check passes."""
     scale = LONG if "--long" in arguments else SHORT
     fetch_packages()
     with tempfile.TemporaryDirectory() as name:
@@ -65,18 +65,18 @@ def main(*arguments: str) -> int:
                 host = Host(machine, provider)
                 host.follow_handbook()
                 host.check("the service's key", host.take_key)
-                host.check("nobody else reaches the socket", host.keep_others_out)
+                host.check("other users can't connect to the socket", host.keep_others_out)
                 for how in ("reload", "stop"):
                     host.check(
-                        f"{scale.rounds} times {how} amid {scale.streams} streams", partial(host.deploy, how, scale)
+                        f"{scale.rounds} times {how} during {scale.streams} streams", partial(host.deploy, how, scale)
                     )
-                host.check("a log that logrotate moved away", host.look_at_log)
+                host.check("a rotated log", host.look_at_log)
                 host.check("a wrong setting", host.give_up)
     return host.failed
 
 
 class Host:
-    """A machine on which the handbook is followed."""
+    """A machine that is set up by the page's commands."""
 
     def __init__(self, machine: Machine, provider: Upstream) -> None:
         self._machine = machine
@@ -85,7 +85,7 @@ class Host:
         self.failed = 0
 
     def check(self, name: str, work: Callable[[], object]) -> None:
-        """Do something, and say whether it went well."""
+        """Run a check, and print its result."""
         begun = time.monotonic()
         try:
             work()
@@ -100,7 +100,7 @@ class Host:
         return self._machine.run(script, folder=CHECKOUT, env=env, fails=fails)
 
     def follow_handbook(self) -> None:
-        """Run the page's commands in their order, with the provider's address filled in as the page says."""
+        """Run the page's commands in order. Set the provider's address as the page says."""
         for block in on_a_host(ENGLISH):
             self.check(block.splitlines()[0], partial(self.run, block))
             if ENVIRONMENT in block:
@@ -108,11 +108,11 @@ class Host:
                 self.change("WEB_CONCURRENCY", "2")
 
     def change(self, name: str, value: str) -> None:
-        """Give a setting another value."""
+        """Change a setting."""
         self.run(f"sed --in-place '/^{name}=/d' {ENVIRONMENT}; echo '{name}={value}' >> {ENVIRONMENT}")
 
     def take_key(self) -> None:
-        """Make a key as the service, and come in with it through nginx."""
+        """Create a key as the service, and use it through nginx."""
         self._key = self.run(f"{ADMIN} keys create client").split()[-1]
         assert client.request("GET", f"{URL}/api/conversations").status == 401
         assert client.request("GET", f"{URL}/api/conversations", headers=bearer(self._key)).status == 200
@@ -121,22 +121,22 @@ class Host:
         assert "chatkeep-proxy" in self.run("ls -l /var/lib/chatkeep/chatkeep.sqlite3")
 
     def keep_others_out(self) -> None:
-        """Let nginx's user reach the socket, and no other one."""
+        """Check that nginx's user can connect to the socket, and other users can't."""
         asks = "curl --fail --silent --unix-socket /run/chatkeep/chatkeep.sock http://localhost/health/live"
-        for user, gets_in in [("www-data", True), ("nobody", False)]:
+        for user, connects in [("www-data", True), ("nobody", False)]:
             self.run(f"setpriv --reuid={user} --regid={user.replace('nobody', 'nogroup')} --init-groups {asks}",
-                     fails=not gets_in)  # fmt: skip
+                     fails=not connects)  # fmt: skip
 
     def deploy(self, how: str, scale: Scale) -> None:
-        """Reload or stop amid streams through nginx: all are whole, and nothing hangs afterwards."""
+        """Reload or stop during streams through nginx. All streams must be complete, and no later request hangs."""
         late = [self._deploy_once(f"{how} {number}", scale, how) for number in range(scale.rounds)]
-        say(f"      what was replaced was gone {min(late):.2f} to {max(late):.2f} s after the last stream")
+        say(f"      old processes ended {min(late):.2f} to {max(late):.2f} s after the last stream")
         assert max(late) <= scale.late, late
         told = self.run("systemctl show chatkeep --property=Result,NRestarts")
         assert set(told.split()) == {"Result=success", "NRestarts=0"}, told
 
     def _deploy_once(self, name: str, scale: Scale, how: str) -> float:
-        """Return how many seconds after the last stream the old processes were gone."""
+        """Return the seconds from the end of the last stream to the end of the old processes."""
         master = self._machine.outside(int(self.run("systemctl show chatkeep --property=MainPID --value")))
         with Crowd(80, stays=True, headers=f"Authorization: Bearer {self._key}\r\n") as crowd:
             for stream in range(scale.streams):
@@ -147,7 +147,7 @@ class Host:
             while any(Path(f"/proc/{pid}").exists() for pid in old):
                 time.sleep(0.02)
             ended = time.monotonic()
-            assert crowd.wait_for_end(60), "a stream has no end"
+            assert crowd.wait_for_end(60), "a stream did not end"
             for listener in crowd.listeners:
                 seen, _ = listener.parsed()
                 assert (seen.text, seen.status) == (reply_to(listener.message), "completed"), listener.message
@@ -161,20 +161,20 @@ class Host:
         return ended - crowd.heard
 
     def look_at_log(self) -> None:
-        """Find what was logged before the handbook's rotation in the old file, and what came later in a new one."""
+        """Find earlier lines in the rotated file, and later lines in the new one."""
         client.request("POST", f"{URL}/api/chat", json={"message": "Hello #status=400#"}, headers=bearer(self._key))
         self.run("grep --quiet 'Starting gunicorn' /var/log/chatkeep/chatkeep.log.1")
         self.run("grep --quiet 'ProviderRefused 400' /var/log/chatkeep/chatkeep.log")
 
     def give_up(self) -> None:
-        """Set something wrong: systemd tries it again for a while, and then no more."""
+        """Use a wrong setting. systemd must stop retrying after a while."""
         self.run("mkdir -p /etc/systemd/system/chatkeep.service.d")
         self.run("printf '[Service]\\nRestartSec=100ms\\n' > /etc/systemd/system/chatkeep.service.d/fast.conf")
         self.change("CHATKEEP_MAX_BODY", "enormous")
         self.run("systemctl daemon-reload; systemctl restart chatkeep", fails=True)
         deadline = time.monotonic() + GIVES_UP_S
         while "failed" not in (told := self.run("systemctl show chatkeep --property=ActiveState,NRestarts")):
-            assert time.monotonic() < deadline, f"it is started again and again: {told}"
+            assert time.monotonic() < deadline, f"systemd still restarts it: {told}"
             time.sleep(1)
         assert "CHATKEEP_MAX_BODY" in self.run("journalctl --unit=chatkeep --no-pager")
         answer = client.request("GET", f"{URL}/api/conversations")
@@ -182,7 +182,7 @@ class Host:
 
 
 def fetch_packages() -> None:
-    """Fetch what the handbook's pip installs, for a machine without a network."""
+    """Download the page's packages for a machine without a network."""
     for wanted in (["--require-hashes", "--requirement", str(ROOT / "requirements.txt")], ["hatchling>=1.27"]):
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--dest", str(WHEELS)]
         subprocess.run([*command, *wanted], check=True)

@@ -1,8 +1,8 @@
-"""Requests from inside a container's network: `client.py stream|get TARGET KEY …`. It needs nothing but Python.
+"""Send requests from inside a container's network: `client.py stream|get TARGET KEY …`. It needs only Python.
 
-TARGET is unix:PATH or HOST:PORT. ``stream N SECONDS`` holds N streams at once. It prints "open" when each has begun, in
-the end how many came whole, and when the last one had ended (`time.monotonic`). ``get PATH N`` asks N times, one after
-the other, and prints the statuses.
+TARGET is unix:PATH or HOST:PORT. ``stream N SECONDS`` holds N streams at once. It prints "open" when all have begun,
+and at the end the number of complete ones and the time of the last end (`time.monotonic`). ``get PATH N`` sends N
+requests in turn, and prints their statuses.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import uuid
 from collections.abc import Awaitable, Callable
 
 SECONDS = 300.0
-PATIENCE = 60.0  # a request that takes longer hangs
+PATIENCE = 60.0  # seconds until a request counts as hung
 PAUSE_S = 0.01
-WORDS_S = 50  # what the demo model says in a second; it repeats the question, and a little more
+WORDS_S = 50  # words of the demo model in a second; it repeats the question and adds a few words
 
 
 async def connect(target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Return a connection."""
+    """Open a connection."""
     if target.startswith("unix:"):
         return await asyncio.open_unix_connection(target.removeprefix("unix:"))
     host, _, port = target.rpartition(":")
@@ -35,7 +35,7 @@ def head(method: str, path: str, key: str, *more: str) -> bytes:
 
 
 async def stream(target: str, key: str, seconds: int, begun: Callable[[], None]) -> bool:
-    """Hold one stream; return whether it came whole."""
+    """Hold one stream. Return whether it was complete."""
     body = json.dumps({"message": f"{uuid.uuid4()} {'字' * WORDS_S * seconds}", "stream": True}).encode()
     reader, writer = await connect(target)
     writer.write(
@@ -54,7 +54,7 @@ async def stream(target: str, key: str, seconds: int, begun: Callable[[], None])
 
 
 async def streams(target: str, key: str, number: str, seconds: str) -> None:
-    """Hold streams, and tell how many came whole."""
+    """Hold streams, and print the number of complete ones."""
     waiting = int(number)
 
     def begun() -> None:
@@ -69,14 +69,14 @@ async def streams(target: str, key: str, number: str, seconds: str) -> None:
 
 
 async def get(target: str, key: str, path: str, number: str) -> None:
-    """Ask, each time on a connection of its own, and tell each status; 0 is no answer in time."""
+    """Send each request on a new connection, and print its status, 0 for a timeout."""
     for _ in range(int(number)):
         print(await asked(target, key, path), flush=True)  # noqa: T201 - its report
         await asyncio.sleep(PAUSE_S)
 
 
 async def asked(target: str, key: str, path: str) -> int:
-    """Return the status of an answer."""
+    """Return the status of a response, 0 for a timeout."""
     try:
         async with asyncio.timeout(PATIENCE):
             reader, writer = await connect(target)

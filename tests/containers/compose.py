@@ -1,4 +1,4 @@
-"""Runs `docker compose` on the tests' engine, with a network, names and published ports as it makes them."""
+"""Run `docker compose` on the tests' engine, with its networks, names and published ports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.containers.engine import COMPOSE, LONG, Container, Engine
 from tests.http.api import eventually
 
-# What an operator's shell calls. Compose is in a container of its own, and sees the checkout where it is.
+# The operator's `docker` command. Compose runs in a container that mounts the checkout at the same path.
 DOCKER = """#!/bin/sh
 shift
 exec podman run --rm --no-healthcheck --network=none --volume={folder}:{folder} --workdir="$PWD" \\
@@ -23,7 +23,7 @@ LOOK_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Compose:
-    """The services of a checkout's deploy/compose.yaml; ``folder`` holds the checkout, the socket and the command."""
+    """The services of deploy/compose.yaml. ``folder`` holds the checkout, the socket and the command."""
 
     engine: Engine
     folder: Path
@@ -33,7 +33,7 @@ class Compose:
         return self.folder / "checkout"
 
     def run(self, script: str) -> str:
-        """Run an operator's commands in the checkout's deploy/; return what they printed."""
+        """Run an operator's commands in deploy/. Return the output."""
         path = f"PATH={self.folder}:$PATH"
         return self.engine.run("bash", "-ec", f"{path}\ncd {self.checkout}/deploy\n{script}").stdout
 
@@ -44,7 +44,7 @@ class Compose:
 
 @contextmanager
 def composed(engine: Engine, source: Path, folder: Path) -> Iterator[Compose]:
-    """Lend Compose in a copy of a checkout; nothing runs yet. In the end all is removed."""
+    """Lend Compose in a copy of a checkout, without running services. Remove everything at the end."""
     shutil.copytree(source, folder / "checkout")
     docker = folder / "docker"
     docker.write_text(DOCKER.format(folder=folder, image=COMPOSE), encoding="utf-8")
@@ -69,7 +69,7 @@ def composed(engine: Engine, source: Path, folder: Path) -> Iterator[Compose]:
 
 
 def _check_health(engine: Engine, ended: threading.Event) -> None:
-    """Run the services' own healthchecks; podman leaves that to systemd's timers."""
+    """Run the health checks of the services, which podman leaves to timers of systemd."""
     listing = ("podman", "ps", "--filter=label=com.docker.compose.project", "--format={{.Names}}")
     while not ended.wait(LOOK_S):
         for name in engine.run(*listing, check=False).stdout.split():

@@ -1,4 +1,4 @@
-"""What the tests of containers share. They take minutes and root: only `./dev containers` runs them."""
+"""Fixtures of the container tests, which take minutes and need root. Only `./dev containers` runs them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 IS_LONG = os.environ.get("CHATKEEP_CONTAINERS") == "long"
 collect_ignore_glob = [] if os.environ.get("CHATKEEP_CONTAINERS") else ["test_*.py"]
-# Where people keep secrets in a checkout, and what they would be: another one each time, as layers are kept.
+# Typical places of secrets in a checkout, and a secret that is new in each run, because layers are kept.
 CANARY = f"sk-{uuid.uuid4().hex}"
 SECRETS = (
     ".env",
@@ -31,8 +31,8 @@ SECRETS = (
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
-    """The engine; its images are kept from run to run."""
-    from tests.containers import engine as engines  # noqa: PLC0415 - other machines than Linux read this file, too
+    """The engine. It keeps images between runs."""
+    from tests.containers import engine as engines  # noqa: PLC0415 - other systems also import this file
 
     assert os.geteuid() == 0, "containers need root"
     made = engines.installed(ROOT / "build" / "containers")
@@ -43,7 +43,7 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def source(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with an operator's secrets in it, of which the image was built."""
+    """A checkout that holds secrets, from which the image was built."""
     from tests.containers import engine as engines  # noqa: PLC0415 - as above
 
     engines.make_base(engine)
@@ -57,7 +57,7 @@ def source(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def image(source: Path) -> str:
-    """The image's name."""
+    """The name of the image."""
     from tests.containers.engine import CHATKEEP  # noqa: PLC0415 - as above
 
     assert source.is_dir()

@@ -1,7 +1,7 @@
-"""A container engine of the tests' own: buildah and podman, with a store in build/, without a daemon or systemd.
+"""A container engine for tests: buildah and podman, with a store in build/, without a daemon or systemd.
 
-There may be no registry to fetch images from, so Debian stands in for them: the same programs and users, and less of
-what nothing here asks for. Containers get no network, or one in a namespace of the tests' own (`networked`).
+Tests don't need a registry: images based on Debian replace the official ones, with the same programs and users.
+Containers have no network, or one in a separate namespace (`networked`).
 """
 
 from __future__ import annotations
@@ -63,22 +63,22 @@ runc = ["{here}/runc"]
 [containers]
 log_driver = "k8s-file"
 """
-LONG = 300.0  # seconds that anything may take, on a machine that has much else to do
+LONG = 300.0  # seconds, for any operation on a busy machine
 
 
 class Failed(AssertionError):
-    """A program of the engine ended with another status than 0."""
+    """A program of the engine failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The engine in a folder; ``namespace`` is the id of a process in whose network its programs run."""
+    """The engine in a folder. Its programs run in the network of the process ``namespace``, if given."""
 
     folder: Path
     namespace: int | None = None
 
     def run(self, *command: str, check: bool = True, text: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run one of the engine's programs."""
+        """Run a program of the engine. Raises `Failed`."""
         done = subprocess.run(
             [*self._entering(), *command],
             env=self.environment(),
@@ -95,37 +95,37 @@ class Engine:
         return done
 
     def start(self, *command: str) -> subprocess.Popen[bytes]:
-        """Start one of the engine's programs."""
-        nowhere = subprocess.DEVNULL
+        """Start a program of the engine."""
+        null = subprocess.DEVNULL
         return subprocess.Popen(
-            [*self._entering(), *command], env=self.environment(), stdin=nowhere, stdout=nowhere, stderr=nowhere
+            [*self._entering(), *command], env=self.environment(), stdin=null, stdout=null, stderr=null
         )
 
     def build(self, file: Path, tag: str, context: Path) -> str:
-        """Build an image; return what was said, a line for each step."""
+        """Build an image. Return the output, a line for each step."""
         options = ("--format=docker", "--layers", "--isolation=chroot", "--network=host", "--pull-never")
         return self.run("buildah", "bud", *options, "--file", str(file), "--tag", tag, str(context)).stdout
 
     def has(self, image: str) -> bool:
-        """Return whether there is an image."""
+        """Return whether an image exists."""
         return self.run("podman", "image", "exists", image, check=False).returncode == 0
 
     def image(self, name: str) -> Any:
-        """Return everything that is known of an image."""
+        """Return the metadata of an image."""
         return json.loads(self.run("podman", "image", "inspect", name).stdout)[0]
 
     def once(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a container to its end; arguments are those of `podman run`."""
+        """Run a container to its end. Arguments are those of `podman run`."""
         return self.run("podman", "run", "--rm", "--no-healthcheck", "--network=none", *arguments, check=check)
 
     @property
     def network(self) -> Network:
-        """The network in which its programs run."""
+        """The network of the engine's programs."""
         return Network(os.getpid() if self.namespace is None else self.namespace)
 
     @contextmanager
     def container(self, name: str, *arguments: str) -> Iterator[Container]:
-        """Lend a container that runs beside the test."""
+        """Run a container during the block."""
         self.run("podman", "run", "--detach", "--no-healthcheck", "--name", name, *arguments)
         one = Container(self, name)
         try:
@@ -138,9 +138,9 @@ class Engine:
         return self.folder / "volumes" / name / "_data"
 
     def clean(self) -> None:
-        """Remove containers and volumes; images stay for the next run."""
+        """Remove containers and volumes. Images stay for the next run."""
         self.run("podman", "pod", "rm", "--all", "--force", check=False)
-        for _ in range(2):  # the first round leaves what others depend on
+        for _ in range(2):  # the first round leaves dependencies of others
             self.run("podman", "rm", "--all", "--force", "--depend", "--time=5", check=False)
         self.run("podman", "volume", "prune", "--force", check=False)
         self.run("podman", "network", "prune", "--force", check=False)
@@ -160,49 +160,49 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container that was started."""
+    """A started container."""
 
     engine: Engine
     name: str
 
     def exec(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command in it, as its own user and with its own environment."""
+        """Run a command in the container, with its user and environment."""
         return self.engine.run("podman", "exec", self.name, *command, check=check)
 
     def is_healthy(self) -> bool:
-        """Return whether the server in it is ready."""
+        """Return whether the server is ready."""
         return self.exec("chatkeep", "health", check=False).returncode == 0
 
     def wait_healthy(self) -> None:
-        """Wait until the server in it is ready."""
+        """Wait until the server is ready."""
         assert eventually(self.is_healthy, LONG), self.logs()
 
     def key(self, scopes: str = "chat,read,export") -> str:
-        """Make a key as an operator does."""
-        return self.exec("chatkeep", "keys", "create", "somebody", "--scopes", scopes).stdout.strip()
+        """Create an API key with the command line."""
+        return self.exec("chatkeep", "keys", "create", "client", "--scopes", scopes).stdout.strip()
 
     def signal(self, name: str) -> None:
-        """Send its first process a signal."""
+        """Send a signal to the main process."""
         self.engine.run("podman", "kill", "--signal", name, self.name)
 
     def stop(self) -> int:
-        """Stop it as `docker stop` does, with all the time that it wants; return its exit status."""
+        """Stop the container as `docker stop` does, with a long grace period. Return the exit status."""
         self.engine.run("podman", "stop", "--time=600", self.name)
         return self.status
 
     def logs(self) -> str:
-        """Return what it said."""
+        """Return the output."""
         done = self.engine.run("podman", "logs", self.name, check=False)
         return done.stdout + done.stderr
 
     @property
     def pid(self) -> int:
-        """The id of its first process on this machine."""
+        """The id of the main process on this machine."""
         return int(self._state("Pid"))
 
     @property
     def status(self) -> int:
-        """The status with which it ended."""
+        """The exit status."""
         return int(self._state("ExitCode"))
 
     @property
@@ -215,7 +215,7 @@ class Container:
 
 @dataclass(slots=True)
 class Streams:
-    """Streams that a client holds."""
+    """Open streams of a client."""
 
     ended: float = 0.0
     """When the last one ended (`time.monotonic`)."""
@@ -223,19 +223,19 @@ class Streams:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The network that a process is in."""
+    """The network namespace of a process."""
 
     process: int
 
     def client(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start `tests/containers/client.py` in it; use it as a context."""
+        """Start `tests/containers/client.py` in this network. Use it as a context."""
         entering = ("nsenter", f"--net=/proc/{self.process}/ns/net")
         command = [*entering, sys.executable, str(HERE / "client.py"), *arguments]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     @contextmanager
     def streams(self, target: str, key: str, number: int, seconds: int = 4) -> Iterator[Streams]:
-        """Hold streams that last so long: every one has begun when the block does, and must be whole in the end."""
+        """Hold streams of ``seconds``. All have begun when the block begins, and must end complete."""
         streams = Streams()
         with self.client("stream", target, key, str(number), str(seconds)) as process:
             assert process.stdout
@@ -246,18 +246,18 @@ class Network:
             streams.ended = float(ended)
 
     def get(self, target: str, key: str, path: str, number: int = 1) -> list[int]:
-        """Ask so many times, one after the other; return the statuses, 0 for no answer in time."""
+        """Send ``number`` requests in turn. Return the statuses, 0 for a timeout."""
         with self.client("get", target, key, path, str(number)) as process:
             return statuses(process)
 
 
 def statuses(process: subprocess.Popen[str]) -> list[int]:
-    """Return the statuses that a client tells when it ends."""
+    """Return the statuses that a client prints."""
     return [int(status) for status in process.communicate()[0].split()]
 
 
 def installed(folder: Path) -> Engine:
-    """Return the engine, with its programs installed if they are missing."""
+    """Return the engine. Install its programs if they are missing."""
     if not all(map(shutil.which, PROGRAMS)):
         told = debian.install(*PACKAGES)
         assert all(map(shutil.which, PROGRAMS)), told
@@ -269,7 +269,7 @@ def installed(folder: Path) -> Engine:
 
 @contextmanager
 def networked(engine: Engine) -> Iterator[Engine]:
-    """Lend an engine that gives containers a network, names and published ports, in a namespace of its own."""
+    """Lend an engine with a network, names and published ports in a separate namespace."""
     command = ["unshare", "--net", "sh", "-c", "ip link set lo up && echo ready && exec sleep infinity"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -281,7 +281,7 @@ def networked(engine: Engine) -> Iterator[Engine]:
 
 
 def make_base(engine: Engine) -> None:
-    """Make what stands in for the image of Python, unless it is there: Debian 13, whose Python is 3.13."""
+    """Make the replacement for the Python image, unless it exists: Debian 13, which has Python 3.13."""
     if engine.has(PYTHON):
         return
     root = engine.folder / "root"
@@ -291,7 +291,7 @@ def make_base(engine: Engine) -> None:
         shutil.rmtree(root / spare)
     for name in ("python", "python3"):
         (root / "usr/local/bin" / name).symlink_to("/usr/bin/python3")
-    # Where this machine reaches the package index through a proxy of its own, the build does, too.
+    # If this machine reaches the package index through a proxy, the build needs the proxy's certificate.
     shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "etc/ssl/certs/")
     (root / "root/.npmrc").write_text("cafile=/etc/ssl/certs/ca-certificates.crt\n", encoding="utf-8")
     made = engine.run("buildah", "from", "scratch").stdout.strip()
@@ -303,7 +303,7 @@ def make_base(engine: Engine) -> None:
 
 
 def make_others(engine: Engine) -> None:
-    """Make what stands in for the images of nginx and MariaDB, and that of Compose, unless they are there."""
+    """Make the replacements for the images of nginx, MariaDB and Compose, unless they exist."""
     make_base(engine)
     for name, tag in (("nginx", NGINX), ("mariadb", MARIADB), ("compose", COMPOSE)):
         if not engine.has(tag):
@@ -311,7 +311,7 @@ def make_others(engine: Engine) -> None:
 
 
 def checkout(engine: Engine, folder: Path) -> Path:
-    """Return a copy of this checkout's files, as git knows them and as they are now."""
+    """Copy the files that git tracks, with their current content, and return the folder."""
     command = ("git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     for name in filter(None, engine.run(*command).stdout.split("\0")):
         if (ROOT / name).is_file():

@@ -1,7 +1,7 @@
-"""deploy/compose.yaml with Compose itself, by the handbook's commands: MariaDB, chatkeep and nginx as its image's user.
+"""deploy/compose.yaml with the commands of docs/deployment.md: MariaDB, chatkeep, and nginx as its image's user.
 
-Deploys amid streams are counted: one of each kind, or with `./dev containers --long` twenty amid 100 streams. Seconds
-are told and not judged: the demo model's streams end before new workers have booted on a busy machine.
+Each kind of deploy runs once during streams, and with `./dev containers --long` 20 times during 100 streams. Durations
+are printed and not asserted, because on a busy machine the demo model's streams end before new workers boot.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROUNDS, STREAMS = (20, 100) if IS_LONG else (1, 30)
 
 @pytest.fixture(scope="module")
 def services(engine: Engine, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
-    """All services, brought up as the handbook says, but for the password and the number of workers."""
+    """All services, started by the documented commands, with another password and number of workers."""
     engines.make_others(engine)
     with (
         engines.networked(engine) as networked,
@@ -41,20 +41,20 @@ def services(engine: Engine, source: Path, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def key(services: Compose) -> str:
-    """A key that was made as the handbook says."""
+    """A key, created by the documented command."""
     return made_key(services, "chat,read,export")
 
 
 def made_key(services: Compose, scopes: str) -> str:
-    return services.run(f"docker compose exec chatkeep chatkeep keys create somebody --scopes {scopes}").strip()
+    return services.run(f"docker compose exec chatkeep chatkeep keys create client --scopes {scopes}").strip()
 
 
 def asked(services: Compose, key: str, path: str, number: int = 1) -> list[int]:
-    """Return the statuses of requests to the published port, one after the other."""
+    """Return the statuses of requests in turn to the published port."""
     return services.engine.network.get(AT, key, path, number)
 
 
-def test_nginx_reaches_the_server_as_its_image_s_own_user(services: Compose, key: str) -> None:
+def test_nginx_connects_as_the_user_of_its_image(services: Compose, key: str) -> None:
     nginx = services.service("nginx")
     assert [nginx.exec("id", option).stdout.strip() for option in ("-u", "-G")] == ["101", "101"]
     assert asked(services, key, "/health/ready") == [200]
@@ -62,7 +62,7 @@ def test_nginx_reaches_the_server_as_its_image_s_own_user(services: Compose, key
     assert asked(services, key, "/api/conversations") == [200]
 
 
-def test_metrics_and_the_operator_s_page_are_for_keys_with_the_scope(services: Compose, key: str) -> None:
+def test_metrics_and_the_summary_require_the_admin_scope(services: Compose, key: str) -> None:
     operator = made_key(services, "chat,read,export,admin")
     assert [asked(services, operator, path) for path in ("/metrics", "/api/admin/summary", "/admin")] == [[200]] * 3
     assert [asked(services, key, path) for path in ("/metrics", "/api/admin/summary")] == [[403]] * 2
@@ -70,7 +70,7 @@ def test_metrics_and_the_operator_s_page_are_for_keys_with_the_scope(services: C
 
 
 def deploy(services: Compose, key: str, begin: Callable[[Container], list[int]]) -> float:
-    """Deploy amid streams; return how many seconds after the last one the processes were gone that it ended."""
+    """Deploy during streams. Return the seconds from the end of the last stream to the end of the old processes."""
     network, server = services.engine.network, services.service("chatkeep")
     with network.streams(AT, key, STREAMS) as streams:
         old = begin(server)
@@ -80,20 +80,20 @@ def deploy(services: Compose, key: str, begin: Callable[[Container], list[int]])
 
 
 def reload(server: Container) -> list[int]:
-    """Let new workers take over; return the old ones."""
+    """Reload the server. Return the old workers."""
     old = children(server.pid)
     server.signal("HUP")
     return old
 
 
 def stop(server: Container) -> list[int]:
-    """Begin to stop a server; return its first process."""
+    """Begin to stop a server. Return its main process."""
     old = [server.pid]
     server.engine.run("sh", "-c", f"podman stop --time=600 {server.name} >/dev/null 2>&1 &")
     return old
 
 
-def test_reloads_amid_streams_leave_no_request_hanging(services: Compose, key: str) -> None:
+def test_no_request_hangs_after_reloads_during_streams(services: Compose, key: str) -> None:
     late = []
     for _ in range(ROUNDS):
         late.append(deploy(services, key, reload))
@@ -101,7 +101,7 @@ def test_reloads_amid_streams_leave_no_request_hanging(services: Compose, key: s
     print(f"reloads: {min(late):.2f} to {max(late):.2f} s after the last stream")  # noqa: T201 - a figure
 
 
-def test_stops_amid_streams_lose_nothing(services: Compose, key: str) -> None:
+def test_stops_during_streams_lose_nothing(services: Compose, key: str) -> None:
     late, server = [], services.service("chatkeep")
     for _ in range(ROUNDS):
         late.append(deploy(services, key, stop))
@@ -114,8 +114,8 @@ def test_stops_amid_streams_lose_nothing(services: Compose, key: str) -> None:
     print(f"stops: {min(late):.2f} to {max(late):.2f} s after the last stream")  # noqa: T201 - a figure
 
 
-def test_a_new_version_with_two_servers_refuses_nothing(services: Compose, key: str) -> None:
-    """By the handbook's commands, after a change of the source."""
+def test_a_rolling_upgrade_refuses_no_request(services: Compose, key: str) -> None:
+    """Runs the documented commands, after a change of the source."""
     with (services.checkout / "chatkeep" / "runtime" / "clock.py").open("a", encoding="utf-8") as file:
         file.write("# changed\n")
     network, before = services.engine.network, services.service("chatkeep").pid
@@ -130,14 +130,14 @@ def test_a_new_version_with_two_servers_refuses_nothing(services: Compose, key: 
     assert asked(services, key, "/health/ready") == [200]
 
 
-def test_the_database_is_dumped_beside_the_server(services: Compose) -> None:
+def test_the_database_can_be_dumped_while_the_server_runs(services: Compose) -> None:
     dumping = "mariadb-dump --protocol=socket --single-transaction --hex-blob chatkeep"
     dumped = services.run(f"docker compose exec mariadb {dumping}")
     assert dumped.rstrip().splitlines()[-1].startswith("-- Dump completed")
 
 
 def test_nginx_finishes_streams_before_it_stops(services: Compose, key: str) -> None:
-    """The last test of this file: nginx is away after it."""
+    """Must be the last test of this file, because it stops nginx."""
     with services.engine.network.streams(AT, key, STREAMS):
         services.run("docker compose stop nginx")
     assert services.service("nginx").status == 0

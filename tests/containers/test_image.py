@@ -1,4 +1,4 @@
-"""The image: what is in it, what is not, and what a build does anew."""
+"""The content of the image, and the layers that a build makes again."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.servers import ROOT
 LARGEST = 200e6
 
 
-def test_no_secret_of_a_checkout_gets_into_a_layer(engine: Engine, source: Path, image: str) -> None:
-    """Layers of the steps before the image's own are pushed to caches, too."""
+def test_no_layer_holds_a_secret_of_the_checkout(engine: Engine, source: Path, image: str) -> None:
+    """Layers of earlier build stages also matter: build caches share them."""
     assert CANARY in (source / "deploy" / ".env").read_text(encoding="utf-8")
     layers = engine.folder / "store" / "overlay"
     assert any(layers.glob("*/diff/source/pyproject.toml"))
@@ -22,7 +22,7 @@ def test_no_secret_of_a_checkout_gets_into_a_layer(engine: Engine, source: Path,
     assert engine.run("grep", "-rlIs", CANARY, *places, check=False).stdout == "", image
 
 
-def test_the_image_is_small_and_chatkeep_a_layer_of_its_own(engine: Engine, image: str) -> None:
+def test_the_image_is_small_and_chatkeep_is_a_separate_layer(engine: Engine, image: str) -> None:
     about = engine.image(image)
     steps = json.loads(engine.run("podman", "history", "--format=json", image).stdout)
     chatkeep, requirements = [step["size"] for step in steps if step["size"] > 1e6][:2]
@@ -30,7 +30,7 @@ def test_the_image_is_small_and_chatkeep_a_layer_of_its_own(engine: Engine, imag
     assert chatkeep < 10e6 < requirements
 
 
-def test_the_image_says_how_it_is_run(engine: Engine, image: str) -> None:
+def test_the_image_has_user_stop_signal_and_health_check(engine: Engine, image: str) -> None:
     about = engine.image(image)
     assert (about["User"], about["Config"]["StopSignal"]) == ("10001", "SIGTERM")
     assert about["Healthcheck"]["Test"] == ["CMD", "chatkeep", "health"]
@@ -38,7 +38,7 @@ def test_the_image_says_how_it_is_run(engine: Engine, image: str) -> None:
 
 
 def test_the_whole_package_is_in_the_image(engine: Engine, source: Path, image: str) -> None:
-    """And with it what the build made for the pages."""
+    """Includes the third-party files of the pages."""
     code = "import chatkeep, pathlib; print(*pathlib.Path(chatkeep.__file__).parent.rglob('*'), sep='\\n')"
     there = engine.once("--entrypoint=python", image, "-c", code).stdout
     listed = engine.run("git", "-C", str(ROOT), "ls-files", "chatkeep").stdout.split()
@@ -52,7 +52,7 @@ def test_no_tools_are_left_in_the_image(engine: Engine, image: str) -> None:
     assert engine.once("--entrypoint=python", image, "-m", "pip", check=False).returncode == 1
 
 
-def test_every_extra_is_there(engine: Engine, image: str) -> None:
+def test_every_extra_is_installed(engine: Engine, image: str) -> None:
     code = (
         "import redis, jwt, cryptography; from chatkeep.auth.oidc import Oidc; from chatkeep.auth.tokens import Tokens"
     )
@@ -63,17 +63,17 @@ def test_every_extra_is_there(engine: Engine, image: str) -> None:
     assert "Traceback" not in looked.stderr
 
 
-def test_pages_have_all_that_they_load(engine: Engine, image: str) -> None:
+def test_pages_have_all_their_files(engine: Engine, image: str) -> None:
     assert "everything is built" in engine.once(image, "doctor", check=False).stdout
 
 
-def test_a_change_of_the_source_fetches_nothing_and_keeps_the_layer_of_requirements(
+def test_a_change_of_the_source_keeps_the_layer_of_requirements(
     engine: Engine, source: Path, image: str, tmp_path: Path
 ) -> None:
     changed = tmp_path / "changed"
     shutil.copytree(source, changed)
     with (changed / "chatkeep" / "runtime" / "clock.py").open("a", encoding="utf-8") as file:
-        file.write("# changed in another way than by test_compose, which may have built the image\n")
+        file.write("# another change than that of test_compose, which may have built the image\n")
     (changed / "docs" / "deployment.md").write_text("changed", encoding="utf-8")
     said = engine.build(changed / "deploy" / "Dockerfile", f"{CHATKEEP}-next", changed)
     assert "Downloading" not in said

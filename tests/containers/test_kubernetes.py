@@ -1,7 +1,7 @@
-"""deploy/kubernetes/chatkeep.yaml, played by podman as a pod: its containers, settings, volumes, probes and its end.
+"""deploy/kubernetes/chatkeep.yaml as a pod of podman: containers, settings, volumes, probes and termination.
 
-There is no cluster here. What podman 4 lacks of one is done by hand: a mount of one file of a map, probes, and what a
-node does when a pod ends. Service, ingress, scheduling and rolling updates are not tried.
+The tests have no cluster. They replace what podman 4 lacks: the mount of a single file of a ConfigMap, probes, and the
+termination of a pod. They don't cover services, ingress, scheduling and rolling updates.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STREAMS = 30
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod that plays."""
+    """A running pod."""
 
     engine: Engine
     spec: Any
@@ -46,11 +46,11 @@ class Pod:
         return self.containers["nginx"].network
 
     def part(self, name: str) -> Any:
-        """Return what the file says of a container."""
+        """Return the specification of a container."""
         return next(one for one in self.spec["containers"] if one["name"] == name)
 
     def is_ready(self) -> bool:
-        """Probe as a node does."""
+        """Run the probes, as a node does."""
         probe, path = self.part("chatkeep"), self.part("nginx")["readinessProbe"]["httpGet"]["path"]
         commands = [probe[kind]["exec"]["command"] for kind in ("readinessProbe", "livenessProbe")]
         server = self.containers["chatkeep"]
@@ -61,7 +61,7 @@ class Pod:
 
 @pytest.fixture(scope="module")
 def pod(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
-    """The pod of the file, and a database beside it."""
+    """The pod of the file, and a database."""
     assert image
     engines.make_others(engine)
     with engines.networked(engine) as networked:
@@ -76,7 +76,7 @@ def pod(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def play(engine: Engine, folder: Path) -> Pod:
-    """Play the file, with the secret and the map that its first lines ask for."""
+    """Start the pod, with the secret and the ConfigMap that the file requires."""
     documents = list(YAML(typ="safe").load_all(FILE))
     spec = next(one for one in documents if one["kind"] == "Deployment")["spec"]["template"]["spec"]
     secret = {name: base64.b64encode(value.encode()).decode() for name, value in SECRETS.items()}
@@ -90,10 +90,10 @@ def play(engine: Engine, folder: Path) -> Pod:
 
 
 def suit_podman(spec: Any) -> None:
-    """Write what podman 4 does not know in its own way."""
-    # It would start the first container again for ever, where a cluster goes on.
+    """Replace what podman 4 doesn't support."""
+    # podman would restart the init container for ever.
     spec["restartPolicy"] = "OnFailure"
-    # It mounts the whole folder in place of the file.
+    # podman mounts the whole ConfigMap instead of a single file.
     (volume,) = (one for one in spec["volumes"] if one["name"] == "nginx")
     assert volume.pop("configMap") == {"name": "chatkeep-nginx"}
     volume["hostPath"] = {"path": str(ROOT / "deploy" / "nginx.conf"), "type": "File"}
@@ -103,7 +103,7 @@ def suit_podman(spec: Any) -> None:
 
 @pytest.fixture(scope="module")
 def key(pod: Pod) -> str:
-    """A key that was made as the file says."""
+    """A key, created as the file says."""
     assert eventually(pod.is_ready, LONG), pod.containers["chatkeep"].logs()
     return pod.containers["chatkeep"].key()
 

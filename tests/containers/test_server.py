@@ -1,4 +1,4 @@
-"""The image as the handbook runs it: read-only, without rights, on fresh volumes, as any user of the group 0."""
+"""The image as documented: read-only, without privileges, on fresh volumes, as any user of the group 0."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STREAMS = 20
 
 @contextmanager
 def serving(engine: Engine, image: str, *options: str) -> Iterator[Container]:
-    """Lend a server that is ready."""
+    """Run a server, and wait until it is ready."""
     with engine.container("chatkeep", *LOCKED, DATA, SOCKET, *options, image) as server:
         server.wait_healthy()
         yield server
@@ -27,7 +27,7 @@ def serving(engine: Engine, image: str, *options: str) -> Iterator[Container]:
 
 @pytest.fixture(autouse=True)
 def _fresh(engine: Engine) -> Iterator[None]:
-    """Give each test volumes of its own."""
+    """Give each test fresh volumes."""
     yield
     engine.run("podman", "volume", "prune", "--force")
 
@@ -37,7 +37,7 @@ def socket(engine: Engine) -> str:
 
 
 def completed(server: Container) -> int:
-    """Return how many replies are stored whole."""
+    """Return the number of completed replies."""
     words = server.exec("chatkeep", "stats").stdout.split()
     return int(words[words.index("completed") + 1]) if "completed" in words else 0
 
@@ -56,7 +56,7 @@ def test_a_locked_server_streams_reloads_stops_and_starts_again(user: str, engin
         assert completed(server) == 2 * STREAMS
 
 
-def test_commands_work_beside_a_server_and_without_one(engine: Engine, image: str) -> None:
+def test_commands_work_with_and_without_a_running_server(engine: Engine, image: str) -> None:
     with serving(engine, image) as server:
         server.key()
         for command in ("--version", "doctor", "keys list", "migrate", "stats", "export --format ndjson"):
@@ -85,7 +85,7 @@ def test_a_backup_is_restored_into_a_fresh_volume(engine: Engine, image: str) ->
 def test_secrets_come_from_files_that_an_engine_mounts(engine: Engine, image: str, tmp_path: Path) -> None:
     for name, text in (("key", "sk-of-the-file\n"), ("empty", "\n")):
         (tmp_path / name).write_text(text, encoding="utf-8")
-        (tmp_path / name).chmod(0o444)  # as Docker's and podman's own secrets are
+        (tmp_path / name).chmod(0o444)  # like secrets of Docker and podman
 
     def checked(name: str) -> str:
         mounted = f"--volume={tmp_path / name}:/run/secrets/key:ro"
@@ -97,9 +97,9 @@ def test_secrets_come_from_files_that_an_engine_mounts(engine: Engine, image: st
     assert "/run/secrets/key is empty" in checked("empty")
 
 
-@pytest.mark.parametrize("command", ["serve", "keys create somebody", "migrate", "stats", "doctor"])
+@pytest.mark.parametrize("command", ["serve", "keys create client", "migrate", "stats", "doctor"])
 @pytest.mark.parametrize("mode", [0o755, 0o700])
-def test_a_folder_of_another_user_is_refused_in_words(
+def test_a_folder_of_another_user_is_a_short_error(
     mode: int, command: str, engine: Engine, image: str, tmp_path: Path
 ) -> None:
     tmp_path.chmod(mode)
@@ -110,7 +110,7 @@ def test_a_folder_of_another_user_is_refused_in_words(
     assert len(done.stderr.strip().splitlines()) <= 3, done.stderr
 
 
-def test_a_user_of_another_group_is_refused_in_words(engine: Engine, image: str) -> None:
+def test_a_user_of_another_group_is_a_short_error(engine: Engine, image: str) -> None:
     done = engine.once("--user=70000:70000", image, check=False)
     assert done.returncode
     assert "/var/lib/chatkeep/.env.production cannot be read: Permission denied" in done.stderr

@@ -1,7 +1,7 @@
-"""Serve chatkeep through Waitress in a process that lacks what Windows lacks, and tell as JSON how that went.
+"""Serve chatkeep through Waitress without the Unix-only parts of Python, and print the results as JSON.
 
-It is no emulation: modules and functions that only Unix has are taken away before chatkeep is imported, so that any use
-of them fails here as it would there.
+This removes modules and functions that Windows lacks before importing chatkeep. So any use of them fails, as on
+Windows.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ PLACES = {  # settings that name Unix sockets
 
 
 class Absent(MetaPathFinder):
-    """Refuses the modules that Windows lacks."""
+    """Reject imports of modules that Windows lacks."""
 
     def find_spec(self, name: str, _path: Sequence[str] | None, _target: ModuleType | None = None) -> None:
         if name.partition(".")[0] in MODULES:
@@ -57,7 +57,7 @@ class Absent(MetaPathFinder):
 
 
 def take_away() -> None:
-    """Remove from this process what Windows lacks."""
+    """Remove modules, functions and signals that Windows lacks from this process."""
     for name in [name for name in sys.modules if name.partition(".")[0] in MODULES]:
         del sys.modules[name]
     sys.meta_path.insert(0, Absent())
@@ -80,7 +80,7 @@ def serve() -> int:
 
 
 def refusal(name: str) -> str:
-    """Return why a setting that names a Unix socket is refused."""
+    """Return the error for a setting that names a Unix socket."""
     settings = importlib.import_module("chatkeep.config.settings").Settings
     try:
         settings.from_env({name: PLACES[name]})
@@ -90,7 +90,7 @@ def refusal(name: str) -> str:
 
 
 def call(port: int, method: str, path: str, body: str | None = None) -> int:
-    """Return the status of a request whose answer was read whole."""
+    """Return the status of a request, after reading the whole response."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
     response = connection.getresponse()
@@ -100,7 +100,7 @@ def call(port: int, method: str, path: str, body: str | None = None) -> int:
 
 
 def main() -> None:
-    """Serve, call, tell."""
+    """Serve, send requests, and print the results."""
     take_away()
     handling = {number: signal.getsignal(number) for number in signal.valid_signals()}
     port = serve()

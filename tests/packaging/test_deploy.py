@@ -1,4 +1,4 @@
-"""The files in deploy/: what can be run of them here is run, the rest is checked against its schema."""
+"""The files in deploy/. Tests run nginx, the unit's commands and the linters, and check the rest against schemas."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ if sys.platform != "win32":
 
 pytestmark = pytest.mark.posix("nginx, systemd and containers are not tested on Windows")
 DEPLOY = ROOT / "deploy"
-# Seconds: this machine may have much else to do.
+# Seconds. The machine may be busy.
 LONG = 100
 NGINX = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
 VERSIONED = f"chatkeep:{__version__}"
-# What the files in deploy/ set.
+# The settings of the files in deploy/.
 SETTINGS = {"CHATKEEP_ENV": "production", "CHATKEEP_REQUIRE_KEYS": "true"}
 
 
 class SocketServer(Server):
-    """chatkeep on a socket, as the deployment files have it."""
+    """chatkeep on a Unix socket, as in the deployment files."""
 
     def __init__(self, folder: Path, env: dict[str, str], *, group: int | None = None) -> None:
         self.socket = folder / "chatkeep.sock"
@@ -63,7 +63,7 @@ def health(server: Server, *options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SocketServer, Nginx]]:
-    """A server on a socket, and nginx before it."""
+    """A server on a socket, behind nginx."""
     folder = tmp_path_factory.mktemp("deploy")
     with SocketServer(folder, {}) as server, shipped(folder, f"unix:{folder / 'chatkeep.sock'}") as proxy:
         yield server, proxy
@@ -71,24 +71,24 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SocketSer
 
 @pytest.fixture(scope="module")
 def allowed(behind: tuple[SocketServer, Nginx]) -> dict[str, str]:
-    """The header of somebody with a key."""
+    """The headers of a caller with a key."""
     return bearer(make_key(f"sqlite:///{(behind[0].folder / 'data' / 'chatkeep.sqlite3').as_posix()}").text)
 
 
-def test_nobody_comes_in_before_there_is_a_key(tmp_path: Path) -> None:
+def test_requests_get_401_before_the_first_key_is_made(tmp_path: Path) -> None:
     """Starts a server: a second or two."""
     with SocketServer(tmp_path, {}), shipped(tmp_path, f"unix:{tmp_path / 'chatkeep.sock'}") as proxy:
         refused = client.request("GET", f"{proxy.url}/api/conversations")
     assert (refused.status, "chatkeep keys create NAME" in refused.json["detail"]) == (401, True)
 
 
-def test_nobody_comes_in_without_a_key(behind: tuple[SocketServer, Nginx], allowed: dict[str, str]) -> None:
+def test_only_health_is_served_without_a_key(behind: tuple[SocketServer, Nginx], allowed: dict[str, str]) -> None:
     assert client.request("GET", f"{behind[1].url}/api/conversations").status == 401
     assert client.request("GET", f"{behind[1].url}/api/conversations", headers=allowed).status == 200
     assert client.request("GET", f"{behind[1].url}/health/live").status == 200
 
 
-def test_a_stream_passes_nginx_piece_by_piece(behind: tuple[SocketServer, Nginx], allowed: dict[str, str]) -> None:
+def test_nginx_does_not_buffer_streams(behind: tuple[SocketServer, Nginx], allowed: dict[str, str]) -> None:
     """The demo model writes 50 words a second: two seconds."""
     with client.stream(f"{behind[1].url}/api/chat", {"message": "Hello"}, headers=allowed) as stream:
         reader = [(event.event, time.monotonic()) for event in stream]
@@ -97,8 +97,8 @@ def test_a_stream_passes_nginx_piece_by_piece(behind: tuple[SocketServer, Nginx]
     assert len(reader) > 20
 
 
-def test_both_files_for_nginx_refuse_in_the_same_words() -> None:
-    """One is for a container, and one for a host's nginx that has other sites, too."""
+def test_both_nginx_files_have_the_same_error_pages() -> None:
+    """One is for a container, the other for a host whose nginx may serve other sites."""
     site = (DEPLOY / "nginx-site.conf").read_text(encoding="utf-8")
     problems = [re.findall(r"^ +(\S+) ('\"code\".*')", text, re.MULTILINE) for text in (NGINX, site)]
     assert len(problems[0]) == NGINX.count('"code"')
@@ -122,7 +122,7 @@ def test_both_files_for_nginx_refuse_in_the_same_words() -> None:
     ],
     ids=["no Host", "two Hosts", "no HTTP", "version", "TRACE", "own path", "body", "address", "headers", "coding"],
 )
-def test_what_nginx_itself_refuses_is_a_problem_document(
+def test_errors_of_nginx_are_problem_documents(
     sent: str, status: int, code: str, behind: tuple[SocketServer, Nginx]
 ) -> None:
     top, problem = raw(behind[1].port, sent)
@@ -133,7 +133,7 @@ def test_what_nginx_itself_refuses_is_a_problem_document(
 
 
 def raw(port: int, sent: str) -> tuple[str, Any]:
-    """Return the head and the JSON of the answer to a request that no client would send."""
+    """Send a malformed request. Return the head and the JSON of the response."""
     with socket.create_connection(("127.0.0.1", port), 60) as sock, sock.makefile("rb") as file:
         sock.sendall(sent.encode())
         head = b"".join(iter(file.readline, b"\r\n")).decode()
@@ -142,10 +142,10 @@ def raw(port: int, sent: str) -> tuple[str, Any]:
         return head, json.loads(file.read(int(length[1])))
 
 
-def test_nginx_passes_on_the_name_that_the_page_s_origin_is_compared_with(
+def test_nginx_forwards_the_host_that_is_compared_with_the_origin(
     behind: tuple[SocketServer, Nginx], allowed: dict[str, str]
 ) -> None:
-    """On plain http to another machine that is all that tells the own page from a foreign one."""
+    """On plain HTTP from another machine, only this distinguishes the server's own page from a foreign one."""
     url = behind[1].url
     for origin, status in [(url, 200), (url.rpartition(":")[0], 403), ("http://evil.example.com", 403)]:
         headers = allowed | {"Origin": origin}
@@ -153,14 +153,14 @@ def test_nginx_passes_on_the_name_that_the_page_s_origin_is_compared_with(
         assert answer.status == status, origin
 
 
-def test_a_server_that_is_away_is_a_problem_document(tmp_path: Path) -> None:
+def test_an_unreachable_server_is_a_problem_document(tmp_path: Path) -> None:
     with shipped(tmp_path, f"unix:{tmp_path / 'chatkeep.sock'}") as alone:
         answer = client.request("GET", f"{alone.url}/api/conversations")
     assert (answer.status, answer.json["status"], answer.headers["Retry-After"]) == (503, 503, "2")
 
 
-def test_a_reply_that_nginx_waits_for_too_long_is_not_told_to_be_lost(tmp_path: Path) -> None:
-    """Its time-out is a second, in place of minutes."""
+def test_a_timeout_of_nginx_says_that_the_reply_continues(tmp_path: Path) -> None:
+    """Uses a timeout of a second instead of minutes."""
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "chatkeep.sock"))
         silent.listen()
@@ -173,18 +173,18 @@ def test_a_reply_that_nginx_waits_for_too_long_is_not_told_to_be_lost(tmp_path: 
     assert "It goes on" in answer.json["detail"]
 
 
-def test_nginx_waits_longer_than_a_reply_may_take() -> None:
+def test_the_timeout_of_nginx_exceeds_the_reply_timeout() -> None:
     (minutes,) = re.findall(r"proxy_read_timeout (\d+)m;", NGINX)
     settings = Settings()
     assert int(minutes) * 60 >= settings.reply_timeout + settings.first_token_timeout
 
 
-def test_nginx_may_open_a_file_for_each_of_its_connections() -> None:
+def test_the_file_limit_of_nginx_covers_its_connections() -> None:
     (files,), (connections,) = (re.findall(rf"{name} (\d+);", NGINX) for name in ("nofile", "worker_connections"))
     assert int(files) > int(connections)
 
 
-def test_the_second_server_serves_while_the_first_one_is_away(
+def test_the_second_server_serves_while_the_first_is_down(
     behind: tuple[SocketServer, Nginx], allowed: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "second.sock").symlink_to(behind[0].socket)
@@ -194,7 +194,7 @@ def test_the_second_server_serves_while_the_first_one_is_away(
             assert answer.status == 200
 
 
-def test_metrics_and_the_operator_s_numbers_are_for_keys_with_the_scope(
+def test_metrics_and_the_summary_require_the_admin_scope(
     behind: tuple[SocketServer, Nginx], allowed: dict[str, str]
 ) -> None:
     database = f"sqlite:///{(behind[0].folder / 'data' / 'chatkeep.sqlite3').as_posix()}"
@@ -204,11 +204,11 @@ def test_metrics_and_the_operator_s_numbers_are_for_keys_with_the_scope(
         assert statuses == [200, 403], path
 
 
-def test_health_tells_by_its_exit_status(behind: tuple[SocketServer, Nginx], tmp_path: Path) -> None:
+def test_health_sets_its_exit_status(behind: tuple[SocketServer, Nginx], tmp_path: Path) -> None:
     """Starts two processes: a second."""
     assert health(behind[0]).stdout == "ok\n"
-    nobody = SocketServer(tmp_path, {})
-    assert (health(nobody).returncode, "no server answers" in health(nobody).stderr) == (1, True)
+    stopped = SocketServer(tmp_path, {})
+    assert (health(stopped).returncode, "no server answers" in health(stopped).stderr) == (1, True)
 
 
 @pytest.mark.parametrize("command", ["gunicorn", "waitress"])
@@ -225,12 +225,12 @@ def test_serve_listens_on_a_socket(command: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="only root can run nginx as another user")
-def test_nginx_reaches_the_socket_by_its_group_and_nobody_else_does() -> None:
+def test_only_the_group_of_the_socket_can_connect() -> None:
     """Starts a server and nginx three times: some seconds."""
     inside, outside = grp.getgrgid(1).gr_name, grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name
     with tempfile.TemporaryDirectory() as name, SocketServer(Path(name), {}, group=1):
         folder = Path(name)
-        folder.chmod(0o755)  # so that the mode of the socket alone decides
+        folder.chmod(0o755)  # so that only the mode of the socket decides
         for user, status in [(f"nobody {outside}", 503), (f"nobody {inside}", 200), (f"nobody {outside}", 503)]:
             with shipped(folder, f"unix:{folder / 'chatkeep.sock'}", user) as proxy:
                 assert client.request("GET", f"{proxy.url}/health/live").status == status, user
@@ -241,10 +241,10 @@ def unit() -> dict[str, str]:
     return dict(re.findall(r"(?m)^(\w+)=(.*)$", (DEPLOY / "chatkeep.service").read_text(encoding="utf-8")))
 
 
-def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     program = shutil.which("systemd-analyze")
     if not program:
-        pytest.skip("there is no systemd-analyze")
+        pytest.skip("systemd-analyze is not installed")
     made = tmp_path / "chatkeep.service"
     text = (DEPLOY / "chatkeep.service").read_text(encoding="utf-8")
     made.write_text(text.replace("/opt/chatkeep/bin/chatkeep", "/bin/true").replace("file:///opt", "file:///"))
@@ -253,7 +253,7 @@ def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
 
 
 def test_the_commands_of_the_unit_start_reload_and_stop(tmp_path: Path) -> None:
-    """What systemd would do, by hand: its commands, its signals. Starts a server and its workers twice: seconds."""
+    """Runs the commands and sends the signals of systemd. Starts a server and its workers twice: seconds."""
     server = SocketServer(tmp_path, {"WEB_CONCURRENCY": "1"})
     words = unit()["ExecStart"].replace("/opt/chatkeep/bin/chatkeep", f"{sys.executable} -m chatkeep").split()
     process = subprocess.Popen(words, cwd=tmp_path, env=server.environment(), stderr=subprocess.DEVNULL)
@@ -270,7 +270,7 @@ def test_the_commands_of_the_unit_start_reload_and_stop(tmp_path: Path) -> None:
         process.wait()
 
 
-def test_systemd_learns_which_process_an_upgrade_leaves(tmp_path: Path) -> None:
+def test_an_upgrade_notifies_systemd_of_the_new_main_process(tmp_path: Path) -> None:
     """Starts a server, and a second one from it: seconds."""
     told = tmp_path / "notify.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
@@ -297,15 +297,15 @@ def test_systemd_learns_which_process_an_upgrade_leaves(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["chatkeep.service", "compose.yaml", "kubernetes/chatkeep.yaml"])
-def test_who_stops_chatkeep_waits_longer_than_its_drain(name: str) -> None:
+def test_stop_timeouts_exceed_the_drain_timeout(name: str) -> None:
     text = (DEPLOY / name).read_text(encoding="utf-8")
     found = re.search(r"(?:TimeoutStopSec=|stop_grace_period: |terminationGracePeriodSeconds: )(\d+)(m?)", text)
     assert found
     assert int(found[1]) * (60 if found[2] else 1) > Settings().drain_timeout + 15
 
 
-def test_the_compose_file_is_one_by_its_schema() -> None:
-    import check_jsonschema  # noqa: PLC0415 - it is found by its files alone
+def test_the_compose_file_matches_its_schema() -> None:
+    import check_jsonschema  # noqa: PLC0415 - used for its files only
     from jsonschema import Draft7Validator  # noqa: PLC0415 - comes with it
 
     place = importlib.resources.files(check_jsonschema) / "builtin_schemas/vendor/compose-spec.json"
@@ -314,7 +314,7 @@ def test_the_compose_file_is_one_by_its_schema() -> None:
     assert [error.message for error in Draft7Validator(schema).iter_errors(file)] == []
 
 
-def test_compose_builds_one_image_and_asks_its_servers_how_they_are() -> None:
+def test_compose_builds_one_image_and_has_health_checks() -> None:
     services = written("compose.yaml")[0]["services"]
     ours = {name: one for name, one in services.items() if one["image"] == VERSIONED}
     assert set(ours) == {"migrate", "chatkeep", "second"}
@@ -333,7 +333,7 @@ def written(name: str) -> list[Any]:
     return list(YAML(typ="safe").load_all(DEPLOY / name))
 
 
-def test_kubernetes_pulls_one_version_and_replaces_a_pod_that_has_the_volume() -> None:
+def test_kubernetes_uses_one_version_and_recreates_the_pod() -> None:
     _, claim, deployment, _ = written("kubernetes/chatkeep.yaml")
     spec = deployment["spec"]["template"]["spec"]
     containers = [*spec["initContainers"], *spec["containers"]]
@@ -345,7 +345,7 @@ def test_kubernetes_pulls_one_version_and_replaces_a_pod_that_has_the_volume() -
     assert max(waits) < 15
 
 
-def test_kubernetes_takes_the_manifests() -> None:
+def test_kubernetes_accepts_the_manifests() -> None:
     from kubernetes_validate import latest_version, validate  # noqa: PLC0415
 
     documents = written("kubernetes/chatkeep.yaml")
@@ -356,7 +356,7 @@ def test_kubernetes_takes_the_manifests() -> None:
     ]  # fmt: skip
 
 
-def test_the_image_s_steps_name_what_there_is() -> None:
+def test_the_dockerfile_names_existing_files_and_safe_settings() -> None:
     text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
     for name in re.findall(r"requirements/\w+\.txt", text):
         assert (ROOT / name).exists()
@@ -366,7 +366,7 @@ def test_the_image_s_steps_name_what_there_is() -> None:
     assert f"--uid {user} " in text
 
 
-def test_a_linter_finds_nothing_in_the_image_s_steps() -> None:
+def test_hadolint_accepts_the_dockerfile() -> None:
     program = shutil.which("hadolint", path=Path(sys.executable).parent)
     assert program
     done = subprocess.run([program, "--no-color", DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False)
@@ -374,12 +374,12 @@ def test_a_linter_finds_nothing_in_the_image_s_steps() -> None:
 
 
 @pytest.mark.parametrize("name", ["chatkeep.env.example", "Dockerfile", "kubernetes/chatkeep.yaml"])
-def test_nothing_that_is_deployed_is_open(name: str) -> None:
+def test_deployments_require_keys(name: str) -> None:
     text = (DEPLOY / name).read_text(encoding="utf-8")
     assert re.search(r"CHATKEEP_REQUIRE_KEYS(?:=|: )\"?true", text)
 
 
-def test_the_example_environment_has_settings_that_there_are() -> None:
+def test_the_example_environment_is_valid() -> None:
     lines = (DEPLOY / "chatkeep.env.example").read_text(encoding="utf-8").splitlines()
     values = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     assert Settings.from_env(values).env == "production"

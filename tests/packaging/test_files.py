@@ -1,4 +1,4 @@
-"""No file names the machine it was written on, or the host of a package registry."""
+"""No file names the machine of its author, or the host of a package registry."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# Each name in two parts, so that this file names none.
+# Each name in two parts, so that this file contains none.
 REGISTRIES = [
     ".".join(parts)
     for parts in [("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("npmjs", "com"), ("yarnpkg", "com")]
@@ -25,7 +25,7 @@ def test_no_file_names_this_machine_or_a_registry() -> None:
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    """Yield name and text of every file that is, or would be, committed; a file that is not text is passed over."""
+    """Yield the name and text of every text file that is, or would be, committed."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):

@@ -1,4 +1,4 @@
-"""Which process runs which tests: a real run of pytest-xdist in a folder of its own."""
+"""One process runs all tests of a sharing folder: a real run of pytest-xdist in a separate folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_it(number):
 """
 
 
-def test_what_a_folder_shares_is_started_by_one_process(tmp_path: Path) -> None:
+def test_one_process_runs_a_folder_that_shares_servers(tmp_path: Path) -> None:
     """Runs pytest with two processes: some seconds."""
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     for folder in (SHARING[0], "config"):

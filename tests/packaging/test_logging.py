@@ -1,4 +1,4 @@
-"""The log of a running server: JSON lines, each request's line, and a file that logrotate moves away."""
+"""The log of a running server: JSON lines, a line for each request, and rotation by logrotate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SBIN = "/usr/sbin:/usr/bin"
 
 
 class Logging(Server):
-    """A gunicorn with one worker that logs JSON into a file."""
+    """gunicorn with one worker that logs JSON to a file."""
 
     def __init__(self, folder: Path, provider: Upstream) -> None:
         self.file = folder / "chatkeep.log"
@@ -50,7 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iter
 
 @pytest.fixture(scope="module")
 def logrotate() -> str:
-    """The real one, installed if it is missing."""
+    """The path of logrotate, which is installed if it is missing."""
     with debian.lock():
         told = "" if shutil.which("logrotate", path=SBIN) else debian.install("logrotate")
     found = shutil.which("logrotate", path=SBIN)
@@ -59,7 +59,7 @@ def logrotate() -> str:
     return found
 
 
-def test_a_request_has_a_line_when_its_response_has_ended(server: Logging) -> None:
+def test_a_request_is_logged_when_its_response_ends(server: Logging) -> None:
     """Streams for a second."""
     headers = {"X-Request-Id": "streamed"}
     with stream(f"{server.url}/api/chat", {"message": "Hello #n=10,r=10#", "stream": True}, headers=headers) as events:
@@ -74,18 +74,18 @@ def test_a_request_has_a_line_when_its_response_has_ended(server: Logging) -> No
     assert not any(word in server.file.read_text() for word in ("secret-token", "canary"))
 
 
-def test_what_fails_is_one_line_with_the_request_s_id(server: Logging) -> None:
+def test_a_failure_is_logged_with_the_request_id(server: Logging) -> None:
     headers = {"X-Request-Id": "failing"}
     answer = request("POST", f"{server.url}/api/chat", json={"message": "Hello #status=400#"}, headers=headers)
     assert answer.status == 502
-    # One of the reply's thread, and one of the answer.
+    # The reply's thread, the response and the access log write a line each.
     assert eventually(lambda: len(server.of("failing")) >= 3, 30)
     told = " ".join(line["message"] for line in server.of("failing"))
     assert "failed at the provider: ProviderRefused 400" in told
     assert "provider_refused" in told
 
 
-def test_gunicorn_and_chatkeep_write_alike_and_nothing_elsewhere(server: Logging) -> None:
+def test_gunicorn_and_chatkeep_log_to_the_same_private_file(server: Logging) -> None:
     loggers = {line["logger"] for line in server.lines()}
     assert {"gunicorn.error", "chatkeep.server.serving"} <= loggers
     assert server.log() == ""
@@ -93,7 +93,7 @@ def test_gunicorn_and_chatkeep_write_alike_and_nothing_elsewhere(server: Logging
 
 
 @pytest.mark.parametrize("told", [False, True], ids=["no signal", "USR1"])
-def test_what_is_logged_after_a_rotation_is_in_a_new_file(server: Logging, logrotate: str, *, told: bool) -> None:
+def test_lines_after_a_rotation_go_to_a_new_file(server: Logging, logrotate: str, *, told: bool) -> None:
     text = (ROOT / "deploy" / "chatkeep.logrotate").read_text(encoding="utf-8")
     configuration = server.folder / "logrotate.conf"
     configuration.write_text(text.replace("/var/log/chatkeep/*.log", str(server.file)))
@@ -118,7 +118,7 @@ def test_what_is_logged_after_a_rotation_is_in_a_new_file(server: Logging, logro
         ({"CHATKEEP_MAX_BODY": "enormous"}, "CHATKEEP_MAX_BODY: 'enormous' is not right"),
     ],
 )
-def test_a_start_that_fails_is_one_line_of_json(env: dict[str, str], said: str, tmp_path: Path) -> None:
+def test_a_failed_start_logs_one_line_of_json(env: dict[str, str], said: str, tmp_path: Path) -> None:
     """Starts a process: a second."""
     refused = Server("gunicorn", tmp_path, {"CHATKEEP_LOG_FORMAT": "json", **env})
     done = subprocess.run(

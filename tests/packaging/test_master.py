@@ -1,4 +1,4 @@
-"""gunicorn's master when new workers cannot start: those that serve go on, and without any the server ends."""
+"""gunicorn's master when new workers fail to start: running workers continue, and without any the server exits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FAILURE = "A worker could not start"
 
 
 class Own(Server):
-    """A gunicorn with two workers and an application of its own folder, which can be broken."""
+    """gunicorn with two workers and an application that a test can break."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__("gunicorn", folder, {"WEB_CONCURRENCY": "2"})
@@ -30,15 +30,15 @@ class Own(Server):
         self.folder.joinpath(".env").write_text("")
 
     def refuse(self) -> None:
-        """Let new workers refuse their settings: they end with a status of chatkeep's."""
+        """Make new workers reject their settings, with a status of chatkeep."""
         self.folder.joinpath(".env").write_text("CHATKEEP_MAX_BODY=enormous\n")
 
     def crash(self) -> None:
-        """Let new workers fail to import the application: they end with a status of gunicorn's."""
+        """Make new workers fail to import the application, with a status of gunicorn."""
         self.folder.joinpath("own.py").write_text("raise RuntimeError('broken')\n")
 
     def kill_one(self) -> None:
-        """End a worker as a crash does, if there is one."""
+        """Kill one worker, if there is any."""
         for pid in self.worker_pids()[:1]:
             os.kill(pid, signal.SIGKILL)
 
@@ -50,24 +50,24 @@ class Own(Server):
 
 
 def serve(server: Server, amount: int) -> bool:
-    """Return whether two workers run, and so many have ever had all that they serve with."""
+    """Return whether two workers run, and ``amount`` workers have completed their start."""
     return len(server.worker_pids()) == 2 and server.log().count("the offline demo model answers") == amount
 
 
-def test_a_worker_that_cannot_start_harms_none_that_serves(tmp_path: Path) -> None:
-    """Waits for two tries to start a worker, for a third that succeeds, and for the end: some ten seconds."""
+def test_a_worker_that_fails_to_start_leaves_others_serving(tmp_path: Path) -> None:
+    """Waits for two failed starts, a successful one, and the exit: ten seconds."""
     server = Own(tmp_path)
     with thrown_away(server):
         assert eventually(lambda: serve(server, 2), 15)
-        time.sleep(0.5)  # now it does listen
+        time.sleep(0.5)  # now it listens
         assert server.log().count("serves on") == 1
         server.refuse()
         server.kill_one()
-        assert eventually(lambda: server.failures() == 1, 15), "nobody says that a worker cannot start"
+        assert eventually(lambda: server.failures() == 1, 15), "the failure is not logged"
         begun, booted = time.monotonic(), server.log().count("Booting worker")
         assert eventually(lambda: server.failures() == 2, 15)
-        assert server.log().count("Booting worker") == booted + 1, "it is tried again and again"
-        assert time.monotonic() - begun > 0.9, "it is tried again at once"
+        assert server.log().count("Booting worker") == booted + 1, "the master retries without a pause"
+        assert time.monotonic() - begun > 0.9, "the master retries at once"
         assert request("GET", f"{server.url}/health/ready").status == 200
         server.mend()
         assert eventually(lambda: serve(server, 3), 15)
@@ -75,8 +75,8 @@ def test_a_worker_that_cannot_start_harms_none_that_serves(tmp_path: Path) -> No
         assert request("GET", f"{server.url}/health/ready").status == 200
         server.crash()
         os.kill(server.pid, signal.SIGHUP)
-        assert eventually(lambda: server.failures() > 2, 15)  # a reload starts two at once, and each may be told
-        assert request("GET", f"{server.url}/health/ready").status == 200, "a reload ends workers that serve"
+        assert eventually(lambda: server.failures() > 2, 15)  # a reload starts two workers at once, and each can fail
+        assert request("GET", f"{server.url}/health/ready").status == 200, "the reload ended running workers"
         while is_listening(server.port):
             server.kill_one()
             time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""The alerts and the dashboard in deploy/: promtool takes them, they fire, and every metric they name is exported."""
+"""The alerts and the dashboard in deploy/: promtool accepts them, alerts fire, and their metrics exist."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ tests:
 
 @pytest.fixture(scope="module")
 def promtool() -> str:
-    """The real one; the package is unpacked if it is not installed, for installing it starts a service."""
+    """The path of promtool. If it is missing, the package is unpacked, because installing it starts a service."""
     if found := shutil.which("promtool"):
         return found
     program = CACHE / "prometheus" / "usr" / "bin" / "promtool"
@@ -71,21 +71,21 @@ def run(*command: str | Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_prometheus_takes_the_rules_and_they_fire(promtool: str, tmp_path: Path) -> None:
+def test_prometheus_accepts_the_rules_and_they_fire(promtool: str, tmp_path: Path) -> None:
     run(promtool, "check", "rules", RULES)
     (tmp_path / "cases.yaml").write_text(CASES.format(rules=RULES))
     run(promtool, "test", "rules", tmp_path / "cases.yaml")
 
 
-def test_prometheus_takes_the_configuration_of_the_handbook(promtool: str, tmp_path: Path) -> None:
+def test_prometheus_accepts_the_documented_configuration(promtool: str, tmp_path: Path) -> None:
     [scraping] = blocks(ENGLISH, "yaml")
     shutil.copy(RULES, tmp_path)
     (tmp_path / "prometheus.yaml").write_text(scraping)
     run(promtool, "check", "config", "--syntax-only", tmp_path / "prometheus.yaml")
 
 
-def test_every_metric_that_is_named_is_exported(tmp_path: Path) -> None:
-    """Starts a server, and waits until it has stored what it counted: some seconds."""
+def test_every_metric_in_use_is_exported(tmp_path: Path) -> None:
+    """Starts a server, and waits until it has stored its counters: seconds."""
     board = json.loads(BOARD.read_text(encoding="utf-8"))
     expressions = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
     named = set(re.findall(r"\bchatkeep_\w+", " ".join([RULES.read_text(encoding="utf-8"), *expressions])))

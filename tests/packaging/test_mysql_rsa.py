@@ -1,4 +1,4 @@
-"""A MySQL user with the password plugin that MySQL ships needs TLS or an extra: who lacks both is told so."""
+"""MySQL's default password plugin needs TLS or the extra `mysql-rsa`. Without both, the error says so."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 from tests.cli.line import environment
 from tests.conftest import Standing, database_server
 
-# As in an environment without the extra.
+# Behaves like an environment without the extra.
 WITHOUT = """
 import sys
 sys.modules["cryptography"] = None

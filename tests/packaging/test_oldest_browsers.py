@@ -1,4 +1,4 @@
-"""The files of the pages run in the oldest browsers that README.md names, by MDN's compatibility data."""
+"""By MDN's compatibility data, the pages' files run in the oldest browsers that README.md names."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Check = Callable[..., list[str]]
 
 @pytest.fixture(scope="module")
 def check() -> Check:
-    """Return what is found in files, a line each."""
+    """Return the findings in files, a line each."""
     if os.name == "nt":
         pytest.skip("npm: the tests install it on Linux only")
     from tests.services import npm  # noqa: PLC0415 - it needs modules that Windows lacks
@@ -59,13 +59,13 @@ def check() -> Check:
 
 
 def test_the_files_of_the_pages_run_in_the_oldest_browsers(check: Check) -> None:
-    """Reads every script and style sheet, those of others, too: two seconds."""
+    """Reads every script and style sheet, including third-party ones: two seconds."""
     files = [path for path in sorted(STATIC.rglob("*")) if path.suffix in {".css", ".js"}]
     assert {"chat.js", "base.css", "marked.js", "katex.css"} <= {path.name for path in files}
     assert check(*files) == []
 
 
-def test_what_the_oldest_browsers_lack_is_found(check: Check, tmp_path: Path) -> None:
+def test_features_that_the_oldest_browsers_lack_are_found(check: Check, tmp_path: Path) -> None:
     """Reads MDN's data: a second."""
     for name, text in OLDER.items() | {(name, text) for name, (text, _) in NEWER.items()}:
         (tmp_path / name).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A server that cannot listen where it is told says why, in one sentence and before all else."""
+"""A server that can't listen at its address says why, in one sentence and before anything else."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if os.name == "nt":
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port on which somebody else listens."""
+    """A port that is in use."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         yield other.getsockname()[1]
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 @pytest.mark.parametrize(("language", "words"), [("C", "another program listens"), ("zh_CN.UTF-8", "其他程序占用")])
-def test_a_taken_port_is_told_in_one_sentence(
+def test_a_port_in_use_is_reported_in_one_sentence(
     taken: int, command: list[str], language: str, words: str, tmp_path: Path
 ) -> None:
     """Starts a process: a second."""
@@ -52,12 +52,12 @@ def test_a_taken_port_is_told_in_one_sentence(
     assert words in said
     assert "serves on" not in said
     assert "Traceback" not in said
-    assert len(said.splitlines()) <= 4, said  # gunicorn and the demo model's notice have a line of their own
-    # Waitress's own command imports the application first.
-    assert (tmp_path / "data").exists() == ("waitress" in command[:2]), "nothing is made before the port is looked at"
+    assert len(said.splitlines()) <= 4, said  # gunicorn and the demo model's notice add a line each
+    # The command of Waitress imports the application first.
+    assert (tmp_path / "data").exists() == ("waitress" in command[:2]), "files were created before the port was checked"
 
 
-def test_an_address_is_taken_alone() -> None:
+def test_an_address_cannot_be_shared() -> None:
     with listening.listen("127.0.0.1", 0) as first, pytest.raises(OSError, match="in use") as raised:
         listening.listen(*first.getsockname())
     assert listening.reason(raised.value, "127.0.0.1", 5010).startswith("PORT: another program listens on")
@@ -86,5 +86,5 @@ def test_a_path_at_which_no_socket_can_be_is_named(tmp_path: Path, monkeypatch: 
         other.bind("live")
         other.listen()
         assert wrong("unix:live") == "HOST: another program listens on live; stop it, or choose another path"
-    # What a killed server left is in nobody's way.
+    # The socket file of a killed server is no obstacle.
     listening.require_place(Settings.from_env({"HOST": "unix:live"}, ROOT / "nowhere"))

@@ -1,4 +1,4 @@
-"""A server under a path of a host, behind nginx: with the block that the handbook shows, and with a site's own."""
+"""A server under a path of a host, behind nginx: with the documented block, and with another site's block."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ http {{
 """
 
 
-# As people write it, without the handbook: the front page is somebody else's.
+# Typical without our docs: another site has the front page.
 OF_A_SITE = """
 location /chat/ {
     proxy_pass http://chatkeep/;
@@ -64,7 +64,7 @@ def block(page: str) -> str:
 def server(
     request: pytest.FixtureRequest, oidc_provider: OidcProvider, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A server that people sign in to, and that knows under which path nginx serves it."""
+    """A server with sign-in that is set to the path under which nginx serves it."""
     env = {
         "CHATKEEP_PREFIX": "/chat",
         "WEB_CONCURRENCY": "1",
@@ -80,7 +80,7 @@ def server(
 
 @pytest.fixture(scope="module", params=["handbook", "site"])
 def url(request: pytest.FixtureRequest, server: Server) -> Iterator[str]:
-    """Where nginx serves it."""
+    """The URL at which nginx serves it."""
     folder, port = server.folder, free_port()
     locations = block("deployment.md") if request.param == "handbook" else OF_A_SITE
     values = {"folder": folder, "server": server.port, "port": port, "block": locations}
@@ -92,7 +92,7 @@ def url(request: pytest.FixtureRequest, server: Server) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def cookie(server: Server, url: str) -> str:
-    """The cookie of somebody who has signed in."""
+    """The cookie of a signed-in user."""
     key = make_key(f"sqlite:///{(server.folder / 'data' / 'chatkeep.sqlite3').as_posix()}").text
     answer = request("POST", f"{url}/api/sign-in", json={"key": key}, headers={"Sec-Fetch-Site": "same-origin"})
     assert answer.status == 200, answer.body
@@ -108,7 +108,7 @@ def test_both_languages_show_the_same_block() -> None:
 
 
 @pytest.mark.parametrize("page", ["/", "/docs", "/admin", "/shared/some-token"])
-def test_everything_that_a_page_names_is_there(url: str, page: str) -> None:
+def test_every_link_of_a_page_exists(url: str, page: str) -> None:
     answer = request("GET", url + page)
     named = re.findall(r'(?:src|href|data-document)="([^"#]+)"', answer.text)
     assert (answer.status, len(named) > 2) == (200, True)
@@ -116,7 +116,7 @@ def test_everything_that_a_page_names_is_there(url: str, page: str) -> None:
     assert set(found.values()) == {200}, found
 
 
-def test_the_path_without_a_slash_leads_to_the_page(url: str) -> None:
+def test_the_path_without_a_slash_redirects_to_the_page(url: str) -> None:
     answer = request("GET", url)
     assert answer.status in {301, 308}
     assert urljoin(url, answer.headers["Location"]) == f"{url}/"
@@ -126,7 +126,7 @@ def test_the_api_s_document_names_the_prefix(url: str) -> None:
     assert request("GET", f"{url}/openapi.json").json["servers"] == [{"url": "/chat"}]
 
 
-def test_what_an_answer_names_is_under_the_prefix(url: str, cookie: str) -> None:
+def test_urls_in_responses_have_the_prefix(url: str, cookie: str) -> None:
     made = request("POST", f"{url}/api/exports", json={"format": "json"}, headers=signed_in(cookie))
     assert made.status == 202, made.body
     job = request("GET", urljoin(url, made.headers["Location"]), headers=signed_in(cookie))
@@ -142,14 +142,12 @@ def test_another_spelling_is_redirected_under_the_prefix(url: str, cookie: str) 
     assert (answer.status, answer.json["object"]) == (200, "list")
 
 
-def test_servers_under_two_prefixes_of_a_host_have_cookies_of_their_own(cookie: str) -> None:
+def test_servers_under_two_prefixes_have_separate_cookies(cookie: str) -> None:
     assert cookie.startswith("chatkeep_key.chat=")
 
 
 @pytest.mark.parametrize("page", ["", "admin"])
-def test_people_sign_in_with_a_provider_and_come_back_to_their_page(
-    url: str, oidc_provider: OidcProvider, page: str
-) -> None:
+def test_sign_in_with_a_provider_returns_to_the_page(url: str, oidc_provider: OidcProvider, page: str) -> None:
     oidc_provider.use(list(KEYS))
     oidc_provider.sign_in_as("alice")
     browser = Jar()
@@ -168,6 +166,6 @@ def test_people_sign_in_with_a_provider_and_come_back_to_their_page(
     assert browser.get(f"{url}/api/sign-in", **OWN).status == 401
 
 
-def test_a_stream_comes_under_the_prefix(url: str, cookie: str) -> None:
+def test_a_stream_works_under_the_prefix(url: str, cookie: str) -> None:
     with stream(f"{url}/api/chat", {"message": "Hello", "stream": True}, headers=signed_in(cookie)) as events:
         assert [event.event for event in events][-1] == "done"

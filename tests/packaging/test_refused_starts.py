@@ -1,4 +1,4 @@
-"""A start that cannot succeed says so once, in each way to start, and ends with a status and without a port."""
+"""A start that fails says why once, exits with a status, and opens no port, with every start command."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OTHERS = {
         "stats",
         "keys create name",
         "export",
-        "forget somebody --yes",
+        "forget user-1 --yes",
         "import nothing.json",
     )
 }
@@ -49,7 +49,7 @@ FOLDER = (
     "DATABASE_URL: {folder}/file/chatkeep.sqlite3 cannot be opened; its folder has to be one that this user may write;"
     f" {ELSEWHERE}"
 )
-# Environments, and what each says; on the port {away} nobody listens.
+# Environments, and the error of each. Nothing listens on the port {away}.
 CASES: dict[str, tuple[dict[str, str], str]] = {
     "away": (
         {"DATABASE_URL": "mysql://user:secret@127.0.0.1:{away}/chatkeep"},
@@ -93,13 +93,13 @@ RUNS = [
 ]
 if os.name == "nt":
     RUNS = [run for run in RUNS if "gunicorn" not in run[1] and "socket" not in run[0]]
-# gunicorn says in a log of its own what it does.
+# gunicorn writes its own log lines.
 GUNICORNS_OWN = re.compile(r"\[\d{4}-.*\] \[(INFO|ERROR)\] |\S+Z (INFO|ERROR) gunicorn\.error\[")
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a start ended."""
+    """The result of a start."""
 
     status: int
     said: list[str]
@@ -108,7 +108,7 @@ class Ended:
 
 
 def start(case: str, command: str, folder: Path) -> Ended:
-    """Start, and wait for the end."""
+    """Run a start command to its end."""
     env, expected = CASES[case]
     server = Server("flask", folder, {"PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"})
     names: Mapping[str, object] = {"away": free_port(), "folder": folder}
@@ -131,7 +131,7 @@ def start(case: str, command: str, folder: Path) -> Ended:
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Mapping[tuple[str, str], Ended]:
-    """Every start, some at once: half a second to two seconds each."""
+    """The results of all starts, which run four at a time: up to two seconds each."""
     folders = [tmp_path_factory.mktemp("start") / "here" for _ in RUNS]
     with ThreadPoolExecutor(4) as pool:
         found = pool.map(start, *zip(*RUNS, strict=True), folders)
@@ -139,10 +139,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Mapping[tuple[str, str], 
 
 
 @pytest.mark.parametrize(("case", "command"), RUNS)
-def test_a_start_that_cannot_succeed_says_so_once(
-    ended: Mapping[tuple[str, str], Ended], case: str, command: str
-) -> None:
-    """The first one starts all of them: some seconds."""
+def test_a_failed_start_says_why_once(ended: Mapping[tuple[str, str], Ended], case: str, command: str) -> None:
+    """The first test runs all starts: seconds."""
     found = ended[case, command]
     said = [line for line in found.said if not GUNICORNS_OWN.match(line)]
     language: Language = "zh" if "Chinese" in case else "en"
@@ -154,8 +152,8 @@ def test_a_start_that_cannot_succeed_says_so_once(
 
 
 @pytest.mark.posix("there is no gunicorn on Windows")
-def test_a_start_waits_for_a_database_that_does_not_answer_and_says_so_once(tmp_path: Path) -> None:
-    """Lets a start wait in vain: five seconds, in which nothing runs."""
+def test_a_start_waits_for_a_silent_database_and_says_so_once(tmp_path: Path) -> None:
+    """Waits for the timeout of a start: five seconds."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"mysql://user:secret@127.0.0.1:{silent.getsockname()[1]}/chatkeep"
         server = Server("flask", tmp_path, {"DATABASE_URL": url})
@@ -167,7 +165,7 @@ def test_a_start_waits_for_a_database_that_does_not_answer_and_says_so_once(tmp_
             stderr=subprocess.PIPE,
             encoding="utf-8",
         ) as starting:
-            # The second time it has given up the first connection.
+            # At the second connection, the first one has timed out.
             connections = [silent.accept()[0], silent.accept()[0]]
             was_listening = is_listening(server.port)
             silent.close()
@@ -181,8 +179,8 @@ def test_a_start_waits_for_a_database_that_does_not_answer_and_says_so_once(tmp_
 
 
 @pytest.mark.posix("there is no gunicorn on Windows")
-def test_a_master_that_cannot_succeed_starts_no_worker_in_vain(ended: Mapping[tuple[str, str], Ended]) -> None:
-    """What a worker alone can find out is found out by one of them."""
+def test_a_master_that_fails_boots_no_worker(ended: Mapping[tuple[str, str], Ended]) -> None:
+    """An error that only a worker can find boots one worker."""
     for (case, command), found in ended.items():
         if "gunicorn" in command:
             log = "\n".join(line for line in found.said if GUNICORNS_OWN.match(line))

@@ -1,4 +1,4 @@
-"""The files of pins are those of pyproject.toml, and what users install is under permissive licences."""
+"""The pins match pyproject.toml, have hashes, and have permissive licences."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def declared(*extras: str) -> list[Requirement]:
         ("requirements/image.txt", ("jwt", "mysql-rsa", "oidc", "redis")),
     ],
 )
-def test_every_requirement_is_pinned_as_it_asks(name: str, extras: tuple[str, ...]) -> None:
+def test_every_pin_satisfies_its_requirement(name: str, extras: tuple[str, ...]) -> None:
     pinned = pins(name)
     for requirement in declared(*extras):
         (pin,) = pinned[requirement.name].specifier
@@ -55,13 +55,13 @@ def test_the_root_file_installs_the_runtime_pins() -> None:
     assert (ROOT / "requirements.txt").read_text(encoding="utf-8") == "-r requirements/runtime.txt\n"
 
 
-def test_the_image_has_every_extra_that_is_not_for_programs_that_embed_chatkeep() -> None:
+def test_the_image_has_every_extra_except_openai() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(project["optional-dependencies"]) - {"dev", "openai"} == {"jwt", "mysql-rsa", "oidc", "redis"}
 
 
 @pytest.mark.parametrize("name", ["requirements/runtime.txt", "requirements/image.txt"])
-def test_development_runs_on_the_pins_that_users_get(name: str) -> None:
+def test_development_uses_the_pins_of_users(name: str) -> None:
     users, developers = pins(name), pins("requirements/dev.txt")
     assert {name: pin.specifier for name, pin in users.items()} == {name: developers[name].specifier for name in users}
 
@@ -83,8 +83,8 @@ def test_compiling_again_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.network
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_the_image_is_built_of_wheels_alone_on_every_machine(machine: str, tmp_path: Path) -> None:
-    """Asks the index what there is, and installs nothing: seconds."""
+def test_the_image_needs_only_wheels_on_every_machine(machine: str, tmp_path: Path) -> None:
+    """Resolves with the index, and installs nothing: seconds."""
     files = [f"--requirement={ROOT / name}" for name in sorted(IN_IMAGE)]
     platform = (f"--python-platform={machine}-unknown-linux-gnu", "--python-version=3.13", "--only-binary=:all:")
     command = [sys.executable, "-m", "uv", "pip", "install", "--dry-run", "--require-hashes", *platform, *files]
@@ -94,19 +94,19 @@ def test_the_image_is_built_of_wheels_alone_on_every_machine(machine: str, tmp_p
     assert done.returncode == 0, done.stderr
 
 
-def test_the_image_s_steps_name_these_requirements() -> None:
+def test_the_dockerfile_uses_these_requirements() -> None:
     text = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
     assert set(re.findall(r"requirements/\w+\.txt", text)) == IN_IMAGE
     assert text.count("--require-hashes") == text.count("--only-binary=:all:") == 2
 
 
-def test_users_install_nothing_but_permissive_licences() -> None:
+def test_users_install_only_permissive_licences() -> None:
     used = [pin for pin in pins("requirements/image.txt").values() if not pin.marker or pin.marker.evaluate()]
     assert {pin.name: licence(pin.name) for pin in used if not PERMISSIVE.search(licence(pin.name))} == {}
 
 
-def test_pages_load_nothing_but_permissive_licences() -> None:
-    """Of what browsers are sent; DOMPurify lets its users choose between two."""
+def test_pages_load_only_permissive_licences() -> None:
+    """Covers the files that browsers load. DOMPurify offers a choice of two licences."""
     lock = json.loads((ROOT / "chatkeep/web/assets/package-lock.json").read_text(encoding="utf-8"))
     sent = {name: package for name, package in lock["packages"].items() if name and not package.get("dev")}
     assert sent
@@ -131,7 +131,7 @@ def test_every_pin_has_its_hash(name: str) -> None:
 def test_the_audit_fails_for_vulnerabilities_and_not_for_the_network(
     said: str, status: int, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With a program that says what pip-audit would: what is tried is what becomes of it."""
+    """Runs a program that prints a report of pip-audit, to test how it is read."""
     monkeypatch.setattr(audit, "PIP_AUDIT", [sys.executable, "-c", f"print({said!r})"])
     monkeypatch.setattr(audit, "FILES", (audit.FILES[0],))
     monkeypatch.setattr(audit, "_of_npm", lambda: iter(()))
@@ -140,7 +140,7 @@ def test_the_audit_fails_for_vulnerabilities_and_not_for_the_network(
 
 
 def licence(name: str) -> str:
-    """Return what an installed distribution says about its licence."""
+    """Return the licence in the metadata of an installed distribution."""
     known = importlib.metadata.metadata(name)
     lines = [line for field in ("License-Expression", "License", "Classifier") for line in known.get_all(field, [])]
     return " ".join(line[:80] for line in lines if not line.startswith(("Programming", "Framework", "Topic")))

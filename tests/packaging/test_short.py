@@ -1,4 +1,4 @@
-"""What the short form of the suite leaves out: a real run of pytest in a folder of its own."""
+"""The short form of the suite leaves out the right tests: a real run of pytest in a separate folder."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def collected(root: Path, folder: str) -> dict[str, list[str]]:
     return found
 
 
-def test_each_test_stays_in_one_place_and_each_place_gets_its_share(tmp_path: Path) -> None:
+def test_each_test_runs_once_and_the_servers_share_the_tests(tmp_path: Path) -> None:
     """Runs pytest: a second."""
     found = collected(tmp_path, "http")
     assert sorted(int(name.rpartition("-")[2]) for name in found["test_request"]) == list(range(40))
@@ -72,7 +72,7 @@ def test_each_test_stays_in_one_place_and_each_place_gets_its_share(tmp_path: Pa
     assert found["test_start"] == ["gunicorn", "waitress"]
 
 
-def test_tests_that_share_what_their_module_starts_stay_in_one_place(tmp_path: Path) -> None:
+def test_tests_that_share_a_module_fixture_run_on_one_server(tmp_path: Path) -> None:
     """Runs pytest: a second."""
     found = [name.partition("-") for name in collected(tmp_path, "http")["test_processes"]]
     assert sorted(int(number) for _, _, number in found) == list(range(20))

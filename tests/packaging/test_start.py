@@ -1,4 +1,4 @@
-"""Every documented way to start chatkeep starts it, and what is stopped leaves nothing behind."""
+"""Every documented start command works, and a stopped server leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_stopped_server_leaves_no_process(command: str, tmp_path: Path) -> Non
 
 
 class Booting(Server):
-    """A gunicorn that counts as started while its workers patch: after some 50 ms of their own, whatever the load."""
+    """gunicorn that counts as started while its workers patch: after 50 ms of CPU time, under any load."""
 
     def _is_up(self) -> bool:
         workers = self.worker_pids()
@@ -44,13 +44,13 @@ class Booting(Server):
 
 
 def ticks(pid: int) -> int:
-    """Return how many hundredths of a second a process has run."""
+    """Return the CPU time of a process in hundredths of a second."""
     *_, user, system = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[:13]
     return int(user) + int(system)
 
 
 @pytest.mark.posix("there is no gunicorn on Windows")
-def test_a_server_that_is_stopped_while_it_starts_ends(tmp_path: Path) -> None:
+def test_a_server_stopped_during_its_start_exits(tmp_path: Path) -> None:
     """Starts and stops a server: a second or two."""
     with Booting("gunicorn", tmp_path, {"WEB_CONCURRENCY": "2"}) as server:
         assert server.stop() == 0
@@ -68,8 +68,8 @@ def test_a_killed_server_starts_again_on_its_port(command: str, tmp_path: Path) 
 
 
 @pytest.mark.posix("there is no gunicorn on Windows")
-def test_gunicorn_serves_from_as_many_workers_as_asked(tmp_path: Path) -> None:
-    """Starts a server, whose workers come one after the other: a second or two."""
+def test_gunicorn_starts_the_configured_number_of_workers(tmp_path: Path) -> None:
+    """Starts a server, whose workers start one by one: a second or two."""
     with Server("gunicorn", tmp_path, {"WEB_CONCURRENCY": "3"}) as server:
         deadline = time.monotonic() + 10
         while len(server.worker_pids()) < 3 and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""What `./dev test` does about tests that fail once: real runs of pytest in a folder of their own."""
+"""`./dev test` runs failed tests again: real runs of pytest in a separate folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fails_at_first(times):
 
 
 def run(folder: Path, tests: str, *options: str) -> tuple[int, str]:
-    """Run pytest on a file with such tests, and return its exit status and what it wrote."""
+    """Run pytest on a file with these tests. Return its exit status and output."""
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "test_it.py").write_text(AMONG_OTHERS + tests)
     command = [sys.executable, "-m", "pytest", "-p", "tests.unsteady", *options]
@@ -37,7 +37,7 @@ def run(folder: Path, tests: str, *options: str) -> tuple[int, str]:
 
 
 def failing(tests: int, times: int) -> str:
-    """Return source of tests that fail so many times before they pass."""
+    """Return the source of tests that fail ``times`` times before they pass."""
     return f"""
 @pytest.mark.parametrize("one", range({tests}))
 def test_flaky(one):
@@ -53,14 +53,14 @@ def runs(folder: Path) -> list[int]:
     return [file.stat().st_size for file in sorted(folder.glob("tries-*"))]
 
 
-def test_few_tests_that_pass_alone_are_named_and_fail_no_run(tmp_path: Path) -> None:
+def test_a_few_tests_that_pass_when_repeated_do_not_fail_the_run(tmp_path: Path) -> None:
     """Runs pytest three times, side by side and alone: seconds."""
     status, output = run(tmp_path, failing(5, 1), "-p", "xdist", "-n", "2")
     assert (status, runs(tmp_path)) == (0, [2] * 5)
     *_, last_named, closing = output.splitlines()
     assert re.fullmatch(r"UNSTEADY test_it\.py::test_flaky\[\d\] failed among the others, and passed alone", last_named)
     assert re.search(r"1 passed, 5 unsteady in", closing)
-    assert output.count("AssertionError: no time") >= 5, "nobody is told why they failed"
+    assert output.count("AssertionError: no time") >= 5, "the reasons are missing"
 
 
 def test_errors_of_fixtures_count_as_failures(tmp_path: Path) -> None:

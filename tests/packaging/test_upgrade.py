@@ -1,4 +1,4 @@
-"""gunicorn's master makes the database ready before workers boot, and a worker comes back on a newer schema."""
+"""gunicorn's master migrates the database before workers boot, and a worker restarts on a newer schema."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.posix("there is no gunicorn on Windows")
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """The URL of a file with an older schema."""
+    """The URL of a SQLite file with an older schema."""
     url = f"sqlite:///{tmp_path}/db"
     with closing(Database(url)) as database:
         running.run(database, None, print, to="0010")
@@ -34,7 +34,7 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def holder(url: str) -> Iterator[apsw.Connection]:
-    """Another process's connection, which is about to write."""
+    """A connection of another process that holds the write lock."""
     with closing(apsw.Connection(url.removeprefix("sqlite:///"))) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield connection
@@ -42,19 +42,19 @@ def holder(url: str) -> Iterator[apsw.Connection]:
 
 @pytest.fixture
 def waiting(url: str, holder: apsw.Connection, tmp_path: Path) -> Iterator[Server]:
-    """A gunicorn that has to migrate, and cannot yet."""
+    """gunicorn that waits for the lock to migrate."""
     assert holder.in_transaction
     server = Server("gunicorn", tmp_path, {"DATABASE_URL": url})
     with ThreadPoolExecutor(1) as starting:
         starting.submit(server.start)
         eventually(lambda: "Starting gunicorn" in server.log())
-        time.sleep(1)  # workers would boot within some hundredths of a second
+        time.sleep(1)  # workers would boot in a few hundredths of a second
         yield server
         server.kill()
 
 
 def test_gunicorn_migrates_before_workers_boot(waiting: Server, holder: apsw.Connection) -> None:
-    """Waits for what should not happen: a second."""
+    """Waits a second for a boot that must not happen."""
     assert "Listening" not in waiting.log()
     assert "Booting" not in waiting.log()
     holder.execute("COMMIT")
@@ -68,8 +68,8 @@ def test_gunicorn_can_be_stopped_before_the_database_is_ready(waiting: Server) -
     assert waiting.stop() == 128 + signal.SIGTERM
 
 
-def test_a_worker_that_ended_comes_back_beside_a_newer_version(tmp_path: Path) -> None:
-    """That version has migrated the database: starts a server, two seconds."""
+def test_a_worker_restarts_after_a_newer_version_migrated(tmp_path: Path) -> None:
+    """Starts a server: two seconds."""
     url = migrated(f"sqlite:///{tmp_path}/db")
     with thrown_away(Server("gunicorn", tmp_path, {"DATABASE_URL": url, "WEB_CONCURRENCY": "1"})) as server:
         with closing(Database(url)) as database, database.engine_for(CHANGES_OF_SCHEMA).begin() as connection:

@@ -1,4 +1,4 @@
-"""A wheel holds what the pages load of others, with its licences, although the repository holds none of it."""
+"""A wheel holds the third-party files of the pages and their licences, which the repository does not hold."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VENDOR = "chatkeep/web/static/vendor/"
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """What git has of this tree."""
+    """The files of this tree that git tracks."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     for name in filter(lambda name: (ROOT / name).is_file(), names):
@@ -63,7 +63,7 @@ def test_the_lock_file_names_no_host() -> None:
     assert [name for name, package in packages.items() if not package["integrity"].startswith("sha512-")] == []
 
 
-def test_what_cannot_be_made_is_said_in_a_line_and_harms_nothing(source: Path) -> None:
+def test_a_failed_build_says_why_in_one_line_and_keeps_the_old_files(source: Path) -> None:
     done = subprocess.run(
         [sys.executable, source / "chatkeep" / "web" / "assets" / "build.py"],
         env={"PATH": ""},
@@ -77,7 +77,7 @@ def test_what_cannot_be_made_is_said_in_a_line_and_harms_nothing(source: Path) -
 
 
 def build(source: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Build a wheel; where the package index cannot be reached the test is skipped."""
+    """Build a wheel. Skip the test if the package index can't be reached."""
     command = [sys.executable, "-m", "uv", "build", "--wheel", "--out-dir", str(source / "dist"), str(source)]
     env = os.environ | environment
     done = subprocess.run(command, cwd=source, env=env, capture_output=True, text=True, timeout=110, check=False)

@@ -1,4 +1,4 @@
-"""What can be proved from Linux about Windows: nothing that it lacks is used, and every pin has a wheel for it."""
+"""Windows, tested from Linux: chatkeep uses nothing that Windows lacks, and every pin has a Windows wheel."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.packaging.as_windows import MODULES, PLACES
 from tests.servers import Server
 
 ROOT = Path(__file__).resolve().parents[2]
-SKIPPED = "test_gunicorn.py"  # as a whole: its table has gunicorn's own functions
+SKIPPED = "test_gunicorn.py"  # skipped on Windows as a whole: it uses gunicorn's functions
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the process that lacks what Windows lacks told."""
+    """The results of the process without the Unix-only parts of Python."""
     folder = tmp_path_factory.mktemp("windows")
     done = subprocess.run(
         [sys.executable, "-m", "tests.packaging.as_windows"],
@@ -38,13 +38,13 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return told
 
 
-def test_waitress_answers_without_anything_that_windows_lacks(seen: dict[str, Any]) -> None:
+def test_waitress_serves_without_the_unix_only_parts(seen: dict[str, Any]) -> None:
     """Starts a process: a second or two."""
     assert (seen["live"], seen["turn"], seen["stream"]) == (200, 200, 200)
     assert seen["modules"] == []
 
 
-def test_only_signals_that_windows_has_are_caught_where_waitress_serves(seen: dict[str, Any]) -> None:
+def test_waitress_handles_only_signals_of_windows(seen: dict[str, Any]) -> None:
     assert {int(number) for number in seen["signals"]} <= {signal.SIGTERM, signal.SIGINT}
 
 
@@ -97,7 +97,7 @@ def test_the_proof_notices_a_missing_wheel(tmp_path: Path) -> None:
 
 
 def resolve(requirements: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Let uv tell what it would install on Windows from wheels alone."""
+    """Return what uv would install on Windows from wheels only."""
     windows = ("--dry-run", "--python-platform", "windows", "--only-binary", ":all:", "--no-deps")
     command = [sys.executable, "-m", "uv", "pip", "install", *windows, *arguments, "-r", requirements]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
@@ -107,14 +107,14 @@ def resolve(requirements: str, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 def test_every_file_of_tests_can_be_imported_on_windows() -> None:
-    """Tests that need what Windows lacks are marked `posix`, and import it where `sys.platform` is looked at."""
+    """Tests that need Unix are marked `posix`, and import its modules only if `sys.platform` allows."""
     files = [path for folder in ("bench", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
     found = {path.name: lacking(path) for path in files if path.name != SKIPPED}
     assert {name: modules for name, modules in found.items() if modules} == {}
 
 
 def lacking(path: Path) -> set[str]:
-    """Return the modules that Windows lacks and a file imports, whatever the system; greenlet comes with Playwright."""
+    """Return the imports of a file that Windows lacks. Playwright brings greenlet."""
     imports = [
         node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.Import | ast.ImportFrom)
     ]
