@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from chatkeep.config.settings import Settings
+from tests.cli.line import environment
 from tests.client import request
 from tests.http.api import eventually
 from tests.servers import ROOT, Server
@@ -76,9 +77,28 @@ def test_the_doctor_is_called_as_the_page_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=["English", "Chinese"])
-def test_the_settings_of_a_provider_are_settings(text: str, tmp_path: Path) -> None:
-    (shown,) = [block for block in re.findall(r"(?ms)^```sh\n(.+?)^```$", text) if "OPENAI_API_KEY" in block]
-    (tmp_path / ".env").write_text(shown, encoding="utf-8")
-    settings = Settings.from_env({}, tmp_path)
-    assert (settings.openai_api_key, settings.openai_base_url) == ("sk-...", "http://127.0.0.1:11434/v1")
-    assert not settings.demo
+def test_both_examples_of_a_provider_are_settings(text: str, tmp_path: Path) -> None:
+    found = []
+    for block in re.findall(r"(?ms)^```ini\n(.+?)^```$", text):
+        (tmp_path / ".env").write_text(block, encoding="utf-8")
+        settings = Settings.from_env({}, tmp_path)
+        assert not settings.demo
+        found.append((settings.openai_api_key, settings.openai_base_url, settings.model))
+    assert found == [("sk-...", None, "gpt-4o-mini"), (None, "http://127.0.0.1:11434/v1", "llama3.2")]
+
+
+def test_both_languages_embed_the_application_in_the_same_way() -> None:
+    assert python_block(TEXTS[0]) == python_block(TEXTS[1])
+
+
+def test_the_embedded_application_answers(tmp_path: Path) -> None:
+    """Starts a process, which imports the openai package: a second or two."""
+    program = f"{python_block(TEXTS[0])}\nprint(app.test_client().get('/health/ready').status)\n"
+    env = environment({"OPENAI_API_KEY": "sk-of-a-test"})
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, check=False)
+    assert (done.returncode, done.stdout.decode().strip()) == (0, "200 OK"), done.stderr.decode()
+
+
+def python_block(text: str) -> str:
+    (found,) = re.findall(r"(?ms)^```python\n(.+?)^```$", text)
+    return str(found)
