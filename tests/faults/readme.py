@@ -42,47 +42,50 @@ class Promise:
 
 PROMISES = (
     Promise(
-        ("An acknowledged message is never lost or doubled", "已确认的消息不会丢失或重复"),
-        (Fact("lost", ("{} lost", "丢失 {}")), Fact("doubled", ("{} doubled", "重复 {}"))),
+        ("No acknowledged message is lost or duplicated", "已确认的消息不会丢失或重复"),
+        (Fact("lost", ("{} lost", "丢失 {}")), Fact("doubled", ("{} duplicated", "重复 {}"))),
     ),
     Promise(
         (
-            "Shown is stored: each stream against its row, after every fault",
-            "显示过的都已保存：每次故障后逐流与库中核对",
+            "What was shown is stored: each stream compared with its row after each fault",
+            "显示过的都已保存：每次故障后逐流与数据库核对",
         ),
         (Fact("mismatches", ("{} mismatches", "不一致 {}")),),
     ),
     Promise(
-        ('Nothing stays "generating" after a kill', "进程被杀后没有一直“生成中”的回复"),
+        ('No reply stays "generating" after a kill', "进程被杀后没有一直“生成中”的回复"),
         (
             Fact("longest s to a final status", ("{} s at most", "最多 {} 秒"), max, "kill -9 of a worker"),
-            Fact("longest s to a final status", ("{} s after a start", "启动后 {} 秒"), max, "kill -9 of the server"),
+            Fact("longest s to a final status", ("{} s after a restart", "启动后 {} 秒"), max, "kill -9 of the server"),
         ),
     ),
     Promise(
-        ("A deploy drops no stream: 500 open at a reload", "部署不会中断流：重新加载时打开着 500 个"),
-        (Fact("streams with text missing or repeated", ("{} with a gap or a repeat", "缺失或重复 {}")),),
+        ("A deploy cuts no stream: 500 open during a reload", "部署不会中断流：重新加载时有 500 个打开的流"),
+        (Fact("streams with text missing or repeated", ("{} with gaps or repeats", "缺失或重复 {}")),),
     ),
     Promise(
-        ("Memory is bounded: 1,000 streams a worker", "内存有上限：每个工作进程 1,000 个流"),
-        (Fact("a stream at the end", ("{} KiB a stream", "每个流 {} KiB"), max),),
+        ("Memory is bounded: 1,000 streams per worker", "内存有上限：每个工作进程 1,000 个流"),
+        (Fact("a stream at the end", ("{} KiB per stream", "每个流 {} KiB"), max),),
     ),
     Promise(
-        ("A sick provider stays outside", "出故障的模型服务不会拖累系统"),
+        ("A failing provider harms no other reply", "模型服务出故障时不影响其他回复"),
         (
-            Fact("calls a turn", ("{} calls a turn", "每轮 {} 次调用"), max),
-            Fact("of them harmed", ("{} sound replies harmed", "波及正常回复 {}")),
+            Fact("calls a turn", ("{} calls per turn", "每轮 {} 次调用"), max),
+            Fact("of them harmed", ("{} other replies harmed", "影响其他回复 {}")),
         ),
     ),
     Promise(
         (
-            "Secrets are in no log, number or problem: canaries through every way to fail",
-            "密钥不出现在日志、指标和错误中：探测用的密钥经过每一种失败方式",
+            "No secret in logs, metrics or errors: canaries through every failure",
+            "日志、指标和错误中没有密钥：用探测密钥经历每一种故障",
         ),
         (Fact("secrets found", ("{} found", "发现 {}")),),
     ),
     Promise(
-        ("A killed or crowded first start, and a killed upgrade, go on", "首次启动和升级被杀或并发时，下次启动能继续"),
+        (
+            "A killed or concurrent first start, and a killed upgrade, recover",
+            "首次启动或升级被中断、首次启动并发时，都能继续完成",
+        ),
         (Fact("failures", ("{} failures", "失败 {}")),),
     ),
 )

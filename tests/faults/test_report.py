@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -25,3 +26,13 @@ def test_a_new_figure_fills_its_cell_and_nothing_else(language: int, told: str) 
     ]
     filled = [line.split(" | ")[1:] for line in readme.lines(language, rows)][2:]
     assert [cells for cells in filled if cells != ["-", "-", "- |"]] == [["-", "-", f"{told} |"]]
+
+
+def test_a_value_that_should_be_zero_is_shown_if_it_is_not(tmp_path: Path) -> None:
+    figures, page = tmp_path / "figures.json", tmp_path / "promises.md"
+    values = {"acknowledged": 7, "lost": 0, "doubled": 2, "streams compared": 7, "unsound rows": 1}
+    row = {"promises": [1], "fault": "a fault", "database": "MySQL", "values": values, "passed": True}
+    figures.write_text(json.dumps([row | {"date": "2026-12-01", "machine": "a machine"}]), encoding="utf-8")
+    report.main(figures, page, ())
+    told = "acknowledged 7, doubled 2, unsound rows 1, wrong 3"
+    assert f"| 1 | a fault | - | - | {told} |" in page.read_text(encoding="utf-8")
