@@ -53,12 +53,13 @@ def figure(promises: tuple[int, ...], fault: str, database: str, values: dict[st
 
 def shown(values: dict[str, Any]) -> str:
     """Return figures as a line of text."""
-    return ", ".join(f"{name} {_number(value)}" for name, value in values.items())
+    return ", ".join(f"{name} {number(value)}" for name, value in values.items())
 
 
-def _number(value: Any) -> str:
+def number(value: Any) -> str:
+    """Return a figure, or counts by name, as text."""
     if isinstance(value, dict):
-        return " + ".join(f"{_number(count)} × {name}" for name, count in sorted(value.items()))  # noqa: RUF001
+        return " + ".join(f"{number(count)} × {name}" for name, count in sorted(value.items()))  # noqa: RUF001
     if isinstance(value, float):
         return f"{value:,.2f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

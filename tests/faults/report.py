@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults import readme
-from tests.faults.figures import KEPT, shown
+from tests.faults.figures import KEPT, number
 from tests.faults.rows import PRODUCTS
 from tests.servers import ROOT
 
@@ -41,7 +41,8 @@ Clients log every byte. A checker that shares no code with the server then compa
 - **wrong**: acknowledged turns without rows, duplicated messages, streams whose text or end differs from the row, rows
   in an impossible state (such as `completed` without a finish reason), and unneeded calls to the provider.
 - **secrets found**: canaries (keys, passwords, content, searches, headers) in logs at DEBUG, metrics, health or errors.
-- Seconds are maxima; clients, provider and databases ran on the same machine. A dash means not measured.
+- Seconds are maxima; clients, provider and databases ran on the same machine. One value holds for all databases of its
+  row; several are in their order, and a dash means not measured.
 
 A short form runs with every change (`./dev test faults`).
 
@@ -61,18 +62,30 @@ def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
     dates = sorted({row["date"] for row in rows})
     machines = sorted({row["machine"] for row in rows})
     yield f"Measured from {dates[0]} to {dates[-1]} on {'; '.join(machines)}."
-    titles = ("promise", "fault", *(f"on {name}" for name in PRODUCTS))
-    yield from ("", f"| {' | '.join(titles)} |", "|---" * len(titles) + "|")
+    yield from ("", "| promise | fault | databases | measured |", "|---|---|---|---|")
     faults = {row["fault"]: row["promises"] for row in rows}
     for fault in sorted(faults, key=lambda fault: (faults[fault], fault)):
-        cells = [", ".join(map(str, faults[fault])), fault, *(_cell(fault, name, rows) for name in PRODUCTS)]
-        yield f"| {' | '.join(cells)} |"
+        measured = sorted(
+            (row for row in rows if row["fault"] == fault), key=lambda row: PRODUCTS.index(row["database"])
+        )
+        databases = "/".join(row["database"] for row in measured)
+        yield f"| {', '.join(map(str, faults[fault]))} | {fault} | {databases} | {_told(measured)} |"
 
 
-def _cell(fault: str, database: str, rows: list[dict[str, Any]]) -> str:
-    found = [row for row in rows if (row["fault"], row["database"]) == (fault, database)]
-    told = (shown(_brief(row["values"])) + ("" if row["passed"] else " — **not kept**") for row in found)
-    return "<br>".join(told) or "-"
+def _told(rows: list[dict[str, Any]]) -> str:
+    """Return what was measured of one fault: each value once, or one for each row, in their order."""
+    found = [_brief(row["values"]) for row in rows]
+    names = dict.fromkeys(name for values in found for name in values)
+    told = [f"{name} {_joined([values.get(name) for values in found])}" for name in names]
+    failed = [f"**not kept on {row['database']}**" for row in rows if not row["passed"]]
+    return ", ".join(told + failed)
+
+
+def _joined(values: list[Any]) -> str:
+    told = ["-" if value is None else number(value) for value in values]
+    if len(set(told)) == 1:
+        return told[0]
+    return (" / " if any(" " in one for one in told) else "/").join(told)
 
 
 def _brief(values: dict[str, Any]) -> dict[str, Any]:

@@ -28,11 +28,14 @@ def test_a_new_figure_fills_its_cell_and_nothing_else(language: int, told: str) 
     assert [cells for cells in filled if cells != ["-", "-", "- |"]] == [["-", "-", f"{told} |"]]
 
 
-def test_a_value_that_should_be_zero_is_shown_if_it_is_not(tmp_path: Path) -> None:
-    figures, page = tmp_path / "figures.json", tmp_path / "promises.md"
+def test_values_are_told_in_the_order_of_their_databases(tmp_path: Path) -> None:
     values = {"acknowledged": 7, "lost": 0, "doubled": 2, "streams compared": 7, "unsound rows": 1}
-    row = {"promises": [1], "fault": "a fault", "database": "MySQL", "values": values, "passed": True}
-    figures.write_text(json.dumps([row | {"date": "2026-12-01", "machine": "a machine"}]), encoding="utf-8")
-    report.main(figures, page, ())
-    told = "acknowledged 7, doubled 2, unsound rows 1, wrong 3"
-    assert f"| 1 | a fault | - | - | {told} |" in page.read_text(encoding="utf-8")
+    row = {"promises": [1], "fault": "a fault", "passed": True, "date": "2026-12-01", "machine": "a machine"}
+    rows = [
+        row | {"database": "MySQL", "values": values},
+        row | {"database": "SQLite", "values": values | {"doubled": 0, "unsound rows": 0}, "passed": False},
+    ]
+    (tmp_path / "figures.json").write_text(json.dumps(rows), encoding="utf-8")
+    report.main(tmp_path / "figures.json", tmp_path / "promises.md", ())
+    told = "acknowledged 7, wrong 0/3, doubled -/2, unsound rows -/1, **not kept on SQLite**"
+    assert f"| 1 | a fault | SQLite/MySQL | {told} |" in (tmp_path / "promises.md").read_text(encoding="utf-8")
