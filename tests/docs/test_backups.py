@@ -1,4 +1,4 @@
-"""The handbook's commands for backups, restoring and moving, run as they stand there on the real servers."""
+"""The documented commands for backup, restore and copy work on real database servers."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ PROGRAM = "/opt/chatkeep/bin/chatkeep"
 
 
 def command(word: str) -> str:
-    """Return the only block of the page with that word in it."""
+    """Return the only bash block that contains ``word``."""
     [found] = [block for block in blocks(ENGLISH, "bash") if word in block]
     return found
 
 
 def run(script: str, folder: Path, **env: str) -> None:
-    """Run a block in a folder, with this checkout's program."""
+    """Run a block in a folder with this checkout's program."""
     script = script.replace(PROGRAM, f"{shlex.quote(sys.executable)} -m chatkeep")
     done = subprocess.run(
         ["/bin/bash", "-ec", script], cwd=folder, env=environment(env), capture_output=True, text=True, check=False
@@ -44,7 +44,7 @@ def run(script: str, folder: Path, **env: str) -> None:
 
 
 def placed(script: str, server: DatabaseServer, options: Path, name: str) -> str:
-    """Return a block for one server, its clients, and a database of it."""
+    """Return a block with a server's clients, options and database filled in."""
     dump, client = (shlex.join(server.client(program)) for program in ("dump", ""))
     script = script.replace("/etc/chatkeep/client.cnf", str(options)).replace(" chatkeep <", f" {name} <")
     script = script.replace(" chatkeep >", f" {name} >")
@@ -52,14 +52,14 @@ def placed(script: str, server: DatabaseServer, options: Path, name: str) -> str
 
 
 @pytest.mark.parametrize("kind", DATABASES[1:])
-def test_a_dump_of_a_server_is_whole(
+def test_dump_and_restore_keep_all_rows(
     request: pytest.FixtureRequest,
     standing: Standing,
     tmp_path_factory: pytest.TempPathFactory,
     tmp_path: Path,
     kind: str,
 ) -> None:
-    """By a user who has the rights that the page gives him. Runs the server's programs and ours: some seconds."""
+    """Uses a database user with the documented privileges. Runs several processes: some seconds."""
     server: DatabaseServer = database_server(standing, kind)
     source = Database(empty_database(request, kind, tmp_path_factory))
     target = Database(server.create_database())
@@ -90,7 +90,7 @@ def test_a_dump_of_a_server_is_whole(
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_backup_of_sqlite_takes_the_place_of_the_old_files(database_url: str, tmp_path: Path) -> None:
+def test_sqlite_backup_replaces_old_files(database_url: str, tmp_path: Path) -> None:
     """Starts a process: half a second."""
     source = Database(database_url)
     whole.fill(source)
@@ -109,10 +109,10 @@ def test_a_backup_of_sqlite_takes_the_place_of_the_old_files(database_url: str, 
     source.close()
 
 
-def test_the_move_to_another_database(
+def test_copy_moves_to_another_database(
     request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """With both URLs in the file of settings. Starts a process: two seconds."""
+    """Both URLs are in `.env`. Starts a process: two seconds."""
     source = Database(empty_database(request, "sqlite", tmp_path_factory))
     target = Database(empty_database(request, "mysql", tmp_path_factory))
     whole.fill(source)

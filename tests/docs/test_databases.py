@@ -1,4 +1,4 @@
-"""The documents tell on which versions of MariaDB and MySQL the tests run."""
+"""The documents name the versions of MariaDB and MySQL that the tests run on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAGES = ("README.md", "README.zh-CN.md", "docs/deployment.md", "docs/生产环�
 
 @pytest.mark.posix("MariaDB and MySQL: the tests start them on Linux only")
 @pytest.mark.parametrize("kind", DATABASES[1:])
-def test_the_documents_name_the_version_that_runs(kind: str) -> None:
+def test_documents_name_the_tested_version(kind: str) -> None:
     from tests.services.databases import SERVERS  # noqa: PLC0415 - they need modules that Windows lacks
 
     if reason := missing(kind):

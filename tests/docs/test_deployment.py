@@ -1,4 +1,4 @@
-"""The handbook's pages on deployment: their commands are run, and both languages have the same ones."""
+"""The deployment pages have the same commands in both languages, and the commands work."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.docs.handbook import CHINESE, ENGLISH, blocks, commands, kinds
 from tests.http.api import eventually
 from tests.servers import ROOT, Server
 
-# Who runs the blocks of a kind: this file and that of backups, `./dev hosts`, `./dev containers`, nobody, or the tests
-# of what they set.
+# `sh` and `bash` run here and in test_backups, `console` of a kind in `./dev hosts` and `./dev containers`. Other tests
+# read the rest, and plain `console` blocks are excerpts.
 CONSOLES = {"console debian", "console host", "console compose"}
 KINDS = {"sh", "bash", *CONSOLES, "console", "sql", "ini", "nginx", "yaml", "caddy", "haproxy", "apache"}
 SERVES = "serve --server gunicorn"
@@ -28,16 +28,16 @@ def test_both_languages_have_the_same_commands(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(CONSOLES))
-def test_both_languages_have_the_same_commands_at_a_prompt(kind: str) -> None:
+def test_both_languages_have_the_same_console_commands(kind: str) -> None:
     assert commands(ENGLISH, kind) == commands(CHINESE, kind)
 
 
 @pytest.mark.parametrize("page", [ENGLISH, CHINESE])
-def test_every_block_is_run_or_is_an_excerpt(page: Path) -> None:
+def test_every_block_has_a_known_kind(page: Path) -> None:
     assert kinds(page) <= KINDS
 
 
-def test_both_languages_have_as_many_sections_and_commands_for_others() -> None:
+def test_both_languages_have_as_many_sections_and_excerpts() -> None:
     texts = [page.read_text(encoding="utf-8") for page in (ENGLISH, CHINESE)]
     for pattern in (r"(?m)^#+ ", r"(?m)^[#$>] \S+ \S+"):
         english, chinese = (len(re.findall(pattern, text)) for text in texts)
@@ -72,7 +72,7 @@ def test_the_commands_install_and_serve(tmp_path: Path) -> None:
 
 
 def placed(block: str, folder: Path) -> str:
-    """Return commands whose folders are the test's own."""
+    """Return commands with the test's own folders."""
     return (
         block.replace("/opt/chatkeep", str(folder / "opt"))
         .replace("/etc/chatkeep", str(folder / "etc"))

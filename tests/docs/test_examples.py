@@ -1,6 +1,6 @@
-"""Every curl command of the handbook is sent to a running server, which answers what the handbook shows.
+"""A running server answers every documented curl command as documented.
 
-The commands are read here and sent by the tests' own client, so that they are tried where there is no curl, too.
+The tests' own client sends the commands, so the tests need no curl.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 
 
 def options_of(command: str) -> Namespace:
-    """Return what a command says."""
+    """Parse a curl command."""
     parser = ArgumentParser(prog="curl")
     parser.add_argument("url")
     parser.add_argument("-X", dest="method")
@@ -43,7 +43,7 @@ def options_of(command: str) -> Namespace:
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Response]]:
-    """The answers to all examples, sent one after the other: later ones name what earlier ones made."""
+    """Answers to all examples in order; later ones use ids from earlier answers."""
     with Server("flask", tmp_path_factory.mktemp("demo")) as server:
         ids: dict[str, str] = {}
         found = []
@@ -54,7 +54,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Response]
 
 
 def answered(method: str, command: str, url: str) -> Response:
-    """Send a command, and again where the answer says when."""
+    """Send a command, and retry as long as the answer has Retry-After."""
     for _ in range(10):
         found = send(method, command, url)
         if found.headers["Retry-After"] is None:
@@ -64,12 +64,12 @@ def answered(method: str, command: str, url: str) -> Response:
 
 
 def filled(command: str, ids: dict[str, str]) -> str:
-    """Return a command with its variables filled in, where a shell does so: not between single quotes."""
+    """Return a command with its variables expanded as a shell does: not between single quotes."""
     return re.sub(r"'[^']*'|\$[A-Z]+", lambda found: ids.get(found[0], found[0]), command)
 
 
 def ids_of(answer: str) -> dict[str, str]:
-    """Return the ids that an answer names, under their variables; QUESTION is a conversation's first message."""
+    """Return the ids in an answer by their variables; QUESTION is a conversation's first message."""
     patterns = {
         "$CONVERSATION": r'"conversation_id":"([0-9a-f-]+)"',
         "$MESSAGE": r'"message_id":"([0-9a-f-]+)"',
@@ -96,7 +96,7 @@ def send(method: str, command: str, url: str) -> Response:
 @pytest.mark.parametrize(
     "index", range(len(EXAMPLES)), ids=[f"{number} {' '.join(one.call)}" for number, one in enumerate(EXAMPLES, 1)]
 )
-def test_an_example_answers_what_the_handbook_shows(index: int, answers: list[Response]) -> None:
+def test_example_gets_the_documented_answer(index: int, answers: list[Response]) -> None:
     """The first one waits for all of them: the demo model writes 50 words a second."""
     shown, got = EXAMPLES[index].answer, answers[index]
     if got.headers.get_content_type() == "text/event-stream":
@@ -110,12 +110,12 @@ def test_an_example_answers_what_the_handbook_shows(index: int, answers: list[Re
     assert got.status in ({expected["status"]} if "request_id" in expected else {200, 201, 202})
 
 
-def test_every_command_is_shown_with_its_answer() -> None:
+def test_every_command_has_an_answer() -> None:
     assert len(EXAMPLES) == len(re.findall(r"(?m)^curl ", PAGE))
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)
-def test_the_commands_of_the_readme_are_among_the_examples(readme: Path) -> None:
+def test_readme_commands_are_examples(readme: Path) -> None:
     found = examples_in(readme.read_text(encoding="utf-8"))
     assert found
     assert [example for example in found if example not in EXAMPLES] == []
@@ -139,7 +139,7 @@ def test_every_call_of_the_api_has_an_example() -> None:
 
 
 def shape(value: Any) -> Any:
-    """Return a JSON value's keys, all the way down; of a list's items the first one counts."""
+    """Return a JSON value's keys, recursively; a list is represented by its first item."""
     if isinstance(value, dict):
         return {name: shape(item) for name, item in value.items()}
     return [shape(item) for item in value[:1]] if isinstance(value, list) else None

@@ -1,4 +1,4 @@
-"""The README's commands, in both languages, as somebody types them who has just made the environment."""
+"""The READMEs' commands and settings work in a fresh environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.servers import ROOT, Server
 
 PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 TEXTS = [page.read_text(encoding="utf-8") for page in PAGES]
-# These serve; the tasks of ./dev are listed, and tried by whoever works on this.
+# The commands that start a server.
 STARTS = [
     found
     for found in re.findall(r"(?m)^\| `([^`]+)` \|", TEXTS[0])
@@ -29,7 +29,7 @@ DOCTOR = "python -m chatkeep doctor"
 
 
 def shell_blocks(text: str) -> list[str]:
-    """Return the commands of a page, without what is told of them."""
+    """Return the commands of a page without comments."""
     return [re.sub(r"\s*#.*", "", block) for block in re.findall(r"(?ms)^```sh\n(.+?)^```$", text)]
 
 
@@ -41,7 +41,7 @@ def test_both_languages_have_the_same_commands() -> None:
 
 @pytest.mark.posix("the commands are those of POSIX")
 @pytest.mark.parametrize("command", [*STARTS, "./dev run"])
-def test_every_command_that_serves_does(command: str, tmp_path: Path) -> None:
+def test_every_start_command_serves(command: str, tmp_path: Path) -> None:
     """Starts a server: a second or two."""
     server = Server("flask", tmp_path)
     words = shlex.split(command.replace("5010", str(server.port)))
@@ -67,7 +67,7 @@ def answers(server: Server) -> bool:
 
 
 @pytest.mark.posix("the commands are those of POSIX")
-def test_the_doctor_is_called_as_the_page_says(tmp_path: Path) -> None:
+def test_doctor_command_works(tmp_path: Path) -> None:
     server = Server("flask", tmp_path)
     done = subprocess.run(
         shlex.split(DOCTOR), cwd=ROOT, env=activated(server), capture_output=True, text=True, check=False
@@ -77,7 +77,7 @@ def test_the_doctor_is_called_as_the_page_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=["English", "Chinese"])
-def test_both_examples_of_a_provider_are_settings(text: str, tmp_path: Path) -> None:
+def test_both_provider_examples_are_settings(text: str, tmp_path: Path) -> None:
     found = []
     for block in re.findall(r"(?ms)^```ini\n(.+?)^```$", text):
         (tmp_path / ".env").write_text(block, encoding="utf-8")
@@ -87,11 +87,11 @@ def test_both_examples_of_a_provider_are_settings(text: str, tmp_path: Path) -> 
     assert found == [("sk-...", None, "gpt-4o-mini"), (None, "http://127.0.0.1:11434/v1", "llama3.2")]
 
 
-def test_both_languages_embed_the_application_in_the_same_way() -> None:
+def test_both_languages_have_the_same_embedding_example() -> None:
     assert python_block(TEXTS[0]) == python_block(TEXTS[1])
 
 
-def test_the_embedded_application_answers(tmp_path: Path) -> None:
+def test_embedded_application_answers(tmp_path: Path) -> None:
     """Starts a process, which imports the openai package: a second or two."""
     program = f"{python_block(TEXTS[0])}\nprint(app.test_client().get('/health/ready').status)\n"
     env = environment({"OPENAI_API_KEY": "sk-of-a-test"})

@@ -1,4 +1,4 @@
-"""What the pages on sensitive information show and promise is so."""
+"""The pages on sensitive information match the redactor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def page(request: pytest.FixtureRequest) -> str:
     return (ROOT / "docs" / name).read_text(encoding="utf-8")
 
 
-def test_every_example_becomes_what_is_shown(page: str) -> None:
+def test_every_example_is_redacted_as_documented(page: str) -> None:
     table = re.search(r"(?:\| text \| becomes|\| 原文 \| 结果) \|\n\|---\|---\|\n((?:\|.*\n)+)", page)
     assert table
     rows = [line.strip("| ").split(" | ") for line in table[1].splitlines()]
@@ -27,11 +27,11 @@ def test_every_example_becomes_what_is_shown(page: str) -> None:
     assert [redactor.whole(text).text for text, _ in rows] == [becomes for _, becomes in rows]
 
 
-def test_every_kind_and_setting_is_named(page: str) -> None:
+def test_every_kind_and_setting_is_documented(page: str) -> None:
     assert [kind for kind in KINDS if f"`[{kind}]`" not in page] == []
     named = {item.metadata["env"] for item in described() if item.metadata["env"].startswith("CHATKEEP_REDACT_")}
     assert named == set(re.findall(r"CHATKEEP_REDACT_[A-Z]+", page))
 
 
-def test_the_hold_back_is_the_one_that_is_published(page: str) -> None:
+def test_documented_hold_back_is_correct(page: str) -> None:
     assert f"**{Redactor().hold_back} " in page
