@@ -65,6 +65,17 @@ def test_map_names_only_existing_files() -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def test_architecture_names_only_code_that_exists() -> None:
+    page = read("docs/architecture.md")
+    code = "\n".join(path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py")))
+    defined = set(re.findall(r"\b(?:class|def) (\w+)", code))
+    names = {part for name in re.findall(r"`([A-Z]\w*[a-z]\w*(?:\.\w+)?)[`(]", page) for part in name.split(".")}
+    modules = {module for module in re.findall(r"`([a-z]+\.[a-z_]+)`", page) if module != "app.py"}
+    assert names
+    assert names - defined == set()
+    assert [module for module in modules if not (PACKAGE / f"{module.replace('.', '/')}.py").exists()] == []
+
+
 def test_layers_are_those_of_import_linter() -> None:
     contracts = tomllib.loads(read("pyproject.toml"))["tool"]["importlinter"]["contracts"]
     (held,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
