@@ -28,7 +28,7 @@ def test_a_new_figure_fills_its_cell_and_nothing_else(language: int, told: str) 
     assert [cells for cells in filled if cells != ["-", "-", "- |"]] == [["-", "-", f"{told} |"]]
 
 
-def test_values_are_told_in_the_order_of_their_databases(tmp_path: Path) -> None:
+def test_values_follow_the_order_of_their_databases(tmp_path: Path) -> None:
     values = {"acknowledged": 7, "lost": 0, "doubled": 2, "streams compared": 7, "unsound rows": 1}
     row = {"promises": [1], "fault": "a fault", "passed": True, "date": "2026-12-01", "machine": "a machine"}
     rows = [
