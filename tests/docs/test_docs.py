@@ -128,7 +128,7 @@ def has_unused_word(name: str) -> bool:
     return any(word in parts or fnmatchcase(snake, word) for word in unused_words())
 
 
-@pytest.mark.parametrize("name", ["SessionManager", "_handlers", "process_turn", "userData", "utils"])
+@pytest.mark.parametrize("name", ["SessionManager", "_helpers", "process_turn", "userData", "utils"])
 def test_banned_words_are_found_in_any_case(name: str) -> None:
     assert has_unused_word(name)
 
