@@ -1,7 +1,8 @@
-"""A request and its response on gunicorn's gevent worker; imported by the worker alone.
+"""One request and its response on gunicorn's gevent worker; only that worker imports this module.
 
-A stream that waits for its next event needs no greenlet: whoever brings a delta sends it. So the greenlet that began
-the response leaves it, and another one goes on with it when there is something that takes waiting.
+It depends on gunicorn's HTTP classes, which are not a public API: `tests/server/test_gunicorn.py` fails if they change.
+gunicorn has no setting for what this module adds: write timeouts, `100 Continue` on demand, safe handling of unread
+bodies, and one packet for the head and the first chunk.
 """
 
 from __future__ import annotations
@@ -9,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import math
 import struct
-from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
 import gevent
 from gevent import socket
-from gunicorn.http import errors as refusals
+from gunicorn.http import errors as http_errors
 from gunicorn.http import wsgi
 from gunicorn.http.body import Body, LengthReader
 
@@ -31,29 +31,29 @@ from chatkeep.errors import (
 from chatkeep.runtime import logs
 from chatkeep.web import problems
 
-# The rest of a body that is read before the response, so that the connection can serve another request.
-REST_BYTES, REST_S = 1024 * 1024, 1.0
-# What is read and dropped after the last response. A client that is still sending would get a reset instead of it.
+# The unread rest of a body that is drained before the response, so that the connection stays usable.
+DRAIN_BYTES, DRAIN_S = 1024 * 1024, 1.0
+# What is read and discarded after the last response: otherwise a client that is still sending gets a reset instead.
 LINGER_BYTES, LINGER_S = 32 * 1024 * 1024, 10.0
-PIECE = 64 * 1024
-_dropped = bytearray(PIECE)
-# A client that takes nothing for this long is let go, whatever it was sent. Exports give their clients longer.
+BUFFER_BYTES = 64 * 1024
+_discarded = bytearray(BUFFER_BYTES)
+# Disconnect a client that reads nothing for this long. Exports allow more.
 WRITE_TIMEOUT_S = 10.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_AT_ONCE = struct.pack("ii", 1, 0)
-# The first kind that fits counts.
-_REFUSALS: tuple[tuple[type[Exception], type[Problem]], ...] = (
-    (refusals.ConfigurationProblem, InternalError),
-    (refusals.LimitRequestLine, UriTooLong),
-    (refusals.LimitRequestHeaders, HeadersTooLarge),
-    (refusals.ExpectationFailed, ExpectationFailed),
-    (refusals.UnsupportedTransferCoding, UnsupportedTransferCoding),
-    (refusals.ParseException, BadRequest),
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+# The first match counts.
+_PROBLEMS: tuple[tuple[type[Exception], type[Problem]], ...] = (
+    (http_errors.ConfigurationProblem, InternalError),
+    (http_errors.LimitRequestLine, UriTooLong),
+    (http_errors.LimitRequestHeaders, HeadersTooLarge),
+    (http_errors.ExpectationFailed, ExpectationFailed),
+    (http_errors.UnsupportedTransferCoding, UnsupportedTransferCoding),
+    (http_errors.ParseException, BadRequest),
 )
 
 
 def refuse(sock: Any, problem: Problem) -> None:
-    """Answer what did not become a request of the application, and close the connection once its client was told."""
+    """Send a problem for a request that doesn't reach the application, then close the connection gracefully."""
     with contextlib.suppress(OSError):
         sock.settimeout(WRITE_TIMEOUT_S)
         sock.sendall(problems.message(problem))
@@ -61,107 +61,75 @@ def refuse(sock: Any, problem: Problem) -> None:
 
 
 def problem_of(error: BaseException) -> Problem:
-    """Return the problem that stands for what gunicorn found in a request, or for a fault."""
-    return next((problem() for kind, problem in _REFUSALS if isinstance(error, kind)), InternalError())
+    """Map an exception to a problem: gunicorn's parse errors to 4xx, all others to 500."""
+    return next((problem() for kind, problem in _PROBLEMS if isinstance(error, kind)), InternalError())
 
 
-class Incoming:
-    """A request's body. A client that waits for `100 Continue` gets it when the body is first wanted."""
+class RequestBody:
+    """A request's body, which sends `100 Continue` at the first read if the client expects it."""
 
-    __slots__ = ("_asks", "_body", "_socket")
+    __slots__ = ("_body", "_expects_continue", "_socket")
 
-    def __init__(self, body: Any, sock: Any, *, asks: bool) -> None:
+    def __init__(self, body: Any, sock: Any, *, expects_continue: bool) -> None:
         self._body = body
         self._socket = sock
-        self._asks = asks
-        # Until a body is asked for it may come or not, so the connection cannot serve another request.
-        body.failed = asks and not (isinstance(body.reader, LengthReader) and not body.reader.length)
+        self._expects_continue = expects_continue
+        # Until the client is told to continue, its body may or may not come, so the connection is not reusable.
+        body.failed = expects_continue and not (isinstance(body.reader, LengthReader) and not body.reader.length)
 
     def read(self, size: int | None = None) -> bytes:
-        """Return up to ``size`` bytes. Raises `BadRequest` if the body is malformed or ends too early."""
-        if self._asks:
-            self._asks = self._body.failed = False
+        """Return up to ``size`` bytes. Raises `BadRequest` if the body is malformed or incomplete."""
+        if self._expects_continue:
+            self._expects_continue = self._body.failed = False
             self._socket.sendall(_CONTINUE)
         try:
             return self._body.read(size)  # type: ignore[no-any-return]
-        except (refusals.ParseException, OSError) as error:
+        except (http_errors.ParseException, OSError) as error:
             raise BadRequest(problems.MALFORMED_BODY) from error
 
 
-class Corked:
-    """The socket of one request: the head of its response leaves together with the first piece of the body.
+class CorkedSocket:
+    """A request's socket that sends the head of the response together with the first chunk of the body.
 
-    Each of them alone is a packet, and a system call that costs more than making the response's bytes. Whatever else
-    is asked of the socket lets go first what is held.
+    A packet and a system call for the head alone cost more than building the response. Any other use of the socket
+    flushes the buffer first.
     """
 
-    __slots__ = ("_held", "_request", "_socket", "_to_hold", "go_on", "heard", "is_left", "is_plain")
+    __slots__ = ("_buffer", "_socket", "_to_buffer", "is_plain")
 
-    def __init__(self, sock: Any, request: Any = None, *, is_plain: bool = True) -> None:
+    def __init__(self, sock: Any, *, is_plain: bool = True) -> None:
         self.is_plain = is_plain
-        """Whether what is written to the file descriptor is what the client reads: not over TLS."""
+        """Whether bytes can be written to the file descriptor: False for TLS."""
         self._socket = sock
-        self._held = b""
-        self._to_hold = 1.0  # pieces
-        self._request = request
-        self.go_on: Callable[[], object] | None = None
-        """What has somebody go on with a response that was left; None where it cannot be."""
-        self.is_left = False
-        self.heard = 0.0
-        """When whoever left the response was last seen to send something (`time.monotonic`)."""
-
-    def leave(self) -> bool:
-        """Let the greenlet leave the response with its next piece, which is empty; return False where it cannot.
-
-        That is where something of the request, or of the next one, waits to be read.
-        """
-        if self.go_on is None:
-            return False
-        reader = self._request.body.reader
-        self.is_left = (
-            isinstance(reader, LengthReader) and not reader.length and not self._request.unreader.buf.getvalue()
-        )
-        return self.is_left
-
-    def resume(self) -> None:
-        """Have the response gone on with, if it was left."""
-        if self.is_left and self.go_on is not None:
-            self.is_left = False
-            self.go_on()
+        self._buffer = b""
+        self._to_buffer = 1.0  # writes
 
     def sendall(self, data: bytes) -> None:
-        """Hold the first piece, which is the head; send others together with what is held, unless they are large."""
-        if len(data) > PIECE:
+        """Buffer the first write, which is the head; send later ones together with the buffer."""
+        if len(data) > BUFFER_BYTES:
             self.uncork()
-        self._held = self._held + data if self._held else data
-        if self._to_hold:
-            self._to_hold -= 1
+        self._buffer = self._buffer + data if self._buffer else data
+        if self._to_buffer:
+            self._to_buffer -= 1
         else:
             self.uncork()
 
     def cork(self) -> None:
-        """Hold all that comes: it is the end of the response."""
-        self._to_hold = math.inf
+        """Buffer all writes until `uncork`: the response ends now."""
+        self._to_buffer = math.inf
 
     def uncork(self) -> None:
-        """Send what is held."""
-        held, self._held = self._held, b""
-        if held:
-            # gevent's own sendall asks the kernel for the size of its buffer every time, and has one timeout for all.
-            rest = memoryview(held)
+        """Flush the buffer."""
+        data, self._buffer = self._buffer, b""
+        if data:
+            # gevent's sendall asks for the buffer's size at each call, and has one timeout for all of the data.
+            rest = memoryview(data)
             while rest:
                 rest = rest[self._socket.send(rest) :]
 
-    def take_over(self) -> None:
-        """Make the socket a new object: whoever closes the old one closes nothing any more."""
-        old = self._socket
-        timeout = old.gettimeout()
-        self._socket = socket.socket(old.family, old.type, old.proto, fileno=old.detach())
-        self._socket.settimeout(timeout)
-
     @property
     def socket(self) -> Any:
-        """The socket itself."""
+        """The underlying socket."""
         return self._socket
 
     def __getattr__(self, name: str) -> Any:
@@ -170,114 +138,97 @@ class Corked:
 
 
 class Response(wsgi.Response):  # type: ignore[misc]  # gunicorn ships no types
-    """A response that closes the connection if a part of the request's body is unread.
+    """A response that closes the connection if the request's body was not read completely.
 
-    Such a part would be taken for the next request, in the name of whoever else uses the connection (RFC 9112 §9.3).
+    Otherwise the unread rest would be parsed as the next request (RFC 9112 §9.3).
     """
 
-    is_body_left = False
+    has_unread_body = False
 
     def send_headers(self) -> None:
-        """Read a small rest of the body, or announce that the connection closes; then send the head."""
-        if not self.headers_sent and not finish_body(self.req.body):
-            self.is_body_left = True
+        """Drain the body or force `Connection: close`; then send the head."""
+        if not self.headers_sent and not drain_body(self.req.body):
+            self.has_unread_body = True
             self.force_close()
         super().send_headers()
 
 
-def finish_body(body: Body) -> bool:
-    """Read the rest of a request's body; return False if it is large, slow or malformed, and so is not read."""
-    rest = body.reader.length if isinstance(body.reader, LengthReader) else None  # None: as many chunks as come
+def drain_body(body: Body) -> bool:
+    """Read the rest of a request's body; return False if it is large, slow or malformed, and so was not drained."""
+    rest = body.reader.length if isinstance(body.reader, LengthReader) else None  # None: chunked
     if rest == 0:
         return True
-    if body.failed or (rest or 0) > REST_BYTES:
+    if body.failed or (rest or 0) > DRAIN_BYTES:
         return False
-    with contextlib.suppress(Exception), gevent.Timeout(REST_S, False):  # noqa: FBT003 - gevent's own signature
-        for _ in range(REST_BYTES // PIECE + 1):
-            if not body.read(PIECE):
+    with contextlib.suppress(Exception), gevent.Timeout(DRAIN_S, False):  # noqa: FBT003 - gevent's own signature
+        for _ in range(DRAIN_BYTES // BUFFER_BYTES + 1):
+            if not body.read(BUFFER_BYTES):
                 return True
     return False
 
 
 def linger(sock: Any) -> None:
-    """Say that nothing more comes, and read what the client still sends (RFC 9112 §9.6)."""
+    """Shut down the sending side, and discard what the client still sends (RFC 9112 §9.6)."""
     left = LINGER_BYTES
     with contextlib.suppress(OSError), gevent.Timeout(LINGER_S, False):  # noqa: FBT003 - gevent's own signature
         sock.shutdown(socket.SHUT_WR)
-        while left > 0 and (count := sock.recv_into(_dropped)):
+        while left > 0 and (count := sock.recv_into(_discarded)):
             left -= count
-            gevent.sleep(0)  # a socket that always has something to read never lets others run
+            gevent.sleep(0)  # a socket that always has data would never yield to other greenlets
 
 
 class Exchange:
-    """One request and the response that is being sent to it."""
+    """One request and its response."""
 
-    def __init__(self, worker: Any, req: Any, corked: Corked, listener_name: Any, addr: Any) -> None:
-        self.corked = corked
-        self.listener_name = listener_name
-        self.addr = addr
+    def __init__(self, worker: Any, req: Any, sock: CorkedSocket, listener_name: Any, addr: Any) -> None:
         self._worker = worker
         self._req = req
-        self._begun = datetime.now()  # noqa: DTZ005 - as gunicorn's access log counts
-        asks, req._expected_100_continue = req._expected_100_continue, False  # noqa: SLF001 - or gunicorn would answer it
-        self._response, self._environ = wsgi.create(
-            req, corked, addr, listener_name, worker.cfg, response_class=Response
-        )
-        self._environ["wsgi.input"] = Incoming(req.body, corked.socket, asks=asks)
+        self._socket = sock
+        self._begun = datetime.now()  # noqa: DTZ005 - the clock of gunicorn's access log
+        # Otherwise gunicorn would send `100 Continue` before the application wants the body.
+        expects_continue, req._expected_100_continue = req._expected_100_continue, False  # noqa: SLF001
+        self._response, self._environ = wsgi.create(req, sock, addr, listener_name, worker.cfg, response_class=Response)
+        self._environ["wsgi.input"] = RequestBody(req.body, sock.socket, expects_continue=expects_continue)
         self._environ["wsgi.multithread"] = True
-        self._answer: Any = None
-        self._pieces: Iterator[bytes] = iter(())
 
     @property
     def is_last(self) -> bool:
-        """Whether the connection ends with this exchange."""
+        """Whether the connection closes after this exchange."""
         return bool(self._response.should_close())
 
     @property
-    def is_begun(self) -> bool:
-        """Whether the client has been sent something."""
+    def has_begun(self) -> bool:
+        """Whether the head of the response was sent."""
         return bool(self._response.headers_sent)
 
-    def begin(self, *, closes: bool) -> None:
-        """Call the application and send what there is of its answer."""
+    def run(self, *, closes: bool) -> None:
+        """Call the application and send its response; ``closes`` forces `Connection: close`."""
         if closes:
             self._response.force_close()
-        self._answer = self._worker.wsgi(self._environ, self._response.start_response)
-        self._pieces = iter(self._answer)
-        if self.corked.socket.gettimeout() is None:
-            self.corked.socket.settimeout(WRITE_TIMEOUT_S)
-        self.send()
-
-    def send(self) -> None:
-        """Send the answer up to its end, or to where it is left."""
+        body = self._worker.wsgi(self._environ, self._response.start_response)
+        if self._socket.socket.gettimeout() is None:
+            self._socket.socket.settimeout(WRITE_TIMEOUT_S)
         try:
-            if isinstance(self._answer, wsgi.FileWrapper):
-                self._response.write_file(self._answer)
-            else:
-                for piece in self._pieces:
-                    if piece:
-                        self._response.write(piece)
-                    elif self.corked.is_left:
-                        return
+            for chunk in body:
+                self._response.write(chunk)
             self._response.close()
         finally:
-            if not self.corked.is_left:
-                self._worker.log.access(self._response, self._req, self._environ, datetime.now() - self._begun)  # noqa: DTZ005
-                if hasattr(self._answer, "close"):
-                    self._answer.close()
+            self._worker.log.access(self._response, self._req, self._environ, datetime.now() - self._begun)  # noqa: DTZ005
+            if hasattr(body, "close"):
+                body.close()
+        self._socket.uncork()
 
-    def abandon(self) -> None:
-        """Have the connection closed at once, with what its client has not taken."""
-        self.corked.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    def reset(self) -> None:
+        """Make the coming close reset the connection: the client doesn't read what is buffered for it."""
+        self._socket.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
     def end(self) -> None:
-        """Tell gunicorn's hook that the request is over; wait for a client that is still sending a body."""
-        if self._response.is_body_left:
-            linger(self.corked.socket)
+        """Prepare the connection for its next request or its close, and call gunicorn's `post_request` hook."""
+        if self._response.has_unread_body:
+            linger(self._socket.socket)
         else:
-            self.corked.socket.settimeout(None)  # for as long as the next request takes to come
+            self._socket.socket.settimeout(None)  # the keep-alive timeout is the worker's
         logs.request_id.set("")
-        self.corked.go_on = None  # it knows the exchange, and only the garbage collector would find such a circle
         try:
             self._worker.cfg.post_request(self._worker, self._req, self._environ, self._response)
         except Exception:

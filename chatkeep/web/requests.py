@@ -116,5 +116,5 @@ def public_url(path: str) -> str:
 
 def client_socket() -> Any:
     """Return the socket of this request's client, if the server lends it and it is no TLS."""
-    corked: Any = request.environ.get("gunicorn.socket")
-    return corked.socket if getattr(corked, "is_plain", False) else None
+    sock: Any = request.environ.get("gunicorn.socket")
+    return sock.socket if getattr(sock, "is_plain", False) else None

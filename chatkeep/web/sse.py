@@ -41,8 +41,6 @@ class SSEEncoder:
         self._shown = after
         self.is_begun = False
         """Whether the server has sent the beginning: it asks for a frame when it has sent the one before."""
-        self.is_left = False
-        """Whether there is nothing to send now, and the server asks for the next frame when there is."""
 
     def stream(self, events: Iterator[Event], first: Delta | End | None = None) -> Iterator[bytes]:
         """Yield the whole stream; what has come already as ``first`` leaves together with the beginning."""
@@ -53,7 +51,7 @@ class SSEEncoder:
 
     def _of(self, event: Event) -> bytes:
         if event is None:
-            return b"" if self.is_left else PING
+            return PING
         return self._last(event) if isinstance(event, End) else self.of(event)
 
     def of(self, delta: Delta) -> bytes:
