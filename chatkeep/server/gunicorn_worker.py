@@ -72,7 +72,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
 
     @property
     def id(self) -> bytes:
-        """The worker's id in the database, zeros before the application is loaded; readable in the worker and the master."""
+        """The worker's id in the database, or zeros while it starts; readable in the worker and in the master."""
         return self._shared[1:]
 
     def run(self) -> None:
