@@ -98,7 +98,7 @@ def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
     problems.register(app)
     _register_routes(app)
     auth.register(app)
-    app.learn_routes()
+    app.index_routes()
     _allow_origins(app, settings)
     return app
 

@@ -1,4 +1,4 @@
-"""Routes that are found at once are those that Werkzeug finds, and responses of the API are sent as they are."""
+"""The index of routes finds what Werkzeug finds; responses of the API are sent unchanged."""
 
 from __future__ import annotations
 
@@ -30,37 +30,37 @@ PATHS = [
 
 @pytest.fixture(scope="module")
 def applications() -> tuple[Application, Application]:
-    """One that looks for itself, and one that leaves it to Werkzeug."""
-    made = [Application("quick"), Application("slow")]
+    """One with an index of its routes, and one without."""
+    made = [Application("indexed"), Application("plain")]
     for application in made:
         application.url_map.strict_slashes = False
         for rule, methods in RULES.items():
             application.add_url_rule(rule, rule, lambda **_: "", methods=methods)
-    made[0].learn_routes()
+    made[0].index_routes()
     return made[0], made[1]
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE", "OPTIONS", "PATCH"])
 @pytest.mark.parametrize("path", PATHS)
-def test_a_request_comes_to_the_same_view(
+def test_index_finds_the_route_that_werkzeug_finds(
     applications: tuple[Application, Application], method: str, path: str
 ) -> None:
     found = []
     for application in applications:
         with application.test_request_context(path or "/", method=method):
-            wrong = type(request.routing_exception)
-            found.append((request.url_rule and request.url_rule.rule, request.view_args, wrong))
+            error = type(request.routing_exception)
+            found.append((request.url_rule and request.url_rule.rule, request.view_args, error))
     assert found[0] == found[1]
 
 
-def test_the_quick_way_is_gone(applications: tuple[Application, Application]) -> None:
+def test_indexed_routes_skip_werkzeug(applications: tuple[Application, Application]) -> None:
     with applications[0].test_request_context(f"/api/things/{ID}") as context:
         assert (context.url_adapter, context.request.view_args) == (None, {"thing_id": UUID(ID)})
     with applications[0].test_request_context("/api/things", method="POST") as context:
         assert context.url_adapter is None
 
 
-def test_a_response_of_the_api_stays_what_it_is() -> None:
+def test_flask_returns_json_responses_unchanged() -> None:
     application, response = Application("plain"), JsonResponse(b"{}", 200)
     with application.test_request_context("/"):
         assert application.make_response(response) is response
