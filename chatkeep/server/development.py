@@ -1,4 +1,7 @@
-"""How Flask's own server answers a connection, for `python app.py`."""
+"""The development server of `python app.py`: Werkzeug's, with the HTTP behaviour of the production servers.
+
+It depends on details of Werkzeug's handler, which `tests/server/test_werkzeug.py` guards.
+"""
 
 from __future__ import annotations
 
@@ -24,32 +27,32 @@ _MALFORMED = (FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDef
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
-class Server(ThreadedWSGIServer):
-    """Answers each connection by a thread of its own, and shares its port with no other program."""
+class DevelopmentServer(ThreadedWSGIServer):
+    """A server with a thread for each connection and exclusive use of its port."""
 
     allow_reuse_address = allow_reuse_port = False
 
     def server_bind(self) -> None:
-        """Take the address."""
+        """Bind the socket to its address."""
         listening.take_alone(self.socket)
         super().server_bind()
 
 
-class Answering(WSGIRequestHandler):
-    """Answers as the production servers do, with chunked streams, and logs no more than they may."""
+class RequestHandler(WSGIRequestHandler):
+    """Handles requests like the production servers: streams are chunked, and the log has no query strings."""
 
     protocol_version = "HTTP/1.1"
     timeout = WRITE_TIMEOUT_S
-    request_s = 10.0
-    _asks = False
+    request_timeout_s = 10.0
+    _expects_continue = False
 
     def setup(self) -> None:
-        """Let a request arrive in time."""
+        """Set the deadline for receiving the request."""
         super().setup()
-        self.rfile = io.BufferedReader(_Timely(self.connection, self.request_s))
+        self.rfile = io.BufferedReader(_DeadlineReader(self.connection, self.request_timeout_s))
 
     def parse_request(self) -> bool:
-        """Read a request's head; answer it and return False if it is malformed, or asks for what there is not."""
+        """Parse the head; send an error and return False if it is malformed or asks for an unsupported feature."""
         if not super().parse_request():
             return False
         names = [self.command, *self.headers.keys()]
@@ -68,49 +71,49 @@ class Answering(WSGIRequestHandler):
         return status is None
 
     def handle_expect_100(self) -> bool:
-        """Leave it to the body to be asked for."""
+        """Postpone `100 Continue` until the body is read."""
         del self.headers["Expect"]
-        self._asks = True
+        self._expects_continue = True
         return True
 
     def make_environ(self) -> WSGIEnvironment:
-        """Return the environment of the application's call."""
+        """Return the WSGI environ with a strict request body."""
         environ = super().make_environ()
         received: Any = self.rfile
-        body = _Chunks(received) if isinstance(environ["wsgi.input"], DechunkedInput) else received
-        environ["wsgi.input"] = _Incoming(body, self.wfile, asks=self._asks)
-        self.rfile = _Remainder(received)
+        body = _StrictChunks(received) if isinstance(environ["wsgi.input"], DechunkedInput) else received
+        environ["wsgi.input"] = _RequestBody(body, self.wfile, expects_continue=self._expects_continue)
+        self.rfile = _UnreadInput(received)
         self.close_connection = True
         return environ
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - Python's signature
-        """Answer what is no request with a problem."""
+        """Send a problem for a request that could not be parsed."""
         self.log_error("")
         self.wfile.write(problems.message(problems.of_status(code)()))
         self.close_connection = True
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002 - Werkzeug's signature
-        """Log a request without its query, which may hold what people search for."""
+        """Log a request without its query string, which may contain search terms."""
         path = getattr(self, "path", "").partition("?")[0]
         self.log("info", "%s %r %s", self.command or "-", path, getattr(code, "value", code))
 
     def log_error(self, format: str, *args: Any) -> None:  # noqa: ARG002 - Werkzeug's signature
-        """Log that a request could not be read, and nothing of it."""
+        """Log that a request could not be parsed, without quoting it."""
         self.log("error", "a request could not be read")
 
 
-class _Timely(io.RawIOBase):
-    """What comes on a connection, until a request must have arrived."""
+class _DeadlineReader(io.RawIOBase):
+    """Reads from a socket until the request's deadline, then raises `TimeoutError`."""
 
     def __init__(self, sock: socket.socket, seconds: float) -> None:
         self._socket = sock
-        self._until = time.monotonic() + seconds
+        self._deadline = time.monotonic() + seconds
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        left = self._until - time.monotonic()
+        left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
         self._socket.settimeout(left)
@@ -120,42 +123,43 @@ class _Timely(io.RawIOBase):
             self._socket.settimeout(WRITE_TIMEOUT_S)
 
 
-class _Remainder(io.BufferedIOBase):
-    """What a client sends behind its request, which Werkzeug throws away before it closes the response.
+class _UnreadInput(io.BufferedIOBase):
+    """Input after the request, which Werkzeug discards before it closes the response.
 
-    A client that has left by then is no error: it would keep the response from being closed, and the drain waiting.
+    Reading returns no data if the client has disconnected. An exception would skip closing the response, and the drain
+    would wait for it.
     """
 
     def __init__(self, received: io.BufferedReader) -> None:
         self._received = received
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return up to ``size`` bytes, none where no more can come."""
+        """Return up to ``size`` bytes, or none if the client is gone."""
         try:
             return self._received.read(size)
         except OSError:
             return b""
 
     def close(self) -> None:
-        """Give up what was not read."""
+        """Close the input."""
         self._received.close()
         super().close()
 
 
-class _Incoming:
-    """A request's body. A client that waits for `100 Continue` gets it when the body is first wanted."""
+class _RequestBody:
+    """A request's body, which sends `100 Continue` at the first read if the client expects it."""
 
-    def __init__(self, body: Any, answers: Any, *, asks: bool) -> None:
+    def __init__(self, body: Any, output: Any, *, expects_continue: bool) -> None:
         self._body = body
-        self._answers = answers
-        self._asks = asks
+        self._output = output
+        self._expects_continue = expects_continue
 
     def read(self, size: int = -1) -> bytes:
-        """Return up to ``size`` bytes. Raises `BadRequest` if it is malformed or cut off, and `RequestTimeout`."""
-        if self._asks:
-            self._asks = False
-            self._answers.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._answers.flush()
+        """Return up to ``size`` bytes. Raises `RequestTimeout`, or `BadRequest` for a malformed or incomplete body."""
+        if self._expects_continue:
+            self._expects_continue = False
+            self._output.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._output.flush()
         try:
             return self._body.read(size)  # type: ignore[no-any-return]
         except TimeoutError as error:
@@ -164,8 +168,8 @@ class _Incoming:
             raise BadRequest(problems.MALFORMED_BODY) from error
 
 
-class _Chunks(DechunkedInput):
-    """A chunked body whose sizes are written as RFC 9112 has them; Python reads more than that as numbers."""
+class _StrictChunks(DechunkedInput):
+    """A chunked body with the chunk sizes of RFC 9112 only: `int` would accept more, such as signs."""
 
     def read_chunk_len(self) -> int:
         found = _CHUNK_SIZE.fullmatch(self._rfile.readline(1024))

@@ -37,7 +37,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from chatkeep.errors import InternalError
 from chatkeep.server.gunicorn_exchange import CorkedSocket, Exchange, problem_of, refuse
-from chatkeep.server.gunicorn_master import ENDED, ENDING, Stage
+from chatkeep.server.gunicorn_master import ENDED, STOP_SIGNALS, Stage
 from chatkeep.web.services import Services, services_of
 
 POLL_S = 0.2
@@ -105,7 +105,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         # makes the master wait for the whole drain timeout.
         signal.signal(signal.SIGTERM, self.handle_exit)
         signal.signal(signal.SIGQUIT, self.handle_quit)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         _, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
         super().init_process()

@@ -1,4 +1,4 @@
-"""Whether the server can listen where the settings say, and addresses that it shares with no other program."""
+"""Listening sockets: exclusive binding, and checks before the start."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from chatkeep.config.database_url import LAST_PORT
 from chatkeep.config.settings import Settings
 from chatkeep.errors import SettingsError
 
-# The longest path that Linux takes, without the byte that ends it.
+# The longest path of a Unix socket on Linux, without the terminating zero.
 SOCKET_BYTES = 107
 
 
 def require_place(settings: Settings) -> None:
-    """Raise `SettingsError` if no server can listen there now."""
+    """Raise `SettingsError` if no server can listen on the address of the settings now."""
     wrong = _socket(Path(settings.socket_path)) if settings.socket_path else _address(settings.host, settings.port)
     if wrong:
         raise SettingsError([wrong])
 
 
 def take_alone(sock: socket.socket) -> None:
-    """Let a socket have its address alone, also one that a server had until just now. Raises `OSError`."""
-    if sys.platform == "win32":  # where SO_REUSEADDR takes the address of a program that listens
+    """Bind exclusively, but allow an address that a server used until just now. Raises `OSError`."""
+    if sys.platform == "win32":  # where SO_REUSEADDR steals the address of a listening program
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
     else:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on an address. Raises `OSError`."""
+    """Return a listening socket. Raises `OSError`."""
     family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     sock = socket.socket(family)
     try:
@@ -46,7 +46,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def reason(error: OSError, host: str, port: int) -> str:
-    """Return why no server can listen on an address, and what to do."""
+    """Describe why binding failed, and what to do."""
     other = port + 1 if port < LAST_PORT else port - 1
     if error.errno == errno.EADDRINUSE:
         return f"PORT: another program listens on {host}:{port}; choose another port: PORT={other}"
@@ -58,7 +58,7 @@ def reason(error: OSError, host: str, port: int) -> str:
 
 
 def _address(host: str, port: int) -> str:
-    """Listen for a moment; return what is wrong."""
+    """Listen briefly; return the error, or an empty string."""
     try:
         listen(host, port).close()
     except OSError as error:
@@ -67,16 +67,18 @@ def _address(host: str, port: int) -> str:
 
 
 def _socket(path: Path) -> str:
-    """Return why no socket can be made at a path, if so."""
+    """Return why no Unix socket can be created at this path, or an empty string."""
     if len(os.fsencode(path)) > SOCKET_BYTES:
         return f"HOST: the path of a socket has up to {SOCKET_BYTES} bytes; {path} has more"
     if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
         return f"HOST: the folder of {path} does not exist, or this user may not write to it"
     if path.is_socket():
-        return f"HOST: another program listens on {path}; stop it, or choose another path" if _is_heard(path) else ""
+        return (
+            f"HOST: another program listens on {path}; stop it, or choose another path" if _has_listener(path) else ""
+        )
     return f"HOST: {path} exists and is no socket" if path.exists() else ""
 
 
-def _is_heard(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as trial:
-        return trial.connect_ex(str(path)) == 0
+def _has_listener(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0

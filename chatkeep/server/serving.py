@@ -56,7 +56,7 @@ def wsgi() -> Flask:
         if "waitress" in sys.modules:
             from chatkeep.server import waitress  # noqa: PLC0415 - only where it serves
 
-            waitress.limit(settings, stop)
+            waitress.configure(settings, stop)
         return create_app(settings)
     except ChatkeepError as error:
         stop(error, GIVE_UP if "gunicorn" in sys.modules else CANNOT_START)
@@ -245,14 +245,14 @@ def serve_waitress() -> None:
 
 def serve_development(app: Flask) -> None:
     """Serve with Flask's development server until interrupted."""
-    from chatkeep.server.development import Answering, Server  # noqa: PLC0415 - only where it serves
+    from chatkeep.server.development import DevelopmentServer, RequestHandler  # noqa: PLC0415 - only where it serves
 
     settings = checked_settings()
     require_place(settings)
     host = f"unix://{settings.socket_path}" if settings.socket_path else settings.host
-    Answering.request_s = settings.body_timeout
+    RequestHandler.request_timeout_s = settings.body_timeout
     with _private_umask():
-        server = Server(host, settings.port, app, Answering)
+        server = DevelopmentServer(host, settings.port, app, RequestHandler)
     if settings.socket_path:
         os.chmod(settings.socket_path, settings.socket_mode)  # noqa: PTH101 - as the path is written
     announce(_place(settings))
