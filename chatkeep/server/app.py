@@ -1,4 +1,4 @@
-"""The only place where the services are wired together."""
+"""The application factory: the only place that wires the services together."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ from chatkeep.web.services import EXTENSION, Services
 
 log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[\w.-]{1,128}", re.ASCII)
-# What pages of other origins may read beside the headers that every page may (Fetch Standard, section 3.3.3).
+# Response headers that pages of other origins may read, besides the CORS-safelisted ones (Fetch Standard §3.3.3).
 EXPOSED = (
     "Accept-Ranges", "Allow", "Content-Disposition", "Content-Encoding", "Content-Range", "ETag", "Location",
     "RateLimit", "RateLimit-Policy", "Repr-Digest", "Retry-After", "WWW-Authenticate", "X-Request-Id",
@@ -79,10 +79,10 @@ DEMO_NOTICE = (
 
 
 def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
-    """Return the WSGI application of one server process; it owns its threads and connections until the process ends.
+    """Return the WSGI application of one server process; its threads and connections live until the process exits.
 
-    ``provider`` replaces the one that the settings describe, such as `OpenAISdk` around a client of the caller's own.
-    Raises `SettingsError` where the database cannot serve, or anybody could come in.
+    ``provider`` replaces the one of the settings, for example by `OpenAISdk` with a client of the embedding program.
+    Raises `SettingsError` if the database is unusable, or if the server would be open to everyone.
     """
     services = start_services(settings, provider, makes_exports=settings.export_jobs)
     require_keys(settings, services.database)
@@ -92,7 +92,7 @@ def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
     app.extensions[EXTENSION] = services
     if settings.access_log:
         access_log.register(app)
-    app.before_request(partial(_admit, Origins.of(settings, services.access.is_open)))
+    app.before_request(partial(_check_origin, Origins.of(settings, services.access.is_open)))
     app.after_request(headers.protect)
     app.after_request(metrics.count_request)
     problems.register(app)
@@ -104,9 +104,9 @@ def create_app(settings: Settings, provider: Provider | None = None) -> Flask:
 
 
 def start_services(settings: Settings, provider: Provider | None, *, makes_exports: bool) -> Services:
-    """Open the database and start what runs beside the requests; with ``makes_exports`` also the export jobs.
+    """Open the database and start the background services; ``makes_exports`` also runs export jobs.
 
-    Raises `SettingsError` where the database cannot serve.
+    Raises `SettingsError` if the database is unusable.
     """
     logs.start(settings.log_level, settings.log_format, settings.log_file)
     redaction = Redaction.from_settings(settings)
@@ -115,25 +115,27 @@ def start_services(settings: Settings, provider: Provider | None, *, makes_expor
     journal = Journal(database)
     journal.write(lambda connection: idempotency.expire(connection, now_us(), ROWS))
     registry, usage = Registry(), UsageAggregator()
-    calling = provider or _provider(settings, _reader(journal))
-    answering: Provider = ResilientProvider(calling, settings.first_token_timeout, registry)
+    provider = provider or _provider(settings, _reader(journal))
+    resilient: Provider = ResilientProvider(provider, settings.first_token_timeout, registry)
     if redaction.input or redaction.output:
-        answering = RedactingProvider(answering, asking=redaction.input, answering=redaction.output)
+        resilient = RedactingProvider(resilient, asking=redaction.input, answering=redaction.output)
     cache = _cache(settings, journal)
     access = Access(database, journal, is_private=settings.is_private)
     limiter = Limiter(settings.limits, settings.prices, journal, usage, _windows(settings, journal))
-    turns = Turns(settings, database, journal, answering, cache, limiter, registry, policy=redaction.input)
+    turns = Turns(settings, database, journal, resilient, cache, limiter, registry, policy=redaction.input)
     watchdog = Watchdog(settings, database, journal, access, turns, registry, usage)
-    me = turns.worker_id
-    beside = database.for_upkeep()
-    kept, quota = Retention.of(settings), StorageQuota.of(settings)
-    sweeper = Sweeper(beside, journal, me, registry, interval=settings.sweep_interval, kept=kept, quota=quota)
-    export_worker = ExportWorker(beside, journal, me, settings, redaction, makes=makes_exports)
-    flusher = MetricsFlusher(beside, journal, me, registry, usage)
-    tokens, signing_in = Tokens(settings.end_user_tokens), Oidc(settings)
-    eraser = Eraser(beside, journal, cache, limiter, settings.exports_dir)
+    worker_id = turns.worker_id
+    upkeep = database.for_upkeep()
+    retention, quota = Retention.of(settings), StorageQuota.of(settings)
+    sweeper = Sweeper(
+        upkeep, journal, worker_id, registry, interval=settings.sweep_interval, kept=retention, quota=quota
+    )
+    export_worker = ExportWorker(upkeep, journal, worker_id, settings, redaction, makes=makes_exports)
+    flusher = MetricsFlusher(upkeep, journal, worker_id, registry, usage)
+    tokens, oidc_client = Tokens(settings.end_user_tokens), Oidc(settings)
+    eraser = Eraser(upkeep, journal, cache, limiter, settings.exports_dir)
     services = Services(
-        settings, database, journal, access, tokens, signing_in, answering, cache, limiter, turns, watchdog, sweeper,
+        settings, database, journal, access, tokens, oidc_client, resilient, cache, limiter, turns, watchdog, sweeper,
         export_worker, registry, flusher, redaction, eraser, LoopMonitor(registry),
     )  # fmt: skip
     atexit.register(services.close)
@@ -141,7 +143,7 @@ def start_services(settings: Settings, provider: Provider | None, *, makes_expor
 
 
 def eraser_of(settings: Settings, database: Database, journal: Journal) -> Eraser:
-    """Return what erases end users beside the servers, for the command line. Raises `SettingsError`."""
+    """Return an eraser for the command line, which runs beside the servers. Raises `SettingsError`."""
     limiter = Limiter(settings.limits, settings.prices, journal, UsageAggregator(), _windows(settings, journal))
     return Eraser(database, journal, _cache(settings, journal), limiter, settings.exports_dir)
 
@@ -156,7 +158,7 @@ def _cache(settings: Settings, journal: Journal) -> Cache:
 
 
 def _windows(settings: Settings, journal: Journal) -> RedisWindows | None:
-    """Return where limits are counted, if not in the database."""
+    """Return the windows of rate limits in Redis, or None to count in the database."""
     if settings.redis_url is None:
         return None
     with _redis_installed():
@@ -172,12 +174,12 @@ def _redis_installed() -> Iterator[None]:
 
 
 def _reader(journal: Journal) -> Reader:
-    """Return how sockets are read: on an event loop all at once, before each of the journal's transactions."""
+    """Return the reader of provider sockets; on an event loop it reads all of them before each transaction."""
     if not EpollReader.is_possible():
         return BlockingReader()
-    gathered = EpollReader(journal.wake)
-    journal.collect = gathered.collect
-    return gathered
+    reader = EpollReader(journal.wake)
+    journal.collect = reader.collect
+    return reader
 
 
 def _provider(settings: Settings, reader: Reader) -> Provider:
@@ -214,20 +216,20 @@ def _register_routes(app: Flask) -> None:
 
 
 def _allow_origins(app: Flask, settings: Settings) -> None:
-    """Let pages of the configured origins call the API."""
+    """Enable CORS for the configured origins."""
     if not settings.cors_origins:
         return
-    from flask_cors import CORS  # noqa: PLC0415 - only where it is asked for
+    from flask_cors import CORS  # noqa: PLC0415 - only if configured
 
-    # flask-cors takes what holds a bracket, such as http://[::1]:3000, for an expression.
+    # flask-cors takes text with a bracket, such as http://[::1]:3000, for a regular expression.
     origins = [origin if origin == "*" else re.compile(re.escape(origin) + r"\Z") for origin in settings.cors_origins]
     CORS(app, resources=r"/(api|health|openapi).*", origins=origins, expose_headers=list(EXPOSED))
 
 
-def _admit(origins: Origins) -> None:
-    """Take the caller's request id where it is sound, or make one; then see whether the request may come in."""
-    environ = request.environ  # Werkzeug raises and catches an exception for a header that is missing
-    named = environ.get("HTTP_X_REQUEST_ID", "")
-    g.request_id = named if _REQUEST_ID.fullmatch(named) else os.urandom(16).hex()
+def _check_origin(origins: Origins) -> None:
+    """Set the request's id, the caller's if it is valid; then check the Host and Origin headers."""
+    environ = request.environ  # cheaper than request.headers, which catches an exception for a missing header
+    sent = environ.get("HTTP_X_REQUEST_ID", "")
+    g.request_id = sent if _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex()
     logs.request_id.set(g.request_id)
     origins.check(environ, request.url_rule.rule if request.url_rule else "")

@@ -206,10 +206,10 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         """Close the connections whose keep-alive timeout has passed."""
         now = time.monotonic()
         for greenlet, since in list(self._idle_since.items()):
-            if self._idle_since_until(since) <= now and not _is_readable(self._clients[greenlet]):
+            if self._close_at(since) <= now and not _is_readable(self._clients[greenlet]):
                 greenlet.throw(_Idle())
 
-    def _idle_until(self, since: float) -> float:
+    def _close_at(self, since: float) -> float:
         """Return when to close a connection that is idle since ``since``; a draining worker closes it soon."""
         if self.stage is not Stage.RETIRED:
             return since + float(self.cfg.keepalive)

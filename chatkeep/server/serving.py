@@ -1,4 +1,4 @@
-"""The servers that run the application: gunicorn, Waitress, and Flask's own for development."""
+"""Run the application on gunicorn, Waitress or the development server, and exit with readable reasons."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 APPLICATION = "chatkeep.server.serving:wsgi()"
 CANNOT_START = 2
-"""The exit status of a program that cannot start."""
-# That of a worker which gunicorn's own master, without ours, does not start again and again.
+"""The exit status of a program that can't start."""
+# The exit status that stops gunicorn's own master from restarting a worker.
 GIVE_UP = 4
-LOOK_S = 0.1
-# How long the last events have to reach their clients after the drain's deadline.
+POLL_S = 0.1
+# Time for the last events to reach their clients after the drain's deadline.
 FLUSH_S = 5.0
 
 
 def wsgi() -> Flask:
-    """Return the application of the environment's settings, or end the program with the reason."""
+    """Return the application for the settings in the environment, or exit with the reason."""
     garbage.look_rarely()
-    from chatkeep.server.app import create_app  # noqa: PLC0415 - gunicorn's master, which runs no requests, does without
+    from chatkeep.server.app import create_app  # noqa: PLC0415 - gunicorn's master doesn't need it
 
     accept_every_character()
     logs.catch_uncaught()
     try:
         settings = Settings.from_env()
         if "waitress" in sys.modules:
-            from chatkeep.server import waitress  # noqa: PLC0415 - only where it serves
+            from chatkeep.server import waitress  # noqa: PLC0415 - only if it serves
 
             waitress.configure(settings, stop)
         return create_app(settings)
@@ -63,7 +63,7 @@ def wsgi() -> Flask:
 
 
 def checked_settings() -> Settings:
-    """Return the settings, or end the program with every wrong value named."""
+    """Return the settings, or exit with a list of all invalid values."""
     try:
         return Settings.from_env()
     except SettingsError as error:
@@ -71,7 +71,7 @@ def checked_settings() -> Settings:
 
 
 def stop(error: ChatkeepError, status: int = CANNOT_START) -> NoReturn:
-    """End the program with a readable reason."""
+    """Exit with readable reasons."""
     language = language_of_terminal()
     reasons = [translated(reason, language) for reason in _reasons(error)]
     begun = translated("chatkeep cannot start:", language)
@@ -86,7 +86,7 @@ def stop(error: ChatkeepError, status: int = CANNOT_START) -> NoReturn:
 def _reasons(error: ChatkeepError) -> list[str]:
     if isinstance(error, SettingsError):
         return error.problems
-    from chatkeep.store import diagnosis  # noqa: PLC0415 - wrong settings are told without the database
+    from chatkeep.store import diagnosis  # noqa: PLC0415 - errors in settings don't need the database
 
     if diagnosis.is_of_database(error):
         return [diagnosis.reason(error, Settings.from_env().database)]
@@ -94,7 +94,7 @@ def _reasons(error: ChatkeepError) -> list[str]:
 
 
 def announce(place: str) -> None:
-    """Say where the server listens, once it does."""
+    """Print or log the address on which the server listens."""
     text = translated(f"chatkeep {__version__} serves on {place} (Ctrl+C ends it)", language_of_terminal())
     if logs.is_json():
         log.info("%s", text)
@@ -107,14 +107,14 @@ def _place(settings: Settings) -> str:
 
 
 def drain_on_signals(app: Flask) -> None:
-    """Let signals drain a server of threads: SIGTERM and Ctrl+Break with patience, Ctrl+C without.
+    """Install signal handlers that drain a threaded server: SIGTERM and Ctrl+Break wait for replies, Ctrl+C doesn't.
 
-    gunicorn's workers see to it themselves.
+    gunicorn's workers have their own handlers.
     """
     if on_event_loop() or threading.current_thread() is not threading.main_thread():
         return
     drain = Drain(app)
-    # A shell that starts a program in the background lets it ignore SIGINT, with which the drain ends it.
+    # Shells start background programs with SIGINT ignored, but the drain ends the server by SIGINT.
     signal.signal(signal.SIGINT, drain.hurry)
     signal.signal(signal.SIGTERM, drain.begin)
     if sys.platform == "win32":
@@ -122,24 +122,24 @@ def drain_on_signals(app: Flask) -> None:
 
 
 class Drain:
-    """The end of a server of threads: new turns are refused with 503, and the process ends with its last response.
+    """Graceful shutdown of a threaded server: new turns get 503, and the process exits after its last response.
 
-    At the drain's deadline what there is of the replies is stored, and their followers are told.
+    At the drain's deadline the server stores what it has of each reply and tells the followers.
     """
 
     def __init__(self, app: Flask) -> None:
-        from chatkeep.web.services import services_of  # noqa: PLC0415 - commands that serve nothing do without Flask
+        from chatkeep.web.services import services_of  # noqa: PLC0415 - commands that don't serve start without Flask
 
         self._services = services_of(app)
         self._app = app.wsgi_app
-        self._open = 0  # responses
+        self._open_responses = 0
         self._lock = threading.Lock()
         self._deadline = math.inf
-        self._is_over = False
-        app.wsgi_app = self  # type: ignore[method-assign]  # as Flask has it for middleware
+        self._is_done = False
+        app.wsgi_app = self  # type: ignore[method-assign]  # how Flask documents middleware
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request, and count it until its response was sent."""
+        """Handle a request; count it as open until its response is closed."""
         self._count(1)
         try:
             response = self._app(environ, start_response)
@@ -151,44 +151,44 @@ class Drain:
         return ClosingIterator(response, partial(self._count, -1))
 
     def begin(self, _signal: int, _frame: FrameType | None) -> None:
-        """Begin to drain."""
+        """Start to drain."""
         self._begin(self._services.settings.drain_timeout)
 
     def hurry(self, _signal: int, _frame: FrameType | None) -> None:
-        """Store what there is, tell the followers and end; at once when asked again."""
-        if self._is_over or self._deadline <= time.monotonic():
+        """Drain without waiting for replies; at the second signal exit immediately."""
+        if self._is_done or self._deadline <= time.monotonic():
             raise KeyboardInterrupt
         self._begin(0)
 
-    def _begin(self, patience: float) -> None:
-        is_new = self._deadline == math.inf
-        self._deadline = min(self._deadline, time.monotonic() + patience)
-        if is_new:
+    def _begin(self, timeout: float) -> None:
+        is_first = self._deadline == math.inf
+        self._deadline = min(self._deadline, time.monotonic() + timeout)
+        if is_first:
             threading.Thread(target=self._drain, name="drain", daemon=True).start()
 
     def _drain(self) -> None:
         turns = self._services.turns
         turns.refuse()
         self._services.export_worker.close()
-        while (turns.live or self._open) and time.monotonic() < self._deadline:
-            time.sleep(LOOK_S)
-        while (turns.live or self._open) and time.monotonic() < self._deadline + FLUSH_S:
+        while (turns.live or self._open_responses) and time.monotonic() < self._deadline:
+            time.sleep(POLL_S)
+        while (turns.live or self._open_responses) and time.monotonic() < self._deadline + FLUSH_S:
             turns.interrupt_all()
-            time.sleep(LOOK_S)
-        time.sleep(LOOK_S)  # Waitress sends from another thread than it answers in
-        self._is_over = True
+            time.sleep(POLL_S)
+        time.sleep(POLL_S)  # Waitress sends data in another thread
+        self._is_done = True
         if hasattr(signal, "pthread_kill"):
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        else:  # Windows; it ends no system call, so that the main thread notices after up to a second
+        else:  # Windows: it interrupts no system call, so the main thread notices within a second
             _thread.interrupt_main()
 
-    def _count(self, more: int) -> None:
+    def _count(self, change: int) -> None:
         with self._lock:
-            self._open += more
+            self._open_responses += change
 
 
 def require_place(settings: Settings) -> None:
-    """End the program with one sentence if the server cannot listen where the settings say."""
+    """Exit with the reason if the server can't listen on the address of the settings."""
     try:
         listening.require_place(settings)
     except SettingsError as error:
@@ -196,9 +196,9 @@ def require_place(settings: Settings) -> None:
 
 
 def prepare_database(settings: Settings) -> None:
-    """Migrate the database if that is safe, or end the program with the reason why no server could use it."""
+    """Migrate the database if that is safe, or exit with the reason."""
     garbage.look_rarely()
-    from chatkeep.store import migrations  # noqa: PLC0415 - the process that starts workers does without the database
+    from chatkeep.store import migrations  # noqa: PLC0415 - the master doesn't need the database
 
     try:
         logs.start(settings.log_level, settings.log_format, settings.log_file)
@@ -209,20 +209,20 @@ def prepare_database(settings: Settings) -> None:
 
 
 def best() -> str:
-    """Return the name of the server that fits this machine."""
+    """Return the name of the best server for this platform."""
     has_gunicorn = sys.platform != "win32" and importlib.util.find_spec("gunicorn") is not None
     return "gunicorn" if has_gunicorn else "waitress"
 
 
 def serve_gunicorn() -> NoReturn:
-    """Become gunicorn's master, so that signals reach it."""
+    """Replace this process by gunicorn's master, so that it receives the signals."""
     command = [sys.executable, "-m", "gunicorn", "-c", "python:chatkeep.server.gunicorn_conf", APPLICATION]
-    os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
+    os.execv(sys.executable, command)  # noqa: S606 - without a shell
 
 
 def serve_waitress() -> None:
     """Serve with Waitress until interrupted."""
-    from waitress.server import create_server  # noqa: PLC0415 - only where it serves
+    from waitress.server import create_server  # noqa: PLC0415 - only if it serves
 
     settings = checked_settings()
     app = wsgi()
@@ -231,12 +231,12 @@ def serve_waitress() -> None:
     if settings.socket_path:
         place = {"unix_socket": settings.socket_path, "trusted_proxy": "localhost"}
         place["unix_socket_perms"] = f"{settings.socket_mode:o}"
-    # As gunicorn has it: a proxy on this machine says whether its client came over https.
+    # Like gunicorn: trust X-Forwarded-Proto of a proxy on this machine.
     place |= {"trusted_proxy_headers": "x-forwarded-proto", "clear_untrusted_proxy_headers": True}
     logging.basicConfig()
     try:
         server = create_server(app, threads=settings.threads, **place)
-    except OSError:  # another program was faster
+    except OSError:  # another program took the address meanwhile
         require_place(settings)
         raise
     announce(_place(settings))
@@ -245,7 +245,7 @@ def serve_waitress() -> None:
 
 def serve_development(app: Flask) -> None:
     """Serve with Flask's development server until interrupted."""
-    from chatkeep.server.development import DevelopmentServer, RequestHandler  # noqa: PLC0415 - only where it serves
+    from chatkeep.server.development import DevelopmentServer, RequestHandler  # noqa: PLC0415 - only if it serves
 
     settings = checked_settings()
     require_place(settings)
@@ -254,7 +254,7 @@ def serve_development(app: Flask) -> None:
     with _private_umask():
         server = DevelopmentServer(host, settings.port, app, RequestHandler)
     if settings.socket_path:
-        os.chmod(settings.socket_path, settings.socket_mode)  # noqa: PTH101 - as the path is written
+        os.chmod(settings.socket_path, settings.socket_mode)  # noqa: PTH101 - the path is text
     announce(_place(settings))
     server.log_startup()
     server.serve_forever()
@@ -262,7 +262,7 @@ def serve_development(app: Flask) -> None:
 
 @contextmanager
 def _private_umask() -> Iterator[None]:
-    """Let nobody else open what is made meanwhile."""
+    """Create files for this user only."""
     before = os.umask(0o077)
     try:
         yield

@@ -1,1 +1,1 @@
-"""HTTP: routes parse, call a use case, and render; nothing here decides."""
+"""HTTP: routes parse requests, call services and render responses."""

@@ -1,6 +1,6 @@
-"""The one place where requests are let in, before any view runs: who calls, and whether they may.
+"""Authentication and authorization of every request, before its view runs.
 
-Every view says who may come in; an application in which one does not is not made.
+Each view declares the scopes that it requires. The application doesn't start if a view declares none.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from chatkeep.web.services import Services, services_of
 
 View = TypeVar("View", bound=Callable[..., Any])
 PUBLIC: frozenset[Scope] = frozenset()
-"""For pages and what they load, the API's document, and health: nothing that belongs to anybody."""
+"""No authentication: for pages and their files, the OpenAPI document, and health checks. None has an owner."""
 END_USER, TOKEN = "X-End-User", "X-End-User-Token"
 COOKIE = "chatkeep_key"
 _BEARER = re.compile(r"bearer (ck_\w+)", re.ASCII | re.IGNORECASE)
@@ -30,7 +30,7 @@ _declared: dict[Callable[..., Any], frozenset[Scope]] = {}
 
 
 def requires(scopes: AbstractSet[Scope]) -> Callable[[View], View]:
-    """Declare whom a view lets in: callers with any of these scopes, or everybody."""
+    """Declare that a view requires one of these scopes; `PUBLIC` requires no authentication."""
 
     def declare(view: View) -> View:
         _declared[view] = frozenset(scopes)
@@ -40,15 +40,15 @@ def requires(scopes: AbstractSet[Scope]) -> Callable[[View], View]:
 
 
 def register(app: Flask) -> None:
-    """Guard every view that the application has by now."""
-    needed = {endpoint: _declared[view] for endpoint, view in app.view_functions.items()}
-    app.before_request(partial(_admit, needed, services_of(app)))
+    """Enforce the declared scopes of all views that are registered so far. Raises `KeyError` for an undeclared view."""
+    required = {endpoint: _declared[view] for endpoint, view in app.view_functions.items()}
+    app.before_request(partial(_authorize, required, services_of(app)))
 
 
-def _admit(needed: Mapping[str, frozenset[Scope]], services: Services) -> None:
-    """Note who calls. Raises `Unauthorized`, `MissingScope`, `InvalidFields`, `StoreUnavailable`."""
-    scopes = needed.get(request.endpoint or "", PUBLIC)
-    # A browser asks with OPTIONS before it sends a key; Flask answers that itself.
+def _authorize(required: Mapping[str, frozenset[Scope]], services: Services) -> None:
+    """Set the request's caller. Raises `Unauthorized`, `MissingScope`, `InvalidFields` and `StoreUnavailable`."""
+    scopes = required.get(request.endpoint or "", PUBLIC)
+    # Browsers send CORS preflights without a key. Flask answers OPTIONS itself.
     if not scopes:
         return
     environ = request.environ
@@ -64,11 +64,11 @@ def _caller(scopes: AbstractSet[Scope], environ: Mapping[str, Any], services: Se
     if scopes.isdisjoint(found.scopes):
         services.access.note_refusal(found, f"{request.method} {request.url_rule}", g.request_id)
         raise MissingScope(f"One of these scopes is needed: {', '.join(sorted(scopes))}.")
-    return _named(found, environ, services.tokens)
+    return _with_end_user(found, environ, services.tokens)
 
 
 def _key(environ: Mapping[str, Any]) -> str | None:
-    """Return the key that the request brings, empty where what it brings is none; None where it brings nothing."""
+    """Return the API key of the request, an empty string if it is malformed, or None if there is none."""
     sent = environ.get("HTTP_AUTHORIZATION")
     if sent is None:
         return cookie() if "HTTP_COOKIE" in environ else None
@@ -77,45 +77,45 @@ def _key(environ: Mapping[str, Any]) -> str | None:
 
 
 def cookie() -> str | None:
-    """Return the key of the page's cookie; None where there is none, or another site may have sent the request."""
+    """Return the API key in the page's cookie, or None if it is missing or the request may come from another site."""
     return request.cookies.get(cookie_named(COOKIE)) if is_own_page(request.environ) else None
 
 
 def cookie_named(name: str) -> str:
-    """Return what a cookie is called on this connection: over https no neighbouring domain can set it (RFC 6265bis).
+    """Return a cookie's full name; on https it begins with `__Host-`, so no sibling domain can set it (RFC 6265bis).
 
-    Such a cookie belongs to the whole host, so servers under several prefixes of one host need names of their own.
+    Such a cookie is valid for the whole host, so the name contains the server's URL prefix.
     """
     own = name + request.script_root.replace("/", ".")
     return f"__Host-{own}" if request.is_secure else own
 
 
-def _named(caller: Caller, environ: Mapping[str, Any], tokens: Tokens) -> Caller:
-    """Return the caller, as the end user that the request names where it names one."""
+def _with_end_user(caller: Caller, environ: Mapping[str, Any], tokens: Tokens) -> Caller:
+    """Return the caller, acting for an end user if the request names one."""
     name, token = environ.get("HTTP_X_END_USER"), environ.get("HTTP_X_END_USER_TOKEN")
     if name is None and token is None:
         return caller
     if caller.end_user:
-        raise _wrong(END_USER, "this key stands for one end user already")
+        raise _invalid_header(END_USER, "this key stands for one end user already")
     if tokens.expects(caller.account):
         if name is not None or token is None:
-            raise _wrong(END_USER, f"this account names end users with {TOKEN}")
+            raise _invalid_header(END_USER, f"this account names end users with {TOKEN}")
         return caller.naming(*tokens.read(caller.account, token))
     if token is not None or name is None:
-        raise _wrong(TOKEN, "the server has no keys for this account's tokens")
+        raise _invalid_header(TOKEN, "the server has no keys for this account's tokens")
     return caller.naming(_end_user(name))
 
 
 def _end_user(sent: str) -> str:
-    """Return the end user's name, character by character: to change two names until they are equal would mix people."""
+    """Validate the name of an end user. It is never normalized: two users must not become one."""
     try:
-        name = sent.encode("latin-1").decode()  # WSGI hands headers over as if they were Latin-1 (PEP 3333)
+        name = sent.encode("latin-1").decode()  # WSGI decodes headers as Latin-1 (PEP 3333)
     except UnicodeError:
-        raise _wrong(END_USER, "is not UTF-8") from None
+        raise _invalid_header(END_USER, "is not UTF-8") from None
     if not is_end_user(name):
-        raise _wrong(END_USER, f"has 1 to {END_USER_CHARACTERS} characters, none of them a control character")
+        raise _invalid_header(END_USER, f"has 1 to {END_USER_CHARACTERS} characters, none of them a control character")
     return name
 
 
-def _wrong(header: str, message: str) -> InvalidFields:
+def _invalid_header(header: str, message: str) -> InvalidFields:
     return InvalidFields(f"{header}: {message}.", errors=[FieldError(header, message)])

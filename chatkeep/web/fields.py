@@ -1,6 +1,6 @@
-"""Read the fields of a request, and name every wrong one in plain words.
+"""Validate the fields of a request, with a readable error for each invalid one.
 
-The words come from the declared types. The text of msgspec's errors is never read: it holds what callers wrote.
+The messages come from the declared types. msgspec's own messages are not used: they quote the caller's input.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from chatkeep.web.schemas.usage import DAY, GROUPS
 
 S = TypeVar("S", bound=msgspec.Struct)
 NAME_LENGTH = 64
-"""Characters of a caller's name that an answer repeats."""
+"""Characters of an unknown field's name that an error quotes."""
 MOST_FAULTS = 20
-"""Faults that one answer lists."""
+"""Invalid fields that one response lists."""
 
 _PATTERNS = {
     whole(dates.PATTERN): dates.EXAMPLE,
@@ -35,9 +35,9 @@ _PATTERNS = {
 
 
 def read_body(body: bytes, shape: type[S]) -> S:
-    """Return a JSON body. Numbers are whole by their value: 5.0 is 5.
+    """Decode a JSON body into ``shape``; integers may be written as 5.0.
 
-    Raises `InvalidFields`, and what msgspec raises for text that isn't JSON.
+    Raises `InvalidFields`, or `msgspec.DecodeError` for malformed JSON.
     """
     try:
         return msgspec.json.decode(body, type=shape)
@@ -46,7 +46,7 @@ def read_body(body: bytes, shape: type[S]) -> S:
 
 
 def read_fields(found: Mapping[str, Any], shape: type[S], *, strict: bool = True) -> S:
-    """Return the shape of these fields, which are text unless ``strict``. Raises `InvalidFields`."""
+    """Convert fields to ``shape``; without ``strict`` their values are text. Raises `InvalidFields`."""
     try:
         return msgspec.convert(found, shape, strict=strict)
     except msgspec.ValidationError as error:
@@ -54,7 +54,7 @@ def read_fields(found: Mapping[str, Any], shape: type[S], *, strict: bool = True
 
 
 def shortened(name: str) -> str:
-    """Return a caller's name as an answer repeats it."""
+    """Truncate a name for quoting in an error."""
     return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"
 
 
@@ -67,7 +67,7 @@ def _members(body: bytes) -> dict[str, Any]:
 
 
 def _value(raw: Raw) -> Any:
-    """Return a member's value; the raw text if it holds a number that Python can't take."""
+    """Decode a member; return the raw JSON if it has a number that Python can't represent."""
     try:
         value = msgspec.json.decode(raw)
     except msgspec.ValidationError:
@@ -103,7 +103,7 @@ def _faults_of(value: Any, declared: Any, path: str, *, strict: bool) -> Iterato
 
 
 def _without_null(kind: inspect.Type) -> inspect.Type:
-    """Return the one type that a field takes beside null, without the description around it."""
+    """Return the one type of an optional field, without its metadata."""
     if isinstance(kind, inspect.Metadata):
         return _without_null(kind.type)
     if isinstance(kind, inspect.UnionType):
@@ -112,7 +112,7 @@ def _without_null(kind: inspect.Type) -> inspect.Type:
 
 
 def wanted(kind: inspect.Type) -> str:
-    """Return in words what a type takes, null left aside."""
+    """Describe the values that a type allows, other than null."""
     plain = _without_null(kind)
     return _WORDS[type(plain)](plain)
 

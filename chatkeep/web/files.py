@@ -1,7 +1,7 @@
-"""The files that pages load: compressed once, and cheap to load again.
+"""Static files of the pages: compressed once, cached by browsers.
 
-A page names them under a version that is made from all of them, so a browser may keep what it has without asking, and
-an upgrade is never mixed with what was kept: the modules import each other by relative names, under the same version.
+Their URLs contain a version, a hash over all files. So browsers cache them without revalidation, and never mix files of
+two versions: modules import each other by relative URLs, which have the same version.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from flask import Response, abort, request
 from werkzeug.security import safe_join
 
 FOLDER = Path(__file__).parent / "static"
-# Not the machine's own table: on Windows any program may have changed it.
+# Not `mimetypes`: on Windows any program may have changed its table.
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
-# A page imports these, and does without what they lack.
+# Pages import these; if one is missing, they work without its features.
 _OPTIONAL = ("vendor/marked.js", "vendor/purify.js")
 _FOR_A_YEAR = "public, max-age=31536000, immutable"
-# The line with which an import of another module ends.
+# The last line of an import of another module.
 _IMPORT = re.compile(r"""^(?:import|export|\}) [^;'"\n]*+['"]\./([\w/-]+\.js)['"]""", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file as it is sent: as it is, or compressed."""
+    """A file's content, plain and compressed."""
 
     content: bytes
     gzipped: bytes
@@ -38,7 +38,7 @@ class File:
 
 
 def answer(name: str, version: str | None) -> Response:
-    """Return a file as far as the client does not have it yet; 404 where there is none."""
+    """Return a file, 304 if the client's copy is current, or 404."""
     file = _find(name)
     if file is None:
         abort(404)
@@ -49,12 +49,12 @@ def answer(name: str, version: str | None) -> Response:
 
 
 def page(text: str) -> Response:
-    """Return an HTML page, which is asked for each time."""
+    """Return an HTML page, which browsers revalidate at each use."""
     return fresh(made(text.encode(), "text/html", level=6))
 
 
 def fresh(file: File) -> Response:
-    """Return a file that is asked for each time, as far as the client does not have it yet."""
+    """Return a file that browsers revalidate at each use, or 304."""
     response = _compressed(file)
     response.headers["Cache-Control"] = "no-cache"
     response.make_conditional(request)
@@ -62,14 +62,14 @@ def fresh(file: File) -> Response:
 
 
 def missing() -> list[str]:
-    """Return the files of others that the pages do without, where they were not built."""
+    """Return the optional third-party files that were not built."""
     return [name for name in _OPTIONAL if not (FOLDER / name).is_file()]
 
 
 def current_version() -> str:
-    """Return the name of all files as they are; it holds for a second after they were looked at.
+    """Return the version of all files, computed at most once a second.
 
-    Where that takes more than a second, as on a slow disk, a page that names thirty files must not look thirty times.
+    On a slow disk that may take longer than a second, and a page needs it thirty times.
     """
     if time.monotonic() > _Version.until:
         _Version.name = _version()
@@ -78,7 +78,7 @@ def current_version() -> str:
 
 
 def imports(name: str) -> list[str]:
-    """Return the names of all modules that a module needs at its start, so that they can be loaded at once."""
+    """Return all modules that a module imports, also indirectly, so that a page can preload them."""
     found = [name]
     for module in found:
         found += [needed for needed in _imports(module) if needed not in found]
@@ -86,7 +86,7 @@ def imports(name: str) -> list[str]:
 
 
 class _Version:
-    """The name that was found last, and until when it holds."""
+    """The cached version and its expiry."""
 
     name = ""
     until = 0.0
@@ -102,7 +102,7 @@ def _find(name: str) -> File | None:
     path = safe_join(str(FOLDER), name)
     try:
         return _read(Path(path), Path(path).stat().st_mtime_ns) if path else None
-    except (OSError, ValueError):  # it is missing, a folder, or no name at all
+    except (OSError, ValueError):  # missing, a folder, or an invalid name
         return made(b"export {};\n", _TYPES[".js"]) if name in _OPTIONAL else None
 
 
@@ -112,13 +112,13 @@ def _read(path: Path, _changed: int) -> File:
 
 
 def made(content: bytes, mimetype: str, level: int = 9) -> File:
-    """Return a file of this content, compressed."""
+    """Return a file with this content, and compress it."""
     digest = hashlib.sha256(content).hexdigest()[:16]
     return File(content, gzip.compress(content, level, mtime=0), digest, mimetype)
 
 
 def _compressed(file: File) -> Response:
-    """Return a file as small as the client takes it."""
+    """Return a file, compressed if the client accepts gzip and that is smaller."""
     zipped = len(file.gzipped) < len(file.content) and request.accept_encodings.quality("gzip") > 0
     response = Response(file.gzipped if zipped else file.content, mimetype=file.mimetype)
     response.vary.add("Accept-Encoding")

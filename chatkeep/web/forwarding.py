@@ -1,4 +1,4 @@
-"""Whether a request comes from this machine, or a proxy on it forwards the request for somebody else."""
+"""Tell requests of this machine from requests that a local proxy forwards for remote clients."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 
 from chatkeep.runtime.hosts import is_loopback
 
-# How servers name the peer of a socket's connection.
+# The peer's address on a Unix socket, as servers report it.
 _NO_ADDRESS = {"", "<local>"}
 _FORWARDED = "FORWARDED"
-# Headers in which proxies write the addresses of their clients.
+# Headers with the client's address.
 _ADDRESSES = {
     "CF_CONNECTING_IP", "CF_CONNECTING_IPV6", "FASTLY_CLIENT_IP", "FLY_CLIENT_IP", "TRUE_CLIENT_IP", "X_AZURE_CLIENTIP",
     "X_CLIENT_IP", "X_CLUSTER_CLIENT_IP", "X_ENVOY_EXTERNAL_ADDRESS", "X_FORWARDED_FOR", "X_ORIGINAL_FORWARDED_FOR",
     "X_REAL_IP",
 }  # fmt: skip
-# Headers that show a proxy and name no client.
+# Headers that reveal a proxy, without a client's address.
 _SIGNS = ("VIA", "X_FORWARDED", "X_ORIGINAL_", "X_ENVOY_", "X_VARNISH", "CDN_LOOP")
 _WITH_PORT = re.compile(r"(\[[^\]]*\]|[^:]*):\d+")
 
 
 def is_from_here(environ: Mapping[str, Any]) -> bool:
-    """Return whether this machine asks, as far as the connection and every header of a proxy tell.
+    """Return whether the client is on this machine, according to the connection and all proxy headers.
 
-    One foreign address among them, one that cannot be read, or a proxy that names none is enough for False.
+    Returns False if any address is remote or unreadable, or if a proxy names no client.
     """
     if (peer := environ.get("REMOTE_ADDR", "")) not in _NO_ADDRESS and not _is_loopback(peer):
         return False
@@ -36,18 +36,18 @@ def is_from_here(environ: Mapping[str, Any]) -> bool:
 
 
 def _sent(environ: Mapping[str, Any]) -> dict[str, str]:
-    """Return the request's headers by their names in WSGI, without ``HTTP_``.
+    """Return the request's headers by their WSGI names, without ``HTTP_``.
 
-    Waitress removes those of proxies that it is not told to trust from the environ, and keeps them in its request.
+    Waitress removes untrusted proxy headers from the environ, so they are read from its own request.
     """
     sent = {name[5:]: value for name, value in environ.items() if name.startswith("HTTP_")}
-    if waiting := environ.get("waitress.client_disconnected"):
-        sent |= waiting.__self__.requests[0].headers
+    if is_disconnected := environ.get("waitress.client_disconnected"):
+        sent |= is_disconnected.__self__.requests[0].headers
     return sent
 
 
 def _addresses(name: str, value: str) -> Iterator[str]:
-    """Yield the addresses in a header; an element of Forwarded (RFC 7239) without one yields an empty address."""
+    """Yield the addresses in a header; an element of Forwarded (RFC 7239) without one yields an empty string."""
     if name in _ADDRESSES:
         yield from map(_bare, value.split(","))
     elif name == _FORWARDED:
@@ -57,7 +57,7 @@ def _addresses(name: str, value: str) -> Iterator[str]:
 
 
 def _bare(address: str) -> str:
-    """Return an address without quotes and port."""
+    """Strip quotes and port from an address."""
     text = address.strip().strip('"')
     found = _WITH_PORT.fullmatch(text)
     return found[1] if found else text

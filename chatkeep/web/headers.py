@@ -1,4 +1,4 @@
-"""The headers that tell browsers what a response may do; made once, for they are on every one."""
+"""Security headers of all responses."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from chatkeep.web.responses import RawResponse
 _EVERYWHERE = (
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
-    # No other origin's page may load it as a script, a picture or a style; those that may call the API use CORS.
+    # Pages of other origins can't embed responses; those that may call the API use CORS.
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
-# A page runs nothing but its own files and speaks to nobody but this server.
+# Pages run only their own files and connect only to this server.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -23,14 +23,14 @@ _POWERS = ("camera", "microphone", "geolocation", "display-capture", "payment", 
 _OF_PAGES = (
     *_EVERYWHERE,
     ("Content-Security-Policy", _POLICY),
-    ("X-Frame-Options", "DENY"),  # for browsers that do not know frame-ancestors
+    ("X-Frame-Options", "DENY"),  # for browsers without frame-ancestors
     ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Permissions-Policy", ", ".join(f"{power}=()" for power in _POWERS)),
 )
-# Whatever is opened by itself is shown and does nothing.
+# A response of the API that is opened as a page runs nothing.
 _OF_ANSWERS = (*_EVERYWHERE, ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"))
 OF_PLAIN = (("Cache-Control", "no-store"), *_OF_ANSWERS)
-# A proxy that compresses, such as Node.js's compression(), would hold events back until it has enough of them.
+# Without no-transform a compressing proxy, such as Node.js's compression(), would buffer events.
 _OF_EVENTS = (("Cache-Control", "no-store, no-transform"), *_OF_ANSWERS)
 _HTTPS = ("Strict-Transport-Security", "max-age=31536000")
 
@@ -49,7 +49,7 @@ def protect(response: Response) -> Response:
             headers.extend(fixed)
     else:
         headers.extend(_OF_PAGES if response.mimetype == "text/html" else _OF_ANSWERS)
-    # gunicorn and `chatkeep serve` believe X-Forwarded-Proto of a proxy on this machine or on the socket.
+    # gunicorn and `chatkeep serve` trust X-Forwarded-Proto of a proxy on this machine or on the Unix socket.
     if request.environ["wsgi.url_scheme"] == "https":
         headers.extend((_HTTPS,))
     return response

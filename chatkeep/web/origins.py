@@ -1,11 +1,10 @@
-"""Which names the server answers to, and which pages in browsers may ask it for something.
+"""Host and Origin checks, which protect users' browsers.
 
-A browser sends requests for whatever page is open in it, to this machine and its network, too. So a page of another
-origin could drive a server that asks nobody for a key, and one whose name is pointed at this machine after it was
-loaded (DNS rebinding) could even read the answers. Programs that are no browsers send none of the headers that count
-here, and are let through: this protects people's browsers, and keys protect the server.
+A browser sends requests for any open page, also to this machine and its network. So a page of another origin could use
+a server that needs no key, and with DNS rebinding, which points the page's name at this machine, read the responses.
+Programs other than browsers don't send these headers and pass: keys protect the server from them.
 
-To be let through is one thing, to be our own page another: only that may use the key in a browser's cookie.
+Passing this check does not make a page our own: only our own page may use the key in the cookie.
 """
 
 from __future__ import annotations
@@ -24,35 +23,35 @@ from chatkeep.runtime.hosts import is_listed, is_loopback
 ANY = "*"
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:@/\[\]\s]+)(?::\d*)?")
 _READING = {"GET", "HEAD"}
-_OURS = {"same-origin", "none"}  # none: a person typed the address, or chose a bookmark
+_OURS = {"same-origin", "none"}  # none: the user typed the address or opened a bookmark
 
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """Who is let in, by the headers that browsers send and pages cannot forge."""
+    """The configured hosts and origins, checked against headers that pages cannot forge."""
 
     hosts: frozenset[str]
-    """The names that the operator listed."""
+    """CHATKEEP_HOSTS."""
     origins: frozenset[str]
-    """The origins whose pages may call the API beside our own."""
+    """CHATKEEP_CORS_ORIGINS: other origins whose pages may call the API."""
     by_socket: bool
-    """Whether the server listens on a socket, which no browser reaches: what is before it decides about names."""
+    """Whether the server listens on a Unix socket, which browsers can't reach: its proxy checks the host."""
     open_mode: Callable[[], bool]
-    """Tells whether requests need no key now."""
+    """Returns whether requests need no key now."""
     public_host: str | None = None
-    """The name by which browsers reach the server, where the operator named it."""
+    """The host of CHATKEEP_PUBLIC_URL."""
 
     @classmethod
     def of(cls, settings: Settings, open_mode: Callable[[], bool]) -> Origins:
-        """Return what the settings describe."""
+        """Create the checks of the settings."""
         by_socket = settings.socket_path is not None
         public_host = urlsplit(settings.public_url or "").hostname
         return cls(frozenset(settings.hosts), frozenset(settings.cors_origins), by_socket, open_mode, public_host)
 
     def check(self, environ: Mapping[str, Any], route: str) -> None:
-        """Raise `BadRequest`, `UnknownHost` or `ForeignOrigin` for a request that is refused.
+        """Raise `BadRequest`, `UnknownHost` or `ForeignOrigin` if the request is not allowed.
 
-        ``route`` is the rule that the router matched, empty if none did. The path itself may be written in many ways.
+        ``route`` is the matched rule, or empty. The path itself is not used, because it has many spellings.
         """
         host = environ.get("HTTP_HOST")
         if host is None and environ["SERVER_PROTOCOL"] == "HTTP/1.1":
@@ -65,7 +64,7 @@ class Origins:
     def answers_to(self, host: str, *, open_mode: bool) -> bool:
         """Return whether a Host header names this server.
 
-        Without a list a server that needs no key answers to this machine's own names alone: no other page has those.
+        Without configured hosts, a server in open mode accepts only loopback names, which no other site can have.
         """
         if not self.hosts and (self.by_socket or not open_mode):
             return True
@@ -73,19 +72,19 @@ class Origins:
         return _is_this_machine(name) or name == self.public_host or is_listed(name, self.hosts)
 
     def is_foreign(self, environ: Mapping[str, Any]) -> bool:
-        """Return whether a page of an origin that is neither ours nor listed sent the request."""
+        """Return whether the page that sent the request is neither ours nor of a listed origin."""
         site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
         if (site is None and origin is None) or site in _OURS or ANY in self.origins or origin in self.origins:
             return False
-        # Browsers leave Sec-Fetch-Site out on plain http, but to this machine, and old ones do not know it.
+        # Browsers omit Sec-Fetch-Site on plain http, except to this machine; old browsers never send it.
         return site is not None or not _is_ours(str(origin), environ)
 
 
 def is_own_page(environ: Mapping[str, Any]) -> bool:
-    """Return whether a page of this server's own, or whoever typed the address, has sent the request.
+    """Return whether the request comes from a page of this server, or from the address bar.
 
-    Listed origins are none of ours here. Where a browser names no origin, it only reads, and SameSite=Strict keeps the
-    cookie from others' requests.
+    Listed origins don't count. Requests without an Origin are allowed to read only; SameSite=Strict keeps the cookie
+    out of requests from other sites.
     """
     site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
     reads = environ["REQUEST_METHOD"] in _READING
@@ -99,7 +98,7 @@ def _is_ours(origin: str, environ: Mapping[str, Any]) -> bool:
 
 
 def _is_harmless(environ: Mapping[str, Any], route: str) -> bool:
-    """Return whether a foreign page may ask this: it follows a link, loads what is public, or asks whether it may."""
+    """Return whether any page may send this request: it navigates, loads a public file, or is a preflight."""
     method = environ["REQUEST_METHOD"]
     if method in _READING:
         return environ.get("HTTP_SEC_FETCH_MODE") == "navigate" or not route.startswith("/api/")
@@ -108,7 +107,7 @@ def _is_harmless(environ: Mapping[str, Any], route: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _name(host: str) -> str:
-    """Return the name in a Host header, without its port; nothing where it is none."""
+    """Return the name in a Host header, without the port, or an empty string if it is malformed."""
     found = _HOST.fullmatch(host.lower())
     return found[1] if found else ""
 

@@ -1,7 +1,7 @@
-r"""Patterns of whole texts, as the shapes check them and as the OpenAPI document shows them; pure.
+r"""Anchored regular expressions, in Python's dialect for validation and in ECMA-262's for OpenAPI.
 
-JSON Schema takes the regular expressions of ECMA-262, whose ``$`` is the end of a text. In Python a line break may
-follow a ``$``, and the end alone is ``\Z``.
+In ECMA-262, which JSON Schema uses, ``$`` matches only the end of the text. In Python it also matches before a final
+line break; the end is ``\Z``.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ _END = r"\Z"
 
 
 def whole(pattern: str) -> str:
-    """Return the pattern of a text of which ``pattern`` matches all."""
+    """Anchor a pattern at both ends."""
     return f"^{pattern}{_END}"
 
 
 def in_document(described: dict[str, Any]) -> dict[str, Any]:
-    """Return a document, or a schema in it, whose patterns end as in ECMA-262."""
+    """Return an OpenAPI document or schema with its patterns in ECMA-262's dialect."""
     return {name: _shown(value) if name == "pattern" else _inner(value) for name, value in described.items()}
 
 
@@ -30,4 +30,4 @@ def _inner(value: Any) -> Any:
 def _shown(pattern: Any) -> Any:
     if isinstance(pattern, str) and pattern.endswith(_END):
         return f"{pattern.removesuffix(_END)}$"
-    return _inner(pattern)  # a field of that name
+    return _inner(pattern)  # a field named "pattern"

@@ -1,4 +1,4 @@
-"""Every error as RFC 9457 application/problem+json, with the request's id."""
+"""Render every error as application/problem+json (RFC 9457) with the request's id."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ _OF_STATUS: dict[int, type[Problem]] = {
 
 
 def register(app: Flask) -> None:
-    """Answer every error of this application with a problem."""
+    """Install the error handlers of an application."""
     app.register_error_handler(Problem, respond)
-    app.register_error_handler(HTTPException, _of_http)
-    app.register_error_handler(Exception, _unforeseen)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unhandled)
 
 
 def language() -> Language:
-    """Return the language that the client likes best (`Accept-Language`), English where it says nothing."""
+    """Return the language that the client prefers (`Accept-Language`), English by default."""
     if "HTTP_ACCEPT_LANGUAGE" not in request.environ:
         return "en"
     return "zh" if request.accept_languages.best_match(LANGUAGES) == "zh" else "en"
 
 
 def shape(problem: Problem, request_id: str, language: Language = "en") -> chat.Problem:
-    """Return a problem's JSON; its code is the same in every language."""
+    """Return the schema of a problem in a language; its code is not translated."""
     return chat.Problem(
         type=f"urn:chatkeep:problem:{problem.code}",
         title=translated(problem.title, language),
@@ -86,14 +86,14 @@ def respond(problem: Problem) -> Response:
 
 
 def of_status(status: int) -> type[Problem]:
-    """Return the kind of problem that stands for a status of a server's or of Werkzeug's own."""
+    """Return the problem for a status that a server or Werkzeug chose."""
     return _OF_STATUS.get(status, errors.BadRequest if status < 500 else errors.InternalError)  # noqa: PLR2004
 
 
 def message(problem: Problem) -> bytes:
-    """Return the whole HTTP response of a problem, after which the connection is closed.
+    """Return a complete HTTP response with `Connection: close`.
 
-    For servers, which answer so what does not become a request of the application.
+    For servers, if a request does not reach the application.
     """
     headers, body = standalone(problem)
     lines = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}", "Connection: close"]
@@ -102,7 +102,7 @@ def message(problem: Problem) -> bytes:
 
 
 def standalone(problem: Problem) -> tuple[list[tuple[str, str]], bytes]:
-    """Return the headers and the body of a problem for which there is no request."""
+    """Return the headers and the body of a problem without a request."""
     request_id = os.urandom(16).hex()
     body = msgspec.json.encode(shape(problem, request_id))
     headers = [
@@ -115,8 +115,8 @@ def standalone(problem: Problem) -> tuple[list[tuple[str, str]], bytes]:
     return headers, body
 
 
-def _of_http(error: HTTPException) -> Any:
-    """Return the problem for what Werkzeug itself refuses; redirects pass."""
+def _http_error(error: HTTPException) -> Any:
+    """Render an error that Werkzeug raised; redirects pass through."""
     if error.code is None or error.code < 400:  # noqa: PLR2004 - the first status that is an error
         return error
     response = respond(of_status(error.code)())
@@ -126,6 +126,6 @@ def _of_http(error: HTTPException) -> Any:
     return response
 
 
-def _unforeseen(error: Exception) -> Response:
+def _unhandled(error: Exception) -> Response:
     log.error("%s failed", g.get("request_id", ""), exc_info=error)
     return respond(errors.InternalError("The fault is logged under the request's id."))

@@ -1,6 +1,6 @@
-"""What is left of the caller's limits, as headers: `RateLimit` and `RateLimit-Policy`.
+"""The headers `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
 
-By draft-ietf-httpapi-ratelimit-headers: lists of structured fields (RFC 9651), an item for each limit.
+Each is a list of structured fields (RFC 9651) with an item for each limit.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ MOST_REMEMBERED = 1024
 
 
 def note(quota_status: QuotaStatus) -> None:
-    """Remember what is left, for the answer to this request, whatever becomes of it."""
+    """Remember the quotas for the response, also if the request fails."""
     if quota_status.limits:
         g.quota_status = quota_status
 
 
 def tell(response: Response) -> Response:
-    """Set the headers where this request was counted against limits."""
+    """Set the headers if this request counted against limits."""
     quota_status: QuotaStatus | None = g.get("quota_status")
     if quota_status:
         policy, state = _texts(quota_status.limits)
@@ -34,7 +34,7 @@ def tell(response: Response) -> Response:
 
 @lru_cache(maxsize=MOST_REMEMBERED)
 def _texts(limits: tuple[NamedLimit, ...]) -> tuple[str, str]:
-    """Return the policy of some limits, and their state with a place for each that is left, and each second."""
+    """Return both headers; the second is a template for the remaining quotas and the seconds until reset."""
     states = [_state(limit, index, index + len(limits)) for index, limit in enumerate(limits)]
     return ", ".join(map(_policy, limits)), ", ".join(states)
 

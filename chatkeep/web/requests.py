@@ -1,4 +1,4 @@
-"""From the bytes of a request to checked values."""
+"""Read and validate bodies, query parameters and metadata of requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METADATA_DEPTH = 64
 
 
 def body_as(shape: type[S]) -> S:
-    """Return the request's JSON body.
+    """Decode and validate the request's JSON body.
 
     Raises `UnsupportedMediaType`, `BodyTooLarge`, `MalformedJson` and `InvalidFields`.
     """
@@ -38,7 +38,7 @@ def body_as(shape: type[S]) -> S:
 def read_body() -> bytes:
     """Return the body. Raises `BodyTooLarge`, `RequestTimeout` and `UnsupportedMediaType`.
 
-    The server deals with the rest of such a body.
+    After an error the server drains the rest of the body, or closes the connection.
     """
     if content_coding() != "identity":
         raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")
@@ -46,12 +46,12 @@ def read_body() -> bytes:
 
 
 def content_coding() -> str:
-    """Return how the body is coded, in lower case."""
+    """Return the body's content coding in lower case."""
     return request.headers.get("Content-Encoding", "identity").strip().lower()
 
 
 def read_coded_body() -> bytes:
-    """Return the body as it was sent. Raises `BodyTooLarge` and `RequestTimeout`."""
+    """Return the body without decoding it. Raises `BodyTooLarge` and `RequestTimeout`."""
     seconds, limit = services().settings.body_timeout, services().settings.max_body
     with deadline(seconds, RequestTimeout(f"The body took longer than {seconds:g} s to arrive.")):
         body = _body_up_to(limit)
@@ -61,10 +61,10 @@ def read_coded_body() -> bytes:
 
 
 def _body_up_to(limit: int) -> bytes | None:
-    """Return the body; None where it is larger than ``limit`` bytes."""
+    """Return the body, or None if it is larger than ``limit`` bytes."""
     length, stream = request.content_length, request.environ["wsgi.input"]
     if length is None:
-        # Werkzeug knows which servers tell where a body ends, and cuts one off at the limit, of which it says nothing.
+        # Werkzeug knows which servers support chunked bodies. It silently truncates a body at the limit.
         body = request.get_data(cache=False)
         return None if len(body) >= limit and stream.read(1) else body
     if length > limit:
@@ -76,7 +76,7 @@ def _body_up_to(limit: int) -> bytes | None:
 
 
 def query_as(shape: type[S]) -> S:
-    """Return the request's query parameters. Raises `InvalidFields`."""
+    """Validate the request's query parameters. Raises `InvalidFields`."""
     repeated = [fields.shortened(name) for name, values in request.args.lists() if len(values) > 1]
     if repeated:
         faults = [FieldError(name, "is given more than once") for name in repeated[: fields.MOST_FAULTS]]
@@ -85,7 +85,7 @@ def query_as(shape: type[S]) -> S:
 
 
 def require_small_metadata(metadata: dict[str, Any] | msgspec.UnsetType) -> None:
-    """Raise `InvalidFields` where metadata is larger or deeper than what a conversation may carry."""
+    """Raise `InvalidFields` if metadata is too large or too deeply nested."""
     if metadata is msgspec.UNSET:
         return
     wrong = None
@@ -105,16 +105,16 @@ def _is_deeper(value: Any, depth: int) -> bool:
 
 
 def given(value: Any) -> Any:
-    """Return a field's value, or ``...`` where the request leaves it out."""
+    """Return a field's value, or ``...`` if the request omits it."""
     return ... if value is msgspec.UNSET else value
 
 
 def public_url(path: str) -> str:
-    """Return where browsers find a path that `url_for` made: at CHATKEEP_PUBLIC_URL, or where this request came to."""
+    """Return the absolute URL of a path from `url_for`, based on CHATKEEP_PUBLIC_URL or on this request's host."""
     return (services().settings.public_url or request.host_url.rstrip("/")) + path
 
 
 def client_socket() -> Any:
-    """Return the socket of this request's client, if the server lends it and it is no TLS."""
+    """Return the client's socket if the server provides it and the connection has no TLS, otherwise None."""
     sock: Any = request.environ.get("gunicorn.socket")
     return sock.socket if getattr(sock, "is_plain", False) else None

@@ -1,4 +1,4 @@
-"""Responses of the API: values as JSON, and streams, with nothing between them and the server."""
+"""Responses of the API: JSON and streams, sent without Werkzeug's processing."""
 
 from __future__ import annotations
 
@@ -13,66 +13,66 @@ if TYPE_CHECKING:
 
 
 class Untyped(Response):
-    """A response that has a type only where it is given one; Flask's own answer to OPTIONS has none."""
+    """A response without a default Content-Type, as for OPTIONS."""
 
     default_mimetype = None
 
 
 class RawResponse(Untyped):
-    """A response of the API about whose body there is nothing to find out, and whose headers are sound."""
+    """A response whose headers are complete and valid, so that Werkzeug needn't compute them."""
 
     def __init__(self, body: Iterable[bytes], status: int, headers: Iterable[tuple[str, str]]) -> None:
         super().__init__(body, status, headers)
-        self._pieces = body
+        self._body = body
         self.fixed: tuple[tuple[str, str], ...] = ()
-        """More headers, which have nothing to do with the others."""
+        """More headers; none of them is in `headers`."""
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Send it (PEP 3333)."""
+        """Send the response (PEP 3333)."""
         start_response(self.status, [*self.headers.to_wsgi_list(), *self.fixed])
-        return Sent(() if environ["REQUEST_METHOD"] == "HEAD" else self._pieces, self.close)
+        return _Body(() if environ["REQUEST_METHOD"] == "HEAD" else self._body, self.close)
 
 
-class Sent:
-    """A body as a server takes it: piece by piece, with nothing between them, and then closed."""
+class _Body:
+    """A WSGI iterable: chunks and a `close` that the server calls at the end."""
 
-    __slots__ = ("_pieces", "close")
+    __slots__ = ("_chunks", "close")
 
-    def __init__(self, pieces: Iterable[bytes], close: Callable[[], None]) -> None:
-        self._pieces = pieces
+    def __init__(self, chunks: Iterable[bytes], close: Callable[[], None]) -> None:
+        self._chunks = chunks
         self.close = close
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._pieces)
+        return iter(self._chunks)
 
 
 class JsonResponse(RawResponse):
-    """A response whose body is there as a whole."""
+    """A JSON response."""
 
     def __init__(self, body: bytes, status: int) -> None:
         super().__init__([body], status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
 
 
 class StreamResponse(RawResponse):
-    """A response whose body comes by and by."""
+    """A streamed response."""
 
     def __init__(self, body: Iterator[bytes], headers: Iterable[tuple[str, str]]) -> None:
         super().__init__(body, 200, headers)
 
 
 def rendered(shape: msgspec.Struct, status: int = 200) -> Response:
-    """Return the JSON response of a shape."""
+    """Return a JSON response."""
     return JsonResponse(msgspec.json.encode(shape), status)
 
 
 def unlisted(response: Response) -> Response:
-    """Keep search engines from listing what a response shows; return the response."""
+    """Exclude a response from search engines; return it."""
     response.headers["X-Robots-Tag"] = "noindex, nofollow"
     return response
 
 
 def with_write_timeout(response: Response, seconds: float) -> Response:
-    """Let a client go that does not take a piece of a streamed response within so many seconds; return the response."""
+    """Disconnect the client if it reads nothing of a streamed response for ``seconds``; return the response."""
     sock = request.environ.get("gunicorn.socket")
     if sock is not None:
         sock.settimeout(seconds)

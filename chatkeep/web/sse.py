@@ -1,4 +1,4 @@
-"""Turns' events as server-sent events (HTML Living Standard §9.2) and as one JSON answer."""
+"""Render a turn's events as server-sent events (HTML Living Standard §9.2)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from chatkeep.web.schemas import chat
 
 MEDIA_TYPE = "text/event-stream"
 END_ID = "end"
-# How soon an EventSource that lost its connection comes back.
+# The delay before an EventSource reconnects.
 RETRY = b"retry: 1000\n"
 PING = b": ping\n\n"
 _HEADERS = (("Content-Type", f"{MEDIA_TYPE}; charset=utf-8"), ("X-Accel-Buffering", "no"))
 
 
 def first_event(events: Iterator[Event]) -> Delta | End:
-    """Return a reply's first event, for which it waits. Raises the problem of a reply that failed before it."""
+    """Wait for a reply's first event and return it. Raises the problem of a reply that failed without one."""
     first = next(event for event in events if event is not None)
     if isinstance(first, End) and first.problem is not None:
         raise first.problem
@@ -32,18 +32,18 @@ def first_event(events: Iterator[Event]) -> Delta | End:
 
 
 class SSEEncoder:
-    """The frames of one stream; every delta's id is the number of the text's characters up to its end."""
+    """Encodes the frames of one stream. A delta's id is the number of characters of the text up to its end."""
 
     def __init__(self, start: chat.Start, *, request_id: str, language: Language = "en", after: int = 0) -> None:
         self._start = start
         self._request_id = request_id
         self._language = language
-        self._shown = after
+        self._offset = after
         self.is_begun = False
-        """Whether the server has sent the beginning: it asks for a frame when it has sent the one before."""
+        """Whether the server has sent the first frame: it requests each frame after sending the previous one."""
 
     def stream(self, events: Iterator[Event], first: Delta | End | None = None) -> Iterator[bytes]:
-        """Yield the whole stream; what has come already as ``first`` leaves together with the beginning."""
+        """Yield the stream's frames; the event ``first`` is sent together with the start."""
         yield RETRY + _frame("start", encode(self._start)) + (self._of(first) if first else b"")
         self.is_begun = True
         for event in events:
@@ -55,14 +55,14 @@ class SSEEncoder:
         return self._last(event) if isinstance(event, End) else self.of(event)
 
     def of(self, delta: Delta) -> bytes:
-        """Return the frame of a delta that follows all those that were asked for before."""
-        self._shown += len(delta.text)
-        return b"event: delta\nid: %d\ndata: %b\n\n" % (self._shown, encode(delta))
+        """Return the frame of the next delta."""
+        self._offset += len(delta.text)
+        return b"event: delta\nid: %d\ndata: %b\n\n" % (self._offset, encode(delta))
 
     def _last(self, end: End) -> bytes:
         if end.problem is not None:
             problem = end.problem.about(self._start.conversation_id, self._start.message_id)
-            # Who is let in no more has not seen the end, and can come back for it.
+            # A caller whose key was revoked has not seen the end, and may resume with another key.
             last = None if isinstance(problem, Unauthorized) else END_ID
             return _frame("error", encode(problems.shape(problem, self._request_id, self._language)), last)
         row = whole(end)
@@ -71,7 +71,7 @@ class SSEEncoder:
 
 
 def answer(events: Iterator[Event]) -> Message:
-    """Return a whole reply. Raises the problem that it ended with."""
+    """Return the complete reply. Raises the problem with which it ended."""
     end = next(event for event in events if isinstance(event, End))
     if end.problem is not None:
         raise end.problem
@@ -79,15 +79,15 @@ def answer(events: Iterator[Event]) -> Message:
 
 
 def whole(end: End) -> Message:
-    """Return the row of a reply that ended without a problem."""
+    """Return the message of a reply that ended without a problem."""
     if end.message is None:
         raise AssertionError("a reply that ends without a problem has a row")
     return end.message
 
 
 def is_preferred(request: Request) -> bool:
-    """Return whether a request asks for events before all else."""
-    # Most requests take anything, and to weigh what they take costs more than to see that.
+    """Return whether the client prefers a stream of events."""
+    # Most requests accept anything; this check is cheaper than parsing the header.
     if MEDIA_TYPE not in request.environ.get("HTTP_ACCEPT", ""):
         return False
     accepted = request.accept_mimetypes
@@ -95,7 +95,7 @@ def is_preferred(request: Request) -> bool:
 
 
 def response(frames: Iterator[bytes]) -> Response:
-    """Return the response that streams frames; no proxy may hold them back."""
+    """Return a streamed response that proxies don't buffer."""
     return StreamResponse(frames, _HEADERS)
 
 
