@@ -1,4 +1,4 @@
-"""Every wrong field of a request is named, in plain words and in both languages."""
+"""Errors in requests name each invalid field, in English and Chinese."""
 
 from __future__ import annotations
 
@@ -58,30 +58,30 @@ def faults(body: bytes, shape: type[msgspec.Struct] = chat.ChatRequest) -> list[
         (b"[]", "", "must be a JSON object"),
     ],
 )
-def test_the_field_is_named(body: bytes, field: str, message: str) -> None:
+def test_error_names_the_field(body: bytes, field: str, message: str) -> None:
     assert faults(body) == [(field, message)]
 
 
-def test_all_wrong_fields_are_named() -> None:
+def test_error_lists_all_invalid_fields() -> None:
     found = faults(b'{"extra":1,"message":5,"ttl":0,"temperature":9,"role":"system"}')
     assert [field for field, _ in found] == ["extra", "role", "message", "temperature", "ttl"]
 
 
-def test_wrong_fields_within_a_field_are_named() -> None:
+def test_error_lists_invalid_nested_fields() -> None:
     body = b'{"limits":{"extra":1,"tokens_per_day":0,"requests_per_day":"x"},"scopes":[]}'
     assert [field for field, _ in faults(body, keys.KeyRequest)] == [
         "name", "scopes", "limits.extra", "limits.requests_per_day", "limits.tokens_per_day",
     ]  # fmt: skip
 
 
-def test_all_wrong_parameters_are_named() -> None:
+def test_error_lists_all_invalid_parameters() -> None:
     with pytest.raises(InvalidFields) as refused:
         fields.read_fields({"limit": "0", "after": "x", "x": ""}, chat.ListQuery, strict=False)
     assert [error.field for error in refused.value.errors] == ["x", "limit", "after"]
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_the_detail_tells_the_first_fault_and_of_the_others(language: Any) -> None:
+def test_detail_names_the_first_error_and_mentions_others(language: Any) -> None:
     with pytest.raises(InvalidFields) as refused:
         fields.read_body(b'{"message":5,"ttl":0}', chat.ChatRequest)
     assert (
@@ -93,18 +93,18 @@ def test_the_detail_tells_the_first_fault_and_of_the_others(language: Any) -> No
     )
 
 
-def test_a_long_name_is_cut_and_many_faults_are_not_all_told() -> None:
+def test_long_names_and_many_errors_are_truncated() -> None:
     (field, _), *others = faults(b"{" + b",".join(b'"%s%d":1' % (b"x" * 3000, at) for at in range(300)) + b"}")
     assert field == "x" * 63 + "…"
     assert len(others) == fields.MOST_FAULTS - 1
 
 
-def test_numbers_are_whole_by_their_value() -> None:
+def test_integer_may_be_written_as_float() -> None:
     assert fields.read_body(b'{"message":"x","ttl":5.0}', chat.ChatRequest).ttl == 5
 
 
 @pytest.mark.parametrize("shape", REQUESTS, ids=lambda shape: shape.__name__)
-def test_what_a_field_takes_is_told_in_both_languages(shape: type[msgspec.Struct]) -> None:
+def test_allowed_values_are_described_in_both_languages(shape: type[msgspec.Struct]) -> None:
     for field in inspect.type_info(shape).fields:  # type: ignore[attr-defined]
         words = fields.wanted(field.type)
         assert words.startswith(("must ", "write "))
@@ -112,7 +112,7 @@ def test_what_a_field_takes_is_told_in_both_languages(shape: type[msgspec.Struct
 
 
 def patterns() -> dict[str, str]:
-    """Return what the OpenAPI document shows of each pattern that a field of a request has, by the one in the code."""
+    """Map each pattern of a request's field to the pattern in the OpenAPI document."""
     found: dict[str, str] = {}
     for kind in REQUESTS:
         (schema,), shown = msgspec.json.schema_components([kind])
@@ -129,14 +129,14 @@ def patterns_in(schema: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("pattern", patterns())
-def test_a_pattern_takes_whole_texts_in_code_as_in_the_document(pattern: str) -> None:
+def test_pattern_matches_the_same_texts_in_code_and_document(pattern: str) -> None:
     shown = patterns()[pattern]
     assert (shown[0], shown[-1], r"\Z" in shown) == ("^", "$", False)
-    # In ECMA-262, a $ is the end alone, \d is 0-9 and \w is ASCII.
+    # In ECMA-262 $ matches only at the end, and \d and \w are ASCII.
     ecma = re.compile(shown.removesuffix("$"), re.ASCII)
-    taken = [text for text in SAMPLES if re.search(pattern, text)]
-    assert taken
-    for text in taken:
+    matching = [text for text in SAMPLES if re.search(pattern, text)]
+    assert matching
+    for text in matching:
         odd = (f"{text}\n", f"{text}\r\n", f"\n{text}", f"{text} ", text.translate(FULL_WIDTH), f"{text}\u2028")
         for other in (text, *odd, *SAMPLES):
             assert bool(re.search(pattern, other)) == bool(ecma.fullmatch(other)), other

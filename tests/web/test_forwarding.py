@@ -1,4 +1,4 @@
-"""What tells that a proxy forwards a request for another machine."""
+"""Detection of requests that a proxy forwards for remote clients."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from chatkeep.web.forwarding import is_from_here
 
-FROM_HERE = [
+LOCAL = [
     {},
     {"REMOTE_ADDR": "::1"},
     {"REMOTE_ADDR": ""},
@@ -18,7 +18,7 @@ FROM_HERE = [
     {"HTTP_FORWARDED": 'for=127.0.0.1;proto=https, For="[::1]:4711"'},
     {"HTTP_X_REQUEST_ID": "192.0.2.7", "HTTP_USER_AGENT": "Via"},
 ]
-FROM_ELSEWHERE = [
+REMOTE = [
     {"REMOTE_ADDR": "192.0.2.7"},
     {"REMOTE_ADDR": "192.0.2.7", "HTTP_X_FORWARDED_FOR": "127.0.0.1"},
     {"HTTP_X_FORWARDED_FOR": "192.0.2.7"},
@@ -54,17 +54,17 @@ FROM_ELSEWHERE = [
 ]
 
 
-@pytest.mark.parametrize("environ", FROM_HERE, ids=str)
-def test_requests_of_this_machine_are_recognized(environ: dict[str, str]) -> None:
+@pytest.mark.parametrize("environ", LOCAL, ids=str)
+def test_local_requests_are_recognized(environ: dict[str, str]) -> None:
     assert is_from_here({"REMOTE_ADDR": "127.0.0.1", **environ})
 
 
-@pytest.mark.parametrize("environ", FROM_ELSEWHERE, ids=str)
-def test_any_sign_of_another_machine_is_enough(environ: dict[str, str]) -> None:
+@pytest.mark.parametrize("environ", REMOTE, ids=str)
+def test_any_remote_address_or_unnamed_proxy_makes_it_remote(environ: dict[str, str]) -> None:
     assert not is_from_here({"REMOTE_ADDR": "127.0.0.1", **environ})
 
 
-def test_a_long_header_takes_linear_time() -> None:
+def test_long_headers_take_linear_time() -> None:
     for sent in ("127.0.0.1," * 100_000, "[" * 1_000_000, ":" * 1_000_000, "for=" * 250_000, ";" * 1_000_000):
         for name in ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED"):
             assert not is_from_here({"REMOTE_ADDR": "127.0.0.1", name: sent})

@@ -1,4 +1,4 @@
-"""Pages end where they would become large, one item at least in each."""
+"""Pages of results are limited in bytes and have at least one item."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MIB = 1024**2
     ("sizes", "shown"),
     [([], 0), ([1] * 100, 100), ([MIB] * 3, 3), ([MIB] * 5, 3), ([5 * MIB], 1), ([5 * MIB, 1], 1), ([1, 5 * MIB], 1)],
 )
-def test_a_page_has_so_many_items(sizes: list[int], shown: int) -> None:
+def test_page_ends_at_its_size_limit(sizes: list[int], shown: int) -> None:
     items = [chat.ProblemField("x" * size, "") for size in sizes]
     data, is_cut = chat.fitting(items)
     assert (data, is_cut) == (items[:shown], shown < len(items))
 
 
-def test_bytes_are_counted_and_not_characters() -> None:
+def test_limit_counts_bytes_of_json() -> None:
     """A control character takes six bytes in JSON, and a Chinese one three."""
     for text, shown in (("\x01" * 100_000, 6), ("\u5b57" * 100_000, 13), ("x" * 100_000, 41)):
         data, _ = chat.fitting([chat.ProblemField(text, "")] * 100)
@@ -31,7 +31,7 @@ def test_bytes_are_counted_and_not_characters() -> None:
         assert len(msgspec.json.encode(data)) < 4 * MIB + 100
 
 
-def test_a_page_of_large_conversations_ends_with_its_cursor() -> None:
+def test_truncated_page_of_conversations_returns_its_cursor() -> None:
     found = [Conversation(new_id(), "local", "title", now_us(), now_us(), system="x" * 100_000) for _ in range(60)]
     page = chat.conversations_of(Listed(found, has_more=False, until=7))
     assert (len(page.data), page.has_more) == (41, True)

@@ -1,6 +1,6 @@
-"""No pattern of our own can be made to try for long, whatever text it is given.
+"""chatkeep's regular expressions take linear time for any text.
 
-Some take over a second: each gets hundreds of texts.
+Some tests take over a second: each tries hundreds of texts.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from tests.patterns import Found, in_javascript, in_python, is_linear
 PYTHON = list(in_python())
 JAVASCRIPT = list(in_javascript())
 KNOWN = [found for found in PYTHON if isinstance(found, Found)]
-# What is made while the program runs, and why it is linear.
-MADE = {
-    "chatkeep.cli.owners: ACCOUNT": "that of the shapes, imported when it is needed",
-    "chatkeep.exports.formats.markup: quotes": "a number of signs",
-    "chatkeep.exports.formats.markup: run": "a number of signs, none beside them",
-    "chatkeep.server.app: origin, re": "a setting, escaped",
-    "chatkeep.redaction: regex": "an operator's, which an automaton reads; compiled to learn what is wrong with it",
+# Patterns that are built at run time, and why they are linear.
+BUILT = {
+    "chatkeep.cli.owners: ACCOUNT": "the pattern of the schemas, imported lazily",
+    "chatkeep.exports.formats.markup: quotes": "repeats one character",
+    "chatkeep.exports.formats.markup: run": "repeats one character, with none of it around",
+    "chatkeep.server.app: origin, re": "an escaped setting",
+    "chatkeep.redaction: regex": "of the operator: matched by an automaton, compiled only to find errors",
     "chatkeep.redaction.automaton: regex": "one character",
     "chatkeep.redaction.automaton: tests": "one character",
     "chatkeep.redaction.spelling: ranges": "one character",
@@ -41,12 +41,12 @@ def test_patterns_are_linear(found: Found) -> None:
 
 
 @pytest.mark.parametrize("found", JAVASCRIPT, ids=[f"{at} {one.place}" for at, one in enumerate(JAVASCRIPT)])
-def test_patterns_of_the_page_are_linear(found: Found) -> None:
+def test_javascript_patterns_are_linear(found: Found) -> None:
     assert is_linear(found)
 
 
-def test_patterns_that_are_made_while_the_program_runs_are_known() -> None:
-    assert {place for place in PYTHON if isinstance(place, str)} == set(MADE)
+def test_patterns_built_at_run_time_are_listed() -> None:
+    assert {place for place in PYTHON if isinstance(place, str)} == set(BUILT)
 
 
 def test_patterns_are_found() -> None:
@@ -55,6 +55,6 @@ def test_patterns_are_found() -> None:
 
 
 @pytest.mark.parametrize(("pattern", "method"), BAD)
-def test_what_is_not_linear_is_noticed(pattern: str, method: str) -> None:
-    """Takes a second or two: it must be slow to be noticed."""
+def test_nonlinear_patterns_are_detected(pattern: str, method: str) -> None:
+    """Takes seconds: the pattern must be slow to be detected."""
     assert not is_linear(Found("", re.compile(pattern, re.DOTALL), frozenset({method})))

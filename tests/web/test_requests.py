@@ -1,4 +1,4 @@
-"""What requests may hold beyond their shapes."""
+"""Validation of requests beyond their schemas."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chatkeep.web.requests import given, require_small_metadata
 
 
 @pytest.mark.parametrize(("metadata", "fits"), [({}, True), ({"a": "x" * 16_000}, True), ({"a": "x" * 17_000}, False)])
-def test_metadata_has_a_limit(metadata: dict[str, str], *, fits: bool) -> None:
+def test_large_metadata_is_rejected(metadata: dict[str, str], *, fits: bool) -> None:
     if fits:
         require_small_metadata(metadata)
         return
@@ -19,7 +19,7 @@ def test_metadata_has_a_limit(metadata: dict[str, str], *, fits: bool) -> None:
         require_small_metadata(metadata)
 
 
-def test_what_is_left_out_is_told_from_null() -> None:
+def test_given_distinguishes_missing_from_null() -> None:
     assert given(msgspec.UNSET) is ...
     assert given(None) is None
 
@@ -37,5 +37,5 @@ def test_what_is_left_out_is_told_from_null() -> None:
         ("", ""),
     ],
 )
-def test_a_title_is_the_first_line_shortened(message: str, title: str) -> None:
+def test_title_is_the_first_line_truncated(message: str, title: str) -> None:
     assert title_of(message) == title

@@ -1,4 +1,4 @@
-"""Rendering a reply's events: as a stream of frames, and as one answer."""
+"""A reply's events are rendered as a stream of frames, or as one response."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def frames(events: list[Event], after: int = 0) -> list[bytes]:
 
 
 def parsed(frame: bytes) -> tuple[str, str | None, Any]:
-    """Return a frame's event, id and data; every line of it must be a field that is known."""
+    """Parse a frame into event, id and data; assert that it has only known fields."""
     assert frame.endswith(b"\n\n")
     lines = frame[:-2].decode().split("\n")
     fields = dict(line.split(": ", 1) for line in lines)
@@ -41,7 +41,7 @@ def parsed(frame: bytes) -> tuple[str, str | None, Any]:
 
 
 @given(st.lists(TEXT.filter(bool), max_size=8), st.integers(0, 1000))
-def test_joined_deltas_are_the_text_and_ids_count_its_characters(texts: list[str], after: int) -> None:
+def test_deltas_join_to_the_text_and_ids_count_characters(texts: list[str], after: int) -> None:
     start, *deltas, done = map(parsed, frames([*map(Delta, texts), End(ROW)], after))
     assert [event for event, _, _ in (start, *deltas, done)] == ["start", *["delta"] * len(texts), "done"]
     assert [data["text"] for _, _, data in deltas] == texts
@@ -49,7 +49,7 @@ def test_joined_deltas_are_the_text_and_ids_count_its_characters(texts: list[str
     assert done[1] == "end"
 
 
-def test_a_text_with_other_line_ends_is_one_line() -> None:
+def test_unicode_line_separators_are_escaped() -> None:
     """Some clients split lines as Python does."""
     text = "a\x85b\u2028c\u2029d"
     _, delta, _ = frames([Delta(text), End(ROW)])
@@ -57,7 +57,7 @@ def test_a_text_with_other_line_ends_is_one_line() -> None:
     assert parsed(delta)[2] == {"text": text}
 
 
-def test_silence_is_a_comment() -> None:
+def test_silence_sends_a_ping_comment() -> None:
     assert frames([None, Delta("x"), None, End(ROW)])[1::2] == [b": ping\n\n", b": ping\n\n"]
 
 
@@ -70,35 +70,35 @@ def test_silence_is_a_comment() -> None:
         (Delta("a\nb\r\n\n"), {"text": "a\nb\r\n\n"}),
     ],
 )
-def test_a_delta_holds_what_there_is(delta: Delta, data: dict[str, str]) -> None:
+def test_delta_has_only_nonempty_fields(delta: Delta, data: dict[str, str]) -> None:
     assert parsed(frames([delta, End(ROW)])[1])[2] == data
 
 
-def test_the_end_tells_how_it_went() -> None:
+def test_done_event_has_status_and_usage() -> None:
     assert parsed(frames([End(ROW)])[-1])[2] == {
         "finish_reason": "stop", "status": "completed", "cached": False,
         "usage": {"input_tokens": 3, "output_tokens": 4}, "created_at": "2026-09-21T14:13:20.123Z",
     }  # fmt: skip
 
 
-def test_an_error_is_a_problem_that_names_the_reply() -> None:
+def test_error_event_is_a_problem_with_the_ids_of_the_reply() -> None:
     event, at, problem = parsed(frames([Delta("x"), End(ROW, ProviderBroke("It broke."))])[-1])
     assert (event, at, problem["detail"], problem["request_id"]) == ("error", "end", "It broke.", "r")
     assert (problem["conversation_id"], problem["message_id"]) == (str(ROW.conversation_id), str(ROW.id))
 
 
-def test_a_reply_that_fails_before_its_first_delta_raises() -> None:
+def test_failure_before_the_first_delta_raises() -> None:
     with pytest.raises(ProviderBroke):
         sse.first_event(iter([None, End(replace(ROW, status=Status.FAILED), ProviderBroke())]))
     assert sse.first_event(iter([None, Delta("x")])) == Delta("x")
     assert sse.first_event(iter([End(ROW)])) == End(ROW)
 
 
-def test_an_answer_is_the_reply_that_the_end_holds() -> None:
+def test_answer_returns_the_message_of_the_end() -> None:
     assert sse.answer(iter([Delta("x"), None, End(ROW)])) == ROW
 
 
-def test_an_answer_that_broke_raises_whatever_came_before() -> None:
+def test_answer_raises_the_problem_of_a_broken_reply() -> None:
     with pytest.raises(ProviderBroke):
         sse.answer(iter([Delta("x"), End(ROW, ProviderBroke())]))
 
@@ -118,8 +118,8 @@ def test_times_are_rfc_3339_with_milliseconds(at: int, text: str) -> None:
 
 def events() -> Iterator[Event]:
     yield Delta("x")
-    raise AssertionError("nobody asked for more")
+    raise AssertionError("a second event was read")
 
 
-def test_nothing_is_read_ahead() -> None:
+def test_first_event_reads_nothing_ahead() -> None:
     assert sse.first_event(events()) == Delta("x")
