@@ -15,7 +15,7 @@ from tests.ports import is_listening
 from tests.servers import Server, thrown_away
 
 pytestmark = pytest.mark.posix("there is no gunicorn on Windows")
-FAILURE = "A worker could not start"
+FAILURE = "A worker failed to start"
 
 
 class Own(Server):
