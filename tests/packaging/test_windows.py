@@ -16,7 +16,7 @@ from tests.packaging.as_windows import MODULES, PLACES
 from tests.servers import Server
 
 ROOT = Path(__file__).resolve().parents[2]
-SKIPPED = "test_gunicorn.py"  # skipped on Windows as a whole: it uses gunicorn's functions
+SKIPPED = {"direct_program.py", "test_gunicorn.py"}  # they test gunicorn, and run nowhere else
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def resolve(requirements: str, *arguments: str) -> subprocess.CompletedProcess[s
 def test_every_file_of_tests_can_be_imported_on_windows() -> None:
     """Tests that need Unix are marked `posix`, and import its modules only if `sys.platform` allows."""
     files = [path for folder in ("bench", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
-    found = {path.name: lacking(path) for path in files if path.name != SKIPPED}
+    found = {path.name: lacking(path) for path in files if path.name not in SKIPPED}
     assert {name: modules for name, modules in found.items() if modules} == {}
 
 
