@@ -22,7 +22,7 @@ from chatkeep.web.services import Services, services_of
 
 View = TypeVar("View", bound=Callable[..., Any])
 PUBLIC: frozenset[Scope] = frozenset()
-"""No authentication: for pages and their files, the OpenAPI document, and health checks. None has an owner."""
+"""No authentication: for pages and their files, the OpenAPI document and health checks."""
 END_USER, TOKEN = "X-End-User", "X-End-User-Token"
 COOKIE = "chatkeep_key"
 _BEARER = re.compile(r"bearer (ck_\w+)", re.ASCII | re.IGNORECASE)

@@ -22,7 +22,7 @@ from chatkeep.web.schemas.usage import DAY, GROUPS
 S = TypeVar("S", bound=msgspec.Struct)
 NAME_LENGTH = 64
 """Characters of an unknown field's name that an error quotes."""
-MOST_FAULTS = 20
+MAX_ERRORS = 20
 """Invalid fields that one response lists."""
 
 _PATTERNS = {
@@ -50,7 +50,7 @@ def read_fields(found: Mapping[str, Any], shape: type[S], *, strict: bool = True
     try:
         return msgspec.convert(found, shape, strict=strict)
     except msgspec.ValidationError as error:
-        raise InvalidFields.of(list(islice(_faults(found, shape, "", strict=strict), MOST_FAULTS))) from error
+        raise InvalidFields.of(list(islice(_errors(found, shape, "", strict=strict), MAX_ERRORS))) from error
 
 
 def shortened(name: str) -> str:
@@ -75,7 +75,7 @@ def _value(raw: Raw) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _faults(
+def _errors(
     found: Mapping[str, Any], shape: type[msgspec.Struct], within: str, *, strict: bool
 ) -> Iterator[FieldError]:
     fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
@@ -84,12 +84,12 @@ def _faults(
             yield FieldError(f"{within}{shortened(name)}", "is not known here")
     for name, field in fields.items():
         if name in found:
-            yield from _faults_of(found[name], field.type, f"{within}{name}", strict=strict)
+            yield from _errors_of(found[name], field.type, f"{within}{name}", strict=strict)
         elif field.required:
             yield FieldError(f"{within}{name}", "is required")
 
 
-def _faults_of(value: Any, declared: Any, path: str, *, strict: bool) -> Iterator[FieldError]:
+def _errors_of(value: Any, declared: Any, path: str, *, strict: bool) -> Iterator[FieldError]:
     try:
         msgspec.convert(value, declared, strict=strict)
     except msgspec.ValidationError:
@@ -97,7 +97,7 @@ def _faults_of(value: Any, declared: Any, path: str, *, strict: bool) -> Iterato
         if isinstance(value, Raw):
             yield FieldError(path, "holds a number that is out of range")
         elif isinstance(kind, inspect.StructType) and isinstance(value, dict):
-            yield from _faults(value, kind.cls, f"{path}.", strict=strict)
+            yield from _errors(value, kind.cls, f"{path}.", strict=strict)
         else:
             yield FieldError(path, wanted(kind))
 

@@ -11,7 +11,7 @@ from flask import Response, g
 
 from chatkeep.domain.quota import NamedLimit, QuotaStatus
 
-MOST_REMEMBERED = 1024
+MAX_CACHED = 1024
 
 
 def note(quota_status: QuotaStatus) -> None:
@@ -32,7 +32,7 @@ def tell(response: Response) -> Response:
     return response
 
 
-@lru_cache(maxsize=MOST_REMEMBERED)
+@lru_cache(maxsize=MAX_CACHED)
 def _texts(limits: tuple[NamedLimit, ...]) -> tuple[str, str]:
     """Return both headers; the second is a template for the remaining quotas and the seconds until reset."""
     states = [_state(limit, index, index + len(limits)) for index, limit in enumerate(limits)]

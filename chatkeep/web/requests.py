@@ -79,8 +79,8 @@ def query_as(shape: type[S]) -> S:
     """Validate the request's query parameters. Raises `InvalidFields`."""
     repeated = [fields.shortened(name) for name, values in request.args.lists() if len(values) > 1]
     if repeated:
-        faults = [FieldError(name, "is given more than once") for name in repeated[: fields.MOST_FAULTS]]
-        raise InvalidFields("Give each parameter once.", errors=faults)
+        repeats = [FieldError(name, "is given more than once") for name in repeated[: fields.MAX_ERRORS]]
+        raise InvalidFields("Give each parameter once.", errors=repeats)
     return fields.read_fields(request.args.to_dict(), shape, strict=False)
 
 
