@@ -115,14 +115,11 @@ def start_services(settings: Settings, provider: Provider | None, *, makes_expor
     journal = Journal(database)
     journal.write(lambda connection: idempotency.expire(connection, now_us(), ROWS))
     registry, usage = Registry(), UsageAggregator()
-    provider = provider or _provider(settings, _reader(journal))
-    resilient: Provider = ResilientProvider(provider, settings.first_token_timeout, registry)
-    if redaction.input or redaction.output:
-        resilient = RedactingProvider(resilient, asking=redaction.input, answering=redaction.output)
+    provider = _wrapped(provider or _provider(settings, _reader(journal)), settings, registry, redaction)
     cache = _cache(settings, journal)
     access = Access(database, journal, is_private=settings.is_private)
     limiter = Limiter(settings.limits, settings.prices, journal, usage, _windows(settings, journal))
-    turns = Turns(settings, database, journal, resilient, cache, limiter, registry, policy=redaction.input)
+    turns = Turns(settings, database, journal, provider, cache, limiter, registry, policy=redaction.input)
     watchdog = Watchdog(settings, database, journal, access, turns, registry, usage)
     worker_id = turns.worker_id
     upkeep = database.for_upkeep()
@@ -135,7 +132,7 @@ def start_services(settings: Settings, provider: Provider | None, *, makes_expor
     tokens, oidc_client = Tokens(settings.end_user_tokens), Oidc(settings)
     eraser = Eraser(upkeep, journal, cache, limiter, settings.exports_dir)
     services = Services(
-        settings, database, journal, access, tokens, oidc_client, resilient, cache, limiter, turns, watchdog, sweeper,
+        settings, database, journal, access, tokens, oidc_client, provider, cache, limiter, turns, watchdog, sweeper,
         export_worker, registry, flusher, redaction, eraser, LoopMonitor(registry),
     )  # fmt: skip
     atexit.register(services.close)
@@ -187,6 +184,14 @@ def _provider(settings: Settings, reader: Reader) -> Provider:
         log.warning(DEMO_NOTICE)
         return DemoProvider()
     return OpenAIHttp.from_settings(settings, reader)
+
+
+def _wrapped(provider: Provider, settings: Settings, registry: Registry, redaction: Redaction) -> Provider:
+    """Add timeouts, retries and the circuit breaker to a provider, and redaction if it is configured."""
+    resilient = ResilientProvider(provider, settings.first_token_timeout, registry)
+    if redaction.input or redaction.output:
+        return RedactingProvider(resilient, asking=redaction.input, answering=redaction.output)
+    return resilient
 
 
 def _register_routes(app: Flask) -> None:
