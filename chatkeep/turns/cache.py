@@ -1,9 +1,8 @@
-"""Answers that were given before, for the same caller and the same prompt.
+"""Cache answers, so that the same prompt of the same owner is answered again without the provider.
 
-The key is a hash of all that an answer depends on: the owner, the model, the parameters and every message sent. It
-begins with a hash of the owner alone, by which all that an owner was answered can be forgotten.
-Nobody is ever given another owner's answer. An answer is given again only while the reply that it came from is stored:
-what was deleted or has expired is not repeated, in whichever process it is remembered.
+A key hashes all that an answer depends on: the owner, the model, the parameters and every message. It starts with a
+hash of the owner, so that one owner's answers can be removed and no owner ever gets another's. An answer is reused only
+while its reply is still stored: after a deletion or expiry, no process repeats it.
 """
 
 from __future__ import annotations
@@ -11,29 +10,31 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 from uuid import UUID
 
 import msgspec
+from cachetools import TTLCache
 
 from chatkeep.domain.conversation import Prompt, Usage
 from chatkeep.errors import StoreUnavailable
 from chatkeep.runtime.concurrency import short_lock
 from chatkeep.runtime.redis import RedisClient
 
-# The mark of when every cache was last cleared.
+# The counter that holds when every cache was last cleared.
 CACHE_CLEARED = "cache_cleared"
-# The mark that counts erasures: what is remembered in a process is forgotten when it has changed.
+# The counter of erasures: when it changes, each process clears its cache.
 ERASURES = "erasures"
-# Python's own objects around an answer, roughly.
+# Roughly what Python's objects add to an answer's text.
 OVERHEAD_BYTES = 400
 PREFIX = b"chatkeep:answer:3:"
 OWNER_BYTES = 16
-SCANNED_AT_ONCE = 1000
-TRIED_MS = 10_000
-# What the database takes: Redis may hold anything.
+SCAN_BATCH = 1000
+PROBE_TTL_MS = 10_000
+# The database's bounds: Redis may hold anything.
 Amount = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 Name = Annotated[str, msgspec.Meta(max_length=255)]
 Word = Annotated[str, msgspec.Meta(max_length=64)]
@@ -55,12 +56,12 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def usage(self) -> Usage | None:
-        """What the reply cost when it was generated."""
+        """The tokens that generating the reply used."""
         return None if self.input_tokens is None else Usage(self.input_tokens, self.output_tokens or 0)
 
     @property
     def size(self) -> int:
-        """About how many bytes it takes to remember this."""
+        """About how many bytes this takes in memory."""
         return 4 * (len(self.text) + len(self.reasoning)) + OVERHEAD_BYTES
 
 
@@ -69,7 +70,7 @@ _unpack = msgspec.msgpack.Decoder(Answer).decode
 
 @dataclass(slots=True)
 class Counts:
-    """How a cache has served since the process began, and what it holds."""
+    """Hits and misses of a cache since the process started, and what it holds."""
 
     hits: int = 0
     misses: int = 0
@@ -78,106 +79,87 @@ class Counts:
 
 
 class Cache(Protocol):
-    """Where answers are remembered."""
+    """Store answers by key."""
 
     def get_local(self, key: bytes) -> Answer | None:
-        """Return an answer that this process remembers and is not too old; nothing is waited for."""
+        """Return an answer of this process that has not expired, without blocking."""
 
     def get_shared(self, key: bytes) -> Answer | None:
-        """Return an answer that others remember, where this process does not."""
+        """Return an answer that other processes share; call it after a local miss."""
 
     def put(self, key: bytes, answer: Answer) -> None:
-        """Remember an answer."""
+        """Store an answer."""
 
     def clear(self) -> None:
-        """Forget every answer."""
+        """Remove every answer."""
 
     def forget(self, owner: str) -> None:
-        """Forget every answer of an owner. Raises `StoreUnavailable` where others cannot be asked to."""
+        """Remove every answer of an owner. Raises `StoreUnavailable` if the shared cache cannot do so."""
 
     def counts(self) -> Counts:
-        """Return how this process used the cache."""
+        """Return this process's hits and misses, and what its cache holds."""
 
 
 class MemoryCache:
-    """Answers of this process, the least recently used forgotten first."""
+    """A thread-safe LRU cache of this process, bounded by bytes and by age (``ttl``, seconds on the clock ``now``)."""
 
-    def __init__(self, most_bytes: int, ttl: float) -> None:
-        self._most_bytes = most_bytes
-        self._ttl = ttl
-        self._answers: OrderedDict[bytes, tuple[float, Answer]] = OrderedDict()
-        self._counts = Counts()
+    def __init__(self, most_bytes: int, ttl: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._answers = TTLCache[bytes, Answer, float](most_bytes, ttl, now, lambda answer: answer.size)
+        self._hits = self._misses = 0
         self._lock = short_lock()
 
     def get_local(self, key: bytes) -> Answer | None:
-        """Return an answer that is not too old."""
+        """Return an answer that has not expired."""
         with self._lock:
             found = self._answers.get(key)
-            if found is not None and found[0] < time.monotonic():
-                self._forget(key)
-                found = None
             if found is None:
-                self._counts.misses += 1
-                return None
-            self._answers.move_to_end(key)
-            self._counts.hits += 1
-            return found[1]
+                self._misses += 1
+            else:
+                self._hits += 1
+            return found
 
     def get_shared(self, key: bytes) -> None:
-        """Return nothing: there are no others."""
+        """Return None: this cache is not shared."""
 
     def put(self, key: bytes, answer: Answer) -> None:
-        """Remember an answer, unless it alone is larger than the cache."""
-        if answer.size > self._most_bytes:
-            return
-        with self._lock:
-            if key in self._answers:
-                self._forget(key)
-            self._answers[key] = (time.monotonic() + self._ttl, answer)
-            self._counts.bytes += answer.size
-            self._counts.entries += 1
-            while self._counts.bytes > self._most_bytes:
-                self._forget(next(iter(self._answers)))
+        """Store an answer, unless it alone is larger than the cache."""
+        with self._lock, suppress(ValueError):  # cachetools raises it for a value larger than the cache
+            self._answers[key] = answer
 
-    def found_elsewhere(self) -> None:
-        """Count as a hit what was missed here and found by another cache."""
+    def count_shared_hit(self) -> None:
+        """Count a miss of this cache as a hit, because the shared cache has the answer."""
         with self._lock:
-            self._counts.misses -= 1
-            self._counts.hits += 1
+            self._misses -= 1
+            self._hits += 1
 
     def clear(self) -> None:
-        """Forget every answer."""
+        """Remove every answer."""
         with self._lock:
             self._answers.clear()
-            self._counts.entries = self._counts.bytes = 0
 
     def forget(self, owner: str) -> None:
-        """Forget every answer of an owner."""
-        begin = beginning_of(owner)
+        """Remove every answer of an owner."""
+        prefix = owner_prefix(owner)
         with self._lock:
-            for key in [key for key in self._answers if key.startswith(begin)]:
-                self._forget(key)
+            for key in [key for key in self._answers if key.startswith(prefix)]:
+                self._answers.pop(key, None)
 
     def counts(self) -> Counts:
-        """Return how this process used the cache."""
-        return self._counts
-
-    def _forget(self, key: bytes) -> None:
-        _, answer = self._answers.pop(key)
-        self._counts.bytes -= answer.size
-        self._counts.entries -= 1
+        """Return this process's hits and misses, and what its cache holds."""
+        with self._lock:
+            return Counts(self._hits, self._misses, len(self._answers), int(self._answers.currsize))
 
 
 class RedisCache:
-    """Answers of all processes and hosts in Redis, with those of this process in front.
+    """A cache in Redis, shared by processes and hosts, behind a cache of this process.
 
-    Redis is a help and not a need: while it cannot be used, only what is near is known.
+    Redis is optional: while it is unavailable, only the local cache answers.
     """
 
     def __init__(self, url: str, database: int, local: MemoryCache, ttl: float, rules: bytes = b"") -> None:
         """Cache the answers of one ``database``, by its number.
 
-        ``rules`` stands for how replies are judged: what was judged otherwise is another answer.
+        ``rules`` identifies the redaction rules: an answer stored under other rules is not reused.
         """
         self._prefix = PREFIX + f"{database:x}:".encode()
         self._local = local
@@ -186,55 +168,55 @@ class RedisCache:
         self._redis = RedisClient(url, "the cache goes on")
 
     def get_local(self, key: bytes) -> Answer | None:
-        """Return an answer that this process remembers and is not too old."""
+        """Return an answer of this process that has not expired."""
         return self._local.get_local(key)
 
     def get_shared(self, key: bytes) -> Answer | None:
-        """Return an answer that Redis remembers, and remember it here."""
+        """Return an answer from Redis, and store it in this process."""
         found = _answer(self._redis.ask("get", self._name(key)))
         if found is None:
             return None
-        self._local.found_elsewhere()
+        self._local.count_shared_hit()
         self._local.put(key, found)
         return found
 
     def put(self, key: bytes, answer: Answer) -> None:
-        """Remember an answer, here and for the others."""
+        """Store an answer in this process and in Redis."""
         self._local.put(key, answer)
         self._redis.ask("set", self._name(key), msgspec.msgpack.encode(answer), px=self._ttl_ms)
 
     def clear(self) -> None:
-        """Forget every answer of this process; the mark in the database does the rest."""
+        """Remove this process's answers. The counter `CACHE_CLEARED` makes all processes ignore older ones."""
         self._local.clear()
 
     def forget(self, owner: str) -> None:
-        """Forget every answer of an owner, here and in Redis, which looks through all names for that."""
+        """Remove every answer of an owner, here and in Redis, which scans all keys for that."""
         self._local.forget(owner)
         cursor: int | None = None
         while cursor != 0:
-            pattern = self._prefix + beginning_of(owner).hex().encode() + b"*"
-            cursor, names = self._asked("scan", cursor or 0, match=pattern, count=SCANNED_AT_ONCE)
+            pattern = self._prefix + owner_prefix(owner).hex().encode() + b"*"
+            cursor, names = self._require("scan", cursor or 0, match=pattern, count=SCAN_BATCH)
             if names:
-                self._asked("unlink", *names)
+                self._require("unlink", *names)
 
     def _name(self, key: bytes) -> bytes:
         if self._rules:
             key = key[:OWNER_BYTES] + hashlib.sha256(self._rules + key).digest()[OWNER_BYTES:]
         return self._prefix + key.hex().encode()
 
-    def _asked(self, command: str, *arguments: Any, **options: Any) -> Any:
+    def _require(self, command: str, *arguments: Any, **options: Any) -> Any:
         found = self._redis.ask(command, *arguments, **options)
         if found is None:
             raise StoreUnavailable("Redis does not answer, where answers are that must be forgotten.", retry_after=5)
         return found
 
     def counts(self) -> Counts:
-        """Return how this process used the cache."""
+        """Return this process's hits and misses, and what its cache holds."""
         return self._local.counts()
 
 
 def _answer(packed: Any) -> Answer | None:
-    """Return what was packed; None if it is no answer, such as that of another version or another program."""
+    """Unpack an answer; return None for anything else, such as the answer of another version."""
     try:
         return _unpack(packed) if packed else None
     except (msgspec.MsgspecError, UnicodeError, TypeError):
@@ -242,21 +224,21 @@ def _answer(packed: Any) -> Answer | None:
 
 
 def try_out(redis: RedisClient) -> None:
-    """Do with a key of its own what the cache does with Redis. Raises `OSError` if Redis refuses."""
+    """Run the cache's Redis commands on a key of their own. Raises `OSError` if Redis refuses one."""
     name = PREFIX + b"tried:" + os.urandom(OWNER_BYTES).hex().encode()
-    redis.demand("set", name, b"", px=TRIED_MS)
+    redis.demand("set", name, b"", px=PROBE_TTL_MS)
     redis.demand("get", name)
     redis.demand("scan", 0, match=name, count=1)
     redis.demand("unlink", name)
 
 
-def beginning_of(owner: str) -> bytes:
-    """Return what the keys of all answers of an owner begin with."""
+def owner_prefix(owner: str) -> bytes:
+    """Return the prefix of the keys of an owner's answers."""
     return hashlib.sha256(owner.encode()).digest()[:OWNER_BYTES]
 
 
 def key_of(owner: str, prompt: Prompt) -> bytes:
-    """Return the key of all that an answer depends on, in 32 bytes."""
+    """Return the cache key of a prompt, 32 bytes that hash all that the answer depends on."""
     messages = [(message.role.value, message.content) for message in prompt.messages]
     parts = (owner, prompt.model, prompt.temperature, prompt.max_tokens, messages)
-    return beginning_of(owner) + hashlib.sha256(msgspec.json.encode(parts)).digest()[OWNER_BYTES:]
+    return owner_prefix(owner) + hashlib.sha256(msgspec.json.encode(parts)).digest()[OWNER_BYTES:]

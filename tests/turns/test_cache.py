@@ -1,4 +1,4 @@
-"""What is remembered, for whom, and how much of it."""
+"""The memory cache: keys, least recently used order, expiry, and the bound in bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from chatkeep.domain.conversation import Prompt, PromptMessage, Role
-from chatkeep.turns.cache import Answer, MemoryCache, key_of
+from chatkeep.turns.cache import Answer, Counts, MemoryCache, key_of
 
 PROMPT = Prompt("m", (PromptMessage(Role.SYSTEM, "be brief"), PromptMessage(Role.USER, "hi")), 0.5, 100)
 
@@ -18,11 +18,11 @@ def answer(text: str = "hello") -> Answer:
     return Answer(UUID(int=1), UUID(int=2), text, "", "m", "stop", 1, 2, 0)
 
 
-def test_the_same_question_of_the_same_owner_has_the_same_key() -> None:
+def test_key_is_the_same_for_same_owner_and_prompt() -> None:
     assert key_of("ann", PROMPT) == key_of("ann", replace(PROMPT))
 
 
-def test_another_owner_never_has_the_same_key() -> None:
+def test_key_differs_by_owner() -> None:
     assert key_of("ann", PROMPT) != key_of("bob", PROMPT)
 
 
@@ -40,11 +40,11 @@ def test_another_owner_never_has_the_same_key() -> None:
     ],
     ids=str,
 )
-def test_whatever_is_sent_is_in_the_key(change: dict[str, Any]) -> None:
+def test_key_depends_on_everything_sent(change: dict[str, Any]) -> None:
     assert key_of("ann", PROMPT) != key_of("ann", replace(PROMPT, **change))
 
 
-def test_the_least_recently_used_answer_makes_room() -> None:
+def test_put_evicts_the_least_recently_used_answer() -> None:
     cache = MemoryCache(3 * answer().size, ttl=60)
     for key in (b"1", b"2", b"3"):
         cache.put(key, answer())
@@ -54,29 +54,52 @@ def test_the_least_recently_used_answer_makes_room() -> None:
     assert cache.counts().bytes == 3 * answer().size
 
 
-def test_an_answer_larger_than_the_cache_is_not_remembered() -> None:
+def test_put_ignores_an_answer_larger_than_the_cache() -> None:
     cache = MemoryCache(1000, ttl=60)
     cache.put(b"1", answer())
     cache.put(b"2", answer("x" * 1000))
     assert (cache.get_local(b"2"), cache.counts().entries) == (None, 1)
 
 
-def test_a_cache_of_nothing_remembers_nothing() -> None:
+def test_cache_of_size_zero_stores_nothing() -> None:
     cache = MemoryCache(0, ttl=60)
     cache.put(b"1", answer())
     assert cache.get_local(b"1") is None
 
 
-def test_an_old_answer_is_forgotten() -> None:
-    cache = MemoryCache(10_000, ttl=0)
+def test_expired_answer_is_removed() -> None:
+    time = 0.0
+    cache = MemoryCache(10_000, ttl=60, now=lambda: time)
     cache.put(b"1", answer())
+    time = 59.9
+    assert cache.get_local(b"1") == answer()
+    time = 60.0
     assert cache.get_local(b"1") is None
     assert cache.counts().entries == cache.counts().bytes == 0
 
 
-def test_an_answer_that_is_replaced_counts_once() -> None:
+def test_replaced_answer_counts_once() -> None:
     cache = MemoryCache(10_000, ttl=60)
     cache.put(b"1", answer())
     cache.put(b"1", answer("other"))
     assert cache.get_local(b"1") == answer("other")
     assert cache.counts().entries == 1
+
+
+def test_forget_removes_only_the_owner_s_answers() -> None:
+    cache = MemoryCache(10_000, ttl=60)
+    mine, theirs = key_of("ann", PROMPT), key_of("bob", PROMPT)
+    cache.put(mine, answer())
+    cache.put(theirs, answer())
+    cache.forget("ann")
+    assert (cache.get_local(mine), cache.get_local(theirs)) == (None, answer())
+    assert cache.counts() == Counts(hits=1, misses=1, entries=1, bytes=answer().size)
+
+
+def test_clear_removes_every_answer_and_keeps_hits_and_misses() -> None:
+    cache = MemoryCache(10_000, ttl=60)
+    cache.put(b"1", answer())
+    cache.get_local(b"1")
+    cache.clear()
+    assert cache.get_local(b"1") is None
+    assert cache.counts() == Counts(hits=1, misses=1)
