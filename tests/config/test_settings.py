@@ -31,10 +31,26 @@ def test_an_empty_value_is_no_value(tmp_path: Path) -> None:
     assert Settings.from_env({"PORT": "", "CHATKEEP_MODEL": ""}, tmp_path) == Settings()
 
 
-def test_a_file_is_read_as_shells_write_it(tmp_path: Path) -> None:
+def test_env_file_reads_comments_export_and_quotes(tmp_path: Path) -> None:
     file = tmp_path / ".env"
-    file.write_text("\ufeff# note\n\nexport A = 1\nB='x # y'\nC=\"\"\nD=a=b\nE='\nnonsense\n", encoding="utf-8")
-    assert read_env_file(file) == {"A": "1", "B": "x # y", "C": "", "D": "a=b", "E": "'"}
+    content = "\ufeff# note\n\nexport A = 1\nB='x # y'\nC=\"\"\nD=a=b\nE=x # note\nnonsense\nF=C:\\new\nG=${A}\n"
+    file.write_text(content, encoding="utf-8")
+    assert read_env_file(file) == {
+        "A": "1", "B": "x # y", "C": "", "D": "a=b", "E": "x", "F": "C:\\new", "G": "${A}",
+    }  # fmt: skip
+
+
+def test_env_file_reads_quoted_values_with_line_breaks_and_escapes(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text('A="1\n2"\nB="a\\nb\\"c\\\\d"\nC=\'a\\nb\\\\c\\\'d\'\n', encoding="utf-8")
+    assert read_env_file(file) == {"A": "1\n2", "B": 'a\nb"c\\d', "C": "a\\nb\\c'd"}
+
+
+def test_env_file_skips_a_line_without_a_closing_quote(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / ".env").write_text("A='hunter2\nB=1\n", encoding="utf-8")
+    assert read_env_file(tmp_path / ".env") == {"B": "1"}
+    assert "line 1" in caplog.text
+    assert "hunter2" not in caplog.text
 
 
 def test_every_wrong_value_is_told_at_once(tmp_path: Path) -> None:
