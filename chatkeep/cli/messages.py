@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 from unicodedata import east_asian_width
@@ -79,9 +80,35 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the first paragraph of each command's help, which Click cuts to a line."""
-        rows = [(name, (self.commands[name].help or "").split("\n\n")[0]) for name in self.list_commands(ctx)]
+        commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        rows = [(name, (command.help or "").split("\n\n")[0]) for name, command in commands if command]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+class LazyCommands(Commands):
+    """Commands that are imported when they are needed: ``modules`` names each as ``module:function``."""
+
+    def __init__(self, *arguments: Any, modules: Mapping[str, str], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._modules = dict(modules)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, whether they are imported or not."""
+        return sorted({*self._modules, *super().list_commands(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command. For a name that does not exist import all, so that Click can suggest a similar one."""
+        for name in [cmd_name] if cmd_name in self.list_commands(ctx) else list(self._modules):
+            self._load(ctx, name)
+        return super().get_command(ctx, cmd_name)
+
+    def _load(self, ctx: click.Context, name: str) -> None:
+        if name in self._modules:
+            module, _, function = self._modules.pop(name).partition(":")
+            command: click.Command = getattr(import_module(module), function)
+            _translate(command, ctx)
+            self.add_command(command, name)
 
 
 def _translate(command: click.Command, parent: click.Context | None) -> None:
