@@ -1,17 +1,17 @@
-"""Everything that chatkeep raises on purpose.
+"""The exceptions that chatkeep raises.
 
 ::
 
     ChatkeepError
-     ├─ SettingsError                     the environment is wrong; the program does not start
-     │   └─ KeysRequired                  a server in production would be reachable and have no keys
-     ├─ TransferError                     a backup, a restore or a copy of the database is refused, or failed
-     ├─ SignInFailed                      who came back from the OpenID provider is not let in; the page says why
+     ├─ SettingsError                     a setting is wrong; the program does not start
+     │   └─ KeysRequired                  a production server would be reachable and has no keys
+     ├─ TransferError                     a backup, restore or copy of the database failed
+     ├─ SignInFailed                      signing in with the OpenID provider failed
      └─ Problem                           becomes an RFC 9457 problem document
          ├─ BadRequest             400    bad_request, malformed_json
          ├─ Unauthorized           401    unauthorized
-         │   ├─ KeyRevoked         401    key_revoked           told to none but who has the whole key
-         │   └─ KeyExpired         401    key_expired           the same
+         │   ├─ KeyRevoked         401    key_revoked           only for a caller that has the whole key
+         │   └─ KeyExpired         401    key_expired           as above
          ├─ MissingScope           403    missing_scope
          ├─ ForeignOrigin          403    foreign_origin
          ├─ QuotaExceeded          403    quota_used_up
@@ -38,13 +38,13 @@
          ├─ InternalError          500    internal_error
          ├─ UnsupportedTransferCoding 501    unsupported_transfer_coding
          ├─ ProviderError
-         │   ├─ ProviderRefused    502    provider_refused      it said no: credentials, model, request
+         │   ├─ ProviderRefused    502    provider_refused      refused: credentials, model, request
          │   │   ├─ ContextTooLong 422    context_length_exceeded
-         │   │   └─ ProviderQuotaExceeded   provider_quota_exceeded  the operator's account there has nothing left
-         │   ├─ ProviderBroke      502    provider_broke        it could not be reached, or broke its protocol
-         │   ├─ EmptyReply         502    empty_reply           it answered, and there is no text
-         │   ├─ ProviderBusy       503    provider_busy         it asked for patience (429, 503)
-         │   └─ ProviderTimeout    504    provider_timeout      one of our deadlines passed
+         │   │   └─ ProviderQuotaExceeded   provider_quota_exceeded  the operator's quota is used up
+         │   ├─ ProviderBroke      502    provider_broke        unreachable, or a protocol error
+         │   ├─ EmptyReply         502    empty_reply           a reply without text
+         │   ├─ ProviderBusy       503    provider_busy         overloaded (429, 503)
+         │   └─ ProviderTimeout    504    provider_timeout      a deadline passed
          ├─ ReplyInterrupted       503    reply_interrupted
          ├─ ExportFileMissing      503    export_file_missing
          ├─ StoreProblem
@@ -53,12 +53,12 @@
          │   │   ├─ DatabaseBusy   503    database_busy
          │   │   ├─ DatabaseReadOnly 503  database_read_only
          │   │   ├─ DatabaseFull   503    database_full
-         │   │   └─ OutcomeUnknown 503    outcome_unknown       the one after which something may be stored
-         │   └─ DatabaseRefused    500    database_refused      it said no, and will again
+         │   │   └─ OutcomeUnknown 503    outcome_unknown       the write may be stored or not
+         │   └─ DatabaseRefused    500    database_refused      refused a statement; a retry fails too
          └─ ServerStopping         503    server_stopping
 
-Each class carries the HTTP status, a stable ``code`` and a ``title``; the instance carries ``detail``: what happened
-and what to do about it, in a sentence that may be shown to people and never holds a secret.
+Each class has the HTTP status, a stable ``code`` and a ``title``. An instance has a ``detail``: what happened and what
+to do, in a sentence for users that never contains a secret.
 """
 
 from __future__ import annotations
@@ -72,26 +72,26 @@ from uuid import UUID
 from chatkeep.domain.conversation import Finish
 from chatkeep.domain.quota import QuotaStatus
 
-# A conversation that is not there and one of another owner look alike.
+# One text for a missing conversation and for another owner's.
 NO_CONVERSATION = "There is no such conversation; it may have expired or been deleted."
 NO_MESSAGE = "There is no such message in this conversation."
 NO_SHARE = "This link leads nowhere; it may have been ended, or what it showed is gone."
 NO_EXPORT = "There is no such export; it may have expired or been deleted."
-# One text for whatever is wrong with a key, so that nobody learns which keys there were.
+# One text for missing, unknown, revoked and expired keys, so that callers cannot probe which keys exist.
 NO_ACCESS = "Send a key in the header Authorization: Bearer ck_...; it may be mistyped, revoked or expired."
-# The same for a token.
+# The same for end-user tokens.
 NO_TOKEN = "Send a valid X-End-User-Token; its signature, time or names are not as the server is set."  # noqa: S105 - no password
-# Characters of a statement that the log shows.
+# Characters of a statement to log.
 MOST_OF_STATEMENT = 80
 NO_KEYS = "There is no key yet; make one on the server: chatkeep keys create NAME"
 
 
 class ChatkeepError(Exception):
-    """The root of the tree."""
+    """The base of all exceptions of chatkeep."""
 
 
 class SettingsError(ChatkeepError):
-    """The settings are wrong; ``problems`` lists every one of them, a sentence each."""
+    """Settings are wrong; ``problems`` has one sentence for each."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -99,15 +99,15 @@ class SettingsError(ChatkeepError):
 
 
 class KeysRequired(SettingsError):
-    """The server would be reachable from outside, and there is no key yet."""
+    """The server would be reachable from outside without an API key."""
 
 
 class TransferError(ChatkeepError):
-    """A backup, a restore or a copy is refused or failed; the message says why, and what to do."""
+    """A backup, a restore or a copy failed; the message says why and what to do."""
 
 
 class SignInFailed(ChatkeepError):
-    """Somebody did not sign in with OpenID Connect: the page knows ``reason``, the log and docs/access.md ``cause``."""
+    """Signing in with OpenID Connect failed: the page shows ``reason``, the log has ``cause`` (see docs/access.md)."""
 
     def __init__(self, reason: str, cause: str) -> None:
         super().__init__(reason)
@@ -117,7 +117,7 @@ class SignInFailed(ChatkeepError):
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """What is wrong with one field of a request; ``field`` is a dotted path, empty for the body as a whole."""
+    """An error in one field of a request; ``field`` is a dotted path, empty for the whole body."""
 
     field: str
     message: str
@@ -130,7 +130,7 @@ class Problem(ChatkeepError):
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Something went wrong in the server"
     advice: ClassVar[str] = ""
-    """The detail of a problem that a server's own code raises, which knows no more."""
+    """The detail if none is given."""
 
     def __init__(
         self, detail: str = "", *, errors: list[FieldError] | None = None, retry_after: float | None = None
@@ -143,13 +143,13 @@ class Problem(ChatkeepError):
         self.message_id: UUID | None = None
 
     def about(self, conversation_id: UUID, message_id: UUID) -> Problem:
-        """Name the reply that failed, for a caller who wants to read what is kept of it; return the problem itself."""
+        """Add the ids of the failed reply, so that the caller can read its stored part; return self."""
         self.conversation_id, self.message_id = conversation_id, message_id
         return self
 
 
 class BadRequest(Problem):
-    """The request cannot be understood."""
+    """The request is malformed."""
 
     status, code, title = 400, "bad_request", "The request cannot be understood"
 
@@ -161,53 +161,52 @@ class MalformedJson(BadRequest):
 
 
 class Unauthorized(Problem):
-    """There is no key, or none that is valid: unknown, revoked and expired ones look alike."""
+    """The key is missing, unknown, revoked or expired."""
 
     status, code, title = 401, "unauthorized", "A valid key is needed"
 
 
 class KeyRevoked(Unauthorized):
-    """Somebody signs in with a key that was revoked."""
+    """A sign-in with a revoked key."""
 
     code, title = "key_revoked", "This key was revoked"
 
 
 class KeyExpired(Unauthorized):
-    """Somebody signs in with a key that has expired."""
+    """A sign-in with an expired key."""
 
     code, title = "key_expired", "This key has expired"
 
 
 class MissingScope(Problem):
-    """The key is valid, and is not for this."""
+    """The key lacks the scope."""
 
     status, code, title = 403, "missing_scope", "This key may not do that"
 
 
 class ForeignOrigin(Problem):
-    """A page of another origin asked, which the operator did not allow."""
+    """A page of an origin that the operator has not allowed sent the request."""
 
     status, code, title = 403, "foreign_origin", "Pages of other origins may not ask this"
 
 
 class QuotaExceeded(Problem):
-    """The owner has stored as much as it may.
+    """The owner's storage quota is used up.
 
-    Waiting a moment helps nobody, so it is no 429: clients would send it again and again by themselves, as they would
-    for a 507.
+    Not a 429 or 507: clients retry those by themselves, and a retry does not help here.
     """
 
     status, code, title = 403, "quota_used_up", "The quota is used up"
 
 
 class NotFound(Problem):
-    """There is no such thing, or it belongs to another owner: the two answer alike."""
+    """The resource does not exist or belongs to another owner; the response is the same."""
 
     status, code, title = 404, "not_found", "There is no such thing"
 
 
 class MethodNotAllowed(Problem):
-    """The path exists, the method does not."""
+    """The path does not support this method."""
 
     status, code, title = 405, "method_not_allowed", "This method is not allowed here"
 
@@ -219,37 +218,37 @@ class RequestTimeout(Problem):
 
 
 class TurnRunning(Problem):
-    """The conversation is generating a reply already."""
+    """The conversation is already generating a reply."""
 
     status, code, title = 409, "turn_running", "A reply is being generated in this conversation"
 
 
 class ExportFinished(Problem):
-    """The export is completed or has failed: there is nothing to cancel any more."""
+    """The export has ended and cannot be cancelled."""
 
     status, code, title = 409, "export_finished", "This export is finished already"
 
 
 class ExportNotReady(Problem):
-    """The export has no file: not yet, or never."""
+    """The export is not finished, or failed."""
 
     status, code, title = 409, "export_not_ready", "This export has no file"
 
 
 class KeyEnded(Problem):
-    """The key is revoked or has expired: nothing can take its place."""
+    """The key was revoked or has expired, so it cannot be rotated."""
 
     status, code, title = 409, "key_ended", "This key has ended already"
 
 
 class PreconditionFailed(Problem):
-    """The file is not the one that `If-Match` names."""
+    """`If-Match` names another version of the file."""
 
     status, code, title = 412, "precondition_failed", "The file is not the one that If-Match names"
 
 
 class BodyTooLarge(Problem):
-    """The body is over the limit."""
+    """The body exceeds the limit."""
 
     status, code, title = 413, "body_too_large", "The body is too large"
     advice = (
@@ -259,7 +258,7 @@ class BodyTooLarge(Problem):
 
 
 class UriTooLong(Problem):
-    """The request's first line is over the server's limit."""
+    """The request line exceeds the server's limit."""
 
     status, code, title = 414, "uri_too_long", "The address is too long"
 
@@ -271,43 +270,43 @@ class UnsupportedMediaType(Problem):
 
 
 class RangeNotSatisfiable(Problem):
-    """The range lies behind the end of the file."""
+    """The range starts after the end of the file."""
 
     status, code, title = 416, "range_not_satisfiable", "The file has no such range"
 
 
 class ExpectationFailed(Problem):
-    """`Expect` asks for something other than `100-continue`."""
+    """`Expect` has another value than `100-continue`."""
 
     status, code, title = 417, "expectation_failed", "The server cannot do what Expect asks for"
 
 
 class UnknownHost(Problem):
-    """The server is asked by a name that is not its own."""
+    """The `Host` header names another server."""
 
     status, code, title = 421, "unknown_host", "The server does not answer to this name"
 
 
 class InvalidFields(Problem):
-    """One or more fields are wrong; ``errors`` names them."""
+    """One or more fields are invalid; ``errors`` lists them."""
 
     status, code, title = 422, "invalid_fields", "Some fields are not valid"
 
     @classmethod
     def of(cls, faults: list[FieldError]) -> InvalidFields:
-        """Return the problem of these faults; the first one is told in the detail, too."""
+        """Return the problem of these errors; the detail has the first one."""
         told = f"{faults[0].field or 'The body'}: {faults[0].message}."
         return cls(told if len(faults) == 1 else f"{told} See errors for the other wrong fields.", errors=faults)
 
 
 class IdempotencyKeyReused(Problem):
-    """The Idempotency-Key was used before with another request."""
+    """The Idempotency-Key was used for another request."""
 
     status, code, title = 422, "idempotency_key_reused", "This Idempotency-Key belongs to another request"
 
 
 class SensitiveContent(Problem):
-    """The text may not go on, because of what it holds; the problem names the kinds and never the text."""
+    """A redaction policy blocks the text; the problem names the kinds, never the text."""
 
     status, code, title = 422, "sensitive_content", "The text holds sensitive information"
 
@@ -319,127 +318,127 @@ class SensitiveContent(Problem):
 
 
 class TooManyExports(Problem):
-    """The owner has as many unfinished exports as anybody may have."""
+    """The owner has the maximum number of unfinished exports."""
 
     status, code, title = 429, "too_many_exports", "Too many exports are waiting"
 
 
 class RateLimited(Problem):
-    """A limit is reached and nothing was stored. ``quota_status`` says what is left of each limit."""
+    """A quota is exceeded and nothing was stored; ``quota_status`` has the rest of each quota."""
 
     status, code, title = 429, "rate_limited", "A limit is reached"
     quota_status = QuotaStatus()
 
     def with_quota_status(self, quota_status: QuotaStatus) -> RateLimited:
-        """Tell what is left of each limit; return the problem itself."""
+        """Add the rest of each quota; return self."""
         self.quota_status = quota_status
         return self
 
 
 class HeadersTooLarge(Problem):
-    """The request's headers are over the server's limits."""
+    """The headers exceed the server's limits."""
 
     status, code, title = 431, "headers_too_large", "The headers are too large"
 
 
 class UnsupportedTransferCoding(Problem):
-    """The body has a transfer coding other than chunked."""
+    """The body has another transfer coding than chunked."""
 
     status, code, title = 501, "unsupported_transfer_coding", "The only transfer coding that is supported is chunked"
 
 
 class InternalError(Problem):
-    """A fault of chatkeep itself."""
+    """A bug in chatkeep."""
 
 
 class ProviderError(Problem):
-    """Base of what goes wrong between chatkeep and the provider."""
+    """The base of provider errors."""
 
     status, code, title = 502, "provider_broke", "The model's provider failed"
     should_retry: bool | None = None
-    """What the provider says about trying again, where it says anything."""
+    """Whether to retry, if the provider says so."""
     upstream_status: int | None = None
-    """The HTTP status that the provider answered with, or that its error in band stands for."""
+    """The provider's HTTP status, or the one that its error inside the stream means."""
     told: str = ""
-    """The texts of the provider's error, and the fields that it complains about: for code, never shown or logged."""
+    """The texts and fields of the provider's error; for code, never shown or logged."""
     finish: Finish | None = None
-    """How the provider said that the reply ends, if it did."""
+    """The finish reason, if the provider sent one."""
     resent: bool = False
-    """Whether the request was sent twice already, because a kept connection had died."""
+    """Whether the request was sent again already, because a pooled connection had closed."""
 
 
 class ProviderRefused(ProviderError):
-    """The provider said no: wrong credentials, unknown model, a request that it does not accept."""
+    """The provider refused the request: wrong credentials, unknown model, unsupported parameters."""
 
     code, title = "provider_refused", "The model's provider refused the request"
 
 
 class ProviderQuotaExceeded(ProviderRefused):
-    """The operator's quota or balance at the provider is used up: trying again doesn't help."""
+    """The operator's quota at the provider is used up; a retry doesn't help."""
 
     code, title = "provider_quota_exceeded", "The quota at the model's provider is used up"
 
 
 class ContextTooLong(ProviderRefused):
-    """The prompt is longer than the model's context window; the same prompt is never sent again."""
+    """The prompt exceeds the model's context window; it is not retried as it is."""
 
     status, code, title = 422, "context_length_exceeded", "The message is too long for the model"
     should_retry = False
 
 
 class ProviderBroke(ProviderError):
-    """The provider could not be reached, or what it sent is not the protocol."""
+    """The provider is unreachable, or its response breaks the protocol."""
 
 
 class EmptyReply(ProviderError):
-    """The provider's reply has no text: the same question would cost as much again, and end as it did."""
+    """The provider's reply has no text; a retry would cost as much and fail again."""
 
     code, title = "empty_reply", "The model gave no answer"
 
 
 class ProviderBusy(ProviderError):
-    """The provider asks for patience; ``retry_after`` is what it asked for, where it did."""
+    """The provider is overloaded; ``retry_after`` is the delay that it asked for, if any."""
 
     status, code, title = 503, "provider_busy", "The model's provider is busy"
 
 
 class ProviderTimeout(ProviderError):
-    """The provider kept silent longer than a deadline allows."""
+    """The provider did not respond before a deadline."""
 
     status, code, title = 504, "provider_timeout", "The model's provider did not answer in time"
 
 
 class ReplyInterrupted(Problem):
-    """The process that generated the reply is gone; what it had shown is kept."""
+    """The process that generated the reply ended; the text shown so far is stored."""
 
     status, code, title = 503, "reply_interrupted", "The server stopped while it generated this reply"
 
 
 class ExportFileMissing(Problem):
-    """The export is complete, but its file is not in this host's folder."""
+    """The export is complete, but its file is on another host."""
 
     status, code, title = 503, "export_file_missing", "The file of this export is not on this host"
 
 
 class StoreProblem(Problem):
-    """Base of what goes wrong between chatkeep and the database."""
+    """The base of database errors."""
 
     status, code, title = 503, "database_unavailable", "The database is not available now"
     unstored: ClassVar[str] = "The database is not available now; nothing was stored."
-    """What a request is told whose writes were rolled back."""
+    """The detail for a request whose writes were rolled back."""
 
     def to_writer(self) -> StoreProblem:
-        """Tell what became of the writes of a transaction that failed; return the problem itself."""
+        """Say in the detail what happened to the transaction's writes; return self."""
         self.detail, self.args = self.unstored, (self.unstored,)
         return self
 
 
 class StoreUnavailable(StoreProblem):
-    """The database cannot be reached, or does not do its work now. It may later: waiting helps."""
+    """The database is unreachable or unable to work now; a retry may succeed."""
 
 
 class DatabaseTimeout(StoreUnavailable):
-    """The database ended a statement that took longer than it may."""
+    """The database aborted a statement that exceeded its time limit."""
 
     code = "database_timeout"
     title = "The database took too long; ask for less at once, or try again later"
@@ -447,14 +446,14 @@ class DatabaseTimeout(StoreUnavailable):
 
 
 class DatabaseBusy(StoreUnavailable):
-    """As many large reads run as may run at once."""
+    """The maximum number of large reads is running."""
 
     code = "database_busy"
     title = "Too many searches are running; try again in a moment"
 
 
 class DatabaseReadOnly(StoreUnavailable):
-    """The database takes no writes: it is a replica, or was set to read-only."""
+    """The database is a replica or read-only."""
 
     code = "database_read_only"
     title = "The database is read-only now"
@@ -462,7 +461,7 @@ class DatabaseReadOnly(StoreUnavailable):
 
 
 class DatabaseFull(StoreUnavailable):
-    """The database has no room on its disk."""
+    """The database's disk is full."""
 
     code = "database_full"
     title = "The disk is full: nothing can be stored until there is room"
@@ -470,7 +469,7 @@ class DatabaseFull(StoreUnavailable):
 
 
 class OutcomeUnknown(StoreUnavailable):
-    """The database did not answer a COMMIT: the transaction is stored as a whole, or nothing of it is."""
+    """The database did not answer a COMMIT: the transaction may be stored or not, but never in part."""
 
     code = "outcome_unknown"
     title = "It is not known whether this was stored"
@@ -481,7 +480,7 @@ class OutcomeUnknown(StoreUnavailable):
 
 
 class DatabaseRefused(StoreProblem):
-    """The database refused a statement, and would refuse it again; ``statement`` is its beginning, without values."""
+    """The database refused a statement and would again; ``statement`` is its beginning, without values."""
 
     status, code, title = 500, "database_refused", "The database refused a statement"
     unstored = "The database refused a statement; nothing was stored. The cause is logged under the request's id."
@@ -497,7 +496,7 @@ class DatabaseRefused(StoreProblem):
 
 @contextmanager
 def stored_in_part(told: str) -> Iterator[None]:
-    """Let a block of several transactions say ``told`` if one fails: earlier ones are stored."""
+    """Use ``told`` as the detail if one of several transactions fails, because earlier ones are stored."""
     try:
         yield
     except OutcomeUnknown:
@@ -509,16 +508,16 @@ def stored_in_part(told: str) -> Iterator[None]:
 
 
 class ServerStopping(Problem):
-    """The process is draining and takes no new turns."""
+    """The process is draining and accepts no new turns."""
 
     status, code, title = 503, "server_stopping", "The server is restarting"
 
 
 def without_frames(problem: Problem) -> Problem:
-    """Let go of where a problem that is kept was raised, and return it.
+    """Drop the tracebacks of a problem that is kept, and return it.
 
-    A frame that keeps the problem is kept by it: whatever it holds, such as a provider's megabyte, would stay until the
-    garbage collector comes by.
+    A traceback and a frame that refer to each other would keep the frame's data, such as a provider's megabyte, until
+    the next garbage collection.
     """
     found: BaseException | None = problem
     while found is not None:
@@ -528,7 +527,7 @@ def without_frames(problem: Problem) -> Problem:
 
 
 def problem_of_code(code: str, detail: str | None = None) -> Problem:
-    """Return the problem that a stored code stands for; without a stored detail its title is the detail."""
+    """Return the problem of a stored code; the detail defaults to its title."""
     return _BY_CODE.get(code, InternalError)(detail or "")
 
 

@@ -1,6 +1,6 @@
-"""What an OpenID issuer publishes about itself: its discovery document and its keys.
+"""Read and cache an OpenID issuer's discovery document and keys, and verify its ID tokens.
 
-Nothing of it is trusted further than needed. A document of another shape, however odd, is refused as `SignInFailed`.
+The documents are untrusted input: any malformed document raises `SignInFailed`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from chatkeep.errors import SignInFailed
 from chatkeep.httpclient.fetch import Answer, Unreachable, fetch
 from chatkeep.runtime.hosts import is_loopback
 
-# For how long documents are held, and how often the keys are read again for tokens that none of them has signed.
-HELD_S, AGAIN_S = 3600.0, 10.0
+# How long documents are cached, and how often an unknown key may cause another read of the keys.
+CACHED_S, REREAD_S = 3600.0, 10.0
 LEEWAY_S = 30
 OK = 200
 FAILED, DENIED, UNAVAILABLE = "failed", "denied", "unavailable"
 UNKNOWN_KEY, WRONG_SIGNATURE = "id_token_key_unknown", "id_token_signature"
 _MOST_KEYS = 100
-# Anybody may begin to sign in: while an issuer hangs, this many requests wait for it, and not every thread.
+# Sign-in needs no key: this bounds how many threads a hanging issuer can block.
 MOST_AT_ONCE = 16
-_asking = threading.BoundedSemaphore(MOST_AT_ONCE)
-_DEMANDED = ["iss", "sub", "aud", "exp", "iat"]
+_slots = threading.BoundedSemaphore(MOST_AT_ONCE)
+_REQUIRED_CLAIMS = ["iss", "sub", "aud", "exp", "iat"]
 _URL = re.compile(r"https?://[!-~]+")
 T = TypeVar("T")
 # Enough for an RSA key of 16,384 bits, the largest that OpenSSL verifies with.
@@ -37,7 +37,7 @@ _Part = Annotated[str, msgspec.Meta(max_length=2800)]
 
 
 class Discovery(msgspec.Struct, frozen=True):
-    """What an issuer says of itself (OpenID Connect Discovery 1.0, section 3)."""
+    """An issuer's metadata (OpenID Connect Discovery 1.0, section 3)."""
 
     issuer: str
     authorization_endpoint: str
@@ -53,7 +53,7 @@ class _KeySet(msgspec.Struct, frozen=True):
 
 
 class _PublicKey(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A public key (RFC 7517); private parts are not even read."""
+    """A public key (RFC 7517); private members are not read."""
 
     kty: str
     n: _Part = ""
@@ -63,8 +63,8 @@ class _PublicKey(msgspec.Struct, frozen=True, omit_defaults=True):
     y: _Part = ""
 
 
-class _About(msgspec.Struct, frozen=True):
-    """What a key is for."""
+class _KeyUse(msgspec.Struct, frozen=True):
+    """The id, use and algorithm of a key."""
 
     kid: str | None = None
     use: str = "sig"
@@ -77,13 +77,13 @@ class Keys(NamedTuple):
     found: tuple[tuple[str | None, Any], ...]
     read_at: float
 
-    def named(self, kid: str | None) -> list[Any]:
-        """Return the keys that a token may mean: a token or a key without a name fits any other."""
+    def matching(self, kid: str | None) -> list[Any]:
+        """Return the keys that may have signed a token; a missing ``kid`` on either side matches any."""
         return [key for name, key in self.found if kid is None or name in (None, kid)]
 
 
 class Issuer:
-    """One issuer, and the one algorithm that its tokens are signed with; ``now`` is a monotonic clock."""
+    """One issuer and the one algorithm accepted from it; ``now`` is a monotonic clock."""
 
     def __init__(self, url: str, algorithm: str, now: Callable[[], float] = time.monotonic) -> None:
         self.url = url
@@ -91,13 +91,13 @@ class Issuer:
         self._now = now
         self._discovery: tuple[float, Discovery] | None = None
         self._keys: Keys | None = None
-        self._again_at = -AGAIN_S
-        self._again = threading.Lock()
+        self._reread_at = -REREAD_S
+        self._reread_lock = threading.Lock()
 
     def discovery(self) -> Discovery:
-        """Return what the issuer says of itself. Raises `SignInFailed`."""
+        """Return the issuer's metadata, cached. Raises `SignInFailed`."""
         now = self._now()
-        if self._discovery is None or now - self._discovery[0] > HELD_S:
+        if self._discovery is None or now - self._discovery[0] > CACHED_S:
             found = self.read_discovery()
             if cause := self.fault_of(found):
                 raise SignInFailed(UNAVAILABLE, cause)
@@ -105,30 +105,30 @@ class Issuer:
         return self._discovery[1]
 
     def read_discovery(self) -> Discovery:
-        """Return what the issuer says of itself now, right or wrong. Raises `SignInFailed`."""
+        """Fetch the issuer's metadata without checking it. Raises `SignInFailed`."""
         return read("discovery", f"{self.url.rstrip('/')}/.well-known/openid-configuration", Discovery)
 
     def fault_of(self, discovery: Discovery) -> str | None:
-        """Return what makes a discovery document useless, if anything does."""
+        """Return why a discovery document cannot be used, or None."""
         if discovery.issuer != self.url:
             return "discovery_issuer_mismatch"
         endpoints = (discovery.authorization_endpoint, discovery.token_endpoint, discovery.jwks_uri)
         return None if all(map(self._is_safe, endpoints)) else "discovery_unsafe_endpoint"
 
     def _is_safe(self, url: str) -> bool:
-        """Return whether a secret may go to a URL: over TLS, or within this machine if the issuer is there."""
+        """Return whether a URL may receive secrets: over TLS, or on loopback if the issuer is on loopback."""
         try:
             place = urlsplit(url)
             is_url = _URL.fullmatch(url) and place.hostname and not place.fragment and place.port != 0
         except ValueError:
             return False
-        by_tls = place.scheme == "https" or (self.url.startswith("http://") and is_loopback(place.hostname or ""))
-        return bool(is_url and by_tls)
+        is_protected = place.scheme == "https" or (self.url.startswith("http://") and is_loopback(place.hostname or ""))
+        return bool(is_url and is_protected)
 
     def claims(self, token: str, audience: str) -> dict[str, Any]:
-        """Return what an ID token says that the issuer has signed for an audience. Raises `SignInFailed`.
+        """Verify an ID token for an audience and return its claims. Raises `SignInFailed`.
 
-        If no key fits, the issuer may have changed its keys: they are read again, at most once in `AGAIN_S`.
+        If no key fits, the issuer may have rotated its keys: they are read again, at most once every `REREAD_S`.
         """
         keys = self._current_keys()
         try:
@@ -140,39 +140,36 @@ class Issuer:
 
     def _current_keys(self) -> Keys:
         keys = self._keys
-        if keys is None or self._now() - keys.read_at > HELD_S:
+        if keys is None or self._now() - keys.read_at > CACHED_S:
             keys = self._keys = self.read_keys(self.discovery())
         return keys
 
     def _newer_keys(self, seen: Keys) -> Keys | None:
-        """Return other keys than those that were seen, if others may be there."""
-        with self._again:
+        """Return keys newer than ``seen``, or None if they were read a moment ago."""
+        with self._reread_lock:
             if self._keys is not seen:
                 return self._keys
             now = self._now()
-            if now - self._again_at < AGAIN_S:
+            if now - self._reread_at < REREAD_S:
                 return None
-            self._again_at = now
+            self._reread_at = now
             self._keys = self.read_keys(self.discovery())
             return self._keys
 
     def read_keys(self, discovery: Discovery) -> Keys:
-        """Return the keys that the issuer publishes now, but for those that are not for the algorithm.
-
-        Raises `SignInFailed`.
-        """
+        """Fetch the issuer's keys for the algorithm. Raises `SignInFailed`."""
         now = self._now()
         published = read("keys", discovery.jwks_uri, _KeySet).keys[:_MOST_KEYS]
         return Keys(tuple(found for one in published for found in self._usable(one)), now)
 
     def _usable(self, published: Any) -> Iterator[tuple[str | None, Any]]:
-        """Yield a key with its name, unless it is malformed, a secret, or for something else (RFC 7517, section 5)."""
+        """Yield a key and its ``kid``, unless it is malformed, secret or for another use (RFC 7517, section 5)."""
         algorithm = signatures.algorithm_named(self._algorithm)
         try:
-            about, parts = msgspec.convert(published, _About), msgspec.convert(published, _PublicKey)
+            about, parts = msgspec.convert(published, _KeyUse), msgspec.convert(published, _PublicKey)
             if about.use == "sig" and about.alg in {None, *signatures.names_of(self._algorithm)}:
                 yield about.kid, algorithm.prepare_key(algorithm.from_jwk(msgspec.to_builtins(parts)))
-        except Exception:  # noqa: BLE001 - what libraries raise for a malformed key is not documented
+        except Exception:  # noqa: BLE001 - libraries don't document what they raise for a malformed key
             return
 
     def _verified(self, token: str, audience: str, keys: Keys) -> dict[str, Any]:
@@ -185,14 +182,19 @@ class Issuer:
             raise SignInFailed(FAILED, "id_token_malformed") from error
         if header.get("alg") not in names:
             raise SignInFailed(FAILED, "id_token_algorithm")
-        candidates = keys.named(header.get("kid"))
+        candidates = keys.matching(header.get("kid"))
         if not candidates:
             raise SignInFailed(FAILED, UNKNOWN_KEY)
-        demands: dict[str, Any] = {"issuer": self.url, "audience": audience, "leeway": LEEWAY_S, "algorithms": names}
-        options: Any = {"require": _DEMANDED, "enforce_minimum_key_length": True}
+        requirements: dict[str, Any] = {
+            "issuer": self.url,
+            "audience": audience,
+            "leeway": LEEWAY_S,
+            "algorithms": names,
+        }
+        options: Any = {"require": _REQUIRED_CLAIMS, "enforce_minimum_key_length": True}
         for key in candidates:
             try:
-                return jwt.decode(token, key, options=options, **demands)
+                return jwt.decode(token, key, options=options, **requirements)
             except (jwt.InvalidSignatureError, jwt.InvalidKeyError):
                 continue
             except Exception as error:
@@ -201,7 +203,7 @@ class Issuer:
 
 
 def read(what: str, url: str, shape: type[T]) -> T:
-    """Return a document; ``what`` it is begins the cause of a failure. Raises `SignInFailed`."""
+    """Fetch and decode a document; ``what`` names it in the cause of a failure. Raises `SignInFailed`."""
     answer = ask(what, url)
     if answer.status != OK:
         raise SignInFailed(UNAVAILABLE, f"{what}_status_{answer.status}")
@@ -209,19 +211,19 @@ def read(what: str, url: str, shape: type[T]) -> T:
 
 
 def ask(what: str, url: str, form: dict[str, str] | None = None, authorization: str | None = None) -> Answer:
-    """Return what the issuer answers to a GET, or to the POST of a form. Raises `SignInFailed`."""
-    if not _asking.acquire(blocking=False):
+    """Send a GET, or POST a form, to the issuer. Raises `SignInFailed`."""
+    if not _slots.acquire(blocking=False):
         raise SignInFailed(UNAVAILABLE, f"{what}_busy")
     try:
         return fetch(url, form, authorization)
     except Unreachable as error:
         raise SignInFailed(UNAVAILABLE, f"{what}_unreachable") from error
     finally:
-        _asking.release()
+        _slots.release()
 
 
 def decoded(what: str, body: bytes | str, shape: type[T]) -> T:
-    """Return a JSON document as a shape, whatever else stands in it. Raises `SignInFailed`."""
+    """Decode JSON into a type; unknown members are ignored. Raises `SignInFailed`."""
     try:
         return msgspec.json.decode(body, type=shape)
     except (ValueError, msgspec.MsgspecError, RecursionError) as error:

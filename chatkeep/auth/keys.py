@@ -1,4 +1,4 @@
-"""Make, list, change, revoke and rotate keys: what `chatkeep keys` and /api/keys do."""
+"""Create, list, change, revoke and rotate keys, for `chatkeep keys` and /api/keys; sign in and out."""
 
 from __future__ import annotations
 
@@ -32,37 +32,37 @@ from chatkeep.store.keys import Key
 from chatkeep.store.sql import Connection, Duplicate
 
 NO_KEY = "There is no such key."
-# For how long it can be seen who had signed in.
-FORGOTTEN_AFTER_US = 30 * 24 * 3600 * 1_000_000
-FORGOTTEN_AT_ONCE = 100
+# How long ended sessions stay in the list of keys.
+SESSION_KEPT_US = 30 * 24 * 3600 * 1_000_000
+DELETED_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
 class KeySpec:
-    """What a new key shall be; it lives for so many seconds, where it does not live for ever."""
+    """The properties of a new key; ``lifetime`` is in seconds, None for a key that does not expire."""
 
     name: str
     account: str = OPEN_OWNER
     scopes: tuple[Scope, ...] = NEW_KEY_SCOPES
     lifetime: float | None = None
     limits: Limits | None = None
-    """In place of those that every key has."""
+    """Replaces the limits of all keys in CHATKEEP_LIMITS."""
     end_user: str | None = None
-    """Whom of the account it stands for, and for nobody else."""
+    """Restricts the key to this end user of the account."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyChanges:
-    """What to change in a key; ``...`` leaves a thing as it is. What it may, and how long it lives, never change."""
+    """The properties of a key to change; ``...`` keeps one. Scopes and expiry never change."""
 
     name: str | EllipsisType = ...
     limits: Limits | EllipsisType | None = ...
-    """None takes those away that are its own."""
+    """None removes the key's own limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignInKey:
-    """By which people come in whom somebody else vouches for: a key that nobody has, and that can be revoked."""
+    """The parent of all sessions from an OpenID provider: nobody holds its text, and revoking it ends them all."""
 
     id: UUID
     name: str
@@ -71,17 +71,17 @@ class SignInKey:
 
 
 def create_key(journal: Journal, wanted: KeySpec, by: Actor = COMMAND_LINE) -> NewKey:
-    """Store a new key and return it with its text, which is known only now. Raises `StoreUnavailable`."""
+    """Store a new key; return it with its text, which is not stored. Raises `StoreUnavailable`."""
     now = now_us()
     expires_at = None if wanted.lifetime is None else now + int(wanted.lifetime * 1_000_000)
     made = make_key(new_id(now), wanted.name, wanted.account, wanted.scopes, now)
     end_user = None if wanted.end_user is None else _digest(wanted.account, wanted.end_user)
-    key = replace(made.key, expires_at=expires_at, limits=_written(wanted.limits), end_user=end_user)
+    key = replace(made.key, expires_at=expires_at, limits=_encoded(wanted.limits), end_user=end_user)
     made = made._replace(key=key)
 
     def store(connection: Connection) -> None:
         keys.insert(connection, made.key)
-        connection.notes.append(AuditEvent(by, Action.KEY_CREATED, _told(made.key)))
+        connection.notes.append(AuditEvent(by, Action.KEY_CREATED, _audited(made.key)))
 
     journal.write(store)
     return made
@@ -91,12 +91,12 @@ def _digest(account: str, end_user: str) -> str:
     return owner_of(account, end_user).partition("/")[2]
 
 
-def _written(limits: Limits | None) -> str | None:
+def _encoded(limits: Limits | None) -> str | None:
     return None if limits in {None, Limits()} else msgspec.json.encode(limits).decode()
 
 
-def _told(key: Key) -> dict[str, Any]:
-    """Return what the audit log says of a key; not its name, which may be somebody's."""
+def _audited(key: Key) -> dict[str, Any]:
+    """Return what the audit log records of a key; not its name, which may be personal data."""
     return {"key_id": key.id, "prefix": f"ck_{key.prefix}", "account": key.account, "scopes": key.scopes}
 
 
@@ -108,55 +108,55 @@ def list_keys(database: Database, limit: int, after: UUID | None, *, ascending: 
 
 def read_key(database: Database, id: UUID) -> Key:
     """Return a key. Raises `NotFound`."""
-    return database.read(lambda connection: _there(connection, id))
+    return database.read(lambda connection: _get(connection, id))
 
 
 def change_key(journal: Journal, id: UUID, changes: KeyChanges, by: Actor = COMMAND_LINE) -> Key:
-    """Change a key, with all that were made of it by signing in; return what it became.
+    """Change a key and its sessions; return the changed key.
 
-    Every process obeys within seconds. Raises `NotFound`.
+    The change takes effect in all processes within seconds. Raises `NotFound`.
     """
 
     def change(connection: Connection) -> Key:
-        found = _held(connection, id)
+        found = _locked(connection, id)
         name = found.name if isinstance(changes.name, EllipsisType) else changes.name
-        limits = found.limits if isinstance(changes.limits, EllipsisType) else _written(changes.limits)
+        limits = found.limits if isinstance(changes.limits, EllipsisType) else _encoded(changes.limits)
         changed = replace(found, name=name, limits=limits)
         if changed != found:
             keys.change(connection, changed)
             named = [field for field in ("name", "limits") if getattr(changed, field) != getattr(found, field)]
-            connection.notes.append(AuditEvent(by, Action.KEY_CHANGED, _told(found) | {"changed": named}))
+            connection.notes.append(AuditEvent(by, Action.KEY_CHANGED, _audited(found) | {"changed": named}))
         return changed
 
     return journal.write(change)
 
 
 def revoke_key(journal: Journal, id: UUID, by: Actor = COMMAND_LINE, verb: Action = Action.KEY_REVOKED) -> Key:
-    """Let a key stop for good, with all that were made of it by signing in; doing so again does no harm.
+    """Revoke a key and its sessions; idempotent.
 
-    Every process obeys within seconds. Raises `NotFound`.
+    It takes effect in all processes within seconds. Raises `NotFound`.
     """
 
     def change(connection: Connection) -> Key:
-        found = _there(connection, id)
+        found = _get(connection, id)
         if found.revoked_at is None:
-            connection.notes.append(AuditEvent(by, verb, _told(found)))
+            connection.notes.append(AuditEvent(by, verb, _audited(found)))
         keys.revoke(connection, id, now_us())
-        return _there(connection, id)
+        return _get(connection, id)
 
     return journal.write(change)
 
 
 def rotate_key(journal: Journal, id: UUID, overlap: float = 0, by: Actor = COMMAND_LINE) -> NewKey:
-    """Return a new key in place of a live one, which goes on for so many seconds; the new one lives as long anew.
+    """Replace a live key; the old one stays valid for ``overlap`` seconds, and the new one gets a full lifetime.
 
-    The new key of a sign-in keeps its parent: it ends with the parent at the latest. Raises `NotFound`, and `KeyEnded`
-    if the old key or its parent is revoked or has expired.
+    A session keeps its parent, and expires no later. Raises `NotFound`, and `KeyEnded` if the old key or its parent was
+    revoked or has expired.
     """
 
     def change(connection: Connection) -> NewKey:
         now = now_us()
-        old, parent = _held_with_parent(connection, id)
+        old, parent = _locked_with_parent(connection, id)
         if not all(key.is_live(now) for key in filter(None, (old, parent))):
             raise KeyEnded("Make a new key in its place.")
         made = make_key(new_id(now), old.name, old.account, tuple(map(Scope, old.scopes)), now)
@@ -170,17 +170,17 @@ def rotate_key(journal: Journal, id: UUID, overlap: float = 0, by: Actor = COMMA
             keys.expire(connection, id, now + int(overlap * 1_000_000))
         else:
             keys.revoke(connection, id, now)
-        connection.notes.append(AuditEvent(by, Action.KEY_ROTATED, _told(key) | {"replaces": id}))
+        connection.notes.append(AuditEvent(by, Action.KEY_ROTATED, _audited(key) | {"replaces": id}))
         return made._replace(key=key)
 
     return journal.write(change)
 
 
 def sign_in(database: Database, journal: Journal, text: str, request_id: str) -> NewKey:
-    """Return a new key for the page in place of one that somebody typed; the page never keeps the latter.
+    """Create a session key for the page, so that the page never keeps the typed key.
 
-    Who has a whole key may know that it has ended: `KeyRevoked`, `KeyExpired`. Raises `Unauthorized` for anything
-    else, and `StoreUnavailable`.
+    Raises `KeyRevoked` and `KeyExpired`, because the caller has the whole key; `Unauthorized` for any other text; and
+    `StoreUnavailable`.
     """
     found = find_any_key(database, text)
     if found is None:
@@ -189,57 +189,57 @@ def sign_in(database: Database, journal: Journal, text: str, request_id: str) ->
 
     def store(connection: Connection) -> NewKey:
         now = now_us()
-        given, parent = _held_with_parent(connection, given_id)
+        given, parent = _locked_with_parent(connection, given_id)
         for key in filter(None, (given, parent)):
             if not key.is_live(now):
                 raise KeyRevoked if key.revoked_at is not None else KeyExpired
         made = make_child(given, new_id(now), now)
-        _forget_old(connection, given.parent_id or given.id, now)
+        _delete_old_children(connection, given.parent_id or given.id, now)
         keys.insert(connection, made.key)
-        connection.notes.append(AuditEvent(caller_of(given).actor(request_id), Action.SIGN_IN, _told(made.key)))
+        connection.notes.append(AuditEvent(caller_of(given).actor(request_id), Action.SIGN_IN, _audited(made.key)))
         return made
 
     try:
         return journal.write(store)
-    except NotFound:  # its end user was erased a moment ago
+    except NotFound:  # its end user was just erased
         raise Unauthorized(NO_ACCESS) from None
 
 
-def _forget_old(connection: Connection, parent_id: UUID, now: int) -> None:
-    """Forget some keys of earlier sign-ins: more than one, so that they become fewer."""
-    keys.forget_children(connection, parent_id, now - FORGOTTEN_AFTER_US, FORGOTTEN_AT_ONCE)
+def _delete_old_children(connection: Connection, parent_id: UUID, now: int) -> None:
+    """Delete children that ended long ago; several at each sign-in, so that their number falls."""
+    keys.forget_children(connection, parent_id, now - SESSION_KEPT_US, DELETED_AT_ONCE)
 
 
-def admit(journal: Journal, door: SignInKey, end_user: str, request_id: str) -> NewKey:
-    """Return a new key for an end user who comes in by a door, which is made for the first one who does.
+def sign_in_end_user(journal: Journal, sign_in_key: SignInKey, end_user: str, request_id: str) -> NewKey:
+    """Create a session for an end user whom the OpenID provider authenticated; the first one creates the parent key.
 
-    Raises `KeyRevoked` where the door was revoked, `StoreUnavailable`.
+    Raises `KeyRevoked` if the parent key was revoked, `StoreUnavailable`.
     """
 
     def write(connection: Connection) -> NewKey:
         now = now_us()
-        parent = keys.lock(connection, door.id) or _made_door(connection, door, now)
+        parent = keys.lock(connection, sign_in_key.id) or _parent(connection, sign_in_key, now)
         if not parent.is_live(now):
             raise KeyRevoked
-        parent = replace(parent, scopes=door.scopes, end_user=_digest(door.account, end_user))
+        parent = replace(parent, scopes=sign_in_key.scopes, end_user=_digest(sign_in_key.account, end_user))
         made = make_child(parent, new_id(now), now)
-        _forget_old(connection, door.id, now)
+        _delete_old_children(connection, sign_in_key.id, now)
         keys.insert(connection, made.key)
-        connection.notes.append(AuditEvent(caller_of(made.key).actor(request_id), Action.SIGN_IN, _told(made.key)))
+        connection.notes.append(AuditEvent(caller_of(made.key).actor(request_id), Action.SIGN_IN, _audited(made.key)))
         return made
 
     return journal.write(write)
 
 
-def _made_door(connection: Connection, door: SignInKey, now: int) -> Key:
-    """Store a door's key, whose secret nobody is told; another process may have been faster."""
+def _parent(connection: Connection, wanted: SignInKey, now: int) -> Key:
+    """Create the parent key of OpenID sessions, unless another process has; its text is thrown away."""
     with suppress(Duplicate):
-        keys.insert(connection, make_key(door.id, door.name, door.account, door.scopes, now).key)
-    return _held(connection, door.id)
+        keys.insert(connection, make_key(wanted.id, wanted.name, wanted.account, wanted.scopes, now).key)
+    return _locked(connection, wanted.id)
 
 
 def sign_out(database: Database, journal: Journal, text: str, request_id: str) -> bool:
-    """End a key that was made by signing in; return False where the text is none. Raises `StoreUnavailable`."""
+    """Revoke a session; return False if the text is not a session key. Raises `StoreUnavailable`."""
     found = find_key(database, text)
     if found is None or found.parent_id is None:
         return False
@@ -247,26 +247,26 @@ def sign_out(database: Database, journal: Journal, text: str, request_id: str) -
     return True
 
 
-def _there(connection: Connection, id: UUID) -> Key:
-    return _found(keys.get(connection, id))
+def _get(connection: Connection, id: UUID) -> Key:
+    return _require(keys.get(connection, id))
 
 
-def _held(connection: Connection, id: UUID) -> Key:
-    """Return a key that nobody else changes until the transaction ends. Raises `NotFound`."""
-    return _found(keys.lock(connection, id))
+def _locked(connection: Connection, id: UUID) -> Key:
+    """Return a key, locked until the transaction ends. Raises `NotFound`."""
+    return _require(keys.lock(connection, id))
 
 
-def _held_with_parent(connection: Connection, id: UUID) -> tuple[Key, Key | None]:
-    """Return a key as `_held` does, and the key that somebody signed in with to get it, if there is one.
+def _locked_with_parent(connection: Connection, id: UUID) -> tuple[Key, Key | None]:
+    """Return a key and its parent, if it is a session, both locked.
 
-    The parent is locked first, as it is when it is revoked. Raises `NotFound`.
+    The parent is locked first, in the same order as when it is revoked. Raises `NotFound`.
     """
-    origin = _there(connection, id).parent_id
-    parent = _held(connection, origin) if origin else None
-    return _held(connection, id), parent
+    origin = _get(connection, id).parent_id
+    parent = _locked(connection, origin) if origin else None
+    return _locked(connection, id), parent
 
 
-def _found(key: Key | None) -> Key:
+def _require(key: Key | None) -> Key:
     if key is None:
         raise NotFound(NO_KEY)
     return key

@@ -1,8 +1,7 @@
-"""Signing in with OpenID Connect: the code flow with PKCE, for one provider that the operator has chosen.
+"""Sign in with OpenID Connect: the authorization code flow with PKCE, for one provider that the operator configures.
 
-What the browser brings back is believed only as far as it fits what the same browser was sent away with: `state` ties
-the answer to it, the code's verifier ties the code to it, and `nonce` ties the token to it. Of a token the issuer, the
-audience and the algorithm are the server's own to say, whatever the token says of itself.
+Three values tie the response to the browser's request: `state` the response, the verifier the code, and `nonce` the ID
+token. The issuer, the audience and the algorithm of a token come from the settings, never from the token.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ import msgspec
 from chatkeep.auth import signatures
 from chatkeep.auth.access import NewKey, Scope, is_end_user
 from chatkeep.auth.issuer import DENIED, FAILED, OK, UNAVAILABLE, Discovery, Issuer, ask, decoded
-from chatkeep.auth.keys import SignInKey, admit
+from chatkeep.auth.keys import SignInKey, sign_in_end_user
 from chatkeep.config.settings import Settings
 from chatkeep.errors import SettingsError, SignInFailed
 from chatkeep.store.journal import Journal
 
-# What a provider may say of a request that it refuses (RFC 6749, OpenID Connect Core 1.0).
+# Error codes of RFC 6749 and OpenID Connect Core 1.0.
 _ERRORS = {
     "access_denied", "account_selection_required", "consent_required", "interaction_required", "invalid_client",
     "invalid_grant", "invalid_request", "invalid_request_object", "invalid_request_uri", "invalid_scope",
@@ -38,26 +37,26 @@ _ERRORS = {
 
 
 class AuthorizationRequest(msgspec.Struct, frozen=True):
-    """What a browser was sent away with; it keeps this itself, where no script reads it."""
+    """The secrets of one authorization request, kept in the browser's HttpOnly cookie."""
 
     state: str
     nonce: str
     verifier: str
     to: str
-    """Where it was on the pages."""
+    """The page to return to."""
 
     @property
     def challenge(self) -> str:
-        """What the provider is told of the verifier (RFC 7636, S256)."""
+        """The code challenge of the verifier (RFC 7636, S256)."""
         return _text64(hashlib.sha256(self.verifier.encode()).digest())
 
     def sealed(self) -> str:
-        """Return this as the value of a cookie."""
+        """Encode this as the value of a cookie."""
         return _text64(msgspec.json.encode(self))
 
     @classmethod
     def unsealed(cls, text: str) -> AuthorizationRequest | None:
-        """Return what a cookie's value says, None where it says nothing of the kind."""
+        """Decode the value of a cookie; return None if it is malformed."""
         try:
             return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=cls)
         except (ValueError, msgspec.MsgspecError, RecursionError):
@@ -66,7 +65,7 @@ class AuthorizationRequest(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationResponse:
-    """What a browser came back with."""
+    """The parameters of the redirect back from the provider."""
 
     state: str
     code: str | None = None
@@ -83,7 +82,7 @@ class _Refusal(msgspec.Struct, frozen=True):
 
 
 class Oidc:
-    """Signs people in with the provider of the settings, for one process. Raises `SettingsError`."""
+    """Sign people in with the configured provider. Raises `SettingsError`."""
 
     def __init__(self, settings: Settings, now: Callable[[], float] = time.monotonic) -> None:
         self.is_configured = settings.oidc_issuer is not None
@@ -91,12 +90,14 @@ class Oidc:
         self._client_id = settings.oidc_client_id or ""
         self._secret = settings.oidc_client_secret
         scopes = tuple(map(Scope, settings.oidc_scopes))
-        self._door = SignInKey(self._door_id(settings.oidc_account), settings.oidc_label, settings.oidc_account, scopes)
+        self._sign_in_key = SignInKey(
+            self._sign_in_key_id(settings.oidc_account), settings.oidc_label, settings.oidc_account, scopes
+        )
         if self.is_configured:
             _require(self._client_id, settings.oidc_algorithm)
 
     def begin(self, redirect_uri: str, to: str) -> tuple[str, AuthorizationRequest]:
-        """Return where to send a browser, and what it must come back with. Raises `SignInFailed`."""
+        """Return the URL to redirect the browser to, and the request to keep in its cookie. Raises `SignInFailed`."""
         started = AuthorizationRequest(
             secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(48), to
         )
@@ -121,9 +122,9 @@ class Oidc:
         redirect_uri: str,
         request_id: str,
     ) -> NewKey:
-        """Return a new key for whom the provider vouches for.
+        """Verify the provider's response and create a session.
 
-        Raises `SignInFailed`, `KeyRevoked` where the operator lets nobody in this way any more, `StoreUnavailable`.
+        Raises `SignInFailed`, `KeyRevoked` if the operator revoked sign-in with the provider, and `StoreUnavailable`.
         """
         if started is None or not _same(started.state, returned.state):
             raise SignInFailed(FAILED, "state_unknown")
@@ -138,13 +139,13 @@ class Oidc:
         if not returned.code:
             raise SignInFailed(FAILED, "code_missing")
         token = self._exchange(discovery, returned.code, started.verifier, redirect_uri)
-        return admit(journal, self._door, self._subject(token, started.nonce), request_id)
+        return sign_in_end_user(journal, self._sign_in_key, self._subject(token, started.nonce), request_id)
 
-    def _door_id(self, account: str) -> UUID:
+    def _sign_in_key_id(self, account: str) -> UUID:
         return uuid5(NAMESPACE_URL, f"{self.issuer.url}\0{self._client_id}\0{account}")
 
     def _exchange(self, discovery: Discovery, code: str, verifier: str, redirect_uri: str) -> str:
-        """Return the ID token that a code is good for."""
+        """Exchange a code for an ID token."""
         form = {"grant_type": "authorization_code", "code": code, "code_verifier": verifier}
         form |= {"redirect_uri": redirect_uri, "client_id": self._client_id}
         authorization = None
@@ -161,7 +162,7 @@ class Oidc:
         return decoded("token", answer.body, _Tokens).id_token
 
     def _subject(self, token: str, nonce: str) -> str:
-        """Return the name of whom a token is about (OpenID Connect Core 1.0, section 3.1.3.7)."""
+        """Verify an ID token and return its subject (OpenID Connect Core 1.0, section 3.1.3.7)."""
         claims = self.issuer.claims(token, self._client_id)
         alone = claims["aud"] in (self._client_id, [self._client_id])
         if claims.get("azp", self._client_id if alone else None) != self._client_id:
@@ -175,12 +176,12 @@ class Oidc:
 
 
 def _cause(where: str, error: str) -> str:
-    """Return what the log says of an error that the provider tells; a word that no standard has is not repeated."""
+    """Return the cause to log for a provider's error; codes outside the standards are not repeated."""
     return f"{where}_{error}" if error in _ERRORS else f"{where}_other_error"
 
 
 def _require(client_id: str, algorithm: str) -> None:
-    """Raise `SettingsError` where something is missing without which nobody could sign in."""
+    """Raise `SettingsError` if sign-in cannot work with these settings."""
     if not client_id:
         raise SettingsError(["CHATKEEP_OIDC_CLIENT_ID: set the name under which the issuer knows this server"])
     try:
@@ -192,7 +193,7 @@ def _require(client_id: str, algorithm: str) -> None:
 
 
 def _same(found: object, expected: str) -> bool:
-    """Return whether a value from outside, of whatever kind, is the expected text."""
+    """Compare an untrusted value with the expected text in constant time."""
     if not isinstance(found, str):
         return False
     return hmac.compare_digest(found.encode(errors="surrogatepass"), expected.encode(errors="surrogatepass"))

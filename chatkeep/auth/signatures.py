@@ -1,4 +1,4 @@
-"""The algorithms that sign tokens (RFC 7518, RFC 9864), as PyJWT verifies them."""
+"""Map names of signature algorithms (RFC 7518, RFC 9864) to PyJWT's algorithms."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-# EdDSA is the older name of two algorithms, of one for each curve.
+# EdDSA is the older, common name of both algorithms; RFC 9864 names one for each curve.
 _CURVES = ("Ed25519", "Ed448")
 _NAMES = {"EdDSA": ("EdDSA", *_CURVES)} | {curve: (curve, "EdDSA") for curve in _CURVES}
 
 
 def names_of(algorithm: str) -> list[str]:
-    """Return the names under which tokens may be signed with an algorithm."""
+    """Return the values of `alg` that a token signed with an algorithm may have."""
     return list(_NAMES.get(algorithm, (algorithm,)))
 
 
 def algorithm_named(name: str) -> Any:
-    """Return PyJWT's algorithm of a name, which `jwt.decode` knows from now on. Raises `ImportError`."""
+    """Return PyJWT's algorithm, and register it with PyJWT if needed. Raises `ImportError`."""
     import jwt  # noqa: PLC0415 - an extra
 
     if name in _NAMES:
@@ -27,13 +27,13 @@ def algorithm_named(name: str) -> Any:
 
 @cache
 def _add_curves() -> None:
-    """Teach PyJWT the names of RFC 9864, if it does not know them."""
+    """Register the algorithms of RFC 9864 with PyJWT, if it lacks them."""
     import jwt  # noqa: PLC0415 - an extra
     from cryptography.hazmat.primitives.asymmetric import ed448, ed25519  # noqa: PLC0415
     from jwt.algorithms import OKPAlgorithm  # noqa: PLC0415
 
     class OneCurve(OKPAlgorithm):
-        """EdDSA with keys of one curve."""
+        """EdDSA that accepts keys of one curve only."""
 
         def __init__(self, *kinds: type[Any]) -> None:
             super().__init__()
@@ -51,5 +51,5 @@ def _add_curves() -> None:
         "Ed448": OneCurve(ed448.Ed448PublicKey, ed448.Ed448PrivateKey),
     }
     for name, algorithm in curves.items():
-        with suppress(ValueError):  # it knows the name
+        with suppress(ValueError):  # PyJWT has it already
             jwt.register_algorithm(name, algorithm)

@@ -1,4 +1,7 @@
-"""Signed tokens by which an embedding application names its end users (RFC 7519); the algorithm is ours to choose."""
+"""Verify the signed tokens (RFC 7519) by which an embedding application names its end users.
+
+The algorithm comes from the settings, never from the token.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from chatkeep.auth.access import is_end_user
 from chatkeep.config.parsing import TokenRule
 from chatkeep.errors import NO_TOKEN, SettingsError, Unauthorized
 
-# By how much clocks may differ.
+# Tolerated clock skew.
 LEEWAY_S = 5
 
 
 class VerifiedToken(NamedTuple):
-    """The end user that a token names, and until when it does, in µs since 1970."""
+    """The end user of a token, and when it expires, in µs since 1970."""
 
     end_user: str
     until: int
@@ -24,30 +27,30 @@ class VerifiedToken(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Verifier:
-    """How the tokens of one account are verified, with keys as the library wants them."""
+    """The rule of one account, with its keys as PyJWT objects."""
 
     rule: TokenRule
     keys: tuple[Any, ...]
 
 
 class Tokens:
-    """Verifies the tokens of the accounts that have keys for that. Raises `SettingsError`."""
+    """Verify tokens for the accounts that have a rule. Raises `SettingsError`."""
 
     def __init__(self, rules: Iterable[tuple[str, TokenRule]]) -> None:
         self._verifiers = {account: _verifier(account, rule) for account, rule in rules}
 
     def expects(self, account: str) -> bool:
-        """Return whether the end users of an account are named by tokens, and by nothing else."""
+        """Return whether the account requires tokens to name its end users."""
         return account in self._verifiers
 
     def read(self, account: str, token: str) -> VerifiedToken:
-        """Return the end user that a token names. Raises `Unauthorized`."""
+        """Verify a token and return its end user. Raises `Unauthorized`."""
         import jwt  # noqa: PLC0415 - an extra
 
         verifier = self._verifiers[account]
         for key in verifier.keys:
             try:
-                claims = jwt.decode(token, key, **_demands(verifier.rule))
+                claims = jwt.decode(token, key, **_requirements(verifier.rule))
             except (jwt.InvalidSignatureError, jwt.InvalidKeyError):
                 continue
             except Exception:  # noqa: BLE001 - what the library raises for a malformed token is not documented
@@ -58,8 +61,8 @@ class Tokens:
         raise Unauthorized(NO_TOKEN)
 
 
-def _demands(rule: TokenRule) -> dict[str, Any]:
-    """Return what a token must hold; without an audience of ours it may be for anybody."""
+def _requirements(rule: TokenRule) -> dict[str, Any]:
+    """Return the claims to require; without an audience in the rule, any audience is accepted."""
     options = {"require": ["exp", "sub"], "verify_aud": rule.audience is not None}
     return {
         "algorithms": signatures.names_of(rule.algorithm),
@@ -71,7 +74,7 @@ def _demands(rule: TokenRule) -> dict[str, Any]:
 
 
 def _verifier(account: str, rule: TokenRule) -> _Verifier:
-    """Return the keys as the library wants them, which refuses a public key as a secret (CVE-2022-29217)."""
+    """Prepare the keys of a rule; PyJWT refuses a public key as a secret (CVE-2022-29217)."""
     try:
         algorithm = signatures.algorithm_named(rule.algorithm)
         return _Verifier(rule, tuple(algorithm.prepare_key(key) for key in rule.keys))

@@ -33,6 +33,6 @@ COMMANDS = {
 @click.version_option(__version__, prog_name="chatkeep")
 def main() -> None:
     """Run chatkeep, a self-hosted conversation server for LLM applications."""
-    garbage.look_rarely()
-    garbage.skip_the_last_look()
+    garbage.collect_rarely()
+    garbage.skip_final_collection()
     logs.catch_uncaught()

@@ -1,4 +1,4 @@
-"""How the URL of a MySQL or MariaDB database is written, and its options. Pure."""
+"""Check the URL of a MySQL or MariaDB database, and parse its options. Pure."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ OPTIONS = ("ssl-mode", "ssl-ca", "ssl-capath", "ssl-cert", "ssl-key", "ssl-ciphe
 
 
 class Tls(enum.IntEnum):
-    """How a connection is encrypted, as MySQL's own clients name it; the larger the stricter."""
+    """TLS modes with the names of MySQL's clients; a larger value is stricter."""
 
     DISABLED = 0
     REQUIRED = 1
-    """The server's certificate is not looked at."""
+    """The server's certificate is not verified."""
     VERIFY_CA = 2
     VERIFY_IDENTITY = 3
-    """The certificate is signed by a known authority, and for the host of the URL."""
+    """The certificate is signed by a trusted CA and matches the host of the URL."""
 
 
 # Options and values in the spellings of MySQL, PostgreSQL, PyMySQL, JDBC and Go, without case, - and _.
@@ -39,7 +39,7 @@ _MODES = {
     "verifyca": Tls.VERIFY_CA,
     **dict.fromkeys(("verifyidentity", "verifyfull"), Tls.VERIFY_IDENTITY),
 }
-# What false and true mean.
+# The modes for false and true.
 _FLAGS = {
     "sslverifycert": (Tls.REQUIRED, Tls.VERIFY_CA),
     "verifyservercertificate": (Tls.REQUIRED, Tls.VERIFY_CA),
@@ -57,7 +57,7 @@ _TEXTS = {
     "unixsocket": "unix_socket",
     "socket": "unix_socket",
 }
-# Every connection is in utf8mb4, of which utf8 is a part.
+# Every connection uses utf8mb4, which includes utf8.
 _CHARSETS = {"utf8", "utf8mb4"}
 
 
@@ -75,7 +75,7 @@ class Options:
 
 
 def of_file(text: str) -> str:
-    """Return the URL of a SQLite file. Raises `ValueError` if it has options."""
+    """Check the URL of a SQLite file. Raises `ValueError` if it has options."""
     names = ", ".join(name for name, _ in parse_qsl(text.partition("?")[2], keep_blank_values=True))
     if "?" in text:
         raise ValueError(f"a SQLite file has no options, such as {names or '?'}; write sqlite:///path/to/file")
@@ -83,11 +83,10 @@ def of_file(text: str) -> str:
 
 
 def of_server(text: str) -> str:
-    """Return the URL of a database on a server, as SQLAlchemy reads it.
+    """Return the URL of a database server in SQLAlchemy's form.
 
-    Raises `ValueError`, which shows nothing that may be a piece of a password.
-
-    What is not escaped is refused: a password would end at it, and the rest of it be shown as the name of a host.
+    Raises `ValueError`, whose text never shows a part of a password. Unescaped special characters are refused: a
+    password would end at one, and errors would show the rest of it as a host name.
     """
     match = _URL.fullmatch(text)
     if not match:
@@ -103,7 +102,7 @@ def of_server(text: str) -> str:
 
 
 def with_password(url: str, password: str) -> str:
-    """Return the URL of a server with the password of its user. Raises `ValueError` if it has one, or has no user."""
+    """Insert a password into a URL. Raises `ValueError` if the URL has a password or no user."""
     match = _WITHOUT_PASSWORD.fullmatch(url)
     if not match:
         raise ValueError("write DATABASE_URL with a user and no password, mysql+pymysql://user@host:3306/database")
@@ -111,20 +110,20 @@ def with_password(url: str, password: str) -> str:
 
 
 def options(pairs: Iterable[tuple[str, str]]) -> Options:
-    """Return the options that a URL's query names. Raises `ValueError` that names those that there are."""
+    """Parse the options of a URL's query. Raises `ValueError`, which lists the valid options."""
     modes: set[Tls] = set()
     texts: dict[str, str] = {}
     for name, value in pairs:
-        plain = _plain(name)
-        if plain in _TEXTS:
-            if not value or _TEXTS[plain] in texts:
+        normalized = _normalized(name)
+        if normalized in _TEXTS:
+            if not value or _TEXTS[normalized] in texts:
                 raise ValueError(f"the option {name} is empty or there twice")
-            texts[_TEXTS[plain]] = value
-        elif plain in _MODE_NAMES:
+            texts[_TEXTS[normalized]] = value
+        elif normalized in _MODE_NAMES:
             modes.add(_mode(value))
-        elif plain in _FLAGS:
-            modes.add(_mode_of_flag(plain, value))
-        elif plain != "charset":
+        elif normalized in _FLAGS:
+            modes.add(_mode_of_flag(normalized, value))
+        elif normalized != "charset":
             shown = name if _SHOWABLE.fullmatch(name) else "of that name"
             raise ValueError(f"there is no option {shown}; there are {', '.join(OPTIONS)}")
         elif value.lower() not in _CHARSETS:
@@ -133,20 +132,20 @@ def options(pairs: Iterable[tuple[str, str]]) -> Options:
 
 
 def _mode(value: str) -> Tls:
-    if _plain(value) not in _MODES:
+    if _normalized(value) not in _MODES:
         raise ValueError(f"the option ssl-mode takes one of {', '.join(mode.name for mode in Tls)}")
-    return _MODES[_plain(value)]
+    return _MODES[_normalized(value)]
 
 
 def _mode_of_flag(name: str, value: str) -> Tls:
-    found = _MODES.get(_plain(value))
+    found = _MODES.get(_normalized(value))
     if found not in {Tls.DISABLED, Tls.REQUIRED}:
         raise ValueError(f"the option {name} takes true or false")
     return _FLAGS[name][found is Tls.REQUIRED]
 
 
 def _strictest(modes: set[Tls], texts: dict[str, str]) -> Tls:
-    """Return how connections are encrypted: an authority that is named is also asked."""
+    """Return the strictest mode; naming a CA implies that it is verified."""
     authority, files = texts.keys() & {"ca", "capath"}, texts.keys() - {"unix_socket"}
     if Tls.DISABLED in modes and (len(modes) > 1 or files):
         raise ValueError("one option turns TLS off, and another one asks for it; remove one of them")
@@ -157,5 +156,5 @@ def _strictest(modes: set[Tls], texts: dict[str, str]) -> Tls:
     return max(*modes, Tls.VERIFY_CA) if authority else max(modes)
 
 
-def _plain(name: str) -> str:
+def _normalized(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")

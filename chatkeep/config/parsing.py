@@ -1,6 +1,6 @@
-"""How settings are written: a function for each way, from its text to the value. Pure.
+"""Parse the texts of settings: one function for each type of value. Pure.
 
-Every one raises `ValueError` that says what would be right.
+Each raises `ValueError` with advice on the right form.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chatkeep.domain.quota import Defaults, Prices, read_defaults, read_prices
 from chatkeep.runtime.hosts import SOCKET, has_sockets, is_loopback
 
 ENVIRONMENTS = ("development", "test", "production")
-# How long a secret must be (RFC 7518 §3.2).
+# The minimum length of a secret (RFC 7518 §3.2).
 SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
 PUBLIC_ALGORITHMS = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "ES256K", "Ed25519", "Ed448",
@@ -59,14 +59,14 @@ def size(text: str) -> int:
 
 
 def host(text: str) -> str:
-    """Return an address, or `unix:` with a socket's path where there are such sockets."""
+    """Return an address, or `unix:` with a socket's path if the system has Unix sockets."""
     if text.startswith(SOCKET) and not has_sockets():
         raise ValueError("Python has no Unix sockets on this system; write an address: HOST=127.0.0.1")
     return text
 
 
 def path_prefix(text: str) -> str:
-    """Return a path such as ``/chat``, without a trailing slash; ``/`` is none."""
+    """Return a path such as ``/chat`` without a trailing slash; empty for ``/``."""
     prefix = text.rstrip("/")
     if text != "/" and not _PATH_PREFIX.fullmatch(prefix):
         raise ValueError("write a path such as /chat, of letters, digits, and - . _ ~")
@@ -106,7 +106,7 @@ def port(text: str) -> int:
 
 
 def file_mode(text: str) -> int:
-    """Return the mode of a socket from octal digits such as ``660``: its owner reads and writes."""
+    """Return a socket's mode from octal digits such as ``660``; its owner must have read and write access."""
     if not _FILE_MODE.fullmatch(text):
         raise ValueError("write a mode such as 600, 660 or 666")
     return int(text, 8)
@@ -132,7 +132,7 @@ def http_url(text: str) -> str:
 
 
 def issuer(text: str) -> str:
-    """Return the URL of an OpenID provider, just as it writes it: over TLS, or on this machine."""
+    """Return the URL of an OpenID provider unchanged; it must use TLS or loopback."""
     parts = urlsplit(text)
     is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
     if not is_safe or not parts.hostname or parts.query or parts.fragment:
@@ -148,7 +148,7 @@ def account(text: str) -> str:
 
 
 def user_scopes(text: str) -> tuple[str, ...]:
-    """Return what people may who are no operators."""
+    """Return scopes for users; ``admin`` is not allowed."""
     found = words(text)
     if not found or not set(found) <= {"chat", "read", "export"}:
         raise ValueError("write some of chat, read, export")
@@ -156,7 +156,7 @@ def user_scopes(text: str) -> tuple[str, ...]:
 
 
 def public_algorithm(text: str) -> str:
-    """Return an algorithm that signs with a key of which the public half is enough to verify."""
+    """Return the name of an asymmetric signature algorithm."""
     if text not in PUBLIC_ALGORITHMS:
         raise ValueError(f"write one of {', '.join(PUBLIC_ALGORITHMS)}")
     return text
@@ -175,7 +175,7 @@ def database_url(text: str) -> str:
 
 
 def redis_url(text: str) -> str:
-    """Return the URL of a Redis."""
+    """Return the URL of a Redis server."""
     if not text.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("write redis://host:6379/0")
     if text.startswith(SOCKET) and not has_sockets():
@@ -185,9 +185,9 @@ def redis_url(text: str) -> str:
 
 
 def _require_port(url: str) -> None:
-    """Raise where what stands for a port is none, before a library quotes it: it may be a piece of a password."""
+    """Raise `ValueError` for a bad port before a library quotes it: it may be a part of a password."""
     try:
-        urlsplit(url).port  # noqa: B018 - reading it is asking
+        urlsplit(url).port  # noqa: B018 - reading the property validates it
     except ValueError:
         reason = "write the port as a number, and / ? # @ : of a password as %2F %3F %23 %40 %3A"
         raise ValueError(reason) from None
@@ -199,7 +199,7 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def host_names(text: str) -> tuple[str, ...]:
-    """Return names of hosts in lower case, from a comma-separated list."""
+    """Return host names in lower case from a comma-separated list."""
     names = tuple(name.lower() for name in words(text))
     if any(not _HOST_NAME.fullmatch(name) for name in names):
         raise ValueError("write names without scheme and port, such as chat.example.com")
@@ -207,7 +207,7 @@ def host_names(text: str) -> tuple[str, ...]:
 
 
 def origins(text: str) -> tuple[str, ...]:
-    """Return origins as browsers write them in the header Origin, from a comma-separated list; ``*`` is all."""
+    """Return origins in the form of the Origin header from a comma-separated list; ``*`` allows all."""
     return tuple(dict.fromkeys(word if word == "*" else _origin(word.lower()) for word in words(text)))
 
 
@@ -228,7 +228,7 @@ def _origin(text: str) -> str:
 
 
 def _ascii(host: str) -> str:
-    """Return a host as browsers send it: a name in another script becomes Punycode. Empty where it can be none."""
+    """Return a host as browsers send it, with other scripts as Punycode; empty if it is invalid."""
     try:
         return host if host.isascii() else host.encode("idna").decode()
     except UnicodeError:
@@ -249,7 +249,7 @@ def headers(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def limits(text: str) -> Defaults:
-    """Return the limits of every key, every end user and every account from a JSON object."""
+    """Return the default quotas of keys, end users and accounts from a JSON object."""
     try:
         return read_defaults(text)
     except ValueError as error:
@@ -257,7 +257,7 @@ def limits(text: str) -> Defaults:
 
 
 def prices(text: str) -> Prices:
-    """Return what a million tokens of each model cost from a JSON object."""
+    """Return the price of a million tokens for each model from a JSON object."""
     try:
         return read_prices(text)
     except ValueError as error:
@@ -265,7 +265,7 @@ def prices(text: str) -> Prices:
 
 
 class DialectRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the requests for a model are written, and its replies read; None leaves it to what the provider takes."""
+    """The provider's dialect for a model; None means that it is detected."""
 
     system: Literal["system", "developer", "user"] | None = None
     max_tokens: Literal["max_tokens", "max_completion_tokens"] | None = None
@@ -276,7 +276,7 @@ class DialectRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def dialects(text: str) -> tuple[tuple[str, DialectRule], ...]:
-    """Return the rule of each model's name from a JSON object, the longest names first."""
+    """Return the rule of each model from a JSON object, the longest names first."""
     try:
         found = msgspec.json.decode(text, type=dict[str, DialectRule])
     except msgspec.DecodeError as error:
@@ -285,7 +285,7 @@ def dialects(text: str) -> tuple[tuple[str, DialectRule], ...]:
 
 
 def expressions(text: str) -> tuple[tuple[str, str], ...]:
-    """Return names and regular expressions from a JSON object of strings."""
+    """Return labels and regular expressions from a JSON object of strings."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -296,7 +296,7 @@ def expressions(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def policy(text: str) -> str:
-    """Return what is done about sensitive text."""
+    """Return a redaction mode."""
     if text not in {"off", "mask", "block"}:
         raise ValueError("write one of off, mask, block")
     return text
@@ -310,25 +310,25 @@ def environment(text: str) -> str:
 
 
 def log_format(text: str) -> str:
-    """Return how log lines are written."""
+    """Return a log format."""
     if text not in {"text", "json"}:
         raise ValueError("write one of text, json")
     return text
 
 
 def log_level(text: str) -> str:
-    """Return a level name of the standard library's logging, in capitals."""
+    """Return the name of a log level in upper case."""
     if text.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
         raise ValueError("write one of DEBUG, INFO, WARNING, ERROR")
     return text.upper()
 
 
 class TokenRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the tokens are signed by which an account's application names its end users."""
+    """How an account's application signs the tokens that name its end users."""
 
     algorithm: str
     keys: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-    """Secrets, or public keys in PEM; more than one while one takes another's place."""
+    """Secrets, or public keys in PEM; several during a rotation."""
     issuer: str | None = None
     audience: str | None = None
 

@@ -1,4 +1,4 @@
-"""Every setting of chatkeep: its name, its default, how it is read, and what it means.
+"""The settings: for each its environment variable, parser, default and help.
 
 ``.env.example`` and ``docs/settings.md`` are generated from these fields (``./dev docs``).
 """
@@ -23,7 +23,7 @@ PLACEHOLDERS = ("changeme", "change-me", "your-api-key", "your_api_key", "sk-xxx
 
 
 def setting(name: str, read: Callable[[str], Any], default: Any, doc: str, *, secret: bool = False) -> Any:
-    """Declare a field of `Settings`: the variable it is read from, its default as text, and what it means."""
+    """Declare a field of `Settings`: its variable, its parser, its default as text, and its help."""
     value = read(default) if default is not None else None
     return field(default=value, metadata={"env": name, "read": read, "text": default, "doc": doc, "secret": secret})
 
@@ -383,9 +383,9 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
-        """Return the settings of the environment and of the ``.env`` files in ``folder`` (the current one by default).
+        """Read the environment and the ``.env`` files in ``folder`` (by default the current one).
 
-        Raises `SettingsError` that names every wrong value and what would be right.
+        Raises `SettingsError`, which lists every wrong value with advice.
         """
         found = dict(os.environ if environ is None else environ)
         folder = folder or Path.cwd()
@@ -404,7 +404,7 @@ class Settings:
         return settings._with_password()
 
     def _with_password(self) -> Settings:
-        """Put DATABASE_PASSWORD into DATABASE_URL. Raises `SettingsError` if the URL has no place for it."""
+        """Insert DATABASE_PASSWORD into DATABASE_URL. Raises `SettingsError` if the URL has a password or no user."""
         if self.database_password is None:
             return self
         try:
@@ -414,7 +414,7 @@ class Settings:
         return replace(self, database_url=url)
 
     def dangers(self) -> list[str]:
-        """Return why these settings may not serve in production, a sentence each; nothing in other environments."""
+        """Return why these settings are unsafe in production, a sentence each; empty in other environments."""
         if self.env != "production":
             return []
         found = []
@@ -424,55 +424,55 @@ class Settings:
 
     @property
     def socket_path(self) -> str | None:
-        """The path of the socket to listen on, where HOST names one in place of an address."""
+        """The path of the Unix socket to listen on, if HOST names one."""
         return self.host.removeprefix(SOCKET) if self.host.startswith(SOCKET) else None
 
     @property
     def is_private(self) -> bool:
-        """Whether only this machine reaches the server, and nobody from outside through it."""
+        """Whether only users of this machine can reach the server, so that it may run without keys."""
         needs_key = self.require_keys or self.oidc_issuer is not None or self.public_url is not None
         return is_loopback(self.host) and not needs_key
 
     @property
     def oidc_label(self) -> str:
-        """What people call the OpenID provider; empty where there is none."""
+        """The display name of the OpenID provider; empty without one."""
         return self.oidc_name or urlsplit(self.oidc_issuer or "").netloc
 
     @property
     def place(self) -> str:
-        """Where the server listens, as gunicorn writes it: `host:port` or `unix:/path`."""
+        """The address to listen on in gunicorn's form: `host:port` or `unix:/path`."""
         return self.host if self.socket_path else f"{self.host}:{self.port}"
 
     @property
     def database(self) -> str:
-        """The database's URL, with the embedded file where none is set."""
+        """The database's URL; by default a SQLite file in the data folder."""
         return self.database_url or f"sqlite:///{(self.data_dir / 'chatkeep.sqlite3').as_posix()}"
 
     @property
     def exports_dir(self) -> Path:
-        """The folder of the files that export jobs make."""
+        """The folder for the files of export jobs."""
         return self.data_dir / "exports"
 
     @property
     def demo(self) -> bool:
-        """Whether the offline demo model answers, because no provider is configured."""
+        """Whether the offline demo model is used because no provider is configured."""
         return not self.openai_api_key and not self.openai_base_url
 
 
 def unknown_names(environ: Mapping[str, str], files: Iterable[Path]) -> list[str]:
-    """Return the names that look like settings of chatkeep's and are none."""
+    """Return names that begin with CHATKEEP_ and are not settings."""
     named = {name for names in (environ, *map(read_env_file, files)) for name in names if name.startswith("CHATKEEP_")}
     return sorted(named - variables())
 
 
 def variables() -> set[str]:
-    """Return the names of all environment variables that are read."""
+    """Return the names of all environment variables that settings use."""
     about = [item.metadata for item in described()]
     return {one["env"] for one in about} | {f"{one['env']}{FILE}" for one in about if one["secret"]}
 
 
 def _value(item: Field[Any], layers: Iterable[Mapping[str, str]], folder: Path) -> dict[str, Any]:
-    """Return a field's value by its name, from the first layer that has one. Raises `SettingsError`."""
+    """Parse a field from the first layer that sets it. Raises `SettingsError`."""
     name, is_secret = item.metadata["env"], item.metadata["secret"]
     text = secret(name, layers, folder) if is_secret else next(filter(None, (one.get(name) for one in layers)), None)
     if not text:
@@ -480,7 +480,7 @@ def _value(item: Field[Any], layers: Iterable[Mapping[str, str]], folder: Path) 
     try:
         return {item.name: item.metadata["read"](text)}
     except ValueError as error:
-        # What stands before an @ may be a password, wherever it was written.
+        # Text before an @ may be a password, even in the wrong setting.
         shown = "the value" if is_secret or "@" in text else repr(text)
         raise SettingsError([f"{name}: {shown} is not right; {error}"]) from None
 

@@ -1,7 +1,7 @@
-"""What the audit log is told: who has done what, to what. Pure.
+"""Events of the audit log: who did what. Pure.
 
-A transaction gathers its notes and writes them at its end, so there is neither an act without its note nor a note of
-what did not happen.
+A transaction collects its events and writes them before it commits, so actions and events are stored together or not at
+all.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who does something: a caller, with the request's id; without an account it is the command line."""
+    """The caller of a request, or without an account the command line."""
 
     account: str | None = None
     key_id: UUID | None = None
     prefix: str | None = None
-    """The eight characters that name the key."""
+    """The first eight characters of the key."""
     end_user: str | None = None
-    """The end of the owner, from which nobody can read a name."""
+    """The hash of the end user's name, as in the owner."""
     request_id: str | None = None
 
 
@@ -54,7 +54,7 @@ COMMAND_LINE = Actor()
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """One act. ``what`` holds ids, counts and names of ours; no content, nobody's name, no secret."""
+    """One action. ``what`` has ids, counts and identifiers; never content, personal names or secrets."""
 
     by: Actor
     verb: Action

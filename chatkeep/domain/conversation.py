@@ -1,4 +1,4 @@
-"""The plain values that the parts hand to each other."""
+"""Plain values that the packages pass to each other."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from uuid import UUID, SafeUUID
 
 import msgspec
 
-# Until keys exist everybody who reaches the server is this owner.
+# The owner of all data while the server needs no key.
 OPEN_OWNER = "local"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_TTL_S = 10 * 365 * 86400
-# A page of a list ends before it is larger: the server holds it until its client has taken it.
+# The maximum size of a page of a list: the server holds it in memory until the client has read it.
 PAGE_BYTES = 4 * 1024**2
-# Finish reasons. A reply with one of CUT is not whole.
+# Finish reasons. A reply with one of CUT is incomplete.
 STOP = "stop"
 LENGTH = "length"
-CONTENT_FILTER = "content_filter"  # it held what may not be shown
-TOOL_CALLS = "tool_calls"  # the model called a tool instead of going on
-REFUSAL = "refusal"  # its text is the model's refusal
+CONTENT_FILTER = "content_filter"  # a filter removed content
+TOOL_CALLS = "tool_calls"  # the model called a tool
+REFUSAL = "refusal"  # the text is the model's refusal
 CUT = frozenset({LENGTH, CONTENT_FILTER, TOOL_CALLS})
 
 
@@ -38,15 +38,15 @@ class Status(StrEnum):
     """Where a reply stands; every status but ``generating`` is final."""
 
     GENERATING = "generating"
-    COMPLETED = "completed"  # the provider says that it is whole, and there is text
-    STOPPED = "stopped"  # somebody asked to stop
-    TRUNCATED = "truncated"  # the provider or a limit ended it too early, after some text
-    FAILED = "failed"  # no text came at all
-    INTERRUPTED = "interrupted"  # the process that generated it is gone
+    COMPLETED = "completed"  # the provider finished it, and it has text
+    STOPPED = "stopped"  # a user or an application stopped it
+    TRUNCATED = "truncated"  # the provider or a limit ended it after some text
+    FAILED = "failed"  # no text arrived
+    INTERRUPTED = "interrupted"  # the process that generated it ended
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens that a reply cost, as counted by the provider."""
+    """The tokens of a turn, as counted by the provider."""
 
     input_tokens: int
     output_tokens: int
@@ -60,15 +60,15 @@ class Delta(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Finish(msgspec.Struct, frozen=True):
-    """The provider's own word that the reply has ended; nothing follows it."""
+    """The provider's last event of a reply."""
 
     reason: str
     usage: Usage | None = None
     model: str | None = None
     screened: bool = False
-    """Whether the reply ends by our word: it held what may not be shown."""
+    """Whether a redaction policy ended the reply."""
     tool: str | None = None
-    """The name of a tool that the model called; empty if it gave none."""
+    """The name of the tool that the model called; empty if it has none."""
 
 
 class PromptMessage(msgspec.Struct, frozen=True):
@@ -79,7 +79,7 @@ class PromptMessage(msgspec.Struct, frozen=True):
 
 
 class Said(NamedTuple):
-    """What a prompt is built from: a stored message, with the problem's code and the finish reason that ended it."""
+    """A stored message that a prompt is built from, with the code and finish reason that ended it."""
 
     role: Role
     content: str
@@ -88,7 +88,7 @@ class Said(NamedTuple):
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """What is sent to the provider."""
+    """A request to the provider."""
 
     model: str
     messages: tuple[PromptMessage, ...]
@@ -97,7 +97,7 @@ class Prompt(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A user message or a reply, as it is stored. Times are µs since 1970 in UTC."""
+    """A stored user message or reply. Times are µs since 1970 in UTC."""
 
     id: UUID
     conversation_id: UUID
@@ -113,7 +113,7 @@ class Message(msgspec.Struct, frozen=True):
     error: str | None = None
     """The code of the problem that ended a reply."""
     error_detail: str | None = None
-    """What that problem said, in English; None if it said no more than its code."""
+    """The detail of that problem, in English; None if it is the code's title."""
     usage: Usage | None = None
     cached: bool = False
 
@@ -137,24 +137,24 @@ class Conversation(msgspec.Struct, frozen=True):
 
 
 def expiry(conversation: Conversation) -> int | None:
-    """Return when a conversation expires by its ttl and its last activity, in µs since 1970; None where it is kept."""
+    """Return when a conversation expires, in µs since 1970; None if it does not."""
     if conversation.pinned or conversation.ttl is None:
         return None
     return conversation.last_active + conversation.ttl * 1_000_000
 
 
 def now_us() -> int:
-    """Return the wall clock in µs since 1970, UTC: for what is stored and shown, never for deadlines."""
+    """Return the wall clock in µs since 1970, UTC, for stored and shown times; never use it for deadlines."""
     return time.time_ns() // 1000
 
 
 def moment(at_us: int) -> datetime:
-    """Return µs since 1970 as a time in UTC; `datetime.fromtimestamp` ends with the year 3000 on Windows."""
+    """Convert µs since 1970 to UTC; on Windows `datetime.fromtimestamp` fails after the year 3000."""
     return _EPOCH + timedelta(microseconds=at_us)
 
 
 def new_id(at_us: int | None = None) -> UUID:
-    """Return a UUIDv7 (RFC 9562 §5.7) of now, or of ``at_us``; the µs within the millisecond lead its random part."""
+    """Return a UUIDv7 (RFC 9562 §5.7) of now, or of ``at_us``; the random part begins with the microseconds."""
     us = now_us() if at_us is None else at_us
     millis, rest = divmod(us, 1000)
     value = (millis & (1 << 48) - 1) << 80 | 7 << 76 | (rest << 2) << 64
@@ -163,12 +163,12 @@ def new_id(at_us: int | None = None) -> UUID:
 
 
 def id_of(raw: bytes) -> UUID:
-    """Return the id that is stored as these 16 bytes."""
+    """Return the id with these 16 bytes."""
     return _uuid(int.from_bytes(raw, "big"))
 
 
 def _uuid(value: int) -> UUID:
-    """Return a UUID without the checks of its constructor, four times as quick: there are dozens in a request."""
+    """Build a UUID without the constructor's checks, four times as fast: a request has dozens."""
     made = UUID.__new__(UUID)
     object.__setattr__(made, "int", value)
     object.__setattr__(made, "is_safe", SafeUUID.unknown)

@@ -1,15 +1,15 @@
-"""What was used: turns, tokens and what they cost, by caller, day and model."""
+"""Usage: turns, tokens and cost, by caller, day and model. Pure."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-# A key that is none: a primary key has no NULL.
+# Stands for "no key", because columns of a primary key cannot be NULL.
 NO_KEY = bytes(16)
 
 
 class UsageKey(NamedTuple):
-    """Who used it, on which day since 1970, and of which model; ordered as the rows are."""
+    """The group of a usage row; ``day`` counts from 1970. Sorts like the rows."""
 
     account: str
     day: int
@@ -19,7 +19,7 @@ class UsageKey(NamedTuple):
 
 
 class UsageTotals(NamedTuple):
-    """Turns, tokens, and their cost in billionths."""
+    """Turns, tokens, and cost in billionths of the currency."""
 
     requests: int = 0
     input_tokens: int = 0
@@ -27,7 +27,7 @@ class UsageTotals(NamedTuple):
     cost: int = 0
 
     def plus(self, other: UsageTotals) -> UsageTotals:
-        """Return both together."""
+        """Return the sum of both."""
         requests, input_tokens, output_tokens, cost = other
         return UsageTotals(
             self.requests + requests,

@@ -1,4 +1,4 @@
-"""The audit log, read: page by page, as a file, and checked whether a row was changed or taken out."""
+"""Read the audit log in pages or as a file, and verify its hash chain."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ PAGE = 1_000
 COLUMNS = ("id", "at", "account", "key_id", "key", "end_user", "verb", "what", "request_id", "outcome", "hash")
 
 
-def note(journal: Journal, told: AuditEvent) -> None:
-    """Note what leaves no other trace in the database, such as an export, before it is done.
+def note(journal: Journal, event: AuditEvent) -> None:
+    """Store an event of an action that writes nothing else, such as an export; call it before the action.
 
     Raises `StoreUnavailable`.
     """
-    journal.write(lambda connection: connection.notes.append(told))
+    journal.write(lambda connection: connection.notes.append(event))
 
 
 def list_entries(
@@ -46,7 +46,7 @@ def list_entries(
 
 
 def lines(database: Database, only: Filter, form: FormatName) -> Iterator[bytes]:
-    """Yield the log as a file, the oldest first, up to what is there when it begins. Raises `StoreUnavailable`."""
+    """Yield the log as a file, the oldest first, up to the newest row at the start. Raises `StoreUnavailable`."""
     render = _json_line if form == "ndjson" else _table_line
     if form == "csv":
         yield ",".join(COLUMNS).encode() + b"\r\n"
@@ -68,9 +68,9 @@ def _reading(only: Filter, after: int) -> Callable[[Connection], list[Entry]]:
 
 
 def first_broken(database: Database) -> int | None:
-    """Return the id of the first row that does not follow from the one before it, None where all do.
+    """Verify the hash chain; return the id of the first broken row, or None.
 
-    The oldest row is taken at its word: those before it may have been forgotten. Raises `StoreUnavailable`.
+    The oldest row is trusted, because rows before it may have expired. Raises `StoreUnavailable`.
     """
     before: Entry | None = None
     for entries in _pages(database, EVERY):
@@ -89,7 +89,7 @@ def _follows(entry: Entry, before: Entry | None) -> bool:
 
 
 def members(entry: Entry) -> dict[str, Any]:
-    """Return what is told of a row."""
+    """Return the public fields of a row."""
     by = entry.by
     return {
         "id": entry.id,

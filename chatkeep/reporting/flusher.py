@@ -1,4 +1,4 @@
-"""What a process counts, added to what all have counted; and what there is, measured by one process for all."""
+"""Flush this process's metrics and usage to the database; one process also measures gauges for all."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from chatkeep.store.sql import Connection
 
 log = logging.getLogger(__name__)
 
-DUTY = "measure"
-EVERY_S = 1.0
-# Metrics are stored every tenth time, at first when the process has shown that it lives, and measured every thirtieth.
-RECORD_EVERY, MEASURE_EVERY, FIRST = 10, 30, 2
+ROLE = "measure"
+INTERVAL_S = 1.0
+# Metrics are stored every tenth round, starting with the second, after the first heartbeat; gauges every thirtieth.
+FLUSH_EVERY, MEASURE_EVERY, FIRST = 10, 30, 2
 MINUTE_US = 60_000_000
 
 
 class MetricsFlusher:
-    """Stores what was used, every second, and the counts of one process, every ten; what is left when it closes.
+    """Flush usage every second, metrics every ten seconds, and both on close.
 
-    They wait while the database is away. Where a commit's outcome is not known they are stored again: the counts of
-    those seconds may be doubled then, but none is lost.
+    While the database is unavailable, counts stay in memory. If the outcome of a commit is unknown, they are stored
+    again: counts of that period may be doubled, but none is lost.
     """
 
     def __init__(
@@ -43,23 +43,23 @@ class MetricsFlusher:
         self._registry = registry
         self._usage = usage
         self._closed = threading.Event()
-        self._thread = background(self._run, name="recorder")
+        self._thread = background(self._run, name="flusher")
 
     def close(self) -> None:
-        """Store what was counted so far; call it before the journal closes."""
+        """Flush the rest; call it before the journal closes."""
         if not self._closed.is_set():
             self._closed.set()
             self._thread.join(timeout=5)
-            self._attempt(self._record_usage)
-            self._attempt(self._record)
+            self._attempt(self._flush_usage)
+            self._attempt(self._flush_metrics)
 
     def _run(self) -> None:
         rounds = 0
-        while not self._closed.wait(EVERY_S):
+        while not self._closed.wait(INTERVAL_S):
             rounds += 1
-            self._attempt(self._record_usage)
-            if rounds % RECORD_EVERY == FIRST:
-                self._attempt(self._record)
+            self._attempt(self._flush_usage)
+            if rounds % FLUSH_EVERY == FIRST:
+                self._attempt(self._flush_metrics)
             if rounds % MEASURE_EVERY == FIRST:
                 self._attempt(self._measure)
 
@@ -67,12 +67,12 @@ class MetricsFlusher:
         try:
             work()
         except Problem as error:
-            log.warning("could not store what was counted: %s", named(error))
+            log.warning("could not store metrics or usage: %s", named(error))
         except Exception:
-            log.exception("could not store what was counted")
+            log.exception("could not store metrics or usage")
 
-    def _record_usage(self) -> None:
-        """Store what was used, or keep it for the next time."""
+    def _flush_usage(self) -> None:
+        """Store usage, or keep it for the next round."""
         taken = self._usage.drain()
         if not taken:
             return
@@ -82,8 +82,8 @@ class MetricsFlusher:
             self._usage.restore(taken)
             raise
 
-    def _record(self) -> None:
-        """Store what was counted, or keep it for the next time."""
+    def _flush_metrics(self) -> None:
+        """Store metrics, or keep them for the next round."""
         taken = self._registry.drain()
         if not taken:
             return
@@ -95,8 +95,8 @@ class MetricsFlusher:
             raise
 
     def _measure(self) -> None:
-        """Measure what there is, while this process has the duty."""
-        if not self._journal.write(lambda connection: leadership.acquire(connection, DUTY, self._worker_id)):
+        """Measure gauges, if this process is the leader."""
+        if not self._journal.write(lambda connection: leadership.acquire(connection, ROLE, self._worker_id)):
             return
         measured = self._database.read(_measured, long=True)
         minute = now_us() // MINUTE_US

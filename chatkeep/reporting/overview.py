@@ -1,4 +1,4 @@
-"""What all processes have counted and measured: in all, and over time. For whoever runs the server."""
+"""Metrics of all processes, in total and over time, for operators."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from chatkeep.store.engine import Database
 from chatkeep.store.sql import Connection
 
 MINUTE_US = 60_000_000
-# Minutes of a step: the smallest is taken with which there are no more steps than these.
+# Minutes of a step: the smallest with at most this many steps is used.
 STEPS, MOST_STEPS = (1, 10, 60, 1440), 200
 QUANTILES = (0.5, 0.95)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a plot: a value for each step, None where there is none."""
+    """One line of a plot: a value for each step, None if there is none."""
 
     label: str
     values: list[float | None]
@@ -34,7 +34,7 @@ class Series:
 
 
 def totals(database: Database) -> dict[str, float]:
-    """Return every sample as it is now. Raises `StoreUnavailable`."""
+    """Return the current value of every sample. Raises `StoreUnavailable`."""
     return database.read(_totals)
 
 
@@ -43,10 +43,10 @@ def _totals(connection: Connection) -> dict[str, float]:
 
 
 def series(database: Database, metric: Metric, start: int, end: int) -> Series:
-    """Return a metric from ``start`` up to ``end``, in µs since 1970; a histogram as its quantiles.
+    """Return a metric from ``start`` to ``end``, in µs since 1970; a histogram as quantiles.
 
-    Steps begin at whole minutes, hours or days in UTC, so the first may lie a little before ``start``.
-    Raises `StoreUnavailable`.
+    Steps are aligned to minutes, hours or days in UTC, so the first may begin before ``start``. Raises
+    `StoreUnavailable`.
     """
     step = step_of(end - start)
     first = start // MINUTE_US // step * step
@@ -58,7 +58,7 @@ def series(database: Database, metric: Metric, start: int, end: int) -> Series:
 
 
 def step_of(span: int) -> int:
-    """Return the minutes of a step where ``span`` µs are shown."""
+    """Return the minutes of a step for a span in µs."""
     return next((step for step in STEPS if span <= step * MINUTE_US * MOST_STEPS), STEPS[-1])
 
 

@@ -1,7 +1,6 @@
-"""How much there is of everything, for who runs the server.
+"""Count stored data, for operators.
 
-It only reads, a piece at a time: a server that serves meanwhile is not disturbed, and what it writes meanwhile may be
-counted or not.
+It reads in small pieces and does not disturb a running server; rows written meanwhile may be counted or not.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from chatkeep.store.stats import ConversationCount, MessageCount, Storage
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What was counted at a time, in µs since 1970; what has expired and is not swept yet has its messages in it."""
+    """Counts at a time in µs since 1970; messages of expired conversations count until the sweep."""
 
     at: int
     conversations: ConversationCount
     messages: MessageCount
     running: int
-    """Replies that are being generated."""
+    """Replies in progress."""
     jobs: dict[str, int]
     """Export jobs by status."""
     tombstones: int
@@ -31,7 +30,7 @@ class Stats:
 
 
 def collect(database: Database) -> Stats:
-    """Count everything. Raises `StoreUnavailable`."""
+    """Count stored data. Raises `StoreUnavailable`."""
     now = now_us()
     return Stats(
         at=now,

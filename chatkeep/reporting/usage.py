@@ -1,4 +1,4 @@
-"""What callers have used: turns, tokens and what they cost, by day, model, key, account or end user."""
+"""Report usage: turns, tokens and cost, by day, model, key, account or end user."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def today() -> date:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was used in all, a page of sums with the values that each is of, and whether more follow."""
+    """The total, a page of sums with the values of their group, and whether more follow."""
 
     total: UsageTotals
     rows: list[tuple[dict[str, Any], UsageTotals]]
@@ -49,10 +49,9 @@ def used(
     limit: int,
     after: int = 0,
 ) -> Report:
-    """Return what was used on these days, a sum for each group: without an owner of all that are the account's.
+    """Sum usage by group: of one owner, without an owner of the whole account, without an account of all accounts.
 
-    Without an account it is that of everybody. Up to ``limit`` sums are returned, without the first ``after``.
-    Raises `StoreUnavailable`.
+    Returns up to ``limit`` sums after skipping ``after``. Raises `StoreUnavailable`.
     """
     names = tuple(groups)
     numbers = ((days.first - _FIRST).days, (days.last - _FIRST).days)
@@ -62,7 +61,7 @@ def used(
     width = len(names)
     rows = [
         (
-            {name: _said(name, value) for name, value in zip(names, row[:width], strict=True)},
+            {name: _public(name, value) for name, value in zip(names, row[:width], strict=True)},
             UsageTotals(*map(int, row[width:])),
         )
         for row in found[:limit]
@@ -70,8 +69,8 @@ def used(
     return Report(UsageTotals(*map(int, total)), rows, len(found) > limit)
 
 
-def _said(name: str, value: Any) -> Any:
-    """Return a group's value as callers know it."""
+def _public(name: str, value: Any) -> Any:
+    """Convert a group's stored value to its public form."""
     if name == "day":
         return (_FIRST + timedelta(days=value)).isoformat()
     if name == "key":

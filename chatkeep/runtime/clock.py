@@ -1,7 +1,7 @@
-"""The time by which conversations expire: the wall clock, but never ahead of what has really passed.
+"""A clock for expiry that ignores forward jumps of the wall clock.
 
-A wall clock that jumps forward would make everything look expired, and the sweep would delete it. So time is counted
-from the start of the process on a clock that only goes forward; one that counts while a machine sleeps, if it can.
+A wall clock that jumps forward would make everything look expired, and the sweeper would delete it. So this clock
+counts from the start of the process with a monotonic clock, if possible one that counts while the machine sleeps.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from chatkeep.domain.conversation import now_us
 SLACK_US = 5_000_000
 
 
-def _passed() -> float:
-    """Return seconds on a clock that never jumps."""
+def _elapsed() -> float:
+    """Return the seconds of a monotonic clock."""
     boot = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if boot is None else time.clock_gettime(boot)
 
 
 class SteadyClock:
-    """A wall clock in µs since 1970 whose jumps forward are not believed, but for `SLACK_US` that clocks are set by."""
+    """A wall clock in µs since 1970 that runs at most `SLACK_US`, for adjustments, ahead of the monotonic clock."""
 
-    def __init__(self, wall: Callable[[], int] = now_us, passed: Callable[[], float] = _passed) -> None:
+    def __init__(self, wall: Callable[[], int] = now_us, elapsed: Callable[[], float] = _elapsed) -> None:
         self._wall = wall
-        self._passed = passed
-        self._began_wall = wall()
-        self._began = passed()
+        self._elapsed = elapsed
+        self._started_wall = wall()
+        self._started = elapsed()
 
     def now(self) -> int:
-        """Return the time by which a thing has surely expired."""
-        elapsed = int((self._passed() - self._began) * 1_000_000)
-        return min(self._wall(), self._began_wall + elapsed + SLACK_US)
+        """Return the time to compare expiry times with."""
+        passed_us = int((self._elapsed() - self._started) * 1_000_000)
+        return min(self._wall(), self._started_wall + passed_us + SLACK_US)

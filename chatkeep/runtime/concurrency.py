@@ -1,7 +1,7 @@
-"""What differs between a server of threads (Waitress, ``python app.py``) and one of greenlets (gunicorn's gevent).
+"""Hide the differences between threads (Waitress, ``python app.py``) and greenlets (gunicorn with gevent).
 
-Everything else uses ``threading`` and ``queue`` as they are: the gevent worker patches them into greenlets. Nothing
-here imports gevent, so that Windows never needs it.
+All other code uses ``threading`` and ``queue``, which the gevent worker patches. Nothing here imports gevent, which
+Windows lacks.
 """
 
 from __future__ import annotations
@@ -19,52 +19,52 @@ from typing import Any, Protocol, TypeVar, cast
 from chatkeep.runtime import logs
 
 T = TypeVar("T")
-# How often work that is past its deadline is told to stop until it does.
-STOP_AGAIN_S = 0.05
+# How often to interrupt work that is past its deadline until it ends.
+INTERRUPT_INTERVAL_S = 0.05
 
 
 def on_event_loop() -> bool:
-    """Return whether this process serves from gevent's event loop."""
+    """Return whether this process runs on gevent's event loop."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
 def short_lock() -> AbstractContextManager[Any]:
-    """Return a lock for sections in which nothing is waited for; gevent's own costs ten times as much."""
+    """Return a native lock for sections that never block; gevent's lock costs ten times as much."""
     return _native("_thread", "allocate_lock")()  # type: ignore[no-any-return]
 
 
 @cache
 def _native(module: str, name: str) -> Callable[..., Any]:
-    """Return what a module's function is where gevent has not patched it."""
+    """Return a module's function without gevent's patches."""
     monkey = sys.modules.get("gevent.monkey")
     found = monkey.get_original(module, name) if monkey else getattr(import_module(module), name)
     return cast("Callable[..., Any]", found)
 
 
 class Event(Protocol):
-    """What `threading.Event` is."""
+    """The interface of `threading.Event`."""
 
     def set(self) -> None:
-        """Let go on who waits, and whoever comes."""
+        """Wake all waiters; later ones don't wait."""
 
     def clear(self) -> None:
-        """Let wait whoever comes."""
+        """Let later waiters wait."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set, for so many seconds at most; return whether it is."""
+        """Wait until the event is set, for ``timeout`` seconds at most; return whether it is."""
 
 
 def event() -> Event:
-    """Return an event, under gevent its own: `threading.Event` is made of a lock, a condition and a queue there."""
+    """Return an event; under gevent its own, which is cheaper than a patched `threading.Event`."""
     return sys.modules["gevent.event"].Event() if on_event_loop() else threading.Event()
 
 
 class Lane:
-    """Native threads for one kind of work beside an event loop: no kind waits for the threads of another.
+    """A pool of native threads for one kind of work, so that no kind waits for another.
 
-    gevent's own pool is left to it: it resolves the names of hosts. ``work`` may use no lock, queue or socket. Without
-    an event loop the caller's own thread does the work.
+    gevent's own pool stays free for DNS. ``work`` must not use locks, queues or sockets. Without an event loop the
+    caller's thread does the work.
     """
 
     def __init__(self, threads: int) -> None:
@@ -75,13 +75,13 @@ class Lane:
         return import_module("gevent.threadpool").ThreadPoolExecutor(self._most)  # type: ignore[no-any-return]
 
     def run(self, work: Callable[..., T], *args: Any) -> T:
-        """Return ``work(*args)``. For calls into C that gevent cannot interrupt, such as SQLite's."""
+        """Run ``work(*args)`` in the pool. For C calls that would block the event loop, such as SQLite's."""
         return _result(self._begun(work, args).result()) if on_event_loop() else work(*args)
 
     def run_within(self, seconds: float, stop: Callable[[], None], work: Callable[..., T], *args: Any) -> T:
-        """Return ``work(*args)``; after ``seconds`` call ``stop``, which ends it, until it has ended.
+        """Run ``work(*args)``; after ``seconds`` call ``stop`` repeatedly until the work ends.
 
-        A caller that is killed meanwhile ends the work, too: the thread lets go of what it was lent.
+        If the calling greenlet is killed, the work is stopped as well, so that the thread releases what it holds.
         """
         if not on_event_loop():
             with _stopping_after(seconds, stop):
@@ -102,16 +102,16 @@ class Lane:
 
 _Outcome = tuple[T | None, BaseException | None]
 FILES = Lane(4)
-"""For files, and for text that takes long to look through: pieces of some milliseconds that requests wait for."""
+"""For files and long texts: work of some milliseconds that requests wait for."""
 UPKEEP = Lane(1)
-"""For what no request waits for: the files of export jobs, and what is left of what was deleted."""
+"""For work that no request waits for: files of export jobs, and cleaning up after deletions."""
 
 
 def _outcome(work: Callable[..., T], args: tuple[Any, ...]) -> _Outcome[T]:
-    """Return the result or the exception: gevent's pool would print the latter before it hands it over."""
+    """Return the result or the exception; gevent's pool would print an exception that is raised."""
     try:
         return work(*args), None
-    except Exception as error:  # noqa: BLE001 - handed to the caller, which raises it
+    except Exception as error:  # noqa: BLE001 - the caller raises it
         return None, error
 
 
@@ -123,39 +123,39 @@ def _result(outcome: _Outcome[T]) -> T:
 
 
 def _stopped(begun: Future[T], stop: Callable[[], None]) -> T:
-    """Return what comes of work that is told to stop until it does."""
+    """Interrupt work until it ends, and return its outcome."""
     while True:
         stop()
         try:
-            return begun.result(STOP_AGAIN_S)
+            return begun.result(INTERRUPT_INTERVAL_S)
         except TimeoutError:
             pass
 
 
 @contextmanager
 def _stopping_after(seconds: float, stop: Callable[[], None]) -> Iterator[None]:
-    """Call ``stop`` from another thread while the block takes longer than ``seconds``, and never after it."""
-    over = threading.Event()
+    """Call ``stop`` from another thread once the block takes longer than ``seconds``, and never after it ends."""
+    done = threading.Event()
 
     def watchdog() -> None:
         wait = seconds
-        while not over.wait(wait):
+        while not done.wait(wait):
             stop()
-            wait = STOP_AGAIN_S
+            wait = INTERRUPT_INTERVAL_S
 
     watching = background(watchdog, name="deadline")
     try:
         yield
     finally:
-        over.set()
+        done.set()
         watching.join()
 
 
 @contextmanager
 def deadline(seconds: float, error: Exception) -> Iterator[None]:
-    """Raise ``error`` in a block that takes longer than ``seconds``, where a server of greenlets runs it.
+    """Raise ``error`` in a block that takes longer than ``seconds``; only under gevent.
 
-    A thread cannot be interrupted; Waitress has read the whole request before it calls the application.
+    A thread cannot be interrupted, but Waitress reads the whole request before it calls the application.
     """
     if not on_event_loop():
         yield
@@ -166,10 +166,7 @@ def deadline(seconds: float, error: Exception) -> Iterator[None]:
 
 @contextmanager
 def unless_gone(sock: socket.socket | None) -> Iterator[None]:
-    """End the greenlet that runs the block if the client of a plain socket hangs up meanwhile.
-
-    Threads go on: a thread cannot be interrupted.
-    """
+    """Kill the current greenlet if the client hangs up during the block. Threads cannot be interrupted."""
     if sock is None or not on_event_loop():
         yield
         return
@@ -189,31 +186,31 @@ def _end_if_gone(sock: socket.socket, waiting: object) -> None:
     except OSError:
         is_gone = True
     if is_gone:
-        sys.modules["gevent"].kill(waiting)  # from the loop, once this greenlet sleeps
+        sys.modules["gevent"].kill(waiting)  # takes effect when this greenlet yields
 
 
 class Task(Protocol):
-    """What runs in the background: a thread or a greenlet."""
+    """A background thread or greenlet."""
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until it has ended, for so many seconds at most."""
+        """Wait until the task ends, for ``timeout`` seconds at most."""
 
 
 def native_thread(work: Callable[..., None], *args: Any) -> None:
-    """Start ``work`` in a thread of the system's own, which goes on while an event loop stands still.
+    """Start ``work`` in a native thread, which runs even while the event loop is blocked.
 
-    It may use no lock, queue or socket, for these are the loop's.
+    ``work`` must not use locks, queues or sockets: they belong to the event loop.
     """
     _native("_thread", "start_new_thread")(work, args)
 
 
 def native_sleep(seconds: float) -> None:
-    """Let a native thread sleep."""
+    """Sleep in a native thread."""
     _native("time", "sleep")(seconds)
 
 
 def background(work: Callable[..., None], *args: Any, name: str) -> Task:
-    """Start ``work`` in a thread that never keeps the process alive; under gevent in a bare greenlet, at a tenth."""
+    """Start ``work`` in a daemon thread; under gevent in a bare greenlet, at a tenth of the cost."""
     task = (logs.request_id.get(), work, *args)
     if on_event_loop():
         return sys.modules["gevent"].spawn(logs.on_behalf, *task)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Files and folders that other local users cannot open, whatever the umask."""
+"""Create files and folders that other local users cannot open, whatever the umask."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SEARCHABLE, READ_OR_WRITE = 0o001, 0o006
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and its missing parents with mode 0700; one that exists keeps its mode. Raises `OSError`."""
+    """Create a folder and its missing parents with mode 0700; existing ones keep their mode. Raises `OSError`."""
     for missing in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
 
 
 def require_folder(path: Path) -> None:
-    """Raise `SettingsError` if a file stands where a folder of the data folder has to be."""
-    with contextlib.suppress(PermissionError):  # what is there cannot be seen
+    """Raise `SettingsError` if the path, or a parent of it, is a file."""
+    with contextlib.suppress(PermissionError):  # this user may not look into the folder
         file = next((part for part in (path, *path.parents) if part.is_file()), None)
         if file:
             raise SettingsError([f"CHATKEEP_DATA_DIR: {file} is a file; name a folder"])
@@ -34,7 +34,7 @@ def require_folder(path: Path) -> None:
 def create(path: Path) -> FileIO:
     """Create a file with mode 0600 and open it for writing, unbuffered. Raises `OSError`.
 
-    A file that has the name already is replaced and not opened: another user may have made it, and may read it.
+    An existing file is replaced, not opened: another user may have created it and may read it.
     """
     path.unlink(missing_ok=True)
     return open(path, "xb", buffering=0, opener=_opener)
@@ -42,10 +42,10 @@ def create(path: Path) -> FileIO:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Lend a new file with mode 0600 that takes the place of ``path`` once it is whole; it goes if it never is.
+    """Yield a new file with mode 0600 that replaces ``path`` if the block succeeds, and is removed otherwise.
 
-    Raises `OSError`: Windows, for one, replaces no file that another program has open. A device or a pipe is written to
-    as it is.
+    Devices and pipes are written directly. Raises `OSError`: Windows cannot replace a file that another program has
+    open.
     """
     if path.exists() and not path.is_file():
         with path.open("wb") as file:
@@ -63,35 +63,36 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def ensure_file(path: Path) -> None:
-    """Create an empty file with mode 0600, unless there is one or its folder takes none.
+    """Create an empty file with mode 0600, if it does not exist and the folder is writable.
 
-    One that exists is not opened: closing it would release the locks that this process has on it.
+    An existing file is not opened: closing it would release this process's locks on it.
     """
     with contextlib.suppress(OSError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def tighten(path: Path) -> None:
-    """Take a file that other users can open away from them.
+    """Remove the permissions of other users from a file.
 
-    Its group keeps what it has if it can write: an operator chose that. If it can only read, the umask chose that.
+    A group that can write keeps its permissions, because an operator must have chosen that. A group that can only read
+    loses them, because that is what a umask does.
     """
-    with contextlib.suppress(OSError):  # it is not there, or another user's; `chatkeep doctor` tells
+    with contextlib.suppress(OSError):  # it does not exist or belongs to another user; `chatkeep doctor` reports that
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & OTHERS:
             path.chmod(mode & ~(OTHERS if mode & GROUP_WRITES else OTHERS | GROUP))
 
 
 def is_exposed(path: Path) -> bool:
-    """Return whether every local user can read or write what is there: its own mode allows it, and its folders let in.
+    """Return whether every local user can read or write a path, by its own mode and those of its folders.
 
-    On Windows modes say nothing about other users, so nothing is reported.
+    Always False on Windows, where modes say nothing about other users.
     """
     if os.name == "nt":
         return False
     try:
-        lets_in = all(folder.stat().st_mode & SEARCHABLE for folder in path.absolute().parents)
-        return lets_in and bool(path.stat().st_mode & READ_OR_WRITE)
+        is_reachable = all(folder.stat().st_mode & SEARCHABLE for folder in path.absolute().parents)
+        return is_reachable and bool(path.stat().st_mode & READ_OR_WRITE)
     except OSError:
         return False
 

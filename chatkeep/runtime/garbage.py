@@ -1,20 +1,19 @@
-"""How often Python looks for reference cycles."""
+"""Tune Python's collector of reference cycles."""
 
 from __future__ import annotations
 
 import atexit
 import gc
 
-# How many objects more there are before Python looks among the young, the middle-aged and the old. There are hardly any
-# cycles here: a start's imports, and a stream's hundred objects, are looked through in vain.
+# There are hardly any cycles here: with Python's default thresholds it scans imported modules and streams in vain.
 THRESHOLD = (20_000, 20, 50)
 
 
-def look_rarely() -> None:
-    """Look rarely while this process runs."""
+def collect_rarely() -> None:
+    """Raise the thresholds for this process."""
     gc.set_threshold(*THRESHOLD)
 
 
-def skip_the_last_look() -> None:
-    """Don't look when this process ends: that is a fifth of a short command. Where gevent runs, the end needs it."""
+def skip_final_collection() -> None:
+    """Skip the collection at exit, a fifth of a short command's time. Don't use it under gevent, which needs it."""
     atexit.register(gc.freeze)

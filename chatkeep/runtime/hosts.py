@@ -1,4 +1,4 @@
-"""Names of hosts: which only this machine is asked by, and which a list of names stands for. Pure."""
+"""Classify host names: loopback names, and names on a list with wildcards. Pure."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import socket
 from collections.abc import Iterable
 
 SOCKET = "unix:"
-"""What a socket's path begins with, where it stands in place of a host."""
+"""The prefix of HOST if it is the path of a Unix socket."""
 
 
 def has_sockets() -> bool:
-    """Return whether Python has Unix sockets here; on Windows it has none."""
+    """Return whether Python supports Unix sockets on this system; on Windows it does not."""
     return hasattr(socket, "AF_UNIX")
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches ``host``."""
+    """Return whether ``host`` is reachable from this machine only."""
     if host == "localhost" or host.startswith(SOCKET):
         return True
     try:
@@ -26,5 +26,5 @@ def is_loopback(host: str) -> bool:
 
 
 def is_listed(host: str, names: Iterable[str]) -> bool:
-    """Return whether a host in lower case is one of ``names``, of which ``*.example.com`` and ``*`` stand for many."""
+    """Return whether a lower-case host matches one of ``names``, which may be ``*`` or begin with ``*.``."""
     return any(host == name or (name[0] == "*" and host.endswith(name[1:])) for name in names)

@@ -1,8 +1,8 @@
-"""Logs that cannot hold what people say, or a secret.
+"""Write logs that never contain user content or secrets.
 
-What an exception says is written by whoever raised it: a database quotes the value that it did not take, a parser the
-line that it could not read, a provider the prompt. So nothing of an exception is written but its kinds, its numbers and
-the places in the code; other programs' records, whose words are not ours, are cut where they quote a request.
+Texts of exceptions may quote anything: a database the refused value, a parser the line, a provider the prompt. So of an
+exception only its classes, its numbers and its stack are logged. Records of other libraries are cut if they quote a
+request.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ log = logging.getLogger(__name__)
 FORMAT = "%(asctime)s %(levelname)s %(name)s[%(process)d]: %(message)s"
 JSON = "json"
 request_id = ContextVar("request_id", default="")
-"""The id of the request that this thread or greenlet works for."""
+"""The id of the request that this thread or greenlet serves."""
 _LARGEST_CODE = 99_999
-# What gunicorn, Waitress and Werkzeug say of a request or an exception stands behind these.
+# gunicorn, Waitress and Werkzeug quote a request or an exception after these texts.
 _QUOTING = re.compile(
     r"(Invalid request from ip=\S*:|uncaptured python exception|Error on request:|Error processing SSL).*", re.DOTALL
 )
 
 
 class RedactingFormatter(logging.Formatter):
-    """Writes records without what exceptions say, and paths without their queries."""
+    """Format records without texts of exceptions and without query strings."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a record as a line, followed by the places in the code where it is about an exception."""
-        plain = copy.copy(record)
-        plain.msg, plain.args = _QUOTING.sub(r"\1 (not shown)", _message(record)), ()
-        plain.exc_text = traced(record.exc_info[1]) if record.exc_info and record.exc_info[1] else None
-        plain.exc_info = plain.stack_info = None
-        return super().format(plain)
+        """Return a record as a line, followed by the stack if the record has an exception."""
+        safe = copy.copy(record)
+        safe.msg, safe.args = _QUOTING.sub(r"\1 (not shown)", _message(record)), ()
+        safe.exc_text = traced(record.exc_info[1]) if record.exc_info and record.exc_info[1] else None
+        safe.exc_info = safe.stack_info = None
+        return super().format(safe)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - Python's signature
-        """Return when a record was made (RFC 3339, in UTC)."""
+        """Return the time of a record (RFC 3339, UTC)."""
         return moment(int(record.created * 1e6)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class JsonFormatter(RedactingFormatter):
-    """Write the same as one line of JSON, with the id of the request and the record's ``fields``."""
+    """Format the same content as one JSON object, with the request's id and the record's ``fields``."""
 
     def __init__(self) -> None:
         super().__init__("%(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a record as a line."""
+        """Return a record as one line of JSON."""
         message, _, rest = super().format(record).partition("\n")
         event = {
             "time": self.formatTime(record),
@@ -76,7 +76,7 @@ class JsonFormatter(RedactingFormatter):
 
 
 class _File(logging.handlers.WatchedFileHandler):
-    """A file that only its owner can open; one that was moved away is made anew."""
+    """A log file with mode 0600, which is created again after rotation."""
 
     def _open(self) -> TextIOWrapper:
         return open(self.baseFilename, "a", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600))
@@ -87,12 +87,12 @@ _file: str | None = None
 
 
 def named(error: BaseException) -> str:
-    """Return what kind of exception it is and what led to it, with their numbers and without their words."""
+    """Return the classes and numbers of an exception and its causes, without their texts."""
     return " < ".join(_kind(link) for link in chain(error))
 
 
 def traced(error: BaseException) -> str:
-    """Return where an exception was raised, and what led to it; no line of it comes from anything but the code."""
+    """Return the stacks of an exception and its causes; every line comes from the code."""
     told = []
     for link in reversed([*chain(error)]):
         told += [*traceback.format_list(traceback.extract_tb(link.__traceback__)), f"{_kind(link)}\n"]
@@ -100,7 +100,7 @@ def traced(error: BaseException) -> str:
 
 
 def start(level: str, form: str, file: str | None) -> None:
-    """Let chatkeep log to a file or to standard error, unless the embedding program has said where to.
+    """Log to a file or to standard error, unless the embedding program has configured logging.
 
     Raises `SettingsError` if the file cannot be written.
     """
@@ -111,12 +111,12 @@ def start(level: str, form: str, file: str | None) -> None:
 
 
 def is_json() -> bool:
-    """Return whether each line is to be JSON."""
+    """Return whether the log format is JSON."""
     return isinstance(_formatter, JsonFormatter)
 
 
 def log_immediately(logger: logging.Logger, level: int, message: str) -> None:
-    """Write a line past the locks of logging: a thread that holds one may be what stands still."""
+    """Write a line without the locks of `logging`: a blocked thread may hold one."""
     record = logger.makeRecord(logger.name, level, "", 0, message, (), None)
     line = f"{_formatter.format(record)}\n".encode()
     if _file is None:
@@ -128,7 +128,7 @@ def log_immediately(logger: logging.Logger, level: int, message: str) -> None:
 
 
 def take_over(logger: logging.Logger, *, elsewhere: bool) -> None:
-    """Let what another program logs be written as our own records are; there, too, unless it goes elsewhere."""
+    """Format another library's records like our own; ``elsewhere`` keeps its own targets."""
     if not elsewhere:
         logger.handlers[:] = logging.root.handlers
         return
@@ -137,7 +137,7 @@ def take_over(logger: logging.Logger, *, elsewhere: bool) -> None:
 
 
 def on_behalf(of: str, work: Callable[..., None], *args: Any) -> None:
-    """Do what a request has begun, which its log lines tell."""
+    """Run work with the request's id in its log lines."""
     request_id.set(of)
     work(*args)
 
@@ -157,7 +157,7 @@ def _target() -> logging.Handler:
 
 
 def catch_uncaught() -> None:
-    """Log what nobody catches, in place of Python's and gevent's own words."""
+    """Log uncaught exceptions in place of Python and gevent, whose output quotes them."""
     sys.excepthook = _uncaught
     threading.excepthook = lambda hook: _uncaught(hook.exc_type, hook.exc_value, hook.exc_traceback)
     gevent: Any = sys.modules.get("gevent")
@@ -168,18 +168,18 @@ def catch_uncaught() -> None:
 def _uncaught(kind: type[BaseException], error: BaseException | None, at: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error or kind(), at)
-    elif not issubclass(kind, SystemExit):  # with which a thread may end itself
+    elif not issubclass(kind, SystemExit):  # a thread may end itself with it
         _attach_target()
-        log.critical("this was not foreseen", exc_info=(kind, error or kind(), at))
+        log.critical("uncaught exception", exc_info=(kind, error or kind(), at))
 
 
 def _message(record: logging.LogRecord) -> str:
     if isinstance(record.msg, BaseException):
         return named(record.msg)
-    plain = copy.copy(record)
+    safe = copy.copy(record)
     if isinstance(record.args, tuple):
-        plain.args = tuple(map(_argument, record.args))
-    return plain.getMessage()
+        safe.args = tuple(map(_argument, record.args))
+    return safe.getMessage()
 
 
 def _argument(value: object) -> object:
@@ -189,7 +189,7 @@ def _argument(value: object) -> object:
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and what led to it, the cause last."""
+    """Yield an exception and its causes, the root cause last."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -198,9 +198,9 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _kind(error: BaseException) -> str:
-    """Return an exception's class and its number: of a status, of the system, of a database.
+    """Return an exception's class and number: an HTTP status, an errno, or a database's error number.
 
-    Of a statement that a database refused also how it begins: our statements hold no values.
+    For a refused statement also its beginning, which holds no values.
     """
     numbers = (
         getattr(error, "upstream_status", None),

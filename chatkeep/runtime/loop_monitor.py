@@ -1,4 +1,4 @@
-"""A native thread that tells where an event loop stands still: whatever blocks it stops every stream of the process."""
+"""Log the stack when the event loop is blocked, because that stops every stream of the process."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from chatkeep.runtime.logs import log_immediately
 from chatkeep.runtime.metrics import LOOP_STALLS, Registry
 
 log = logging.getLogger(__name__)
-BEAT_S = 0.1
+HEARTBEAT_S = 0.1
 STALL_S = 1.0
 
 
 class LoopMonitor:
-    """Watches the event loop of this process, where it has one."""
+    """Watch this process's event loop, if it has one, from a native thread."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._closed = False
-        self._beat = math.inf  # until the loop runs
+        self._heartbeat = math.inf  # until the event loop runs
         if on_event_loop():
-            background(self._keep_beating, name="beat")
+            background(self._send_heartbeats, name="heartbeat")
             native_thread(self._watchdog, sys.modules["gevent"].get_hub().thread_ident)
 
     def close(self) -> None:
         """Stop watching."""
         self._closed = True
 
-    def _keep_beating(self) -> None:
+    def _send_heartbeats(self) -> None:
         while not self._closed:
-            self._beat = time.monotonic()
-            time.sleep(BEAT_S)
+            self._heartbeat = time.monotonic()
+            time.sleep(HEARTBEAT_S)
 
     def _watchdog(self, loop_thread: int) -> None:
-        last = math.nan  # the last beat before a stall
+        last = math.nan  # the last heartbeat before a stall
         while not self._closed:
-            native_sleep(BEAT_S)
-            beat, now = self._beat, time.monotonic()
+            native_sleep(HEARTBEAT_S)
+            beat, now = self._heartbeat, time.monotonic()
             if beat != last and now - beat > STALL_S:
                 last = beat
                 self._registry.count(LOOP_STALLS)
-                places = "\n".join(_places(sys._current_frames().get(loop_thread)))  # noqa: SLF001 - there is no other way
+                places = "\n".join(_stack(sys._current_frames().get(loop_thread)))  # noqa: SLF001 - Python has no other way
                 log_immediately(
                     log, logging.ERROR, f"the event loop stands still for more than {STALL_S:g} s:\n{places}"
                 )
@@ -55,8 +55,8 @@ class LoopMonitor:
                 last = math.nan
 
 
-def _places(frame: FrameType | None) -> Iterator[str]:
-    """Yield where a thread is, the innermost place first, in the code's own words."""
+def _stack(frame: FrameType | None) -> Iterator[str]:
+    """Yield the stack of a thread, the innermost frame first."""
     while frame is not None:
         yield f"  {frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}"
         frame = frame.f_back

@@ -1,7 +1,7 @@
-"""What is measured: its names, counting it in a process, and its text for Prometheus.
+"""Metrics: the catalogue, the registry of one process, and Prometheus' text format.
 
-A sample's name is all that it is known by, its labels included: ``chatkeep_turns_total{status="completed"}``. Labels
-have closed sets of values, so there are never more samples than the code names, and none of them tells whose they are.
+A sample's name includes its labels: ``chatkeep_turns_total{status="completed"}``. Labels have closed sets of values, so
+the number of samples is bounded, and none identifies a caller.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Metric:
-    """One thing that is measured. A histogram's buckets are the upper bounds of its values, in seconds."""
+    """A metric; ``buckets`` are a histogram's upper bounds in seconds."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
     help: str
     labels: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
-    """All values of the only label, where they are known before they are counted."""
+    """All values of the only label, if they are known in advance."""
     buckets: tuple[float, ...] = ()
 
 
@@ -91,7 +91,7 @@ CATALOGUE = (
     TURNS, TURN_SECONDS, FIRST_TOKEN_SECONDS, COMMIT_SECONDS, TOKENS, PROVIDER_ERRORS, CACHE_ANSWERS, EXPIRED,
     LOOP_STALLS, HTTP_REQUESTS, GENERATING, CONVERSATIONS, STORAGE_BYTES, WORKERS,
 )  # fmt: skip
-# Requests have a sample for each route and status: they are counted, but not kept minute by minute.
+# Requests have a sample for each route and status: too many to store for each minute.
 WITH_HISTORY = tuple(metric for metric in CATALOGUE if metric is not HTTP_REQUESTS)
 
 
@@ -120,38 +120,38 @@ def samples(metric: Metric) -> tuple[str, ...]:
 
 
 def has_history(name: str) -> bool:
-    """Return whether a sample is kept minute by minute."""
+    """Return whether a sample is stored for each minute."""
     return not name.startswith(HTTP_REQUESTS.name)
 
 
 class Registry:
-    """What a process has counted and not stored yet, for all of its threads."""
+    """Thread-safe counts of one process that are not stored yet."""
 
     def __init__(self) -> None:
         self._counts: defaultdict[str, float] = defaultdict(float)
         self._lock = short_lock()
 
     def count(self, metric: Metric, *values: str, by: float = 1) -> None:
-        """Count ``by`` more, with the values of the metric's labels."""
+        """Increment a counter by ``by``; ``values`` are those of the metric's labels."""
         name = sample(metric, values)
         with self._lock:
             self._counts[name] += by
 
     def observe(self, metric: Metric, seconds: float) -> None:
-        """Note how long something took."""
+        """Add an observation to a histogram."""
         bucket, total = _bucket(metric, seconds), sum_of(metric)
         with self._lock:
             self._counts[bucket] += 1
             self._counts[total] += seconds
 
     def drain(self) -> dict[str, float]:
-        """Return what was counted since the last time; a bucket has what fell into it alone."""
+        """Return and reset the counts; buckets are not cumulative."""
         with self._lock:
             taken, self._counts = self._counts, defaultdict(float)
         return dict(taken)
 
     def restore(self, taken: Mapping[str, float]) -> None:
-        """Keep what could not be stored."""
+        """Add counts back that could not be stored."""
         with self._lock:
             for name, count in taken.items():
                 self._counts[name] += count
@@ -162,7 +162,7 @@ def _bucket(metric: Metric, seconds: float) -> str:
 
 
 def exposition(values: Mapping[str, float]) -> str:
-    """Return samples as Prometheus' text format 0.0.4 has them."""
+    """Render samples in Prometheus' text format 0.0.4."""
     return "".join(f"{line}\n" for metric in CATALOGUE for line in _lines(metric, values))
 
 
@@ -175,7 +175,7 @@ def _lines(metric: Metric, values: Mapping[str, float]) -> Iterator[str]:
 
 
 def _found(metric: Metric, values: Mapping[str, float]) -> dict[str, float]:
-    """Return a metric's samples, with 0 for what was never counted; a gauge that nobody measured has none."""
+    """Return a metric's samples; counters default to 0, gauges that were not measured are absent."""
     known = dict.fromkeys(samples(metric), 0.0) if metric.kind == "counter" else {}
     labelled = f"{metric.name}{{"
     return known | {
@@ -184,7 +184,7 @@ def _found(metric: Metric, values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _cumulated(metric: Metric, values: Mapping[str, float]) -> dict[str, float]:
-    """Return a histogram's samples, whose buckets also have what fell into the ones before."""
+    """Return a histogram's samples with cumulative buckets."""
     names = samples(metric)
     counts = accumulate(values.get(name, 0.0) for name in names)
     found = dict(zip(names, counts, strict=True))
@@ -197,10 +197,10 @@ def _number(value: float) -> str:
 
 
 def quantile(share: float, buckets: Sequence[float], counts: Sequence[float]) -> float | None:
-    """Return the seconds that ``share`` of the observations stayed below, or None without any.
+    """Return a quantile in seconds, or None without observations.
 
-    ``counts`` has what fell into each bucket alone, and at last what was larger than all of them. Within a bucket the
-    observations are taken to be spread evenly; of those beyond the last bound no more is known than that.
+    ``counts`` are not cumulative; the last one is of observations above all bounds. Within a bucket the quantile is
+    interpolated linearly; above the last bound it is that bound.
     """
     wanted, seen, lower = share * sum(counts), 0.0, 0.0
     if not wanted:

@@ -1,4 +1,4 @@
-"""A Redis that is a help and not a need: while it cannot be used, it is left alone for a few seconds at a time."""
+"""A client for an optional Redis: after a failure it pauses for a few seconds, and callers go on without it."""
 
 from __future__ import annotations
 
@@ -16,30 +16,29 @@ OTHER_TYPE = "WRONGTYPE"
 
 
 class Refused(ConnectionError):
-    """Redis answers, and does not do what it is asked to."""
+    """Redis refused a command."""
 
 
 class RedisClient:
-    """Asks a Redis for one part of the server. Raises `ImportError` without the extra for it."""
+    """A client for one part of the server. Raises `ImportError` without the extra `redis`."""
 
     def __init__(self, url: str, part: str, timeout_s: float = TIMEOUT_S) -> None:
-        # Only where it is asked for: the package is an extra.
-        from redis import Redis  # noqa: PLC0415
+        from redis import Redis  # noqa: PLC0415 - an extra
 
         self._redis = Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
         self._part = part
         self._silent_until = 0.0
         self._failing: set[str] = set()
-        """Commands that failed when they were last tried."""
+        """Commands whose last try failed."""
 
     def ask(self, command: str, *arguments: Any, **options: Any) -> Any:
-        """Return what Redis answers; None if it cannot be used."""
+        """Run a command; return None if Redis is unavailable."""
         if time.monotonic() < self._silent_until:
             return None
         try:
             found = self.demand(command, *arguments, **options)
         except OSError as error:
-            # Once, and not at every pause: a replica, or a full Redis, refuses writes and goes on answering.
+            # Log once, not at every pause: a replica or a full Redis refuses writes and still answers reads.
             if not self._failing:
                 how = "refuses" if isinstance(error, Refused) else "does not answer"
                 log.warning("Redis %s, %s without: %s", how, self._part, named(error))
@@ -53,7 +52,7 @@ class RedisClient:
         return found
 
     def demand(self, command: str, *arguments: Any, **options: Any) -> Any:
-        """Return what Redis answers; None if a key holds a value of another type. Raises `OSError` if it refuses."""
+        """Run a command; return None if the key has another type. Raises `OSError` if Redis fails or refuses."""
         from redis import RedisError, ResponseError  # noqa: PLC0415
 
         try:

@@ -18,7 +18,7 @@ from chatkeep.runtime import garbage, logs
 from chatkeep.server import serving
 from chatkeep.server.gunicorn_master import Master, run_in_child
 
-garbage.look_rarely()  # gunicorn imports the worker, and with it most of chatkeep, after this module
+garbage.collect_rarely()  # gunicorn imports the worker, and with it most of chatkeep, after this module
 _settings = serving.checked_settings()
 
 bind = _settings.place

@@ -46,7 +46,7 @@ FLUSH_S = 5.0
 
 def wsgi() -> Flask:
     """Return the application for the settings in the environment, or exit with the reason."""
-    garbage.look_rarely()
+    garbage.collect_rarely()
     from chatkeep.server.app import create_app  # noqa: PLC0415 - gunicorn's master doesn't need it
 
     accept_every_character()
@@ -197,7 +197,7 @@ def require_place(settings: Settings) -> None:
 
 def prepare_database(settings: Settings) -> None:
     """Migrate the database if that is safe, or exit with the reason."""
-    garbage.look_rarely()
+    garbage.collect_rarely()
     from chatkeep.store import migrations  # noqa: PLC0415 - the master doesn't need the database
 
     try:

@@ -113,11 +113,11 @@ class Watchdog:
     def _look_after_keys(self) -> None:
         """Stop the replies that were asked for with keys that let nobody in any more; note when keys were used."""
         live = list(self._turns.live.values())
-        ended = self._access.look({reply.key_id for reply in live if reply.key_id})
+        ended = self._access.refresh({reply.key_id for reply in live if reply.key_id})
         for reply in live:
             if reply.key_id in ended:
                 reply.end(StopReason.STOPPED)
-        self._access.note_uses()
+        self._access.flush_last_used()
 
     def _look(self) -> None:
         """Beat, and act on what the leases say."""

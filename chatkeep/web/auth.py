@@ -62,7 +62,7 @@ def _caller(scopes: AbstractSet[Scope], environ: Mapping[str, Any], services: Se
     if found is OPEN_CALLER and not is_from_here(environ):
         raise Unauthorized(NO_KEYS)
     if scopes.isdisjoint(found.scopes):
-        services.access.note_refusal(found, f"{request.method} {request.url_rule}", g.request_id)
+        services.access.audit_refusal(found, f"{request.method} {request.url_rule}", g.request_id)
         raise MissingScope(f"One of these scopes is needed: {', '.join(sorted(scopes))}.")
     return _with_end_user(found, environ, services.tokens)
 
@@ -100,10 +100,10 @@ def _with_end_user(caller: Caller, environ: Mapping[str, Any], tokens: Tokens) -
     if tokens.expects(caller.account):
         if name is not None or token is None:
             raise _invalid_header(END_USER, f"this account names end users with {TOKEN}")
-        return caller.naming(*tokens.read(caller.account, token))
+        return caller.for_end_user(*tokens.read(caller.account, token))
     if token is not None or name is None:
         raise _invalid_header(TOKEN, "the server has no keys for this account's tokens")
-    return caller.naming(_end_user(name))
+    return caller.for_end_user(_end_user(name))
 
 
 def _end_user(sent: str) -> str:

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from chatkeep.auth.access import owner_of
-from chatkeep.auth.issuer import AGAIN_S, HELD_S
+from chatkeep.auth.issuer import CACHED_S, REREAD_S
 from chatkeep.auth.keys import revoke_key
 from chatkeep.errors import SignInFailed
 from tests.auth.keys import Identity, bearer, journal_of, make_key
@@ -209,7 +209,7 @@ def test_keys_are_found_after_each_rotation(client: Client, provider: OidcProvid
     for kid in ("new", "new", "newer", "new"):  # under a new kid, under the same one, and under an old one again
         provider.make({kid: "ES256"})
         provider.use([kid, *list(KEYS)[1:]])
-        client.passed += AGAIN_S
+        client.passed += REREAD_S
         assert client.sign_in()
 
 
@@ -224,7 +224,7 @@ def test_keys_are_not_read_again_at_will(client: Client, provider: OidcProvider)
     provider.make({"p256": "ES256"})
     provider.use(list(KEYS))
     assert cause(client) == "id_token_signature"
-    client.passed += AGAIN_S
+    client.passed += REREAD_S
     assert client.sign_in()
 
 
@@ -232,7 +232,7 @@ def test_a_withdrawn_key_is_trusted_for_an_hour_at_most(client: Client, provider
     provider.make({"kept": "ES256"})
     client.sign_in()
     provider.use(list(KEYS), published=["kept", *list(KEYS)[1:]])
-    client.passed += HELD_S - 60
+    client.passed += CACHED_S - 60
     assert client.sign_in()
     client.passed += 61
     assert cause(client) == "id_token_key_unknown"
@@ -244,7 +244,7 @@ def test_a_withdrawn_key_ends_with_the_first_token_of_another_one(client: Client
     provider.use(["next", *list(KEYS)[1:]])
     client.sign_in()
     provider.use(list(KEYS), published=["next", *list(KEYS)[1:]])
-    client.passed += AGAIN_S
+    client.passed += REREAD_S
     assert cause(client) == "id_token_key_unknown"
 
 

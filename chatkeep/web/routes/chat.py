@@ -282,7 +282,7 @@ def _events(events: Events | None, until: int | None = None) -> tuple[Events, Ca
     They end when the caller's key does, and at a time, in µs since 1970.
     """
     waiting: Events = queue.SimpleQueue() if events is None else events
-    return waiting, services().access.accompany(caller(), lambda problem: waiting.put(End(None, problem)), until=until)
+    return waiting, services().access.on_revoked(caller(), lambda problem: waiting.put(End(None, problem)), until=until)
 
 
 def _characters(last_event_id: str | None) -> int:

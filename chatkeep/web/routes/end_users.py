@@ -65,7 +65,7 @@ def erase_end_user() -> Response:
     receipt is in the audit log, too. A request that names nobody is refused.
     """
     receipt = services().eraser.erase(_end_user(), actor())
-    services().access.look()
+    services().access.refresh()
     return rendered(schemas.erasure_of(receipt))
 
 

@@ -150,7 +150,7 @@ def download(chunks: Iterable[bytes], media_type: str, title: str, suffix: str) 
 def while_authorized(response: Response) -> Response:
     """Break a download off when its caller is let in no more; return the response."""
     ended: list[Problem] = []
-    leave = services().access.accompany(caller(), ended.append, until=caller().until)
+    leave = services().access.on_revoked(caller(), ended.append, until=caller().until)
     response.response = _while_let_in(response.iter_encoded(), ended)
     response.call_on_close(leave)
     return response

@@ -47,7 +47,7 @@ def create_key() -> Response:
         _require_name("end_user", body.end_user)
     wanted = KeySpec(body.name, body.account, body.scopes, body.expires_in, body.limits, body.end_user)
     made = keys.create_key(services().journal, wanted, actor())
-    services().access.look()  # the first one closes the server: here at once, elsewhere within seconds
+    services().access.refresh()  # the first one closes the server: here at once, elsewhere within seconds
     return rendered(schemas.new_key_of(made), 201)
 
 
@@ -91,7 +91,7 @@ def change_key(key_id: UUID) -> Response:
     if isinstance(body.name, str):
         _require_name("name", body.name)
     changed = keys.change_key(services().journal, key_id, KeyChanges(given(body.name), given(body.limits)), actor())
-    services().access.look()
+    services().access.refresh()
     return rendered(schemas.key_of(changed))
 
 
@@ -102,7 +102,7 @@ def revoke_key(key_id: UUID) -> Response:
     Within 5 seconds it lets nobody in, its open streams end, and the replies that were asked for with it are stopped.
     """
     revoked = keys.revoke_key(services().journal, key_id, actor())
-    services().access.look()
+    services().access.refresh()
     return rendered(schemas.key_of(revoked))
 
 

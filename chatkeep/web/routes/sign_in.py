@@ -6,7 +6,7 @@ from flask import Blueprint, Response, g, request
 
 from chatkeep import errors
 from chatkeep.auth import keys
-from chatkeep.auth.access import EVERY_SCOPE, SIGNED_IN_S, NewKey, caller_of
+from chatkeep.auth.access import EVERY_SCOPE, SESSION_S, NewKey, caller_of
 from chatkeep.web import auth
 from chatkeep.web.auth import PUBLIC
 from chatkeep.web.openapi import Routes
@@ -54,9 +54,7 @@ def sign_in() -> Response:
 def keep(response: Response, made: NewKey) -> None:
     """Have the browser keep a key, where no script and no other site can use it."""
     name = auth.cookie_named(auth.COOKIE)
-    response.set_cookie(
-        name, made.text, max_age=SIGNED_IN_S, secure=request.is_secure, httponly=True, samesite="Strict"
-    )
+    response.set_cookie(name, made.text, max_age=SESSION_S, secure=request.is_secure, httponly=True, samesite="Strict")
 
 
 @routes.route("GET", "/api/sign-in", tag="keys", scopes=EVERY_SCOPE, answers={200: schemas.SignedIn})
@@ -78,7 +76,7 @@ def sign_out() -> Response:
     found = auth.cookie()
     ended = found is not None and keys.sign_out(services().database, services().journal, found, g.request_id)
     if ended:
-        services().access.look()
+        services().access.refresh()
     response = rendered(schemas.SignedOut(ended))
     name = auth.cookie_named(auth.COOKIE)
     response.delete_cookie(name, secure=request.is_secure, httponly=True, samesite="Strict")
