@@ -62,7 +62,7 @@ class KeyChanges:
 
 @dataclass(frozen=True, slots=True)
 class SignInKey:
-    """The parent of all sessions from an OpenID provider: nobody holds its text, and revoking it ends them all."""
+    """The parent of all sessions from an OpenID provider: its text is thrown away, and revoking it ends them all."""
 
     id: UUID
     name: str

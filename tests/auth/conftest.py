@@ -1,4 +1,4 @@
-"""Servers with keys: each test makes its own keys."""
+"""Servers with keys; each test creates its own keys."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from tests.upstream import Upstream
 def server(
     request: pytest.FixtureRequest, standing: Standing, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Server:
-    """Every kind of server, apart from those of other tests: keys close it for good."""
+    """Every kind of server, not shared with other tests: a key closes it for good."""
     start = partial(serving, request, upstream, tmp_path_factory)
     return standing.one(("keyed", request.param), start, "auth")
 
 
 @pytest.fixture(scope="session")
 def keyed(server: Server) -> Server:
-    """Every kind of server, on every database, with a key: nobody comes in without one."""
+    """Every kind of server, on every database, with a key, so that requests need one."""
     make_key(server.env["DATABASE_URL"])
-    nobody = Identity(server)
-    # Until each of its processes has seen that there is a key: as long as it is open, nothing would be tried.
-    assert eventually(lambda: nobody.statuses("/api/conversations") == {401})
+    anonymous = Identity(server)
+    # Wait until each process has seen the key: an open server would test nothing.
+    assert eventually(lambda: anonymous.statuses("/api/conversations") == {401})
     return server
 
 
 @pytest.fixture
 def caller(keyed: Server) -> Identity:
-    """Somebody with a key of the account `local` that may do everything."""
+    """A caller with a key of the account `local` and all its scopes."""
     return Identity(keyed, bearer(make_key(keyed.env["DATABASE_URL"]).text))

@@ -1,4 +1,4 @@
-"""Keys for tests, and callers that use them."""
+"""Create keys for tests, and call the API with them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def bearer(key: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Somebody who calls a server, with the headers that say who it is."""
+    """A caller of a server, with the headers that identify it."""
 
     server: Server
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Signing in with OpenID Connect, as a browser does it at a server, and as a server does it without a browser."""
+"""Sign in with OpenID Connect, in a browser's way or without a server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Jar:
         return answer
 
     def away(self, place: str) -> str:
-        """Let a provider sign somebody in, and return where it sends the browser back to."""
+        """Sign in at the provider, and return the URL that it redirects to."""
         for _ in range(MOST_REDIRECTS):
             answer = self.get(place)
             assert answer.status in {302, 303}, answer.text
@@ -65,20 +65,20 @@ class Browser(Jar):
         self.server = server
 
     def begin(self, to: str = "") -> str:
-        """Begin to sign in, and return where the provider sends the browser back to."""
+        """Begin to sign in, and return the URL that the provider redirects to."""
         away = self.get(f"{self.server.url}/sign-in/oidc?{urlencode({'to': to})}")
         assert away.status == 302, away.body
         return self.away(str(away.headers["Location"]))
 
     def sign_in(self, to: str = "") -> str:
-        """Sign in, and return where the browser is then."""
+        """Sign in, and return the final URL."""
         return str(self.get(self.begin(to)).headers["Location"])
 
     def status(self) -> int:
         return self.get(self.server.url + LIST, **OWN).status
 
     def is_refused(self, url: str, why: str, cause: str) -> bool:
-        """Return whether an answer lets nobody in: the page says why, and the log has one line with the cause."""
+        """Return whether a response is refused: the page shows the reason, and the log has one line with the cause."""
         before = self.server.log()
         answer = self.get(url)
         said = [line for line in self.server.log().removeprefix(before).splitlines() if "sign-in failed" in line]
@@ -88,7 +88,7 @@ class Browser(Jar):
 
 
 class Client:
-    """What a server does to sign somebody in, without a server; its clock can be set on."""
+    """A server's side of the sign-in without a server; tests can advance its clock."""
 
     def __init__(self, journal: Journal, folder: Path, env: dict[str, str]) -> None:
         self.passed = 0.0

@@ -1,4 +1,4 @@
-"""The audit log has a row for each act, stored with it, in one chain however many write; and no names and no words."""
+"""The audit log has one entry for each action, in one hash chain, without names or content."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def account() -> str:
 
 @pytest.fixture
 def by(keyed: Server, account: str) -> Identity:
-    """Somebody of an account that nobody else has."""
+    """A caller of an account of its own."""
     return Identity(keyed, bearer(make_key(keyed.env["DATABASE_URL"], account).text))
 
 
@@ -57,7 +57,7 @@ def verbs(operator: Identity, account: str) -> list[str]:
     return [entry["verb"] for entry in entries(operator, account)]
 
 
-def test_what_callers_do_is_noted_and_turns_are_not(operator: Identity, by: Identity, account: str) -> None:
+def test_actions_are_audited_and_turns_are_not(operator: Identity, by: Identity, account: str) -> None:
     """Waits for an export to be made: a second or two."""
     said = by.chat(unique("Remember me"))["conversation_id"]
     by.get(f"/api/conversations/{said}/export?format=md")
@@ -81,7 +81,7 @@ def test_what_callers_do_is_noted_and_turns_are_not(operator: Identity, by: Iden
     assert {entry["outcome"] for entry in found} == {"done"}
 
 
-def test_an_entry_tells_who_it_was(operator: Identity, by: Identity, account: str) -> None:
+def test_entry_identifies_the_caller(operator: Identity, by: Identity, account: str) -> None:
     named, name = by.named("阿丽"), f"request-{uuid4().hex}"
     said = named.chat(unique())["conversation_id"]
     named.request("DELETE", f"/api/conversations/{said}", headers={"X-Request-Id": name})
@@ -92,7 +92,7 @@ def test_an_entry_tells_who_it_was(operator: Identity, by: Identity, account: st
     assert "阿丽" not in json.dumps(entry, ensure_ascii=False)
 
 
-def test_what_an_import_deletes_is_noted(operator: Identity, by: Identity, account: str) -> None:
+def test_deletions_by_an_import_are_audited(operator: Identity, by: Identity, account: str) -> None:
     said = by.chat(unique())["conversation_id"]
     lines = {"object": "export", "version": 1, "since": "1"}, {"object": "tombstone", "id": said, "reason": "deleted"}
     file = resealed(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
@@ -104,14 +104,14 @@ def test_what_an_import_deletes_is_noted(operator: Identity, by: Identity, accou
     assert entry["key"]
 
 
-def test_what_is_refused_leaves_no_entry_of_having_been_done(operator: Identity, by: Identity, account: str) -> None:
+def test_refused_action_is_not_audited_as_done(operator: Identity, by: Identity, account: str) -> None:
     for path in (f"/api/conversations/{uuid4()}", f"/api/exports/{uuid4()}"):
         assert by.request("DELETE", path).status == 404
     assert by.request("POST", "/api/exports", json={"format": "json", "conversation_id": str(uuid4())}).status == 404
     assert entries(operator, account) == []
 
 
-def test_keys_and_signing_in_are_noted(keyed: Server, operator: Identity, account: str) -> None:
+def test_key_changes_and_sign_ins_are_audited(keyed: Server, operator: Identity, account: str) -> None:
     master = Identity(keyed, bearer(make_key(keyed.env["DATABASE_URL"], account, *Scope).text))
     made = master.request("POST", "/api/keys", json={"name": "Alice's", "account": account}).json
     for _ in range(2):  # the second time nothing changes
@@ -135,7 +135,7 @@ def test_keys_and_signing_in_are_noted(keyed: Server, operator: Identity, accoun
     assert not any(secret in told for secret in ("Alice", made["key"][12:], new["key"][12:], text[12:]))
 
 
-def test_a_missing_scope_is_noted_once_a_minute(keyed: Server, operator: Identity, account: str) -> None:
+def test_missing_scope_is_audited_once_a_minute(keyed: Server, operator: Identity, account: str) -> None:
     reader = Identity(keyed, bearer(make_key(keyed.env["DATABASE_URL"], account, Scope.READ).text))
     for _ in range(20):
         assert reader.get("/api/keys").status == 403
@@ -146,15 +146,15 @@ def test_a_missing_scope_is_noted_once_a_minute(keyed: Server, operator: Identit
     assert len(found) <= 8  # of each process one
 
 
-def test_the_command_line_is_nobody_s_account(keyed: Server, operator: Identity) -> None:
-    made = make_key(keyed.env["DATABASE_URL"], "somebody")
+def test_command_line_is_audited_without_an_account(keyed: Server, operator: Identity) -> None:
+    made = make_key(keyed.env["DATABASE_URL"], "app")
     revoke(keyed.env["DATABASE_URL"], made)
     found = operator.get("/api/audit?verb=key.revoked&limit=100").json["data"]
     entry = next(entry for entry in found if entry["what"]["key_id"] == str(made.key.id))
     assert {entry[name] for name in ("account", "key_id", "key", "end_user", "request_id")} == {None}
 
 
-def test_the_log_is_listed_page_by_page(operator: Identity, by: Identity, account: str) -> None:
+def test_log_is_listed_in_pages(operator: Identity, by: Identity, account: str) -> None:
     for _ in range(5):
         by.get("/api/conversations/export-all?format=csv")
     path = f"/api/audit?account={account}&limit=2"
@@ -167,7 +167,7 @@ def test_the_log_is_listed_page_by_page(operator: Identity, by: Identity, accoun
     assert operator.get(f"{path}&after={2**50}").status == 422
 
 
-def test_the_log_is_filtered(operator: Identity, by: Identity, account: str) -> None:
+def test_log_can_be_filtered(operator: Identity, by: Identity, account: str) -> None:
     by.request("DELETE", f"/api/conversations/{by.chat(unique())['conversation_id']}")
     by.get("/api/conversations/export-all?format=csv")
     assert [entry["verb"] for entry in entries(operator, account, verb="export.made")] == ["export.made"]
@@ -176,7 +176,7 @@ def test_the_log_is_filtered(operator: Identity, by: Identity, account: str) -> 
     assert operator.get("/api/audit?verb=anything").status == 422
 
 
-def test_the_log_is_exported(operator: Identity, by: Identity, account: str) -> None:
+def test_log_can_be_exported(operator: Identity, by: Identity, account: str) -> None:
     by.get("/api/conversations/export-all?format=csv")
     listed = entries(operator, account)
     answer = operator.get(f"/api/audit/export?account={account}")
@@ -190,13 +190,13 @@ def test_the_log_is_exported(operator: Identity, by: Identity, account: str) -> 
     assert "audit.exported" in verbs(operator, "ops")
 
 
-def test_a_request_s_id_is_no_formula_in_a_table(operator: Identity, by: Identity, account: str) -> None:
+def test_csv_escapes_a_request_id_that_looks_like_a_formula(operator: Identity, by: Identity, account: str) -> None:
     by.request("GET", "/api/conversations/export-all?format=csv", headers={"X-Request-Id": "-1-1"})
     table = operator.get(f"/api/audit/export?format=csv&account={account}").text
     assert next(csv.DictReader(table.splitlines()))["request_id"] == "'-1-1"
 
 
-def test_many_writers_make_one_chain(keyed: Server, by: Identity) -> None:
+def test_concurrent_writers_extend_one_hash_chain(keyed: Server, by: Identity) -> None:
     """Exports by way of all processes of the server and of three journals of the test's own: a second or two."""
     url = keyed.env["DATABASE_URL"]
 
@@ -243,13 +243,13 @@ def store(database_url: str) -> Iterator[Database]:
         ("DELETE FROM audit WHERE id < 3", None),
     ],
 )
-def test_what_was_changed_or_taken_out_is_found(store: Database, change: str, broken: int | None) -> None:
+def test_check_finds_changed_and_removed_entries(store: Database, change: str, broken: int | None) -> None:
     assert audit.first_broken(store) is None
     store.read(lambda connection: connection.change(Sql(change)))
     assert audit.first_broken(store) == broken
 
 
-def test_what_is_undone_is_not_noted(store: Database) -> None:
+def test_rolled_back_action_is_not_audited(store: Database) -> None:
     """Whether it has written something else before it fails, or not."""
 
     def fail(connection: Connection) -> None:
@@ -278,7 +278,7 @@ def forgetful(
         yield Api(running)
 
 
-def test_old_entries_are_forgotten_and_the_rest_is_a_chain(forgetful: Api) -> None:
+def test_old_entries_expire_and_the_rest_stays_a_valid_chain(forgetful: Api) -> None:
     """Waits for the sweep: two seconds."""
     database = Database(forgetful.server.env["DATABASE_URL"])
     for _ in range(4):
@@ -292,7 +292,7 @@ def test_old_entries_are_forgotten_and_the_rest_is_a_chain(forgetful: Api) -> No
     database.close()
 
 
-def test_the_command_writes_the_log_and_checks_it(store: Database, tmp_path: Path) -> None:
+def test_command_exports_and_checks_the_log(store: Database, tmp_path: Path) -> None:
     """Starts five processes: some seconds."""
     env = {"DATABASE_URL": store.url.render_as_string(hide_password=False)}
     done = run(tmp_path, "audit", "--verb", "key.created", env=env)

@@ -1,4 +1,4 @@
-"""Whom a request speaks for, and what it may, on every kind of server."""
+"""Authentication and scopes, on every kind of server."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MALFORMED: dict[str, Callable[[str], dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("form", MALFORMED.values(), ids=MALFORMED)
-def test_a_key_comes_in_one_form_only(caller: Identity, form: Callable[[str], dict[str, str]]) -> None:
+def test_key_is_accepted_only_as_a_bearer_token(caller: Identity, form: Callable[[str], dict[str, str]]) -> None:
     key = caller.headers["Authorization"].removeprefix("Bearer ")
     refused = request("GET", caller.server.url + LIST, headers=form(key))
     assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
@@ -65,10 +65,10 @@ REFUSED: dict[str, tuple[int, Callable[[Server], dict[str, str]]]] = {
 
 
 @pytest.mark.parametrize(("status", "headers"), REFUSED.values(), ids=REFUSED)
-def test_the_body_of_who_is_refused_is_not_read(
+def test_body_of_an_unauthorized_request_is_not_read(
     keyed: Server, status: int, headers: Callable[[Server], dict[str, str]]
 ) -> None:
-    """On gunicorn, which would wait for the rest; Waitress takes bodies in before anybody is asked."""
+    """On gunicorn, which would wait for the rest; Waitress reads bodies before it calls the application."""
     if keyed.command != "gunicorn":
         return
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers(keyed).items())
@@ -79,28 +79,28 @@ def test_the_body_of_who_is_refused_is_not_read(
     assert answer.startswith(f"HTTP/1.1 {status}".encode())
 
 
-def test_a_key_in_the_query_is_none(caller: Identity) -> None:
+def test_key_in_the_query_string_is_ignored(caller: Identity) -> None:
     key = caller.headers["Authorization"].removeprefix("Bearer ")
     assert request("GET", f"{caller.server.url}{LIST}?access_token={key}").status == 401
 
 
-def test_the_scheme_may_be_written_in_any_case(caller: Identity) -> None:
+def test_bearer_scheme_is_case_insensitive(caller: Identity) -> None:
     """RFC 9110 §11.1."""
     key = caller.headers["Authorization"].removeprefix("Bearer ")
     assert request("GET", caller.server.url + LIST, headers={"Authorization": f"bearer {key}"}).status == 200
 
 
-def test_a_refusal_is_told_in_chinese_to_those_who_ask_for_it(keyed: Server) -> None:
+def test_401_is_translated_by_accept_language(keyed: Server) -> None:
     problem = request("GET", keyed.url + LIST, headers={"Accept-Language": "zh"}).json
     assert (problem["code"], problem["title"]) == ("unauthorized", "需要有效的密钥")
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/admin", "/openapi.json", "/health", "/health/live", "/health/ready"])
-def test_what_belongs_to_nobody_needs_no_key(keyed: Server, path: str) -> None:
+def test_public_routes_need_no_key(keyed: Server, path: str) -> None:
     assert request("GET", keyed.url + path).status == 200
 
 
-def test_a_body_that_nobody_reads_does_not_hold_up_the_refusal(keyed: Server) -> None:
+def test_unread_body_does_not_delay_a_401(keyed: Server) -> None:
     refused = request(
         "POST", f"{keyed.url}/api/chat", body=b"x" * 300_000, headers={"Content-Type": "application/json"}
     )
@@ -116,7 +116,7 @@ NEEDED = {
 
 
 @pytest.mark.parametrize("scope", Scope)
-def test_a_key_does_what_its_scope_is_for_and_nothing_else(keyed: Server, scope: Scope) -> None:
+def test_key_can_do_only_what_its_scopes_allow(keyed: Server, scope: Scope) -> None:
     who = Identity(keyed, bearer(make_key(keyed.env["DATABASE_URL"], "local", scope).text))
     for needed, calls in NEEDED.items():
         for method, path in calls:
@@ -128,12 +128,12 @@ def test_a_key_does_what_its_scope_is_for_and_nothing_else(keyed: Server, scope:
 
 
 @pytest.mark.parametrize("scope", [Scope.CHAT, Scope.READ])
-def test_a_reply_is_followed_by_who_takes_turns_or_reads(keyed: Server, scope: Scope) -> None:
+def test_following_a_reply_needs_chat_or_read(keyed: Server, scope: Scope) -> None:
     who = Identity(keyed, bearer(make_key(keyed.env["DATABASE_URL"], "local", scope).text))
     assert who.get(f"{LIST}/{uuid4()}/messages/{uuid4()}/stream").status == 404
 
 
-def test_a_revoked_key_lets_nobody_in_within_five_seconds(keyed: Server) -> None:
+def test_revoked_key_gets_401_within_five_seconds(keyed: Server) -> None:
     """Waits for what the server promises: a second or two."""
     made = make_key(keyed.env["DATABASE_URL"])
     who = Identity(keyed, bearer(made.text))
@@ -145,7 +145,7 @@ def test_a_revoked_key_lets_nobody_in_within_five_seconds(keyed: Server) -> None
         assert time.monotonic() - begun < 5
 
 
-def test_an_expired_key_lets_nobody_in(keyed: Server) -> None:
+def test_expired_key_gets_401(keyed: Server) -> None:
     """Waits until a key has expired: three seconds."""
     made = make_key(keyed.env["DATABASE_URL"], lifetime=3)
     who = Identity(keyed, bearer(made.text))
@@ -154,7 +154,7 @@ def test_an_expired_key_lets_nobody_in(keyed: Server) -> None:
     assert who.statuses(LIST) == {401}
 
 
-def test_an_end_user_is_apart_from_the_account_and_from_others(caller: Identity) -> None:
+def test_end_user_is_isolated_from_the_account_and_other_end_users(caller: Identity) -> None:
     alice, bob = caller.named(f"alice {uuid4()}"), caller.named(f"bob {uuid4()}")
     path = f"{LIST}/{alice.chat('mine')['conversation_id']}"
     assert alice.get(path).status == 200
@@ -163,7 +163,7 @@ def test_an_end_user_is_apart_from_the_account_and_from_others(caller: Identity)
     assert bob.get(LIST).json["data"] == []
 
 
-def test_the_keys_of_an_account_reach_the_same_and_those_of_another_do_not(keyed: Server) -> None:
+def test_keys_share_the_data_of_their_account_only(keyed: Server) -> None:
     url, accounts = keyed.env["DATABASE_URL"], [f"a{uuid4().hex[:20]}", f"b{uuid4().hex[:20]}"]
     first, second, other = (
         Identity(keyed, bearer(make_key(url, account).text)) for account in (accounts[0], accounts[0], accounts[1])
@@ -183,7 +183,7 @@ NAMES = {
 }
 
 
-def test_names_that_look_alike_are_two_end_users(caller: Identity) -> None:
+def test_similar_names_are_different_end_users(caller: Identity) -> None:
     ids = {caller.named(name).chat("hello")["conversation_id"]: caller.named(name) for name in NAMES.values()}
     for made, who in ids.items():
         assert [made == item["id"] for item in who.get(LIST).json["data"]].count(True) == 1
@@ -192,17 +192,17 @@ def test_names_that_look_alike_are_two_end_users(caller: Identity) -> None:
 
 
 @pytest.mark.parametrize("name", ["小明", "a b", "用户\U0001f600", "x" * 255, "字" * 255, "a,b"])
-def test_an_end_user_has_any_name(caller: Identity, name: str) -> None:
+def test_end_user_name_may_have_any_text(caller: Identity, name: str) -> None:
     assert caller.named(name).get(LIST).status == 200
 
 
 @pytest.mark.parametrize("sent", ["", "x" * 256, "\x80", "a\xff", "a\xc2\x85"])
-def test_a_name_that_cannot_be_one_is_refused(caller: Identity, sent: str) -> None:
+def test_invalid_end_user_name_is_refused(caller: Identity, sent: str) -> None:
     refused = caller.request("GET", LIST, headers={"X-End-User": sent})
     assert (refused.status, refused.json["errors"][0]["field"]) == (422, "X-End-User")
 
 
-def test_no_end_user_s_name_is_stored(caller: Identity) -> None:
+def test_end_user_names_are_never_stored(caller: Identity) -> None:
     name = f"secret-{uuid4()}"
     caller.named(name).chat("hello")
     answer = caller.named(name).get(f"{LIST}/export-all")

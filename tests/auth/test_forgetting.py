@@ -1,4 +1,4 @@
-"""All that an end user has is given out by one call, and is gone for good when another one answers."""
+"""One call exports all data of an end user, and another one erases it."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def two(
 
 
 @dataclass(frozen=True, slots=True)
-class Somebody:
-    """An end user of an account that nobody else has, on two servers."""
+class EndUser:
+    """An end user of an account of its own, on two servers."""
 
     account: str
     name: str
@@ -80,25 +80,25 @@ class Somebody:
 
 
 @pytest.fixture
-def somebody(two: list[Server]) -> Somebody:
+def user(two: list[Server]) -> EndUser:
     account = f"a{uuid4().hex[:20]}"
-    return Somebody(account, f"阿丽 {uuid4().hex}", two, make_key(two[0].env["DATABASE_URL"], account, *OWNERS).text)
+    return EndUser(account, f"阿丽 {uuid4().hex}", two, make_key(two[0].env["DATABASE_URL"], account, *OWNERS).text)
 
 
-def bound_key(somebody: Somebody) -> str:
+def bound_key(user: EndUser) -> str:
     """Make a key that stands for the end user alone, as signing in with OIDC does."""
-    made = access.make_key(new_id(), "bound", somebody.account, tuple(Scope), now_us())
-    key = dataclasses.replace(made.key, end_user=somebody.owner.partition("/")[2])
-    with journal_of(somebody.servers[0].env["DATABASE_URL"]) as journal:
+    made = access.make_key(new_id(), "bound", user.account, tuple(Scope), now_us())
+    key = dataclasses.replace(made.key, end_user=user.owner.partition("/")[2])
+    with journal_of(user.servers[0].env["DATABASE_URL"]) as journal:
         journal.write(lambda connection: keys.insert(connection, key))
     return made.text
 
 
-def with_everything(somebody: Somebody) -> str:
+def with_everything(user: EndUser) -> str:
     """Let there be something of every kind; return the text of the end user's own key."""
-    who = somebody.on(0)
+    who = user.on(0)
     made, said = a_conversation([now_us() - 1000 * number for number in range(1001, 0, -1)])
-    fill(somebody.servers[0].env["DATABASE_URL"], (replace(made, owner=somebody.owner), said))
+    fill(user.servers[0].env["DATABASE_URL"], (replace(made, owner=user.owner), said))
     for _ in range(3):
         key = {"Idempotency-Key": uuid4().hex}
         assert who.request("POST", "/api/chat", json={"message": unique()}, headers=key).status == 200
@@ -106,11 +106,11 @@ def with_everything(somebody: Somebody) -> str:
     job = who.request("POST", "/api/exports", json={"format": "json"}).json["id"]
     assert eventually(lambda: who.get(f"/api/exports/{job}").json["status"] == "completed")
     assert eventually(lambda: who.get("/api/usage").json["total"]["requests"] == 3)
-    return bound_key(somebody)
+    return bound_key(user)
 
 
-def files(somebody: Somebody) -> int:
-    return len(list((Path(somebody.servers[0].env["CHATKEEP_DATA_DIR"]) / "exports").iterdir()))
+def files(user: EndUser) -> int:
+    return len(list((Path(user.servers[0].env["CHATKEEP_DATA_DIR"]) / "exports").iterdir()))
 
 
 def erase(who: Identity) -> Any:
@@ -119,71 +119,71 @@ def erase(who: Identity) -> Any:
     return answer.json
 
 
-def test_everything_is_gone_when_it_answers(somebody: Somebody) -> None:
+def test_erase_removes_everything_before_it_answers(user: EndUser) -> None:
     """It takes three seconds, in which other processes end what they are in the middle of."""
-    text, before = with_everything(somebody), files(somebody)
-    assert min(count for name, count in somebody.rows().items() if name != "leases") > 0
-    receipt = erase(somebody.on(1))
-    assert set(somebody.rows().values()) == {0}
-    assert files(somebody) == before - 1
+    text, before = with_everything(user), files(user)
+    assert min(count for name, count in user.rows().items() if name != "leases") > 0
+    receipt = erase(user.on(1))
+    assert set(user.rows().values()) == {0}
+    assert files(user) == before - 1
     counts = ("conversations", "messages", "exports", "idempotency_keys", "keys")
     assert [receipt[name] for name in counts] == [4, 1001 + 6, 1, 3, 1]
-    assert eventually(lambda: Identity(somebody.servers[0], bearer(text)).get("/api/conversations").status == 401)
-    assert somebody.on(0).get("/api/conversations").json["data"] == []
+    assert eventually(lambda: Identity(user.servers[0], bearer(text)).get("/api/conversations").status == 401)
+    assert user.on(0).get("/api/conversations").json["data"] == []
 
 
-def test_nothing_else_is_gone(somebody: Somebody) -> None:
+def test_erase_keeps_the_data_of_others(user: EndUser) -> None:
     """The account's own things, those of another end user, and of the same name in another account."""
-    account = Identity(somebody.servers[0], bearer(somebody.text))
+    account = Identity(user.servers[0], bearer(user.text))
     elsewhere = Identity(
-        somebody.servers[0], bearer(make_key(somebody.servers[0].env["DATABASE_URL"], f"b{uuid4().hex[:20]}").text)
+        user.servers[0], bearer(make_key(user.servers[0].env["DATABASE_URL"], f"b{uuid4().hex[:20]}").text)
     )
-    others = [account, account.named("another"), account.named(somebody.name[:-1]), elsewhere.named(somebody.name)]
+    others = [account, account.named("another"), account.named(user.name[:-1]), elsewhere.named(user.name)]
     kept = [(who, who.chat(unique())["conversation_id"]) for who in others]
     before = [who.get(f"/api/conversations/{said}").body for who, said in kept]
-    with_everything(somebody)
-    erase(somebody.on(0))
+    with_everything(user)
+    erase(user.on(0))
     assert [who.get(f"/api/conversations/{said}").body for who, said in kept] == before
 
 
-def test_a_running_reply_of_another_process_ends_and_leaves_nothing(somebody: Somebody) -> None:
+def test_erase_ends_a_reply_of_another_process(user: EndUser) -> None:
     """What it has used until then is stored after the first round, and does not come back after the second."""
-    running = Running(somebody.on(0).stream(unique("#n=2000,r=20#"), stream=True))
+    running = Running(user.on(0).stream(unique("#n=2000,r=20#"), stream=True))
     running.until(20)
-    assert somebody.rows()["leases"] == 1
-    receipt = erase(somebody.on(1))
+    assert user.rows()["leases"] == 1
+    receipt = erase(user.on(1))
     assert (receipt["conversations"], receipt["messages"]) == (1, 2)
     last = running.rest()
     assert (last.event, last.data["code"]) == ("error", "not_found")
-    assert set(somebody.rows().values()) == {0}
+    assert set(user.rows().values()) == {0}
     time.sleep(2.5)
-    assert set(somebody.rows().values()) == {0}
+    assert set(user.rows().values()) == {0}
 
 
-def test_what_was_used_stays_in_the_account_s_sums(somebody: Somebody) -> None:
-    who, account = somebody.on(0), Identity(somebody.servers[0], bearer(somebody.text))
+def test_erase_keeps_usage_in_the_account_s_totals(user: EndUser) -> None:
+    who, account = user.on(0), Identity(user.servers[0], bearer(user.text))
     for _ in range(2):
         who.chat(unique())
         account.chat(unique())
     path = "/api/usage?group_by=day,model,key"
     assert eventually(lambda: account.get(path).json["total"]["requests"] == 4)
     before = account.get(path).json
-    assert None not in {row["key"] for row in before["data"]}  # also what was used for the end user is told by key
+    assert None not in {row["key"] for row in before["data"]}  # usage of the end user is reported by key
     erase(who)
     assert account.get(path).json == before
     assert {row["end_user"] for row in account.get("/api/usage?group_by=end_user").json["data"]} == {None}
 
 
-def test_answers_are_forgotten_in_every_process(somebody: Somebody, upstream: Upstream) -> None:
+def test_erase_clears_cached_answers_in_every_process(user: EndUser, upstream: Upstream) -> None:
     message = unique("What is a haiku?")
     for index in (0, 1):
-        assert not is_cached(somebody.on(index), message)
-        # Not at once where a process hears only now of what the test before has erased.
-        assert eventually(partial(is_cached, somebody.on(index), message))
+        assert not is_cached(user.on(index), message)
+        # Not at once: a process may only now see the erasure of the test before.
+        assert eventually(partial(is_cached, user.on(index), message))
     calls = len(asked(upstream, message))
-    erase(somebody.on(0))
-    assert [server_answers(server) for server in somebody.servers] == [0, 0]
-    assert not is_cached(somebody.on(1), message)
+    erase(user.on(0))
+    assert [server_answers(server) for server in user.servers] == [0, 0]
+    assert not is_cached(user.on(1), message)
     assert len(asked(upstream, message)) == calls + 1
 
 
@@ -197,25 +197,23 @@ def server_answers(server: Server) -> int:
     return int(Identity(server).get("/health").json["cache"]["entries"])
 
 
-def test_the_audit_log_has_the_receipt_and_no_name(somebody: Somebody) -> None:
-    with_everything(somebody)
-    receipt = erase(somebody.on(0))
-    operator = Identity(
-        somebody.servers[0], bearer(make_key(somebody.servers[0].env["DATABASE_URL"], "ops", Scope.ADMIN).text)
-    )
-    answer = operator.get(f"/api/audit?account={somebody.account}&order=asc&limit=100")
+def test_erase_is_audited_without_a_name(user: EndUser) -> None:
+    with_everything(user)
+    receipt = erase(user.on(0))
+    operator = Identity(user.servers[0], bearer(make_key(user.servers[0].env["DATABASE_URL"], "ops", Scope.ADMIN).text))
+    answer = operator.get(f"/api/audit?account={user.account}&order=asc&limit=100")
     found = {entry["verb"]: entry for entry in answer.json["data"]}
     assert list(found)[-2:] == ["owner.erasing", "owner.erased"]
-    digest = somebody.owner.partition("/")[2]
+    digest = user.owner.partition("/")[2]
     told = {name: value for name, value in receipt.items() if name not in {"object", "id", "erased_at"}}
     assert found["owner.erased"]["what"] == {"erasure_id": receipt["id"], **told}
     assert (found["owner.erasing"]["what"]["end_user"], found["owner.erased"]["end_user"]) == (digest, digest)
-    assert somebody.name[3:] not in answer.text
+    assert user.name[3:] not in answer.text
 
 
-def test_increments_tell_of_what_is_gone(somebody: Somebody) -> None:
-    """So that whoever keeps a copy removes it, too."""
-    who = somebody.on(0)
+def test_increments_report_erased_conversations(user: EndUser) -> None:
+    """So that copies elsewhere can be updated."""
+    who = user.on(0)
     said = who.chat(unique())["conversation_id"]
     path = "/api/conversations/export-all?format=ndjson"
     cursor = json.loads(who.get(path).text.splitlines()[-1])["cursor"]
@@ -224,33 +222,33 @@ def test_increments_tell_of_what_is_gone(somebody: Somebody) -> None:
     assert [(line["id"], line["reason"]) for line in lines if line["object"] == "tombstone"] == [(said, "deleted")]
 
 
-def test_doing_so_again_erases_nothing(somebody: Somebody) -> None:
-    somebody.on(0).chat(unique())
-    first, second = erase(somebody.on(0)), erase(somebody.on(0))
+def test_erase_is_idempotent(user: EndUser) -> None:
+    user.on(0).chat(unique())
+    first, second = erase(user.on(0)), erase(user.on(0))
     assert (first["conversations"], second["conversations"], second["messages"]) == (1, 0, 0)
     assert first["id"] != second["id"]
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_a_request_that_names_nobody_is_refused(somebody: Somebody, method: str) -> None:
-    account = Identity(somebody.servers[0], bearer(somebody.text))
+def test_erase_without_an_end_user_is_refused(user: EndUser, method: str) -> None:
+    account = Identity(user.servers[0], bearer(user.text))
     said = account.chat(unique())["conversation_id"]
     answer = account.request(method, ME)
     assert (answer.status, answer.json["errors"][0]["field"]) == (422, "X-End-User")
     assert account.get(f"/api/conversations/{said}").status == 200
 
 
-def test_a_key_of_one_end_user_erases_that_one_and_itself(somebody: Somebody) -> None:
-    own = Identity(somebody.servers[0], bearer(bound_key(somebody)))
+def test_key_of_an_end_user_erases_them_and_itself(user: EndUser) -> None:
+    own = Identity(user.servers[0], bearer(bound_key(user)))
     own.chat(unique())
     receipt = erase(own)
     assert (receipt["conversations"], receipt["keys"]) == (1, 1)
     assert own.get("/api/conversations").status == 401
 
 
-def test_everything_is_given_out(somebody: Somebody) -> None:
-    with_everything(somebody)
-    who = somebody.on(0)
+def test_export_of_an_end_user_has_everything(user: EndUser) -> None:
+    with_everything(user)
+    who = user.on(0)
     answer = who.get(ME)
     lines = [json.loads(line) for line in answer.text.splitlines()]
     kinds = [line["object"] for line in lines]
@@ -261,9 +259,9 @@ def test_everything_is_given_out(somebody: Somebody) -> None:
     assert who.get("/api/conversations").json["data"]
 
 
-def test_what_was_given_out_can_be_imported_again(somebody: Somebody) -> None:
-    with_everything(somebody)
-    who = somebody.on(0)
+def test_export_of_an_end_user_can_be_imported(user: EndUser) -> None:
+    with_everything(user)
+    who = user.on(0)
     given = who.get(ME).body
     erase(who)
     sent = {"Content-Type": "application/x-ndjson"}
@@ -271,12 +269,12 @@ def test_what_was_given_out_can_be_imported_again(somebody: Somebody) -> None:
     assert (done["conversations"]["added"], done["messages"], done["problem_count"]) == (4, 1007, 0)
 
 
-def test_the_command_erases_beside_running_servers(somebody: Somebody, tmp_path: Path) -> None:
-    with_everything(somebody)
-    env = {name: somebody.servers[0].env[name] for name in ("DATABASE_URL", "CHATKEEP_DATA_DIR")}
-    done = run(tmp_path, "forget", "--yes", "--account", somebody.account, somebody.name, env=env)
+def test_command_erases_while_servers_run(user: EndUser, tmp_path: Path) -> None:
+    with_everything(user)
+    env = {name: user.servers[0].env[name] for name in ("DATABASE_URL", "CHATKEEP_DATA_DIR")}
+    done = run(tmp_path, "forget", "--yes", "--account", user.account, user.name, env=env)
     assert done.stdout == "erased 4 conversations with 1007 messages, 1 exports\n", done.stderr
-    assert set(somebody.rows().values()) == {0}
+    assert set(user.rows().values()) == {0}
 
 
 @pytest.fixture(params=[("gunicorn", "sqlite"), ("waitress", "sqlite")], ids="-".join)
@@ -288,7 +286,7 @@ def embedded(
         yield running
 
 
-def test_no_word_of_it_is_in_the_database_s_files(embedded: Server) -> None:
+def test_erased_text_is_in_no_database_file(embedded: Server) -> None:
     """The sweep, which would empty the write-ahead log as well, does not come."""
     canary = f"CANARY{uuid4().hex}"
     who = Identity(embedded).named(canary)
@@ -322,7 +320,7 @@ def sharing(
         yield server
 
 
-def test_nothing_of_it_is_left_in_redis(sharing: Server, redis: Redis) -> None:
+def test_erase_removes_answers_from_redis(sharing: Server, redis: Redis) -> None:
     alice, bob = Identity(sharing).named("alice"), Identity(sharing).named("bob")
     for who in (alice, bob):
         for _ in range(3):
@@ -333,7 +331,7 @@ def test_nothing_of_it_is_left_in_redis(sharing: Server, redis: Redis) -> None:
     assert any(name.endswith(f":{owner_of('local', 'bob')}") for name in names(redis))
 
 
-def test_without_redis_it_does_not_say_that_all_is_gone(sharing: Server, redis: Redis) -> None:
+def test_erase_fails_while_redis_is_unavailable(sharing: Server, redis: Redis) -> None:
     who = Identity(sharing).named("alice")
     who.chat(unique())
     with redis.away():

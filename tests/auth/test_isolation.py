@@ -1,4 +1,4 @@
-"""What is kept for a while belongs to an owner, too: answers, idempotency keys, running replies, imported files."""
+"""Cached answers, idempotency keys, running replies and imported files are isolated by owner."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from tests.upstream import Upstream
 def remembering(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A server that remembers answers, in one process so that whoever asks again would get them."""
+    """A server with a cache, in one process, so that every repeated question could hit it."""
     with serving(request, upstream, tmp_path_factory, CHATKEEP_CACHE_SIZE="1MiB", WEB_CONCURRENCY="1") as running:
         yield running
 
 
 @pytest.fixture
 def people(remembering: Server) -> dict[str, Identity]:
-    """An end user, and everybody who is somebody else."""
+    """An end user, and callers that are other owners."""
     url = remembering.env["DATABASE_URL"]
     mine, other = (Identity(remembering, bearer(make_key(url, f"a{uuid4().hex[:20]}").text)) for _ in range(2))
     return {
@@ -40,7 +40,7 @@ def people(remembering: Server) -> dict[str, Identity]:
     }  # fmt: skip
 
 
-def test_an_answer_is_given_again_to_its_owner_alone(people: dict[str, Identity], upstream: Upstream) -> None:
+def test_cached_answer_is_reused_only_for_its_owner(people: dict[str, Identity], upstream: Upstream) -> None:
     message = unique("What is a haiku?")
     answers = {name: who.chat(message)["cached"] for name, who in people.items()}
     assert set(answers.values()) == {False}
@@ -48,7 +48,7 @@ def test_an_answer_is_given_again_to_its_owner_alone(people: dict[str, Identity]
     assert people["alice"].chat(message)["cached"] is True
 
 
-def test_a_running_reply_is_copied_to_its_owner_alone(people: dict[str, Identity], upstream: Upstream) -> None:
+def test_running_reply_is_shared_only_with_its_owner(people: dict[str, Identity], upstream: Upstream) -> None:
     """Reads a slow reply for each: a second or two."""
     message = f"{unique('Slowly')} #n=20,r=20,seed=5#"
     streams = [who.stream(message, stream=True) for who in people.values()]
@@ -60,7 +60,7 @@ def test_a_running_reply_is_copied_to_its_owner_alone(people: dict[str, Identity
     assert len(asked(upstream, message)) == len(people)
 
 
-def test_an_idempotency_key_belongs_to_its_owner(people: dict[str, Identity]) -> None:
+def test_idempotency_key_is_scoped_to_its_owner(people: dict[str, Identity]) -> None:
     key, message = {"Idempotency-Key": uuid4().hex}, unique("Once")
     first = {
         name: who.request("POST", "/api/chat", json={"message": message, "cache": False}, headers=key).json
@@ -73,7 +73,7 @@ def test_an_idempotency_key_belongs_to_its_owner(people: dict[str, Identity]) ->
     assert other.json["code"] == "idempotency_key_reused"
 
 
-def test_a_search_finds_what_is_the_owner_s(people: dict[str, Identity]) -> None:
+def test_search_finds_only_the_owner_s_conversations(people: dict[str, Identity]) -> None:
     word = uuid4().hex
     said = people["alice"].chat(f"a word: {word}")["conversation_id"]
     found = {name: who.get(f"/api/conversations?q={word}").json["data"] for name, who in people.items()}
@@ -81,7 +81,7 @@ def test_a_search_finds_what_is_the_owner_s(people: dict[str, Identity]) -> None
     assert set(map(len, found.values())) == {0}
 
 
-def test_what_another_owner_has_is_neither_overwritten_nor_told_by_an_import(people: dict[str, Identity]) -> None:
+def test_import_neither_overwrites_nor_reveals_another_owner_s_data(people: dict[str, Identity]) -> None:
     word = uuid4().hex
     path = f"/api/conversations/{people['alice'].chat(f'mine: {word}')['conversation_id']}"
     exported = people["alice"].get(f"{path}/export?format=json").body
@@ -91,14 +91,14 @@ def test_what_another_owner_has_is_neither_overwritten_nor_told_by_an_import(peo
             continue
         sent = {"Content-Type": "application/json"}
         done = who.request("POST", "/api/conversations/import", body=exported, headers=sent)
-        # As if nobody had it: what another owner's file holds becomes a conversation of the importer's own.
+        # As if the id were free: the file of another owner becomes a conversation of the importer.
         assert (done.status, done.json["conversations"]["added"], done.json["messages"]) == (200, 1, 2)
         assert word not in done.text
         assert who.get(path).status == 404
     assert people["alice"].get(path).json == before
 
 
-def test_a_reply_that_is_generated_is_followed_by_its_owner_alone(people: dict[str, Identity]) -> None:
+def test_running_reply_is_followed_only_by_its_owner(people: dict[str, Identity]) -> None:
     """Waits for a slow reply: a second or two."""
     running = people["alice"].stream("Slowly #n=30,r=20,seed=5#")
     events = iter(running)
@@ -115,7 +115,7 @@ def test_a_reply_that_is_generated_is_followed_by_its_owner_alone(people: dict[s
     assert mine.text == running.text
 
 
-def test_a_key_of_one_end_user_speaks_for_nobody_else(remembering: Server) -> None:
+def test_key_of_an_end_user_cannot_act_for_another(remembering: Server) -> None:
     """As keys of OIDC do; there is no command for them."""
     account = f"a{uuid4().hex[:20]}"
     made = access.make_key(new_id(), "bound", account, tuple(Scope), now_us())

@@ -1,4 +1,4 @@
-"""Keys are made, listed, rotated and revoked, on the command line and through the API."""
+"""Keys are created, listed, rotated and revoked, by the command line and the API."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def stored(folder: Path, text: str) -> keys.Key:
     return found
 
 
-def test_a_key_is_printed_alone_and_only_its_hash_is_stored(tmp_path: Path) -> None:
+def test_create_prints_only_the_key_and_stores_only_its_hash(tmp_path: Path) -> None:
     """Starts processes: a second."""
     made = line(tmp_path, "create", "our app")
     assert KEY.fullmatch(made.stdout.strip())
@@ -57,7 +57,7 @@ def test_a_key_is_printed_alone_and_only_its_hash_is_stored(tmp_path: Path) -> N
     assert made.stdout.strip() not in line(tmp_path, "list").stdout
 
 
-def test_a_key_is_as_it_was_asked_for(tmp_path: Path) -> None:
+def test_create_stores_the_requested_properties(tmp_path: Path) -> None:
     """Starts a process: half a second."""
     made = line(tmp_path, "create", "网页", "--account", "shop-1", "--scopes", "read, admin", "--expires", "90d")
     found = stored(tmp_path, made.stdout)
@@ -75,14 +75,14 @@ def test_a_key_is_as_it_was_asked_for(tmp_path: Path) -> None:
         ("change", "ck_12345678", "--name", "a"), ("change", "ck_12345678"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done_is_told(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_invalid_arguments_are_explained(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """Starts a process: half a second."""
     done = line(tmp_path, *arguments)
     assert (done.returncode in {1, 2}, done.stdout) == (True, "")
     assert "Traceback" not in done.stderr
 
 
-def test_a_rotated_key_takes_the_other_one_s_place(tmp_path: Path) -> None:
+def test_rotate_replaces_the_key(tmp_path: Path) -> None:
     """Starts processes: two seconds."""
     old = line(tmp_path, "create", "app", "--account", "shop", "--scopes", "chat", "--expires", "1h").stdout.strip()
     new = line(tmp_path, "rotate", old[:11], "--overlap", "10m").stdout.strip()
@@ -96,10 +96,10 @@ def test_a_rotated_key_takes_the_other_one_s_place(tmp_path: Path) -> None:
     assert line(tmp_path, "rotate", new[:11]).returncode == 1
 
 
-def test_a_key_is_revoked_by_its_beginning_and_listed_as_such(tmp_path: Path) -> None:
+def test_revoke_by_prefix_is_shown_in_the_list(tmp_path: Path) -> None:
     """Starts processes: two seconds."""
     made = [line(tmp_path, "create", name).stdout.strip() for name in ("one", "two")]
-    assert line(tmp_path, "revoke", made[0]).returncode == 0  # who revokes one that leaked has all of it
+    assert line(tmp_path, "revoke", made[0]).returncode == 0  # a leaked key is at hand as a whole
     _, first, second = line(tmp_path, "list").stdout.splitlines()
     assert (first.split()[:2], first.split()[-1]) == ([made[0][:11], "one"], "revoked")
     assert (second.split()[:2], "for ever" in second) == ([made[1][:11], "two"], True)
@@ -109,7 +109,7 @@ def operator(server: Server) -> Identity:
     return Identity(server, bearer(make_key(server.env["DATABASE_URL"], "ops", Scope.ADMIN).text))
 
 
-def test_an_operator_makes_keys_of_all_accounts_and_sees_each_once(keyed: Server) -> None:
+def test_operator_creates_keys_of_all_accounts_and_lists_each_once(keyed: Server) -> None:
     admin = operator(keyed)
     asked = {"name": "an app", "account": "shop", "scopes": ["read", "chat"], "expires_in": 60}
     made = admin.request("POST", "/api/keys", json=asked)
@@ -122,7 +122,7 @@ def test_an_operator_makes_keys_of_all_accounts_and_sees_each_once(keyed: Server
     assert Identity(keyed, bearer(made.json["key"])).get(LIST).status == 200
 
 
-def test_keys_are_listed_page_by_page(keyed: Server) -> None:
+def test_keys_are_listed_in_pages(keyed: Server) -> None:
     admin = operator(keyed)
     made = [admin.request("POST", "/api/keys", json={"name": f"n{number}"}).json["id"] for number in range(3)]
     newest = admin.get("/api/keys?limit=2").json
@@ -134,7 +134,7 @@ def test_keys_are_listed_page_by_page(keyed: Server) -> None:
     assert {order: listed.json["first_id"] for order, listed in behind.items()} == {"asc": made[1], "desc": made[0]}
 
 
-def test_an_operator_revokes_and_rotates(keyed: Server) -> None:
+def test_operator_revokes_and_rotates_keys(keyed: Server) -> None:
     """Waits until a server has seen it: some seconds."""
     admin = operator(keyed)
     made = admin.request("POST", "/api/keys", json={"name": "app", "account": "shop"}).json
@@ -157,11 +157,11 @@ def test_an_operator_revokes_and_rotates(keyed: Server) -> None:
         {"name": "a", "expires_in": 0}, {"name": "a", "digest": "x"}, {"name": "a", "parent_id": None},
     ],
 )  # fmt: skip
-def test_a_key_that_cannot_be_is_refused(keyed: Server, body: dict[str, object]) -> None:
+def test_invalid_key_properties_are_refused(keyed: Server, body: dict[str, object]) -> None:
     assert operator(keyed).request("POST", "/api/keys", json=body).status == 422
 
 
-def test_the_last_use_of_a_key_is_noted(keyed: Server) -> None:
+def test_last_use_of_a_key_is_stored(keyed: Server) -> None:
     """Waits until the server writes it down: a second or two."""
     admin = operator(keyed)
     made = admin.request("POST", "/api/keys", json={"name": "used"}).json
@@ -174,7 +174,7 @@ def test_the_last_use_of_a_key_is_noted(keyed: Server) -> None:
     assert used >= made["created_at"]
 
 
-def test_a_key_is_called_and_limited_otherwise(tmp_path: Path) -> None:
+def test_change_sets_name_and_limits(tmp_path: Path) -> None:
     """Starts processes: two seconds."""
     text = line(tmp_path, "create", "app", "--limits", '{"requests_per_day": 5}').stdout.strip()
     assert line(tmp_path, "change", text[:11], "--name", "new").returncode == 0
@@ -184,7 +184,7 @@ def test_a_key_is_called_and_limited_otherwise(tmp_path: Path) -> None:
     assert stored(tmp_path, text).limits is None
 
 
-def test_an_operator_changes_a_key_and_leaves_the_rest(keyed: Server) -> None:
+def test_operator_changes_only_the_given_properties(keyed: Server) -> None:
     admin = operator(keyed)
     made = admin.request("POST", "/api/keys", json={"name": "app", "limits": {"requests_per_day": 5}}).json
     path, told = f"/api/keys/{made['id']}", {name: value for name, value in made.items() if name != "key"}
@@ -204,13 +204,13 @@ def test_an_operator_changes_a_key_and_leaves_the_rest(keyed: Server) -> None:
         {"limits": {"requests_per_day": 0}}, {"limits": {"requests": 1}}, {"limits": 5},
     ],
 )  # fmt: skip
-def test_what_a_key_may_does_not_change(keyed: Server, body: dict[str, object]) -> None:
+def test_scopes_cannot_be_changed(keyed: Server, body: dict[str, object]) -> None:
     admin = operator(keyed)
     made = admin.request("POST", "/api/keys", json={"name": "app"}).json
     assert admin.request("PATCH", f"/api/keys/{made['id']}", json=body).status == 422
 
 
-def test_a_key_of_an_end_user_stands_for_them_alone(keyed: Server, tmp_path: Path) -> None:
+def test_key_can_be_restricted_to_one_end_user(keyed: Server, tmp_path: Path) -> None:
     """Starts a process: half a second."""
     admin, name = operator(keyed), f"阿丽 {uuid4()}"
     made = admin.request("POST", "/api/keys", json={"name": "phone", "end_user": name}).json
@@ -235,7 +235,7 @@ def session(server: Server, key: str) -> str:
     return SimpleCookie(answer.headers["Set-Cookie"])["chatkeep_key"].value
 
 
-def test_a_rotated_session_ends_with_the_key_of_the_sign_in(keyed: Server) -> None:
+def test_rotated_session_expires_with_its_parent_key(keyed: Server) -> None:
     """Waits until a server has seen a revocation: some seconds."""
     admin = operator(keyed)
     parent = admin.request("POST", "/api/keys", json={"name": "app", "account": "shop", "expires_in": 600}).json
@@ -254,7 +254,7 @@ def test_a_rotated_session_ends_with_the_key_of_the_sign_in(keyed: Server) -> No
 
 
 @pytest.mark.parametrize("overlap", [0, 60])
-def test_the_sessions_of_a_rotated_key_end_with_it(keyed: Server, overlap: int) -> None:
+def test_rotating_a_key_ends_its_sessions(keyed: Server, overlap: int) -> None:
     admin = operator(keyed)
     parent = admin.request("POST", "/api/keys", json={"name": "app"}).json
     session(keyed, parent["key"])
@@ -267,8 +267,8 @@ def test_the_sessions_of_a_rotated_key_end_with_it(keyed: Server, overlap: int) 
 
 
 @pytest.mark.parametrize("way", ["sign in", "sign in with a session", "rotate a session"])
-def test_no_session_is_made_of_a_key_that_is_revoked_meanwhile(database_url: str, way: str) -> None:
-    """The revocation waits for another transaction, and whoever signs in still reads the key as a live one."""
+def test_sign_in_during_a_revocation_creates_no_session(database_url: str, way: str) -> None:
+    """The revocation waits for another transaction, and the sign-in still reads the key as live."""
     database, free = Database(database_url), Event()
     journal = Journal(database)
     parent = create_key(journal, KeySpec("app"))
@@ -294,7 +294,7 @@ def test_no_session_is_made_of_a_key_that_is_revoked_meanwhile(database_url: str
     database.close()
 
 
-def test_a_key_that_is_rotated_by_many_at_once_is_replaced_once(keyed: Server) -> None:
+def test_concurrent_rotations_replace_a_key_once(keyed: Server) -> None:
     admin = operator(keyed)
     made = admin.request("POST", "/api/keys", json={"name": "app"}).json["id"]
     with ThreadPoolExecutor(8) as pool:

@@ -1,4 +1,4 @@
-"""Limits hold for whom they are meant for: a key, an end user, or an account with all that are its."""
+"""Quotas apply to a key, an end user, or a whole account."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LIMITS = {
 def limited(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A server that limits everybody; each test has accounts of its own."""
+    """A server with quotas; each test has accounts of its own."""
     with serving(request, upstream, tmp_path_factory, CHATKEEP_LIMITS=json.dumps(LIMITS)) as running:
         yield running
 
@@ -41,7 +41,7 @@ def account() -> str:
 
 
 def key_of(server: Server, account: str, *scopes: Scope, **wanted: Any) -> Identity:
-    """Return somebody with a new key of an account."""
+    """Return a caller with a new key of an account."""
     return Identity(server, bearer(make_key(server.env["DATABASE_URL"], account, *scopes, **wanted).text))
 
 
@@ -50,13 +50,13 @@ def asked(by: Identity, times: int) -> list[int]:
     return [by.request("POST", "/api/chat", json={"message": unique()}).status for _ in range(times)]
 
 
-def test_each_key_has_its_own(limited: Server, account: str) -> None:
+def test_each_key_has_its_own_limit(limited: Server, account: str) -> None:
     one, other = key_of(limited, account), key_of(limited, account)
     assert asked(one, 4) == [200, 200, 200, 429]
     assert asked(other, 1) == [200]
 
 
-def test_a_key_s_limits_change_also_for_who_signed_in_with_it(limited: Server, account: str) -> None:
+def test_changed_limits_apply_to_sessions_of_the_key(limited: Server, account: str) -> None:
     """Waits until the server has seen it: a second or two. What was used stays counted."""
     made = make_key(limited.env["DATABASE_URL"], account)
     child = make_child(made.key, new_id(), now_us())
@@ -72,13 +72,13 @@ def test_a_key_s_limits_change_also_for_who_signed_in_with_it(limited: Server, a
     assert asked(by, 1) + asked(signed_in, 2) == [200, 200, 429]
 
 
-def test_each_end_user_has_their_own_over_all_keys(limited: Server, account: str) -> None:
+def test_limit_of_an_end_user_spans_all_keys(limited: Server, account: str) -> None:
     one, other = key_of(limited, account), key_of(limited, account)
     assert asked(one.named("alice"), 1) + asked(other.named("alice"), 2) == [200, 200, 429]
     assert asked(one.named("bob"), 1) == [200]
 
 
-def test_a_key_has_its_own_whomever_it_speaks_for(limited: Server, account: str) -> None:
+def test_limit_of_a_key_spans_all_end_users(limited: Server, account: str) -> None:
     by = key_of(limited, account, Scope.CHAT, Scope.READ)
     assert asked(by.named("alice"), 2) + asked(by.named("bob"), 2) == [200, 200, 200, 429]
     assert eventually(lambda: told(by)["requests"] == 3)
@@ -87,25 +87,25 @@ def test_a_key_has_its_own_whomever_it_speaks_for(limited: Server, account: str)
     assert keys_used[0]
 
 
-def test_an_account_shares_its_own(limited: Server, account: str) -> None:
+def test_limit_of_an_account_spans_all_keys(limited: Server, account: str) -> None:
     mine = [key_of(limited, account).named(name) for name in ("alice", "bob", "carol")]
     assert [status for by in mine for status in asked(by, 2)] == [200] * 5 + [429]
     assert asked(key_of(limited, f"x{account}"[:32]), 1) == [200]
 
 
-def test_what_its_end_users_ask_for_counts_for_the_key(limited: Server, account: str) -> None:
+def test_requests_of_end_users_count_for_the_key(limited: Server, account: str) -> None:
     by = key_of(limited, account)
     assert [asked(by.named(name), 1) for name in ("alice", "bob", "carol", "dora")] == [[200], [200], [200], [429]]
 
 
-def test_what_an_end_user_may_not_the_account_is_not_charged(limited: Server, account: str) -> None:
+def test_refused_request_of_an_end_user_does_not_count_for_the_account(limited: Server, account: str) -> None:
     by = key_of(limited, account)
     assert asked(by.named("alice"), 5) == [200, 200, 429, 429, 429]
     assert asked(by.named("bob"), 1) == [200]
     assert asked(key_of(limited, account), 2) == [200, 200]
 
 
-def test_a_key_may_have_limits_of_its_own(limited: Server, account: str) -> None:
+def test_key_can_have_its_own_limits(limited: Server, account: str) -> None:
     by = key_of(limited, account, limits='{"requests_per_minute": 1}')
     first = by.request("POST", "/api/chat", json={"message": unique()})
     assert '"key.requests_per_minute";q=1;w=60' in first.headers["RateLimit-Policy"]
@@ -115,21 +115,21 @@ def test_a_key_may_have_limits_of_its_own(limited: Server, account: str) -> None
     assert asked(free, 4) == [200] * 4
 
 
-def test_signing_in_again_is_no_way_around(limited: Server, account: str) -> None:
+def test_signing_in_again_does_not_reset_limits(limited: Server, account: str) -> None:
     made = make_key(limited.env["DATABASE_URL"], account)
     signed_in = [Identity(limited, bearer(child_of(limited, made).text)) for _ in range(2)]
     assert asked(signed_in[0], 2) + asked(signed_in[1], 2) == [200, 200, 200, 429]
 
 
 def child_of(server: Server, made: NewKey) -> NewKey:
-    """Make the key of somebody who signs in with a key."""
+    """Sign in with a key, and return the session's key."""
     child = make_child(made.key, new_id(), now_us())
     with journal_of(server.env["DATABASE_URL"]) as journal:
         journal.write(lambda connection: keys.insert(connection, child.key))
     return child
 
 
-def test_an_end_users_replies_at_once_are_counted_apart(limited: Server, account: str) -> None:
+def test_concurrent_replies_are_counted_for_each_end_user(limited: Server, account: str) -> None:
     by = key_of(limited, account)
     slow = [by.named("alice").stream(unique("#n=100,r=20#")), by.stream(unique("#n=100,r=20#"))]
     policy = by.named("alice").request("POST", "/api/chat", json={"message": unique()}).headers["RateLimit"]
@@ -138,7 +138,7 @@ def test_an_end_users_replies_at_once_are_counted_apart(limited: Server, account
         stream.close()
 
 
-def test_usage_is_told_to_whom_it_belongs(limited: Server, account: str) -> None:
+def test_usage_is_shown_to_its_owner_only(limited: Server, account: str) -> None:
     by = key_of(limited, account, Scope.CHAT, Scope.READ)
     other = key_of(limited, f"y{account}"[:32], Scope.CHAT, Scope.READ)
     assert asked(by, 1) + asked(by.named("alice"), 1) + asked(other, 1) == [200] * 3
@@ -156,11 +156,11 @@ def test_usage_is_told_to_whom_it_belongs(limited: Server, account: str) -> None
 
 
 def told(by: Identity) -> Any:
-    """Return all that somebody's usage adds up to."""
+    """Return the total usage of a caller."""
     return by.get("/api/usage").json["total"]
 
 
-def test_the_operator_gives_a_key_limits_through_the_api(limited: Server, account: str) -> None:
+def test_operator_sets_limits_through_the_api(limited: Server, account: str) -> None:
     operator = key_of(limited, "local", Scope.ADMIN)
     wanted = {"name": "a trial", "account": account, "limits": {"requests_per_minute": 1, "tokens_per_day": None}}
     made = operator.request("POST", "/api/keys", json=wanted)
@@ -170,7 +170,7 @@ def test_the_operator_gives_a_key_limits_through_the_api(limited: Server, accoun
     assert (refused.status, refused.json["errors"][0]["field"]) == (422, "limits.requests_per_minute")
 
 
-def test_the_command_line_gives_a_key_limits(limited: Server, account: str) -> None:
+def test_command_sets_limits(limited: Server, account: str) -> None:
     """Starts two processes: about two seconds."""
     own = ["--account", account, "--scopes", "chat", "--limits", '{"requests_per_minute": 1}']
     made = created(limited, *own)

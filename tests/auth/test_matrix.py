@@ -1,7 +1,7 @@
-"""Every route x id x identity: who may not is told the same in the same words, whatever there is, and no foreign byte.
+"""Every route x id x identity: a caller without access gets the same response for any id, and no foreign byte.
 
-The routes are those of the served OpenAPI document, on every kind of server and on both databases; a route that has no
-line here fails the test. What must not leak is the canary of an end user: in every text that a conversation has.
+The routes come from the served OpenAPI document, on every kind of server and both databases; a route without a case
+here fails the test. The canary that must not leak is in every text of an end user's conversation.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ MESSAGE = "/api/conversations/{conversation_id}/messages/{message_id}"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request to a route that is right in all but who sends it; ``{name}`` stands for an id, also in the body."""
+    """A valid request to a route, except for its caller; ``{name}`` stands for an id, also in the body."""
 
     body: Any = None
     query: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     mine: int = 0
-    """The status where whose it is sends it; 0 is success."""
+    """The status for the owner; 0 is success."""
 
 
 THERE = [Call()]
@@ -93,7 +93,7 @@ CALLS: dict[str, list[Call]] = {
     "GET /api/admin/summary": THERE,
     "GET /api/admin/series": [Call(query="name=chatkeep_turns_total")],
 }  # fmt: skip
-# Nothing in these belongs to anybody.
+# These have no owner's data.
 PUBLIC: dict[str, list[Call]] = {
     "POST /api/sign-in": [Call({"key": "ck_12345678_"}, mine=401)],
     "POST /api/sign-out": THERE,
@@ -108,7 +108,7 @@ PUBLIC: dict[str, list[Call]] = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One request to one route, to be sent by anybody."""
+    """One request to one route; any caller can send it."""
 
     method: str
     path: str
@@ -193,7 +193,7 @@ def operations(server: Server) -> Iterator[tuple[str, str, frozenset[str]]]:
             yield method.upper(), path, scopes
 
 
-def test_no_route_is_missing_here(keyed: Server) -> None:
+def test_matrix_covers_every_route(keyed: Server) -> None:
     found = {f"{method} {path}": scopes for method, path, scopes in operations(keyed)}
     assert found.keys() == CALLS.keys() | PUBLIC.keys()
     assert {name for name, scopes in found.items() if not scopes} == PUBLIC.keys()
@@ -219,7 +219,7 @@ def has_canary(response: Response, victim: Victim) -> bool:
     return victim.name in response.body.decode("utf-8", "replace") + str(response.headers)
 
 
-NOBODY: dict[str, Callable[[Server, Victim], Identity]] = {
+ANONYMOUS: dict[str, Callable[[Server, Victim], Identity]] = {
     "none": lambda server, _: Identity(server),
     "no key": lambda server, _: Identity(server, {"Authorization": "Bearer"}),
     "basic": lambda server, victim: Identity(server, {"Authorization": f"Basic {text_of(victim)}"}),
@@ -254,12 +254,12 @@ def expired_key(server: Server, victim: Victim) -> NewKey:
     return made
 
 
-@pytest.mark.parametrize("nobody", NOBODY.values(), ids=NOBODY)
-def test_who_is_nobody_gets_the_same_401_everywhere(
-    keyed: Server, victim: Victim, cases: list[Case], nobody: Callable[[Server, Victim], Identity]
+@pytest.mark.parametrize("anonymous", ANONYMOUS.values(), ids=ANONYMOUS)
+def test_every_route_gives_the_same_401_without_a_key(
+    keyed: Server, victim: Victim, cases: list[Case], anonymous: Callable[[Server, Victim], Identity]
 ) -> None:
     """Sends some hundred requests, and waits until a key has ended: a second or two."""
-    who, reference = nobody(keyed, victim).named(victim.name), told(Identity(keyed).get("/api/conversations"))
+    who, reference = anonymous(keyed, victim).named(victim.name), told(Identity(keyed).get("/api/conversations"))
     assert reference[0] == 401
     for case in cases:
         if not case.scopes:
@@ -274,18 +274,21 @@ def test_who_is_nobody_gets_the_same_401_everywhere(
 
 
 @pytest.mark.parametrize("mode", ["cors", "navigate"])
-def test_a_cookie_counts_nowhere_from_elsewhere(keyed: Server, victim: Victim, cases: list[Case], mode: str) -> None:
-    """Sends some hundred requests: a second. A link may lead here; who follows it is nobody."""
+def test_cookie_is_ignored_on_cross_site_requests(keyed: Server, victim: Victim, cases: list[Case], mode: str) -> None:
+    """Sends some hundred requests: a second. A link may lead here; it is followed without a key."""
     before, cookie = victim.state(), {"Cookie": f"chatkeep_key={text_of(victim)}"}
     own = Identity(keyed, cookie | {"Sec-Fetch-Site": "same-origin"}).named(victim.name)
     assert own.get(filled("/api/conversations/{conversation_id}", victim.ids)).status == 200
     who = Identity(keyed, cookie | {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": mode}).named(victim.name)
-    nobody, foreign = told(Identity(keyed).get("/api/conversations")), told(who.request("DELETE", "/api/conversations"))
-    assert (nobody[0], foreign[0], foreign[1]["code"]) == (401, 403, "foreign_origin")
+    anonymous, foreign = (
+        told(Identity(keyed).get("/api/conversations")),
+        told(who.request("DELETE", "/api/conversations")),
+    )
+    assert (anonymous[0], foreign[0], foreign[1]["code"]) == (401, 403, "foreign_origin")
     for case in cases:
         if not case.scopes:
             continue
-        reference = nobody if (mode, case.method) == ("navigate", "GET") else foreign
+        reference = anonymous if (mode, case.method) == ("navigate", "GET") else foreign
         for ids in each_ids(case, victim):
             answer = case.send(who, ids)
             assert told(answer) == reference, case
@@ -294,7 +297,7 @@ def test_a_cookie_counts_nowhere_from_elsewhere(keyed: Server, victim: Victim, c
 
 
 @pytest.mark.parametrize("scope", Scope)
-def test_a_key_of_the_same_owner_without_the_scope_gets_the_same_403(
+def test_every_route_gives_the_same_403_without_its_scope(
     keyed: Server, victim: Victim, cases: list[Case], scope: Scope
 ) -> None:
     """Sends some hundred requests: a second."""
@@ -331,7 +334,7 @@ STRANGERS: dict[str, Callable[[Server, Victim], Identity]] = {
 
 
 @pytest.mark.parametrize("stranger", STRANGERS.values(), ids=STRANGERS)
-def test_a_stranger_sees_nothing_and_learns_nothing(
+def test_another_owner_gets_nothing_and_no_hint(
     keyed: Server, victim: Victim, cases: list[Case], stranger: Callable[[Server, Victim], Identity]
 ) -> None:
     """Sends some hundred requests, some of which take turns: some seconds."""
@@ -350,7 +353,7 @@ def test_a_stranger_sees_nothing_and_learns_nothing(
 
 
 @pytest.mark.parametrize("public", PUBLIC)
-def test_what_is_for_everybody_holds_nothing_of_anybody(victim: Victim, cases: list[Case], public: str) -> None:
+def test_public_routes_show_no_owner_s_data(victim: Victim, cases: list[Case], public: str) -> None:
     for case in cases:
         if f"{case.method} {case.path}" == public:
             for who in (Identity(victim.who.server), victim.who):
@@ -359,7 +362,7 @@ def test_what_is_for_everybody_holds_nothing_of_anybody(victim: Victim, cases: l
                 assert not has_canary(answer, victim)
 
 
-def test_the_operator_reads_no_conversation_and_no_name(keyed: Server, victim: Victim, cases: list[Case]) -> None:
+def test_operator_reads_no_conversations_and_no_names(keyed: Server, victim: Victim, cases: list[Case]) -> None:
     admin = Identity(keyed, bearer(make_key(keyed.env["DATABASE_URL"], "ops", Scope.ADMIN).text))
     sent = 0
     for case in cases:
@@ -371,7 +374,7 @@ def test_the_operator_reads_no_conversation_and_no_name(keyed: Server, victim: V
     assert sent >= 5
 
 
-def test_the_requests_of_the_matrix_are_right_but_for_who_sends_them(keyed: Server, cases: list[Case]) -> None:
+def test_requests_of_the_matrix_succeed_for_the_right_caller(keyed: Server, cases: list[Case]) -> None:
     """Else a 404 would prove nothing. What deletes comes last, for nothing is left of this victim then."""
     victim = a_victim(keyed)
     who = Identity(keyed, bearer(make_key(keyed.env["DATABASE_URL"], victim.account).text)).named(victim.name)

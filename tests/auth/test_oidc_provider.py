@@ -1,4 +1,4 @@
-"""Signing in with a certified OpenID provider, npm's oidc-provider; it is started once for all tests: a second."""
+"""Sign-in with a certified OpenID provider, npm's oidc-provider; it starts once for all tests: a second."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def browser(server: Server) -> Browser:
     return Browser(server)
 
 
-def test_who_signs_in_is_an_end_user_of_the_account(server: Server, provider: OidcProvider, browser: Browser) -> None:
+def test_sign_in_creates_a_session_of_an_end_user(server: Server, provider: OidcProvider, browser: Browser) -> None:
     assert browser.status() == 401  # on loopback, and without any key
     assert browser.sign_in(f"#{ID}") == f"/#{ID}"
     assert browser.named(COOKIE) == []
@@ -81,7 +81,7 @@ def test_who_signs_in_is_an_end_user_of_the_account(server: Server, provider: Oi
     assert other.get(f"{server.url}{LIST}/{theirs}", **OWN).status == 200
 
 
-def test_the_cookies_are_out_of_reach(server: Server, provider: OidcProvider, browser: Browser) -> None:
+def test_cookies_are_http_only_and_same_site(server: Server, provider: OidcProvider, browser: Browser) -> None:
     away = browser.get(f"{server.url}/sign-in/oidc")
     cookie = str(away.headers["Set-Cookie"])
     assert {part.strip() for part in cookie.split(";")[1:]} >= {"HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=600"}
@@ -96,7 +96,7 @@ def test_the_cookies_are_out_of_reach(server: Server, provider: OidcProvider, br
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_two_tabs_sign_in_side_by_side(browser: Browser, first: int) -> None:
+def test_two_tabs_can_sign_in_at_once(browser: Browser, first: int) -> None:
     tabs = [browser.begin("admin"), browser.begin(f"#{ID}")]
     assert len(browser.named(COOKIE)) == 2
     ends = ["/admin", f"/#{ID}"]
@@ -105,30 +105,30 @@ def test_two_tabs_sign_in_side_by_side(browser: Browser, first: int) -> None:
     assert browser.named(COOKIE) == []
 
 
-def test_a_browser_keeps_five_sign_ins(browser: Browser) -> None:
+def test_browser_keeps_five_pending_sign_ins(browser: Browser) -> None:
     tabs = [browser.begin() for _ in range(7)]
     assert len(browser.named(COOKIE)) == 5
     assert browser.is_refused(tabs[1], "failed", "state_unknown")
     assert [browser.get(tab).headers["Location"] for tab in tabs[2:]] == ["/"] * 5
 
 
-def test_a_rotated_key_signs_in_without_a_restart(provider: OidcProvider, browser: Browser) -> None:
+def test_rotated_signing_key_works_without_restart(provider: OidcProvider, browser: Browser) -> None:
     assert browser.sign_in() == "/"
     provider.make({"p256": "ES256"})
     provider.use(list(KEYS))
     assert Browser(browser.server).sign_in() == "/"
 
 
-def test_an_answer_is_good_once(server: Server, browser: Browser) -> None:
+def test_authorization_response_works_once(server: Server, browser: Browser) -> None:
     back, kept = browser.begin(), dict(browser.cookies)
     assert browser.get(back).headers["Location"] == "/"
     again = Browser(server)
     assert again.is_refused(back, "failed", "state_unknown")
-    again.cookies |= kept  # the code is used up, even where the browser's own part fits
+    again.cookies |= kept  # the code is used up, even if the browser's cookie fits
     assert again.is_refused(back, "failed", "token_invalid_grant")
 
 
-def test_a_code_of_another_sign_in_is_refused(server: Server, browser: Browser) -> None:
+def test_code_of_another_sign_in_is_refused(server: Server, browser: Browser) -> None:
     """An attacker's code with the victim's state: the verifier does not fit it."""
     [code] = parse_qs(urlsplit(Browser(server).begin()).query)["code"]
     mine = browser.begin()
@@ -136,13 +136,13 @@ def test_a_code_of_another_sign_in_is_refused(server: Server, browser: Browser) 
     assert browser.is_refused(mine.replace(own, code), "failed", "token_invalid_grant")
 
 
-def test_whom_the_provider_refuses_is_told_so(provider: OidcProvider, browser: Browser) -> None:
+def test_refusal_by_the_provider_is_shown(provider: OidcProvider, browser: Browser) -> None:
     provider.sign_in_as("")
     assert browser.is_refused(browser.begin(), "denied", "provider_access_denied")
 
 
-def test_the_operator_ends_it_for_all(server: Server, provider: OidcProvider, browser: Browser) -> None:
-    """Waits until every process has seen it: two seconds. Comes last of a server, for nobody signs in afterwards."""
+def test_revoking_the_sign_in_key_ends_all_sessions(server: Server, provider: OidcProvider, browser: Browser) -> None:
+    """Waits until every process has seen it: two seconds. The last test of a server, because sign-in stays revoked."""
     browser.sign_in()
     url = server.env["DATABASE_URL"]
     found = Identity(server, bearer(make_key(url).text)).get("/api/keys?limit=100").json["data"]
@@ -173,7 +173,7 @@ def cause(client: Client, change: Callable[[str], str] = str) -> str:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_each_signing_algorithm_is_verified(
+def test_every_signing_algorithm_is_verified(
     make: Callable[..., Client], provider: OidcProvider, algorithm: str
 ) -> None:
     mine = {"ISSUER": provider.url, "CLIENT_ID": f"chatkeep {algorithm}", "CLIENT_SECRET": SECRET}
@@ -183,7 +183,7 @@ def test_each_signing_algorithm_is_verified(
 
 
 @pytest.mark.parametrize(("expected", "signed"), [("EdDSA", "Ed25519"), ("Ed25519", "EdDSA")])
-def test_both_names_of_one_algorithm_are_taken(
+def test_both_names_of_an_algorithm_are_accepted(
     make: Callable[..., Client], provider: OidcProvider, expected: str, signed: str
 ) -> None:
     mine = {"ISSUER": provider.url, "CLIENT_ID": f"chatkeep {signed}", "CLIENT_SECRET": SECRET}
@@ -193,18 +193,18 @@ def test_both_names_of_one_algorithm_are_taken(
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "EdDSA"])
-def test_a_token_signed_with_a_secret_is_refused(
+def test_token_signed_with_a_shared_secret_is_refused(
     make: Callable[..., Client], provider: OidcProvider, algorithm: str
 ) -> None:
     mine = {"ISSUER": provider.url, "CLIENT_ID": "chatkeep HS256", "CLIENT_SECRET": SECRET}
     assert cause(make(**mine, ALGORITHM=algorithm)) == "id_token_algorithm"
 
 
-def test_a_client_may_have_no_secret(make: Callable[..., Client], provider: OidcProvider) -> None:
+def test_public_client_needs_no_secret(make: Callable[..., Client], provider: OidcProvider) -> None:
     assert make(ISSUER=provider.url, CLIENT_ID="public").sign_in()
 
 
-def test_keys_are_found_after_each_rotation(client: Client, provider: OidcProvider) -> None:
+def test_keys_are_read_again_after_a_rotation(client: Client, provider: OidcProvider) -> None:
     client.sign_in()
     for kid in ("new", "new", "newer", "new"):  # under a new kid, under the same one, and under an old one again
         provider.make({kid: "ES256"})
@@ -213,7 +213,7 @@ def test_keys_are_found_after_each_rotation(client: Client, provider: OidcProvid
         assert client.sign_in()
 
 
-def test_keys_are_not_read_again_at_will(client: Client, provider: OidcProvider) -> None:
+def test_unknown_keys_cause_a_bounded_number_of_reads(client: Client, provider: OidcProvider) -> None:
     provider.make({"fresh": "ES256"})
     client.sign_in()
     provider.make({"p256": "ES256"})
@@ -228,7 +228,7 @@ def test_keys_are_not_read_again_at_will(client: Client, provider: OidcProvider)
     assert client.sign_in()
 
 
-def test_a_withdrawn_key_is_trusted_for_an_hour_at_most(client: Client, provider: OidcProvider) -> None:
+def test_withdrawn_key_is_trusted_for_at_most_an_hour(client: Client, provider: OidcProvider) -> None:
     provider.make({"kept": "ES256"})
     client.sign_in()
     provider.use(list(KEYS), published=["kept", *list(KEYS)[1:]])
@@ -238,7 +238,7 @@ def test_a_withdrawn_key_is_trusted_for_an_hour_at_most(client: Client, provider
     assert cause(client) == "id_token_key_unknown"
 
 
-def test_a_withdrawn_key_ends_with_the_first_token_of_another_one(client: Client, provider: OidcProvider) -> None:
+def test_withdrawn_key_is_dropped_by_the_first_token_with_a_new_one(client: Client, provider: OidcProvider) -> None:
     provider.make({"next": "ES256"})
     client.sign_in()
     provider.use(["next", *list(KEYS)[1:]])
@@ -248,7 +248,9 @@ def test_a_withdrawn_key_ends_with_the_first_token_of_another_one(client: Client
     assert cause(client) == "id_token_key_unknown"
 
 
-def test_each_failure_has_a_name(make: Callable[..., Client], client: Client, provider: OidcProvider) -> None:
+def test_every_failure_has_a_documented_cause(
+    make: Callable[..., Client], client: Client, provider: OidcProvider
+) -> None:
     mine = {"ISSUER": provider.url, "CLIENT_ID": "chatkeep RS256", "CLIENT_SECRET": SECRET}
     alias = provider.url.replace("127.0.0.1", "localhost")
     assert cause(make(**mine | {"ISSUER": alias})) == "discovery_issuer_mismatch"

@@ -1,4 +1,4 @@
-"""What other users of the machine can open of the server's: nothing, unless the operator lets them."""
+"""Other local users cannot open the server's files, unless the operator allows it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.ports import free_port
 from tests.servers import COMMANDS, ROOT, Server, thrown_away
 
 pytestmark = pytest.mark.posix("Windows has no modes")
-NOBODY = 65534
+OTHER_USER = 65534
 CAT = "/bin/cat"
 
 
@@ -45,7 +45,7 @@ def modes(folder: Path) -> set[tuple[bool, int]]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_everything_that_a_server_makes_is_its_users_alone(command: str, tmp_path: Path) -> None:
+def test_server_creates_only_private_files(command: str, tmp_path: Path) -> None:
     """Starts a server on a socket and makes an export: two seconds or more."""
     socket = tmp_path / "chatkeep.sock"
     with umask(0), thrown_away(OnSocket(command, tmp_path, socket)):
@@ -74,7 +74,7 @@ class OnSocket(Server):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_mode_of_the_socket_is_the_operators_choice(command: str, tmp_path: Path) -> None:
+def test_socket_mode_follows_the_setting(command: str, tmp_path: Path) -> None:
     """Starts a server: a second."""
     socket = tmp_path / "chatkeep.sock"
     with thrown_away(OnSocket(command, tmp_path, socket, CHATKEEP_SOCKET_MODE="600")):
@@ -82,13 +82,13 @@ def test_the_mode_of_the_socket_is_the_operators_choice(command: str, tmp_path: 
 
 
 @pytest.mark.parametrize("wrong", ["0", "066", "888", "1777", "rw-------"])
-def test_a_mode_that_is_none_is_refused(wrong: str, tmp_path: Path) -> None:
+def test_invalid_socket_mode_is_refused(wrong: str, tmp_path: Path) -> None:
     done = run(tmp_path, "doctor", env={"CHATKEEP_SOCKET_MODE": wrong})
     assert "CHATKEEP_SOCKET_MODE" in done.stdout
     assert "write a mode such as 600, 660 or 666" in done.stdout
 
 
-def test_files_of_export_jobs_are_the_servers_alone(caller: Identity) -> None:
+def test_export_files_are_private(caller: Identity) -> None:
     told = caller.chat(unique("hello"))["conversation_id"]
     job = caller.request("POST", "/api/exports", json={"format": "md", "conversation_id": told}).json["id"]
     assert eventually(lambda: caller.get(f"/api/exports/{job}").json["finished_at"])
@@ -102,7 +102,7 @@ def test_files_of_export_jobs_are_the_servers_alone(caller: Identity) -> None:
     ("before", "after"),
     [(0o644, 0o600), (0o666, 0o660), (0o664, 0o660), (0o660, 0o660), (0o640, 0o640), (0o600, 0o600), (0o604, 0o600)],
 )
-def test_a_file_that_others_can_open_is_taken_away_from_them(before: int, after: int, tmp_path: Path) -> None:
+def test_database_readable_by_others_becomes_private(before: int, after: int, tmp_path: Path) -> None:
     """A group that can write, or a file without rights for others, is the operator's choice and stays."""
     file = tmp_path / "chatkeep.sqlite3"
     file.touch()
@@ -113,7 +113,7 @@ def test_a_file_that_others_can_open_is_taken_away_from_them(before: int, after:
     assert seen == {after}
 
 
-def test_a_log_of_an_older_version_is_taken_away_from_others(tmp_path: Path) -> None:
+def test_log_readable_by_others_becomes_private(tmp_path: Path) -> None:
     file = tmp_path / "chatkeep.sqlite3"
     before = migrations.opened(f"sqlite:///{file}")
     for path in before.files:
@@ -122,7 +122,7 @@ def test_a_log_of_an_older_version_is_taken_away_from_others(tmp_path: Path) -> 
     assert [mode(path) for path in again.files] == [0o600] * 3
 
 
-def test_a_file_that_is_replaced_is_never_the_one_that_another_user_made(tmp_path: Path) -> None:
+def test_output_file_replaces_a_file_of_another_user(tmp_path: Path) -> None:
     (tmp_path / "all.json").write_text("old")
     planted = tmp_path / "all.json.part"
     planted.touch(0o666)
@@ -134,7 +134,7 @@ def test_a_file_that_is_replaced_is_never_the_one_that_another_user_made(tmp_pat
     assert mode(tmp_path / "all.json") == 0o600
 
 
-def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+def test_output_to_a_pipe_does_not_replace_it(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = subprocess.Popen([CAT, pipe], stdout=subprocess.PIPE)
@@ -153,18 +153,18 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="only root can become another user")
-def test_another_user_reads_nothing(open_folder: Path) -> None:
+def test_another_user_cannot_read_files(open_folder: Path) -> None:
     made = migrations.opened(f"sqlite:///{open_folder}/chatkeep.sqlite3")
     for path in made.files:
         done = subprocess.run(
-            [CAT, path], user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, text=True, check=False
+            [CAT, path], user=OTHER_USER, group=OTHER_USER, extra_groups=[], capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stdout) == (1, "")
         assert "Permission denied" in done.stderr
     made.close()
 
 
-def test_doctor_names_what_others_can_open(open_folder: Path) -> None:
+def test_doctor_names_files_that_others_can_open(open_folder: Path) -> None:
     """Starts four processes: two seconds."""
     env = {"PORT": str(free_port()), "CHATKEEP_DATA_DIR": str(open_folder / "data")}
 

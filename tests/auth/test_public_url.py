@@ -1,4 +1,4 @@
-"""A server that knows its public address: browsers use https there, though no header of a proxy says so."""
+"""A server with a public URL treats browsers as on HTTPS, whatever a proxy's headers say."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ def signed_in(server: Server, key: str) -> Response:
     return request("POST", f"{server.url}/api/sign-in", json={"key": key}, headers=SENT)
 
 
-def test_a_cookie_is_for_https_only(signed_in: Response) -> None:
+def test_cookie_is_secure(signed_in: Response) -> None:
     cookie = signed_in.headers["Set-Cookie"]
     assert (signed_in.status, "; Secure" in cookie, cookie.startswith("__Host-")) == (200, True, True)
     assert signed_in.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
-def test_an_openid_provider_sends_people_back_there(server: Server) -> None:
+def test_openid_redirect_uses_the_public_url(server: Server) -> None:
     there = request("GET", f"{server.url}/sign-in/oidc", headers=SENT).headers["Location"]
     assert parse_qs(urlsplit(there).query)["redirect_uri"] == [f"{PUBLIC}/chat/sign-in/oidc/done"]
 
 
 @pytest.mark.parametrize("host", ["chat.example.com", "127.0.0.1"])
-def test_a_link_of_a_share_leads_there(server: Server, key: str, host: str) -> None:
+def test_share_link_uses_the_public_url(server: Server, key: str, host: str) -> None:
     headers = bearer(key) | {"Host": host}
     said = request("POST", f"{server.url}/api/chat", json={"message": f"Hello {host}"}, headers=headers).json
     share = f"{server.url}/api/conversations/{said['conversation_id']}/share"
@@ -63,13 +63,13 @@ def test_a_link_of_a_share_leads_there(server: Server, key: str, host: str) -> N
     assert made["url"] == f"{PUBLIC}{made['path']}"
 
 
-def test_its_name_need_not_be_listed_again(server: Server, key: str) -> None:
+def test_host_of_the_public_url_is_accepted(server: Server, key: str) -> None:
     def status(host: str) -> int:
         return request("GET", f"{server.url}/api/conversations", headers=bearer(key) | {"Host": host}).status
 
     assert [status(host) for host in ("chat.example.com", "another.example.com", "evil.example.com")] == [200, 200, 421]
 
 
-def test_a_server_that_others_reach_through_it_is_not_private() -> None:
-    """What passes on TCP says of nobody that it asks for another machine."""
+def test_server_with_a_public_url_is_not_private() -> None:
+    """A TCP proxy does not say that a client is on another machine."""
     assert not Settings(public_url=PUBLIC).is_private

@@ -1,4 +1,4 @@
-"""A link shows what was there when it was made, to whoever has it, and nothing else; and it ends."""
+"""A share link shows the messages at its creation and nothing else, and can be revoked."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tests.upstream import reply_to
 
 @pytest.fixture
 def owner(keyed: Server) -> Identity:
-    """An end user, whose conversations nobody else reaches."""
+    """An end user with isolated data."""
     key = make_key(keyed.env["DATABASE_URL"], "local", Scope.CHAT, Scope.READ)
-    return Identity(keyed, bearer(key.text)).named(unique("somebody"))
+    return Identity(keyed, bearer(key.text)).named(unique("sharer"))
 
 
 def share(who: Identity, conversation_id: str) -> str:
@@ -46,7 +46,7 @@ def shown(server: Server, token: str, query: str = "") -> list[str]:
     return [message["content"] for message in answer.json["messages"]["data"]]
 
 
-def test_who_has_the_link_reads_the_messages_and_nothing_else(keyed: Server, owner: Identity) -> None:
+def test_link_shows_the_messages_and_nothing_else(keyed: Server, owner: Identity) -> None:
     secret, message = uuid4().hex, unique("Hello #think=2#")
     said = owner.chat(message, system=secret, metadata={"note": secret})
     token = share(owner, said["conversation_id"])
@@ -69,7 +69,7 @@ def test_who_has_the_link_reads_the_messages_and_nothing_else(keyed: Server, own
             "has_more": False,
         },
     }
-    for hidden in (secret, said["conversation_id"], said["message_id"], "somebody"):
+    for hidden in (secret, said["conversation_id"], said["message_id"], "sharer"):
         assert hidden not in answer.text + str(answer.headers)
     assert answer.headers["X-Robots-Tag"] == "noindex, nofollow"
     assert (answer.headers["Referrer-Policy"], answer.headers["Cache-Control"]) == ("no-referrer", "no-store")
@@ -78,7 +78,7 @@ def test_who_has_the_link_reads_the_messages_and_nothing_else(keyed: Server, own
     assert page.headers["Referrer-Policy"] == "no-referrer"
 
 
-def test_a_token_has_more_than_128_bits_and_is_told_once(owner: Identity) -> None:
+def test_token_has_over_128_bits_and_is_shown_once(owner: Identity) -> None:
     conversation = owner.chat("Hello")["conversation_id"]
     tokens = {share(owner, conversation) for _ in range(20)}
     assert len(tokens) == 20
@@ -87,7 +87,7 @@ def test_a_token_has_more_than_128_bits_and_is_told_once(owner: Identity) -> Non
     assert not any(token in found for token in tokens)
 
 
-def test_a_link_shows_what_was_there_when_it_was_made(keyed: Server, owner: Identity) -> None:
+def test_link_shows_the_messages_at_its_creation(keyed: Server, owner: Identity) -> None:
     first = owner.chat("First")
     conversation = first["conversation_id"]
     token = share(owner, conversation)
@@ -105,7 +105,7 @@ def test_a_link_shows_what_was_there_when_it_was_made(keyed: Server, owner: Iden
     assert read(keyed, token).status == 404
 
 
-def test_a_running_reply_is_shown_to_its_end(keyed: Server, owner: Identity) -> None:
+def test_link_shows_a_running_reply_until_it_ends(keyed: Server, owner: Identity) -> None:
     message = unique("Go on #n=40,r=40#")
     with owner.stream(message) as stream:
         start = next(iter(stream)).data
@@ -116,7 +116,7 @@ def test_a_running_reply_is_shown_to_its_end(keyed: Server, owner: Identity) -> 
     assert eventually(lambda: shown(keyed, token)[1] == reply_to(message))
 
 
-def test_messages_come_in_pages_as_they_were_said(keyed: Server, owner: Identity) -> None:
+def test_messages_are_paged_in_order(keyed: Server, owner: Identity) -> None:
     conversation = owner.chat("0")["conversation_id"]
     for number in range(1, 4):
         owner.chat(str(number), conversation_id=conversation)
@@ -151,7 +151,7 @@ def expired(owner: Identity, conversation: str) -> None:
 
 
 @pytest.mark.parametrize("end", [ended, deleted, shared_anew, expired])
-def test_a_link_that_leads_nowhere_is_like_one_that_never_was(keyed: Server, owner: Identity, end: Any) -> None:
+def test_revoked_link_looks_like_an_unknown_one(keyed: Server, owner: Identity, end: Any) -> None:
     """Waits until a conversation has expired: a second."""
     conversation = owner.chat("Hello")["conversation_id"]
     token = share(owner, conversation)
@@ -163,7 +163,7 @@ def test_a_link_that_leads_nowhere_is_like_one_that_never_was(keyed: Server, own
     assert [told(read(keyed, one)) for one in never] == [gone] * len(never)
 
 
-def test_sharing_is_told_and_ended_as_often_as_one_likes(keyed: Server, owner: Identity) -> None:
+def test_sharing_and_unsharing_are_idempotent(keyed: Server, owner: Identity) -> None:
     conversation = owner.chat("Hello")["conversation_id"]
     assert not is_shared(owner, conversation)
     token = share(owner, conversation)
@@ -174,7 +174,7 @@ def test_sharing_is_told_and_ended_as_often_as_one_likes(keyed: Server, owner: I
     assert read(keyed, token).status == 404
 
 
-def test_a_link_lets_nobody_do_anything_else(keyed: Server, owner: Identity) -> None:
+def test_link_grants_no_other_access(keyed: Server, owner: Identity) -> None:
     conversation = owner.chat("Hello")["conversation_id"]
     token = share(owner, conversation)
     for method in ("POST", "PATCH", "DELETE", "PUT"):

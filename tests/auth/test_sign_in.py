@@ -1,4 +1,4 @@
-"""Signing in on the page: a cookie that no script reads, and that counts on the server's own pages only."""
+"""Sign-in on the page sets a cookie that scripts cannot read and that works on own pages only."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def made(keyed: Server) -> NewKey:
     return make_key(keyed.env["DATABASE_URL"], "local", Scope.READ, Scope.CHAT)
 
 
-def test_who_signed_in_reaches_what_the_key_reaches(keyed: Server, made: NewKey) -> None:
+def test_session_reaches_what_its_key_reaches(keyed: Server, made: NewKey) -> None:
     answer, cookie = sign_in(keyed, made)
     who = {"object": "caller", "account": "local", "scopes": ["chat", "read"], "end_user": False}
     assert answer.json == who | {"owner": "local", "name": "a test"}
@@ -51,12 +51,12 @@ def test_who_signed_in_reaches_what_the_key_reaches(keyed: Server, made: NewKey)
 
 
 @pytest.mark.parametrize("key", ["", "x", "ck_12345678_" + "x" * 40])
-def test_nobody_signs_in_with_what_is_no_key(keyed: Server, key: str) -> None:
+def test_sign_in_with_an_invalid_key_is_refused(keyed: Server, key: str) -> None:
     answer = request("POST", f"{keyed.url}/api/sign-in", json={"key": key})
     assert (answer.status, answer.json["code"], answer.headers["Set-Cookie"]) == (401, "unauthorized", None)
 
 
-def test_who_has_a_whole_key_is_told_that_it_has_ended(keyed: Server, made: NewKey) -> None:
+def test_sign_in_tells_that_the_key_is_revoked_or_expired(keyed: Server, made: NewKey) -> None:
     """Waits until a key has expired: half a second."""
     revoke(keyed.env["DATABASE_URL"], made)
     short = make_key(keyed.env["DATABASE_URL"], lifetime=0.5)
@@ -79,7 +79,7 @@ COUNTS: list[tuple[str, Mapping[str, str]]] = [
     ("GET", {"Origin": "{own}"}),
     ("POST", {"Origin": "{own}"}),
 ]
-# What is let through, for programs send such requests, too, and a link may lead here; but no cookie counts on it.
+# Accepted, because programs send such requests and links lead here; but the cookie is ignored.
 COUNTS_NOT: list[tuple[str, Mapping[str, str]]] = [
     ("GET", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}),
     ("GET", {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate"}),
@@ -111,18 +111,18 @@ def answered(server: Server, cookie: str, method: str, headers: Mapping[str, str
 
 
 @pytest.mark.parametrize(("method", "headers"), COUNTS)
-def test_the_cookie_counts_on_own_pages(keyed: Server, made: NewKey, method: str, headers: Any) -> None:
+def test_cookie_works_on_own_pages(keyed: Server, made: NewKey, method: str, headers: Any) -> None:
     expected = (200, None) if method == "GET" else (404, "not_found")
     assert answered(keyed, sign_in(keyed, made)[1], method, headers) == expected
 
 
 @pytest.mark.parametrize(("method", "headers"), COUNTS_NOT)
-def test_the_cookie_does_not_count_elsewhere(keyed: Server, made: NewKey, method: str, headers: Any) -> None:
+def test_cookie_is_ignored_from_other_sites(keyed: Server, made: NewKey, method: str, headers: Any) -> None:
     assert answered(keyed, sign_in(keyed, made)[1], method, headers) == (401, "unauthorized")
 
 
 @pytest.mark.parametrize(("method", "headers"), FOREIGN)
-def test_a_page_of_another_origin_is_refused_whatever_the_cookie(
+def test_page_of_another_origin_is_refused_even_with_a_cookie(
     keyed: Server, made: NewKey, method: str, headers: Any
 ) -> None:
     refused = (403, "foreign_origin")
@@ -130,7 +130,7 @@ def test_a_page_of_another_origin_is_refused_whatever_the_cookie(
     assert answered(keyed, "", method, headers) == refused
 
 
-def test_on_a_page_of_a_listed_origin_the_cookie_does_not_count(
+def test_cookie_is_ignored_on_pages_of_listed_origins(
     upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """It may call the API, with a key of its own."""
@@ -147,7 +147,7 @@ def test_on_a_page_of_a_listed_origin_the_cookie_does_not_count(
             assert Identity(server, {**bearer(made.text), **headers}).get(LIST).status == 200
 
 
-def test_a_bad_header_is_not_made_good_by_a_cookie(keyed: Server, made: NewKey) -> None:
+def test_invalid_header_is_refused_even_with_a_cookie(keyed: Server, made: NewKey) -> None:
     cookie = sign_in(keyed, made)[1]
     assert call(keyed, "GET", LIST, cookie, Authorization="Bearer x", **OWN).status == 401
 
@@ -158,7 +158,7 @@ def until_refused(server: Server, cookie: str) -> None:
         assert time.monotonic() < deadline
 
 
-def test_signing_out_ends_this_cookie_alone(keyed: Server, made: NewKey) -> None:
+def test_sign_out_ends_only_this_session(keyed: Server, made: NewKey) -> None:
     """Waits until every process has seen it: a second or two."""
     cookies = [sign_in(keyed, made)[1] for _ in range(2)]
     answer = call(keyed, "POST", "/api/sign-out", cookies[0], **OWN)
@@ -169,7 +169,7 @@ def test_signing_out_ends_this_cookie_alone(keyed: Server, made: NewKey) -> None
     assert Identity(keyed, bearer(made.text)).get(LIST).status == 200
 
 
-def test_nobody_else_signs_somebody_out(keyed: Server, made: NewKey) -> None:
+def test_sign_out_needs_the_cookie_of_an_own_page(keyed: Server, made: NewKey) -> None:
     """Waits as long as a server takes to see that a key has ended: two seconds."""
     cookie = sign_in(keyed, made)[1]
     assert call(keyed, "POST", "/api/sign-out", cookie, Sec_Fetch_Site="cross-site").status == 403
@@ -180,14 +180,14 @@ def test_nobody_else_signs_somebody_out(keyed: Server, made: NewKey) -> None:
     assert Identity(keyed, bearer(made.text)).get(LIST).status == 200
 
 
-def test_who_signed_in_is_out_with_the_key(keyed: Server, made: NewKey) -> None:
+def test_revoking_a_key_ends_its_sessions(keyed: Server, made: NewKey) -> None:
     """Waits until every process has seen it: a second or two."""
     cookie = sign_in(keyed, made)[1]
     revoke(keyed.env["DATABASE_URL"], made)
     until_refused(keyed, cookie)
 
 
-def test_a_cookie_lives_no_longer_than_its_key(keyed: Server) -> None:
+def test_session_expires_with_its_key(keyed: Server) -> None:
     """Waits until a key has expired: three seconds."""
     made = make_key(keyed.env["DATABASE_URL"], lifetime=3)
     cookie = sign_in(keyed, made)[1]
@@ -196,8 +196,8 @@ def test_a_cookie_lives_no_longer_than_its_key(keyed: Server) -> None:
     assert call(keyed, "GET", LIST, cookie, **OWN).status == 401
 
 
-def test_over_https_no_neighbouring_domain_can_set_the_cookie(keyed: Server, made: NewKey) -> None:
-    """gunicorn believes a proxy on this machine about https; the two others, started by themselves, believe nobody."""
+def test_cookie_has_the_host_prefix_over_https(keyed: Server, made: NewKey) -> None:
+    """gunicorn trusts a proxy on this machine about HTTPS; the two other servers trust none."""
     https = {**OWN, "X-Forwarded-Proto": "https"}
     name = "__Host-chatkeep_key" if keyed.command == "gunicorn" else "chatkeep_key"
     answer = request("POST", f"{keyed.url}/api/sign-in", json={"key": made.text}, headers=https)

@@ -1,4 +1,4 @@
-"""When a server is open, and when it does not start: by its address, its environment, and whether there is a key."""
+"""When a server is open or refuses to start: by its address, its environment, and its keys."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Reachable(Server):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_production_does_not_start_in_reach_without_a_key(command: str, tmp_path: Path) -> None:
-    """Starts a process: a second or two. Under gunicorn the master gives up, too."""
+def test_production_on_a_public_address_needs_a_key(command: str, tmp_path: Path) -> None:
+    """Starts a process: a second or two. Under gunicorn the master also gives up."""
     server = Reachable(command, tmp_path, {"CHATKEEP_ENV": "production"})
     with pytest.raises(RuntimeError, match=r"reachable from outside and there is no key yet; run: chatkeep keys"):
         server.start()
@@ -38,7 +38,7 @@ def test_production_does_not_start_in_reach_without_a_key(command: str, tmp_path
     assert server.process.returncode > 0  # by itself: a server that is killed has a negative one
 
 
-def test_production_does_not_start_under_a_public_name_without_a_key(tmp_path: Path) -> None:
+def test_production_with_a_public_host_needs_a_key(tmp_path: Path) -> None:
     """Starts a process: a second. A proxy passes that name on, so others are behind it."""
     named = {"CHATKEEP_ENV": "production", "CHATKEEP_HOSTS": "localhost,chat.example.com"}
     with pytest.raises(RuntimeError, match=r"CHATKEEP_HOSTS: chat\.example\.com is reachable from outside"):
@@ -47,7 +47,7 @@ def test_production_does_not_start_under_a_public_name_without_a_key(tmp_path: P
         assert request("GET", closed.url + LIST).status == 401
 
 
-def test_production_starts_in_reach_with_a_key(tmp_path: Path) -> None:
+def test_production_on_a_public_address_starts_with_a_key(tmp_path: Path) -> None:
     """Starts a server: a second or two."""
     server = Reachable("gunicorn" if os.name == "posix" else "waitress", tmp_path, {"CHATKEEP_ENV": "production"})
     server.env["DATABASE_URL"] = f"sqlite:///{(tmp_path / 'keyed.sqlite3').as_posix()}"
@@ -57,7 +57,7 @@ def test_production_starts_in_reach_with_a_key(tmp_path: Path) -> None:
         assert Identity(server, bearer(made.text)).get(LIST).status == 200
 
 
-def test_elsewhere_a_server_in_reach_tells_how_to_make_a_key(tmp_path: Path) -> None:
+def test_development_on_a_public_address_explains_how_to_create_a_key(tmp_path: Path) -> None:
     """Starts a server: a second or two."""
     with thrown_away(Reachable("waitress", tmp_path)) as server:
         refused = request("GET", server.url + LIST)
@@ -66,21 +66,21 @@ def test_elsewhere_a_server_in_reach_tells_how_to_make_a_key(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_server_on_loopback_is_open_until_the_first_key(command: str, tmp_path: Path) -> None:
+def test_server_on_loopback_is_open_until_the_first_key(command: str, tmp_path: Path) -> None:
     """Starts a server, and waits until each of its processes has seen a key: some seconds."""
     url = f"sqlite:///{(tmp_path / 'chatkeep.sqlite3').as_posix()}"
     with thrown_away(Server(command, tmp_path, {"DATABASE_URL": url})) as server:
-        anybody = Identity(server)
-        kept = anybody.chat("kept from before")["conversation_id"]
-        assert anybody.request("GET", "/api/admin/summary").status == 200
+        anonymous = Identity(server)
+        kept = anonymous.chat("kept from before")["conversation_id"]
+        assert anonymous.request("GET", "/api/admin/summary").status == 200
         made = make_key(url)
-        until_all_are(401, anybody)
+        until_all_are(401, anonymous)
         mine = Identity(server, bearer(made.text))
         assert mine.get(f"{LIST}/{kept}").status == 200
         revoke(url, made)
         until_all_are(401, mine)
         time.sleep(1)
-        assert anybody.get(LIST).status == 401  # the last key's end opens no door
+        assert anonymous.get(LIST).status == 401  # the server stays closed after the last key is revoked
 
 
 def until_all_are(status: int, who: Identity) -> None:
@@ -89,7 +89,7 @@ def until_all_are(status: int, who: Identity) -> None:
         assert time.monotonic() < deadline
 
 
-def test_a_key_that_is_made_beside_a_server_works_at_once(tmp_path: Path) -> None:
+def test_key_created_by_the_command_works_at_once(tmp_path: Path) -> None:
     """Starts a server and a process: a second or two."""
     url = f"sqlite:///{(tmp_path / 'chatkeep.sqlite3').as_posix()}"
     make_key(url)
@@ -104,7 +104,7 @@ def test_a_key_that_is_made_beside_a_server_works_at_once(tmp_path: Path) -> Non
     ("address", "status"),
     [("127.0.0.1", 200), ("127.0.0.7", 200), ("::1", 200), ("", 200), ("192.0.2.7", 401), ("2001:db8::7", 401)],
 )
-def test_an_open_server_that_listens_elsewhere_than_it_knows_lets_in_its_own_machine_alone(
+def test_open_server_accepts_only_loopback_clients(
     address: str, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In this process, for a test has no other machine: `waitress-serve app:app` listens everywhere."""

@@ -1,4 +1,4 @@
-"""Who loses a key amid a stream is out within five seconds, and the reply that it asked for is stopped."""
+"""Revoking a key ends its streams within five seconds and stops its replies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def made(keyed: Server) -> NewKey:
 
 
 class Client(threading.Thread):
-    """Somebody who reads a stream to its end."""
+    """A client that reads a stream to its end."""
 
     def __init__(self, opened: Stream, events: Iterator[Event] | None = None) -> None:
         super().__init__(daemon=True)
@@ -57,7 +57,7 @@ class Client(threading.Thread):
 
 
 def running(who: Identity, message: str = SLOW) -> tuple[Client, str, str]:
-    """Take a turn; return who reads it once text has come, and the paths of its conversation and of its reply."""
+    """Begin a turn; return its reader once text has arrived, and the paths of its conversation and its reply."""
     opened = who.stream(message)
     events = iter(opened)
     start = next(events).data
@@ -78,7 +78,7 @@ def ended(who: Identity, path: str) -> dict[str, object]:
     return found
 
 
-def test_a_revoked_key_s_stream_ends_and_its_reply_is_stopped(keyed: Server, made: NewKey, caller: Identity) -> None:
+def test_revoking_a_key_ends_its_stream_and_stops_its_reply(keyed: Server, made: NewKey, caller: Identity) -> None:
     """Waits for what the server promises: a second or two."""
     who = Identity(keyed, bearer(made.text))
     mine, path, reply = running(who)
@@ -98,7 +98,7 @@ def test_a_revoked_key_s_stream_ends_and_its_reply_is_stopped(keyed: Server, mad
     assert others.stream.text.startswith(mine.stream.text)
 
 
-def test_an_expired_key_s_stream_ends_and_its_reply_is_stopped(keyed: Server, caller: Identity) -> None:
+def test_expiry_of_a_key_ends_its_stream_and_stops_its_reply(keyed: Server, caller: Identity) -> None:
     """Waits until a key has expired, and for what the server promises: some seconds."""
     made = make_key(keyed.env["DATABASE_URL"], lifetime=3)
     mine, path, _ = running(Identity(keyed, bearer(made.text)))
@@ -108,7 +108,7 @@ def test_an_expired_key_s_stream_ends_and_its_reply_is_stopped(keyed: Server, ca
     assert ended(caller, path)["status"] == "stopped"
 
 
-def test_a_reply_that_nobody_follows_is_stopped_with_its_key(keyed: Server, made: NewKey, caller: Identity) -> None:
+def test_revoking_a_key_stops_a_reply_without_followers(keyed: Server, made: NewKey, caller: Identity) -> None:
     """Waits for what the server promises: a second or two."""
     who = Identity(keyed, bearer(made.text))
     with who.stream(SLOW) as opened:
@@ -118,7 +118,9 @@ def test_a_reply_that_nobody_follows_is_stopped_with_its_key(keyed: Server, made
 
 
 @pytest.mark.parametrize(("message", "asked"), [(SLOW, {}), (SILENT, {}), (SILENT, {"stream": True})])
-def test_who_waits_for_a_reply_is_told(keyed: Server, made: NewKey, message: str, asked: dict[str, bool]) -> None:
+def test_revoking_a_key_answers_a_request_that_waits_for_its_reply(
+    keyed: Server, made: NewKey, message: str, asked: dict[str, bool]
+) -> None:
     """Waits for what the server promises: a second or two."""
     answers: list[Response] = []
     who = Identity(keyed, bearer(made.text))
@@ -134,7 +136,7 @@ def test_who_waits_for_a_reply_is_told(keyed: Server, made: NewKey, message: str
     assert (answers[0].status, answers[0].json["code"]) == (401, "unauthorized")
 
 
-def test_other_keys_streams_go_on(keyed: Server, made: NewKey, caller: Identity) -> None:
+def test_revoking_a_key_leaves_streams_of_other_keys_open(keyed: Server, made: NewKey, caller: Identity) -> None:
     """Reads a stream of three seconds beside a key that is revoked."""
     going, *_ = running(caller, "#n=60,r=20,seed=11#")
     revoke(keyed.env["DATABASE_URL"], made)
@@ -142,7 +144,7 @@ def test_other_keys_streams_go_on(keyed: Server, made: NewKey, caller: Identity)
     assert going.stream.events[-1].data["status"] == "completed"
 
 
-def test_a_download_breaks_off_with_its_key(keyed: Server) -> None:
+def test_revoking_a_key_aborts_its_download(keyed: Server) -> None:
     """Stores 40 MB, which no buffer on the way takes, and waits for what the server promises: some seconds."""
     url, account = keyed.env["DATABASE_URL"], f"a{uuid4().hex[:20]}"
     made, now = make_key(url, account), now_us()

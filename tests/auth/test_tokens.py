@@ -1,4 +1,4 @@
-"""End users who are named by signed tokens of their application, and by nothing that looks like them."""
+"""End users named by signed tokens; invalid tokens are refused."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def status(who: Identity, token: str) -> int:
     return who.request("GET", LIST, headers={"X-End-User-Token": token}).status
 
 
-def test_a_token_names_the_end_user_that_a_header_would(local: Identity) -> None:
+def test_token_names_the_same_end_user_as_the_header(local: Identity) -> None:
     name = f"小明 {uuid4()}"
     made = local.request("POST", "/api/chat", json={"message": "hello"}, headers={"X-End-User-Token": signed(sub=name)})
     assert made.status == 200
@@ -103,11 +103,11 @@ def test_a_token_names_the_end_user_that_a_header_would(local: Identity) -> None
 
 
 @pytest.mark.parametrize("key", [SECRET, OLD_SECRET])
-def test_either_key_will_do_while_one_takes_the_other_s_place(local: Identity, key: str) -> None:
+def test_both_keys_are_accepted_during_a_rotation(local: Identity, key: str) -> None:
     assert status(local, signed(key)) == 200
 
 
-def test_a_public_key_verifies_what_the_private_one_signed(shop: Identity) -> None:
+def test_public_key_verifies_a_token(shop: Identity) -> None:
     assert status(shop, signed(PRIVATE, "ES256")) == 200
     assert status(shop, signed(PRIVATE, "ES256", aud=["other", "chatkeep"])) == 200
 
@@ -130,7 +130,7 @@ WRONG: dict[str, Callable[[], str]] = {
     "no end": lambda: signed(exp=None),
     "an end that is no number": lambda: signed(exp="never"),
     "not yet": lambda: signed(nbf=int(time.time()) + 60),
-    "nobody": lambda: signed(sub=None),
+    "no subject": lambda: signed(sub=None),
     "an empty name": lambda: signed(sub=""),
     "a number for a name": lambda: by_hand({"alg": "HS256"}, SECRET.encode(), claims(sub=7)),
     "a long name": lambda: signed(sub="x" * 256),
@@ -142,7 +142,7 @@ WRONG: dict[str, Callable[[], str]] = {
 
 
 @pytest.mark.parametrize("token", WRONG.values(), ids=WRONG)
-def test_a_token_that_is_not_right_lets_nobody_in(local: Identity, token: Callable[[], str]) -> None:
+def test_invalid_token_is_refused(local: Identity, token: Callable[[], str]) -> None:
     refused = local.request("GET", LIST, headers={"X-End-User-Token": token()})
     assert (refused.status, refused.json["code"]) == (401, "unauthorized")
     assert "alice" not in refused.text
@@ -166,11 +166,11 @@ WRONG_IN_SHOP: dict[str, Callable[[], str]] = {
 
 
 @pytest.mark.parametrize("token", WRONG_IN_SHOP.values(), ids=WRONG_IN_SHOP)
-def test_keys_are_not_taken_for_one_another(shop: Identity, token: Callable[[], str]) -> None:
+def test_token_signed_with_another_algorithm_is_refused(shop: Identity, token: Callable[[], str]) -> None:
     assert status(shop, token()) == 401
 
 
-def test_each_algorithm_verifies_what_it_has_signed() -> None:
+def test_every_algorithm_verifies_its_tokens() -> None:
     rsa_key = rsa.generate_private_key(65537, 2048)
     curves = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1(), "ES256K": ec.SECP256K1()}
     edwards: dict[str, Any] = {
@@ -193,7 +193,7 @@ def test_each_algorithm_verifies_what_it_has_signed() -> None:
             Tokens([("local", TokenRule(other, (pem_of(edwards[curve_name]),)))])
 
 
-def test_an_algorithm_that_the_embedding_program_has_added_is_kept() -> None:
+def test_algorithm_registered_by_an_embedding_program_is_kept() -> None:
     """Starts a process, for PyJWT keeps it for good: half a second."""
     program = """
         import jwt
@@ -213,20 +213,20 @@ def pem_of(key: Any) -> str:
     return str(key.public_key().public_bytes(serialization.Encoding.PEM, kind).decode())
 
 
-def test_a_plain_name_is_refused_where_tokens_are_expected(local: Identity) -> None:
+def test_x_end_user_is_refused_if_the_account_requires_tokens(local: Identity) -> None:
     refused = local.named("alice").get(LIST)
     assert (refused.status, refused.json["errors"][0]["field"]) == (422, "X-End-User")
     assert local.named("alice").request("GET", LIST, headers={"X-End-User-Token": signed()}).status == 422
 
 
-def test_a_token_is_refused_where_there_are_no_keys_for_it(signing: Server) -> None:
+def test_token_is_refused_for_an_account_without_a_rule(signing: Server) -> None:
     other = Identity(signing, bearer(make_key(signing.env["DATABASE_URL"], "other").text))
     refused = other.request("GET", LIST, headers={"X-End-User-Token": signed()})
     assert (refused.status, refused.json["errors"][0]["field"]) == (422, "X-End-User-Token")
     assert other.named("alice").get(LIST).status == 200
 
 
-def test_a_token_alone_lets_nobody_in(signing: Server) -> None:
+def test_token_without_a_key_is_refused(signing: Server) -> None:
     assert status(Identity(signing), signed()) == 401
 
 
@@ -242,7 +242,7 @@ RULE = {"algorithm": "HS256", "keys": [SECRET]}
         RULE | {"keys": [7]}, RULE | {"issuers": "x"}, RULE | {"issuer": 7},
     ],
 )  # fmt: skip
-def test_a_rule_that_is_not_right_is_refused_without_being_told(rule: dict[str, Any], tmp_path: Path) -> None:
+def test_invalid_rule_is_refused_without_showing_it(rule: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"^CHATKEEP_END_USER_TOKENS: the value is not right; write ") as refused:
         Settings.from_env({"CHATKEEP_END_USER_TOKENS": json.dumps({"local": rule})}, tmp_path)
     assert SECRET not in str(refused.value)
@@ -256,16 +256,16 @@ def test_a_rule_that_is_not_right_is_refused_without_being_told(rule: dict[str, 
         {"algorithm": "RS256", "keys": [PUBLIC]},
     ],
 )
-def test_a_key_of_another_kind_is_refused_at_the_start(rule: dict[str, Any]) -> None:
+def test_key_of_another_type_is_refused_at_start(rule: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=f"a key of the account local is none for {rule['algorithm']}"):
         Tokens(token_rules(json.dumps({"local": rule})))
 
 
-def test_no_secret_is_shown_of_a_rule() -> None:
+def test_repr_of_a_rule_hides_its_secrets() -> None:
     assert SECRET not in repr(token_rules(json.dumps({"local": RULE})))
 
 
-def test_a_stream_ends_with_its_token_and_goes_on_with_a_new_one(local: Identity) -> None:
+def test_stream_ends_with_its_token_and_resumes_with_a_new_one(local: Identity) -> None:
     """Waits until a token has ended: some seconds, which are the leeway. The reply itself goes on."""
     long, name = "#n=140,r=20,seed=7#", f"user-{uuid4()}"
     headers = {"X-End-User-Token": signed(sub=name, exp=int(time.time()) - LEEWAY_S + 1)}

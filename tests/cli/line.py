@@ -1,4 +1,4 @@
-"""Running the command line as people do: a process of its own, in a folder of its own."""
+"""Run commands as users do: in a process and a folder of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands create no database by mistake, erase nothing unasked, and say all of their help, in Chinese too."""
+"""Commands create no database by mistake, ask before they erase, and have complete help in both languages."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ print(json.dumps(list(walk(main, "chatkeep"))))
 
 
 @pytest.mark.parametrize("command", NOT_CREATING)
-def test_a_mistyped_path_is_refused_and_nothing_is_created(tmp_path: Path, command: str) -> None:
+def test_command_on_a_missing_database_creates_nothing(tmp_path: Path, command: str) -> None:
     """Starts a process: half a second."""
     done = run(tmp_path, *command.split(), env={"DATABASE_URL": "sqlite:///typo/chatkeep.sqlite3"})
     assert (done.returncode, done.stdout) == (2, "")
@@ -51,13 +51,13 @@ def test_a_mistyped_path_is_refused_and_nothing_is_created(tmp_path: Path, comma
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_first_key_creates_the_database(tmp_path: Path) -> None:
+def test_first_key_creates_the_database(tmp_path: Path) -> None:
     """Starts a process: a second."""
     assert run(tmp_path, "keys", "create", "first", env={"DATABASE_URL": "sqlite:///new/x.db"}).returncode == 0
     assert (tmp_path / "new" / "x.db").exists()
 
 
-def test_a_database_without_tables_is_refused_and_stays_so(blank_url: str) -> None:
+def test_database_without_tables_is_refused_and_not_changed(blank_url: str) -> None:
     Database(blank_url).close()
     with pytest.raises(SettingsError, match=r"There is no database|has no tables"):
         migrations.existing(blank_url)
@@ -67,7 +67,7 @@ def test_a_database_without_tables_is_refused_and_stays_so(blank_url: str) -> No
 
 
 @pytest.mark.parametrize("database_url", EMBEDDED_AND_SERVER, indirect=True)
-def test_without_a_terminal_forget_wants_yes(database_url: str, tmp_path: Path) -> None:
+def test_forget_requires_yes_without_a_terminal(database_url: str, tmp_path: Path) -> None:
     """Starts three processes: a second and a half."""
     env = {"DATABASE_URL": database_url}
     refused = run(tmp_path, "forget", "4711", env=env)
@@ -82,7 +82,7 @@ def test_without_a_terminal_forget_wants_yes(database_url: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("answer", "status", "said"), [("n", 1, "Nothing was erased"), ("", 1, "Nothing was erased"), ("y", 0, "erased 0")]
 )
-def test_on_a_terminal_forget_asks(database_url: str, tmp_path: Path, answer: str, status: int, said: str) -> None:
+def test_forget_asks_on_a_terminal(database_url: str, tmp_path: Path, answer: str, status: int, said: str) -> None:
     """Starts a process: half a second."""
     ours, theirs = os.openpty()
     os.write(ours, f"{answer}\n".encode())
@@ -96,7 +96,7 @@ def test_on_a_terminal_forget_asks(database_url: str, tmp_path: Path, answer: st
     assert said in done.stdout + done.stderr
 
 
-def test_the_list_of_commands_is_not_cut(tmp_path: Path) -> None:
+def test_list_of_commands_is_not_truncated(tmp_path: Path) -> None:
     """Starts two processes: a second."""
     for arguments in ([], ["keys"]):
         told = run(tmp_path, *arguments, "--help").stdout
@@ -105,7 +105,7 @@ def test_the_list_of_commands_is_not_cut(tmp_path: Path) -> None:
         assert len(re.findall(r"^  \w.*?\.$", listed, re.MULTILINE | re.DOTALL)) >= 5
 
 
-def test_every_command_and_option_is_explained_in_chinese(tmp_path: Path) -> None:
+def test_every_command_and_option_has_chinese_help(tmp_path: Path) -> None:
     """Starts a process: half a second."""
     env = environment({"LANG": "zh_CN.UTF-8"})
     command = [sys.executable, "-c", WALK]

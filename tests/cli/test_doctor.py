@@ -1,4 +1,4 @@
-"""`chatkeep doctor` against what is really broken; each run starts a process: half a second."""
+"""`chatkeep doctor` on broken set-ups; each run starts a process: half a second."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ def database(database_url: str) -> Database:
     return Database(database_url)
 
 
-def test_a_fresh_checkout_has_nothing_broken(tmp_path: Path) -> None:
+def test_fresh_checkout_has_no_failed_check(tmp_path: Path) -> None:
     done = run(tmp_path, "doctor", env={"PORT": str(free_port())})
     assert done.returncode == 0
     assert {line.split()[0] for line in done.stdout.splitlines()} == {"ok", "warn", "->"}
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_wrong_setting_is_told_and_its_value_only_where_it_is_no_secret(tmp_path: Path) -> None:
+def test_invalid_settings_are_shown_without_secret_values(tmp_path: Path) -> None:
     env = {"PORT": "many", "CHATKEEP_CACHE_TTL": "soon", "DATABASE_URL": SECRET}
     done = run(tmp_path, "doctor", env=env)
     assert done.returncode == 1
@@ -89,7 +89,7 @@ def test_every_wrong_setting_is_told_and_its_value_only_where_it_is_no_secret(tm
     assert SECRET not in done.stdout
 
 
-def test_what_cannot_be_redacted_is_told(tmp_path: Path) -> None:
+def test_invalid_redaction_setting_is_reported(tmp_path: Path) -> None:
     wrong = {"CHATKEEP_REDACT_OUTPUT": "mask", "CHATKEEP_REDACT_PATTERNS": '{"staff": "EMP-[0-9]+"}'}
     done = run(tmp_path, "doctor", env={**wrong, "LANG": "zh_CN.UTF-8"})
     assert done.returncode == 1
@@ -97,7 +97,7 @@ def test_what_cannot_be_redacted_is_told(tmp_path: Path) -> None:
     assert "匹配没有最大长度" in done.stdout
 
 
-def test_it_tells_which_files_are_read_and_which_names_are_not(doctor: Doctor) -> None:
+def test_env_files_and_unknown_names_are_reported(doctor: Doctor) -> None:
     (doctor.folder / ".env").write_text("CHATKEEP_ENV=test\nCHATKEEP_CONTEXT=3\n")
     (doctor.folder / ".env.test").write_text("CHATKEEP_MODEL=m\n")
     assert doctor.says("environment").startswith("warn CHATKEEP_CONTEXT is no setting")
@@ -106,21 +106,21 @@ def test_it_tells_which_files_are_read_and_which_names_are_not(doctor: Doctor) -
     assert told.index(".env.test") < told.index(".env", told.index(".env.test") + 9)
 
 
-def test_a_database_in_order(doctor: Doctor, database: Database) -> None:
+def test_healthy_database_passes(doctor: Doctor, database: Database) -> None:
     url = database.url.render_as_string(hide_password=False)
     assert doctor.says("database", DATABASE_URL=url).startswith("ok")
     assert doctor.said("schema") == f"ok it is {migrations.HEAD}, as this version needs it"
     assert doctor.said("character set").startswith("ok")
 
 
-def test_a_database_that_takes_no_writes_is_told_and_nothing_is_left_in_one_that_does(
+def test_read_only_database_fails_and_the_probe_leaves_no_row(
     doctor: Doctor, database: Database, request: pytest.FixtureRequest
 ) -> None:
     before = database.read(lambda connection: connection.rows(Sql("SELECT COUNT(*) FROM marks")))
     assert doctor.says("writing", DATABASE_URL=database.url.render_as_string(hide_password=False)).startswith("ok")
     assert database.read(lambda connection: connection.rows(Sql("SELECT COUNT(*) FROM marks"))) == before
     if database.embedded:
-        return  # who runs the tests may be root, for whom no file is read-only
+        return  # root can write read-only files
     kind = request.node.callspec.params["database_url"]
     server = database_server(request.getfixturevalue("standing"), kind)
     url = database.url.set(username=ORDINARY_USER).render_as_string(hide_password=False)
@@ -133,7 +133,7 @@ def test_a_database_that_takes_no_writes_is_told_and_nothing_is_left_in_one_that
     assert "--read-only" not in told, "these are the server's own words"
 
 
-def test_an_older_schema_is_told_and_not_touched(doctor: Doctor, database: Database) -> None:
+def test_older_schema_is_reported_and_not_migrated(doctor: Doctor, database: Database) -> None:
     url = database.url.render_as_string(hide_password=False)
     with database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
@@ -142,7 +142,7 @@ def test_an_older_schema_is_told_and_not_touched(doctor: Doctor, database: Datab
     assert migrations.schema_of(database).revision == "0001"
 
 
-def test_the_schema_of_a_newer_version_is_told(doctor: Doctor, database: Database) -> None:
+def test_newer_schema_is_reported(doctor: Doctor, database: Database) -> None:
     url = database.url.render_as_string(hide_password=False)
     with database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
@@ -152,14 +152,14 @@ def test_the_schema_of_a_newer_version_is_told(doctor: Doctor, database: Databas
     assert doctor.says("schema", DATABASE_URL=url).startswith("fail it is 9999, of a newer chatkeep")
 
 
-def test_an_empty_database_waits_for_its_first_start(doctor: Doctor, mariadb_url: str) -> None:
+def test_empty_database_is_created_at_the_first_start(doctor: Doctor, mariadb_url: str) -> None:
     assert doctor.says("schema", DATABASE_URL=mariadb_url).startswith("ok it has no tables of chatkeep yet")
     with Database(mariadb_url).engine.begin() as connection:  # as a first start that was killed leaves it
         connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
     assert doctor.says("schema", DATABASE_URL=mariadb_url).startswith("warn its tables are not complete yet")
 
 
-def test_a_database_that_loses_characters(doctor: Doctor, mariadb_url: str) -> None:
+def test_database_without_utf8mb4_fails(doctor: Doctor, mariadb_url: str) -> None:
     asked = Database(mariadb_url)
     with asked.engine.begin() as connection:
         connection.exec_driver_sql(f"ALTER DATABASE `{asked.url.database}` CHARACTER SET latin1")
@@ -168,28 +168,28 @@ def test_a_database_that_loses_characters(doctor: Doctor, mariadb_url: str) -> N
     assert "ALTER DATABASE" in told
 
 
-def test_a_database_that_is_not_there(doctor: Doctor) -> None:
+def test_unreachable_database_fails(doctor: Doctor) -> None:
     place = f"127.0.0.1:{free_port()}"
     told = doctor.says("database", DATABASE_URL=f"mysql+pymysql://chatkeep:{SECRET}@{place}/chatkeep")
     assert told.startswith(f"fail DATABASE_URL: no database listens on {place}; start it")
     assert "check DATABASE_URL" in told
 
 
-def test_a_password_that_is_wrong(doctor: Doctor, mariadb_url: str) -> None:
-    url = Database(mariadb_url).url.set(username="nobody", password=SECRET)
+def test_wrong_database_password_fails(doctor: Doctor, mariadb_url: str) -> None:
+    url = Database(mariadb_url).url.set(username="stranger", password=SECRET)
     told = doctor.says("database", DATABASE_URL=url.render_as_string(hide_password=False))
-    assert told.startswith(f"fail DATABASE_URL: 127.0.0.1:{url.port} refuses the user nobody: error 1045;")
+    assert told.startswith(f"fail DATABASE_URL: 127.0.0.1:{url.port} refuses the user stranger: error 1045;")
     assert "Access denied" not in told, "these are the server's own words"
 
 
-def test_a_file_that_is_no_database(doctor: Doctor) -> None:
+def test_file_that_is_no_database_fails(doctor: Doctor) -> None:
     (doctor.folder / "notes.txt").write_text("No database at all. " * 100)
     told = doctor.says("database", DATABASE_URL="sqlite:///notes.txt")
     assert told.startswith("fail DATABASE_URL: notes.txt is not a SQLite database")
 
 
 @on_embedded_and_server
-def test_how_keys_stand(doctor: Doctor, database: Database) -> None:
+def test_state_of_keys_is_reported(doctor: Doctor, database: Database) -> None:
     url = database.url.render_as_string(hide_password=False)
     assert doctor.says("keys", DATABASE_URL=url).startswith("ok there is none yet: whoever reaches 127.0.0.1:")
     for reachable in ({"HOST": "0.0.0.0"}, {"CHATKEEP_REQUIRE_KEYS": "true"}):  # noqa: S104 - nothing listens
@@ -205,13 +205,13 @@ def test_how_keys_stand(doctor: Doctor, database: Database) -> None:
     assert doctor.says("keys", DATABASE_URL=url).startswith("fail all have ended: nobody comes in")
 
 
-def test_without_a_database_there_is_no_key(doctor: Doctor, mariadb_url: str) -> None:
+def test_missing_database_means_no_keys(doctor: Doctor, mariadb_url: str) -> None:
     for url in ("sqlite:///nowhere.sqlite3", mariadb_url):
         assert doctor.says("keys", DATABASE_URL=url).startswith("ok there is none yet")
         assert doctor.says("keys", DATABASE_URL=url, HOST="0.0.0.0").startswith("fail")  # noqa: S104 - as above
 
 
-def test_clocks_that_differ(doctor: Doctor, mariadb_url: str) -> None:
+def test_clock_difference_is_reported(doctor: Doctor, mariadb_url: str) -> None:
     """The doctor's wall clock is an hour off."""
     (doctor.folder / "clock").write_text("3600")
     shifted = {"WALL_CLOCK": str(doctor.folder / "clock"), "PYTHONPATH": f"{ROOT}/tests/faults/clock{os.pathsep}{ROOT}"}
@@ -220,22 +220,22 @@ def test_clocks_that_differ(doctor: Doctor, mariadb_url: str) -> None:
     assert doctor.says("clock", DATABASE_URL=mariadb_url).startswith("ok")
 
 
-def test_a_folder_that_cannot_be_written(doctor: Doctor) -> None:
+def test_unwritable_folder_fails(doctor: Doctor) -> None:
     (doctor.folder / "file").write_text("")
     for place in ("file", "file/below", *(["/proc/chatkeep"] if sys.platform == "linux" else [])):
         assert "cannot be written" in doctor.says("data folder", CHATKEEP_DATA_DIR=place)
         assert "set CHATKEEP_DATA_DIR" in doctor.said("exports folder")
 
 
-def test_a_disk_that_is_nearly_full(doctor: Doctor, small_disk: Path | None) -> None:
-    """Where nothing may be mounted there is only the disk that has room."""
+def test_nearly_full_disk_is_reported(doctor: Doctor, small_disk: Path | None) -> None:
+    """Without the right to mount only the disk with free space is checked."""
     told = doctor.says("data folder", CHATKEEP_DATA_DIR=str(small_disk or doctor.folder))
     assert ("make room" in told) == bool(small_disk)
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path | None]:
-    """A file system of 8 MB, or None where this user may not mount one."""
+    """A file system of 8 MB, or None if this user cannot mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["/bin/mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
@@ -261,24 +261,24 @@ def small_disk(tmp_path: Path) -> Iterator[Path | None]:
         ("status=302", "fail The provider redirects (302)"),
     ],
 )
-def test_what_the_provider_answers(doctor: Doctor, upstream: Upstream, script: str, expected: str) -> None:
+def test_answers_of_the_provider_are_reported(doctor: Doctor, upstream: Upstream, script: str, expected: str) -> None:
     upstream.script(script)
     assert doctor.says("provider", OPENAI_BASE_URL=upstream.url, OPENAI_API_KEY=SECRET).startswith(expected)
     asked = upstream.requests[-1]
     assert (asked.path, asked.headers["authorization"]) == ("/v1/models", f"Bearer {SECRET}")
 
 
-def test_a_model_that_the_provider_does_not_list(doctor: Doctor, upstream: Upstream) -> None:
+def test_model_that_the_provider_does_not_list_is_reported(doctor: Doctor, upstream: Upstream) -> None:
     told = doctor.says("provider", OPENAI_BASE_URL=upstream.url, OPENAI_API_KEY=SECRET, CHATKEEP_MODEL="gpt-0")
     assert told == "warn it answers, and does not list the model gpt-0 check CHATKEEP_MODEL"
 
 
-def test_a_key_that_cannot_be_sent(doctor: Doctor, upstream: Upstream) -> None:
+def test_provider_key_with_invalid_characters_fails(doctor: Doctor, upstream: Upstream) -> None:
     told = doctor.says("provider", OPENAI_BASE_URL=upstream.url, OPENAI_API_KEY=f"{SECRET}密")
     assert told.startswith("fail OPENAI_API_KEY: the header")
 
 
-def test_a_provider_that_hangs_is_given_up(doctor: Doctor, upstream: Upstream) -> None:
+def test_hanging_provider_times_out(doctor: Doctor, upstream: Upstream) -> None:
     """Five seconds: as long as the doctor waits."""
     upstream.script("status=200,hang")
     assert doctor.says("provider", OPENAI_BASE_URL=upstream.url).startswith("fail The provider did not answer in time")
@@ -293,7 +293,7 @@ def test_a_provider_that_hangs_is_given_up(doctor: Doctor, upstream: Upstream) -
         ("https://127.0.0.1:{secure}/v1", "fail The provider's certificate is not trusted"),
     ],
 )
-def test_a_provider_that_is_not_reached(doctor: Doctor, upstream: Upstream, place: str, expected: str) -> None:
+def test_unreachable_provider_fails(doctor: Doctor, upstream: Upstream, place: str, expected: str) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(ROOT / "tests" / "provider" / "localhost.pem")
     with Upstream(tls=tls) as secure:
@@ -302,12 +302,12 @@ def test_a_provider_that_is_not_reached(doctor: Doctor, upstream: Upstream, plac
 
 
 @pytest.mark.parametrize("kind", UNUSABLE)
-def test_a_redis_that_answers_and_cannot_be_used_is_told(doctor: Doctor, kind: str, tmp_path: Path) -> None:
+def test_redis_that_refuses_commands_is_reported(doctor: Doctor, kind: str, tmp_path: Path) -> None:
     with unusable_redis(kind, tmp_path) as running:
         assert doctor.says("Redis", REDIS_URL=running.url).startswith("warn it answers, and cannot be used: ")
 
 
-def test_redis_is_asked_where_there_is_one(doctor: Doctor, redis: Redis) -> None:
+def test_redis_is_checked_if_configured(doctor: Doctor, redis: Redis) -> None:
     assert doctor.says("Redis") == ""
     assert doctor.says("Redis", REDIS_URL=redis.url) == "ok it answers"
     limits = '{"account": {"requests_per_day": 40}}'
@@ -316,7 +316,7 @@ def test_redis_is_asked_where_there_is_one(doctor: Doctor, redis: Redis) -> None
     assert doctor.says("Redis", REDIS_URL=f"redis://:{SECRET}@127.0.0.1:{free_port()}/0").startswith("warn it does not")
 
 
-def test_an_openid_provider_is_asked_for_what_it_publishes(doctor: Doctor, oidc_provider: OidcProvider) -> None:
+def test_openid_documents_are_checked(doctor: Doctor, oidc_provider: OidcProvider) -> None:
     """Starts processes: three seconds."""
     url = oidc_provider.url
     assert doctor.says("OpenID provider") == ""
@@ -343,7 +343,7 @@ def test_an_openid_provider_is_asked_for_what_it_publishes(doctor: Doctor, oidc_
         ({KEYS: (200, b"<html>")}, "keys_malformed"),
     ],
 )
-def test_an_openid_provider_that_sends_nonsense_is_told(
+def test_invalid_openid_documents_are_reported(
     doctor: Doctor, sends: dict[str, tuple[int, bytes]], expected: str
 ) -> None:
     with StandIn() as lying:
@@ -352,14 +352,14 @@ def test_an_openid_provider_that_sends_nonsense_is_told(
         assert expected in doctor.says("OpenID provider", **env)
 
 
-def test_a_server_that_answers_already(doctor: Doctor) -> None:
+def test_running_server_is_reported(doctor: Doctor) -> None:
     with Server("flask", doctor.folder / "server") as server:
         env = {"PORT": str(server.port), "CHATKEEP_DATA_DIR": server.env["CHATKEEP_DATA_DIR"]}
         assert doctor.says("place", **env) == f"ok chatkeep answers on 127.0.0.1:{server.port} already"
         assert [item["status"] for item in doctor.all if item["check"] == "database"] == ["ok"]
 
 
-def test_a_port_that_another_program_has(doctor: Doctor, upstream: Upstream) -> None:
+def test_port_used_by_another_program_fails(doctor: Doctor, upstream: Upstream) -> None:
     """Four seconds each, for which the doctor waits: the provider keeps its connection, the other one is silent."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for port in (upstream.port, silent.getsockname()[1]):
@@ -368,20 +368,20 @@ def test_a_port_that_another_program_has(doctor: Doctor, upstream: Upstream) -> 
             )
 
 
-def test_another_server_of_http(doctor: Doctor) -> None:
+def test_another_http_server_on_the_port_fails(doctor: Doctor) -> None:
     with HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as other:
         Thread(target=other.handle_request, daemon=True).start()
         assert doctor.says("place", PORT=str(other.server_port)).startswith("fail another program answers")
 
 
 @pytest.mark.posix("there are no sockets with a path")
-def test_a_socket_whose_folder_the_unit_makes_at_its_start(doctor: Doctor) -> None:
+def test_missing_folder_of_the_socket_is_reported(doctor: Doctor) -> None:
     found = doctor.says("place", HOST=f"unix:{doctor.folder}/nowhere/chatkeep.sock")
     assert found.startswith(f"warn {doctor.folder}/nowhere does not exist")
 
 
 @pytest.mark.posix("limits are those of POSIX")
-def test_too_few_open_files(doctor: Doctor, limited: Callable[[int], None]) -> None:
+def test_low_limit_of_open_files_is_reported(doctor: Doctor, limited: Callable[[int], None]) -> None:
     limited(256)
     assert "78 streams" in doctor.says("open files")
     limited(4096)
@@ -390,7 +390,7 @@ def test_too_few_open_files(doctor: Doctor, limited: Callable[[int], None]) -> N
 
 @pytest.fixture
 def limited() -> Any:
-    """A function that sets how many files this process, and who it starts, may open."""
+    """A function that limits the open files of this process and its children."""
     import resource  # noqa: PLC0415 - Windows lacks it
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""What commands write gets to where it is sent, whatever the encoding there, and a file is whole or not there."""
+"""Output survives every encoding, and files appear only when they are complete."""
 
 from __future__ import annotations
 
@@ -47,25 +47,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("code_page", CODE_PAGES)
-def test_names_outside_a_code_page_are_escaped(folder: Path, code_page: str) -> None:
+def test_names_outside_the_code_page_are_escaped(folder: Path, code_page: str) -> None:
     """Starts a process: half a second."""
     assert escaped(NAME, code_page) in said(folder, code_page, "keys", "list")
 
 
 @pytest.mark.parametrize("code_page", CODE_PAGES)
-def test_help_is_written_in_a_code_page(folder: Path, code_page: str) -> None:
+def test_help_is_printed_in_any_code_page(folder: Path, code_page: str) -> None:
     """Starts a process: half a second."""
     assert escaped("备份是一个文件", code_page) in said(folder, code_page, "backup", "--help")
 
 
 @pytest.mark.parametrize("code_page", CODE_PAGES)
-def test_json_is_json_in_a_code_page(folder: Path, code_page: str) -> None:
+def test_json_stays_valid_in_any_code_page(folder: Path, code_page: str) -> None:
     """Starts a process: half a second."""
     found = json.loads(said(folder, code_page, "doctor", "--json"))
     assert any("没有" in check["detail"] or "可用" in check["detail"] for check in found["checks"])
 
 
-def test_an_import_tells_its_fate_whatever_the_file_is_called(folder: Path) -> None:
+def test_import_reports_a_file_with_any_name(folder: Path) -> None:
     """Starts a process: half a second."""
     file = folder / f"{NAME}.json"
     file.write_text(json.dumps(OPEN_WEBUI), encoding="utf-8")
@@ -73,7 +73,7 @@ def test_an_import_tells_its_fate_whatever_the_file_is_called(folder: Path) -> N
 
 
 @pytest.mark.posix("names of files are text there")
-def test_a_file_whose_name_is_no_text_is_named(folder: Path) -> None:
+def test_file_name_that_is_not_unicode_is_shown(folder: Path) -> None:
     """Starts a process: half a second."""
     name = b"\xff.json"
     (folder / os.fsdecode(name)).write_text(json.dumps(OPEN_WEBUI), encoding="utf-8")
@@ -85,7 +85,7 @@ def test_a_file_whose_name_is_no_text_is_named(folder: Path) -> None:
 @pytest.mark.parametrize(
     "output", ["nowhere/made.json", pytest.param("/dev/full", marks=pytest.mark.posix("Windows has no such device"))]
 )
-def test_a_file_that_cannot_be_written_is_told_in_one_sentence(folder: Path, command: str, output: str) -> None:
+def test_unwritable_output_is_explained_in_one_sentence(folder: Path, command: str, output: str) -> None:
     """Starts a process: half a second."""
     before = sorted(folder.iterdir())
     done = run(folder, command, f"--output={output}", env={"LC_ALL": "C"})
@@ -95,7 +95,7 @@ def test_a_file_that_cannot_be_written_is_told_in_one_sentence(folder: Path, com
     assert sorted(folder.iterdir()) == before
 
 
-def test_a_file_that_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_output_that_cannot_be_replaced_leaves_no_temporary_file(tmp_path: Path) -> None:
     made = tmp_path / "made.json"
     with pytest.raises(OSError, match=r"made\.json"), files.replacing(made):
         made.mkdir()

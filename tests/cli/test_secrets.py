@@ -1,4 +1,4 @@
-"""Secrets in settings that are wrong, or whose other end is away: no command tells them.
+"""No command shows a secret, whether its setting is wrong or its service is unreachable.
 
 Each run starts a process: half a second.
 """
@@ -52,7 +52,7 @@ WRONG = {
 
 EACH = [{name: value} for name, values in WRONG.items() for value in values]
 OF_DATABASES = [{"DATABASE_URL": value} for value in WRONG["DATABASE_URL"]]
-# Of the others a command that calls nobody tells only what is wrong with the settings, of all of them at once.
+# With the other settings a command without network access only reports all wrong settings at once.
 OTHERS = [
     {name: value for name, value in zip(WRONG, values, strict=True) if value and name != "DATABASE_URL"}
     for values in zip_longest(*WRONG.values())
@@ -63,7 +63,7 @@ OTHERS = [
     ("command", "wrong"),
     [("doctor", wrong) for wrong in EACH] + [("stats", wrong) for wrong in OF_DATABASES + [o for o in OTHERS if o]],
 )
-def test_no_command_tells_a_secret(command: str, wrong: dict[str, str], tmp_path: Path) -> None:
+def test_no_command_shows_a_secret(command: str, wrong: dict[str, str], tmp_path: Path) -> None:
     env = {"PORT": str(free_port()), "OPENAI_BASE_URL": "http://llm.invalid/v1", "OPENAI_API_KEY": "k" * 20} | wrong
     done = run(tmp_path, command, env=env)
     assert CANARY not in done.stdout + done.stderr
@@ -71,7 +71,7 @@ def test_no_command_tells_a_secret(command: str, wrong: dict[str, str], tmp_path
 
 
 @pytest.mark.parametrize("spec", ["status=401", "status=500", "status=400", "fault=html", "fault=not_http"])
-def test_the_doctor_tells_no_secret_that_the_provider_repeats(spec: str, upstream: Upstream, tmp_path: Path) -> None:
+def test_doctor_hides_secrets_that_the_provider_repeats(spec: str, upstream: Upstream, tmp_path: Path) -> None:
     upstream.script(f"{spec},echo,leak")
     env = {
         "PORT": str(free_port()),

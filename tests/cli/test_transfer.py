@@ -1,4 +1,4 @@
-"""`chatkeep backup`, `restore` and `copy`: nothing is overwritten or half made, no password is shown."""
+"""`chatkeep backup`, `restore` and `copy` overwrite nothing, leave nothing incomplete and show no password."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def opened(path: Path) -> Iterator[Database]:
 
 
 @ON_SQLITE
-def test_a_backup_is_restored_whole(filled: Database, tmp_path: Path) -> None:
+def test_backup_is_restored_completely(filled: Database, tmp_path: Path) -> None:
     """Starts two processes: a second."""
     env = {"DATABASE_URL": str(filled.url)}
     done = run(tmp_path, "backup", "made.sqlite3", env=env)
@@ -80,7 +80,7 @@ def test_a_backup_is_restored_whole(filled: Database, tmp_path: Path) -> None:
 
 
 @ON_SQLITE
-def test_a_restored_database_takes_no_cursor_of_the_one_before(filled: Database, tmp_path: Path) -> None:
+def test_restored_database_refuses_older_cursors(filled: Database, tmp_path: Path) -> None:
     """After the backup the first one gave out cursors for what the second one does not have."""
     source, number = path_of(filled), 0
     with filled.connection() as connection:
@@ -105,7 +105,7 @@ def test_a_restored_database_takes_no_cursor_of_the_one_before(filled: Database,
 
 
 @ON_SQLITE
-def test_a_backup_overwrites_nothing(filled: Database, backup: Path, tmp_path: Path) -> None:
+def test_backup_overwrites_no_file(filled: Database, backup: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "nowhere")
     for there in (backup, path_of(filled), link, tmp_path):
@@ -117,7 +117,7 @@ def test_a_backup_overwrites_nothing(filled: Database, backup: Path, tmp_path: P
 
 
 @ON_SQLITE
-def test_of_two_backups_at_once_one_has_the_name(filled: Database, tmp_path: Path) -> None:
+def test_concurrent_backups_to_one_file_keep_one(filled: Database, tmp_path: Path) -> None:
     ready, told = threading.Barrier(2), list[TransferError]()
 
     def back_up() -> None:
@@ -138,7 +138,7 @@ def test_of_two_backups_at_once_one_has_the_name(filled: Database, tmp_path: Pat
 
 @ON_SQLITE
 @pytest.mark.parametrize("end", ["", "-wal", "-shm", "-journal"])
-def test_a_restore_overwrites_nothing(backup: Path, tmp_path: Path, end: str) -> None:
+def test_restore_overwrites_no_database(backup: Path, tmp_path: Path, end: str) -> None:
     """A log that is left of another database would be taken for this one's."""
     there = tmp_path / f"chatkeep.sqlite3{end}"
     there.write_bytes(b"something")
@@ -148,7 +148,7 @@ def test_a_restore_overwrites_nothing(backup: Path, tmp_path: Path, end: str) ->
 
 
 @ON_SQLITE
-def test_what_is_no_backup_is_not_restored(filled: Database, backup: Path, tmp_path: Path) -> None:
+def test_restore_refuses_a_file_that_is_no_backup(filled: Database, backup: Path, tmp_path: Path) -> None:
     whole_file = backup.read_bytes()
     cut, other, newer = (tmp_path / name for name in ("cut", "other", "newer"))
     cut.write_bytes(whole_file[: len(whole_file) // 2])
@@ -166,7 +166,7 @@ def test_what_is_no_backup_is_not_restored(filled: Database, backup: Path, tmp_p
 
 
 @ON_SQLITE
-def test_a_corrupt_database_is_told(filled: Database, tmp_path: Path) -> None:
+def test_backup_of_a_corrupt_database_fails(filled: Database, tmp_path: Path) -> None:
     filled.read(lambda connection: connection.rows(Sql("PRAGMA wal_checkpoint(TRUNCATE)")))
     path = path_of(filled)
     content = bytearray(path.read_bytes())
@@ -180,7 +180,7 @@ def test_a_corrupt_database_is_told(filled: Database, tmp_path: Path) -> None:
 
 @ON_SQLITE
 @pytest.mark.skipif(os.geteuid() != 0 if os.name == "posix" else True, reason="a small disk takes root to mount")
-def test_without_room_the_backup_says_so_and_leaves_nothing(filled: Database, tmp_path: Path) -> None:
+def test_backup_on_a_full_disk_fails_and_leaves_nothing(filled: Database, tmp_path: Path) -> None:
     folder = tmp_path / "small"
     folder.mkdir()
     mount = ["/bin/mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
@@ -196,7 +196,7 @@ def test_without_room_the_backup_says_so_and_leaves_nothing(filled: Database, tm
 
 @ON_SQLITE
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_backup_that_is_interrupted_leaves_nothing(filled: Database, tmp_path: Path, number: signal.Signals) -> None:
+def test_interrupted_backup_leaves_nothing(filled: Database, tmp_path: Path, number: signal.Signals) -> None:
     """Fills a database with 200 MB, of which a backup takes a moment: two seconds."""
     with filled.connection() as connection:
         connection.change(
@@ -216,7 +216,7 @@ def test_a_backup_that_is_interrupted_leaves_nothing(filled: Database, tmp_path:
 
 
 @pytest.mark.parametrize("server", [("waitress", "sqlite")], indirect=True, ids="-".join)
-def test_a_backup_beside_a_server_has_what_was_committed(server: Server, tmp_path: Path) -> None:
+def test_backup_of_a_running_server_has_committed_data(server: Server, tmp_path: Path) -> None:
     said = Api(server).chat("Hello before the backup")
     done = run(tmp_path, "backup", "b", env={"DATABASE_URL": server.env["DATABASE_URL"]})
     assert done.returncode == 0
@@ -225,7 +225,7 @@ def test_a_backup_beside_a_server_has_what_was_committed(server: Server, tmp_pat
     assert (said["reply"],) in found
 
 
-def test_a_server_has_its_own_programs_for_backups(mariadb_url: str, tmp_path: Path) -> None:
+def test_backup_of_mysql_names_its_own_programs(mariadb_url: str, tmp_path: Path) -> None:
     """Starts two processes: a second."""
     for arguments in (["backup", "x"], ["restore", "x"]):
         done = run(tmp_path, *arguments, env={"DATABASE_URL": mariadb_url})
@@ -233,7 +233,7 @@ def test_a_server_has_its_own_programs_for_backups(mariadb_url: str, tmp_path: P
         assert "For MySQL and MariaDB use their own programs: see docs/deployment.md, Backup" in done.stderr
 
 
-def test_the_command_copies_and_shows_no_password(
+def test_copy_shows_no_password(
     request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Starts four processes: three seconds."""
@@ -260,7 +260,7 @@ def test_the_command_copies_and_shows_no_password(
     target.close()
 
 
-def test_a_dump_that_was_loaded_is_marked_as_restored(filled: Database, tmp_path: Path) -> None:
+def test_restore_marks_a_loaded_dump(filled: Database, tmp_path: Path) -> None:
     """Starts a process: half a second."""
     before = whole.dump(filled)
     done = run(tmp_path, "restore", env={"DATABASE_URL": filled.url.render_as_string(hide_password=False)})
@@ -271,7 +271,7 @@ def test_a_dump_that_was_loaded_is_marked_as_restored(filled: Database, tmp_path
 
 
 @ON_SQLITE
-def test_a_database_that_is_served_is_not_marked_as_restored(database_url: str, tmp_path: Path) -> None:
+def test_restore_refuses_to_mark_a_database_in_use(database_url: str, tmp_path: Path) -> None:
     """Starts a process: half a second."""
     with opened(Path(file_of(database_url))) as database, beating(database):
         done = run(tmp_path, "restore", env={"DATABASE_URL": database_url})
@@ -279,7 +279,7 @@ def test_a_database_that_is_served_is_not_marked_as_restored(database_url: str, 
 
 
 @ON_SQLITE
-def test_an_unfinished_copy_is_not_served(database_url: str, tmp_path: Path) -> None:
+def test_unfinished_copy_is_not_served(database_url: str, tmp_path: Path) -> None:
     """Starts a process, and a server that does not start: two seconds."""
     with opened(Path(file_of(database_url))) as database, database.connection() as connection:
         connection.change(Sql("UPDATE alembic_version SET version_num = :revision"), revision=migrations.UNFINISHED)

@@ -1,4 +1,4 @@
-"""A data folder's name is taken as it is written, whatever it means in URLs: nothing is stored elsewhere."""
+"""The path of the data folder is used literally, whatever it means in URLs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ NAMES = [
     "a#b", "100%", "50%25", "a%20b", "%2e%2e", "two words", " led", "数据", "Größe 😀", "a+b&c=d;e", "[x]", "'q'", "~",
     "-x",
 ]  # fmt: skip
-if os.name != "nt":  # where names have no such characters
+if os.name != "nt":  # its file names lack such characters
     NAMES += ["what?", "a?mode=ro&x#y%3F", "?", 'd"q', "back\\slash", "a\nb"]
     NAMES += ["a@b:c", "file:x", "sqlite:", "a:memory:"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_data_folder_is_where_it_is_said_to_be(name: str, tmp_path: Path) -> None:
+def test_data_folder_is_created_at_the_configured_path(name: str, tmp_path: Path) -> None:
     settings = Settings.from_env({"CHATKEEP_DATA_DIR": str(tmp_path / name)}, tmp_path)
     migrations.opened(settings.database).close()
     migrations.require_file(settings.database)
@@ -34,14 +34,14 @@ def test_a_data_folder_is_where_it_is_said_to_be(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "?" not in name])
-def test_so_is_the_file_of_a_database(name: str, tmp_path: Path) -> None:
+def test_database_file_is_created_at_the_configured_path(name: str, tmp_path: Path) -> None:
     settings = Settings.from_env({"DATABASE_URL": f"sqlite:///{(tmp_path / name).as_posix()}"}, tmp_path)
     migrations.opened(settings.database).close()
     assert (tmp_path / name).is_file()
 
 
 @pytest.mark.parametrize("name", ["数 据#1%20/in", "./a%41", "../%7E?x" if os.name != "nt" else "..\\%7E"])
-def test_a_server_and_the_commands_beside_it_agree_on_a_relative_path(name: str, tmp_path: Path) -> None:
+def test_server_and_commands_resolve_a_relative_path_alike(name: str, tmp_path: Path) -> None:
     """Starts a server and two commands: three seconds."""
     server = Server("waitress", tmp_path / "here", {"CHATKEEP_DATA_DIR": name})
     with thrown_away(server):

@@ -1,4 +1,4 @@
-"""How the URL of a database on a server is written: what is refused, and what each spelling of TLS means."""
+"""URLs of database servers: what is refused, and every spelling of a TLS mode."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read(query: str) -> Options:
 @pytest.mark.parametrize(
     "password", ["p", "a:b", "[x", "x]", "p%40%2F%3F%23%25%20", "50%25", "!$&'()*+,;=~^|<>\\`{}\"", "密码"]
 )
-def test_a_password_arrives_as_it_is_written(password: str) -> None:
+def test_password_is_decoded(password: str) -> None:
     url = make_url(database_url(f"mysql://user:{password}@[::1]:3307/database?ssl-mode=REQUIRED"))
     assert (url.username, url.host, url.port, url.database) == ("user", "::1", 3307, "database")
     assert url.password == unquote(password)
@@ -32,9 +32,7 @@ def test_a_password_arrives_as_it_is_written(password: str) -> None:
 @pytest.mark.parametrize("character", ["@", "/", "#", "?", "%", " ", "\t", "@@", "/@", "?@", "#@", "%@", "%4", "%zz"])
 @pytest.mark.parametrize("first", ["x", "1234"])  # digits before / or ? look like a port
 @pytest.mark.parametrize("scheme", ["mysql", "mysql+pymysql", "mariadb"])
-def test_what_is_not_escaped_in_a_password_is_refused_and_shows_none_of_it(
-    scheme: str, first: str, character: str
-) -> None:
+def test_unescaped_password_is_refused_and_not_shown(scheme: str, first: str, character: str) -> None:
     for rest in ("127.0.0.1:3306/database", "db.example.com/database?charset=utf8mb4", "[::1]/database"):
         with pytest.raises(SettingsError) as raised:
             Settings.from_env({"DATABASE_URL": f"{scheme}://user:{first}{character}{CANARY}@{rest}"})
@@ -45,13 +43,13 @@ def test_what_is_not_escaped_in_a_password_is_refused_and_shows_none_of_it(
 
 
 @pytest.mark.parametrize("url", ["mysql://", "mysql://host", "mysql://host/", "mysql://host:x/d", "mysql://host/a/b"])
-def test_a_url_without_a_database_is_refused(url: str) -> None:
+def test_url_without_a_database_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="write mysql"):
         database_url(url)
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "99999"])
-def test_a_port_that_is_none_is_refused(port: str) -> None:
+def test_invalid_port_is_refused(port: str) -> None:
     with pytest.raises(ValueError, match="write a port from 1 to 65535"):
         database_url(f"mysql://host:{port}/database")
 
@@ -84,23 +82,23 @@ def test_a_port_that_is_none_is_refused(port: str) -> None:
         ("?ssl_disabled=true", Tls.DISABLED),
     ],
 )
-def test_each_spelling_of_tls_is_understood(query: str, tls: Tls) -> None:
+def test_every_spelling_of_a_tls_mode_is_accepted(query: str, tls: Tls) -> None:
     assert read(query).tls is tls
 
 
-def test_files_are_read() -> None:
+def test_tls_files_are_parsed() -> None:
     found = read("?ssl-ca=/a/ca.pem&ssl_cert=/a%40b/c.pem&ssl-key=k&ssl-cipher=HIGH")
     assert found == Options(Tls.VERIFY_IDENTITY, "/a/ca.pem", None, "/a@b/c.pem", "k", "HIGH")
 
 
 @pytest.mark.posix("Windows has no such sockets in Python")
-def test_a_socket_is_read() -> None:
+def test_unix_socket_is_parsed() -> None:
     assert read("?unix_socket=/run/x.sock") == Options(Tls.DISABLED, unix_socket="/run/x.sock")
 
 
 @pytest.mark.parametrize("value", ["PREFERRED", "prefer", "maybe", "", "strict", '{"ca":"x"}'])
 @pytest.mark.parametrize("name", ["ssl_mode", "sslmode", "ssl", "tls"])
-def test_another_mode_of_tls_is_refused_with_those_that_there_are(name: str, value: str) -> None:
+def test_unknown_tls_mode_is_refused_with_the_valid_ones(name: str, value: str) -> None:
     with pytest.raises(ValueError, match="ssl-mode takes one of DISABLED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY"):
         read(f"?{name}={value}")
 
@@ -121,7 +119,7 @@ def test_another_mode_of_tls_is_refused_with_those_that_there_are(name: str, val
         ("?ssl-key=k", "the option ssl-key needs ssl-cert beside it"),
     ],
 )
-def test_an_option_that_is_not_understood_is_refused_by_name(query: str, told: str) -> None:
+def test_unknown_option_is_refused_by_name(query: str, told: str) -> None:
     with pytest.raises(ValueError, match=told) as raised:
         read(query)
     assert CANARY not in str(raised.value)
@@ -129,14 +127,14 @@ def test_an_option_that_is_not_understood_is_refused_by_name(query: str, told: s
         assert all(option in str(raised.value) for option in OPTIONS)
 
 
-def test_a_file_has_no_options() -> None:
+def test_sqlite_url_with_options_is_refused() -> None:
     assert database_url("sqlite:////var/lib/a@b#c%20/x.sqlite3") == "sqlite:////var/lib/a@b#c%20/x.sqlite3"
     with pytest.raises(ValueError, match="a SQLite file has no options, such as mode"):
         database_url("sqlite:///x.sqlite3?mode=ro")
 
 
 @pytest.mark.parametrize("password", ["p", "a:b@c/d?e#f%g h", "50%25", "!$&'()*+,;=~^|<>\\`{}\"", "密码", " "])
-def test_a_password_of_its_own_is_taken_as_it_is(password: str) -> None:
+def test_database_password_is_inserted_unchanged(password: str) -> None:
     for user in ("user", "us%40er"):
         environ = {"DATABASE_URL": f"mysql://{user}@[::1]:3307/database", "DATABASE_PASSWORD": password}
         url = make_url(Settings.from_env(environ).database)
@@ -144,7 +142,7 @@ def test_a_password_of_its_own_is_taken_as_it_is(password: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "sqlite:///x", "mysql://host/database", "mysql://u:p@host/d", "mysql://u:@host/d"])
-def test_a_password_needs_a_url_with_a_user_and_without_a_password(url: str) -> None:
+def test_database_password_needs_a_url_with_a_user_and_no_password(url: str) -> None:
     with pytest.raises(
         SettingsError, match=r"^DATABASE_PASSWORD: write DATABASE_URL with a user and no password"
     ) as told:

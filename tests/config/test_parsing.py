@@ -1,4 +1,4 @@
-"""How settings are written, and what is refused."""
+"""Parsing of settings: valid and invalid values."""
 
 from __future__ import annotations
 
@@ -100,11 +100,11 @@ WRONG: list[tuple[Callable[[str], Any], str]] = [
 
 
 @pytest.mark.parametrize(("read", "text", "value"), RIGHT, ids=lambda item: getattr(item, "__name__", None))
-def test_a_value_is_read(read: Callable[[str], Any], text: str, value: Any) -> None:
+def test_valid_value_is_parsed(read: Callable[[str], Any], text: str, value: Any) -> None:
     assert read(text) == value
 
 
 @pytest.mark.parametrize(("read", "text"), WRONG, ids=lambda item: getattr(item, "__name__", None))
-def test_a_wrong_value_is_refused_with_what_would_be_right(read: Callable[[str], Any], text: str) -> None:
+def test_invalid_value_is_refused_with_advice(read: Callable[[str], Any], text: str) -> None:
     with pytest.raises(ValueError, match=r"write|may not"):
         read(text)

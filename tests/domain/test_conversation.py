@@ -1,4 +1,4 @@
-"""Ids that sort by time, and when a conversation expires."""
+"""Ids that sort by time, and expiry of conversations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chatkeep.domain.conversation import Conversation, expiry, moment, new_id, n
 KEPT = Conversation(id=UUID(int=1), owner="me", title="", created_at=0, last_active=5_000_000)
 
 
-def test_an_id_is_a_uuid_of_version_7() -> None:
+def test_id_is_a_uuid_of_version_7() -> None:
     made = new_id()
     assert (made.version, made.variant) == (7, RFC_4122)
 
@@ -27,13 +27,13 @@ def test_an_id_is_a_uuid_of_version_7() -> None:
         (253_402_300_799_999_999, "9999-12-31T23:59:59.999999+00:00"),
     ],
 )
-def test_a_moment_may_be_in_any_year(at: int, text: str) -> None:
+def test_moment_accepts_any_year(at: int, text: str) -> None:
     """On Windows `datetime.fromtimestamp`, which the linter bans, ends with the year 3000."""
     assert moment(at).isoformat() == text
 
 
 @pytest.mark.parametrize("at", [0, 1, 1_700_000_000_123_456, (1 << 48) * 1000 - 1])
-def test_an_id_begins_with_its_milliseconds(at: int) -> None:
+def test_id_starts_with_its_milliseconds(at: int) -> None:
     assert new_id(at).int >> 80 == at // 1000
 
 
@@ -43,18 +43,18 @@ def test_ids_sort_by_the_microsecond() -> None:
     assert sorted(made, key=lambda made_id: made_id.bytes) == sorted(made) == made
 
 
-def test_ids_of_one_moment_differ() -> None:
+def test_ids_of_one_microsecond_differ() -> None:
     assert len({new_id(1) for _ in range(10_000)}) == 10_000
 
 
-def test_the_clock_counts_microseconds() -> None:
+def test_clock_counts_microseconds() -> None:
     assert abs(now_us() / 1e6 - time.time()) < 1
 
 
 @pytest.mark.parametrize(
     ("ttl", "pinned", "expires"), [(3, False, 8_000_000), (None, False, None), (3, True, None), (None, True, None)]
 )
-def test_a_conversation_expires_its_ttl_after_its_last_activity(
+def test_conversation_expires_a_ttl_after_its_last_activity(
     ttl: int | None, expires: int | None, *, pinned: bool
 ) -> None:
     assert expiry(replace(KEPT, ttl=ttl, pinned=pinned)) == expires

@@ -1,4 +1,4 @@
-"""The tree of errors is as its picture says, and each leaf is a whole problem."""
+"""The exception tree matches its docstring, and each leaf is a complete problem."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def below(root: type[ChatkeepError]) -> Iterator[type[ChatkeepError]]:
 PROBLEMS = [kind for kind in below(Problem) if issubclass(kind, Problem)]
 
 
-def test_the_picture_shows_the_whole_tree() -> None:
+def test_docstring_shows_the_whole_tree() -> None:
     drawn = {match[1] for match in DRAWN.finditer(PICTURE)}
     kinds = {kind.__name__: kind for kind in below(ChatkeepError)}
     assert drawn <= kinds.keys()
@@ -34,7 +34,7 @@ def test_the_picture_shows_the_whole_tree() -> None:
     assert all(f" {kinds[name].code}" in PICTURE for name in kinds.keys() - drawn)  # type: ignore[attr-defined]
 
 
-def test_the_picture_tells_statuses_and_codes() -> None:
+def test_docstring_shows_statuses_and_codes() -> None:
     for name, status, codes in DRAWN.findall(PICTURE):
         kind = getattr(errors, name)
         if status:
@@ -43,29 +43,29 @@ def test_the_picture_tells_statuses_and_codes() -> None:
 
 
 @pytest.mark.parametrize("kind", PROBLEMS)
-def test_a_problem_has_a_status_and_a_sentence(kind: type[Problem]) -> None:
+def test_problem_has_a_status_and_a_detail(kind: type[Problem]) -> None:
     assert 400 <= kind.status < 600
     assert kind("").detail == (kind.advice or kind.title)
     assert kind("Because.").detail == str(kind("Because.")) == "Because."
 
 
-def test_a_code_means_one_thing() -> None:
+def test_codes_are_unique() -> None:
     leaves = [kind for kind in PROBLEMS if not kind.__subclasses__() or "code" in vars(kind)]
     codes = [kind.code for kind in leaves if kind is not errors.ProviderError]
     assert sorted(codes) == sorted(set(codes))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PROBLEMS if kind is not errors.ProviderError])
-def test_a_stored_code_becomes_its_problem_again(kind: type[Problem]) -> None:
+def test_stored_code_becomes_its_problem(kind: type[Problem]) -> None:
     assert problem_of_code(kind.code).status == kind.status
     assert problem_of_code(kind.code).title == kind.title
 
 
-def test_an_unknown_code_is_a_fault_of_ours() -> None:
+def test_unknown_code_is_an_internal_error() -> None:
     assert type(problem_of_code("no_such_code")) is InternalError
 
 
-def test_a_problem_is_rendered_with_its_fields() -> None:
+def test_problem_is_rendered_with_its_fields() -> None:
     wrong = errors.InvalidFields("Look.", errors=[errors.FieldError("a.b", "is odd")])
     shape = problems.shape(wrong, "id-1")
     assert (shape.type, shape.status, shape.request_id) == ("urn:chatkeep:problem:invalid_fields", 422, "id-1")

@@ -1,4 +1,4 @@
-"""Nothing expires because a clock was set wrong."""
+"""A wrong wall clock expires nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BEGAN_US = 1_700_000_000_000_000
     [(0, 0), (SLACK_US, SLACK_US), (DAY_US, SLACK_US), (-DAY_US, -DAY_US)],
     ids=["none", "a correction", "a day forward", "a day back"],
 )
-def test_a_jump_forward_is_not_believed(jump: int, believed: int) -> None:
+def test_forward_jump_of_the_wall_clock_is_ignored(jump: int, believed: int) -> None:
     wall, passed = [BEGAN_US], [5.0]
     clock = SteadyClock(lambda: wall[0], lambda: passed[0])
     wall[0] += 60_000_000 + jump

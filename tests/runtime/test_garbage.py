@@ -1,4 +1,4 @@
-"""What a start does without: looking for reference cycles, which was a fifth of it, and what only migrations need."""
+"""A start neither collects garbage often nor imports the schema."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MASTER = pytest.param(
 
 
 @pytest.mark.parametrize("start", ["import app", COMMAND, MASTER], ids=["server", "command", "gunicorn's master"])
-def test_a_process_looks_for_cycles_rarely(start: str, tmp_path: Path) -> None:
+def test_processes_collect_cycles_rarely(start: str, tmp_path: Path) -> None:
     """Starts a process: a second."""
     env = Server("flask", tmp_path).environment()
     told = f"{start}\nimport gc\nprint(gc.get_threshold())"
@@ -26,7 +26,7 @@ def test_a_process_looks_for_cycles_rarely(start: str, tmp_path: Path) -> None:
     assert said.splitlines()[-1] == str(THRESHOLD)
 
 
-def test_a_start_on_a_ready_database_does_without_the_schema(tmp_path: Path) -> None:
+def test_start_on_a_migrated_database_does_not_import_the_schema(tmp_path: Path) -> None:
     """Starts two processes: a second."""
     env = Server("flask", tmp_path).environment()
     told = "import sys\nimport app\nprint('chatkeep.store.schema' in sys.modules)"

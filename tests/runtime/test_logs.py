@@ -1,4 +1,4 @@
-"""What is written of exceptions and of other programs' records: kinds, numbers and places, and no words."""
+"""Logs have classes, numbers and stacks of exceptions, never their texts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def take() -> None:
     try:
         store()
     except pymysql.err.DataError:
-        raise KeyError(CANARY)  # noqa: B904 - its context is to be found, too
+        raise KeyError(CANARY)  # noqa: B904 - its context must also be logged
 
 
 def raised() -> KeyError:
@@ -51,14 +51,14 @@ def raised() -> KeyError:
 def written(say: Callable[[logging.Logger], None]) -> str:
     """Return what a logger writes."""
     stream = io.StringIO()
-    logger, target = logging.Logger("somebody"), logging.StreamHandler(stream)  # noqa: LOG001 - nobody else's
+    logger, target = logging.Logger("other"), logging.StreamHandler(stream)  # noqa: LOG001 - used here only
     target.setFormatter(RedactingFormatter("%(levelname)s %(message)s"))
     logger.addHandler(target)
     say(logger)
     return stream.getvalue()
 
 
-def test_an_exception_is_named_by_its_kinds_and_numbers() -> None:
+def test_exception_is_named_by_classes_and_numbers() -> None:
     assert named(raised()) == "KeyError < DataError 1366 < OSError 28"
     refused = ProviderRefused(CANARY)
     refused.upstream_status = 401
@@ -67,7 +67,7 @@ def test_an_exception_is_named_by_its_kinds_and_numbers() -> None:
     assert named(StoreUnavailable()) == "StoreUnavailable"
 
 
-def test_a_trace_has_places_and_no_words() -> None:
+def test_trace_has_the_stack_and_no_texts() -> None:
     told = traced(raised())
     assert told.count("in write") == 1
     assert told.endswith("KeyError")
@@ -84,9 +84,9 @@ def no_request() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_request")
-def test_json_is_one_line_with_the_trace_and_the_request_s_id() -> None:
+def test_json_record_is_one_line_with_trace_and_request_id() -> None:
     stream = io.StringIO()
-    logger, target = logging.Logger("somebody"), logging.StreamHandler(stream)  # noqa: LOG001 - nobody else's
+    logger, target = logging.Logger("other"), logging.StreamHandler(stream)  # noqa: LOG001 - used here only
     target.setFormatter(JsonFormatter())
     logger.addHandler(target)
     begun = request_id.set("abc")
@@ -94,7 +94,7 @@ def test_json_is_one_line_with_the_trace_and_the_request_s_id() -> None:
     request_id.reset(begun)
     logger.info("it goes on", extra={"fields": {"seconds": 0.5}})
     first, second = (json.loads(line) for line in stream.getvalue().splitlines())
-    assert (first["level"], first["logger"], first["message"]) == ("ERROR", "somebody", "it failed: 你")
+    assert (first["level"], first["logger"], first["message"]) == ("ERROR", "other", "it failed: 你")
     assert (first["request_id"], first["trace"].startswith("here\n"), CANARY in first["trace"]) == ("abc", True, False)
     assert first["trace"].endswith("KeyError")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first["time"])
@@ -102,7 +102,7 @@ def test_json_is_one_line_with_the_trace_and_the_request_s_id() -> None:
 
 
 @pytest.mark.usefixtures("no_request")
-def test_what_a_request_begins_tells_its_id() -> None:
+def test_background_work_logs_the_request_id() -> None:
     found: queue.Queue[str] = queue.Queue()
     begun = request_id.set("abc")
     background(lambda: found.put(request_id.get()), name="a test")
@@ -124,11 +124,11 @@ SAYINGS: dict[str, Callable[[logging.Logger], None]] = {
 
 
 @pytest.mark.parametrize("line", SAYINGS)
-def test_a_record_is_written_without_what_it_quotes(line: str) -> None:
+def test_record_is_logged_without_quoted_content(line: str) -> None:
     assert written(SAYINGS[line]) == f"{line}\n"
 
 
-def test_a_record_about_an_exception_has_its_trace() -> None:
+def test_record_with_an_exception_has_its_trace() -> None:
     told = written(lambda log: log.error("it failed", exc_info=raised()))
     assert told.startswith("ERROR it failed\n")
     assert told.endswith("KeyError\n")
@@ -156,7 +156,7 @@ UNCAUGHT = """
 
 
 @pytest.mark.parametrize(("first", "times"), [("", 1), ("from gevent import monkey; monkey.patch_all()", 2)])
-def test_what_nobody_catches_is_logged_without_its_words(first: str, times: int) -> None:
+def test_uncaught_exception_is_logged_without_its_text(first: str, times: int) -> None:
     """Starts a process, in which threads and greenlets fail: half a second."""
     pytest.importorskip("gevent") if first else None
     code = textwrap.dedent(UNCAUGHT.format(first=first))
