@@ -1,4 +1,4 @@
-"""Read the audit log, and check it."""
+"""Export and check the audit log."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def audit(
 ) -> None:
     """Write who has done what, the oldest first; it only reads, also beside a running server."""
     from chatkeep.exports import dates  # noqa: PLC0415
-    from chatkeep.reporting import audit as log  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.reporting import audit as log  # noqa: PLC0415 - --help does not import the database
     from chatkeep.store import migrations  # noqa: PLC0415
     from chatkeep.store.audit import Filter  # noqa: PLC0415
 
@@ -41,7 +41,7 @@ def audit(
     try:
         database = migrations.existing(serving.checked_settings().database, reads_only=True)
         if check:
-            _tell(log.first_broken(database))
+            _report(log.first_broken(database))
         else:
             _write(log.lines(database, only, "csv" if form == "csv" else "ndjson"), output)
     except ChatkeepError as error:
@@ -55,7 +55,7 @@ def _bound(text: str | None, read: Callable[[str], int]) -> int | None:
         raise wrong(str(error)) from error
 
 
-def _tell(broken: int | None) -> None:
+def _report(broken: int | None) -> None:
     if broken is not None:
         raise failure(f"the audit log is broken at the entry {broken}: something was changed or taken out")
     say("the audit log is whole")

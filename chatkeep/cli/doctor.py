@@ -1,4 +1,4 @@
-"""Look at everything that a server needs, and say what to do where something is off."""
+"""Check everything that a server needs, and give advice."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def doctor(*, as_json: bool) -> None:
     for finding in checks.findings():
         found.append(finding)
         if not as_json:
-            _tell(finding)
+            _print(finding)
     failed = any(finding.status == "fail" for finding in found)
     if as_json:
         document = {"ok": not failed, "checks": list(map(_document, found))}
-        # What an encoding lacks would be escaped in a way that JSON does not know.
+        # In other encodings the terminal would escape characters in a way that is not JSON.
         click.echo(json.dumps(document, indent=2, ensure_ascii=sys.stdout.encoding.lower() != "utf-8"))
     sys.exit(failed)
 
 
-def _tell(finding: Finding) -> None:
-    """Write a line for what was found, and one for what to do."""
+def _print(finding: Finding) -> None:
+    """Print a finding, and its advice on a second line."""
     click.echo(f"{filled(word(finding.status), 6)}{filled(word(finding.about), WIDTH)}{word(finding.told)}")
     if finding.advice:
         click.echo(f"{'':{6 + WIDTH}}-> {word(finding.advice)}")
 
 
 def _document(finding: Finding) -> dict[str, str]:
-    """Return what was found as JSON: names that stay, and texts in the terminal's language."""
+    """Return a finding as JSON: stable names, and texts in the terminal's language."""
     found = {"check": finding.about, "status": finding.status, "detail": word(finding.told)}
     return found | ({"advice": word(finding.advice)} if finding.advice else {})

@@ -48,7 +48,7 @@ def export(  # noqa: PLR0913 - its options
 
     Where an increment can follow, its cursor is printed on standard error.
     """
-    from chatkeep import exports  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep import exports  # noqa: PLC0415 - --help does not import the database
     from chatkeep.exports import dates  # noqa: PLC0415
     from chatkeep.exports.formats import make  # noqa: PLC0415
     from chatkeep.redaction.policies import Redaction  # noqa: PLC0415
@@ -65,7 +65,7 @@ def export(  # noqa: PLR0913 - its options
             selection = replace(selection, since=exports.cursor_epoch(database, cursor))
         total = 1 if conversation else exports.count(database, owner)
         made = exports.Export(database, selection, form, redaction)
-        _note(database, {"format": name, "conversation_id": conversation, "owner": owner})
+        _audit(database, {"format": name, "conversation_id": conversation, "owner": owner})
         _save(made, output, total)
     except (NotFound, InvalidFields) as error:
         raise failure(error.detail) from error
@@ -76,10 +76,10 @@ def export(  # noqa: PLR0913 - its options
         say(f"cursor: {made.cursor}  {next_time}", err=True)
 
 
-def _note(database: Database, what: dict[str, Any]) -> None:
-    """Tell the audit log what is exported."""
+def _audit(database: Database, what: dict[str, Any]) -> None:
+    """Record the export in the audit log."""
     from chatkeep.domain.audit import COMMAND_LINE, Action, AuditEvent  # noqa: PLC0415
-    from chatkeep.reporting import audit  # noqa: PLC0415 - as above
+    from chatkeep.reporting import audit  # noqa: PLC0415
     from chatkeep.store.journal import Journal  # noqa: PLC0415
 
     journal = Journal(database)
@@ -95,7 +95,7 @@ def _bound(text: str | None, read: Callable[[str], int]) -> int | None:
 
 
 def _save(export: Export, output: Path | None, total: int) -> None:
-    """Write an export to its file, which has its name only when it is whole, or to standard output."""
+    """Write an export to standard output, or to a file that appears only when it is complete."""
     if output is None:
         _write(export, sys.stdout.buffer, total)
         return
@@ -104,7 +104,7 @@ def _save(export: Export, output: Path | None, total: int) -> None:
 
 
 def _write(export: Export, file: BinaryIO, total: int) -> None:
-    """Write an export, with a progress bar where somebody sees it."""
+    """Write an export, with a progress bar on a terminal."""
     if not sys.stderr.isatty():
         file.writelines(export)
         return
@@ -112,4 +112,4 @@ def _write(export: Export, file: BinaryIO, total: int) -> None:
         for chunk in export:
             file.write(chunk)
             bar.update(export.conversations - bar.pos)
-        bar.update(total - bar.pos)  # with dates, those that have nothing in them are not counted
+        bar.update(total - bar.pos)  # with dates, conversations without matching messages are not counted

@@ -1,4 +1,4 @@
-"""Erase everything of an end user."""
+"""Erase an end user's data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def forget(end_user: str, account: str, *, yes: bool) -> None:
     Running servers obey at once. The receipt is in the audit log.
     """
     from chatkeep.domain.audit import COMMAND_LINE  # noqa: PLC0415
-    from chatkeep.server.app import eraser_of  # noqa: PLC0415 - the other commands start quickly without
+    from chatkeep.server.app import eraser_of  # noqa: PLC0415 - --help does not import the database
     from chatkeep.store import migrations  # noqa: PLC0415
     from chatkeep.store.journal import Journal  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Ask a running server how it is: for containers and supervisors, which need no other program for it."""
+"""Report server health, for containers and supervisors."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def health(*, live: bool) -> None:
 
 
 def ask(settings: Settings, path: str) -> bytes:
-    """Return the status line that the server answers. Raises `OSError`."""
+    """Request a path and return the status line. Raises `OSError`."""
     return answer(settings, path).partition(b"\r\n")[0]
 
 
 def answer(settings: Settings, path: str) -> bytes:
-    """Return what the server answers, from its first byte on. Raises `OSError`."""
+    """Request a path and return the whole response. Raises `OSError`."""
     with connected(settings) as sock:
         sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         with sock.makefile("rb") as file:
@@ -45,9 +45,9 @@ def answer(settings: Settings, path: str) -> bytes:
 
 
 def connected(settings: Settings) -> socket.socket:
-    """Return a connection to the server. Raises `OSError`."""
+    """Connect to the server. Raises `OSError`."""
     if settings.socket_path is None:
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - it is asked, not bound
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - it connects, and does not bind
         return socket.create_connection((host, settings.port), TIMEOUT_S)
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(TIMEOUT_S)

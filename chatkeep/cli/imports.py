@@ -51,7 +51,7 @@ def import_files(files: tuple[str, ...], ttl: str | None, account: str, end_user
     The exit status is 1 if a record could not be imported, and 2 if no program is known whose export a file is.
     """  # noqa: E501 - the first paragraph is one line of the list of commands
     from chatkeep.domain.conversation import now_us  # noqa: PLC0415
-    from chatkeep.imports import (  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.imports import (  # noqa: PLC0415 - --help does not import the database
         Terms,
         import_file,
     )
@@ -60,7 +60,7 @@ def import_files(files: tuple[str, ...], ttl: str | None, account: str, end_user
     from chatkeep.store.journal import Journal  # noqa: PLC0415
 
     owner, settings = owner_named(account, end_user), serving.checked_settings()
-    terms = Terms(owner, now_us(), _kept(ttl), renew)
+    terms = Terms(owner, now_us(), _ttl(ttl), renew)
     try:
         redaction = Redaction.from_settings(settings)
         database = migrations.opened(settings.database)
@@ -73,8 +73,8 @@ def import_files(files: tuple[str, ...], ttl: str | None, account: str, end_user
     sys.exit(status)
 
 
-def _kept(text: str | None) -> int | EllipsisType | None:
-    from chatkeep.imports import ttl_of  # noqa: PLC0415 - as above
+def _ttl(text: str | None) -> int | EllipsisType | None:
+    from chatkeep.imports import ttl_of  # noqa: PLC0415
 
     try:
         return ... if text is None else ttl_of(text)
@@ -83,8 +83,8 @@ def _kept(text: str | None) -> int | EllipsisType | None:
 
 
 def _import(run: Callable[[Iterable[bytes]], Report], name: str) -> int:
-    """Import a file and tell what became of it; return the exit status."""
-    from chatkeep.imports import UnknownFile  # noqa: PLC0415 - as above
+    """Import a file, print a report, and return the exit status."""
+    from chatkeep.imports import UnknownFile  # noqa: PLC0415
     from chatkeep.imports.files import documents  # noqa: PLC0415
 
     reports: list[tuple[str, Report]] = []
@@ -104,7 +104,7 @@ def _import(run: Callable[[Iterable[bytes]], Report], name: str) -> int:
     except StoreProblem as error:
         say(f"{name}: {error.title}. Import it again: what is stored already is skipped.", err=True)
         status = SOME_BAD
-    return max([status, *(_tell(label, report) for label, report in reports)])
+    return max([status, *(_print(label, report) for label, report in reports)])
 
 
 @contextmanager
@@ -118,7 +118,7 @@ def _opened(name: str) -> Iterator[BufferedReader]:
 
 @contextmanager
 def _progress(file: BufferedReader) -> Iterator[Callable[[int], None]]:
-    """Yield what is called now and then, and shows how much of a file is read, where somebody sees it."""
+    """Yield a callback that updates a progress bar, if standard error is a terminal."""
     if not (sys.stderr.isatty() and file.seekable()):
         yield lambda _unpacked: None
         return
@@ -127,9 +127,9 @@ def _progress(file: BufferedReader) -> Iterator[Callable[[int], None]]:
         yield lambda _unpacked: bar.update(file.tell() - bar.pos)
 
 
-def _tell(name: str, report: Report) -> int:
-    """Tell what became of a file, and return the exit status."""
-    from chatkeep.imports.left_out import noun  # noqa: PLC0415 - as above
+def _print(name: str, report: Report) -> int:
+    """Print the report of a file, and return the exit status."""
+    from chatkeep.imports.left_out import noun  # noqa: PLC0415
 
     fates = ", ".join(f"{report.conversations[fate]} {words}" for fate, words in _WORDS.items())
     say(f"{name}: conversations: {fates}; messages: {report.messages} added")

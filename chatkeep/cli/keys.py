@@ -1,4 +1,4 @@
-"""Make, change and end API keys; every server on the database obeys within seconds."""
+"""Create, change and revoke API keys; changes take effect in every server within seconds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from chatkeep.store.keys import Key
 
 T = TypeVar("T")
-# A whole key, too: who revokes one that leaked has it at hand.
+# A whole key works too, to revoke one that leaked.
 _NAMED = re.compile(r"(?:ck_)?([A-Za-z0-9]{8})(?:_[A-Za-z0-9]{40})?")
 _COLUMNS = (("Key", 13), ("Name", 20), ("Account", 12), ("Scopes", 24), ("Made", 12), ("Used", 12), ("Until", 12))
 
@@ -44,7 +44,7 @@ def keys() -> None:
 @click.option("--end-user", help="The only end user of the account that it stands for, named as in X-End-User.")
 def create(name: str, account: str, scopes: str, expires: str, limits: str | None, end_user: str | None) -> None:
     """Make a key called NAME and print it; it is shown only once."""
-    from chatkeep.auth.keys import KeySpec, create_key  # noqa: PLC0415 - the other commands start quickly without
+    from chatkeep.auth.keys import KeySpec, create_key  # noqa: PLC0415 - --help does not import the database
 
     lifetime = _read(_lifetime, expires, "--expires")
     whom = None if end_user is None else owners.end_user_named(end_user)
@@ -56,7 +56,7 @@ def create(name: str, account: str, scopes: str, expires: str, limits: str | Non
 @keys.command("list")
 def list_() -> None:
     """List all keys but those that the page has made by signing in."""
-    from chatkeep.auth.keys import list_keys  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.auth.keys import list_keys  # noqa: PLC0415 - --help does not import the database
 
     with _opened() as (database, _):
         found, after, more = [], None, True
@@ -75,7 +75,7 @@ def list_() -> None:
 @click.option("--limits", help="Its own limits as a JSON object, in place of all that it had; {} for none.")
 def change(key: str, name: str | None, limits: str | None) -> None:
     """Change what KEY is called, or its limits; it is named by its beginning (ck_ and eight characters)."""
-    from chatkeep.auth.keys import KeyChanges, change_key  # noqa: PLC0415 - the other commands start quickly without
+    from chatkeep.auth.keys import KeyChanges, change_key  # noqa: PLC0415 - --help does not import the database
 
     if name is None and limits is None:
         raise wrong("say what to change: --name or --limits")
@@ -89,7 +89,7 @@ def change(key: str, name: str | None, limits: str | None) -> None:
 @click.argument("key")
 def revoke(key: str) -> None:
     """End KEY, which is named by its beginning (ck_ and eight characters)."""
-    from chatkeep.auth.keys import revoke_key  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.auth.keys import revoke_key  # noqa: PLC0415 - --help does not import the database
 
     with _opened() as (database, journal):
         revoke_key(journal, _id(database, key))
@@ -101,7 +101,7 @@ def revoke(key: str) -> None:
 @click.option("--overlap", default="0s", show_default=True, help="How long the old key goes on (1h, 7d).")
 def rotate(key: str, overlap: str) -> None:
     """Make a new key in place of KEY, with the same name, account, scopes and lifetime, and print it."""
-    from chatkeep.auth.keys import rotate_key  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.auth.keys import rotate_key  # noqa: PLC0415 - --help does not import the database
 
     seconds = _read(duration, overlap, "--overlap")
     with _opened() as (database, journal):
@@ -110,8 +110,8 @@ def rotate(key: str, overlap: str) -> None:
 
 @contextmanager
 def _opened(*, create: bool = False, reads_only: bool = False) -> Iterator[tuple[Database, Journal]]:
-    """Open the database, or create it; end with the reason if something is refused."""
-    from chatkeep.store import migrations  # noqa: PLC0415 - the other commands start quickly without the database
+    """Open the database, or create it; exit with the reason if that fails."""
+    from chatkeep.store import migrations  # noqa: PLC0415 - --help does not import the database
     from chatkeep.store.journal import Journal  # noqa: PLC0415
 
     try:
@@ -128,13 +128,13 @@ def _opened(*, create: bool = False, reads_only: bool = False) -> Iterator[tuple
 
 
 def _print_once(made: NewKey) -> None:
-    """Print a new key on standard output, alone, and what is to be known of it beside."""
+    """Print only the key on standard output, and a note on standard error."""
     say("Keep it: nobody can show it again.", err=True)
     click.echo(made.text)
 
 
 def _id(database: Database, text: str) -> UUID:
-    from chatkeep.store import keys  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.store import keys  # noqa: PLC0415 - --help does not import the database
 
     named = _NAMED.fullmatch(text)
     found = database.read(lambda connection: keys.named(connection, named[1])) if named else None
@@ -144,7 +144,7 @@ def _id(database: Database, text: str) -> UUID:
 
 
 def _scopes(text: str) -> tuple[Any, ...]:
-    from chatkeep.auth.access import Scope  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.auth.access import Scope  # noqa: PLC0415 - --help does not import the database
 
     named = [part.strip() for part in text.split(",")]
     if not set(named) <= set(Scope):
@@ -160,7 +160,7 @@ def _limits(text: str | None) -> Limits | None:
 
 
 def _lifetime(text: str) -> float | None:
-    """Return the seconds that a key lives, None for ever. Raises `ValueError`."""
+    """Return a key's lifetime in seconds, None without expiry. Raises `ValueError`."""
     seconds = optional_duration(text)
     if seconds is not None and seconds < 1:
         raise ValueError("a key lives for a second at least")

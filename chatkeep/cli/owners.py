@@ -1,4 +1,4 @@
-"""Whose things a command is about: an account's own, or one end user's."""
+"""Resolve the --account and --end-user options to an owner."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def of_owner(command: Command) -> Command:
-    """Give a command the options that say whose things it is about."""
+    """Add the options --account and --end-user to a command."""
     account = click.option("--account", default="local", show_default=True, help="Whose conversations they are.")
     end_user = click.option("--end-user", help="The only end user of the account, named as in X-End-User.")
     return account(end_user(command))
 
 
 def owner_named(account: str, end_user: str | None) -> str:
-    """Return the owner that the options name."""
-    from chatkeep.auth.access import owner_of  # noqa: PLC0415 - the other commands start quickly without the database
+    """Return the owner of the options."""
+    from chatkeep.auth.access import owner_of  # noqa: PLC0415 - --help does not import the database
 
     found = account_named(account)
     return found if end_user is None else owner_of(found, end_user_named(end_user))
 
 
 def account_named(text: str) -> str:
-    """Return the name of an account."""
-    from chatkeep.auth.access import ACCOUNT  # noqa: PLC0415 - as above
+    """Check the name of an account."""
+    from chatkeep.auth.access import ACCOUNT  # noqa: PLC0415
 
     if not re.fullmatch(ACCOUNT, text):
         raise wrong("an account has 1 to 32 of a-z, 0-9, - and _, and begins with a letter or a digit")
@@ -38,21 +38,21 @@ def account_named(text: str) -> str:
 
 
 def name(text: str) -> str:
-    """Return the name of a key."""
-    from chatkeep.auth.access import MOST_CHARACTERS  # noqa: PLC0415 - as above
+    """Check the name of a key."""
+    from chatkeep.auth.access import MOST_CHARACTERS  # noqa: PLC0415
 
     return _name(text, MOST_CHARACTERS)
 
 
 def end_user_named(text: str) -> str:
-    """Return the name of an end user."""
-    from chatkeep.auth.access import END_USER_CHARACTERS  # noqa: PLC0415 - as above
+    """Check the name of an end user."""
+    from chatkeep.auth.access import END_USER_CHARACTERS  # noqa: PLC0415
 
     return _name(text, END_USER_CHARACTERS)
 
 
 def _name(text: str, most: int) -> str:
-    from chatkeep.auth.access import is_name  # noqa: PLC0415 - as above
+    from chatkeep.auth.access import is_name  # noqa: PLC0415
 
     if not is_name(text, most):
         raise wrong(f"a name has 1 to {most} characters, none of them a control character")

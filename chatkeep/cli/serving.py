@@ -1,4 +1,4 @@
-"""Serve, or do only what servers do beside their requests."""
+"""Run a server, or only the worker for export jobs."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def serve(server: str) -> None:
 def work() -> None:
     """Make the files of export jobs, without serving, until interrupted."""
     from chatkeep.provider.demo import DemoProvider  # noqa: PLC0415
-    from chatkeep.server.app import start_services  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.server.app import start_services  # noqa: PLC0415 - --help does not import the database
 
-    # A shell that starts a program in the background lets it ignore SIGINT.
+    # Shells let background programs ignore SIGINT.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:

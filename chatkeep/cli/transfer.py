@@ -33,10 +33,10 @@ def backup(file: Path) -> None:
     It is one file with everything that was committed when the backup began, and checked. It has the mode 0600; on
     Windows the rights of its folder decide who can read it.
     """
-    from chatkeep.store import backups  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.store import backups  # noqa: PLC0415 - --help does not import the database
 
     begun = time.monotonic()
-    with _ending():
+    with _exiting_cleanly():
         backups.back_up(_embedded_file(), file)
     say(f"{file}: {file.stat().st_size / 1e6:,.1f} MB in {time.monotonic() - begun:,.1f} s")
 
@@ -49,9 +49,9 @@ def restore(file: Path | None) -> None:
     Without FILE: mark a MySQL or MariaDB database into which you loaded a dump as restored. In both cases Redis and the
     cursors of exports that were given out so far no longer count for it.
     """
-    from chatkeep.store import backups  # noqa: PLC0415 - as above
+    from chatkeep.store import backups  # noqa: PLC0415
 
-    with _ending():
+    with _exiting_cleanly():
         if file is None:
             _mark_restored(serving.checked_settings().database)
         else:
@@ -60,7 +60,7 @@ def restore(file: Path | None) -> None:
 
 
 def _mark_restored(url: str) -> None:
-    from chatkeep.store import copying, identity, migrations  # noqa: PLC0415 - as above
+    from chatkeep.store import copying, identity, migrations  # noqa: PLC0415
     from chatkeep.store.journal import Journal  # noqa: PLC0415
 
     database = migrations.existing(url)
@@ -84,9 +84,9 @@ def copy(source: str, target: str) -> None:
     Stop every server first. A copy that was interrupted goes on when you run the command again. In the end both
     databases are compared, table by table.
     """
-    from chatkeep.store import copying  # noqa: PLC0415 - as above
+    from chatkeep.store import copying  # noqa: PLC0415
 
-    with _ending():
+    with _exiting_cleanly():
         databases = _opened(_url(source), is_source=True), _opened(_url(target), is_source=False)
         made = copying.Copy(*databases)
         made.prepare()
@@ -105,7 +105,7 @@ def copy(source: str, target: str) -> None:
 
 
 def _url(text: str) -> str:
-    """Return the URL that an argument is, or that the variable has which it names."""
+    """Return the argument if it is a URL, else the value of the variable that it names."""
     if "://" in text:
         given = text
         if "@" in text:
@@ -124,7 +124,7 @@ def _url(text: str) -> str:
 
 
 def _opened(url: str, *, is_source: bool) -> Database:
-    from chatkeep.store import migrations  # noqa: PLC0415 - as above
+    from chatkeep.store import migrations  # noqa: PLC0415
     from chatkeep.store.engine import Database  # noqa: PLC0415
 
     if is_source:
@@ -143,7 +143,7 @@ def _embedded_file() -> Path:
 
 @contextmanager
 def _progress(label: str, length: int) -> Iterator[Callable[[int], object]]:
-    """Lend what moves a progress bar on, where somebody sees it."""
+    """Yield a callback that advances a progress bar, if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _count: None
         return
@@ -152,9 +152,9 @@ def _progress(label: str, length: int) -> Iterator[Callable[[int], object]]:
 
 
 @contextmanager
-def _ending() -> Iterator[None]:
-    """Say in one sentence why it failed; let SIGTERM clean up, as Ctrl+C does."""
-    # A shell that starts a program in the background lets it ignore SIGINT.
+def _exiting_cleanly() -> Iterator[None]:
+    """Exit with the reason of a failure in one sentence; SIGTERM cleans up like Ctrl+C."""
+    # Shells let background programs ignore SIGINT.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:

@@ -1,4 +1,4 @@
-"""Look after what is stored: its schema, what has expired, what is remembered."""
+"""Maintain the database: migrate, sweep, clear caches, count."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.command()
 def migrate() -> None:
     """Bring the database to this version's schema. It can be interrupted and run again at any time."""
-    from chatkeep.store import diagnosis, migrations  # noqa: PLC0415 - the other commands start quickly without it
+    from chatkeep.store import diagnosis, migrations  # noqa: PLC0415 - --help does not import the database
     from chatkeep.store.engine import Database  # noqa: PLC0415
 
     settings = serving.checked_settings()
@@ -43,7 +43,7 @@ def migrate() -> None:
 def sweep(*, dry_run: bool) -> None:
     """Delete expired conversations now; a running server does so by itself."""
     from chatkeep.domain.conversation import now_us  # noqa: PLC0415
-    from chatkeep.retention import sweeper  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.retention import sweeper  # noqa: PLC0415 - --help does not import the database
     from chatkeep.store import migrations  # noqa: PLC0415
     from chatkeep.store.journal import Journal  # noqa: PLC0415
 
@@ -67,7 +67,7 @@ def clear_cache() -> None:
     from chatkeep.domain.conversation import now_us  # noqa: PLC0415
     from chatkeep.store import counters, migrations  # noqa: PLC0415
     from chatkeep.store.journal import Journal  # noqa: PLC0415
-    from chatkeep.turns.cache import CACHE_CLEARED  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.turns.cache import CACHE_CLEARED  # noqa: PLC0415 - --help does not import the database
 
     try:
         journal = Journal(migrations.existing(serving.checked_settings().database))
@@ -82,7 +82,7 @@ def clear_cache() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with times in UTC and sizes in bytes.")
 def stats(*, as_json: bool) -> None:
     """Count what there is; it only reads, also beside a running server."""
-    from chatkeep.reporting import stats  # noqa: PLC0415 - the other commands start quickly without the database
+    from chatkeep.reporting import stats  # noqa: PLC0415 - --help does not import the database
     from chatkeep.store import migrations  # noqa: PLC0415
 
     try:
@@ -98,7 +98,7 @@ def stats(*, as_json: bool) -> None:
 
 
 def _rows(found: Stats) -> list[tuple[str, str]]:
-    """Return what was counted, for people."""
+    """Return the rows of the table."""
     conversations, messages = found.conversations, found.messages
     return [
         ("conversations", f"{conversations.alive:,}"),
@@ -120,7 +120,7 @@ def _rows(found: Stats) -> list[tuple[str, str]]:
 
 
 def _each(title: str, counts: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Return a row for all, and one for each kind that there is."""
+    """Return a row for the total, and one for each kind."""
     return [(title, f"{sum(counts.values()):,}"), *((f"  {kind}", f"{counts[kind]:,}") for kind in sorted(counts))]
 
 
