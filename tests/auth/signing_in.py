@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.cookies import SimpleCookie
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 from chatkeep.auth.access import NewKey
@@ -23,6 +26,8 @@ DONE = "/sign-in/oidc/done"
 COOKIE = "chatkeep_oidc_"
 MOST_REDIRECTS = 5
 HERE = "http://127.0.0.1:1"
+# JSON that is nested too deeply.
+DEEP = b"[" * 100_000 + b"]" * 100_000
 
 
 class Jar:
@@ -112,3 +117,8 @@ def clients(folder: Path) -> Iterator[Callable[..., Client]]:
     """Make clients by their settings, ``CHATKEEP_OIDC_`` left out, which share a database."""
     with journal_of(f"sqlite:///{(folder / 'clients.sqlite3').as_posix()}") as journal:
         yield lambda **env: Client(journal, folder, env)
+
+
+def by_hand(header: dict[str, Any], claims: dict[str, Any], signature: bytes = b"") -> str:
+    parts = [json.dumps(header).encode(), json.dumps(claims).encode(), signature]
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
