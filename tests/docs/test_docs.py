@@ -56,7 +56,7 @@ def test_map_names_exactly_the_rooms() -> None:
     section = read("docs/architecture.md").partition("\n## The map\n")[2].partition("\n## ")[0]
     named = set(re.findall(r"(?m)^\| `chatkeep/([\w.]+)/?` ", section))
     rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    assert named == rooms | {"errors.py"}
+    assert named == rooms
 
 
 def test_map_names_only_existing_files() -> None:

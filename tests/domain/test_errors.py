@@ -18,7 +18,7 @@ DRAWN = re.compile(r"─ (\w+)(?: +(\d{3}) +([\w, ]+))?")
 def below(root: type[ChatkeepError]) -> Iterator[type[ChatkeepError]]:
     """Yield the tree's own classes; other modules may add what never reaches a caller."""
     for child in root.__subclasses__():
-        if child.__module__ == errors.__name__:
+        if child.__module__.startswith(f"{errors.__name__}."):
             yield child
             yield from below(child)
 
