@@ -8,7 +8,7 @@ import sys
 import click
 
 from chatkeep.cli import checks
-from chatkeep.cli.checks import Finding
+from chatkeep.cli.checks.finding import Finding
 from chatkeep.cli.messages import filled, word
 
 WIDTH = 17

@@ -1,0 +1,56 @@
+"""The checks of `chatkeep doctor`; a check yields findings and changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from chatkeep.cli.checks.database import database
+from chatkeep.cli.checks.finding import Finding, broken, doubtful, fine
+from chatkeep.cli.checks.machine import files, folders, pages, permissions, place
+from chatkeep.cli.checks.services import oidc, provider, redis
+from chatkeep.config.environment import env_files
+from chatkeep.config.settings import Settings, unknown_names
+from chatkeep.errors import SettingsError
+from chatkeep.redaction.policies import Redaction
+
+
+def findings() -> Iterator[Finding]:
+    """Run all checks; wrong settings end the run, because the other checks need them."""
+    try:
+        yield from names()
+        settings = Settings.from_env()
+        Redaction.from_settings(settings)
+    except SettingsError as error:
+        yield from (
+            broken("settings", problem, "mend it; all else is looked at after that") for problem in error.problems
+        )
+        return
+    yield fine("settings", "every value can be read")
+    for check in CHECKS:
+        yield from check(settings)
+
+
+def names() -> Iterator[Finding]:
+    """Report the .env files that are read, and unknown names of settings."""
+    files = env_files(os.environ, Path.cwd())
+    unknown = unknown_names(os.environ, files)  # raises `SettingsError` for a file that cannot be read
+    read = ", ".join(str(path) for path in files if path.is_file())
+    chosen = files[0].name.removeprefix(".env.")
+    yield fine("environment", f"{chosen}; files that are read: {read}" if read else f"{chosen}; no .env file is here")
+    for name in unknown:
+        yield doubtful("environment", f"{name} is no setting", "is it misspelt? docs/settings.md has all names")
+
+
+CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    folders,
+    permissions,
+    database,
+    provider,
+    redis,
+    oidc,
+    place,
+    files,
+    pages,
+)
