@@ -10,8 +10,8 @@ API = """\
 
 由 `./dev docs` 生成；在此处的修改会丢失。
 
-每个接口都有调用示例、返回结果和错误。同样的内容见 [openapi.json](openapi.json)（OpenAPI 3.1）；运行中的服务器在 `/openapi.json`
-提供它，并可在 `/docs` 试用。英文版见 [api.md](api.md)。
+每个接口都有调用示例、返回结果和错误。运行中的服务器在 `/openapi.json` 提供 OpenAPI 3.2 文档，在 `/openapi-3.1.json`
+为尚不支持 3.2 的工具提供 3.1 版本，并可在 `/docs` 试用。英文版见 [api.md](api.md)。
 
 所有内容都是 UTF-8 编码的 JSON。id 是 UUID，时间是 RFC 3339 格式的 UTC 时间。未知的字段或参数会被拒绝。每个错误都是一个
 [Problem](#problem)（RFC 9457，`application/problem+json`），每个响应都带有 `X-Request-Id`。错误的文字为英文，`Accept-Language`
@@ -338,9 +338,9 @@ WORDS = {
     "What was used of one group; it has the names that `group_by` asks for.": "一组的用量；含有 `group_by` 要求的名称。",
     "What was used.": "用量。",
     "How this process's cache has served since it began.": "该进程启动以来缓存的使用情况。",
-    "Return the API's document, as OpenAPI 3.1.": "返回 API 文档（OpenAPI 3.1）。",
-    "Most generators and validators take no newer version.": "多数生成器和校验工具还不接受更新的版本。",
-    "Return the API's document, as OpenAPI 3.2, which describes streams event by event.": "返回 API 文档（OpenAPI 3.2），其中逐个描述流的事件。",
+    "Get the OpenAPI 3.2 document, which describes streams event by event.": "获取 OpenAPI 3.2 文档，其中逐个描述流的事件。",
+    "Get the OpenAPI 3.2 document, even after `/openapi.json` moves to a newer version.": "获取 OpenAPI 3.2 文档；即使 `/openapi.json` 以后升级版本，此地址也不变。",
+    "Get the OpenAPI 3.1 document, for generators and validators that don't support 3.2.": "获取 OpenAPI 3.1 文档，供尚不支持 3.2 的生成器和校验工具使用。",
     "An error as RFC 9457 has it.": "RFC 9457 格式的错误。",
     "Stable; meant for programs.": "固定不变，供程序使用。",
     "What is wrong with one field.": "某个字段的错误。",

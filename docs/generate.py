@@ -1,12 +1,11 @@
 """Write the documents that come from code, or tell with ``--check`` which of them are stale: ``./dev docs``.
 
-`.env.example` and `docs/settings.md` come from the fields of `Settings`, `docs/openapi.json` and `docs/api.md` from the
+`.env.example` and `docs/settings.md` come from the fields of `Settings`, `docs/api.md` and its Chinese side from the
 routes' declarations. Nothing is started for it: no server, no database.
 """
 
 from __future__ import annotations
 
-import json
 import pkgutil
 import sys
 import textwrap
@@ -21,7 +20,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python d
 from chatkeep.config import environment, parsing, settings
 from chatkeep.web import routes as route_modules
 from chatkeep.web.openapi import Operation, Routes, document
-from chatkeep.web.openapi_versions import in_version
 from docs import chinese, reference
 from docs.reference import Reference
 
@@ -85,8 +83,8 @@ API = f"""\
 
 {GENERATED}
 
-Every interface with a call, its answer and its errors. The same is in [openapi.json](openapi.json) as OpenAPI 3.1; a
-running server has it at `/openapi.json` and, to try it out, at `/docs`. The Chinese side of this page is
+Every route with a call, its answer and its errors. A running server serves the same as OpenAPI 3.2 at `/openapi.json`,
+as OpenAPI 3.1 at `/openapi-3.1.json` for tools that don't support 3.2, and to try out at `/docs`. This page in Chinese:
 [API接口文档](API接口文档.md).
 
 JSON in UTF-8. Ids are UUIDs, times are RFC 3339 in UTC. A field or a parameter that is not known is refused. Every
@@ -101,17 +99,21 @@ conversation, its last reply, its first question. Answers are shown with line br
 
 def documents() -> dict[str, str]:
     """Return the text of every generated file, by its path from the root of the checkout."""
-    described = document(operations())
+    api = described()
     examples = reference.examples_in((ROOT / "docs" / "examples.md").read_text(encoding="utf-8"))
-    english = Reference(described, examples, lambda text: text)
-    in_chinese = Reference(described, examples, chinese.say, width=10_000)  # Chinese has no spaces to break lines at
+    english = Reference(api, examples, lambda text: text)
+    in_chinese = Reference(api, examples, chinese.say, width=10_000)  # Chinese has no spaces to break lines at
     return {
         ".env.example": env_example(settings.described()),
         "docs/settings.md": settings_page(settings.described()),
-        "docs/openapi.json": json.dumps(in_version(described, "3.1"), ensure_ascii=False, indent=2) + "\n",
         "docs/api.md": API + "\n".join(english.lines()),
         "docs/API接口文档.md": chinese.API + "\n".join(in_chinese.lines()),
     }
+
+
+def described() -> dict[str, Any]:
+    """Return the OpenAPI document from which the reference is made."""
+    return document(operations())
 
 
 def stale(root: Path = ROOT) -> list[str]:

@@ -94,7 +94,7 @@ class Reference:
             shape = self.document["components"]["schemas"][_name(body)]
             yield from (self.say("The body:"), "", *self._asked(shape), "")
         yield from self._head("status", "answer")
-        yield from (row(status, self._answer(found)) for status, found in sorted(operation["responses"].items()))
+        yield from (row(status, self._answer(found)) for status, found in operation["responses"].items())
         yield ""
 
     def _key(self, security: list[dict[str, list[str]]]) -> str:
@@ -119,6 +119,7 @@ class Reference:
 
     def _answer(self, response: Schema) -> str:
         """Return what an answer holds; a problem's description names its codes."""
+        response = self.document["components"]["responses"].get(_name(response), response)
         content = response.get("content", {})
         if PROBLEM in content:
             return self._problems(str(response["description"]))

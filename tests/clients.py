@@ -106,7 +106,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, Server("waitress", Path(name, "server")) as server:
         folder = Path(name, "clients")
         folder.mkdir()
-        (folder / "api.json").write_bytes(request("GET", f"{server.url}/openapi.json").body)
+        (folder / "api.json").write_bytes(request("GET", f"{server.url}/openapi-3.1.json").body)
         makers = [python_commands, *([node_commands] if shutil.which("npm") else [])]
         for command in (command for maker in makers for command in maker(folder, server.url)):
             sys.stdout.write(f"+ {command}\n")

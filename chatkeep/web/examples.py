@@ -122,7 +122,7 @@ ANSWERS: dict[type[msgspec.Struct], Any] = {
         "cache": {"hits": 3, "misses": 38, "entries": 38, "bytes": 51200},
     },
     chat.ApiDocument: {
-        "openapi": "3.1.1", "info": {"title": "chatkeep", "version": "0.1.0"}, "paths": {}, "components": {},
+        "openapi": "3.2.0", "info": {"title": "chatkeep", "version": "0.1.0"}, "paths": {}, "components": {},
     },
     health.Alive: {"status": "ok"},
     imports.Import: {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -21,6 +22,12 @@ from chatkeep.web.patterns import in_document
 from chatkeep.web.schemas import chat
 
 View = TypeVar("View", bound=Callable[..., Any])
+Schema = dict[str, Any]
+Kinds = tuple[type[Problem], ...]
+# The order of the document: what a newcomer needs first.
+TAGS = (
+    "chat", "conversations", "sharing", "exports", "usage", "end users", "keys", "health", "documents", "admin",
+)  # fmt: skip
 _PARAMETER = re.compile(r"<(?:(\w+):)?(\w+)>")
 _EVENTS = (("start", chat.Start), ("delta", conversation.Delta), ("done", chat.Done), ("error", chat.Problem))
 # Longer ones are refused; what is printable in ASCII is all that HTTP carries unharmed.
@@ -32,14 +39,14 @@ _STREAM = (
     " silence. The texts of all deltas, joined, are the stored reply."
 )
 # Whatever a route does, these can happen on the way.
-_ALWAYS: tuple[type[Problem], ...] = (
+_ALWAYS: Kinds = (
     errors.BadRequest,
     errors.ForeignOrigin,
     errors.UnknownHost,
     errors.InternalError,
 )
 # And these where not everybody may come in.
-_GUARDED: tuple[type[Problem], ...] = (
+_GUARDED: Kinds = (
     errors.Unauthorized,
     errors.MissingScope,
     errors.InvalidFields,
@@ -48,7 +55,7 @@ _GUARDED: tuple[type[Problem], ...] = (
     errors.DatabaseRefused,
 )
 # And these where something is stored.
-_STORING: tuple[type[Problem], ...] = (errors.DatabaseReadOnly, errors.DatabaseFull, errors.OutcomeUnknown)
+_STORING: Kinds = (errors.DatabaseReadOnly, errors.DatabaseFull, errors.OutcomeUnknown)
 _KEY = {
     "type": "http",
     "scheme": "bearer",
@@ -90,7 +97,7 @@ class Operation:
     files: dict[str, type[msgspec.Struct] | None]
     """The media types of a 200 that is a file, with the shape of those that are JSON."""
     headers: dict[str, str]
-    problems: tuple[type[Problem], ...]
+    problems: Kinds
     examples: dict[str, Any]
 
 
@@ -146,16 +153,19 @@ class Routes:
         return declare
 
 
-def document(operations: list[Operation], root: str = "/") -> dict[str, Any]:
+def document(operations: list[Operation], root: str = "/") -> Schema:
     """Return the OpenAPI 3.2 document of these operations, whose paths follow ``root``."""
+    operations = sorted(operations, key=lambda operation: TAGS.index(operation.tag))
     shapes_used = _shapes(operations)
     schemas, components = msgspec.json.schema_components(shapes_used, ref_template="#/components/schemas/{name}")
     reference = dict(zip(shapes_used, schemas, strict=True))
     _require_what_is_always_there(components, operations, shapes_used, reference)
-    paths: dict[str, dict[str, Any]] = {}
+    names = _problem_names(operations)
+    paths: dict[str, Schema] = {}
     for operation in operations:
         path = _PARAMETER.sub(r"{\2}", operation.path)
-        paths.setdefault(path, {})[operation.method.lower()] = _operation(operation, reference, components)
+        written = _operation(operation, reference, components) | {"responses": _responses(operation, reference, names)}
+        paths.setdefault(path, {})[operation.method.lower()] = written
     return in_document(
         {
             "openapi": "3.2.0",
@@ -166,17 +176,22 @@ def document(operations: list[Operation], root: str = "/") -> dict[str, Any]:
                 "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             },
             "servers": [{"url": root}],
+            "tags": [{"name": tag} for tag in TAGS if any(operation.tag == tag for operation in operations)],
             "paths": paths,
-            "components": {"schemas": components, "securitySchemes": {"key": _KEY}},
+            "components": {
+                "schemas": components,
+                "responses": {name: _problem(kinds, reference[chat.Problem]) for kinds, name in names.items()},
+                "securitySchemes": {"key": _KEY},
+            },
         }
     )
 
 
 def _require_what_is_always_there(
-    components: dict[str, Any],
+    components: Schema,
     operations: list[Operation],
     shapes_used: list[type[msgspec.Struct]],
-    reference: dict[type[msgspec.Struct], dict[str, Any]],
+    reference: dict[type[msgspec.Struct], Schema],
 ) -> None:
     """Make fields of answers that have a default required: they are in every answer, unless it leaves out defaults."""
     taken = {reference[shape]["$ref"] for one in operations for shape in (one.body, one.query) if shape}
@@ -200,16 +215,13 @@ def _shapes(operations: list[Operation]) -> list[type[msgspec.Struct]]:
     return list(found)
 
 
-def _operation(
-    operation: Operation, reference: dict[type[msgspec.Struct], dict[str, Any]], components: dict[str, Any]
-) -> dict[str, Any]:
-    written: dict[str, Any] = {
+def _operation(operation: Operation, reference: dict[type[msgspec.Struct], Schema], components: Schema) -> Schema:
+    written: Schema = {
         "operationId": operation.name,
         "tags": [operation.tag],
         "summary": operation.summary.rstrip("."),
         "security": [{"key": [scope]} for scope in sorted(operation.scopes)],
         "parameters": _parameters(operation, reference, components),
-        "responses": _responses(operation, reference),
     }
     if operation.description:
         written["description"] = operation.description
@@ -224,9 +236,9 @@ def _operation(
 
 
 def _parameters(
-    operation: Operation, reference: dict[type[msgspec.Struct], dict[str, Any]], components: dict[str, Any]
-) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = [
+    operation: Operation, reference: dict[type[msgspec.Struct], Schema], components: Schema
+) -> list[Schema]:
+    found: list[Schema] = [
         {
             "name": name,
             "in": "path",
@@ -257,7 +269,7 @@ def _parameters(
     return found
 
 
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+def _without_null(schema: Schema) -> Schema:
     """Return the schema of a query parameter: null is how a shape says that it may be left out."""
     choices = [choice for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
     if len(choices) == 1:
@@ -269,58 +281,75 @@ def _format(kind: str) -> dict[str, str]:
     return {"format": "uuid"} if kind == "uuid" else {}
 
 
-def _responses(operation: Operation, reference: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _responses(
+    operation: Operation, reference: dict[type[msgspec.Struct], Schema], names: Mapping[Kinds, str]
+) -> Schema:
+    found: Schema = {}
     for status, shape in operation.answers.items():
-        content: dict[str, Any] = {} if shape is None else {"application/json": _shown(shape, reference)}
+        content: Schema = {} if shape is None else {"application/json": _shown(shape, reference)}
         if operation.streams and status == HTTPStatus.OK:
             content[sse.MEDIA_TYPE] = _event_stream(reference)
         if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
             content |= {kind: _file(kind, shape, reference) for kind, shape in operation.files.items()}
         told = HTTPStatus(status).phrase + (f". {_STREAM}" if sse.MEDIA_TYPE in content else "")
         found[str(status)] = {"description": told} | ({"content": content} if content else {})
-    guarded = _GUARDED if operation.scopes else ()
-    storing = _STORING if operation.method != "GET" else ()
-    for kind in sorted({*operation.problems, *_ALWAYS, *guarded, *storing}, key=lambda kind: (kind.status, kind.code)):
-        _add_problem(found, kind, reference[chat.Problem])
-    return found
+    problems = {
+        str(status): {"$ref": f"#/components/responses/{names[kinds]}"}
+        for status, kinds in _problems_of(operation).items()
+    }
+    return dict(sorted((problems | found).items()))
 
 
-def _shown(shape: type[msgspec.Struct], reference: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
+def _shown(shape: type[msgspec.Struct], reference: dict[type[msgspec.Struct], Schema]) -> Schema:
     """Return the media type of a shape, with its example."""
     return {"schema": reference[shape], "example": examples.ANSWERS[shape]}
 
 
-def _file(
-    kind: str, shape: type[msgspec.Struct] | None, reference: dict[type[msgspec.Struct], dict[str, Any]]
-) -> dict[str, Any]:
+def _file(kind: str, shape: type[msgspec.Struct] | None, reference: dict[type[msgspec.Struct], Schema]) -> Schema:
     if shape is None:
         return {"schema": {"type": "string"}, "example": examples.FILES[kind]}
     return _shown(shape, reference)
 
 
-def _add_problem(found: dict[str, Any], kind: type[Problem], schema: dict[str, Any]) -> None:
-    """Add a problem to the responses; several of one status share its entry."""
-    code = f"`{kind.code}`: {kind.title}."
-    example = {kind.code: {"summary": kind.title, "value": examples.problem(kind)}}
-    there = found.get(str(kind.status))
-    if there is None or problems.MEDIA_TYPE not in there["content"]:
-        content = {} if there is None else there["content"]
-        content = content | {problems.MEDIA_TYPE: {"schema": schema, "examples": example}}
-        found[str(kind.status)] = {"description": code, "content": content}
-        return
-    there["description"] += f" {code}"
-    there["content"][problems.MEDIA_TYPE]["examples"] |= example
+def _problems_of(operation: Operation) -> dict[int, Kinds]:
+    """Return the kinds of problems that an operation answers with, by their status."""
+    guarded = _GUARDED if operation.scopes else ()
+    storing = _STORING if operation.method != "GET" else ()
+    kinds = sorted({*operation.problems, *_ALWAYS, *guarded, *storing}, key=lambda kind: kind.code)
+    return {
+        status: tuple(kind for kind in kinds if kind.status == status) for status in sorted({k.status for k in kinds})
+    }
 
 
-def _event_stream(reference: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
+def _problem_names(operations: list[Operation]) -> dict[Kinds, str]:
+    """Name each set of problems that share a status, the most frequent first: `Problem503`, `Problem503_2`."""
+    uses = Counter(kinds for operation in operations for kinds in _problems_of(operation).values())
+    seen: Counter[int] = Counter()
+    names = {}
+    for kinds, _ in uses.most_common():
+        status = kinds[0].status
+        seen[status] += 1
+        names[kinds] = f"Problem{status}" if seen[status] == 1 else f"Problem{status}_{seen[status]}"
+    return dict(sorted(names.items(), key=lambda item: item[1]))
+
+
+def _problem(kinds: Kinds, schema: Schema) -> Schema:
+    """Return the response that answers with one of these problems."""
+    shown = {kind.code: {"summary": kind.title, "value": examples.problem(kind)} for kind in kinds}
+    return {
+        "description": " ".join(f"`{kind.code}`: {kind.title}." for kind in kinds),
+        "content": {problems.MEDIA_TYPE: {"schema": schema, "examples": shown}},
+    }
+
+
+def _event_stream(reference: dict[type[msgspec.Struct], Schema]) -> Schema:
     """Return the media type of a stream, event by event (OpenAPI 3.2.0, §4.14.3.1 on sequential media types)."""
     text = "start, then delta (its id counts characters), at last done or error; a comment after 5 s of silence."
     events = [_event(name, reference[shape]) for name, shape in _EVENTS]
     return {"itemSchema": {"description": text, "oneOf": events}, "example": examples.stream()}
 
 
-def _event(name: str, shape: dict[str, Any]) -> dict[str, Any]:
+def _event(name: str, shape: Schema) -> Schema:
     data = {"type": "string", "contentMediaType": "application/json", "contentSchema": shape}
     return {
         "type": "object",

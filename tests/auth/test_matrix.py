@@ -102,6 +102,7 @@ PUBLIC: dict[str, list[Call]] = {
     "GET /health/live": THERE,
     "GET /health/ready": THERE,
     "GET /openapi.json": THERE,
+    "GET /openapi-3.1.json": THERE,
     "GET /openapi-3.2.json": THERE,
 }
 

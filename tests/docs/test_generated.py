@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from chatkeep.config.settings import Settings, described
+from chatkeep.web.openapi_versions import Version, in_version
 from docs import chinese, generate
 from tests.client import request
 from tests.servers import Server
@@ -35,11 +38,12 @@ def test_the_generator_runs_as_a_file_from_anywhere(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_the_committed_openapi_document_is_the_one_that_is_served(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("path", "version"), [("openapi.json", "3.2"), ("openapi-3.1.json", "3.1")])
+def test_reference_describes_the_served_document(tmp_path: Path, path: str, version: Version) -> None:
     """Starts a server: a second or two."""
     with Server("flask", tmp_path) as server:
-        served = request("GET", f"{server.url}/openapi.json").json
-    assert json.loads(generate.documents()["docs/openapi.json"]) == served
+        served = request("GET", f"{server.url}/{path}").json
+    assert json.loads(json.dumps(in_version(generate.described(), version))) == served
 
 
 def test_the_example_environment_holds_the_defaults(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ PATHS = [
     "/",
     "/docs",
     "/openapi.json",
+    "/openapi-3.1.json",
     "/openapi-3.2.json",
     "/health",
     "/health/live",
@@ -69,11 +70,13 @@ def test_health_names_what_it_knows(api: Api) -> None:
 
 def test_the_document_describes_what_is_served(api: Api) -> None:
     document = api.request("GET", "/openapi.json").json
-    assert document["openapi"].startswith("3.1.")
-    assert api.request("GET", "/openapi-3.2.json").json["openapi"].startswith("3.2.")
+    assert document["openapi"].startswith("3.2.")
+    assert api.request("GET", "/openapi-3.2.json").json == document
+    assert api.request("GET", "/openapi-3.1.json").json["openapi"].startswith("3.1.")
     read = document["paths"]["/api/conversations/{conversation_id}"]["get"]
     assert read["responses"]["200"]["content"]["application/json"]["schema"]
-    assert read["responses"]["404"]["content"]["application/problem+json"]["schema"]
+    missing = document["components"]["responses"][read["responses"]["404"]["$ref"].rpartition("/")[2]]
+    assert missing["content"]["application/problem+json"]["schema"]
     assert "text/event-stream" in document["paths"]["/api/chat"]["post"]["responses"]["200"]["content"]
 
 

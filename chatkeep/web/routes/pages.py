@@ -70,17 +70,20 @@ def docs_asset(name: str) -> Response:
 
 @routes.route("GET", "/openapi.json", tag="documents", scopes=PUBLIC, answers={200: chat.ApiDocument})
 def openapi() -> Response:
-    """Return the API's document, as OpenAPI 3.1.
-
-    Most generators and validators take no newer version.
-    """
-    return _document("3.1")
+    """Get the OpenAPI 3.2 document, which describes streams event by event."""
+    return _document("3.2")
 
 
 @routes.route("GET", "/openapi-3.2.json", tag="documents", scopes=PUBLIC, answers={200: chat.ApiDocument})
 def openapi_3_2() -> Response:
-    """Return the API's document, as OpenAPI 3.2, which describes streams event by event."""
+    """Get the OpenAPI 3.2 document, even after `/openapi.json` moves to a newer version."""
     return _document("3.2")
+
+
+@routes.route("GET", "/openapi-3.1.json", tag="documents", scopes=PUBLIC, answers={200: chat.ApiDocument})
+def openapi_3_1() -> Response:
+    """Get the OpenAPI 3.1 document, for generators and validators that don't support 3.2."""
+    return _document("3.1")
 
 
 def _document(version: Version) -> Response:
