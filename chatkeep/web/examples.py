@@ -12,7 +12,21 @@ import msgspec
 from chatkeep import errors
 from chatkeep.errors import FieldError, Problem
 from chatkeep.web import problems
-from chatkeep.web.schemas import admin, audit, chat, end_users, exports, health, imports, jobs, keys, sharing, usage
+from chatkeep.web.schemas import (
+    admin,
+    audit,
+    chat,
+    common,
+    conversations,
+    end_users,
+    exports,
+    health,
+    imports,
+    jobs,
+    keys,
+    sharing,
+    usage,
+)
 
 CONVERSATION = "01a202d1-2a30-79d4-9bd7-fd298a4c908a"
 QUESTION = "01a202d1-2a30-7b1c-b055-0bd2d4f5a299"
@@ -90,10 +104,10 @@ ANSWERS: dict[type[msgspec.Struct], Any] = {
         "finish_reason": "stop", "status": "completed", "cached": False, "usage": _USAGE, "created_at": _SPOKEN_AT,
     },
     chat.Stopped: {"conversation_id": CONVERSATION, "message_id": REPLY, "stopped": True},
-    chat.Conversation: _CONVERSATION,
-    chat.ConversationList: _listed(_CONVERSATION),
-    chat.ConversationWithMessages: _CONVERSATION | {"messages": _page(_MESSAGE, _ANSWER)},
-    chat.Deleted: {"id": CONVERSATION, "deleted": True},
+    conversations.Conversation: _CONVERSATION,
+    conversations.ConversationList: _listed(_CONVERSATION),
+    conversations.ConversationWithMessages: _CONVERSATION | {"messages": _page(_MESSAGE, _ANSWER)},
+    common.Deleted: {"id": CONVERSATION, "deleted": True},
     sharing.Share: _SHARE,
     sharing.NewShare: _SHARE | {
         "token": TOKEN, "path": f"/shared/{TOKEN}", "url": f"http://127.0.0.1:5010/shared/{TOKEN}",
@@ -121,7 +135,7 @@ ANSWERS: dict[type[msgspec.Struct], Any] = {
         "status": "ok", "version": "0.1.0", "provider": "openai", "model": "gpt-4o-mini", "database": "ok",
         "cache": {"hits": 3, "misses": 38, "entries": 38, "bytes": 51200},
     },
-    chat.ApiDocument: {
+    common.ApiDocument: {
         "openapi": "3.2.0", "info": {"title": "chatkeep", "version": "0.1.0"}, "paths": {}, "components": {},
     },
     health.Alive: {"status": "ok"},

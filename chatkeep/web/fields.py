@@ -16,7 +16,7 @@ from chatkeep.auth.access import ACCOUNT
 from chatkeep.errors import FieldError, InvalidFields
 from chatkeep.exports import dates
 from chatkeep.web.patterns import whole
-from chatkeep.web.schemas.chat import PLACE
+from chatkeep.web.schemas.conversations import PLACE
 from chatkeep.web.schemas.usage import DAY, GROUPS
 
 S = TypeVar("S", bound=msgspec.Struct)

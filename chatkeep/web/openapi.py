@@ -19,7 +19,7 @@ from chatkeep.domain import conversation
 from chatkeep.errors import Problem
 from chatkeep.web import auth, examples, problems, sse
 from chatkeep.web.patterns import in_document
-from chatkeep.web.schemas import chat
+from chatkeep.web.schemas import chat, common
 
 View = TypeVar("View", bound=Callable[..., Any])
 Schema = dict[str, Any]
@@ -29,7 +29,7 @@ TAGS = (
     "chat", "conversations", "sharing", "exports", "usage", "end users", "keys", "health", "documents", "admin",
 )  # fmt: skip
 _PARAMETER = re.compile(r"<(?:(\w+):)?(\w+)>")
-_EVENTS = (("start", chat.Start), ("delta", conversation.Delta), ("done", chat.Done), ("error", chat.Problem))
+_EVENTS = (("start", chat.Start), ("delta", conversation.Delta), ("done", chat.Done), ("error", common.Problem))
 # Longer ones are refused; what is printable in ASCII is all that HTTP carries unharmed.
 HEADER_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
 # For pages that show descriptions and do not know of events.
@@ -180,7 +180,7 @@ def document(operations: list[Operation], root: str = "/") -> Schema:
             "paths": paths,
             "components": {
                 "schemas": components,
-                "responses": {name: _problem(kinds, reference[chat.Problem]) for kinds, name in names.items()},
+                "responses": {name: _problem(kinds, reference[common.Problem]) for kinds, name in names.items()},
                 "securitySchemes": {"key": _KEY},
             },
         }
@@ -207,7 +207,7 @@ def _require_what_is_always_there(
 
 def _shapes(operations: list[Operation]) -> list[type[msgspec.Struct]]:
     """Return every shape that the document refers to, once."""
-    found: dict[type[msgspec.Struct], None] = dict.fromkeys([chat.Problem, *(shape for _, shape in _EVENTS)])
+    found: dict[type[msgspec.Struct], None] = dict.fromkeys([common.Problem, *(shape for _, shape in _EVENTS)])
     for operation in operations:
         for shape in (operation.body, operation.query, *operation.answers.values(), *operation.files.values()):
             if shape is not None:

@@ -17,7 +17,7 @@ from chatkeep.errors import Problem, ProviderError, StoreProblem, Unauthorized
 from chatkeep.runtime.i18n import LANGUAGES, Language, translated
 from chatkeep.runtime.logs import named
 from chatkeep.web.headers import OF_PLAIN
-from chatkeep.web.schemas import chat
+from chatkeep.web.schemas import common
 
 log = logging.getLogger(__name__)
 
@@ -53,16 +53,22 @@ def language() -> Language:
     return "zh" if request.accept_languages.best_match(LANGUAGES) == "zh" else "en"
 
 
+<<<<<<< HEAD
 def shape(problem: Problem, request_id: str, language: Language = "en") -> chat.Problem:
     """Return the schema of a problem in a language; its code is not translated."""
     return chat.Problem(
+=======
+def shape(problem: Problem, request_id: str, language: Language = "en") -> common.Problem:
+    """Return a problem's JSON; its code is the same in every language."""
+    return common.Problem(
+>>>>>>> 466fc07 (Use one generic page for all lists, in plain English)
         type=f"urn:chatkeep:problem:{problem.code}",
         title=translated(problem.title, language),
         status=problem.status,
         detail=translated(problem.detail, language),
         code=problem.code,
         request_id=request_id,
-        errors=[chat.ProblemField(error.field, translated(error.message, language)) for error in problem.errors],
+        errors=[common.ProblemField(error.field, translated(error.message, language)) for error in problem.errors],
         conversation_id=problem.conversation_id,
         message_id=problem.message_id,
     )

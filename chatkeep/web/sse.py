@@ -14,6 +14,7 @@ from chatkeep.turns.live import End, Event
 from chatkeep.web import problems
 from chatkeep.web.responses import StreamResponse
 from chatkeep.web.schemas import chat
+from chatkeep.web.schemas.common import time_text
 
 MEDIA_TYPE = "text/event-stream"
 END_ID = "end"
@@ -66,7 +67,7 @@ class SSEEncoder:
             last = None if isinstance(problem, Unauthorized) else END_ID
             return _frame("error", encode(problems.shape(problem, self._request_id, self._language)), last)
         row = whole(end)
-        usage, created = chat.usage_of(row.usage), chat.time_text(row.timestamp)
+        usage, created = chat.usage_of(row.usage), time_text(row.timestamp)
         return _frame("done", encode(chat.Done(row.finish_reason, row.status, row.cached, usage, created)), END_ID)
 
 

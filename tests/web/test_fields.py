@@ -14,9 +14,9 @@ from chatkeep.errors import InvalidFields
 from chatkeep.runtime.i18n import translated
 from chatkeep.web import fields
 from chatkeep.web.patterns import in_document
-from chatkeep.web.schemas import admin, audit, chat, exports, jobs, keys, sharing, usage
+from chatkeep.web.schemas import admin, audit, chat, common, conversations, exports, jobs, keys, sharing, usage
 
-MODULES = (admin, audit, exports, jobs, keys, chat, sharing, usage)
+MODULES = (admin, audit, exports, jobs, keys, chat, common, conversations, sharing, usage)
 REQUESTS = sorted(
     {
         kind
@@ -76,7 +76,7 @@ def test_error_lists_invalid_nested_fields() -> None:
 
 def test_error_lists_all_invalid_parameters() -> None:
     with pytest.raises(InvalidFields) as refused:
-        fields.read_fields({"limit": "0", "after": "x", "x": ""}, chat.ListQuery, strict=False)
+        fields.read_fields({"limit": "0", "after": "x", "x": ""}, conversations.ListQuery, strict=False)
     assert [error.field for error in refused.value.errors] == ["x", "limit", "after"]
 
 

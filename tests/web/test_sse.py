@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from chatkeep.i18n import verbatim
 from chatkeep.domain.conversation import Delta, Message, Role, Status, Usage
 from chatkeep.errors import ProviderBroke
 from chatkeep.turns.live import End, Event
 from chatkeep.web import sse
 from chatkeep.web.schemas import chat
+from chatkeep.web.schemas.common import time_text
 
 ROW = Message(
     id=UUID(int=2), conversation_id=UUID(int=1), parent_id=None, position=2, role=Role.ASSISTANT, content="",
@@ -82,7 +84,7 @@ def test_done_event_has_status_and_usage() -> None:
 
 
 def test_error_event_is_a_problem_with_the_ids_of_the_reply() -> None:
-    event, at, problem = parsed(frames([Delta("x"), End(ROW, ProviderBroke("It broke."))])[-1])
+    event, at, problem = parsed(frames([Delta("x"), End(ROW, ProviderBroke(verbatim("It broke.")))])[-1])
     assert (event, at, problem["detail"], problem["request_id"]) == ("error", "end", "It broke.", "r")
     assert (problem["conversation_id"], problem["message_id"]) == (str(ROW.conversation_id), str(ROW.id))
 
@@ -113,7 +115,7 @@ def test_answer_raises_the_problem_of_a_broken_reply() -> None:
     ],
 )
 def test_times_are_rfc_3339_with_milliseconds(at: int, text: str) -> None:
-    assert chat.time_text(at) == text
+    assert time_text(at) == text
 
 
 def events() -> Iterator[Event]:

@@ -32,7 +32,7 @@ from chatkeep.web.openapi import Routes
 from chatkeep.web.requests import query_as
 from chatkeep.web.responses import rendered
 from chatkeep.web.schemas import admin as schemas
-from chatkeep.web.schemas.chat import time_text
+from chatkeep.web.schemas.common import time_text
 from chatkeep.web.services import services
 
 page = Blueprint("admin_page", __name__)

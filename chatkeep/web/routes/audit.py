@@ -39,8 +39,8 @@ def list_audit() -> Response:
     names. An entry is stored with what it tells of, in one transaction, and is never changed.
     """
     query = query_as(schemas.AuditQuery)
-    ascending = query.order == "asc"
-    found, more = audit.list_entries(services().database, _filter(query), query.limit, query.after, ascending=ascending)
+    page = (query.limit, query.after)
+    found, more = audit.list_entries(services().database, _filter(query), *page, ascending=query.ascending)
     return rendered(schemas.entries_of(found, has_more=more))
 
 

@@ -24,6 +24,7 @@ from chatkeep.web.problems import language
 from chatkeep.web.requests import body_as, given, query_as, require_small_metadata
 from chatkeep.web.responses import RawResponse, rendered
 from chatkeep.web.schemas import chat as schemas
+from chatkeep.web.schemas.common import time_text
 from chatkeep.web.services import caller, owner, services
 
 routes = Routes(Blueprint("chat", __name__))
@@ -248,7 +249,7 @@ def _whole(turn: Turn) -> Response:
             status=row.status,
             cached=row.cached,
             usage=schemas.usage_of(row.usage),
-            created_at=schemas.time_text(row.timestamp),
+            created_at=time_text(row.timestamp),
             reasoning=row.reasoning or msgspec.UNSET,
         )
     )

@@ -15,7 +15,8 @@ from chatkeep.web.openapi import Routes
 from chatkeep.web.problems import language
 from chatkeep.web.requests import body_as, client_socket, given, query_as, require_small_metadata
 from chatkeep.web.responses import rendered
-from chatkeep.web.schemas import chat
+from chatkeep.web.schemas import conversations as schemas
+from chatkeep.web.schemas.common import Deleted
 from chatkeep.web.services import actor, owner, services
 
 routes = Routes(Blueprint("conversations", __name__))
@@ -27,8 +28,8 @@ _ONE = "/api/conversations/<uuid:conversation_id>"
     "/api/conversations",
     tag="conversations",
     scopes={Scope.READ},
-    query=chat.ListQuery,
-    answers={200: chat.ConversationList},
+    query=schemas.ListQuery,
+    answers={200: schemas.ConversationList},
     raises=(errors.InvalidFields, errors.StoreUnavailable, errors.DatabaseBusy),
 )
 def list_conversations() -> Response:
@@ -40,12 +41,12 @@ def list_conversations() -> Response:
     read. By creation (`sort=created`) none moves: the pages hold every conversation that is there all the time exactly
     once.
     """
-    query = query_as(chat.ListQuery)
-    page = ListPage(query.limit, chat.position_of(query.after), ascending=query.order == "asc", sort=query.sort)
+    query = query_as(schemas.ListQuery)
+    page = ListPage(query.limit, schemas.position_of(query.after), ascending=query.order == "asc", sort=query.sort)
     database = services().database
     with unless_gone(client_socket() if query.q else None):
         found = service.list_conversations(database, owner(), page, query.q, pinned=query.pinned)
-    return rendered(chat.conversations_of(found))
+    return rendered(schemas.conversations_of(found))
 
 
 @routes.route(
@@ -53,8 +54,8 @@ def list_conversations() -> Response:
     _ONE,
     tag="conversations",
     scopes={Scope.READ},
-    query=chat.MessagesQuery,
-    answers={200: chat.ConversationWithMessages},
+    query=schemas.MessagesQuery,
+    answers={200: schemas.ConversationWithMessages},
     raises=(errors.NotFound, errors.InvalidFields, errors.StoreUnavailable),
 )
 def read_conversation(conversation_id: UUID) -> Response:
@@ -62,11 +63,11 @@ def read_conversation(conversation_id: UUID) -> Response:
 
     `limit`, `after` and `order` choose the messages; `messages.last_id` is the `after` of the next page.
     """
-    query = query_as(chat.MessagesQuery)
+    query = query_as(schemas.MessagesQuery)
     page = Page(query.limit, query.after, ascending=query.order == "asc")
     found = service.read_conversation(services().database, owner(), conversation_id, page)
-    shown = chat.messages_of(found.messages, found.siblings, language(), has_more=found.has_more)
-    return rendered(chat.ConversationWithMessages(**chat.conversation_fields(found.conversation), messages=shown))
+    shown = schemas.messages_of(found.messages, found.siblings, language(), has_more=found.has_more)
+    return rendered(schemas.ConversationWithMessages(**schemas.conversation_fields(found.conversation), messages=shown))
 
 
 @routes.route(
@@ -74,8 +75,8 @@ def read_conversation(conversation_id: UUID) -> Response:
     _ONE,
     tag="conversations",
     scopes={Scope.CHAT},
-    body=chat.ConversationChanges,
-    answers={200: chat.Conversation},
+    body=schemas.ConversationChanges,
+    answers={200: schemas.Conversation},
     raises=(
         errors.NotFound,
         errors.InvalidFields,
@@ -90,13 +91,13 @@ def read_conversation(conversation_id: UUID) -> Response:
 )
 def change_conversation(conversation_id: UUID) -> Response:
     """Change a conversation's title, system prompt, time to live, pin, metadata or current branch."""
-    body = body_as(chat.ConversationChanges)
+    body = body_as(schemas.ConversationChanges)
     require_small_metadata(body.metadata)
     changes = Changes(**{name: given(getattr(body, name)) for name in Changes.__struct_fields__})
     if policy := services().redaction.input:
         changes = policy.apply_to_record(changes)
     changed = service.change_conversation(services().database, services().journal, owner(), conversation_id, changes)
-    return rendered(chat.Conversation(**chat.conversation_fields(changed)))
+    return rendered(schemas.Conversation(**schemas.conversation_fields(changed)))
 
 
 @routes.route(
@@ -104,10 +105,10 @@ def change_conversation(conversation_id: UUID) -> Response:
     _ONE,
     tag="conversations",
     scopes={Scope.CHAT},
-    answers={200: chat.Deleted},
+    answers={200: Deleted},
     raises=(errors.NotFound, errors.StoreUnavailable),
 )
 def delete_conversation(conversation_id: UUID) -> Response:
     """Delete a conversation with its messages. A reply that is being generated ends."""
     service.delete_conversation(services().journal, owner(), conversation_id, actor())
-    return rendered(chat.Deleted(conversation_id))
+    return rendered(Deleted(conversation_id))

@@ -26,8 +26,9 @@ from chatkeep.web.openapi import Routes
 from chatkeep.web.requests import body_as, query_as
 from chatkeep.web.responses import RawResponse, rendered, with_write_timeout
 from chatkeep.web.routes.exports import WRITE_BYTES, WRITE_TIMEOUT_S, bounds, disposition, while_authorized
-from chatkeep.web.schemas import chat, exports
+from chatkeep.web.schemas import exports
 from chatkeep.web.schemas import jobs as schemas
+from chatkeep.web.schemas.common import Deleted, PageQuery
 from chatkeep.web.services import actor, owner, services
 
 routes = Routes(Blueprint("jobs", __name__))
@@ -99,15 +100,14 @@ def _require_exportable(body: schemas.ExportJobRequest) -> None:
     "/api/exports",
     tag="exports",
     scopes={Scope.EXPORT},
-    query=schemas.ExportJobsQuery,
+    query=PageQuery,
     answers={200: schemas.ExportJobList},
     raises=(errors.InvalidFields, errors.StoreUnavailable),
 )
 def list_exports() -> Response:
     """List the exports that are made into files, the newest first."""
-    query = query_as(schemas.ExportJobsQuery)
-    ascending = query.order == "asc"
-    found, has_more = jobs.list_jobs(services().database, owner(), query.limit, query.after, ascending=ascending)
+    query = query_as(PageQuery)
+    found, has_more = jobs.list_jobs(services().database, owner(), query.limit, query.after, ascending=query.ascending)
     return rendered(schemas.jobs_of(found, has_more=has_more))
 
 
@@ -143,13 +143,13 @@ def cancel_export(export_id: UUID) -> Response:
     _ONE,
     tag="exports",
     scopes={Scope.EXPORT},
-    answers={200: chat.Deleted},
+    answers={200: Deleted},
     raises=(errors.NotFound, errors.StoreUnavailable),
 )
 def delete_export(export_id: UUID) -> Response:
     """Delete an export with its file, whatever its status."""
     jobs.delete_job(services().journal, _folder(), owner(), export_id, actor())
-    return rendered(chat.Deleted(export_id))
+    return rendered(Deleted(export_id))
 
 
 @routes.route(

@@ -15,6 +15,7 @@ from chatkeep.web.openapi import Routes
 from chatkeep.web.requests import body_as, given, query_as
 from chatkeep.web.responses import rendered
 from chatkeep.web.schemas import keys as schemas
+from chatkeep.web.schemas.common import PageQuery
 from chatkeep.web.services import actor, services
 
 routes = Routes(Blueprint("keys", __name__))
@@ -51,13 +52,11 @@ def create_key() -> Response:
     return rendered(schemas.new_key_of(made), 201)
 
 
-@routes.route(
-    "GET", "/api/keys", tag="keys", scopes={Scope.ADMIN}, query=schemas.KeysQuery, answers={200: schemas.KeyList}
-)
+@routes.route("GET", "/api/keys", tag="keys", scopes={Scope.ADMIN}, query=PageQuery, answers={200: schemas.KeyList})
 def list_keys() -> Response:
     """List the keys of all accounts, the newest first; also those that have ended."""
-    query = query_as(schemas.KeysQuery)
-    found, more = keys.list_keys(services().database, query.limit, query.after, ascending=query.order == "asc")
+    query = query_as(PageQuery)
+    found, more = keys.list_keys(services().database, query.limit, query.after, ascending=query.ascending)
     return rendered(schemas.keys_of(found, has_more=more))
 
 

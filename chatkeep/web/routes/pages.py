@@ -16,7 +16,7 @@ from chatkeep.web.auth import PUBLIC, requires
 from chatkeep.web.openapi import Routes, document
 from chatkeep.web.openapi_versions import Version, in_version
 from chatkeep.web.responses import unlisted
-from chatkeep.web.schemas import chat
+from chatkeep.web.schemas.common import ApiDocument
 from chatkeep.web.services import services
 
 pages = Blueprint("web", __name__, template_folder="../templates")
@@ -68,19 +68,19 @@ def docs_asset(name: str) -> Response:
     return send_from_directory(_SWAGGER, name, max_age=3600)
 
 
-@routes.route("GET", "/openapi.json", tag="documents", scopes=PUBLIC, answers={200: chat.ApiDocument})
+@routes.route("GET", "/openapi.json", tag="documents", scopes=PUBLIC, answers={200: ApiDocument})
 def openapi() -> Response:
     """Get the OpenAPI 3.2 document, which describes streams event by event."""
     return _document("3.2")
 
 
-@routes.route("GET", "/openapi-3.2.json", tag="documents", scopes=PUBLIC, answers={200: chat.ApiDocument})
+@routes.route("GET", "/openapi-3.2.json", tag="documents", scopes=PUBLIC, answers={200: ApiDocument})
 def openapi_3_2() -> Response:
     """Get the OpenAPI 3.2 document, even after `/openapi.json` moves to a newer version."""
     return _document("3.2")
 
 
-@routes.route("GET", "/openapi-3.1.json", tag="documents", scopes=PUBLIC, answers={200: chat.ApiDocument})
+@routes.route("GET", "/openapi-3.1.json", tag="documents", scopes=PUBLIC, answers={200: ApiDocument})
 def openapi_3_1() -> Response:
     """Get the OpenAPI 3.1 document, for generators and validators that don't support 3.2."""
     return _document("3.1")

@@ -1,4 +1,4 @@
-"""The JSON of the operator's page."""
+"""The JSON of the summary and the time series on the admin page."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from chatkeep.exports import dates
-from chatkeep.web.patterns import whole
-from chatkeep.web.schemas.chat import Time
+from chatkeep.web.schemas.common import Moment, Time
 
 SeriesName = Annotated[
     Literal[
@@ -26,16 +24,13 @@ SeriesName = Annotated[
         "chatkeep_turns_total",
         "chatkeep_workers",
     ],
-    Meta(description="A metric, as `/metrics` names it."),
-]
-Moment = Annotated[
-    str, Meta(pattern=whole(dates.PATTERN), description="A day in UTC, or a time with its offset (RFC 3339).")
+    Meta(description="The metric's name in `/metrics`."),
 ]
 Count = Annotated[int, Meta(ge=0)]
 
 
 class SeriesQuery(Struct, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
-    """Which metric, and over which time: the last hour where nothing is said, 31 days at most."""
+    """Which metric, and over which time: the last hour by default, 31 days at most."""
 
     name: SeriesName
     start: Moment | None = None
@@ -43,37 +38,33 @@ class SeriesQuery(Struct, forbid_unknown_fields=True, rename={"start": "from", "
 
 
 class SeriesLine(Struct):
-    """One line of a plot."""
+    """One line of a chart."""
 
-    label: Annotated[
-        str, Meta(description="The value of the metric's label, or the quantile; empty for a metric with one line.")
-    ]
-    values: Annotated[
-        list[float | None], Meta(description="One for each step; null where nothing was measured or observed.")
-    ]
+    label: Annotated[str, Meta(description="The label's value or the quantile; empty if the metric has one line.")]
+    values: Annotated[list[float | None], Meta(description="One value per step, `null` if there was no measurement.")]
 
 
 class Series(Struct, kw_only=True, rename={"start": "from"}):
-    """A metric over time: sums of a counter, the highest of a gauge, quantiles of a histogram in seconds."""
+    """A metric over time: a counter's sums, a gauge's maxima, or a histogram's quantiles in seconds."""
 
     object: Literal["series"] = "series"
     name: SeriesName
-    start: Annotated[Time, Meta(description="Where the first step begins.")]
-    step: Annotated[int, Meta(description="Seconds of a step.", examples=[60, 600, 3600, 86400])]
+    start: Annotated[Time, Meta(description="The start of the first step.")]
+    step: Annotated[int, Meta(description="The length of a step in seconds.", examples=[60, 600, 3600, 86400])]
     lines: list[SeriesLine]
 
 
 class Summary(Struct, kw_only=True):
-    """How much there is now, and what was ever counted, over all processes and hosts."""
+    """Current numbers and total counts of all processes and hosts."""
 
     object: Literal["summary"] = "summary"
     at: Time
-    conversations: Annotated[Count | None, Meta(description="Stored; null until they are counted first.")]
-    storage_bytes: Annotated[Count | None, Meta(description="Of the database; null until it is measured first.")]
+    conversations: Annotated[Count | None, Meta(description="`null` before the first count.")]
+    storage_bytes: Annotated[Count | None, Meta(description="The database's size; `null` until measured.")]
     replies_generating: Count
     workers: Count
-    turns: Annotated[dict[str, Count], Meta(description="Turns that ended, by status.")]
+    turns: Annotated[dict[str, Count], Meta(description="Finished turns by status.")]
     tokens: Annotated[dict[str, Count], Meta(description="`input` and `output`.")]
     cache_answers: Annotated[dict[str, Count], Meta(description="`hit` and `miss`.")]
-    provider_errors: Annotated[dict[str, Count], Meta(description="By code.")]
+    provider_errors: Annotated[dict[str, Count], Meta(description="Counts by error code.")]
     expired_conversations: Count

@@ -1,4 +1,4 @@
-"""The JSON of what end users have."""
+"""The JSON of the receipt for erasing an end user."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from chatkeep.retention.erasure import Receipt
-from chatkeep.web.schemas.chat import Id, Time, time_text
+from chatkeep.web.schemas.common import Id, Time, time_text
 
 
 class Erasure(Struct, kw_only=True):
-    """The receipt for the erasure of an end user: how much is gone of each kind."""
+    """The receipt for erasing an end user: how much was deleted."""
 
     object: Literal["erasure"] = "erasure"
     id: Id
@@ -20,13 +20,13 @@ class Erasure(Struct, kw_only=True):
     erased_at: Time
     conversations: int
     messages: int
-    exports: Annotated[int, Meta(description="Export jobs, with their files.")]
+    exports: Annotated[int, Meta(description="Export jobs with their files.")]
     idempotency_keys: int
-    keys: Annotated[int, Meta(description="Keys that stood for the end user alone.")]
+    keys: Annotated[int, Meta(description="API keys bound to the end user.")]
 
 
 def erasure_of(receipt: Receipt) -> Erasure:
-    """Return the shape of a receipt."""
+    """Return the JSON of a receipt."""
     erased = receipt.erased
     return Erasure(
         id=receipt.id,

@@ -7,14 +7,15 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chatkeep.domain.conversation import Role, Status
-from chatkeep.web.schemas.chat import Id, Moment, Usage
+from chatkeep.web.schemas.chat import Usage
+from chatkeep.web.schemas.common import Id, Moment
 
-ExportFormat = Annotated[Literal["json", "csv", "ndjson", "md", "openai"], Meta(description="What to write.")]
+ExportFormat = Annotated[Literal["json", "csv", "ndjson", "md", "openai"], Meta(description="The file format.")]
 Cursor = Annotated[
     str,
     Meta(
         max_length=64,
-        description="The cursor of an earlier export of all: only what has changed since then is exported.",
+        description="The `cursor` of an earlier full export: export only what changed since then.",
         examples=["1027"],
     ),
 ]
@@ -25,11 +26,11 @@ class ExportQuery(Struct, forbid_unknown_fields=True):
     """How to export."""
 
     format: ExportFormat = "json"
-    bom: Annotated[bool, Meta(description="Begin a csv with a byte order mark, for Excel.")] = False
+    bom: Annotated[bool, Meta(description="Begin a `csv` with a byte order mark, for Excel.")] = False
 
 
 class ExportAllQuery(ExportQuery, forbid_unknown_fields=True):
-    """What to export, and how."""
+    """Which conversations to export, and how."""
 
     start_date: Moment | None = None
     end_date: Moment | None = None
@@ -37,21 +38,21 @@ class ExportAllQuery(ExportQuery, forbid_unknown_fields=True):
 
 
 class ExportedMessage(Struct):
-    """A message as an export has it; in `ndjson` it also has a `conversation_id`."""
+    """A message in an export; in `ndjson` it also has a `conversation_id`."""
 
     object: Literal["message"]
     id: Id
     parent_id: Id | None
-    position: Annotated[int, Meta(description="Counts the conversation's messages from 1.")]
+    position: Annotated[int, Meta(description="The message's number in the conversation, from 1.")]
     timestamp: Precise
-    on_branch: Annotated[bool, Meta(description="Whether it is on the conversation's current branch.")]
+    on_branch: Annotated[bool, Meta(description="Whether the message is on the current branch.")]
     role: Role
-    ai_generated: Annotated[bool, Meta(description="True for replies.")]
+    ai_generated: Annotated[bool, Meta(description="`true` for replies.")]
     status: Status
     model: str | None
     finish_reason: str | None
     error: Annotated[str | None, Meta(description="The code of the problem that ended the reply.")]
-    error_detail: Annotated[str | None, Meta(description="What the problem said beyond its code.")]
+    error_detail: Annotated[str | None, Meta(description="The problem's detail.")]
     cached: bool
     usage: Usage | None
     content: str
@@ -59,7 +60,7 @@ class ExportedMessage(Struct):
 
 
 class ExportedConversation(Struct):
-    """A conversation as an export has it; in `ndjson` its messages are the lines that follow."""
+    """A conversation in an export; in `ndjson` its messages are the lines that follow."""
 
     object: Literal["conversation"]
     id: Id
@@ -77,7 +78,7 @@ class ExportedConversation(Struct):
 
 
 class Tombstone(Struct):
-    """What is left of a conversation that is gone."""
+    """Says that a conversation was deleted or has expired."""
 
     object: Literal["tombstone"]
     id: Id
@@ -86,24 +87,25 @@ class Tombstone(Struct):
 
 
 class ExportEnd(Struct, kw_only=True):
-    """The last line of an export, which stands alone in both JSON formats."""
+    """The last line of an export in `json` or `ndjson`."""
 
     object: Literal["export.end"]
     conversations: int
     messages: int
-    tombstones: Annotated[int, Meta(description="Of an increment.")] | UnsetType = UNSET
-    sha256: Annotated[str, Meta(description="Of every byte before this line.")]
-    cursor: (
-        Annotated[str, Meta(description="With what the next increment begins, after an export of all.")] | UnsetType
-    ) = UNSET
+    tombstones: Annotated[int, Meta(description="In incremental exports.")] | UnsetType = UNSET
+    sha256: Annotated[str, Meta(description="The hash of every byte before this line.")]
+    cursor: Annotated[str, Meta(description="The `cursor` for the next incremental export.")] | UnsetType = UNSET
 
 
 class Export(Struct, kw_only=True):
-    """Conversations with all of their messages; those of an increment with the changed ones."""
+    """Conversations with their messages; in an incremental export, only those that changed."""
 
     object: Literal["export"]
     version: int
-    since: Annotated[str, Meta(description="The cursor that an increment begins with.")] | UnsetType = UNSET
+    since: Annotated[str, Meta(description="In incremental exports: the cursor that was sent.")] | UnsetType = UNSET
     conversations: list[ExportedConversation]
-    tombstones: Annotated[list[Tombstone], Meta(description="Of an increment: what is gone.")] | UnsetType = UNSET
+    tombstones: (
+        Annotated[list[Tombstone], Meta(description="In incremental exports: deleted and expired conversations.")]
+        | UnsetType
+    ) = UNSET
     end: ExportEnd

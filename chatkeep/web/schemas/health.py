@@ -10,7 +10,7 @@ Availability = Literal["ok", "unavailable"]
 
 
 class CacheHealth(Struct):
-    """How this process's cache has served since it began."""
+    """The cache of this process since it started."""
 
     hits: int
     misses: int
@@ -19,7 +19,7 @@ class CacheHealth(Struct):
 
 
 class Health(Struct):
-    """How the server is."""
+    """The server's health."""
 
     status: Availability
     version: str
@@ -30,6 +30,6 @@ class Health(Struct):
 
 
 class Alive(Struct):
-    """The process is up."""
+    """The process runs."""
 
     status: Literal["ok"] = "ok"

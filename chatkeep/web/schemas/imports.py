@@ -21,9 +21,8 @@ class ImportQuery(Struct, forbid_unknown_fields=True):
             str,
             Meta(
                 max_length=32,
-                description="Keep every conversation of the file for this long from now on, also those that are there"
-                " already: seconds, a duration such as `30d`, or `never`. Without it those of other programs do not"
-                " expire, and chatkeep's own keep their ttl.",
+                description="How long to keep the file's conversations from now on: seconds, a duration such as `30d`,"
+                " or `never`. By default, chatkeep's own keep their `ttl`, and others don't expire.",
             ),
         ]
         | None
@@ -31,43 +30,43 @@ class ImportQuery(Struct, forbid_unknown_fields=True):
 
 
 class ImportedConversations(Struct):
-    """What became of the file's conversations."""
+    """What the import did with the conversations in the file."""
 
     added: int
-    present: Annotated[int, Meta(description="They were there already, and nothing of them was missing.")]
-    updated: Annotated[int, Meta(description="They were brought up to date, or got messages that were missing.")]
-    deleted: Annotated[int, Meta(description="An increment said that they are gone.")]
-    expired: Annotated[int, Meta(description="Their time was over, so they were left out.")]
+    present: Annotated[int, Meta(description="Already stored and complete.")]
+    updated: Annotated[int, Meta(description="Updated, or missing messages added.")]
+    deleted: Annotated[int, Meta(description="Deleted because of a tombstone in an incremental export.")]
+    expired: Annotated[int, Meta(description="Skipped because they had expired.")]
 
 
 class ImportProblem(Struct):
     """A record that was not imported."""
 
-    line: Annotated[int, Meta(description="Where it begins in its document, counted from 1.")]
+    line: Annotated[int, Meta(description="The line where the record begins.")]
     message: str
 
 
 class LeftOut(Struct):
-    """Something that other programs' conversations hold, and that was not imported."""
+    """A kind of content from another program that was not imported."""
 
-    kind: Annotated[str, Meta(description="Such as `tool_call`, `picture` or `file`, or the program's own type.")]
+    kind: Annotated[str, Meta(description="For example `tool_call`, `picture` or `file`.")]
     count: int
-    message: Annotated[str, Meta(description="Both in words, in the caller's language.")]
+    message: Annotated[str, Meta(description="Count and kind in the caller's language.")]
 
 
 class Import(Struct, kw_only=True):
-    """What an import did."""
+    """The result of an import."""
 
     object: Literal["import"] = "import"
     conversations: ImportedConversations
-    messages: Annotated[int, Meta(description="How many were stored.")]
-    left_out: Annotated[list[LeftOut], Meta(description="What is not imported, the most frequent first.")]
+    messages: Annotated[int, Meta(description="Messages stored.")]
+    left_out: Annotated[list[LeftOut], Meta(description="Content that was not imported, most frequent first.")]
     problem_count: int
-    problems: Annotated[list[ImportProblem], Meta(description="The first thousand of them.")]
+    problems: Annotated[list[ImportProblem], Meta(description="The first 1,000 problems.")]
 
 
 def import_of(reports: list[Report], language: Language) -> Import:
-    """Return the shape of the reports on a file's documents; what is wrong with their records is told in a language."""
+    """Return the JSON of the reports on a file's documents, with texts in a language."""
     counts = sum((report.conversations for report in reports), Counter[str]())
     left_out = sum((report.left_out for report in reports), Counter[str]())
     problems = [problem for report in reports for problem in report.problems]

@@ -9,46 +9,36 @@ from msgspec import Meta, Struct
 from chatkeep.exports import jobs
 from chatkeep.exports.jobs import spec_of
 from chatkeep.store.jobs import NEVER, Job, JobStatus
-from chatkeep.web.schemas.chat import AfterCreated, Id, Limit, Moment, Time, time_text
+from chatkeep.web.schemas.common import Id, Moment, Page, Time, page_of, time_or_none, time_text
 from chatkeep.web.schemas.exports import Cursor, ExportFormat
 
-Compression = Annotated[
-    jobs.Compression, Meta(description="How the file is compressed; its size and hash are as it lies.")
-]
+Compression = Annotated[jobs.Compression, Meta(description="The file's compression.")]
 
 
 class ExportJobRequest(Struct, forbid_unknown_fields=True):
-    """What to export, and how."""
+    """Which conversations to export, and how."""
 
     format: ExportFormat = "json"
     compression: Compression = "none"
-    conversation_id: Annotated[Id, Meta(description="The only conversation to export.")] | None = None
+    conversation_id: Annotated[Id, Meta(description="Export only this conversation.")] | None = None
     start_date: Moment | None = None
     end_date: Moment | None = None
     cursor: Cursor | None = None
-    bom: Annotated[bool, Meta(description="Begin a csv with a byte order mark, for Excel.")] = False
-
-
-class ExportJobsQuery(Struct, forbid_unknown_fields=True):
-    """Which exports to list."""
-
-    limit: Limit = 20
-    after: AfterCreated | None = None
-    order: Annotated[Literal["asc", "desc"], Meta(description="By creation; desc is newest first.")] = "desc"
+    bom: Annotated[bool, Meta(description="Begin a `csv` with a byte order mark, for Excel.")] = False
 
 
 class ExportProgress(Struct):
-    """What is written so far."""
+    """What was written so far."""
 
     conversations: int
     messages: int
     total_conversations: Annotated[
-        int | None, Meta(description="How many there are, about; null where only the export itself can tell.")
+        int | None, Meta(description="An estimate; `null` for incremental exports and date ranges.")
     ]
 
 
 class ExportJob(Struct, kw_only=True):
-    """An export that is made into a file."""
+    """An export job."""
 
     object: Literal["export_job"] = "export_job"
     id: Id
@@ -61,29 +51,23 @@ class ExportJob(Struct, kw_only=True):
     since: Cursor | None
     bom: bool
     progress: ExportProgress
-    size: Annotated[int | None, Meta(description="Bytes of the file, once it is complete.")]
-    sha256: Annotated[str | None, Meta(description="The SHA-256 of the file, in hexadecimal.")]
-    cursor: Annotated[str | None, Meta(description="With what the next increment begins.")]
-    error: Annotated[str | None, Meta(description="The code of what made it fail.")]
-    attempts: Annotated[int, Meta(description="How often it was begun; a killed server's exports are made anew.")]
+    size: Annotated[int | None, Meta(description="The file's size in bytes, once completed.")]
+    sha256: Annotated[str | None, Meta(description="The file's SHA-256 in hexadecimal.")]
+    cursor: Annotated[str | None, Meta(description="The `cursor` for the next incremental export.")]
+    error: Annotated[str | None, Meta(description="The code of the error that ended the job.")]
+    attempts: Annotated[int, Meta(description="How many times the job was started; a crash restarts it.")]
     created_at: Time
     started_at: Time | None
     finished_at: Time | None
-    expires_at: Annotated[Time | None, Meta(description="When it is deleted with its file; null while it is made.")]
+    expires_at: Annotated[Time | None, Meta(description="When the job and its file are deleted; `null` until it ends.")]
 
 
-class ExportJobList(Struct, kw_only=True):
-    """A page of exports."""
-
-    object: Literal["list"] = "list"
-    data: list[ExportJob]
-    first_id: Id | None
-    last_id: Id | None
-    has_more: bool
+class ExportJobList(Page[ExportJob, Id], kw_only=True):
+    """A page of export jobs."""
 
 
 def job_of(job: Job) -> ExportJob:
-    """Return the shape of a job."""
+    """Return the JSON of a job."""
     wanted = spec_of(job)
     return ExportJob(
         id=job.id,
@@ -102,17 +86,12 @@ def job_of(job: Job) -> ExportJob:
         error=job.error,
         attempts=job.attempts,
         created_at=time_text(job.created_at),
-        started_at=_time(job.started_at),
-        finished_at=_time(job.finished_at),
+        started_at=time_or_none(job.started_at),
+        finished_at=time_or_none(job.finished_at),
         expires_at=None if job.expires_at == NEVER else time_text(job.expires_at),
     )
 
 
 def jobs_of(found: list[Job], *, has_more: bool) -> ExportJobList:
-    """Return the shape of a page of jobs."""
-    first, last = (found[0].id, found[-1].id) if found else (None, None)
-    return ExportJobList(data=[job_of(job) for job in found], first_id=first, last_id=last, has_more=has_more)
-
-
-def _time(at: int | None) -> str | None:
-    return None if at is None else time_text(at)
+    """Return the JSON of a page of jobs."""
+    return page_of(ExportJobList, [job_of(job) for job in found], has_more=has_more)

@@ -11,19 +11,19 @@ from chatkeep.auth.access import ACCOUNT, END_USER_CHARACTERS, MOST_CHARACTERS, 
 from chatkeep.domain.quota import Limits, read_limits
 from chatkeep.store import keys
 from chatkeep.web.patterns import whole
-from chatkeep.web.schemas.chat import AfterCreated, Id, Limit, Time, time_text
+from chatkeep.web.schemas.common import Id, Page, Time, page_of, time_or_none, time_text
 
 MOST_SECONDS = 10 * 366 * 24 * 3600
-Scopes = Annotated[tuple[Scope, ...], Meta(min_length=1, description="What the key may; none of them holds another.")]
-Account = Annotated[str, Meta(pattern=whole(ACCOUNT), description="Whose conversations the key reaches.")]
+Scopes = Annotated[tuple[Scope, ...], Meta(min_length=1, description="What the key allows; no scope includes another.")]
+Account = Annotated[str, Meta(pattern=whole(ACCOUNT), description="The account whose data the key can access.")]
 
 
-Own = Annotated[Limits, Meta(description="Its own limits, in place of those that every key has.")]
-Name = Annotated[str, Meta(min_length=1, max_length=MOST_CHARACTERS, description="What people call it.")]
+Own = Annotated[Limits, Meta(description="The key's own limits; they replace the defaults.")]
+Name = Annotated[str, Meta(min_length=1, max_length=MOST_CHARACTERS, description="A name to recognize the key by.")]
 
 
 class KeyRequest(Struct, forbid_unknown_fields=True):
-    """A key to be made."""
+    """The key to create."""
 
     name: Name
     account: Account = "local"
@@ -34,114 +34,99 @@ class KeyRequest(Struct, forbid_unknown_fields=True):
             Meta(
                 min_length=1,
                 max_length=END_USER_CHARACTERS,
-                description="The only end user of the account that it stands for, named as in `X-End-User`.",
+                description="Bind the key to one end user of the account, named as in `X-End-User`.",
             ),
         ]
         | None
     ) = None
     limits: Own | None = None
     expires_in: (
-        Annotated[int, Meta(ge=1, le=MOST_SECONDS, description="Seconds that it lives; for ever without.")] | None
+        Annotated[int, Meta(ge=1, le=MOST_SECONDS, description="Seconds until the key expires; never by default.")]
+        | None
     ) = None
 
 
 class KeyChanges(Struct, forbid_unknown_fields=True):
-    """What to change in a key; fields that are left out stay as they are."""
+    """What to change in a key; omitted fields stay as they are."""
 
     name: Name | UnsetType = UNSET
     limits: Own | UnsetType | None = UNSET
 
 
 class RotateRequest(Struct, forbid_unknown_fields=True):
-    """How to put another key in a key's place."""
+    """How to rotate a key."""
 
-    overlap: Annotated[int, Meta(ge=0, le=MOST_SECONDS, description="Seconds that the old key goes on.")] = 0
-
-
-class KeysQuery(Struct, forbid_unknown_fields=True):
-    """Which keys to list."""
-
-    limit: Limit = 20
-    after: AfterCreated | None = None
-    order: Annotated[Literal["asc", "desc"], Meta(description="By time; desc is newest first.")] = "desc"
+    overlap: Annotated[int, Meta(ge=0, le=MOST_SECONDS, description="Seconds that the old key stays valid.")] = 0
 
 
 class Key(Struct, kw_only=True):
-    """A key, as far as anybody can tell afterwards."""
+    """An API key without its secret."""
 
     object: Literal["key"] = "key"
     id: Id
-    prefix: Annotated[str, Meta(description="How it begins, by which people recognise it.")]
+    prefix: Annotated[str, Meta(description="The beginning of the key, to recognize it by.")]
     name: str
     account: str
     scopes: list[Scope]
-    end_user: Annotated[bool, Meta(description="Whether it stands for a single end user.")]
+    end_user: Annotated[bool, Meta(description="Whether the key is bound to one end user.")]
     created_at: Time
     expires_at: Time | None
-    last_used_at: Annotated[Time | None, Meta(description="Noted once a minute.")]
+    last_used_at: Annotated[Time | None, Meta(description="Updated once a minute.")]
     revoked_at: Time | None
-    limits: Annotated[Limits | None, Meta(description="Its own limits, in place of those that every key has.")]
-    parent_id: Annotated[Id | None, Meta(description="The key with which somebody signed in on the page.")]
+    limits: Annotated[Limits | None, Meta(description="The key's own limits; they replace the defaults.")]
+    parent_id: Annotated[Id | None, Meta(description="For a sign-in on the page: the key that was used.")]
 
 
 class NewKey(Key, kw_only=True):
-    """A key that was just made."""
+    """A new API key."""
 
-    key: Annotated[str, Meta(description="The key itself, which is shown only now.")]
+    key: Annotated[str, Meta(description="The key itself, shown only once.")]
 
 
-class KeyList(Struct, kw_only=True):
+class KeyList(Page[Key, Id], kw_only=True):
     """A page of keys."""
-
-    object: Literal["list"] = "list"
-    data: list[Key]
-    first_id: Id | None
-    last_id: Id | None
-    has_more: bool
 
 
 class SignInRequest(Struct, forbid_unknown_fields=True):
-    """With what somebody signs in."""
+    """The key to sign in with."""
 
     key: Annotated[str, Meta(max_length=256)]
 
 
 class SignedIn(Struct, kw_only=True):
-    """Whom requests speak for."""
+    """The caller of a request."""
 
     object: Literal["caller"] = "caller"
     account: str
     scopes: list[Scope]
-    end_user: Annotated[bool, Meta(description="Whether they speak for an end user of the account.")]
-    owner: Annotated[str, Meta(description="Whose things they reach: the same for the same account or end user.")]
-    name: Annotated[str | None, Meta(description="What people call the key; null where the server asks for none.")]
+    end_user: Annotated[bool, Meta(description="Whether the caller acts for an end user.")]
+    owner: Annotated[str, Meta(description="The same for all keys of an account or an end user.")]
+    name: Annotated[str | None, Meta(description="The key's name; `null` without a key.")]
 
 
 class SignedOut(Struct):
-    """Whether somebody was signed in, and is no more."""
+    """Whether a sign-in was ended."""
 
     signed_out: bool
 
 
 def key_of(key: keys.Key) -> Key:
-    """Return the shape of a key."""
+    """Return the JSON of a key."""
     return Key(**_fields(key))
 
 
 def new_key_of(made: access.NewKey) -> NewKey:
-    """Return the shape of a key that was just made."""
+    """Return the JSON of a new key."""
     return NewKey(**_fields(made.key), key=made.text)
 
 
 def keys_of(found: list[keys.Key], *, has_more: bool) -> KeyList:
-    """Return the shape of a page of keys."""
-    data = [key_of(key) for key in found]
-    ids = [key.id for key in data]
-    return KeyList(data=data, first_id=ids[0] if ids else None, last_id=ids[-1] if ids else None, has_more=has_more)
+    """Return the JSON of a page of keys."""
+    return page_of(KeyList, [key_of(key) for key in found], has_more=has_more)
 
 
 def signed_in_of(caller: Caller) -> SignedIn:
-    """Return the shape of a caller."""
+    """Return the JSON of a caller."""
     return SignedIn(
         account=caller.account,
         scopes=sorted(caller.scopes),
@@ -160,13 +145,9 @@ def _fields(key: keys.Key) -> dict[str, Any]:
         "scopes": [Scope(scope) for scope in key.scopes],
         "end_user": key.end_user is not None,
         "created_at": time_text(key.created_at),
-        "expires_at": _time(key.expires_at),
-        "last_used_at": _time(key.last_used_at),
-        "revoked_at": _time(key.revoked_at),
+        "expires_at": time_or_none(key.expires_at),
+        "last_used_at": time_or_none(key.last_used_at),
+        "revoked_at": time_or_none(key.revoked_at),
         "parent_id": key.parent_id,
         "limits": read_limits(key.limits) if key.limits else None,
     }
-
-
-def _time(at: int | None) -> str | None:
-    return None if at is None else time_text(at)

@@ -9,7 +9,8 @@ from msgspec import Meta, Struct
 
 from chatkeep.conversations import sharing
 from chatkeep.domain.conversation import Message, Role, Status
-from chatkeep.web.schemas.chat import FinishReason, Id, Limit, Time, fitting, time_text
+from chatkeep.web.schemas.chat import FinishReason
+from chatkeep.web.schemas.common import Id, Limit, Time, fitting, time_or_none, time_text
 
 MOST_MESSAGES = 1_000_000
 
@@ -20,28 +21,26 @@ class Share(Struct, kw_only=True):
     object: Literal["share"] = "share"
     conversation_id: Id
     shared: bool
-    created_at: Annotated[Time | None, Meta(description="When the link was made, and so what it shows.")]
+    created_at: Annotated[Time | None, Meta(description="When the link was created. It shows the messages up to then.")]
 
 
 class NewShare(Share, kw_only=True):
-    """A link that was just made."""
+    """A new link."""
 
-    token: Annotated[str, Meta(description="What lets in, which is shown only now.")]
-    path: Annotated[str, Meta(description="Where the server shows it to people.")]
-    url: Annotated[
-        str, Meta(description="The whole link: CHATKEEP_PUBLIC_URL, or else this request's host, and the path.")
-    ]
+    token: Annotated[str, Meta(description="The secret in the link, shown only once.")]
+    path: Annotated[str, Meta(description="The path of the page.")]
+    url: Annotated[str, Meta(description="The link: `CHATKEEP_PUBLIC_URL`, or this request's host, plus the path.")]
 
 
 class SharedQuery(Struct, forbid_unknown_fields=True):
     """Which messages of a shared conversation to return."""
 
     limit: Limit = 100
-    after: Annotated[int, Meta(ge=0, le=MOST_MESSAGES, description="How many of the first messages to leave out.")] = 0
+    after: Annotated[int, Meta(ge=0, le=MOST_MESSAGES, description="Number of messages to skip.")] = 0
 
 
 class SharedMessage(Struct):
-    """A message as readers of a link see it."""
+    """A message of a shared conversation."""
 
     role: Role
     content: str
@@ -51,7 +50,7 @@ class SharedMessage(Struct):
 
 
 class SharedMessages(Struct, kw_only=True):
-    """A page of them."""
+    """A page of messages of a shared conversation."""
 
     object: Literal["list"] = "list"
     data: list[SharedMessage]
@@ -59,7 +58,7 @@ class SharedMessages(Struct, kw_only=True):
 
 
 class SharedConversation(Struct, kw_only=True):
-    """A conversation as readers of a link see it."""
+    """A shared conversation."""
 
     object: Literal["shared_conversation"] = "shared_conversation"
     title: str
@@ -67,13 +66,12 @@ class SharedConversation(Struct, kw_only=True):
 
 
 def share_of(conversation_id: UUID, since: int | None) -> Share:
-    """Return the shape of a conversation's link, or of there being none."""
-    shared, created_at = since is not None, None if since is None else time_text(since)
-    return Share(conversation_id=conversation_id, shared=shared, created_at=created_at)
+    """Return the JSON of whether a conversation is shared."""
+    return Share(conversation_id=conversation_id, shared=since is not None, created_at=time_or_none(since))
 
 
 def new_share_of(made: sharing.NewShare, path: str, url: str) -> NewShare:
-    """Return the shape of a link that was just made."""
+    """Return the JSON of a new link."""
     return NewShare(
         conversation_id=made.share.conversation_id,
         shared=True,
@@ -85,9 +83,9 @@ def new_share_of(made: sharing.NewShare, path: str, url: str) -> NewShare:
 
 
 def shared_of(found: sharing.SharedReading) -> SharedConversation:
-    """Return the shape of what a link shows."""
+    """Return the JSON of what a link shows."""
     data, is_cut = fitting([_message_of(message) for message in found.messages])
-    shown = SharedMessages(data=data, has_more=found.has_more or is_cut)
+    shown = SharedMessages(data=list(data), has_more=found.has_more or is_cut)
     return SharedConversation(title=found.title, messages=shown)
 
 
