@@ -79,30 +79,54 @@ Calls to the provider also obey `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`; the 
 `http://`.
 """
 API = f"""\
-# The API
+# API reference
 
 {GENERATED}
 
-Every route with a call, its answer and its errors. A running server serves the same as OpenAPI 3.2 at `/openapi.json`,
-as OpenAPI 3.1 at `/openapi-3.1.json` for tools that don't support 3.2, and to try out at `/docs`. This page in Chinese:
+A short reference with every route, its parameters, errors and an example. A running server has every detail: the
+OpenAPI 3.2 document at `/openapi.json`, the 3.1 document for tools that don't support 3.2 at `/openapi-3.1.json`, and
+Swagger UI to try the API at `/docs`. All examples with their answers: [examples](examples.md). In Chinese:
 [API接口文档](API接口文档.md).
 
-JSON in UTF-8. Ids are UUIDs, times are RFC 3339 in UTC. A field or a parameter that is not known is refused. Every
-error is a [Problem](#problem) (RFC 9457, `application/problem+json`), and every answer has an `X-Request-Id`.
-The texts of errors are in English, or in Chinese where `Accept-Language` asks for it; their codes are always the same.
+- **Keys.** Send `Authorization: Bearer ck_…`. A route lists the scopes of which the key needs one. Without API keys, a
+  server on loopback accepts every local user: [access](access.md).
+- **End users.** Every route that needs a key accepts `X-End-User`: act for this end user of your application; their
+  data is isolated from all others. Accounts with `CHATKEEP_END_USER_TOKENS` use `X-End-User-Token`, a signed JWT.
+- **Format.** Requests and answers are JSON in UTF-8. Ids are UUIDs, and a `Time` is RFC 3339 in UTC. Unknown fields
+  and parameters are refused.
+- **Lists** return `Page<T>`: `object` (`"list"`), `data`, `first_id`, `last_id` and `has_more`. To get the next page,
+  send `after=<last_id>`.
+- **Headers.** Every answer has `X-Request-Id`; a chat answer has `RateLimit` if a [limit](limits.md) applies. Error
+  texts are English or Chinese, by `Accept-Language`.
 
-In the examples `CONVERSATION`, `MESSAGE` and `QUESTION` are variables of the shell with ids from answers: a
-conversation, its last reply, its first question. Answers are shown with line breaks; `…` stands for what is left out.
+In the examples, `$CONVERSATION`, `$MESSAGE` and other variables are ids from earlier answers. `…` marks omissions.
+
+## Streams
+
+`POST /api/chat` with `"stream": true` answers with server-sent events: `start` ([Start](#start)), `delta`
+([Delta](#delta)) for each piece of text or reasoning, and finally `done` ([Done](#done)) or `error`
+([Problem](#problem)). The id of a `delta` is the number of characters of text so far. The server stores text before it
+sends it: after a disconnect, resume with `GET …/stream`. After 5 s of silence the server sends a comment.
 
 """
+# Where the guides on a tag's routes are.
+SEE = {
+    "exports": "Guides: [exports](exports.md), [imports](imports.md).",
+    "usage": "Guide: [limits](limits.md).",
+    "end users": "Guide: [audit log and erasure](audit.md).",
+    "keys": "Guide: [access](access.md).",
+    "admin": "Guide: [audit log](audit.md).",
+}
 
 
 def documents() -> dict[str, str]:
     """Return the text of every generated file, by its path from the root of the checkout."""
     api = described()
     examples = reference.examples_in((ROOT / "docs" / "examples.md").read_text(encoding="utf-8"))
-    english = Reference(api, examples, lambda text: text)
-    in_chinese = Reference(api, examples, chinese.say, width=10_000)  # Chinese has no spaces to break lines at
+    english = Reference(api, examples, lambda text: text, SEE)
+    in_chinese = Reference(
+        api, examples, chinese.say, chinese.SEE, width=10_000
+    )  # Chinese has no spaces to break lines at
     return {
         ".env.example": env_example(settings.described()),
         "docs/settings.md": settings_page(settings.described()),

@@ -1,25 +1,31 @@
-"""The API's reference in Markdown, from its OpenAPI document and examples, in any language. Pure."""
+"""The API reference in Markdown, made from the OpenAPI document and examples, in any language. Pure.
+
+It is short: what routes have in common is said once, at the first of them. The OpenAPI document has every detail.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import textwrap
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-Schema = dict[str, Any]
+from docs.typescript import MOST_CHOICES, Interfaces, Schema, choices_of, is_page, name_of, told
+
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 EMPTY: tuple[Any, ...] = (None, "", [])
 LIMITS = (("minLength", "maxLength", "characters"), ("minimum", "maximum", ""))
+# Parameters of every route that needs a key; the page's introduction explains them.
+END_USER = ("X-End-User", "X-End-User-Token")
 _EXAMPLE = re.compile(r"```bash\n(curl .+?)```\n+```(json|text)\n(.+?)```", re.DOTALL)
 
 
 class Example(NamedTuple):
-    """A command for a shell, and the answer that is shown for it."""
+    """A shell command and its answer."""
 
     command: str
     kind: str
@@ -27,7 +33,7 @@ class Example(NamedTuple):
 
     @property
     def call(self) -> tuple[str, str]:
-        """The method and the path, with the variables of the shell in it."""
+        """The method and the path, which may contain shell variables."""
         method = re.search(r"-X (\w+)", self.command)
         found = re.search(r"http://\S+?(?=[\"'\s]|$)", self.command)
         path = urlsplit(found[0]).path if found else ""
@@ -35,7 +41,7 @@ class Example(NamedTuple):
 
 
 def examples_in(page: str) -> list[Example]:
-    """Return the examples of a page, in their order."""
+    """Return the examples on a page, in order."""
     return [Example(*found) for found in _EXAMPLE.findall(page)]
 
 
@@ -49,139 +55,249 @@ def head(*names: str) -> list[str]:
     return [row(*names), "|" + "---|" * len(names)]
 
 
-@dataclass(frozen=True, slots=True)
+class Route(NamedTuple):
+    """An operation of the document."""
+
+    method: str
+    path: str
+    operation: Schema
+
+    @property
+    def title(self) -> str:
+        """The heading."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def tag(self) -> str:
+        """The section of the page."""
+        return str(self.operation["tags"][0])
+
+    @property
+    def body(self) -> str:
+        """The name of the body's schema, empty without a body."""
+        content = self.operation.get("requestBody", {}).get("content", {})
+        return name_of(content.get(JSON, {}).get("schema", {}))
+
+
+# Kinds of routes whose errors are said once.
+KINDS: dict[str, Callable[[Route], bool]] = {
+    "Any request:": lambda route: True,  # noqa: ARG005 - every route is one
+    "Routes that need a key:": lambda route: bool(route.operation["security"]),
+    "Routes that write:": lambda route: route.method != "GET",
+    "Routes with a body:": lambda route: bool(route.body),
+}
+
+
+@dataclass(slots=True)
 class Reference:
-    """A reference to be written; ``say`` translates what the document and this module say in English."""
+    """The reference in one language: ``say`` translates English texts, ``see`` has a line of links for each tag."""
 
     document: Schema
     examples: list[Example]
     say: Callable[[str], str]
+    see: Mapping[str, str]
     width: int = 120
+    _fields: dict[str, str] = field(default_factory=dict)
+    """The route that describes a field, by its name and schema, or a set of errors."""
+    _shown: set[str] = field(default_factory=set)
+    """The answers that have an example."""
 
     def lines(self) -> Iterator[str]:
-        """Yield the lines on every operation, under a heading for each tag, and on every shape of an answer."""
-        yield from self._operations()
-        yield from self._shapes()
+        """Yield the lines on errors, on every route by tag, and on the schemas of answers."""
+        routes = [
+            Route(method.upper(), path, operation)
+            for path, methods in self.document["paths"].items()
+            for method, operation in methods.items()
+        ]
+        common = self._common(routes)
+        yield from self._errors(common)
+        for tag in dict.fromkeys(route.tag for route in routes):
+            yield from (f"## {self.say('Routes')}{self.say(': ')}{self.say(tag)}", "")
+            if tag in self.see:
+                yield from (self.see[tag], "")
+            for route in routes:
+                if route.tag == tag:
+                    yield from self._route(route, common)
+        yield from self._schemas({route.body for route in routes})
 
-    def _operations(self) -> Iterator[str]:
-        every = [(path, *one) for path, methods in self.document["paths"].items() for one in methods.items()]
-        for tag in dict.fromkeys(operation["tags"][0] for _, _, operation in every):
-            yield from (f"## {self.say('Routes')}: {self.say(tag)}", "")
-            for path, method, operation in every:
-                if operation["tags"][0] == tag:
-                    yield from (f"### {method.upper()} {path}", "", self.say(f"{operation['summary']}."), "")
-                    yield from self._operation(operation)
-                    yield from self._examples(method.upper(), path)
+    def _common(self, routes: list[Route]) -> dict[str, set[str]]:
+        """Return the codes of errors that all routes of a kind have, by the kind; none of them twice."""
+        seen: set[str] = set()
+        found = {}
+        for kind, is_one in KINDS.items():
+            found[kind] = set.intersection(*(set(self._codes(route)) for route in routes if is_one(route))) - seen
+            seen |= found[kind]
+        return found
 
-    def _shapes(self) -> Iterator[str]:
-        """Yield the lines on every shape that an answer or an event has, in the order of the alphabet."""
-        every = [operation for methods in self.document["paths"].values() for operation in methods.values()]
-        answered = set(re.findall(r'/schemas/(\w+)"', json.dumps([operation["responses"] for operation in every])))
-        asked = {_name(_body(operation)) for operation in every} - answered
-        yield from (f"## {self.say('Shapes')}", "")
-        for name, shape in sorted(self.document["components"]["schemas"].items()):
-            if name not in asked and not name.endswith("Query"):
-                yield from (f"### {name}", "", *self._wrapped(shape["description"]), "", *self._answered(shape), "")
+    def _codes(self, route: Route) -> list[str]:
+        """Return the codes of a route's errors."""
+        names = [name_of(answer) for answer in route.operation["responses"].values()]
+        return [code for name in names if name for code in self._problems(name)]
 
-    def _operation(self, operation: Schema) -> Iterator[str]:
-        if "description" in operation:
-            yield from (*self._wrapped(operation["description"]), "")
-        yield from (self._key(operation["security"]), "")
-        if operation["parameters"]:
-            yield from self._head("parameter", "in", "type", "what it is")
-            yield from (*map(self._parameter, operation["parameters"]), "")
-        if body := _body(operation):
-            shape = self.document["components"]["schemas"][_name(body)]
-            yield from (self.say("The body:"), "", *self._asked(shape), "")
-        yield from self._head("status", "answer")
-        yield from (row(status, self._answer(found)) for status, found in operation["responses"].items())
-        yield ""
+    def _problems(self, name: str) -> Mapping[str, Schema]:
+        """Return the examples of a response's problems, by code."""
+        examples: Schema = self.document["components"]["responses"][name]["content"][PROBLEM]["examples"]
+        return examples
 
-    def _key(self, security: list[dict[str, list[str]]]) -> str:
-        """Return with which scopes an operation is called; any of them is enough."""
+    def _errors(self, common: Mapping[str, set[str]]) -> Iterator[str]:
+        """Yield the lines on every error, by the routes that have it."""
+        every = {
+            code: shown
+            for name in self.document["components"]["responses"]
+            for code, shown in self._problems(name).items()
+        }
+        yield from (
+            f"## {self.say('Errors')}",
+            "",
+            self.say("Every error is a [Problem](#problem). A route lists only errors of its own."),
+            "",
+        )
+        kinds = {**common, "Where a route lists them:": every.keys() - set().union(*common.values())}
+        for kind, codes in kinds.items():
+            found = sorted((every[code]["value"]["status"], code) for code in codes)
+            yield from (self.say(kind), "")
+            yield from (
+                f"- {status} `{code}`{self.say(': ')}{self.say(every[code]['summary'])}{self.say('.')}"
+                for status, code in found
+            )
+            yield ""
+
+    def _route(self, route: Route, common: Mapping[str, set[str]]) -> Iterator[str]:
+        operation = route.operation
+        yield from (f"### {route.title}", "", self.say(f"{operation['summary']}."), "")
+        if first := operation.get("description", "").partition("\n\n")[0]:
+            yield from (*self._wrapped(first), "")
+        shared = set().union(*(codes for kind, codes in common.items() if KINDS[kind](route)))
+        own = [f"`{code}`" for code in self._codes(route) if code not in shared]
+        facts = [self._scopes(operation["security"]), self.say("Answer: {}.").format(self._answers(operation))]
+        facts += [self.say("Errors: {}.").format(self._once(self.say(", ").join(own), route.title))] if own else []
+        yield from (self.say(" ").join(facts), "")
+        yield from self._takes(route)
+        yield from self._examples(route)
+
+    def _once(self, codes: str, here: str) -> str:
+        """Return codes of errors, or the earlier route that has the same."""
+        there = self._fields.setdefault(codes, here)
+        return (
+            codes
+            if there == here or codes.count("`") <= 2 * MOST_CHOICES
+            else self.say("as in {}").format(_anchor(there))
+        )
+
+    def _scopes(self, security: list[dict[str, list[str]]]) -> str:
+        """Return the scopes of an operation; any of them is enough."""
         scopes = [f"`{scope}`" for one in security for scope in one["key"]]
-        return self.say("Scope: {}.").format(self.say(" or ").join(scopes)) if scopes else self.say("Needs no key.")
+        return self.say("Scope: {}.").format(self.say(" or ").join(scopes)) if scopes else self.say("Public.")
 
-    def _examples(self, method: str, path: str) -> Iterator[str]:
-        pattern = re.compile(re.sub(r"\{\w+\}", r"\\$[A-Z]+", re.sub(r"[.]", r"\\.", path)))
-        for example in self.examples:
-            if example.call[0] == method and pattern.fullmatch(example.call[1]):
-                yield from ("```bash", example.command.rstrip("\n"), "```", "")
-                yield from (f"```{example.kind}", example.answer.rstrip("\n"), "```", "")
+    def _answers(self, operation: Schema) -> str:
+        """Return what an operation answers if it succeeds, by status."""
+        statuses: dict[str, list[str]] = {}
+        for status, answer in operation["responses"].items():
+            if "$ref" not in answer:
+                statuses.setdefault(self._answer(answer), []).append(status)
+        comma = self.say(", ")
+        return comma.join(f"{comma.join(found)} {told}".strip() for told, found in statuses.items())
 
-    def _head(self, *names: str) -> list[str]:
-        return head(*map(self.say, names))
-
-    def _parameter(self, parameter: Schema) -> str:
-        schema = parameter["schema"]
-        told = self._told(parameter | schema, self._default(schema))
-        return row(f"`{parameter['name']}`", self.say(parameter["in"]), self._type(schema), told)
-
-    def _answer(self, response: Schema) -> str:
-        """Return what an answer holds; a problem's description names its codes."""
-        response = self.document["components"]["responses"].get(_name(response), response)
-        content = response.get("content", {})
-        if PROBLEM in content:
-            return self._problems(str(response["description"]))
+    def _answer(self, answer: Schema) -> str:
+        content = answer.get("content", {})
         shown = [
             self._type(kind["schema"]) if media == JSON else f"`{media}`"
             for media, kind in content.items()
             if "schema" in kind
         ]
-        shown += [self._events(kind["itemSchema"]) for kind in content.values() if "itemSchema" in kind]
-        return self.say(", or ").join(shown) or self.say(str(response["description"]))
+        shown += [self.say("a [stream](#streams)") for kind in content.values() if "itemSchema" in kind]
+        return self.say(" or ").join(shown)
 
-    def _problems(self, description: str) -> str:
-        """Return the codes of problems, each with its title."""
-        found = re.findall(r"(`\w+`): (.+?)\.(?= `|$)", description)
-        return " ".join(f"{code}{self.say(': ')}{self.say(title)}{self.say('.')}" for code, title in found)
+    def _takes(self, route: Route) -> Iterator[str]:
+        """Yield the lists of what a request may hold; fields of earlier routes are only named."""
+        parameters = route.operation["parameters"]
+        of = {
+            place: {
+                one["name"]: one | one["schema"]
+                for one in parameters
+                if one["in"] == place and one["name"] not in END_USER
+            }
+            for place in ("header", "query")
+        }
+        for label, fields in (("Headers:", of["header"]), ("Query:", of["query"])):
+            yield from self._list(
+                label, fields, {name for name, one in fields.items() if one.get("required")}, route.title
+            )
+        if route.body and not route.body.endswith(("Request", "Changes")):
+            yield from (f"{self.say('Body:')} {self._link(route.body)}", "")
+        elif route.body:
+            shape = self.document["components"]["schemas"][route.body]
+            yield from self._list("Body:", shape["properties"], set(shape["required"]), route.title)
 
-    def _events(self, schema: Schema) -> str:
-        events = [one["properties"] for one in schema["oneOf"]]
-        named = [f"`{event['event']['const']}` ({self._type(event['data']['contentSchema'])})" for event in events]
-        told = self.say(schema["description"])
-        return self.say("a stream of the events {}: {}").format(", ".join(named), told)
+    def _list(self, label: str, fields: Mapping[str, Schema], required: set[str], here: str) -> Iterator[str]:
+        if not fields:
+            return
+        yield from (self.say(label), "")
+        known: dict[str, list[str]] = {}
+        for name, schema in fields.items():
+            there = self._fields.setdefault(f"{name} {json.dumps(schema, sort_keys=True)}", here)
+            if there == here:
+                yield self._field(name, schema, required=name in required)
+            else:
+                known.setdefault(there, []).append(f"`{name}`")
+        for there, names in known.items():
+            yield f"- {self.say(', ').join(names)}{self.say(': ')}{self.say('as in {}').format(_anchor(there))}"
+        yield ""
 
-    def _asked(self, shape: Schema) -> list[str]:
-        """Return the table of a body's fields: what must be there, and what holds where a field is left out."""
-        rows = []
-        for name, schema in shape["properties"].items():
-            optional = self._default(schema) or self.say("Optional.")
-            told = self._told(schema, self.say("Required.") if name in shape["required"] else optional)
-            rows.append(row(f"`{name}`", self._type(schema), told))
-        return [*self._head("field", "type", "what it is"), *rows]
-
-    def _answered(self, shape: Schema) -> list[str]:
-        """Return the table of an answer's fields; those without a value in every answer are marked."""
-        if "enum" in shape:
-            return [self.say("One of {}.").format(_choices(shape))]
-        rows = []
-        for name, schema in shape["properties"].items():
-            missing = name not in shape["required"] and schema.get("default") in EMPTY
-            told = self._told(schema, self.say("May be missing.") if missing else "")
-            rows.append(row(f"`{name}`", self._type(schema), told))
-        return [*self._head("field", "type", "what it is"), *rows]
-
-    def _default(self, schema: Schema) -> str:
-        """Return what is told of a default; one that is empty says nothing."""
+    def _field(self, name: str, schema: Schema, *, required: bool) -> str:
+        """Return the item of a field that a request may hold."""
         default = schema.get("default")
-        return "" if default in EMPTY else self.say("`{}` by default.").format(json.dumps(default))
+        about = [self._type(schema), self.say("required") if required else ""]
+        about += [self.say("default {}").format(f"`{json.dumps(default)}`")] if default not in EMPTY else []
+        description = told(schema, self.say)
+        return f"- `{name}` ({self.say(', ').join(filter(None, about))})" + (
+            f"{self.say(': ')}{description}" if description else ""
+        )
 
-    def _told(self, schema: Schema, more: str) -> str:
-        return " ".join(filter(None, [self.say(next(_descriptions(schema), "")), more]))
+    def _examples(self, route: Route) -> Iterator[str]:
+        """Yield an example as JSON and one as text; an answer that was shown before is left out."""
+        pattern = re.compile(
+            re.sub(r"\{\w+\}", r"\\$[A-Z]+", re.escape(route.path).replace(r"\{", "{").replace(r"\}", "}"))
+        )
+        found = [one for one in self.examples if one.call[0] == route.method and pattern.fullmatch(one.call[1])]
+        for kind in dict.fromkeys(one.kind for one in found):
+            example = next(one for one in found if one.kind == kind)
+            yield from ("```bash", example.command.rstrip("\n"), "```", "")
+            answer = kind + next(iter(re.findall(r"\[\w+\]", self._answers(route.operation))), route.title)
+            if answer not in self._shown:
+                yield from (f"```{kind}", example.answer.rstrip("\n"), "```", "")
+            self._shown.add(answer)
+
+    def _schemas(self, bodies: set[str]) -> Iterator[str]:
+        """Yield the lines on the schemas of answers, in alphabetical order."""
+        yield from (f"## {self.say('Schemas')}", "")
+        for name, shape in sorted(self.document["components"]["schemas"].items()):
+            if (
+                not name.endswith("Query")
+                and (name not in bodies or not name.endswith(("Request", "Changes")))
+                and not is_page(shape)
+            ):
+                yield from (f"### {name}", "", *Interfaces(self.document, self.say).lines(name, shape), "")
 
     def _type(self, schema: Schema) -> str:
         """Return a schema's type in words, with its limits."""
         if "$ref" in schema:
-            return f"[{_name(schema)}](#{_name(schema).lower()})"
+            return self._link(name_of(schema))
         if "anyOf" in schema:
             return self.say(" or ").join(map(self._type, schema["anyOf"]))
-        if "enum" in schema or "const" in schema:
-            return _choices(schema)
+        if choices := choices_of(schema):
+            return self.say(" or ").join(f"`{choice}`" for choice in choices)
         if schema.get("type") == "array":
             return self.say("array of {}").format(self._type(schema["items"]))
-        kind = {"uuid": "UUID"}.get(schema.get("format", ""), str(schema.get("type", "anything")))
+        kind = {"uuid": "UUID"}.get(schema.get("format", ""), str(schema.get("type", "string")))
         return self.say(kind) + self._limits(schema)
+
+    def _link(self, name: str) -> str:
+        """Return a link to a schema, or to the schema of a page's items."""
+        shape = self.document["components"]["schemas"][name]
+        if is_page(shape):
+            return self.say("page of {}").format(self._link(name_of(shape["properties"]["data"]["items"])))
+        return f"[{name}](#{name.lower()})"
 
     def _limits(self, schema: Schema) -> str:
         for least, most, unit in LIMITS:
@@ -195,27 +311,11 @@ class Reference:
             return self.say("up to {:,}").format(high)
         return self.say("at least {}").format(low) if high is None else self.say("{} to {:,}").format(low, high)
 
-    def _wrapped(self, text: str) -> list[str]:
-        told = self.say(text).replace("``", "`")
-        return textwrap.wrap(told, self.width, break_long_words=False, break_on_hyphens=False)
+    def _wrapped(self, text: str) -> Iterable[str]:
+        return textwrap.wrap(self.say(text), self.width, break_long_words=False, break_on_hyphens=False)
 
 
-def _body(operation: Schema) -> Schema:
-    """Return the reference to the shape of an operation's body; nothing where it takes none."""
-    schema: Schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
-    return schema
-
-
-def _descriptions(schema: Schema) -> Iterator[str]:
-    if schema.get("description"):
-        yield schema["description"]
-    for choice in schema.get("anyOf", []):
-        yield from _descriptions(choice)
-
-
-def _choices(schema: Schema) -> str:
-    return ", ".join(f"`{choice}`" for choice in schema.get("enum", [schema.get("const")]))
-
-
-def _name(reference: Schema) -> str:
-    return str(reference.get("$ref", "")).rpartition("/")[2]
+def _anchor(title: str) -> str:
+    """Return a link to a heading of the page, as GitHub names it."""
+    name = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+    return f"[{title}](#{name})"

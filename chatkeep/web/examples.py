@@ -1,6 +1,6 @@
-"""What the OpenAPI document shows of each shape, each kind of file and each problem: one example, wherever it is named.
+"""The examples in the OpenAPI document: one for each schema, kind of file and problem.
 
-A test holds every example to its schema, and every route to having some.
+A test checks that every example matches its schema, and that every route has examples.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ QUESTION = "01a202d1-2a30-7b1c-b055-0bd2d4f5a299"
 REPLY = "01a202d1-2a30-7590-8d51-f3cf6a4d6704"
 EXPORT = "01a2030e-44b1-7464-a2e8-617c1ab2e08b"
 KEY = "01a21503-9c1f-7a52-8f0e-5b1c7a0d9e44"
-TOKEN = "q7Kd2xVb9TgWmZ4cRj8LnYs3HfPuE6aQ"  # noqa: S105 - it leads nowhere
+TOKEN = "q7Kd2xVb9TgWmZ4cRj8LnYs3HfPuE6aQ"  # noqa: S105 - made up
 IDS = {"conversation_id": CONVERSATION, "message_id": REPLY, "export_id": EXPORT, "key_id": KEY, "token": TOKEN}
 _SPOKEN_AT, _EXPIRES_AT = "2026-11-22T10:33:11.984Z", "2026-11-23T10:33:13.655Z"
 _SHA256 = "3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7"
@@ -195,7 +195,7 @@ EVENTS: dict[str, dict[str, Any]] = {
         "finish_reason": "stop", "status": "completed", "cached": False, "usage": _USAGE, "created_at": _SPOKEN_AT,
     },
 }  # fmt: skip
-# What a problem says of its case, where its title is not all of it.
+# Details of problems that say more than their title.
 _DETAILS: dict[type[Problem], str] = {
     errors.MalformedJson: "JSON is malformed: expected ',' or '}' (byte 17).",
     errors.Unauthorized: errors.NO_ACCESS,
@@ -231,14 +231,14 @@ _DETAILS: dict[type[Problem], str] = {
 
 
 def problem(kind: type[Problem]) -> Any:
-    """Return a problem of a kind, as a client gets it."""
+    """Return the example of a problem."""
     wrong = [FieldError("limit", "is not known here")] if kind is errors.InvalidFields else []
     made = kind(_DETAILS.get(kind, ""), errors=wrong)
     return msgspec.to_builtins(problems.shape(made, "1a96cf312e06400cbd58dfda6a73f6e2"))
 
 
 def stream() -> str:
-    """Return a stream of every event as it goes over the wire; a real one ends with either of the last two."""
+    """Return a stream with every event as sent over the wire; a real one ends with one of the last two."""
     events = [*EVENTS.items(), ("error", problem(errors.ProviderTimeout))]
     ids = {"delta": f"id: {len(EVENTS['delta']['text'])}\n", "done": "id: end\n"}
     return "".join(

@@ -1,4 +1,4 @@
-"""The routes' declarations, and the OpenAPI document that is made from them."""
+"""Declarations of routes, and the OpenAPI document built from them."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ TAGS = (
 )  # fmt: skip
 _PARAMETER = re.compile(r"<(?:(\w+):)?(\w+)>")
 _EVENTS = (("start", chat.Start), ("delta", conversation.Delta), ("done", chat.Done), ("error", common.Problem))
-# Longer ones are refused; what is printable in ASCII is all that HTTP carries unharmed.
+# HTTP carries printable ASCII unchanged. Longer values are refused.
 HEADER_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
-# For pages that show descriptions and do not know of events.
+# For pages that show only descriptions, not events.
 _STREAM = (
-    "As a stream: one event `start`; then `delta` for each piece of `text` or `reasoning`, whose id is the number of"
-    " characters of the text so far; at last `done`, or `error` with a problem. A comment comes after every 5 s of"
-    " silence. The texts of all deltas, joined, are the stored reply."
+    "As a stream: `start`; then `delta` events with `text` or `reasoning`, whose id is the number of characters of the"
+    " text so far; finally `done`, or `error` with a problem. After 5 s of silence the server sends a comment. The"
+    " texts of all deltas, joined, are the stored reply."
 )
-# Whatever a route does, these can happen on the way.
+# Any request can fail with these.
 _ALWAYS: Kinds = (
     errors.BadRequest,
     errors.ForeignOrigin,
     errors.UnknownHost,
     errors.InternalError,
 )
-# And these where not everybody may come in.
+# Requests to routes that need a key can also fail with these.
 _GUARDED: Kinds = (
     errors.Unauthorized,
     errors.MissingScope,
@@ -54,26 +54,25 @@ _GUARDED: Kinds = (
     errors.DatabaseTimeout,
     errors.DatabaseRefused,
 )
-# And these where something is stored.
+# Requests that write can also fail with these.
 _STORING: Kinds = (errors.DatabaseReadOnly, errors.DatabaseFull, errors.OutcomeUnknown)
 _KEY = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "ck_…",
-    "description": "A key of `chatkeep keys create`. A server that listens on loopback needs none until one is made.",
+    "description": "From `chatkeep keys create`. Without API keys, a server on loopback accepts every local user.",
 }
 _END_USER = {
     "name": auth.END_USER,
     "in": "header",
-    "description": "An end user of the key's account, by any name that the application has for them: everything of"
-    " theirs is apart from the account's own and from that of others.",
+    "description": "Act for this end user of your application; their data is isolated from all others.",
     "schema": {"type": "string", "minLength": 1, "maxLength": END_USER_CHARACTERS},
 }
 _TOKEN = {
     "name": auth.TOKEN,
     "in": "header",
-    "description": "In place of `X-End-User`, where the server has keys for the account's tokens: a JWT that is signed"
-    " with one of them, with `exp`, and the end user's name as `sub`.",
+    "description": "In place of `X-End-User`: a signed JWT with the end user's name in `sub`, and with `exp`, if the"
+    " account uses `CHATKEEP_END_USER_TOKENS`.",
     "schema": {"type": "string"},
 }
 
@@ -89,13 +88,13 @@ class Operation:
     description: str
     tag: str
     scopes: frozenset[Scope]
-    """Any of these lets a caller in; none are named where everybody may come in."""
+    """Any of these is enough; a public route has none."""
     body: type[msgspec.Struct] | None
     query: type[msgspec.Struct] | None
     answers: dict[int, type[msgspec.Struct] | None]
     streams: bool
     files: dict[str, type[msgspec.Struct] | None]
-    """The media types of a 200 that is a file, with the shape of those that are JSON."""
+    """The media types of a 200 that is a file, with the schema of JSON files."""
     headers: dict[str, str]
     problems: Kinds
     examples: dict[str, Any]
@@ -103,7 +102,7 @@ class Operation:
 
 @dataclass(slots=True)
 class Routes:
-    """A blueprint whose routes are documented: a route that is not declared here cannot be reached."""
+    """A blueprint of documented routes: declaring a route is the only way to register it."""
 
     blueprint: Blueprint
     operations: list[Operation] = field(default_factory=list)
@@ -134,7 +133,7 @@ class Routes:
                     path,
                     view.__name__,
                     summary,
-                    " ".join(description.split()),
+                    "\n\n".join(" ".join(one.split()) for one in description.split("\n\n")),
                     tag,
                     frozenset(scopes),
                     body,
@@ -193,7 +192,7 @@ def _require_what_is_always_there(
     shapes_used: list[type[msgspec.Struct]],
     reference: dict[type[msgspec.Struct], Schema],
 ) -> None:
-    """Make fields of answers that have a default required: they are in every answer, unless it leaves out defaults."""
+    """Make fields of answers that have a default required, because every answer has them."""
     taken = {reference[shape]["$ref"] for one in operations for shape in (one.body, one.query) if shape}
     sparse = {reference[shape]["$ref"] for shape in shapes_used if shape.__struct_config__.omit_defaults}
     for name, schema in components.items():
@@ -206,7 +205,7 @@ def _require_what_is_always_there(
 
 
 def _shapes(operations: list[Operation]) -> list[type[msgspec.Struct]]:
-    """Return every shape that the document refers to, once."""
+    """Return every schema that the document refers to, once."""
     found: dict[type[msgspec.Struct], None] = dict.fromkeys([common.Problem, *(shape for _, shape in _EVENTS)])
     for operation in operations:
         for shape in (operation.body, operation.query, *operation.answers.values(), *operation.files.values()):
@@ -270,7 +269,7 @@ def _parameters(
 
 
 def _without_null(schema: Schema) -> Schema:
-    """Return the schema of a query parameter: null is how a shape says that it may be left out."""
+    """Return the schema of a query parameter without null, which only makes it optional."""
     choices = [choice for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
     if len(choices) == 1:
         return choices[0]  # type: ignore[no-any-return]
@@ -301,7 +300,7 @@ def _responses(
 
 
 def _shown(shape: type[msgspec.Struct], reference: dict[type[msgspec.Struct], Schema]) -> Schema:
-    """Return the media type of a shape, with its example."""
+    """Return the media type object of a schema, with its example."""
     return {"schema": reference[shape], "example": examples.ANSWERS[shape]}
 
 
@@ -344,7 +343,9 @@ def _problem(kinds: Kinds, schema: Schema) -> Schema:
 
 def _event_stream(reference: dict[type[msgspec.Struct], Schema]) -> Schema:
     """Return the media type of a stream, event by event (OpenAPI 3.2.0, §4.14.3.1 on sequential media types)."""
-    text = "start, then delta (its id counts characters), at last done or error; a comment after 5 s of silence."
+    text = (
+        "`start`, then `delta` (its id counts characters), finally `done` or `error`; a comment after 5 s of silence."
+    )
     events = [_event(name, reference[shape]) for name, shape in _EVENTS]
     return {"itemSchema": {"description": text, "oneOf": events}, "example": examples.stream()}
 

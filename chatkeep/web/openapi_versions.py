@@ -1,4 +1,4 @@
-"""The OpenAPI document in each version that is served, in a form from which generators make right clients. Pure."""
+"""The OpenAPI document in each served version, written so that generators make correct clients. Pure."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _STREAM = "StreamEvent"
 
 
 def in_version(described: Schema, version: Version) -> Schema:
-    """Return a document of `openapi.document` as it is served in a version of OpenAPI.
+    """Return a document of `openapi.document` as served in a version of OpenAPI.
 
-    Version 3.1 has no word for streams of events: there, the schema of a stream is that of one event, with its data
-    parsed, as generators for 3.1 expect it.
+    Version 3.1 can't describe streams of events: its schema of a stream is that of one event with parsed data, as
+    generators expect.
     """
     made = deepcopy(described)
     schemas = made["components"]["schemas"]
     for name in [name for name in schemas if name.endswith("Query")]:
-        del schemas[name]  # the parameters hold what is in them
+        del schemas[name]  # the parameters repeat them
     for schema in schemas.values():
         for field in schema.get("properties", {}).values():
             _describe_default(field)
@@ -35,7 +35,7 @@ def in_version(described: Schema, version: Version) -> Schema:
 
 
 def _describe_default(field: Schema) -> None:
-    """Move a field's default to its description: generators make fields that have one required."""
+    """Move a field's default to its description: generators make fields with a default required."""
     default = field.pop("default", None)
     if default is not None:
         note = f"Default: `{json.dumps(default)}`."
@@ -43,7 +43,7 @@ def _describe_default(field: Schema) -> None:
 
 
 def _spell_out(schema: Any) -> None:
-    """Spell out what generators need for right types: that choices are text, one choice a constant, an object open."""
+    """Add what generators need for correct types: the type of enums, constants, and that objects are open."""
     if isinstance(schema, list):
         for inner in schema:
             _spell_out(inner)
@@ -69,7 +69,7 @@ def _describe_streams(document: Schema) -> None:
     document["components"]["schemas"] |= {names[event]: _parsed(schema) for event, schema in events.items()}
     document["components"]["schemas"][_STREAM] = {
         "title": _STREAM,
-        "description": "One event of a stream. On the wire, `data` is JSON on one line.",
+        "description": "An event of a stream. On the wire, `data` is one line of JSON.",
         "oneOf": [{"$ref": f"{_SCHEMAS}{name}"} for name in names.values()],
         "discriminator": {
             "propertyName": "event",

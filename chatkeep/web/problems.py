@@ -53,15 +53,9 @@ def language() -> Language:
     return "zh" if request.accept_languages.best_match(LANGUAGES) == "zh" else "en"
 
 
-<<<<<<< HEAD
-def shape(problem: Problem, request_id: str, language: Language = "en") -> chat.Problem:
-    """Return the schema of a problem in a language; its code is not translated."""
-    return chat.Problem(
-=======
 def shape(problem: Problem, request_id: str, language: Language = "en") -> common.Problem:
     """Return a problem's JSON; its code is the same in every language."""
     return common.Problem(
->>>>>>> 466fc07 (Use one generic page for all lists, in plain English)
         type=f"urn:chatkeep:problem:{problem.code}",
         title=translated(problem.title, language),
         status=problem.status,

@@ -6,7 +6,9 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,15 +55,56 @@ def test_the_example_environment_holds_the_defaults(tmp_path: Path) -> None:
     assert re.findall(r"(?m)^# ([A-Z_]+)=", example) == [item.metadata["env"] for item in described()]
 
 
-def test_every_operation_and_every_body_field_is_in_the_reference() -> None:
-    page = generate.documents()["docs/api.md"]
-    for operation in generate.operations():
-        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", operation.path)
-        section = page.partition(f"### {operation.method} {path}\n")[2].partition("\n### ")[0]
-        for shape in filter(None, (operation.body, operation.query)):
-            assert set(shape.__struct_encode_fields__) <= set(re.findall(r"(?m)^\| `(\w+)`", section)), path
-        for problem in operation.problems:
-            assert f"`{problem.code}`" in section, path
+def section_of(page: str, title: str) -> str:
+    return page.partition(f"### {title}\n")[2].partition("\n### ")[0].partition("\n## ")[0]
+
+
+def operations_of(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", method, operation
+
+
+def test_reference_lists_every_field_that_a_request_may_hold() -> None:
+    page, document = generate.documents()["docs/api.md"], generate.described()
+    for title, _, operation in operations_of(document):
+        fields = {one["name"] for one in operation["parameters"] if one["in"] in {"query", "header"}}
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            name = content["schema"]["$ref"].rpartition("/")[2]
+            fields |= {name} if name == "Export" else document["components"]["schemas"][name]["properties"].keys()
+        named = set(re.findall(r"[`[]([\w-]+)[`\]]", section_of(page, title)))
+        assert fields - {"X-End-User", "X-End-User-Token"} <= named, title
+
+
+def test_reference_says_every_error_of_every_route_and_no_other() -> None:
+    page, document = generate.documents()["docs/api.md"], generate.described()
+    every, keyed, writing, with_body, _ = (
+        set(re.findall(r"(?m)^- \d{3} `(\w+)`", group))
+        for group in page.partition("\n## Errors\n")[2].partition("\n## ")[0].split(":\n\n")[1:]
+    )
+    for title, method, operation in operations_of(document):
+        own = re.search(r"Errors: (.+)\.$", section_of(page, title), re.MULTILINE)
+        there = re.search(r"as in \[(.+?)\]", own[1]) if own else None
+        listed = re.search(r"Errors: (.+)\.$", section_of(page, there[1]), re.MULTILINE) if there else own
+        told = every | set(re.findall(r"`(\w+)`", listed[1]) if listed else ())
+        told |= keyed if operation["security"] else set()
+        told |= writing if method != "get" else set()
+        told |= with_body if "requestBody" in operation else set()
+        names = [one["$ref"].rpartition("/")[2] for one in operation["responses"].values() if "$ref" in one]
+        found = [re.findall(r"`(\w+)`: ", document["components"]["responses"][name]["description"]) for name in names]
+        assert told == {code for codes in found for code in codes}, title
+
+
+def test_reference_begins_with_chat_and_ends_with_admin() -> None:
+    titles = re.findall(r"(?m)^### ([A-Z]+ /\S+)$", generate.documents()["docs/api.md"])
+    operations = len(generate.operations())
+    assert (titles[0], len(titles), len(set(titles))) == ("POST /api/chat", operations, operations)
+    assert titles[1].endswith("/stream")
+    assert "/api/a" in titles[-1]
+
+
+def test_the_reference_is_short() -> None:
+    assert len(generate.documents()["docs/api.md"].split()) <= 6_500
 
 
 def test_every_word_of_the_reference_is_translated() -> None:

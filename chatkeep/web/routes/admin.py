@@ -40,7 +40,7 @@ routes = Routes(Blueprint("admin", __name__))
 
 HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
 MOST_DAYS = 31
-# Without this library, which is made when chatkeep is built, the page has tables.
+# Without this library, which the build downloads, the page shows tables.
 PLOTS = "vendor/uplot.js"
 _METRICS = {metric.name: metric for metric in WITH_HISTORY}
 
@@ -66,10 +66,9 @@ def admin_page() -> Response:
     raises=(errors.StoreUnavailable,),
 )
 def admin_summary() -> Response:
-    """Return how the server does now.
+    """Get the current numbers and total counts of all processes and hosts.
 
-    Like `/metrics` it speaks for all processes and hosts on the database, up to 10 s late; conversations and storage
-    are measured twice a minute.
+    They are up to 10 s late; conversations and storage are measured twice a minute.
     """
     found = overview.totals(services().database)
     return rendered(
@@ -106,10 +105,10 @@ def _by_label(found: Mapping[str, float], metric: Metric) -> dict[str, int]:
     raises=(errors.InvalidFields, errors.StoreUnavailable),
 )
 def admin_series() -> Response:
-    """Return a metric over time.
+    """Get a metric over time.
 
-    A step is a minute, ten, an hour or a day in UTC, so that there are about 200 of them at most. Minutes are kept for
-    30 days.
+    A step is a minute, ten minutes, an hour or a day in UTC, chosen so that there are at most about 200 steps. Minutes
+    are kept for 30 days.
     """
     query = query_as(schemas.SeriesQuery)
     end = _moment(query.end, "to", dates.end_us, now_us())

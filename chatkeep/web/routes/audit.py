@@ -32,11 +32,10 @@ _MEDIA_TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
     raises=(errors.InvalidFields, errors.StoreUnavailable),
 )
 def list_audit() -> Response:
-    """List what callers have done, the newest first.
+    """List the audit log.
 
-    Keys that are made, changed, rotated and revoked, signing in and out, refused scopes, deleted conversations, links
-    that are made and ended, exports, and end users whose things were given out or erased; no turns, no content, no
-    names. An entry is stored with what it tells of, in one transaction, and is never changed.
+    It records keys, sign-ins, refused scopes, deletions, links, exports and erasures; never turns, content or names.
+
     """
     query = query_as(schemas.AuditQuery)
     page = (query.limit, query.after)
@@ -55,7 +54,7 @@ def list_audit() -> Response:
     raises=(errors.InvalidFields, errors.StoreUnavailable),
 )
 def export_audit() -> Response:
-    """Export the audit log as a file, the oldest entries first: JSON lines, or CSV that a spreadsheet opens safely."""
+    """Export the audit log as JSON lines or CSV, oldest first."""
     query = query_as(schemas.AuditExportQuery)
     only = _filter(query)
     audit.note(services().journal, AuditEvent(actor(), Action.AUDIT_EXPORTED, {"format": query.format}))

@@ -1,4 +1,4 @@
-"""Routes of turns: take, follow, stop."""
+"""Routes of turns: chat, follow, stop, regenerate, edit."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _PROVIDER = (
 _BODY = (errors.BodyTooLarge, errors.UnsupportedMediaType, errors.MalformedJson, errors.InvalidFields)
 
 
-_KEY_HEADER = {"Idempotency-Key": "Repeats of a request with the same key get the first one's reply, for 24 hours."}
+_KEY_HEADER = {"Idempotency-Key": "Retries with the same key get the first request's reply for 24 hours."}
 _TURN = (
     *_BODY,
     *_PROVIDER,
@@ -77,58 +77,15 @@ _MESSAGE = "/api/conversations/<uuid:conversation_id>/messages/<uuid:message_id>
     },
 )
 def chat() -> Response:
-    """Take a turn.
+    """Send a message and get the model's reply.
 
-    Without `conversation_id` a conversation is created. The answer is one JSON object, or with `"stream": true` (or
-    `Accept: text/event-stream`) a stream of events whose deltas, joined, are the stored reply.
+    Without `conversation_id` the server creates a conversation. The answer is one JSON object, or a stream of events
+    with `"stream": true` or `Accept: text/event-stream`. The deltas, joined, are the stored reply.
     """
     body = body_as(schemas.ChatRequest)
     require_small_metadata(body.metadata)
     changes = {name: given(getattr(body, name)) for name in ("system", "ttl", "metadata")}
     return _take(body, conversation_id=body.conversation_id, message=_said(body.message), cache=body.cache, **changes)
-
-
-@routes.route(
-    "POST",
-    f"{_MESSAGE}/regenerate",
-    tag="chat",
-    scopes={Scope.CHAT},
-    body=schemas.RegenerateRequest,
-    answers={200: schemas.ChatAnswer},
-    streams=True,
-    headers=_KEY_HEADER,
-    raises=_TURN,
-    examples={"stream": {"stream": True}},
-)
-def regenerate_reply(conversation_id: UUID, message_id: UUID) -> Response:
-    """Generate a reply anew.
-
-    The new reply is a sibling of the old one, which stays; the current branch ends with the new one.
-    """
-    body = body_as(schemas.RegenerateRequest)
-    return _take(body, conversation_id=conversation_id, message="", regenerate=message_id)
-
-
-@routes.route(
-    "POST",
-    f"{_MESSAGE}/edit",
-    tag="chat",
-    scopes={Scope.CHAT},
-    body=schemas.EditRequest,
-    answers={200: schemas.ChatAnswer},
-    streams=True,
-    headers=_KEY_HEADER,
-    raises=_TURN,
-    examples={"json": {"message": "What is a tanka?"}},
-)
-def edit_message(conversation_id: UUID, message_id: UUID) -> Response:
-    """Say something else in place of a user message.
-
-    The new message is a sibling of the old one, which stays with all that followed it; the current branch goes on from
-    the new one.
-    """
-    body = body_as(schemas.EditRequest)
-    return _take(body, conversation_id=conversation_id, message=_said(body.message), cache=body.cache, edit=message_id)
 
 
 @routes.route(
@@ -139,14 +96,14 @@ def edit_message(conversation_id: UUID, message_id: UUID) -> Response:
     query=schemas.FollowQuery,
     answers={200: None, 204: None},
     streams=True,
-    headers={"Last-Event-ID": "The last event's id, as EventSource sends it; counts like `after`."},
+    headers={"Last-Event-ID": "The id of the last event, as EventSource sends it; an alternative to `after`."},
     raises=(errors.NotFound, errors.InvalidFields, errors.StoreUnavailable),
 )
 def follow_reply(conversation_id: UUID, message_id: UUID) -> Response:
-    """Follow or resume a reply.
+    """Follow or resume a reply as a stream.
 
-    The events are those of `POST /api/chat`, from `after` characters of the text on. A finished reply is sent at once;
-    204 tells an EventSource that has seen the end to stay away.
+    The events are those of `POST /api/chat`, from character `after` of the text. A finished reply comes at once. After
+    `Last-Event-ID: end` the answer is 204, so that an EventSource doesn't reconnect.
     """
     query = query_as(schemas.FollowQuery)
     last = request.headers.get("Last-Event-ID")
@@ -173,14 +130,56 @@ def follow_reply(conversation_id: UUID, message_id: UUID) -> Response:
 def stop_reply(conversation_id: UUID) -> Response:
     """Stop the running reply.
 
-    What was shown stays, with the status `stopped`. Without a running reply nothing happens.
+    The text so far is kept, with the status `stopped`. Without a running reply nothing happens.
     """
     reply_id = services().turns.stop_turn(owner(), conversation_id)
     return rendered(schemas.Stopped(conversation_id, reply_id, stopped=reply_id is not None))
 
 
+@routes.route(
+    "POST",
+    f"{_MESSAGE}/regenerate",
+    tag="chat",
+    scopes={Scope.CHAT},
+    body=schemas.RegenerateRequest,
+    answers={200: schemas.ChatAnswer},
+    streams=True,
+    headers=_KEY_HEADER,
+    raises=_TURN,
+    examples={"stream": {"stream": True}},
+)
+def regenerate_reply(conversation_id: UUID, message_id: UUID) -> Response:
+    """Regenerate a reply.
+
+    The new reply becomes a sibling of the old one, and the end of the current branch.
+    """
+    body = body_as(schemas.RegenerateRequest)
+    return _take(body, conversation_id=conversation_id, message="", regenerate=message_id)
+
+
+@routes.route(
+    "POST",
+    f"{_MESSAGE}/edit",
+    tag="chat",
+    scopes={Scope.CHAT},
+    body=schemas.EditRequest,
+    answers={200: schemas.ChatAnswer},
+    streams=True,
+    headers=_KEY_HEADER,
+    raises=_TURN,
+    examples={"json": {"message": "What is a tanka?"}},
+)
+def edit_message(conversation_id: UUID, message_id: UUID) -> Response:
+    """Replace a user message and get a new reply.
+
+    The new message becomes a sibling of the old one, and the current branch continues from it.
+    """
+    body = body_as(schemas.EditRequest)
+    return _take(body, conversation_id=conversation_id, message=_said(body.message), cache=body.cache, edit=message_id)
+
+
 def _take(body: schemas.ChatRequest | schemas.RegenerateRequest, **what: Any) -> Response:
-    """Take a turn and answer with its reply, streamed or whole."""
+    """Begin a turn and answer with its reply, streamed or whole."""
     key, by = _idempotency_key(), caller()
     asked = TurnRequest(
         owner=by.owner,
@@ -205,9 +204,7 @@ def _take(body: schemas.ChatRequest | schemas.RegenerateRequest, **what: Any) ->
 
 
 def _fingerprint(body: msgspec.Struct) -> bytes:
-    path = request.path.rstrip(
-        "/"
-    ).lower()  # the router takes other spellings of a path, and of ids in it, for the same
+    path = request.path.rstrip("/").lower()  # the router accepts other spellings of a path and its ids
     return hashlib.sha256(path.encode() + msgspec.json.encode(body, order="sorted")).digest()
 
 
@@ -226,7 +223,7 @@ def _idempotency_key() -> str | None:
 
 
 def _answer(turn: Turn, *, streamed: bool, on_disconnect: str) -> Response:
-    """Answer with a reply as it comes, or as a whole."""
+    """Answer with a reply as a stream or as a whole."""
     try:
         return _stream(turn, on_disconnect) if streamed else _whole(turn)
     except Problem as problem:
@@ -256,7 +253,7 @@ def _whole(turn: Turn) -> Response:
 
 
 def _stream(turn: Turn, on_disconnect: str) -> Response:
-    """Answer with a stream, once the first event shows that there is something to stream."""
+    """Answer with a stream once the first event is there, so that an early error becomes a status."""
     turns = services().turns
     start = schemas.Start(turn.conversation_id, turn.reply_id, turn.model, turn.cached)
     frames = sse.SSEEncoder(start, request_id=g.request_id, language=language())
@@ -267,25 +264,25 @@ def _stream(turn: Turn, on_disconnect: str) -> Response:
     except BaseException:
         leave()
         raise
-    # A copy whose leader ended without a word may have asked for itself: its first event settles what it is.
+    # If a single-flight follower's leader ended without text, the follower called the provider itself.
     start.cached = turn.cached
     response = sse.response(frames.stream(events, first))
     response.call_on_close(leave)
     if on_disconnect == "stop":
-        # Also after a whole reply, when there is nothing left to stop.
+        # Harmless after a whole reply: there is nothing left to stop.
         response.call_on_close(lambda: turns.stop_here(turn.reply_id))
     return response
 
 
 def _events(events: Events | None, until: int | None = None) -> tuple[Events, Callable[[], None]]:
-    """Return where a follower's events wait, and what is called after the last, in any case.
+    """Return the queue of a follower's events, and a function to call after the last one in any case.
 
-    They end when the caller's key does, and at a time, in µs since 1970.
+    The events end when the caller's key does, and at ``until`` (µs since 1970).
     """
     waiting: Events = queue.SimpleQueue() if events is None else events
     return waiting, services().access.on_revoked(caller(), lambda problem: waiting.put(End(None, problem)), until=until)
 
 
 def _characters(last_event_id: str | None) -> int:
-    """Return the characters that a Last-Event-ID stands for; one that is not ours counts as none."""
+    """Return the number of characters that a Last-Event-ID stands for, 0 for an unknown one."""
     return int(last_event_id[:MOST_DIGITS]) if last_event_id and _COUNT.fullmatch(last_event_id) else 0

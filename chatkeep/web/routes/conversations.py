@@ -1,4 +1,4 @@
-"""Routes of conversations: list, read, change, delete."""
+"""Routes of conversations: list, get, change, delete."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _ONE = "/api/conversations/<uuid:conversation_id>"
     raises=(errors.InvalidFields, errors.StoreUnavailable, errors.DatabaseBusy),
 )
 def list_conversations() -> Response:
-    """List conversations, those with the newest activity first, or by creation.
+    """List conversations, by last activity or by creation.
 
-    `last_id` is the `after` of the next page. It names a place in the list, so conversations that become active or are
-    deleted meanwhile neither repeat nor hide others. By activity, one that becomes active before its page was read has
-    moved to the top, where a new list begins, and with `order=asc` the list ends where it ended when its first page was
-    read. By creation (`sort=created`) none moves: the pages hold every conversation that is there all the time exactly
-    once.
+    `last_id` is the `after` of the next page.
+
+    Paging is stable: conversations that become active or are deleted meanwhile neither repeat nor hide others. By
+    activity, one that becomes active before its page was read moves to the top, where a new list begins; with
+    `order=asc` the list ends where it ended when its first page was read. With `sort=created` nothing moves.
     """
     query = query_as(schemas.ListQuery)
     page = ListPage(query.limit, schemas.position_of(query.after), ascending=query.order == "asc", sort=query.sort)
@@ -59,9 +59,9 @@ def list_conversations() -> Response:
     raises=(errors.NotFound, errors.InvalidFields, errors.StoreUnavailable),
 )
 def read_conversation(conversation_id: UUID) -> Response:
-    """Read a conversation with its messages.
+    """Get a conversation with a page of its messages.
 
-    `limit`, `after` and `order` choose the messages; `messages.last_id` is the `after` of the next page.
+    `limit`, `after` and `order` select the messages of the current branch.
     """
     query = query_as(schemas.MessagesQuery)
     page = Page(query.limit, query.after, ascending=query.order == "asc")
@@ -109,6 +109,6 @@ def change_conversation(conversation_id: UUID) -> Response:
     raises=(errors.NotFound, errors.StoreUnavailable),
 )
 def delete_conversation(conversation_id: UUID) -> Response:
-    """Delete a conversation with its messages. A reply that is being generated ends."""
+    """Delete a conversation with its messages, and stop its running reply."""
     service.delete_conversation(services().journal, owner(), conversation_id, actor())
     return rendered(Deleted(conversation_id))

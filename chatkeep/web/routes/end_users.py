@@ -1,4 +1,4 @@
-"""Routes of all that an end user has: give it out, erase it."""
+"""Routes that export and erase everything about an end user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from chatkeep.web.schemas import end_users as schemas
 from chatkeep.web.services import actor, caller, services
 
 routes = Routes(Blueprint("end_users", __name__))
-# Whom the request speaks for, and nobody else: a name in an address would be in the log of every proxy.
+# The name comes in a header: in the URL, every proxy would log it.
 _ME = "/api/end-users/me"
 
 
@@ -35,11 +35,10 @@ _ME = "/api/end-users/me"
     raises=(errors.InvalidFields, errors.StoreUnavailable),
 )
 def give_end_user() -> Response:
-    """Give out everything that is stored of the end user whom the request names.
+    """Export everything stored about the end user named in the request.
 
-    It is an export in `ndjson`, with a line more for each key that stands for the end user alone, each export job, each
-    link, each idempotency key, and what was used on a day. A request that names nobody is refused: what is the
-    account's own, the exports give.
+    An `ndjson` export with more lines for the end user's API keys, export jobs, links, idempotency keys and daily
+    usage.
     """
     owner = _end_user()
     database = services().database
@@ -57,12 +56,11 @@ def give_end_user() -> Response:
     raises=(errors.InvalidFields, errors.StoreUnavailable),
 )
 def erase_end_user() -> Response:
-    """Erase everything of the end user whom the request names, for good, and answer when it is gone.
+    """Erase everything about the end user named in the request, and return a receipt.
 
-    Conversations with their messages, running replies, answers in the caches, export jobs with their files, idempotency
-    keys, keys that stand for the end user alone, and what limits have counted. What was used stays in the account's
-    sums, without whom. It takes some seconds, and longer where there is much; who loses the connection asks again. The
-    receipt is in the audit log, too. A request that names nobody is refused.
+    This deletes conversations, running replies, cached answers, export files, idempotency keys, API keys and limit
+    counts. Usage stays in the account's totals, without the end user. It takes seconds or longer; repeat the request if
+    the connection breaks. The receipt is also in the audit log.
     """
     receipt = services().eraser.erase(_end_user(), actor())
     services().access.refresh()
@@ -70,7 +68,7 @@ def erase_end_user() -> Response:
 
 
 def _end_user() -> str:
-    """Return the owner that the end user is. Raises `InvalidFields` where the request names none."""
+    """Return the end user as an owner. Raises `InvalidFields` if the request names none."""
     by = caller()
     if not by.end_user:
         wrong = FieldError(auth.END_USER, "name the end user whom it is about")

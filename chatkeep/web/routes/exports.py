@@ -28,7 +28,7 @@ from chatkeep.web.schemas import exports as schemas
 from chatkeep.web.services import actor, caller, owner, services
 
 routes = Routes(Blueprint("exports", __name__))
-# A client that takes less than a piece in this time is let go. No connection to the database waits for it.
+# A client that reads less than a piece in this time is disconnected. No database connection waits for it.
 WRITE_TIMEOUT_S = 60.0
 WRITE_BYTES = 256 * 1024
 _FILES = {
@@ -38,10 +38,10 @@ _FILES = {
     "text/markdown": None,
     "application/jsonl": None,
 }
-_HEADERS = {"Accept-Encoding": "`zstd` or `gzip` compress the file on its way."}
+_HEADERS = {"Accept-Encoding": "`zstd` or `gzip` compresses the response."}
 _NAME_CHARACTERS = 80
 _NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|]+')
-# Names that Windows keeps for devices, whatever their suffix.
+# Device names on Windows, with any suffix.
 _DEVICES = re.compile(r"(CON|PRN|AUX|NUL|COM\d|LPT\d)", re.IGNORECASE)
 
 
@@ -59,13 +59,13 @@ _DEVICES = re.compile(r"(CON|PRN|AUX|NUL|COM\d|LPT\d)", re.IGNORECASE)
 def export_conversation(conversation_id: UUID) -> Response:
     """Export a conversation as a file.
 
-    `json` and `ndjson` lose nothing: every message of the tree with all its fields, and times to the microsecond; the
-    last line tells how much there is and the SHA-256 of every byte before that line. `csv` has a row for each message;
-    what a spreadsheet could run as a formula, with `,`, `;` or a tab as the separator, gets a `'` in front. `md` and
-    `openai` (JSON lines for fine-tuning) hold the current branch. In `md` no message goes on in the next one or has a
-    heading of the first two levels. `openai` has each question with its whole answer, and leaves out turns that have
-    none. Replies are marked as AI generated, in `openai` by their role alone. The file is written while it is read:
-    without the last line of `json` and `ndjson`, or where the connection breaks, it is not whole.
+    `json` and `ndjson` are lossless, `csv` has one row per message, `md` and `openai` (JSON lines for fine-tuning) hold
+    the current branch.
+
+    `json` and `ndjson` hold every message of the tree with all fields, and times to the microsecond. Their last line
+    has the counts and the SHA-256 of every byte before it; without that line the file is incomplete. In `csv`, cells
+    that a spreadsheet could run as a formula begin with `'`. In `md`, every message stands on its own, without headings
+    of the first two levels. `openai` omits turns without a whole answer. Replies are marked as AI generated.
     """
     query = query_as(schemas.ExportQuery)
     form = make(query.format, bom=query.bom)
@@ -87,19 +87,15 @@ def export_conversation(conversation_id: UUID) -> Response:
     raises=(errors.InvalidFields, errors.StoreUnavailable),
 )
 def export_all() -> Response:
-    """Export all conversations as a file.
+    """Export all conversations as a file, oldest first.
 
-    Conversations come in the order in which they were created, their messages by time. With `start_date` or `end_date`
-    only messages whose time lies in the range are exported, and conversations that have any. Both ends are inclusive;
-    a date is that day in UTC. The formats are those of a single conversation's export. The file is no picture of one
-    moment: what is said meanwhile may be in it.
+    `start_date` and `end_date` select messages by time. With `cursor` the export is incremental: changed conversations
+    with their changed messages, tombstones of deleted ones, and a new cursor.
 
-    Without dates the last line of `json` and `ndjson` has a `cursor`. With `cursor=` that text the export is an
-    increment: the conversations that have changed since, each with only its changed messages, then a tombstone for each
-    that is gone, and a new cursor. Whoever keeps a copy stores conversations and messages by their id (one that changes
-    meanwhile may come twice; the later counts) and removes what has a tombstone. Nothing is missed, however many
-    processes write meanwhile. A cursor that is older than what the server remembers of deletions is refused (422):
-    begin again with an export without one.
+    An export is not a snapshot: it can contain messages that arrive while it runs. Without dates, the last line of
+    `json` and `ndjson` has a `cursor`. To keep a copy up to date, store conversations and messages by id (the later
+    version counts) and delete what has a tombstone. An increment misses nothing, however many processes write
+    meanwhile. A cursor that is older than `CHATKEEP_TOMBSTONE_TTL` is refused (422): start again without one.
     """
     query = query_as(schemas.ExportAllQuery)
     form = make(query.format, bom=query.bom)
@@ -111,12 +107,12 @@ def export_all() -> Response:
 
 
 def _note(what: dict[str, Any]) -> None:
-    """Tell the audit log of an export, before a byte of it leaves."""
+    """Add an export to the audit log before its first byte is sent."""
     audit.note(services().journal, AuditEvent(actor(), Action.EXPORT_MADE, what))
 
 
 def bounds(start_date: str | None, end_date: str | None) -> tuple[int | None, int | None]:
-    """Return the first µs since 1970 that counts, and the first one that does not any more. Raises `InvalidFields`."""
+    """Return a range of time in µs since 1970, without its end. Raises `InvalidFields`."""
     start = _bound(start_date, "start_date", dates.start_us)
     end = _bound(end_date, "end_date", dates.end_us)
     if start is not None and end is not None and start >= end:
@@ -148,37 +144,37 @@ def download(chunks: Iterable[bytes], media_type: str, title: str, suffix: str) 
 
 
 def while_authorized(response: Response) -> Response:
-    """Break a download off when its caller is let in no more; return the response."""
+    """Abort a download when its caller's key is revoked or expires; return the response."""
     ended: list[Problem] = []
     leave = services().access.on_revoked(caller(), ended.append, until=caller().until)
-    response.response = _while_let_in(response.iter_encoded(), ended)
+    response.response = _until_revoked(response.iter_encoded(), ended)
     response.call_on_close(leave)
     return response
 
 
-def _while_let_in(pieces: Iterable[bytes], ended: list[Problem]) -> Iterator[bytes]:
+def _until_revoked(pieces: Iterable[bytes], ended: list[Problem]) -> Iterator[bytes]:
     for piece in pieces:
         if ended:
-            raise ended[0]  # an end would look like that of the file
+            raise ended[0]  # a normal end would make the file look complete
         yield piece
 
 
 def _pieces(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the chunks in pieces that also a slow client takes within the timeout."""
+    """Yield the chunks in pieces that a slow client can read within the timeout."""
     for chunk in chunks:
         for start in range(0, len(chunk), WRITE_BYTES):
             yield chunk[start : start + WRITE_BYTES]
 
 
 def disposition(title: str, suffix: str) -> str:
-    """Return the header that names a download: for everybody in ASCII, and as it is for those who know RFC 8187."""
+    """Return the Content-Disposition header: the name in ASCII, and in UTF-8 (RFC 8187)."""
     name = file_name(title)
     plain = file_name(name.encode("ascii", "ignore").decode())
     return f"attachment; filename=\"{plain}.{suffix}\"; filename*=UTF-8''{quote(name, safe='')}.{suffix}"
 
 
 def file_name(title: str) -> str:
-    """Return a title as a name that every file system takes, and that leads into no other folder."""
+    """Return a title as a file name that is valid on every file system."""
     visible = "".join(" " if unicodedata.category(sign)[0] in "CZ" else sign for sign in title)
     name = " ".join(_NOT_IN_NAMES.sub(" ", visible).split())[:_NAME_CHARACTERS].strip(". ")
     return f"_{name}" if _DEVICES.fullmatch(name.partition(".")[0].strip()) else name or "conversation"

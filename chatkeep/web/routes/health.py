@@ -1,4 +1,4 @@
-"""Routes that tell how the server is."""
+"""Routes that report the server's health."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from chatkeep.web.schemas import health as schemas
 from chatkeep.web.services import services
 
 routes = Routes(Blueprint("health", __name__))
-# A database that takes longer for nothing is not available.
+# A slower database counts as unavailable.
 PROBE_S = 2.0
 
 
 @routes.route("GET", "/health", tag="health", scopes=PUBLIC, answers={200: schemas.Health, 503: schemas.Health})
 def health() -> Response:
-    """Tell how the server is."""
+    """Report server health."""
     try:
         services().journal.probe(PROBE_S)
     except StoreProblem:
@@ -36,7 +36,7 @@ def health() -> Response:
 
 @routes.route("GET", "/health/live", tag="health", scopes=PUBLIC, answers={200: schemas.Alive})
 def health_live() -> Response:
-    """Tell that the process is up."""
+    """Report that the process runs (liveness)."""
     return rendered(schemas.Alive())
 
 
@@ -49,9 +49,10 @@ def health_live() -> Response:
     raises=(StoreUnavailable, DatabaseTimeout, DatabaseReadOnly, DatabaseFull, DatabaseRefused),
 )
 def health_ready() -> Response:
-    """Tell whether the database can be written; the provider is not called.
+    """Report whether the database is writable (readiness).
 
-    A row is written and rolled back, and the last transaction of the process has to be stored.
+    The check writes a row and rolls back. It also fails if the process's last transaction was not stored. It doesn't
+    call the provider.
     """
     services().journal.probe(PROBE_S)
     return rendered(schemas.Alive())

@@ -72,17 +72,15 @@ _CHUNK_BYTES = 16 * 1024
 def import_conversations() -> Response:
     """Import conversations from a file.
 
-    The body is the file: an export of chatkeep in `json`, or in `ndjson` as `application/x-ndjson`; the
-    `conversations.json` of ChatGPT, Claude or DeepSeek, or the archive (zip) that it comes in; or an export of
-    LibreChat or Open WebUI. What it is, is found from what it holds. It may be packed with gzip, as a file or with
-    `Content-Encoding: gzip`. Exports of other programs (Gemini, Grok, LobeChat, Cherry Studio, chatbot-ui,
-    BetterChatGPT, TypingMind, Poe, Copilot), SQLite files and logs of coding agents (Claude Code, Codex) are not read.
-    Everything becomes the caller's. An export comes back as it was, with its ids, times and branches; what is there
-    already is not imported again, and an increment brings it up to date. Ids that are another owner's on this server
-    become other ones, the same at every import. What is imported from other programs does not expire, unless `ttl` says
-    so. What is left out of it, such as calls to tools, pictures and files, is counted in `left_out`. A record that is
-    not as it should be is named with its line, and the others are imported. The body has at most `CHATKEEP_MAX_BODY`
-    bytes, 1 MiB by default, and 16 times as many unpacked; on the server, `chatkeep import` takes files of any size.
+    The body is the file: an export from chatkeep, ChatGPT, Claude, DeepSeek, LibreChat or Open WebUI, as JSON, NDJSON,
+    zip or gzip.
+
+    The server detects the format from the content. Everything becomes the caller's. A chatkeep export keeps its ids,
+    times and branches; conversations that are already stored are skipped, and an incremental export updates them. Ids
+    that belong to another owner on this server are replaced by others, the same ones in every import. Other programs'
+    tool calls, pictures and files are not imported but counted in `left_out`. Invalid records are reported with their
+    line, and the rest is imported. The body is limited by `CHATKEEP_MAX_BODY`, 1 MiB by default, and 16 times that when
+    unpacked; on the server, `chatkeep import` has no limit.
     """
     ttl = _kept(query_as(ImportQuery).ttl)
     body = _body()

@@ -1,4 +1,4 @@
-"""Routes of export jobs: exports that are made into files beside the requests."""
+"""Routes of export jobs, which write exports to files in the background."""
 
 from __future__ import annotations
 
@@ -63,12 +63,13 @@ _FILES = {
     },
 )
 def create_export() -> Response:
-    """Export conversations into a file that is fetched later.
+    """Start an export job, which writes a file to download later.
 
-    The file is made in the background, also after a server was killed, and holds what the streamed exports hold.
-    `Location` names the export, whose `status` tells when it is `completed`. It is kept for a day, as the server is
-    set. With the `cursor` of an earlier export of everything in `json` or `ndjson`, it is an increment: what has
-    changed since then, and what is gone.
+    `Location` names the job; poll it until its `status` is `completed`. The file is kept for `CHATKEEP_EXPORT_TTL`, a
+    day by default.
+
+    A job survives restarts and crashes of the server. The file has the same content as the streamed export. With the
+    `cursor` of an earlier full export in `json` or `ndjson` the export is incremental.
     """
     body = body_as(schemas.ExportJobRequest)
     _require_exportable(body)
@@ -89,7 +90,7 @@ def create_export() -> Response:
 
 
 def _require_exportable(body: schemas.ExportJobRequest) -> None:
-    """Raise `InvalidFields` where an export would be refused that is streamed."""
+    """Raise `InvalidFields` if the same streamed export would be refused."""
     start, end = bounds(body.start_date, body.end_date)
     since = None if body.cursor is None else cursor_epoch(services().database, body.cursor)
     check_selection(Selection(owner(), body.conversation_id, start, end, since), make(body.format))
@@ -105,7 +106,7 @@ def _require_exportable(body: schemas.ExportJobRequest) -> None:
     raises=(errors.InvalidFields, errors.StoreUnavailable),
 )
 def list_exports() -> Response:
-    """List the exports that are made into files, the newest first."""
+    """List export jobs."""
     query = query_as(PageQuery)
     found, has_more = jobs.list_jobs(services().database, owner(), query.limit, query.after, ascending=query.ascending)
     return rendered(schemas.jobs_of(found, has_more=has_more))
@@ -120,7 +121,7 @@ def list_exports() -> Response:
     raises=(errors.NotFound, errors.StoreUnavailable),
 )
 def read_export(export_id: UUID) -> Response:
-    """Read how far an export is."""
+    """Get an export job, with its progress."""
     return rendered(schemas.job_of(jobs.read_job(services().database, owner(), export_id)))
 
 
@@ -133,7 +134,7 @@ def read_export(export_id: UUID) -> Response:
     raises=(errors.NotFound, errors.ExportFinished, errors.StoreUnavailable),
 )
 def cancel_export(export_id: UUID) -> Response:
-    """Cancel an export that is not finished; cancelling it again does no harm."""
+    """Cancel an export job. Cancelling it again has no effect."""
     ttl = services().settings.export_ttl
     return rendered(schemas.job_of(jobs.cancel_job(services().journal, owner(), export_id, ttl)))
 
@@ -147,7 +148,7 @@ def cancel_export(export_id: UUID) -> Response:
     raises=(errors.NotFound, errors.StoreUnavailable),
 )
 def delete_export(export_id: UUID) -> Response:
-    """Delete an export with its file, whatever its status."""
+    """Delete an export job and its file, whatever its status."""
     jobs.delete_job(services().journal, _folder(), owner(), export_id, actor())
     return rendered(Deleted(export_id))
 
@@ -160,10 +161,10 @@ def delete_export(export_id: UUID) -> Response:
     answers={200: None, 206: None},
     files=_FILES,
     headers={
-        "If-Match": "An `ETag` that the file must have, such as that of an earlier part; else the answer is 412.",
-        "If-None-Match": "An `ETag` that the client has; if the file still has it, the answer is 304.",
-        "Range": "One range of bytes: `bytes=1000-` goes on where a download broke off.",
-        "If-Range": "The `ETag` of the first part, so that a range of another file is never taken for the rest.",
+        "If-Match": "Answer 412 unless the file has this `ETag`.",
+        "If-None-Match": "Answer 304 if the file still has this `ETag`.",
+        "Range": "One byte range: `bytes=1000-` resumes a download.",
+        "If-Range": "Send the whole file unless it has this `ETag`.",
     },
     raises=(
         errors.NotFound,
@@ -175,10 +176,10 @@ def delete_export(export_id: UUID) -> Response:
     ),
 )
 def download_export(export_id: UUID) -> Response:
-    """Download the file of a completed export, whole or from where a download broke off.
+    """Download the file of a completed export job, or a range of it.
 
-    `ETag` is its SHA-256 in hexadecimal, and `Repr-Digest` the same as RFC 9530 has it. A compressed file is sent as it
-    lies, without a `Content-Encoding`.
+    `ETag` is the file's SHA-256 in hexadecimal, `Repr-Digest` the same (RFC 9530). A compressed file has no
+    `Content-Encoding`.
     """
     job = jobs.read_job(services().database, owner(), export_id)
     file = jobs.open_file(_folder(), job)
@@ -201,7 +202,7 @@ def download_export(export_id: UUID) -> Response:
 
 
 def _download(file: BinaryIO, job: Job) -> Response:
-    """Return the response that sends what the request asks for of a job's file."""
+    """Return the response with the requested range of a job's file."""
     sha256, wanted = job.sha256 or b"", spec_of(job)
     etag = f'"{sha256.hex()}"'
     asked = _range(job.size, etag)
@@ -222,9 +223,9 @@ def _folder() -> Path:
 
 
 def _range(size: int, etag: str) -> tuple[int, int] | None:
-    """Return the part of the file that the request asks for, None for all of it.
+    """Return the requested range of the file, None for the whole file.
 
-    What asks for another file's part, for several parts, or in other units than bytes gets all (RFC 9110 §14.2).
+    Several ranges, other units than bytes and an If-Range of another file get the whole file (RFC 9110 §14.2).
     Raises `RangeNotSatisfiable`.
     """
     asked = request.range
@@ -239,7 +240,7 @@ def _range(size: int, etag: str) -> tuple[int, int] | None:
 
 
 def _part(file: BinaryIO, start: int, stop: int) -> Response:
-    """Return the response that sends the bytes from ``start`` to before ``stop``, and closes the file."""
+    """Return the response with the bytes from ``start`` to before ``stop``; it closes the file."""
     file.seek(start)
     response = Response(_pieces(file, stop - start))
     response.headers["Content-Length"] = str(stop - start)
@@ -248,7 +249,7 @@ def _part(file: BinaryIO, start: int, stop: int) -> Response:
 
 
 def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """Yield so many bytes, read beside the event loop; fewer only where the file was cut, which breaks the download."""
+    """Yield ``size`` bytes, read outside the event loop. A truncated file yields fewer, which aborts the download."""
     while size and (piece := FILES.run(file.read, min(size, WRITE_BYTES))):
         size -= len(piece)
         yield piece

@@ -1,4 +1,4 @@
-"""Routes of keys, for the operator."""
+"""Routes of API keys, for the operator."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _BODY = (errors.BodyTooLarge, errors.UnsupportedMediaType, errors.MalformedJson,
     },
 )
 def create_key() -> Response:
-    """Make a key, of any account.
+    """Create an API key for any account.
 
-    The answer is the only place where it ever stands: only its hash is stored.
+    Store the key: it is shown only once, and the server keeps only its hash.
     """
     body = body_as(schemas.KeyRequest)
     _require_name("name", body.name)
@@ -48,13 +48,13 @@ def create_key() -> Response:
         _require_name("end_user", body.end_user)
     wanted = KeySpec(body.name, body.account, body.scopes, body.expires_in, body.limits, body.end_user)
     made = keys.create_key(services().journal, wanted, actor())
-    services().access.refresh()  # the first one closes the server: here at once, elsewhere within seconds
+    services().access.refresh()  # with the first key this process refuses requests without one, others within seconds
     return rendered(schemas.new_key_of(made), 201)
 
 
 @routes.route("GET", "/api/keys", tag="keys", scopes={Scope.ADMIN}, query=PageQuery, answers={200: schemas.KeyList})
 def list_keys() -> Response:
-    """List the keys of all accounts, the newest first; also those that have ended."""
+    """List the API keys of all accounts, including revoked and expired ones."""
     query = query_as(PageQuery)
     found, more = keys.list_keys(services().database, query.limit, query.after, ascending=query.ascending)
     return rendered(schemas.keys_of(found, has_more=more))
@@ -62,7 +62,7 @@ def list_keys() -> Response:
 
 @routes.route("GET", _ONE, tag="keys", scopes={Scope.ADMIN}, answers={200: schemas.Key}, raises=(errors.NotFound,))
 def read_key(key_id: UUID) -> Response:
-    """Read what is known of a key."""
+    """Get an API key."""
     return rendered(schemas.key_of(keys.read_key(services().database, key_id)))
 
 
@@ -81,10 +81,10 @@ def read_key(key_id: UUID) -> Response:
     },
 )
 def change_key(key_id: UUID) -> Response:
-    """Change a key's name, or its own limits, which are replaced as a whole; null takes them away.
+    """Change a key's name or its own limits.
 
-    Within 5 seconds they hold in every process, also for who has signed in with it. What it has used stays counted.
-    What a key may, and how long it lives, is never changed: make another one, or rotate it.
+    `limits` replaces all of the key's limits; `null` removes them. The change applies within 5 seconds. Scopes and
+    expiry can't be changed: create another key or rotate this one.
     """
     body = body_as(schemas.KeyChanges)
     if isinstance(body.name, str):
@@ -96,9 +96,9 @@ def change_key(key_id: UUID) -> Response:
 
 @routes.route("DELETE", _ONE, tag="keys", scopes={Scope.ADMIN}, answers={200: schemas.Key}, raises=(errors.NotFound,))
 def revoke_key(key_id: UUID) -> Response:
-    """Revoke a key, with all that were made of it by signing in; doing so again does no harm.
+    """Revoke an API key and the sign-ins made with it. Revoking it again has no effect.
 
-    Within 5 seconds it lets nobody in, its open streams end, and the replies that were asked for with it are stopped.
+    Within 5 seconds the key is refused, its streams end and its running replies stop.
     """
     revoked = keys.revoke_key(services().journal, key_id, actor())
     services().access.refresh()
@@ -116,14 +116,14 @@ def revoke_key(key_id: UUID) -> Response:
     examples={"at once": {}, "an hour later": {"overlap": 3600}},
 )
 def rotate_key(key_id: UUID) -> Response:
-    """Put a new key in a key's place, with the same name, account, scopes and lifetime."""
+    """Replace a key by a new one with the same name, account, scopes and lifetime."""
     body = body_as(schemas.RotateRequest)
     made = keys.rotate_key(services().journal, key_id, body.overlap, actor())
     return rendered(schemas.new_key_of(made), 201)
 
 
 def _require_name(field: str, name: str) -> None:
-    """Raise `InvalidFields` where nobody could read a name."""
-    if not is_name(name, END_USER_CHARACTERS):  # the shape says how long it may be
+    """Raise `InvalidFields` if a name has control characters."""
+    if not is_name(name, END_USER_CHARACTERS):  # the schema limits its length
         wrong = FieldError(field, "has control characters")
         raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong])

@@ -14,7 +14,7 @@ from chatkeep.web.auth import requires
 from chatkeep.web.services import services
 
 blueprint = Blueprint("metrics", __name__)
-# What matches no rule: paths are anybody's words and would make samples without end.
+# The label for unknown paths: clients choose them, so they would make unlimited samples.
 NO_ROUTE = "none"
 _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 
@@ -22,7 +22,7 @@ _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 @blueprint.get("/metrics")
 @requires({Scope.ADMIN})
 def prometheus_metrics() -> Response:
-    """Return the metrics of all processes and hosts on the database, whichever of them answers: scrape one address.
+    """Return the metrics of all processes and hosts in Prometheus' text format: scrape one address.
 
     Raises `StoreUnavailable`.
     """
@@ -32,7 +32,7 @@ def prometheus_metrics() -> Response:
 
 
 def count_request(response: Response) -> Response:
-    """Count a request by its rule and the status of its answer; return the response as it is."""
+    """Count a request by its rule and status; return the response unchanged."""
     services().registry.count(HTTP_REQUESTS, route_of(request), str(response.status_code))
     return response
 

@@ -1,4 +1,4 @@
-"""The chat page, and the API's documents."""
+"""The pages, and the OpenAPI documents."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def chat_page() -> Response:
 
 @pages.get("/shared/<token>")
 @requires(PUBLIC)
-def shared_page(token: str) -> Response:  # noqa: ARG001 - the page itself asks for what it leads to
+def shared_page(token: str) -> Response:  # noqa: ARG001 - the page's script reads it
     """Return the page that shows a shared conversation."""
     return unlisted(_page("shared.html", modules=files.imports("shared.js")))
 
@@ -43,13 +43,13 @@ def shared_page(token: str) -> Response:  # noqa: ARG001 - the page itself asks 
 @pages.get("/static/v/<version>/<path:filename>", endpoint="static")
 @requires(PUBLIC)
 def static_file(filename: str, version: str | None = None) -> Response:
-    """Return a file that a page loads."""
+    """Return a static file."""
     return files.answer(filename, version)
 
 
 @pages.app_url_defaults
 def name_version(endpoint: str, values: dict[str, Any]) -> None:
-    """Let templates name files under their version."""
+    """Put the version into the URLs of static files in templates."""
     if endpoint == "web.static":
         values.setdefault("version", files.current_version())
 
@@ -57,14 +57,14 @@ def name_version(endpoint: str, values: dict[str, Any]) -> None:
 @pages.get("/docs")
 @requires(PUBLIC)
 def docs_page() -> Response:
-    """Return Swagger UI on the API's document."""
+    """Return Swagger UI."""
     return _page("docs.html")
 
 
 @pages.get("/docs/assets/<path:name>")
 @requires(PUBLIC)
 def docs_asset(name: str) -> Response:
-    """Return one of Swagger UI's own files."""
+    """Return one of Swagger UI's files."""
     return send_from_directory(_SWAGGER, name, max_age=3600)
 
 
@@ -93,7 +93,7 @@ def _document(version: Version) -> Response:
 
 @lru_cache(maxsize=4)
 def _described(app: Flask, root: str, version: Version) -> files.File:
-    """Return the API's document; to make it takes some 50 ms, in which nothing else would run."""
+    """Return an OpenAPI document. Building it blocks the event loop for about 50 ms, so it is cached."""
     described = in_version(document(app.extensions[DOCUMENT], root), version)
     return files.made(msgspec.json.encode(described), "application/json")
 

@@ -1,4 +1,4 @@
-"""Routes of links by which conversations are read without a key."""
+"""Routes of read-only links to conversations."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _ONE = "/api/conversations/<uuid:conversation_id>/share"
     raises=(errors.NotFound,),
 )
 def share_conversation(conversation_id: UUID) -> Response:
-    """Share a conversation by link, for reading.
+    """Share a conversation by a read-only link.
 
-    Whoever has the link reads the title and the messages that are there now, a running reply to its end; what is said
-    later is not shown. The answer is the only place where the token ever stands: only its hash is stored. A link that
-    there was before ends, so sharing again shows what came meanwhile under a new link.
+    The link shows the title and the messages up to now. Sharing again replaces the link. The token is shown only once.
+
+    A running reply is shown to its end; later messages are not. The server keeps only the token's hash.
     """
     made = sharing.share_conversation(services().journal, owner(), conversation_id, actor())
     path = url_for("web.shared_page", token=made.token)
@@ -49,7 +49,7 @@ def share_conversation(conversation_id: UUID) -> Response:
     raises=(errors.NotFound,),
 )
 def read_share(conversation_id: UUID) -> Response:
-    """Tell whether a conversation is shared, and since when."""
+    """Get whether a conversation is shared."""
     since = sharing.shared_since(services().database, owner(), conversation_id)
     return rendered(schemas.share_of(conversation_id, since))
 
@@ -63,7 +63,7 @@ def read_share(conversation_id: UUID) -> Response:
     raises=(errors.NotFound,),
 )
 def stop_sharing(conversation_id: UUID) -> Response:
-    """Stop sharing a conversation: its link leads nowhere from now on. Doing so again does no harm."""
+    """Revoke a conversation's link. Revoking it again has no effect."""
     sharing.stop_sharing(services().journal, owner(), conversation_id, actor())
     return rendered(schemas.share_of(conversation_id, None))
 
@@ -78,10 +78,10 @@ def stop_sharing(conversation_id: UUID) -> Response:
     raises=(errors.NotFound, errors.InvalidFields, errors.StoreUnavailable),
 )
 def read_shared(token: str) -> Response:
-    """Read a shared conversation; its token is all that is needed.
+    """Get a shared conversation by the token of its link.
 
-    The messages come oldest first. A link that never was, has ended, or leads to a conversation that is deleted or has
-    expired answers the same 404.
+    Messages are in order, oldest first. An unknown or revoked token and a deleted or expired conversation get the same
+    404.
     """
     query = query_as(schemas.SharedQuery)
     found = sharing.read_shared(services().database, token, query.limit, query.after)

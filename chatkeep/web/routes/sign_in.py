@@ -1,4 +1,4 @@
-"""Routes with which the page signs in and out."""
+"""Routes by which the page signs in and out."""
 
 from __future__ import annotations
 
@@ -39,11 +39,13 @@ routes = Routes(Blueprint("sign_in", __name__))
     examples={"a key": {"key": "ck_8Zx2mQ0a_W6N1tq4vYc0dPz7sK2hRb9mXe3uLf5gJ8aQiTnCo"}},
 )
 def sign_in() -> Response:
-    """Sign in on the page with a key.
+    """Sign in on the page with an API key.
 
-    The answer sets the cookie `chatkeep_key`, which no script can read: a key of its own that may what the given one
-    may, for 12 hours at most, and ends with it. It counts only on requests from the server's own pages. Who has a whole
-    key is told that it was revoked or has expired; whatever else is no key is `unauthorized`.
+    The answer sets the cookie `chatkeep_key`: a key with the same scopes for at most 12 hours, which ends with the
+    original.
+
+    Scripts can't read the cookie, and it counts only on requests from the server's own pages. The caller learns whether
+    a valid key was revoked or has expired; anything else is `unauthorized`.
     """
     made = keys.sign_in(services().database, services().journal, body_as(schemas.SignInRequest).key, g.request_id)
     response = rendered(schemas.signed_in_of(caller_of(made.key)))
@@ -52,14 +54,14 @@ def sign_in() -> Response:
 
 
 def keep(response: Response, made: NewKey) -> None:
-    """Have the browser keep a key, where no script and no other site can use it."""
+    """Store a key in a cookie that no script and no other site can use."""
     name = auth.cookie_named(auth.COOKIE)
     response.set_cookie(name, made.text, max_age=SESSION_S, secure=request.is_secure, httponly=True, samesite="Strict")
 
 
 @routes.route("GET", "/api/sign-in", tag="keys", scopes=EVERY_SCOPE, answers={200: schemas.SignedIn})
 def read_caller() -> Response:
-    """Tell whom requests like this one speak for, and what they may."""
+    """Get the caller of this request and its scopes."""
     return rendered(schemas.signed_in_of(caller()))
 
 
@@ -72,7 +74,7 @@ def read_caller() -> Response:
     raises=(errors.StoreUnavailable,),
 )
 def sign_out() -> Response:
-    """Sign out: the key in the cookie is revoked, and the cookie removed. Other keys stay."""
+    """Sign out: revoke the key in the cookie and delete the cookie."""
     found = auth.cookie()
     ended = found is not None and keys.sign_out(services().database, services().journal, found, g.request_id)
     if ended:

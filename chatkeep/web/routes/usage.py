@@ -33,11 +33,10 @@ USUAL = timedelta(days=30)
     raises=(errors.InvalidFields, errors.StoreUnavailable),
 )
 def read_usage() -> Response:
-    """Read what was used: turns, tokens and what they cost.
+    """Get turns, tokens and cost by day, model, key, account or end user.
 
-    A caller that names an end user reads what that one has used, others what their account has with all its end users,
-    admins what all accounts have. A turn counts when its reply ends. Where the provider did not count the tokens of a
-    reply, because it was stopped or broke off, they are estimated from the text.
+    With an end user the answer covers that end user, otherwise the account with all its end users, and for `admin` keys
+    all accounts. Tokens of stopped or broken replies are estimated from the text.
     """
     query = query_as(schemas.UsageQuery)
     days = _days(query)
@@ -55,7 +54,7 @@ def read_usage() -> Response:
 
 
 def _whose(by: Caller) -> tuple[str | None, str | None]:
-    """Return the account and the owner whose usage a caller reads, each None where it is that of all."""
+    """Return the account and the owner whose usage a caller may read; None means all."""
     if Scope.ADMIN in by.scopes and not by.end_user:
         return None, None
     return by.account, by.owner if by.end_user else None

@@ -18,7 +18,7 @@ Scopes = Annotated[tuple[Scope, ...], Meta(min_length=1, description="What the k
 Account = Annotated[str, Meta(pattern=whole(ACCOUNT), description="The account whose data the key can access.")]
 
 
-Own = Annotated[Limits, Meta(description="The key's own limits; they replace the defaults.")]
+Own = Annotated[Limits | None, Meta(description="The key's own limits; they replace the defaults.")]
 Name = Annotated[str, Meta(min_length=1, max_length=MOST_CHARACTERS, description="A name to recognize the key by.")]
 
 
@@ -39,7 +39,7 @@ class KeyRequest(Struct, forbid_unknown_fields=True):
         ]
         | None
     ) = None
-    limits: Own | None = None
+    limits: Own = None
     expires_in: (
         Annotated[int, Meta(ge=1, le=MOST_SECONDS, description="Seconds until the key expires; never by default.")]
         | None
@@ -50,7 +50,7 @@ class KeyChanges(Struct, forbid_unknown_fields=True):
     """What to change in a key; omitted fields stay as they are."""
 
     name: Name | UnsetType = UNSET
-    limits: Own | UnsetType | None = UNSET
+    limits: Own | UnsetType = UNSET
 
 
 class RotateRequest(Struct, forbid_unknown_fields=True):
@@ -73,7 +73,7 @@ class Key(Struct, kw_only=True):
     expires_at: Time | None
     last_used_at: Annotated[Time | None, Meta(description="Updated once a minute.")]
     revoked_at: Time | None
-    limits: Annotated[Limits | None, Meta(description="The key's own limits; they replace the defaults.")]
+    limits: Own
     parent_id: Annotated[Id | None, Meta(description="For a sign-in on the page: the key that was used.")]
 
 
