@@ -41,51 +41,49 @@ _COMMITS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 TURNS = Metric(
     "chatkeep_turns_total",
     "counter",
-    "Turns that ended, by how. Every value here is of the whole cluster, up to 10 s late: scrape one address.",
+    "Finished turns by status. All metrics cover the whole cluster, up to 10 s late: scrape one address.",
     ("status",),
     tuple(status.value for status in Status if status is not Status.GENERATING),
 )
-TURN_SECONDS = Metric(
-    "chatkeep_turn_seconds", "histogram", "Seconds that replies took to be generated.", buckets=_DURATIONS
-)
+TURN_SECONDS = Metric("chatkeep_turn_seconds", "histogram", "Time to generate a reply, in seconds.", buckets=_DURATIONS)
 FIRST_TOKEN_SECONDS = Metric(
     "chatkeep_first_token_seconds",
     "histogram",
-    "Seconds that the provider took for the first token, retries included.",
+    "Time to the provider's first token, including retries, in seconds.",
     buckets=_LATENCIES,
 )
 COMMIT_SECONDS = Metric(
     "chatkeep_commit_seconds",
     "histogram",
-    "Seconds until a new turn was committed to the database, waiting for others' commits included.",
+    "Time to commit a new turn to the database, including waiting for earlier commits, in seconds.",
     buckets=_COMMITS,
 )
 TOKENS = Metric(
-    "chatkeep_tokens_total", "counter", "Tokens as the provider counted them.", ("direction",), ("input", "output")
+    "chatkeep_tokens_total", "counter", "Tokens counted by the provider.", ("direction",), ("input", "output")
 )
 PROVIDER_ERRORS = Metric(
     "chatkeep_provider_errors_total",
     "counter",
-    "Errors of the provider, by their code; those that were tried again count, too.",
+    "Provider errors by code, including retried ones.",
     ("code",),
     tuple(kind.code for kind in (ProviderBroke, ProviderBusy, ProviderRefused, ProviderTimeout)),
 )
 CACHE_ANSWERS = Metric(
-    "chatkeep_cache_answers_total", "counter", "How often the cache had the answer.", ("result",), ("hit", "miss")
+    "chatkeep_cache_answers_total", "counter", "Cache hits and misses.", ("result",), ("hit", "miss")
 )
-EXPIRED = Metric("chatkeep_expired_conversations_total", "counter", "Expired conversations that the sweep deleted.")
+EXPIRED = Metric("chatkeep_expired_conversations_total", "counter", "Expired conversations deleted.")
 HTTP_REQUESTS = Metric(
-    "chatkeep_http_requests_total", "counter", "Requests, by the rule of their path.", ("route", "status")
+    "chatkeep_http_requests_total", "counter", "HTTP requests by route and status.", ("route", "status")
 )
 LOOP_STALLS = Metric(
     "chatkeep_loop_stalls_total",
     "counter",
-    "Times that a worker's event loop stood still for more than 1 s; its log has where.",
+    "Event loop stalls of more than 1 s. The worker's log has the stack.",
 )
-GENERATING = Metric("chatkeep_replies_generating", "gauge", "Replies that are being generated.")
-CONVERSATIONS = Metric("chatkeep_conversations", "gauge", "Conversations that are stored.")
-STORAGE_BYTES = Metric("chatkeep_storage_bytes", "gauge", "Bytes that the database takes, by its own word.")
-WORKERS = Metric("chatkeep_workers", "gauge", "Server processes that are alive.")
+GENERATING = Metric("chatkeep_replies_generating", "gauge", "Replies being generated.")
+CONVERSATIONS = Metric("chatkeep_conversations", "gauge", "Stored conversations.")
+STORAGE_BYTES = Metric("chatkeep_storage_bytes", "gauge", "Size of the database in bytes, as it reports it.")
+WORKERS = Metric("chatkeep_workers", "gauge", "Live server processes.")
 
 CATALOGUE = (
     TURNS, TURN_SECONDS, FIRST_TOKEN_SECONDS, COMMIT_SECONDS, TOKENS, PROVIDER_ERRORS, CACHE_ANSWERS, EXPIRED,
