@@ -17,6 +17,8 @@ from docs.typescript import MOST_CHOICES, Interfaces, Schema, choices_of, is_pag
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
+# Schemas of requests, whose fields the routes list.
+INLINE = ("Query", "Request", "Changes")
 EMPTY: tuple[Any, ...] = (None, "", [])
 LIMITS = (("minLength", "maxLength", "characters"), ("minimum", "maximum", ""))
 # Parameters of every route that needs a key; the page's introduction explains them.
@@ -118,7 +120,7 @@ class Reference:
             for route in routes:
                 if route.tag == tag:
                     yield from self._route(route, common)
-        yield from self._schemas({route.body for route in routes})
+        yield from self._schemas()
 
     def _common(self, routes: list[Route]) -> dict[str, set[str]]:
         """Return the codes of errors that all routes of a kind have, by the kind; none of them twice."""
@@ -223,11 +225,11 @@ class Reference:
             yield from self._list(
                 label, fields, {name for name, one in fields.items() if one.get("required")}, route.title
             )
-        if route.body and not route.body.endswith(("Request", "Changes")):
+        if route.body and not route.body.endswith(INLINE):
             yield from (f"{self.say('Body:')} {self._link(route.body)}", "")
         elif route.body:
-            shape = self.document["components"]["schemas"][route.body]
-            yield from self._list("Body:", shape["properties"], set(shape["required"]), route.title)
+            component = self.document["components"]["schemas"][route.body]
+            yield from self._list("Body:", component["properties"], set(component["required"]), route.title)
 
     def _list(self, label: str, fields: Mapping[str, Schema], required: set[str], here: str) -> Iterator[str]:
         if not fields:
@@ -256,9 +258,7 @@ class Reference:
 
     def _examples(self, route: Route) -> Iterator[str]:
         """Yield an example as JSON and one as text; an answer that was shown before is left out."""
-        pattern = re.compile(
-            re.sub(r"\{\w+\}", r"\\$[A-Z]+", re.escape(route.path).replace(r"\{", "{").replace(r"\}", "}"))
-        )
+        pattern = re.compile(re.sub(r"\\{\w+\\}", r"\\$[A-Z]+", re.escape(route.path)))
         found = [one for one in self.examples if one.call[0] == route.method and pattern.fullmatch(one.call[1])]
         for kind in dict.fromkeys(one.kind for one in found):
             example = next(one for one in found if one.kind == kind)
@@ -268,16 +268,12 @@ class Reference:
                 yield from (f"```{kind}", example.answer.rstrip("\n"), "```", "")
             self._shown.add(answer)
 
-    def _schemas(self, bodies: set[str]) -> Iterator[str]:
+    def _schemas(self) -> Iterator[str]:
         """Yield the lines on the schemas of answers, in alphabetical order."""
         yield from (f"## {self.say('Schemas')}", "")
-        for name, shape in sorted(self.document["components"]["schemas"].items()):
-            if (
-                not name.endswith("Query")
-                and (name not in bodies or not name.endswith(("Request", "Changes")))
-                and not is_page(shape)
-            ):
-                yield from (f"### {name}", "", *Interfaces(self.document, self.say).lines(name, shape), "")
+        for name, component in sorted(self.document["components"]["schemas"].items()):
+            if not name.endswith(INLINE) and not is_page(component):
+                yield from (f"### {name}", "", *Interfaces(self.document, self.say).lines(name, component), "")
 
     def _type(self, schema: Schema) -> str:
         """Return a schema's type in words, with its limits."""
@@ -294,9 +290,9 @@ class Reference:
 
     def _link(self, name: str) -> str:
         """Return a link to a schema, or to the schema of a page's items."""
-        shape = self.document["components"]["schemas"][name]
-        if is_page(shape):
-            return self.say("page of {}").format(self._link(name_of(shape["properties"]["data"]["items"])))
+        component = self.document["components"]["schemas"][name]
+        if is_page(component):
+            return self.say("page of {}").format(self._link(name_of(component["properties"]["data"]["items"])))
         return f"[{name}](#{name.lower()})"
 
     def _limits(self, schema: Schema) -> str:

@@ -26,26 +26,26 @@ class Interfaces:
     document: Schema
     say: Callable[[str], str]
 
-    def lines(self, name: str, shape: Schema) -> Iterator[str]:
+    def lines(self, name: str, component: Schema) -> Iterator[str]:
         """Yield a choice as a sentence, an object as an interface."""
-        if "enum" in shape:
-            yield self.say("One of {}.").format(self.say(", ").join(f"`{choice}`" for choice in shape["enum"]))
+        if "enum" in component:
+            yield self.say("One of {}.").format(self.say(", ").join(f"`{choice}`" for choice in component["enum"]))
             return
-        base = self._base(name, shape)
+        base = self._base(name, component)
         inherited = self.document["components"]["schemas"][base]["properties"] if base else {}
         yield from ("```ts", f"interface {name} {f'extends {base} ' if base else ''}{{")
-        for key, schema in shape["properties"].items():
+        for key, schema in component["properties"].items():
             if key not in inherited:
                 comment = told(schema, self.say)
-                optional = "" if key in shape["required"] else "?"
+                optional = "" if key in component["required"] else "?"
                 yield f"  {key}{optional}: {self._type(schema)}" + (f" // {comment}" if comment else "")
         yield from ("}", "```")
 
-    def _base(self, name: str, shape: Schema) -> str:
+    def _base(self, name: str, component: Schema) -> str:
         """Return the schema that this one extends by its name and fields, such as Key for NewKey."""
         for other, found in self.document["components"]["schemas"].items():
             fields = found.get("properties", {})
-            if other != name and other in name and fields and fields.items() <= shape["properties"].items():
+            if other != name and other in name and fields and fields.items() <= component["properties"].items():
                 return str(other)
         return ""
 
@@ -67,8 +67,8 @@ class Interfaces:
         kind = str(schema.get("type", "string"))
         if "$ref" not in schema:
             return KINDS.get(kind, kind)
-        shape = self.document["components"]["schemas"][name_of(schema)]
-        return f"Page<{name_of(shape['properties']['data']['items'])}>" if is_page(shape) else name_of(schema)
+        component = self.document["components"]["schemas"][name_of(schema)]
+        return f"Page<{name_of(component['properties']['data']['items'])}>" if is_page(component) else name_of(schema)
 
 
 def told(schema: Schema, say: Callable[[str], str]) -> str:
@@ -83,9 +83,9 @@ def choices_of(schema: Schema) -> list[str]:
     return found if len(found) <= MOST_CHOICES else []
 
 
-def is_page(shape: Schema) -> bool:
+def is_page(component: Schema) -> bool:
     """Return whether a schema is a page of a list."""
-    return [*shape.get("properties", {})] == PAGE
+    return [*component.get("properties", {})] == PAGE
 
 
 def name_of(reference: Schema) -> str:

@@ -155,10 +155,10 @@ class Routes:
 def document(operations: list[Operation], root: str = "/") -> Schema:
     """Return the OpenAPI 3.2 document of these operations, whose paths follow ``root``."""
     operations = sorted(operations, key=lambda operation: TAGS.index(operation.tag))
-    shapes_used = _shapes(operations)
-    schemas, components = msgspec.json.schema_components(shapes_used, ref_template="#/components/schemas/{name}")
-    reference = dict(zip(shapes_used, schemas, strict=True))
-    _require_what_is_always_there(components, operations, shapes_used, reference)
+    structs = _structs(operations)
+    schemas, components = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")
+    reference = dict(zip(structs, schemas, strict=True))
+    _require_what_is_always_there(components, operations, structs, reference)
     names = _problem_names(operations)
     paths: dict[str, Schema] = {}
     for operation in operations:
@@ -189,12 +189,12 @@ def document(operations: list[Operation], root: str = "/") -> Schema:
 def _require_what_is_always_there(
     components: Schema,
     operations: list[Operation],
-    shapes_used: list[type[msgspec.Struct]],
+    structs: list[type[msgspec.Struct]],
     reference: dict[type[msgspec.Struct], Schema],
 ) -> None:
     """Make fields of answers that have a default required, because every answer has them."""
-    taken = {reference[shape]["$ref"] for one in operations for shape in (one.body, one.query) if shape}
-    sparse = {reference[shape]["$ref"] for shape in shapes_used if shape.__struct_config__.omit_defaults}
+    taken = {reference[struct]["$ref"] for one in operations for struct in (one.body, one.query) if struct}
+    sparse = {reference[struct]["$ref"] for struct in structs if struct.__struct_config__.omit_defaults}
     for name, schema in components.items():
         if f"#/components/schemas/{name}" in taken or "properties" not in schema:
             continue
@@ -204,13 +204,13 @@ def _require_what_is_always_there(
             property_.pop("default", None)
 
 
-def _shapes(operations: list[Operation]) -> list[type[msgspec.Struct]]:
+def _structs(operations: list[Operation]) -> list[type[msgspec.Struct]]:
     """Return every schema that the document refers to, once."""
-    found: dict[type[msgspec.Struct], None] = dict.fromkeys([common.Problem, *(shape for _, shape in _EVENTS)])
+    found: dict[type[msgspec.Struct], None] = dict.fromkeys([common.Problem, *(struct for _, struct in _EVENTS)])
     for operation in operations:
-        for shape in (operation.body, operation.query, *operation.answers.values(), *operation.files.values()):
-            if shape is not None:
-                found[shape] = None
+        for struct in (operation.body, operation.query, *operation.answers.values(), *operation.files.values()):
+            if struct is not None:
+                found[struct] = None
     return list(found)
 
 
@@ -284,12 +284,12 @@ def _responses(
     operation: Operation, reference: dict[type[msgspec.Struct], Schema], names: Mapping[Kinds, str]
 ) -> Schema:
     found: Schema = {}
-    for status, shape in operation.answers.items():
-        content: Schema = {} if shape is None else {"application/json": _shown(shape, reference)}
+    for status, struct in operation.answers.items():
+        content: Schema = {} if struct is None else {"application/json": _shown(struct, reference)}
         if operation.streams and status == HTTPStatus.OK:
             content[sse.MEDIA_TYPE] = _event_stream(reference)
         if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
-            content |= {kind: _file(kind, shape, reference) for kind, shape in operation.files.items()}
+            content |= {kind: _file(kind, struct, reference) for kind, struct in operation.files.items()}
         told = HTTPStatus(status).phrase + (f". {_STREAM}" if sse.MEDIA_TYPE in content else "")
         found[str(status)] = {"description": told} | ({"content": content} if content else {})
     problems = {
@@ -299,15 +299,15 @@ def _responses(
     return dict(sorted((problems | found).items()))
 
 
-def _shown(shape: type[msgspec.Struct], reference: dict[type[msgspec.Struct], Schema]) -> Schema:
+def _shown(struct: type[msgspec.Struct], reference: dict[type[msgspec.Struct], Schema]) -> Schema:
     """Return the media type object of a schema, with its example."""
-    return {"schema": reference[shape], "example": examples.ANSWERS[shape]}
+    return {"schema": reference[struct], "example": examples.ANSWERS[struct]}
 
 
-def _file(kind: str, shape: type[msgspec.Struct] | None, reference: dict[type[msgspec.Struct], Schema]) -> Schema:
-    if shape is None:
+def _file(kind: str, struct: type[msgspec.Struct] | None, reference: dict[type[msgspec.Struct], Schema]) -> Schema:
+    if struct is None:
         return {"schema": {"type": "string"}, "example": examples.FILES[kind]}
-    return _shown(shape, reference)
+    return _shown(struct, reference)
 
 
 def _problems_of(operation: Operation) -> dict[int, Kinds]:
@@ -334,7 +334,7 @@ def _problem_names(operations: list[Operation]) -> dict[Kinds, str]:
 
 def _problem(kinds: Kinds, schema: Schema) -> Schema:
     """Return the response that answers with one of these problems."""
-    shown = {kind.code: {"summary": kind.title, "value": examples.problem(kind)} for kind in kinds}
+    shown = {kind.code: {"summary": str(kind.title), "value": examples.problem(kind)} for kind in kinds}
     return {
         "description": " ".join(f"`{kind.code}`: {kind.title}." for kind in kinds),
         "content": {problems.MEDIA_TYPE: {"schema": schema, "examples": shown}},
@@ -346,12 +346,12 @@ def _event_stream(reference: dict[type[msgspec.Struct], Schema]) -> Schema:
     text = (
         "`start`, then `delta` (its id counts characters), finally `done` or `error`; a comment after 5 s of silence."
     )
-    events = [_event(name, reference[shape]) for name, shape in _EVENTS]
+    events = [_event(name, reference[struct]) for name, struct in _EVENTS]
     return {"itemSchema": {"description": text, "oneOf": events}, "example": examples.stream()}
 
 
-def _event(name: str, shape: Schema) -> Schema:
-    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": shape}
+def _event(name: str, struct: Schema) -> Schema:
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": struct}
     return {
         "type": "object",
         "required": ["event", "data"],

@@ -28,7 +28,7 @@ from chatkeep.web.services import actor, owner, services
 
 routes = Routes(Blueprint("imports", __name__))
 _ARCHIVES = {"application/zip", "application/x-zip", "application/x-zip-compressed"}
-# The bytes tell what a file is. Forms are refused, and what a page of another site can send without asking.
+# The content decides the format. Forms, and types that a foreign page can send without a preflight, are refused.
 _MEDIA_TYPES = _ARCHIVES | {
     "application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines",
     "application/gzip", "application/x-gzip", "application/zstd", "application/octet-stream",
@@ -38,9 +38,9 @@ _WHAT_TO_SEND = (
     " application/zip or application/gzip."
 )
 _GZIP = {"identity", "gzip", "x-gzip"}
-# How many times larger than a body may be what is packed in it: text becomes a tenth at best.
+# The unpacked content may be this many times larger than the body: text compresses to a tenth at best.
 _UNPACKED = 16
-# A chunk may hold thousands of records, each of which takes some microseconds.
+# A chunk can hold thousands of records that take some microseconds each.
 _CHUNK_BYTES = 16 * 1024
 
 
@@ -110,7 +110,7 @@ def _body() -> bytes:
 
 
 def _require_small(body: bytes) -> None:
-    """Raise `BodyTooLarge` if too much is packed in a body, before any of it is imported."""
+    """Raise `BodyTooLarge` if the unpacked content is too large, before importing any of it."""
     most = left = _UNPACKED * services().settings.max_body
 
     def count(unpacked: int) -> None:
@@ -124,13 +124,13 @@ def _require_small(body: bytes) -> None:
         time.sleep(0)
 
     for _, document in documents(_opened(body), count):
-        with suppress(UnknownFile):  # it is told when it is imported
+        with suppress(UnknownFile):  # the import reports it
             for _ in document:
                 pass
 
 
 def _imported(body: bytes, run: Callable[[Iterator[bytes]], Report]) -> list[Report]:
-    """Import each document of a body. Raises `UnknownFile` if none can be; else one that cannot is a problem."""
+    """Import each document of a body, and report unreadable ones. Raises `UnknownFile` if none is readable."""
     reports: list[Report] = []
     unknown: list[tuple[str, UnknownFile]] = []
     for name, document in documents(_opened(body), lambda _: time.sleep(0)):
@@ -152,7 +152,7 @@ def _opened(body: bytes) -> BufferedReader:
 
 
 def _kept(ttl: str | None) -> int | EllipsisType | None:
-    """Return how long conversations are kept. Raises `InvalidFields`."""
+    """Return the time to live of imported conversations. Raises `InvalidFields`."""
     try:
         return ... if ttl is None else ttl_of(ttl)
     except ValueError as error:
@@ -160,7 +160,7 @@ def _kept(ttl: str | None) -> int | EllipsisType | None:
 
 
 def _chunks(document: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield a document in small pieces, and let other requests have their turn in between."""
+    """Yield a document in small pieces, and let other requests run in between."""
     for chunk in document:
         for start in range(0, len(chunk), _CHUNK_BYTES):
             yield chunk[start : start + _CHUNK_BYTES]

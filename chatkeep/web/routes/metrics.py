@@ -1,4 +1,4 @@
-"""Counting requests, and what all processes have counted as Prometheus reads it."""
+"""Counting requests, and the metrics of all processes for Prometheus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where browsers begin to sign in with OpenID Connect, and where the provider sends them back to."""
+"""Sign-in with OpenID Connect: where browsers start, and where the provider redirects them to."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ blueprint = Blueprint("oidc", __name__)
 log = logging.getLogger(__name__)
 MINUTES = 10
 COOKIE = "chatkeep_oidc"
-# How many sign-ins a browser has under way: a header has room for these cookies and others.
+# Maximum number of started sign-ins per browser, so that their cookies fit into a header.
 MOST_STARTED = 5
 _STATE = re.compile(r"[\w-]{43}", re.ASCII)
-# Where the pages may ask to be brought back to: one of them, with a conversation.
+# Where the pages may return to: one of them, with a conversation.
 _PLACE = re.compile(r"(admin)?(#[0-9a-f-]{36})?")
 
 
 @blueprint.before_request
 def require_provider() -> None:
-    """Answer 404 where no provider is configured."""
+    """Answer 404 if no provider is configured."""
     if not services().oidc.is_configured:
         abort(404)
 
@@ -36,13 +36,13 @@ def require_provider() -> None:
 @blueprint.get("/sign-in/oidc")
 @requires(PUBLIC)
 def begin() -> Response:
-    """Send the browser to the provider."""
+    """Redirect the browser to the provider."""
     try:
         place, started = services().oidc.begin(_own_address(), request.args.get("to", ""))
     except SignInFailed as failure:
         return _failed("", failure)
     response = _away(place)
-    # Lax: the provider sends the browser back from another site.
+    # Lax, because the provider redirects from another site.
     response.set_cookie(
         _cookie_of(started.state),
         started.sealed(),
@@ -62,7 +62,7 @@ def begin() -> Response:
 @blueprint.get("/sign-in/oidc/done")
 @requires(PUBLIC)
 def finish() -> Response:
-    """Take up whom the provider sends back, and go on where they were."""
+    """Complete the sign-in, and redirect to the page where it started."""
     given = request.args
     returned = AuthorizationResponse(given.get("state", ""), given.get("code"), given.get("error"), given.get("iss"))
     cookie = _cookie_of(returned.state) if _STATE.fullmatch(returned.state) else ""
@@ -84,7 +84,7 @@ def finish() -> Response:
 
 
 def _cookie_of(state: str) -> str:
-    """Return the name of the cookie of one sign-in: each tab has its own."""
+    """Return the name of a sign-in's cookie: each tab has its own."""
     return f"{cookie_named(COOKIE)}_{state}"
 
 
@@ -93,19 +93,19 @@ def _forget(response: Response, cookie: str) -> None:
 
 
 def _own_address() -> str:
-    """Return where the provider sends browsers back to: one of the addresses that it knows, or else it refuses."""
+    """Return the redirect URI; the provider accepts only registered ones."""
     return public_url(url_for("oidc.finish"))
 
 
 def _failed(to: str, failure: SignInFailed) -> Response:
-    """Return to a page that says what went wrong; the log says why."""
+    """Redirect to the page with the reason of the failure; the log has the cause."""
     led_to_it = f" ({named(failure.__cause__)})" if failure.__cause__ else ""
     log.warning("sign-in failed: %s%s", failure.cause, led_to_it)
     return _back(to, failure.reason)
 
 
 def _back(to: str, failure: str | None = None) -> Response:
-    """Return to a page; one that is not signed in tells what went wrong."""
+    """Redirect to a page, which shows the failure unless it is signed in."""
     page, _, conversation = to.partition("#")
     place = url_for("admin_page.admin_page" if page else "web.chat_page")
     query = f"?sign-in={failure}" if failure else ""
