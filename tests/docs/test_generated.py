@@ -78,10 +78,13 @@ def test_reference_lists_every_field_that_a_request_may_hold() -> None:
 
 def test_reference_says_every_error_of_every_route_and_no_other() -> None:
     page, document = generate.documents()["docs/api.md"], generate.described()
-    every, keyed, writing, with_body, _ = (
-        set(re.findall(r"(?m)^- \d{3} `(\w+)`", group))
+    groups = [
+        re.findall(r"(?m)^- \d{3} `(\w+)`", group)
         for group in page.partition("\n## Errors\n")[2].partition("\n## ")[0].split(":\n\n")[1:]
-    )
+    ]
+    codes = [code for group in groups for code in group]
+    assert len(codes) == len(set(codes))
+    every, keyed, writing, with_body, _ = map(set, groups)
     for title, method, operation in operations_of(document):
         own = re.search(r"Errors: (.+)\.$", section_of(page, title), re.MULTILINE)
         there = re.search(r"as in \[(.+?)\]", own[1]) if own else None

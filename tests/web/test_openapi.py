@@ -23,6 +23,12 @@ from chatkeep.web.routes import pages
 from chatkeep.web.schemas import chat
 from chatkeep.web.services import services_of
 
+ALWAYS = {"bad_request", "foreign_origin", "unknown_host", "internal_error"}
+KEYED = {
+    "unauthorized", "missing_scope", "invalid_fields", "database_unavailable", "database_timeout", "database_refused",
+}  # fmt: skip
+WRITING = {"database_read_only", "database_full", "outcome_unknown"}
+
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
@@ -220,6 +226,20 @@ def test_every_problem_of_a_route_has_an_example_with_its_code(document: Any) ->
             for answer in (resolved(document, answer) for answer in operation["responses"].values()):
                 shown = answer.get("content", {}).get("application/problem+json", {}).get("examples", {})
                 assert set(re.findall(r"`(\w+)`: ", answer["description"])) == shown.keys()
+
+
+def test_every_route_answers_with_the_problems_that_it_declares(app: Flask, document: Any) -> None:
+    operations = app.extensions[pages.DOCUMENT]
+    assert sum(len(operation.problems) for operation in operations) > 100
+    for operation in operations:
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", operation.path)
+        answers = document["paths"][path][operation.method.lower()]["responses"]
+        names = [answer["$ref"] for answer in answers.values() if "$ref" in answer]
+        told = [re.findall(r"`(\w+)`: ", resolved(document, {"$ref": name})["description"]) for name in names]
+        expected = {kind.code for kind in operation.problems} | ALWAYS
+        expected |= KEYED if operation.scopes else set()
+        expected |= WRITING if operation.method != "GET" else set()
+        assert {code for codes in told for code in codes} == expected, path
 
 
 def test_every_event_of_a_stream_is_described_and_shown(document: Any) -> None:
