@@ -1,4 +1,4 @@
-"""The documents that come from code say what the code says now."""
+"""Generated documents match the code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_generated_documents_are_fresh() -> None:
     assert generate.stale() == []
 
 
-def test_check_names_what_is_stale_and_changes_nothing(tmp_path: Path) -> None:
+def test_check_lists_stale_documents_and_changes_nothing(tmp_path: Path) -> None:
     generate.write(tmp_path)
     page = tmp_path / "docs" / "settings.md"
     page.write_text("old", encoding="utf-8")
@@ -33,7 +33,7 @@ def test_check_names_what_is_stale_and_changes_nothing(tmp_path: Path) -> None:
     assert generate.stale(tmp_path) == []
 
 
-def test_the_generator_runs_as_a_file_from_anywhere(tmp_path: Path) -> None:
+def test_generator_runs_as_a_script_from_any_folder(tmp_path: Path) -> None:
     """Starts a process: about a second."""
     command = [sys.executable, str(generate.ROOT / "docs" / "generate.py"), "--check"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -48,7 +48,7 @@ def test_reference_describes_the_served_document(tmp_path: Path, path: str, vers
     assert json.loads(json.dumps(in_version(generate.described(), version))) == served
 
 
-def test_the_example_environment_holds_the_defaults(tmp_path: Path) -> None:
+def test_env_example_has_the_defaults(tmp_path: Path) -> None:
     example = generate.documents()[".env.example"]
     (tmp_path / ".env").write_text(re.sub(r"(?m)^# (?=[A-Z_]+=)", "", example), encoding="utf-8")
     assert Settings.from_env({}, tmp_path) == Settings()
@@ -65,7 +65,7 @@ def operations_of(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str
             yield f"{method.upper()} {path}", method, operation
 
 
-def test_reference_lists_every_field_that_a_request_may_hold() -> None:
+def test_reference_lists_every_request_field() -> None:
     page, document = generate.documents()["docs/api.md"], generate.described()
     for title, _, operation in operations_of(document):
         fields = {one["name"] for one in operation["parameters"] if one["in"] in {"query", "header"}}
@@ -76,7 +76,7 @@ def test_reference_lists_every_field_that_a_request_may_hold() -> None:
         assert fields - {"X-End-User", "X-End-User-Token"} <= named, title
 
 
-def test_reference_says_every_error_of_every_route_and_no_other() -> None:
+def test_reference_lists_exactly_the_errors_of_every_route() -> None:
     page, document = generate.documents()["docs/api.md"], generate.described()
     groups = [
         re.findall(r"(?m)^- \d{3} `(\w+)`", group)
@@ -106,11 +106,11 @@ def test_reference_begins_with_chat_and_ends_with_admin() -> None:
     assert "/api/a" in titles[-1]
 
 
-def test_the_reference_is_short() -> None:
+def test_reference_has_at_most_6500_words() -> None:
     assert len(generate.documents()["docs/api.md"].split()) <= 6_500
 
 
-def test_every_word_of_the_reference_is_translated() -> None:
+def test_every_text_of_the_reference_has_a_translation() -> None:
     chinese.missing.clear()
     generate.documents()
     assert chinese.missing == set()

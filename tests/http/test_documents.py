@@ -80,6 +80,12 @@ def test_the_document_describes_what_is_served(api: Api) -> None:
     assert "text/event-stream" in document["paths"]["/api/chat"]["post"]["responses"]["200"]["content"]
 
 
+def test_swagger_ui_loads_the_3_1_document(api: Api) -> None:
+    """It supports no newer version."""
+    (path,) = re.findall(rb'data-document="(.+?)"', api.request("GET", "/docs").body)
+    assert api.request("GET", path.decode()).json["openapi"].startswith("3.1.")
+
+
 def test_the_document_is_compressed_and_sent_once(api: Api) -> None:
     plain = api.request("GET", "/openapi.json")
     zipped = api.request("GET", "/openapi.json", headers={"Accept-Encoding": "gzip"})

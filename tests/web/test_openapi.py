@@ -1,4 +1,4 @@
-"""The OpenAPI document is complete: every route of the API, every reference, every example."""
+"""The OpenAPI document covers every route, matches its meta-schema, and has valid examples."""
 
 from __future__ import annotations
 
@@ -54,20 +54,20 @@ def test_every_route_of_the_api_is_documented(app: Flask, document: Any) -> None
     assert len(served) > 10
 
 
-def test_every_reference_leads_somewhere(document: Any) -> None:
+def test_every_reference_resolves(document: Any) -> None:
     named = set(re.findall(r'"#/components/(\w+)/([^"]+)"', json.dumps(document)))
     assert named <= {(kind, name) for kind, found in document["components"].items() for name in found}
     assert {kind for kind, _ in named} == {"schemas", "responses"}
 
 
-def test_every_operation_has_its_own_name_and_a_summary(document: Any) -> None:
+def test_every_operation_has_a_unique_id_and_a_summary(document: Any) -> None:
     operations = [operation for methods in document["paths"].values() for operation in methods.values()]
     names = [operation["operationId"] for operation in operations]
     assert sorted(names) == sorted(set(names))
     assert all(operation["summary"] and operation["tags"] for operation in operations)
 
 
-def test_every_parameter_of_a_path_is_declared(document: Any) -> None:
+def test_every_path_parameter_is_declared(document: Any) -> None:
     for path, methods in document["paths"].items():
         for operation in methods.values():
             declared = {item["name"] for item in operation["parameters"] if item["in"] == "path"}
@@ -90,13 +90,13 @@ def served(request: pytest.FixtureRequest, document: Any) -> Any:
     return in_version(document, request.param)
 
 
-def test_it_is_a_document_of_its_version(served: Any) -> None:
+def test_document_matches_the_openapi_meta_schema(served: Any) -> None:
     """By the schema of the OpenAPI Initiative, which schemathesis brings."""
     schema = {"3.1.1": OPENAPI_31, "3.2.0": OPENAPI_32}[served["openapi"]]
     assert [error.message for error in Draft202012Validator(schema).iter_errors(served)] == []
 
 
-def test_the_versions_describe_the_same_operations(document: Any) -> None:
+def test_versions_differ_only_in_streams(document: Any) -> None:
     old, new = (in_version(document, version)["paths"] for version in ("3.1", "3.2"))
     assert old != new
     for made in (old, new):
@@ -106,14 +106,14 @@ def test_the_versions_describe_the_same_operations(document: Any) -> None:
     assert old == new
 
 
-def test_no_field_has_a_default(served: Any) -> None:
+def test_fields_state_defaults_in_descriptions_only(served: Any) -> None:
     """Generators make fields with a default required."""
     fields = fields_of(served)
     assert [name for name, schema in fields.items() if "default" in schema] == []
     assert "Default: `false`." in fields["ChatRequest.stream"]["description"]
 
 
-def test_what_may_be_left_out_is_optional_and_what_always_comes_is_required(served: Any) -> None:
+def test_required_fields_are_those_that_are_always_there(served: Any) -> None:
     schemas = served["components"]["schemas"]
     assert schemas["ChatRequest"]["required"] == ["message"]
     assert schemas["RegenerateRequest"]["required"] == []
@@ -141,7 +141,7 @@ def test_every_component_is_used(served: Any) -> None:
     assert named == {(kind, name) for kind in ("schemas", "responses") for name in served["components"][kind]}
 
 
-def test_choices_are_texts_and_objects_are_open_or_described(served: Any) -> None:
+def test_enums_have_a_type_and_objects_are_open_or_described(served: Any) -> None:
     def walk(schema: Any) -> Iterator[Any]:
         if isinstance(schema, dict):
             yield schema
@@ -202,7 +202,7 @@ def test_every_body_and_every_answer_has_an_example(document: Any) -> None:
     assert without == []
 
 
-def test_every_example_is_of_its_schema(served: Any) -> None:
+def test_every_example_matches_its_schema(served: Any) -> None:
     tried = 0
     for place, kind, media in contents(served):
         if "schema" not in media:
@@ -256,7 +256,7 @@ def test_every_event_of_a_stream_is_described_and_shown(document: Any) -> None:
             assert list(Draft202012Validator(schema).iter_errors(json.loads(frame["data"]))) == []
 
 
-def test_every_parameter_that_must_be_given_has_an_example_or_choices(document: Any) -> None:
+def test_every_required_parameter_has_an_example_or_choices(document: Any) -> None:
     required = [
         item
         for methods in document["paths"].values()
@@ -276,6 +276,6 @@ def test_every_parameter_that_must_be_given_has_an_example_or_choices(document: 
         ("/api/conversations/{conversation_id}/messages/{message_id}/regenerate", chat.RegenerateRequest),
     ],
 )
-def test_every_example_is_a_request_that_is_taken(document: Any, path: str, shape: type[msgspec.Struct]) -> None:
+def test_every_request_example_is_accepted(document: Any, path: str, shape: type[msgspec.Struct]) -> None:
     examples = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["examples"]
     assert [msgspec.convert(example["value"], shape) for example in examples.values()]
