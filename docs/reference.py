@@ -252,9 +252,8 @@ class Reference:
         about = [self._type(schema), self.say("required") if required else ""]
         about += [self.say("default {}").format(f"`{json.dumps(default)}`")] if default not in EMPTY else []
         description = told(schema, self.say)
-        return f"- `{name}` ({self.say(', ').join(filter(None, about))})" + (
-            f"{self.say(': ')}{description}" if description else ""
-        )
+        facts = self.say(" ({})").format(self.say(", ").join(filter(None, about)))
+        return f"- `{name}`{facts}" + (f"{self.say(': ')}{description}" if description else "")
 
     def _examples(self, route: Route) -> Iterator[str]:
         """Yield an example as JSON and one as text; an answer that was shown before is left out."""
