@@ -84,7 +84,7 @@ def _streams(document: Schema) -> list[Schema]:
         response["content"][sse.MEDIA_TYPE]
         for methods in document["paths"].values()
         for operation in methods.values()
-        for response in operation["responses"].values()  # what is in components is a problem
+        for response in operation["responses"].values()  # references are to problems
         if sse.MEDIA_TYPE in response.get("content", {})
     ]
 
