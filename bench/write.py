@@ -26,12 +26,13 @@ from chatkeep.config.settings import Settings
 from chatkeep.domain.conversation import new_id, now_us
 from chatkeep.domain.quota import Defaults
 from chatkeep.limiting.aggregator import UsageAggregator
-from chatkeep.limiting.limiter import FREE, Limiter
+from chatkeep.limiting.limiter import Admission, Limiter
 from chatkeep.store import conversations, epochs, leases, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
-from chatkeep.store.sql import Connection, Sql
+from chatkeep.store.sql import DriverConnection, Sql
+from chatkeep.store.transaction import Transaction
 from chatkeep.turns.begin import TurnRequest, TurnStarter
 from chatkeep.turns.cache import MemoryCache
 from chatkeep.turns.rows import advanced, turn_rows
@@ -109,7 +110,7 @@ def positional(text: str, values: dict[str, Any], place: str) -> tuple[str, tupl
 class Recording(PassingOn):
     """Records every statement between `begin` and `commit`."""
 
-    def __init__(self, connection: Connection, *, embedded: bool) -> None:
+    def __init__(self, connection: DriverConnection, *, embedded: bool) -> None:
         super().__init__(connection)
         self.said: list[Statement] = []
         self._embedded = embedded
@@ -133,7 +134,7 @@ class Recording(PassingOn):
         self.said.append(Statement(*positional(text, values, place), reads))
 
 
-def take(connection: Connection, owner: str, conversation_id: UUID) -> None:
+def take(connection: Transaction, owner: str, conversation_id: UUID) -> None:
     """Store a turn as `TurnStarter.begin` does, with the store's functions only."""
     now, reply_id = now_us(), new_id()
     conversation = conversations.lock(connection, owner, conversation_id, now)
@@ -152,11 +153,10 @@ def question_of(reply_id: UUID) -> bytes:
     return hashlib.sha256(reply_id.bytes).digest()
 
 
-def in_transaction(connection: Connection, work: Callable[[Connection], object]) -> None:
+def in_transaction(connection: DriverConnection, work: Callable[[Transaction], object]) -> None:
     """Run one operation as the journal does."""
     connection.begin()
-    connection.epoch = epochs.hold(connection)
-    work(connection)
+    work(Transaction(connection, epochs.hold(connection)))
     connection.commit()
 
 
@@ -213,7 +213,8 @@ class Bench:
     database: Database
     server: databases.Server | None
     taking: TurnStarter
-    connection: Connection
+    limiter: Limiter
+    connection: DriverConnection
     raw: Raw
     asked: int = field(default=0, init=False)
     rounds: int = field(default=0, init=False)
@@ -262,17 +263,19 @@ class Bench:
         work = self.stored if way == STORE else self.taken
         return [partial(in_transaction, self.connection, work(one)) for one in ids]
 
-    def stored(self, one: UUID) -> Callable[[Connection], object]:
+    def stored(self, one: UUID) -> Callable[[Transaction], object]:
         """Return a turn's work with the store's functions."""
         return lambda connection: take(connection, self.owner, one)
 
-    def taken(self, one: UUID) -> Callable[[Connection], object]:
+    def taken(self, one: UUID) -> Callable[[Transaction], object]:
         """Return a turn's work for the journal."""
         self.asked += 1  # every question is different
         request = TurnRequest(owner=self.owner, message=f"{self.asked}: {QUESTION}", conversation_id=one)
-        return lambda connection: self.taking.begin(connection, request, FREE, new_id(), MODEL)
+        return lambda transaction: self.taking.begin(
+            transaction, request, Admission(self.limiter, self.owner, None), new_id(), MODEL
+        )
 
-    def recorded(self, work: Callable[[Connection], object]) -> list[Statement]:
+    def recorded(self, work: Callable[[Transaction], object]) -> list[Statement]:
         """Return the statements of a turn's transaction, which is rolled back."""
         recording = Recording(self.connection, embedded=self.database.embedded)
         in_transaction(recording, work)
@@ -303,15 +306,12 @@ def opened(filled: store.Store, server: databases.Server | None) -> Iterator[Ben
     url = server.copy(file) if server else servers.sqlite_url(filled.place)
     database, settings = Database(url), Settings(database_url=url, model=MODEL)
     journal = Journal(database)
-    cache, limiter = (
-        MemoryCache(settings.cache_size, settings.cache_ttl),
-        Limiter(Defaults(), (), journal, UsageAggregator()),
-    )
-    taking = TurnStarter(settings, cache, limiter, new_id())
+    limiter = Limiter(Defaults(), (), journal, UsageAggregator())
+    taking = TurnStarter(settings, MemoryCache(settings.cache_size, settings.cache_ttl), new_id())
     raw = Raw(database)
     try:
         with database.connection() as connection:
-            yield Bench(filled.messages, owner, ids, database, server, taking, connection, raw)
+            yield Bench(filled.messages, owner, ids, database, server, taking, limiter, connection, raw)
     finally:
         raw.close()
         journal.close()

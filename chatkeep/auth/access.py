@@ -325,7 +325,7 @@ class Access:
         self._refused[caller.key_id] = now
         event = AuditEvent(caller.actor(request_id), Action.ACCESS_REFUSED, {"route": route}, REFUSED)
         with suppress(Problem):  # the request is refused anyway
-            self._journal.write(lambda connection: connection.notes.append(event))
+            self._journal.write(lambda connection: connection.events.append(event))
 
     def flush_last_used(self) -> None:
         """Store when keys were last used. Raises `StoreUnavailable`."""

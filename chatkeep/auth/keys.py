@@ -30,6 +30,7 @@ from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.keys import Key
 from chatkeep.store.sql import Connection, Duplicate
+from chatkeep.store.transaction import Transaction
 
 NO_KEY = "There is no such key."
 # How long ended sessions stay in the list of keys.
@@ -79,9 +80,9 @@ def create_key(journal: Journal, wanted: KeySpec, by: Actor = COMMAND_LINE) -> N
     key = replace(made.key, expires_at=expires_at, limits=_encoded(wanted.limits), end_user=end_user)
     made = made._replace(key=key)
 
-    def store(connection: Connection) -> None:
+    def store(connection: Transaction) -> None:
         keys.insert(connection, made.key)
-        connection.notes.append(AuditEvent(by, Action.KEY_CREATED, _audited(made.key)))
+        connection.events.append(AuditEvent(by, Action.KEY_CREATED, _audited(made.key)))
 
     journal.write(store)
     return made
@@ -117,7 +118,7 @@ def change_key(journal: Journal, id: UUID, changes: KeyChanges, by: Actor = COMM
     The change takes effect in all processes within seconds. Raises `NotFound`.
     """
 
-    def change(connection: Connection) -> Key:
+    def change(connection: Transaction) -> Key:
         found = _locked(connection, id)
         name = found.name if isinstance(changes.name, EllipsisType) else changes.name
         limits = found.limits if isinstance(changes.limits, EllipsisType) else _encoded(changes.limits)
@@ -125,7 +126,7 @@ def change_key(journal: Journal, id: UUID, changes: KeyChanges, by: Actor = COMM
         if changed != found:
             keys.change(connection, changed)
             named = [field for field in ("name", "limits") if getattr(changed, field) != getattr(found, field)]
-            connection.notes.append(AuditEvent(by, Action.KEY_CHANGED, _audited(found) | {"changed": named}))
+            connection.events.append(AuditEvent(by, Action.KEY_CHANGED, _audited(found) | {"changed": named}))
         return changed
 
     return journal.write(change)
@@ -137,10 +138,10 @@ def revoke_key(journal: Journal, id: UUID, by: Actor = COMMAND_LINE, verb: Actio
     It takes effect in all processes within seconds. Raises `NotFound`.
     """
 
-    def change(connection: Connection) -> Key:
+    def change(connection: Transaction) -> Key:
         found = _get(connection, id)
         if found.revoked_at is None:
-            connection.notes.append(AuditEvent(by, verb, _audited(found)))
+            connection.events.append(AuditEvent(by, verb, _audited(found)))
         keys.revoke(connection, id, now_us())
         return _get(connection, id)
 
@@ -154,7 +155,7 @@ def rotate_key(journal: Journal, id: UUID, overlap: float = 0, by: Actor = COMMA
     revoked or has expired.
     """
 
-    def change(connection: Connection) -> NewKey:
+    def change(connection: Transaction) -> NewKey:
         now = now_us()
         old, parent = _locked_with_parent(connection, id)
         if not all(key.is_live(now) for key in filter(None, (old, parent))):
@@ -170,7 +171,7 @@ def rotate_key(journal: Journal, id: UUID, overlap: float = 0, by: Actor = COMMA
             keys.expire(connection, id, now + int(overlap * 1_000_000))
         else:
             keys.revoke(connection, id, now)
-        connection.notes.append(AuditEvent(by, Action.KEY_ROTATED, _audited(key) | {"replaces": id}))
+        connection.events.append(AuditEvent(by, Action.KEY_ROTATED, _audited(key) | {"replaces": id}))
         return made._replace(key=key)
 
     return journal.write(change)
@@ -187,7 +188,7 @@ def sign_in(database: Database, journal: Journal, text: str, request_id: str) ->
         raise Unauthorized(NO_ACCESS)
     given_id = found.id
 
-    def store(connection: Connection) -> NewKey:
+    def store(connection: Transaction) -> NewKey:
         now = now_us()
         given, parent = _locked_with_parent(connection, given_id)
         for key in filter(None, (given, parent)):
@@ -196,7 +197,7 @@ def sign_in(database: Database, journal: Journal, text: str, request_id: str) ->
         made = make_child(given, new_id(now), now)
         _delete_old_children(connection, given.parent_id or given.id, now)
         keys.insert(connection, made.key)
-        connection.notes.append(AuditEvent(caller_of(given).actor(request_id), Action.SIGN_IN, _audited(made.key)))
+        connection.events.append(AuditEvent(caller_of(given).actor(request_id), Action.SIGN_IN, _audited(made.key)))
         return made
 
     try:
@@ -216,7 +217,7 @@ def sign_in_end_user(journal: Journal, sign_in_key: SignInKey, end_user: str, re
     Raises `KeyRevoked` if the parent key was revoked, `StoreUnavailable`.
     """
 
-    def write(connection: Connection) -> NewKey:
+    def write(connection: Transaction) -> NewKey:
         now = now_us()
         parent = keys.lock(connection, sign_in_key.id) or _parent(connection, sign_in_key, now)
         if not parent.is_live(now):
@@ -225,7 +226,7 @@ def sign_in_end_user(journal: Journal, sign_in_key: SignInKey, end_user: str, re
         made = make_child(parent, new_id(now), now)
         _delete_old_children(connection, sign_in_key.id, now)
         keys.insert(connection, made.key)
-        connection.notes.append(AuditEvent(caller_of(made.key).actor(request_id), Action.SIGN_IN, _audited(made.key)))
+        connection.events.append(AuditEvent(caller_of(made.key).actor(request_id), Action.SIGN_IN, _audited(made.key)))
         return made
 
     return journal.write(write)

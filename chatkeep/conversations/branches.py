@@ -23,6 +23,7 @@ from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.messages import ROWS, Step
 from chatkeep.store.sql import Connection
+from chatkeep.store.transaction import Transaction
 
 PAGE = 2_000
 _BEFORE_ALL = -(2**63)
@@ -138,7 +139,7 @@ def switch(database: Database, journal: Journal, conversation: Conversation, tip
     raise TurnRunning("The branch is being changed by another request; try again.", retry_after=1)
 
 
-def _repeat(journal: Journal, step: Callable[[Connection], bool]) -> None:
+def _repeat(journal: Journal, step: Callable[[Transaction], bool]) -> None:
     """Take steps until one is the last, and pause in between as long as it took, so that others get their share."""
     began = time.monotonic()
     with stored_in_part(IN_PART):
@@ -147,7 +148,7 @@ def _repeat(journal: Journal, step: Callable[[Connection], bool]) -> None:
             began = time.monotonic()
 
 
-def _step(connection: Connection, owner: str, id: UUID, route: Route) -> bool:
+def _step(connection: Transaction, owner: str, id: UUID, route: Route) -> bool:
     found = conversations.lock(connection, owner, id, now_us())
     if found is None:
         raise NotFound(NO_CONVERSATION)
@@ -189,7 +190,7 @@ def _is_far(connection: Connection, conversation: Conversation, tip: UUID | None
     return len(route.joining) + parted > ROWS
 
 
-def switched(connection: Connection, conversation: Conversation, tip: UUID | None) -> Conversation:
+def switched(connection: Transaction, conversation: Conversation, tip: UUID | None) -> Conversation:
     """Make the messages from the first to ``tip`` the current branch of a locked conversation, and return it."""
     route, whole = route_to(connection, conversation.id, tip), False
     while not whole:
@@ -197,7 +198,7 @@ def switched(connection: Connection, conversation: Conversation, tip: UUID | Non
     return conversation
 
 
-def correct(run: Callable[[Callable[[Connection], int]], int], conversation_id: UUID, route: Route) -> None:
+def correct(run: Callable[[Callable[[Transaction], int]], int], conversation_id: UUID, route: Route) -> None:
     """Let a route be the way of the branch, whatever is on it behind where the route begins.
 
     ``run`` returns what is done with a connection, in a transaction each time.
@@ -209,7 +210,7 @@ def correct(run: Callable[[Callable[[Connection], int]], int], conversation_id: 
         run(partial(messages.join_branch, ids=route.joining[begin : begin + ROWS]))
 
 
-def advance(connection: Connection, conversation: Conversation, route: Route) -> tuple[Conversation, bool]:
+def advance(connection: Transaction, conversation: Conversation, route: Route) -> tuple[Conversation, bool]:
     """Bring a locked conversation's branch nearer to the end of a route, by `ROWS` messages at most.
 
     Returns what the conversation becomes, and whether it is there. Raises `Astray`.
@@ -226,7 +227,7 @@ def advance(connection: Connection, conversation: Conversation, route: Route) ->
     return replace(conversation, current_id=some[-1]) if some else conversation, whole
 
 
-def _shortened(connection: Connection, conversation: Conversation, route: Route) -> tuple[Conversation, int]:
+def _shortened(connection: Transaction, conversation: Conversation, route: Route) -> tuple[Conversation, int]:
     """Take up to `ROWS` messages off the branch's end; return what is left of both."""
     if route.fork and not next(messages.above(connection, conversation.id, route.fork.id, steps=1)).on_branch:
         raise Astray

@@ -20,6 +20,7 @@ from chatkeep.store.conversations import Position, Sorting
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection
+from chatkeep.store.transaction import Transaction
 
 T = TypeVar("T")
 
@@ -189,7 +190,7 @@ def change_conversation(database: Database, journal: Journal, owner: str, id: UU
     }
     chosen = wanted.pop("current_id", None)
 
-    def write(connection: Connection) -> Conversation:
+    def write(connection: Transaction) -> Conversation:
         found = conversations.lock(connection, owner, id, now_us())
         if found is None:
             raise NotFound(NO_CONVERSATION)
@@ -221,13 +222,13 @@ def _switch(database: Database, journal: Journal, owner: str, id: UUID, chosen: 
 def delete_conversation(journal: Journal, owner: str, id: UUID, by: Actor = COMMAND_LINE) -> None:
     """Delete a conversation with its messages, and end its running reply. Raises `NotFound`, `StoreUnavailable`."""
 
-    def write(connection: Connection) -> bool:
+    def write(connection: Transaction) -> bool:
         now = now_us()
         if conversations.get(connection, owner, id, now) is None:
             return False
         # A long one would hold the write lock for long: nobody sees it any more, and the sweep removes it bit by bit.
         remove = conversations.expire if messages.is_long(connection, id) else conversations.delete
-        connection.notes.append(AuditEvent(by, Action.CONVERSATION_DELETED, {"conversation_id": id}))
+        connection.events.append(AuditEvent(by, Action.CONVERSATION_DELETED, {"conversation_id": id}))
         return remove(connection, owner, id, now)
 
     if not journal.write(write):

@@ -21,6 +21,7 @@ from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.shares import Share
 from chatkeep.store.sql import Connection
+from chatkeep.store.transaction import Transaction
 
 # 190 bits: whoever tries a million a second finds one of a million links in 10^37 years, so nobody counts who tries.
 TOKEN_LENGTH = 32
@@ -51,13 +52,13 @@ def share_conversation(journal: Journal, owner: str, id: UUID, by: Actor) -> New
     """
     token = random_text(TOKEN_LENGTH)
 
-    def write(connection: Connection) -> Share:
+    def write(connection: Transaction) -> Share:
         found = conversations.lock(connection, owner, id, now_us())
         if found is None:
             raise NotFound(NO_CONVERSATION)
         share = Share(id, owner, digest_of(token), found.current_id, now_us())
         shares.put(connection, share)
-        connection.notes.append(AuditEvent(by, Action.CONVERSATION_SHARED, {"conversation_id": id}))
+        connection.events.append(AuditEvent(by, Action.CONVERSATION_SHARED, {"conversation_id": id}))
         return share
 
     return NewShare(journal.write(write), token)
@@ -76,10 +77,10 @@ def shared_since(database: Database, owner: str, id: UUID) -> int | None:
 def stop_sharing(journal: Journal, owner: str, id: UUID, by: Actor) -> None:
     """Let a conversation's link lead nowhere; doing so again does no harm. Raises `NotFound`, `StoreUnavailable`."""
 
-    def write(connection: Connection) -> None:
+    def write(connection: Transaction) -> None:
         _require(connection, owner, id)
         if shares.delete(connection, owner, id):
-            connection.notes.append(AuditEvent(by, Action.CONVERSATION_UNSHARED, {"conversation_id": id}))
+            connection.events.append(AuditEvent(by, Action.CONVERSATION_UNSHARED, {"conversation_id": id}))
 
     journal.write(write)
 

@@ -30,6 +30,7 @@ from chatkeep.store.engine import Database
 from chatkeep.store.jobs import Job, JobStatus
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection
+from chatkeep.store.transaction import Transaction
 
 # What an owner may have waiting; processes that are asked at the same moment may each let one more in.
 UNFINISHED = 10
@@ -88,7 +89,7 @@ def enqueue(
     now = now_us()
     job_id = new_id(now)
 
-    def write(connection: Connection) -> Job:
+    def write(connection: Transaction) -> Job:
         if jobs.unfinished(connection, owner) >= UNFINISHED:
             words = f"There are {UNFINISHED} that are not finished; wait until one is, or cancel one."
             raise TooManyExports(words, retry_after=10)
@@ -97,7 +98,7 @@ def enqueue(
         job = Job(job_id, owner, msgspec.json.encode(named).decode(), now)
         jobs.insert(connection, job)
         what = {"export_id": job_id, "format": wanted.format, "conversation_id": wanted.conversation_id}
-        connection.notes.append(AuditEvent(by, Action.EXPORT_MADE, what))
+        connection.events.append(AuditEvent(by, Action.EXPORT_MADE, what))
         return job
 
     return journal.write(write)
@@ -166,10 +167,10 @@ def cancel_job(journal: Journal, owner: str, id: UUID, ttl: float) -> Job:
 def delete_job(journal: Journal, folder: Path, owner: str, id: UUID, by: Actor = COMMAND_LINE) -> None:
     """Delete a job and its file. Raises `NotFound`, `StoreUnavailable`."""
 
-    def write(connection: Connection) -> Job:
+    def write(connection: Transaction) -> Job:
         job = _found(jobs.get(connection, owner, id, now_us()))
         jobs.delete(connection, owner, id)
-        connection.notes.append(AuditEvent(by, Action.EXPORT_DELETED, {"export_id": id}))
+        connection.events.append(AuditEvent(by, Action.EXPORT_DELETED, {"export_id": id}))
         return job
 
     FILES.run(files.remove, path_of(folder, journal.write(write)))

@@ -17,6 +17,7 @@ from chatkeep.domain.conversation import Message
 from chatkeep.errors import SensitiveContent, stored_in_part
 from chatkeep.imports import own, programs
 from chatkeep.imports.documents import Hashed, Records, is_lines, lines, peeked, whole_of
+from chatkeep.imports.fenced import FencedJournal
 from chatkeep.imports.foreign import items_of
 from chatkeep.imports.left_out import Kind
 from chatkeep.imports.loose import value_of
@@ -53,7 +54,7 @@ def import_file(
     Raises `UnknownFile`, after which nothing was imported, and `StoreUnavailable` and `QuotaUsedUp`, after which some
     of it may have been: import it again.
     """
-    writer, policy = Writer(database, journal, terms), redaction.imports
+    writer, policy = Writer(database, FencedJournal(database, journal, terms.owner), terms), redaction.imports
     with stored_in_part(IN_PART):
         for item in _items(chunks, terms):
             writer.add(_redacted(item, policy) if policy else item)

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from chatkeep.conversations import branches
 from chatkeep.domain.audit import Action, AuditEvent
 from chatkeep.domain.conversation import Conversation, Message, Status, now_us
+from chatkeep.imports.fenced import FencedJournal
 from chatkeep.imports.left_out import OTHER, Kind
 from chatkeep.imports.records import (
     BadRecord,
@@ -40,8 +41,8 @@ from chatkeep.store import conversations, holdings, imports, leases, messages, t
 from chatkeep.store.engine import Database
 from chatkeep.store.holdings import Stored
 from chatkeep.store.imports import MessagePosition
-from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Duplicate
+from chatkeep.store.transaction import Transaction
 
 T = TypeVar("T")
 # What one transaction stores: turns wait that long at most for the write lock.
@@ -52,8 +53,7 @@ CONVERSATIONS = 100
 PROBLEMS = 1_000
 # Kinds of what is left out that are counted apart.
 KINDS = 100
-# Somebody else may have stored the same between our look and our writing.
-_TRIES = 3
+_TRIES = 3  # another import may store the same between our read and our write
 
 
 class Outcome(StrEnum):
@@ -120,7 +120,7 @@ class _Stored:
 class Writer:
     """Gathers what is to be stored, and stores it. `flush` at the end. Both raise `StoreUnavailable`."""
 
-    def __init__(self, database: Database, journal: Journal, terms: Terms) -> None:
+    def __init__(self, database: Database, journal: FencedJournal, terms: Terms) -> None:
         self.report = Report()
         self._database = database
         self._journal = journal
@@ -228,7 +228,7 @@ class Writer:
         while not self._commit(partial(_clear_some, owner=self._terms.owner, id=id)):
             pass
 
-    def _commit(self, work: Callable[[Connection], T]) -> T:
+    def _commit(self, work: Callable[[Transaction], T]) -> T:
         """Return ``work(connection)``, and pause for as long as it took, so that others get their share."""
         began = time.monotonic()
         done = self._journal.write(work, subjects=self._terms.quota.subjects(self._terms.owner))
@@ -240,7 +240,7 @@ def _id(item: Incoming | Gone) -> UUID:
     return item.id if isinstance(item, Gone) else item.conversation.id
 
 
-def _stored(connection: Connection, item: Incoming | Gone, terms: Terms) -> _Stored:
+def _stored(connection: Transaction, item: Incoming | Gone, terms: Terms) -> _Stored:
     """Store an item, or the first part of a long one. What is refused has written nothing."""
     try:
         return _deleted(connection, item, terms) if isinstance(item, Gone) else _imported(connection, item, terms)
@@ -248,7 +248,7 @@ def _stored(connection: Connection, item: Incoming | Gone, terms: Terms) -> _Sto
         return _Stored(None, reason=str(error))
 
 
-def _deleted(connection: Connection, gone: Gone, terms: Terms) -> _Stored:
+def _deleted(connection: Transaction, gone: Gone, terms: Terms) -> _Stored:
     now = now_us()
     if _is_apart(connection, gone.id, terms.owner):
         gone = Gone(gone.line, id_apart(terms.owner, gone.id), gone.reason)
@@ -256,7 +256,7 @@ def _deleted(connection: Connection, gone: Gone, terms: Terms) -> _Stored:
     if found is None:
         return _Stored(Outcome.NOTHING)
     _require_idle(connection, gone.id)
-    connection.notes.append(AuditEvent(terms.by, Action.CONVERSATION_DELETED, {"conversation_id": gone.id}))
+    connection.events.append(AuditEvent(terms.by, Action.CONVERSATION_DELETED, {"conversation_id": gone.id}))
     # The first reason counts.
     tombstones.bury(connection, terms.owner, gone.id, gone.reason, now)
     # A long one is not seen any more, and swept bit by bit.
@@ -265,7 +265,7 @@ def _deleted(connection: Connection, gone: Gone, terms: Terms) -> _Stored:
     return _Stored(Outcome.DELETED)
 
 
-def _imported(connection: Connection, item: Incoming, terms: Terms) -> _Stored:
+def _imported(connection: Transaction, item: Incoming, terms: Terms) -> _Stored:
     id = item.conversation.id  # noqa: A001
     holder = imports.holder(connection, id)
     if {holder, tombstones.holder(connection, id)} - {None, terms.owner} or _is_apart(connection, id, terms.owner):
@@ -298,7 +298,7 @@ def _existing(connection: Connection, item: Incoming, owner: str) -> Conversatio
     return found if found is not None and messages.count(connection, found.id) >= found.message_count else None
 
 
-def _added(connection: Connection, item: Incoming, quota: StorageQuota) -> _Stored:
+def _added(connection: Transaction, item: Incoming, quota: StorageQuota) -> _Stored:
     """Store a conversation that is not there."""
     conversations.insert(connection, item.conversation)
     tombstones.unbury(connection, item.conversation.id)
@@ -306,7 +306,7 @@ def _added(connection: Connection, item: Incoming, quota: StorageQuota) -> _Stor
 
 
 def _merged(
-    connection: Connection, item: Incoming, existing: Conversation, known: dict[UUID, MessagePosition], terms: Terms
+    connection: Transaction, item: Incoming, existing: Conversation, known: dict[UUID, MessagePosition], terms: Terms
 ) -> _Stored:
     """Bring a conversation up to date that is there, or add what it misses."""
     missing = [message for message in item.messages if message.id not in known]
@@ -344,7 +344,7 @@ def _kept(conversation: Conversation, terms: Terms) -> Conversation:
     return renewed(replace(conversation, ttl=terms.ttl), terms.now)
 
 
-def _kept_as_asked(connection: Connection, existing: Conversation, terms: Terms) -> Outcome:
+def _kept_as_asked(connection: Transaction, existing: Conversation, terms: Terms) -> Outcome:
     """Keep a conversation of which nothing is missing for as long as the importer asks; the same ttl counts anew."""
     kept = _kept(existing, terms)
     if (kept.ttl, kept.expires_at) != (existing.ttl, existing.expires_at):
@@ -383,11 +383,11 @@ def _completing(item: Incoming, existing: Conversation, missing: list[Message], 
     return _Work(renewed(conversation, now), missing, item.branch, joining=True)
 
 
-def _begun(connection: Connection, fate: Outcome, work: _Work, quota: StorageQuota) -> _Stored:
+def _begun(connection: Transaction, fate: Outcome, work: _Work, quota: StorageQuota) -> _Stored:
     return _Stored(fate, len(work.messages), _some(connection, work, quota))
 
 
-def _some(connection: Connection, work: _Work, quota: StorageQuota) -> _Work | None:
+def _some(connection: Transaction, work: _Work, quota: StorageQuota) -> _Work | None:
     """Store as many messages as one transaction should; return what is left."""
     until = _until(work.messages)
     now, later = work.messages[:until], work.messages[until:]
@@ -410,7 +410,7 @@ def _until(said: list[Message]) -> int:
     return max(1, sum(length <= CHARACTERS for length in lengths))
 
 
-def _join(connection: Connection, conversation: Conversation) -> bool:
+def _join(connection: Transaction, conversation: Conversation) -> bool:
     """Let branch and forks be those of the whole tree; return False where one transaction should not."""
     found = conversations.lock(connection, conversation.owner, conversation.id, now_us())
     if found is None:
@@ -424,7 +424,7 @@ def _join(connection: Connection, conversation: Conversation) -> bool:
 
 
 def _unless_switched(
-    connection: Connection, conversation: Conversation, forks: int, work: Callable[[Connection], int]
+    connection: Transaction, conversation: Conversation, forks: int, work: Callable[[Transaction], int]
 ) -> int:
     """Do a part of what `_join` does, and nothing where somebody has switched the branch meanwhile."""
     found = conversations.lock(connection, conversation.owner, conversation.id, now_us())
@@ -434,12 +434,12 @@ def _unless_switched(
     return work(connection)
 
 
-def _note_forks(connection: Connection, found: Conversation, forks: int) -> None:
+def _note_forks(connection: Transaction, found: Conversation, forks: int) -> None:
     if forks > found.forks:
         conversations.update(connection, replace(found, forks=forks))
 
 
-def _clear_some(connection: Connection, owner: str, id: UUID) -> bool:
+def _clear_some(connection: Transaction, owner: str, id: UUID) -> bool:
     """Delete some of what is left of a conversation that is not seen any more; return whether that was all."""
     now = now_us()
     seen = conversations.lock(connection, owner, id, now) is not None

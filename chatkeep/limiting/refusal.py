@@ -9,7 +9,7 @@ from chatkeep.errors import RateLimited
 
 
 def require(found: QuotaStatus) -> None:
-    """Raise `RateLimited` where nothing is left of a limit: of that which takes the longest to be there again."""
+    """Raise `RateLimited` for the exhausted limit that takes longest to reset, if any limit is exhausted."""
     if min(found.left) > 0:
         return
     used_up = [(resets or CONCURRENT_RETRY_S, limit) for limit, left, resets in zip(*found, strict=True) if left <= 0]

@@ -1,4 +1,4 @@
-"""What owners may have stored: messages, and bytes of text. Without quotas nothing is counted and nothing is asked."""
+"""Enforce storage quotas: messages, and bytes of text. Without quotas nothing is counted and no statement is run."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from chatkeep.errors import QuotaExceeded
 from chatkeep.store import holdings
 from chatkeep.store.holdings import Stored
 from chatkeep.store.leases import Lease
-from chatkeep.store.sql import Connection
+from chatkeep.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)
 class StorageQuota:
-    """What each owner may have stored; None is no limit. Every method but `subjects` runs in the journal."""
+    """What each owner may store; None is no limit. Every method but `subjects` runs in the journal."""
 
     messages: int | None = None
     bytes: int | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> StorageQuota:
-        """Return what the settings say."""
+        """Return the quota of the settings."""
         return cls(settings.quota_messages, settings.quota_bytes)
 
     def __bool__(self) -> bool:
@@ -29,14 +29,14 @@ class StorageQuota:
         return self.messages is not None or self.bytes is not None
 
     def subjects(self, owner: str) -> tuple[str, ...]:
-        """Return what a transaction has to hold that stores something of an owner's."""
+        """Return what a transaction locks that stores something for an owner."""
         return (holdings.subject(owner),) if self else ()
 
-    def check(self, connection: Connection, owner: str, more: Stored) -> None:
-        """Raise `QuotaExceeded` where there is no room for what is to be stored."""
+    def check(self, transaction: Transaction, owner: str, more: Stored) -> None:
+        """Raise `QuotaExceeded` if ``more`` exceeds the quota."""
         if not self:
             return
-        found = holdings.get(connection, owner) or Stored()
+        found = holdings.get(transaction, owner) or Stored()
         if self.messages is not None and found.messages + more.messages > self.messages:
             raise QuotaExceeded(
                 f"{found.messages} of {self.messages} messages are stored;"
@@ -47,15 +47,15 @@ class StorageQuota:
                 f"{found.bytes} of {self.bytes} bytes are stored; delete conversations, or wait until some expire."
             )
 
-    def add(self, connection: Connection, owner: str, more: Stored) -> None:
-        """Count what is stored now."""
+    def add(self, transaction: Transaction, owner: str, more: Stored) -> None:
+        """Count what was stored."""
         if self:
-            holdings.add(connection, owner, more)
+            holdings.add(transaction, owner, more)
 
-    def add_reply(self, connection: Connection, lease: Lease) -> None:
+    def add_reply(self, transaction: Transaction, lease: Lease) -> None:
         """Count the text of a reply that has ended."""
         if self:
-            holdings.add_reply(connection, lease.owner, lease.reply_id)
+            holdings.add_reply(transaction, lease.owner, lease.reply_id)
 
 
 UNLIMITED = StorageQuota()

@@ -27,7 +27,7 @@ def note(journal: Journal, event: AuditEvent) -> None:
 
     Raises `StoreUnavailable`.
     """
-    journal.write(lambda connection: connection.notes.append(event))
+    journal.write(lambda connection: connection.events.append(event))
 
 
 def list_entries(

@@ -74,10 +74,10 @@ class MetricsFlusher:
     def _flush_usage(self) -> None:
         """Store usage, or keep it for the next round."""
         taken = self._usage.drain()
-        if not taken:
+        if not taken.used:
             return
         try:
-            self._journal.write(lambda connection: usage.add(connection, taken))
+            self._journal.write(lambda connection: usage.add(connection, taken.attributed(connection)))
         except BaseException:
             self._usage.restore(taken)
             raise

@@ -1,1 +1,1 @@
-"""Expiry and erasure."""
+"""Expire and erase."""

@@ -1,7 +1,7 @@
-"""Everything of an end user: given out, and erased for good.
+"""Export and erase everything of an end user.
 
-It is erased twice, a few seconds apart. Whatever other processes are in the middle of when the first round takes it
-away (a reply, an export, what they have counted and not stored yet) they have ended and stored by the second.
+An erasure raises a fence (`store.fences`) and then deletes in one pass. Whatever other processes have under way (a
+reply, an import, usage that they have not stored yet) checks the fence in the transaction that stores it.
 """
 
 from __future__ import annotations
@@ -26,28 +26,39 @@ from chatkeep.exports import files
 from chatkeep.exports.formats.text import encode, time_text
 from chatkeep.limiting.limiter import Limiter
 from chatkeep.runtime.concurrency import FILES
-from chatkeep.store import conversations, counters, holdings, idempotency, jobs, keys, messages, shares, usage, windows
+from chatkeep.store import (
+    conversations,
+    counters,
+    epochs,
+    fences,
+    holdings,
+    idempotency,
+    jobs,
+    keys,
+    messages,
+    shares,
+    usage,
+    windows,
+)
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.messages import ROWS
-from chatkeep.store.sql import Connection
+from chatkeep.store.transaction import Transaction
 from chatkeep.turns.cache import ERASURES, Cache
 
 T = TypeVar("T")
-# A process sees within a second that a reply is not its own any more, and stores what was used a second later.
-SETTLED_S = 3.0
-# What one transaction deletes beside messages: turns wait that long for theirs.
+# What one transaction deletes beside messages: turns wait that long at most.
 CONVERSATIONS = 20
 SOME = 200
 IN_PART = "The database failed while everything was erased, which may be done in part. Send the request again."
-# What is read at once of what is given out.
+# Rows that an export reads at once.
 PAGE = 1_000
 _FIRST = date(1970, 1, 1)
 
 
 @dataclass(slots=True)
 class Erased:
-    """How much was erased of each kind."""
+    """How many of each kind were erased."""
 
     conversations: int = 0
     messages: int = 0
@@ -58,7 +69,7 @@ class Erased:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """That an end user's things are gone. ``erased_at`` is µs since 1970 in UTC."""
+    """Proof of an erasure. ``erased_at`` is in µs since 1970, UTC."""
 
     id: UUID
     account: str
@@ -68,7 +79,7 @@ class Receipt:
 
 
 class Eraser:
-    """Erases what end users have, wherever it is kept."""
+    """Erases end users from the database, the caches, Redis and the folder of export files."""
 
     def __init__(self, database: Database, journal: Journal, cache: Cache, limiter: Limiter, folder: Path) -> None:
         self._database = database
@@ -78,44 +89,44 @@ class Eraser:
         self._folder = folder
 
     def erase(self, owner: str, by: Actor) -> Receipt:
-        """Erase everything of an end user; return once it is gone. Doing so again does no harm.
+        """Erase everything of an end user, and return once it is gone. Idempotent.
 
-        Raises `StoreUnavailable`, after which it may be gone in part.
+        One pass is enough. It begins when every transaction from before the fence has committed; what was under way
+        finds the fence when it writes again. Raises `StoreUnavailable`, after which part of it may be gone.
         """
         account, _, end_user = owner.partition("/")
         id = new_id()  # noqa: A001
         told = {"erasure_id": id, "account": account, "end_user": end_user}
-        self._journal.write(lambda connection: connection.notes.append(AuditEvent(by, Action.OWNER_ERASING, told)))
+        self._journal.write(partial(_raise_fence, owner=owner, event=AuditEvent(by, Action.OWNER_ERASING, told)))
         erased = Erased()
         with stored_in_part(IN_PART):
-            self._erase_once(owner, erased)
-            time.sleep(SETTLED_S)
-            self._erase_once(owner, erased)
-            self._journal.write(
-                lambda connection: connection.notes.append(AuditEvent(by, Action.OWNER_ERASED, told | asdict(erased)))
-            )
+            epochs.close(self._database)
+            self._erase(owner, erased)
+            done = AuditEvent(by, Action.OWNER_ERASED, told | asdict(erased))
+            self._journal.write(lambda transaction: transaction.events.append(done))
         self._database.reclaim()
         return Receipt(id, account, end_user, now_us(), erased)
 
-    def _erase_once(self, owner: str, erased: Erased) -> None:
+    def _erase(self, owner: str, erased: Erased) -> None:
         account, _, end_user = owner.partition("/")
-        # The keys of the end user's own first, so that they let nobody in any more.
-        erased.keys += sum(self._steps(lambda connection: keys.remove(connection, account, end_user, SOME)))
-        erased.idempotency_keys += sum(self._steps(lambda connection: idempotency.forget(connection, owner, SOME)))
-        for found in self._steps(lambda connection: jobs.remove(connection, owner, SOME)):
-            FILES.run(_remove_files, self._folder, [job.id for job in found])
-            erased.exports += len(found)
-        for gone, rows in self._steps(lambda connection: _erase_some(connection, owner)):
+        # The end user's own keys first, so that requests with them are refused.
+        erased.keys += sum(self._steps(lambda transaction: keys.remove(transaction, account, end_user, SOME)))
+        # Conversations before idempotency keys: a turn locks its conversation, and none follows when that is gone.
+        for gone, rows in self._steps(lambda transaction: _erase_some(transaction, owner)):
             erased.conversations += gone
             erased.messages += rows
-        for _ in self._steps(lambda connection: usage.disown(connection, account, owner)):
+        erased.idempotency_keys += sum(self._steps(lambda transaction: idempotency.forget(transaction, owner, SOME)))
+        for found in self._steps(lambda transaction: jobs.remove(transaction, owner, SOME)):
+            FILES.run(_remove_files, self._folder, [job.id for job in found])
+            erased.exports += len(found)
+        for _ in self._steps(lambda transaction: usage.disown(transaction, account, owner)):
             pass
-        self._journal.write(lambda connection: _forget(connection, owner))
+        self._journal.write(lambda transaction: _forget(transaction, owner))
         self._cache.forget(owner)
         self._limiter.forget(owner)
 
-    def _steps(self, some: Callable[[Connection], T]) -> Iterator[T]:
-        """Delete ``some`` until that is none, and pause in between as long as it took, as the sweep does."""
+    def _steps(self, some: Callable[[Transaction], T]) -> Iterator[T]:
+        """Run ``some`` until it deletes nothing; pause after each step for as long as it took, like the sweeper."""
         while True:
             began = time.monotonic()
             found = self._journal.write(some)
@@ -125,27 +136,32 @@ class Eraser:
             time.sleep(time.monotonic() - began)
 
 
-def _erase_some(connection: Connection, owner: str) -> tuple[int, int]:
-    """Delete up to `CONVERSATIONS` and about `ROWS` messages, running replies or not; return how many of each."""
+def _raise_fence(transaction: Transaction, owner: str, event: AuditEvent) -> None:
+    fences.raise_fence(transaction, owner, now_us())
+    transaction.events.append(event)
+
+
+def _erase_some(transaction: Transaction, owner: str) -> tuple[int, int]:
+    """Delete up to `CONVERSATIONS` and about `ROWS` messages, running replies included; return how many of each."""
     now, gone, rows = now_us(), 0, 0
-    for id in conversations.lock_some(connection, owner, CONVERSATIONS):  # noqa: A001
+    for id in conversations.lock_some(transaction, owner, CONVERSATIONS):  # noqa: A001
         if rows >= ROWS:
             break
-        conversations.end_reply(connection, id)
-        deleted = messages.delete_some(connection, owner, id, ROWS - rows)
+        conversations.end_reply(transaction, id)
+        deleted = messages.delete_some(transaction, owner, id, ROWS - rows)
         rows += deleted.rows
         if not deleted.all:
             break
-        conversations.remove(connection, owner, id, now, "deleted")
+        conversations.remove(transaction, owner, id, now, "deleted")
         gone += 1
     return gone, rows
 
 
-def _forget(connection: Connection, owner: str) -> None:
-    """Forget what limits and quotas have counted, and let caches see that something is gone."""
-    windows.remove(connection, owner)
-    holdings.remove(connection, owner)
-    counters.count(connection, ERASURES)
+def _forget(transaction: Transaction, owner: str) -> None:
+    """Delete the counts of limits and quotas, and tell every process to clear its cache."""
+    windows.remove(transaction, owner)
+    holdings.remove(transaction, owner)
+    counters.count(transaction, ERASURES)
 
 
 def _remove_files(folder: Path, ids: list[UUID]) -> None:
@@ -155,7 +171,7 @@ def _remove_files(folder: Path, ids: list[UUID]) -> None:
 
 
 def belongings(database: Database, owner: str) -> Iterator[bytes]:
-    """Yield what there is of an end user beside conversations, a line of JSON each, a page at a time.
+    """Yield everything of an end user except conversations as lines of JSON, a page at a time.
 
     Raises `StoreUnavailable`.
     """
@@ -178,7 +194,7 @@ def belongings(database: Database, owner: str) -> Iterator[bytes]:
 def _pages(
     database: Database, read: Callable[..., list[T]], after: Any, place_of: Callable[[T], Any]
 ) -> Iterator[list[T]]:
-    """Yield what ``read(connection, after=…)`` returns, page by page, each behind the one before."""
+    """Yield the pages that ``read(connection, after=…)`` returns, each after the last one's end."""
     while page := database.read(partial(read, after=after), long=True):
         yield page
         after = place_of(page[-1])

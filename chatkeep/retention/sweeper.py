@@ -1,4 +1,4 @@
-"""Expiry: conversations whose time has come are deleted, by one process for all, a little at a time."""
+"""Delete what has expired. One process, the leader, sweeps for all, in short transactions."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from chatkeep.store import (
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.messages import ROWS
-from chatkeep.store.sql import Connection
+from chatkeep.store.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
 DUTY = "sweep"
-# What one transaction deletes beside the messages' own limits, whichever comes first.
+# What one transaction deletes at most, beside the limits on messages.
 CONVERSATIONS = 20
 SECONDS = 0.01
-# What processes have changed that do not count, such as those of the version before, is found so often.
+# How often the counts of quotas are corrected: processes without quotas change rows and do not count them.
 RECOUNT_S = 3600.0
 METRICS_US = 30 * DAY_US
 # A clock that went back makes a window longer, by less than a day.
@@ -51,26 +51,26 @@ WINDOWS_US = 2 * DAY_US
 
 @dataclass(slots=True)
 class Swept:
-    """What a sweep deleted."""
+    """How much a sweep deleted."""
 
     conversations: int = 0
     messages: int = 0
 
 
 def due(database: Database, now: int) -> int:
-    """Return how many conversations have expired by ``now`` and are not deleted yet."""
+    """Return how many conversations have expired by ``now`` and are still stored."""
     return database.read(lambda connection: conversations.count_expired(connection, now), long=True)
 
 
 def sweep(journal: Journal, now: int, stopped: threading.Event | None = None) -> Swept:
-    """Delete what has expired by ``now``; a conversation with a running reply is left for the next sweep.
+    """Delete the conversations that have expired by ``now``, except those with a running reply.
 
-    Between two transactions it pauses for as long as the last one took, so that turns get their share.
+    After each transaction it pauses for as long as that took, so that turns get half of the time.
     """
     swept = Swept()
     while stopped is None or not stopped.is_set():
         began = time.monotonic()
-        gone, rows = journal.write(lambda connection: _sweep_some(connection, now))
+        gone, rows = journal.write(lambda transaction: _sweep_some(transaction, now))
         swept.conversations += gone
         swept.messages += rows
         if not gone and not rows:
@@ -80,9 +80,9 @@ def sweep(journal: Journal, now: int, stopped: threading.Event | None = None) ->
 
 
 def recount(database: Database, journal: Journal, stopped: threading.Event) -> None:
-    """Put right what is counted of each owner's messages, one owner after the other, with pauses as `sweep` has them.
+    """Correct the counts of every owner's messages, one owner after the other, with the pauses of `sweep`.
 
-    Nobody waits meanwhile: what changes between counting and correcting is counted by those who change it.
+    It blocks no turn: a change between counting and correcting is counted by the process that makes it.
     """
     owner: str | None = ""
     while not stopped.is_set():
@@ -99,33 +99,33 @@ def recount(database: Database, journal: Journal, stopped: threading.Event) -> N
 
 
 def forget_metrics(journal: Journal, now: int, stopped: threading.Event) -> None:
-    """Delete what was counted in minutes that are older than `METRICS_US`; what was counted in all stays."""
+    """Delete the metrics of minutes older than `METRICS_US`; totals stay."""
     before = (now - METRICS_US) // 60_000_000
     while not stopped.is_set():
         began = time.monotonic()
-        if not journal.write(lambda connection: metrics.forget(connection, before)):
+        if not journal.write(lambda transaction: metrics.forget(transaction, before)):
             return
         time.sleep(time.monotonic() - began)
 
 
-def _sweep_some(connection: Connection, now: int) -> tuple[int, int]:
+def _sweep_some(transaction: Transaction, now: int) -> tuple[int, int]:
     """Delete for about `SECONDS`, up to `CONVERSATIONS` and about `ROWS` messages; return how many of each."""
     gone, rows, until = 0, 0, time.monotonic() + SECONDS
-    for owner, id in conversations.expired(connection, now, CONVERSATIONS):  # noqa: A001
+    for owner, id in conversations.expired(transaction, now, CONVERSATIONS):  # noqa: A001
         if rows >= ROWS or (rows and time.monotonic() > until):
             break
-        deleted = messages.delete_some(connection, owner, id, ROWS - rows)
+        deleted = messages.delete_some(transaction, owner, id, ROWS - rows)
         rows += deleted.rows
         if not deleted.all:
             break
-        conversations.remove(connection, owner, id, now)
+        conversations.remove(transaction, owner, id, now)
         gone += 1
     return gone, rows
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """For how many µs is kept what is left of conversations, and of what callers did."""
+    """How many µs tombstones, usage and the audit log are kept."""
 
     tombstones_us: int
     usage_us: int
@@ -133,13 +133,13 @@ class Retention:
 
     @classmethod
     def of(cls, settings: Settings) -> Retention:
-        """Return what the settings say."""
+        """Return the retention of the settings."""
         seconds = (settings.tombstone_ttl, settings.usage_ttl, settings.audit_ttl)
         return cls(*(int(one * 1_000_000) for one in seconds))
 
 
 class Sweeper:
-    """Sweeps while this process has the duty."""
+    """Sweeps while this process is the leader."""
 
     def __init__(
         self,
@@ -165,38 +165,38 @@ class Sweeper:
         self._thread = background(self._run, name="sweeper")
 
     def close(self) -> None:
-        """Stop after the transaction that runs."""
+        """Stop after the current transaction."""
         self._closed.set()
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
         while not self._closed.wait(self._interval):
             try:
-                self._sweep_on_duty()
+                self._sweep_as_leader()
             except Problem as error:
                 log.warning("could not sweep: %s", named(error))
             except Exception:
                 log.exception("could not sweep")
 
-    def _forget(self, some: Callable[[Connection], int]) -> None:
-        """Call ``some``, which forgets up to `ROWS`, until there is no more, with pauses as `sweep` has them."""
+    def _forget(self, some: Callable[[Transaction], int]) -> None:
+        """Call ``some``, which deletes up to `ROWS`, until nothing is left, with the pauses of `sweep`."""
         while not self._closed.is_set():
             began = time.monotonic()
             if self._journal.write(some) < ROWS:
                 return
             time.sleep(time.monotonic() - began)
 
-    def _sweep_on_duty(self) -> None:
-        if not self._journal.write(lambda connection: leadership.acquire(connection, DUTY, self._worker_id)):
-            self._recount_at = 0.0  # whoever takes the duty over counts at once
+    def _sweep_as_leader(self) -> None:
+        if not self._journal.write(lambda transaction: leadership.acquire(transaction, DUTY, self._worker_id)):
+            self._recount_at = 0.0  # the next leader corrects at once
             return
         now = self._clock.now()
-        self._forget(lambda connection: idempotency.expire(connection, now, ROWS))
-        self._forget(lambda connection: jobs.expire(connection, now, ROWS))
-        self._forget(lambda connection: tombstones.forget(connection, now - self._kept.tombstones_us, ROWS))
-        self._forget(lambda connection: usage.forget(connection, (now - self._kept.usage_us) // DAY_US, ROWS))
-        self._forget(lambda connection: audit.forget(connection, now - self._kept.audit_us, ROWS))
-        self._forget(lambda connection: windows.forget(connection, now - WINDOWS_US, ROWS))
+        self._forget(lambda transaction: idempotency.expire(transaction, now, ROWS))
+        self._forget(lambda transaction: jobs.expire(transaction, now, ROWS))
+        self._forget(lambda transaction: tombstones.forget(transaction, now - self._kept.tombstones_us, ROWS))
+        self._forget(lambda transaction: usage.forget(transaction, (now - self._kept.usage_us) // DAY_US, ROWS))
+        self._forget(lambda transaction: audit.forget(transaction, now - self._kept.audit_us, ROWS))
+        self._forget(lambda transaction: windows.forget(transaction, now - WINDOWS_US, ROWS))
         swept = sweep(self._journal, now, self._closed)
         forget_metrics(self._journal, now, self._closed)
         if self._quota and time.monotonic() >= self._recount_at:

@@ -21,7 +21,8 @@ from chatkeep.errors import SettingsError
 from chatkeep.exports.worker import ExportWorker
 from chatkeep.httpclient.reader import BlockingReader, EpollReader, Reader
 from chatkeep.limiting.aggregator import UsageAggregator
-from chatkeep.limiting.limiter import Limiter, RedisWindows
+from chatkeep.limiting.limiter import Limiter
+from chatkeep.limiting.redis_windows import RedisWindows
 from chatkeep.limiting.storage import StorageQuota
 from chatkeep.provider import Provider
 from chatkeep.provider.demo import DemoProvider
@@ -118,12 +119,12 @@ def start_services(settings: Settings, provider: Provider | None, *, makes_expor
     provider = _wrapped(provider or _provider(settings, _reader(journal)), settings, registry, redaction)
     cache = _cache(settings, journal)
     access = Access(database, journal, is_private=settings.is_private)
-    limiter = Limiter(settings.limits, settings.prices, journal, usage, _windows(settings, journal))
+    retention, quota = Retention.of(settings), StorageQuota.of(settings)
+    limiter = Limiter(settings.limits, settings.prices, journal, usage, _windows(settings, journal), quota)
     turns = Turns(settings, database, journal, provider, cache, limiter, registry, policy=redaction.input)
     watchdog = Watchdog(settings, database, journal, access, turns, registry, usage)
     worker_id = turns.worker_id
     upkeep = database.for_upkeep()
-    retention, quota = Retention.of(settings), StorageQuota.of(settings)
     sweeper = Sweeper(
         upkeep, journal, worker_id, registry, interval=settings.sweep_interval, kept=retention, quota=quota
     )

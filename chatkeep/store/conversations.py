@@ -11,6 +11,7 @@ from chatkeep.domain.conversation import Conversation, id_of
 from chatkeep.store import holdings, search, tombstones
 from chatkeep.store.sql import Connection, Sql
 from chatkeep.store.tombstones import Reason
+from chatkeep.store.transaction import Transaction
 
 _COLUMNS = (
     "id, owner, title, `system`, metadata, created_at, last_active, ttl, expires_at, pinned, message_count, current_id,"
@@ -108,22 +109,22 @@ def lock(connection: Connection, owner: str, id: UUID, now: int) -> Conversation
     return _conversation(rows[0]) if rows else None
 
 
-def insert(connection: Connection, conversation: Conversation) -> None:
+def insert(connection: Transaction, conversation: Conversation) -> None:
     """Store a new conversation."""
     connection.change(_INSERT, **_values(conversation), created_at=conversation.created_at, epoch=connection.epoch)
 
 
-def update(connection: Connection, conversation: Conversation) -> None:
+def update(connection: Transaction, conversation: Conversation) -> None:
     """Store what a locked conversation became."""
     connection.change(_UPDATE, **_values(conversation), epoch=connection.epoch)
 
 
-def touch(connection: Connection, id: UUID, now: int) -> None:
+def touch(connection: Transaction, id: UUID, now: int) -> None:
     """Note activity, which puts expiry off."""
     connection.change(_TOUCH, id=id.bytes, now=now, epoch=connection.epoch)
 
 
-def delete(connection: Connection, owner: str, id: UUID, now: int) -> bool:
+def delete(connection: Transaction, owner: str, id: UUID, now: int) -> bool:
     """Delete a conversation with its messages; return whether there was one."""
     holdings.take_off(connection, owner, id)
     if connection.change(_DELETE, id=id.bytes, owner=owner, now=now) == 0:
@@ -132,7 +133,7 @@ def delete(connection: Connection, owner: str, id: UUID, now: int) -> bool:
     return True
 
 
-def expire(connection: Connection, owner: str, id: UUID, now: int) -> bool:
+def expire(connection: Transaction, owner: str, id: UUID, now: int) -> bool:
     """Let a deleted conversation expire now; return whether there was one.
 
     It is not seen any more, its reply ends, and it is swept later.
@@ -154,7 +155,7 @@ def count_expired(connection: Connection, now: int) -> int:
     return int(connection.rows(_COUNT_EXPIRED, now=now)[0][0])
 
 
-def remove(connection: Connection, owner: str, id: UUID, now: int, reason: Reason = "expired") -> None:
+def remove(connection: Transaction, owner: str, id: UUID, now: int, reason: Reason = "expired") -> None:
     """Delete a conversation with what is left of its messages, whether it has expired or not."""
     connection.change(_REMOVE, id=id.bytes)
     tombstones.bury(connection, owner, id, reason, now)

@@ -24,7 +24,7 @@ from chatkeep.errors import TransferError
 from chatkeep.store import identity, leases, migrations, schema
 from chatkeep.store.engine import Database, Kind
 from chatkeep.store.migrations import HEAD, UNFINISHED
-from chatkeep.store.sql import Connection, Duplicate, Sql
+from chatkeep.store.sql import Connection, DriverConnection, Duplicate, Sql
 
 WORK = Kind(concurrency=2, waits=5, seconds=math.inf)
 """Reading and writing whole tables."""
@@ -121,7 +121,7 @@ class Table:
     def _key_of(self, row: Row) -> str:
         return ", ".join(f"{self.columns[key].name} {_shown(row[key])}" for key in self._keys)
 
-    def add(self, target: Connection, rows: list[Row]) -> None:
+    def add(self, target: DriverConnection, rows: list[Row]) -> None:
         """Insert rows in one transaction. Raises `TransferError` where the target has the key of one already."""
         batch = [{f"v{number}": value for number, value in enumerate(row)} for row in rows]
         target.begin()
@@ -132,7 +132,7 @@ class Table:
             raise self._twice(target, rows) from None
         target.commit()
 
-    def _twice(self, target: Connection, rows: list[Row]) -> TransferError:
+    def _twice(self, target: DriverConnection, rows: list[Row]) -> TransferError:
         """Return which row of a batch is one too many."""
         target.begin()
         try:
@@ -272,7 +272,7 @@ class Copy:
                 table.add(target, batch)
                 advance(len(batch))
 
-    def _be_patient(self, source: Connection, target: Connection) -> int:
+    def _be_patient(self, source: Connection, target: DriverConnection) -> int:
         """Let the source wait for the target; return how many bytes the target takes, 0 for any."""
         if not self._source.embedded:
             source.rows(_BE_PATIENT)

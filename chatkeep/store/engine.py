@@ -1,4 +1,4 @@
-"""The database: its pool of connections, what it must be able to do, and reading from it."""
+"""The database: its connection pools, its requirements, and reads."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from chatkeep.errors import DatabaseBusy, Problem, SettingsError, StoreProblem, 
 from chatkeep.runtime import files as private
 from chatkeep.runtime.concurrency import Lane, background
 from chatkeep.store import apsw_dbapi, mysql, places, sqlite
-from chatkeep.store.sql import Connection, Contention, Sql
+from chatkeep.store.sql import Connection, Contention, DriverConnection, Sql
 
 T = TypeVar("T")
-RECLAIM_S, RECLAIM_AGAIN_S = 15.0, 0.1  # no reading takes longer
-KEPT = 8  # connections of a kind that stay open while they are idle
+RECLAIM_S, RECLAIM_AGAIN_S = 15.0, 0.1  # no read takes longer
+KEPT = 8  # idle connections of a kind that stay open
 _TOUCH = Sql("UPDATE alembic_version SET version_num = version_num WHERE 1 = 0")
 _NOW = Sql("SELECT unixepoch('subsec')", mysql="SELECT UNIX_TIMESTAMP()")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kind:
-    """A kind of work on the database: connections of its own, so that it neither waits for another kind nor stops it.
+    """A kind of database work. It has a pool of its own, so that no kind blocks another.
 
-    ``concurrency`` connections at most, for each of which a caller waits ``waits`` seconds; the database ends work that
-    takes longer than ``seconds``.
+    The pool has ``concurrency`` connections, for which a caller waits up to ``waits`` seconds. The database interrupts
+    a statement that takes longer than ``seconds``.
     """
 
     concurrency: int
@@ -50,15 +50,15 @@ class Kind:
 
 
 SHORT = Kind(concurrency=32, waits=5, seconds=4.5)
-"""Statements that find a few rows by an index; on the embedded database they run in the event loop."""
+"""Statements that find a few rows by an index; on SQLite they run in the event loop."""
 PAGES = Kind(concurrency=1, waits=60, seconds=10)
-"""Pages of what may be large as a whole: a request waits for its turn, and amid an export for each page."""
+"""Pages of large results: a request waits for the one connection, and an export does for each page."""
 SCANS = Kind(concurrency=2, waits=3, seconds=10, busy=DatabaseBusy)
-"""Reads that may look through all that there is: they are refused while others run."""
+"""Reads that may scan everything of an owner: refused with `DatabaseBusy` while others run."""
 UPKEEP = Kind(concurrency=2, waits=60, seconds=60)
-"""What no request waits for."""
+"""Background work, for which no request waits."""
 CHANGES_OF_SCHEMA = Kind(concurrency=2, waits=5, seconds=math.inf)
-"""Migrations, which take as long as they take."""
+"""Migrations, without a time limit."""
 
 
 class Database:
@@ -90,15 +90,15 @@ class Database:
         return _sqlite_engine(self.url, kind) if self.embedded else _mysql_engine(self.url, kind, self._place)
 
     def for_upkeep(self) -> Database:
-        """Return this database for work that no request waits for: its long reads wait for each other alone."""
+        """Return this database for background work, whose long reads wait only for each other."""
         beside = copy(self)
         beside.pages = UPKEEP
         return beside
 
     def read(self, work: Callable[[Connection], T], *, long: bool = False) -> T:
-        """Return ``work(connection)``; ``long`` work reads a page that may be large, beside the event loop.
+        """Return ``work(connection)``; ``long`` work reads a page of a large result in a thread.
 
-        Raises `StoreUnavailable`; of long work `DatabaseTimeout` where it takes too long.
+        Raises `StoreUnavailable`, and `DatabaseTimeout` if long work takes too long.
         """
         if long:
             return self.read_as(self.pages, work)
@@ -106,22 +106,22 @@ class Database:
             return work(connection)
 
     def scan(self, work: Callable[[Connection], T]) -> T:
-        """Return ``work(connection)``, which may look through all that there is, beside the event loop.
+        """Return ``work(connection)``, which may scan everything of an owner, in a thread.
 
-        Raises `StoreUnavailable`, `DatabaseTimeout`, and `DatabaseBusy` where others do so already.
+        Raises `StoreUnavailable`, `DatabaseTimeout`, and `DatabaseBusy` while others scan.
         """
         return self.read_as(SCANS, work)
 
     def read_as(self, kind: Kind, work: Callable[[Connection], T]) -> T:
-        """Return ``work(connection)``, read beside the event loop within the limits of a kind."""
+        """Return ``work(connection)``, run in a thread within the limits of a kind."""
         with self.connection(kind) as connection, _without_contention():
             if isinstance(connection, sqlite.SqliteConnection):
                 return kind.lane.run_within(kind.seconds, connection.interrupt, work, connection)
             return work(connection)
 
     @contextmanager
-    def connection(self, kind: Kind = SHORT) -> Iterator[Connection]:
-        """Lend a connection of the pool; one that failed is not lent again."""
+    def connection(self, kind: Kind = SHORT) -> Iterator[DriverConnection]:
+        """Lend a connection of the pool; discard it if it fails."""
         lent = self._checkout(kind)
         connection = self._wrap(lent)
         try:
@@ -132,17 +132,17 @@ class Database:
             else:
                 connection.rollback()
             raise
-        except BaseException:  # a greenlet is killed, maybe amid an answer
+        except BaseException:  # a greenlet is killed, perhaps during an answer
             lent.invalidate()
             raise
         finally:
             lent.close()
             self.end_unanswered(connection)
 
-    def dedicated(self) -> Connection:
-        """Return a connection of the caller's own, outside the pool's limits. Raises `StoreUnavailable`.
+    def dedicated(self) -> DriverConnection:
+        """Return a connection that the caller owns, outside the pool's limits. Raises `StoreUnavailable`.
 
-        A server ends it if it says nothing for `mysql.IDLE_S`.
+        A server closes it if it is idle for `mysql.IDLE_S`.
         """
         lent = self._checkout(SHORT)
         connection = self._wrap(lent)
@@ -151,8 +151,8 @@ class Database:
             connection.end_when_idle()
         return connection
 
-    def end_unanswered(self, connection: Connection) -> None:
-        """See to it that a server does not go on with a statement whose end nobody hears any more."""
+    def end_unanswered(self, connection: DriverConnection) -> None:
+        """Kill the server's running statement if nothing waits for its result any more."""
         if isinstance(connection, mysql.MysqlConnection) and connection.unanswered is not None:
             background(self._kill, connection.unanswered, name="kill")
 
@@ -163,11 +163,11 @@ class Database:
 
     @property
     def files(self) -> list[Path]:
-        """The files of the embedded database; none on a server."""
+        """SQLite's files; none on a server."""
         return [Path(f"{self.url.database}{end}") for end in ("", "-wal", "-shm")] if self.embedded else []
 
-    def log_of(self, connection: Connection) -> sqlite.WriteAheadLog | None:
-        """Return the embedded database's log, to which its only writer now has to see; None on a server."""
+    def log_of(self, connection: DriverConnection) -> sqlite.WriteAheadLog | None:
+        """Return SQLite's write-ahead log, which the caller must checkpoint from now on; None on a server."""
         return connection.own_log() if isinstance(connection, sqlite.SqliteConnection) else None
 
     def _checkout(self, kind: Kind) -> PoolProxiedConnection:
@@ -184,12 +184,12 @@ class Database:
         except Exception as error:
             raise StoreUnavailable(retry_after=2) from error
 
-    def _wrap(self, lent: PoolProxiedConnection) -> Connection:
+    def _wrap(self, lent: PoolProxiedConnection) -> DriverConnection:
         raw: Any = lent.driver_connection
         return sqlite.SqliteConnection(raw.raw) if self.embedded else mysql.MysqlConnection(raw)
 
     def check(self) -> None:
-        """Raise `SettingsError` where the database could not keep every character of every language."""
+        """Raise `SettingsError` if the database cannot store every Unicode character."""
         if self.embedded:
             return
         name = self.read(lambda connection: connection.rows(Sql("SELECT @@character_set_database"))[0][0])
@@ -205,18 +205,18 @@ class Database:
             )
 
     def require_writable(self) -> None:
-        """Raise `StoreUnavailable` if nothing can be stored: on a replica, or while another process has the file."""
+        """Raise `StoreUnavailable` if nothing can be written: on a replica, or while another process locks the file."""
         with self.connection() as connection:
             connection.begin()
             connection.change(_TOUCH)
             connection.rollback()
 
     def now_s(self) -> float:
-        """Return the seconds since 1970 by the database's clock. Raises `StoreUnavailable`."""
+        """Return the database's time in seconds since 1970. Raises `StoreUnavailable`."""
         return float(self.read(lambda connection: connection.rows(_NOW)[0][0]))
 
     def reclaim(self, stopped: threading.Event | None = None) -> None:
-        """Let nothing of what was deleted stay in the embedded database's write-ahead log, once nobody reads it.
+        """Truncate SQLite's write-ahead log, so that no deleted content remains there, once nothing reads it.
 
         Give up after `RECLAIM_S`, or when ``stopped`` is set.
         """
@@ -227,7 +227,7 @@ class Database:
                 return
 
     def close(self) -> None:
-        """Close the connections that are idle."""
+        """Close the idle connections."""
         with self._engines_lock, contextlib.suppress(Exception):
             for engine in self._engines.values():
                 engine.dispose()
@@ -239,7 +239,7 @@ def _emptied_log(connection: Connection) -> bool:
 
 @contextmanager
 def _without_contention() -> Iterator[None]:
-    """Let reading that waited in vain for others be as if the database was away."""
+    """Raise `StoreUnavailable` for a read that waited in vain for a lock."""
     try:
         yield
     except Contention as error:
@@ -249,7 +249,7 @@ def _without_contention() -> Iterator[None]:
 def _pool(kind: Kind) -> dict[str, Any]:
     """Return the options of a pool.
 
-    Nothing is rolled back that nobody began: on a server's database that is a round trip for every reading.
+    A returned connection is not rolled back: reads begin no transaction, and a rollback is a round trip to the server.
     """
     kept = min(kind.concurrency, KEPT)
     return {
@@ -261,22 +261,22 @@ def _pool(kind: Kind) -> dict[str, Any]:
 
 
 def _sqlite_engine(url: URL, kind: Kind) -> sa.Engine:
-    """Return an engine on a file, which is made where it is missing, and so is its folder."""
+    """Return an engine on a file; create the file and its folder if they are missing."""
     if not url.database or url.database == ":memory:":
         raise SettingsError(["DATABASE_URL: an in-memory SQLite would lose everything; write sqlite:///path/to/file"])
     file = Path(url.database).absolute()
     private.make_folder(file.parent)
-    # SQLite makes its log and its index with the mode of the file.
+    # SQLite creates the log and its index with the mode of the file.
     private.ensure_file(file)
     engine = sa.create_engine(url, module=apsw_dbapi, **_pool(kind))
     sa.event.listen(engine, "connect", lambda connection, _record: sqlite.prepare(connection.raw))
-    # Schema changes hold the write lock from their beginning, so that two processes cannot migrate at once.
+    # Schema changes take the write lock at their beginning, so that two processes cannot migrate concurrently.
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
 
 
 def _mysql_engine(url: URL, kind: Kind, place: dict[str, Any]) -> sa.Engine:
-    """Return an engine on a server, which is found by the arguments in ``place``."""
+    """Return an engine on a server with the connection arguments ``place``."""
     arguments = mysql.connect_args(kind.seconds) | place
     plain = url.set(query={})
     engine = sa.create_engine(plain, connect_args=arguments, pool_pre_ping=True, pool_recycle=1800, **_pool(kind))

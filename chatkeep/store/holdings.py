@@ -24,6 +24,7 @@ _COUNT = f"COUNT(messages.id), {_FINAL}"
 _GET = Sql("SELECT messages, bytes FROM holdings WHERE owner = :owner")
 _ADD = Sql("UPDATE holdings SET messages = messages + :messages, bytes = bytes + :bytes WHERE owner = :owner")
 _REMOVE = Sql("DELETE FROM holdings WHERE owner = :owner")
+_REMOVE_UNUSED = Sql("DELETE FROM holdings WHERE owner = :owner AND messages = 0 AND bytes = 0")
 _ADD_REPLY = Sql(
     "UPDATE holdings SET bytes = bytes + COALESCE((SELECT OCTET_LENGTH(content) + OCTET_LENGTH(reasoning) FROM messages"
     " WHERE message_id = :id), 0) WHERE owner = :owner"
@@ -125,6 +126,11 @@ def take_off_some(connection: Connection, owner: str, ids: Sequence[UUID]) -> No
 def remove(connection: Connection, owner: str) -> None:
     """Forget what an owner has stored."""
     connection.change(_REMOVE, owner=owner)
+
+
+def remove_unused(connection: Connection, owner: str) -> None:
+    """Delete an owner's row that counts nothing."""
+    connection.change(_REMOVE_UNUSED, owner=owner)
 
 
 def drift(connection: Connection, owner: str) -> Stored:

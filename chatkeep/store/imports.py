@@ -9,6 +9,7 @@ from uuid import UUID
 
 from chatkeep.domain.conversation import Message, Status, id_of
 from chatkeep.store.sql import Connection, Sql, in_list, quoted
+from chatkeep.store.transaction import Transaction
 
 # One statement's rows and characters: MySQL takes 16 MiB at most.
 _ROWS, _CHARACTERS = 50, 500_000
@@ -65,7 +66,7 @@ def remove(connection: Connection, conversation_id: UUID, ids: Iterable[UUID]) -
         connection.change(Sql(sql), of=conversation_id.bytes, **values)
 
 
-def add(connection: Connection, messages: Iterable[Message], branch: Collection[UUID]) -> None:
+def add(connection: Transaction, messages: Iterable[Message], branch: Collection[UUID]) -> None:
     """Store new messages; those in ``branch`` are on the current one."""
     for some in _statements(messages):
         values: dict[str, Any] = {"epoch": connection.epoch}

@@ -1,7 +1,7 @@
-"""The group writer: every write of a process goes through one transaction after another, each for all who wait.
+"""The journal: the group commit of a process. All its writes run in one transaction after another.
 
-A commit costs the same for one stream as for hundreds, so the journal takes whatever has come since the last one and
-commits it together. What it acknowledges is durable, and what followers of a reply are shown was committed before.
+A commit costs the same for one stream as for hundreds, so each transaction takes everything that has arrived since the
+last one. Acknowledged writes are durable, and followers of a reply see only committed text.
 """
 
 from __future__ import annotations
@@ -12,151 +12,71 @@ import queue
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
-from uuid import UUID
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from chatkeep.domain.conversation import Delta
 from chatkeep.errors import InternalError, OutcomeUnknown, Problem, ServerStopping, StoreProblem, StoreUnavailable
-from chatkeep.runtime.concurrency import Event, Lane, background, event, short_lock
-from chatkeep.store import audit, counters, messages, mysql, windows
+from chatkeep.runtime.concurrency import Lane, background, short_lock
+from chatkeep.store import counters, mysql
+from chatkeep.store.batch import NOTHING, Batch, Change, Committed, Sink, commit
 from chatkeep.store.engine import Database
-from chatkeep.store.ledger import Ledger
-from chatkeep.store.messages import Progress
-from chatkeep.store.sql import Append, Connection, Contention
+from chatkeep.store.sql import Append, Contention, DriverConnection
 from chatkeep.store.sqlite import WriteAheadLog
+from chatkeep.store.transaction import Transaction
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 CONTENTION_TRIES = 20
 RETRY_S = (0.05, 1.0)
-# A transaction that rewrites more characters than this holds the event loop up for longer than a thread costs.
-BRIEF_CHARACTERS = 250_000
-# Commits begin apart only while many streams are open: 0.1 ms for each, up to 20 ms, nothing for a few.
+# While many streams are open, commits are spaced: 0.1 ms for each stream, up to 20 ms.
 FEW_STREAMS, SPACING_S, MAX_SPACING_S = 16, 0.0001, 0.020
 
 
-class Sink(Protocol):
-    """A reply that is being written. Called on the journal's thread, which must not be held up."""
-
-    id: UUID
-    written: int
-    """Characters that are committed, text and reasoning together."""
-
-    def committed(self, delta: Delta) -> None:
-        """Take note that this much more is durable."""
-
-    def lost(self, progress: Progress | None) -> None:
-        """Take note that the row is final already, or gone: nothing can be appended any more."""
-
-    def refused(self, problem: Problem) -> None:
-        """Take note that the database refused a part of the text: that part and what follows are not stored."""
-
-
-@dataclass(slots=True)
-class _Change(Generic[T]):
-    """An operation that waits for its transaction."""
-
-    work: Callable[[Connection], T]
-    retry_until_up: bool
-    inline: bool
-    subjects: tuple[str, ...] = ()
-    kept: bool = True
-    """Whether its transaction is committed, not rolled back."""
-    done: Event = field(default_factory=event)
-    result: Any = None
-    error: Exception | None = None
-
-    def fail(self, error: StoreUnavailable) -> None:
-        """End it with a copy of an error that it shares with others."""
-        self.error = type(error)(retry_after=error.retry_after)
-        self.done.set()
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What one transaction stores, or rolls back."""
-
-    changes: list[_Change[Any]] = field(default_factory=list)
-    deltas: dict[Sink, list[Delta]] = field(default_factory=dict, repr=False)
-    kept: bool = True
-
-    def is_inline(self) -> bool:
-        return all(change.inline for change in self.changes) and sum(sink.written for sink in self.deltas) < (
-            BRIEF_CHARACTERS
-        )
-
-    def appends(self) -> dict[Sink, Append]:
-        return {sink: Append(sink.id, sink.written, _joined(deltas)) for sink, deltas in self.deltas.items()}
-
-    def halves(self) -> list[_Batch]:
-        """Return two batches that make up this one, text first; none if it cannot be divided."""
-        if self.deltas and self.changes:
-            return [_Batch(deltas=self.deltas), _Batch(self.changes)]
-        if len(self.changes) > 1:
-            return [_Batch(half, kept=self.kept) for half in _halved(self.changes)]
-        if len(self.deltas) > 1:
-            return [_Batch(deltas=dict(half)) for half in _halved(list(self.deltas.items()))]
-        return []
-
-
-def _halved(items: list[T]) -> tuple[list[T], list[T]]:
-    middle = len(items) // 2
-    return items[:middle], items[middle:]
-
-
-def _joined(deltas: list[Delta]) -> Delta:
-    if len(deltas) == 1:
-        return deltas[0]
-    return Delta("".join(delta.text for delta in deltas), "".join(delta.reasoning for delta in deltas))
-
-
 class Journal:
-    """The group writer of one process; start it after forking."""
+    """The group commit of one process; start it after the fork."""
 
     def __init__(self, database: Database) -> None:
         self.streams = 0
-        """How many replies are being generated: the more, the wider the commits are spaced."""
+        """Replies that are being generated: commits are spaced by their number."""
         self.collect: Callable[[], bool] = _collect_nothing
-        """Called before each transaction: appends what has arrived by then; where it returns False because nothing
-        has, it sees to it that `wake` is called when something does."""
+        """Appends what has arrived; called before each transaction. If it returns False because nothing has arrived,
+        it calls `wake` when something does."""
         self._database = database
-        self._queue: queue.SimpleQueue[_Change[Any] | None] = queue.SimpleQueue()
-        self._backlog: list[_Change[Any] | None] = []
+        self._queue: queue.SimpleQueue[Change[Any] | None] = queue.SimpleQueue()
+        self._backlog: list[Change[Any] | None] = []
         self._deltas: dict[Sink, list[Delta]] = {}
         self._deltas_lock = short_lock()
-        self._connection: Connection | None = None
+        self._connection: DriverConnection | None = None
         self._used = 0.0
         """When the last transaction began."""
         self._log: WriteAheadLog | None = None
         self._lane = Lane(1)
         self._refused: WeakSet[Sink] = WeakSet()
         self._failure: StoreUnavailable | None = None
-        self._probe: _Change[None] | None = None
+        self._probe: Change[None] | None = None
         self._closed = False
         self._thread = background(self._run, name="journal")
 
     def write(
         self,
-        work: Callable[[Connection], T],
+        work: Callable[[Transaction], T],
         *,
         retry_until_up: bool = False,
         inline: bool = False,
         subjects: tuple[str, ...] = (),
     ) -> T:
-        """Return ``work(connection)`` once it is durable; it may count against the limits of ``subjects``.
+        """Return ``work(transaction)`` once it is durable; it may charge the limits of ``subjects``.
 
-        ``work`` runs in a transaction with others' work and may run again; it undoes nothing itself: whatever it raises
-        undoes just its own writes and is raised here. ``retry_until_up`` work waits until the database is back, and
-        must be such that running it twice does no harm; other work raises `StoreUnavailable`, after which nothing
-        of it is stored, or `OutcomeUnknown`. What the database refuses raises `DatabaseRefused`, and is not repeated.
-        ``inline`` work touches a few rows: on SQLite it needs no thread.
+        ``work`` shares its transaction with other work and may run again. An exception rolls back only its own writes
+        and is raised here. ``retry_until_up`` work waits until the database is back, and must be idempotent. Other work
+        raises `StoreUnavailable`, after which none of it is stored, or `OutcomeUnknown`. A refused statement raises
+        `DatabaseRefused` without a retry. ``inline`` work touches a few rows, so on SQLite it needs no thread.
         """
         if self._closed:
             raise ServerStopping(retry_after=1)
-        change = _Change(work, retry_until_up, inline, subjects)
+        change = Change(work, retry_until_up, inline, subjects)
         self._queue.put(change)
         change.done.wait()
         if isinstance(change.error, StoreProblem):
@@ -166,14 +86,14 @@ class Journal:
         return change.result  # type: ignore[no-any-return]
 
     def probe(self, seconds: float) -> None:
-        """Raise `StoreProblem` unless a write gets through within ``seconds``; it is rolled back.
+        """Raise `StoreProblem` unless a write succeeds within ``seconds``; it is rolled back.
 
-        A disk without room lets a write pass that is rolled back. So the last transaction that was to be kept counts,
-        too: the watch writes once a second.
+        A full disk accepts a write that is rolled back, so the last transaction that committed or failed to counts as
+        well: the watchdog writes once a second.
         """
         change = self._probe
-        if change is None or change.done.wait(0):  # many who ask at once share one
-            change = self._probe = _Change(counters.try_out, retry_until_up=False, inline=True, kept=False)
+        if change is None or change.done.wait(0):  # concurrent callers share one probe
+            change = self._probe = Change(counters.try_out, retry_until_up=False, inline=True, kept=False)
             self._queue.put(change)
         if not change.done.wait(seconds):
             raise StoreUnavailable(retry_after=2)
@@ -183,7 +103,7 @@ class Journal:
             raise type(self._failure)(retry_after=self._failure.retry_after)
 
     def append(self, sink: Sink, delta: Delta) -> None:
-        """Append to a reply's row with the next transaction; the sink is told when that is durable."""
+        """Append to a reply's row in the next transaction, whose commit the sink is notified of."""
         with self._deltas_lock:
             first = not self._deltas
             self._deltas.setdefault(sink, []).append(delta)
@@ -191,11 +111,11 @@ class Journal:
             self.wake()
 
     def wake(self) -> None:
-        """Let the next transaction begin, for which there is something to be collected."""
+        """Begin the next transaction, because `collect` has something to append."""
         self._queue.put(None)
 
     def close(self) -> None:
-        """Store what is waiting and stop."""
+        """Store what is queued, then stop."""
         if self._closed:
             return
         self._closed = True
@@ -209,41 +129,38 @@ class Journal:
                 try:
                     self._store(batch)
                 except Exception:
-                    log.exception("those who wait for a batch could not be told")
+                    log.exception("could not notify the callers of a batch")
             if self.streams > FEW_STREAMS:
                 spacing = min(self.streams * SPACING_S, MAX_SPACING_S)
                 time.sleep(max(0.0, begun + spacing - time.monotonic()))
         self._disconnect()
 
-    def _gather(self) -> tuple[_Batch, _Batch]:
-        """Return what is to be rolled back and what is to be kept of all that is waiting or has arrived.
-
-        Wait where nothing is or has.
-        """
+    def _gather(self) -> tuple[Batch, Batch]:
+        """Wait for something to store; return the probes, which are rolled back, and everything else."""
         items, self._backlog = self._backlog, []
         while self.collect() and self._queue.empty():
-            pass  # what was read held no text
+            pass  # what has arrived held no text
         found = [item for item in (*(items or [self._queue.get()]), *self._waiting()) if item is not None]
-        probes = _Batch([change for change in found if not change.kept], kept=False)
-        batch = _Batch([change for change in found if change.kept])
-        # After the changes: what was appended before the end of a reply is stored with it.
+        probes = Batch([change for change in found if not change.kept], kept=False)
+        batch = Batch([change for change in found if change.kept])
+        # After the changes: deltas that precede a reply's end are stored with it.
         with self._deltas_lock:
             batch.deltas, self._deltas = self._deltas, {}
-        if self._refused:  # what follows a gap is not stored
+        if self._refused:  # nothing is stored after a gap
             batch.deltas = {sink: deltas for sink, deltas in batch.deltas.items() if sink not in self._refused}
         return probes, batch
 
-    def _waiting(self) -> Iterator[_Change[Any] | None]:
+    def _waiting(self) -> Iterator[Change[Any] | None]:
         with contextlib.suppress(queue.Empty):
             while True:
                 yield self._queue.get_nowait()
 
-    def _store(self, batch: _Batch) -> None:
-        """Store a batch and tell those who wait; of one that cannot be stored store what can, half by half."""
+    def _store(self, batch: Batch) -> None:
+        """Store a batch and notify its callers; store what it can, half by half, if the batch fails."""
         appends = batch.appends()
         try:
-            lost = self._committed(batch, appends)
-        except Exception as error:  # noqa: BLE001 - told to those who wait, or logged
+            committed = self._committed(batch, appends)
+        except Exception as error:  # noqa: BLE001 - raised in the callers, or logged
             self._disconnect()
             halves = batch.halves()
             for half in halves:
@@ -251,11 +168,11 @@ class Journal:
             if not halves:
                 self._refuse(batch, error)
             return
-        _tell(batch, appends, lost)
+        batch.tell(appends, committed.lost)
         self._shorten_log()
 
-    def _committed(self, batch: _Batch, appends: dict[Sink, Append]) -> dict[UUID, Progress | None]:
-        """Store what waits patiently however often that takes; return the replies that take no more text."""
+    def _committed(self, batch: Batch, appends: dict[Sink, Append]) -> Committed:
+        """Commit a batch; while the database is down, retry deltas and changes that are `retry_until_up`."""
         waits = RETRY_S[0]
         while batch.changes or appends:
             try:
@@ -266,56 +183,53 @@ class Journal:
                 self._give_up_unless_retrying(batch, error)
                 time.sleep(waits)
                 waits = min(waits * 2, RETRY_S[1])
-        return {}
+        return NOTHING
 
-    def _attempt(self, batch: _Batch, appends: dict[Sink, Append]) -> dict[UUID, Progress | None]:
+    def _attempt(self, batch: Batch, appends: dict[Sink, Append]) -> Committed:
         if self._log is None and time.monotonic() - self._used > mysql.IDLE_S / 2:
             self._disconnect()  # before the server does
         self._used = time.monotonic()
         if self._connection is None:
             self._connection = self._database.dedicated()
             self._log = self._database.log_of(self._connection)
-        connection, before = self._connection, self._connection.writes
-        lost = self._transact(connection, batch, list(appends.values()))
-        if batch.kept and (appends or connection.writes != before):
+        committed = self._transact(self._connection, batch, list(appends.values()))
+        if batch.kept and committed.has_written:
             self._failure = None
-        return lost
+        return committed
 
-    def _transact(self, connection: Connection, batch: _Batch, appends: list[Append]) -> dict[UUID, Progress | None]:
+    def _transact(self, connection: DriverConnection, batch: Batch, appends: list[Append]) -> Committed:
         if self._log is not None:
             return self._transact_embedded(connection, batch, appends)
         for _ in range(CONTENTION_TRIES):
             try:
-                return _commit(connection, batch, appends)
+                return commit(connection, batch, appends)
             except Contention:
                 time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter
         raise StoreUnavailable(retry_after=1)
 
-    def _transact_embedded(
-        self, connection: Connection, batch: _Batch, appends: list[Append]
-    ) -> dict[UUID, Progress | None]:
-        """Run one transaction as `_commit` does, beside the event loop where it could hold that up.
+    def _transact_embedded(self, connection: DriverConnection, batch: Batch, appends: list[Append]) -> Committed:
+        """Commit on SQLite: a short batch inline, a long one in a thread so that it does not block the event loop.
 
-        A thread costs a brief one as much as the rest of it: the two would wait for each other at every statement.
+        A thread would double the cost of a short batch: each statement waits for the other thread.
         """
         if batch.is_inline():
             with contextlib.suppress(Contention):  # another process writes: wait for it in a thread
-                return _commit(connection, batch, appends, waits=False)
-        return self._lane.run(_commit, connection, batch, appends)
+                return commit(connection, batch, appends, waits=False)
+        return self._lane.run(commit, connection, batch, appends)
 
     def _shorten_log(self) -> None:
-        """Bring the embedded database's log into its file once it is long. What it holds is stored either way."""
+        """Checkpoint SQLite's write-ahead log once it is long; its content is durable either way."""
         if self._log is not None and self._log.is_full:
             try:
                 self._lane.run(self._log.checkpoint)
             except StoreProblem as error:
-                log.warning("could not bring the log into the database's file: %s", error)
+                log.warning("could not checkpoint the write-ahead log: %s", error)
 
-    def _give_up_unless_retrying(self, batch: _Batch, error: StoreUnavailable) -> None:
-        """End impatient work of a batch that failed, and what came meanwhile: it would fail, too.
+    def _give_up_unless_retrying(self, batch: Batch, error: StoreUnavailable) -> None:
+        """Fail all work of a batch and of the queue that is not `retry_until_up`.
 
-        Patient work that came stays behind: the batch's appends must be tried again just as they are, since the last
-        try may have stored them without saying so.
+        Other queued work goes to the backlog: the batch's appends must be retried unchanged, because the last attempt
+        may have stored them without an answer.
         """
         log.warning("the database is not available: %s", error)
         self._disconnect()
@@ -329,8 +243,8 @@ class Journal:
             else:
                 self._backlog.append(item)
 
-    def _refuse(self, batch: _Batch, error: Exception) -> None:
-        """Let nobody wait for the one thing of a batch that cannot be stored."""
+    def _refuse(self, batch: Batch, error: Exception) -> None:
+        """Raise the error in the callers of a batch that cannot be divided."""
         for sink in batch.deltas:
             log.error("a reply's text cannot be stored: %s", error)
             self._refused.add(sink)
@@ -347,93 +261,10 @@ class Journal:
 
 
 def _beside(error: StoreUnavailable) -> StoreUnavailable:
-    """Return what a transaction's failure is for those whose work was not in it."""
+    """Return what a transaction's failure means for work that was not in it."""
     return StoreUnavailable(retry_after=error.retry_after) if isinstance(error, OutcomeUnknown) else error
 
 
 def _collect_nothing() -> bool:
-    """Collect nothing: what arrives is appended by those who wait for it."""
+    """Collect nothing: each reader appends what it receives."""
     return False
-
-
-def _commit(
-    connection: Connection, batch: _Batch, appends: list[Append], *, waits: bool = True
-) -> dict[UUID, Progress | None]:
-    """Run one transaction; return the replies that take no more text."""
-    waiting = batch.changes
-    while True:
-        try:
-            connection.begin(waits=waits)
-            _hold(connection, waiting)
-            lost = _append(connection, appends)
-            failed = _run_changes(connection, waiting)
-            if failed is None:
-                ledger = connection.ledger
-                if ledger.changed:
-                    windows.put(connection, ledger.changed, begins_days=ledger.begins_days)
-                if connection.notes:
-                    audit.add(connection, connection.notes)
-                if batch.kept:
-                    connection.commit()
-                else:
-                    connection.rollback()
-                return lost
-        except BaseException:
-            with contextlib.suppress(StoreProblem):
-                connection.rollback()
-            raise
-        connection.rollback()
-        waiting = [change for change in waiting if change is not failed]
-
-
-def _hold(connection: Connection, changes: list[_Change[Any]]) -> None:
-    """Hold the epoch and the subjects of a transaction's operations.
-
-    Before any other lock, so that nobody who waits for these holds anything that this transaction comes to need.
-    """
-    connection.epoch, connection.ledger, connection.notes = None, Ledger(), []
-    if changes:
-        subjects = {subject for change in changes for subject in change.subjects}
-        connection.epoch, spent = windows.hold(connection, subjects)
-        connection.ledger = Ledger(spent)
-
-
-def _append(connection: Connection, appends: list[Append]) -> dict[UUID, Progress | None]:
-    """Append, and return those that are neither stored now nor by an earlier commit whose outcome was not known."""
-    if not appends or connection.append(appends) == len(appends):
-        return {}
-    found = messages.progress_of(connection, [item.reply_id for item in appends])
-    return {
-        item.reply_id: found.get(item.reply_id)
-        for item in appends
-        if item.reply_id not in found or found[item.reply_id].written != item.at + item.length
-    }
-
-
-def _run_changes(connection: Connection, changes: list[_Change[Any]]) -> _Change[Any] | None:
-    """Run operations; return the first that failed after it had written, and so must be undone."""
-    for change in changes:
-        before, noted = connection.writes, len(connection.notes)
-        change.result = change.error = None
-        try:
-            change.result = change.work(connection)
-        except (StoreUnavailable, Contention):
-            raise
-        except Exception as error:  # noqa: BLE001 - raised where the work came from
-            change.error = error
-            del connection.notes[noted:]
-            if connection.writes != before:
-                return change
-    return None
-
-
-def _tell(batch: _Batch, appends: dict[Sink, Append], lost: dict[UUID, Progress | None]) -> None:
-    try:
-        for sink, append in appends.items():
-            if sink.id in lost:
-                sink.lost(lost[sink.id])
-            else:
-                sink.committed(append.delta)
-    finally:
-        for change in batch.changes:
-            change.done.set()

@@ -14,6 +14,7 @@ import msgspec
 from chatkeep.domain.conversation import id_of
 from chatkeep.domain.quota import key_subject, subjects_of
 from chatkeep.store.sql import Connection, Duplicate, Sql
+from chatkeep.store.transaction import Transaction
 
 _INSERT = Sql(
     "INSERT INTO leases (conversation_id, reply_id, worker_id, stop, question, owner, key_id)"
@@ -54,7 +55,7 @@ class Lease(msgspec.Struct, frozen=True):
     """The key that it counts for, where there is one."""
 
 
-def acquire(connection: Connection, lease: Lease, question: bytes | None = None) -> Lease | None:
+def acquire(connection: Transaction, lease: Lease, question: bytes | None = None) -> Lease | None:
     """Take a conversation's only lease and, with ``question``, be the one that answers it while the lease is held.
 
     Returns the lease of the other reply that answers it already, in whichever process, where there is one. Raises
@@ -102,7 +103,7 @@ def answering(connection: Connection, reply_id: UUID, question: bytes) -> Lease 
     return _lease(rows[0]) if rows else None
 
 
-def release(connection: Connection, lease: Lease) -> bool:
+def release(connection: Transaction, lease: Lease) -> bool:
     """Give a lease back; return False where somebody else ended it before: only one ever ends a reply."""
     ended = connection.change(
         _DELETE,
@@ -114,7 +115,7 @@ def release(connection: Connection, lease: Lease) -> bool:
     return ended == 1
 
 
-def _count(connection: Connection, lease: Lease, replies: int) -> None:
+def _count(connection: Transaction, lease: Lease, replies: int) -> None:
     if connection.ledger.running:
         connection.ledger.count_running(subjects_of(lease.owner, lease.key_id), replies)
 

@@ -1,7 +1,7 @@
-"""What the turns of one transaction count against limits: read at its beginning, written at its end. Pure.
+"""What one transaction counts against limits: read when it begins, written when it ends. Pure.
 
-The rows are shared by processes: so each is read and written once, however many turns there are, and in one order.
-Replies at once are counted once, too, and what the transaction itself begins and ends is added to that.
+Each row is read and written once, however many turns the transaction has, and always in the same order. Concurrent
+replies are counted once as well; the ledger adds what the transaction itself begins and ends.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from chatkeep.domain.quota import WindowUsage
 
 
 class Ledger:
-    """What limited subjects have used, which is held until the transaction ends."""
+    """The use of limited subjects, whose rows the transaction locks until it ends."""
 
     __slots__ = ("_days", "changed", "running", "spent")
 
     def __init__(self, spent: dict[str, WindowUsage] | None = None) -> None:
         self.spent = spent or {}
-        """Of the subjects that the transaction holds."""
+        """The use by subject."""
         self._days = {subject: one.day_began for subject, one in self.spent.items()}
         self.changed: dict[str, WindowUsage] = {}
         self.running: dict[str, int] = {}
-        """How many replies are being generated for a subject, as far as anybody has asked."""
+        """Concurrent replies by subject, for the subjects that a turn has asked about."""
 
     def charge(self, subjects: Iterable[str], now: int, *, requests: int = 0, tokens: int = 0) -> None:
-        """Count what subjects use within their windows."""
+        """Count use in the subjects' windows."""
         for subject in subjects:
             self.changed[subject] = self.spent[subject]
             self.spent[subject].add(now, requests=requests, tokens=tokens)
 
     @property
     def begins_days(self) -> bool:
-        """Whether a day of any subject that has changed began in this transaction."""
+        """Whether the day of any changed subject began in this transaction."""
         return any(spent.day_began != self._days[subject] for subject, spent in self.changed.items())
 
     def count_running(self, subjects: Iterable[str], replies: int) -> None:
-        """Count replies that the transaction begins, or ends where the number is negative, for whom that was asked.
+        """Count replies that the transaction begins, or ends if negative, for subjects in `running`.
 
-        Those that end because their conversation is deleted count until the transaction ends.
+        Replies that end because their conversation is deleted count until the transaction ends.
         """
         for subject in subjects:
             if subject in self.running:

@@ -12,6 +12,7 @@ from uuid import UUID
 from chatkeep.domain.conversation import PAGE_BYTES, Message, Role, Said, Status, Usage, id_of
 from chatkeep.store import holdings
 from chatkeep.store.sql import Connection, Sql, in_list
+from chatkeep.store.transaction import Transaction
 
 _COLUMNS = (
     "message_id, conversation_id, parent_id, `position`, `role`, content, timestamp, status, reasoning, model,"
@@ -118,7 +119,7 @@ class Progress:
     written: int
 
 
-def insert(connection: Connection, message: Message) -> None:
+def insert(connection: Transaction, message: Message) -> None:
     """Store a new message at the end of the current branch."""
     connection.change(
         _INSERT,
@@ -251,7 +252,7 @@ def some(connection: Connection, ids: list[UUID]) -> list[Message]:
     return [found[item] for item in ids]
 
 
-def finish(connection: Connection, reply: Message) -> None:
+def finish(connection: Transaction, reply: Message) -> None:
     """Store a reply's final status, finish reason, error, model and usage; its text is there already."""
     connection.change(
         _FINISH,
@@ -268,13 +269,13 @@ def finish(connection: Connection, reply: Message) -> None:
     )
 
 
-def leave_branch(connection: Connection, conversation_id: UUID, after: int, until: int = 2**63 - 1) -> int:
+def leave_branch(connection: Transaction, conversation_id: UUID, after: int, until: int = 2**63 - 1) -> int:
     """Take messages behind a time off the current branch, the newest `ROWS` up to ``until``; return how many."""
     span = {"after": after, "until": until, "limit": ROWS}
     return connection.change(_LEAVE_SOME, of=conversation_id.bytes, **span, epoch=connection.epoch)
 
 
-def join_branch(connection: Connection, ids: Sequence[UUID]) -> int:
+def join_branch(connection: Transaction, ids: Sequence[UUID]) -> int:
     """Put messages on the current branch; return how many."""
     if not ids:
         return 0

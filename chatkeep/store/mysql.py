@@ -14,7 +14,6 @@ import pymysql
 from pymysql.constants import CLIENT, CR, ER
 from pymysql.cursors import SSCursor
 
-from chatkeep.domain.audit import AuditEvent
 from chatkeep.errors import (
     DatabaseFull,
     DatabaseReadOnly,
@@ -24,7 +23,6 @@ from chatkeep.errors import (
     StoreProblem,
     StoreUnavailable,
 )
-from chatkeep.store.ledger import Ledger
 from chatkeep.store.sql import Append, Contention, Duplicate, Sql, StoreError
 
 # The server ends a statement that takes longer than it may. Where it does not, because it hangs or cannot be reached,
@@ -126,7 +124,7 @@ def limit(version: str, seconds: float) -> str:
 
 
 class MysqlConnection:
-    """The store's `Connection` on a PyMySQL connection."""
+    """The store's `DriverConnection` on a PyMySQL connection."""
 
     def __init__(self, raw: pymysql.Connection[Any]) -> None:
         self._raw = raw
@@ -134,9 +132,6 @@ class MysqlConnection:
         self._number: int = raw.thread_id()  # type: ignore[no-untyped-call]
         self._packet: int = raw.max_allowed_packet
         self.writes = 0
-        self.epoch: int | None = None
-        self.ledger = Ledger()
-        self.notes: list[AuditEvent] = []
         self.unanswered: int | None = None
         """The server's number of the connection, if nobody hears any more how its last statement ends."""
 

@@ -1,4 +1,4 @@
-"""Statements in the words of both databases, and the connections that run them."""
+"""SQL statements in the dialects of both databases, and the protocols of what runs them."""
 
 from __future__ import annotations
 
@@ -8,29 +8,27 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from chatkeep.domain.audit import AuditEvent
 from chatkeep.domain.conversation import Delta
 from chatkeep.errors import ChatkeepError
-from chatkeep.store.ledger import Ledger
 
 
 class StoreError(ChatkeepError):
-    """Base of what the store raises to itself; none of these reaches a caller of the store."""
+    """Base of the store's internal errors; none of these reaches a caller of the store."""
 
 
 class Duplicate(StoreError):
-    """A unique key exists already, or what a row belongs to is gone.
+    """A unique or foreign key constraint failed.
 
-    The statement changed nothing and the transaction goes on.
+    The statement changed nothing, and the transaction goes on.
     """
 
 
 class Contention(StoreError):
-    """A deadlock or a lock's timeout rolled the transaction back; run the whole of it again."""
+    """A deadlock or a lock timeout rolled the transaction back; run all of it again."""
 
 
 class Sql:
-    """One statement with ``:name`` parameters; ``mysql`` is its text there, where it differs."""
+    """One statement with ``:name`` parameters; ``mysql`` is its text for MySQL, if that differs."""
 
     __slots__ = ("mysql", "sqlite")
 
@@ -40,7 +38,7 @@ class Sql:
 
 
 class Append(NamedTuple):
-    """A delta to be appended to a reply whose row holds ``at`` characters (content and reasoning together) so far."""
+    """A delta for a reply whose row holds ``at`` characters so far (content and reasoning together)."""
 
     reply_id: UUID
     at: int
@@ -48,60 +46,62 @@ class Append(NamedTuple):
 
     @property
     def length(self) -> int:
-        """How many characters this adds."""
+        """Characters that this adds."""
         return len(self.delta.text) + len(self.delta.reasoning)
 
 
 class Connection(Protocol):
-    """A database connection; in autocommit until `begin`.
+    """Runs statements: a driver's connection, or a `Transaction` on one.
 
-    Raises `Duplicate` and `Contention`, `DatabaseTimeout` for a statement that the database ended, `StoreUnavailable`
-    for whatever else keeps the database from working now, and `DatabaseRefused` for a statement that it never takes.
+    Raises `Duplicate` and `Contention`, `DatabaseTimeout` for a statement that the database interrupted,
+    `DatabaseRefused` for a statement that the database never accepts, and `StoreUnavailable` for all other failures.
     """
-
-    writes: int
-    """How many statements have written so far: an operation that failed without any needs no rollback."""
-    epoch: int | None
-    """The epoch that what changes is stamped with; None, which no row takes, where the transaction holds none."""
-    ledger: Ledger
-    """What the transaction counts of what callers use."""
-    notes: list[AuditEvent]
-    """What the transaction tells the audit log."""
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
 
     def stream(self, sql: Sql, **values: Any) -> AbstractContextManager[Iterator[tuple[Any, ...]]]:
-        """Run a query whose rows are read one by one, and only as far as they are wanted."""
+        """Run a query and fetch its rows one by one, only as far as the caller reads."""
 
     def change(self, sql: Sql, **values: Any) -> int:
         """Run an INSERT, UPDATE or DELETE and return how many rows it matched."""
 
     def change_each(self, sql: Sql, rows: list[dict[str, Any]]) -> None:
-        """Run an INSERT once for each row of values, with few round trips."""
+        """Run an INSERT once for each row of values, in few round trips."""
 
     def append(self, appends: list[Append]) -> int:
-        """Append to every reply whose row is still generating and holds just ``at`` characters; return how many did."""
+        """Append to each reply that is still generating and holds exactly ``at`` characters; return how many did."""
+
+
+class DriverConnection(Connection, Protocol):
+    """A connection of a database driver; it autocommits until `begin`."""
+
+    @property
+    def writes(self) -> int:
+        """How many statements have written: an operation that fails before its first write needs no rollback."""
 
     def begin(self, *, waits: bool = True) -> None:
-        """Begin a transaction that writes; unless it ``waits``, `Contention` where another one holds all up."""
+        """Begin a transaction that writes.
+
+        Unless it ``waits``, raise `Contention` if another transaction holds the database's write lock.
+        """
 
     def commit(self) -> None:
-        """Make the transaction durable. Raises `OutcomeUnknown` if it may be or not."""
+        """Make the transaction durable. Raises `OutcomeUnknown` if the database does not answer."""
 
     def rollback(self) -> None:
-        """Undo the transaction, as far as one is open."""
+        """Roll back the transaction, if one is open."""
 
     def close(self) -> None:
         """Close the connection, whatever its state."""
 
 
 def quoted(names: Iterable[str]) -> str:
-    """Return names of columns as a list, each in backticks: what one database reserves is free on another."""
+    """Return column names as a list, each in backticks: each database reserves other words."""
     return ", ".join(f"`{name}`" for name in names)
 
 
 def in_list(name: str, values: Iterable[Any]) -> tuple[str, dict[str, Any]]:
-    """Return the placeholders and parameters for ``IN (…)``."""
+    """Return the placeholders and the parameters of ``IN (…)``."""
     parameters = {f"{name}{index}": value for index, value in enumerate(values)}
     return ", ".join(f":{key}" for key in parameters), parameters

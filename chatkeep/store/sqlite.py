@@ -8,7 +8,6 @@ from typing import Any
 
 import apsw
 
-from chatkeep.domain.audit import AuditEvent
 from chatkeep.errors import (
     DatabaseFull,
     DatabaseReadOnly,
@@ -17,7 +16,6 @@ from chatkeep.errors import (
     StoreProblem,
     StoreUnavailable,
 )
-from chatkeep.store.ledger import Ledger
 from chatkeep.store.sql import Append, Contention, Duplicate, Sql, StoreError
 
 BUSY_MS = 5_000
@@ -53,14 +51,11 @@ def prepare(raw: apsw.Connection) -> None:
 
 
 class SqliteConnection:
-    """The store's `Connection` on an apsw connection."""
+    """The store's `DriverConnection` on an apsw connection."""
 
     def __init__(self, raw: apsw.Connection) -> None:
         self._raw = raw
         self.writes = 0
-        self.epoch: int | None = None
-        self.ledger = Ledger()
-        self.notes: list[AuditEvent] = []
         self._interrupted = False
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:

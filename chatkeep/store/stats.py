@@ -32,7 +32,7 @@ _MESSAGES = Sql(
     " ORDER BY id LIMIT :limit) piece GROUP BY `role`, status"
 )
 _RUNNING = Sql("SELECT COUNT(*) FROM leases")
-_TOMBSTONES = Sql("SELECT COUNT(*) FROM tombstones")
+_TOMBSTONES = Sql("SELECT COUNT(*) FROM tombstones WHERE owner <> ''")  # without fences
 _JOBS = Sql("SELECT status, COUNT(*) FROM export_jobs GROUP BY status")
 
 

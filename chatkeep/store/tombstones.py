@@ -7,6 +7,7 @@ from uuid import UUID
 
 from chatkeep.store import counters
 from chatkeep.store.sql import Connection, Sql
+from chatkeep.store.transaction import Transaction
 
 Reason = Literal["deleted", "expired"]
 # The last epoch of which a tombstone was forgotten: an increment that begins before it would miss some.
@@ -33,7 +34,7 @@ class TombstoneRow(NamedTuple):
     deleted_at: int
 
 
-def bury(connection: Connection, owner: str, id: UUID, reason: Reason, now: int) -> None:
+def bury(connection: Transaction, owner: str, id: UUID, reason: Reason, now: int) -> None:
     """Remember that a conversation is gone; the first reason counts."""
     connection.change(_BURY, id=id.bytes, owner=owner, reason=reason, now=now, epoch=connection.epoch)
 

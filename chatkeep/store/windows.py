@@ -1,8 +1,8 @@
 """The table ``windows``: what each limited subject has used within its minute and within its day.
 
-A transaction holds the rows that it will change from its beginning, in one order, so no two of them wait for each
-other; who holds a row knows what all processes and hosts have counted. It holds them with the statement that it holds
-the epoch with, so that limits cost it no further one there.
+A transaction locks the rows that it will change when it begins, in one order, so that transactions cannot deadlock. A
+locked row has the counts of all processes and hosts. The statement that locks the epoch locks the rows as well, so
+limits cost no further round trip.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _COLUMNS = WindowUsage.__struct_fields__
 _LIST = quoted(_COLUMNS)
 _EPOCH = ""  # no subject
 _REMOVE = Sql("DELETE FROM windows WHERE subject = :subject")
+_REMOVE_UNUSED = Sql("DELETE FROM windows WHERE subject = :subject AND day_began = 0")
 _FORGET = Sql(
     "DELETE FROM windows WHERE subject IN (SELECT subject FROM windows WHERE day_began < :before LIMIT :limit)",
     mysql="DELETE FROM windows WHERE day_began < :before ORDER BY day_began LIMIT :limit",
@@ -29,9 +30,9 @@ _FORGET = Sql(
 
 
 def hold(connection: Connection, subjects: Collection[str]) -> tuple[int, dict[str, WindowUsage]]:
-    """Return the epoch, which stays open until the transaction ends, and what subjects have used.
+    """Lock the epoch and the subjects' rows until the transaction ends; return the epoch and what they have used.
 
-    Nobody else uses anything of theirs until then. Subjects of `holdings` stand for rows there, held after all others.
+    Subjects of `holdings` stand for rows of that table, which are locked last.
     """
     wanted = sorted(subject for subject in set(subjects) if holdings.owner_of(subject) is None)
     epoch, found = _spent(connection, wanted) if wanted else (epochs.hold(connection), {})
@@ -40,11 +41,11 @@ def hold(connection: Connection, subjects: Collection[str]) -> tuple[int, dict[s
 
 
 def _spent(connection: Connection, wanted: list[str]) -> tuple[int, dict[str, WindowUsage]]:
-    """Return the epoch and what subjects have used, all of which the transaction holds from now on."""
+    """Return the epoch and what subjects have used, with all of it locked."""
     epoch, found = _held(connection, wanted)
     missing = [subject for subject in wanted if subject not in found]
     if missing:
-        # What is not there cannot be held: of two who see a subject for the first time one waits here.
+        # A missing row cannot be locked: of two transactions that create it one waits here.
         connection.change(_begin(len(missing)), **in_list("subject", missing)[1])
         epoch, found = _held(connection, wanted)
     return epoch, found
@@ -57,7 +58,7 @@ def _held(connection: Connection, subjects: list[str]) -> tuple[int, dict[str, W
 
 
 def put(connection: Connection, spent: Mapping[str, WindowUsage], *, begins_days: bool) -> None:
-    """Store what subjects have used, whose rows the transaction holds; whether a day has begun tells an index."""
+    """Store what subjects have used, whose rows the transaction has locked; only ``begins_days`` writes the index."""
     values: list[Any] = []
     for subject, used in sorted(spent.items()):
         values += (subject, *astuple(used))
@@ -66,12 +67,17 @@ def put(connection: Connection, spent: Mapping[str, WindowUsage], *, begins_days
 
 
 def remove(connection: Connection, subject: str) -> None:
-    """Forget what a subject has used."""
+    """Delete a subject's row."""
     connection.change(_REMOVE, subject=subject)
 
 
+def remove_unused(connection: Connection, subject: str) -> None:
+    """Delete a subject's row if it was only created to be locked."""
+    connection.change(_REMOVE_UNUSED, subject=subject)
+
+
 def forget(connection: Connection, before: int, limit: int) -> int:
-    """Forget up to ``limit`` subjects whose day began before that time; return how many."""
+    """Delete up to ``limit`` rows whose day began before a time; return how many."""
     return connection.change(_FORGET, before=before, limit=limit)
 
 
@@ -98,7 +104,7 @@ def _begin(count: int) -> Sql:
 
 @cache
 def _put(count: int, begins_days: bool) -> tuple[Sql, tuple[str, ...]]:  # noqa: FBT001 - private, and a cache takes no better
-    """Return the statement for so many subjects, and the names of its values."""
+    """Return the statement for ``count`` subjects, and the names of its values."""
     columns = ("subject", *_COLUMNS)
     names = [[f"{column}{index}" for column in columns] for index in range(count)]
     rows = ", ".join(f"({', '.join(f':{name}' for name in row)})" for row in names)

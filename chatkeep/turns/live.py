@@ -1,4 +1,4 @@
-"""A reply while it is generated: what was committed so far, and who follows it."""
+"""A reply while this process generates it: its committed text, its followers, and how it may end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from chatkeep.domain.conversation import (
     Status,
     now_us,
 )
-from chatkeep.domain.quota import UNLIMITED, Quotas
 from chatkeep.errors import (
     EmptyReply,
     Problem,
@@ -40,7 +39,7 @@ from chatkeep.runtime.concurrency import short_lock
 from chatkeep.store import conversations, leases, messages
 from chatkeep.store.leases import Lease
 from chatkeep.store.messages import Progress
-from chatkeep.store.sql import Connection
+from chatkeep.store.transaction import Transaction
 from chatkeep.turns.cache import Answer
 
 PING_S = 5.0
@@ -48,7 +47,7 @@ MOST_PIECES = 16
 
 
 class StopReason(Enum):
-    """Why a reply is ended before the provider does."""
+    """Why a reply ends before the provider ends it."""
 
     STOPPED = "somebody asked to stop"
     SLOW_START = "the first token took longer than CHATKEEP_FIRST_TOKEN_TIMEOUT"
@@ -61,28 +60,28 @@ class StopReason(Enum):
 
 
 class End(msgspec.Struct, frozen=True):
-    """The last event of a reply: its row as it is stored, all text in it, and the problem, where it ended with one."""
+    """The last event of a reply: its row as stored, with all text, and the problem that it ended with, if any."""
 
     message: Message | None
     problem: Problem | None = None
 
 
 Event = Delta | End | None
-"""What followers get; None after `PING_S` of silence, so that a vanished client is noticed."""
+"""What followers receive; None after `PING_S` of silence, so that a disconnected client is noticed."""
 
 
 class Events(Protocol):
-    """Where a follower's events wait for it: a queue, or whatever else takes them in order."""
+    """A follower's events in order: a queue, or anything else with its methods."""
 
     def put(self, event: Delta | End, /) -> None:
-        """Take an event from whoever brings it, without waiting for anything."""
+        """Add an event without blocking."""
 
     def get(self, *, timeout: float) -> Delta | End:
-        """Return the next event; raise `queue.Empty` where none comes within ``timeout`` seconds."""
+        """Return the next event; raise `queue.Empty` if none arrives within ``timeout`` seconds."""
 
 
 class FinalOnly:
-    """Events for who wants the whole reply alone: its end holds all of it, and nothing wakes the reader before."""
+    """Events for a follower that needs only the whole reply: just the end, which holds all text, wakes it."""
 
     def __init__(self) -> None:
         self._ends: queue.SimpleQueue[End] = queue.SimpleQueue()
@@ -93,36 +92,34 @@ class FinalOnly:
             self._ends.put(event)
 
     def get(self, *, timeout: float) -> End:
-        """Return the end; raise `queue.Empty` where it does not come within ``timeout`` seconds."""
+        """Return the end; raise `queue.Empty` if it does not arrive within ``timeout`` seconds."""
         return self._ends.get(timeout=timeout)
 
 
 class LiveReply:
     """A reply that this process generates. The journal's `Sink`."""
 
-    def __init__(self, lease: Lease, message: Message, quotas: Quotas = UNLIMITED) -> None:
+    def __init__(self, lease: Lease, message: Message) -> None:
         self.id: UUID = message.id
         self.lease = lease
         self.message = message
         self.key_id: UUID | None = None
-        """The key with which it was asked for."""
-        self.quotas = quotas
-        """The caller's limits, which its tokens count against."""
+        """The key of the request."""
         self.leader: Lease | None = None
-        """The reply that this one copies, because it answers the same question."""
+        """The running reply to the same question, which this one copies."""
         self.prompt: Prompt | None = None
-        """What the provider was asked last; None before it is asked."""
+        """The last prompt that the provider was sent; None before the first."""
         self.written = 0
         self.received = 0
-        """Characters that the provider has sent, committed or not."""
+        """Characters received from the provider, committed or not."""
         self.has_text = False
-        """Whether some of them are text for the reader, and not all blanks."""
+        """Whether any text has arrived that is not whitespace."""
         self.has_reasoned = False
-        """Whether some of them are reasoning, and not all blanks."""
+        """Whether any reasoning has arrived that is not whitespace."""
         self.begun = self.heard = time.monotonic()
         self.ending: StopReason | None = None
         self.refusal: Problem | None = None
-        """Why the database did not take a part of its text."""
+        """The database's refusal of a part of the text."""
         self.call: Call | None = None
         self._lock = short_lock()
         self._texts: list[str] = []
@@ -131,37 +128,37 @@ class LiveReply:
         self._followers: list[Events] = []
 
     def copy(self, leader: Lease | None) -> None:
-        """Note which reply this one copies; None where it has a call of its own."""
+        """Set the reply that this one copies; None if it asks the provider itself."""
         self.leader = leader
         self.message = replace(self.message, cached=leader is not None)
 
     @property
     def is_new_here(self) -> bool:
-        """Whether no other reply of this process gives the same answer."""
+        """Whether no other reply of this process has the same answer."""
         return self.leader is None or self.leader.worker_id != self.lease.worker_id
 
     def attach(self, call: Call) -> None:
-        """Take the provider's call, to abort it when the reply is ended from outside."""
+        """Set the provider's call, which `end` aborts."""
         self.call = call
         if self.ending is not None:
             call.abort()
 
     def end(self, why: StopReason) -> None:
-        """End the reply from outside; the first reason counts."""
+        """End the reply before the provider does; the first reason counts."""
         if self.ending is None:
             self.ending = why
         if self.call is not None:
             self.call.abort()
 
     def receive(self, delta: Delta) -> None:
-        """Note that the provider sent something."""
+        """Note a delta from the provider."""
         self.heard = time.monotonic()
         self.received += len(delta.text) + len(delta.reasoning)
         self.has_text = self.has_text or bool(delta.text.strip())
         self.has_reasoned = self.has_reasoned or bool(delta.reasoning.strip())
 
     def committed(self, delta: Delta) -> None:
-        """Show what the journal has stored."""
+        """Hand a committed delta to the followers."""
         with self._lock:
             self.written += len(delta.text) + len(delta.reasoning)
             _add(self._texts, delta.text)
@@ -170,11 +167,11 @@ class LiveReply:
                 follower.put(delta)
 
     def lost(self, _progress: Progress | None) -> None:
-        """End the reply: its row takes no more text."""
+        """End the reply, because its row accepts no more text."""
         self.end(StopReason.LOST)
 
     def refused(self, problem: Problem) -> None:
-        """End the reply: it cannot become whole."""
+        """End the reply, because it cannot become whole."""
         self.refusal = problem
         self.end(StopReason.REFUSED)
 
@@ -189,14 +186,14 @@ class LiveReply:
         return "".join(self._reasonings)
 
     def close(self, end: End) -> None:
-        """Tell followers that nothing more comes."""
+        """Hand the end to the followers."""
         with self._lock:
             self._end = end
             for follower in self._followers:
                 follower.put(end)
 
     def answer(self, stored: Message) -> Answer:
-        """Return what to remember of the whole reply."""
+        """Return the whole reply for the cache."""
         usage = stored.usage
         return Answer(
             conversation_id=self.message.conversation_id,
@@ -213,8 +210,8 @@ class LiveReply:
     def follow(self, after: int = 0, events: Events | None = None) -> Iterator[Event]:
         """Yield the reply from ``after`` characters of its text on, up to its `End`.
 
-        Reasoning comes whole where ``after`` is 0 and not at all otherwise: it precedes the text. An `End` that
-        somebody puts into ``events`` ends the following, too.
+        Reasoning precedes the text: it is yielded whole if ``after`` is 0, otherwise not at all. An `End` that is put
+        into ``events`` from outside ends the following as well.
         """
         events = queue.SimpleQueue() if events is None else events
         with self._lock:
@@ -233,7 +230,7 @@ class LiveReply:
 
 
 def _add(pieces: list[str], piece: str) -> None:
-    """Add to a text in pieces; a string for every token would take up many times what the text does."""
+    """Append to a text in few pieces: a string for every token would take several times the memory of the text."""
     if piece:
         pieces.append(piece)
         if len(pieces) >= MOST_PIECES:
@@ -241,7 +238,7 @@ def _add(pieces: list[str], piece: str) -> None:
 
 
 def _arriving(events: Events, end: End | None) -> Iterator[Event]:
-    """Yield events as they come, up to the end; None after every `PING_S` without any."""
+    """Yield events as they arrive, up to the end; None after every `PING_S` without one."""
     while end is None:
         try:
             event = events.get(timeout=PING_S)
@@ -256,7 +253,7 @@ def _arriving(events: Events, end: End | None) -> Iterator[Event]:
 
 
 class _Ahead:
-    """Leaves out the first characters of what comes: the follower knows more than was written."""
+    """Skips the first characters that arrive, because the follower has them: it has seen more than was committed."""
 
     def __init__(self, events: Events, ahead: int) -> None:
         self._events = events
@@ -275,9 +272,9 @@ class _Ahead:
 
 
 class FollowerCall:
-    """A `Call` whose reply is another one's: the same question is being answered already.
+    """A `Call` that copies the running reply to the same question.
 
-    ``follow`` yields that reply's events, until somebody puts an `End` into the queue that it is given.
+    ``follow`` yields that reply's events until an `End` is put into the queue that it gets.
     """
 
     def __init__(self, follow: Callable[[Events], Iterator[Event]]) -> None:
@@ -285,11 +282,11 @@ class FollowerCall:
         self._events: Events = queue.SimpleQueue()
 
     def deliver(self, receive: Receive) -> None:
-        """Hand to ``receive`` what the other reply has and gets.
+        """Pass the other reply's deltas to ``receive``.
 
-        What the provider does to that reply it does to this one, too. Where the reply ends for another reason (it was
-        stopped or deleted, or its process is gone), nothing is delivered if it had said nothing so far: then somebody
-        else can ask. Raises `ProviderError` where it ends without being whole, otherwise.
+        An end or an error from the provider applies to this reply as well. If the other reply ends for another reason
+        (it was stopped or deleted, or its process died) before its first text, nothing is delivered, so that this one
+        can ask. After text, raises `ProviderError` if the other reply does not become whole.
         """
         said = False
         for event in self._follow(self._events):
@@ -300,7 +297,7 @@ class FollowerCall:
                 _deliver_last(event, receive, said=said)
 
     def abort(self) -> None:
-        """End the copying; the other reply goes on."""
+        """Stop copying; the other reply continues."""
         self._events.put(End(None))
 
 
@@ -318,10 +315,10 @@ def _deliver_last(end: End, receive: Receive, *, said: bool) -> None:
 
 
 def outcome(reply: LiveReply, finish: Finish | None, problem: Problem | None) -> tuple[Message, Problem | None]:
-    """Return how a reply ends: its row's final values, and the problem that followers are told.
+    """Return how a reply ends: its row's final values, and the problem for its followers.
 
-    The provider's finish reason wins over whatever came at the same moment, and nothing else makes a reply completed.
-    But what the database refused is missing, whatever the provider says; and a reply without text is no answer.
+    Only the provider's finish reason makes a reply completed, and it wins over a stop at the same moment. It does not
+    if the database has refused a part of the text, or if there is no text.
     """
     if reply.refusal is not None:
         return _ended(reply, Status.TRUNCATED if reply.written else Status.FAILED, reply.refusal)
@@ -342,7 +339,7 @@ def outcome(reply: LiveReply, finish: Finish | None, problem: Problem | None) ->
 
 
 def _finished(reply: LiveReply, finish: Finish) -> tuple[Message, Problem | None]:
-    """Return the final values of a reply that the provider has ended; one without text has a problem."""
+    """Return the final values of a reply that the provider has ended; without text it has a problem."""
     if not (reply.has_text or finish.screened):
         return _ended(reply, _cut_status(reply), EmptyReply(_why_empty(reply, finish)), finish)
     is_cut = finish.screened or finish.reason in CUT
@@ -375,7 +372,7 @@ def _ended(reply: LiveReply, status: Status, problem: Problem, finish: Finish | 
 
 
 def _told(reply: LiveReply, status: Status, finish: Finish) -> Message:
-    """Return the final values of a reply with what the provider told of it."""
+    """Return the final values of a reply with the provider's finish."""
     row = replace(reply.message, status=status, finish_reason=finish.reason, usage=finish.usage)
     return replace(row, model=finish.model or row.model)
 
@@ -385,14 +382,14 @@ def problem_of(message: Message) -> Problem | None:
     return problem_of_code(message.error, message.error_detail) if message.error else None
 
 
-def end_reply(connection: Connection, lease: Lease, final: Message, quota: StorageQuota) -> Message | None:
-    """Store how a reply ended, unless somebody else did before; return it as it is stored, None where it is gone.
+def end_reply(transaction: Transaction, lease: Lease, final: Message, quota: StorageQuota) -> Message | None:
+    """Store how a reply ended, unless it has already ended; return it as stored, None if it was deleted.
 
-    Of all who end a reply the one that gives the lease back has ended it.
+    Several may end a reply: its process, another one's watchdog. The one that releases the lease has ended it.
     """
-    if leases.release(connection, lease):
-        messages.finish(connection, final)
-        conversations.touch(connection, lease.conversation_id, now_us())
-        quota.add_reply(connection, lease)
+    if leases.release(transaction, lease):
+        messages.finish(transaction, final)
+        conversations.touch(transaction, lease.conversation_id, now_us())
+        quota.add_reply(transaction, lease)
         return final
-    return messages.get(connection, lease.conversation_id, lease.reply_id)
+    return messages.get(transaction, lease.conversation_id, lease.reply_id)

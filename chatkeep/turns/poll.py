@@ -1,4 +1,4 @@
-"""A reply followed by its row, which another process writes or has written."""
+"""Follow a reply of another process by polling its row."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def follow_row(
 ) -> Iterator[Event]:
     """Yield a reply's events from ``after`` characters of its text on, up to its `End`.
 
-    An `End` that somebody puts into ``events`` ends the following, too.
+    An `End` that is put into ``events`` from outside ends the following as well.
     """
     events = queue.SimpleQueue() if events is None else events
     shown, reasoned, heard = after, 0, time.monotonic()
@@ -50,7 +50,7 @@ def follow_row(
 
 
 def _grown(database: Database, conversation_id: UUID, reply_id: UUID, seen: Message | None) -> Message | None:
-    """Return a reply's row if it has changed; None also while the database is away. Raises `NotFound`."""
+    """Return a reply's row if it has changed; None otherwise, or while the database is down. Raises `NotFound`."""
 
     def read(connection: Connection) -> Message | None:
         progress = messages.progress(connection, reply_id)

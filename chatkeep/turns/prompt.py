@@ -1,4 +1,4 @@
-"""From what a conversation holds to what the provider is sent; pure."""
+"""Build the prompt of a turn from a conversation's messages; pure."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def build_prompt(
 ) -> Prompt:
     """Return the prompt of a turn: the system prompt, then the last messages, oldest first.
 
-    The messages begin with a question: a reply whose question is older than ``latest`` is left out with it. Messages
-    without text are left out, such as replies that failed before the first token: many providers refuse empty ones.
-    So are questions that would spoil every prompt: they are too long by themselves, or the provider filtered the reply.
+    The first message is a question: replies before the first question of ``latest`` are left out. Messages without text
+    are left out, such as replies that failed before the first token, because many providers refuse empty messages.
+    Questions that spoil every prompt are left out: too long by themselves, or filtered by the provider.
     """
     leading = [PromptMessage(Role.SYSTEM, system)] if system and system.strip() else []
     followed = zip(latest, [*latest[1:], None], strict=False)
@@ -33,9 +33,9 @@ def build_prompt(
 
 
 def alternating(prompt: Prompt) -> Prompt:
-    """Return a prompt that strict chat templates take: at most one system prompt, then user and assistant in turns.
+    """Return a prompt for strict chat templates: at most one system prompt, then user and assistant alternating.
 
-    Messages of one role in a row, such as a question after one that was never answered, become one message.
+    Consecutive messages of one role, such as two questions of which the first has no answer, become one message.
     """
     roles = [message.role for message in prompt.messages]
     if Role.SYSTEM not in roles[1:] and all(role is not after for role, after in pairwise(roles)):
@@ -51,7 +51,7 @@ def alternating(prompt: Prompt) -> Prompt:
 def answered_prompt(prompt: Prompt) -> Prompt | None:
     """Return a prompt without the earlier questions that have no answer, or None if there are none.
 
-    The provider may have refused one of them for what it says, and would refuse every prompt that repeats it.
+    The provider may have refused one of them for its content, and would refuse every prompt that repeats it.
     """
     followed = zip(prompt.messages, [*prompt.messages[1:], None], strict=False)
     kept = tuple(one for one, after in followed if not (after and one.role is after.role is Role.USER))
@@ -59,9 +59,9 @@ def answered_prompt(prompt: Prompt) -> Prompt | None:
 
 
 def shorter_prompts(prompt: Prompt) -> Iterator[Prompt]:
-    """Yield what is left of a prompt without its oldest turns: the newer half of them, then the last one alone.
+    """Yield a prompt with only the newer half of its turns, then with only the last one.
 
-    A turn is a question with its reply. The system prompt stays, and so does the newest question.
+    A turn is a question with its reply. The system prompt and the newest question always stay.
     """
     questions = [index for index, message in enumerate(prompt.messages) if message.role is Role.USER]
     starts = sorted({questions[-max(len(questions) // 2, 1)], questions[-1]}) if questions else []
@@ -73,14 +73,14 @@ def shorter_prompts(prompt: Prompt) -> Iterator[Prompt]:
 
 
 def _sent(one: Said) -> str:
-    """Return what is sent of a message: of a reply not its reasoning, even if that was not known as such."""
+    """Return a message's text without reasoning, including reasoning that was not recognized as such."""
     return one.content if one.role is not Role.ASSISTANT else split_unopened(one.content)[1]
 
 
 def _is_sent(one: Said, reply: Said | None) -> bool:
-    """Return whether a message is sent, given the one after it; the newest question, which has none, always is."""
+    """Return whether a message is sent, given the next one; the newest question always is."""
     has_text = bool(_sent(one).strip()) or (reply is None and one.role is Role.USER)
-    return has_text and not _tells_of_its_question(reply)
+    return has_text and not _blames_its_question(reply)
 
 
 def _from_first_question(spoken: Sequence[PromptMessage]) -> list[PromptMessage]:
@@ -88,8 +88,8 @@ def _from_first_question(spoken: Sequence[PromptMessage]) -> list[PromptMessage]
     return [one for index, one in enumerate(spoken) if index >= first or one.role is Role.SYSTEM]
 
 
-def _tells_of_its_question(reply: Said | None) -> bool:
-    """Return whether a reply has no text because of its question: it was too long by itself, or it was filtered."""
+def _blames_its_question(reply: Said | None) -> bool:
+    """Return whether a reply has no text because its question was too long by itself, or filtered."""
     if reply is None or reply.content:
         return False
     return reply.error == ContextTooLong.code or reply.finish_reason == CONTENT_FILTER

@@ -22,9 +22,9 @@ def title_of(message: str) -> str:
 def turn_rows(
     conversation: Conversation, said: str | None, reply_id: UUID, model: str, now: int
 ) -> tuple[Message | None, Message]:
-    """Return the user message and the reply, behind all else of the conversation even where the clock went back.
+    """Return the user message and the reply, later than the rest of the conversation even if the clock went back.
 
-    ``said`` is None where a reply is regenerated: the new one's parent is the message that was answered before.
+    ``said`` is None to regenerate a reply: its parent is then the message that was answered before.
     """
     at = max(now, conversation.last_active + 1)
     if said is None:
@@ -48,7 +48,7 @@ def advanced(conversation: Conversation, reply: Message) -> Conversation:
 
 
 def repeated(reply: Message, answer: Answer) -> Message:
-    """Return a reply with an answer that was given before."""
+    """Return a reply with a cached answer."""
     return replace(
         reply, content=answer.text, reasoning=answer.reasoning, status=Status.COMPLETED,
         finish_reason=answer.finish_reason, usage=answer.usage, model=answer.model, cached=True,

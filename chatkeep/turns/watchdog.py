@@ -1,4 +1,4 @@
-"""The watch of a process: its replies' deadlines, requests to stop them, and replies of processes that are gone."""
+"""The watchdog of a process: enforces deadlines, obeys stops, and ends the replies of dead processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from chatkeep.store import counters, leases, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
-from chatkeep.store.sql import Connection
+from chatkeep.store.transaction import Transaction
 from chatkeep.turns.cache import ERASURES
 from chatkeep.turns.live import LiveReply, StopReason, end_reply
 from chatkeep.turns.service import Turns
@@ -32,13 +32,13 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.25
 LOOK_EVERY = 4  # ticks
-# A process is taken for dead when its beat, which goes up once a second, stood still for this many looks in a row.
-# At a load of fourteen a core, live processes stood still for four.
+# A process counts as dead when its heartbeat, which rises once a second, stands still for this many looks in a row.
+# At a load of 14 per core, live processes stood still for four.
 STILL_LOOKS = 6
 
 
 class Watchdog:
-    """Looks after the replies of one process, and after those that dead ones left behind."""
+    """Watches the replies of one process, and ends those of dead processes."""
 
     def __init__(
         self,
@@ -59,20 +59,20 @@ class Watchdog:
         self._registry = registry
         self._usage = usage
         self.ended: Callable[[], Collection[UUID]] = tuple
-        """Which processes have ended for certain, as far as the server knows."""
+        """Returns the processes that have certainly ended, as far as the server knows."""
         self._still: dict[UUID, tuple[int, int]] = {}
         self._orphans: set[UUID] = set()
         self._erasures: int | None = None
         self._closed = threading.Event()
-        self._thread = background(self._run, name="watch")
+        self._thread = background(self._run, name="watchdog")
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop the thread."""
         if not self._closed.is_set():
             self._closed.set()
             self._thread.join(timeout=5)
             with contextlib.suppress(Problem):
-                self._journal.write(lambda connection: leases.forget(connection, self._turns.worker_id))
+                self._journal.write(lambda transaction: leases.forget(transaction, self._turns.worker_id))
 
     def _run(self) -> None:
         ticks = 0
@@ -86,15 +86,15 @@ class Watchdog:
                 elif self._turns.live:
                     self._obey_stops()
             except Problem as error:
-                log.warning("could not look after running replies: %s", named(error))
+                log.warning("the watchdog failed: %s", named(error))
             except Exception:
-                log.exception("could not look after running replies")
+                log.exception("the watchdog failed")
 
     def _check_deadlines(self, now: float) -> None:
         for reply in list(self._turns.live.values()):
             why = self._overdue(reply, now)
             if why is not None and reply.ending is None:
-                log.warning("reply %s is given up: %s", reply.id, why.value)
+                log.warning("reply %s is ended: %s", reply.id, why.value)
                 reply.end(why)
 
     def _overdue(self, reply: LiveReply, now: float) -> StopReason | None:
@@ -105,13 +105,13 @@ class Watchdog:
         return StopReason.GAP if now - reply.heard > self._settings.gap_timeout else None
 
     def _obey_stops(self) -> None:
-        """Stop the replies that another process was asked to stop."""
+        """Stop this process's replies that other processes were asked to stop."""
         me = self._turns.worker_id
         for lease in self._database.read(lambda connection: leases.to_stop(connection, me)):
             self._turns.stop_here(lease.reply_id)
 
     def _look_after_keys(self) -> None:
-        """Stop the replies that were asked for with keys that let nobody in any more; note when keys were used."""
+        """Stop the replies of revoked and expired keys, and record when keys were last used."""
         live = list(self._turns.live.values())
         ended = self._access.refresh({reply.key_id for reply in live if reply.key_id})
         for reply in live:
@@ -120,28 +120,28 @@ class Watchdog:
         self._access.flush_last_used()
 
     def _look(self) -> None:
-        """Beat, and act on what the leases say."""
+        """Send a heartbeat, and act on the leases."""
         me, live = self._turns.worker_id, dict(self._turns.live)
-        every, heartbeats, erasures = self._journal.write(lambda connection: _beat(connection, me))
+        every, heartbeats, erasures = self._journal.write(lambda transaction: _heartbeat(transaction, me))
         self._forget_erased(erasures)
         mine = {lease.reply_id: lease for lease in every if lease.worker_id == me}
         self._look_after_own(live, mine)
         dead = self._dead(heartbeats, every)
         abandoned = [lease for lease in every if lease.worker_id in dead]
-        # A lease of this process without a reply: its turn was stored, though the database said that it might not be.
+        # Leases of this process without a reply: their turns were stored although the commit's outcome was unknown.
         orphans = mine.keys() - self._turns.live.keys()
         abandoned += [mine[reply_id] for reply_id in orphans & self._orphans]
         self._orphans = orphans
         if abandoned:
-            log.warning("interrupting %d replies of processes that are gone", len(abandoned))
+            log.warning("interrupting %d replies of dead processes", len(abandoned))
         if abandoned or dead:
-            ended = self._journal.write(lambda connection: _interrupt(connection, abandoned, dead, self._quota))
+            ended = self._journal.write(lambda transaction: _interrupt(transaction, abandoned, dead, self._quota))
             self._registry.count(TURNS, Status.INTERRUPTED, by=len(ended))
             for usage_record in ended:
                 self._usage.add(usage_record)
 
     def _forget_erased(self, erasures: int) -> None:
-        """Forget all answers where somebody's were erased since the last look."""
+        """Clear the cache of answers if an end user was erased since the last look."""
         if self._erasures is not None and erasures != self._erasures:
             self._turns.forget_answers()
         self._erasures = erasures
@@ -150,15 +150,15 @@ class Watchdog:
         for reply_id, reply in live.items():
             lease = mine.get(reply_id)
             if lease is None:
-                # Finished just now, or ended by somebody else, or deleted: the lease tells which one counts.
+                # It has just finished, or something else has ended or deleted it: the lease decides which end counts.
                 reply.end(StopReason.LOST)
             elif lease.stop:
                 reply.end(StopReason.STOPPED)
 
     def _dead(self, heartbeats: dict[UUID, int], every: list[Lease]) -> list[UUID]:
-        """Return the processes that have ended, and those whose beat has stood still.
+        """Return the processes that have ended, and those whose heartbeat stands still.
 
-        One that holds leases and has no beat counts as still.
+        A process that holds leases and has no heartbeat counts as standing still.
         """
         known = {lease.worker_id: -1 for lease in every} | heartbeats
         known.pop(self._turns.worker_id, None)
@@ -171,23 +171,23 @@ class Watchdog:
         return [worker for worker, (_, still) in looks.items() if worker in ended or still >= STILL_LOOKS]
 
 
-def _beat(connection: Connection, worker_id: UUID) -> tuple[list[Lease], dict[UUID, int], int]:
-    leases.heartbeat(connection, worker_id)
-    return leases.every(connection), leases.heartbeats(connection), counters.get(connection, ERASURES)
+def _heartbeat(transaction: Transaction, worker_id: UUID) -> tuple[list[Lease], dict[UUID, int], int]:
+    leases.heartbeat(transaction, worker_id)
+    return leases.every(transaction), leases.heartbeats(transaction), counters.get(transaction, ERASURES)
 
 
 def _interrupt(
-    connection: Connection, abandoned: list[Lease], dead: list[UUID], quota: StorageQuota
+    transaction: Transaction, abandoned: list[Lease], dead: list[UUID], quota: StorageQuota
 ) -> list[UsageRecord]:
-    """End the replies of dead processes; their text stays. Return what those have used that nobody else has ended."""
+    """End the replies of dead processes, whose text stays; return the usage of those that were not ended before."""
     finals = [(lease, _interrupted(lease)) for lease in abandoned]
     ended = [
-        _usage_record(connection, lease)
+        _usage_record(transaction, lease)
         for lease, final in finals
-        if end_reply(connection, lease, final, quota) is final
+        if end_reply(transaction, lease, final, quota) is final
     ]
     for worker in dead:
-        leases.forget(connection, worker)
+        leases.forget(transaction, worker)
     return ended
 
 
@@ -198,10 +198,11 @@ def _interrupted(lease: Lease) -> Message:
     )  # fmt: skip
 
 
-def _usage_record(connection: Connection, lease: Lease) -> UsageRecord:
-    """Return what is known of what a reply used whose process is gone: that it was asked for, and what was shown."""
-    shown = messages.get(connection, lease.conversation_id, lease.reply_id)
+def _usage_record(transaction: Transaction, lease: Lease) -> UsageRecord:
+    """Return the known usage of a dead process's reply: one request, and an estimate of the committed text."""
+    epoch = transaction.epoch or 0
+    shown = messages.get(transaction, lease.conversation_id, lease.reply_id)
     if shown is None:
-        return UsageRecord(lease.owner, lease.key_id, "")
+        return UsageRecord(lease.owner, lease.key_id, "", epoch=epoch)
     tokens = estimate([shown.content, shown.reasoning])
-    return UsageRecord(lease.owner, lease.key_id, shown.model or "", output_tokens=tokens)
+    return UsageRecord(lease.owner, lease.key_id, shown.model or "", output_tokens=tokens, epoch=epoch)

@@ -18,7 +18,8 @@ from chatkeep.domain.conversation import now_us
 from chatkeep.reporting import audit
 from chatkeep.store.audit import EVERY
 from chatkeep.store.engine import Database
-from chatkeep.store.sql import Connection, Sql
+from chatkeep.store.sql import Sql
+from chatkeep.store.transaction import Transaction
 from tests.auth.keys import Identity, bearer, journal_of, make_key, revoke
 from tests.cli.line import run
 from tests.client import request
@@ -252,11 +253,11 @@ def test_check_finds_changed_and_removed_entries(store: Database, change: str, b
 def test_rolled_back_action_is_not_audited(store: Database) -> None:
     """Whether it has written something else before it fails, or not."""
 
-    def fail(connection: Connection) -> None:
-        connection.notes.append(AuditEvent(COMMAND_LINE, Action.KEY_CREATED))
+    def fail(connection: Transaction) -> None:
+        connection.events.append(AuditEvent(COMMAND_LINE, Action.KEY_CREATED))
         raise LookupError
 
-    def write_and_fail(connection: Connection) -> None:
+    def write_and_fail(connection: Transaction) -> None:
         connection.change(Sql("UPDATE marks SET value = value WHERE name = 'keys'"))
         fail(connection)
 

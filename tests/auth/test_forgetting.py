@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -120,7 +119,6 @@ def erase(who: Identity) -> Any:
 
 
 def test_erase_removes_everything_before_it_answers(user: EndUser) -> None:
-    """It takes three seconds, in which other processes end what they are in the middle of."""
     text, before = with_everything(user), files(user)
     assert min(count for name, count in user.rows().items() if name != "leases") > 0
     receipt = erase(user.on(1))
@@ -147,7 +145,8 @@ def test_erase_keeps_the_data_of_others(user: EndUser) -> None:
 
 
 def test_erase_ends_a_reply_of_another_process(user: EndUser) -> None:
-    """What it has used until then is stored after the first round, and does not come back after the second."""
+    """Its end and its usage are stored after the erasure, for the account only."""
+    account = Identity(user.servers[0], bearer(user.text))
     running = Running(user.on(0).stream(unique("#n=2000,r=20#"), stream=True))
     running.until(20)
     assert user.rows()["leases"] == 1
@@ -155,9 +154,24 @@ def test_erase_ends_a_reply_of_another_process(user: EndUser) -> None:
     assert (receipt["conversations"], receipt["messages"]) == (1, 2)
     last = running.rest()
     assert (last.event, last.data["code"]) == ("error", "not_found")
+    assert eventually(lambda: account.get("/api/usage").json["total"]["requests"] == 1)
     assert set(user.rows().values()) == {0}
-    time.sleep(2.5)
-    assert set(user.rows().values()) == {0}
+
+
+def test_turn_after_an_erasure_counts_for_the_end_user(user: EndUser) -> None:
+    who = user.on(0)
+    erase(user.on(1))
+    who.chat(unique())
+    assert eventually(lambda: who.get("/api/usage").json["total"]["requests"] == 1)
+    assert user.rows()["windows"] == 1
+
+
+def test_erased_key_begins_no_turn_in_a_process_that_still_caches_it(user: EndUser) -> None:
+    own = Identity(user.servers[0], bearer(bound_key(user)))
+    own.chat(unique())
+    erase(user.on(1))
+    assert own.request("POST", "/api/chat", json={"message": unique()}).status == 401
+    assert user.rows()["conversations"] == 0
 
 
 def test_erase_keeps_usage_in_the_account_s_totals(user: EndUser) -> None:
@@ -182,7 +196,7 @@ def test_erase_clears_cached_answers_in_every_process(user: EndUser, upstream: U
         assert eventually(partial(is_cached, user.on(index), message))
     calls = len(asked(upstream, message))
     erase(user.on(0))
-    assert [server_answers(server) for server in user.servers] == [0, 0]
+    assert eventually(lambda: [server_answers(server) for server in user.servers] == [0, 0])
     assert not is_cached(user.on(1), message)
     assert len(asked(upstream, message)) == calls + 1
 

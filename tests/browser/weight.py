@@ -17,7 +17,7 @@ from chatkeep.domain.conversation import OPEN_OWNER, Role
 from chatkeep.store import conversations, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
-from chatkeep.store.sql import Connection
+from chatkeep.store.transaction import Transaction
 
 MANY = 5000
 LONG_TASK_MS = 50
@@ -44,7 +44,7 @@ def store_many(database_url: str, count: int = MANY) -> str:
     ids = [model.new_id() for _ in range(count)]
     conversation = model.Conversation(identity, OPEN_OWNER, "Many", now, now, count, current_id=ids[-1])
 
-    def store(connection: Connection) -> None:
+    def store(connection: Transaction) -> None:
         conversations.insert(connection, conversation)
         for position, (parent, own) in enumerate(zip([None, *ids[:-1]], ids, strict=True), 1):
             role = Role.USER if position % 2 else Role.ASSISTANT

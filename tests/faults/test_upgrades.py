@@ -14,7 +14,7 @@ from chatkeep.errors import StoreUnavailable
 from chatkeep.store import migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.migrations import running
-from chatkeep.store.sql import Connection, Contention, Sql
+from chatkeep.store.sql import Contention, DriverConnection, Sql
 from tests.faults.conftest import Record
 from tests.faults.scale import Scale
 from tests.faults.starting import WORDS, Place, begin, bring_to, contents, fill, is_sound, killed, succeeded, upgrade
@@ -131,7 +131,7 @@ class Load:
                 self.refused += 1
             self.longest_write = max(self.longest_write, time.monotonic() - began)
 
-    def _insert(self, connection: Connection) -> None:
+    def _insert(self, connection: DriverConnection) -> None:
         values = {"id": new_id().bytes, "conversation": self._conversation, "text": WORDS, "at": time.time_ns() // 1000}
         connection.begin()
         connection.change(_INSERT, **values)

@@ -24,7 +24,8 @@ from chatkeep.exports import PAGE_MESSAGES
 from chatkeep.store import conversations, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
-from chatkeep.store.sql import Connection, Sql
+from chatkeep.store.sql import Sql
+from chatkeep.store.transaction import Transaction
 from chatkeep.web.schemas import exports
 from tests.client import SLOW, Response
 from tests.conftest import ON_EACH_DATABASE
@@ -73,7 +74,7 @@ def store(api: Api, *stored: tuple[Conversation, list[Message]]) -> None:
 
 
 def fill(url: str, *stored: tuple[Conversation, list[Message]]) -> None:
-    def write(connection: Connection) -> None:
+    def write(connection: Transaction) -> None:
         for conversation, said in stored:
             conversations.insert(connection, conversation)
             for message in said:

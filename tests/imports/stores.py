@@ -20,7 +20,8 @@ from chatkeep.store.engine import Database
 from chatkeep.store.exports import Selection
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
-from chatkeep.store.sql import Connection, Sql
+from chatkeep.store.sql import Sql
+from chatkeep.store.transaction import Transaction
 
 OWNER = "local"
 HOUR = 3600 * 1_000_000
@@ -49,7 +50,7 @@ class Store:
     def put(self, *stored: tuple[Conversation, list[Message]]) -> None:
         """Store conversations with their messages; those up to the current one are on the branch."""
 
-        def write(connection: Connection) -> None:
+        def write(connection: Transaction) -> None:
             for conversation, said in stored:
                 conversations.insert(connection, conversation)
                 imports.add(connection, said, branch_of(conversation, said))

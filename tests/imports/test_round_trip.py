@@ -15,7 +15,7 @@ from chatkeep.conversations import branches
 from chatkeep.conversations.service import Changes, change_conversation, delete_conversation
 from chatkeep.domain.conversation import Conversation, Message, Role, Status, Usage, new_id
 from chatkeep.store import conversations, imports, messages
-from chatkeep.store.sql import Connection
+from chatkeep.store.transaction import Transaction
 from tests.imports.stores import HOUR, OWNER, Store, a_conversation
 
 AWKWARD = st.sampled_from(
@@ -130,7 +130,7 @@ class Source:
         return file
 
     def _turn(self, id: UUID, amount: int, parent_id: UUID | None) -> None:
-        def write(connection: Connection) -> None:
+        def write(connection: Transaction) -> None:
             found = conversations.lock(connection, OWNER, id, NOW)
             assert found is not None
             branches.switched(connection, found, parent_id)

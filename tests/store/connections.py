@@ -6,20 +6,19 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from chatkeep.domain.audit import AuditEvent
-from chatkeep.store.ledger import Ledger
-from chatkeep.store.sql import Append, Connection, Sql
+from chatkeep.store.sql import Append, DriverConnection, Sql
 
 
 class PassingOn:
-    """A `Connection` that passes everything on to another one."""
+    """A `DriverConnection` that passes everything on to another one."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.writes = 0
-        self.epoch: int | None = 7
-        self.ledger = Ledger()
-        self.notes: list[AuditEvent] = []
+    def __init__(self, connection: DriverConnection) -> None:
         self.beneath = connection
+
+    @property
+    def writes(self) -> int:
+        """How many statements have written."""
+        return self.beneath.writes
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
@@ -61,7 +60,7 @@ class PassingOn:
 class Planned(PassingOn):
     """Notes each statement, and how the database would run it."""
 
-    def __init__(self, connection: Connection, *, embedded: bool) -> None:
+    def __init__(self, connection: DriverConnection, *, embedded: bool) -> None:
         super().__init__(connection)
         self.sent: list[Sql] = []
         self.plans: list[tuple[str, str]] = []

@@ -13,7 +13,7 @@ from chatkeep.store import conversations, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.messages import Progress
-from chatkeep.store.sql import Connection
+from chatkeep.store.transaction import Transaction
 
 
 def a_conversation(**fields: Any) -> Conversation:
@@ -40,7 +40,7 @@ def stored_reply(journal: Journal) -> Message:
     conversation = a_conversation()
     reply = a_reply(conversation)
 
-    def write(connection: Connection) -> Message:
+    def write(connection: Transaction) -> Message:
         conversations.insert(connection, conversation)
         messages.insert(connection, reply)
         return reply

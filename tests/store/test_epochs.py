@@ -13,6 +13,7 @@ from chatkeep.store import conversations, counters, epochs, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection, Sql
+from chatkeep.store.transaction import Transaction
 from tests.conftest import DATABASES
 from tests.store.examples import a_conversation, a_message, stored_reply
 
@@ -51,7 +52,7 @@ def test_an_epoch_stays_open_as_long_as_a_transaction_holds_it(
     holds, may_commit, closed = threading.Event(), threading.Event(), list[int]()
     made = a_conversation()
 
-    def insert(connection: Connection) -> None:
+    def insert(connection: Transaction) -> None:
         holds.set()
         may_commit.wait(10)
         conversations.insert(connection, made)
@@ -93,9 +94,8 @@ def test_writers_do_not_wait_for_each_other(database: Database, journal: Journal
 
 def test_a_row_is_never_written_without_an_epoch(database: Database) -> None:
     with database.connection() as connection:
-        assert connection.epoch is None
         with pytest.raises(DatabaseRefused) as refused:
-            conversations.insert(connection, a_conversation(id=new_id(), created_at=now_us()))
+            conversations.insert(Transaction(connection), a_conversation(id=new_id(), created_at=now_us()))
         assert "epoch" in str(refused.value.__cause__)
 
 

@@ -26,6 +26,7 @@ from chatkeep.store.exports import PIECE_BYTES, Pages, Selection
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection, Sql
+from chatkeep.store.transaction import Transaction
 from tests.client import SLOW
 from tests.conftest import DATABASES, empty_database
 from tests.copies import Copy
@@ -149,7 +150,7 @@ def a_talk(length: int, dice: random.Random) -> tuple[Conversation, list[Message
 
 
 def store(journal: Journal, *stored: tuple[Conversation, list[Message]]) -> None:
-    def write(connection: Connection) -> None:
+    def write(connection: Transaction) -> None:
         for conversation, said in stored:
             conversations.insert(connection, conversation)
             for message in said:

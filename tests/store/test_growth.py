@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import pytest
@@ -28,7 +28,8 @@ from chatkeep.store.engine import Database
 from chatkeep.store.idempotency import IdempotencyRecord
 from chatkeep.store.journal import Journal
 from chatkeep.store.messages import CHARACTERS, ROWS
-from chatkeep.store.sql import Connection, Sql
+from chatkeep.store.sql import Connection, DriverConnection, Sql
+from chatkeep.store.transaction import Transaction
 from chatkeep.turns.cache import MemoryCache
 from tests.conftest import DATABASES
 from tests.store.connections import PassingOn
@@ -45,9 +46,8 @@ MOST_CHANGED = ROWS + 20
 class Measured(PassingOn):
     """Counts the rows that are changed and returned."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: DriverConnection) -> None:
         super().__init__(connection)
-        self.epoch, self.ledger, self.notes = connection.epoch, connection.ledger, connection.notes
         self.changed = self.returned = 0
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
@@ -60,7 +60,6 @@ class Measured(PassingOn):
         """Run a statement and return how many rows it matched."""
         changed = super().change(sql, **values)
         self.changed += changed
-        self.writes += 1
         return changed
 
 
@@ -69,11 +68,13 @@ class MeasuredJournal(Journal):
 
     changed = returned = transactions = 0
 
-    def write(self, work: Callable[[Connection], T], **options: Any) -> T:
-        def measured(connection: Connection) -> T:
-            seen = Measured(connection)
+    def write(self, work: Callable[[Transaction], T], **options: Any) -> T:
+        def measured(transaction: Transaction) -> T:
+            seen = Measured(transaction.connection)
+            again = Transaction(seen, transaction.epoch)
+            again.ledger, again.events = transaction.ledger, transaction.events
             try:
-                return work(seen)
+                return work(again)
             finally:
                 self.changed, self.returned = max(self.changed, seen.changed), max(self.returned, seen.returned)
 
@@ -88,7 +89,7 @@ class MeasuredDatabase(Database):
 
     def read(self, work: Callable[[Connection], T], **options: Any) -> T:
         def measured(connection: Connection) -> T:
-            seen = Measured(connection)
+            seen = Measured(cast("DriverConnection", connection))
             try:
                 return work(seen)
             finally:
@@ -129,7 +130,7 @@ def put(database: Database, conversation: Conversation, *runs: list[Message]) ->
     branch = {one.id for one in runs[-1]}
     with closing(Journal(database)) as journal:
 
-        def write(connection: Connection) -> None:
+        def write(connection: Transaction) -> None:
             conversations.insert(connection, replace(conversation, current_id=runs[-1][-1].id, forks=len(runs) - 1))
             for run in runs:
                 imports.add(connection, run, branch)
@@ -189,7 +190,7 @@ def test_a_turn_amid_a_switch_keeps_the_branch_whole(store: MeasuredDatabase, me
     steps = 0
     route = store.read(lambda c: branches.route_to(c, made.id, old[-1].id))
 
-    def step(connection: Connection) -> bool:
+    def step(connection: Transaction) -> bool:
         found = conversations.lock(connection, OWNER, made.id, now_us())
         assert found
         moved, whole = branches.advance(connection, found, route)
@@ -315,7 +316,6 @@ def test_an_import_counts_the_messages(store: MeasuredDatabase, measured: Measur
 def test_erasing_takes_steps(
     store: MeasuredDatabase, measured: MeasuredJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(erasure, "SETTLED_S", 0)
     monkeypatch.setattr(erasure, "PAGE", 150)
     with closing(Journal(store)) as journal:
         journal.write(fill)

@@ -23,6 +23,7 @@ from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
 from chatkeep.store.messages import Progress
 from chatkeep.store.sql import Append, Connection, Duplicate, Sql
+from chatkeep.store.transaction import Transaction
 from tests.conftest import DATABASES
 from tests.http.api import eventually
 from tests.store.examples import Doubter, Recorder, a_conversation, stored_reply
@@ -70,7 +71,7 @@ def test_an_operation_that_fails_undoes_its_own_writes_only(database: Database, 
     made = [a_conversation() for _ in range(30)]
     sink = Recorder(database, stored_reply(journal))
 
-    def write(connection: Connection, number: int) -> None:
+    def write(connection: Transaction, number: int) -> None:
         conversations.insert(connection, made[number])
         if number % 3 == 0:
             raise LookupError(number)
@@ -113,7 +114,7 @@ def test_an_operation_that_fails_before_it_writes_fails_alone(journal: Journal) 
 def test_a_duplicate_changes_nothing_and_the_operation_goes_on(database: Database, journal: Journal) -> None:
     made, reply, worker = a_conversation(), new_id(), new_id()
 
-    def write(connection: Connection) -> None:
+    def write(connection: Transaction) -> None:
         conversations.insert(connection, made)
         leases.acquire(connection, Lease(made.id, reply, worker, stop=False))
         with pytest.raises(Duplicate):
@@ -193,7 +194,7 @@ def test_two_processes_lose_no_update(database: Database, journal: Journal) -> N
     made = a_conversation()
     insert(journal, made)
 
-    def count(connection: Connection) -> None:
+    def count(connection: Transaction) -> None:
         found = conversations.lock(connection, "me", made.id, now_us())
         assert found
         conversations.update(connection, replace(found, message_count=found.message_count + 1))
@@ -208,7 +209,7 @@ def test_two_processes_lose_no_update(database: Database, journal: Journal) -> N
 def test_a_deadlock_is_run_again(database: Database) -> None:
     one, two, runs, meeting = a_conversation(), a_conversation(), [], threading.Barrier(2, timeout=10)
 
-    def rename(connection: Connection, *order: Conversation) -> None:
+    def rename(connection: Transaction, *order: Conversation) -> None:
         runs.append(order)
         conversations.update(connection, replace(order[0], title=order[0].title + "!"))
         if len(runs) <= 2:
@@ -316,7 +317,7 @@ def test_what_was_not_in_a_transaction_of_unknown_outcome_is_known_not_to_be_sto
 ) -> None:
     made, other, goes_on = a_conversation(), a_conversation(), threading.Event()
 
-    def write(connection: Connection) -> None:
+    def write(connection: Transaction) -> None:
         conversations.insert(connection, made)
         goes_on.wait(5)
 
@@ -340,7 +341,7 @@ def test_patient_work_whose_outcome_is_unknown_is_done_again(proxied: Database, 
         reply = stored_reply(journal)
         done: list[UUID] = []
 
-        def finish(connection: Connection) -> None:
+        def finish(connection: Transaction) -> None:
             messages.finish(connection, replace(reply, status=Status.STOPPED))
             done.append(reply.id)
 

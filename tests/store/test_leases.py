@@ -11,7 +11,8 @@ from chatkeep.domain.conversation import Conversation, new_id
 from chatkeep.store import conversations, epochs, leases
 from chatkeep.store.engine import Database
 from chatkeep.store.leases import Lease
-from chatkeep.store.sql import Connection
+from chatkeep.store.sql import DriverConnection
+from chatkeep.store.transaction import Transaction
 from tests.conftest import DATABASES
 from tests.store.examples import a_conversation
 
@@ -20,13 +21,13 @@ pytestmark = pytest.mark.everywhere
 QUESTION = b"?" * 32
 
 
-def ask(connection: Connection, conversation: Conversation) -> Lease | None:
+def ask(connection: DriverConnection, conversation: Conversation) -> Lease | None:
     """Ask in a transaction, which stays open."""
     connection.begin()
-    connection.epoch = epochs.hold(connection)
-    conversations.insert(connection, conversation)
-    leases.acquire(connection, Lease(conversation.id, conversation.id, new_id(), stop=False))
-    return leases.ask(connection, conversation.id, conversation.id, QUESTION)
+    transaction = Transaction(connection, epochs.hold(connection))
+    conversations.insert(transaction, conversation)
+    leases.acquire(transaction, Lease(conversation.id, conversation.id, new_id(), stop=False))
+    return leases.ask(transaction, conversation.id, conversation.id, QUESTION)
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
@@ -52,7 +53,7 @@ def test_a_question_is_free_when_its_lease_is_given_back(database: Database) -> 
         leader = leases.answering(connection, second.id, QUESTION)
         assert leader
         assert leases.ask(connection, first.id, first.id, QUESTION) is None
-        leases.release(connection, leader)
+        leases.release(Transaction(connection), leader)
         assert leases.answering(connection, second.id, QUESTION) is None
         connection.rollback()
 
@@ -66,7 +67,7 @@ def test_who_follows_holds_up_nobody(database: Database) -> None:
         leader = ask(other, a_conversation())
         assert leader
         began = time.monotonic()
-        assert leases.release(one, leader)
+        assert leases.release(Transaction(one), leader)
         ask(third, a_conversation())
         assert time.monotonic() - began < 4  # who waits for a lock gives up after five
         third.rollback()

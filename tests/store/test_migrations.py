@@ -27,7 +27,8 @@ from chatkeep.store.engine import CHANGES_OF_SCHEMA, Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.migrations import running
 from chatkeep.store.schema import metadata
-from chatkeep.store.sql import Connection, Sql
+from chatkeep.store.sql import Sql
+from chatkeep.store.transaction import Transaction
 from tests.conftest import DATABASES, blank_database, empty_database, migrated
 from tests.servers import ROOT, Server
 from tests.store.examples import a_conversation, a_message
@@ -89,7 +90,7 @@ def test_a_database_with_data_keeps_it(blank: Database) -> None:
     said = [a_message(made, timestamp=number, content=f"{number}") for number in (1, 2)]
     with closing(Journal(blank)) as journal:
 
-        def fill(connection: Connection) -> None:
+        def fill(connection: Transaction) -> None:
             conversations.insert(connection, made)
             imports.add(connection, said, {said[1].id})
             usage.add(connection, {UsageKey("local", 7, "me", bytes(16), "a model"): UsageTotals(3)})

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from chatkeep.store import conversations, jobs, metrics, tombstones
+from chatkeep.store import conversations, fences, jobs, metrics, tombstones
 from chatkeep.store.engine import Database
-from chatkeep.store.sql import Connection, Sql
+from chatkeep.store.sql import DriverConnection, Sql
+from chatkeep.store.transaction import Transaction
 from tests.store.connections import PassingOn
 from tests.store.test_plans import CALLS
 
@@ -32,13 +33,14 @@ FOR_ALL: dict[Callable[..., Any], str] = {
     metrics.conversations: "a number",
     tombstones.unbury: "an import, of a conversation that it has just stored for its owner",
     tombstones.forget: "forgets what is over",
+    fences.erased: "by a hash of the owner",
 }
 
 
 class Noting(PassingOn):
     """Notes the statements that it runs."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: DriverConnection) -> None:
         super().__init__(connection)
         self.texts: list[str] = []
 
@@ -61,10 +63,11 @@ def test_what_has_an_owner_is_asked_for_by_the_owner(database: Database) -> None
     with database.connection() as connection:
         noting = Noting(connection)
         noting.begin()
+        transaction = Transaction(noting, epoch=7)
         for function in sorted(CALLS, key=lambda function: function.__name__ not in {"insert", "take"}):
             noting.texts.clear()
             for arguments in CALLS[function]:
-                function(noting, **arguments)
+                function(transaction, **arguments)
             owned = [text for text in noting.texts if OWNED.search(text) and not re.search(r"\bowner\b", text)]
             if owned:
                 without[function] = owned

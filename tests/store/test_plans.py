@@ -21,6 +21,7 @@ from chatkeep.store import (
     counters,
     epochs,
     exports,
+    fences,
     holdings,
     idempotency,
     imports,
@@ -38,6 +39,7 @@ from chatkeep.store import (
 )
 from chatkeep.store.engine import Database
 from chatkeep.store.sql import Append, Connection, Sql
+from chatkeep.store.transaction import Transaction
 from tests.conftest import DATABASES, empty_database
 from tests.store.connections import Planned
 from tests.store.examples import a_conversation, a_message
@@ -263,6 +265,9 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     tombstones.holder: [{"id": new_id()}],
     tombstones.page: [{"owner": "owner 1", "epoch": 3, "after": new_id().bytes, "limit": 20}],
     tombstones.forget: [{"before": NOW, "limit": 20}],
+    fences.raise_fence: [{"owner": "me/1", "now": NOW}],
+    fences.touch: [{"owner": "me/1", "now": NOW}],
+    fences.erased: [{"owners": ["me/1", "me/2"], "since": 3}],
     jobs.insert: [{"job": JOB}],
     jobs.get: [{"owner": "owner 1", "id": JOB.id, "now": NOW}],
     jobs.newest: [
@@ -336,6 +341,7 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
         for begins_days in (False, True)
     ],
     windows.remove: [{"subject": "owner 1"}],
+    windows.remove_unused: [{"subject": "owner 1"}],
     windows.forget: [{"before": NOW, "limit": 20}],
     usage.add: [{"used": {SPENDER: UsageTotals(1), SPENDER._replace(day=8): UsageTotals(1)}}],
     usage.summed: [
@@ -364,6 +370,7 @@ CALLS: dict[Callable[..., Any], list[dict[str, Any]]] = {
     leases.forget: [{"worker_id": LEASE.worker_id}],
     messages.delete_some: [{"owner": "owner 1", "conversation_id": CONVERSATION.id, "limit": 2}],
     holdings.remove: [{"owner": "owner 1"}],
+    holdings.remove_unused: [{"owner": "owner 1"}],
 }
 SELECTIONS = [
     exports.Selection("owner 1", one, start, NOW * 2, since, branch_only=narrow, records=narrow)
@@ -386,24 +393,9 @@ def statements(module: ModuleType) -> set[Callable[..., Any]]:
 def test_every_function_of_the_store_is_tried() -> None:
     tables: tuple[ModuleType, ...]
     tables = (
-        audit,
-        conversations,
-        messages,
-        idempotency,
-        leases,
-        tombstones,
-        epochs,
-        counters,
-        leadership,
-        jobs,
-        imports,
-        keys,
-        metrics,
-        windows,
-        usage,
-        shares,
-        holdings,
-    )
+        audit, conversations, messages, idempotency, leases, tombstones, epochs, fences, counters,
+        leadership, jobs, imports, keys, metrics, windows, usage, shares, holdings,
+    )  # fmt: skip
     assert set().union(*map(statements, tables)) == CALLS.keys()
 
 
@@ -415,7 +407,7 @@ def planned(full: Database) -> Planned:
         planned.begin()
         for function in sorted(CALLS, key=lambda function: function.__name__ not in {"insert", "take", "hold"}):
             for arguments in CALLS[function]:
-                found = function(planned, **arguments)
+                found = function(Transaction(planned, epoch=7), **arguments)
                 if isinstance(found, Iterator):
                     list(found)
         for selection in SELECTIONS:
@@ -473,9 +465,9 @@ def test_appending_reads_nothing_but_the_rows_that_it_changes(full: Database) ->
     reply = a_message(CONVERSATION, role=Role.ASSISTANT, status=Status.GENERATING)
     with full.connection() as connection:
         connection.begin()
-        connection.epoch = epochs.hold(connection)
-        conversations.insert(connection, CONVERSATION)
-        messages.insert(connection, reply)
+        transaction = Transaction(connection, epochs.hold(connection))
+        conversations.insert(transaction, CONVERSATION)
+        messages.insert(transaction, reply)
         before = rows_walked(connection)
         assert connection.append([Append(item, 0, Delta("text")) for item in (reply.id, new_id(), new_id())]) == 1
         assert rows_walked(connection) == before

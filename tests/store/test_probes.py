@@ -213,5 +213,5 @@ if os.name != "nt":
                 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert [exists(database, one) for one in made] == [one in stored for one in made]
         assert stored
-        assert "could not bring the log" in caplog.text
+        assert "could not checkpoint" in caplog.text
         database.close()

@@ -12,8 +12,8 @@ import pytest
 from chatkeep.auth.access import random_text
 from chatkeep.domain.conversation import new_id
 from chatkeep.domain.quota import Kind, Limits, Quota, Quotas
-from chatkeep.limiting import limiter
-from chatkeep.limiting.limiter import PREFIX, RedisWindows
+from chatkeep.limiting import redis_windows
+from chatkeep.limiting.redis_windows import PREFIX, RedisWindows
 from chatkeep.runtime.redis import RedisClient, Refused
 from chatkeep.turns import cache
 from chatkeep.turns.cache import Answer, MemoryCache, RedisCache
@@ -50,7 +50,7 @@ def an_answer() -> Answer:
 
 def test_what_cannot_be_used_is_found_by_trying(unusable: Redis) -> None:
     client = RedisClient(unusable.url, "a test")
-    for try_out in (cache.try_out, limiter.try_out):
+    for try_out in (cache.try_out, redis_windows.try_out):
         with pytest.raises(Refused):
             try_out(client)
 
@@ -147,8 +147,8 @@ def test_a_restart_that_loses_counts_is_told_once(caplog: pytest.LogCaptureFixtu
             pass
         found = [windows.reserve(allowed(subject, 9)) for subject in subjects * 2]
         assert all(found)
-    assert [record.getMessage() for record in caplog.records if record.name == "chatkeep.limiting.limiter"] == [
-        limiter.LOST
+    assert [record.getMessage() for record in caplog.records if record.name == "chatkeep.limiting.redis_windows"] == [
+        redis_windows.LOST
     ]
 
 
@@ -157,7 +157,7 @@ def test_a_subject_that_was_forgotten_is_no_loss(redis: Redis, caplog: pytest.Lo
     for _ in range(2):
         assert windows.reserve(allowed(subject, 9))
         windows.forget(subject)
-    assert [record for record in caplog.records if record.name == "chatkeep.limiting.limiter"] == []
+    assert [record for record in caplog.records if record.name == "chatkeep.limiting.redis_windows"] == []
 
 
 def test_two_databases_on_one_redis_know_nothing_of_each_other(redis: Redis) -> None:

@@ -25,6 +25,7 @@ from chatkeep.store import conversations, messages, mysql
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Append, Connection, Contention, Duplicate, Sql
+from chatkeep.store.transaction import Transaction
 from tests.http.api import eventually
 from tests.store.examples import Recorder, a_conversation, stored_reply
 from tests.store.test_journal import exists, held, insert
@@ -69,7 +70,7 @@ def test_a_refused_change_fails_alone(database: Database, journal: Journal) -> N
     reply = stored_reply(journal)
     sink = Recorder(database, reply)
 
-    def fail(connection: Connection) -> None:
+    def fail(connection: Transaction) -> None:
         conversations.insert(connection, before)
         connection.change(WRONG, value=1)
 
@@ -116,7 +117,7 @@ def test_the_end_of_a_reply_is_stored_after_its_refused_text(refusing: Database)
         reply = stored_reply(journal)
         sink, seen = Recorder(refusing, reply), []
 
-        def end(connection: Connection) -> None:
+        def end(connection: Transaction) -> None:
             seen.append(len(sink.refusals))
             messages.finish(connection, replace(reply, status=Status.FAILED))
 

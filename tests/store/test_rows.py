@@ -17,6 +17,7 @@ from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
 from chatkeep.store.sql import Connection
+from chatkeep.store.transaction import Transaction
 from tests.store.examples import a_conversation, a_message, a_reply, stored_reply
 
 T = TypeVar("T")
@@ -180,7 +181,7 @@ def test_switching_the_branch_shows_just_the_way_to_its_tip(database: Database, 
     tree = [a_reply(made, content=name, timestamp=at + number) for number, name in enumerate("abcd")]
     a, b, c, d = tree[0], *(replace(tree[n], parent_id=tree[parent].id) for n, parent in ((1, 0), (2, 1), (3, 0)))
 
-    def grow(connection: Connection) -> None:
+    def grow(connection: Transaction) -> None:
         conversations.insert(connection, made)
         for one in (a, b, c):
             messages.insert(connection, one)
@@ -188,7 +189,7 @@ def test_switching_the_branch_shows_just_the_way_to_its_tip(database: Database, 
         messages.insert(connection, d)
         conversations.update(connection, replace(at_a, current_id=d.id))
 
-    def switch(connection: Connection, tip: UUID | None) -> None:
+    def switch(connection: Transaction, tip: UUID | None) -> None:
         found = conversations.lock(connection, "me", made.id, now_us())
         assert found
         conversations.update(connection, branches.switched(connection, found, tip))

@@ -17,7 +17,7 @@ from chatkeep.store import conversations, messages, tombstones
 from chatkeep.store import stats as counted
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
-from chatkeep.store.sql import Connection
+from chatkeep.store.transaction import Transaction
 from tests.client import SLOW
 from tests.servers import ROOT
 from tests.store.examples import a_conversation, a_message
@@ -83,7 +83,7 @@ def command(url: str, folder: Path, *options: str) -> str:
     ).stdout
 
 
-def _fill(connection: Connection) -> None:
+def _fill(connection: Transaction) -> None:
     _add(connection, {"pinned": True}, status=Status.COMPLETED, usage=Usage(10, 2), cached=True)
     _add(connection, {"last_active": AT - HOUR_US}, status=Status.FAILED)
     _add(connection, {"owner": "another"}, status=Status.GENERATING)
@@ -91,7 +91,7 @@ def _fill(connection: Connection) -> None:
     tombstones.bury(connection, "me", a_conversation().id, "deleted", AT)
 
 
-def _add(connection: Connection, fields: dict[str, Any], **reply: Any) -> None:
+def _add(connection: Transaction, fields: dict[str, Any], **reply: Any) -> None:
     """Store a conversation of one turn."""
     conversation = a_conversation(**{"last_active": AT, **fields})
     conversations.insert(connection, conversation)

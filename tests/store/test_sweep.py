@@ -13,7 +13,8 @@ from chatkeep.retention import sweeper
 from chatkeep.store import conversations, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
-from chatkeep.store.sql import Connection, Sql
+from chatkeep.store.sql import Sql
+from chatkeep.store.transaction import Transaction
 from tests.store.examples import a_conversation, a_message
 
 T = TypeVar("T")
@@ -40,12 +41,12 @@ class Counting(Journal):
 
     writes = 0
 
-    def write(self, work: Callable[[Connection], T], **options: Any) -> T:
+    def write(self, work: Callable[[Transaction], T], **options: Any) -> T:
         self.writes += 1
         return super().write(work, **options)
 
 
-def _fill(connection: Connection) -> None:
+def _fill(connection: Transaction) -> None:
     """Store conversations that have expired."""
     for _ in range(CONVERSATIONS):
         conversation = a_conversation(expires_at=1)

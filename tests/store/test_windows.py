@@ -13,7 +13,8 @@ from chatkeep.store import conversations, epochs, leases, windows
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
-from chatkeep.store.sql import Connection
+from chatkeep.store.sql import DriverConnection
+from chatkeep.store.transaction import Transaction
 from tests.store.examples import a_conversation
 
 pytestmark = pytest.mark.everywhere
@@ -22,7 +23,7 @@ SUBJECTS = ("me", "me/alice")
 KEY = new_id()
 
 
-def held(connection: Connection) -> dict[str, WindowUsage]:
+def held(connection: DriverConnection) -> dict[str, WindowUsage]:
     """Hold what subjects have used, in a transaction that stays open."""
     connection.begin()
     return windows.hold(connection, SUBJECTS)[1]
@@ -49,7 +50,7 @@ def test_who_holds_a_subject_knows_what_the_one_before_has_counted(
 
 
 def test_replies_at_once_are_those_of_all_and_what_the_transaction_itself_begins_and_ends(database: Database) -> None:
-    def begin(connection: Connection, owner: str) -> Lease:
+    def begin(connection: Transaction, owner: str) -> Lease:
         made = a_conversation(owner=owner)
         lease = Lease(made.id, new_id(), new_id(), stop=False, owner=owner, key_id=KEY)
         conversations.insert(connection, made)
@@ -58,13 +59,13 @@ def test_replies_at_once_are_those_of_all_and_what_the_transaction_itself_begins
 
     with database.connection() as connection:
         connection.begin()
-        connection.epoch = epochs.hold(connection)
-        first, *_ = [begin(connection, owner) for owner in ("me", "me/bob", "meadow")]
-        known = connection.ledger.running
+        transaction = Transaction(connection, epochs.hold(connection))
+        first, *_ = [begin(transaction, owner) for owner in ("me", "me/bob", "meadow")]
+        known = transaction.ledger.running
         known |= leases.running(connection, "me/alice", KEY)
         assert known == {"me": 2, "me/alice": 0, key_subject(KEY): 3}
-        begin(connection, "me/alice")
-        assert leases.release(connection, first)
-        assert not leases.release(connection, first)
+        begin(transaction, "me/alice")
+        assert leases.release(transaction, first)
+        assert not leases.release(transaction, first)
         assert known == leases.running(connection, "me/alice", KEY) == {"me": 2, "me/alice": 1, key_subject(KEY): 3}
         connection.rollback()

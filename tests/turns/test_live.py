@@ -21,7 +21,7 @@ FINISH = Finish("stop", Usage(1, 2), "told")
 BROKE = ProviderBroke("It broke.")
 
 
-def test_a_copy_tells_how_the_provider_ended_a_reply_without_text() -> None:
+def test_copy_of_a_reply_without_text_ends_like_the_reply() -> None:
     ended = replace(ROW, status=Status.FAILED, finish_reason="content_filter", error="empty_reply")
     with pytest.raises(EmptyReply) as raised:
         FollowerCall(lambda _events: iter([End(ended, EmptyReply("It was filtered."))])).deliver(lambda _piece: None)
@@ -66,7 +66,7 @@ OUTCOMES: list[tuple[str, StopReason | None, Finish | None, Problem | None, Stat
 
 
 @pytest.mark.parametrize(("received", "ending", "finish", "problem", "status", "code"), OUTCOMES)
-def test_how_a_reply_ends(
+def test_outcome_of_a_reply(
     received: str,
     ending: StopReason | None,
     finish: Finish | None,
@@ -78,14 +78,14 @@ def test_how_a_reply_ends(
     assert (row.status, row.error, told.code if told else None) == (status, code, code)
 
 
-def test_a_completed_reply_has_what_the_provider_told() -> None:
+def test_completed_reply_has_the_provider_s_finish() -> None:
     row, _ = outcome(a_reply(received="text"), FINISH, None)
     assert (row.finish_reason, row.usage, row.model) == ("stop", Usage(1, 2), "told")
     assert outcome(a_reply(received="text"), Finish("stop"), None)[0].model == "asked"
 
 
 @pytest.mark.parametrize("received", ["", "text"])
-def test_a_failed_reply_has_what_the_provider_told(received: str) -> None:
+def test_failed_reply_has_the_provider_s_finish(received: str) -> None:
     broke = ProviderBroke("It broke.")
     broke.finish = Finish("network_error", Usage(1, 2), "told")
     row, problem = outcome(a_reply(received=received), None, broke)
@@ -104,7 +104,7 @@ def test_a_failed_reply_has_what_the_provider_told(received: str) -> None:
         (Finish("stop"), "", "too long for the model"),
     ],
 )
-def test_a_reply_without_text_says_why(finish: Finish, reasoning: str, told: str) -> None:
+def test_reply_without_text_explains_why(finish: Finish, reasoning: str, told: str) -> None:
     reply = a_reply()
     reply.receive(Delta("", reasoning))
     row, problem = outcome(reply, finish, None)
@@ -115,26 +115,26 @@ def test_a_reply_without_text_says_why(finish: Finish, reasoning: str, told: str
 
 
 @pytest.mark.parametrize("ending", [None, *StopReason])
-def test_nothing_but_the_provider_s_word_completes_a_reply(ending: StopReason | None) -> None:
+def test_only_the_provider_s_finish_completes_a_reply(ending: StopReason | None) -> None:
     for received in ("", "text"):
         assert outcome(a_reply(received=received, ending=ending), None, None)[0].status is not Status.COMPLETED
 
 
-def test_the_first_reason_to_end_counts() -> None:
+def test_first_stop_reason_wins() -> None:
     reply = a_reply(ending=StopReason.STOPPED)
     reply.end(StopReason.LOST)
     assert reply.ending is StopReason.STOPPED
 
 
 @pytest.mark.parametrize("code", ["provider_timeout", "provider_broke", "reply_interrupted"])
-def test_a_stored_error_is_told_again(code: str) -> None:
+def test_stored_error_becomes_the_same_problem(code: str) -> None:
     problem = problem_of(replace(ROW, error=code))
     assert problem
     assert problem.code == code
     assert problem_of(ROW) is None
 
 
-def test_followers_see_everything_once_whenever_they_come() -> None:
+def test_followers_receive_every_delta_once() -> None:
     reply = a_reply()
     early = reply.follow()
     with ThreadPoolExecutor(1) as pool:
@@ -151,7 +151,7 @@ def test_followers_see_everything_once_whenever_they_come() -> None:
 
 
 @pytest.mark.parametrize("after", [0, 1, 4, 6, 7, 99])
-def test_a_follower_gets_what_lies_beyond_the_characters_that_it_knows(after: int) -> None:
+def test_follow_begins_after_the_given_characters(after: int) -> None:
     reply = a_reply()
     reply.committed(Delta("😀two 你好", "why"))
     following = reply.follow(after)
@@ -164,7 +164,7 @@ def test_a_follower_gets_what_lies_beyond_the_characters_that_it_knows(after: in
     assert end == End(ROW, BROKE)
 
 
-def test_characters_that_are_still_to_come_are_skipped_too() -> None:
+def test_follow_skips_given_characters_that_are_not_committed_yet() -> None:
     reply = a_reply()
     reply.committed(Delta("one "))
     following = reply.follow(6)
@@ -176,7 +176,7 @@ def test_characters_that_are_still_to_come_are_skipped_too() -> None:
         assert "".join(event.text for event in rest.result(5) if isinstance(event, Delta)) == "o three"
 
 
-def test_a_reply_that_ended_through_a_timeout_says_which() -> None:
+def test_timeout_names_the_deadline() -> None:
     _, problem = outcome(a_reply(received="x", ending=StopReason.GAP), None, None)
     assert isinstance(problem, ProviderTimeout)
     assert "fell silent" in problem.detail

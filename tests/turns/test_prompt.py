@@ -31,7 +31,7 @@ def test_messages_without_text_are_left_out() -> None:
     assert build_prompt("m", None, [HELLO, Said(Role.ASSISTANT, ""), HELLO]) == build_prompt("m", None, [HELLO, HELLO])
 
 
-def test_options_are_taken_over() -> None:
+def test_prompt_has_the_options_of_the_turn() -> None:
     assert build_prompt("m", None, [], temperature=0.0, max_tokens=5) == Prompt("m", (), 0.0, 5)
 
 
@@ -66,7 +66,7 @@ def test_a_question_whose_answer_was_filtered_is_left_out(reason: str, content: 
         (" ", " "),
     ],
 )
-def test_the_messages_begin_with_a_question_and_have_text(said: str, sent: str) -> None:
+def test_prompt_begins_with_a_question_and_has_no_empty_message(said: str, sent: str) -> None:
     latest = [Said(message.role, message.content) for message in prompt_of(said).messages]
     assert spoken(build_prompt("m", None, latest)) == sent
 
@@ -92,13 +92,13 @@ def test_roles_alternate_behind_one_system_prompt(said: str, sent: list[str]) ->
     ("said", "answered"),
     [("a", None), ("aAb", None), ("Sa", None), ("ab", "b"), ("aAbcd", "aAd"), ("SabBcd", "SbBd"), ("abAcC", "bAcC")],
 )
-def test_earlier_questions_without_an_answer_can_be_left_out(said: str, answered: str | None) -> None:
+def test_answered_prompt_drops_unanswered_questions(said: str, answered: str | None) -> None:
     made = answered_prompt(prompt_of(said))
     assert (made and spoken(made)) == answered
 
 
 @pytest.mark.parametrize("template", templates.TEMPLATES)
-def test_strict_templates_take_whatever_was_said(template: str) -> None:
+def test_strict_templates_accept_every_prompt(template: str) -> None:
     """Each end of a reply, in any order, with every number of messages that may be sent."""
     system = "Be brief." if template == "llama" else None
     chance = random.Random(template)  # noqa: S311 - it must repeat itself

@@ -67,7 +67,7 @@ def end_of(turns: Turns, message: str) -> End:
     [Finish("stop", usage={"prompt_tokens": 9}), Finish(["stop"]), Finish("stop", model=object())],  # type: ignore[arg-type]
     ids=["usage", "reason", "model"],
 )
-def test_an_end_that_cannot_be_stored_is_a_failure(
+def test_reply_fails_if_its_end_cannot_be_stored(
     ending: Finish, parts: Services, provider: Odd, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What a type of the protocol does not allow stands for any fault of ours where a reply ends."""
@@ -84,7 +84,7 @@ def test_an_end_that_cannot_be_stored_is_a_failure(
 
 
 @pytest.mark.posix("Windows takes no such size")
-def test_a_reply_for_which_no_thread_is_left_fails(parts: Services, provider: Odd) -> None:
+def test_reply_fails_if_no_thread_can_start(parts: Services, provider: Odd) -> None:
     provider.ending = Finish("stop")
     before = threading.stack_size(STACK)
     try:

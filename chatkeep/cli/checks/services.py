@@ -53,7 +53,7 @@ def _listed(model: str, listed: set[str] | None) -> Finding:
 
 def redis(settings: Settings) -> Iterator[Finding]:
     """Check that Redis runs the commands that the server uses, if one is configured."""
-    from chatkeep.limiting import limiter  # noqa: PLC0415 - not needed if settings are wrong
+    from chatkeep.limiting import redis_windows  # noqa: PLC0415 - not needed if settings are wrong
     from chatkeep.runtime.redis import RedisClient  # noqa: PLC0415
     from chatkeep.turns import cache  # noqa: PLC0415 - not needed if settings are wrong
 
@@ -70,7 +70,7 @@ def redis(settings: Settings) -> Iterator[Finding]:
         return
     try:
         cache.try_out(client)
-        limiter.try_out(client)
+        redis_windows.try_out(client)
     except OSError as error:
         yield doubtful("Redis", f"it answers, and cannot be used: {error}", WITHOUT_REDIS)
         return
