@@ -1,4 +1,4 @@
-"""What the routes call: the services that the factory made."""
+"""The services of a server process, which the factory creates and the routes call."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from chatkeep.turns.service import Turns
 from chatkeep.turns.watchdog import Watchdog
 
 EXTENSION = "chatkeep"
-# How long the end of the process waits for replies to be stored.
+# How long a stopping process waits until its replies are stored.
 CLOSE_S = 5.0
 
 
@@ -57,7 +57,7 @@ class Services:
     loop_monitor: LoopMonitor
 
     def close(self) -> None:
-        """End what runs, store what there is, and give everything back; calling it twice does no harm."""
+        """Stop all threads, store pending changes and release all resources. Calling it twice has no effect."""
         deadline = time.monotonic() + CLOSE_S
         self.turns.interrupt_all()
         self.export_worker.close()
@@ -84,15 +84,15 @@ def services_of(app: Flask) -> Services:
 
 
 def caller() -> Caller:
-    """Return whom this request speaks for and what it may, on a route that is not for everybody."""
+    """Return the caller of this request. The route must require a scope."""
     return cast("Caller", g.caller)
 
 
 def actor() -> Actor:
-    """Return the caller of this request as the audit log names them."""
+    """Return the caller of this request as an actor in the audit log."""
     return caller().actor(g.request_id)
 
 
 def owner() -> str:
-    """Return the owner by whom everything is filtered that this request reaches."""
+    """Return the owner whose data this request may access."""
     return caller().owner
