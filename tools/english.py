@@ -62,7 +62,6 @@ TODO: tuple[str, ...] = (
     "chatkeep/reporting",
     "chatkeep/retention",
     "chatkeep/runtime",
-    "chatkeep/server",
     "chatkeep/store",
     "chatkeep/turns",
     "chatkeep/web",
@@ -109,7 +108,6 @@ TODO: tuple[str, ...] = (
     "tests/unsteady.py",
     "tests/upstream.py",
     "tests/upstream_faults.py",
-    "tests/web",
     "tests/windows",
 )
 

@@ -74,7 +74,7 @@ class RequestBody:
         self._body = body
         self._socket = sock
         self._expects_continue = expects_continue
-        # Until the client is told to continue, its body may or may not come, so the connection is not reusable.
+        # Without `100 Continue` the body may or may not come, so the connection is not reusable.
         body.failed = expects_continue and not (isinstance(body.reader, LengthReader) and not body.reader.length)
 
     def read(self, size: int | None = None) -> bytes:

@@ -42,8 +42,8 @@ from chatkeep.web.services import Services, services_of
 
 POLL_S = 0.2
 DRAIN_POLL_S = 0.05
-# How long a draining worker keeps idle connections. A proxy that sends a request meanwhile is told `Connection: close`;
-# a request that crosses the close is lost.
+# How long a draining worker keeps idle connections. Requests until then are answered with
+# `Connection: close`; a request that crosses the close is lost.
 GRACE_S = 3.0
 # The same once only idle connections are open: a proxy sends its next request right after a stream's end.
 LAST_S = 0.3
@@ -114,7 +114,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         """Import the application; tell the master if that fails."""
         try:
             super().load_wsgi()
-        except BaseException:  # SystemExit, too
+        except BaseException:  # including SystemExit
             self._shared[0] = Stage.FAILED
             raise
         services = services_of(self.wsgi)

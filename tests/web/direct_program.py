@@ -81,7 +81,7 @@ def silence_raises_empty() -> None:
         events.get(timeout=0.05)
     except queue.Empty:
         return
-    raise AssertionError("get returned an event that nobody sent")
+    raise AssertionError("get returned an event that was not sent")
 
 
 def direct_write_postpones_empty() -> None:
