@@ -36,13 +36,7 @@ from tests.services.proxies import PROXIES, Running
 from tests.upstream import Upstream, reply_to
 
 pytestmark = [pytest.mark.promise(4), ON_SQLITE, pytest.mark.posix("proxies and gunicorn are not started on Windows")]
-# systemd gives a service its socket as descriptor 3, with the id of the process that it is for.
-AS_SYSTEMD = """
-import os, sys
-os.dup2(int(sys.argv[1]), 3)
-os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
-os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
-"""
+AS_SYSTEMD = Path(__file__).parent / "as_systemd.py"
 HUNG_S = 30.0
 RATE = 5  # tokens a second
 
@@ -62,7 +56,7 @@ class Activated(Server):
         number = self._listener.fileno()
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", AS_SYSTEMD, str(number), *self._arguments()],
+                [sys.executable, str(AS_SYSTEMD), str(number), *self._arguments()],
                 cwd=self.folder, env=self.environment(), pass_fds=[number], start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,17 +11,7 @@ from pathlib import Path
 from tests.folders import SHARING
 from tests.servers import ROOT
 
-TESTS = """
-import os
-from pathlib import Path
-
-import pytest
-
-@pytest.mark.parametrize("number", range(4))
-def test_it(number):
-    with open(Path(__file__).with_suffix(".ran"), "a") as ran:
-        ran.write(os.environ["PYTEST_XDIST_WORKER"] + "\\n")
-"""
+TESTS = Path(__file__).parent / "programs" / "one_process.py"
 
 
 def test_one_process_runs_a_folder_that_shares_servers(tmp_path: Path) -> None:
@@ -29,7 +20,7 @@ def test_one_process_runs_a_folder_that_shares_servers(tmp_path: Path) -> None:
     for folder in (SHARING[0], "config"):
         (tmp_path / folder).mkdir()
         for number in range(6):
-            (tmp_path / folder / f"test_{folder}_{number}.py").write_text(TESTS)
+            shutil.copy(TESTS, tmp_path / folder / f"test_{folder}_{number}.py")
     command = [sys.executable, "-m", "pytest", "-p", "xdist.plugin", "-p", "tests.folders", "-n", "2"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(

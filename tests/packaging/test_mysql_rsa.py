@@ -12,13 +12,7 @@ from sqlalchemy.engine import make_url
 from tests.cli.line import environment
 from tests.conftest import Standing, database_server
 
-# Behaves like an environment without the extra.
-WITHOUT = """
-import sys
-sys.modules["cryptography"] = None
-from chatkeep.cli import main
-main()
-"""
+PROGRAM = Path(__file__).parent / "programs" / "without_cryptography.py"
 
 
 @pytest.mark.posix("MySQL: the tests start it on Linux only")
@@ -30,7 +24,7 @@ def test_without_the_extra_the_error_names_it(standing: Standing, tmp_path: Path
     server.execute(f"GRANT ALL ON {url.database}.* TO newcomer@'127.0.0.1'")
     for command in ("migrate", "doctor"):
         done = subprocess.run(
-            [sys.executable, "-c", WITHOUT, command],
+            [sys.executable, PROGRAM, command],
             cwd=tmp_path,
             env=environment({"DATABASE_URL": url.render_as_string(hide_password=False)}),
             capture_output=True,

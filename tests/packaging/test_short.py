@@ -3,53 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.servers import PAIRS, ROOT
 
-TESTS = f"""
-import pytest
-
-PAIRS = {PAIRS}
-
-@pytest.fixture(params=PAIRS, ids="-".join)
-def server(request):
-    pass
-
-@pytest.mark.parametrize("number", range(40))
-def test_request(server, number):
-    pass
-
-@pytest.mark.parametrize("how", ["killed", "paused"])
-@pytest.mark.parametrize("database_url", ["sqlite", "mysql"])
-def test_fault(database_url, how):
-    pass
-
-@pytest.mark.everywhere
-def test_turn(server):
-    pass
-
-@pytest.fixture(scope="module", params=["sqlite", "mariadb", "mysql"])
-def cluster(request):
-    pass
-
-@pytest.mark.parametrize("number", range(20))
-def test_processes(cluster, number):
-    pass
-
-@pytest.mark.parametrize("command", ["gunicorn", "waitress"])
-def test_start(command):
-    pass
-"""
+TESTS = Path(__file__).parent / "programs" / "many_servers.py"
 
 
 def collected(root: Path, folder: str) -> dict[str, list[str]]:
     """Return the parameters of the tests that the short form keeps in a folder."""
     (root / folder).mkdir()
     (root / "pytest.ini").write_text("[pytest]\nmarkers = everywhere\n")
-    (root / folder / "test_it.py").write_text(TESTS)
+    shutil.copy(TESTS, root / folder / "test_it.py")
     command = [sys.executable, "-m", "pytest", "-p", "tests.short", "--collect-only", "-q", folder]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, encoding="utf-8", check=True)

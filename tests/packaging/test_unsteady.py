@@ -12,24 +12,13 @@ import pytest
 
 from tests.servers import ROOT
 
-AMONG_OTHERS = """
-import os
-from pathlib import Path
-import pytest
-
-def fails_at_first(times):
-    tries = Path(f"tries-{os.environ['PYTEST_CURRENT_TEST'].split('[')[1].split(']')[0]}")
-    with tries.open("a") as file:
-        file.write("x")
-    assert tries.stat().st_size > times, "no time"
-
-"""
+FLAKY = Path(__file__).parent / "programs" / "flaky.py"
 
 
 def run(folder: Path, tests: str, *options: str) -> tuple[int, str]:
     """Run pytest on a file with these tests. Return its exit status and output."""
     (folder / "pytest.ini").write_text("[pytest]\n")
-    (folder / "test_it.py").write_text(AMONG_OTHERS + tests)
+    (folder / "test_it.py").write_text(FLAKY.read_text(encoding="utf-8") + tests)
     command = [sys.executable, "-m", "pytest", "-p", "tests.unsteady", *options]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, encoding="utf-8", check=False)
