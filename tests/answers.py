@@ -19,7 +19,7 @@ JSON = "application/json"
 
 @dataclass(frozen=True)
 class Answer:
-    """The bytes of an answer, and the reply that it makes: its text, how it ends, and what the reader is told."""
+    """The bytes of a response, and the reply that it means: its text, how it ends, and the reported problem."""
 
     raw: bytes
     text: str = SENTENCE
@@ -292,7 +292,7 @@ ANSWERS: dict[str, Answer] = {
                 "error": {
                     "message": "Provider returned error",
                     "code": 400,
-                    "metadata": {"raw": INNER, "provider_name": "Somebody"},
+                    "metadata": {"raw": INNER, "provider_name": "Upstream"},
                 }
             },
         ),

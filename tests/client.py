@@ -73,7 +73,7 @@ def stream(
     headers: Mapping[str, str] | None = None,
     timeout: float = 30 * SLOW,
 ) -> Stream:
-    """Return the answer as a stream of events: of a POST where there is ``json``, else of a GET."""
+    """Return the response as a stream of events: to a POST if ``json`` is given, otherwise to a GET."""
     wanted = {"Accept": "text/event-stream", **(headers or {})}
     verb = method or ("GET" if json is None else "POST")
     return Stream(*_open(verb, url, json=json, body=None, headers=wanted, timeout=timeout))

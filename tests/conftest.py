@@ -35,7 +35,7 @@ hypothesis.settings.load_profile("unhurried")  # how long an example takes tells
 gc.set_threshold(*THRESHOLD)  # as in the processes that the tests are about
 CI = os.environ.get("CI") == "true" and sys.platform == "linux"  # elsewhere the databases are missing
 DATABASES = ("sqlite", "mariadb", "mysql")
-# For what is far from the database, which the pairs of servers try on MariaDB, too.
+# For code that is far from the database. The pairs of servers also cover MariaDB.
 EMBEDDED_AND_SERVER = ("sqlite", "mysql")
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 T = TypeVar("T")
@@ -78,7 +78,7 @@ class Standing:
         return found
 
     def end_all_but(self, ahead: Container[str]) -> None:
-        """End what no test in the folders that are still ahead wants: a server that does nothing takes time, too."""
+        """End what no remaining folder uses, because even an idle server takes CPU time."""
         for name, folders in reversed(self._folders.copy().items()):
             if folders and not any(folder in ahead for folder in folders):
                 self._end(name)
@@ -245,7 +245,7 @@ def serving(
 
 
 def empty_database(request: pytest.FixtureRequest, kind: str, folders: pytest.TempPathFactory) -> str:
-    """Return the URL of a database of one kind that has this version's schema and no rows of anybody's.
+    """Return the URL of a database of one kind that has this version's schema and no rows.
 
     It is a copy of one that was migrated: to migrate takes each server, and each test, half a second and more.
     """
@@ -312,7 +312,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End standing servers that no test wants any more. With pytest-xdist, too, a worker gets files in their order."""
+    """End standing servers that no remaining test uses. Workers of pytest-xdist also get the files in order."""
     standing = item.config.stash.get(STANDING, None)
     if standing and nextitem and nextitem.path != item.path:
         items = item.session.items

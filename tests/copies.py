@@ -1,4 +1,4 @@
-"""A copy of what a server holds, kept up to date by exports as their readers are told to do it."""
+"""A copy of a server's data, kept up to date with exports as the docs describe."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Give a folder whose tests share servers or a browser to one process, and other tests file by file.
 
-A plugin of `./dev test`, for `--dist loadfile`: otherwise each process would start all that such a folder shares, and
-servers that wait take time, too.
+A plugin of `./dev test`, for `--dist loadfile`. Otherwise each process starts all servers of such a folder, and even
+idle servers take CPU time.
 """
 
 from __future__ import annotations

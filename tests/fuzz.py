@@ -49,7 +49,7 @@ HEADERS = (
 )  # fmt: skip
 LENGTHS = {"header": (100, 1_000, 7_000), "query": (100, 1_000, 2_500), "path": (100, 1_000, 2_500)}
 BODY_LENGTHS = (100, 3_000, 30_000, 300_000, 900_000)
-NOBODY = "01a202c6-688b-7050-9b35-34b6a3bc47ef"
+UNKNOWN = "01a202c6-688b-7050-9b35-34b6a3bc47ef"
 SETTINGS = {
     "WEB_CONCURRENCY": "1",
     "CHATKEEP_REDACT_INPUT": "mask",
@@ -92,7 +92,7 @@ class Cases:
     """Requests with one odd place each. The same seed makes the same ones."""
 
     def __init__(self, document: dict[str, Any], key: str, seed: int) -> None:
-        self.conversation = self.message = NOBODY
+        self.conversation = self.message = UNKNOWN
         self._key = key
         self._dice = random.Random(seed)  # noqa: S311 - it must repeat itself
         self._count = 0
@@ -139,7 +139,7 @@ class Cases:
     def _path(self, path: str, kind: str, name: str, text: str) -> str:
         values = {"conversation_id": self.conversation, "message_id": self.message}
         for part in [part[1:-1] for part in path.split("/") if part.startswith("{")]:
-            value = text if (kind, part) == ("path", name) else values.get(part, NOBODY)
+            value = text if (kind, part) == ("path", name) else values.get(part, UNKNOWN)
             path = path.replace(f"{{{part}}}", quote(value, safe=""))
         return f"{path}?{quote(name)}={quote(text)}" if kind == "query" else path
 

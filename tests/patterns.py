@@ -88,7 +88,7 @@ def _in_module(tree: ast.Module, name: str) -> Iterator[Found | str]:
 
 
 def _text_of(node: ast.Call) -> tuple[ast.expr | None, str]:
-    """Return the pattern that a call is given, and the method that it calls; None where it is given none."""
+    """Return the pattern in a call and the called method, or None for a call without a pattern."""
     called = ast.unparse(node.func)
     if called.startswith("re.") and called[3:] in FUNCTIONS:
         return node.args[0], called[3:]

@@ -8,7 +8,7 @@ HELD: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on, and that no other process of tests gets from here meanwhile.
+    """Return an unused TCP port that no other test process gets from here.
 
     Until a server listens on it, what keeps others off is that this process holds the UDP port of the same number.
     """
@@ -32,7 +32,7 @@ def _is_ours(port: int) -> bool:
 
 
 def is_listening(port: int) -> bool:
-    """Return whether somebody listens on a port."""
+    """Return whether a port is in use."""
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:

@@ -1,8 +1,8 @@
 """Hold long conversations with real servers of OpenAI's API from PyPI and npm: `./dev providers`.
 
-The servers are installed into a temporary folder, and answer on loopback without any model. What a turn meets there is
-told by the name of the model that it asks: a whole answer, a slow one that is stopped, or a failure. The turn after
-each of them must be answered. A table of what happened is printed.
+The servers are installed into a temporary folder, and answer on loopback without a model. The name of the model selects
+the behaviour: a whole reply, a slow one that is stopped, or a failure. The turn after each must succeed. Prints the
+results as a table.
 """
 
 from __future__ import annotations

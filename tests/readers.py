@@ -74,7 +74,7 @@ def tell(reader: str, *differences: object) -> int:
 
 
 def differs(what: str, found: Any, expected: Any) -> str:
-    """Return what is told of a count that differs."""
+    """Return a message if two counts differ."""
     return "" if found == expected else f"{what}: {found}, not {expected}"
 
 

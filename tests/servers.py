@@ -33,14 +33,14 @@ STOP = 30.0 * SLOW  # seconds until a server must have drained; tests of drains 
 
 
 class Stuck(AssertionError):
-    """A server was told to end and did not."""
+    """A server did not stop in time."""
 
 
 class Server:
     """A server on a free port of loopback; use it as a context, or `start` and `stop` it.
 
     ``env`` is what the server's environment holds beside `defaults`; nothing of the developer's own settings gets in:
-    the process runs in ``folder``, where its data and its log lie, too.
+    the process runs in ``folder``, which also holds its data and its log.
     """
 
     patience = START
@@ -135,7 +135,7 @@ class Server:
         return self.wait()
 
     def wait(self, seconds: float = STOP) -> int:
-        """Return the exit status of a server that was told to end; raise `Stuck`, and kill it, if it does not."""
+        """Wait for a stopping server, and return its exit status. If it does not stop, kill it and raise `Stuck`."""
         assert self.process, "the server was not started"
         try:
             status = self.process.wait(seconds)

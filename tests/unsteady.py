@@ -19,7 +19,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
     """Run them once the workers of pytest-xdist have ended, and before the summary is written."""
     yield
     if hasattr(session.config, "workerinput"):
-        return  # each worker of pytest-xdist ends a session, too
+        return  # a worker of pytest-xdist, which also ends a session
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")
     if terminal and session.exitstatus == pytest.ExitCode.TESTS_FAILED:
         failed = [report for outcome in ("failed", "error") for report in terminal.stats.get(outcome, [])]

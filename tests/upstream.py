@@ -1,4 +1,4 @@
-"""A scripted provider: a real server of Chat Completions on raw sockets that answers, or misbehaves, as it is told.
+"""A scripted provider: a real server of Chat Completions on raw sockets that answers or misbehaves by request.
 
 As a library::
 
@@ -33,10 +33,10 @@ reply echoes the message. `reply_to` computes the reply that a message will get.
 ``p=0.5``                the fault is for half of the requests (seeded)
 ``window=80``            a prompt of more than eighty characters is refused as too long for the model
 ``status=429``           an error status instead, with ``retry_after=3`` (or ``date``), ``retry_after_ms=``,
-                         ``should_retry=``, ``leak`` (the Authorization header is told in the message), ``hang`` (amid
+                         ``should_retry=``, ``leak`` (the message contains the Authorization header), ``hang`` (amid
                          the error's body)
 ``refuse=REFUSAL``       what some providers do not take is refused, see `tests.refusals`
-``echo``                 whatever a failure says, it tells the request, too: its headers and its messages
+``echo``                 a failure also contains the request: its headers and its messages
 =======================  ===============================================================================================
 """
 

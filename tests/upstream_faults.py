@@ -1,7 +1,7 @@
 """What the scripted provider does wrong: a function for each fault that a specification may name.
 
-Each is told what the specification has after the fault's name, and returns whether the connection stays open; N is the
-number of tokens before the fault.
+Each gets the specification after the fault's name, and returns whether the connection stays open. N is the number of
+tokens before the fault.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def drip(exchange: Exchange, argument: str) -> bool:
 
 
 def endless(exchange: Exchange, _: str) -> bool:
-    """Send tokens at the rate ``r``, or twenty in each write where there is none, and never stop."""
+    """Send tokens without end, at the rate ``r`` or else twenty in each write."""
     exchange.head()
     tokens = exchange.rendered(exchange.chunk({"content": "more "})) * (1 if "r" in exchange.spec else 20)
     number = 0
@@ -203,7 +203,7 @@ def html(exchange: Exchange, _: str) -> bool:
 
 
 def gzip_bomb(exchange: Exchange, _: str) -> bool:
-    """Answer with 64 MB of zeros, compressed, that nobody asked for."""
+    """Answer with 64 MB of zeros in an unrequested compression."""
     body = _bomb()
     exchange.head(**{"Content-Encoding": "gzip", "Content-Length": str(len(body))})
     exchange.raw(body)

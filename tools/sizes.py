@@ -18,20 +18,16 @@ _FOLDERS = ("chatkeep", "tests", "bench", "docs", "tools")
 _SKIPPED = {"__pycache__", "vendor", "node_modules"}
 # Files that are still longer, with their most lines. Shorten them; add none.
 TODO: dict[str, int] = {
-    "chatkeep/cli/checks.py": 467,
-    "chatkeep/config/settings.py": 490,
-    "chatkeep/errors.py": 539,
     "chatkeep/imports/writer.py": 480,
     "chatkeep/provider/failures.py": 425,
     "chatkeep/runtime/chinese.py": 757,
     "chatkeep/web/static/chat.js": 513,
     "tests/answers.py": 516,
-    "tests/auth/test_oidc.py": 478,
     "tests/http/test_redaction.py": 411,
     "tests/httpclient/test_connections.py": 408,
     "tests/imports/test_imports.py": 430,
     "tests/imports/test_other_programs.py": 441,
-    "tests/store/test_plans.py": 487,
+    "tests/store/test_plans.py": 479,
     "tests/upstream.py": 552,
 }
 

@@ -1,4 +1,4 @@
-"""What the benchmarks ask for where nobody says otherwise, and the statements that they replay."""
+"""The default loads of the benchmarks, and the statements that they replay."""
 
 from __future__ import annotations
 

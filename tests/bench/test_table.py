@@ -18,7 +18,7 @@ def test_a_ratio_is_to_the_row_of_nginx() -> None:
     assert [row["ratio"] for row in rows] == [1.5, 1.0]
 
 
-def test_there_is_no_ratio_where_there_is_no_nginx() -> None:
+def test_a_table_without_nginx_has_no_ratio() -> None:
     rows: list[Row] = [{"server": "chatkeep", "cost": 60.0}]
     add_ratio(rows, "cost")
     assert rows[0]["ratio"] is None

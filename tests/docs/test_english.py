@@ -45,6 +45,7 @@ def test_phrases_to_avoid_are_found(text: str, phrases: list[str]) -> None:
         "The folder where the server starts.",
         "It is stored.",
         'run_as("nobody")',
+        "User nobody\n",
         "Return None, wherever it was called.",
     ],
 )

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Playwright
 
 from tests.services import debian
 
-# The lists of suggestions under an address bar that nobody sees, and a process in reserve: for each page that a test
+# The lists of suggestions under a hidden address bar, and a process in reserve: for each page that a test
 # opens, as much work as the page. A switch replaces the one before it, so what Playwright switches off follows.
 FEATURES = (
     "WebUIOmniboxPopup,WebUIOmniboxAimPopup,SpareRendererForSitePerProcess,"
@@ -25,7 +25,7 @@ FLAGS = (
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
-    # It speaks to nobody but the server under test.
+    # It connects only to the server under test.
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",

@@ -265,5 +265,5 @@ def owner() -> str | None:
 
 
 def owned() -> list[str]:
-    """Return the option by which a server that root starts becomes somebody else."""
+    """Return the option that runs a server, started by root, as another user."""
     return [f"--user={user}"] if (user := owner()) else []

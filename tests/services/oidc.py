@@ -1,4 +1,4 @@
-"""A small OpenID provider on loopback that signs everybody in, and sends what no real one does."""
+"""A small OpenID provider on loopback that signs every user in, and can send invalid responses."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Provider:
         return f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state'], 'iss': self.url})}"
 
     def exchange(self, form: dict[str, str], authorization: str) -> dict[str, Any] | None:
-        """Return the tokens for a code; None where anything about it is wrong."""
+        """Return the tokens for a code, or None if the request is invalid."""
         asked = self.codes.pop(form["code"], None)
         expected = base64.b64encode(f"{'chatkeep+tests'}:{'s3cret%3A%2F%3F%26'}".encode()).decode()
         challenge = base64.urlsafe_b64encode(hashlib.sha256(form["code_verifier"].encode()).digest()).rstrip(b"=")
@@ -86,7 +86,7 @@ class Provider:
         return {"access_token": "x", "token_type": "Bearer", "id_token": self.token(asked["nonce"])}
 
     def token(self, nonce: str) -> str:
-        """Return an ID token, with the lies that were told to tell."""
+        """Return an ID token, with the requested faults."""
         now = int(time.time())
         claims = {"iss": self.url, "aud": CLIENT_ID, "sub": self.subject, "iat": now, "exp": now + 60, "nonce": nonce}
         claims = {name: value for name, value in (claims | self.lies).items() if value is not None}

@@ -1,4 +1,4 @@
-"""npm's oidc-provider, a certified OpenID provider, on loopback: it signs in everybody, with keys as tests want."""
+"""npm's oidc-provider, a certified OpenID provider, on loopback. It signs every user in, with keys of the test."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class OidcProvider:
         self._change(signing=signing, published=signing if published is None else published)
 
     def sign_in_as(self, subject: str) -> None:
-        """Sign in somebody else from now on, or refuse everybody."""
+        """Sign in another user from now on, or refuse all users."""
         self._change(subject=subject)
 
     def _change(self, **parts: Any) -> None:

@@ -42,7 +42,7 @@ class Redis(Program):
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """Let it be gone for a while; what it knew is gone then, too."""
+        """Stop it for a while. It loses its data."""
         self.kill()
         try:
             yield

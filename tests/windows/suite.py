@@ -158,7 +158,7 @@ def prepared() -> Windows:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is mounted and runs ends, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # this also ends mounts and processes
     try:
         sys.exit(main(*sys.argv[1:]))
     except KeyboardInterrupt:

@@ -88,7 +88,7 @@ class WindowsServer(Server):
 
 
 class PatientApi(Api):
-    """The API of a server that is slow where other processes want the processor, too."""
+    """The API of a server that is slow if other processes use the CPU."""
 
     def request(self, method: str, path: str, **options: Any) -> Response:
         return super().request(method, path, timeout=PATIENCE, **options)
@@ -166,7 +166,7 @@ def test_a_reply_is_stopped_and_another_one_resumed(api: Api) -> None:
 
 
 def test_conversations_are_exported_imported_and_listed(api: Api) -> None:
-    """Times after the year 3000, too, with which a conversation from elsewhere may come."""
+    """An imported conversation may have times after the year 3000."""
     conversation = api.chat(SAID)["conversation_id"]
     for form in ("json", "csv", "ndjson", "md", "openai"):
         response = api.request("GET", f"/api/conversations/{conversation}/export?format={form}")
@@ -247,7 +247,7 @@ def test_people_are_spoken_to_in_the_language_of_windows(told: dict[str, Any]) -
     assert "密钥" in told["chinese"]["out"]
 
 
-def test_a_file_that_another_program_has_open_is_told_in_a_sentence(told: dict[str, Any]) -> None:
+def test_a_file_in_use_is_reported_in_one_sentence(told: dict[str, Any]) -> None:
     assert told["export"]["status"] == 1
     assert "held.json 不可写" in told["export"]["err"]
     assert "如果其他程序打开了它" in told["export"]["err"]
@@ -261,7 +261,7 @@ def test_a_unix_socket_is_refused(told: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("server", ["port", "waitress"])
-def test_a_taken_port_is_told_in_a_sentence(told: dict[str, Any], server: str) -> None:
+def test_a_port_in_use_is_reported_in_one_sentence(told: dict[str, Any], server: str) -> None:
     assert told[server]["status"] == 2
     assert "PORT=" in told[server]["err"]
     assert "Traceback" not in told[server]["err"]
