@@ -42,6 +42,13 @@ def test_every_test_that_a_recipe_runs_exists() -> None:
     ("path", "name"),
     [
         ("chatkeep/exports/formats/__init__.py", "_KINDS"),
+        ("chatkeep/exports/jobs.py", "FormatName"),
+        ("chatkeep/web/schemas/exports.py", "ExportFormat"),
+        ("chatkeep/config/fields.py", "SettingsFields"),
+        ("chatkeep/config/parsing.py", "DialectRule"),
+        ("chatkeep/provider/dialects.py", "Dialect"),
+        ("chatkeep/provider/dialects.py", "_wanted"),
+        ("chatkeep/server/app.py", "create_app"),
         ("docs/generate.py", "KINDS"),
         ("chatkeep/web/examples.py", "ANSWERS"),
         ("tests/auth/test_matrix.py", "CALLS"),
@@ -57,7 +64,7 @@ def test_every_test_that_a_recipe_runs_exists() -> None:
 def test_a_name_is_defined_where_the_guide_says(path: str, name: str) -> None:
     assert f"`{name}`" in GUIDE
     assert f"`{path}`" in GUIDE
-    assert re.search(rf"(?m)^{name}\b", (ROOT / path).read_text(encoding="utf-8"))
+    assert re.search(rf"(?m)^(?:class |def )?{name}\b", (ROOT / path).read_text(encoding="utf-8"))
 
 
 def test_all_lists_of_export_formats_agree() -> None:
