@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chatkeep.runtime.i18n import translated
+from chatkeep.i18n import Text, translated
 
 missing: set[str] = set()
 API = """\
@@ -299,7 +299,7 @@ def say(text: str) -> str:
     """Return a text of the reference in Chinese; one without a translation is added to `missing`."""
     if not text or text in WORDS:
         return WORDS.get(text, "")
-    found = translated(text, "zh")
+    found = translated(Text(text), "zh")
     if found == text:
         missing.add(text)
     return found

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python d
 from chatkeep.config import parsing, settings
 from chatkeep.web import routes as route_modules
 from chatkeep.web.openapi import Operation, Routes, document
-from docs import chinese, reference
+from docs import catalogue, chinese, reference
 from docs.reference import Reference
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -207,10 +207,14 @@ def main(*arguments: str) -> int:
     if arguments not in {(), ("--check",)}:
         print("usage: ./dev docs [--check]", file=sys.stderr)
         return 2
-    names = stale() if arguments else write()
+    # The catalogue first: the Chinese reference takes texts from it.
+    names = [*catalogue.stale(), *stale()] if arguments else [*catalogue.write(), *write()]
     for name in names:
         print(f"stale: {name} (./dev docs writes it)" if arguments else f"wrote {name}")
-    return 1 if arguments and names else 0
+    wrong = catalogue.faults(catalogue.current())
+    for fault in wrong:
+        print(f"{catalogue.PO}: {fault}")
+    return 1 if wrong or (arguments and names) else 0
 
 
 if __name__ == "__main__":

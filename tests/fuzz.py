@@ -40,7 +40,7 @@ UNITS = (
     "(", "![](", "<", '<details type="reasoning">', "<summary>", "</details>", "e\u0301", "\u0301", "é", "字", "\uff11",
     "🙂", "👨‍👩‍👧", "\u202e", "\ufffd", "x=1; ", "a: ", "a@", "a.", "1.", "138 ", "sk-", "ck_", "Bearer ", "en;q=0.1,",
     "zh,", "0-1,", '"x", ', "W/", "gzip,", "2026-", ":1", "::", "Expected `", " - at `$", "there is no ",
-    " added,  there already, ", "is not known here", "chatkeep_conversation=", "__Host-", "\\ud83d", "\\u0000",
+    " added,  there already, ", "is unknown", "chatkeep_conversation=", "__Host-", "\\ud83d", "\\u0000",
 )  # fmt: skip
 HEADERS = (
     "Accept", "Accept-Encoding", "Accept-Language", "Authorization", "Cookie", "Content-Type", "Forwarded", "Host",

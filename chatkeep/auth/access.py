@@ -27,6 +27,7 @@ from chatkeep.config.settings import Settings
 from chatkeep.domain.audit import REFUSED, Action, Actor, AuditEvent
 from chatkeep.domain.conversation import OPEN_OWNER, now_us
 from chatkeep.errors import NO_ACCESS, NO_KEYS, NO_TOKEN, KeysRequired, Problem, StoreUnavailable, Unauthorized
+from chatkeep.i18n import _
 from chatkeep.runtime.hosts import is_loopback
 from chatkeep.store import keys
 from chatkeep.store.engine import Database
@@ -189,7 +190,14 @@ def require_keys(settings: Settings, database: Database) -> None:
     if settings.env == "production" and exposure and not database.read(keys.changes):
         variable, value = exposure
         raise KeysRequired(
-            [f"{variable}: {value} is reachable from outside and there is no key yet; run: chatkeep keys create NAME"]
+            [
+                _(
+                    "{setting}: {value} is reachable from outside and there is no key yet; run: chatkeep keys "
+                    "create NAME",
+                    setting=variable,
+                    value=value,
+                )
+            ]
         )
 
 

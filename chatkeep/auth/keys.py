@@ -25,6 +25,7 @@ from chatkeep.domain.audit import COMMAND_LINE, Action, Actor, AuditEvent
 from chatkeep.domain.conversation import OPEN_OWNER, new_id, now_us
 from chatkeep.domain.quota import Limits
 from chatkeep.errors import NO_ACCESS, KeyEnded, KeyExpired, KeyRevoked, NotFound, Unauthorized
+from chatkeep.i18n import _
 from chatkeep.store import keys
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -32,7 +33,7 @@ from chatkeep.store.keys import Key
 from chatkeep.store.sql import Connection, Duplicate
 from chatkeep.store.transaction import Transaction
 
-NO_KEY = "There is no such key."
+NO_KEY = _("Key not found.")
 # How long ended sessions stay in the list of keys.
 SESSION_KEPT_US = 30 * 24 * 3600 * 1_000_000
 DELETED_AT_ONCE = 100
@@ -159,7 +160,7 @@ def rotate_key(journal: Journal, id: UUID, overlap: float = 0, by: Actor = COMMA
         now = now_us()
         old, parent = _locked_with_parent(connection, id)
         if not all(key.is_live(now) for key in filter(None, (old, parent))):
-            raise KeyEnded("Make a new key in its place.")
+            raise KeyEnded(_("Create a new key instead."))
         made = make_key(new_id(now), old.name, old.account, tuple(map(Scope, old.scopes)), now)
         lifetime = None if old.expires_at is None else old.expires_at - old.created_at
         latest = parent.expires_at if parent else None

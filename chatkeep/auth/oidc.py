@@ -24,6 +24,7 @@ from chatkeep.auth.issuer import DENIED, FAILED, OK, UNAVAILABLE, Discovery, Iss
 from chatkeep.auth.keys import SignInKey, sign_in_end_user
 from chatkeep.config.settings import Settings
 from chatkeep.errors import SettingsError, SignInFailed
+from chatkeep.i18n import _
 from chatkeep.store.journal import Journal
 
 # Error codes of RFC 6749 and OpenID Connect Core 1.0.
@@ -183,12 +184,12 @@ def _cause(where: str, error: str) -> str:
 def _require(client_id: str, algorithm: str) -> None:
     """Raise `SettingsError` if sign-in cannot work with these settings."""
     if not client_id:
-        raise SettingsError(["CHATKEEP_OIDC_CLIENT_ID: set the name under which the issuer knows this server"])
+        raise SettingsError([_("CHATKEEP_OIDC_CLIENT_ID: set the name under which the issuer knows this server")])
     try:
         signatures.algorithm_named(algorithm)
     except ImportError as error:
         raise SettingsError(
-            ["CHATKEEP_OIDC_ISSUER: the package pyjwt is missing; run: pip install 'chatkeep[oidc]'"]
+            [_("CHATKEEP_OIDC_ISSUER: the package pyjwt is missing; run: pip install 'chatkeep[oidc]'")]
         ) from error
 
 

@@ -13,6 +13,7 @@ from chatkeep.auth import signatures
 from chatkeep.auth.access import is_end_user
 from chatkeep.config.parsing import TokenRule
 from chatkeep.errors import NO_TOKEN, SettingsError, Unauthorized
+from chatkeep.i18n import _
 
 # Tolerated clock skew.
 LEEWAY_S = 5
@@ -80,9 +81,15 @@ def _verifier(account: str, rule: TokenRule) -> _Verifier:
         return _Verifier(rule, tuple(algorithm.prepare_key(key) for key in rule.keys))
     except ImportError as error:
         raise SettingsError(
-            ["CHATKEEP_END_USER_TOKENS: the package pyjwt is missing; run: pip install 'chatkeep[jwt]'"]
+            [_("CHATKEEP_END_USER_TOKENS: the package pyjwt is missing; run: pip install 'chatkeep[jwt]'")]
         ) from error
     except Exception as error:
         raise SettingsError(
-            [f"CHATKEEP_END_USER_TOKENS: a key of the account {account} is none for {rule.algorithm}"]
+            [
+                _(
+                    "CHATKEEP_END_USER_TOKENS: a key of the account {account} is none for {algorithm}",
+                    account=account,
+                    algorithm=rule.algorithm,
+                )
+            ]
         ) from error

@@ -10,17 +10,24 @@ import click
 
 from chatkeep.cli.messages import failure, output_file, say, wrong
 from chatkeep.errors import ChatkeepError
+from chatkeep.i18n import _, text_of
 from chatkeep.server import serving
 
 
 @click.command()
 @click.option("--format", "form", type=click.Choice(["ndjson", "csv"]), default="ndjson", show_default=True)
-@click.option("--start", help="The first day, or time, that counts (2026-11-22, 2026-11-22T09:30:00Z).")
-@click.option("--end", help="The last one.")
-@click.option("--account", help="Only what callers of this account have done.")
-@click.option("--verb", help="Only this, such as key.created or owner.erased.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The file; standard output without.")
-@click.option("--check", is_flag=True, help="Only tell whether a row was changed or taken out; the status is 1 then.")
+@click.option("--start", help=_("The first day, or time, that counts (2026-11-22, 2026-11-22T09:30:00Z)."))
+@click.option("--end", help=_("The last day, or time, that counts."))
+@click.option("--account", help=_("Only actions by callers of this account."))
+@click.option("--verb", help=_("Only this action, such as key.created or owner.erased."))
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help=_("The output file; standard output by default.")
+)
+@click.option(
+    "--check",
+    is_flag=True,
+    help=_("Only verify that no entry was changed or removed. The exit status is 1 if one was."),
+)
 def audit(
     form: str,
     start: str | None,
@@ -31,7 +38,7 @@ def audit(
     *,
     check: bool,
 ) -> None:
-    """Write who has done what, the oldest first; it only reads, also beside a running server."""
+    """Print the audit log, oldest first. It only reads, and can run beside a server."""
     from chatkeep.exports import dates  # noqa: PLC0415
     from chatkeep.reporting import audit as log  # noqa: PLC0415 - --help does not import the database
     from chatkeep.store import migrations  # noqa: PLC0415
@@ -52,13 +59,13 @@ def _bound(text: str | None, read: Callable[[str], int]) -> int | None:
     try:
         return None if text is None else read(text)
     except ValueError as error:
-        raise wrong(str(error)) from error
+        raise wrong(text_of(error)) from error
 
 
 def _report(broken: int | None) -> None:
     if broken is not None:
-        raise failure(f"the audit log is broken at the entry {broken}: something was changed or taken out")
-    say("the audit log is whole")
+        raise failure(_("the audit log is broken at entry {entry}: an entry was changed or removed", entry=broken))
+    say(_("the audit log is intact"))
 
 
 def _write(chunks: Iterable[bytes], output: Path | None) -> None:

@@ -10,14 +10,16 @@ import click
 from chatkeep.cli import checks
 from chatkeep.cli.checks.finding import Finding
 from chatkeep.cli.messages import filled, word
+from chatkeep.i18n import _
 
 WIDTH = 17
+_STATUS = {"ok": _("ok"), "warn": _("warn"), "fail": _("fail")}
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--json", "as_json", is_flag=True, help=_("Print JSON."))
 def doctor(*, as_json: bool) -> None:
-    """Check settings, database, disk, provider and all else that a server needs; the exit status is 1 where one fails.
+    """Check settings, database, disk, provider and all else that a server needs. Exits with 1 if a check fails.
 
     It changes nothing, calls no model and shows no secret; it may run beside a server, as the same user and in the
     same folder.
@@ -37,7 +39,7 @@ def doctor(*, as_json: bool) -> None:
 
 def _print(finding: Finding) -> None:
     """Print a finding, and its advice on a second line."""
-    click.echo(f"{filled(word(finding.status), 6)}{filled(word(finding.about), WIDTH)}{word(finding.told)}")
+    click.echo(f"{filled(word(_STATUS[finding.status]), 6)}{filled(word(finding.about), WIDTH)}{word(finding.told)}")
     if finding.advice:
         click.echo(f"{'':{6 + WIDTH}}-> {word(finding.advice)}")
 

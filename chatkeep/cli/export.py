@@ -14,6 +14,7 @@ import click
 from chatkeep.cli.messages import failure, output_file, say, word, wrong
 from chatkeep.cli.owners import of_owner, owner_named
 from chatkeep.errors import ChatkeepError, InvalidFields, NotFound
+from chatkeep.i18n import _, text_of
 from chatkeep.server import serving
 
 if TYPE_CHECKING:
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
 @click.option(
     "--format", "name", type=click.Choice(["json", "csv", "ndjson", "md", "openai"]), default="json", show_default=True
 )
-@click.option("--start", help="The first day, or time, whose messages count (2026-11-22, 2026-11-22T09:30:00Z).")
-@click.option("--end", help="The last one.")
-@click.option("--cursor", help="What an earlier export gave at its end: only what has changed since is exported.")
-@click.option("--bom", is_flag=True, help="Begin a csv with a byte order mark, for Excel.")
-@click.option("--conversation", type=click.UUID, help="The id of the only conversation to export.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The file; standard output without.")
+@click.option("--start", help=_("The first day, or time, whose messages count (2026-11-22, 2026-11-22T09:30:00Z)."))
+@click.option("--end", help=_("The last day, or time, that counts."))
+@click.option("--cursor", help=_("What an earlier export gave at its end: only what has changed since is exported."))
+@click.option("--bom", is_flag=True, help=_("Begin a csv with a byte order mark, for Excel."))
+@click.option("--conversation", type=click.UUID, help=_("The id of the only conversation to export."))
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help=_("The output file; standard output by default.")
+)
 @of_owner
 def export(  # noqa: PLR0913 - its options
     name: str,
@@ -72,8 +75,11 @@ def export(  # noqa: PLR0913 - its options
     except ChatkeepError as error:
         serving.stop(error)
     if made.cursor is not None:
-        next_time = f"(chatkeep export --cursor {made.cursor} writes what changes from here on)"
-        say(f"cursor: {made.cursor}  {next_time}", err=True)
+        told = _(
+            "cursor: {cursor}  (chatkeep export --cursor {cursor} writes what changes from here on)",
+            cursor=made.cursor,
+        )
+        say(told, err=True)
 
 
 def _audit(database: Database, what: dict[str, Any]) -> None:
@@ -91,7 +97,7 @@ def _bound(text: str | None, read: Callable[[str], int]) -> int | None:
     try:
         return None if text is None else read(text)
     except ValueError as error:
-        raise wrong(str(error)) from error
+        raise wrong(text_of(error)) from error
 
 
 def _save(export: Export, output: Path | None, total: int) -> None:
@@ -108,7 +114,7 @@ def _write(export: Export, file: BinaryIO, total: int) -> None:
     if not sys.stderr.isatty():
         file.writelines(export)
         return
-    with click.progressbar(length=total, label=word("conversations"), file=sys.stderr, show_pos=True) as bar:
+    with click.progressbar(length=total, label=word(_("conversations")), file=sys.stderr, show_pos=True) as bar:
         for chunk in export:
             file.write(chunk)
             bar.update(export.conversations - bar.pos)

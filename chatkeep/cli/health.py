@@ -9,6 +9,7 @@ import click
 
 from chatkeep.cli.messages import failure, say
 from chatkeep.config.settings import Settings
+from chatkeep.i18n import _, text_of
 from chatkeep.server import serving
 
 TIMEOUT_S = 4.0
@@ -17,17 +18,17 @@ READY = b"HTTP/1.1 200"
 
 
 @click.command()
-@click.option("--live", is_flag=True, help="Ask only whether it is up, not whether its database is, too.")
+@click.option("--live", is_flag=True, help=_("Check only that the server is up, not its database."))
 def health(*, live: bool) -> None:
-    """Tell whether the server at HOST and PORT is ready; the exit status is 1 where it is not."""
+    """Report whether the server at HOST and PORT is ready. The exit status is 1 if it is not."""
     path = "/health/live" if live else "/health/ready"
     try:
         status = ask(serving.checked_settings(), path)
     except OSError as error:
-        raise failure(f"no server answers: {error}") from error
+        raise failure(_("no server answers: {reason}", reason=text_of(error))) from error
     if not status.startswith(READY):
-        raise failure(f"{path} answers: {status.decode(errors='replace').strip()}")
-    say("ok")
+        raise failure(_("{path} answers: {answer}", path=path, answer=status.decode(errors="replace").strip()))
+    say(_("ok"))
     sys.exit(0)
 
 

@@ -17,6 +17,7 @@ import click
 from chatkeep.cli.messages import say, word, wrong
 from chatkeep.cli.owners import of_owner, owner_named
 from chatkeep.errors import ChatkeepError, StoreProblem
+from chatkeep.i18n import _, text_of
 from chatkeep.server import serving
 
 if TYPE_CHECKING:
@@ -24,23 +25,18 @@ if TYPE_CHECKING:
 
 STANDARD_INPUT = "-"
 SOME_BAD, UNKNOWN = 1, 2
-_WORDS = {
-    "added": "added",
-    "present": "there already",
-    "updated": "brought up to date",
-    "deleted": "deleted",
-    "expired": "expired and left out",
-}
 
 
 @click.command("import")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option(
     "--ttl",
-    help="Keep every conversation of the files for this long from now on (30d, never), also those that are there"
-    " already. Without it those of other programs do not expire, and chatkeep's own keep their ttl.",
+    help=_(
+        "Keep every conversation of the files for this long from now on (30d, never), also those that are there "
+        "already. Without it those of other programs do not expire, and chatkeep's own keep their ttl."
+    ),
 )
-@click.option("--renew", is_flag=True, help="Import also what has expired, as if it had been active now.")
+@click.option("--renew", is_flag=True, help=_("Import also what has expired, as if it had been active now."))
 @of_owner
 def import_files(files: tuple[str, ...], ttl: str | None, account: str, end_user: str | None, *, renew: bool) -> None:
     """Import FILES: exports of chatkeep (json, ndjson), ChatGPT, Claude, DeepSeek, LibreChat or Open WebUI; - is standard input.
@@ -79,7 +75,7 @@ def _ttl(text: str | None) -> int | EllipsisType | None:
     try:
         return ... if text is None else ttl_of(text)
     except ValueError as error:
-        raise wrong(f"--ttl: {error}") from error
+        raise wrong(_("--ttl: {reason}", reason=text_of(error))) from error
 
 
 def _import(run: Callable[[Iterable[bytes]], Report], name: str) -> int:
@@ -96,13 +92,16 @@ def _import(run: Callable[[Iterable[bytes]], Report], name: str) -> int:
                 try:
                     reports.append((label, run(chunks)))
                 except UnknownFile as error:
-                    say(f"{label}: {word(str(error))}", err=True)
+                    say(_("{file}: {reason}", file=label, reason=text_of(error)), err=True)
                     status = UNKNOWN
     except UnknownFile as error:
-        say(f"{name}: {word(str(error))}", err=True)
+        say(_("{file}: {reason}", file=name, reason=text_of(error)), err=True)
         status = UNKNOWN
     except StoreProblem as error:
-        say(f"{name}: {error.title}. Import it again: what is stored already is skipped.", err=True)
+        say(
+            _("{file}: {problem}. Import it again: what is stored already is skipped.", file=name, problem=error.title),
+            err=True,
+        )
         status = SOME_BAD
     return max([status, *(_print(label, report) for label, report in reports)])
 
@@ -131,15 +130,22 @@ def _print(name: str, report: Report) -> int:
     """Print the report of a file, and return the exit status."""
     from chatkeep.imports.left_out import noun  # noqa: PLC0415
 
-    fates = ", ".join(f"{report.conversations[fate]} {words}" for fate, words in _WORDS.items())
-    say(f"{name}: conversations: {fates}; messages: {report.messages} added")
+    say(
+        _(
+            "{file}: conversations: {added} added, {present} there already, {updated} brought up to date, "
+            "{deleted} deleted, {expired} expired and left out; messages: {messages} added",
+            file=name,
+            messages=report.messages,
+            **{fate: report.conversations[fate] for fate in ("added", "present", "updated", "deleted", "expired")},
+        )
+    )
     if report.left_out:
         counts = (f"{count} {word(noun(kind, count))}" for kind, count in report.left_out.most_common())
-        say(f"{name}: {word(', ').join(counts)} left out")
+        say(_("{file}: {things} left out", file=name, things=word(_(", ")).join(counts)))
     for problem in report.problems:
-        say(f"line {problem.line}: {problem.reason}", err=True)
+        say(_("line {line}: {reason}", line=problem.line, reason=problem.reason), err=True)
     if report.conversations["expired"]:
-        say("import it with --renew, or with --ttl, to have what has expired", err=True)
+        say(_("import it with --renew, or with --ttl, to have what has expired"), err=True)
     if report.problem_count > len(report.problems):
-        say(f"and {report.problem_count - len(report.problems)} more", err=True)
+        say(_("and {count} more", count=report.problem_count - len(report.problems)), err=True)
     return SOME_BAD if report.problem_count else 0

@@ -16,6 +16,7 @@ from chatkeep.config.parsing import duration, optional_duration
 from chatkeep.domain.conversation import moment
 from chatkeep.domain.quota import Limits, read_limits
 from chatkeep.errors import Problem, SettingsError, StoreUnavailable
+from chatkeep.i18n import _, text_of
 from chatkeep.server import serving
 
 if TYPE_CHECKING:
@@ -27,38 +28,48 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # A whole key works too, to revoke one that leaked.
 _NAMED = re.compile(r"(?:ck_)?([A-Za-z0-9]{8})(?:_[A-Za-z0-9]{40})?")
-_COLUMNS = (("Key", 13), ("Name", 20), ("Account", 12), ("Scopes", 24), ("Made", 12), ("Used", 12), ("Until", 12))
+_COLUMNS = (
+    (_("Key"), 13),
+    (_("Name"), 20),
+    (_("Account"), 12),
+    (_("Scopes"), 24),
+    (_("Made"), 12),
+    (_("Used"), 12),
+    (_("Until"), 12),
+)
 
 
 @click.group(cls=Commands)
 def keys() -> None:
-    """Make, list, change, revoke and rotate the keys with which the API is called."""
+    """Create, list, change, revoke and rotate API keys."""
 
 
 @keys.command()
 @click.argument("name")
-@click.option("--account", default="local", show_default=True, help="Whose conversations the key reaches.")
-@click.option("--scopes", default="chat,read,export", show_default=True, help="What it may: chat, read, export, admin.")
-@click.option("--expires", default="never", show_default=True, help="How long it lives (90d, 12h, never).")
-@click.option("--limits", help="Its own limits as a JSON object, in place of those of CHATKEEP_LIMITS.")
-@click.option("--end-user", help="The only end user of the account that it stands for, named as in X-End-User.")
+@click.option("--account", default="local", show_default=True, help=_("Whose conversations the key reaches."))
+@click.option(
+    "--scopes", default="chat,read,export", show_default=True, help=_("Its scopes: chat, read, export, admin.")
+)
+@click.option("--expires", default="never", show_default=True, help=_("How long it is valid (90d, 12h, never)."))
+@click.option("--limits", help=_("Its own limits as a JSON object, in place of those of CHATKEEP_LIMITS."))
+@click.option("--end-user", help=_("The only end user of the account that it stands for, named as in X-End-User."))
 def create(name: str, account: str, scopes: str, expires: str, limits: str | None, end_user: str | None) -> None:
-    """Make a key called NAME and print it; it is shown only once."""
+    """Create a key called NAME and print it. It is shown only once."""
     from chatkeep.auth.keys import KeySpec, create_key  # noqa: PLC0415 - --help does not import the database
 
     lifetime = _read(_lifetime, expires, "--expires")
     whom = None if end_user is None else owners.end_user_named(end_user)
     wanted = KeySpec(owners.name(name), owners.account_named(account), _scopes(scopes), lifetime, _limits(limits), whom)
-    with _opened(create=True) as (_, journal):
+    with _opened(create=True) as (_database, journal):
         _print_once(create_key(journal, wanted))
 
 
 @keys.command("list")
 def list_() -> None:
-    """List all keys but those that the page has made by signing in."""
+    """List all keys except those of sign-ins on the page."""
     from chatkeep.auth.keys import list_keys  # noqa: PLC0415 - --help does not import the database
 
-    with _opened() as (database, _):
+    with _opened() as (database, _journal):
         found, after, more = [], None, True
         while more:
             page, more = list_keys(database, 100, after, ascending=True)
@@ -71,34 +82,34 @@ def list_() -> None:
 
 @keys.command()
 @click.argument("key")
-@click.option("--name", help="What people call it from now on.")
-@click.option("--limits", help="Its own limits as a JSON object, in place of all that it had; {} for none.")
+@click.option("--name", help=_("Its new name."))
+@click.option("--limits", help=_("Its own limits as a JSON object, in place of all that it had; {} for none."))
 def change(key: str, name: str | None, limits: str | None) -> None:
-    """Change what KEY is called, or its limits; it is named by its beginning (ck_ and eight characters)."""
+    """Change the name or the limits of KEY, given by its prefix (ck_ and eight characters)."""
     from chatkeep.auth.keys import KeyChanges, change_key  # noqa: PLC0415 - --help does not import the database
 
     if name is None and limits is None:
-        raise wrong("say what to change: --name or --limits")
+        raise wrong(_("say what to change: --name or --limits"))
     changes = KeyChanges(... if name is None else owners.name(name), ... if limits is None else _limits(limits))
     with _opened() as (database, journal):
         change_key(journal, _id(database, key), changes)
-    say("changed; within 5 seconds every server obeys")
+    say(_("changed; every server applies it within 5 seconds"))
 
 
 @keys.command()
 @click.argument("key")
 def revoke(key: str) -> None:
-    """End KEY, which is named by its beginning (ck_ and eight characters)."""
+    """Revoke KEY, given by its prefix (ck_ and eight characters)."""
     from chatkeep.auth.keys import revoke_key  # noqa: PLC0415 - --help does not import the database
 
     with _opened() as (database, journal):
         revoke_key(journal, _id(database, key))
-    say("revoked; within 5 seconds it lets nobody in")
+    say(_("revoked; every server refuses it within 5 seconds"))
 
 
 @keys.command()
 @click.argument("key")
-@click.option("--overlap", default="0s", show_default=True, help="How long the old key goes on (1h, 7d).")
+@click.option("--overlap", default="0s", show_default=True, help=_("How long the old key stays valid (1h, 7d)."))
 def rotate(key: str, overlap: str) -> None:
     """Make a new key in place of KEY, with the same name, account, scopes and lifetime, and print it."""
     from chatkeep.auth.keys import rotate_key  # noqa: PLC0415 - --help does not import the database
@@ -129,7 +140,7 @@ def _opened(*, create: bool = False, reads_only: bool = False) -> Iterator[tuple
 
 def _print_once(made: NewKey) -> None:
     """Print only the key on standard output, and a note on standard error."""
-    say("Keep it: nobody can show it again.", err=True)
+    say(_("Save it now: it is not shown again."), err=True)
     click.echo(made.text)
 
 
@@ -139,7 +150,7 @@ def _id(database: Database, text: str) -> UUID:
     named = _NAMED.fullmatch(text)
     found = database.read(lambda connection: keys.named(connection, named[1])) if named else None
     if found is None:
-        raise failure("There is no such key; chatkeep keys list shows how they begin.")
+        raise failure(_("Key not found. Run chatkeep keys list to see the prefixes."))
     return found.id
 
 
@@ -148,7 +159,7 @@ def _scopes(text: str) -> tuple[Any, ...]:
 
     named = [part.strip() for part in text.split(",")]
     if not set(named) <= set(Scope):
-        raise wrong("scopes are chat, read, export and admin, separated by commas")
+        raise wrong(_("scopes are chat, read, export and admin, separated by commas"))
     return tuple(map(Scope, named))
 
 
@@ -156,14 +167,16 @@ def _limits(text: str | None) -> Limits | None:
     try:
         return read_limits(text) if text else None
     except ValueError as error:
-        raise wrong('limits are a JSON object such as {"requests_per_minute": 60, "concurrent_replies": 4}') from error
+        raise wrong(
+            _('limits are a JSON object such as {"requests_per_minute": 60, "concurrent_replies": 4}')
+        ) from error
 
 
 def _lifetime(text: str) -> float | None:
     """Return a key's lifetime in seconds, None without expiry. Raises `ValueError`."""
     seconds = optional_duration(text)
     if seconds is not None and seconds < 1:
-        raise ValueError("a key lives for a second at least")
+        raise ValueError(_("a key must be valid for at least one second"))
     return seconds
 
 
@@ -171,7 +184,7 @@ def _read(read: Callable[[str], T], text: str, option: str) -> T:
     try:
         return read(text)
     except ValueError as error:
-        raise wrong(f"{option}: {error}") from error
+        raise wrong(_("{option}: {reason}", option=option, reason=text_of(error))) from error
 
 
 def _row(cells: list[str]) -> None:
@@ -180,8 +193,8 @@ def _row(cells: list[str]) -> None:
 
 def _cells(key: Key) -> list[str]:
     account = f"{key.account}/…" if key.end_user else key.account
-    until = word("revoked") if key.revoked_at else _day(key.expires_at, word("for ever"))
-    used = _day(key.last_used_at, word("never"))
+    until = word(_("revoked")) if key.revoked_at else _day(key.expires_at, word(_("for ever")))
+    used = _day(key.last_used_at, word(_("never")))
     return [f"ck_{key.prefix}", key.name, account, ",".join(key.scopes), _day(key.created_at), used, until]
 
 

@@ -12,30 +12,33 @@ from unicodedata import east_asian_width
 
 import click
 
+from chatkeep.i18n import N_, Text, _, translated
 from chatkeep.runtime import files
-from chatkeep.runtime.i18n import translated
 from chatkeep.runtime.terminal import accept_every_character, language_of_terminal
 
 # All but the line break and the tab.
 _CONTROLS = dict.fromkeys({*range(0x20), *range(0x7F, 0xA0)} - {0x09, 0x0A}, "\ufffd")
 
+# The help of options that Click adds.
+_OF_CLICK = (N_("Show this message and exit."), N_("Show the version and exit."))
 
-def word(text: str) -> str:
+
+def word(text: Text) -> str:
     """Return a text in the language of the terminal."""
     return translated(text, language_of_terminal())
 
 
-def say(text: str, *, err: bool = False) -> None:
+def say(text: Text, *, err: bool = False) -> None:
     """Write a line to standard output, or to standard error; what controls a terminal, as a file may hold, is shown."""
     click.echo(word(text).translate(_CONTROLS), err=err)
 
 
-def failure(text: str) -> click.ClickException:
+def failure(text: Text) -> click.ClickException:
     """Return the exception that ends a command with a reason, and the exit status 1."""
     return click.ClickException(word(text))
 
 
-def wrong(text: str) -> click.BadParameter:
+def wrong(text: Text) -> click.BadParameter:
     """Return the exception that refuses the value of an option."""
     return click.BadParameter(word(text))
 
@@ -47,9 +50,13 @@ def output_file(path: Path) -> Iterator[BinaryIO]:
         with files.replacing(path) as file:
             yield file
     except OSError as error:
-        told = f"{path} cannot be written: {error.strerror}"
+        told = _("{path} cannot be written: {reason}", path=path, reason=error.strerror)
         if sys.platform == "win32" and isinstance(error, PermissionError):
-            told = f"{path} cannot be written: {error.strerror}. If another program has it open, close it there."
+            told = _(
+                "{path} cannot be written: {reason}. If another program has it open, close it there.",
+                path=path,
+                reason=error.strerror,
+            )
         raise failure(told) from error
 
 
@@ -59,14 +66,14 @@ def filled(text: str, width: int, *, right: bool = False) -> str:
     return room + text if right else text + room
 
 
-def require_consent(question: str, *, given: bool) -> None:
+def require_consent(question: Text, *, given: bool) -> None:
     """Ask before something is erased, unless consent was given by --yes. Without a terminal to ask on, refuse."""
     if given:
         return
     if not sys.stdin.isatty():
-        raise failure("This cannot be undone. There is no terminal to ask on, so confirm it with --yes.")
-    if not click.confirm(question):
-        raise failure("Nothing was erased.")
+        raise failure(_("This cannot be undone. There is no terminal to ask on, so confirm it with --yes."))
+    if not click.confirm(word(question)):
+        raise failure(_("Nothing was erased."))
 
 
 class Commands(click.Group):
@@ -114,9 +121,9 @@ class LazyCommands(Commands):
 def _translate(command: click.Command, parent: click.Context | None) -> None:
     """Translate a command's help, and that of the commands in it."""
     context = click.Context(command, parent, **command.context_settings)
-    command.help = "\n\n".join(word(" ".join(part.split())) for part in (command.help or "").split("\n\n"))
+    command.help = "\n\n".join(word(Text(" ".join(part.split()))) for part in (command.help or "").split("\n\n"))
     for parameter in command.get_params(context):
         if isinstance(parameter, click.Option):
-            parameter.help = word(parameter.help or "")
+            parameter.help = word(Text(parameter.help or ""))
     for inner in command.commands.values() if isinstance(command, click.Group) else ():
         _translate(inner, context)

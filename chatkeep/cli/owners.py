@@ -9,14 +9,15 @@ from typing import Any, TypeVar
 import click
 
 from chatkeep.cli.messages import wrong
+from chatkeep.i18n import _
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def of_owner(command: Command) -> Command:
     """Add the options --account and --end-user to a command."""
-    account = click.option("--account", default="local", show_default=True, help="Whose conversations they are.")
-    end_user = click.option("--end-user", help="The only end user of the account, named as in X-End-User.")
+    account = click.option("--account", default="local", show_default=True, help=_("Whose conversations they are."))
+    end_user = click.option("--end-user", help=_("The only end user of the account, named as in X-End-User."))
     return account(end_user(command))
 
 
@@ -33,7 +34,7 @@ def account_named(text: str) -> str:
     from chatkeep.auth.access import ACCOUNT  # noqa: PLC0415
 
     if not re.fullmatch(ACCOUNT, text):
-        raise wrong("an account has 1 to 32 of a-z, 0-9, - and _, and begins with a letter or a digit")
+        raise wrong(_("an account has 1 to 32 of a-z, 0-9, - and _, and begins with a letter or a digit"))
     return text
 
 
@@ -55,5 +56,5 @@ def _name(text: str, most: int) -> str:
     from chatkeep.auth.access import is_name  # noqa: PLC0415
 
     if not is_name(text, most):
-        raise wrong(f"a name has 1 to {most} characters, none of them a control character")
+        raise wrong(_("a name has 1 to {most} characters, none of them a control character", most=most))
     return text

@@ -10,6 +10,7 @@ import click
 from chatkeep import __version__
 from chatkeep.cli.messages import say
 from chatkeep.errors import ChatkeepError
+from chatkeep.i18n import _
 from chatkeep.server import serving
 
 
@@ -30,7 +31,7 @@ def serve(server: str) -> None:
 
 @click.command()
 def work() -> None:
-    """Make the files of export jobs, without serving, until interrupted."""
+    """Run export jobs, without serving, until interrupted."""
     from chatkeep.provider.demo import DemoProvider  # noqa: PLC0415
     from chatkeep.server.app import start_services  # noqa: PLC0415 - --help does not import the database
 
@@ -41,7 +42,7 @@ def work() -> None:
         services = start_services(serving.checked_settings(), DemoProvider(), makes_exports=True)
     except ChatkeepError as error:
         serving.stop(error)
-    say(f"chatkeep {__version__} makes exports (Ctrl+C ends it)", err=True)
+    say(_("chatkeep {version} makes exports (Ctrl+C ends it)", version=__version__), err=True)
     try:
         while True:
             time.sleep(3600)

@@ -17,6 +17,7 @@ from chatkeep.cli.messages import failure, say, word, wrong
 from chatkeep.config import parsing
 from chatkeep.config.environment import env_files, read_env_file
 from chatkeep.errors import ChatkeepError, SettingsError, TransferError
+from chatkeep.i18n import Text, _, text_of
 from chatkeep.server import serving
 
 if TYPE_CHECKING:
@@ -38,7 +39,14 @@ def backup(file: Path) -> None:
     begun = time.monotonic()
     with _exiting_cleanly():
         backups.back_up(_embedded_file(), file)
-    say(f"{file}: {file.stat().st_size / 1e6:,.1f} MB in {time.monotonic() - begun:,.1f} s")
+    say(
+        _(
+            "{file}: {megabytes} MB in {seconds} s",
+            file=file,
+            megabytes=f"{file.stat().st_size / 1e6:,.1f}",
+            seconds=f"{time.monotonic() - begun:,.1f}",
+        )
+    )
 
 
 @click.command()
@@ -56,7 +64,7 @@ def restore(file: Path | None) -> None:
             _mark_restored(serving.checked_settings().database)
         else:
             backups.restore(file, _embedded_file())
-    say("restored; start the servers")
+    say(_("restored; start the servers"))
 
 
 def _mark_restored(url: str) -> None:
@@ -65,7 +73,7 @@ def _mark_restored(url: str) -> None:
 
     database = migrations.existing(url)
     if copying.is_served(database):
-        raise TransferError("A server uses this database. Stop every server and chatkeep work first.")
+        raise TransferError(_("A server uses this database. Stop every server and chatkeep work first."))
     journal = Journal(database)
     journal.write(identity.renew)
     journal.close()
@@ -91,17 +99,18 @@ def copy(source: str, target: str) -> None:
         made = copying.Copy(*databases)
         made.prepare()
         counts = {table.name: made.count(table) for table in copying.TABLES}
-        with _progress("copying", sum(counts.values())) as advance:
+        with _progress(_("copying"), sum(counts.values())) as advance:
             for table in copying.TABLES:
                 made.fill(table, advance)
-        with _progress("comparing", 2 * sum(counts.values())) as advance:
+        with _progress(_("comparing"), 2 * sum(counts.values())) as advance:
             found = {table.name: made.compare(table, advance) for table in copying.TABLES}
         made.finish()
         for database in databases:
             database.close()
     for name, one in found.items():
-        click.echo(f"{name}: {word(f'{one.rows:,} rows, checksum {one.checksum}')}")
-    say("copied everything; set DATABASE_URL to TO and start the servers")
+        told = _("{rows} rows, checksum {checksum}", rows=f"{one.rows:,}", checksum=one.checksum)
+        click.echo(f"{name}: {word(told)}")
+    say(_("copied everything; set DATABASE_URL to TO and start the servers"))
 
 
 def _url(text: str) -> str:
@@ -109,18 +118,20 @@ def _url(text: str) -> str:
     if "://" in text:
         given = text
         if "@" in text:
-            say("Other users of this machine can read this password. Name an environment variable instead.", err=True)
+            say(
+                _("Other users of this machine can read this password. Name an environment variable instead."), err=True
+            )
     elif text == OWN_SETTING:
         return serving.checked_settings().database
     else:
         files = [read_env_file(file) for file in env_files(os.environ, Path.cwd())]
         given = next((names[text] for names in (os.environ, *files) if names.get(text)), "")
         if not given:
-            raise wrong(f"there is no environment variable {text}")
+            raise wrong(_("there is no environment variable {name}", name=text))
     try:
         return parsing.database_url(given)
     except ValueError as error:
-        raise wrong(str(error)) from error
+        raise wrong(text_of(error)) from error
 
 
 def _opened(url: str, *, is_source: bool) -> Database:
@@ -136,13 +147,16 @@ def _embedded_file() -> Path:
     url = serving.checked_settings().database
     if not url.startswith("sqlite:///"):
         raise TransferError(
-            "This command is for SQLite. For MySQL and MariaDB use their own programs: see docs/deployment.md, Backup."
+            _(
+                "This command is for SQLite. For MySQL and MariaDB use their own programs: see docs/deployment.md, "
+                "Backup."
+            )
         )
     return Path(url.removeprefix("sqlite:///"))
 
 
 @contextmanager
-def _progress(label: str, length: int) -> Iterator[Callable[[int], object]]:
+def _progress(label: Text, length: int) -> Iterator[Callable[[int], object]]:
     """Yield a callback that advances a progress bar, if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _count: None
@@ -160,11 +174,11 @@ def _exiting_cleanly() -> Iterator[None]:
     try:
         yield
     except TransferError as error:
-        raise failure(str(error)) from error
+        raise failure(text_of(error)) from error
     except SettingsError as error:
         serving.stop(error)
     except ChatkeepError as error:
-        raise failure(f"The database failed: {error.__cause__ or error}") from error
+        raise failure(_("The database failed: {reason}", reason=text_of(error.__cause__ or error))) from error
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:

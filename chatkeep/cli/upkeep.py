@@ -12,11 +12,21 @@ import click
 from chatkeep.cli.messages import filled, say, word
 from chatkeep.domain.conversation import moment
 from chatkeep.errors import ChatkeepError
+from chatkeep.i18n import N_, Text, _, verbatim
 from chatkeep.server import serving
 
 if TYPE_CHECKING:
     from chatkeep.reporting.stats import Stats
     from chatkeep.store.stats import Storage
+
+Row = tuple[str, Text, Text]
+"""An indent, a name and a figure."""
+INNER = "  "
+# Roles of messages, statuses of replies and of export jobs, as they are stored.
+_KINDS = (
+    N_("user"), N_("assistant"), N_("system"), N_("generating"), N_("completed"), N_("stopped"), N_("truncated"),
+    N_("failed"), N_("interrupted"), N_("queued"), N_("running"), N_("cancelled"),
+)  # fmt: skip
 
 
 @click.command()
@@ -34,12 +44,14 @@ def migrate() -> None:
             before, after = migrations.migrate(database, tell)
     except ChatkeepError as error:
         serving.stop(error)
-    same = before == after
-    say(f"the schema is {after} already" if same else f"migrated from {before or 'nothing'} to {after}")
+    if before == after:
+        say(_("the schema is {after} already", after=after))
+    else:
+        say(_("migrated from {before} to {after}", before=before or _("nothing"), after=after))
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Only count what has expired.")
+@click.option("--dry-run", is_flag=True, help=_("Only count what has expired."))
 def sweep(*, dry_run: bool) -> None:
     """Delete expired conversations now; a running server does so by itself."""
     from chatkeep.domain.conversation import now_us  # noqa: PLC0415
@@ -50,7 +62,7 @@ def sweep(*, dry_run: bool) -> None:
     try:
         database = migrations.existing(serving.checked_settings().database, reads_only=dry_run)
         if dry_run:
-            say(f"{sweeper.due(database, now_us())} conversations have expired")
+            say(_("{count} conversations have expired", count=sweeper.due(database, now_us())))
             return
         journal = Journal(database)
         swept = sweeper.sweep(journal, now_us())
@@ -58,12 +70,18 @@ def sweep(*, dry_run: bool) -> None:
         database.reclaim()
     except ChatkeepError as error:
         serving.stop(error)
-    say(f"deleted {swept.conversations} conversations with {swept.messages} messages")
+    say(
+        _(
+            "deleted {conversations} conversations with {messages} messages",
+            conversations=swept.conversations,
+            messages=swept.messages,
+        )
+    )
 
 
 @click.command("clear-cache")
 def clear_cache() -> None:
-    """Let every process forget the answers that it remembers."""
+    """Clear the answer cache of every process."""
     from chatkeep.domain.conversation import now_us  # noqa: PLC0415
     from chatkeep.store import counters, migrations  # noqa: PLC0415
     from chatkeep.store.journal import Journal  # noqa: PLC0415
@@ -75,13 +93,13 @@ def clear_cache() -> None:
         journal.close()
     except ChatkeepError as error:
         serving.stop(error)
-    say("cleared")
+    say(_("cleared"))
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with times in UTC and sizes in bytes.")
+@click.option("--json", "as_json", is_flag=True, help=_("Print JSON, with times in UTC and sizes in bytes."))
 def stats(*, as_json: bool) -> None:
-    """Count what there is; it only reads, also beside a running server."""
+    """Print statistics. It only reads, and can run beside a server."""
     from chatkeep.reporting import stats  # noqa: PLC0415 - --help does not import the database
     from chatkeep.store import migrations  # noqa: PLC0415
 
@@ -92,47 +110,51 @@ def stats(*, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(stats.document(found), indent=2))
         return
-    for name, figure in _rows(found):
-        indent = name[: len(name) - len(name.lstrip())]
-        click.echo(filled(f"{indent}{word(name.strip())}", 26) + filled(word(figure), 20, right=True))
+    for indent, name, figure in _rows(found):
+        click.echo(filled(f"{indent}{word(name)}", 26) + filled(word(figure), 20, right=True))
 
 
-def _rows(found: Stats) -> list[tuple[str, str]]:
+def _rows(found: Stats) -> list[Row]:
     """Return the rows of the table."""
     conversations, messages = found.conversations, found.messages
     return [
-        ("conversations", f"{conversations.alive:,}"),
-        ("  pinned", f"{conversations.pinned:,}"),
-        ("  expired, not swept yet", f"{conversations.expired:,}"),
-        ("  owners", f"{len(conversations.owners):,}"),
-        ("  oldest activity, UTC", _minute(conversations.oldest)),
-        ("  newest activity, UTC", _minute(conversations.newest)),
-        *_each("messages", messages.roles),
-        *_each("replies", messages.replies),
-        ("  from the cache", f"{messages.cached:,}"),
-        ("  being generated now", f"{found.running:,}"),
-        ("tokens in", f"{messages.input_tokens:,}"),
-        ("tokens out", f"{messages.output_tokens:,}"),
-        *_each("export jobs", found.jobs),
-        ("tombstones", f"{found.tombstones:,}"),
+        _row(_("conversations"), conversations.alive),
+        _row(_("pinned"), conversations.pinned, INNER),
+        _row(_("expired, not swept yet"), conversations.expired, INNER),
+        _row(_("owners"), len(conversations.owners), INNER),
+        (INNER, _("oldest activity, UTC"), _minute(conversations.oldest)),
+        (INNER, _("newest activity, UTC"), _minute(conversations.newest)),
+        *_each(_("messages"), messages.roles),
+        *_each(_("replies"), messages.replies),
+        _row(_("from the cache"), messages.cached, INNER),
+        _row(_("being generated now"), found.running, INNER),
+        _row(_("tokens in"), messages.input_tokens),
+        _row(_("tokens out"), messages.output_tokens),
+        *_each(_("export jobs"), found.jobs),
+        _row(_("tombstones"), found.tombstones),
         *_room(found.storage),
     ]
 
 
-def _each(title: str, counts: Mapping[str, int]) -> list[tuple[str, str]]:
+def _row(name: Text, count: int, indent: str = "") -> Row:
+    return indent, name, verbatim(f"{count:,}")
+
+
+def _each(title: Text, counts: Mapping[str, int]) -> list[Row]:
     """Return a row for the total, and one for each kind."""
-    return [(title, f"{sum(counts.values()):,}"), *((f"  {kind}", f"{counts[kind]:,}") for kind in sorted(counts))]
+    return [_row(title, sum(counts.values())), *(_row(Text(kind), counts[kind], INNER) for kind in sorted(counts))]
 
 
-def _room(storage: Storage) -> list[tuple[str, str]]:
+def _room(storage: Storage) -> list[Row]:
+    size = _megabytes(storage.tables)
     if storage.log is None:
-        return [("storage", f"about {_megabytes(storage.tables)}")]
-    return [("storage", _megabytes(storage.tables)), ("  write-ahead log", _megabytes(storage.log))]
+        return [("", _("storage"), _("about {size}", size=size))]
+    return [("", _("storage"), size), (INNER, _("write-ahead log"), _megabytes(storage.log))]
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
+def _megabytes(size: int) -> Text:
+    return verbatim(f"{size / 1e6:,.1f} MB")
 
 
-def _minute(at: int | None) -> str:
-    return "-" if at is None else f"{moment(at):%Y-%m-%d %H:%M}"
+def _minute(at: int | None) -> Text:
+    return verbatim("-" if at is None else f"{moment(at):%Y-%m-%d %H:%M}")

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote
 
+from chatkeep.i18n import _
+
 LAST_PORT = 65535
 _PART = r"(?:[^:@/?#%\s]|%[0-9A-Fa-f]{2})*"
 _PASSWORD = r"(?:[^@/?#%\s]|%[0-9A-Fa-f]{2})*"  # noqa: S105 - a pattern, no password
@@ -76,9 +78,11 @@ class Options:
 
 def of_file(text: str) -> str:
     """Check the URL of a SQLite file. Raises `ValueError` if it has options."""
-    names = ", ".join(name for name, _ in parse_qsl(text.partition("?")[2], keep_blank_values=True))
+    names = ", ".join(name for name, _value in parse_qsl(text.partition("?")[2], keep_blank_values=True))
     if "?" in text:
-        raise ValueError(f"a SQLite file has no options, such as {names or '?'}; write sqlite:///path/to/file")
+        raise ValueError(
+            _("a SQLite file has no options, such as {options}; write sqlite:///path/to/file", options=names or "?")
+        )
     return text
 
 
@@ -91,11 +95,13 @@ def of_server(text: str) -> str:
     match = _URL.fullmatch(text)
     if not match:
         raise ValueError(
-            "write mysql+pymysql://user:password@host:3306/database,"
-            " and in a password % / ? # @ and spaces as %25 %2F %3F %23 %40 %20"
+            _(
+                "write mysql+pymysql://user:password@host:3306/database, and in a password % / ? # @ and spaces as "
+                "%25 %2F %3F %23 %40 %20"
+            )
         )
     if match["port"] and not 1 <= int(match["port"]) <= LAST_PORT:
-        raise ValueError("write a port from 1 to 65535")
+        raise ValueError(_("write a port from 1 to 65535"))
     query = match["query"] or ""
     options(parse_qsl(query, keep_blank_values=True))
     return f"mysql+pymysql://{match['rest']}" + (f"?{query}" if query else "")
@@ -105,7 +111,7 @@ def with_password(url: str, password: str) -> str:
     """Insert a password into a URL. Raises `ValueError` if the URL has a password or no user."""
     match = _WITHOUT_PASSWORD.fullmatch(url)
     if not match:
-        raise ValueError("write DATABASE_URL with a user and no password, mysql+pymysql://user@host:3306/database")
+        raise ValueError(_("write DATABASE_URL with a user and no password, mysql+pymysql://user@host:3306/database"))
     return f"{match[1]}:{quote(password, safe='')}{match[2]}"
 
 
@@ -117,30 +123,32 @@ def options(pairs: Iterable[tuple[str, str]]) -> Options:
         normalized = _normalized(name)
         if normalized in _TEXTS:
             if not value or _TEXTS[normalized] in texts:
-                raise ValueError(f"the option {name} is empty or there twice")
+                raise ValueError(_("the option {name} is empty or there twice", name=name))
             texts[_TEXTS[normalized]] = value
         elif normalized in _MODE_NAMES:
             modes.add(_mode(value))
         elif normalized in _FLAGS:
             modes.add(_mode_of_flag(normalized, value))
         elif normalized != "charset":
-            shown = name if _SHOWABLE.fullmatch(name) else "of that name"
-            raise ValueError(f"there is no option {shown}; there are {', '.join(OPTIONS)}")
+            shown = name if _SHOWABLE.fullmatch(name) else _("of that name")
+            raise ValueError(
+                _("there is no option {option}; there are {options}", option=shown, options=", ".join(OPTIONS))
+            )
         elif value.lower() not in _CHARSETS:
-            raise ValueError("the option charset takes utf8mb4 alone")
+            raise ValueError(_("the option charset takes utf8mb4 alone"))
     return Options(_strictest(modes, texts), **texts)
 
 
 def _mode(value: str) -> Tls:
     if _normalized(value) not in _MODES:
-        raise ValueError(f"the option ssl-mode takes one of {', '.join(mode.name for mode in Tls)}")
+        raise ValueError(_("the option ssl-mode takes one of {modes}", modes=", ".join(mode.name for mode in Tls)))
     return _MODES[_normalized(value)]
 
 
 def _mode_of_flag(name: str, value: str) -> Tls:
     found = _MODES.get(_normalized(value))
     if found not in {Tls.DISABLED, Tls.REQUIRED}:
-        raise ValueError(f"the option {name} takes true or false")
+        raise ValueError(_("the option {name} takes true or false", name=name))
     return _FLAGS[name][found is Tls.REQUIRED]
 
 
@@ -148,9 +156,9 @@ def _strictest(modes: set[Tls], texts: dict[str, str]) -> Tls:
     """Return the strictest mode; naming a CA implies that it is verified."""
     authority, files = texts.keys() & {"ca", "capath"}, texts.keys() - {"unix_socket"}
     if Tls.DISABLED in modes and (len(modes) > 1 or files):
-        raise ValueError("one option turns TLS off, and another one asks for it; remove one of them")
+        raise ValueError(_("one option turns TLS off, and another one asks for it; remove one of them"))
     if "key" in texts and "cert" not in texts:
-        raise ValueError("the option ssl-key needs ssl-cert beside it")
+        raise ValueError(_("the option ssl-key needs ssl-cert beside it"))
     if not modes:
         return Tls.VERIFY_IDENTITY if authority else Tls.REQUIRED if files else Tls.DISABLED
     return max(*modes, Tls.VERIFY_CA) if authority else max(modes)

@@ -13,6 +13,7 @@ from io import StringIO
 from pathlib import Path
 
 from chatkeep.errors import SettingsError
+from chatkeep.i18n import _
 from chatkeep.runtime import files
 
 FILE = "_FILE"
@@ -43,7 +44,7 @@ def secret(name: str, layers: Iterable[Mapping[str, str]], folder: Path) -> str 
     for layer in layers:
         text, file = layer.get(name), layer.get(by_file)
         if text and file:
-            raise SettingsError([f"{name} and {by_file} are both set; remove one of them"])
+            raise SettingsError([_("{name} and {other} are both set; remove one of them", name=name, other=by_file)])
         if text or file:
             return text or _secret_in(folder / (file or ""), by_file)
     return None
@@ -53,18 +54,26 @@ def _secret_in(path: Path, name: str) -> str:
     """Return a file's text without the final line break. Raises `SettingsError`."""
     try:
         if path.exists() and not path.is_file():
-            raise SettingsError([f"{name}: {path} is not a file"])
+            raise SettingsError([_("{name}: {path} is not a file", name=name, path=path)])
         if files.is_exposed(path) and not path.resolve().is_relative_to(ENGINE_SECRETS):
             raise SettingsError(
-                [f"{name}: every user of this machine can read or write {path}; run: chmod o-rwx {path}"]
+                [
+                    _(
+                        "{name}: every user of this machine can read or write {path}; run: chmod o-rwx {path}",
+                        name=name,
+                        path=path,
+                    )
+                ]
             )
         text = _decoded(path.read_bytes()).rstrip("\r\n")
     except OSError as error:
-        raise SettingsError([f"{name}: {path} cannot be read: {error.strerror}"]) from error
+        raise SettingsError(
+            [_("{name}: {path} cannot be read: {reason}", name=name, path=path, reason=error.strerror)]
+        ) from error
     except UnicodeError as error:
-        raise SettingsError([f"{name}: {path} is not UTF-8; save it as UTF-8"]) from error
+        raise SettingsError([_("{name}: {path} is not UTF-8; save it as UTF-8", name=name, path=path)]) from error
     if not text.strip():
-        raise SettingsError([f"{name}: {path} is empty"])
+        raise SettingsError([_("{name}: {path} is empty", name=name, path=path)])
     return text
 
 
@@ -78,9 +87,9 @@ def read_env_file(path: Path) -> dict[str, str]:
             return {}
         text = _decoded(path.read_bytes())
     except OSError as error:  # this user may not enter its folder
-        raise SettingsError([f"{path} cannot be read: {error.strerror}"]) from error
+        raise SettingsError([_("{path} cannot be read: {reason}", path=path, reason=error.strerror)]) from error
     except UnicodeError as error:
-        raise SettingsError([f"{path} is not UTF-8; save it as UTF-8"]) from error
+        raise SettingsError([_("{path} is not UTF-8; save it as UTF-8", path=path)]) from error
     from dotenv import dotenv_values  # noqa: PLC0415 - a start without such files does not pay for the import
 
     values = dotenv_values(stream=StringIO(text), interpolate=False)

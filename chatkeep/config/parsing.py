@@ -15,6 +15,7 @@ import msgspec
 from chatkeep.config import database_url as urls
 from chatkeep.config.database_url import LAST_PORT
 from chatkeep.domain.quota import Defaults, Prices, read_defaults, read_prices
+from chatkeep.i18n import _
 from chatkeep.runtime.hosts import SOCKET, has_sockets, is_loopback
 
 ENVIRONMENTS = ("development", "test", "production")
@@ -41,7 +42,7 @@ def duration(text: str) -> float:
     """Return seconds from ``250ms``, ``90s``, ``15m``, ``24h`` or ``7d``."""
     match = _DURATION.fullmatch(text)
     if not match:
-        raise ValueError("write a duration such as 90s, 15m or 24h")
+        raise ValueError(_("write a duration such as 90s, 15m or 24h"))
     return float(match[1]) * _SECONDS[match[2]]
 
 
@@ -54,14 +55,14 @@ def size(text: str) -> int:
     """Return bytes from ``1048576``, ``64KiB`` or ``1MiB``."""
     match = _SIZE.fullmatch(text)
     if not match:
-        raise ValueError("write a size such as 64KiB or 1MiB")
+        raise ValueError(_("write a size such as 64KiB or 1MiB"))
     return int(match[1]) * _BYTES[match[2]]
 
 
 def host(text: str) -> str:
     """Return an address, or `unix:` with a socket's path if the system has Unix sockets."""
     if text.startswith(SOCKET) and not has_sockets():
-        raise ValueError("Python has no Unix sockets on this system; write an address: HOST=127.0.0.1")
+        raise ValueError(_("Python has no Unix sockets on this system; write an address: HOST=127.0.0.1"))
     return text
 
 
@@ -69,7 +70,7 @@ def path_prefix(text: str) -> str:
     """Return a path such as ``/chat`` without a trailing slash; empty for ``/``."""
     prefix = text.rstrip("/")
     if text != "/" and not _PATH_PREFIX.fullmatch(prefix):
-        raise ValueError("write a path such as /chat, of letters, digits, and - . _ ~")
+        raise ValueError(_("write a path such as /chat, of letters, digits, and - . _ ~"))
     return prefix
 
 
@@ -77,7 +78,7 @@ def public_url(text: str) -> str:
     """Return the origin at which browsers reach the server, such as ``https://chat.example.com``."""
     found = _ORIGIN.fullmatch(text.lower())
     if found is None or found["scheme"] not in _DEFAULT_PORTS:
-        raise ValueError("write it as https://chat.example.com; the path goes into CHATKEEP_PREFIX")
+        raise ValueError(_("write it as https://chat.example.com; the path goes into CHATKEEP_PREFIX"))
     return _origin(text.lower())
 
 
@@ -94,21 +95,21 @@ def optional_count(text: str) -> int | None:
 def count(text: str) -> int:
     """Return a whole number of at least 1."""
     if not text.isdigit() or int(text) < 1:
-        raise ValueError("write a whole number of at least 1")
+        raise ValueError(_("write a whole number of at least 1"))
     return int(text)
 
 
 def port(text: str) -> int:
     """Return a TCP port from 1 to 65535."""
     if not text.isdigit() or not 1 <= int(text) <= LAST_PORT:
-        raise ValueError("write a port from 1 to 65535")
+        raise ValueError(_("write a port from 1 to 65535"))
     return int(text)
 
 
 def file_mode(text: str) -> int:
     """Return a socket's mode from octal digits such as ``660``; its owner must have read and write access."""
     if not _FILE_MODE.fullmatch(text):
-        raise ValueError("write a mode such as 600, 660 or 666")
+        raise ValueError(_("write a mode such as 600, 660 or 666"))
     return int(text, 8)
 
 
@@ -116,7 +117,7 @@ def flag(text: str) -> bool:
     """Return True or False from ``true`` / ``false`` (also 1/0, yes/no, on/off)."""
     lowered = text.lower()
     if lowered not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
-        raise ValueError("write true or false")
+        raise ValueError(_("write true or false"))
     return lowered in {"true", "1", "yes", "on"}
 
 
@@ -125,9 +126,9 @@ def http_url(text: str) -> str:
     _require_port(text)
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("write a URL that begins with http:// or https://")
+        raise ValueError(_("write a URL that begins with http:// or https://"))
     if parts.username is not None:
-        raise ValueError("write no password into it; OPENAI_API_KEY and CHATKEEP_PROVIDER_HEADERS are for that")
+        raise ValueError(_("write no password into it; OPENAI_API_KEY and CHATKEEP_PROVIDER_HEADERS are for that"))
     return text.rstrip("/")
 
 
@@ -136,14 +137,14 @@ def issuer(text: str) -> str:
     parts = urlsplit(text)
     is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
     if not is_safe or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("write a URL that begins with https://, as the provider itself writes it")
+        raise ValueError(_("write a URL that begins with https://, as the provider itself writes it"))
     return text
 
 
 def account(text: str) -> str:
     """Return the name of an account."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", text):
-        raise ValueError("write up to 32 of a-z, 0-9, _ and -")
+        raise ValueError(_("write up to 32 of a-z, 0-9, _ and -"))
     return text
 
 
@@ -151,14 +152,14 @@ def user_scopes(text: str) -> tuple[str, ...]:
     """Return scopes for users; ``admin`` is not allowed."""
     found = words(text)
     if not found or not set(found) <= {"chat", "read", "export"}:
-        raise ValueError("write some of chat, read, export")
+        raise ValueError(_("write some of chat, read, export"))
     return found
 
 
 def public_algorithm(text: str) -> str:
     """Return the name of an asymmetric signature algorithm."""
     if text not in PUBLIC_ALGORITHMS:
-        raise ValueError(f"write one of {', '.join(PUBLIC_ALGORITHMS)}")
+        raise ValueError(_("write one of {choices}", choices=", ".join(PUBLIC_ALGORITHMS)))
     return text
 
 
@@ -167,19 +168,19 @@ def database_url(text: str) -> str:
     if text.startswith("sqlite:///"):
         return urls.of_file(text)
     if not text.startswith(("mysql+pymysql://", "mysql://", "mariadb://", "mariadb+pymysql://")):
-        raise ValueError("write sqlite:///path/to/file or mysql+pymysql://user:password@host:3306/database")
+        raise ValueError(_("write sqlite:///path/to/file or mysql+pymysql://user:password@host:3306/database"))
     url = urls.of_server(text)
     if urls.options(parse_qsl(url.partition("?")[2])).unix_socket and not has_sockets():
-        raise ValueError("Python has no Unix sockets on this system; leave the option unix-socket out")
+        raise ValueError(_("Python has no Unix sockets on this system; leave the option unix-socket out"))
     return url
 
 
 def redis_url(text: str) -> str:
     """Return the URL of a Redis server."""
     if not text.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("write redis://host:6379/0")
+        raise ValueError(_("write redis://host:6379/0"))
     if text.startswith(SOCKET) and not has_sockets():
-        raise ValueError("Python has no Unix sockets on this system; write redis://host:6379/0")
+        raise ValueError(_("Python has no Unix sockets on this system; write redis://host:6379/0"))
     _require_port(text)
     return text
 
@@ -189,7 +190,7 @@ def _require_port(url: str) -> None:
     try:
         urlsplit(url).port  # noqa: B018 - reading the property validates it
     except ValueError:
-        reason = "write the port as a number, and / ? # @ : of a password as %2F %3F %23 %40 %3A"
+        reason = _("write the port as a number, and / ? # @ : of a password as %2F %3F %23 %40 %3A")
         raise ValueError(reason) from None
 
 
@@ -202,7 +203,7 @@ def host_names(text: str) -> tuple[str, ...]:
     """Return host names in lower case from a comma-separated list."""
     names = tuple(name.lower() for name in words(text))
     if any(not _HOST_NAME.fullmatch(name) for name in names):
-        raise ValueError("write names without scheme and port, such as chat.example.com")
+        raise ValueError(_("write names without scheme and port, such as chat.example.com"))
     return names
 
 
@@ -215,14 +216,14 @@ def _origin(text: str) -> str:
     """Return an origin in lower case without its default port (RFC 6454, section 6.2; WHATWG URL for hosts)."""
     found = _ORIGIN.fullmatch(text)
     if text == "null" or text.startswith("file:"):
-        raise ValueError("write no null and no file: any page may have that origin; serve yours from a host")
+        raise ValueError(_("write no null and no file: any page may have that origin; serve yours from a host"))
     if "*" in text:
-        raise ValueError("write each origin of its own, or * alone for all: no other pattern matches any")
+        raise ValueError(_("write each origin of its own, or * alone for all: no other pattern matches any"))
     if found is None or not (host := _ascii(found["host"])):
-        raise ValueError("write origins such as https://app.example.com, without a path")
+        raise ValueError(_("write origins such as https://app.example.com, without a path"))
     number = int(found["port"]) if found["port"] else _DEFAULT_PORTS.get(found["scheme"])
     if number is not None and not 1 <= number <= LAST_PORT:
-        raise ValueError("write a port from 1 to 65535")
+        raise ValueError(_("write a port from 1 to 65535"))
     shown = "" if number in {None, _DEFAULT_PORTS.get(found["scheme"])} else f":{number}"
     return f"{found['scheme']}://{host}{shown}"
 
@@ -242,9 +243,9 @@ def headers(text: str) -> tuple[tuple[str, str], ...]:
     except ValueError:
         value = None
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-        raise ValueError('write a JSON object of strings, such as {"X-Team": "search"}')
+        raise ValueError(_('write a JSON object of strings, such as {"X-Team": "search"}'))
     if any("\n" in part or "\r" in part for pair in value.items() for part in pair):
-        raise ValueError("header names and values may not contain line breaks")
+        raise ValueError(_("header names and values may not contain line breaks"))
     return tuple(value.items())
 
 
@@ -253,7 +254,7 @@ def limits(text: str) -> Defaults:
     try:
         return read_defaults(text)
     except ValueError as error:
-        raise ValueError('write a JSON object such as {"key": {"requests_per_minute": 60}}') from error
+        raise ValueError(_('write a JSON object such as {"key": {"requests_per_minute": 60}}')) from error
 
 
 def prices(text: str) -> Prices:
@@ -261,7 +262,7 @@ def prices(text: str) -> Prices:
     try:
         return read_prices(text)
     except ValueError as error:
-        raise ValueError('write a JSON object such as {"gpt-4o-mini": {"input": 0.15, "output": 0.6}}') from error
+        raise ValueError(_('write a JSON object such as {"gpt-4o-mini": {"input": 0.15, "output": 0.6}}')) from error
 
 
 class DialectRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -280,7 +281,9 @@ def dialects(text: str) -> tuple[tuple[str, DialectRule], ...]:
     try:
         found = msgspec.json.decode(text, type=dict[str, DialectRule])
     except msgspec.DecodeError as error:
-        raise ValueError(f"write a JSON object such as {DIALECTS_EXAMPLE} ({error})") from error
+        raise ValueError(
+            _("write a JSON object such as {example} ({reason})", example=DIALECTS_EXAMPLE, reason=str(error))
+        ) from error
     return tuple(sorted(found.items(), key=lambda pair: len(pair[0]), reverse=True))
 
 
@@ -291,35 +294,35 @@ def expressions(text: str) -> tuple[tuple[str, str], ...]:
     except ValueError:
         value = None
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-        raise ValueError("write a JSON object of names and regular expressions")
+        raise ValueError(_("write a JSON object of names and regular expressions"))
     return tuple(value.items())
 
 
 def policy(text: str) -> str:
     """Return a redaction mode."""
     if text not in {"off", "mask", "block"}:
-        raise ValueError("write one of off, mask, block")
+        raise ValueError(_("write one of {choices}", choices="off, mask, block"))
     return text
 
 
 def environment(text: str) -> str:
     """Return one of `ENVIRONMENTS`."""
     if text not in ENVIRONMENTS:
-        raise ValueError(f"write one of {', '.join(ENVIRONMENTS)}")
+        raise ValueError(_("write one of {choices}", choices=", ".join(ENVIRONMENTS)))
     return text
 
 
 def log_format(text: str) -> str:
     """Return a log format."""
     if text not in {"text", "json"}:
-        raise ValueError("write one of text, json")
+        raise ValueError(_("write one of {choices}", choices="text, json"))
     return text
 
 
 def log_level(text: str) -> str:
     """Return the name of a log level in upper case."""
     if text.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
-        raise ValueError("write one of DEBUG, INFO, WARNING, ERROR")
+        raise ValueError(_("write one of {choices}", choices="DEBUG, INFO, WARNING, ERROR"))
     return text.upper()
 
 
@@ -341,11 +344,13 @@ def token_rules(text: str) -> tuple[tuple[str, TokenRule], ...]:
     try:
         found = msgspec.json.decode(text, type=dict[str, TokenRule])
     except msgspec.DecodeError:
-        raise ValueError(f"write a JSON object such as {TOKENS_EXAMPLE}") from None
+        raise ValueError(_("write a JSON object such as {example}", example=TOKENS_EXAMPLE)) from None
     for rule in found.values():
         if rule.algorithm not in (*SECRET_BYTES, *PUBLIC_ALGORITHMS):
-            raise ValueError(f"write an algorithm of {', '.join((*SECRET_BYTES, *PUBLIC_ALGORITHMS))}")
+            raise ValueError(
+                _("write an algorithm of {algorithms}", algorithms=", ".join((*SECRET_BYTES, *PUBLIC_ALGORITHMS)))
+            )
         least = SECRET_BYTES.get(rule.algorithm, 0)
         if min(len(key.encode()) for key in rule.keys) < least:
-            raise ValueError(f"write secrets of at least {least} bytes")
+            raise ValueError(_("write secrets of at least {least} bytes", least=least))
     return tuple(found.items())

@@ -13,6 +13,7 @@ from chatkeep.config import database_url as urls
 from chatkeep.config.environment import FILE, env_files, read_env_file, secret
 from chatkeep.config.fields import SettingsFields
 from chatkeep.errors import SettingsError
+from chatkeep.i18n import Text, _, text_of
 from chatkeep.runtime.hosts import SOCKET, is_loopback
 
 PLACEHOLDERS = ("changeme", "change-me", "your-api-key", "your_api_key", "sk-xxx", "xxx", "replace-me", "todo")
@@ -32,7 +33,7 @@ class Settings(SettingsFields):
         found = dict(os.environ if environ is None else environ)
         folder = folder or Path.cwd()
         layers = [found, *map(read_env_file, env_files(found, folder))]
-        problems: list[str] = []
+        problems: list[Text] = []
         values: dict[str, Any] = {}
         for item in fields(cls):
             try:
@@ -52,16 +53,18 @@ class Settings(SettingsFields):
         try:
             url = urls.with_password(self.database_url or "", self.database_password)
         except ValueError as error:
-            raise SettingsError([f"DATABASE_PASSWORD: {error}"]) from None
+            raise SettingsError([_("DATABASE_PASSWORD: {advice}", advice=text_of(error))]) from None
         return replace(self, database_url=url)
 
-    def dangers(self) -> list[str]:
+    def dangers(self) -> list[Text]:
         """Return why these settings are unsafe in production, a sentence each; empty in other environments."""
         if self.env != "production":
             return []
-        found = []
+        found: list[Text] = []
         if self.openai_api_key and self.openai_api_key.lower().startswith(PLACEHOLDERS):
-            found.append("OPENAI_API_KEY: this is a placeholder; set the real key, or remove it to use the demo model")
+            found.append(
+                _("OPENAI_API_KEY: this is a placeholder; set the real key, or remove it to use the demo model")
+            )
         return found
 
     @property
@@ -123,8 +126,10 @@ def _value(item: Field[Any], layers: Iterable[Mapping[str, str]], folder: Path) 
         return {item.name: item.metadata["read"](text)}
     except ValueError as error:
         # Text before an @ may be a password, even in the wrong setting.
-        shown = "the value" if is_secret or "@" in text else repr(text)
-        raise SettingsError([f"{name}: {shown} is not right; {error}"]) from None
+        shown = _("the value") if is_secret or "@" in text else repr(text)
+        raise SettingsError(
+            [_("{name}: {value} is invalid; {advice}", name=name, value=shown, advice=text_of(error))]
+        ) from None
 
 
 def described() -> list[Field[Any]]:

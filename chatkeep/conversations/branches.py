@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from chatkeep.domain.conversation import Conversation, Message, now_us
 from chatkeep.errors import NO_CONVERSATION, NotFound, TurnRunning, stored_in_part
+from chatkeep.i18n import _
 from chatkeep.store import conversations, leases, messages
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -29,7 +30,7 @@ PAGE = 2_000
 _BEFORE_ALL = -(2**63)
 # Somebody else may have switched between our look and our writing.
 _TRIES = 3
-IN_PART = "The database failed while the branch was switched, which may be done in part. Send the request again."
+IN_PART = _("The database failed while switching the branch. The change may be partial. Retry the request.")
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def switch(database: Database, journal: Journal, conversation: Conversation, tip
 
     Raises `NotFound`, `TurnRunning`, `StoreUnavailable`.
     """
-    for _ in range(_TRIES):
+    for _attempt in range(_TRIES):
         find = partial(route_to, conversation_id=conversation.id, tip=tip)
         route = database.read(find, long=_is_long(conversation))
         step = partial(_step, owner=conversation.owner, id=conversation.id, route=route)
@@ -136,7 +137,7 @@ def switch(database: Database, journal: Journal, conversation: Conversation, tip
         except Astray:
             continue
         return
-    raise TurnRunning("The branch is being changed by another request; try again.", retry_after=1)
+    raise TurnRunning(_("Another request is changing the branch. Retry."), retry_after=1)
 
 
 def _repeat(journal: Journal, step: Callable[[Transaction], bool]) -> None:
@@ -153,7 +154,7 @@ def _step(connection: Transaction, owner: str, id: UUID, route: Route) -> bool:
     if found is None:
         raise NotFound(NO_CONVERSATION)
     if leases.of_conversation(connection, id) is not None:
-        raise TurnRunning("Wait for the running reply, or stop it, before you change the branch.")
+        raise TurnRunning(_("Wait until the running reply ends, or stop it, before you change the branch."))
     moved, whole = advance(connection, found, route)
     conversations.update(connection, moved)
     return whole

@@ -14,7 +14,15 @@ from msgspec.structs import replace
 from chatkeep.conversations import branches
 from chatkeep.domain.audit import COMMAND_LINE, Action, Actor, AuditEvent
 from chatkeep.domain.conversation import Conversation, Message, expiry, now_us
-from chatkeep.errors import NO_CONVERSATION, NO_MESSAGE, FieldError, InvalidFields, NotFound, stored_in_part
+from chatkeep.errors import (
+    NO_CONVERSATION,
+    NO_MESSAGE,
+    FieldError,
+    InvalidFields,
+    NotFound,
+    stored_in_part,
+)
+from chatkeep.i18n import _
 from chatkeep.store import conversations, messages
 from chatkeep.store.conversations import Position, Sorting
 from chatkeep.store.engine import Database
@@ -125,7 +133,7 @@ def _position(connection: Connection, owner: str, id: UUID, now: int) -> Positio
     """Return where a conversation stands in the list now. Raises `InvalidFields`."""
     found = conversations.get(connection, owner, id, now)
     if found is None:
-        raise _begin_again()
+        raise InvalidFields.not_in_list()
     return Position(found.last_active, id)
 
 
@@ -215,7 +223,7 @@ def _switch(database: Database, journal: Journal, owner: str, id: UUID, chosen: 
         return
     tip = branches.newest_end(database, found, chosen)
     if tip is None:
-        raise InvalidFields(NO_MESSAGE, errors=[FieldError("current_id", "there is no message with this id")])
+        raise InvalidFields(NO_MESSAGE, errors=[FieldError("current_id", _("is not a message of this conversation"))])
     branches.switch(database, journal, found, tip)
 
 
@@ -238,9 +246,5 @@ def delete_conversation(journal: Journal, owner: str, id: UUID, by: Actor = COMM
 def _cut(found: list[T] | None, page: Page) -> tuple[list[T], bool]:
     """Return a page of a list that was read one item beyond it."""
     if found is None:
-        raise _begin_again()
+        raise InvalidFields.not_in_list()
     return found[: page.limit], len(found) > page.limit
-
-
-def _begin_again() -> InvalidFields:
-    return InvalidFields("Begin the list again.", errors=[FieldError("after", "there is no item with this id")])

@@ -137,6 +137,7 @@ from chatkeep.errors.store import (
     StoreUnavailable,
     stored_in_part,
 )
+from chatkeep.i18n.stored import recognized
 
 __all__ = [
     "MOST_OF_STATEMENT",
@@ -211,7 +212,7 @@ __all__ = [
 
 def problem_of_code(code: str, detail: str | None = None) -> Problem:
     """Return the problem of a stored code; the detail defaults to its title."""
-    return _BY_CODE.get(code, InternalError)(detail or "")
+    return _BY_CODE.get(code, InternalError)(recognized(detail) if detail else None)
 
 
 def _leaves(root: type[Problem]) -> list[type[Problem]]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 from uuid import UUID
 
+from chatkeep.i18n import Text, _
+
 
 class ChatkeepError(Exception):
     """The base of all exceptions of chatkeep."""
@@ -14,7 +16,7 @@ class ChatkeepError(Exception):
 class SettingsError(ChatkeepError):
     """Settings are wrong; ``problems`` has one sentence for each."""
 
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: list[Text]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
 
@@ -41,7 +43,7 @@ class FieldError:
     """An error in one field of a request; ``field`` is a dotted path, empty for the whole body."""
 
     field: str
-    message: str
+    message: Text
 
 
 class Problem(ChatkeepError):
@@ -49,14 +51,14 @@ class Problem(ChatkeepError):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
-    title: ClassVar[str] = "Something went wrong in the server"
-    advice: ClassVar[str] = ""
+    title: ClassVar[Text] = _("Internal server error")
+    advice: ClassVar[Text | None] = None
     """The detail if none is given."""
 
     def __init__(
-        self, detail: str = "", *, errors: list[FieldError] | None = None, retry_after: float | None = None
+        self, detail: Text | None = None, *, errors: list[FieldError] | None = None, retry_after: float | None = None
     ) -> None:
-        self.detail = detail or self.advice or self.title
+        self.detail: Text = detail or self.advice or self.title
         super().__init__(self.detail)
         self.errors = errors or []
         self.retry_after = retry_after

@@ -21,6 +21,7 @@ from chatkeep.errors import NO_CONVERSATION, FieldError, InvalidFields, NotFound
 from chatkeep.exports.formats import Document, Format
 from chatkeep.exports.formats.documents import Seal
 from chatkeep.exports.redaction import Redacting
+from chatkeep.i18n import _
 from chatkeep.redaction.policies import OFF, Redaction
 from chatkeep.runtime.concurrency import native_sleep, on_event_loop
 from chatkeep.store import counters, epochs, exports, tombstones
@@ -171,8 +172,8 @@ def check_selection(selection: Selection, format: Format) -> None:
     """Raise `InvalidFields` where there is no increment of such a selection in such a format."""
     narrowed = selection.ranged or selection.conversation_id is not None
     if selection.since is not None and (narrowed or not isinstance(format, Document)):
-        reason = "an increment is of all conversations without dates, in json or ndjson"
-        raise InvalidFields(f"cursor: {reason}.", errors=[FieldError("cursor", reason)])
+        reason = _("an increment is of all conversations without dates, in json or ndjson")
+        raise InvalidFields.of([FieldError("cursor", reason)])
 
 
 def cursor_epoch(database: Database, text: str) -> int:
@@ -187,8 +188,8 @@ def cursor_epoch(database: Database, text: str) -> int:
     oldest, current = database.read(read)
     if not _CURSOR.fullmatch(text) or not oldest <= int(text) < current:
         raise InvalidFields(
-            "This cursor cannot be continued; begin again with an export without a cursor.",
-            errors=[FieldError("cursor", "it is not one of this server's, or older than what it remembers")],
+            _("This cursor cannot be continued; begin again with an export without a cursor."),
+            errors=[FieldError("cursor", _("it is not one of this server's, or older than what it remembers"))],
         )
     return int(text)
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+from chatkeep.i18n import _
+
 PATTERN = (
     r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
     r"([Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9]))?"
 )
-EXAMPLE = "write a date such as 2026-11-22, or a time such as 2026-11-22T09:30:00Z (in a URL, + is %2B)"
+EXAMPLE = _("write a date such as 2026-11-22, or a time such as 2026-11-22T09:30:00Z (in a URL, + is %2B)")
 _SHAPE = re.compile(PATTERN)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -23,6 +23,7 @@ from chatkeep.errors import (
 from chatkeep.exports import files
 from chatkeep.exports.formats import make
 from chatkeep.exports.redaction import Redacting
+from chatkeep.i18n import _
 from chatkeep.redaction.policies import OFF, Redaction
 from chatkeep.runtime.concurrency import FILES
 from chatkeep.store import conversations, jobs
@@ -38,10 +39,10 @@ UNFINISHED = 10
 KEPT = 1_000
 _SUFFIXES = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 _NO_FILE = {
-    JobStatus.QUEUED: "It waits for its turn; ask again until its status is completed.",
-    JobStatus.RUNNING: "It is being made; ask again until its status is completed.",
-    JobStatus.FAILED: "It failed, as its error says; ask for a new export.",
-    JobStatus.CANCELLED: "It was cancelled; ask for a new export.",
+    JobStatus.QUEUED: _("The export is queued. Poll until its status is completed."),
+    JobStatus.RUNNING: _("The export is running. Poll until its status is completed."),
+    JobStatus.FAILED: _("The export failed; see its error. Create a new export."),
+    JobStatus.CANCELLED: _("The export was cancelled. Create a new export."),
 }
 
 
@@ -91,7 +92,7 @@ def enqueue(
 
     def write(connection: Transaction) -> Job:
         if jobs.unfinished(connection, owner) >= UNFINISHED:
-            words = f"There are {UNFINISHED} that are not finished; wait until one is, or cancel one."
+            words = _("{count} exports are unfinished. Wait until one finishes, or cancel one.", count=UNFINISHED)
             raise TooManyExports(words, retry_after=10)
         require_room(connection, owner, job_id, 1, quota)
         named = msgspec.structs.replace(wanted, name=_name(connection, owner, wanted, now, redaction))
@@ -108,10 +109,16 @@ def require_room(connection: Connection, owner: str, job_id: UUID, size: int, qu
     """Raise `QuotaExceeded` where a job's file of so many bytes does not fit beside the owner's others."""
     count, others = jobs.room(connection, owner, job_id)
     if count >= KEPT:
-        raise QuotaExceeded(f"There are {count} exports; delete some, or wait until they expire.")
+        raise QuotaExceeded(
+            _("There are already {count} exports. Delete some, or wait until some expire.", count=count)
+        )
     if quota is not None and others + size > quota:
         raise QuotaExceeded(
-            f"The files of exports take {others} of {quota} bytes; delete some exports, or wait until they expire."
+            _(
+                "Export files take {bytes} of {quota} bytes. Delete exports, or wait until some expire.",
+                bytes=others,
+                quota=quota,
+            )
         )
 
 
@@ -158,7 +165,7 @@ def cancel_job(journal: Journal, owner: str, id: UUID, ttl: float) -> Job:
         jobs.cancel(connection, owner, id, now, expires_at(now, ttl))
         job = _found(jobs.get(connection, owner, id, now))
         if job.status is not JobStatus.CANCELLED:
-            raise ExportFinished(f"It is {job.status} already; DELETE removes it.")
+            raise ExportFinished(_("The export is already {status}. Send DELETE to remove it.", status=job.status))
         return job
 
     return journal.write(write)
@@ -184,7 +191,7 @@ def open_file(folder: Path, job: Job) -> BinaryIO:
     try:
         return path_of(folder, job).open("rb")
     except FileNotFoundError as error:
-        words = "Another host has made it; hosts that serve together must share the folder CHATKEEP_DATA_DIR."
+        words = _("The file is on another host. All hosts must share the folder CHATKEEP_DATA_DIR.")
         raise ExportFileMissing(words, retry_after=60) from error
 
 

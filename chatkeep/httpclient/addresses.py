@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 
 from chatkeep.errors import ProviderBroke, SettingsError
+from chatkeep.i18n import _
 from chatkeep.runtime.hosts import is_listed
 
 Address = tuple[int, int, int, str, tuple[Any, ...]]
@@ -59,7 +60,7 @@ class Destinations:
     def require(self, host: str) -> None:
         """Raise `SettingsError` where the host is not among those that are allowed."""
         if not is_listed(host.lower(), self.hosts):
-            raise SettingsError(["OPENAI_BASE_URL: its host is not among those of CHATKEEP_PROVIDER_HOSTS"])
+            raise SettingsError([_("OPENAI_BASE_URL: its host is not among those of CHATKEEP_PROVIDER_HOSTS")])
 
     def addresses(self, host: str, port: int) -> list[Address]:
         """Look a name up, once, and return those of its addresses that a call may go to.
@@ -79,8 +80,10 @@ class Destinations:
 
 def _forbidden() -> ProviderBroke:
     failure = ProviderBroke(
-        "The provider's name leads to an address that calls may not go to:"
-        " check OPENAI_BASE_URL and CHATKEEP_PROVIDER_HOSTS."
+        _(
+            "The provider's name leads to an address that calls may not go to: check OPENAI_BASE_URL and "
+            "CHATKEEP_PROVIDER_HOSTS."
+        )
     )
     failure.should_retry = False
     return failure

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator
 
 from chatkeep.errors import ProviderBroke
+from chatkeep.i18n import Text, _
 
 INFLATED_LIMIT = 64 * 1024 * 1024
 STEP = 64 * 1024
@@ -24,7 +25,7 @@ def inflater_of(encoding: str, begun: bytes) -> Inflater | None:
         return Inflater()
     if encoding in {"", "identity"} or begun[0] in _PLAIN:
         return None
-    raise _broke("The provider compressed its reply, which was not asked for.")
+    raise _broke(_("The provider compressed its reply, which was not asked for."))
 
 
 def inflated(body: bytes, encoding: str) -> bytes:
@@ -56,12 +57,12 @@ class Inflater:
             try:
                 plain = self._inflate.decompress(body, STEP)
             except zlib.error as error:
-                raise _broke("The provider compressed its reply in a way that cannot be read.") from error
+                raise _broke(_("The provider compressed its reply in a way that cannot be read.")) from error
             self._has_ended = self._inflate.eof
             body = self._inflate.unused_data if self._has_ended else self._inflate.unconsumed_tail
             self._left -= len(plain)
             if self._left < 0:
-                raise _broke(f"The provider sent a compressed reply of over {INFLATED_LIMIT} bytes.")
+                raise _broke(_("The provider sent a compressed reply of over {bytes} bytes.", bytes=INFLATED_LIMIT))
             yield plain
 
     def _begin_next(self, body: bytes) -> bool:
@@ -72,7 +73,7 @@ class Inflater:
         return True
 
 
-def _broke(sentence: str) -> ProviderBroke:
+def _broke(sentence: Text) -> ProviderBroke:
     """Return the error of a body that no second try makes readable."""
     error = ProviderBroke(sentence)
     error.should_retry = False

@@ -22,6 +22,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from chatkeep.errors import SettingsError
 from chatkeep.httpclient.addresses import Address, Destinations, Resolve, by_system
 from chatkeep.httpclient.responses import Response
+from chatkeep.i18n import _
 from chatkeep.runtime.concurrency import short_lock
 
 READ_SIZE = 16 * 1024
@@ -171,7 +172,7 @@ class Route:
             return cls(url)
         parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
         if parts.scheme != "http" or not parts.hostname:
-            raise SettingsError([f"{url.scheme.upper()}_PROXY: only http:// proxies are supported"])
+            raise SettingsError([_("{scheme}_PROXY: only http:// proxies are supported", scheme=url.scheme.upper())])
         return cls(url, parts)
 
     @property
@@ -317,7 +318,7 @@ def _left(deadline: float) -> float:
 def _connect(addresses: Sequence[Address], deadline: float, line: Line) -> socket.socket:
     """Return a socket connected to the first address that answers; each has its share of the time that is left."""
     failure: OSError = OSError("The name has no address.")
-    for tried, (family, kind, protocol, _, address) in enumerate(addresses):
+    for tried, (family, kind, protocol, _name, address) in enumerate(addresses):
         sock = socket.socket(family, kind, protocol)
         try:
             line.hold(sock)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import chatkeep
 from chatkeep.errors import SettingsError
 from chatkeep.httpclient.connections import Route
+from chatkeep.i18n import Text, _
 
 
 def headers_of(route: Route, api_key: str | None, more: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -38,6 +39,8 @@ def _is_header(name: str, value: str) -> bool:
     return f"{name}{value}".isascii() and f"{name}{value}".isprintable()
 
 
-def _problem(name: str) -> str:
+def _problem(name: str) -> Text:
     setting = "OPENAI_API_KEY" if name == "Authorization" else "CHATKEEP_PROVIDER_HEADERS"
-    return f"{setting}: the header {name!r} may hold only printable ASCII characters"
+    return _(
+        "{setting}: the header {header} may hold only printable ASCII characters", setting=setting, header=f"{name!r}"
+    )

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from chatkeep.domain.conversation import Message
 from chatkeep.errors import SensitiveContent, stored_in_part
+from chatkeep.i18n import _, text_of
 from chatkeep.imports import own, programs
 from chatkeep.imports.documents import Hashed, Records, is_lines, lines, peeked, whole_of
 from chatkeep.imports.fenced import FencedJournal
@@ -43,7 +44,7 @@ __all__ = ["BadRecord", "Outcome", "Report", "Terms", "UnknownFile", "import_fil
 
 # So many records in a row, from the first one on, that no program is known by: the others are not looked at.
 MOST_UNKNOWN = 1000
-IN_PART = "The database failed while the file was imported. Import it again: what is stored already is skipped."
+IN_PART = _("The database failed while importing the file. Import it again: stored items are skipped.")
 
 
 def import_file(
@@ -73,7 +74,8 @@ def _redacted(item: Item, policy: RedactionPolicy) -> Item:
             messages=[policy.apply_to_record(message) for message in _unhurried(item.messages)],
         )
     except SensitiveContent as error:
-        return BadRecord(item.line, error.detail.removesuffix("."))
+        wrong = error.errors[0]
+        return BadRecord(item.line, _("{field}: {reason}", field=wrong.field, reason=wrong.message))
 
 
 def _unhurried(messages: Iterable[Message]) -> Iterator[Message]:
@@ -110,17 +112,21 @@ def _chats(records: Iterable[Record], terms: Terms) -> Iterator[Item]:
             found = FILES.run(_read, record, terms)
         except Refused as error:
             if isinstance(error, programs.Unread) and not known:
-                raise UnknownFile(str(error)) from error
+                raise UnknownFile(text_of(error)) from error
             bad += 1
             first = first or error
-            yield BadRecord(record.line, str(error))
+            yield BadRecord(record.line, text_of(error))
         else:
             known = True
             yield from found
         if not known and bad == MOST_UNKNOWN:
             break
     if first and not known:
-        raise UnknownFile(UNKNOWN if isinstance(first, programs.Unknown) else f"This file cannot be read: {first}.")
+        raise UnknownFile(
+            UNKNOWN
+            if isinstance(first, programs.Unknown)
+            else _("This file cannot be read: {reason}.", reason=text_of(first))
+        )
 
 
 def _read(record: Record, terms: Terms) -> list[Item]:
@@ -151,7 +157,7 @@ def _conversations(document: Record) -> tuple[list[Record], int]:
         value, damaged = value_of(document)
         found = programs.conversations_in(value)
     except Refused as error:
-        raise UnknownFile(f"This file cannot be read: {error}.") from error
+        raise UnknownFile(_("This file cannot be read: {reason}.", reason=text_of(error))) from error
     return [Record(document.line, json.dumps(one).encode()) for one in found], damaged
 
 
@@ -164,6 +170,6 @@ def _listed(records: Records, terms: Terms) -> Iterator[Item]:
     if is_empty and records.cut:
         raise UnknownFile(UNKNOWN)
     if records.too_deep:
-        yield BadRecord(records.line, "it is nested too deeply; what follows is not read")
+        yield BadRecord(records.line, _("it is nested too deeply; what follows is not read"))
     elif records.cut:
-        yield BadRecord(records.line, "the file is cut: it ends amid a record")
+        yield BadRecord(records.line, _("the file is cut: it ends amid a record"))

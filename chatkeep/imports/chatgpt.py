@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chatkeep.domain.conversation import Role, Status
+from chatkeep.i18n import Text, _
 from chatkeep.imports.foreign import Chat, Content, Node, SourceMessage, fenced, role_of
 from chatkeep.imports.left_out import Kind, of_type
 from chatkeep.imports.loose import ident, idents, items, members, moment, objects, spoken, text, texts
@@ -84,19 +85,19 @@ def _node(id: str, mapped: Any, model: str) -> Node:
     )
 
 
-def _problem(mapped: Any, message: Any) -> str | None:
+def _problem(mapped: Any, message: Any) -> Text | None:
     """Return why a node cannot be read. A root has no message."""
     if not isinstance(mapped, dict | None) or not isinstance(message, dict | None):
-        return "it is not an object"
+        return _("it is not an object")
     if not message:
         return None
     if not _author(message):
-        return "it has no author"
+        return _("it has no author")
     content = message.get("content")
     if not content or not isinstance(content, dict | str):
-        return "it has no content"
+        return _("it has no content")
     if isinstance(content, dict) and content.get("parts", "") is None and not _holds(content):
-        return "it has no text"
+        return _("it has no text")
     return None
 
 
@@ -148,7 +149,7 @@ def _shown_by_tool(content: dict[str, Any], metadata: dict[str, Any], found: Con
     pictures = [part for part in objects(content.get("parts")) if _PARTS.get(_type(part)) is Kind.PICTURE]
     plots = objects(members(metadata.get("aggregate_result")).get("messages"))
     plots = [plot for plot in plots if plot.get("message_type") == "image"]
-    for _ in [*pictures, *plots]:
+    for _picture in [*pictures, *plots]:
         found.attach(Kind.PICTURE)
     if not pictures:
         found.leave_out(Kind.TOOL_RESULT)

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from chatkeep.domain.conversation import Role, Status
+from chatkeep.i18n import _
 from chatkeep.imports.foreign import Chat, Content, Node, SourceMessage, fenced, in_a_row, role_of
 from chatkeep.imports.left_out import Kind, of_type
 from chatkeep.imports.loose import ident, members, moment, objects, parts, spoken, text
@@ -53,9 +54,9 @@ def _node(message: Any, number: int, model: str) -> Node:
     problem, said = None, None
     sender = text(fields.get("sender")) or text(fields.get("role"))
     if not fields:
-        problem = "it is not an object"
+        problem = _("it is not an object")
     elif not sender:
-        problem = "it has no author"
+        problem = _("it has no author")
     elif role := role_of(sender):
         said = _said(fields, role, model, content)
     else:

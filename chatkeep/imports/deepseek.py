@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chatkeep.domain.conversation import Role, Status
+from chatkeep.i18n import _
 from chatkeep.imports.foreign import Chat, Content, Node, SourceMessage, role_of
 from chatkeep.imports.left_out import Kind, of_type
 from chatkeep.imports.loose import ident, idents, members, moment, objects, spoken, text
@@ -55,9 +56,9 @@ def _node(id: str, mapped: Any, *, asks: bool) -> Node:
     message, content = members(raw), Content()
     problem, said = None, None
     if not isinstance(mapped, dict | None) or not isinstance(raw, dict | None):
-        problem = "it is not an object"
+        problem = _("it is not an object")
     elif message and not _is_filled(message):
-        problem = "it has no content"
+        problem = _("it has no content")
     elif message:
         said = _said(message, content, asks=asks)
     return Node(

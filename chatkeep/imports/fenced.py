@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from chatkeep.domain.conversation import now_us
 from chatkeep.errors import NotFound
+from chatkeep.i18n import _
 from chatkeep.store import epochs, fences
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
@@ -32,5 +33,5 @@ class FencedJournal:
         if "/" in self._owner:  # only end users are ever erased
             fences.touch(transaction, self._owner, now_us())
             if fences.erased(transaction, [self._owner], self._epoch):
-                raise NotFound("The end user was erased while the file was imported.")
+                raise NotFound(_("The end user was erased during the import."))
         return work(transaction)

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from io import BufferedReader
 from typing import IO, Any
 
+from chatkeep.i18n import _, text_of
 from chatkeep.imports.records import UnknownFile
 
 if sys.version_info >= (3, 14):
@@ -84,7 +85,7 @@ def _archived(file: IO[bytes], progress: Progress, nested: int = 0) -> Iterator[
         for name, reason in broken:
             yield name, _refused(reason)
         if not found and not broken and not nested:
-            raise UnknownFile("There is no conversations.json in this archive.")
+            raise UnknownFile(_("There is no conversations.json in this archive."))
 
 
 def _refused(error: UnknownFile) -> Iterator[bytes]:
@@ -97,7 +98,7 @@ def _archive(file: IO[bytes], stack: ExitStack) -> zipfile.ZipFile:
     try:
         return stack.enter_context(zipfile.ZipFile(file))
     except _UNREADABLE as error:
-        raise UnknownFile(f"This archive cannot be read: {error}.") from error
+        raise UnknownFile(_("This archive cannot be read: {reason}.", reason=text_of(error))) from error
 
 
 def _in_archive(
@@ -113,7 +114,7 @@ def _unpacked(archive: zipfile.ZipFile, name: str, progress: Progress) -> Iterat
     try:
         file = archive.open(name)
     except _UNREADABLE as error:
-        raise UnknownFile(f"This archive cannot be read: {error}.") from error
+        raise UnknownFile(_("This archive cannot be read: {reason}.", reason=text_of(error))) from error
     with file:
         yield from _chunks(file, progress)
 
@@ -148,4 +149,4 @@ def _next(file: Any, *, begun: bool) -> bytes:
     except (*_BROKEN, OSError) as error:  # bzip2 has no error of its own
         if begun:
             return b""
-        raise UnknownFile(f"This file cannot be read: {error}.") from error
+        raise UnknownFile(_("This file cannot be read: {reason}.", reason=text_of(error))) from error

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from chatkeep.domain.conversation import STOP, Conversation, Message, Role, Status
 from chatkeep.errors import ProviderBroke
+from chatkeep.i18n import Text, _
 from chatkeep.imports.left_out import UNSEEN, Kind
 from chatkeep.imports.records import (
     BadRecord,
@@ -108,7 +109,7 @@ class Node:
     children: Sequence[str] = ()
     """The nodes below, for programs that tell only these."""
     left_out: Counter[str] = field(default_factory=Counter)
-    problem: str | None = None
+    problem: Text | None = None
     """Why it cannot be read, of "it"."""
 
 
@@ -148,7 +149,7 @@ def items_of(line: int, chat: Chat, terms: Terms) -> list[Item]:
     if tree.spoken:
         found.append(_incoming(line, tree, terms, stamp))
     elif set(tree.left_out) - UNSEEN:
-        tree.problems.append("none of its messages can be imported")
+        tree.problems.append(_("none of its messages can be imported"))
     else:
         tree.left_out[Kind.EMPTY] += 1
     if tree.left_out:
@@ -231,7 +232,7 @@ class _Tree:
         self.above: dict[str, str | None] = {}
         """Of every node, the message that it is or that is above it."""
         self.left_out: Counter[str] = Counter()
-        self.problems: list[str] = []
+        self.problems: list[Text] = []
         self._thoughts: list[_Thought] = []
         self._children = _children(chat.nodes)
         roots = self._children.get(None, [])
@@ -258,10 +259,10 @@ class _Tree:
         self.left_out.update(node.left_out)
         said, problem = node.said, node.problem
         if said is not None and not is_storable(said.text, said.reasoning):
-            said, problem = None, "it is larger than 7 MiB"
+            said, problem = None, _("it is larger than 7 MiB")
         if problem is not None:
             self.left_out[Kind.UNREADABLE] += 1
-            self.problems.append(f"its message {node.id[:64]} is left out: {problem}")
+            self.problems.append(_("its message {id} is left out: {reason}", id=node.id[:64], reason=problem))
         if said is None:
             return place
         if said.role is Role.SYSTEM:

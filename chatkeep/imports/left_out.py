@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from chatkeep.i18n import Text, _
+
 
 class Kind(StrEnum):
     """A kind of content that is not imported. Programs have more: those are named by their own type."""
@@ -26,21 +28,21 @@ class Kind(StrEnum):
 
 
 _NAMES = {
-    Kind.TOOL_CALL: ("tool call", "tool calls"),
-    Kind.TOOL_RESULT: ("tool result", "tool results"),
-    Kind.PICTURE: ("picture", "pictures"),
-    Kind.RECORDING: ("recording", "recordings"),
-    Kind.VIDEO: ("video", "videos"),
-    Kind.FILE: ("file", "files"),
-    Kind.REASONING: ("reasoning without a reply", "reasonings without a reply"),
-    Kind.REASONING_RECAP: ("note on reasoning time", "notes on reasoning time"),
-    Kind.MEMORY: ("memory note", "memory notes"),
-    Kind.INSTRUCTIONS: ("set of custom instructions", "sets of custom instructions"),
-    Kind.SYSTEM: ("system prompt", "system prompts"),
-    Kind.HIDDEN: ("hidden message", "hidden messages"),
-    Kind.UNREADABLE: ("unreadable message", "unreadable messages"),
-    Kind.DAMAGED: ("damaged character", "damaged characters"),
-    Kind.EMPTY: ("empty conversation", "empty conversations"),
+    Kind.TOOL_CALL: (_("tool call"), _("tool calls")),
+    Kind.TOOL_RESULT: (_("tool result"), _("tool results")),
+    Kind.PICTURE: (_("picture"), _("pictures")),
+    Kind.RECORDING: (_("recording"), _("recordings")),
+    Kind.VIDEO: (_("video"), _("videos")),
+    Kind.FILE: (_("file"), _("files")),
+    Kind.REASONING: (_("reasoning without a reply"), _("reasonings without a reply")),
+    Kind.REASONING_RECAP: (_("note on reasoning time"), _("notes on reasoning time")),
+    Kind.MEMORY: (_("memory note"), _("memory notes")),
+    Kind.INSTRUCTIONS: (_("set of custom instructions"), _("sets of custom instructions")),
+    Kind.SYSTEM: (_("system prompt"), _("system prompts")),
+    Kind.HIDDEN: (_("hidden message"), _("hidden messages")),
+    Kind.UNREADABLE: (_("unreadable message"), _("unreadable messages")),
+    Kind.DAMAGED: (_("damaged character"), _("damaged characters")),
+    Kind.EMPTY: (_("empty conversation"), _("empty conversations")),
 }
 # A conversation that has nothing else was empty for its reader, too.
 UNSEEN = frozenset({Kind.SYSTEM, Kind.HIDDEN, Kind.INSTRUCTIONS})
@@ -53,9 +55,9 @@ def of_type(name: str) -> str:
     return name[:TYPE_LENGTH] or OTHER
 
 
-def noun(kind: str, count: int) -> str:
+def noun(kind: str, count: int) -> Text:
     """Return what to write behind a number: "tool calls"; in English."""
     if kind not in _NAMES:
-        return f"of type {kind}"
+        return _("of type {kind}", kind=kind)
     one, many = _NAMES[Kind(kind)]
     return one if count == 1 else many

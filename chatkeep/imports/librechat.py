@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from chatkeep.domain.conversation import Role, Status
+from chatkeep.i18n import _
 from chatkeep.imports.foreign import Chat, Content, Node, SourceMessage, in_a_row
 from chatkeep.imports.left_out import Kind, of_type
 from chatkeep.imports.loose import ident, items, members, moment, objects, parts, spoken, text
@@ -65,9 +66,9 @@ def _node(id: str, parent: str | None, message: Any, model: str) -> Node:
     role = _role(fields)
     problem, said = None, None
     if not fields:
-        problem = "it is not an object"
+        problem = _("it is not an object")
     elif role is None:
-        problem = "it has no author"
+        problem = _("it has no author")
     else:
         said = _said(fields, role, model, content)
     return Node(id, parent, moment(fields.get("createdAt")), said, left_out=content.left_out, problem=problem)

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from chatkeep.i18n import _
 from chatkeep.imports.records import Record, Refused, decoded
 
 # Seconds beyond this are ms, µs or ns: it is the year 2103.
@@ -57,7 +58,7 @@ def _mended(body: bytes) -> tuple[str, int]:
     lost = mended.count("\ufffd") - escaped.count(_REPLACEMENT)
     kept = len(mended) - len(mended.encode("ascii", "ignore")) - lost
     if lost > kept + _MOST_DAMAGED:
-        raise Refused("it is not written in UTF-8, or is damaged; convert the file to UTF-8 and import it again")
+        raise Refused(_("it is not written in UTF-8, or is damaged; convert the file to UTF-8 and import it again"))
     return mended, halves + lost
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chatkeep.domain.conversation import Role, Status
+from chatkeep.i18n import _
 from chatkeep.imports.foreign import Chat, Content, Node, SourceMessage, fenced, in_a_row, role_of
 from chatkeep.imports.left_out import Kind, of_type
 from chatkeep.imports.loose import ident, idents, items, members, moment, objects, spoken, text, texts
@@ -61,9 +62,9 @@ def _node(id: str, message: Any, model: str) -> Node:
     fields, content = members(message), Content()
     problem, said = None, None
     if not isinstance(message, dict | None):
-        problem = "it is not an object"
+        problem = _("it is not an object")
     elif fields and not text(fields.get("role")):
-        problem = "it has no author"
+        problem = _("it has no author")
     elif fields:
         said = _said(fields, model, content)
     return Node(

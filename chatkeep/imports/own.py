@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from chatkeep.domain import conversation as model
 from chatkeep.domain.conversation import Role, Status
 from chatkeep.errors import ReplyInterrupted
+from chatkeep.i18n import _, text_of
 from chatkeep.imports.documents import RECORD_BYTES, Hashed, Records
 from chatkeep.imports.records import (
     UNKNOWN,
@@ -186,7 +187,9 @@ def _checked(frame: bytearray) -> Frame:
 
 def _known(frame: Frame) -> Frame:
     if frame.version != VERSION:
-        raise UnknownFile(f"This export has the version {frame.version}; a newer chatkeep can read it.")
+        raise UnknownFile(
+            _("This export has the version {version}; a newer chatkeep can read it.", version=frame.version)
+        )
     return frame
 
 
@@ -199,15 +202,15 @@ def _members(record: Record, terms: Terms, *, update: bool) -> Iterator[Item]:
         else:
             yield _incoming(record.line, found, found.messages, terms, update=update)
     except Refused as error:
-        yield BadRecord(record.line, str(error))
+        yield BadRecord(record.line, text_of(error))
 
 
 def _unsealed(end: End | None, file: Hashed) -> Iterator[BadRecord]:
     """Yield what is wrong with the file as a whole."""
     if end is None:
-        yield BadRecord(file.last_line, "the file is cut: the seal that ends an export is missing")
+        yield BadRecord(file.last_line, _("the file is cut: the seal that ends an export is missing"))
     elif end.sha256 != file.before_last_line():
-        yield BadRecord(file.last_line, "the seal does not fit: the file was changed after it was written")
+        yield BadRecord(file.last_line, _("the seal does not fit: the file was changed after it was written"))
 
 
 @dataclass(slots=True)
@@ -256,7 +259,7 @@ class Lines:
         self._lost = True
         if self._group is not None:
             self._group.doubt = record.line
-        return BadRecord(record.line, str(error))
+        return BadRecord(record.line, text_of(error))
 
     def _took(self, record: Record, found: Any) -> Iterator[Item]:
         if isinstance(found, Message):
@@ -276,7 +279,7 @@ class Lines:
         if self._group is not None and message.conversation_id == self._group.conversation.id:
             self._group.add(record, message)
         elif not self._lost:
-            yield BadRecord(record.line, "it does not belong to the conversation before it")
+            yield BadRecord(record.line, _("it does not belong to the conversation before it"))
 
     def _finished(self) -> Iterator[Item]:
         group, self._group = self._group, None
@@ -286,15 +289,15 @@ class Lines:
             _require_whole(group, update=self._update)
             yield _incoming(group.line, group.conversation, group.messages, self._terms, update=self._update)
         except Refused as error:
-            yield BadRecord(group.line, str(error))
+            yield BadRecord(group.line, text_of(error))
 
 
 def _require_whole(group: _Group, *, update: bool) -> None:
     if group.size > RECORD_BYTES:
-        raise Refused("it is larger than 64 MiB")
+        raise Refused(_("it is larger than 64 MiB"))
     # An increment has some messages only, so how many there should be is not known.
     if group.doubt is not None and (update or len(group.messages) < group.conversation.message_count):
-        raise Refused(f"it is left out with all of its messages, one of which line {group.doubt} may be")
+        raise Refused(_("it is left out with all of its messages, one of which line {line} may be", line=group.doubt))
 
 
 def _incoming(line: int, found: Conversation, said: list[Message], terms: Terms, *, update: bool) -> Incoming:
@@ -324,12 +327,12 @@ def _require_tree(rows: list[model.Message]) -> None:
     """Raise `Refused` unless times differ and each message is later than its parent, as far as that is here."""
     later = {row.id for row in rows}
     if len(later) < len(rows):
-        raise Refused("two of its messages have the same id")
+        raise Refused(_("two of its messages have the same id"))
     if any(row.timestamp == after.timestamp for row, after in pairwise(rows)):
-        raise Refused("two of its messages have the same timestamp")
+        raise Refused(_("two of its messages have the same timestamp"))
     for row in rows:
         if row.parent_id in later:
-            raise Refused(f"its message {row.id} is not later than its parent")
+            raise Refused(_("its message {id} is not later than its parent", id=row.id))
         later.discard(row.id)
 
 
@@ -377,15 +380,15 @@ def _message(conversation_id: UUID, found: Message) -> model.Message:
 def _us(at: datetime) -> int:
     """Return µs since 1970. Raises `Refused` where that, and what expires then, is beyond all calendars."""
     if not _UNIX <= at < _LATEST:
-        raise Refused(f"{at} is no time between 1970 and 9000")
+        raise Refused(_("{time} is no time between 1970 and 9000", time=at))
     return (at - _UNIX) // _MICROSECOND
 
 
 def _require_small(metadata: dict[str, Any]) -> None:
     if _is_deeper(metadata, METADATA_DEPTH):
-        raise Refused(f"its metadata is nested more than {METADATA_DEPTH} deep")
+        raise Refused(_("its metadata is nested more than {depth} deep", depth=METADATA_DEPTH))
     if len(msgspec.json.encode(metadata)) > METADATA_BYTES:
-        raise Refused(f"its metadata is larger than {METADATA_BYTES} bytes")
+        raise Refused(_("its metadata is larger than {bytes} bytes", bytes=METADATA_BYTES))
 
 
 def _is_deeper(value: Any, depth: int) -> bool:

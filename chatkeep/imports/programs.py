@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from chatkeep.i18n import N_, Text, _
 from chatkeep.imports import chatgpt, claude, deepseek, librechat, open_webui
 from chatkeep.imports.foreign import Chat
 from chatkeep.imports.loose import members, text
@@ -62,17 +63,19 @@ _UNREAD = (
     ("Poe", {"messages", "bot"}),
     ("Poe", {"messages", "defaultBotObject"}),
 )
-_UNREAD_SENTENCE = "This is an export of {}, which is not read. See docs/imports.md for what to convert it to."
+_UNREAD_SENTENCE = N_(
+    "This is an export of {program}, which is not read. See docs/imports.md for what to convert it to."
+)
 # With a mark of the order of bytes, or without one before a bracket.
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff", b"[\0", b"{\0", b"\0[", b"\0{")
 _ARCHIVES = (b"Rar!", b"7z\xbc\xaf\x27\x1c", b"BZh", b"\xfd7zXZ")
 _MAGIC = (
-    (b"SQLite format 3\0", "This is an SQLite database. Export the chats as JSON in the program that wrote it."),
-    *((mark, "This file is written in UTF-16. Write it in UTF-8.") for mark in _UTF_16),
-    *((mark, "Archives of this kind are not read. Unpack it, and import the files in it.") for mark in _ARCHIVES),
-    (b"%PDF", "This is a PDF file. Export the chats as JSON in the program that wrote it."),
-    (b"<", "This is a web page. Export the chats as JSON in the program that wrote it."),
-    (b"Conversation,Time,Author,Message", _UNREAD_SENTENCE.format("Microsoft Copilot")),
+    (b"SQLite format 3\0", _("This is an SQLite database. Export the chats as JSON in the program that wrote it.")),
+    *((mark, _("This file is written in UTF-16. Write it in UTF-8.")) for mark in _UTF_16),
+    *((mark, _("Archives of this kind are not read. Unpack it, and import the files in it.")) for mark in _ARCHIVES),
+    (b"%PDF", _("This is a PDF file. Export the chats as JSON in the program that wrote it.")),
+    (b"<", _("This is a web page. Export the chats as JSON in the program that wrote it.")),
+    (b"Conversation,Time,Author,Message", Text(_UNREAD_SENTENCE, program="Microsoft Copilot")),
 )
 # Members that hold the conversations of an export.
 _LISTS = ("conversations", "chats", "items", "data")
@@ -93,10 +96,10 @@ def chat_of(found: Any) -> Chat:
         if reader.fits(fields):
             return reader.chat_of(fields)
     if name := _name(fields):
-        raise Unread(_UNREAD_SENTENCE.format(name))
+        raise Unread(Text(_UNREAD_SENTENCE, program=name))
     if _is_message(fields):
-        raise Unread("These are messages without a conversation, such as training data, which are not read.")
-    raise Unknown("it is not a conversation of a program whose exports are read")
+        raise Unread(_("These are messages without a conversation, such as training data, which are not read."))
+    raise Unknown(_("it is not a conversation of a program whose exports are read"))
 
 
 def conversations_in(document: Any) -> list[Any]:

@@ -16,13 +16,14 @@ from msgspec.structs import replace
 from chatkeep.config.parsing import optional_duration
 from chatkeep.domain.audit import COMMAND_LINE, Actor
 from chatkeep.domain.conversation import MAX_TTL_S, Conversation, Message
+from chatkeep.i18n import Text, _
 from chatkeep.limiting.storage import UNLIMITED, StorageQuota
 from chatkeep.store.tombstones import Reason
 
 T = TypeVar("T")
-UNKNOWN = (
-    "This is not an export of chatkeep, ChatGPT, Claude, DeepSeek, LibreChat or Open WebUI. See docs/imports.md for"
-    " what to convert other files to."
+UNKNOWN = _(
+    "This is not an export of chatkeep, ChatGPT, Claude, DeepSeek, LibreChat or Open WebUI. See docs/imports.md "
+    "for what to convert other files to."
 )
 # The database takes a row of 16 MiB at most, in which any character may need a second byte.
 MESSAGE_BYTES = 7 * 1024 * 1024
@@ -60,7 +61,7 @@ def ttl_of(text: str) -> int | None:
     """Return the whole seconds of ``86400`` or ``24h``, None for ``never``. Raises `ValueError`."""
     seconds = optional_duration(f"{text}s" if text.isdigit() else text)
     if seconds is not None and seconds > MAX_TTL_S:
-        raise ValueError(f"write at most {MAX_TTL_S // 86400}d, or never")
+        raise ValueError(_("write at most {days}d, or never", days=MAX_TTL_S // 86400))
     return None if seconds is None else max(int(seconds), 1)
 
 
@@ -77,7 +78,7 @@ class BadRecord:
     """What is not imported, and why; ``line`` counts from 1."""
 
     line: int
-    reason: str
+    reason: Text
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -126,15 +127,15 @@ Item = Incoming | Gone | LeftOut | BadRecord
 def decoded(record: Record, decoder: msgspec.json.Decoder[T]) -> T:
     """Return what a record holds. Raises `Refused`."""
     if record.body is None:
-        raise Refused("it is larger than 64 MiB")
+        raise Refused(_("it is larger than 64 MiB"))
     try:
         return decoder.decode(record.body)
     except msgspec.ValidationError as error:
-        raise Refused(f"it is not as it should be: {_told(error)}") from error
+        raise Refused(_("it is not as it should be: {reason}", reason=_told(error))) from error
     except (msgspec.DecodeError, UnicodeError) as error:
-        raise Refused(f"it is not valid JSON: {_told(error)}") from error
+        raise Refused(_("it is not valid JSON: {reason}", reason=_told(error))) from error
     except RecursionError as error:
-        raise Refused("it is nested too deeply") from error
+        raise Refused(_("it is nested too deeply")) from error
 
 
 def _told(error: Exception) -> str:
@@ -162,7 +163,7 @@ def require_storable(messages: Iterable[Message]) -> None:
     """Raise `Refused` where a message is longer than what every database takes."""
     for message in messages:
         if not is_storable(message.content, message.reasoning):
-            raise Refused(f"its message {message.id} is larger than 7 MiB")
+            raise Refused(_("its message {id} is larger than 7 MiB", id=message.id))
 
 
 def is_storable(*texts: str) -> bool:

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from chatkeep.conversations import branches
 from chatkeep.domain.audit import Action, AuditEvent
 from chatkeep.domain.conversation import Conversation, Message, Status, now_us
+from chatkeep.i18n import Text, _, text_of
 from chatkeep.imports.fenced import FencedJournal
 from chatkeep.imports.left_out import OTHER, Kind
 from chatkeep.imports.records import (
@@ -114,7 +115,7 @@ class _Stored:
     fate: Outcome | None
     messages: int = 0
     rest: _Work | None = None
-    reason: str = ""
+    reason: Text | None = None
 
 
 class Writer:
@@ -182,11 +183,11 @@ class Writer:
             if tries:
                 self._store([item], tries)
             else:
-                self.report.add_problem(BadRecord(item.line, "it has the id or the timestamp of something stored"))
+                self.report.add_problem(BadRecord(item.line, _("it has the id or the timestamp of something stored")))
 
     def _follow_up(self, item: Incoming | Gone, stored: _Stored, tries: int) -> None:
         """Do what is left to be done for an item, and count it."""
-        if stored.fate is None:
+        if stored.reason is not None:
             self.report.add_problem(BadRecord(item.line, stored.reason))
         elif stored.fate is Outcome.FOREIGN:
             self._set_apart(item, tries)
@@ -200,7 +201,7 @@ class Writer:
         if tries and isinstance(item, Incoming):
             self._store([set_apart(item, self._terms.owner)], tries - 1)
         else:
-            self.report.add_problem(BadRecord(item.line, "its id belongs to something else"))
+            self.report.add_problem(BadRecord(item.line, _("its id belongs to something else")))
 
     def _finish(self, item: Incoming | Gone, stored: _Stored, tries: int) -> None:
         work = stored.rest
@@ -245,7 +246,7 @@ def _stored(connection: Transaction, item: Incoming | Gone, terms: Terms) -> _St
     try:
         return _deleted(connection, item, terms) if isinstance(item, Gone) else _imported(connection, item, terms)
     except Refused as error:
-        return _Stored(None, reason=str(error))
+        return _Stored(None, reason=text_of(error))
 
 
 def _deleted(connection: Transaction, gone: Gone, terms: Terms) -> _Stored:
@@ -453,18 +454,21 @@ def _clear_some(connection: Transaction, owner: str, id: UUID) -> bool:
 
 def _require_idle(connection: Connection, id: UUID) -> None:
     if leases.of_conversation(connection, id) is not None:
-        raise Refused("it is busy: a reply is being generated; import the file again when that has ended")
+        raise Refused(_("it is busy: a reply is being generated; import the file again when that has ended"))
 
 
 def _require_fit(item: Incoming, known: dict[UUID, MessagePosition]) -> None:
     """Raise `Refused` where the messages cannot stand in the tree that is stored."""
     if any(place.conversation_id != item.conversation.id for place in known.values()):
-        raise Refused("the id of one of its messages belongs to something else")
+        raise Refused(_("the id of one of its messages belongs to something else"))
     absent = next(iter(item.outside - known.keys()), None)
     if absent is not None:
         raise Refused(
-            f"it goes on from the message {absent}, which is not there;"
-            " import the export before it first, with --renew where this conversation was left out as expired"
+            _(
+                "it goes on from the message {id}, which is not there; import the export before it first, with "
+                "--renew where this conversation was left out as expired",
+                id=absent,
+            )
         )
     for message in item.messages:
         _require_place(message, known, moving=item.update)
@@ -475,6 +479,6 @@ def _require_place(message: Message, known: dict[UUID, MessagePosition], *, movi
     parent = known.get(message.parent_id) if message.parent_id else None
     if place is None:
         if parent is not None and parent.timestamp >= message.timestamp:
-            raise Refused(f"its message {message.id} is not later than its parent")
+            raise Refused(_("its message {id} is not later than its parent", id=message.id))
     elif moving and (place.parent_id, place.timestamp) != (message.parent_id, message.timestamp):
-        raise Refused(f"its message {message.id} stands elsewhere in what is stored")
+        raise Refused(_("its message {id} stands elsewhere in what is stored", id=message.id))

@@ -8,6 +8,7 @@ from typing import Any
 
 from chatkeep.domain.quota import DAY_US, MINUTE_US, Quota, Quotas, WindowUsage
 from chatkeep.errors import StoreUnavailable
+from chatkeep.i18n import _
 from chatkeep.runtime.redis import RedisClient
 
 MOST_REMEMBERED = 4096
@@ -100,7 +101,7 @@ class RedisWindows:
     def forget(self, subject: str) -> None:
         """Delete a subject's windows. Raises `StoreUnavailable`."""
         if self._redis.ask("unlink", self._prefix + subject) is None:
-            raise StoreUnavailable("Redis does not answer, where counts are that must be forgotten.", retry_after=5)
+            raise StoreUnavailable(_("Redis does not answer, where counts are that must be forgotten."), retry_after=5)
 
     def _count(
         self, subjects: list[str], requests: int, tokens: int, refusing: list[Quota] | None = None

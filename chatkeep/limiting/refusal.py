@@ -6,6 +6,7 @@ from operator import itemgetter
 
 from chatkeep.domain.quota import CONCURRENCY, CONCURRENT_RETRY_S, Kind, NamedLimit, QuotaStatus
 from chatkeep.errors import RateLimited
+from chatkeep.i18n import N_, Text, _
 
 
 def require(found: QuotaStatus) -> None:
@@ -17,18 +18,27 @@ def require(found: QuotaStatus) -> None:
     raise RateLimited(_told(worst, wait), retry_after=wait).with_quota_status(found)
 
 
-_SUBJECTS = {Kind.KEY: "this key", Kind.END_USER: "this end user", Kind.ACCOUNT: "this account"}
+_SUBJECTS = {Kind.KEY: _("this key"), Kind.END_USER: _("this end user"), Kind.ACCOUNT: _("this account")}
 _UNITS = {
-    "requests_per_minute": "{} requests per minute",
-    "requests_per_day": "{} requests per day",
-    "tokens_per_minute": "{} tokens per minute",
-    "tokens_per_day": "{} tokens per day",
-    CONCURRENCY: "{} replies at once",
+    "requests_per_minute": N_("{most} requests per minute"),
+    "requests_per_day": N_("{most} requests per day"),
+    "tokens_per_minute": N_("{most} tokens per minute"),
+    "tokens_per_day": N_("{most} tokens per day"),
+    CONCURRENCY: N_("{most} concurrent replies"),
 }
 
 
-def _told(limit: NamedLimit, wait: int) -> str:
-    subject, unit = _SUBJECTS[Kind(limit.kind)], _UNITS[limit.name].format(limit.most)
+def _told(limit: NamedLimit, wait: int) -> Text:
+    subject, unit = _SUBJECTS[Kind(limit.kind)], Text(_UNITS[limit.name], most=limit.most)
     if limit.window is None:
-        return f"The limit of {unit} for {subject} is reached; wait until one of them has ended."
-    return f"The limit of {unit} for {subject} is reached; come back in {wait} s."
+        return _(
+            "Rate limit exceeded for {subject}: {limit}. Wait until a running reply ends.",
+            limit=unit,
+            subject=subject,
+        )
+    return _(
+        "Rate limit exceeded for {subject}: {limit}. Retry in {seconds} s.",
+        limit=unit,
+        subject=subject,
+        seconds=wait,
+    )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from chatkeep.config.settings import Settings
 from chatkeep.errors import QuotaExceeded
+from chatkeep.i18n import _
 from chatkeep.store import holdings
 from chatkeep.store.holdings import Stored
 from chatkeep.store.leases import Lease
@@ -39,12 +40,21 @@ class StorageQuota:
         found = holdings.get(transaction, owner) or Stored()
         if self.messages is not None and found.messages + more.messages > self.messages:
             raise QuotaExceeded(
-                f"{found.messages} of {self.messages} messages are stored;"
-                " delete conversations, or wait until some expire."
+                _(
+                    "Storage quota exceeded: {count} of {quota} messages are stored. Delete conversations, or "
+                    "wait until some expire.",
+                    count=found.messages,
+                    quota=self.messages,
+                )
             )
         if self.bytes is not None and found.bytes + more.bytes > self.bytes:
             raise QuotaExceeded(
-                f"{found.bytes} of {self.bytes} bytes are stored; delete conversations, or wait until some expire."
+                _(
+                    "Storage quota exceeded: {count} of {quota} bytes are stored. Delete conversations, or wait "
+                    "until some expire.",
+                    count=found.bytes,
+                    quota=self.bytes,
+                )
             )
 
     def add(self, transaction: Transaction, owner: str, more: Stored) -> None:

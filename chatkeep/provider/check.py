@@ -12,6 +12,7 @@ from chatkeep.config.settings import Settings
 from chatkeep.errors import ProviderBroke, ProviderTimeout
 from chatkeep.httpclient.connections import ConnectionPool, Line, Route, tls_context
 from chatkeep.httpclient.headers import head, headers_of
+from chatkeep.i18n import _
 from chatkeep.provider import failures
 from chatkeep.provider.openai_http import DEFAULT_BASE_URL, FAILURES
 
@@ -43,7 +44,7 @@ def models(settings: Settings, seconds: float = SECONDS) -> set[str] | None:
     try:
         return _ask(route, headers, line, settings)
     except FAILURES as error:
-        late = ProviderTimeout("The provider did not answer in time.")
+        late = ProviderTimeout(_("The provider did not answer in time."))
         raise (late if line.is_cut else failures.from_connection(error)) from error
     finally:
         deadline.cancel()
@@ -70,4 +71,4 @@ def _names(body: bytes) -> set[str]:
     try:
         return {model.id for model in msgspec.json.decode(body, type=_Models).data}
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ProviderBroke("The provider's list of models cannot be read: check OPENAI_BASE_URL.") from error
+        raise ProviderBroke(_("The provider's list of models cannot be read: check OPENAI_BASE_URL.")) from error

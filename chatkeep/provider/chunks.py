@@ -11,6 +11,7 @@ import msgspec
 
 from chatkeep.domain.conversation import Usage
 from chatkeep.errors import ProviderBroke
+from chatkeep.i18n import _
 
 # What is not read is not checked, and what may be odd is Any: a gateway's extra or empty field breaks no reply.
 # How parts of a content name their text, by the kind of the part.
@@ -184,7 +185,7 @@ def decode(payload: bytes) -> Chunk:
         # Also for half a character, escaped on its own, for NaN and for bare tabs: msgspec refuses them.
         return msgspec.convert(_mended(json.loads(payload.decode(), strict=False)), Chunk)
     except (ValueError, TypeError, RecursionError) as error:
-        raise ProviderBroke("The provider sent what is not a piece of a reply in JSON.") from error
+        raise ProviderBroke(_("The provider sent what is not a piece of a reply in JSON.")) from error
 
 
 def _mended(value: object) -> dict[str, Any]:

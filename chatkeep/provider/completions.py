@@ -10,6 +10,7 @@ import msgspec
 from chatkeep.domain.conversation import REFUSAL, STOP, TOOL_CALLS, Delta, Finish, Prompt, Usage
 from chatkeep.errors import ProviderBroke, ProviderError
 from chatkeep.httpclient.compression import Inflater, inflater_of
+from chatkeep.i18n import Text, _
 from chatkeep.provider import Receive, chunks, failures
 from chatkeep.provider.dialects import Dialect
 from chatkeep.provider.finish_reasons import is_context_exceeded, is_failure, reason_of, says_cut, word_of
@@ -145,7 +146,7 @@ class ReplyReader:
             self._events = EventReader()
             self._take(self._events.feed(bytes(self._body)))
         if self._events is None and len(self._body) > BUFFER_LIMIT:
-            raise ProviderBroke(f"The provider sent a JSON answer of over {BUFFER_LIMIT} bytes.")
+            raise ProviderBroke(_("The provider sent a JSON answer of over {bytes} bytes.", bytes=BUFFER_LIMIT))
 
     def _objects(self) -> Iterable[bytes]:
         """Return the JSON of a body that is no event stream: itself, the items of a list, or its lines."""
@@ -264,7 +265,7 @@ class ReplyDecoder:
         if self.reason is None and self._remark and not self._said:
             raise failures.from_remark(self._remark, self._secrets)
         if not (self.reason or self.is_whole):
-            raise ProviderBroke(self._told("The provider ended the reply without a finish reason"))
+            raise ProviderBroke(self._told(_("The provider ended the reply without a finish reason")))
         word = self.reason or STOP
         if is_context_exceeded(word) and not self._said:
             raise failures.from_payload({"code": "context_window_exceeded"}, self._secrets)
@@ -274,7 +275,11 @@ class ReplyDecoder:
         finish = Finish(reason, self._usage, self._model, tool=self._tool)
         if is_failure(word):
             shown = failures.scrub(word, self._secrets)
-            broke = ProviderBroke(self._told(f"The provider ended the reply with the finish reason {shown}"))
+            broke = ProviderBroke(
+                self._told(
+                    _("The provider ended the reply with the finish reason {finish_reason}", finish_reason=shown)
+                )
+            )
             broke.finish = finish
             raise broke
         yield finish
@@ -294,9 +299,11 @@ class ReplyDecoder:
             found = failures.decoded(body)
             self._remark = failures.words_of(found) if isinstance(found, dict) and "choices" not in found else ""
 
-    def _told(self, sentence: str) -> str:
+    def _told(self, sentence: Text) -> Text:
         said = failures.scrub(self._remark, self._secrets)
-        return f"{sentence}. It said: {said}" if said else f"{sentence}."
+        if not said:
+            return _("{error}.", error=sentence)
+        return _("{error}. It said: {words}", error=sentence, words=said)
 
     def _text_alone(self, text: str) -> Delta | None:
         """Return what a piece adds that has text and nothing else."""

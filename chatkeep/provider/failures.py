@@ -25,6 +25,7 @@ from chatkeep.errors import (
     ProviderTimeout,
 )
 from chatkeep.httpclient.responses import MalformedResponse
+from chatkeep.i18n import Text, _, text_of
 
 Header = Callable[[str], str | None]
 """Looks a response header up by its name, in any case."""
@@ -38,17 +39,17 @@ _REFUSALS = range(400, 500)
 # it may be no more than that they know no such model.
 _GENERAL = {500, 502, 503}
 
-_TOO_LONG = "The provider says that the prompt is longer than the model's context window"
-_SPENT = "The quota at the provider is used up: check the plan and the balance there"
+_TOO_LONG = _("The provider says that the prompt is longer than the model's context window")
+_SPENT = _("The quota at the provider is used up: check the plan and the balance there")
 _ADVICE = {
-    400: "The provider did not accept the request (400)",
-    401: "The provider refused the credentials (401): check OPENAI_API_KEY",
-    403: "The provider refused access (403): check that the key may use this model",
-    404: "The provider knows no such model or address (404): check CHATKEEP_MODEL and OPENAI_BASE_URL",
-    422: "The provider did not accept the request (422)",
-    429: "The provider's rate limit is reached (429)",
-    503: "The provider is overloaded (503)",
-    529: "The provider is overloaded (529)",
+    400: _("The provider did not accept the request ({status})", status=400),
+    401: _("The provider refused the credentials (401): check OPENAI_API_KEY"),
+    403: _("The provider refused access (403): check that the key may use this model"),
+    404: _("The provider knows no such model or address (404): check CHATKEEP_MODEL and OPENAI_BASE_URL"),
+    422: _("The provider did not accept the request ({status})", status=422),
+    429: _("The provider's rate limit is reached ({status})", status=429),
+    503: _("The provider is overloaded ({status})", status=503),
+    529: _("The provider is overloaded ({status})", status=529),
 }
 # What providers call their errors, and the HTTP status that says the same.
 _NAMES = (
@@ -177,7 +178,7 @@ def from_payload(payload: object, secrets: Sequence[str] = (), *, begun: bool = 
         error = kind(_sentence(sentence, said, secrets))
     else:
         status = status or _status_in(said)
-        sentence = _advice(status) if status else "The provider sent an error instead of the reply"
+        sentence = _advice(status) if status else _("The provider sent an error instead of the reply")
         error = _kind_told(status, begun=begun)(_sentence(sentence, said, secrets))
         error.told = _told(payload)
     error.upstream_status = status or None
@@ -187,7 +188,7 @@ def from_payload(payload: object, secrets: Sequence[str] = (), *, begun: bool = 
 def from_remark(words: str, secrets: Sequence[str] = ()) -> ProviderError:
     """Return the error of words, in prose, that came in place of the reply."""
     kind = _kind_told(_status_in(words), begun=False)
-    return kind(_sentence("The provider sent something other than a reply", words, secrets))
+    return kind(_sentence(_("The provider sent something other than a reply"), words, secrets))
 
 
 def from_body(body: bytes, secrets: Sequence[str] = (), *, begun: bool = False) -> ProviderError:
@@ -202,7 +203,7 @@ def decoded(body: bytes) -> object:
 
 def from_page(body: bytes, secrets: Sequence[str] = ()) -> ProviderError:
     """Return the error of a web page that came in place of a reply."""
-    advice = "The provider answered with a web page instead of a reply: check OPENAI_BASE_URL"
+    advice = _("The provider answered with a web page instead of a reply: check OPENAI_BASE_URL")
     error = ProviderBroke(_sentence(advice, words_in(body.decode(errors="replace")), secrets))
     error.should_retry = False
     return error
@@ -211,22 +212,22 @@ def from_page(body: bytes, secrets: Sequence[str] = ()) -> ProviderError:
 def from_connection(error: Exception) -> ProviderError:
     """Return the error of a connection that could not be made, or broke; readers are not told to which address."""
     if isinstance(error, TimeoutError):
-        return ProviderTimeout("Connecting to the provider took too long.")
+        return ProviderTimeout(_("Connecting to the provider took too long."))
     if isinstance(error, socket.gaierror):
-        return ProviderBroke("The provider's address cannot be found: check OPENAI_BASE_URL.")
+        return ProviderBroke(_("The provider's address cannot be found: check OPENAI_BASE_URL."))
     if isinstance(error, ssl.SSLError):
         return _from_tls(error)
     if isinstance(error, MalformedResponse):
-        return ProviderBroke(f"The provider's answer is not valid HTTP: {error}.")
+        return ProviderBroke(_("The provider's answer is not valid HTTP: {reason}.", reason=text_of(error)))
     if isinstance(error, ConnectionRefusedError):
-        return ProviderBroke("The provider refuses connections: check OPENAI_BASE_URL and that the provider runs.")
-    return ProviderBroke("The connection to the provider broke.")
+        return ProviderBroke(_("The provider refuses connections: check OPENAI_BASE_URL and that the provider runs."))
+    return ProviderBroke(_("The connection to the provider broke."))
 
 
 def _from_tls(error: ssl.SSLError) -> ProviderError:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return ProviderBroke(f"The provider's certificate is not trusted: {error.verify_message}.")
-    return ProviderBroke("TLS with the provider failed: check OPENAI_BASE_URL.")
+        return ProviderBroke(_("The provider's certificate is not trusted: {reason}.", reason=error.verify_message))
+    return ProviderBroke(_("TLS with the provider failed: check OPENAI_BASE_URL."))
 
 
 def scrub(text: str, secrets: Sequence[str]) -> str:
@@ -255,7 +256,7 @@ def _kind_told(status: int, *, begun: bool) -> type[ProviderError]:
     return ProviderBroke if begun else ProviderRefused
 
 
-def _told_by_words(status: int, payload: object) -> tuple[type[ProviderError], str] | None:
+def _told_by_words(status: int, payload: object) -> tuple[type[ProviderError], Text] | None:
     """Return what an error is that its status alone doesn't tell, and the sentence for it; None if there is no more."""
     if _is_too_long(status, payload):
         return ContextTooLong, _TOO_LONG
@@ -305,19 +306,25 @@ def _blamed(payload: object, depth: int = 5) -> Iterator[str]:
             yield from _blamed(value, depth - 1)
 
 
-def _advice(status: int) -> str:
+def _advice(status: int) -> Text:
     if status in _ADVICE:
         return _ADVICE[status]
     if status in {408, 504}:
-        return f"The provider timed out ({status})"
+        return _("The provider timed out ({status})", status=status)
     if status in _REDIRECTS:
-        return f"The provider redirects ({status}), which is not followed: check OPENAI_BASE_URL"
-    return f"The provider refused the request ({status})" if status in _REFUSALS else f"The provider failed ({status})"
+        return _("The provider redirects ({status}), which is not followed: check OPENAI_BASE_URL", status=status)
+    return (
+        _("The provider refused the request ({status})", status=status)
+        if status in _REFUSALS
+        else _("The provider failed ({status})", status=status)
+    )
 
 
-def _sentence(advice: str, said: str, secrets: Sequence[str]) -> str:
+def _sentence(advice: Text, said: str, secrets: Sequence[str]) -> Text:
     said = scrub(said, secrets)
-    return f"{advice}. It said: {said}" if said else f"{advice}."
+    if not said:
+        return _("{error}.", error=advice)
+    return _("{error}. It said: {words}", error=advice, words=said)
 
 
 def words_in(text: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from chatkeep.domain.conversation import Prompt
 from chatkeep.errors import ProviderBroke, ProviderError, ProviderRefused, ProviderTimeout
 from chatkeep.httpclient.connections import Line
+from chatkeep.i18n import _, verbatim
 from chatkeep.provider import Receive, failures
 from chatkeep.provider.completions import ReplyReader, request_body
 from chatkeep.provider.dialects import AdaptingCall, Dialect, Dialects
@@ -174,9 +175,9 @@ class SdkCall:
             return failures.from_response(error.status_code, answer.headers.get, answer.content, self._secrets)
         root = _root(error)
         if isinstance(error, openai.APITimeoutError) or isinstance(root, TimeoutError):
-            return ProviderTimeout("The provider kept silent longer than the client's timeout allows.")
+            return ProviderTimeout(_("The provider kept silent longer than the client's timeout allows."))
         if isinstance(error, openai.OpenAIError) and not isinstance(error, openai.APIConnectionError):
-            return ProviderRefused(failures.scrub(str(error), self._secrets))
+            return ProviderRefused(verbatim(failures.scrub(str(error), self._secrets)))
         return failures.from_connection(root)
 
     @property

@@ -60,7 +60,7 @@ class RedactingCall:
         except ProviderError as error:
             if not self._is_blocked:
                 # It is stored, and providers quote what they were sent.
-                error.detail = self._policy.redacted(error.detail).text
+                error.detail = error.detail.rewritten(lambda words: self._policy.redacted(words).text)
                 error.finish = self._labelled(error.finish) if error.finish else None
                 raise
         finally:

@@ -15,6 +15,7 @@ from http import HTTPStatus
 
 from chatkeep.domain.conversation import Delta, Finish, Prompt
 from chatkeep.errors import ProviderBroke, ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
+from chatkeep.i18n import _
 from chatkeep.provider import Call, Provider, Receive
 from chatkeep.runtime.concurrency import Event, event, short_lock
 from chatkeep.runtime.metrics import PROVIDER_ERRORS, Registry
@@ -74,7 +75,7 @@ class Breaker:
                 return False
             wait = self._open_until - self._clock()
             if wait > 0 or self._probing:
-                raise Open("The provider keeps failing; it is asked again shortly.", retry_after=max(wait, 1.0))
+                raise Open(_("The provider keeps failing; it is asked again shortly."), retry_after=max(wait, 1.0))
             self._probing = True
             return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from chatkeep.errors import ProviderBroke
+from chatkeep.i18n import _
 
 BUFFER_LIMIT = 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -90,7 +91,9 @@ class EventReader:
 
     def _check_size(self) -> None:
         if len(self._buffer) > self._limit:
-            raise ProviderBroke(f"The provider sent over {self._limit} bytes without the end of an event.")
+            raise ProviderBroke(
+                _("The provider sent over {bytes} bytes without the end of an event.", bytes=self._limit)
+            )
 
 
 def _parse(frame: bytes) -> Event | None:

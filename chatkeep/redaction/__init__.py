@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from chatkeep.i18n import _, text_of
 from chatkeep.redaction.automaton import MOST_INVISIBLE, SEEN_BEFORE, UNDECIDED, Automaton, Pattern, Unsupported
 from chatkeep.redaction.kinds import KINDS, PATTERNS
 from chatkeep.redaction.spelling import INVISIBLE, spelled
@@ -41,7 +42,13 @@ class Redactor:
         """Raise `Unsupported` where a kind, a word or an expression cannot be looked for."""
         chosen = frozenset(kinds)
         if unknown := chosen - {*KINDS}:
-            raise Unsupported(f"there is no kind {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
+            raise Unsupported(
+                _(
+                    "there is no kind {unknown}; there are {kinds}",
+                    unknown=", ".join(sorted(unknown)),
+                    kinds=", ".join(KINDS),
+                )
+            )
         found = [pattern for pattern in PATTERNS if pattern.kind in chosen]
         found += _words([*words])
         found += [_own(name, regex) for name, regex in (patterns or {}).items()]
@@ -129,7 +136,7 @@ class Stream:
 
 def _words(words: list[str]) -> list[Pattern]:
     if len(words) > MOST_WORDS:
-        raise Unsupported(f"there are more than {MOST_WORDS} words")
+        raise Unsupported(_("there are more than {count} words", count=MOST_WORDS))
     return [Pattern(OWN_WORD, regex) for word in words for regex in _spellings(spelled(word).replace(INVISIBLE, ""))]
 
 
@@ -142,10 +149,12 @@ def _spellings(word: str) -> list[str]:
 
 def _own(name: str, regex: str) -> Pattern:
     if not _NAME.fullmatch(name):
-        raise Unsupported(f"{name}: a name has up to 32 of the characters a-z, 0-9 and -, and begins with a letter")
+        raise Unsupported(
+            _("{name}: a name has up to 32 of the characters a-z, 0-9 and -, and begins with a letter", name=name)
+        )
     try:
         re.compile(regex)
         Automaton([Pattern(name, regex)]).require_settling(regex)
     except (re.error, Unsupported, RecursionError, OverflowError) as error:
-        raise Unsupported(f"the pattern {name}: {error}") from error
+        raise Unsupported(_("the pattern {name}: {reason}", name=name, reason=text_of(error))) from error
     return Pattern(name, regex)

@@ -16,6 +16,7 @@ from itertools import combinations
 from random import Random
 from typing import Any
 
+from chatkeep.i18n import _
 from chatkeep.redaction.spelling import INVISIBLE, spelled
 
 # The parser of `re` has no public name; it has kept this one since Python 3.11.
@@ -155,7 +156,7 @@ class Automaton:
         fits = {character: self._fits(spelled(character)) for character in {*characters, *_COMMON}}
         likely = sorted((one for one in fits if fits[one]), key=lambda one: (-fits[one], one))
         if not all(map(self._settles_on, combinations(likely[:_LIKELY], 2))):
-            raise Unsupported("it would take too long on some texts; give its repeats lower limits")
+            raise Unsupported(_("it would take too long on some texts; give its repeats lower limits"))
 
     def _fits(self, character: str) -> int:
         return sum(bool(_test(test)(character)) for steps in self._steps for test, _ in steps)
@@ -207,11 +208,13 @@ class Automaton:
         tree = parser.parse(pattern.regex)
         least, most = tree.getwidth()
         if most >= op.MAXREPEAT:
-            raise Unsupported("it has no longest match; give repeats a limit in place of + and *")
+            raise Unsupported(_("it has no longest match; give repeats a limit in place of + and *"))
         if most > MOST_WIDTH:
-            raise Unsupported(f"its longest match has {most} characters; the most are {MOST_WIDTH}")
+            raise Unsupported(
+                _("its longest match has {count} characters; the most are {most}", count=most, most=MOST_WIDTH)
+            )
         if not least:
-            raise Unsupported("it matches nothing at all, too")
+            raise Unsupported(_("it matches nothing at all, too"))
         self.width = max(self.width, most)
         self._most_nodes = len(self._steps) + MOST_NODES
         end = self._build(tree, self._node(0), ignore_case=bool(tree.state.flags & re.IGNORECASE))
@@ -220,7 +223,7 @@ class Automaton:
     def _node(self, *origins: int) -> int:
         """Return a new node, reached from others without a character."""
         if len(self._steps) > self._most_nodes:
-            raise Unsupported("it is too large")
+            raise Unsupported(_("it is too large"))
         self._steps.append([])
         self._free.append([])
         for origin in origins:
@@ -300,7 +303,7 @@ def _class_of(kind: Any, value: Any) -> str:
         return r"[^\n]"
     if kind is op.IN:
         return f"[{''.join(_member_of(*item) for item in value)}]"
-    raise Unsupported("anchors, \\b, look-arounds, references and flags for a part are not understood")
+    raise Unsupported(_("anchors, \\b, look-arounds, references and flags for a part are not understood"))
 
 
 def _member_of(kind: Any, value: Any) -> str:

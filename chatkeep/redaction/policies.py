@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from chatkeep.config.settings import Settings
 from chatkeep.errors import SensitiveContent, SettingsError
+from chatkeep.i18n import Text, _, text_of
 from chatkeep.redaction import KINDS, Redacted, Redactor, Stream, Unsupported
 from chatkeep.runtime.concurrency import FILES
 
@@ -133,9 +134,9 @@ def rules_of(settings: Settings) -> bytes:
     return hashlib.sha256(msgspec.json.encode(rules)).digest()
 
 
-def _wrong(kinds: Iterable[str], words: Iterable[str], own: dict[str, str]) -> list[str]:
+def _wrong(kinds: Iterable[str], words: Iterable[str], own: dict[str, str]) -> list[Text]:
     """Return what is wrong with each of the settings."""
-    found = []
+    found: list[Text] = []
     looked_for: dict[str, tuple[Iterable[str], Iterable[str], dict[str, str]]] = {
         "CHATKEEP_REDACT_KINDS": (kinds, (), {}),
         "CHATKEEP_REDACT_WORDS": ((), words, {}),
@@ -145,5 +146,5 @@ def _wrong(kinds: Iterable[str], words: Iterable[str], own: dict[str, str]) -> l
         try:
             Redactor(*each)
         except Unsupported as error:
-            found.append(f"{name}: the value is not right; {error}")
+            found.append(_("{name}: the value is invalid; {advice}", name=name, advice=text_of(error)))
     return found

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from chatkeep.domain.audit import AuditEvent
-from chatkeep.errors import FieldError, InvalidFields
+from chatkeep.errors import InvalidFields
 from chatkeep.exports.formats.tables import cell
 from chatkeep.exports.formats.text import encode, time_text
 from chatkeep.store import audit
@@ -37,8 +37,7 @@ def list_entries(
 
     def read(connection: Connection) -> list[Entry]:
         if after is not None and not 0 < after <= audit.newest_id(connection):
-            wrong = FieldError("after", "there is no item with this id")
-            raise InvalidFields("Begin the list again.", errors=[wrong])
+            raise InvalidFields.not_in_list()
         return audit.page(connection, only, after=after, limit=limit + 1, ascending=ascending)
 
     found = database.read(read, long=True)

@@ -24,6 +24,7 @@ from chatkeep.domain.usage import NO_KEY
 from chatkeep.errors import stored_in_part
 from chatkeep.exports import files
 from chatkeep.exports.formats.text import encode, time_text
+from chatkeep.i18n import _
 from chatkeep.limiting.limiter import Limiter
 from chatkeep.runtime.concurrency import FILES
 from chatkeep.store import (
@@ -50,7 +51,7 @@ T = TypeVar("T")
 # What one transaction deletes beside messages: turns wait that long at most.
 CONVERSATIONS = 20
 SOME = 200
-IN_PART = "The database failed while everything was erased, which may be done in part. Send the request again."
+IN_PART = _("The database failed while erasing. The erasure may be partial. Retry the request.")
 # Rows that an export reads at once.
 PAGE = 1_000
 _FIRST = date(1970, 1, 1)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from chatkeep.errors import SettingsError
+from chatkeep.i18n import _
 
 OTHERS, GROUP, GROUP_WRITES = 0o007, 0o070, 0o020
 SEARCHABLE, READ_OR_WRITE = 0o001, 0o006
@@ -28,7 +29,7 @@ def require_folder(path: Path) -> None:
     with contextlib.suppress(PermissionError):  # this user may not look into the folder
         file = next((part for part in (path, *path.parents) if part.is_file()), None)
         if file:
-            raise SettingsError([f"CHATKEEP_DATA_DIR: {file} is a file; name a folder"])
+            raise SettingsError([_("CHATKEEP_DATA_DIR: {path} is a file; name a folder", path=file)])
 
 
 def create(path: Path) -> FileIO:

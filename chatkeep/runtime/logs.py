@@ -24,6 +24,7 @@ from typing import Any
 
 from chatkeep.domain.conversation import moment
 from chatkeep.errors import DatabaseRefused, SettingsError
+from chatkeep.i18n import _
 
 log = logging.getLogger(__name__)
 FORMAT = "%(asctime)s %(levelname)s %(name)s[%(process)d]: %(message)s"
@@ -151,7 +152,9 @@ def _target() -> logging.Handler:
     try:
         target = logging.StreamHandler() if _file is None else _File(_file)
     except OSError as error:
-        raise SettingsError([f"CHATKEEP_LOG_FILE: {_file} cannot be written: {error.strerror}"]) from error
+        raise SettingsError(
+            [_("CHATKEEP_LOG_FILE: {path} cannot be written: {reason}", path=_file, reason=error.strerror)]
+        ) from error
     target.setFormatter(_formatter)
     return target
 

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 
-from chatkeep.runtime.i18n import Language, language_of
+from chatkeep.i18n import Language, language_of
 
 # In POSIX order of precedence.
 _VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")

@@ -20,6 +20,7 @@ from chatkeep.domain.conversation import now_us
 from chatkeep.errors import SettingsError
 from chatkeep.exports.worker import ExportWorker
 from chatkeep.httpclient.reader import BlockingReader, EpollReader, Reader
+from chatkeep.i18n import _
 from chatkeep.limiting.aggregator import UsageAggregator
 from chatkeep.limiting.limiter import Limiter
 from chatkeep.limiting.redis_windows import RedisWindows
@@ -168,7 +169,9 @@ def _redis_installed() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise SettingsError(["REDIS_URL: the package redis is missing; run: pip install 'chatkeep[redis]'"]) from error
+        raise SettingsError(
+            [_("REDIS_URL: the package redis is missing; run: pip install 'chatkeep[redis]'")]
+        ) from error
 
 
 def _reader(journal: Journal) -> Reader:

@@ -11,6 +11,7 @@ from pathlib import Path
 from chatkeep.config.database_url import LAST_PORT
 from chatkeep.config.settings import Settings
 from chatkeep.errors import SettingsError
+from chatkeep.i18n import Text, _
 
 # The longest path of a Unix socket on Linux, without the terminating zero.
 SOCKET_BYTES = 107
@@ -45,38 +46,51 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
-def reason(error: OSError, host: str, port: int) -> str:
+def reason(error: OSError, host: str, port: int) -> Text:
     """Describe why binding failed, and what to do."""
     other = port + 1 if port < LAST_PORT else port - 1
     if error.errno == errno.EADDRINUSE:
-        return f"PORT: another program listens on {host}:{port}; choose another port: PORT={other}"
+        return _(
+            "PORT: another program listens on {host}:{port}; choose another port: PORT={other}",
+            host=host,
+            port=port,
+            other=other,
+        )
     if error.errno == errno.EACCES and sys.platform == "win32":
-        return f"PORT: {host}:{port} is taken, or reserved by Windows; choose another port: PORT={other}"
+        return _(
+            "PORT: {host}:{port} is taken, or reserved by Windows; choose another port: PORT={other}",
+            host=host,
+            port=port,
+            other=other,
+        )
     if error.errno == errno.EACCES:
-        return f"PORT: this user may not listen on {port}; choose a port from 1024 on: PORT=5010"
-    return f"HOST: {host} is no address of this machine; to serve this machine alone: HOST=127.0.0.1"
+        return _("PORT: this user may not listen on {port}; choose a port from 1024 on: PORT=5010", port=port)
+    return _("HOST: {host} is no address of this machine; to serve this machine alone: HOST=127.0.0.1", host=host)
 
 
-def _address(host: str, port: int) -> str:
-    """Listen briefly; return the error, or an empty string."""
+def _address(host: str, port: int) -> Text | None:
+    """Listen briefly; return the error, or None."""
     try:
         listen(host, port).close()
     except OSError as error:
         return reason(error, host, port)
-    return ""
+    return None
 
 
-def _socket(path: Path) -> str:
-    """Return why no Unix socket can be created at this path, or an empty string."""
+def _socket(path: Path) -> Text | None:
+    """Return why no Unix socket can be created at this path, or None."""
     if len(os.fsencode(path)) > SOCKET_BYTES:
-        return f"HOST: the path of a socket has up to {SOCKET_BYTES} bytes; {path} has more"
+        return _("HOST: the path of a socket has up to {bytes} bytes; {path} has more", bytes=SOCKET_BYTES, path=path)
     if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
-        return f"HOST: the folder of {path} does not exist, or this user may not write to it"
+        return _("HOST: the folder of {path} does not exist, or this user may not write to it", path=path)
     if path.is_socket():
+        has_listener = _has_listener(path)
         return (
-            f"HOST: another program listens on {path}; stop it, or choose another path" if _has_listener(path) else ""
+            _("HOST: another program listens on {path}; stop it, or choose another path", path=path)
+            if has_listener
+            else None
         )
-    return f"HOST: {path} exists and is no socket" if path.exists() else ""
+    return _("HOST: {path} exists and is no socket", path=path) if path.exists() else None
 
 
 def _has_listener(path: Path) -> bool:

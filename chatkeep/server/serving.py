@@ -23,9 +23,9 @@ from chatkeep import __version__
 from chatkeep.config.environment import wants_json_logs
 from chatkeep.config.settings import Settings
 from chatkeep.errors import ChatkeepError, SettingsError
+from chatkeep.i18n import Text, _, text_of, translated
 from chatkeep.runtime import files, garbage, logs
 from chatkeep.runtime.concurrency import on_event_loop
-from chatkeep.runtime.i18n import translated
 from chatkeep.runtime.terminal import accept_every_character, language_of_terminal
 from chatkeep.server import listening
 
@@ -74,7 +74,7 @@ def stop(error: ChatkeepError, status: int = CANNOT_START) -> NoReturn:
     """Exit with readable reasons."""
     language = language_of_terminal()
     reasons = [translated(reason, language) for reason in _reasons(error)]
-    begun = translated("chatkeep cannot start:", language)
+    begun = translated(_("chatkeep cannot start:"), language)
     if wants_json_logs():
         logs.start("INFO", logs.JSON, None)
         log.critical("%s %s", begun, " ".join(reasons))
@@ -83,19 +83,22 @@ def stop(error: ChatkeepError, status: int = CANNOT_START) -> NoReturn:
     sys.exit(status)
 
 
-def _reasons(error: ChatkeepError) -> list[str]:
+def _reasons(error: ChatkeepError) -> list[Text]:
     if isinstance(error, SettingsError):
         return error.problems
     from chatkeep.store import diagnosis  # noqa: PLC0415 - errors in settings don't need the database
 
     if diagnosis.is_of_database(error):
         return [diagnosis.reason(error, Settings.from_env().database)]
-    return [str(error.__cause__ or error)]
+    return [text_of(error.__cause__ or error)]
 
 
 def announce(place: str) -> None:
     """Print or log the address on which the server listens."""
-    text = translated(f"chatkeep {__version__} serves on {place} (Ctrl+C ends it)", language_of_terminal())
+    text = translated(
+        _("chatkeep {version} serves on {place} (Ctrl+C ends it)", version=__version__, place=place),
+        language_of_terminal(),
+    )
     if logs.is_json():
         log.info("%s", text)
     else:

@@ -12,6 +12,7 @@ from pathlib import Path
 import apsw
 
 from chatkeep.errors import StoreProblem, TransferError
+from chatkeep.i18n import _
 from chatkeep.runtime import files
 from chatkeep.store import identity
 from chatkeep.store.migrations import HEAD
@@ -28,24 +29,30 @@ def back_up(database: Path, backup: Path) -> None:
     Neither readers nor writers wait for that.
     """
     if not database.is_file():
-        raise TransferError(f"There is no database at {database}. Check DATABASE_URL and CHATKEEP_DATA_DIR.")
+        raise TransferError(
+            _("There is no database at {path}. Check DATABASE_URL and CHATKEEP_DATA_DIR.", path=database)
+        )
     if os.path.lexists(backup):
-        raise TransferError(f"There is a file {backup} already. Choose another name.")
+        raise TransferError(_("There is a file {path} already. Choose another name.", path=backup))
     _copy(database, backup, lambda _connection: None)
 
 
 def restore(backup: Path, database: Path) -> None:
     """Make a backup the database, which must not be there yet. Raises `TransferError`."""
     if not backup.is_file():
-        raise TransferError(f"There is no file {backup}.")
+        raise TransferError(_("There is no file {path}.", path=backup))
     for end in ("", "-wal", "-shm", "-journal"):
         there = Path(f"{database}{end}")
         if os.path.lexists(there):
-            raise TransferError(f"There is a file {there} already. Stop every server that uses it, then move it away.")
+            raise TransferError(
+                _("There is a file {path} already. Stop every server that uses it, then move it away.", path=there)
+            )
     try:
         files.make_folder(database.parent)
     except OSError as error:
-        raise TransferError(f"{database.parent} cannot be made: {error.strerror}") from error
+        raise TransferError(
+            _("{path} cannot be made: {reason}", path=database.parent, reason=error.strerror)
+        ) from error
     _copy(backup, database, identity.renew)
 
 
@@ -57,7 +64,9 @@ def _copy(source: Path, target: Path, change: Callable[[SqliteConnection], None]
     try:
         handle, name = tempfile.mkstemp(prefix=f"{target.name}.", suffix=".part", dir=target.parent)  # mode 0600
     except OSError as error:
-        raise TransferError(f"{target.parent} cannot be written: {error.strerror}") from error
+        raise TransferError(
+            _("{path} cannot be written: {reason}", path=target.parent, reason=error.strerror)
+        ) from error
     os.close(handle)
     part = Path(name)
     try:
@@ -68,9 +77,16 @@ def _copy(source: Path, target: Path, change: Callable[[SqliteConnection], None]
         _sync(part)
         _publish(part, target)
     except (apsw.Error, StoreError, StoreProblem) as error:
-        raise TransferError(f"{source} cannot be copied to {target}: {error.__cause__ or error}") from error
+        raise TransferError(
+            _(
+                "{source} cannot be copied to {target}: {reason}",
+                source=source,
+                target=target,
+                reason=error.__cause__ or error,
+            )
+        ) from error
     except OSError as error:
-        raise TransferError(f"{target} cannot be written: {error.strerror}") from error
+        raise TransferError(_("{path} cannot be written: {reason}", path=target, reason=error.strerror)) from error
     finally:
         for end in ("", "-journal"):
             Path(f"{part}{end}").unlink(missing_ok=True)
@@ -82,7 +98,12 @@ def _fill(part: Path, source: Path) -> None:
         needed, free = pages * raw.pragma("page_size"), shutil.disk_usage(part.parent).free
         if needed > free:
             raise TransferError(
-                f"{part.parent} has room for {free / 1e6:,.0f} MB; {needed / 1e6:,.0f} MB are needed. Make room there."
+                _(
+                    "{path} has room for {free} MB; {needed} MB are needed. Make room there.",
+                    path=part.parent,
+                    free=f"{free / 1e6:,.0f}",
+                    needed=f"{needed / 1e6:,.0f}",
+                )
             )
         _require_ours(raw, source)
         raw.execute("VACUUM INTO ?", (str(part),))
@@ -99,16 +120,23 @@ def _opened(path: Path) -> apsw.Connection:
 def _require_ours(raw: apsw.Connection, path: Path) -> None:
     """Raise `TransferError` unless this version can use the database."""
     if not raw.table_exists(None, "alembic_version"):
-        raise TransferError(f"{path} is no database of chatkeep.")
+        raise TransferError(_("{path} is no database of chatkeep.", path=path))
     revision = raw.execute("SELECT version_num FROM alembic_version").get
     if revision is None or str(revision) > HEAD:
-        raise TransferError(f"{path} has schema {revision}; this version knows {HEAD}. Upgrade chatkeep.")
+        raise TransferError(
+            _(
+                "{path} has schema {revision}; this version knows {newest}. Upgrade chatkeep.",
+                path=path,
+                revision=revision,
+                newest=HEAD,
+            )
+        )
 
 
 def _require_sound(raw: apsw.Connection) -> None:
     found = raw.execute("PRAGMA integrity_check(1)").get
     if found != "ok":
-        raise TransferError(f"The database is corrupt: {found}. Restore an older backup.")
+        raise TransferError(_("The database is corrupt: {reason}. Restore an older backup.", reason=found))
 
 
 def _publish(part: Path, target: Path) -> None:
@@ -116,10 +144,10 @@ def _publish(part: Path, target: Path) -> None:
     try:
         os.link(part, target)
     except FileExistsError:
-        raise TransferError(f"There is a file {target} already. Choose another name.") from None
+        raise TransferError(_("There is a file {path} already. Choose another name.", path=target)) from None
     except OSError:  # a file system without links
         if os.path.lexists(target):
-            raise TransferError(f"There is a file {target} already. Choose another name.") from None
+            raise TransferError(_("There is a file {path} already. Choose another name.", path=target)) from None
         part.rename(target)
     if os.name != "nt":  # which opens no folder
         _sync(target.parent)

@@ -21,6 +21,7 @@ import msgspec
 import sqlalchemy as sa
 
 from chatkeep.errors import TransferError
+from chatkeep.i18n import _
 from chatkeep.store import identity, leases, migrations, schema
 from chatkeep.store.engine import Database, Kind
 from chatkeep.store.migrations import HEAD, UNFINISHED
@@ -100,7 +101,7 @@ class Table:
                 try:
                     row[number] = row[number].decode()
                 except UnicodeDecodeError:
-                    raise self.refusal(tuple(row), self.columns[number].name, "it is not valid UTF-8") from None
+                    raise self.refusal(tuple(row), self.columns[number].name, _("it is not valid UTF-8")) from None
         return tuple(row)
 
     def require_holdable(self, row: Row, most_bytes: int) -> None:
@@ -110,13 +111,27 @@ class Table:
                 raise self.refusal(row, column.name, obstacle)
         if 2 * size_of(row) + SPARE_BYTES > most_bytes:
             raise TransferError(
-                f"{self.name}, {self._key_of(row)}: the target takes {most_bytes:,} bytes at once."
-                f" Set its max_allowed_packet to {2 * size_of(row) + SPARE_BYTES:,} or more, then go on."
+                _(
+                    "{table}, {row}: the target takes {most} bytes at once. Set its max_allowed_packet to {needed} "
+                    "or more, then go on.",
+                    table=self.name,
+                    row=self._key_of(row),
+                    most=f"{most_bytes:,}",
+                    needed=f"{2 * size_of(row) + SPARE_BYTES:,}",
+                )
             )
 
     def refusal(self, row: Row, column: str, reason: str) -> TransferError:
         """Return the error that names a value which cannot be copied."""
-        return TransferError(f"{self.name}.{column}, {self._key_of(row)}: {reason}. Change or delete it, then go on.")
+        return TransferError(
+            _(
+                "{table}.{column}, {row}: {reason}. Change or delete it, then go on.",
+                table=self.name,
+                column=column,
+                row=self._key_of(row),
+                reason=reason,
+            )
+        )
 
     def _key_of(self, row: Row) -> str:
         return ", ".join(f"{self.columns[key].name} {_shown(row[key])}" for key in self._keys)
@@ -141,12 +156,16 @@ class Table:
                     target.change(self.insert, **{f"v{number}": value for number, value in enumerate(row)})
                 except Duplicate:
                     return TransferError(
-                        f"{self.name}, {self._key_of(row)}: the target has this row, or takes another one for the same,"
-                        " which differs in spaces at its end. Change or delete it, then go on."
+                        _(
+                            "{table}, {row}: the target has this row, or takes another one for the same, which "
+                            "differs in spaces at its end. Change or delete it, then go on.",
+                            table=self.name,
+                            row=self._key_of(row),
+                        )
                     )
         finally:
             target.rollback()
-        return TransferError(f"{self.name}: another copy into the same target is running.")
+        return TransferError(_("{table}: another copy into the same target is running.", table=self.name))
 
 
 def _quoted(column: sa.Column[Any]) -> str:
@@ -168,16 +187,28 @@ def _obstacle(column: sa.Column[Any], value: Any) -> str | None:
     kind = column.type
     wanted = next(python for sql, python in _KINDS if isinstance(kind, sql))
     if type(value) is not wanted:
-        return f"it is of the type {type(value).__name__}, not {wanted.__name__}"
+        return _("it is of the type {type}, not {expected}", type=type(value).__name__, expected=wanted.__name__)
     if isinstance(value, str) and isinstance(kind, sa.String):
         most = kind.length
-        return f"it has {len(value):,} characters, more than {most}" if most and len(value) > most else None
+        return (
+            _("it has {count} characters, more than {most}", count=f"{len(value):,}", most=most)
+            if most and len(value) > most
+            else None
+        )
     if isinstance(value, bytes) and isinstance(kind, sa.LargeBinary):
-        return None if len(value) == kind.length else f"it has {len(value):,} bytes, not {kind.length}"
+        return (
+            None
+            if len(value) == kind.length
+            else _("it has {count} bytes, not {expected}", count=f"{len(value):,}", expected=kind.length)
+        )
     if isinstance(value, float):
-        return None if math.isfinite(value) else f"it is {value}"
+        return None if math.isfinite(value) else _("it is {value}", value=value)
     bits = next(bits for sql, bits in _BITS if isinstance(kind, sql))
-    return None if -(2 ** (bits - 1)) <= value < 2 ** (bits - 1) else f"it is {value}, more than {bits} bits"
+    return (
+        None
+        if -(2 ** (bits - 1)) <= value < 2 ** (bits - 1)
+        else _("it is {value}, more than {bits} bits", value=value, bits=bits)
+    )
 
 
 def size_of(row: Row) -> int:
@@ -234,23 +265,33 @@ class Copy:
         found = migrations.schema_of(self._source).revision
         if found != HEAD:
             raise TransferError(
-                f"The source has schema {found}; this version needs {HEAD}. Run chatkeep migrate first."
+                _(
+                    "The source has schema {revision}; this version needs {needed}. Run chatkeep migrate first.",
+                    revision=found,
+                    needed=HEAD,
+                )
             )
         if _place(self._source) == _place(self._target):
-            raise TransferError("The source and the target are the same database.")
+            raise TransferError(_("The source and the target are the same database."))
         self._beats = self._source.read(leases.heartbeats)
         if is_served(self._source):
-            raise TransferError("A server uses the source. Stop every server and chatkeep work, then copy again.")
+            raise TransferError(_("A server uses the source. Stop every server and chatkeep work, then copy again."))
 
     def _require_empty(self, *, known: bool) -> None:
         with self._target.engine_for(WORK).connect() as connection:
             there = set(sa.inspect(connection).get_table_names()) - {"alembic_version"}
         ours = {table.name for table in schema.metadata.sorted_tables}
         if there - ours and not known:
-            raise TransferError("The target has tables of another program. Copy into a database without any.")
+            raise TransferError(_("The target has tables of another program. Copy into a database without any."))
         for name in sorted((there & ours) - {"marks"}):
             if rows := _number(self._target, Sql(f"SELECT COUNT(*) FROM `{name}`")):  # noqa: S608 - our own names
-                raise TransferError(f"The target is not empty: {name} has {rows:,} rows. Copy into an empty database.")
+                raise TransferError(
+                    _(
+                        "The target is not empty: {table} has {rows} rows. Copy into an empty database.",
+                        table=name,
+                        rows=f"{rows:,}",
+                    )
+                )
 
     def count(self, table: Table) -> int:
         """Return how many rows of a table there are to copy."""
@@ -283,9 +324,16 @@ class Copy:
         here, there = (self._sum(database, table, advance) for database in (self._source, self._target))
         if here != there:
             raise TransferError(
-                f"{table.name} differs: the source has {here.rows:,} rows with the checksum {here.checksum}, the target"
-                f" {there.rows:,} with {there.checksum}. The source has changed, or is not the one that the copy began"
-                " with. Copy again into a new, empty database."
+                _(
+                    "{table} differs: the source has {source_rows} rows with the checksum {source_checksum}, the "
+                    "target {target_rows} with {target_checksum}. The source has changed, or is not the one that "
+                    "the copy began with. Copy again into a new, empty database.",
+                    table=table.name,
+                    source_rows=f"{here.rows:,}",
+                    source_checksum=here.checksum,
+                    target_rows=f"{there.rows:,}",
+                    target_checksum=there.checksum,
+                )
             )
         return here
 
@@ -301,7 +349,7 @@ class Copy:
     def finish(self) -> None:
         """Let the target be served: every table was compared."""
         if self._source.read(leases.heartbeats) != self._beats:
-            raise TransferError("A server has used the source meanwhile. Copy again into a new, empty database.")
+            raise TransferError(_("A server has used the source meanwhile. Copy again into a new, empty database."))
         self._set_revision(HEAD)
 
     def _set_revision(self, revision: str) -> None:

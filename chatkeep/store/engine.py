@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.pool import PoolProxiedConnection
 
 from chatkeep.errors import DatabaseBusy, Problem, SettingsError, StoreProblem, StoreUnavailable
+from chatkeep.i18n import _
 from chatkeep.runtime import files as private
 from chatkeep.runtime.concurrency import Lane, background
 from chatkeep.store import apsw_dbapi, mysql, places, sqlite
@@ -196,10 +197,11 @@ class Database:
         if name != "utf8mb4":
             raise SettingsError(
                 [
-                    (
-                        f"DATABASE_URL: the database {self.url.database} uses the character set {name},"
-                        " which cannot store emoji"
-                        f" and some Chinese characters; run: ALTER DATABASE `{self.url.database}` CHARACTER SET utf8mb4"
+                    _(
+                        "DATABASE_URL: the database {database} uses the character set {charset}, which cannot store"
+                        " emoji and some Chinese characters; run: ALTER DATABASE `{database}` CHARACTER SET utf8mb4",
+                        database=self.url.database,
+                        charset=name,
                     )
                 ]
             )
@@ -263,7 +265,9 @@ def _pool(kind: Kind) -> dict[str, Any]:
 def _sqlite_engine(url: URL, kind: Kind) -> sa.Engine:
     """Return an engine on a file; create the file and its folder if they are missing."""
     if not url.database or url.database == ":memory:":
-        raise SettingsError(["DATABASE_URL: an in-memory SQLite would lose everything; write sqlite:///path/to/file"])
+        raise SettingsError(
+            [_("DATABASE_URL: an in-memory SQLite would lose everything; write sqlite:///path/to/file")]
+        )
     file = Path(url.database).absolute()
     private.make_folder(file.parent)
     # SQLite creates the log and its index with the mode of the file.

@@ -11,6 +11,7 @@ from sqlalchemy.engine import URL, make_url
 
 from chatkeep.config.database_url import Options, Tls, options
 from chatkeep.errors import SettingsError
+from chatkeep.i18n import _
 
 _FILE = "sqlite:///"
 
@@ -62,4 +63,13 @@ def _usable(option: str, value: str | None) -> Iterator[None]:
         yield
     except OSError as error:  # ssl.SSLError is one, too
         why = getattr(error, "reason", None) or error.strerror or error.args[0]
-        raise SettingsError([f"DATABASE_URL: the option {option}={value} cannot be used: {why}"]) from error
+        raise SettingsError(
+            [
+                _(
+                    "DATABASE_URL: the option {option}={value} cannot be used: {reason}",
+                    option=option,
+                    value=value,
+                    reason=why,
+                )
+            ]
+        ) from error

@@ -28,6 +28,7 @@ from chatkeep.errors import (
     TurnRunning,
     Unauthorized,
 )
+from chatkeep.i18n import _
 from chatkeep.limiting.limiter import Admission
 from chatkeep.store import conversations, counters, fences, idempotency, keys, leases, messages
 from chatkeep.store.holdings import Stored
@@ -273,8 +274,8 @@ def _forked(transaction: Transaction, conversation: Conversation, request: TurnR
         raise NotFound(NO_MESSAGE)
     wanted = Role.ASSISTANT if request.regenerate else Role.USER
     if found.role is not wanted:
-        told = "only a reply can be regenerated" if request.regenerate else "only a user message can be edited"
-        raise InvalidFields(f"{told.capitalize()}.", errors=[FieldError("message_id", told)])
+        told = _("only a reply can be regenerated") if request.regenerate else _("only a user message can be edited")
+        raise InvalidFields.of([FieldError("message_id", told)])
     return replace(branches.switched(transaction, conversation, found.parent_id), forks=conversation.forks + 1)
 
 
@@ -286,10 +287,10 @@ def _known(transaction: Transaction, request: TurnRequest, now: int) -> Turn | N
     if known is None:
         return None
     if known.request_hash != request.fingerprint:
-        raise IdempotencyKeyReused("Send a new Idempotency-Key with a new request.")
+        raise IdempotencyKeyReused(_("Send a different Idempotency-Key with a new request."))
     reply = messages.get(transaction, known.conversation_id, known.reply_id)
     if reply is None:
-        raise NotFound("The conversation of this Idempotency-Key was deleted.")
+        raise NotFound(_("The conversation of this Idempotency-Key was deleted."))
     return Turn(known.conversation_id, known.reply_id, reply.model or "", reply.timestamp, remembered=reply.cached)
 
 
@@ -316,7 +317,7 @@ def _claim(transaction: Transaction, lease: Lease, question: bytes | None, answe
     The lease stores the question, so whatever ends the reply releases the question. On MySQL a transaction with the
     same question waits here for the other one's commit. Raises `TurnRunning`.
     """
-    running = TurnRunning("Wait for the running reply, or stop it, before you send another message.")
+    running = TurnRunning(_("Wait until the running reply ends, or stop it, before you send another message."))
     if answer:
         if leases.of_conversation(transaction, lease.conversation_id):
             raise running

@@ -21,6 +21,7 @@ from cachetools import TTLCache
 
 from chatkeep.domain.conversation import Prompt, Usage
 from chatkeep.errors import StoreUnavailable
+from chatkeep.i18n import _
 from chatkeep.runtime.concurrency import short_lock
 from chatkeep.runtime.redis import RedisClient
 
@@ -207,7 +208,7 @@ class RedisCache:
     def _require(self, command: str, *arguments: Any, **options: Any) -> Any:
         found = self._redis.ask(command, *arguments, **options)
         if found is None:
-            raise StoreUnavailable("Redis does not answer, where answers are that must be forgotten.", retry_after=5)
+            raise StoreUnavailable(_("Redis does not answer, where answers are that must be forgotten."), retry_after=5)
         return found
 
     def counts(self) -> Counts:

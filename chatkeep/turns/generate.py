@@ -28,6 +28,7 @@ from chatkeep.errors import (
     stored_in_part,
     without_frames,
 )
+from chatkeep.i18n import _
 from chatkeep.limiting.storage import StorageQuota
 from chatkeep.provider import Call, Provider
 from chatkeep.runtime.concurrency import background
@@ -184,7 +185,7 @@ class ReplyGenerator:
     def _ended(self, reply: LiveReply, finish: Finish | None, problem: Problem | None, question: Question) -> End:
         """Store how a reply ended, and cache it if it is whole; return its followers' last event."""
         erasures = self._erasures
-        with stored_in_part("The end of this reply could not be stored; what was shown is kept."):
+        with stored_in_part(_("The end of this reply could not be stored; what was shown is kept.")):
             final, problem, stored = self._end(reply, finish, problem, question)
         if stored is final:
             self._count(final, problem, time.monotonic() - reply.begun)
@@ -261,7 +262,7 @@ def _fewer(prompt: Prompt, error: ProviderRefused, shorter: Iterator[Prompt]) ->
 def _told(reply: LiveReply, final: Message, problem: Problem | None, stored: Message | None) -> End:
     """Return the last event of a reply that was to end as ``final`` and is ``stored``, perhaps with another end."""
     if stored is None:
-        return End(None, NotFound("The conversation was deleted while its reply was generated."))
+        return End(None, NotFound(_("The conversation was deleted while its reply was generated.")))
     whole = replace(stored, content=reply.text, reasoning=reply.reasoning)
     return End(whole, problem if stored.status == final.status else problem_of(stored))
 

@@ -33,6 +33,7 @@ from chatkeep.errors import (
     ReplyInterrupted,
     problem_of_code,
 )
+from chatkeep.i18n import Text, _
 from chatkeep.limiting.storage import StorageQuota
 from chatkeep.provider import Call, Receive
 from chatkeep.runtime.concurrency import short_lock
@@ -50,10 +51,10 @@ class StopReason(Enum):
     """Why a reply ends before the provider ends it."""
 
     STOPPED = "somebody asked to stop"
-    SLOW_START = "the first token took longer than CHATKEEP_FIRST_TOKEN_TIMEOUT"
-    GAP = "the provider fell silent for longer than CHATKEEP_GAP_TIMEOUT"
-    TOTAL = "the reply took longer than CHATKEEP_REPLY_TIMEOUT"
-    TOO_LONG = "the reply grew too large"
+    SLOW_START = _("the first token took longer than CHATKEEP_FIRST_TOKEN_TIMEOUT")
+    GAP = _("the provider fell silent for longer than CHATKEEP_GAP_TIMEOUT")
+    TOTAL = _("the reply took longer than CHATKEEP_REPLY_TIMEOUT")
+    TOO_LONG = _("the reply grew too large")
     LOST = "its row was ended by somebody else, or deleted"
     REFUSED = "the database does not take its text"
     SHUTDOWN = "the process stops"
@@ -311,7 +312,7 @@ def _deliver_last(end: End, receive: Receive, *, said: bool) -> None:
         screened = row.finish_reason == CONTENT_FILTER
         receive(Finish(row.finish_reason, row.usage, row.model, screened=screened))
     elif said:
-        raise ProviderBroke("The reply to the same question, asked at the same time, was not finished.")
+        raise ProviderBroke(_("The reply to the same question, asked at the same time, was not finished."))
 
 
 def outcome(reply: LiveReply, finish: Finish | None, problem: Problem | None) -> tuple[Message, Problem | None]:
@@ -329,11 +330,11 @@ def outcome(reply: LiveReply, finish: Finish | None, problem: Problem | None) ->
     if reply.ending is StopReason.TOO_LONG:
         return replace(reply.message, status=Status.TRUNCATED, finish_reason=LENGTH), None
     if reply.ending in {StopReason.LOST, StopReason.SHUTDOWN}:
-        gone = ReplyInterrupted("What was shown is kept; ask again to get a whole reply.")
+        gone = ReplyInterrupted(_("What was shown is kept; ask again to get a whole reply."))
         return _ended(reply, Status.INTERRUPTED, gone)
     if reply.ending is not None:
-        problem = ProviderTimeout(f"The provider was given up: {reply.ending.value}.")
-    problem = problem or ProviderBroke("The provider ended the reply without a finish reason.")
+        problem = ProviderTimeout(_("The provider was given up: {reason}.", reason=reply.ending.value))
+    problem = problem or ProviderBroke(_("The provider ended the reply without a finish reason."))
     told = problem.finish if isinstance(problem, ProviderError) else None
     return _ended(reply, _cut_status(reply), problem, told)
 
@@ -346,18 +347,24 @@ def _finished(reply: LiveReply, finish: Finish) -> tuple[Message, Problem | None
     return _told(reply, Status.TRUNCATED if is_cut else Status.COMPLETED, finish), None
 
 
-def _why_empty(reply: LiveReply, finish: Finish) -> str:
+def _why_empty(reply: LiveReply, finish: Finish) -> Text:
     """Return why a reply has no text, and what to do about it."""
     if finish.tool is not None or finish.reason == TOOL_CALLS:
-        tool = f"the tool {finish.tool}" if finish.tool else "a tool"
-        return f"The model called {tool} instead of answering. This server offers no tools to models."
+        if not finish.tool:
+            return _("The model called a tool instead of answering. This server offers no tools to models.")
+        return _(
+            "The model called the tool {name} instead of answering. This server offers no tools to models.",
+            name=finish.tool,
+        )
     if finish.reason == LENGTH:
-        return "The token limit was reached before the answer began. Raise max_tokens, or choose another model."
+        return _("The token limit was reached before the answer began. Raise max_tokens, or choose another model.")
     if finish.reason == CONTENT_FILTER:
-        return "The provider's content filter withheld the answer."
+        return _("The provider's content filter withheld the answer.")
     if reply.has_reasoned:
-        return "The model ended its reply after the reasoning, before the answer began."
-    return "The provider ended the reply without any text. The usual cause is a prompt that is too long for the model."
+        return _("The model ended its reply after the reasoning, before the answer began.")
+    return _(
+        "The provider ended the reply without any text. The usual cause is a prompt that is too long for the model."
+    )
 
 
 def _cut_status(reply: LiveReply) -> Status:
@@ -366,7 +373,7 @@ def _cut_status(reply: LiveReply) -> Status:
 
 def _ended(reply: LiveReply, status: Status, problem: Problem, finish: Finish | None = None) -> tuple[Message, Problem]:
     """Return the final values of a reply that ended with a problem, and the problem."""
-    detail = None if problem.detail == problem.title else problem.detail
+    detail = None if problem.detail == problem.title else str(problem.detail)
     row = _told(reply, status, finish) if finish else replace(reply.message, status=status)
     return replace(row, error=problem.code, error_detail=detail), problem
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from chatkeep.domain.conversation import Delta, Message, Status
 from chatkeep.errors import DatabaseRefused, NotFound, StoreUnavailable
+from chatkeep.i18n import _
 from chatkeep.store import messages
 from chatkeep.store.engine import Database
 from chatkeep.store.sql import Connection
@@ -55,7 +56,7 @@ def _grown(database: Database, conversation_id: UUID, reply_id: UUID, seen: Mess
     def read(connection: Connection) -> Message | None:
         progress = messages.progress(connection, reply_id)
         if progress is None:
-            raise NotFound("There is no such reply; its conversation may have expired or been deleted.")
+            raise NotFound(_("Reply not found. Its conversation may have expired or been deleted."))
         if seen and (progress.status, progress.written) == (seen.status, len(seen.content) + len(seen.reasoning)):
             return None
         return messages.get(connection, conversation_id, reply_id)

@@ -16,6 +16,7 @@ from flask import Flask, g, request
 from chatkeep.auth.access import END_USER_CHARACTERS, OPEN_CALLER, Caller, Scope, is_end_user
 from chatkeep.auth.tokens import Tokens
 from chatkeep.errors import NO_KEYS, FieldError, InvalidFields, MissingScope, Unauthorized
+from chatkeep.i18n import Text, _
 from chatkeep.web.forwarding import is_from_here
 from chatkeep.web.origins import is_own_page
 from chatkeep.web.services import Services, services_of
@@ -63,7 +64,7 @@ def _caller(scopes: AbstractSet[Scope], environ: Mapping[str, Any], services: Se
         raise Unauthorized(NO_KEYS)
     if scopes.isdisjoint(found.scopes):
         services.access.audit_refusal(found, f"{request.method} {request.url_rule}", g.request_id)
-        raise MissingScope(f"One of these scopes is needed: {', '.join(sorted(scopes))}.")
+        raise MissingScope(_("This request requires one of these scopes: {scopes}.", scopes=", ".join(sorted(scopes))))
     return _with_end_user(found, environ, services.tokens)
 
 
@@ -96,13 +97,13 @@ def _with_end_user(caller: Caller, environ: Mapping[str, Any], tokens: Tokens) -
     if name is None and token is None:
         return caller
     if caller.end_user:
-        raise _invalid_header(END_USER, "this key stands for one end user already")
+        raise _invalid_header(END_USER, _("this key is already bound to an end user"))
     if tokens.expects(caller.account):
         if name is not None or token is None:
-            raise _invalid_header(END_USER, f"this account names end users with {TOKEN}")
+            raise _invalid_header(END_USER, _("this account requires {header} instead", header=TOKEN))
         return caller.for_end_user(*tokens.read(caller.account, token))
     if token is not None or name is None:
-        raise _invalid_header(TOKEN, "the server has no keys for this account's tokens")
+        raise _invalid_header(TOKEN, _("the server has no keys for this account's tokens"))
     return caller.for_end_user(_end_user(name))
 
 
@@ -111,11 +112,13 @@ def _end_user(sent: str) -> str:
     try:
         name = sent.encode("latin-1").decode()  # WSGI decodes headers as Latin-1 (PEP 3333)
     except UnicodeError:
-        raise _invalid_header(END_USER, "is not UTF-8") from None
+        raise _invalid_header(END_USER, _("is not UTF-8")) from None
     if not is_end_user(name):
-        raise _invalid_header(END_USER, f"has 1 to {END_USER_CHARACTERS} characters, none of them a control character")
+        raise _invalid_header(
+            END_USER, _("must be 1 to {most} characters without control characters", most=END_USER_CHARACTERS)
+        )
     return name
 
 
-def _invalid_header(header: str, message: str) -> InvalidFields:
-    return InvalidFields(f"{header}: {message}.", errors=[FieldError(header, message)])
+def _invalid_header(header: str, message: Text) -> InvalidFields:
+    return InvalidFields.of([FieldError(header, message)])

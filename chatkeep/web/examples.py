@@ -11,6 +11,7 @@ import msgspec
 
 from chatkeep import errors
 from chatkeep.errors import FieldError, Problem
+from chatkeep.i18n import verbatim
 from chatkeep.web import problems
 from chatkeep.web.schemas import (
     admin,
@@ -199,24 +200,25 @@ EVENTS: dict[str, dict[str, Any]] = {
 _DETAILS: dict[type[Problem], str] = {
     errors.MalformedJson: "JSON is malformed: expected ',' or '}' (byte 17).",
     errors.Unauthorized: errors.NO_ACCESS,
-    errors.MissingScope: "One of these scopes is needed: chat, read.",
-    errors.KeyEnded: "Make a new key in its place.",
-    errors.ForeignOrigin: "A page of another origin asked; CHATKEEP_CORS_ORIGINS lists those that may.",
-    errors.UnknownHost: "Ask by a name that is listed in CHATKEEP_HOSTS.",
-    errors.NotFound: "There is no such conversation; it may have expired or been deleted.",
-    errors.RequestTimeout: "The body took longer than 10 s to arrive.",
-    errors.TurnRunning: "Wait for the running reply, or stop it, before you send another message.",
-    errors.ExportFinished: "It is completed already; DELETE removes it.",
-    errors.ExportNotReady: "It is being made; ask again until its status is completed.",
-    errors.BodyTooLarge: "The body may have 1048576 bytes at most (CHATKEEP_MAX_BODY).",
+    errors.MissingScope: "This request requires one of these scopes: chat, read.",
+    errors.KeyEnded: "Create a new key instead.",
+    errors.ForeignOrigin: "This origin is not allowed. To allow it, add it to CHATKEEP_CORS_ORIGINS.",
+    errors.UnknownHost: "This host name is not listed. To allow it, add it to CHATKEEP_HOSTS.",
+    errors.NotFound: "Conversation not found. It may have expired or been deleted.",
+    errors.RequestTimeout: "The body did not arrive within 10 s.",
+    errors.TurnRunning: "Wait until the running reply ends, or stop it, before you send another message.",
+    errors.ExportFinished: "The export is already completed. Send DELETE to remove it.",
+    errors.ExportNotReady: "The export is running. Poll until its status is completed.",
+    errors.BodyTooLarge: "The body exceeds 1048576 bytes (CHATKEEP_MAX_BODY).",
     errors.UnsupportedMediaType: "Send the body as JSON with the header Content-Type: application/json.",
     errors.RangeNotSatisfiable: "The file has 18211 bytes.",
-    errors.InvalidFields: "limit: is not known here.",
-    errors.IdempotencyKeyReused: "Send a new Idempotency-Key with a new request.",
-    errors.RateLimited: "The limit of 60 requests per minute for this key is reached; come back in 42 s.",
-    errors.QuotaExceeded: "5000 of 5000 messages are stored; delete conversations, or wait until some expire.",
-    errors.TooManyExports: "There are 20 that are not finished; wait until one is, or cancel one.",
-    errors.InternalError: "The fault is logged under the request's id.",
+    errors.InvalidFields: "limit: is unknown.",
+    errors.IdempotencyKeyReused: "Send a different Idempotency-Key with a new request.",
+    errors.RateLimited: "Rate limit exceeded for this key: 60 requests per minute. Retry in 42 s.",
+    errors.QuotaExceeded: "Storage quota exceeded: 5000 of 5000 messages are stored."
+    " Delete conversations, or wait until some expire.",
+    errors.TooManyExports: "20 exports are unfinished. Wait until one finishes, or cancel one.",
+    errors.InternalError: "The error is logged with the request's id.",
     errors.ProviderRefused: "The provider refused the credentials (401): check OPENAI_API_KEY.",
     errors.ContextTooLong: "The provider says that the prompt is longer than the model's context window.",
     errors.ProviderBroke: "The provider refuses connections: check OPENAI_BASE_URL and that the provider runs.",
@@ -232,8 +234,8 @@ _DETAILS: dict[type[Problem], str] = {
 
 def problem(kind: type[Problem]) -> Any:
     """Return the example of a problem."""
-    wrong = [FieldError("limit", "is not known here")] if kind is errors.InvalidFields else []
-    made = kind(_DETAILS.get(kind, ""), errors=wrong)
+    wrong = [FieldError("limit", verbatim("is unknown"))] if kind is errors.InvalidFields else []
+    made = kind(verbatim(_DETAILS[kind]) if kind in _DETAILS else None, errors=wrong)
     return msgspec.to_builtins(problems.shape(made, "1a96cf312e06400cbd58dfda6a73f6e2"))
 
 

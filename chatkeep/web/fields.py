@@ -15,6 +15,7 @@ from msgspec import Raw, inspect
 from chatkeep.auth.access import ACCOUNT
 from chatkeep.errors import FieldError, InvalidFields
 from chatkeep.exports import dates
+from chatkeep.i18n import Text, _
 from chatkeep.web.patterns import whole
 from chatkeep.web.schemas.conversations import PLACE
 from chatkeep.web.schemas.usage import DAY, GROUPS
@@ -27,10 +28,10 @@ MAX_ERRORS = 20
 
 _PATTERNS = {
     whole(dates.PATTERN): dates.EXAMPLE,
-    DAY: "must be a day such as 2026-11-22",
-    GROUPS: "must be one or more of day, model, key, account and end_user, separated by commas",
-    PLACE: "must be the last_id of a page, or an id",
-    whole(ACCOUNT): "must be 1 to 32 of a-z, 0-9, - and _, and begin with a letter or a digit",
+    DAY: _("must be a day such as 2026-11-22"),
+    GROUPS: _("must be one or more of day, model, key, account and end_user, separated by commas"),
+    PLACE: _("must be the last_id of a page, or an id"),
+    whole(ACCOUNT): _("must be 1 to 32 of a-z, 0-9, - and _, and begin with a letter or a digit"),
 }
 
 
@@ -62,7 +63,7 @@ def _members(body: bytes) -> dict[str, Any]:
     try:
         members = msgspec.json.decode(body, type=dict[str, Raw])
     except msgspec.ValidationError as error:
-        raise InvalidFields.of([FieldError("", "must be a JSON object")]) from error
+        raise InvalidFields.of([FieldError("", _("must be a JSON object"))]) from error
     return {name: _value(raw) for name, raw in members.items()}
 
 
@@ -81,12 +82,12 @@ def _errors(
     fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
     for name in found:
         if name not in fields:
-            yield FieldError(f"{within}{shortened(name)}", "is not known here")
+            yield FieldError(f"{within}{shortened(name)}", _("is unknown"))
     for name, field in fields.items():
         if name in found:
             yield from _errors_of(found[name], field.type, f"{within}{name}", strict=strict)
         elif field.required:
-            yield FieldError(f"{within}{name}", "is required")
+            yield FieldError(f"{within}{name}", _("is required"))
 
 
 def _errors_of(value: Any, declared: Any, path: str, *, strict: bool) -> Iterator[FieldError]:
@@ -95,7 +96,7 @@ def _errors_of(value: Any, declared: Any, path: str, *, strict: bool) -> Iterato
     except msgspec.ValidationError:
         kind = _without_null(inspect.type_info(declared))
         if isinstance(value, Raw):
-            yield FieldError(path, "holds a number that is out of range")
+            yield FieldError(path, _("contains a number that is out of range"))
         elif isinstance(kind, inspect.StructType) and isinstance(value, dict):
             yield from _errors(value, kind.cls, f"{path}.", strict=strict)
         else:
@@ -111,46 +112,48 @@ def _without_null(kind: inspect.Type) -> inspect.Type:
     return kind
 
 
-def wanted(kind: inspect.Type) -> str:
+def wanted(kind: inspect.Type) -> Text:
     """Describe the values that a type allows, other than null."""
     plain = _without_null(kind)
     return _WORDS[type(plain)](plain)
 
 
-def _text(kind: inspect.StrType) -> str:
+def _text(kind: inspect.StrType) -> Text:
     if kind.pattern is not None:
         return _PATTERNS[kind.pattern]
     if kind.max_length is None:
-        return "must be text"
+        return _("must be text")
     if kind.min_length:
-        return f"must be text of {kind.min_length} to {kind.max_length} characters"
-    return f"must be text of at most {kind.max_length} characters"
+        return _("must be text of {least} to {most} characters", least=kind.min_length, most=kind.max_length)
+    return _("must be text of at most {most} characters", most=kind.max_length)
 
 
-def _whole_number(kind: inspect.IntType) -> str:
+def _whole_number(kind: inspect.IntType) -> Text:
     if kind.le is None:
-        return f"must be a whole number of at least {kind.ge}"
-    return f"must be a whole number from {kind.ge} to {kind.le}"
+        return _("must be a whole number of at least {least}", least=kind.ge)
+    return _("must be a whole number from {least} to {most}", least=kind.ge, most=kind.le)
 
 
-def _choice(kind: inspect.LiteralType | inspect.EnumType) -> str:
+def _choice(kind: inspect.LiteralType | inspect.EnumType) -> Text:
     values = kind.values if isinstance(kind, inspect.LiteralType) else [one.value for one in kind.cls]
-    return f"must be one of: {', '.join(map(str, values))}"
+    return _("must be one of: {choices}", choices=", ".join(map(str, values)))
 
 
-def _list(kind: inspect.VarTupleType) -> str:
-    return f"must be a list of at least {kind.min_length}; each item {wanted(kind.item_type)}"
+def _list(kind: inspect.VarTupleType) -> Text:
+    return _(
+        "must be a list of at least {least}; each item {wanted}", least=kind.min_length, wanted=wanted(kind.item_type)
+    )
 
 
-_WORDS: dict[type[inspect.Type], Callable[[Any], str]] = {
+_WORDS: dict[type[inspect.Type], Callable[[Any], Text]] = {
     inspect.StrType: _text,
     inspect.IntType: _whole_number,
-    inspect.FloatType: lambda kind: f"must be a number from {kind.ge} to {kind.le}",
-    inspect.BoolType: lambda _: "must be true or false",
-    inspect.UUIDType: lambda _: "must be a UUID",
+    inspect.FloatType: lambda kind: _("must be a number from {least} to {most}", least=kind.ge, most=kind.le),
+    inspect.BoolType: lambda _kind: _("must be true or false"),
+    inspect.UUIDType: lambda _kind: _("must be a UUID"),
     inspect.LiteralType: _choice,
     inspect.EnumType: _choice,
     inspect.VarTupleType: _list,
-    inspect.DictType: lambda _: "must be a JSON object",
-    inspect.StructType: lambda _: "must be a JSON object",
+    inspect.DictType: lambda _kind: _("must be a JSON object"),
+    inspect.StructType: lambda _kind: _("must be a JSON object"),
 }

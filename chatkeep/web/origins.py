@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from chatkeep.config.settings import Settings
 from chatkeep.errors import BadRequest, ForeignOrigin, UnknownHost
+from chatkeep.i18n import _
 from chatkeep.runtime.hosts import is_listed, is_loopback
 
 ANY = "*"
@@ -55,11 +56,11 @@ class Origins:
         """
         host = environ.get("HTTP_HOST")
         if host is None and environ["SERVER_PROTOCOL"] == "HTTP/1.1":
-            raise BadRequest("Send a Host header (RFC 9112, section 3.2).")
+            raise BadRequest(_("Send a Host header (RFC 9112, section 3.2)."))
         if host is not None and not self.answers_to(host, open_mode=self.open_mode()):
-            raise UnknownHost("Ask by a name that is listed in CHATKEEP_HOSTS.")
+            raise UnknownHost(_("This host name is not listed. To allow it, add it to CHATKEEP_HOSTS."))
         if self.is_foreign(environ) and not _is_harmless(environ, route):
-            raise ForeignOrigin("A page of another origin asked; CHATKEEP_CORS_ORIGINS lists those that may.")
+            raise ForeignOrigin(_("This origin is not allowed. To allow it, add it to CHATKEEP_CORS_ORIGINS."))
 
     def answers_to(self, host: str, *, open_mode: bool) -> bool:
         """Return whether a Host header names this server.

@@ -14,14 +14,14 @@ from werkzeug.exceptions import HTTPException
 
 from chatkeep import errors
 from chatkeep.errors import Problem, ProviderError, StoreProblem, Unauthorized
-from chatkeep.runtime.i18n import LANGUAGES, Language, translated
+from chatkeep.i18n import LANGUAGES, Language, _, translated
 from chatkeep.runtime.logs import named
 from chatkeep.web.headers import OF_PLAIN
 from chatkeep.web.schemas import common
 
 log = logging.getLogger(__name__)
 
-MALFORMED_BODY = "The body is cut off, or its chunks are malformed."
+MALFORMED_BODY = _("The body is truncated, or its chunks are malformed.")
 MEDIA_TYPE = "application/problem+json"
 _OF_STATUS: dict[int, type[Problem]] = {
     400: errors.BadRequest,
@@ -128,4 +128,4 @@ def _http_error(error: HTTPException) -> Any:
 
 def _unhandled(error: Exception) -> Response:
     log.error("%s failed", g.get("request_id", ""), exc_info=error)
-    return respond(errors.InternalError("The fault is logged under the request's id."))
+    return respond(errors.InternalError(_("The error is logged with the request's id.")))

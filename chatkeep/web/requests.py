@@ -9,6 +9,7 @@ from flask import request
 from werkzeug.exceptions import ClientDisconnected
 
 from chatkeep.errors import BodyTooLarge, FieldError, InvalidFields, MalformedJson, RequestTimeout, UnsupportedMediaType
+from chatkeep.i18n import _
 from chatkeep.runtime.concurrency import deadline
 from chatkeep.web import fields
 from chatkeep.web.services import services
@@ -24,15 +25,20 @@ def body_as(shape: type[S]) -> S:
     Raises `UnsupportedMediaType`, `BodyTooLarge`, `MalformedJson` and `InvalidFields`.
     """
     if request.mimetype != "application/json":
-        raise UnsupportedMediaType("Send the body as JSON with the header Content-Type: application/json.")
+        raise UnsupportedMediaType(_("Send the body as JSON with the header Content-Type: application/json."))
     try:
         return fields.read_body(read_body(), shape)
     except UnicodeError as error:
-        raise MalformedJson("The body is not UTF-8.") from error
+        raise MalformedJson(_("The body is not UTF-8.")) from error
     except RecursionError as error:
-        raise MalformedJson("The body is nested too deeply.") from error
+        raise MalformedJson(_("The body is nested too deeply.")) from error
     except msgspec.DecodeError as error:
-        raise MalformedJson(f"{error}.") from error
+        raise MalformedJson(_("JSON is malformed: {reason}.", reason=_reason(error))) from error
+
+
+def _reason(error: msgspec.DecodeError) -> str:
+    """Return where JSON is malformed; msgspec begins so itself, but not always."""
+    return str(error).removeprefix("JSON is malformed: ")
 
 
 def read_body() -> bytes:
@@ -41,7 +47,7 @@ def read_body() -> bytes:
     After an error the server drains the rest of the body, or closes the connection.
     """
     if content_coding() != "identity":
-        raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")
+        raise UnsupportedMediaType(_("Send the body without a Content-Encoding."))
     return read_coded_body()
 
 
@@ -53,10 +59,10 @@ def content_coding() -> str:
 def read_coded_body() -> bytes:
     """Return the body without decoding it. Raises `BodyTooLarge` and `RequestTimeout`."""
     seconds, limit = services().settings.body_timeout, services().settings.max_body
-    with deadline(seconds, RequestTimeout(f"The body took longer than {seconds:g} s to arrive.")):
+    with deadline(seconds, RequestTimeout(_("The body did not arrive within {seconds} s.", seconds=f"{seconds:g}"))):
         body = _body_up_to(limit)
     if body is None:
-        raise BodyTooLarge(f"The body may have {limit} bytes at most (CHATKEEP_MAX_BODY).")
+        raise BodyTooLarge(_("The body exceeds {most} bytes (CHATKEEP_MAX_BODY).", most=limit))
     return body
 
 
@@ -79,8 +85,8 @@ def query_as(shape: type[S]) -> S:
     """Validate the request's query parameters. Raises `InvalidFields`."""
     repeated = [fields.shortened(name) for name, values in request.args.lists() if len(values) > 1]
     if repeated:
-        repeats = [FieldError(name, "is given more than once") for name in repeated[: fields.MAX_ERRORS]]
-        raise InvalidFields("Give each parameter once.", errors=repeats)
+        repeats = [FieldError(name, _("is repeated")) for name in repeated[: fields.MAX_ERRORS]]
+        raise InvalidFields(_("Send each parameter only once."), errors=repeats)
     return fields.read_fields(request.args.to_dict(), shape, strict=False)
 
 
@@ -90,11 +96,11 @@ def require_small_metadata(metadata: dict[str, Any] | msgspec.UnsetType) -> None
         return
     wrong = None
     if _is_deeper(metadata, METADATA_DEPTH):
-        wrong = f"is nested more than {METADATA_DEPTH} deep"
+        wrong = _("is nested more than {depth} deep", depth=METADATA_DEPTH)
     elif len(msgspec.json.encode(metadata)) > METADATA_BYTES:
-        wrong = f"is larger than {METADATA_BYTES} bytes"
+        wrong = _("is larger than {bytes} bytes", bytes=METADATA_BYTES)
     if wrong:
-        raise InvalidFields(f"metadata: {wrong}.", errors=[FieldError("metadata", wrong)])
+        raise InvalidFields.of([FieldError("metadata", wrong)])
 
 
 def _is_deeper(value: Any, depth: int) -> bool:

@@ -9,7 +9,7 @@ from flask import Request, Response
 from chatkeep.domain.conversation import Delta, Message
 from chatkeep.errors import Unauthorized
 from chatkeep.exports.formats.text import encode
-from chatkeep.runtime.i18n import Language
+from chatkeep.i18n import Language
 from chatkeep.turns.live import End, Event
 from chatkeep.web import problems
 from chatkeep.web.responses import StreamResponse

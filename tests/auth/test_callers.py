@@ -50,10 +50,11 @@ def test_key_is_accepted_only_as_a_bearer_token(caller: Identity, form: Callable
     assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
     assert without_id(refused.json) == {
         "type": "urn:chatkeep:problem:unauthorized",
-        "title": "A valid key is needed",
+        "title": "API key missing or invalid",
         "status": 401,
         "code": "unauthorized",
-        "detail": "Send a key in the header Authorization: Bearer ck_...; it may be mistyped, revoked or expired.",
+        "detail": "Send a valid key in the header Authorization: Bearer ck_... "
+        "Yours may be mistyped, revoked or expired.",
     }
 
 
@@ -92,7 +93,7 @@ def test_bearer_scheme_is_case_insensitive(caller: Identity) -> None:
 
 def test_401_is_translated_by_accept_language(keyed: Server) -> None:
     problem = request("GET", keyed.url + LIST, headers={"Accept-Language": "zh"}).json
-    assert (problem["code"], problem["title"]) == ("unauthorized", "需要有效的密钥")
+    assert (problem["code"], problem["title"]) == ("unauthorized", "缺少有效的 API 密钥")
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/admin", "/openapi.json", "/health", "/health/live", "/health/ready"])
@@ -124,7 +125,7 @@ def test_key_can_do_only_what_its_scopes_allow(keyed: Server, scope: Scope) -> N
             assert (answer.status == 403) is (needed is not scope), path
             if answer.status == 403:
                 assert answer.json["code"] == "missing_scope"
-                assert answer.json["detail"] == f"One of these scopes is needed: {needed}."
+                assert answer.json["detail"] == f"This request requires one of these scopes: {needed}."
 
 
 @pytest.mark.parametrize("scope", [Scope.CHAT, Scope.READ])

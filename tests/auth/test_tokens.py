@@ -243,7 +243,7 @@ RULE = {"algorithm": "HS256", "keys": [SECRET]}
     ],
 )  # fmt: skip
 def test_invalid_rule_is_refused_without_showing_it(rule: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"^CHATKEEP_END_USER_TOKENS: the value is not right; write ") as refused:
+    with pytest.raises(SettingsError, match=r"^CHATKEEP_END_USER_TOKENS: the value is invalid; write ") as refused:
         Settings.from_env({"CHATKEEP_END_USER_TOKENS": json.dumps({"local": rule})}, tmp_path)
     assert SECRET not in str(refused.value)
 

@@ -76,7 +76,7 @@ def test_a_link_is_copied_and_ended(visit: Visit) -> None:
     shown.get_by_role("button", name="Stop sharing").click()
     expect(shown.get_by_role("button", name="Make a link")).to_be_visible()
     page.goto(link)
-    expect(page.get_by_role("alert")).to_contain_text("leads nowhere")
+    expect(page.get_by_role("alert")).to_contain_text("is invalid")
 
 
 def test_a_link_is_copied_where_there_is_no_clipboard(visit: Visit) -> None:

@@ -80,8 +80,8 @@ def test_who_signs_in_goes_on_where_they_were(visit: Visit, locked: Server, make
 @pytest.mark.parametrize(
     ("locale", "texts"),
     [
-        ("en-GB", ("Sign in", "Key", "Enter a key", "not right", "revoked", "expired")),
-        ("zh-CN", ("登录", "密钥", "请输入密钥", "不正确", "已被吊销", "已过期")),
+        ("en-GB", ("Sign in", "Key", "Enter a key", "invalid", "revoked", "expired")),
+        ("zh-CN", ("登录", "密钥", "请输入密钥", "无效", "已被吊销", "已过期")),
     ],
 )
 def test_the_card_says_what_is_wrong_with_a_key(
@@ -116,7 +116,7 @@ def test_a_key_that_stops_amid_a_reply_loses_nothing(visit: Visit, locked: Serve
     chat.wait_for_text()
     chat.box.fill("what I was about to say")
     revoke(locked.env["DATABASE_URL"], first)
-    expect(card(chat.page)).to_contain_text("your key has ended")
+    expect(card(chat.page)).to_contain_text("your key is no longer valid")
     shown = chat.text
     sign_in(chat.page, make())
     chat.expect_status("stopped")

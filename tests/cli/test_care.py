@@ -92,7 +92,7 @@ def test_forget_asks_on_a_terminal(database_url: str, tmp_path: Path, answer: st
     os.close(theirs)
     os.close(ours)
     assert done.returncode == status
-    assert "Erase everything of 4711 in the account local?" in done.stdout
+    assert "Erase all data of 4711 in the account local?" in done.stdout
     assert said in done.stdout + done.stderr
 
 

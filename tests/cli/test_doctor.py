@@ -100,7 +100,7 @@ def test_invalid_redaction_setting_is_reported(tmp_path: Path) -> None:
 def test_env_files_and_unknown_names_are_reported(doctor: Doctor) -> None:
     (doctor.folder / ".env").write_text("CHATKEEP_ENV=test\nCHATKEEP_CONTEXT=3\n")
     (doctor.folder / ".env.test").write_text("CHATKEEP_MODEL=m\n")
-    assert doctor.says("environment").startswith("warn CHATKEEP_CONTEXT is no setting")
+    assert doctor.says("environment").startswith("warn CHATKEEP_CONTEXT is not a setting")
     told = doctor.all[0]["detail"]
     assert told.startswith("test; files that are read: ")
     assert told.index(".env.test") < told.index(".env", told.index(".env.test") + 9)
@@ -191,23 +191,23 @@ def test_file_that_is_no_database_fails(doctor: Doctor) -> None:
 @on_embedded_and_server
 def test_state_of_keys_is_reported(doctor: Doctor, database: Database) -> None:
     url = database.url.render_as_string(hide_password=False)
-    assert doctor.says("keys", DATABASE_URL=url).startswith("ok there is none yet: whoever reaches 127.0.0.1:")
+    assert doctor.says("keys", DATABASE_URL=url).startswith("ok there is no key yet: anyone who can reach 127.0.0.1:")
     for reachable in ({"HOST": "0.0.0.0"}, {"CHATKEEP_REQUIRE_KEYS": "true"}):  # noqa: S104 - nothing listens
-        assert doctor.says("keys", DATABASE_URL=url, **reachable).startswith("fail there is none yet: nobody comes in")
+        assert doctor.says("keys", DATABASE_URL=url, **reachable).startswith("fail there is no key yet, so")
     first = make_key(url)
-    assert doctor.says("keys", DATABASE_URL=url) == "ok 1 let callers in"
+    assert doctor.says("keys", DATABASE_URL=url) == "ok 1 are valid"
     second = make_key(url, lifetime=3600)
     told = doctor.says("keys", DATABASE_URL=url)
-    assert told.startswith("warn 2 let callers in; 1 of them end within 7 days")
+    assert told.startswith("warn 2 are valid; 1 of them expire within 7 days")
     assert second.text not in told
     for made in (first, second):
         revoke(url, made)
-    assert doctor.says("keys", DATABASE_URL=url).startswith("fail all have ended: nobody comes in")
+    assert doctor.says("keys", DATABASE_URL=url).startswith("fail every key is revoked or expired, so")
 
 
 def test_missing_database_means_no_keys(doctor: Doctor, mariadb_url: str) -> None:
     for url in ("sqlite:///nowhere.sqlite3", mariadb_url):
-        assert doctor.says("keys", DATABASE_URL=url).startswith("ok there is none yet")
+        assert doctor.says("keys", DATABASE_URL=url).startswith("ok there is no key yet")
         assert doctor.says("keys", DATABASE_URL=url, HOST="0.0.0.0").startswith("fail")  # noqa: S104 - as above
 
 
@@ -312,7 +312,7 @@ def test_redis_is_checked_if_configured(doctor: Doctor, redis: Redis) -> None:
     assert doctor.says("Redis", REDIS_URL=redis.url) == "ok it answers"
     limits = '{"account": {"requests_per_day": 40}}'
     told = doctor.says("Redis", REDIS_URL=redis.url, CHATKEEP_LIMITS=limits)
-    assert told.startswith("warn it keeps nothing on disk: when it restarts, the limits of the minute and the day")
+    assert told.startswith("warn it keeps nothing on disk, so limits of the minute and the day")
     assert doctor.says("Redis", REDIS_URL=f"redis://:{SECRET}@127.0.0.1:{free_port()}/0").startswith("warn it does not")
 
 
@@ -364,7 +364,7 @@ def test_port_used_by_another_program_fails(doctor: Doctor, upstream: Upstream) 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for port in (upstream.port, silent.getsockname()[1]):
             assert doctor.says("place", PORT=str(port)).startswith(
-                f"fail whatever listens on 127.0.0.1:{port} does not"
+                f"fail the program that listens on 127.0.0.1:{port} does not"
             )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from chatkeep import errors
 from chatkeep.errors import ChatkeepError, InternalError, Problem, problem_of_code
+from chatkeep.i18n import verbatim
 from chatkeep.web import problems
 
 PICTURE = errors.__doc__ or ""
@@ -45,8 +46,8 @@ def test_docstring_shows_statuses_and_codes() -> None:
 @pytest.mark.parametrize("kind", PROBLEMS)
 def test_problem_has_a_status_and_a_detail(kind: type[Problem]) -> None:
     assert 400 <= kind.status < 600
-    assert kind("").detail == (kind.advice or kind.title)
-    assert kind("Because.").detail == str(kind("Because.")) == "Because."
+    assert kind().detail == (kind.advice or kind.title)
+    assert kind(verbatim("Because.")).detail == str(kind(verbatim("Because."))) == "Because."
 
 
 def test_codes_are_unique() -> None:
@@ -66,7 +67,7 @@ def test_unknown_code_is_an_internal_error() -> None:
 
 
 def test_problem_is_rendered_with_its_fields() -> None:
-    wrong = errors.InvalidFields("Look.", errors=[errors.FieldError("a.b", "is odd")])
+    wrong = errors.InvalidFields(verbatim("Look."), errors=[errors.FieldError("a.b", verbatim("is odd"))])
     shape = problems.shape(wrong, "id-1")
     assert (shape.type, shape.status, shape.request_id) == ("urn:chatkeep:problem:invalid_fields", 422, "id-1")
     assert [(error.field, error.message) for error in shape.errors] == [("a.b", "is odd")]

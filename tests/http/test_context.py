@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chatkeep.runtime.chinese import TEXTS
+from chatkeep.i18n import Text, translated
 from tests.http.api import Api, asked, unique
 from tests.http.test_languages import CHINESE
 from tests.upstream import Upstream, generate, reply_to
@@ -64,7 +64,7 @@ def test_the_reason_of_a_failed_reply_is_read_again_in_both_languages(api: Api) 
     )
     chinese = api.request("GET", f"/api/conversations/{refused.json['conversation_id']}", headers=CHINESE).json
     told = chinese["messages"]["data"][-1]["error_detail"]
-    assert told.startswith(TEXTS[TOO_LONG.partition(".")[0]])
+    assert told.startswith(translated(Text(TOO_LONG.partition(".")[0]), "zh"))
     assert "Only 160 characters fit" in told
 
 

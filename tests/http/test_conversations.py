@@ -30,7 +30,7 @@ def test_an_unknown_conversation_is_404_everywhere(api: Api) -> None:
         api.request("POST", f"{path}/messages/{unknown}/edit", json={"message": "x"}),
     ]
     assert {(reply.status, reply.json["code"], reply.json["detail"]) for reply in replies} == {
-        (404, "not_found", "There is no such conversation; it may have expired or been deleted.")
+        (404, "not_found", "Conversation not found. It may have expired or been deleted.")
     }
 
 

@@ -76,7 +76,7 @@ def test_a_read_only_database_is_not_ready_and_the_process_lives(fragile: Fragil
         assert fragile.get("/api/conversations").status == 200
         refused = fragile.api.post(message)
         assert (refused.status, refused.json["code"]) == (503, "database_read_only")
-        assert "nothing was stored" in refused.json["detail"]
+        assert "Nothing was stored" in refused.json["detail"]
         assert refused.headers["Retry-After"]
     assert eventually(lambda: fragile.get("/health/ready").status == 200, 5)
     assert fragile.api.count("messages", "content = :content", content=message) == 0
@@ -172,7 +172,7 @@ def test_a_refused_statement_is_logged_with_its_number_and_without_values(api: A
     finally:
         api.execute("ALTER TABLE kept_aside RENAME TO idempotency_keys")
     assert (refused.status, refused.json["code"]) == (500, "database_refused")
-    assert "nothing was stored" in refused.json["detail"]
+    assert "Nothing was stored" in refused.json["detail"]
     told = f"{refused.json['request_id']} database_refused"
     [line] = [line for line in api.server.log().splitlines() if told in line]
     assert "idempotency_keys" in line

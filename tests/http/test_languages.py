@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from chatkeep.runtime.chinese import TEXTS
+from chatkeep.i18n import Text, translated
 from tests.http.api import Api, soon, unique
 from tests.servers import ROOT
 
@@ -18,17 +18,21 @@ CHINESE = {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"}
 NOBODY = "/api/conversations/01a202d1-2a30-79d4-9bd7-fd298a4c908a"
 
 
+def in_chinese(message: str) -> str:
+    return translated(Text(message), "zh")
+
+
 def test_a_problem_is_told_in_the_language_that_is_asked_for(own: Api) -> None:
     english, chinese = (own.request("GET", NOBODY, headers=headers) for headers in ({}, CHINESE))
-    assert chinese.json["title"] == TEXTS[english.json["title"]]
-    assert chinese.json["detail"] == TEXTS[english.json["detail"]]
+    assert chinese.json["title"] == in_chinese(english.json["title"])
+    assert chinese.json["detail"] == in_chinese(english.json["detail"])
     assert (english.json["code"], chinese.json["code"]) == ("not_found", "not_found")
     assert (english.headers["Content-Language"], chinese.headers["Content-Language"]) == ("en", "zh")
 
 
 def test_what_is_wrong_with_a_field_is_told_in_chinese(own: Api) -> None:
     answer = own.request("POST", "/api/chat", json={"message": "x", "role": "system"}, headers=CHINESE)
-    assert answer.json["errors"] == [{"field": "role", "message": TEXTS["is not known here"]}]
+    assert answer.json["errors"] == [{"field": "role", "message": in_chinese("is unknown")}]
 
 
 @pytest.mark.parametrize("place", ["body", "query"])
@@ -39,14 +43,14 @@ def test_a_long_name_stops_nothing(own: Api, place: str) -> None:
         answer = soon(0.5, lambda: own.request("POST", "/api/sign-in", json={"key": "x", name: 1}, headers=CHINESE))
     else:
         answer = soon(0.5, lambda: own.request("GET", f"/api/conversations?{urlencode({name: 1})}", headers=CHINESE))
-    assert answer.json["errors"] == [{"field": f"{name[:63]}…", "message": TEXTS["is not known here"]}]
-    assert answer.json["detail"] == f"{name[:63]}…\uff1a{TEXTS['is not known here']}。"
+    assert answer.json["errors"] == [{"field": f"{name[:63]}…", "message": in_chinese("is unknown")}]
+    assert answer.json["detail"] == f"{name[:63]}…\uff1a{in_chinese('is unknown')}。"
 
 
 def test_an_error_amid_a_stream_is_told_in_chinese(own: Api) -> None:
     stream = own.streamed(unique("Hello #n=20,r=40,fault=cut_after:3#"), headers=CHINESE)
     assert stream.events[-1].event == "error"
-    assert stream.events[-1].data["title"] == TEXTS["The model's provider failed"]
+    assert stream.events[-1].data["title"] == in_chinese("The model's provider failed")
 
 
 @pytest.mark.parametrize(("locale", "text"), [("C", "Commands"), ("zh_CN.UTF-8", "删除过期的对话")])

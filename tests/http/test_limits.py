@@ -195,12 +195,14 @@ def test_a_refusal_says_which_limit_and_when_to_come_back(
         refused = api.post(unique())
         assert (refused.status, refused.json["code"]) == (429, "rate_limited")
         assert 50 < int(refused.headers["Retry-After"]) <= 60
-        assert refused.json["detail"].startswith("The limit of 1 requests per minute for this account is reached; come")
+        assert refused.json["detail"].startswith(
+            "Rate limit exceeded for this account: 1 requests per minute. Retry in "
+        )
         left = told(refused.headers["RateLimit"])
         assert (left["account.requests_per_minute"]["r"], left["account.requests_per_day"]["r"]) == (0, 8)
         in_chinese = api.post(unique(), headers={"Accept-Language": "zh"}).json
-        assert in_chinese["title"] == "已达到限额"
-        assert in_chinese["detail"].startswith("该账户已达到每分钟 1 次请求的限额")
+        assert in_chinese["title"] == "已触发限流"
+        assert in_chinese["detail"].startswith("该账户已触发限流\uff1a每分钟 1 次请求")
         assert api.stream(unique()).status == 429
         assert (api.count("conversations"), api.count("messages"), api.count("leases")) == (1, 2, 0)
 
@@ -256,7 +258,9 @@ def test_when_the_tokens_are_used_up_nothing_more_is_admitted(
         assert api.chat(unique("#n=150#"))["usage"]["output_tokens"] > TOKENS_OF_A_TURN
         refused = api.post(unique())
         assert refused.status == 429
-        assert refused.json["detail"].startswith("The limit of 100 tokens per minute for this account is reached; come")
+        assert refused.json["detail"].startswith(
+            "Rate limit exceeded for this account: 100 tokens per minute. Retry in "
+        )
 
 
 @on_each_kind

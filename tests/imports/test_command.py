@@ -225,13 +225,13 @@ def test_a_file_becomes_an_end_user_s_and_is_given_out_again(store: Store, tmp_p
             "C.UTF-8",
             "-: 3 pictures, 1 tool call, 1 unreadable message left out",
             "its message x is left out: it has no content",
-            "This is an export of chatbot-ui, which is not read.",
+            ": This is an export of chatbot-ui, which is not read.",
         ),
         (
             "zh_CN.UTF-8",
             "-：略去 3 张图片、1 次工具调用、1 条无法读取的消息",  # noqa: RUF001 - as it is written
             "它的消息 x 被略去：它没有内容",  # noqa: RUF001
-            "这是 chatbot-ui 的导出，不支持读取。",  # noqa: RUF001
+            "：这是 chatbot-ui 的导出，不支持读取。",  # noqa: RUF001
         ),
     ],
 )
@@ -253,7 +253,7 @@ def test_what_is_left_out_is_counted_in_the_terminal_s_language(
     assert done.returncode == 2, done.stderr
     assert line in done.stdout.decode()
     assert reason in done.stderr.decode()
-    assert f"{other}: {unread}" in done.stderr.decode()
+    assert f"{other}{unread}" in done.stderr.decode()
 
 
 def zipped(**members: bytes) -> bytes:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from chatkeep.i18n import text_of, translated
 from chatkeep.imports import UnknownFile
-from chatkeep.runtime.i18n import translated
 from tests.imports.stores import Store
 
 pytestmark = pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
@@ -46,7 +46,7 @@ def test_a_document_of_another_program_is_named(store: Store, name: str, documen
     with pytest.raises(UnknownFile, match=r"^This is an export of ") as refused:
         store.take(json.dumps(document, indent=indent).encode())
     assert str(refused.value).startswith(f"This is an export of {name}, which is not read. See docs/imports.md")
-    assert translated(str(refused.value), "zh").startswith("这是 ")
+    assert translated(text_of(refused.value), "zh").startswith("这是 ")
 
 
 @pytest.mark.parametrize(("name", "lines"), LINES.values(), ids=LINES)
@@ -81,7 +81,7 @@ def test_a_file_of_another_kind_is_named(store: Store, file: bytes, sentence: st
     with pytest.raises(UnknownFile) as refused:
         store.take(file)
     assert str(refused.value).startswith(sentence)
-    assert translated(str(refused.value), "zh") != str(refused.value)
+    assert translated(text_of(refused.value), "zh") != str(refused.value)
 
 
 def test_lines_may_hold_conversations(store: Store) -> None:

@@ -115,7 +115,7 @@ def test_lines_after_a_rotation_go_to_a_new_file(server: Logging, logrotate: str
     ("env", "said"),
     [
         ({"CHATKEEP_LOG_FILE": "/nowhere/chatkeep.log"}, "CHATKEEP_LOG_FILE: /nowhere/chatkeep.log cannot be written"),
-        ({"CHATKEEP_MAX_BODY": "enormous"}, "CHATKEEP_MAX_BODY: 'enormous' is not right"),
+        ({"CHATKEEP_MAX_BODY": "enormous"}, "CHATKEEP_MAX_BODY: 'enormous' is invalid"),
     ],
 )
 def test_a_failed_start_logs_one_line_of_json(env: dict[str, str], said: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from chatkeep.runtime.i18n import Language, translated
+from chatkeep.i18n import Language, Text, translated
 from tests.ports import free_port, is_listening
 from tests.servers import ROOT, Server
 
@@ -41,8 +41,9 @@ OTHERS = {
 }
 GARBAGE = b"This is not a database. " * 999
 ELSEWHERE = "choose another place by DATABASE_URL or CHATKEEP_DATA_DIR"
+AWAY = "DATABASE_URL: no database listens on {place}; start it, or correct the host and the port"
 UNESCAPED = (
-    "DATABASE_URL: the value is not right; write mysql+pymysql://user:password@host:3306/database, and in a password"
+    "DATABASE_URL: the value is invalid; write mysql+pymysql://user:password@host:3306/database, and in a password"
     " % / ? # @ and spaces as %25 %2F %3F %23 %40 %20"
 )
 FOLDER = (
@@ -53,11 +54,11 @@ FOLDER = (
 CASES: dict[str, tuple[dict[str, str], str]] = {
     "away": (
         {"DATABASE_URL": "mysql://user:secret@127.0.0.1:{away}/chatkeep"},
-        "DATABASE_URL: no database listens on 127.0.0.1:{away}; start it, or correct the host and the port",
+        Text(AWAY, place="127.0.0.1:{away}"),
     ),
     "away, in Chinese": (
         {"DATABASE_URL": "mysql://user:secret@127.0.0.1:{away}/chatkeep", "LC_ALL": "zh_CN.UTF-8"},
-        "DATABASE_URL: no database listens on 127.0.0.1:{away}; start it, or correct the host and the port",
+        translated(Text(AWAY, place="127.0.0.1:{away}"), "zh"),
     ),
     "unescaped": ({"DATABASE_URL": "mysql://user:secret@secret@127.0.0.1/chatkeep"}, UNESCAPED),
     "a file for the data folder": (
@@ -144,7 +145,7 @@ def test_a_failed_start_says_why_once(ended: Mapping[tuple[str, str], Ended], ca
     found = ended[case, command]
     said = [line for line in found.said if not GUNICORNS_OWN.match(line)]
     language: Language = "zh" if "Chinese" in case else "en"
-    expected = [translated("chatkeep cannot start:", language), f"  - {translated(found.expected, language)}"]
+    expected = [translated(Text("chatkeep cannot start:"), language), f"  - {found.expected}"]
     notice = [line for line in said if "the offline demo model answers" in line]
     status = 4 if command == "gunicorn alone" else 2
     assert (found.status, [line for line in said if line not in notice]) == (status, expected)

@@ -6,6 +6,7 @@ import pytest
 
 from chatkeep.domain.conversation import CONTENT_FILTER, Delta, Finish, Prompt, PromptMessage, Role
 from chatkeep.errors import ProviderBroke
+from chatkeep.i18n import verbatim
 from chatkeep.provider import Receive
 from chatkeep.provider.redacting import RedactingProvider
 from chatkeep.redaction import Redactor
@@ -35,7 +36,7 @@ class Told:
         for piece in self._pieces:
             receive(piece)
         if self._breaks:
-            error = ProviderBroke(f"It said: call {PHONE}")
+            error = ProviderBroke(verbatim(f"It said: call {PHONE}"))
             error.finish = self.finish
             raise error
 

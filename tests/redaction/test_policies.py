@@ -46,9 +46,9 @@ def test_each_place_has_its_policy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("CHATKEEP_REDACT_INPUT", "on", "'on' is not right; write one of off, mask, block"),
-        ("CHATKEEP_REDACT_PATTERNS", "[1]", "'[1]' is not right; write a JSON object of names and regular expressions"),
-        ("CHATKEEP_REDACT_PATTERNS", '{"a": 1}', "is not right; write a JSON object"),
+        ("CHATKEEP_REDACT_INPUT", "on", "'on' is invalid; write one of off, mask, block"),
+        ("CHATKEEP_REDACT_PATTERNS", "[1]", "'[1]' is invalid; write a JSON object of names and regular expressions"),
+        ("CHATKEEP_REDACT_PATTERNS", '{"a": 1}', "is invalid; write a JSON object"),
         ("CHATKEEP_REDACT_PATTERNS", '{"a": "b+"}', "the pattern a: it has no longest match"),
         ("CHATKEEP_REDACT_KINDS", "mail", "there is no kind mail; there are phone"),
         ("CHATKEEP_REDACT_WORDS", "a" * 201, "its longest match has 201 characters"),

@@ -16,6 +16,7 @@ import pymysql
 import pytest
 
 from chatkeep.errors import ProviderRefused, StoreUnavailable
+from chatkeep.i18n import verbatim
 from chatkeep.runtime.concurrency import background
 from chatkeep.runtime.logs import JsonFormatter, RedactingFormatter, named, request_id, traced
 from tests.servers import ROOT
@@ -60,7 +61,7 @@ def written(say: Callable[[logging.Logger], None]) -> str:
 
 def test_exception_is_named_by_classes_and_numbers() -> None:
     assert named(raised()) == "KeyError < DataError 1366 < OSError 28"
-    refused = ProviderRefused(CANARY)
+    refused = ProviderRefused(verbatim(CANARY))
     refused.upstream_status = 401
     assert named(refused) == "ProviderRefused 401"
     assert named(ValueError(4111_1111_1111_1111)) == "ValueError"  # a number that is no code

@@ -332,7 +332,7 @@ def test_what_was_not_in_a_transaction_of_unknown_outcome_is_known_not_to_be_sto
         assert type(waiting.exception(10)) is OutcomeUnknown
         told = behind.exception(10)
         assert type(told) is StoreUnavailable
-        assert "nothing was stored" in str(told)
+        assert "Nothing was stored" in str(told)
     assert not exists(proxied, other)
 
 

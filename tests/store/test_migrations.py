@@ -21,7 +21,7 @@ from alembic.migration import MigrationContext
 
 from chatkeep.domain.usage import UsageKey, UsageTotals
 from chatkeep.errors import SettingsError
-from chatkeep.runtime.i18n import translated
+from chatkeep.i18n import Text, translated
 from chatkeep.store import conversations, holdings, imports, messages, migrations, sqlite, usage
 from chatkeep.store.engine import CHANGES_OF_SCHEMA, Database
 from chatkeep.store.journal import Journal
@@ -253,7 +253,7 @@ def test_what_takes_long_is_told_beforehand_and_amid_it(tmp_path: Path) -> None:
             "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000)"
             " INSERT INTO usage SELECT '', n, '', x'', '', 0, 0, 0, 0 FROM numbers"
         )
-    told: list[str] = []
+    told: list[Text] = []
     running.run(database, "0010", told.append, to="0011")
     database.close()
     assert told[:3] == [

@@ -96,7 +96,7 @@ def test_a_server_that_became_read_only_is_not_ready(ordinary: tuple[Database, A
         try:
             with pytest.raises(DatabaseReadOnly):
                 journal.probe(5)
-            with pytest.raises(DatabaseReadOnly, match="nothing was stored"):
+            with pytest.raises(DatabaseReadOnly, match="Nothing was stored"):
                 insert(journal, made := a_conversation())
         finally:
             server.execute("SET GLOBAL read_only = 0")
@@ -115,7 +115,7 @@ def test_a_file_that_became_read_only_is_not_ready(tmp_path: Path) -> None:
         is_set[0] = "query_only = 1"
         with pytest.raises(DatabaseReadOnly):
             journal.probe(5)
-        with pytest.raises(DatabaseReadOnly, match="nothing was stored"):
+        with pytest.raises(DatabaseReadOnly, match="Nothing was stored"):
             insert(journal, a_conversation())
         is_set[0] = "query_only = 0"
         assert eventually(lambda: is_ready(journal, a_conversation()))

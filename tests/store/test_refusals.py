@@ -52,7 +52,7 @@ def refusing(database: Database) -> Database:
 def test_a_refused_statement_is_no_outage_and_tells_that_nothing_was_stored(journal: Journal) -> None:
     with pytest.raises(DatabaseRefused) as refused:
         journal.write(lambda connection: connection.change(WRONG, value="a secret"))
-    assert "nothing was stored" in refused.value.detail
+    assert "Nothing was stored" in refused.value.detail
     told = named(refused.value)
     assert "UPDATE no_such_table SET secret" in told
     assert "a secret" not in told

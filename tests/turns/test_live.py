@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from chatkeep.domain.conversation import Delta, Finish, Message, Role, Status, Usage
 from chatkeep.errors import EmptyReply, Problem, ProviderBroke, ProviderTimeout
+from chatkeep.i18n import verbatim
 from chatkeep.store.leases import Lease
 from chatkeep.turns.live import End, FollowerCall, LiveReply, StopReason, outcome, problem_of
 
@@ -18,13 +19,15 @@ ROW = Message(
     timestamp=0, status=Status.GENERATING, model="asked",
 )  # fmt: skip
 FINISH = Finish("stop", Usage(1, 2), "told")
-BROKE = ProviderBroke("It broke.")
+BROKE = ProviderBroke(verbatim("It broke."))
 
 
 def test_copy_of_a_reply_without_text_ends_like_the_reply() -> None:
     ended = replace(ROW, status=Status.FAILED, finish_reason="content_filter", error="empty_reply")
     with pytest.raises(EmptyReply) as raised:
-        FollowerCall(lambda _events: iter([End(ended, EmptyReply("It was filtered."))])).deliver(lambda _piece: None)
+        FollowerCall(lambda _events: iter([End(ended, EmptyReply(verbatim("It was filtered.")))])).deliver(
+            lambda _piece: None
+        )
     final, problem = outcome(a_reply(), None, raised.value)
     assert (final.error, final.finish_reason, problem) == ("empty_reply", "content_filter", raised.value)
 
@@ -86,7 +89,7 @@ def test_completed_reply_has_the_provider_s_finish() -> None:
 
 @pytest.mark.parametrize("received", ["", "text"])
 def test_failed_reply_has_the_provider_s_finish(received: str) -> None:
-    broke = ProviderBroke("It broke.")
+    broke = ProviderBroke(verbatim("It broke."))
     broke.finish = Finish("network_error", Usage(1, 2), "told")
     row, problem = outcome(a_reply(received=received), None, broke)
     assert (row.finish_reason, row.usage, row.model, problem) == ("network_error", Usage(1, 2), "told", broke)

@@ -11,7 +11,7 @@ import pytest
 from msgspec import inspect
 
 from chatkeep.errors import InvalidFields
-from chatkeep.runtime.i18n import translated
+from chatkeep.i18n import translated
 from chatkeep.web import fields
 from chatkeep.web.patterns import in_document
 from chatkeep.web.schemas import admin, audit, chat, common, conversations, exports, jobs, keys, sharing, usage
@@ -44,7 +44,7 @@ def faults(body: bytes, shape: type[msgspec.Struct] = chat.ChatRequest) -> list[
     ("body", "field", "message"),
     [
         (b"{}", "message", "is required"),
-        (b'{"message":"x","extra":1}', "extra", "is not known here"),
+        (b'{"message":"x","extra":1}', "extra", "is unknown"),
         (b'{"message":5}', "message", "must be text of 1 to 1000000 characters"),
         (b'{"message":"x","system":5}', "system", "must be text of at most 100000 characters"),
         (b'{"message":"x","ttl":0}', "ttl", "must be a whole number from 1 to 315360000"),
@@ -54,7 +54,11 @@ def faults(body: bytes, shape: type[msgspec.Struct] = chat.ChatRequest) -> list[
         (b'{"message":"x","conversation_id":"x"}', "conversation_id", "must be a UUID"),
         (b'{"message":"x","on_disconnect":"x"}', "on_disconnect", "must be one of: continue, stop"),
         (b'{"message":"x","metadata":[]}', "metadata", "must be a JSON object"),
-        (b'{"message":"x","metadata":{"a":' + b"9" * 5000 + b"}}", "metadata", "holds a number that is out of range"),
+        (
+            b'{"message":"x","metadata":{"a":' + b"9" * 5000 + b"}}",
+            "metadata",
+            "contains a number that is out of range",
+        ),
         (b"[]", "", "must be a JSON object"),
     ],
 )

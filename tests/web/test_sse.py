@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from chatkeep.domain.conversation import Delta, Message, Role, Status, Usage
 from chatkeep.errors import ProviderBroke
+from chatkeep.i18n import verbatim
 from chatkeep.turns.live import End, Event
 from chatkeep.web import sse
 from chatkeep.web.schemas import chat
@@ -83,7 +84,7 @@ def test_done_event_has_status_and_usage() -> None:
 
 
 def test_error_event_is_a_problem_with_the_ids_of_the_reply() -> None:
-    event, at, problem = parsed(frames([Delta("x"), End(ROW, ProviderBroke("It broke."))])[-1])
+    event, at, problem = parsed(frames([Delta("x"), End(ROW, ProviderBroke(verbatim("It broke.")))])[-1])
     assert (event, at, problem["detail"], problem["request_id"]) == ("error", "end", "It broke.", "r")
     assert (problem["conversation_id"], problem["message_id"]) == (str(ROW.conversation_id), str(ROW.id))
 

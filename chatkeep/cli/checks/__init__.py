@@ -13,6 +13,7 @@ from chatkeep.cli.checks.services import oidc, provider, redis
 from chatkeep.config.environment import env_files
 from chatkeep.config.settings import Settings, unknown_names
 from chatkeep.errors import SettingsError
+from chatkeep.i18n import _
 from chatkeep.redaction.policies import Redaction
 
 
@@ -24,10 +25,10 @@ def findings() -> Iterator[Finding]:
         Redaction.from_settings(settings)
     except SettingsError as error:
         yield from (
-            broken("settings", problem, "mend it; all else is looked at after that") for problem in error.problems
+            broken(_("settings"), problem, _("fix it; the other checks follow then")) for problem in error.problems
         )
         return
-    yield fine("settings", "every value can be read")
+    yield fine(_("settings"), _("every value is valid"))
     for check in CHECKS:
         yield from check(settings)
 
@@ -38,9 +39,18 @@ def names() -> Iterator[Finding]:
     unknown = unknown_names(os.environ, files)  # raises `SettingsError` for a file that cannot be read
     read = ", ".join(str(path) for path in files if path.is_file())
     chosen = files[0].name.removeprefix(".env.")
-    yield fine("environment", f"{chosen}; files that are read: {read}" if read else f"{chosen}; no .env file is here")
+    yield fine(
+        _("environment"),
+        _("{environment}; files that are read: {files}", environment=chosen, files=read)
+        if read
+        else _("{environment}; no .env file is here", environment=chosen),
+    )
     for name in unknown:
-        yield doubtful("environment", f"{name} is no setting", "is it misspelt? docs/settings.md has all names")
+        yield doubtful(
+            _("environment"),
+            _("{name} is not a setting", name=name),
+            _("check the spelling; docs/settings.md lists all names"),
+        )
 
 
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (

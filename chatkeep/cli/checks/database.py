@@ -10,6 +10,7 @@ from chatkeep.cli.checks.finding import Finding, broken, doubtful, fine
 from chatkeep.cli.checks.machine import database_file
 from chatkeep.config.settings import Settings
 from chatkeep.errors import SettingsError, StoreProblem
+from chatkeep.i18n import _
 
 if TYPE_CHECKING:
     from chatkeep.store.engine import Database
@@ -26,7 +27,7 @@ def database(settings: Settings) -> Iterator[Finding]:
     from chatkeep.store.engine import Database  # noqa: PLC0415
 
     if settings.database.startswith("sqlite:///") and not database_file(settings).exists():
-        yield fine("database", f"{database_file(settings)} is not there yet; the first start makes it")
+        yield fine(_("database"), _("{path} is not there yet; the first start makes it", path=database_file(settings)))
         yield _without_keys(settings)
         return
     try:
@@ -34,10 +35,15 @@ def database(settings: Settings) -> Iterator[Finding]:
             found = Database(settings.database)
             found.now_s()
     except SettingsError as error:
-        yield from (broken("database", problem, "check DATABASE_URL") for problem in error.problems)
+        yield from (broken(_("database"), problem, _("check DATABASE_URL")) for problem in error.problems)
         return
     try:
-        yield fine("database", f"{database_file(settings)} answers" if found.embedded else f"{found.url.host} answers")
+        yield fine(
+            _("database"),
+            _("{database} answers", database=database_file(settings))
+            if found.embedded
+            else _("{database} answers", database=found.url.host),
+        )
         yield from (*_character_set(found), *_schema(found), *_writing(found), *_clock(found), *_keys(settings, found))
     finally:
         found.close()
@@ -48,10 +54,10 @@ def _character_set(found: Database) -> Iterator[Finding]:
         found.check()
     except SettingsError as error:
         yield from (
-            broken("character set", problem, "run what it says, then start again") for problem in error.problems
+            broken(_("character set"), problem, _("run what it says, then start again")) for problem in error.problems
         )
         return
-    yield fine("character set", "every character of every language can be stored")
+    yield fine(_("character set"), _("every character of every language can be stored"))
 
 
 def _schema(found: Database) -> Iterator[Finding]:
@@ -60,24 +66,33 @@ def _schema(found: Database) -> Iterator[Finding]:
     schema, head = migrations.schema_of(found), migrations.HEAD
     revision = schema.revision
     if not schema.is_begun:
-        yield fine("schema", "it has no tables of chatkeep yet; the first start makes them")
+        yield fine(_("schema"), _("it has no tables of chatkeep yet; the first start makes them"))
     elif revision is None:
-        yield doubtful("schema", "its tables are not complete yet", "start the server, or run: chatkeep migrate")
+        yield doubtful(
+            _("schema"), _("its tables are not complete yet"), _("start the server, or run: chatkeep migrate")
+        )
     elif revision == head:
-        yield fine("schema", f"it is {head}, as this version needs it")
+        yield fine(_("schema"), _("it is {revision}, as this version needs it", revision=head))
     elif revision == migrations.UNFINISHED:
-        told = "chatkeep copy has not copied everything into this database yet"
-        yield broken("schema", told, "run it again, with the same FROM and TO")
+        told = _("chatkeep copy has not copied everything into this database yet")
+        yield broken(_("schema"), told, _("run it again, with the same FROM and TO"))
     elif schema.can_serve:
-        yield fine("schema", f"it is {revision}, of a newer chatkeep, beside which this version can serve")
+        yield fine(
+            _("schema"),
+            _("it is {revision}, of a newer chatkeep, beside which this version can serve", revision=revision),
+        )
     elif schema.is_newer:
-        yield broken("schema", f"it is {revision}, of a newer chatkeep; this version needs {head}", "upgrade chatkeep")
+        yield broken(
+            _("schema"),
+            _("it is {revision}, of a newer chatkeep; this version needs {needed}", revision=revision, needed=head),
+            _("upgrade chatkeep"),
+        )
     elif found.embedded:
-        told = f"it is {revision}; the next start migrates it to {head}"
-        yield doubtful("schema", told, "make a backup first: chatkeep backup FILE")
+        told = _("it is {revision}; the next start migrates it to {needed}", revision=revision, needed=head)
+        yield doubtful(_("schema"), told, _("make a backup first: chatkeep backup FILE"))
     else:
-        told = f"it is {revision}, this version needs {head}"
-        yield broken("schema", told, "make a backup, then run: chatkeep migrate")
+        told = _("it is {revision}, this version needs {needed}", revision=revision, needed=head)
+        yield broken(_("schema"), told, _("make a backup, then run: chatkeep migrate"))
 
 
 def _writing(found: Database) -> Iterator[Finding]:
@@ -91,10 +106,10 @@ def _writing(found: Database) -> Iterator[Finding]:
             counters.try_out(connection)
             connection.rollback()
     except StoreProblem as error:
-        advice = "check that the database is not read-only, has room and lets this user write"
-        yield broken("writing", diagnosis.reason(error, found.url), advice)
+        advice = _("check that the database is not read-only, has room and lets this user write")
+        yield broken(_("writing"), diagnosis.reason(error, found.url), advice)
     else:
-        yield fine("writing", "a row was written and rolled back")
+        yield fine(_("writing"), _("a row was written and rolled back"))
 
 
 def _clock(found: Database) -> Iterator[Finding]:
@@ -105,10 +120,10 @@ def _clock(found: Database) -> Iterator[Finding]:
     # The database read its clock between the request and the response.
     off = max(before - theirs, theirs - time.time(), 0.0)
     if off > CLOCK_S:
-        told = f"this machine's and the database's differ by {off:,.0f} s"
-        yield doubtful("clock", told, "let both follow one time server (NTP): conversations expire by it")
+        told = _("this machine's and the database's differ by {seconds} s", seconds=f"{off:,.0f}")
+        yield doubtful(_("clock"), told, _("let both follow one time server (NTP): conversations expire by it"))
     else:
-        yield fine("clock", "this machine's and the database's agree")
+        yield fine(_("clock"), _("this machine's and the database's agree"))
 
 
 def _keys(settings: Settings, found: Database) -> Iterator[Finding]:
@@ -124,15 +139,28 @@ def _keys(settings: Settings, found: Database) -> Iterator[Finding]:
     now = now_us()
     live, ending = found.read(lambda connection: keys.count_live(connection, now, now + SOON_DAYS * 86_400_000_000))
     if not live:
-        yield broken("keys", "all have ended: nobody comes in", "run: chatkeep keys create NAME")
+        yield broken(
+            _("keys"),
+            _("every key is revoked or expired, so every request gets 401"),
+            _("run: chatkeep keys create NAME"),
+        )
     elif ending:
-        told = f"{live:,} let callers in; {ending:,} of them end within {SOON_DAYS} days"
-        yield doubtful("keys", told, "chatkeep keys list tells which; chatkeep keys rotate makes one in a key's place")
+        told = _(
+            "{count} are valid; {ending} of them expire within {days} days",
+            count=f"{live:,}",
+            ending=f"{ending:,}",
+            days=SOON_DAYS,
+        )
+        yield doubtful(
+            _("keys"), told, _("chatkeep keys list tells which; chatkeep keys rotate makes one in a key's place")
+        )
     else:
-        yield fine("keys", f"{live:,} let callers in")
+        yield fine(_("keys"), _("{count} are valid", count=f"{live:,}"))
 
 
 def _without_keys(settings: Settings) -> Finding:
     if settings.is_private:
-        return fine("keys", f"there is none yet: whoever reaches {settings.place} comes in and may do everything")
-    return broken("keys", "there is none yet: nobody comes in", "run: chatkeep keys create NAME")
+        return fine(
+            _("keys"), _("there is no key yet: anyone who can reach {place} has full access", place=settings.place)
+        )
+    return broken(_("keys"), _("there is no key yet, so every request gets 401"), _("run: chatkeep keys create NAME"))

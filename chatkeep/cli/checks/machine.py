@@ -13,6 +13,7 @@ from chatkeep.cli import health
 from chatkeep.cli.checks.finding import Finding, broken, doubtful, fine
 from chatkeep.config.environment import env_files, read_env_file
 from chatkeep.config.settings import Settings, described
+from chatkeep.i18n import Text, _, text_of
 from chatkeep.runtime import files as private
 from chatkeep.server import listening, serving
 
@@ -24,29 +25,29 @@ STREAMS, FILES_OF_A_STREAM, OTHER_FILES = 1_000, 2, 100
 
 def folders(settings: Settings) -> Iterator[Finding]:
     """Check that folders are writable, and report free space."""
-    places = {"data folder": settings.data_dir, "exports folder": settings.exports_dir}
+    places = {_("data folder"): settings.data_dir, _("exports folder"): settings.exports_dir}
     if settings.database.startswith("sqlite:///"):
-        places["database folder"] = database_file(settings).parent
+        places[_("database folder")] = database_file(settings).parent
     seen: dict[Path, str] = {}
     for about, path in places.items():
         if seen.setdefault(path.absolute(), about) == about:
             yield from _folder(about, path.absolute())
 
 
-def _folder(about: str, path: Path) -> Iterator[Finding]:
+def _folder(about: Text, path: Path) -> Iterator[Finding]:
     there = next(parent for parent in (path, *path.parents) if parent.exists())
     try:
         with tempfile.TemporaryFile(dir=there):
             free = shutil.disk_usage(there).free
     except OSError as error:
-        told = f"{path} cannot be written: {error.strerror}"
-        yield broken(about, told, "let the server's user write there, or set CHATKEEP_DATA_DIR")
+        told = _("{path} cannot be written: {reason}", path=path, reason=error.strerror)
+        yield broken(about, told, _("let the server's user write there, or set CHATKEEP_DATA_DIR"))
         return
-    told = f"{path}: {free / 1e9:,.1f} GB are free"
+    told = _("{path}: {free} GB are free", path=path, free=f"{free / 1e9:,.1f}")
     if free < TOO_LOW_BYTES:
-        yield broken(about, told, "make room: nothing can be stored on a full disk")
+        yield broken(about, told, _("make room: nothing can be stored on a full disk"))
     elif free < LOW_BYTES:
-        yield doubtful(about, told, "make room soon: nothing can be stored on a full disk")
+        yield doubtful(about, told, _("make room soon: nothing can be stored on a full disk"))
     else:
         yield fine(about, told)
 
@@ -55,7 +56,10 @@ def permissions(settings: Settings) -> Iterator[Finding]:
     """Check that other local users cannot read or write the server's files."""
     if sys.platform == "win32":
         there = settings.data_dir.absolute()
-        yield fine("permissions", f"Windows has no file modes: the rights of {there} decide, and icacls shows them")
+        yield fine(
+            _("permissions"),
+            _("Windows has no file modes: the rights of {path} decide, and icacls shows them", path=there),
+        )
         return
     places = [settings.data_dir, settings.exports_dir, *filter(_holds_secrets, env_files(os.environ, Path.cwd()))]
     if settings.database.startswith("sqlite:///"):
@@ -64,10 +68,10 @@ def permissions(settings: Settings) -> Iterator[Finding]:
         places.append(Path(settings.socket_path))
     exposed = [place.absolute() for place in places if private.is_exposed(place)]
     for place in exposed:
-        told = f"every user of this machine can read or write {place}"
-        yield doubtful("permissions", told, f"run: chmod o-rwx {place}")
+        told = _("every user of this machine can read or write {path}", path=place)
+        yield doubtful(_("permissions"), told, _("run: chmod o-rwx {path}", path=place))
     if not exposed:
-        yield fine("permissions", "other users of this machine can open nothing of the server's")
+        yield fine(_("permissions"), _("other users of this machine can open nothing of the server's"))
 
 
 def _holds_secrets(file: Path) -> bool:
@@ -83,39 +87,47 @@ def place(settings: Settings) -> Iterator[Finding]:
     except (ConnectionRefusedError, FileNotFoundError):
         yield _free(settings)
     except TimeoutError:
-        told = f"whatever listens on {settings.place} does not answer"
-        yield broken("place", told, "set another PORT (or HOST), or end that program")
+        told = _("the program that listens on {place} does not answer", place=settings.place)
+        yield broken(_("place"), told, _("set another PORT (or HOST), or end that program"))
     except OSError as error:
-        advice = "set another PORT (or HOST), or end what listens there"
-        yield broken("place", f"{settings.place} cannot be used: {error}", advice)
+        advice = _("set another PORT (or HOST), or end what listens there")
+        yield broken(
+            _("place"), _("{place} cannot be used: {reason}", place=settings.place, reason=text_of(error)), advice
+        )
     else:
         yield _answered(settings.place, answer)
 
 
 def _answered(there: str, answer: bytes) -> Finding:
-    head, _, body = answer.partition(b"\r\n\r\n")
+    head, _blank, body = answer.partition(b"\r\n\r\n")
     if b'"cache"' not in body or b'"provider"' not in body:
-        return broken("place", f"another program answers on {there}", "set another PORT (or HOST), or end that program")
+        return broken(
+            _("place"),
+            _("another program answers on {url}", url=there),
+            _("set another PORT (or HOST), or end that program"),
+        )
     if head.startswith(health.READY):
-        return fine("place", f"chatkeep answers on {there} already")
-    return broken("place", f"chatkeep answers on {there}, and says that it is not well", "look at its log")
+        return fine(_("place"), _("chatkeep answers on {url} already", url=there))
+    return broken(
+        _("place"), _("chatkeep answers on {url}, and reports that it is unhealthy", url=there), _("look at its log")
+    )
 
 
 def _free(settings: Settings) -> Finding:
     if settings.socket_path:
         folder = Path(settings.socket_path).absolute().parent
         if os.access(folder, os.W_OK):
-            return fine("place", f"{settings.place} is free")
+            return fine(_("place"), _("{place} is free", place=settings.place))
         if not folder.exists():
-            advice = "make the folder for the server's user; the systemd unit does so when it starts"
-            return doubtful("place", f"{folder} does not exist", advice)
-        return broken("place", f"{folder} cannot be written", "let the server's user write there")
+            advice = _("make the folder for the server's user; the systemd unit does so when it starts")
+            return doubtful(_("place"), _("{path} does not exist", path=folder), advice)
+        return broken(_("place"), _("{path} cannot be written", path=folder), _("let the server's user write there"))
     try:
         listening.listen(settings.host, settings.port).close()
     except OSError as error:
-        told = f"{settings.place} cannot be used: {error.strerror or error}"
-        return broken("place", told, "set another PORT (or HOST)")
-    return fine("place", f"{settings.place} is free")
+        told = _("{place} cannot be used: {reason}", place=settings.place, reason=error.strerror or error)
+        return broken(_("place"), told, _("set another PORT (or HOST)"))
+    return fine(_("place"), _("{place} is free", place=settings.place))
 
 
 def files(settings: Settings) -> Iterator[Finding]:
@@ -126,10 +138,14 @@ def files(settings: Settings) -> Iterator[Finding]:
     streams = STREAMS if serving.best() == "gunicorn" else settings.threads
     if 0 <= most < streams * FILES_OF_A_STREAM + OTHER_FILES:
         fit = max(most - OTHER_FILES, 0) // FILES_OF_A_STREAM
-        told = f"a process may have {most:,}, which is enough for {fit:,} streams at once"
-        yield doubtful("open files", told, "raise it: ulimit -n 65536, or LimitNOFILE=65536 in the systemd unit")
+        told = _(
+            "a process may have {files}, which is enough for {streams} streams at once",
+            files=f"{most:,}",
+            streams=f"{fit:,}",
+        )
+        yield doubtful(_("open files"), told, _("raise it: ulimit -n 65536, or LimitNOFILE=65536 in the systemd unit"))
     else:
-        yield fine("open files", f"enough for {streams:,} streams at once in each process")
+        yield fine(_("open files"), _("enough for {streams} streams at once in each process", streams=f"{streams:,}"))
 
 
 def pages(_settings: Settings) -> Iterator[Finding]:
@@ -137,10 +153,10 @@ def pages(_settings: Settings) -> Iterator[Finding]:
     from chatkeep.web.files import missing  # noqa: PLC0415 - not needed if settings are wrong
 
     if lacking := ", ".join(missing()):
-        told = f"not built: {lacking}; replies are shown as plain text"
-        yield doubtful("pages", told, "in a checkout run: ./dev assets; else install a wheel, which has them")
+        told = _("not built: {names}; replies are shown as plain text", names=lacking)
+        yield doubtful(_("pages"), told, _("in a checkout run: ./dev assets; else install a wheel, which has them"))
     else:
-        yield fine("pages", "everything is built")
+        yield fine(_("pages"), _("everything is built"))
 
 
 def database_file(settings: Settings) -> Path:

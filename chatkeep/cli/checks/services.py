@@ -9,15 +9,17 @@ from chatkeep.cli.checks.finding import Finding, broken, doubtful, fine
 from chatkeep.config.settings import Settings
 from chatkeep.domain.quota import Defaults
 from chatkeep.errors import ProviderBusy, ProviderError, SettingsError, SignInFailed
+from chatkeep.i18n import _, text_of, verbatim
 
 if TYPE_CHECKING:
     from chatkeep.runtime.redis import RedisClient
 
-OPENID = "OpenID provider"
+OPENID = _("OpenID provider")
+REDIS = verbatim("Redis")
 # Characters of an issuer's metadata to show.
 MOST_SHOWN = 200
 REDIS_TIMEOUT_S = 2.0
-WITHOUT_REDIS = (
+WITHOUT_REDIS = _(
     "check REDIS_URL; until then each process has a cache of its own, and limits are counted in the database"
 )
 
@@ -27,28 +29,32 @@ def provider(settings: Settings) -> Iterator[Finding]:
     from chatkeep.provider import check  # noqa: PLC0415 - not needed if settings are wrong
 
     if settings.demo:
-        advice = "set OPENAI_API_KEY (and OPENAI_BASE_URL, CHATKEEP_MODEL) to talk to a real one"
-        yield doubtful("provider", "none is configured: the offline demo model answers", advice)
+        advice = _("set OPENAI_API_KEY (and OPENAI_BASE_URL, CHATKEEP_MODEL) to talk to a real one")
+        yield doubtful(_("provider"), _("none is configured: the offline demo model answers"), advice)
         return
     try:
         listed = check.models(settings)
     except SettingsError as error:
-        yield from (broken("provider", problem, "mend it") for problem in error.problems)
+        yield from (broken(_("provider"), problem, _("fix it")) for problem in error.problems)
     except ProviderBusy as error:
-        yield doubtful("provider", error.detail, "it is reached; ask again later")
+        yield doubtful(_("provider"), error.detail, _("it is reached; ask again later"))
     except ProviderError as error:
-        yield broken("provider", error.detail, "until it answers, every message gets an error")
+        yield broken(_("provider"), error.detail, _("until it answers, every message gets an error"))
     else:
         yield _listed(settings.model, listed)
 
 
 def _listed(model: str, listed: set[str] | None) -> Finding:
     if listed is None:
-        advice = "check that OPENAI_BASE_URL ends where /chat/completions begins, often with /v1; then send a message"
-        return doubtful("provider", "it answers, but has no list of models to try the key with", advice)
+        advice = _(
+            "check that OPENAI_BASE_URL ends where /chat/completions begins, often with /v1; then send a message"
+        )
+        return doubtful(_("provider"), _("it answers, but has no list of models to try the key with"), advice)
     if listed and model not in listed:
-        return doubtful("provider", f"it answers, and does not list the model {model}", "check CHATKEEP_MODEL")
-    return fine("provider", f"it answers and takes the key; the model is {model}")
+        return doubtful(
+            _("provider"), _("it answers, and does not list the model {model}", model=model), _("check CHATKEEP_MODEL")
+        )
+    return fine(_("provider"), _("it answers and takes the key; the model is {model}", model=model))
 
 
 def redis(settings: Settings) -> Iterator[Finding]:
@@ -63,18 +69,18 @@ def redis(settings: Settings) -> Iterator[Finding]:
         client = RedisClient(settings.redis_url, "doctor", REDIS_TIMEOUT_S)
         client.demand("ping")
     except ImportError:
-        yield broken("Redis", "the package redis is missing", "run: pip install 'chatkeep[redis]'")
+        yield broken(REDIS, _("the package redis is missing"), _("run: pip install 'chatkeep[redis]'"))
         return
     except (OSError, ValueError) as error:
-        yield doubtful("Redis", f"it does not answer: {error}", WITHOUT_REDIS)
+        yield doubtful(REDIS, _("it does not answer: {reason}", reason=text_of(error)), WITHOUT_REDIS)
         return
     try:
         cache.try_out(client)
         redis_windows.try_out(client)
     except OSError as error:
-        yield doubtful("Redis", f"it answers, and cannot be used: {error}", WITHOUT_REDIS)
+        yield doubtful(REDIS, _("it answers, and cannot be used: {reason}", reason=text_of(error)), WITHOUT_REDIS)
         return
-    yield fine("Redis", "it answers")
+    yield fine(REDIS, _("it answers"))
     if settings.limits != Defaults():
         yield from _forgetting(client)
 
@@ -87,11 +93,11 @@ def _forgetting(redis: RedisClient) -> Iterator[Finding]:
     except OSError:  # hosted Redis services often refuse it
         return
     if not found.get("save") and found.get("appendonly") == "no":
-        told = "it keeps nothing on disk: when it restarts, the limits of the minute and the day begin anew"
-        yield doubtful("Redis", told, "set appendonly yes in Redis, or remove REDIS_URL: the database counts then")
+        told = _("it keeps nothing on disk, so limits of the minute and the day start over when it restarts")
+        yield doubtful(REDIS, told, _("set appendonly yes in Redis, or remove REDIS_URL: the database counts then"))
     if found.get("maxmemory") != "0" and found.get("maxmemory-policy") != "noeviction":
-        told = "it drops keys when it is full: limits may begin anew"
-        yield doubtful("Redis", told, "set maxmemory-policy noeviction in Redis: the database counts when it is full")
+        told = _("it evicts keys when it is full, so limits may start over")
+        yield doubtful(REDIS, told, _("set maxmemory-policy noeviction in Redis: the database counts when it is full"))
 
 
 def oidc(settings: Settings) -> Iterator[Finding]:
@@ -110,18 +116,20 @@ def oidc(settings: Settings) -> Iterator[Finding]:
                 settings, discovery.id_token_signing_alg_values_supported, len(issuer.read_keys(discovery)[0])
             )
     except SettingsError as error:
-        yield from (broken(OPENID, problem, "until then nobody signs in with it") for problem in error.problems)
+        yield from (broken(OPENID, problem, _("until then nobody can sign in with it")) for problem in error.problems)
     except SignInFailed as failure:
-        told = f"{settings.oidc_issuer} does not answer as an issuer: {failure.cause}"
-        yield broken(OPENID, told, "check CHATKEEP_OIDC_ISSUER, and that this machine reaches it")
+        told = _("{issuer} does not answer as an issuer: {reason}", issuer=settings.oidc_issuer, reason=failure.cause)
+        yield broken(OPENID, told, _("check CHATKEEP_OIDC_ISSUER, and that this machine reaches it"))
 
 
 def _faulty(settings: Settings, cause: str, named: str) -> Finding:
     if cause == "discovery_issuer_mismatch":
-        told = f"the issuer {settings.oidc_issuer} calls itself {named[:MOST_SHOWN]!a}"
-        return broken(OPENID, told, "set CHATKEEP_OIDC_ISSUER to exactly that, if it is yours")
+        told = _("the issuer {issuer} calls itself {name}", issuer=settings.oidc_issuer, name=f"{named[:MOST_SHOWN]!a}")
+        return broken(OPENID, told, _("set CHATKEEP_OIDC_ISSUER to exactly that, if it is the right issuer"))
     return broken(
-        OPENID, f"{settings.oidc_issuer} names an endpoint without TLS", "let the issuer use https everywhere"
+        OPENID,
+        _("{issuer} names an endpoint without TLS", issuer=settings.oidc_issuer),
+        _("let the issuer use https everywhere"),
     )
 
 
@@ -130,9 +138,21 @@ def _signing(settings: Settings, supported: tuple[str, ...], keys: int) -> Findi
 
     expected = settings.oidc_algorithm
     if supported and not set(supported) & set(signatures.names_of(expected)):
-        told = f"it signs with {', '.join(supported)[:MOST_SHOWN]!a}, and not with {expected}"
-        return broken(OPENID, told, "set CHATKEEP_OIDC_ALGORITHM to what it signs this server's tokens with")
+        told = _(
+            "it signs with {algorithms}, and not with {expected}",
+            algorithms=f"{', '.join(supported)[:MOST_SHOWN]!a}",
+            expected=expected,
+        )
+        return broken(OPENID, told, _("set CHATKEEP_OIDC_ALGORITHM to what it signs this server's tokens with"))
     if not keys:
-        told = f"it publishes no key for {expected}"
-        return broken(OPENID, told, "set CHATKEEP_OIDC_ALGORITHM to what it signs this server's tokens with")
-    return fine(OPENID, f"{settings.oidc_issuer} answers; its keys for {expected}: {keys}")
+        told = _("it publishes no key for {algorithm}", algorithm=expected)
+        return broken(OPENID, told, _("set CHATKEEP_OIDC_ALGORITHM to what it signs this server's tokens with"))
+    return fine(
+        OPENID,
+        _(
+            "{issuer} answers; its keys for {algorithm}: {count}",
+            issuer=settings.oidc_issuer,
+            algorithm=expected,
+            count=keys,
+        ),
+    )

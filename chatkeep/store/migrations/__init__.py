@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatkeep.errors import SettingsError
+from chatkeep.i18n import _
 from chatkeep.runtime import files
 from chatkeep.store import counters, diagnosis
 from chatkeep.store.engine import Database
@@ -106,8 +107,12 @@ def ensure(database: Database) -> None:
     raise SettingsError(
         [
             (
-                f"DATABASE_URL: the database has schema {found.revision}, this version needs {HEAD};"
-                " make a backup, then run: chatkeep migrate"
+                _(
+                    "DATABASE_URL: the database has schema {revision}, this version needs {needed}; make a backup, "
+                    "then run: chatkeep migrate",
+                    revision=found.revision,
+                    needed=HEAD,
+                )
             )
         ]
     )
@@ -136,7 +141,7 @@ def existing(url: str, *, reads_only: bool = False) -> Database:
         patiently(database.check, log.warning)
         if not schema_of(database).is_begun:
             name = database.url.database
-            raise SettingsError([f"The database {name} has no tables of chatkeep. Check DATABASE_URL."])
+            raise SettingsError([_("The database {name} has no tables of chatkeep. Check DATABASE_URL.", name=name)])
         ensure(database)
         if not reads_only:
             patiently(database.require_writable, log.warning)
@@ -147,7 +152,9 @@ def require_file(url: str) -> None:
     """Raise `SettingsError` if the URL is that of an embedded database that is not there."""
     where = parsed(url)
     if where.get_backend_name() == "sqlite" and not Path(where.database or "").is_file():
-        raise SettingsError([f"There is no database at {where.database}. Check DATABASE_URL and CHATKEEP_DATA_DIR."])
+        raise SettingsError(
+            [_("There is no database at {path}. Check DATABASE_URL and CHATKEEP_DATA_DIR.", path=where.database)]
+        )
 
 
 def schema_of(database: Database) -> Schema:
@@ -173,8 +180,12 @@ def _refuse_newer(found: Schema) -> None:
         raise SettingsError(
             [
                 (
-                    f"DATABASE_URL: the database has schema {found.revision} of a newer chatkeep,"
-                    f" on which this version, which needs {HEAD}, cannot serve; install the newer version"
+                    _(
+                        "DATABASE_URL: the database has schema {revision} of a newer chatkeep, on which this "
+                        "version, which needs {needed}, cannot serve; install the newer version",
+                        revision=found.revision,
+                        needed=HEAD,
+                    )
                 )
             ]
         )
@@ -186,8 +197,10 @@ def _refuse_unfinished(found: Schema) -> None:
         raise SettingsError(
             [
                 (
-                    "DATABASE_URL: chatkeep copy has not copied everything into this database yet;"
-                    " run it again, with the same FROM and TO"
+                    _(
+                        "DATABASE_URL: chatkeep copy has not copied everything into this database yet; run it "
+                        "again, with the same FROM and TO"
+                    )
                 )
             ]
         )
@@ -199,8 +212,12 @@ def _refuse_foreign(found: Schema, name: str | None) -> None:
         raise SettingsError(
             [
                 (
-                    f"DATABASE_URL: the database {name} holds tables of another program, such as {found.foreign};"
-                    " choose one of chatkeep's own"
+                    _(
+                        "DATABASE_URL: the database {name} holds tables of another program, such as {table}; "
+                        "choose one of chatkeep's own",
+                        name=name,
+                        table=found.foreign,
+                    )
                 )
             ]
         )

@@ -16,7 +16,9 @@ from pymysql.constants import ER
 from sqlalchemy.dialects import mysql
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable, DropIndex
 
-Tell = Callable[[str], None]
+from chatkeep.i18n import Text, _
+
+Tell = Callable[[Text], None]
 # The types of the steps' columns.
 UUID = sa.LargeBinary(16).with_variant(mysql.BINARY(16), "mysql")
 DIGEST = sa.LargeBinary(32).with_variant(mysql.BINARY(32), "mysql")
@@ -38,14 +40,14 @@ _NOT_THAT_WAY = {1845, 1846, 4092}
 class Change(ABC):
     """One change of one table."""
 
-    def __init__(self, table: str, kind: str, name: str) -> None:
+    def __init__(self, table: str, name: str, title: Text) -> None:
         self.table = table
-        self.kind = kind
         self.name = name
+        self.title = title
+        """What people call it."""
 
     def __str__(self) -> str:
-        """Name it for people."""
-        return f"{self.kind} {self.name}"
+        return self.title
 
     @abstractmethod
     def is_made(self, connection: sa.Connection) -> bool:
@@ -60,7 +62,7 @@ class NewTable(Change):
     """A table."""
 
     def __init__(self, table: sa.Table) -> None:
-        super().__init__(table.name, "table", table.name)
+        super().__init__(table.name, table.name, _("table {name}", name=table.name))
         self._table = table
 
     def is_made(self, connection: sa.Connection) -> bool:
@@ -76,7 +78,7 @@ class NewColumn(Change):
     """A column of a table that there is."""
 
     def __init__(self, table: str, column: sa.Column[Any]) -> None:
-        super().__init__(table, "column", f"{table}.{column.name}")
+        super().__init__(table, f"{table}.{column.name}", _("column {name}", name=f"{table}.{column.name}"))
         self._column = column
         sa.Table(table, sa.MetaData(), column)
 
@@ -96,7 +98,7 @@ class NewIndex(Change):
     def __init__(
         self, name: str, table: str, columns: Iterable[str], *, unique: bool = False, sqlite_where: str | None = None
     ) -> None:
-        super().__init__(table, "index", name)
+        super().__init__(table, name, _("index {name}", name=name))
         self._columns = list(columns)
         described = sa.Table(table, sa.MetaData(), *(sa.Column(column, sa.Integer) for column in self._columns))
         where = None if sqlite_where is None else sa.text(sqlite_where)
@@ -131,7 +133,7 @@ class NewMark(Change):
     """A row of the table ``marks``."""
 
     def __init__(self, name: str, value: int) -> None:
-        super().__init__("marks", "mark", name)
+        super().__init__("marks", name, _("mark {name}", name=name))
         self._value = value
 
     def is_made(self, connection: sa.Connection) -> bool:
@@ -153,7 +155,13 @@ def _alter(connection: sa.Connection, table: str, change: str, ways: Iterable[st
         return
     for way in ways:
         if way == LOCKED:
-            tell(f"The server can make this change only with a lock: nothing is stored in the table {table} meanwhile.")
+            tell(
+                _(
+                    "The server can make this change only with a lock: nothing is stored in the table {table} "
+                    "meanwhile.",
+                    table=table,
+                )
+            )
         try:
             _persist(connection, table, statement + way, tell)
         except sa.exc.DBAPIError as error:
@@ -178,7 +186,7 @@ def _persist(connection: sa.Connection, table: str, statement: str, tell: Tell) 
         else:
             return
         if not is_told:
-            tell(f"Waiting for a transaction that uses the table {table}.")
+            tell(_("Waiting for a transaction that uses the table {table}.", table=table))
             is_told = True
         time.sleep(AGAIN_S)
 

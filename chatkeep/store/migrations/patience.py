@@ -11,14 +11,15 @@ import pymysql
 from pymysql.constants import CR
 
 from chatkeep.errors import StoreUnavailable
+from chatkeep.i18n import Text, _
 
 T = TypeVar("T")
-Tell = Callable[[str], None]
+Tell = Callable[[Text], None]
 SILENT_S = 60.0
 """How long a server may not answer."""
 _AGAIN_S = 0.1
-HELD = "Another process holds the database's write lock. Waiting for it."
-SILENT = "The database does not answer. Waiting for it."
+HELD = _("Another process holds the database's write lock. Waiting for it.")
+SILENT = _("The database does not answer. Waiting for it.")
 
 
 def patiently(work: Callable[[], T], tell: Tell) -> T:
@@ -27,7 +28,7 @@ def patiently(work: Callable[[], T], tell: Tell) -> T:
     Raises `StoreUnavailable` for every other reason, and if a server does not answer for `SILENT_S`.
     """
     silent_until = time.monotonic() + SILENT_S
-    told = ""
+    told: Text | None = None
     while True:
         try:
             return work()
@@ -46,13 +47,13 @@ def is_held(error: BaseException | None) -> bool:
     return isinstance(error, apsw.BusyError)
 
 
-def _reason(error: StoreUnavailable) -> str:
-    """Return what to wait for, nothing if waiting would not help."""
+def _reason(error: StoreUnavailable) -> Text | None:
+    """Return what to wait for, None if waiting would not help."""
     cause = error.__cause__
     cause = getattr(cause, "orig", cause)  # SQLAlchemy's, around the driver's
     if is_held(cause):
         return HELD
-    return SILENT if isinstance(cause, pymysql.OperationalError) and _is_silence(cause) else ""
+    return SILENT if isinstance(cause, pymysql.OperationalError) and _is_silence(cause) else None
 
 
 def _is_silence(error: pymysql.OperationalError) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
+from chatkeep.i18n import N_, Text, _
 from chatkeep.store.migrations.changes import Change, NewIndex
 from chatkeep.store.migrations.patience import Tell
 
@@ -21,9 +22,15 @@ MANY = 100_000
 AGAIN_S = 10.0
 # Seconds that the slowest index took for a million rows: docs/deployment.md has how this was measured.
 INDEX_S = {"sqlite": 3.0, "mysql": 11.0}
-_LOCKS = {
-    "sqlite": "While a step is made nothing else can be stored; reading goes on.",
-    "mysql": "Reading and storing go on. Each change waits for open transactions and locks its table for a moment.",
+_BEGINS = {
+    "sqlite": N_(
+        "Migrating from {before} to {after}: {count} changes. While a step is made nothing else can be stored; "
+        "reading goes on."
+    ),
+    "mysql": N_(
+        "Migrating from {before} to {after}: {count} changes. Reading and storing go on. "
+        "Each change waits for open transactions and locks its table for a moment."
+    ),
 }
 
 
@@ -58,13 +65,18 @@ class Progress:
                     self._todo.append(Work(step.revision, change, reads))
         if not self._todo:
             return
-        self.tell(
-            f"Migrating from {before} to {steps[-1].revision}: {len(self._todo)} changes. {_LOCKS[self._database]}"
-        )
+        after, count = steps[-1].revision, len(self._todo)
+        self.tell(Text(_BEGINS[self._database], before=before, after=after, count=count))
         for work in self._todo:
             if work.rows >= MANY:
                 self.tell(
-                    f"{work.revision}: {work.change}, about {work.rows:,} rows, about {self._expected(work):,.0f} s"
+                    _(
+                        "{revision}: {change}, about {rows} rows, about {seconds} s",
+                        revision=work.revision,
+                        change=work.change.title,
+                        rows=f"{work.rows:,}",
+                        seconds=f"{self._expected(work):,.0f}",
+                    )
                 )
 
     @contextmanager
@@ -75,7 +87,7 @@ class Progress:
         if work is None or work.rows < MANY:
             yield
             return
-        self.tell(f"{self._made} of {len(self._todo)}: {change}")
+        self.tell(_("{number} of {count}: {change}", number=self._made, count=len(self._todo), change=change.title))
         began, is_over = time.monotonic(), threading.Event()
         threading.Thread(target=self._tick, args=(work, began, is_over), name="progress", daemon=True).start()
         try:
@@ -83,12 +95,25 @@ class Progress:
         finally:
             is_over.set()
         seconds = time.monotonic() - began
-        self.tell(f"Made in {seconds:,.1f} s, {work.rows / seconds:,.0f} rows a second.")
+        self.tell(
+            _(
+                "Made in {seconds} s, {rows} rows a second.",
+                seconds=f"{seconds:,.1f}",
+                rows=f"{work.rows / seconds:,.0f}",
+            )
+        )
 
     def _tick(self, work: Work, began: float, is_over: threading.Event) -> None:
         while not is_over.wait(AGAIN_S):
             seconds = time.monotonic() - began
-            self.tell(f"{work.change}: {seconds:,.0f} s of about {self._expected(work):,.0f} s")
+            self.tell(
+                _(
+                    "{change}: {seconds} s of about {expected} s",
+                    change=work.change.title,
+                    seconds=f"{seconds:,.0f}",
+                    expected=f"{self._expected(work):,.0f}",
+                )
+            )
 
     def _expected(self, work: Work) -> float:
         """Return how many seconds an index will take."""

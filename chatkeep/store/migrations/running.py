@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable
 
 from chatkeep.errors import SettingsError, StoreUnavailable
+from chatkeep.i18n import _
 from chatkeep.store import diagnosis
 from chatkeep.store.engine import CHANGES_OF_SCHEMA, Database
 from chatkeep.store.migrations import COMPATIBLE_FROM, COMPATIBLE_FROM_MARK, HEAD
@@ -57,7 +58,10 @@ def run(database: Database, before: str | None, tell: Tell, *, to: str = HEAD) -
     except sa.exc.DBAPIError as error:
         if error.connection_invalidated:
             raise StoreUnavailable(retry_after=2) from error.orig
-        stopped = f"DATABASE_URL: the migration stopped: {error.orig}; when that is mended, run again: chatkeep migrate"
+        stopped = _(
+            "DATABASE_URL: the migration stopped: {reason}; fix that, then run again: chatkeep migrate",
+            reason=error.orig,
+        )
         raise SettingsError([diagnosis.known(error, database.url) or stopped]) from error
 
 
@@ -102,7 +106,7 @@ def alone(connection: sa.Connection, tell: Tell) -> Iterator[None]:
     name: dict[str, Any] = {"name": _lock_name(connection.engine.url.database or "")}
     acquire = sa.text("SELECT GET_LOCK(:name, :seconds)")
     if connection.execute(acquire, name | {"seconds": 0}).scalar() != 1:
-        tell("Another process migrates the database. Waiting for it.")
+        tell(_("Another process migrates the database. Waiting for it."))
         while connection.execute(acquire, name | {"seconds": _LOCK_S}).scalar() != 1:
             pass
     try:

@@ -11,6 +11,7 @@ from chatkeep.auth.access import Scope
 from chatkeep.domain.conversation import now_us
 from chatkeep.errors import FieldError, InvalidFields
 from chatkeep.exports import dates
+from chatkeep.i18n import Text, _, text_of
 from chatkeep.reporting import overview
 from chatkeep.runtime.metrics import (
     CACHE_ANSWERS,
@@ -114,7 +115,7 @@ def admin_series() -> Response:
     end = _moment(query.end, "to", dates.end_us, now_us())
     start = _moment(query.start, "from", dates.start_us, end - HOUR_US)
     if not 0 < end - start <= MOST_DAYS * DAY_US:
-        raise _wrong("from", f"lies up to {MOST_DAYS} days before to")
+        raise _wrong("from", _("must be at most {days} days before to", days=MOST_DAYS))
     found = overview.series(services().database, _METRICS[query.name], start, end)
     lines = [schemas.SeriesLine(line.label, line.values) for line in found.lines]
     return rendered(schemas.Series(name=query.name, start=time_text(found.start), step=found.step * 60, lines=lines))
@@ -124,8 +125,8 @@ def _moment(text: str | None, field: str, read: Callable[[str], int], missing: i
     try:
         return missing if text is None else read(text)
     except ValueError as error:
-        raise _wrong(field, str(error)) from error
+        raise _wrong(field, text_of(error)) from error
 
 
-def _wrong(field: str, message: str) -> InvalidFields:
-    return InvalidFields(f"{field}: {message}.", errors=[FieldError(field, message)])
+def _wrong(field: str, message: Text) -> InvalidFields:
+    return InvalidFields.of([FieldError(field, message)])

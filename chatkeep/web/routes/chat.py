@@ -16,6 +16,7 @@ from chatkeep import errors
 from chatkeep.auth.access import Scope
 from chatkeep.conversations.service import require_message
 from chatkeep.errors import FieldError, InvalidFields, Problem, RateLimited
+from chatkeep.i18n import _
 from chatkeep.turns.begin import Turn, TurnRequest
 from chatkeep.turns.live import End, Events, FinalOnly
 from chatkeep.web import direct, ratelimit, sse
@@ -210,15 +211,15 @@ def _fingerprint(body: msgspec.Struct) -> bytes:
 
 def _said(message: str) -> str:
     if not message.strip():
-        raise InvalidFields("message: is blank.", errors=[FieldError("message", "is blank")])
+        raise InvalidFields.of([FieldError("message", _("is blank"))])
     return message
 
 
 def _idempotency_key() -> str | None:
     key = request.environ.get("HTTP_IDEMPOTENCY_KEY")
     if key is not None and not _KEY.fullmatch(key):
-        wrong = FieldError("Idempotency-Key", "has 1 to 255 printable ASCII characters without spaces")
-        raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong])
+        wrong = FieldError("Idempotency-Key", _("must be 1 to 255 printable ASCII characters without spaces"))
+        raise InvalidFields.of([wrong])
     return key
 
 

@@ -10,6 +10,7 @@ from chatkeep.domain.audit import Action, AuditEvent
 from chatkeep.errors import FieldError, InvalidFields
 from chatkeep.exports import Export
 from chatkeep.exports.formats.documents import Ndjson
+from chatkeep.i18n import _
 from chatkeep.reporting import audit
 from chatkeep.retention.erasure import belongings
 from chatkeep.store.exports import Selection
@@ -71,6 +72,6 @@ def _end_user() -> str:
     """Return the end user as an owner. Raises `InvalidFields` if the request names none."""
     by = caller()
     if not by.end_user:
-        wrong = FieldError(auth.END_USER, "name the end user whom it is about")
-        raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong])
+        wrong = FieldError(auth.END_USER, _("must name the end user"))
+        raise InvalidFields.of([wrong])
     return by.owner

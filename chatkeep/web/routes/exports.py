@@ -18,6 +18,7 @@ from chatkeep.domain.audit import Action, AuditEvent
 from chatkeep.errors import FieldError, InvalidFields, Problem
 from chatkeep.exports import Export, cursor_epoch, dates
 from chatkeep.exports.formats import make
+from chatkeep.i18n import Text, _, text_of
 from chatkeep.reporting import audit
 from chatkeep.store.exports import Selection
 from chatkeep.web.compression import coding_of, compressed
@@ -116,7 +117,7 @@ def bounds(start_date: str | None, end_date: str | None) -> tuple[int | None, in
     start = _bound(start_date, "start_date", dates.start_us)
     end = _bound(end_date, "end_date", dates.end_us)
     if start is not None and end is not None and start >= end:
-        raise wrong("end_date", "lies before start_date")
+        raise wrong("end_date", _("must not be before start_date"))
     return start, end
 
 
@@ -124,12 +125,12 @@ def _bound(text: str | None, field: str, read: Callable[[str], int]) -> int | No
     try:
         return None if text is None else read(text)
     except ValueError as error:
-        raise wrong(field, str(error)) from error
+        raise wrong(field, text_of(error)) from error
 
 
-def wrong(field: str, message: str) -> InvalidFields:
+def wrong(field: str, message: Text) -> InvalidFields:
     """Return the problem of one field."""
-    return InvalidFields(f"{field}: {message}.", errors=[FieldError(field, message)])
+    return InvalidFields.of([FieldError(field, message)])
 
 
 def download(chunks: Iterable[bytes], media_type: str, title: str, suffix: str) -> Response:

@@ -15,6 +15,7 @@ from chatkeep import errors
 from chatkeep.auth.access import Scope
 from chatkeep.domain.conversation import now_us
 from chatkeep.errors import BodyTooLarge, FieldError, InvalidFields, UnsupportedMediaType
+from chatkeep.i18n import _, text_of
 from chatkeep.imports import BadRecord, Report, Terms, UnknownFile, import_file, ttl_of
 from chatkeep.imports.files import documents
 from chatkeep.limiting.storage import StorageQuota
@@ -33,9 +34,9 @@ _MEDIA_TYPES = _ARCHIVES | {
     "application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines",
     "application/gzip", "application/x-gzip", "application/zstd", "application/octet-stream",
 }  # fmt: skip
-_WHAT_TO_SEND = (
-    "Send the file itself as the body, in no form, with its Content-Type: application/json, application/x-ndjson,"
-    " application/zip or application/gzip."
+_WHAT_TO_SEND = _(
+    "Send the file itself as the body, in no form, with its Content-Type: application/json, application/x-ndjson, "
+    "application/zip or application/gzip."
 )
 _GZIP = {"identity", "gzip", "x-gzip"}
 # The unpacked content may be this many times larger than the body: text compresses to a tenth at best.
@@ -90,7 +91,7 @@ def import_conversations() -> Response:
         _require_small(body)
         reports = _imported(body, run)
     except UnknownFile as error:
-        raise InvalidFields(str(error), errors=[FieldError("", "is no file that can be imported")]) from error
+        raise InvalidFields(text_of(error), errors=[FieldError("", _("is no file that can be imported"))]) from error
     return rendered(import_of(reports, language()))
 
 
@@ -99,13 +100,18 @@ def _body() -> bytes:
     if request.mimetype not in _MEDIA_TYPES:
         raise UnsupportedMediaType(_WHAT_TO_SEND)
     if content_coding() not in (_GZIP if request.mimetype not in _ARCHIVES else {"identity"}):
-        raise UnsupportedMediaType("Send the file as it is; only what is no archive may have Content-Encoding: gzip.")
+        raise UnsupportedMediaType(
+            _("Send the file as it is; only what is no archive may have Content-Encoding: gzip.")
+        )
     try:
         return read_coded_body()
     except BodyTooLarge as error:
         raise BodyTooLarge(
-            f"The body may have {services().settings.max_body} bytes at most (CHATKEEP_MAX_BODY)."
-            " On the server, chatkeep import takes files of any size."
+            _(
+                "The body exceeds {most} bytes (CHATKEEP_MAX_BODY). On the server, chatkeep import takes "
+                "files of any size.",
+                most=services().settings.max_body,
+            )
         ) from error
 
 
@@ -118,14 +124,18 @@ def _require_small(body: bytes) -> None:
         left -= unpacked
         if left < 0:
             raise BodyTooLarge(
-                f"Unpacked, the body may have {most} bytes at most ({_UNPACKED} times CHATKEEP_MAX_BODY)."
-                " On the server, chatkeep import takes files of any size."
+                _(
+                    "Unpacked, the body exceeds {most} bytes ({times} times CHATKEEP_MAX_BODY). On the server, "
+                    "chatkeep import takes files of any size.",
+                    most=most,
+                    times=_UNPACKED,
+                )
             )
         time.sleep(0)
 
-    for _, document in documents(_opened(body), count):
+    for _label, document in documents(_opened(body), count):
         with suppress(UnknownFile):  # the import reports it
-            for _ in document:
+            for _record in document:
                 pass
 
 
@@ -133,17 +143,17 @@ def _imported(body: bytes, run: Callable[[Iterator[bytes]], Report]) -> list[Rep
     """Import each document of a body, and report unreadable ones. Raises `UnknownFile` if none is readable."""
     reports: list[Report] = []
     unknown: list[tuple[str, UnknownFile]] = []
-    for name, document in documents(_opened(body), lambda _: time.sleep(0)):
+    for name, document in documents(_opened(body), lambda _count: time.sleep(0)):
         try:
             reports.append(run(_chunks(document)))
         except UnknownFile as error:
             unknown.append((name, error))
     if not reports and unknown:
         name, reason = unknown[0]
-        raise UnknownFile(f"{name} cannot be read: {reason}") if name else reason
+        raise UnknownFile(_("{path} cannot be read: {reason}", path=name, reason=text_of(reason))) if name else reason
     told = Report()
     for name, refused in unknown:
-        told.add_problem(BadRecord(1, f"{name} cannot be read: {refused}"))
+        told.add_problem(BadRecord(1, _("{path} cannot be read: {reason}", path=name, reason=text_of(refused))))
     return [*reports, told]
 
 
@@ -156,7 +166,7 @@ def _kept(ttl: str | None) -> int | EllipsisType | None:
     try:
         return ... if ttl is None else ttl_of(ttl)
     except ValueError as error:
-        raise InvalidFields.of([FieldError("ttl", str(error))]) from error
+        raise InvalidFields.of([FieldError("ttl", text_of(error))]) from error
 
 
 def _chunks(document: Iterable[bytes]) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from chatkeep.errors import PreconditionFailed, RangeNotSatisfiable
 from chatkeep.exports import check_selection, cursor_epoch, jobs
 from chatkeep.exports.formats import make
 from chatkeep.exports.jobs import ExportSpec, spec_of
+from chatkeep.i18n import _
 from chatkeep.reporting import audit
 from chatkeep.runtime.concurrency import FILES
 from chatkeep.store.exports import Selection
@@ -235,7 +236,7 @@ def _range(size: int, etag: str) -> tuple[int, int] | None:
         return None
     found: tuple[int, int] | None = asked.range_for_length(size)
     if found is None:
-        raise RangeNotSatisfiable(f"The file has {size} bytes.")
+        raise RangeNotSatisfiable(_("The file has {bytes} bytes.", bytes=size))
     return found
 
 

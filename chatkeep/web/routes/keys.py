@@ -11,6 +11,7 @@ from chatkeep.auth import keys
 from chatkeep.auth.access import END_USER_CHARACTERS, Scope, is_name
 from chatkeep.auth.keys import KeyChanges, KeySpec
 from chatkeep.errors import FieldError, InvalidFields
+from chatkeep.i18n import _
 from chatkeep.web.openapi import Routes
 from chatkeep.web.requests import body_as, given, query_as
 from chatkeep.web.responses import rendered
@@ -125,5 +126,5 @@ def rotate_key(key_id: UUID) -> Response:
 def _require_name(field: str, name: str) -> None:
     """Raise `InvalidFields` if a name has control characters."""
     if not is_name(name, END_USER_CHARACTERS):  # the schema limits its length
-        wrong = FieldError(field, "has control characters")
-        raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong])
+        wrong = FieldError(field, _("must not contain control characters"))
+        raise InvalidFields.of([wrong])

@@ -11,6 +11,7 @@ from chatkeep import errors
 from chatkeep.auth.access import Caller, Scope
 from chatkeep.domain.usage import UsageTotals
 from chatkeep.errors import FieldError, InvalidFields
+from chatkeep.i18n import _
 from chatkeep.reporting.usage import Days, today, used
 from chatkeep.web.openapi import Routes
 from chatkeep.web.requests import query_as
@@ -68,8 +69,8 @@ def _days(query: schemas.UsageQuery) -> Days:
     last = _day("end_date", query.end_date) or today()
     first = _day("start_date", query.start_date) or last - USUAL
     if last < first:
-        wrong = FieldError("end_date", "lies before start_date")
-        raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong])
+        wrong = FieldError("end_date", _("must not be before start_date"))
+        raise InvalidFields.of([wrong])
     return Days(first, last)
 
 
@@ -77,5 +78,5 @@ def _day(name: str, text: str | None) -> date | None:
     try:
         return date.fromisoformat(text) if text else None
     except ValueError as error:
-        wrong = FieldError(name, "is no day of the calendar")
-        raise InvalidFields(f"{wrong.field}: {wrong.message}.", errors=[wrong]) from error
+        wrong = FieldError(name, _("is not a valid date"))
+        raise InvalidFields.of([wrong]) from error

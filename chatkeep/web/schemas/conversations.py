@@ -10,7 +10,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from chatkeep.conversations.service import Listed
 from chatkeep.domain import conversation as model
 from chatkeep.domain.conversation import Role, Status
-from chatkeep.runtime.i18n import Language, translated
+from chatkeep.i18n import Language, translated
+from chatkeep.i18n.stored import recognized
 from chatkeep.store.conversations import Position, Sorting
 from chatkeep.web.patterns import whole
 from chatkeep.web.schemas.chat import FinishReason, Metadata, System, Ttl, Usage, usage_of
@@ -131,7 +132,7 @@ def message_of(message: model.Message, siblings: list[UUID], language: Language)
         model=message.model,
         finish_reason=message.finish_reason,
         error=message.error,
-        error_detail=message.error_detail and translated(message.error_detail, language),
+        error_detail=message.error_detail and translated(recognized(message.error_detail), language),
         usage=usage_of(message.usage),
         cached=message.cached,
         timestamp=time_text(message.timestamp),

@@ -6,7 +6,7 @@
 (function () {
   var words = {
     en: 'Your browser is too old for this page. Use Chrome or Edge 109, Firefox 115, Safari 16.4, or a later version.',
-    zh: '您的浏览器版本过低，无法正常显示此页面。请使用 Chrome 或 Edge 109、Firefox 115、Safari 16.4 或更高版本。'
+    zh: '浏览器版本过低，无法正常显示此页面。请使用 Chrome 或 Edge 109、Firefox 115、Safari 16.4 或更高版本。'
   };
 
   function matches(pattern) {

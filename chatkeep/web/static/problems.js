@@ -1,7 +1,7 @@
 /** Errors in plain words. */
 
 import { Problem } from './api.js';
-import { hasText, t } from './i18n.js';
+import { currentLanguage, hasText, t } from './i18n.js';
 
 /** Return a sentence or two for people. Errors that are no `Problem` are faults of the page and thrown on. */
 export function explain(problem) {
@@ -37,4 +37,4 @@ function detailsOf({ title, detail, errors }) {
   return words.map(sentence);
 }
 
-const sentence = (text) => (/[.!?…。！？]$/.test(text) ? text : `${text}.`);
+const sentence = (text) => (/[.!?…。！？]$/.test(text) ? text : `${text}${currentLanguage() === 'zh' ? '。' : '.'}`);
