@@ -54,7 +54,6 @@ TODO: tuple[str, ...] = (
     "chatkeep/redaction",
     "chatkeep/runtime",
     "chatkeep/store",
-    "chatkeep/turns",
     "chatkeep/web",
     "tests/browser",
     "tests/cli",

@@ -50,12 +50,12 @@ MOST_PIECES = 16
 class StopReason(Enum):
     """Why a reply ends before the provider ends it."""
 
-    STOPPED = "somebody asked to stop"
+    STOPPED = "a stop was requested"
     SLOW_START = _("the first token took longer than CHATKEEP_FIRST_TOKEN_TIMEOUT")
     GAP = _("the provider fell silent for longer than CHATKEEP_GAP_TIMEOUT")
     TOTAL = _("the reply took longer than CHATKEEP_REPLY_TIMEOUT")
     TOO_LONG = _("the reply grew too large")
-    LOST = "its row was ended by somebody else, or deleted"
+    LOST = "another process has ended or deleted its row"
     REFUSED = "the database does not take its text"
     SHUTDOWN = "the process stops"
 
