@@ -8,7 +8,6 @@ import hmac
 import json
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -195,16 +194,7 @@ def test_every_algorithm_verifies_its_tokens() -> None:
 
 def test_algorithm_registered_by_an_embedding_program_is_kept() -> None:
     """Starts a process, for PyJWT keeps it for good: half a second."""
-    program = """
-        import jwt
-        from jwt.algorithms import OKPAlgorithm
-        from chatkeep.auth import signatures
-        own = OKPAlgorithm()
-        jwt.register_algorithm("Ed25519", own)
-        assert signatures.algorithm_named("Ed25519") is own
-        assert signatures.algorithm_named("Ed448") is not own
-    """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "tests.auth.registered_algorithm"], cwd=ROOT, check=True)
 
 
 def pem_of(key: Any) -> str:

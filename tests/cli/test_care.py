@@ -23,23 +23,6 @@ NOT_CREATING = (
     "audit", "audit --check", "clear-cache", "export", "forget --yes 4711", f"keys change {KEY} --name x", "keys list",
     f"keys revoke {KEY}", f"keys rotate {KEY}", "stats", "stats --json", "sweep", "sweep --dry-run",
 )  # fmt: skip
-# Prints the help of every command and option as a process shows it whose terminal is Chinese.
-WALK = """
-import json, click
-from chatkeep.cli import main
-try:
-    main(["--help"], standalone_mode=False)
-except click.exceptions.Exit:
-    pass
-def walk(command, path):
-    yield path, command.help
-    for option in command.params:
-        if isinstance(option, click.Option):
-            yield f"{path} {option.opts[0]}", option.help
-    for name, inner in getattr(command, "commands", {}).items():
-        yield from walk(inner, f"{path} {name}")
-print(json.dumps(list(walk(main, "chatkeep"))))
-"""
 
 
 @pytest.mark.parametrize("command", NOT_CREATING)
@@ -108,7 +91,7 @@ def test_list_of_commands_is_not_truncated(tmp_path: Path) -> None:
 def test_every_command_and_option_has_chinese_help(tmp_path: Path) -> None:
     """Starts a process: half a second."""
     env = environment({"LANG": "zh_CN.UTF-8"})
-    command = [sys.executable, "-c", WALK]
+    command = [sys.executable, "-m", "tests.cli.help_texts"]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, encoding="utf-8", check=True)
     said = {path: text for path, text in json.loads(done.stdout.splitlines()[-1]) if text}
     assert len(said) > 40

@@ -56,7 +56,7 @@ class OnSocket(Server):
         return super().defaults() | {"HOST": f"unix:{self.place}"}
 
     def _arguments(self) -> list[str]:
-        return ["-c", "from chatkeep.server import serving; serving.serve_waitress()"]
+        return ["-m", "tests.http.waitress_program"]
 
     def _is_up(self) -> bool:
         return Path(self.place).exists() and self.status({}) == 200

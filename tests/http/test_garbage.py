@@ -16,27 +16,14 @@ from tests.upstream import Upstream
 
 pytestmark = pytest.mark.posix("gunicorn does not run on Windows")
 TURNS = 40
-# The worker freezes what there is when it begins to serve: what is counted came after.
-CONFIGURATION = """
-import gc
-from chatkeep.server.gunicorn_conf import *
-
-def post_worker_init(worker):
-    gc.disable()
-
-def post_request(worker, req, environ, resp):
-    if req.query == "count":
-        print("garbage:", gc.collect(), flush=True)
-"""
+CONFIGURATION = Path(__file__).with_name("count_garbage_conf.py")
 
 
 class Counting(Server):
     """A gunicorn whose worker tells, when it is asked to, how much only the collector could free."""
 
     def _arguments(self) -> list[str]:
-        configuration = self.folder / "conf.py"
-        configuration.write_text(CONFIGURATION, encoding="utf-8")
-        return ["-m", "gunicorn", "-c", str(configuration), "app:app"]
+        return ["-m", "gunicorn", "-c", str(CONFIGURATION), "app:app"]
 
 
 def test_turns_leave_nothing_for_the_garbage_collector(tmp_path: Path, upstream: Upstream) -> None:

@@ -9,7 +9,6 @@ import queue
 import re
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 
 import pymysql
@@ -137,31 +136,12 @@ def test_record_with_an_exception_has_its_trace() -> None:
     assert CANARY not in told
 
 
-UNCAUGHT = """
-    {first}
-    import sys, threading
-    from chatkeep.runtime import logs
-    logs.catch_uncaught()
-    def fail():
-        raise ValueError(sys.argv[1])
-    thread = threading.Thread(target=fail)
-    thread.start()
-    thread.join()
-    ending = threading.Thread(target=sys.exit)
-    ending.start()
-    ending.join()
-    if "gevent" in sys.modules:
-        sys.modules["gevent"].spawn(fail).join()
-    raise LookupError(sys.argv[1])
-"""
-
-
-@pytest.mark.parametrize(("first", "times"), [("", 1), ("from gevent import monkey; monkey.patch_all()", 2)])
-def test_uncaught_exception_is_logged_without_its_text(first: str, times: int) -> None:
+@pytest.mark.parametrize(("concurrency", "times"), [("threads", 1), ("gevent", 2)])
+def test_uncaught_exception_is_logged_without_its_text(concurrency: str, times: int) -> None:
     """Starts a process, in which threads and greenlets fail: half a second."""
-    pytest.importorskip("gevent") if first else None
-    code = textwrap.dedent(UNCAUGHT.format(first=first))
-    done = subprocess.run([sys.executable, "-c", code, CANARY], cwd=ROOT, capture_output=True, text=True, check=False)
+    pytest.importorskip("gevent") if concurrency == "gevent" else None
+    command = [sys.executable, "-m", "tests.runtime.uncaught_program", concurrency, CANARY]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.count("\nValueError\n") == times, done.stderr
     assert done.stderr.count("\nLookupError\n") == 1
