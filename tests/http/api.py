@@ -1,4 +1,4 @@
-"""The API of a running server in the fewest words, for tests that go through the front door."""
+"""A short client of a running server's API, for tests that go through the front door."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """What a client of ``server`` can do."""
+    """A client of ``server``."""
 
     server: Server
 
@@ -121,7 +121,7 @@ class Api:
 
 
 class Running:
-    """A streamed turn that goes on while a test does something else."""
+    """A streamed turn that continues while a test does something else."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
@@ -150,19 +150,19 @@ class Running:
 
 
 def unique(text: str = "") -> str:
-    """Return text that no other test has."""
+    """Return text that no other test uses."""
     return f"{text} {uuid4().hex}".strip()
 
 
 def asked(upstream: Upstream, message: str) -> list[Request]:
-    """Return the requests of the provider whose new message this is."""
+    """Return the provider's requests that end with this message."""
     return [request for request in upstream.requests if request.message == message]
 
 
 def soon(seconds: float, attempt: Callable[[], T]) -> T:
-    """Return what ``attempt`` returns the first time that it takes less than ``seconds``; fail after five times.
+    """Return the result of the first of five attempts that takes less than ``seconds``, or fail.
 
-    What a machine with other work holds up now and then is quick at other times; what is slow by itself never is.
+    Other work on the machine can delay one attempt. Slow code delays all of them.
     """
     took = []
     for _ in range(5):
@@ -175,7 +175,7 @@ def soon(seconds: float, attempt: Callable[[], T]) -> T:
 
 
 def eventually(condition: Callable[[], T], seconds: float = 10) -> T:
-    """Return what ``condition`` returns as soon as that is true, or what it returned when the seconds were over."""
+    """Return the result of ``condition`` as soon as it is true, or the last one when the seconds are over."""
     deadline = time.monotonic() + seconds * SLOW
     while not (found := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)

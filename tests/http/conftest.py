@@ -1,4 +1,4 @@
-"""Clients of the servers that the tests go through."""
+"""Clients of the servers under test."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.upstream import Upstream
 
 @pytest.fixture
 def api(server: Server) -> Api:
-    """The API of every kind of server, on every database."""
+    """The API of each server and each database."""
     return Api(server)
 
 
 @pytest.fixture(scope="session")
 def beside(server: Server, standing: Standing, tmp_path_factory: pytest.TempPathFactory) -> Api:
-    """The API of another process on the same database and with the same provider."""
+    """The API of another process with the same database and provider."""
 
     def start() -> AbstractContextManager[Server]:
         env = {name: server.env[name] for name in ("DATABASE_URL", "OPENAI_BASE_URL", "OPENAI_API_KEY")}
@@ -34,7 +34,7 @@ def beside(server: Server, standing: Standing, tmp_path_factory: pytest.TempPath
 def impatient(
     request: pytest.FixtureRequest, standing: Standing, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Api:
-    """The API of one process that waits for its provider for a second at most, and three for a whole reply."""
+    """The API of one process with short deadlines: a second for the provider, three for a whole reply."""
 
     def start() -> AbstractContextManager[Server]:
         env = {
@@ -59,7 +59,7 @@ def impatient(
 def own(
     request: pytest.FixtureRequest, standing: Standing, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Api:
-    """The API of a server with one process, which remembers answers and sweeps every second."""
+    """The API of a server with one process, a cache and a sweep every second."""
 
     def start() -> AbstractContextManager[Server]:
         command, kind = request.param
@@ -72,7 +72,7 @@ def own(
 def embedded(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Api]:
-    """The same on a file of its own."""
+    """The same with its own SQLite file."""
     url = empty_database(request, "sqlite", tmp_path_factory)
     with sweeping(COMMANDS[0], url, upstream, tmp_path_factory) as running:
         yield Api(running)

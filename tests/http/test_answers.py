@@ -1,4 +1,4 @@
-"""What callers, rows and the cache get of answers as real providers send them."""
+"""Recorded answers of real providers: their effect on callers, rows and the cache."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.upstream import Upstream
 
 
 def calm(api: Api) -> None:
-    """Keep the breaker closed: most of its last calls are good."""
+    """Keep the breaker closed: most of its last calls succeed."""
     for _ in range(6):
         api.chat(unique("A provider that fails at times leaves the breaker closed."))
 
 
 def turn(api: Api, message: str, *, streamed: bool, cache: bool) -> dict[str, Any]:
-    """Take a turn and return how it ended, in the same words for an answer, a stream and a problem."""
+    """Take a turn and return its end in one form for JSON, streams and problems."""
     response = api.post(message, cache=cache, stream=streamed)
     if response.headers.get_content_type() != "text/event-stream":
         return dict(response.json)
@@ -31,8 +31,8 @@ def turn(api: Api, message: str, *, streamed: bool, cache: bool) -> dict[str, An
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["json", "stream"])
 @pytest.mark.parametrize("name", ANSWERS)
-def test_a_turn_ends_as_the_provider_ended_it(embedded: Api, upstream: Upstream, name: str, *, streamed: bool) -> None:
-    """Nearly a second where chatkeep asks a second and a third time."""
+def test_turn_ends_as_the_provider_ended_it(embedded: Api, upstream: Upstream, name: str, *, streamed: bool) -> None:
+    """Takes nearly a second if chatkeep retries twice."""
     due = ANSWERS[name]
     if due.error == "provider_broke":
         calm(embedded)
@@ -48,7 +48,7 @@ def test_a_turn_ends_as_the_provider_ended_it(embedded: Api, upstream: Upstream,
 
 
 def assert_stored(row: dict[str, Any], due: Answer) -> None:
-    """Fail unless a row keeps all that came, and why nothing more did."""
+    """Fail unless the row has all received text and the reason of its end."""
     assert (row["content"], row["reasoning"]) == (due.text, due.reasoning)
     assert (row["status"], row["finish_reason"], row["error"]) == (due.status, due.reason, due.error)
     assert due.told in (row["error_detail"] or "")
@@ -57,7 +57,7 @@ def assert_stored(row: dict[str, Any], due: Answer) -> None:
 
 
 def assert_learnt(api: Api, upstream: Upstream, message: str, due: Answer, *, streamed: bool) -> None:
-    """Fail unless the cache has learnt a whole answer, and nothing else."""
+    """Fail unless only complete answers are cached."""
     if due.calls > 1:
         return
     before = len(asked(upstream, message))
@@ -69,8 +69,8 @@ def assert_learnt(api: Api, upstream: Upstream, message: str, due: Answer, *, st
 
 
 @pytest.mark.parametrize("name", ["error-message", "error-field", "error-of-words", "only-done"])
-def test_requests_faults_shut_nobody_out(embedded: Api, upstream: Upstream, name: str) -> None:
-    """Takes twenty-one turns."""
+def test_request_errors_do_not_open_the_breaker(embedded: Api, upstream: Upstream, name: str) -> None:
+    """Takes 21 turns."""
     for _ in range(20):
         message = unique(f"Too long #fault=answer:{name}#")
         assert embedded.post(message).status in {422, 502}
@@ -79,14 +79,14 @@ def test_requests_faults_shut_nobody_out(embedded: Api, upstream: Upstream, name
 
 
 @pytest.mark.parametrize("name", ["think", "unopened"])
-def test_reasoning_in_the_text_is_no_context(embedded: Api, upstream: Upstream, name: str) -> None:
+def test_reasoning_in_the_text_is_not_sent_as_context(embedded: Api, upstream: Upstream, name: str) -> None:
     first = embedded.chat(unique(f"#fault=answer:{name}#"))
     message = unique("And mist?")
     embedded.chat(message, conversation_id=first["conversation_id"])
     assert asked(upstream, message)[0].messages[1]["content"] == SENTENCE
 
 
-def test_a_failed_reply_tells_why_in_both_languages_and_the_log_does_not(embedded: Api) -> None:
+def test_failed_reply_has_its_reason_in_both_languages_and_the_log_does_not(embedded: Api) -> None:
     problem = embedded.post(unique("#fault=answer:error-message#")).json
     path = f"/api/conversations/{problem['conversation_id']}"
     row = embedded.request("GET", path, headers={"Accept-Language": "zh"}).json["messages"]["data"][-1]
@@ -97,13 +97,13 @@ def test_a_failed_reply_tells_why_in_both_languages_and_the_log_does_not(embedde
     assert NO_ROOM not in log
 
 
-def test_an_unknown_finish_reason_is_logged_once(embedded: Api) -> None:
+def test_unknown_finish_reason_is_logged_once(embedded: Api) -> None:
     for _ in range(2):
         embedded.chat(unique("#fault=answer:unknown-word#"))
     assert embedded.server.log().count("unknown finish reason: tired") == 1
 
 
-def test_a_deadline_names_its_setting(impatient: Api) -> None:
-    """Waits for a deadline, a second: comments of a provider that queues are no token."""
+def test_deadline_error_names_its_setting(impatient: Api) -> None:
+    """Waits for a deadline of a second. A provider's comments do not count as tokens."""
     detail = impatient.post("Hello #fault=queue#").json["detail"]
     assert "CHATKEEP_FIRST_TOKEN_TIMEOUT" in detail

@@ -1,4 +1,4 @@
-"""Requests that are refused: the right status, the field's name, a problem document, and nothing stored."""
+"""Refused requests get the right status and a problem document that names the field, and store nothing."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ HEAD = "POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/
 
 
 def assert_refused(response: Response, status: int, code: str) -> Any:
-    """Fail unless this is a whole problem document; return it."""
+    """Return a problem document, or fail if it is not complete."""
     problem = response.json
     assert (response.status, problem["status"], problem["code"]) == (status, status, code), problem
     assert response.headers.get_content_type() == "application/problem+json"
@@ -82,7 +82,7 @@ def assert_refused(response: Response, status: int, code: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def nothing_is_stored(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail where a refused request has left a row."""
+    """Fail if a refused request stored a row."""
     api: Api = request.getfixturevalue("impatient" if "impatient" in request.fixturenames else "api")
     before = api.count(EVERYTHING)
     yield
@@ -90,14 +90,14 @@ def nothing_is_stored(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
-def test_what_is_not_json_is_400(api: Api, body: bytes) -> None:
+def test_invalid_json_is_400(api: Api, body: bytes) -> None:
     headers = JSON | {"Idempotency-Key": unique()}
     response = soon(0.5, lambda: api.request("POST", "/api/chat", body=body, headers=headers))
     assert_refused(response, 400, "malformed_json")
 
 
 @pytest.mark.parametrize(("body", "field"), WRONG, ids=[body[:50].decode() for body, _ in WRONG])
-def test_a_wrong_field_is_422_and_named(api: Api, body: bytes, field: str) -> None:
+def test_invalid_field_is_422_and_named(api: Api, body: bytes, field: str) -> None:
     response = api.request("POST", "/api/chat", body=body, headers=JSON | {"Idempotency-Key": unique()})
     problem = assert_refused(response, 422, "invalid_fields")
     assert [error["field"] for error in problem["errors"]] == [field]
@@ -117,14 +117,14 @@ def test_a_wrong_field_is_422_and_named(api: Api, body: bytes, field: str) -> No
         ({"created_at": "x"}, "created_at"),
     ],
 )
-def test_a_wrong_change_is_422_and_named(api: Api, fields: dict[str, Any], field: str) -> None:
+def test_invalid_change_is_422_and_named(api: Api, fields: dict[str, Any], field: str) -> None:
     path = "/api/conversations/01a202c6-688b-7050-9b35-34b6a3bc47ef"
     problem = assert_refused(api.request("PATCH", path, json=fields), 422, "invalid_fields")
     assert [error["field"] for error in problem["errors"]] == [field]
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
-def test_a_body_that_is_not_declared_as_json_is_415(api: Api, kind: str | None) -> None:
+def test_body_not_declared_as_json_is_415(api: Api, kind: str | None) -> None:
     headers = {} if kind is None else {"Content-Type": kind}
     response = api.request("POST", "/api/chat", body=b'{"message":"x"}', headers=headers)
     assert_refused(response, 415, "unsupported_media_type")
@@ -143,7 +143,7 @@ def test_a_body_that_is_not_declared_as_json_is_415(api: Api, kind: str | None) 
         ("DELETE", "/health", {"GET", "HEAD", "OPTIONS"}),
     ],
 )
-def test_a_wrong_method_is_405_and_told_the_right_ones(api: Api, method: str, path: str, allowed: set[str]) -> None:
+def test_wrong_method_is_405_and_names_the_allowed_ones(api: Api, method: str, path: str, allowed: set[str]) -> None:
     response = api.request(method, path)
     assert_refused(response, 405, "method_not_allowed")
     assert set(response.headers["Allow"].split(", ")) == allowed
@@ -152,60 +152,60 @@ def test_a_wrong_method_is_405_and_told_the_right_ones(api: Api, method: str, pa
 @pytest.mark.parametrize(
     "path", ["/api", "/api/", "/api/nope", "/api/chat/more", "/api/conversations/x/y", "/health/no"]
 )
-def test_an_unknown_path_is_404(api: Api, path: str) -> None:
+def test_unknown_path_is_404(api: Api, path: str) -> None:
     assert_refused(api.request("GET", path), 404, "not_found")
 
 
 @pytest.mark.parametrize("named", ["a-1_B.2", "x" * 128])
-def test_a_sane_request_id_is_echoed(api: Api, named: str) -> None:
+def test_valid_request_id_is_echoed(api: Api, named: str) -> None:
     response = api.request("GET", "/api/nope", headers={"X-Request-Id": named})
     assert assert_refused(response, 404, "not_found")["request_id"] == named
 
 
 @pytest.mark.parametrize("named", ["", "a b", "x" * 129, "<script>", "ü"])
-def test_another_request_id_is_replaced(api: Api, named: str) -> None:
+def test_invalid_request_id_is_replaced(api: Api, named: str) -> None:
     response = api.request("GET", "/api/nope", headers={"X-Request-Id": named})
     assert assert_refused(response, 404, "not_found")["request_id"] not in {named, ""}
 
 
 @pytest.mark.parametrize("size", [1024 * 1024 + 1, 3_000_000])
-def test_a_body_over_the_limit_is_413(api: Api, size: int) -> None:
+def test_body_over_the_limit_is_413(api: Api, size: int) -> None:
     head = f"{HEAD}Content-Length: {size}\r\n\r\n"
     problem = assert_refused(talk(api, head.encode(), b" " * size), 413, "body_too_large")
     assert "CHATKEEP_MAX_BODY" in problem["detail"]
     assert "import" not in problem["detail"], "this is no file"
 
 
-def test_a_chunked_body_over_the_limit_is_413(api: Api) -> None:
+def test_chunked_body_over_the_limit_is_413(api: Api) -> None:
     head = HEAD.encode() + b"Transfer-Encoding: chunked\r\n\r\n"
     chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
     assert_refused(talk(api, head, *[chunk] * 17, b"0\r\n\r\n"), 413, "body_too_large")
 
 
-def test_a_body_that_claims_to_be_large_is_413_before_it_is_sent(api: Api) -> None:
+def test_body_declared_too_large_is_413_before_it_is_sent(api: Api) -> None:
     if api.server.command == "waitress":
-        return  # it has read a whole request before it calls the application
+        return  # Waitress reads the whole request before it calls the application
     head = HEAD.encode() + b"Content-Length: 1000000000\r\n\r\n"
     assert_refused(soon(0.5, lambda: talk(api, head)), 413, "body_too_large")
 
 
-def test_a_body_up_to_the_limit_is_read(api: Api) -> None:
+def test_body_up_to_the_limit_is_read(api: Api) -> None:
     body = b'{"message":' + b" " * (1024 * 1024 - 13) + b"5}"
     assert_refused(api.request("POST", "/api/chat", body=body, headers=JSON), 422, "invalid_fields")
 
 
-def test_a_body_that_comes_too_slowly_is_408(impatient: Api) -> None:
-    """Waits for a deadline of a second; on gunicorn, where a thread would not be held up by the wait."""
+def test_slow_body_is_408(impatient: Api) -> None:
+    """Waits for a deadline of a second."""
     if impatient.server.command != "gunicorn":
         return  # a thread cannot be interrupted
     head = HEAD.encode() + b"Content-Length: 15\r\n\r\n"
     begun = time.monotonic()
     assert_refused(talk(impatient, head, b'{"mess'), 408, "request_timeout")
-    assert 0.9 < time.monotonic() - begun < 4  # where nothing is set it is ten seconds
+    assert 0.9 < time.monotonic() - begun < 4  # the default is ten seconds
 
 
 def talk(api: Api, *pieces: bytes) -> Response:
-    """Send the pieces of one request for as long as the server takes them, and return what it answers."""
+    """Send the pieces of one request while the server reads, and return its answer."""
     with socket.create_connection(("127.0.0.1", api.server.port), timeout=5 * SLOW) as sock:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for piece in pieces:

@@ -1,4 +1,4 @@
-"""Messages form a tree: regenerating and editing make siblings, and nothing is overwritten."""
+"""Messages form a tree: regenerating and editing create siblings and overwrite nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def branch(api: Api, conversation_id: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_regenerated_reply_is_a_sibling_of_the_old_one(api: Api) -> None:
+def test_regenerated_reply_is_a_sibling_of_the_old_one(api: Api) -> None:
     old = api.chat("What is a haiku?")
     new = regenerate(api, old).json
     question, reply = branch(api, old["conversation_id"])
@@ -38,7 +38,7 @@ def test_a_regenerated_reply_is_a_sibling_of_the_old_one(api: Api) -> None:
     assert reply["parent_id"] == question["id"]
 
 
-def test_regenerating_sends_the_same_question_and_not_the_old_reply(api: Api, upstream: Upstream) -> None:
+def test_regenerating_sends_the_same_question_without_the_old_reply(api: Api, upstream: Upstream) -> None:
     message = unique("What is a haiku?")
     old = api.chat(message)
     regenerate(api, old, json={"temperature": 0.5, "model": "other"})
@@ -47,7 +47,7 @@ def test_regenerating_sends_the_same_question_and_not_the_old_reply(api: Api, up
     assert (second.body["temperature"], second.body["model"]) == (0.5, "other")
 
 
-def test_what_followed_a_regenerated_reply_leaves_the_branch_and_stays_in_the_tree(api: Api) -> None:
+def test_messages_after_a_regenerated_reply_leave_the_branch_and_stay_in_the_tree(api: Api) -> None:
     first = api.chat("one")
     api.chat("two", conversation_id=first["conversation_id"])
     new = regenerate(api, first).json
@@ -56,8 +56,8 @@ def test_what_followed_a_regenerated_reply_leaves_the_branch_and_stays_in_the_tr
     assert (found["message_count"], found["current_id"]) == (5, new["message_id"])
 
 
-def test_a_message_early_in_a_long_conversation_is_edited(api: Api) -> None:
-    """More messages leave the branch than one transaction changes."""
+def test_early_message_of_a_long_conversation_can_be_edited(api: Api) -> None:
+    """More messages leave the branch than one transaction may change."""
     made, said = a_conversation([1_000 * number for number in range(1, ROWS + 50)], expires_at=None)
     fill(api.server.env["DATABASE_URL"], (made, said))
     of = str(made.id)
@@ -75,7 +75,7 @@ def test_a_message_early_in_a_long_conversation_is_edited(api: Api) -> None:
     assert [message["content"] for message in branch(api, of)] == [message.content for message in said[:100]]
 
 
-def test_an_edited_message_begins_a_branch_of_its_own(api: Api, upstream: Upstream) -> None:
+def test_edited_message_begins_its_own_branch(api: Api, upstream: Upstream) -> None:
     first = api.chat("one")
     second = api.chat("two", conversation_id=first["conversation_id"])
     changed = unique("zwei")
@@ -89,7 +89,7 @@ def test_an_edited_message_begins_a_branch_of_its_own(api: Api, upstream: Upstre
     assert [sent["content"] for sent in asked(upstream, changed)[0].messages] == ["one", reply_to("one"), changed]
 
 
-def test_the_first_message_can_be_edited(api: Api) -> None:
+def test_first_message_can_be_edited(api: Api) -> None:
     first = api.chat("one")
     question = branch(api, first["conversation_id"])[0]
     edit(api, first["conversation_id"], question["id"], "uno")
@@ -99,7 +99,7 @@ def test_the_first_message_can_be_edited(api: Api) -> None:
 
 
 @pytest.mark.parametrize("by", [0, 1, 3], ids=["its question", "its reply", "its end"])
-def test_a_branch_is_chosen_by_any_message_of_it(api: Api, by: int) -> None:
+def test_any_message_selects_its_branch(api: Api, by: int) -> None:
     first = api.chat("one")
     api.chat("two", conversation_id=first["conversation_id"])
     old = [message["id"] for message in branch(api, first["conversation_id"])]
@@ -108,7 +108,7 @@ def test_a_branch_is_chosen_by_any_message_of_it(api: Api, by: int) -> None:
     assert [message["id"] for message in branch(api, first["conversation_id"])] == old
 
 
-def test_the_context_follows_the_chosen_branch(api: Api, upstream: Upstream) -> None:
+def test_context_follows_the_selected_branch(api: Api, upstream: Upstream) -> None:
     first = api.chat("one")
     new = regenerate(api, first, json={"model": "other"}).json
     api.change(first["conversation_id"], current_id=first["message_id"])
@@ -120,7 +120,7 @@ def test_the_context_follows_the_chosen_branch(api: Api, upstream: Upstream) -> 
     assert new["message_id"] in shown[1]["siblings"]
 
 
-def test_a_message_of_another_conversation_is_no_branch(api: Api) -> None:
+def test_message_of_another_conversation_selects_no_branch(api: Api) -> None:
     mine, other = api.chat("one"), api.chat("two")
     response = api.request(
         "PATCH", f"/api/conversations/{mine['conversation_id']}", json={"current_id": other["message_id"]}
@@ -130,7 +130,7 @@ def test_a_message_of_another_conversation_is_no_branch(api: Api) -> None:
     assert regenerate(api, stolen).status == 404
 
 
-def test_only_replies_are_regenerated_and_only_questions_edited(api: Api) -> None:
+def test_only_replies_can_be_regenerated_and_only_questions_edited(api: Api) -> None:
     answer = api.chat("one")
     question = branch(api, answer["conversation_id"])[0]
     wrong = regenerate(api, {"conversation_id": answer["conversation_id"], "message_id": question["id"]})
@@ -140,19 +140,19 @@ def test_only_replies_are_regenerated_and_only_questions_edited(api: Api) -> Non
     assert api.read(answer["conversation_id"])["message_count"] == 2
 
 
-def test_a_branch_cannot_change_while_a_reply_is_generated(api: Api) -> None:
+def test_branch_cannot_change_while_a_reply_is_generated(api: Api) -> None:
     first = api.chat("one")
     with api.running("two #n=40,r=20#", conversation_id=first["conversation_id"]) as running:
         assert regenerate(api, first).json["code"] == "turn_running"
         path = f"/api/conversations/{first['conversation_id']}"
         refused = api.request("PATCH", path, json={"current_id": running.start["message_id"]})
-        assert refused.status == 200  # it is the branch's end already
+        assert refused.status == 200  # already the end of the branch
         refused = api.request("PATCH", path, json={"current_id": first["message_id"]})
         assert refused.json["code"] == "turn_running"
         api.stop(first["conversation_id"])
 
 
-def test_a_key_repeats_a_regeneration_once(api: Api) -> None:
+def test_repeated_regeneration_with_a_key_runs_once(api: Api) -> None:
     old, key = api.chat("one"), {"Idempotency-Key": unique("key").replace(" ", "-")}
     first, second = (regenerate(api, old, headers=key).json for _ in range(2))
     assert first["message_id"] == second["message_id"]

@@ -1,4 +1,4 @@
-"""What pages of other origins can make a browser send: to a server that asks nobody for a key, none of it counts."""
+"""A server without keys refuses what foreign pages can make a browser send."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.servers import COMMANDS, ROOT, Server, thrown_away
 from tests.upstream import Upstream
 
 LISTED = "https://app.example.com"
-# What browsers add: with Sec-Fetch-Site to this machine and over https, without it elsewhere, and old ones.
+# Headers that browsers add. Old browsers, and http to other machines, have no Sec-Fetch-Site.
 FOREIGN: list[dict[str, str]] = [
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},
@@ -27,7 +27,7 @@ FOREIGN: list[dict[str, str]] = [
 ]
 
 
-def test_a_foreign_page_takes_no_turn(api: Api, upstream: Upstream) -> None:
+def test_foreign_page_cannot_take_a_turn(api: Api, upstream: Upstream) -> None:
     message = unique()
     for headers in FOREIGN:
         refused = api.post(message, headers=headers)
@@ -37,7 +37,7 @@ def test_a_foreign_page_takes_no_turn(api: Api, upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
-def test_a_foreign_page_changes_nothing(api: Api, headers: dict[str, str]) -> None:
+def test_foreign_page_cannot_change_anything(api: Api, headers: dict[str, str]) -> None:
     answer = api.chat("Hello")
     conversation = f"/api/conversations/{answer['conversation_id']}"
     before = api.read(answer["conversation_id"])
@@ -54,14 +54,14 @@ def test_a_foreign_page_changes_nothing(api: Api, headers: dict[str, str]) -> No
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
-def test_what_forms_send_is_no_turn(api: Api, kind: str) -> None:
+def test_form_bodies_are_refused(api: Api, kind: str) -> None:
     body = b'{"message": "Hello"}'
     assert api.request("POST", "/api/chat", body=body, headers={"Content-Type": kind}).status == 415
     from_afar = {"Content-Type": kind, "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     assert api.request("POST", "/api/chat", body=body, headers=from_afar).status == 403
 
 
-def test_a_foreign_page_loads_nothing_of_the_api_but_may_link_to_it(api: Api) -> None:
+def test_foreign_page_cannot_load_the_api_but_may_link_to_it(api: Api) -> None:
     loads = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
     assert api.request("GET", "/api/conversations?q=secret", headers=loads).status == 403
     for path in ("/", "/api/conversations"):
@@ -70,8 +70,8 @@ def test_a_foreign_page_loads_nothing_of_the_api_but_may_link_to_it(api: Api) ->
 
 
 @pytest.mark.parametrize("start", ["/api", "//api", "///api", "/%61pi", "//%61pi", "/api/"])
-def test_spelling_a_path_differently_does_not_pass_the_guard(api: Api, start: str) -> None:
-    """The router takes several spellings of a path for one."""
+def test_other_spellings_of_a_path_do_not_bypass_the_guard(api: Api, start: str) -> None:
+    """The router accepts several spellings of a path."""
     loads = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
     for path in ("/conversations", "/conversations/", "/keys"):
         answer = api.request("GET", f"{start}{path}", headers=loads)
@@ -79,19 +79,19 @@ def test_spelling_a_path_differently_does_not_pass_the_guard(api: Api, start: st
 
 
 @pytest.mark.parametrize("site", ["same-origin", "none", None])
-def test_the_own_page_and_programs_are_let_through(api: Api, site: str | None) -> None:
+def test_own_page_and_programs_are_accepted(api: Api, site: str | None) -> None:
     headers = {"Sec-Fetch-Site": site} if site else {}
     assert api.post("Hello", headers={**headers, "Origin": api.server.url}).status == 200
     assert api.post("Hello", headers=headers).status == 200
 
 
-def test_a_listed_origin_is_let_through(impatient: Api) -> None:
+def test_listed_origin_is_accepted(impatient: Api) -> None:
     for headers in ({"Origin": LISTED}, {"Origin": LISTED, "Sec-Fetch-Site": "cross-site"}):
         assert impatient.post("Hello", headers=headers).status == 200
     assert impatient.post("Hello", headers={"Sec-Fetch-Site": "cross-site"}).status == 403
 
 
-# A name that is pointed at this machine once its page is loaded (DNS rebinding)
+# A name that resolves to this machine after its page is loaded (DNS rebinding)
 
 
 NOT_OURS = [
@@ -102,27 +102,27 @@ NOT_OURS = [
 
 @pytest.mark.parametrize("host", NOT_OURS)
 @pytest.mark.parametrize("path", ["/", "/api/conversations", "/health", "/metrics", "/api/nope"])
-def test_a_server_on_loopback_answers_to_no_other_name(api: Api, path: str, host: str) -> None:
+def test_loopback_server_rejects_foreign_hosts(api: Api, path: str, host: str) -> None:
     headers = {"Host": host.format(port=api.server.port), "Sec-Fetch-Site": "same-origin"}
     refused = api.request("GET", path, headers=headers)
     assert (refused.status, refused.json["code"]) == (421, "unknown_host")
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:{port}", "127.0.0.1", "127.1.2.3:{port}", "[::1]:{port}"])
-def test_it_answers_to_this_machine_s_names(api: Api, host: str) -> None:
+def test_loopback_server_accepts_loopback_hosts(api: Api, host: str) -> None:
     assert api.request("GET", "/health", headers={"Host": host.format(port=api.server.port)}).status == 200
 
 
 @pytest.fixture(scope="module", params=COMMANDS)
 def named(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server behind a proxy on this machine, which passes on the name in the address bar."""
+    """A server behind a local proxy that forwards the public Host."""
     env = {"CHATKEEP_HOSTS": "chat.example.com,[fd00::1],*.example.org", "WEB_CONCURRENCY": "1"}
     with thrown_away(Served(request.param, tmp_path_factory.mktemp("named"), env)) as running:
         yield running
 
 
 class Served(Server):
-    """A server whose Waitress is started by `chatkeep serve`, which knows of proxies on this machine."""
+    """A server whose Waitress is started by `chatkeep serve`, which trusts proxies on this machine."""
 
     def _arguments(self) -> list[str]:
         if self.command == "waitress":
@@ -136,7 +136,7 @@ def ask(server: Server, method: str = "GET", **headers: str) -> Response:
     return request(method, f"{server.url}/api/{'chat' if body else 'conversations'}", json=body, headers=sent)
 
 
-def test_listed_names_are_answered_to_and_no_others(named: Server) -> None:
+def test_only_listed_hosts_are_accepted(named: Server) -> None:
     for host in ("chat.example.com", "Chat.Example.com:8443", "[fd00::1]", "a.b.example.org", "localhost"):
         assert ask(named, Host=host).status == 200, host
     for host in (
@@ -150,7 +150,7 @@ def test_listed_names_are_answered_to_and_no_others(named: Server) -> None:
         assert ask(named, Host=host).status == 421, host
 
 
-def test_behind_a_proxy_the_page_s_origin_is_compared_with_the_name_that_it_passes_on(named: Server) -> None:
+def test_origin_is_compared_with_the_host_that_a_proxy_forwards(named: Server) -> None:
     host = "chat.example.com:8080"
     assert ask(named, "POST", Host=host, Origin=f"http://{host}").status == 200
     assert ask(named, "POST", Host=host, Origin="http://chat.example.com").status == 403
@@ -172,8 +172,8 @@ def test_behind_a_proxy_the_page_s_origin_is_compared_with_the_name_that_it_pass
     ],
     ids="=".join,
 )
-def test_a_header_that_the_operator_did_not_name_changes_nothing(named: Server, header: tuple[str, str]) -> None:
-    """Most proxies pass on whatever their clients send, and the servers trust a proxy on this machine."""
+def test_unconfigured_forwarded_headers_are_ignored(named: Server, header: tuple[str, str]) -> None:
+    """Most proxies forward every header of their clients, and servers trust a local proxy."""
     sent = dict([header]) | {"X-Forwarded-For": "127.0.0.1"}
     plain, found = ask(named), request("GET", f"{named.url}/api/conversations", headers=sent)
     assert (found.status, found.json) == (200, plain.json)
@@ -181,19 +181,19 @@ def test_a_header_that_the_operator_did_not_name_changes_nothing(named: Server, 
     assert request("GET", f"{named.url}/openapi.json", headers=sent).json["servers"] == [{"url": "/"}]
 
 
-def test_over_https_browsers_are_told_to_stay_there(named: Server) -> None:
+def test_https_answers_have_hsts(named: Server) -> None:
     header = ask(named, X_Forwarded_Proto="https").headers["Strict-Transport-Security"]
-    # Flask's own server is for development and knows nothing of proxies.
+    # Flask's own server is for development and does not support proxies.
     assert (header == "max-age=31536000") == (named.command != "flask")
     assert ask(named).headers["Strict-Transport-Security"] is None
 
 
 @pytest.mark.posix("Windows has no such sockets in Python")
 @pytest.mark.parametrize(("hosts", "status"), [("", 200), ("chat.example.com", 421)])
-def test_behind_a_socket_the_proxy_decides_unless_names_are_listed(
+def test_unix_socket_accepts_any_host_unless_hosts_are_listed(
     hosts: str, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In this process: what counts is that HOST names a socket, whichever server listens on it."""
+    """Runs in this process, because only HOST matters, not the server."""
     from chatkeep.config.settings import Settings  # noqa: PLC0415
     from chatkeep.server.app import create_app  # noqa: PLC0415 - servers of their own process do without
     from chatkeep.web.services import services_of  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Repeated questions are answered from the cache, in the same shapes, and only while their answers are stored."""
+"""Repeated questions are answered from the cache, in the same form, while their answers are stored."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.servers import COMMANDS, Server, thrown_away
 from tests.upstream import Upstream, reply_to
 
 SEEDS = itertools.count(1000)
-SILENT = "#fault=hang_first,first=1,n=30,r=20,seed={}#"  # for the first who asks; the next one is answered slowly
+SILENT = "#fault=hang_first,first=1,n=30,r=20,seed={}#"  # the first call hangs, the next one is slow
 
 
 @pytest.fixture(scope="module", params=EMBEDDED_AND_SERVER)
 def hosts(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[Api]]:
-    """Two servers on one database, of two processes and of one, with no Redis between them."""
+    """Two servers on one database without Redis, one with two processes and one with one."""
     url = empty_database(request, request.param, tmp_path_factory)
     env = caching(url, upstream)
     with ExitStack() as stack:
@@ -41,7 +41,7 @@ def hosts(
 
 
 def caching(url: str, upstream: Upstream) -> dict[str, str]:
-    """Return the environment of a server that remembers answers; under gunicorn it has two processes."""
+    """Return the environment of a server with a cache; gunicorn has two processes."""
     return {
         "DATABASE_URL": url,
         "OPENAI_BASE_URL": upstream.url,
@@ -51,7 +51,7 @@ def caching(url: str, upstream: Upstream) -> dict[str, str]:
     }
 
 
-def test_a_repeated_question_is_answered_from_the_cache(own: Api, upstream: Upstream) -> None:
+def test_repeated_question_is_answered_from_the_cache(own: Api, upstream: Upstream) -> None:
     message = unique("What is a haiku?")
     first, second = own.chat(message), own.chat(message)
     assert (first["cached"], second["cached"]) == (False, True)
@@ -60,7 +60,7 @@ def test_a_repeated_question_is_answered_from_the_cache(own: Api, upstream: Upst
     assert len(asked(upstream, message)) == 1
 
 
-def test_a_cached_reply_is_streamed_and_stored_like_any_other(own: Api) -> None:
+def test_cached_reply_is_streamed_and_stored_like_any_other(own: Api) -> None:
     message = unique("😀 你好 #think=1#")
     own.chat(message)
     stream = own.streamed(message)
@@ -73,23 +73,21 @@ def test_a_cached_reply_is_streamed_and_stored_like_any_other(own: Api) -> None:
 @pytest.mark.parametrize(
     "change", [{"model": "other"}, {"temperature": 0.5}, {"max_tokens": 9}, {"system": "Be brief."}]
 )
-def test_a_question_that_differs_in_anything_is_another_one(
-    own: Api, upstream: Upstream, change: dict[str, Any]
-) -> None:
+def test_any_difference_misses_the_cache(own: Api, upstream: Upstream, change: dict[str, Any]) -> None:
     message = unique("What is a haiku?")
     own.chat(message)
     assert own.chat(message, **change)["cached"] is False
     assert len(asked(upstream, message)) == 2
 
 
-def test_the_same_words_in_another_conversation_are_another_question(own: Api) -> None:
+def test_same_question_with_another_context_misses_the_cache(own: Api) -> None:
     message = unique("And then?")
     own.chat(message)
     other = own.chat(unique("Once upon a time"))
     assert own.chat(message, conversation_id=other["conversation_id"])["cached"] is False
 
 
-def test_who_asks_for_no_cache_gets_none_and_teaches_none(own: Api, upstream: Upstream) -> None:
+def test_no_cache_neither_reads_nor_fills_the_cache(own: Api, upstream: Upstream) -> None:
     message = unique("What is a haiku?")
     own.chat(message, cache=False)
     assert own.chat(message)["cached"] is False
@@ -98,14 +96,14 @@ def test_who_asks_for_no_cache_gets_none_and_teaches_none(own: Api, upstream: Up
 
 
 @pytest.mark.parametrize("spec", ["fault=reset_after:3", "fault=cut_after:3", "status=401"])
-def test_only_whole_replies_are_learnt(own: Api, upstream: Upstream, spec: str) -> None:
+def test_only_complete_replies_are_cached(own: Api, upstream: Upstream, spec: str) -> None:
     message = unique(f"What is a haiku? #{spec},first=1,seed={next(SEEDS)}#")  # the upstream counts by the marker
     assert own.post(message).status != 200
     assert own.chat(message)["cached"] is False
     assert len(asked(upstream, message)) == 2
 
 
-def test_a_regenerated_reply_is_a_new_one(own: Api, upstream: Upstream) -> None:
+def test_regenerating_bypasses_the_cache(own: Api, upstream: Upstream) -> None:
     message = unique("What is a haiku?")
     old = own.chat(message)
     path = f"/api/conversations/{old['conversation_id']}/messages/{old['message_id']}/regenerate"
@@ -113,7 +111,7 @@ def test_a_regenerated_reply_is_a_new_one(own: Api, upstream: Upstream) -> None:
     assert len(asked(upstream, message)) == 2
 
 
-def test_equal_questions_at_once_make_one_call(own: Api, upstream: Upstream) -> None:
+def test_concurrent_equal_questions_make_one_call(own: Api, upstream: Upstream) -> None:
     message = unique("What is a haiku? #n=20,r=40#")
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda _: own.chat(message), range(20)))
@@ -121,7 +119,7 @@ def test_equal_questions_at_once_make_one_call(own: Api, upstream: Upstream) -> 
     assert sum(not answer["cached"] for answer in answers) == len(asked(upstream, message)) == 1
 
 
-def test_a_copy_can_be_stopped_alone(own: Api) -> None:
+def test_stopping_a_copy_leaves_the_leader_running(own: Api) -> None:
     message = unique("What is a haiku? #n=40,r=20#")
     with own.running(message) as leader, own.running(message) as copy:
         own.stop(copy.id)
@@ -130,21 +128,21 @@ def test_a_copy_can_be_stopped_alone(own: Api) -> None:
     assert leader.text == reply_to(message)
 
 
-def test_a_failure_of_the_one_call_is_everybodys(own: Api) -> None:
+def test_failure_of_a_shared_call_reaches_all_its_callers(own: Api) -> None:
     message = unique("What is a haiku? #n=20,r=40,fault=cut_after:10#")
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: own.post(message), range(8)))
     assert {answer.json["code"] for answer in answers} == {"provider_broke"}
 
 
-def test_what_was_deleted_is_not_repeated(own: Api, upstream: Upstream) -> None:
+def test_deleted_answer_leaves_the_cache(own: Api, upstream: Upstream) -> None:
     message = unique("What is a haiku?")
     own.delete(own.chat(message)["conversation_id"])
     assert own.chat(message)["cached"] is False
     assert len(asked(upstream, message)) == 2
 
 
-def test_the_cache_tells_how_it_serves(own: Api) -> None:
+def test_cache_reports_its_hits(own: Api) -> None:
     before = own.request("GET", "/health").json["cache"]
     message = unique("What is a haiku?")
     own.chat(message)
@@ -156,14 +154,14 @@ def test_the_cache_tells_how_it_serves(own: Api) -> None:
 
 
 def concurrency(hosts: list[Api], message: str, number: int) -> list[Any]:
-    """Ask the same by way of all hosts in turn, at once; return the answers, whatever they are."""
+    """Send the same question to all hosts at once, and return the answers."""
     with ThreadPoolExecutor(number) as pool:
         responses = list(pool.map(lambda index: hosts[index % len(hosts)].post(message), range(number)))
     return [response.json for response in responses]
 
 
-def test_a_hundred_equal_questions_of_all_processes_make_one_call(hosts: list[Api], upstream: Upstream) -> None:
-    """The reply takes four seconds, so that on a slow machine, too, the last one asks before it is whole."""
+def test_hundred_equal_questions_to_all_processes_make_one_call(hosts: list[Api], upstream: Upstream) -> None:
+    """The reply takes four seconds, so that all callers ask before it ends, even on a slow machine."""
     message = unique("What is a haiku? 你好 #n=80,r=20#")
     answers = concurrency(hosts, message, 100)
     assert {answer.get("reply") for answer in answers} == {reply_to(message)}
@@ -171,8 +169,8 @@ def test_a_hundred_equal_questions_of_all_processes_make_one_call(hosts: list[Ap
     assert len({answer["message_id"] for answer in answers}) == 100
 
 
-def test_a_copy_of_another_process_is_streamed_and_stored_like_any_other(hosts: list[Api]) -> None:
-    """The reply takes longer than a second, so that it is copied while it grows."""
+def test_copy_from_another_process_is_streamed_and_stored_like_any_other(hosts: list[Api]) -> None:
+    """The reply takes more than a second, so it is copied while it grows."""
     message = unique("😀 #think=3,n=30,r=20#")
     with hosts[0].running(message) as leader:
         stream = hosts[1].streamed(message)
@@ -185,8 +183,8 @@ def test_a_copy_of_another_process_is_streamed_and_stored_like_any_other(hosts: 
     )
 
 
-def test_what_a_process_has_copied_it_knows(hosts: list[Api], upstream: Upstream) -> None:
-    """The reply takes longer than a second, so that it is copied while it grows."""
+def test_process_caches_what_it_copied(hosts: list[Api], upstream: Upstream) -> None:
+    """The reply takes more than a second, so it is copied while it grows."""
     message = unique("What is a haiku? #n=30,r=20#")
     with hosts[0].running(message):
         assert hosts[1].chat(message)["cached"] is True
@@ -194,8 +192,8 @@ def test_what_a_process_has_copied_it_knows(hosts: list[Api], upstream: Upstream
     assert len(asked(upstream, message)) == 1
 
 
-def test_a_copy_of_another_process_can_be_stopped_alone(hosts: list[Api]) -> None:
-    """The reply takes two seconds, so that there is time to stop its copy."""
+def test_copy_from_another_process_can_be_stopped_alone(hosts: list[Api]) -> None:
+    """The reply takes two seconds, which leaves time to stop its copy."""
     message = unique("What is a haiku? #n=40,r=20#")
     with hosts[0].running(message) as leader, hosts[1].running(message) as copy:
         hosts[0].stop(copy.id)
@@ -204,21 +202,21 @@ def test_a_copy_of_another_process_can_be_stopped_alone(hosts: list[Api]) -> Non
     assert leader.text == reply_to(message)
 
 
-def test_a_failure_of_the_one_call_is_that_of_all_processes(hosts: list[Api], upstream: Upstream) -> None:
-    """The provider fails after a second, so that all have asked before."""
+def test_failure_of_a_shared_call_reaches_all_processes(hosts: list[Api], upstream: Upstream) -> None:
+    """The provider fails after a second, when all callers have asked."""
     message = unique("What is a haiku? #n=30,r=20,fault=cut_after:20#")
     assert {answer["code"] for answer in concurrency(hosts, message, 8)} == {"provider_broke"}
     assert len(asked(upstream, message)) == 1
 
 
-def test_who_asks_for_no_cache_copies_nobody(hosts: list[Api], upstream: Upstream) -> None:
+def test_no_cache_makes_its_own_call(hosts: list[Api], upstream: Upstream) -> None:
     message = unique("What is a haiku? #n=10,r=20#")
     with hosts[0].running(message):
         assert [api.chat(message, cache=False)["cached"] for api in hosts] == [False, False]
     assert len(asked(upstream, message)) == 3
 
 
-def test_who_regenerates_copies_nobody(hosts: list[Api], upstream: Upstream) -> None:
+def test_regenerating_makes_its_own_call(hosts: list[Api], upstream: Upstream) -> None:
     """The same reply three times, half a second each."""
     message = unique("What is a haiku? #n=10,r=20#")
     old = hosts[0].chat(message, cache=False)
@@ -228,8 +226,8 @@ def test_who_regenerates_copies_nobody(hosts: list[Api], upstream: Upstream) -> 
     assert len(asked(upstream, message)) == 3
 
 
-def test_after_a_leader_that_was_stopped_without_a_word_another_one_leads(hosts: list[Api], upstream: Upstream) -> None:
-    """The reply takes longer than a second, so that all copies that look for a leader find the new one."""
+def test_another_leader_follows_one_stopped_without_text(hosts: list[Api], upstream: Upstream) -> None:
+    """The reply takes more than a second, so that all followers find the new leader."""
     message = unique(f"What is a haiku? {SILENT.format(next(SEEDS))}")
     with ThreadPoolExecutor(2) as pool:
         asked_first = pool.submit(hosts[0].post, message)
@@ -242,10 +240,10 @@ def test_after_a_leader_that_was_stopped_without_a_word_another_one_leads(hosts:
     assert len(asked(upstream, message)) == 2
 
 
-def test_after_a_leader_whose_process_was_killed_another_one_leads(
+def test_another_leader_follows_one_whose_process_was_killed(
     hosts: list[Api], upstream: Upstream, tmp_path: Path
 ) -> None:
-    """Starts a server to kill it, and it takes about five seconds until the others take a process for dead."""
+    """Starts and kills a server. The others consider it dead after about five seconds."""
     message = unique(f"What is a haiku? {SILENT.format(next(SEEDS))}")
     env = caching(hosts[0].server.env["DATABASE_URL"], upstream)
     with ThreadPoolExecutor(2) as pool, Server("waitress", tmp_path, env) as doomed:
@@ -261,7 +259,7 @@ def test_after_a_leader_whose_process_was_killed_another_one_leads(
 def copied(
     pool: ThreadPoolExecutor, hosts: list[Api], upstream: Upstream, message: str
 ) -> tuple[str, Future[list[Any]]]:
-    """Wait until a question is asked, ask it six times more, and return whose reply they copy, and their answers."""
+    """Wait until a question is asked, ask it six more times, and return the leader and all answers."""
     assert eventually(lambda: asked(upstream, message))
     (leader,) = (found["id"] for found in hosts[0].list(q=message.rpartition(" ")[2])["data"])
     asking = pool.submit(concurrency, hosts, message, 6)
@@ -269,8 +267,8 @@ def copied(
     return leader, asking
 
 
-def test_owners_share_no_call(upstream: Upstream, tmp_path: Path) -> None:
-    """Below HTTP, where there is one owner only as long as there are no keys."""
+def test_owners_do_not_share_calls(upstream: Upstream, tmp_path: Path) -> None:
+    """Runs below HTTP, because a server without keys has only one owner."""
     message = unique("What is a haiku? #n=10,r=20#")
     settings = Settings(data_dir=tmp_path, openai_base_url=upstream.url, openai_api_key="test-key")
     parts = services_of(create_app(settings))

@@ -1,4 +1,4 @@
-"""Streams behind a proxy that compresses what it hands on: their pieces come one by one."""
+"""A proxy that compresses answers forwards the pieces of a stream one by one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def api(request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: py
 
 @pytest.fixture(scope="module")
 def proxied(api: Api) -> Iterator[str]:
-    """Where the proxy is."""
+    """The URL of the proxy."""
     try:
         with compressing.before(api.server.port) as url:
             yield url
@@ -34,8 +34,8 @@ def proxied(api: Api) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "gzip, deflate, br"])
-def test_a_proxy_that_compresses_hands_on_deltas_one_by_one(api: Api, proxied: str, coding: str) -> None:
-    """If the proxy compressed them, none would come before the end of a reply of twenty seconds."""
+def test_compressing_proxy_forwards_deltas_one_by_one(api: Api, proxied: str, coding: str) -> None:
+    """If the proxy compressed the deltas, they would all arrive at the end, after twenty seconds."""
     document = request("GET", f"{proxied}/openapi-3.2.json", headers={"Accept-Encoding": "br"})
     assert document.headers["Content-Encoding"] == "br"
     asked = {"message": "Slowly #n=400,r=20#", "stream": True}

@@ -1,6 +1,6 @@
-"""What becomes of a connection whose stream went on for a while: it serves the next request like any other.
+"""A connection serves further requests after a long stream.
 
-On gunicorn, whose worker leaves such streams; Waitress closes a connection after a stream.
+On gunicorn only, because Waitress closes the connection after a stream.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.posix("there is no gunicorn on Windows"),
     pytest.mark.parametrize("own", ON_GUNICORN, indirect=True, ids="-".join),
 ]
-LONG = "go on #n=30,r=20#"  # 1.5 s: longer than any server stays with it
+LONG = "go on #n=30,r=20#"  # 1.5 s
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def text_of(body: bytes) -> str:
     return "".join(json.loads(line[6:]).get("text", "") for line in lines)
 
 
-def test_long_streams_follow_each_other_on_one_connection(connection: HTTPConnection) -> None:
+def test_long_streams_share_a_connection(connection: HTTPConnection) -> None:
     """Waits for three streams of 1.5 s, as all tests here do for one."""
     for number in range(3):
         message = f"{number}: {LONG}"
@@ -51,7 +51,7 @@ def test_long_streams_follow_each_other_on_one_connection(connection: HTTPConnec
 
 
 class Received(BytesIO):
-    """What came on a socket, as several responses in a row are read from it."""
+    """A received byte string, from which several responses are read in a row."""
 
     def makefile(self, _mode: str) -> Received:
         return self
@@ -66,7 +66,7 @@ class Received(BytesIO):
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_a_request_that_is_sent_amid_a_stream_is_answered_after_it(own: Api, *, at_once: bool) -> None:
+def test_request_sent_during_a_stream_is_answered_after_it(own: Api, *, at_once: bool) -> None:
     body = json.dumps({"message": LONG, "stream": True}).encode()
     post = (
         b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
@@ -85,7 +85,7 @@ def test_a_request_that_is_sent_amid_a_stream_is_answered_after_it(own: Api, *, 
     assert received.read() == b""
 
 
-def test_a_body_that_nobody_wants_is_not_taken_to_its_end(own: Api) -> None:
+def test_unread_body_is_not_read_to_its_end(own: Api) -> None:
     head = b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n"
     with socket.create_connection(("127.0.0.1", own.server.port), 20) as sock:
         sock.sendall(head)

@@ -1,4 +1,4 @@
-"""A conversation that is longer than the model's context window, and what is kept of replies that failed."""
+"""Conversations longer than the model's context window, and the context after failed replies."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ TOO_LONG = (
 
 
 def question(size: int) -> str:
-    """Return a message of this many characters that a model with room for 160 is asked."""
+    """Return a message of this many characters for a model with a window of 160."""
     return unique("#window=160#").ljust(size, ".")
 
 
 def prompts(upstream: Upstream, message: str) -> list[list[str]]:
-    """Return the prompts that ended with a message."""
+    """Return the prompts that end with a message."""
     return [[one["content"] for one in request.messages] for request in asked(upstream, message)]
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["json", "stream"])
-def test_a_conversation_past_the_window_goes_on_without_its_oldest_turns(
+def test_conversation_past_the_window_continues_without_its_oldest_turns(
     api: Api, upstream: Upstream, *, streamed: bool
 ) -> None:
     first = unique("one")
@@ -40,9 +40,7 @@ def test_a_conversation_past_the_window_goes_on_without_its_oldest_turns(
     assert (api.last(id)["status"], api.last(id)["error"]) == ("completed", None)
 
 
-def test_a_question_that_is_too_long_by_itself_fails_and_is_left_out_of_the_next_prompts(
-    api: Api, upstream: Upstream
-) -> None:
+def test_question_longer_than_the_window_fails_and_is_omitted_from_later_prompts(api: Api, upstream: Upstream) -> None:
     first = unique("one")
     id = api.chat(first)["conversation_id"]  # noqa: A001
     long = question(170)
@@ -54,7 +52,7 @@ def test_a_question_that_is_too_long_by_itself_fails_and_is_left_out_of_the_next
     assert prompts(upstream, after) == [[first, reply_to(first), after]]
 
 
-def test_the_reason_of_a_failed_reply_is_read_again_in_both_languages(api: Api) -> None:
+def test_reason_of_a_failed_reply_can_be_read_in_both_languages(api: Api) -> None:
     refused = api.post(question(170))
     stored = api.last(refused.json["conversation_id"])
     assert (stored["status"], stored["error"], stored["error_detail"]) == (
@@ -68,14 +66,14 @@ def test_the_reason_of_a_failed_reply_is_read_again_in_both_languages(api: Api) 
     assert "Only 160 characters fit" in told
 
 
-def test_a_reply_that_is_followed_later_ends_with_the_same_reason(api: Api) -> None:
+def test_reply_followed_later_ends_with_the_same_reason(api: Api) -> None:
     refused = api.post("#status=404#").json
     (event,) = [event for event in api.followed(refused).events if event.event == "error"]
     assert (event.data["code"], event.data["detail"]) == (refused["code"], refused["detail"])
     assert "CHATKEEP_MODEL" in event.data["detail"]
 
 
-def test_a_question_that_failed_otherwise_is_sent_with_the_next_one(api: Api, upstream: Upstream) -> None:
+def test_question_that_failed_otherwise_stays_in_the_context(api: Api, upstream: Upstream) -> None:
     failed = unique("#status=404#")
     id = api.post(failed).json["conversation_id"]  # noqa: A001
     after = unique("#n=2#")
@@ -85,8 +83,8 @@ def test_a_question_that_failed_otherwise_is_sent_with_the_next_one(api: Api, up
 
 
 @pytest.mark.parametrize("forked", [False, True], ids=["unforked", "forked"])
-def test_turns_that_failed_push_nothing_out_of_the_context(api: Api, upstream: Upstream, *, forked: bool) -> None:
-    """More failures than messages are sent, ten by default. A fork is read in another way."""
+def test_failed_turns_do_not_shorten_the_context(api: Api, upstream: Upstream, *, forked: bool) -> None:
+    """Fails more often than there are messages in a prompt, ten by default. A fork uses another query."""
     first = unique("one")
     begun = api.chat(first)
     id = begun["conversation_id"]  # noqa: A001
@@ -102,7 +100,7 @@ def test_turns_that_failed_push_nothing_out_of_the_context(api: Api, upstream: U
     assert prompts(upstream, both) == [[first, reply_to(first), both]]
 
 
-def test_a_question_that_the_provider_refuses_is_left_out_of_the_next_prompts(api: Api, upstream: Upstream) -> None:
+def test_refused_question_is_omitted_from_later_prompts(api: Api, upstream: Upstream) -> None:
     refused = unique("flagged #refuse=flagged#")
     response = api.post(refused)
     assert (response.status, response.json["code"]) == (502, "provider_refused")
@@ -115,7 +113,7 @@ def test_a_question_that_the_provider_refuses_is_left_out_of_the_next_prompts(ap
     assert prompts(upstream, later)[-1] == [after, "".join(generate(2)), later]
 
 
-def test_a_question_whose_answer_was_filtered_is_left_out_of_the_next_prompts(api: Api, upstream: Upstream) -> None:
+def test_question_with_a_filtered_answer_is_omitted_from_later_prompts(api: Api, upstream: Upstream) -> None:
     first = unique("one")
     id = api.chat(first)["conversation_id"]  # noqa: A001
     api.post(unique("#n=0,finish=content_filter#"), conversation_id=id)
@@ -124,7 +122,7 @@ def test_a_question_whose_answer_was_filtered_is_left_out_of_the_next_prompts(ap
     assert prompts(upstream, after) == [[first, reply_to(first), after]]
 
 
-def test_a_longer_window_answers_when_the_question_is_asked_again(api: Api, upstream: Upstream) -> None:
+def test_repeated_question_is_answered_by_a_longer_window(api: Api, upstream: Upstream) -> None:
     failed = api.post(question(170)).json
     path = f"/api/conversations/{failed['conversation_id']}/messages/{failed['message_id']}/regenerate"
     upstream.script("n=3")

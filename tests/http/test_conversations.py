@@ -17,7 +17,7 @@ ID = "01a202c6-688b-7050-9b35-34b6a3bc47ef"
 SHAPES = ["1", "abc", "null", f"{ID}0", ID[:-1], f"{{{ID}}}", "..", "%00", "%F0%9F%A6%8A"]
 
 
-def test_an_unknown_conversation_is_404_everywhere(api: Api) -> None:
+def test_unknown_conversation_is_404_on_every_route(api: Api) -> None:
     unknown, path = uuid4(), f"/api/conversations/{uuid4()}"
     replies = [
         api.post("Hello", conversation_id=f"{unknown}"),
@@ -35,19 +35,19 @@ def test_an_unknown_conversation_is_404_everywhere(api: Api) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_an_id_of_another_shape_is_404(api: Api, shape: str) -> None:
+def test_malformed_id_is_404(api: Api, shape: str) -> None:
     for method, tail in [("GET", ""), ("DELETE", ""), ("POST", "/stop"), ("GET", f"/messages/{uuid4()}/stream")]:
         reply = api.request(method, f"/api/conversations/{shape}{tail}")
         assert (reply.status, reply.json["code"]) == (404, "not_found")
 
 
-def test_a_message_is_found_in_its_own_conversation_only(api: Api) -> None:
+def test_message_of_another_conversation_is_404(api: Api) -> None:
     one, other = api.chat("one"), api.chat("other")
     with api.follow({**one, "message_id": other["message_id"]}) as stream:
         assert stream.status == 404
 
 
-def test_a_deleted_conversation_is_gone(api: Api) -> None:
+def test_deleted_conversation_is_404(api: Api) -> None:
     answer = api.chat(mark := unique())
     conversation = answer["conversation_id"]
     deleted = api.delete(conversation)
@@ -58,7 +58,7 @@ def test_a_deleted_conversation_is_gone(api: Api) -> None:
     assert api.count("messages", "content LIKE :mark", mark=f"%{mark}%") == 0
 
 
-def test_deleting_ends_a_running_reply_and_leaves_nothing(api: Api) -> None:
+def test_deleting_ends_a_running_reply_and_leaves_no_rows(api: Api) -> None:
     reply = api.running(f"{(mark := unique())} #fault=endless,r=50#")
     assert api.delete(reply.id).status == 200
     last = reply.rest()
@@ -85,7 +85,7 @@ CHANGES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("fields", CHANGES, ids=str)
-def test_a_change_changes_its_fields_and_nothing_else(api: Api, fields: dict[str, Any]) -> None:
+def test_patch_changes_only_its_fields(api: Api, fields: dict[str, Any]) -> None:
     conversation = api.chat("Hello", system="Old.", metadata={"old": 1}, ttl=500)["conversation_id"]
     before = api.read(conversation)
     changed = api.change(conversation, **fields)
@@ -94,7 +94,7 @@ def test_a_change_changes_its_fields_and_nothing_else(api: Api, fields: dict[str
     assert changed == {name: value for name, value in after.items() if name != "messages"}
 
 
-def test_a_conversation_expires_its_ttl_after_its_last_activity(api: Api) -> None:
+def test_conversation_expires_a_ttl_after_its_last_activity(api: Api) -> None:
     conversation = api.chat("Hello")["conversation_id"]
     assert lifetime(api.read(conversation)) == timedelta(hours=24)
     assert lifetime(api.change(conversation, ttl=60)) == timedelta(minutes=1)
@@ -111,7 +111,7 @@ def lifetime(conversation: Any) -> timedelta | None:
     return datetime.fromisoformat(conversation["expires_at"]) - datetime.fromisoformat(conversation["last_active"])
 
 
-def test_a_system_prompt_that_was_changed_is_sent_from_then_on(api: Api) -> None:
+def test_changed_system_prompt_is_sent_with_later_turns(api: Api) -> None:
     conversation = api.chat("Hello", system="Old.")["conversation_id"]
     api.change(conversation, system="New.")
     assert api.chat("Again", conversation_id=conversation)["usage"]["input_tokens"] == 4
@@ -119,7 +119,7 @@ def test_a_system_prompt_that_was_changed_is_sent_from_then_on(api: Api) -> None
     assert api.chat("Again", conversation_id=conversation)["usage"]["input_tokens"] == 5
 
 
-def test_an_expired_conversation_is_gone(api: Api) -> None:
+def test_expired_conversation_is_404(api: Api) -> None:
     """Waits until a second has passed."""
     answer = api.chat(mark := unique(), ttl=1)
     path = f"/api/conversations/{answer['conversation_id']}"
@@ -132,7 +132,7 @@ def test_an_expired_conversation_is_gone(api: Api) -> None:
     assert {reply.status for reply in gone} == {404} == {api.follow(answer).status}
 
 
-def test_the_newest_activity_comes_first(api: Api) -> None:
+def test_list_is_ordered_by_last_activity(api: Api) -> None:
     mark = unique()
     first, second, third = (api.chat(mark)["conversation_id"] for _ in range(3))
     api.chat("Again", conversation_id=first)
@@ -140,7 +140,7 @@ def test_the_newest_activity_comes_first(api: Api) -> None:
     assert [item["id"] for item in api.list(q=mark, order="asc")["data"]] == [second, third, first]
 
 
-def test_a_list_says_where_it_begins_and_ends(api: Api) -> None:
+def test_list_has_cursors_of_its_ends(api: Api) -> None:
     mark = unique()
     one, two = (api.chat(mark)["conversation_id"] for _ in range(2))
     page = api.list(q=mark, limit=1)
@@ -155,7 +155,7 @@ def test_a_list_says_where_it_begins_and_ends(api: Api) -> None:
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize("limit", [1, 3, 4, 100])
-def test_pages_of_conversations_have_no_gaps_and_no_doubles(api: Api, order: str, limit: int) -> None:
+def test_pages_of_conversations_have_no_gaps_or_duplicates(api: Api, order: str, limit: int) -> None:
     mark = unique()
     made = [api.chat(mark)["conversation_id"] for _ in range(8)]
     found = pages(lambda **query: api.list(q=mark, order=order, limit=limit, **query))
@@ -164,7 +164,7 @@ def test_pages_of_conversations_have_no_gaps_and_no_doubles(api: Api, order: str
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize("pinned", [None, False])
-def test_what_becomes_active_or_goes_meanwhile_neither_repeats_nor_hides_others(
+def test_changes_between_pages_neither_repeat_nor_hide_conversations(
     api: Api, order: str, *, pinned: bool | None
 ) -> None:
     mark = unique()
@@ -190,16 +190,14 @@ def test_what_becomes_active_or_goes_meanwhile_neither_repeats_nor_hides_others(
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize("pinned", [None, False])
-def test_by_creation_all_pages_hold_what_was_there_all_the_time_once(
-    api: Api, order: str, *, pinned: bool | None
-) -> None:
+def test_pages_by_creation_have_each_lasting_conversation_once(api: Api, order: str, *, pinned: bool | None) -> None:
     mark = unique()
     made = [api.chat(mark)["conversation_id"] for _ in range(9)]
     ahead = made[::-1] if order == "desc" else made
     query = {"q": mark, "sort": "created", "order": order, "limit": 2} | ({} if pinned is None else {"pinned": "false"})
     page = api.list(**query)
     found = [item["id"] for item in page["data"]]
-    for conversation in (found[0], ahead[4], ahead[-1]):  # one that was read, and two that were not
+    for conversation in (found[0], ahead[4], ahead[-1]):  # one of the first page, and two later ones
         api.chat("Again", conversation_id=conversation)
     api.delete(page["last_id"])
     api.delete(ahead[5])
@@ -211,14 +209,14 @@ def test_by_creation_all_pages_hold_what_was_there_all_the_time_once(
 
 
 @pytest.mark.parametrize("place", ["x", "{}%0A", "{}_1%0A", "{}_", "{}_x", "{}_1_2_3", "{}_" + "9" * 19, "{}x"])
-def test_a_place_that_no_page_gave_is_422(api: Api, place: str) -> None:
+def test_unknown_cursor_is_422(api: Api, place: str) -> None:
     response = api.request("GET", f"/api/conversations?after={place.format('01a202d1-2a30-79d4-9bd7-fd298a4c908a')}")
     assert (response.status, response.json["errors"][0]["field"]) == (422, "after")
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize("limit", [1, 3, 4, 100])
-def test_pages_of_messages_have_no_gaps_and_no_doubles(api: Api, order: str, limit: int) -> None:
+def test_pages_of_messages_have_no_gaps_or_duplicates(api: Api, order: str, limit: int) -> None:
     conversation = api.chat("1")["conversation_id"]
     for number in "234":
         api.chat(number, conversation_id=conversation)
@@ -243,7 +241,7 @@ def pages(read: Any) -> list[Any]:
     "query", ["after=00000000-0000-7000-8000-000000000000", "limit=0", "limit=101", "limit=x", "limit="]
 )
 @pytest.mark.parametrize("of", ["list", "messages"])
-def test_a_page_that_cannot_be_is_422(api: Api, query: str, of: str) -> None:
+def test_invalid_page_query_is_422(api: Api, query: str, of: str) -> None:
     path = f"/api/conversations/{api.chat('Hello')['conversation_id']}" if of == "messages" else "/api/conversations"
     reply = api.request("GET", f"{path}?{query}")
     assert (reply.status, reply.json["errors"][0]["field"]) == (422, query.partition("=")[0])
@@ -265,7 +263,7 @@ SEARCHES = [
 
 
 @pytest.mark.parametrize(("text", "query"), SEARCHES)
-def test_search_finds_text_as_it_is_written_in_any_case(api: Api, text: str, query: str) -> None:
+def test_search_ignores_case(api: Api, text: str, query: str) -> None:
     mark = unique()
     in_title = api.chat(f"{mark}{text}")["conversation_id"]
     in_text = api.chat(f"{'x' * 80}\n{mark}{text}")["conversation_id"]
@@ -277,7 +275,7 @@ def test_search_finds_text_as_it_is_written_in_any_case(api: Api, text: str, que
     "query",
     ["redis 超时", "超时 redis", "  Redis   超时 ", "redis\u3000超时", "超时 超时 redis", "REDIS connection 超时"],
 )
-def test_search_finds_every_word_wherever_it_stands(api: Api, query: str) -> None:
+def test_search_requires_all_words_in_any_order(api: Api, query: str) -> None:
     mark = unique()
     together = api.chat(f"{mark} The redis connection gives 连接超时")["conversation_id"]
     apart = api.chat(f"{mark} 请求超时了")["conversation_id"]
@@ -290,37 +288,37 @@ def test_search_finds_every_word_wherever_it_stands(api: Api, query: str) -> Non
     assert found == [in_title, apart, together]
 
 
-def test_search_takes_more_words_than_it_looks_for_apart(api: Api) -> None:
+def test_search_treats_words_past_the_limit_as_a_phrase(api: Api) -> None:
     words = [unique()[:12] for _ in range(12)]
     found = api.chat(" ".join(words))["conversation_id"]
     assert [item["id"] for item in api.list(q=" ".join(words))["data"]] == [found]
     assert api.list(q=" ".join([*words[:7], words[11], words[7]]))["data"] == []
 
 
-def test_search_finds_a_blank(api: Api) -> None:
+def test_search_finds_a_space(api: Api) -> None:
     found = api.chat(f"{unique()} {unique()}")["conversation_id"]
     assert found in [item["id"] for item in api.list(q=" ")["data"]]
 
 
-def test_search_finds_what_stands_behind_a_nul(api: Api) -> None:
+def test_search_finds_text_after_a_nul(api: Api) -> None:
     found = api.chat(f"before\0{(mark := unique())}")["conversation_id"]
     assert [item["id"] for item in api.list(q=mark)["data"]] == [found]
 
 
 @pytest.mark.parametrize("wildcard", ["%", "_", "!%", "!_", "!"])
-def test_search_knows_no_wildcards(api: Api, wildcard: str) -> None:
+def test_search_has_no_wildcards(api: Api, wildcard: str) -> None:
     mark = unique()
     api.chat(f"{mark}a plain b")
     assert api.list(q=f"{mark}a{wildcard}")["data"] == []
 
 
-def test_search_looks_into_replies(api: Api) -> None:
+def test_search_includes_replies(api: Api) -> None:
     found = api.chat(mark := unique("echo"))["conversation_id"]
     assert [item["id"] for item in api.list(q=f"You said: {mark}")["data"]] == [found]
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-def test_pinned_conversations_are_listed_apart_from_the_others(api: Api, order: str) -> None:
+def test_pinned_filter_selects_pinned_conversations(api: Api, order: str) -> None:
     mark = unique()
     made = [api.chat(mark)["conversation_id"] for _ in range(6)]
     for pinned in made[1::2]:
@@ -335,24 +333,24 @@ def test_pinned_conversations_are_listed_apart_from_the_others(api: Api, order: 
     assert [each for each in everywhere if each in made] == listed["true"]
 
 
-def test_whether_pinned_is_yes_or_no(api: Api) -> None:
+def test_invalid_pinned_filter_is_422(api: Api) -> None:
     assert api.request("GET", "/api/conversations?pinned=perhaps").json["errors"][0]["field"] == "pinned"
 
 
-def test_a_title_that_was_changed_is_found(api: Api) -> None:
+def test_search_finds_a_changed_title(api: Api) -> None:
     found = api.chat("Hello")["conversation_id"]
     api.change(found, title=(title := unique("Renamed")))
     assert [item["id"] for item in api.list(q=title)["data"]] == [found]
 
 
-def test_reading_puts_expiry_off_for_nobody(api: Api) -> None:
+def test_reading_does_not_postpone_expiry(api: Api) -> None:
     conversation = api.chat("Hello")["conversation_id"]
     before = api.read(conversation)["last_active"]
     time.sleep(0.005)
     assert api.read(conversation)["last_active"] == before == api.change(conversation, title="x")["last_active"]
 
 
-def test_metadata_that_is_taken_can_be_read_however_deep_it_is(api: Api) -> None:
+def test_deep_metadata_is_stored_and_returned(api: Api) -> None:
     conversation = api.chat(mark := unique())["conversation_id"]
     path = f"/api/conversations/{conversation}"
     try:
@@ -369,16 +367,16 @@ def test_metadata_that_is_taken_can_be_read_however_deep_it_is(api: Api) -> None
 @pytest.mark.parametrize(
     "q", ["' OR '1'='1", '" OR 1=1 -- ', "'; DELETE FROM messages; -- ", "\\' OR 1=1 -- ", "%(q)s", ":q"]
 )
-def test_words_to_search_for_are_never_part_of_a_statement(api: Api, q: str) -> None:
+def test_search_words_are_never_part_of_a_statement(api: Api, q: str) -> None:
     answer = api.chat(f"Hello {unique()}")
     assert api.list(q=f"{q}{unique()}")["data"] == []
     assert len(api.read(answer["conversation_id"])["messages"]["data"]) == 2
 
 
-# Pages that would be large end early
+# Large pages end early
 
 
-def test_a_page_of_large_messages_ends_early_with_its_cursor(embedded: Api) -> None:
+def test_page_of_large_messages_ends_early_with_a_cursor(embedded: Api) -> None:
     """Stores ten messages of 900 KB."""
     conversation: str = embedded.chat("x" * 900_000)["conversation_id"]
     for _ in range(4):

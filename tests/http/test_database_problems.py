@@ -1,4 +1,4 @@
-"""What requests are told of a database that refuses, is read-only, or breaks off while it stores."""
+"""Answers while the database refuses statements, is read-only, or disconnects during COMMIT."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Fragile:
-    """A server whose database user has no rights beyond its database, behind a proxy."""
+    """A server behind a database proxy, with a database user without further rights."""
 
     api: Api
     database: DatabaseServer
@@ -65,7 +65,7 @@ def fragile(
         yield Fragile(Api(server), service, proxy)
 
 
-def test_a_read_only_database_is_not_ready_and_the_process_lives(fragile: Fragile) -> None:
+def test_read_only_database_fails_readiness_but_not_liveness(fragile: Fragile) -> None:
     message = unique()
     assert fragile.get("/health/ready").status == 200
     with fragile.read_only():
@@ -84,9 +84,7 @@ def test_a_read_only_database_is_not_ready_and_the_process_lives(fragile: Fragil
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("arrives", [False, True])
-def test_a_turn_of_unknown_outcome_says_so_and_can_be_sent_again(
-    fragile: Fragile, *, arrives: bool, stream: bool
-) -> None:
+def test_turn_of_unknown_outcome_is_503_and_can_be_repeated(fragile: Fragile, *, arrives: bool, stream: bool) -> None:
     message = unique()
     headers = {"Idempotency-Key": quote(message), "Accept": "*/*"}
     fragile.proxy.lose_a_commit(message, arrives=arrives)
@@ -96,7 +94,7 @@ def test_a_turn_of_unknown_outcome_says_so_and_can_be_sent_again(
     assert told.headers["Retry-After"]
     assert eventually(lambda: asked(fragile, message) == arrives)
     again = fragile.api.post(message, stream=stream, headers=headers)
-    if arrives:  # its reply had nobody who generated it
+    if arrives:  # no process generated its reply
         assert (again.status, again.json["code"]) == (503, "reply_interrupted")
         assert fragile.api.last(again.json["conversation_id"])["id"] == again.json["message_id"]
     else:
@@ -118,17 +116,17 @@ def asked(fragile: Fragile, message: str) -> int:
         ("POST", "/api/keys", {"name": "a key without a use", "scopes": ["read"]}, "a key without a use"),
     ],
 )
-def test_whatever_is_stored_may_be_of_unknown_outcome(
+def test_every_write_reports_an_unknown_outcome(
     fragile: Fragile, method: str, path: str, body: Any, words: str
 ) -> None:
     made = fragile.api.chat(unique())
     place = path if path.startswith("/api") else f"/api/conversations/{made['conversation_id']}{path}"
-    fragile.proxy.lose_a_commit(words, arrives=False)  # a key that was made would have to be sent from then on
+    fragile.proxy.lose_a_commit(words, arrives=False)  # a stored key would be required from then on
     told = fragile.api.request(method, place, json=body)
     assert (told.status, told.json["code"]) == (503, "outcome_unknown")
 
 
-def test_an_import_of_unknown_outcome_is_finished_by_another(fragile: Fragile) -> None:
+def test_import_of_unknown_outcome_is_finished_by_a_repetition(fragile: Fragile) -> None:
     made = fragile.api.chat(unique("an imported title"))
     file = fragile.get(f"/api/conversations/{made['conversation_id']}/export?format=json").json
     fragile.api.delete(made["conversation_id"])
@@ -141,7 +139,7 @@ def test_an_import_of_unknown_outcome_is_finished_by_another(fragile: Fragile) -
 
 @pytest.fixture
 def refusing(api: Api) -> Iterator[Api]:
-    """The API of every server, while its database refuses to append one text."""
+    """The API of each server, whose database refuses to append one text."""
     database = Database(api.server.env["DATABASE_URL"])
     database.read(lambda connection: connection.change(REFUSE_UPDATES))
     yield api
@@ -150,8 +148,8 @@ def refusing(api: Api) -> Iterator[Api]:
 
 
 @ON_EVERY_PAIR
-def test_a_reply_that_the_database_refuses_fails_and_others_go_on(refusing: Api) -> None:
-    """Streams a reply meanwhile: two seconds."""
+def test_reply_refused_by_the_database_fails_alone(refusing: Api) -> None:
+    """Streams another reply for two seconds."""
     with refusing.running("Others. #n=40,r=25#") as other:
         refused = refusing.post(f"{unique()} {BAD}")
         assert (refused.status, refused.json["code"]) == (500, "database_refused")
@@ -164,7 +162,7 @@ def test_a_reply_that_the_database_refuses_fails_and_others_go_on(refusing: Api)
 
 
 @ON_EVERY_PAIR
-def test_a_refused_statement_is_logged_with_its_number_and_without_values(api: Api) -> None:
+def test_refused_statement_is_logged_by_number_without_values(api: Api) -> None:
     message = unique()
     api.execute("ALTER TABLE idempotency_keys RENAME TO kept_aside")
     try:

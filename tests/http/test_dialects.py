@@ -1,4 +1,4 @@
-"""What a provider refuses of a request's form never reaches who asked: streamed or not, with the cache and without."""
+"""Callers never see that a provider refused a field: with JSON or streams, with or without the cache."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ FIELDS: dict[str, Any] = {"system": "Be brief.", "max_tokens": 9, "temperature":
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["json", "stream"])
 @pytest.mark.parametrize("cache", [False, True], ids=["uncached", "cached"])
-def test_a_caller_gets_the_reply_of_a_provider_that_wants_other_fields(
+def test_caller_gets_the_reply_of_a_provider_with_another_dialect(
     embedded: Api, upstream: Upstream, *, streamed: bool, cache: bool
 ) -> None:
     model = unique("model")
-    for requests in (5, 1, 1):  # four refusals, and then what was learnt of them
+    for requests in (5, 1, 1):  # four refusals, then the learnt dialect
         message = unique(REFUSED)
         assert said(embedded, message, streamed=streamed, model=model, cache=cache) == "".join(generate(3))
         assert len(seen(upstream, message)) == requests
@@ -28,7 +28,7 @@ def test_a_caller_gets_the_reply_of_a_provider_that_wants_other_fields(
         assert len(seen(upstream, message)) == requests + (not cache)
 
 
-def test_a_refusal_that_teaches_nothing_is_told_in_the_providers_words(embedded: Api, upstream: Upstream) -> None:
+def test_refusal_without_a_known_dialect_keeps_the_providers_message(embedded: Api, upstream: Upstream) -> None:
     message = unique("flagged #refuse=flagged#")
     refused = embedded.post(message, **FIELDS)
     assert (refused.status, refused.json["code"]) == (502, "provider_refused")
@@ -48,5 +48,5 @@ def said(api: Api, message: str, *, streamed: bool, **fields: Any) -> str:
 
 
 def seen(upstream: Upstream, message: str) -> list[Request]:
-    """Return the requests with a message, behind the system prompt or in one message with it."""
+    """Return the requests with a message, after the system prompt or merged with it."""
     return [request for request in upstream.requests if request.message.endswith(message)]

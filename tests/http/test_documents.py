@@ -1,4 +1,4 @@
-"""Headers of every answer, the origins that may call, and the documents that are served beside the API."""
+"""Headers of every answer, CORS, and the served documents."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_every_answer_has_an_id_and_is_what_it_says_it_is(api: Api, path: str) -> None:
+def test_every_answer_has_an_id_and_its_declared_type(api: Api, path: str) -> None:
     headers = api.request("GET", path).headers
     assert len(headers["X-Request-Id"]) == 32
     assert (headers["X-Content-Type-Options"], headers["Referrer-Policy"]) == ("nosniff", "no-referrer")
@@ -37,7 +37,7 @@ def test_every_answer_has_an_id_and_is_what_it_says_it_is(api: Api, path: str) -
     assert headers["Strict-Transport-Security"] is None
 
 
-def test_what_is_private_is_not_kept_by_caches(api: Api) -> None:
+def test_private_answers_are_not_stored_by_http_caches(api: Api) -> None:
     answer = api.post("Hello")
     conversation = f"/api/conversations/{answer.json['conversation_id']}"
     answers = [answer, api.post(""), api.post("Hello", stream=True), api.request("POST", f"{conversation}/stop")]
@@ -49,7 +49,7 @@ def test_what_is_private_is_not_kept_by_caches(api: Api) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/admin"])
-def test_pages_run_nothing_but_their_own_files(api: Api, path: str) -> None:
+def test_csp_allows_only_own_files(api: Api, path: str) -> None:
     page = api.request("GET", path)
     assert (page.status, page.headers.get_content_type()) == (200, "text/html")
     rules = dict(rule.strip().split(" ", 1) for rule in page.headers["Content-Security-Policy"].split(";"))
@@ -61,14 +61,14 @@ def test_pages_run_nothing_but_their_own_files(api: Api, path: str) -> None:
     assert b"://" not in page.body.replace(b"http://www.w3.org/", b"")
 
 
-def test_health_names_what_it_knows(api: Api) -> None:
+def test_health_reports_its_checks(api: Api) -> None:
     health = api.request("GET", "/health").json
     assert (health["status"], health["database"], health["provider"]) == ("ok", "ok", "openai")
     for path in ("/health/live", "/health/ready"):
         assert api.request("GET", path).json == {"status": "ok"}
 
 
-def test_the_document_describes_what_is_served(api: Api) -> None:
+def test_openapi_document_describes_the_served_routes(api: Api) -> None:
     document = api.request("GET", "/openapi.json").json
     assert document["openapi"].startswith("3.2.")
     assert api.request("GET", "/openapi-3.2.json").json == document
@@ -86,7 +86,7 @@ def test_swagger_ui_loads_the_3_1_document(api: Api) -> None:
     assert api.request("GET", path.decode()).json["openapi"].startswith("3.1.")
 
 
-def test_the_document_is_compressed_and_sent_once(api: Api) -> None:
+def test_openapi_document_is_compressed_and_revalidated(api: Api) -> None:
     plain = api.request("GET", "/openapi.json")
     zipped = api.request("GET", "/openapi.json", headers={"Accept-Encoding": "gzip"})
     assert (zipped.headers["Content-Encoding"], len(zipped.body) < len(plain.body) / 4) == ("gzip", True)
@@ -98,7 +98,7 @@ def test_the_document_is_compressed_and_sent_once(api: Api) -> None:
         assert (again.status, again.body) == (304, b"")
 
 
-def test_answers_have_the_document_s_fields(api: Api) -> None:
+def test_answers_have_the_documented_fields(api: Api) -> None:
     schemas = api.request("GET", "/openapi.json").json["components"]["schemas"]
     answer = api.chat("Hello #think=1#")
     conversation = api.read(answer["conversation_id"])
@@ -119,7 +119,7 @@ def preflight(api: Api, origin: str, path: str = "/api/chat") -> Any:
     return api.request("OPTIONS", path, headers=asked).headers
 
 
-def test_a_page_of_a_configured_origin_may_call(impatient: Api) -> None:
+def test_configured_origin_may_call(impatient: Api) -> None:
     headers = preflight(impatient, ORIGIN)
     assert headers["Access-Control-Allow-Origin"] == ORIGIN
     assert "POST" in headers["Access-Control-Allow-Methods"]
@@ -129,14 +129,14 @@ def test_a_page_of_a_configured_origin_may_call(impatient: Api) -> None:
 
 
 @pytest.mark.parametrize("origin", [ORIGIN, "http://[::1]:3000"])
-def test_every_origin_that_is_listed_may_call(impatient: Api, origin: str) -> None:
+def test_every_listed_origin_may_call(impatient: Api, origin: str) -> None:
     assert preflight(impatient, origin)["Access-Control-Allow-Origin"] == origin
     response = impatient.post("Hello", headers={"Origin": origin})
     assert (response.status, response.headers["Access-Control-Allow-Origin"]) == (200, origin)
 
 
-def test_a_page_of_a_configured_origin_may_read_every_header_that_clients_need(impatient: Api) -> None:
-    """The headers of Fetch that every page may read are left out."""
+def test_configured_origin_may_read_the_headers_that_clients_need(impatient: Api) -> None:
+    """Excludes the headers that Fetch lets every page read."""
     answers = [
         impatient.request("GET", "/api/conversations/export-all?format=csv", headers={"Origin": ORIGIN}),
         impatient.request("GET", "/openapi.json", headers={"Origin": ORIGIN}),
@@ -152,7 +152,7 @@ def test_a_page_of_a_configured_origin_may_read_every_header_that_clients_need(i
 
 
 @pytest.mark.parametrize(("message", "fields"), [("Hello", {}), ("Hello", {"stream": True}), ("", {})])
-def test_a_page_of_a_configured_origin_may_read(impatient: Api, message: str, fields: dict[str, Any]) -> None:
+def test_configured_origin_may_read(impatient: Api, message: str, fields: dict[str, Any]) -> None:
     headers = impatient.post(message, headers={"Origin": ORIGIN}, **fields).headers
     assert headers["Access-Control-Allow-Origin"] == ORIGIN
     assert "X-Request-Id" in headers["Access-Control-Expose-Headers"]
@@ -160,8 +160,8 @@ def test_a_page_of_a_configured_origin_may_read(impatient: Api, message: str, fi
     assert "Authorization" in headers["Vary"].split(", ")
 
 
-def test_every_path_tells_which_methods_it_takes(impatient: Api) -> None:
-    """A browser that asks before it calls takes nothing but a success for a yes (Fetch Standard, CORS preflight)."""
+def test_options_lists_the_methods_of_every_path(impatient: Api) -> None:
+    """A browser accepts only a successful status of a preflight (Fetch Standard, CORS preflight)."""
     for path, methods in impatient.request("GET", "/openapi.json").json["paths"].items():
         answer = impatient.request("OPTIONS", re.sub(r"{.+?}", str(uuid4()), path), headers={"Origin": ORIGIN})
         assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (200, ORIGIN), path
@@ -171,11 +171,11 @@ def test_every_path_tells_which_methods_it_takes(impatient: Api) -> None:
 @pytest.mark.parametrize(
     "origin", ["https://evil.example.com", "http://app.example.com", f"{ORIGIN}.evil.com", "null", "http://1:3000"]
 )
-def test_a_page_of_another_origin_may_not(impatient: Api, origin: str) -> None:
+def test_other_origin_may_not_call(impatient: Api, origin: str) -> None:
     assert preflight(impatient, origin)["Access-Control-Allow-Origin"] is None
     assert impatient.post("Hello", headers={"Origin": origin}).headers["Access-Control-Allow-Origin"] is None
 
 
-def test_without_origins_no_page_may_call(api: Api) -> None:
+def test_no_origin_may_call_by_default(api: Api) -> None:
     assert preflight(api, ORIGIN)["Access-Control-Allow-Origin"] is None
     assert api.post("Hello", headers={"Origin": ORIGIN}).headers["Access-Control-Allow-Origin"] is None

@@ -1,4 +1,4 @@
-"""Shown is stored: the deltas of a stream, joined, are the stored reply character for character."""
+"""The joined deltas of a stream equal the stored reply, character by character."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ PIECES = [
 ]  # fmt: skip
 
 
-def test_every_streamed_turn_is_stored_as_it_was_shown(api: Api) -> None:
-    """A thousand turns, half of them on either database: ten seconds."""
+def test_streamed_reply_is_stored_as_shown(api: Api) -> None:
+    """Takes a thousand turns: ten seconds."""
     database = api.server.env["DATABASE_URL"].partition(":")[0].partition("+")[0]
     turns = TURNS.get((api.server.command, database), FEWER_TURNS)
     with ThreadPoolExecutor(CONCURRENCY) as pool:
@@ -46,14 +46,14 @@ def is_exact(api: Api, seed: int) -> bool:
 
 
 def message_of(seed: int) -> str:
-    """Return a message of odd characters, whose echo comes in pieces that cut them."""
+    """Return a message of unusual characters. Its echo arrives in pieces that split them."""
     chosen = random.Random(seed)  # noqa: S311 - it must repeat itself
     text = "".join(chosen.choices(PIECES, k=chosen.randint(1, 60)))
     return f"#split,seed={seed}{',halves' * (seed % 2)}{',crlf' * (seed % 3 == 0)}# {text}"
 
 
 def ids_count(stream: Stream) -> bool:
-    """Return whether every delta's id is the number of characters up to its end."""
+    """Return whether every delta's id is its end offset in characters."""
     shown = 0
     for event in stream.events:
         if event.event == "delta":
@@ -63,21 +63,21 @@ def ids_count(stream: Stream) -> bool:
     return stream.events[-1].id == "end"
 
 
-def test_half_a_character_becomes_a_replacement_character(api: Api) -> None:
+def test_lone_surrogate_becomes_a_replacement_character(api: Api) -> None:
     stream = api.streamed("Hello #fault=lone_half:2#")
     stored = api.last(stream.events[0].data["conversation_id"])
     assert stream.text == stored["content"] == "You said: \ufffdx\ufffd\ufffd"
     assert stored["status"] == "completed"
 
 
-def test_the_message_is_stored_as_it_was_sent(api: Api) -> None:
+def test_message_is_stored_as_sent(api: Api) -> None:
     message = "".join(PIECES)
     stored = api.read(api.chat(message)["conversation_id"])["messages"]["data"]
     assert stored[0]["content"] == message
     assert stored[1]["content"] == reply_to(message)
 
 
-def test_a_json_answer_is_stored_as_it_was_shown(api: Api) -> None:
+def test_json_answer_is_stored_as_shown(api: Api) -> None:
     message = message_of(3)
     answer = api.chat(message)
     assert answer["reply"] == reply_to(message) == api.last(answer["conversation_id"])["content"]

@@ -1,4 +1,4 @@
-"""Exports through the front door: whole, in order, nobody else's, and never cut without a sign of it."""
+"""Exports over HTTP are complete, ordered, limited to the owner, and never truncated silently."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ else:
     from backports import zstd
 
 DAY = 86_400_000_000
-FIRST = 1_735_689_600_000_000  # 2025-01-01, a day on which no other test says anything
+FIRST = 1_735_689_600_000_000  # 2025-01-01, which no other test uses
 FORMATS = ["json", "csv", "ndjson", "md", "openai"]
 
 
@@ -54,7 +54,7 @@ def exported_all(api: Api, **query: Any) -> Response:
 
 
 def document(response: Response) -> exports.Export:
-    """Return a JSON export, which must be as the API's document says, and sealed."""
+    """Return a JSON export. Fail unless it is complete and matches the OpenAPI document."""
     assert response.status == 200, response.body[:1000]
     found = msgspec.json.decode(response.body, type=exports.Export)
     before, _ = whole_lines(response.body)
@@ -63,7 +63,7 @@ def document(response: Response) -> exports.Export:
 
 
 def whole_lines(body: bytes) -> tuple[bytes, bytes]:
-    """Return the last line, and what is before it."""
+    """Return the last line, and the text before it."""
     at = body.rindex(b"\n", 0, -1) + 1
     return body[:at], body[at:]
 
@@ -88,7 +88,7 @@ def fill(url: str, *stored: tuple[Conversation, list[Message]]) -> None:
 
 
 def a_conversation(times: list[int], content: str = "said", **fields: Any) -> tuple[Conversation, list[Message]]:
-    """Return a conversation in which something was said at these times."""
+    """Return a conversation with messages at these times."""
     id, tip = new_id(times[0]), None  # noqa: A001 - as everywhere
     said: list[Message] = []
     for position, at in enumerate(times, 1):
@@ -101,7 +101,7 @@ def a_conversation(times: list[int], content: str = "said", **fields: Any) -> tu
     return replace(made, **fields), said
 
 
-def test_a_conversation_is_exported_with_all_there_is_to_it(api: Api) -> None:
+def test_conversation_is_exported_with_all_fields(api: Api) -> None:
     reply = api.chat("What is a haiku?", system="Be brief.", metadata={"team": "诗"}, cache=False)
     (one,) = document(exported(api, reply["conversation_id"])).conversations
     question, answer = one.messages
@@ -113,7 +113,7 @@ def test_a_conversation_is_exported_with_all_there_is_to_it(api: Api) -> None:
     assert [one.created_at[:23], one.last_active[:23]] == [shown["created_at"][:23], shown["last_active"][:23]]
 
 
-def test_branches_that_were_left_are_exported_too(api: Api) -> None:
+def test_other_branches_are_exported(api: Api) -> None:
     first = api.chat("Roll a die", cache=False)
     path = f"/api/conversations/{first['conversation_id']}/messages/{first['message_id']}/regenerate"
     second = api.request("POST", path, json={}).json
@@ -125,7 +125,7 @@ def test_branches_that_were_left_are_exported_too(api: Api) -> None:
     assert [m["role"] for m in json.loads(line)["messages"]] == ["user", "assistant"]
 
 
-def test_lines_say_what_the_document_says(api: Api) -> None:
+def test_ndjson_equals_json(api: Api) -> None:
     id = api.chat(unique("你好 🙂"))["conversation_id"]  # noqa: A001 - as everywhere
     (one,) = json.loads(exported(api, id).body)["conversations"]
     body = exported(api, id, format="ndjson").body
@@ -139,7 +139,7 @@ def test_lines_say_what_the_document_says(api: Api) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_is_a_download_with_the_conversations_name(api: Api, name: str) -> None:
+def test_every_format_is_a_download_named_after_the_conversation(api: Api, name: str) -> None:
     id = api.chat("俳句/haiku?")["conversation_id"]  # noqa: A001 - as everywhere
     response = exported(api, id, format=name)
     suffix = "jsonl" if name == "openai" else name
@@ -150,7 +150,7 @@ def test_every_format_is_a_download_with_the_conversations_name(api: Api, name: 
     assert "俳句" in response.text
 
 
-def test_a_csv_can_be_read_with_any_text(api: Api) -> None:
+def test_csv_of_any_text_can_be_parsed(api: Api) -> None:
     said = unique('=cmd|"/C calc"!A1\r\n"quoted", 你好 🙂')
     id = api.chat(said)["conversation_id"]  # noqa: A001 - as everywhere
     response = exported(api, id, format="csv", bom="true")
@@ -161,7 +161,7 @@ def test_a_csv_can_be_read_with_any_text(api: Api) -> None:
 
 
 @pytest.mark.parametrize("name", ["json", "ndjson"])
-def test_the_database_writes_any_text_as_json(api: Api, name: str) -> None:
+def test_any_text_is_exported_as_valid_json(api: Api, name: str) -> None:
     awkward = [*map(chr, range(0x100)), "\u2028\ufeff\U0010ffff", "\\u0041\\", "你好 🙂", "null", '"]}', ""]
     conversation, said = a_conversation(list(range(FIRST + 60 * DAY, FIRST + 60 * DAY + len(awkward))))
     conversation = replace(conversation, id=new_id(conversation.created_at))
@@ -189,7 +189,7 @@ def lines(body: bytes) -> list[Any]:
         ("identity, gzip;q=0.5", None),
     ],
 )
-def test_an_export_is_compressed_as_the_client_likes_it(api: Api, accept: str, coding: str | None) -> None:
+def test_export_is_compressed_as_accept_encoding_says(api: Api, accept: str, coding: str | None) -> None:
     id = api.chat("Compress me")["conversation_id"]  # noqa: A001 - as everywhere
     response = exported(api, id, accept=accept)
     assert response.headers["Content-Encoding"] == coding
@@ -200,8 +200,8 @@ def unpacked(body: bytes, coding: str | None) -> bytes:
     return gzip.decompress(body) if coding == "gzip" else zstd.decompress(body) if coding else body
 
 
-def test_a_conversation_larger_than_a_page_is_whole(api: Api) -> None:
-    """Stores thousands of messages: some seconds."""
+def test_conversation_larger_than_a_page_is_exported_whole(api: Api) -> None:
+    """Stores thousands of messages: a few seconds."""
     times = list(range(FIRST + 40 * DAY, FIRST + 40 * DAY + PAGE_MESSAGES + 700))
     large, small = a_conversation(times), a_conversation([times[-1] + 1, times[-1] + 2])
     store(api, large, small)
@@ -211,7 +211,7 @@ def test_a_conversation_larger_than_a_page_is_whole(api: Api) -> None:
     assert (found.end.conversations, found.end.messages) == (2, len(times) + 2)
 
 
-def test_long_messages_end_a_page_early(api: Api) -> None:
+def test_long_messages_end_a_page_of_an_export_early(api: Api) -> None:
     """Stores megabytes."""
     times = list(range(FIRST + 50 * DAY, FIRST + 50 * DAY + 30))
     stored = [a_conversation(times[at : at + 10], content="长" * 100_000) for at in (0, 10, 20)]
@@ -222,7 +222,7 @@ def test_long_messages_end_a_page_early(api: Api) -> None:
     ]
 
 
-def test_all_is_what_is_the_callers_and_has_not_expired(api: Api) -> None:
+def test_export_of_all_has_only_own_unexpired_conversations(api: Api) -> None:
     now = now_us()
     mine, other = a_conversation([now]), a_conversation([now], owner="somebody else")
     expired = a_conversation([now], ttl=1, expires_at=now - 1)
@@ -243,7 +243,7 @@ def test_all_is_what_is_the_callers_and_has_not_expired(api: Api) -> None:
         (12, "2025-01-14T08:00:00+08:00", "2025-01-15T07:59:59.999999+08:00", [3]),
     ],
 )
-def test_a_range_chooses_messages_and_conversations_that_have_any(
+def test_range_selects_messages_and_their_conversations(
     api: Api, day: int, start: str, end: str, positions: list[int]
 ) -> None:
     at, words = FIRST + day * DAY, unique("on that day")
@@ -257,7 +257,7 @@ def test_a_range_chooses_messages_and_conversations_that_have_any(
 
 @ON_EACH_DATABASE
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_command_writes_the_same_bytes(api: Api, tmp_path: Path, name: str) -> None:
+def test_export_command_writes_the_same_bytes(api: Api, tmp_path: Path, name: str) -> None:
     """Starts a process: a second."""
     id = api.chat(unique("你好 🙂"))["conversation_id"]  # noqa: A001 - as everywhere
     file = tmp_path / "export"
@@ -267,7 +267,7 @@ def test_the_command_writes_the_same_bytes(api: Api, tmp_path: Path, name: str) 
 
 
 @ON_EACH_DATABASE
-def test_the_command_writes_a_range_to_standard_output(api: Api) -> None:
+def test_export_command_writes_a_range_to_standard_output(api: Api) -> None:
     """Starts a process: a second."""
     at = FIRST + 30 * DAY
     store(api, a_conversation([at, at + 1]))
@@ -281,7 +281,7 @@ def test_the_command_writes_a_range_to_standard_output(api: Api) -> None:
     ("option", "reason"),
     [("--start=yesterday", "write a date such as"), ("--conversation=01a2030e-44b1-7464-a2e8-617c1ab2e08b", "no such")],
 )
-def test_the_command_says_what_is_wrong(api: Api, tmp_path: Path, option: str, reason: str) -> None:
+def test_export_command_reports_errors(api: Api, tmp_path: Path, option: str, reason: str) -> None:
     """Starts a process: a second."""
     done = export_command(api, option, f"--output={tmp_path / 'export'}")
     assert done.returncode
@@ -311,19 +311,19 @@ def export_command(api: Api, *options: str) -> subprocess.CompletedProcess[bytes
         ({"until": "2026-02-02"}, "until"),
     ],
 )
-def test_what_is_wrong_with_a_query_is_named(api: Api, query: dict[str, str], field: str) -> None:
+def test_invalid_export_query_is_named(api: Api, query: dict[str, str], field: str) -> None:
     response = api.request("GET", f"/api/conversations/export-all?{urlencode(query)}")
     assert (response.status, response.json["errors"][0]["field"]) == (422, field)
 
 
-def test_one_that_is_not_there_is_404_in_any_format(api: Api) -> None:
+def test_missing_conversation_is_404_in_any_format(api: Api) -> None:
     statuses = {exported(api, str(new_id()), format=name).status for name in FORMATS}
     assert statuses == {404}
 
 
 @pytest.fixture(params=COMMANDS)
 def fragile(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    """A server whose store may be broken."""
+    """A server whose database the test may break."""
     env = {"DATABASE_URL": f"sqlite:///{(tmp_path / 'own.sqlite3').as_posix()}"}
     with thrown_away(Server(request.param, tmp_path, env)) as server:
         yield server
@@ -335,8 +335,8 @@ def take_messages_away(server: Server) -> None:
     database.close()
 
 
-def test_a_failure_amid_an_export_breaks_it_visibly(fragile: Server) -> None:
-    """Stores 60 MB, more than any server or socket buffers."""
+def test_failure_during_an_export_breaks_the_connection(fragile: Server) -> None:
+    """Stores 60 MB, more than servers and sockets buffer."""
     for start in range(FIRST, FIRST + 600, 100):
         fill(fragile.env["DATABASE_URL"], a_conversation(list(range(start, start + 100)), content="x" * 100_000))
     connection = http.client.HTTPConnection("127.0.0.1", fragile.port, timeout=30)
@@ -349,7 +349,7 @@ def test_a_failure_amid_an_export_breaks_it_visibly(fragile: Server) -> None:
     connection.close()
 
 
-def test_a_failure_before_an_export_is_a_status(fragile: Server) -> None:
+def test_failure_before_an_export_is_a_status(fragile: Server) -> None:
     fill(fragile.env["DATABASE_URL"], a_conversation([FIRST]))
     take_messages_away(fragile)
     response = Api(fragile).request("GET", "/api/conversations/export-all")

@@ -1,4 +1,4 @@
-"""What pages load: small, kept by browsers, and never older than the server."""
+"""Files of the pages are compressed, cached by browsers, and never older than the server."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SCRIPT = re.compile(r'src="(/static/v/(\w+)/chat\.js)"')
 
 
 def named(api: Api) -> str:
-    """Return the path under which the page names its script."""
+    """Return the path of the page's script."""
     found = SCRIPT.search(api.request("GET", "/").body.decode())
     assert found
     return found[1]
 
 
-def test_a_page_names_its_files_under_a_version_and_they_are_kept(own: Api) -> None:
+def test_versioned_files_are_cached(own: Api) -> None:
     answer = own.request("GET", named(own))
     assert answer.status == 200
     assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
@@ -32,14 +32,14 @@ def test_a_page_names_its_files_under_a_version_and_they_are_kept(own: Api) -> N
 
 
 @pytest.mark.parametrize("path", ["/static/chat.css", "/static/v/0123456789ab/chat.css"])
-def test_under_another_version_a_file_is_asked_for_each_time(own: Api, path: str) -> None:
+def test_file_of_another_version_is_revalidated(own: Api, path: str) -> None:
     answer = own.request("GET", path)
     assert (answer.status, answer.headers["cache-control"]) == (200, "no-cache")
     again = own.request("GET", path, headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status, again.body) == (304, b"")
 
 
-def test_files_are_compressed_for_those_who_take_it(own: Api) -> None:
+def test_files_are_compressed_if_the_client_accepts_it(own: Api) -> None:
     plain = own.request("GET", "/static/chat.css")
     zipped = own.request("GET", "/static/chat.css", headers={"Accept-Encoding": "br, gzip"})
     assert "content-encoding" not in plain.headers
@@ -53,11 +53,11 @@ def test_files_are_compressed_for_those_who_take_it(own: Api) -> None:
 @pytest.mark.parametrize(
     "name", ["", "missing.js", "vendor", "../pages.py", "..%2fpages.py", "%00", "v/x/../../chat.js"]
 )
-def test_what_is_no_file_is_not_found(own: Api, name: str) -> None:
+def test_unknown_file_is_404(own: Api, name: str) -> None:
     assert own.request("GET", f"/static/{name}").status == 404
 
 
-def test_all_modules_are_named_so_that_they_load_at_once(own: Api) -> None:
+def test_page_preloads_all_modules(own: Api) -> None:
     page = own.request("GET", "/").body.decode()
     preloaded = set(re.findall(r'rel="modulepreload" href="([^"]+)"', page))
     needed = {

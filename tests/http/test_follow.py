@@ -1,4 +1,4 @@
-"""A reply belongs to the server: it can be followed, resumed and stopped from anywhere, and outlives its reader."""
+"""Replies can be followed, resumed and stopped through any process, and continue without a client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MESSAGE = "Tell me #n=20,r=40,seed=4#"
 
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["same", "another process"])
-def test_a_running_reply_is_followed_from_its_beginning(api: Api, beside: Api, *, elsewhere: bool) -> None:
+def test_running_reply_is_followed_from_its_beginning(api: Api, beside: Api, *, elsewhere: bool) -> None:
     with api.running(MESSAGE) as reply:
         followed = (beside if elsewhere else api).followed(reply.start)
     assert followed.events[0].data == reply.start
@@ -26,7 +26,7 @@ def test_a_running_reply_is_followed_from_its_beginning(api: Api, beside: Api, *
     assert len(followed.events) > 4
 
 
-def test_many_followers_get_the_same_whichever_worker_answers(api: Api) -> None:
+def test_followers_of_all_workers_get_the_same_events(api: Api) -> None:
     with api.running(MESSAGE) as reply, ThreadPoolExecutor(12) as pool:
         followed = list(pool.map(lambda _: api.followed(reply.start), range(12)))
     assert {one.text for one in followed} == {reply_to(MESSAGE)}
@@ -35,7 +35,7 @@ def test_many_followers_get_the_same_whichever_worker_answers(api: Api) -> None:
 
 @pytest.mark.parametrize("by", ["after", "Last-Event-ID"])
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["same", "another process"])
-def test_a_stream_that_broke_is_resumed_where_it_broke(api: Api, beside: Api, by: str, *, elsewhere: bool) -> None:
+def test_broken_stream_resumes_where_it_broke(api: Api, beside: Api, by: str, *, elsewhere: bool) -> None:
     with api.running(MESSAGE) as reply:
         seen = reply.until(20)
     known = {"after": seen.id} if by == "after" else {}
@@ -48,7 +48,7 @@ def test_a_stream_that_broke_is_resumed_where_it_broke(api: Api, beside: Api, by
 
 
 @pytest.mark.parametrize("after", range(0, 26, 5))
-def test_a_finished_reply_is_sent_from_any_character_on(api: Api, after: int) -> None:
+def test_finished_reply_is_sent_from_any_offset(api: Api, after: int) -> None:
     message = "😀👩‍👩‍👧 你好 #think=1#"
     answer = api.chat(message)
     followed = api.followed(answer, after=after)
@@ -59,39 +59,39 @@ def test_a_finished_reply_is_sent_from_any_character_on(api: Api, after: int) ->
 
 
 @pytest.mark.parametrize("after", [10**6, 10**18])
-def test_beyond_the_end_there_is_only_the_end(api: Api, after: int) -> None:
+def test_offset_past_the_end_gets_only_the_final_event(api: Api, after: int) -> None:
     followed = api.followed(api.chat("Hello"), after=after)
     assert [event.event for event in followed.events] == ["start", "done"]
 
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["same", "another process"])
-def test_characters_that_are_still_to_come_can_be_skipped(api: Api, beside: Api, *, elsewhere: bool) -> None:
+def test_offset_past_the_current_text_skips_later_characters(api: Api, beside: Api, *, elsewhere: bool) -> None:
     with api.running(MESSAGE) as reply:
         followed = (beside if elsewhere else api).followed(reply.start, after=60)
     assert followed.text == reply_to(MESSAGE)[60:]
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "", "1.5", "٣", "9" * 5000], ids=lambda last: last[:5])
-def test_a_last_event_id_that_is_not_ours_counts_as_none_or_all(api: Api, last: str) -> None:
+def test_unknown_last_event_id_counts_as_none_or_all(api: Api, last: str) -> None:
     answer = api.chat("Hello")
     followed = api.followed(answer, headers={"Last-Event-ID": last.encode().decode("latin-1")})
     assert followed.status == 200
     assert followed.text == ("" if last.startswith("9") else answer["reply"])
 
 
-def test_who_has_seen_the_end_is_told_to_stay_away(api: Api) -> None:
+def test_resume_returns_204_after_end(api: Api) -> None:
     with api.follow(api.chat("Hello"), headers={"Last-Event-ID": "end"}) as stream:
         assert (stream.status, stream.read()) == (204, b"")
 
 
 @pytest.mark.parametrize("query", ["after=-1", "after=x", "before=1", "after=1&after=2"])
-def test_a_place_that_cannot_be_is_422(api: Api, query: str) -> None:
+def test_invalid_offset_is_422(api: Api, query: str) -> None:
     answer = api.chat("Hello")
     path = f"/api/conversations/{answer['conversation_id']}/messages/{answer['message_id']}/stream"
     assert api.request("GET", f"{path}?{query}").status == 422
 
 
-def test_a_broken_reply_is_followed_to_its_error(api: Api) -> None:
+def test_failed_reply_is_followed_to_its_error(api: Api) -> None:
     stream = api.streamed("one two three #fault=cut_after:3#")
     followed = api.followed(stream.events[0].data)
     assert followed.text == stream.text
@@ -99,7 +99,7 @@ def test_a_broken_reply_is_followed_to_its_error(api: Api) -> None:
 
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["same", "another process"])
-def test_stopping_keeps_what_was_shown_and_hangs_up(
+def test_stop_keeps_the_shown_text_and_closes_the_call(
     api: Api, beside: Api, upstream: Upstream, *, elsewhere: bool
 ) -> None:
     reply = api.running("Endless #fault=endless,r=50#")
@@ -115,7 +115,7 @@ def test_stopping_keeps_what_was_shown_and_hangs_up(
     assert (stored["status"], stored["content"], stored["error"]) == ("stopped", reply.text, None)
 
 
-def test_a_json_turn_is_stopped_too(api: Api) -> None:
+def test_json_turn_can_be_stopped(api: Api) -> None:
     conversation = api.chat("Hello")["conversation_id"]
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(api.chat, "Endless #fault=endless,r=50#", conversation_id=conversation)
@@ -126,7 +126,7 @@ def test_a_json_turn_is_stopped_too(api: Api) -> None:
     assert result["reply"] == api.last(conversation)["content"]
 
 
-def test_a_reply_can_be_stopped_before_its_first_token(api: Api) -> None:
+def test_reply_can_be_stopped_before_its_first_token(api: Api) -> None:
     conversation = api.chat("Hello")["conversation_id"]
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(api.streamed, "Never #fault=hang_first#", conversation_id=conversation)
@@ -137,7 +137,7 @@ def test_a_reply_can_be_stopped_before_its_first_token(api: Api) -> None:
     assert (stream.events[-1].data["status"], api.last(conversation)["content"]) == ("stopped", "")
 
 
-def test_stopping_nothing_changes_nothing(api: Api) -> None:
+def test_stop_without_a_running_reply_changes_nothing(api: Api) -> None:
     conversation = api.chat("Hello")["conversation_id"]
     before = api.read(conversation)
     assert api.stop(conversation) == {"conversation_id": conversation, "message_id": None, "stopped": False}
@@ -145,15 +145,15 @@ def test_stopping_nothing_changes_nothing(api: Api) -> None:
 
 
 @pytest.mark.parametrize("policy", [{}, {"on_disconnect": "continue"}], ids=["default", "continue"])
-def test_a_reply_outlives_its_reader(api: Api, policy: dict[str, str]) -> None:
+def test_reply_continues_after_its_client_disconnects(api: Api, policy: dict[str, str]) -> None:
     with api.running(MESSAGE, **policy) as reply:
         pass
     stored = api.ended(reply.id)
     assert (stored["status"], stored["content"]) == ("completed", reply_to(MESSAGE))
 
 
-def test_a_reply_ends_with_its_reader_where_that_is_asked_for(api: Api, upstream: Upstream) -> None:
-    """Waits until the server notices that its reader is gone."""
+def test_on_disconnect_stop_ends_the_reply(api: Api, upstream: Upstream) -> None:
+    """Waits until the server detects the disconnect."""
     with api.running("Endless #fault=endless,r=50#", on_disconnect="stop") as reply:
         aborted = len(upstream.aborted)
     stored = api.ended(reply.id, seconds=10)
@@ -161,7 +161,7 @@ def test_a_reply_ends_with_its_reader_where_that_is_asked_for(api: Api, upstream
     assert upstream.wait_for(lambda seen: len(seen.aborted) > aborted)
 
 
-def test_a_silent_reply_is_kept_alive_with_comments(api: Api) -> None:
+def test_silent_stream_has_keepalive_comments(api: Api) -> None:
     """Waits for the first comment, after five seconds of silence."""
     reply = api.running("Silent #fault=hang_after:1#")
     with ThreadPoolExecutor(1) as pool:
@@ -171,7 +171,7 @@ def test_a_silent_reply_is_kept_alive_with_comments(api: Api) -> None:
         assert last.result().data["status"] == "stopped"
 
 
-def test_stop_against_finish_has_one_winner(api: Api) -> None:
+def test_concurrent_stop_and_finish_have_one_winner(api: Api) -> None:
     for number in range(10):
         message = unique(f"#n=10,r=200,seed={number}#")
         reply = api.running(message)

@@ -1,4 +1,4 @@
-"""A server without keys lets its own machine in, and nobody for whom a proxy on it forwards."""
+"""A server without keys accepts local clients, and no remote client of a local proxy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LOCAL: list[dict[str, str]] = [
 
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
-def test_a_forwarded_stranger_needs_a_key(server: Server, headers: dict[str, str]) -> None:
+def test_forwarded_remote_client_needs_a_key(server: Server, headers: dict[str, str]) -> None:
     refused = request("GET", server.url + LIST, headers=headers)
     assert (refused.status, refused.json["code"]) == (401, "unauthorized")
     assert request("POST", f"{server.url}/api/chat", json={"message": "hello"}, headers=headers).status == 401
@@ -41,12 +41,12 @@ def test_a_forwarded_stranger_needs_a_key(server: Server, headers: dict[str, str
 
 
 @pytest.mark.parametrize("headers", LOCAL, ids=str)
-def test_a_proxy_may_forward_for_this_machine(server: Server, headers: dict[str, str]) -> None:
+def test_forwarded_local_client_needs_no_key(server: Server, headers: dict[str, str]) -> None:
     assert request("GET", server.url + LIST, headers=headers).status == 200
 
 
 class OnSocket(Server):
-    """`chatkeep serve` with Waitress on a socket, where no address comes with a connection."""
+    """Waitress on a Unix socket, whose connections have no address."""
 
     @property
     def place(self) -> str:
@@ -73,7 +73,7 @@ class OnSocket(Server):
 
 
 @pytest.mark.posix("Windows has no such sockets in Python")
-def test_a_stranger_behind_a_proxy_on_a_socket_needs_a_key(tmp_path: Path) -> None:
+def test_remote_client_through_a_unix_socket_needs_a_key(tmp_path: Path) -> None:
     """Starts a server: a second."""
     server = OnSocket("waitress", tmp_path)
     with thrown_away(server):

@@ -1,4 +1,4 @@
-"""A short form of `./dev fuzz`: long repeated texts in every place of every route stall nothing and break nothing."""
+"""The short form of `./dev fuzz`: long repeated texts neither stall nor fail any route."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ pytestmark = pytest.mark.posix("gunicorn does not run on Windows")
 
 
 @pytest.mark.parametrize("kind", EMBEDDED_AND_SERVER)
-def test_long_repeated_texts_stall_and_break_nothing(
+def test_long_repeated_texts_neither_stall_nor_fail_any_route(
     request: pytest.FixtureRequest, kind: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Takes four seconds: a server of its own, at which it goes on for three."""
+    """Starts a server and sends requests for three seconds."""
     from tests.fuzz import fuzzed  # noqa: PLC0415 - it needs modules that Windows lacks
 
     url = empty_database(request, kind, tmp_path_factory)

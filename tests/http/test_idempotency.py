@@ -20,7 +20,7 @@ def key() -> dict[str, str]:
     return {"Idempotency-Key": uuid4().hex}
 
 
-def test_a_finished_turn_is_replayed(api: Api, beside: Api, upstream: Upstream, key: dict[str, str]) -> None:
+def test_finished_turn_is_replayed(api: Api, beside: Api, upstream: Upstream, key: dict[str, str]) -> None:
     message = unique("Once")
     first = api.chat(message, headers=key)
     assert [api.chat(message, headers=key), beside.chat(message, headers=key)] == [first, first]
@@ -28,7 +28,7 @@ def test_a_finished_turn_is_replayed(api: Api, beside: Api, upstream: Upstream, 
     assert api.read(first["conversation_id"])["message_count"] == 2
 
 
-def test_another_spelling_of_the_path_is_the_same_request(api: Api, key: dict[str, str]) -> None:
+def test_other_spelling_of_the_path_is_the_same_request(api: Api, key: dict[str, str]) -> None:
     first = api.chat("Once", headers=key)
     for path in ("/api/chat/", "//api/chat"):
         assert api.request("POST", path, json={"message": "Once"}, headers=key).json == first
@@ -42,7 +42,7 @@ def test_another_spelling_of_the_path_is_the_same_request(api: Api, key: dict[st
     assert edited[0].json == edited[1].json
 
 
-def test_a_finished_stream_is_replayed(api: Api, upstream: Upstream, key: dict[str, str]) -> None:
+def test_finished_stream_is_replayed(api: Api, upstream: Upstream, key: dict[str, str]) -> None:
     message = unique("Once #n=9,r=50,think=1#")
     first, again = (api.streamed(message, stream=True, headers=key) for _ in range(2))
     assert (again.events[-1], again.text) == (first.events[-1], first.text)
@@ -52,7 +52,7 @@ def test_a_finished_stream_is_replayed(api: Api, upstream: Upstream, key: dict[s
 
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["same", "another process"])
-def test_a_running_turn_is_attached_to(
+def test_repeated_request_attaches_to_the_running_turn(
     api: Api, beside: Api, upstream: Upstream, key: dict[str, str], *, elsewhere: bool
 ) -> None:
     message = unique("Once #n=20,r=40#")
@@ -64,14 +64,14 @@ def test_a_running_turn_is_attached_to(
 
 
 @pytest.mark.parametrize("other", [{"message": "Other"}, {"temperature": 0.5}, {"ttl": None}, {"metadata": {"a": 1}}])
-def test_a_key_belongs_to_one_request(api: Api, key: dict[str, str], other: dict[str, Any]) -> None:
+def test_key_with_another_request_is_refused(api: Api, key: dict[str, str], other: dict[str, Any]) -> None:
     first = api.chat("Once", headers=key)
     refused = api.post(**{"message": "Once", "headers": key} | other)
     assert (refused.status, refused.json["code"]) == (422, "idempotency_key_reused")
     assert api.read(first["conversation_id"])["message_count"] == 2
 
 
-def test_equal_requests_at_once_are_one_turn(api: Api, beside: Api, upstream: Upstream, key: dict[str, str]) -> None:
+def test_concurrent_equal_requests_are_one_turn(api: Api, beside: Api, upstream: Upstream, key: dict[str, str]) -> None:
     message = unique("Once #n=9,r=50#")
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda number: (api, beside)[number % 2].chat(message, headers=key), range(20)))
@@ -81,7 +81,7 @@ def test_equal_requests_at_once_are_one_turn(api: Api, beside: Api, upstream: Up
     assert api.count("messages", "content = :message", message=message) == 1
 
 
-def test_turns_on_one_conversation_at_once_are_one_and_conflicts(api: Api, beside: Api) -> None:
+def test_concurrent_turns_on_a_conversation_are_one_turn_and_conflicts(api: Api, beside: Api) -> None:
     conversation = api.chat("Hello")["conversation_id"]
     with ThreadPoolExecutor(16) as pool:
         message = "At once #n=9,r=20#"
@@ -91,7 +91,7 @@ def test_turns_on_one_conversation_at_once_are_one_and_conflicts(api: Api, besid
     assert [item["position"] for item in api.read(conversation)["messages"]["data"]] == [1, 2, 3, 4]
 
 
-def test_a_failed_turn_is_replayed_as_failed(api: Api, upstream: Upstream, key: dict[str, str]) -> None:
+def test_failed_turn_is_replayed_as_failed(api: Api, upstream: Upstream, key: dict[str, str]) -> None:
     message = unique("Once #status=401,should_retry=false#")
     first, again = (api.post(message, headers=key) for _ in range(2))
     assert first.status == again.status == 502
@@ -100,7 +100,7 @@ def test_a_failed_turn_is_replayed_as_failed(api: Api, upstream: Upstream, key: 
     assert len(asked(upstream, message)) == 1
 
 
-def test_a_refused_request_does_not_use_its_key_up(api: Api, key: dict[str, str]) -> None:
+def test_refused_request_does_not_use_up_its_key(api: Api, key: dict[str, str]) -> None:
     with api.running("Slowly #n=99,r=20#") as reply:
         conversation = reply.id
         assert api.post("Now", conversation_id=conversation, headers=key).status == 409
@@ -109,12 +109,12 @@ def test_a_refused_request_does_not_use_its_key_up(api: Api, key: dict[str, str]
     assert api.chat("Now", conversation_id=conversation, headers=key)["status"] == "completed"
 
 
-def test_a_key_whose_conversation_was_deleted_is_404(api: Api, key: dict[str, str]) -> None:
+def test_key_of_a_deleted_conversation_is_404(api: Api, key: dict[str, str]) -> None:
     api.delete(api.chat("Once", headers=key)["conversation_id"])
     assert api.post("Once", headers=key).status == 404
 
 
 @pytest.mark.parametrize("wrong", ["x" * 256, "a b", "", "ü"])
-def test_a_key_of_another_shape_is_422(api: Api, wrong: str) -> None:
+def test_malformed_key_is_422(api: Api, wrong: str) -> None:
     refused = api.post("Hello", headers={"Idempotency-Key": wrong})
     assert (refused.status, refused.json["errors"][0]["field"]) == (422, "Idempotency-Key")

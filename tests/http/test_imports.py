@@ -1,4 +1,4 @@
-"""Imports through the front door: what one server exported another takes, and what is wrong is said."""
+"""Imports over HTTP: servers accept each other's exports, and report errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NDJSON = "application/x-ndjson"
 
 @pytest.fixture(scope="module")
 def source(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """The API of a server that conversations come from."""
+    """The API of the server that exports conversations."""
     env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
     with Server("waitress", tmp_path_factory.mktemp("source"), env) as server:
         yield Api(server)
@@ -48,9 +48,7 @@ def exported(api: Api, conversation_id: str, name: str = "json") -> bytes:
 
 
 @pytest.mark.parametrize(("name", "kind"), [("json", "application/json"), ("ndjson", NDJSON)])
-def test_a_conversation_moves_to_another_server_with_all_of_its_branches(
-    source: Api, own: Api, name: str, kind: str
-) -> None:
+def test_conversation_moves_to_another_server_with_all_branches(source: Api, own: Api, name: str, kind: str) -> None:
     first = source.chat(unique("你好 🙂"), system="Be brief.", metadata={"team": "诗"})
     id = first["conversation_id"]  # noqa: A001 - as everywhere
     source.request("POST", f"/api/conversations/{id}/messages/{first['message_id']}/regenerate", json={})
@@ -65,7 +63,7 @@ def test_a_conversation_moves_to_another_server_with_all_of_its_branches(
     assert imported(own, file, kind).json["conversations"]["present"] == 1
 
 
-def test_the_conversation_goes_on_where_it_was_imported(source: Api, own: Api) -> None:
+def test_imported_conversation_can_be_continued(source: Api, own: Api) -> None:
     id = source.chat(unique("Hello"))["conversation_id"]  # noqa: A001
     imported(own, exported(source, id))
     reply = own.chat("And now?", conversation_id=id)
@@ -74,7 +72,7 @@ def test_the_conversation_goes_on_where_it_was_imported(source: Api, own: Api) -
     assert own.request("POST", path, json={}).status == 200
 
 
-def test_an_increment_brings_another_server_up_to_date(source: Api, own: Api) -> None:
+def test_increment_updates_another_server(source: Api, own: Api) -> None:
     kept, gone = (source.chat(unique("Hello"))["conversation_id"] for _ in range(2))
     full = source.request("GET", "/api/conversations/export-all?format=ndjson").body
     source.chat("Go on", conversation_id=kept)
@@ -89,7 +87,7 @@ def test_an_increment_brings_another_server_up_to_date(source: Api, own: Api) ->
     assert own.request("GET", f"/api/conversations/{gone}").status == 404
 
 
-def test_an_increment_waits_for_a_running_reply(source: Api, own: Api) -> None:
+def test_increment_is_refused_during_a_running_reply(source: Api, own: Api) -> None:
     id = source.chat(unique("Hello"))["conversation_id"]  # noqa: A001
     file = exported(source, id, "ndjson")
     imported(own, file, NDJSON)
@@ -101,7 +99,7 @@ def test_an_increment_waits_for_a_running_reply(source: Api, own: Api) -> None:
     assert (problem["line"], problem["message"][:10]) == (2, "it is busy")
 
 
-def test_what_chatgpt_exported_is_listed_and_kept(own: Api) -> None:
+def test_chatgpt_export_is_listed_and_kept(own: Api) -> None:
     title = unique("From elsewhere")
     report = imported(
         own, json.dumps([chatgpt(TREE, "blank", title=title, conversation_id=title)], indent=1).encode()
@@ -113,7 +111,7 @@ def test_what_chatgpt_exported_is_listed_and_kept(own: Api) -> None:
 
 
 @pytest.mark.parametrize(("asked", "ttl"), [("3600", 3600), ("30d", 30 * 86400), ("never", None)])
-def test_how_long_a_file_is_kept_can_be_asked_and_changed(own: Api, asked: str, ttl: int | None) -> None:
+def test_ttl_of_an_import_can_be_set_and_changed(own: Api, asked: str, ttl: int | None) -> None:
     title = unique("Kept")
     file = json.dumps([chatgpt(TREE, "blank", title=title, conversation_id=title)]).encode()
     assert imported(own, file, query="?ttl=7d").json["conversations"]["added"] == 1
@@ -123,12 +121,12 @@ def test_how_long_a_file_is_kept_can_be_asked_and_changed(own: Api, asked: str, 
 
 
 @pytest.mark.parametrize("asked", ["soon", "", "-1", "4000d", "1e9"])
-def test_a_ttl_that_is_none_is_refused(own: Api, asked: str) -> None:
+def test_invalid_ttl_is_refused(own: Api, asked: str) -> None:
     response = imported(own, b"[]", query=f"?ttl={asked}")
     assert (response.status, response.json["errors"][0]["field"]) == (422, "ttl")
 
 
-def test_a_bad_record_is_named_by_its_line_and_the_rest_imported(own: Api) -> None:
+def test_bad_record_is_named_by_line_and_the_rest_is_imported(own: Api) -> None:
     file = [chatgpt(TREE, conversation_id=unique("c")), {"mapping": 7}, chatgpt(TREE, conversation_id=unique("c"))]
     response = imported(own, b"[\n" + b",\n".join(json.dumps(one).encode() for one in file) + b"\n]")
     assert (response.status, response.json["conversations"]["added"]) == (200, 2)
@@ -150,7 +148,7 @@ def test_a_bad_record_is_named_by_its_line_and_the_rest_imported(own: Api) -> No
     ],
     ids=["other json", "no json", "nothing", "deep", "other archive", "cut archive", "other gzip"],
 )
-def test_what_is_no_import_is_refused(own: Api, file: bytes, kind: str, status: int, code: str) -> None:
+def test_unknown_file_is_refused(own: Api, file: bytes, kind: str, status: int, code: str) -> None:
     response = imported(own, file, kind)
     assert (response.status, response.json["code"]) == (status, code)
 
@@ -159,7 +157,7 @@ def test_what_is_no_import_is_refused(own: Api, file: bytes, kind: str, status: 
     ("language", "told"),
     [("en", "a.json cannot be read: This is not an export of"), ("zh", "无法读取 a.json：")],  # noqa: RUF001
 )
-def test_a_file_in_an_archive_that_is_unknown_costs_itself(own: Api, language: str, told: str) -> None:
+def test_unknown_file_in_an_archive_is_skipped(own: Api, language: str, told: str) -> None:
     sound = json.dumps([chatgpt(TREE, conversation_id=unique("c"))]).encode()
     file = archive({"a.json": b'{"theme": "dark"}', "b.json": sound})
     locked = bytearray(archive({"a.json": b"[]", "b.json": sound}))
@@ -173,7 +171,7 @@ def test_a_file_in_an_archive_that_is_unknown_costs_itself(own: Api, language: s
     assert "encrypted" in report["problems"][0]["message"]
 
 
-def test_a_broken_archive_in_an_archive_costs_itself(own: Api) -> None:
+def test_broken_archive_in_an_archive_is_skipped(own: Api) -> None:
     sound = archive({"conversations.json": json.dumps([chatgpt(TREE, conversation_id=unique("c"))]).encode()})
     report = imported(own, archive({"a.zip": b"PK\x03\x04?", "b.zip": sound}), "application/zip").json
     assert (report["conversations"]["added"], report["problem_count"]) == (1, 1)
@@ -189,7 +187,7 @@ def test_a_broken_archive_in_an_archive_costs_itself(own: Api) -> None:
         ("zh", ["2 张图片", "1 次工具调用", "1 条无法读取的消息"], "它的消息 x 被略去：它没有作者"),  # noqa: RUF001 - as it is written
     ],
 )
-def test_what_is_left_out_is_counted_in_the_caller_s_language(
+def test_skipped_content_is_counted_in_the_caller_s_language(
     own: Api, language: str, words: list[str], reason: str
 ) -> None:
     picture = {"content_type": "image_asset_pointer"}
@@ -225,7 +223,7 @@ def test_what_is_left_out_is_counted_in_the_caller_s_language(
     ],
     ids=["zip", "zip of Windows", "zip without a type", "gzip", "coded", "coded in another way", "whatever"],
 )
-def test_a_packed_file_is_imported(own: Api, kind: str, headers: dict[str, str]) -> None:
+def test_compressed_file_is_imported(own: Api, kind: str, headers: dict[str, str]) -> None:
     one, two = (
         json.dumps([chatgpt(TREE, "blank", title=title, conversation_id=title)]).encode()
         for title in (unique("Packed"), unique("Packed"))
@@ -248,7 +246,7 @@ def test_a_packed_file_is_imported(own: Api, kind: str, headers: dict[str, str])
     ],
     ids=["text", "form", "curl's", "brotli", "twice"],
 )
-def test_what_is_sent_in_another_way_is_told_how(own: Api, kind: str, headers: dict[str, str], told: str) -> None:
+def test_other_content_types_get_an_explanation(own: Api, kind: str, headers: dict[str, str], told: str) -> None:
     response = imported(own, b"[]", kind, **headers)
     assert (response.status, response.json["code"]) == (415, "unsupported_media_type")
     assert told in response.json["detail"]
@@ -268,14 +266,14 @@ def test_what_is_sent_in_another_way_is_told_how(own: Api, kind: str, headers: d
     ],
     ids=["large", "5 MB", "bomb", "archive", "many", "nested", "copied"],
 )
-def test_a_file_that_is_too_large_is_told_the_way_round(own: Api, file: bytes, kind: str) -> None:
+def test_file_over_the_limit_gets_a_workaround(own: Api, file: bytes, kind: str) -> None:
     response = imported(own, file, kind)
     assert (response.status, response.json["code"]) == (413, "body_too_large")
     assert "CHATKEEP_MAX_BODY" in response.json["detail"]
     assert "chatkeep import" in response.json["detail"]
 
 
-def test_nothing_is_imported_of_what_is_too_large_unpacked(own: Api) -> None:
+def test_file_too_large_when_decompressed_imports_nothing(own: Api) -> None:
     title = unique("Bomb")
     file = json.dumps([chatgpt(TREE, "blank", title=title, conversation_id=title)]).encode() + b" " * 17_000_000
     assert imported(own, gzip.compress(file), "application/gzip").status == 413

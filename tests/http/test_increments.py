@@ -1,4 +1,4 @@
-"""Increments of exports through the front door: what has changed since a cursor, and what is gone."""
+"""Increments over HTTP: changes and deletions since a cursor."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def said(api: Api, conversation_id: str) -> list[str]:
     return [one["content"] for one in api.read(conversation_id)["messages"]["data"]]
 
 
-def test_an_increment_has_what_is_new_and_nothing_else(own: Api) -> None:
+def test_increment_has_only_new_data(own: Api) -> None:
     own.chat(unique("Old"), cache=False)
     copied = a_copy(own)
     new = own.chat(unique("New"), cache=False)["conversation_id"]
@@ -53,7 +53,7 @@ def test_an_increment_has_what_is_new_and_nothing_else(own: Api) -> None:
     assert found.take(exported(own, found.cursor)) == {"conversation": 0, "message": 0, "tombstone": 0}
 
 
-def test_of_a_conversation_only_the_changed_messages_come(own: Api) -> None:
+def test_increment_has_only_the_changed_messages_of_a_conversation(own: Api) -> None:
     first = own.chat(unique("Roll a die"), cache=False)
     copied = a_copy(own)
     path = f"/api/conversations/{first['conversation_id']}/messages/{first['message_id']}/regenerate"
@@ -65,7 +65,7 @@ def test_of_a_conversation_only_the_changed_messages_come(own: Api) -> None:
     }  # fmt: skip
 
 
-def test_a_title_is_a_change_without_messages(own: Api) -> None:
+def test_changed_title_is_an_increment_without_messages(own: Api) -> None:
     id = own.chat(unique("Name me"), cache=False)["conversation_id"]  # noqa: A001 - as everywhere
     copied = a_copy(own)
     own.change(id, title="Named")
@@ -73,8 +73,8 @@ def test_a_title_is_a_change_without_messages(own: Api) -> None:
     assert copied.conversations[id]["title"] == "Named"
 
 
-def test_what_is_gone_comes_as_a_tombstone(own: Api) -> None:
-    """Waits for a ttl of one second and the next sweep."""
+def test_deleted_conversation_becomes_a_tombstone(own: Api) -> None:
+    """Waits for a TTL of a second and the next sweep."""
     deleted, expired = (own.chat(unique("Forget me"), cache=False)["conversation_id"] for _ in range(2))
     copied = a_copy(own)
     own.delete(deleted)
@@ -85,7 +85,7 @@ def test_what_is_gone_comes_as_a_tombstone(own: Api) -> None:
     assert not {deleted, expired} & copied.conversations.keys()
 
 
-def test_a_copy_is_what_a_new_export_says(own: Api) -> None:
+def test_copy_kept_by_increments_equals_a_new_export(own: Api) -> None:
     copied = a_copy(own)
     ids = [own.chat(unique("Remember me"), cache=False)["conversation_id"] for _ in range(3)]
     copied.take(exported(own, copied.cursor))
@@ -97,7 +97,7 @@ def test_a_copy_is_what_a_new_export_says(own: Api) -> None:
     assert (copied.conversations, copied.messages) == (anew.conversations, anew.messages)
 
 
-def test_the_document_says_what_the_lines_say(own: Api) -> None:
+def test_json_increment_equals_ndjson(own: Api) -> None:
     gone = own.chat(unique("Gone"), cache=False)["conversation_id"]
     since = a_copy(own).cursor
     own.chat(unique("你好 🙂"), cache=False)
@@ -116,7 +116,7 @@ def test_the_document_says_what_the_lines_say(own: Api) -> None:
 
 
 @pytest.mark.parametrize("query", [{"start_date": "2026-11-22"}, {"end_date": "2026-11-22"}, {"format": "csv"}])
-def test_only_an_export_of_all_has_a_cursor(own: Api, query: dict[str, str]) -> None:
+def test_only_exports_of_all_have_a_cursor(own: Api, query: dict[str, str]) -> None:
     id = own.chat(unique("Alone"), cache=False)["conversation_id"]  # noqa: A001 - as everywhere
     assert b'"cursor"' not in asked(own, **query).body
     assert "cursor" not in own.request("GET", f"/api/conversations/{id}/export").json["end"]
@@ -138,20 +138,20 @@ def test_only_an_export_of_all_has_a_cursor(own: Api, query: dict[str, str]) -> 
         {"format": "openai"},
     ],
 )
-def test_a_cursor_that_cannot_be_continued_is_refused(own: Api, query: dict[str, str]) -> None:
+def test_invalid_cursor_is_refused(own: Api, query: dict[str, str]) -> None:
     response = asked(own, **({"cursor": a_copy(own).cursor} | query))
     assert (response.status, response.json["errors"][0]["field"]) == (422, "cursor")
 
 
 @pytest.fixture
 def forgetful(database_url: str, tmp_path: Path) -> Iterator[Api]:
-    """A server that forgets at once what is gone."""
+    """A server that deletes tombstones immediately."""
     env = {"DATABASE_URL": database_url, "CHATKEEP_TOMBSTONE_TTL": "0s", "CHATKEEP_SWEEP_INTERVAL": "1s"}
     with thrown_away(Server("waitress", tmp_path, env)) as server:
         yield Api(server)
 
 
-def test_a_cursor_from_before_what_is_forgotten_is_refused(forgetful: Api) -> None:
+def test_cursor_older_than_the_tombstones_is_refused(forgetful: Api) -> None:
     """Starts a server and waits for its sweep."""
     gone = forgetful.chat("Forget me")["conversation_id"]
     early = a_copy(forgetful).cursor
@@ -163,7 +163,7 @@ def test_a_cursor_from_before_what_is_forgotten_is_refused(forgetful: Api) -> No
     assert asked(forgetful, format="ndjson", cursor=late).status == 200
 
 
-def test_the_command_goes_on_from_its_cursor(own: Api, tmp_path: Path) -> None:
+def test_export_command_continues_from_its_cursor(own: Api, tmp_path: Path) -> None:
     """Starts three processes: two seconds."""
     file = tmp_path / "export"
     first = export_command(own, "--format=ndjson", f"--output={file}")
@@ -177,8 +177,8 @@ def test_the_command_goes_on_from_its_cursor(own: Api, tmp_path: Path) -> None:
     assert b"begin again" in export_command(own, "--format=ndjson", "--cursor=never").stderr
 
 
-def test_a_conversation_of_somebody_else_is_in_no_increment(own: Api) -> None:
-    """Rows of another owner change between the export and its increment."""
+def test_increment_has_no_conversation_of_another_owner(own: Api) -> None:
+    """Changes rows of another owner between the export and its increment."""
     since = a_copy(own).cursor
     id = own.chat(unique("Theirs"), cache=False)["conversation_id"]  # noqa: A001 - as everywhere
     other = own.chat(unique("Theirs, gone"), cache=False)["conversation_id"]
@@ -189,7 +189,7 @@ def test_a_conversation_of_somebody_else_is_in_no_increment(own: Api) -> None:
 
 
 def give_away(api: Api, conversation_id: str, deleted: str) -> None:
-    """Make a conversation and a tombstone somebody else's, past the API."""
+    """Give a conversation and a tombstone to another owner, in the database."""
     database = Database(api.server.env["DATABASE_URL"])
     with database.connection() as connection:
         for table, column, known in (

@@ -1,4 +1,4 @@
-"""Export jobs through the front door: made beside the requests, whole, fetched in parts, gone in time."""
+"""Export jobs over HTTP: made in the background, complete, fetched in ranges, deleted in time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ UNPACK: dict[str, Callable[[bytes], bytes]] = {"none": bytes, "gzip": gzip.decom
 
 @pytest.fixture(scope="module", params=EMBEDDED_AND_SERVER)
 def idle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """The API of a server that makes no files itself, and has nobody who does."""
+    """The API of a server without an export worker."""
     url = empty_database(request, request.param, tmp_path_factory)
     env = {"DATABASE_URL": url, "CHATKEEP_EXPORT_JOBS": "false"}
     with thrown_away(Server("flask", tmp_path_factory.mktemp("idle"), env)) as server:
@@ -47,13 +47,13 @@ def idle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def done(own: Api) -> Any:
-    """An export that is completed, for tests that only look at it."""
+    """A completed export for tests that only read it."""
     told = own.chat("俳句/haiku? #n=300,r=0#", cache=False)["conversation_id"]
     return finished(own, queued(own, format="ndjson", compression="zstd", conversation_id=told))
 
 
 def queued(api: Api, **fields: Any) -> Any:
-    """Ask for an export and return it as it was then."""
+    """Request an export and return its first state."""
     response = api.request("POST", "/api/exports", json=fields)
     assert response.status == 202, response.body
     assert response.headers["Location"] == f"/api/exports/{response.json['id']}"
@@ -61,7 +61,7 @@ def queued(api: Api, **fields: Any) -> Any:
 
 
 def finished(api: Api, made: Any) -> Any:
-    """Return an export once it is finished."""
+    """Wait for an export to finish and return it."""
     done = eventually(lambda: found if (found := read(api, made["id"]).json)["finished_at"] else None)
     assert done, f"not finished: {read(api, made['id']).body!r}"
     return done
@@ -85,7 +85,7 @@ def files_of(api: Api, id: str) -> list[Path]:
 
 
 def change(api: Api, work: Callable[[Connection], Any]) -> None:
-    """Change rows of the server's database, past the API."""
+    """Change rows in the server's database, without the API."""
     database = Database(api.server.env["DATABASE_URL"])
     journal = Journal(database)
     journal.write(work)
@@ -101,8 +101,8 @@ def id_bytes(id: str) -> bytes:
     return bytes.fromhex(id.replace("-", ""))
 
 
-def test_jobs_make_the_bytes_of_the_streamed_exports(own: Api) -> None:
-    """Waits for the next look at the queue: a second or so, as most of these do."""
+def test_job_makes_the_same_bytes_as_a_streamed_export(own: Api) -> None:
+    """Waits for the next poll of the queue, about a second, like most tests here."""
     told = own.chat(unique("俳句 🙂"), cache=False)["conversation_id"]
     wanted = {"ndjson": "none", "json": "gzip", "csv": "zstd", "md": "none", "openai": "gzip"}
     made = [queued(own, format=name, compression=how, conversation_id=told) for name, how in wanted.items()]
@@ -115,7 +115,7 @@ def test_jobs_make_the_bytes_of_the_streamed_exports(own: Api) -> None:
         assert done["progress"] == {"conversations": 1, "messages": 2, "total_conversations": 1}
 
 
-def test_a_range_of_days_is_exported(own: Api) -> None:
+def test_job_exports_a_range_of_days(own: Api) -> None:
     own.chat(unique("Today"), cache=False)
     days = {"start_date": "2020-01-01", "end_date": "2020-12-31"}
     done = finished(own, queued(own, format="ndjson", **days))
@@ -124,7 +124,7 @@ def test_a_range_of_days_is_exported(own: Api) -> None:
     assert [done[name] for name in ("start_date", "end_date")] == list(days.values())
 
 
-def test_an_increment_holds_what_has_changed(own: Api) -> None:
+def test_job_exports_an_increment(own: Api) -> None:
     before, after = unique("Before"), unique("After")
     own.chat(before, cache=False)
     first = finished(own, queued(own, format="ndjson"))
@@ -136,7 +136,7 @@ def test_an_increment_holds_what_has_changed(own: Api) -> None:
     assert json.loads(content(own, second["id"]).text.splitlines()[-1])["cursor"] == second["cursor"]
 
 
-def test_a_file_says_what_it_is(own: Api, done: Any) -> None:
+def test_file_of_a_job_has_type_name_and_digest(own: Api, done: Any) -> None:
     headers = content(own, done["id"]).headers
     digest = base64.b64encode(bytes.fromhex(done["sha256"])).decode()
     name = "haiku #n=300,r=0#.ndjson.zst"
@@ -147,7 +147,7 @@ def test_a_file_says_what_it_is(own: Api, done: Any) -> None:
     assert int(headers["Content-Length"]) == done["size"]
 
 
-def test_parts_of_a_file_joined_are_the_file(own: Api, done: Any) -> None:
+def test_ranges_of_a_file_joined_are_the_file(own: Api, done: Any) -> None:
     size, etag = done["size"], f'"{done["sha256"]}"'
     parts = [content(own, done["id"], Range=f"bytes={a}-{b}") for a, b in ((0, 99), (100, size - 11))]
     parts += [content(own, done["id"], Range="bytes=-10", If_Range=etag)]
@@ -168,19 +168,19 @@ def test_parts_of_a_file_joined_are_the_file(own: Api, done: Any) -> None:
         {"Range": "bytes=two"},
     ],
 )
-def test_what_is_no_range_of_this_file_gets_all_of_it(own: Api, done: Any, headers: dict[str, str]) -> None:
+def test_invalid_range_gets_the_whole_file(own: Api, done: Any, headers: dict[str, str]) -> None:
     got = content(own, done["id"], **headers)
     assert (got.status, hashlib.sha256(got.body).hexdigest()) == (200, done["sha256"])
 
 
-def test_a_range_behind_the_end_is_refused(own: Api, done: Any) -> None:
+def test_range_past_the_end_is_416(own: Api, done: Any) -> None:
     got = content(own, done["id"], Range=f"bytes={done['size']}-")
     assert (got.status, got.json["code"]) == (416, "range_not_satisfiable")
     assert got.headers["Content-Range"] == f"bytes */{done['size']}"
 
 
 @pytest.mark.parametrize("none_match", ['"{}"', 'W/"{}"', '"another", "{}"', "*"])
-def test_a_file_that_the_client_has_is_not_sent_again(own: Api, done: Any, none_match: str) -> None:
+def test_unchanged_file_is_304(own: Api, done: Any, none_match: str) -> None:
     got = content(own, done["id"], If_None_Match=none_match.format(done["sha256"]))
     assert (got.status, got.body, got.headers["ETag"]) == (304, b"", f'"{done["sha256"]}"')
 
@@ -189,9 +189,7 @@ def test_a_file_that_the_client_has_is_not_sent_again(own: Api, done: Any, none_
     ("match", "status"),
     [('"{}"', 200), ('"another", "{}"', 200), ("*", 200), ('"another"', 412), ('W/"{}"', 412)],
 )
-def test_a_file_is_sent_only_if_it_is_the_one_that_the_client_means(
-    own: Api, done: Any, match: str, status: int
-) -> None:
+def test_if_match_sends_only_the_matching_file(own: Api, done: Any, match: str, status: int) -> None:
     got = content(own, done["id"], If_Match=match.format(done["sha256"]))
     assert got.status == status
     assert status == 200 or got.json["code"] == "precondition_failed"
@@ -199,19 +197,19 @@ def test_a_file_is_sent_only_if_it_is_the_one_that_the_client_means(
 
 
 @pytest.mark.posix("Windows has other rights")
-def test_nobody_else_on_the_host_reads_the_files(own: Api, done: Any) -> None:
+def test_other_users_of_the_host_cannot_read_the_files(own: Api, done: Any) -> None:
     (file,) = files_of(own, done["id"])
     assert [stat.S_IMODE(path.stat().st_mode) for path in (folder(own), file)] == [0o700, 0o600]
 
 
-def test_what_is_completed_cannot_be_cancelled(own: Api, done: Any) -> None:
+def test_completed_job_cannot_be_cancelled(own: Api, done: Any) -> None:
     got = own.request("POST", f"/api/exports/{done['id']}/cancel")
     assert (got.status, got.json["code"]) == (409, "export_finished")
     assert read(own, done["id"]).json == done
 
 
-def test_what_has_expired_goes_with_its_file(own: Api) -> None:
-    """Waits for the next sweep, too."""
+def test_expired_job_is_deleted_with_its_file(own: Api) -> None:
+    """Also waits for the next sweep."""
     gone, kept = (finished(own, made) for made in [queued(own, **NOTHING), queued(own, **NOTHING)])
     ends = Sql("UPDATE export_jobs SET expires_at = :now WHERE id = :id")
     change(own, lambda connection: connection.change(ends, now=now_us(), id=id_bytes(gone["id"])))
@@ -224,8 +222,8 @@ def test_what_has_expired_goes_with_its_file(own: Api) -> None:
     assert kept["expires_at"] > kept["finished_at"]
 
 
-def test_what_killed_processes_left_is_removed_once_it_is_old(own: Api) -> None:
-    """Waits until the folder is looked through."""
+def test_old_files_of_killed_processes_are_removed(own: Api) -> None:
+    """Waits for the sweep of the folder."""
     done = finished(own, queued(own, **NOTHING))
     old, young = (folder(own) / name for name in (f"{done['id']}-0.csv.part", f"{new_id()}-1.csv"))
     others = folder(own) / "somebody else's-1.csv"
@@ -237,7 +235,7 @@ def test_what_killed_processes_left_is_removed_once_it_is_old(own: Api) -> None:
     assert (young.exists(), others.exists(), content(own, done["id"]).status) == (True, True, 200)
 
 
-def test_a_deleted_export_is_gone_with_its_file(own: Api) -> None:
+def test_deleted_job_is_404_and_its_file_removed(own: Api) -> None:
     done = finished(own, queued(own, **NOTHING))
     path = f"/api/exports/{done['id']}"
     assert own.request("DELETE", path).json == {"id": done["id"], "deleted": True}
@@ -245,7 +243,7 @@ def test_a_deleted_export_is_gone_with_its_file(own: Api) -> None:
     assert {own.request(method, path).status for method in ("GET", "DELETE")} == {404}
 
 
-def test_a_file_that_another_host_has_is_said_to_be_there(own: Api) -> None:
+def test_file_of_another_host_is_reported(own: Api) -> None:
     done = finished(own, queued(own, **NOTHING))
     files_of(own, done["id"])[0].unlink()
     got = content(own, done["id"])
@@ -253,7 +251,7 @@ def test_a_file_that_another_host_has_is_said_to_be_there(own: Api) -> None:
     assert "CHATKEEP_DATA_DIR" in got.json["detail"]
 
 
-def test_a_conversation_that_is_gone_meanwhile_is_why_it_failed(own: Api) -> None:
+def test_job_of_a_deleted_conversation_fails_with_that_reason(own: Api) -> None:
     request = f'{{"format":"csv","conversation_id":"{new_id()}"}}'
     job = Job(new_id(), OPEN_OWNER, request, now_us())
     store(own, job)
@@ -264,7 +262,7 @@ def test_a_conversation_that_is_gone_meanwhile_is_why_it_failed(own: Api) -> Non
     assert files_of(own, done["id"]) == []
 
 
-def test_a_job_that_nobody_makes_waits(idle: Api) -> None:
+def test_job_waits_for_a_worker(idle: Api) -> None:
     made = queued(idle, format="csv", compression="gzip", bom=True)
     got = content(idle, made["id"])
     assert (got.status, got.json["code"], got.headers["Retry-After"]) == (409, "export_not_ready", "1")
@@ -273,7 +271,7 @@ def test_a_job_that_nobody_makes_waits(idle: Api) -> None:
     cancel_all(idle)
 
 
-def test_a_cancelled_job_stays_cancelled(idle: Api) -> None:
+def test_cancelled_job_stays_cancelled(idle: Api) -> None:
     path = f"/api/exports/{queued(idle)['id']}"
     first, second = (idle.request("POST", f"{path}/cancel") for _ in range(2))
     assert (first.status, first.json["status"]) == (200, "cancelled")
@@ -282,7 +280,7 @@ def test_a_cancelled_job_stays_cancelled(idle: Api) -> None:
     assert idle.request("GET", f"{path}/content").json["code"] == "export_not_ready"
 
 
-def test_an_owner_has_ten_unfinished_exports_at_most(idle: Api) -> None:
+def test_owner_has_at_most_ten_unfinished_exports(idle: Api) -> None:
     cancel_all(idle)
     for _ in range(10):
         queued(idle)
@@ -316,7 +314,7 @@ def test_exports_are_listed_in_pages(idle: Api) -> None:
     assert idle.request("GET", "/api/exports?after=x").json["errors"][0]["field"] == "after"
 
 
-def test_another_owners_export_is_as_one_that_is_not_there(idle: Api) -> None:
+def test_export_of_another_owner_is_404(idle: Api) -> None:
     job = Job(new_id(), "somebody else", '{"format":"csv"}', now_us(), JobStatus.COMPLETED)
     store(idle, job)
     calls = [("GET", ""), ("GET", "/content"), ("POST", "/cancel"), ("DELETE", "")]
@@ -341,14 +339,14 @@ def test_another_owners_export_is_as_one_that_is_not_there(idle: Api) -> None:
         ({"until": "2026-02-02"}, "until"),
     ],
 )
-def test_what_is_wrong_with_a_request_is_named(idle: Api, fields: dict[str, str], named: str) -> None:
+def test_invalid_field_of_a_job_is_named(idle: Api, fields: dict[str, str], named: str) -> None:
     before = idle.count("export_jobs")
     response = idle.request("POST", "/api/exports", json=fields)
     assert (response.status, response.json["errors"][0]["field"]) == (422, named)
     assert idle.count("export_jobs") == before
 
 
-def test_an_unknown_conversation_is_told_at_once(idle: Api) -> None:
+def test_job_for_an_unknown_conversation_is_404(idle: Api) -> None:
     cancel_all(idle)
     response = idle.request("POST", "/api/exports", json={"conversation_id": str(new_id())})
     assert (response.status, response.json["code"]) == (404, "not_found")

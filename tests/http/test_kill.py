@@ -1,4 +1,4 @@
-"""A worker is killed amid its streams: nothing that was acknowledged is lost, and nothing stays generating."""
+"""A worker killed during streams loses no acknowledged text, and leaves no reply generating."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ pytestmark = pytest.mark.posix("there is no gunicorn on Windows")
 
 @pytest.fixture
 def killable(database_url: str, upstream: Upstream, tmp_path: Path) -> Iterator[Api]:
-    """The API of a gunicorn with two workers."""
+    """The API of gunicorn with two workers."""
     env = {"DATABASE_URL": database_url, "OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
     with thrown_away(Server("gunicorn", tmp_path, env)) as running:
         yield Api(running)
 
 
 @pytest.mark.parametrize("victims", [1, 2], ids=["one worker", "all workers"])
-def test_a_killed_worker_loses_nothing(killable: Api, victims: int) -> None:
-    """Waits until the surviving or new worker takes the dead one for dead: some seconds."""
+def test_killed_worker_loses_no_acknowledged_text(killable: Api, victims: int) -> None:
+    """Waits until another worker considers the killed one dead: a few seconds."""
     messages = [unique(f"#n=40,r=20,seed={number}#") for number in range(STREAMS)]
     with ThreadPoolExecutor(STREAMS) as pool:
         replies = list(pool.map(killable.running, messages))
@@ -48,19 +48,19 @@ def test_a_killed_worker_loses_nothing(killable: Api, victims: int) -> None:
 
 
 def busiest_first(pids: list[int]) -> list[int]:
-    """Return the processes by how many sockets they have open: all streams may be on one of them."""
+    """Return the processes ordered by open sockets, because one may have all streams."""
     return sorted(pids, key=lambda pid: len([*Path(f"/proc/{pid}/fd").iterdir()]), reverse=True)
 
 
 def is_broken(reply: Running) -> bool:
-    """Read a reply to its end and return whether the connection broke before."""
+    """Read a reply to its end and return whether the connection broke first."""
     with contextlib.suppress(OSError, http.client.HTTPException):
         return reply.rest().event != "done"
     return True
 
 
 def assert_kept(api: Api, message: str, reply: Running, status: str, deadline: float) -> None:
-    """Fail unless all that was shown is stored, the reply has this status in time, and the conversation goes on."""
+    """Fail unless all shown text is stored, the status comes in time, and the conversation can continue."""
     stored = api.ended(reply.id, deadline - time.monotonic())
     assert (stored["status"], stored["id"]) == (status, reply.start["message_id"])
     assert api.read(reply.id)["messages"]["data"][0]["content"] == message
@@ -70,7 +70,7 @@ def assert_kept(api: Api, message: str, reply: Running, status: str, deadline: f
     assert api.chat("Go on", conversation_id=reply.id)["status"] == "completed"
 
 
-def test_an_acknowledged_message_survives_a_power_cut(killable: Api) -> None:
+def test_acknowledged_message_survives_a_kill_of_all_processes(killable: Api) -> None:
     """Starts a server twice: some seconds."""
     messages = [unique() for _ in range(20)]
     with ThreadPoolExecutor(10) as pool:

@@ -1,4 +1,4 @@
-"""Problems and the command line speak the language of who reads them."""
+"""Problems use the caller's language, and commands the terminal's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def in_chinese(message: str) -> str:
     return translated(Text(message), "zh")
 
 
-def test_a_problem_is_told_in_the_language_that_is_asked_for(own: Api) -> None:
+def test_problem_uses_the_accepted_language(own: Api) -> None:
     english, chinese = (own.request("GET", NOBODY, headers=headers) for headers in ({}, CHINESE))
     assert chinese.json["title"] == in_chinese(english.json["title"])
     assert chinese.json["detail"] == in_chinese(english.json["detail"])
@@ -30,14 +30,14 @@ def test_a_problem_is_told_in_the_language_that_is_asked_for(own: Api) -> None:
     assert (english.headers["Content-Language"], chinese.headers["Content-Language"]) == ("en", "zh")
 
 
-def test_what_is_wrong_with_a_field_is_told_in_chinese(own: Api) -> None:
+def test_field_errors_are_translated(own: Api) -> None:
     answer = own.request("POST", "/api/chat", json={"message": "x", "role": "system"}, headers=CHINESE)
     assert answer.json["errors"] == [{"field": "role", "message": in_chinese("is unknown")}]
 
 
 @pytest.mark.parametrize("place", ["body", "query"])
-def test_a_long_name_stops_nothing(own: Api, place: str) -> None:
-    """A worker that spends seconds on the answer stops every stream."""
+def test_long_name_is_translated_quickly(own: Api, place: str) -> None:
+    """A worker that spends seconds on an answer stops every stream."""
     name = (" added,  there already,  brought up to date,  deleted" * 60)[:3000]
     if place == "body":
         answer = soon(0.5, lambda: own.request("POST", "/api/sign-in", json={"key": "x", name: 1}, headers=CHINESE))
@@ -47,14 +47,14 @@ def test_a_long_name_stops_nothing(own: Api, place: str) -> None:
     assert answer.json["detail"] == f"{name[:63]}…\uff1a{in_chinese('is unknown')}。"
 
 
-def test_an_error_amid_a_stream_is_told_in_chinese(own: Api) -> None:
+def test_error_event_is_translated(own: Api) -> None:
     stream = own.streamed(unique("Hello #n=20,r=40,fault=cut_after:3#"), headers=CHINESE)
     assert stream.events[-1].event == "error"
     assert stream.events[-1].data["title"] == in_chinese("The model's provider failed")
 
 
 @pytest.mark.parametrize(("locale", "text"), [("C", "Commands"), ("zh_CN.UTF-8", "删除过期的对话")])
-def test_the_help_of_the_command_line_is_in_the_terminal_s_language(locale: str, text: str, tmp_path: Path) -> None:
+def test_command_help_uses_the_terminal_language(locale: str, text: str, tmp_path: Path) -> None:
     """Starts a process: about half a second."""
     env = os.environ | {"LC_ALL": locale, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
     command = [sys.executable, "-m", "chatkeep", "--help"]

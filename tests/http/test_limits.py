@@ -1,4 +1,4 @@
-"""Limits hold exactly, over all processes and hosts, and what is refused leaves nothing behind."""
+"""Limits are exact across processes and hosts, and refused turns store nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.services.redis import Redis
 from tests.upstream import Upstream
 
 ADMITTED, ASKED = 20, 60
-# Where limits are counted: in a database, or in Redis.
+# Limits are counted in a database or in Redis.
 PLACES = (*DATABASES, "redis")
 TOKENS_OF_A_TURN = 100
 
@@ -32,7 +32,7 @@ needs_gunicorn = pytest.mark.posix("there is no gunicorn on Windows")
 def environment(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """What a server needs to count in one of the places."""
+    """The environment of a server that counts in one of them."""
     place: str = request.param
     database = "sqlite" if place == "redis" else place
     env = {
@@ -49,7 +49,7 @@ def environment(
 
 
 everywhere = pytest.mark.parametrize("environment", PLACES, indirect=True)
-# How the API tells of limits is far from where they are counted.
+# The API reports limits independently of where they are counted.
 on_each_kind = pytest.mark.parametrize("environment", [*EMBEDDED_AND_SERVER, "redis"], indirect=True)
 anywhere = pytest.mark.parametrize("environment", ["sqlite"], indirect=True)
 
@@ -68,23 +68,21 @@ def limited(
     command: str = "waitress",
     **more: str,
 ) -> Iterator[Api]:
-    """Run a server on which the account has these limits."""
+    """Run a server whose account has these limits."""
     env = environment | {"CHATKEEP_LIMITS": json.dumps({"account": limits})} | more
     with thrown_away(Server(command, folders.mktemp(command), env)) as server:
         yield Api(server)
 
 
 def ask_at_once(apis: list[Api], times: int) -> list[Response]:
-    """Take turns at the same time, in turn on each server."""
+    """Take concurrent turns, spread over the servers."""
     with ThreadPoolExecutor(16) as pool:
         return list(pool.map(lambda number: apis[number % len(apis)].post(unique()), range(times)))
 
 
 @needs_gunicorn
 @pytest.mark.parametrize("environment", EMBEDDED_AND_SERVER, indirect=True)
-def test_four_workers_admit_exactly_as_many_as_the_limit_says(
-    environment: dict[str, str], folders: pytest.TempPathFactory
-) -> None:
+def test_four_workers_enforce_a_limit_exactly(environment: dict[str, str], folders: pytest.TempPathFactory) -> None:
     """Starts four workers: some seconds."""
     limits = {"requests_per_minute": ADMITTED}
     with limited(environment, folders, limits, command="gunicorn", WEB_CONCURRENCY="4") as api:
@@ -96,9 +94,7 @@ def test_four_workers_admit_exactly_as_many_as_the_limit_says(
 
 @needs_gunicorn
 @everywhere
-def test_two_hosts_admit_exactly_as_many_as_the_limit_says(
-    environment: dict[str, str], folders: pytest.TempPathFactory
-) -> None:
+def test_two_hosts_enforce_a_limit_exactly(environment: dict[str, str], folders: pytest.TempPathFactory) -> None:
     """Starts two servers: some seconds."""
     limits = {"requests_per_minute": ADMITTED, "requests_per_day": 1000}
     with ExitStack() as stack:
@@ -114,9 +110,7 @@ def test_two_hosts_admit_exactly_as_many_as_the_limit_says(
 
 @needs_gunicorn
 @everywhere
-def test_no_more_replies_run_at_once_than_the_limit_says(
-    environment: dict[str, str], folders: pytest.TempPathFactory
-) -> None:
+def test_concurrency_limit_is_exact(environment: dict[str, str], folders: pytest.TempPathFactory) -> None:
     limits = {"concurrent_replies": 3}
     with limited(environment, folders, limits, command="gunicorn", WEB_CONCURRENCY="2") as api:
         slow = "#n=200,r=20#"
@@ -133,8 +127,10 @@ def test_no_more_replies_run_at_once_than_the_limit_says(
 
 @needs_gunicorn
 @pytest.mark.parametrize("environment", EMBEDDED_AND_SERVER, indirect=True)
-def test_replies_of_a_killed_worker_make_room(environment: dict[str, str], folders: pytest.TempPathFactory) -> None:
-    """Waits until the dead worker is taken for dead: some seconds."""
+def test_replies_of_a_killed_worker_free_their_slots(
+    environment: dict[str, str], folders: pytest.TempPathFactory
+) -> None:
+    """Waits until the killed worker is considered dead: a few seconds."""
     with limited(environment, folders, {"concurrent_replies": 2}, command="gunicorn") as api:
         replies = [api.running(unique("#n=400,r=20#")) for _ in range(2)]
         assert api.post(unique()).status == 429
@@ -146,7 +142,7 @@ def test_replies_of_a_killed_worker_make_room(environment: dict[str, str], folde
 
 
 def status_of(api: Api) -> int:
-    """Return the status of a turn; 0 where nobody answers."""
+    """Return the status of a turn, or 0 without an answer."""
     try:
         return api.post(unique()).status
     except OSError:
@@ -154,7 +150,7 @@ def status_of(api: Api) -> int:
 
 
 @on_each_kind
-def test_headers_tell_what_is_left(environment: dict[str, str], folders: pytest.TempPathFactory) -> None:
+def test_headers_report_the_remaining_quota(environment: dict[str, str], folders: pytest.TempPathFactory) -> None:
     limits = {"requests_per_minute": 3, "tokens_per_day": 100_000, "concurrent_replies": 5}
     with limited(environment, folders, limits) as api:
         whole, streamed = api.post(unique()), api.streamed(unique())
@@ -187,9 +183,7 @@ def told(header: str) -> dict[str, dict[str, int]]:
 
 
 @on_each_kind
-def test_a_refusal_says_which_limit_and_when_to_come_back(
-    environment: dict[str, str], folders: pytest.TempPathFactory
-) -> None:
+def test_429_names_the_limit_and_when_to_retry(environment: dict[str, str], folders: pytest.TempPathFactory) -> None:
     with limited(environment, folders, {"requests_per_minute": 1, "requests_per_day": 9}) as api:
         api.chat(unique())
         refused = api.post(unique())
@@ -208,7 +202,7 @@ def test_a_refusal_says_which_limit_and_when_to_come_back(
 
 
 @on_each_kind
-def test_regenerating_and_editing_count_and_what_fails_does_not(
+def test_regenerating_and_editing_count_and_failures_do_not(
     environment: dict[str, str], folders: pytest.TempPathFactory
 ) -> None:
     with limited(environment, folders, {"requests_per_minute": 4}) as api:
@@ -226,9 +220,7 @@ def test_regenerating_and_editing_count_and_what_fails_does_not(
 
 
 @on_each_kind
-def test_a_second_message_while_one_is_answered_does_not_count(
-    environment: dict[str, str], folders: pytest.TempPathFactory
-) -> None:
+def test_conflicting_turn_does_not_count(environment: dict[str, str], folders: pytest.TempPathFactory) -> None:
     with limited(environment, folders, {"requests_per_minute": 2}) as api:
         with api.running(unique("#n=100,r=20#")) as running:
             assert api.post(unique(), conversation_id=running.id).status == 409
@@ -237,7 +229,7 @@ def test_a_second_message_while_one_is_answered_does_not_count(
 
 
 @on_each_kind
-def test_a_repeated_request_counts_once_and_is_answered_beyond_the_limit(
+def test_repeated_request_counts_once_and_is_answered_past_the_limit(
     environment: dict[str, str], folders: pytest.TempPathFactory
 ) -> None:
     with limited(environment, folders, {"requests_per_minute": 2}) as api:
@@ -251,9 +243,7 @@ def test_a_repeated_request_counts_once_and_is_answered_beyond_the_limit(
 
 
 @on_each_kind
-def test_when_the_tokens_are_used_up_nothing_more_is_admitted(
-    environment: dict[str, str], folders: pytest.TempPathFactory
-) -> None:
+def test_used_up_tokens_refuse_further_turns(environment: dict[str, str], folders: pytest.TempPathFactory) -> None:
     with limited(environment, folders, {"tokens_per_minute": TOKENS_OF_A_TURN}) as api:
         assert api.chat(unique("#n=150#"))["usage"]["output_tokens"] > TOKENS_OF_A_TURN
         refused = api.post(unique())
@@ -265,10 +255,10 @@ def test_when_the_tokens_are_used_up_nothing_more_is_admitted(
 
 @on_each_kind
 @pytest.mark.parametrize("ending", ["stopped", "deleted", "uncounted"])
-def test_tokens_that_no_provider_has_counted_count_nevertheless(
+def test_tokens_without_provider_usage_are_estimated(
     environment: dict[str, str], folders: pytest.TempPathFactory, ending: str
 ) -> None:
-    """Stopping, or deleting the conversation, just before the end would make everything free."""
+    """Otherwise a stop or a deletion just before the end would make a turn free."""
     with limited(environment, folders, {"tokens_per_minute": TOKENS_OF_A_TURN}) as api:
         if ending == "uncounted":
             api.chat(unique("#n=200,no_usage#"))
@@ -281,7 +271,7 @@ def test_tokens_that_no_provider_has_counted_count_nevertheless(
 
 
 @on_each_kind
-def test_answers_from_the_cache_count(environment: dict[str, str], folders: pytest.TempPathFactory) -> None:
+def test_cached_answers_count_as_requests(environment: dict[str, str], folders: pytest.TempPathFactory) -> None:
     message = unique("What is a haiku?")
     with limited(environment, folders, {"requests_per_minute": 2, "tokens_per_minute": 999}, **WITH_CACHE) as api:
         assert [api.chat(message)["cached"] for _ in range(2)] == [False, True]
@@ -301,7 +291,9 @@ WITH_CACHE = {"CHATKEEP_CACHE_SIZE": "1MiB"}
 
 
 @pytest.mark.parametrize("environment", ["redis"], indirect=True)
-def test_answers_from_the_shared_cache_count(environment: dict[str, str], folders: pytest.TempPathFactory) -> None:
+def test_answers_from_the_shared_cache_count_as_requests(
+    environment: dict[str, str], folders: pytest.TempPathFactory
+) -> None:
     """Starts two servers: some seconds."""
     message = unique("What is a haiku?")
     with (
@@ -316,7 +308,7 @@ def test_answers_from_the_shared_cache_count(environment: dict[str, str], folder
 
 @pytest.mark.parametrize("environment", EMBEDDED_AND_SERVER, indirect=True)
 @pytest.mark.parametrize("ago", [60_000_000, -120_000_000], ids=["its minute is over", "the clock went back"])
-def test_a_window_ends(environment: dict[str, str], folders: pytest.TempPathFactory, ago: int) -> None:
+def test_window_ends(environment: dict[str, str], folders: pytest.TempPathFactory, ago: int) -> None:
     with limited(environment, folders, {"requests_per_minute": 1, "requests_per_day": 3}) as api:
         api.chat(unique())
         assert api.post(unique()).status == 429
@@ -325,9 +317,7 @@ def test_a_window_ends(environment: dict[str, str], folders: pytest.TempPathFact
 
 
 @pytest.mark.parametrize("environment", ["redis"], indirect=True)
-def test_without_redis_the_database_counts(
-    environment: dict[str, str], folders: pytest.TempPathFactory, redis: Redis
-) -> None:
+def test_limits_hold_without_redis(environment: dict[str, str], folders: pytest.TempPathFactory, redis: Redis) -> None:
     with limited(environment, folders, {"requests_per_minute": 2, "tokens_per_minute": 99_999}) as api:
         api.chat(unique())
         with redis.away():
@@ -339,9 +329,7 @@ def test_without_redis_the_database_counts(
 
 
 @anywhere
-def test_without_limits_nothing_is_counted_and_no_header_is_sent(
-    environment: dict[str, str], folders: pytest.TempPathFactory
-) -> None:
+def test_nothing_is_counted_without_limits(environment: dict[str, str], folders: pytest.TempPathFactory) -> None:
     with limited(environment, folders, {}) as api:
         answer = api.post(unique())
         assert "RateLimit" not in answer.headers

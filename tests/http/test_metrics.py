@@ -1,4 +1,4 @@
-"""What is counted is counted exactly, over all processes, hosts and restarts, and tells nothing of anybody."""
+"""Metrics are exact across processes, hosts and restarts, and have no user data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.upstream import Upstream
 if TYPE_CHECKING:
     from tests.services.mariadb import MariaDB
 
-# The text format 0.0.4, stricter than its readers: no spaces to spare, no labels out of order, no escapes.
+# The text format 0.0.4, stricter than its parsers: no extra spaces, ordered labels, no escapes.
 HELP = re.compile(r"# HELP ([a-z_]+) (\S.*\S)")
 TYPE = re.compile(r"# TYPE ([a-z_]+) (counter|gauge|histogram)")
 SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="[^"\\\n]*",?)+)\})? (\d+(?:\.\d+)?(?:e[+-]\d+)?)')
@@ -37,7 +37,7 @@ COMPLETED = 'chatkeep_turns_total{status="completed"}'
 
 
 def parsed(text: str) -> dict[str, float]:
-    """Return the samples of a text by their names with labels; fail where the format is not kept."""
+    """Return the samples of a text by name with labels. Fail if the format is violated."""
     assert text.endswith("\n")
     found: dict[str, float] = {}
     kind: re.Match[str] | None = None
@@ -69,11 +69,11 @@ def scraped(api: Api) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A server that was started again after it and another one had worked; and what their clients had seen."""
+    """A restarted server, and what clients of it and of another host saw before."""
 
     api: Api
     replies: list[Any]
-    """The answers whose reply the provider generated."""
+    """Answers that the provider generated."""
     repeated: int
     """Answers from the cache."""
     refused: int
@@ -84,7 +84,7 @@ class Counted:
 def counted(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Counted]:
-    """Work of a server with two workers and of one on another host, both stopped since; ten seconds for all tests."""
+    """Takes turns on a server with two workers and on another host, then restarts one: ten seconds for all tests."""
     url = empty_database(request, request.param, tmp_path_factory)
     count_long_ago(url)
     env = {
@@ -106,7 +106,7 @@ def counted(
 
 
 def count_long_ago(url: str) -> None:
-    """Count something in minutes that are long over."""
+    """Add counts to past minutes."""
     database = Database(url)
     migrations.migrate(database)
     with database.connection() as connection:
@@ -116,7 +116,7 @@ def count_long_ago(url: str) -> None:
 
 
 def turns(apis: Sequence[Api]) -> tuple[list[Any], int]:
-    """Take turns on all servers, each of another model, one for a moment only; then the same one until it is known."""
+    """Take turns on all servers, each with another model, then repeat one until it is cached."""
     with ThreadPoolExecutor(8) as pool:
         taken = pool.map(lambda n: apis[n % 2].chat(unique("canary-text"), model=f"canary-model-{n}"), range(TURNS))
         replies = [*taken, apis[1].chat(unique("Soon gone"), ttl=1)]
@@ -128,7 +128,7 @@ def turns(apis: Sequence[Api]) -> tuple[list[Any], int]:
 
 
 def faults(api: Api, upstream: Upstream) -> int:
-    """Let the provider refuse, fail and break off; return how often it answered with an error status."""
+    """Make the provider refuse, fail and disconnect. Return how often it answered with an error status."""
     messages = [unique("#status=401,should_retry=false#"), unique("#status=500#")]
     assert [api.post(message).status for message in messages] == [502, 502]
     assert api.post("Hello #fault=cut_after:3#", stream=True).status == 200
@@ -141,7 +141,7 @@ def wrong_paths(apis: Sequence[Api]) -> None:
         assert set(answers) == {404}
 
 
-def test_turns_of_all_processes_add_up_over_a_restart(counted: Counted) -> None:
+def test_turns_of_all_processes_add_up_across_a_restart(counted: Counted) -> None:
     values = scraped(counted.api)
     found = {status: values[f'chatkeep_turns_total{{status="{status}"}}'] for status in STATUSES}
     assert found == {
@@ -153,27 +153,27 @@ def test_turns_of_all_processes_add_up_over_a_restart(counted: Counted) -> None:
     assert values["chatkeep_commit_seconds_count"] == len(counted.replies) + counted.repeated + 3
 
 
-def test_tokens_are_those_of_the_replies_that_were_generated(counted: Counted) -> None:
+def test_tokens_are_those_of_generated_replies(counted: Counted) -> None:
     values = scraped(counted.api)
     for direction in ("input", "output"):
         spent = sum(reply["usage"][f"{direction}_tokens"] for reply in counted.replies)
         assert values[f'chatkeep_tokens_total{{direction="{direction}"}}'] == spent
 
 
-def test_the_cache_s_answers_and_the_sweep_s_work_are_counted(counted: Counted) -> None:
+def test_cache_hits_and_sweeps_are_counted(counted: Counted) -> None:
     values = scraped(counted.api)
     assert values['chatkeep_cache_answers_total{result="hit"}'] == counted.repeated == 1
     assert values['chatkeep_cache_answers_total{result="miss"}'] == len(counted.replies) + 3
     assert values["chatkeep_expired_conversations_total"] == 1
 
 
-def test_the_provider_s_errors_are_counted_with_those_that_were_tried_again(counted: Counted) -> None:
+def test_provider_errors_are_counted_with_retries(counted: Counted) -> None:
     values = scraped(counted.api)
     codes = {code: values[f'chatkeep_provider_errors_total{{code="provider_{code}"}}'] for code in CODES}
     assert codes == {"refused": 1, "broke": counted.refused - 1 + 1, "busy": 0, "timeout": 0}
 
 
-def test_requests_are_counted_by_their_rule_and_never_by_their_path(counted: Counted) -> None:
+def test_requests_are_counted_by_route(counted: Counted) -> None:
     values = scraped(counted.api)
     requests = {name: value for name, value in values.items() if name.startswith("chatkeep_http_requests_total")}
     taken = len(counted.replies) + counted.repeated
@@ -182,28 +182,28 @@ def test_requests_are_counted_by_their_rule_and_never_by_their_path(counted: Cou
     assert len(values) < 150
 
 
-def test_nothing_of_anybody_is_in_the_metrics(counted: Counted) -> None:
+def test_metrics_have_no_user_data(counted: Counted) -> None:
     text = counted.api.request("GET", "/metrics").text
     assert [secret for secret in ("canary", "test-key", "local") if secret in text] == []
     assert re.findall(r"[0-9a-f]{8}-[0-9a-f]{4}", text) == []
 
 
-def test_what_there_is_is_measured(counted: Counted) -> None:
+def test_metrics_measure_stored_data(counted: Counted) -> None:
     """Waits for the first measurement: two seconds."""
     stored = counted.api.count("conversations")
     assert eventually(lambda: scraped(counted.api)["chatkeep_conversations"] == stored)
-    assert eventually(lambda: scraped(counted.api)["chatkeep_workers"] == 2)  # the second one starts after the first
+    assert eventually(lambda: scraped(counted.api)["chatkeep_workers"] == 2)  # the second starts after the first
     values = scraped(counted.api)
     assert values["chatkeep_replies_generating"] == 0
     assert values["chatkeep_storage_bytes"] > 10_000
 
 
-def test_replies_that_are_generated_are_shown_at_once(counted: Counted) -> None:
+def test_running_replies_are_counted_immediately(counted: Counted) -> None:
     with counted.api.running("Hello #n=50,r=20#"):
         assert scraped(counted.api)["chatkeep_replies_generating"] == 1
 
 
-def test_the_summary_says_the_same(counted: Counted) -> None:
+def test_overview_equals_the_metrics(counted: Counted) -> None:
     summary, values = counted.api.request("GET", "/api/admin/summary").json, scraped(counted.api)
     assert summary["turns"] == {s: values[f'chatkeep_turns_total{{status="{s}"}}'] for s in STATUSES}
     assert summary["tokens"]["output"] == values['chatkeep_tokens_total{direction="output"}']
@@ -212,7 +212,7 @@ def test_the_summary_says_the_same(counted: Counted) -> None:
 
 
 @pytest.mark.parametrize(("hours", "step"), [(1, 60), (24, 600), (7 * 24, 3600), (30 * 24, 86400)])
-def test_a_series_has_all_that_was_counted_in_its_time(counted: Counted, hours: int, step: int) -> None:
+def test_series_has_all_counts_of_its_period(counted: Counted, hours: int, step: int) -> None:
     began = (datetime.now(UTC) - timedelta(hours=hours)).isoformat(timespec="seconds")
     series = series_of(counted.api, "chatkeep_turns_total", **{"from": began})
     lines = {line["label"]: line["values"] for line in series["lines"]}
@@ -221,7 +221,7 @@ def test_a_series_has_all_that_was_counted_in_its_time(counted: Counted, hours: 
     assert {len(values) for values in lines.values()} <= {hours * 3600 // step, hours * 3600 // step + 1}
 
 
-def test_a_histogram_s_series_are_its_quantiles(counted: Counted) -> None:
+def test_series_of_a_histogram_are_quantiles(counted: Counted) -> None:
     lines = series_of(counted.api, "chatkeep_first_token_seconds")["lines"]
     half, most = ([value for value in line["values"] if value is not None] for line in lines)
     assert [line["label"] for line in lines] == ["0.5", "0.95"]
@@ -239,17 +239,17 @@ def test_a_histogram_s_series_are_its_quantiles(counted: Counted) -> None:
         ({"name": "chatkeep_workers", "step": "1"}, "step"),
     ],
 )
-def test_a_series_that_cannot_be_is_refused(counted: Counted, query: dict[str, str], field: str) -> None:
+def test_invalid_series_is_refused(counted: Counted, query: dict[str, str], field: str) -> None:
     answer = counted.api.request("GET", f"/api/admin/series?{urlencode(query)}")
     assert (answer.status, answer.json["errors"][0]["field"]) == (422, field)
 
 
-def test_minutes_are_forgotten_after_a_month_and_totals_never(counted: Counted) -> None:
+def test_minutes_are_deleted_after_a_month_and_totals_are_kept(counted: Counted) -> None:
     assert eventually(lambda: counted.api.count("metrics", "minute BETWEEN 1 AND 100000") == 0)
     assert counted.api.count("metrics", "minute = 0") > 20
 
 
-def test_a_long_series_is_read_by_its_index(counted: Counted) -> None:
+def test_long_series_is_read_by_index(counted: Counted) -> None:
     database = Database(counted.api.server.env["DATABASE_URL"])
     with database.connection() as connection:
         plan = Planned(connection, embedded=database.embedded)
@@ -267,8 +267,8 @@ def series_of(api: Api, name: str, **query: str) -> Any:
     return answer.json
 
 
-def test_a_killed_server_loses_ten_seconds_of_counts_at_most(tmp_path: Path, upstream: Upstream) -> None:
-    """Waits until counts are stored: twelve seconds."""
+def test_killed_server_loses_at_most_ten_seconds_of_counts(tmp_path: Path, upstream: Upstream) -> None:
+    """Waits for a flush of the counts: twelve seconds."""
     env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key", "WEB_CONCURRENCY": "2"}
     server = Server(COMMANDS[0], tmp_path, env)
     server.start()
@@ -282,10 +282,10 @@ def test_a_killed_server_loses_ten_seconds_of_counts_at_most(tmp_path: Path, ups
         assert scraped(api)[COMPLETED] in {6, 7}
 
 
-def test_a_database_that_is_away_is_a_problem_and_loses_no_counts(
+def test_database_outage_is_a_problem_and_loses_no_counts(
     own_mariadb: MariaDB, tmp_path: Path, upstream: Upstream
 ) -> None:
-    """Starts a database of its own, and waits until storing fails and until it works: half a minute."""
+    """Starts a database, and waits until writes fail and until they work again: half a minute."""
     env = {
         "DATABASE_URL": own_mariadb.create_database(),
         "OPENAI_BASE_URL": upstream.url,
@@ -304,6 +304,6 @@ def test_a_database_that_is_away_is_a_problem_and_loses_no_counts(
 
 
 def scraped_once(api: Api) -> float:
-    """Return how many turns were completed, or none while the database is away."""
+    """Return the number of completed turns, or None during the outage."""
     answer = api.request("GET", "/metrics")
     return parsed(answer.text)[COMPLETED] if answer.status == 200 else 0

@@ -1,4 +1,4 @@
-"""HTTP itself: what is malformed is refused with a problem by every server, and answers are as HTTP wants them."""
+"""Every server refuses malformed HTTP with a problem, and answers as the HTTP standards say."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MALFORMED_HEADS = {
 
 
 def talk(api: Api, *pieces: bytes, method: str = "POST") -> Response:
-    """Send pieces for as long as the server takes them, and return what it answers before it closes."""
+    """Send pieces while the server reads, and return its answer."""
     with socket.create_connection(("127.0.0.1", api.server.port), timeout=10 * SLOW) as sock:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for piece in pieces:
@@ -75,7 +75,7 @@ def test_malformed_heads_are_400(api: Api, head: bytes) -> None:
     assert "Traceback" not in api.server.log()[before:]
 
 
-def test_a_cut_body_does_no_harm(api: Api) -> None:
+def test_truncated_body_does_no_harm(api: Api) -> None:
     before = len(api.server.log())
     for sent in (POST + b"Content-Length: 100\r\n\r\n{", CHUNKED + b"13\r\n{"):
         with socket.create_connection(("127.0.0.1", api.server.port), timeout=10 * SLOW) as sock:
@@ -86,18 +86,18 @@ def test_a_cut_body_does_no_harm(api: Api) -> None:
     assert "Traceback" not in api.server.log()[before:]
 
 
-def test_what_is_too_long_is_told_so(api: Api) -> None:
+def test_too_long_request_line_or_header_is_refused(api: Api) -> None:
     line = b"GET /" + b"x" * 300_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
     assert_problem(talk(api, line), 414, 431)
     assert_problem(talk(api, GET + b"X-Long: " + b"x" * 300_000 + b"\r\n\r\n"), 431)
     assert_problem(talk(api, GET + b"X-Many: 1\r\n" * 30_000 + b"\r\n"), 431)
 
 
-def test_another_transfer_coding_is_501(api: Api) -> None:
+def test_unknown_transfer_coding_is_501(api: Api) -> None:
     assert_problem(talk(api, POST + b"Transfer-Encoding: br\r\n\r\n"), 501)
 
 
-def test_another_expectation_is_417(api: Api) -> None:
+def test_unknown_expectation_is_417(api: Api) -> None:
     head = GET + b"Expect: something\r\n\r\n"
     assert_problem(talk(api, head), 417)
 
@@ -109,27 +109,27 @@ def test_another_expectation_is_417(api: Api) -> None:
         *(("/api/conversations/import", coding) for coding in ("deflate", "br", "zstd", "identity, gzip")),
     ],
 )
-def test_a_coded_body_is_415(api: Api, path: str, coding: str) -> None:
+def test_compressed_body_is_415(api: Api, path: str, coding: str) -> None:
     headers = {"Content-Type": "application/json", "Content-Encoding": coding}
     answer = api.request("POST", path, body=gzip.compress(BODY), headers=headers)
     assert_problem(answer, 415)
 
 
-def test_a_body_that_is_said_to_be_as_it_is_is_read(api: Api) -> None:
+def test_identity_encoded_body_is_read(api: Api) -> None:
     headers = {"Content-Type": "application/json", "Content-Encoding": "identity"}
     assert api.request("POST", "/api/chat", body=BODY, headers=headers).status == 200
 
 
-def test_a_client_that_waits_for_continue_is_told_at_once_that_its_body_is_too_large(api: Api) -> None:
+def test_too_large_body_is_refused_before_100_continue(api: Api) -> None:
     answer = talk(api, POST + b"Expect: 100-continue\r\nContent-Length: 5000000\r\n\r\n")
-    assert_problem(answer, 413)  # http.client skips 100 Continue, so the bytes are looked at, too
+    assert_problem(answer, 413)  # http.client skips 100 Continue, so check the bytes
     with socket.create_connection(("127.0.0.1", api.server.port), timeout=10 * SLOW) as sock:
         sock.sendall(POST + b"Expect: 100-continue\r\nContent-Length: 5000000\r\n\r\n")
         assert sock.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: %d\r\n\r\n" % len(BODY), b"Transfer-Encoding: chunked\r\n\r\n"])
-def test_a_client_that_waits_for_continue_gets_it_once(api: Api, framing: bytes) -> None:
+def test_100_continue_is_sent_once(api: Api, framing: bytes) -> None:
     with socket.create_connection(("127.0.0.1", api.server.port), timeout=10 * SLOW) as sock:
         sock.sendall(POST + b"Connection: close\r\nExpect: 100-continue\r\n" + framing)
         assert sock.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -150,23 +150,23 @@ def test_a_client_that_waits_for_continue_gets_it_once(api: Api, framing: bytes)
         ("*/*", "application/json"),
     ],
 )
-def test_the_accept_header_s_weights_count(api: Api, accept: str, kind: str) -> None:
+def test_accept_weights_are_respected(api: Api, accept: str, kind: str) -> None:
     answer = api.post("Hello", headers={"Accept": accept})
     assert (answer.status, answer.headers.get_content_type()) == (200, kind)
 
 
 @pytest.mark.parametrize("accepted", ["zh;q=0", "en, zh;q=0", "zh;q=0, *"])
-def test_a_refused_language_is_not_used(api: Api, accepted: str) -> None:
+def test_language_with_weight_zero_is_not_used(api: Api, accepted: str) -> None:
     assert api.request("GET", "/api/nope", headers={"Accept-Language": accepted}).headers["Content-Language"] == "en"
 
 
 @pytest.mark.parametrize("accepted", ["gzip;q=0", "gzip;q=0, zstd;q=0", "identity", "gzip;q=0.0, *;q=0"])
 @pytest.mark.parametrize("path", ["/", "/openapi.json", "/api/conversations/export-all"])
-def test_a_refused_coding_is_not_used(api: Api, path: str, accepted: str) -> None:
+def test_coding_with_weight_zero_is_not_used(api: Api, path: str, accepted: str) -> None:
     assert "Content-Encoding" not in api.request("GET", path, headers={"Accept-Encoding": accepted}).headers
 
 
-def test_the_answer_to_head_has_no_body(api: Api) -> None:
+def test_head_answer_has_no_body(api: Api) -> None:
     turn = api.chat("Hello")
     stream = f"/api/conversations/{turn['conversation_id']}/messages/{turn['message_id']}/stream"
     for path in (
@@ -182,7 +182,7 @@ def test_the_answer_to_head_has_no_body(api: Api) -> None:
         assert body == b"", path
 
 
-def test_an_answer_without_a_body_has_no_type(api: Api) -> None:
+def test_answer_without_a_body_has_no_content_type(api: Api) -> None:
     turn: Any = api.chat("Hello")
     path = f"/api/conversations/{turn['conversation_id']}/messages/{turn['message_id']}/stream"
     ended = api.request("GET", path, headers={"Last-Event-ID": "end"})

@@ -1,4 +1,4 @@
-"""A provider that fails: an HTTP status before the first delta, one ``error`` event after it, the truth in the row."""
+"""Provider failures are an HTTP status before the first delta, and one ``error`` event after it."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ AMID |= dict.fromkeys(["fault=reset_after:3", "fault=error_event:3", "fault=deta
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["json", "stream"])
 @pytest.mark.parametrize("spec", BEFORE)
-def test_before_the_first_delta_a_fault_is_a_status(impatient: Api, spec: str, *, streamed: bool) -> None:
-    """Where chatkeep asks a second and a third time, nearly a second."""
+def test_fault_before_the_first_delta_is_a_status(impatient: Api, spec: str, *, streamed: bool) -> None:
+    """Takes nearly a second if chatkeep retries twice."""
     for _ in range(3):
         impatient.chat("A provider that fails at times leaves the breaker closed.")
     status, code = BEFORE[spec]
@@ -70,7 +70,7 @@ def test_before_the_first_delta_a_fault_is_a_status(impatient: Api, spec: str, *
 
 
 @pytest.mark.parametrize("spec", AMID)
-def test_amid_a_stream_a_fault_is_one_error_event(api: Api, upstream: Upstream, spec: str) -> None:
+def test_fault_during_a_stream_is_one_error_event(api: Api, upstream: Upstream, spec: str) -> None:
     message = unique(f"one two three four #{spec}#")
     stream = api.streamed(message)
     assert stream.status == 200
@@ -85,7 +85,7 @@ def test_amid_a_stream_a_fault_is_one_error_event(api: Api, upstream: Upstream, 
 
 
 @pytest.mark.parametrize("spec", AMID)
-def test_amid_a_json_answer_a_fault_is_a_status(api: Api, spec: str) -> None:
+def test_fault_during_a_json_answer_is_a_status(api: Api, spec: str) -> None:
     response = api.post(f"one two three four #{spec}#")
     assert (response.status, response.json["code"]) == AMID[spec]
     stored = api.last(response.json["conversation_id"])
@@ -93,7 +93,7 @@ def test_amid_a_json_answer_a_fault_is_a_status(api: Api, spec: str) -> None:
 
 
 def assert_truncated(api: Api, stream: Stream, code: str) -> None:
-    """Fail unless the reply is stored just as far as it was shown, and the conversation goes on."""
+    """Fail unless exactly the shown text is stored, and the conversation can continue."""
     conversation = stream.events[0].data["conversation_id"]
     stored = api.last(conversation)
     assert (stored["status"], stored["error"]) == ("truncated", code)
@@ -102,12 +102,12 @@ def assert_truncated(api: Api, stream: Stream, code: str) -> None:
 
 
 @pytest.mark.parametrize(("wished", "told"), [("3", "3"), ("0.2", "1"), ("-1", None), ("nan", None), ("x", None)])
-def test_a_busy_provider_says_when_to_come_again(api: Api, wished: str, told: str | None) -> None:
+def test_retry_after_of_a_busy_provider_is_forwarded(api: Api, wished: str, told: str | None) -> None:
     response = api.post(f"Hello #status=429,should_retry=false,retry_after={wished}#")
     assert (response.status, response.headers["Retry-After"]) == (503, told)
 
 
-def test_the_provider_s_words_are_told_but_no_key(api: Api) -> None:
+def test_provider_message_is_forwarded_without_keys(api: Api) -> None:
     detail = api.post("Hello #status=401,leak#").json["detail"]
     assert "Scripted failure 401." in detail
     assert "test-key" not in detail
@@ -116,20 +116,18 @@ def test_the_provider_s_words_are_told_but_no_key(api: Api) -> None:
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["json", "stream"])
 @pytest.mark.parametrize("spec", ["fault=hang_headers", "fault=hang_first", "fault=drip:0.2"])
-def test_a_provider_that_does_not_begin_is_given_up(impatient: Api, spec: str, *, streamed: bool) -> None:
+def test_provider_without_a_first_token_times_out(impatient: Api, spec: str, *, streamed: bool) -> None:
     """Waits for a deadline: about a second."""
     begun = time.monotonic()
     response = impatient.post(f"Hello #{spec}#", stream=streamed)
     assert (response.status, response.json["code"]) == (504, "provider_timeout")
-    assert 0.9 < time.monotonic() - begun < 2.9  # the next deadline, of a whole reply, is at three seconds
+    assert 0.9 < time.monotonic() - begun < 2.9  # the deadline of a whole reply is three seconds
     assert impatient.last(response.json["conversation_id"])["status"] == "failed"
 
 
-# Nothing else would end them sooner than three seconds, the deadline of a whole reply, and forty, which is its size.
+# Without these deadlines the first would end after three seconds, the second after forty.
 @pytest.mark.parametrize(("spec", "least", "most"), [("fault=hang_after:3", 1, 2.9), ("fault=endless,r=10", 3, 8)])
-def test_a_provider_that_falls_silent_or_never_ends_is_cut_off(
-    impatient: Api, spec: str, least: int, most: float
-) -> None:
+def test_provider_that_stalls_or_never_ends_times_out(impatient: Api, spec: str, least: int, most: float) -> None:
     """Waits for a deadline: one to three seconds."""
     begun = time.monotonic()
     stream = impatient.streamed(f"one two three four #{spec}#")
@@ -138,7 +136,7 @@ def test_a_provider_that_falls_silent_or_never_ends_is_cut_off(
     assert_truncated(impatient, stream, "provider_timeout")
 
 
-def test_a_reply_that_has_all_its_text_but_no_end_is_not_completed(impatient: Api) -> None:
+def test_reply_without_an_end_is_not_completed(impatient: Api) -> None:
     """Waits for a deadline: about a second."""
     response = impatient.post("Hello #fault=hang_after:99#")
     assert response.status == 504
@@ -146,11 +144,11 @@ def test_a_reply_that_has_all_its_text_but_no_end_is_not_completed(impatient: Ap
     assert (stored["status"], stored["content"]) == ("truncated", reply_to("Hello #fault=hang_after:99#"))
 
 
-def test_a_body_that_does_not_end_after_done_holds_nothing_up(impatient: Api) -> None:
+def test_body_that_stays_open_after_done_delays_nothing(impatient: Api) -> None:
     assert soon(0.9, lambda: impatient.chat("Hello #fault=hang_done#"))["status"] == "completed"
 
 
-def test_a_reply_that_grows_too_large_is_cut_off(impatient: Api) -> None:
+def test_reply_over_the_limit_is_truncated(impatient: Api) -> None:
     answer = impatient.chat("Hello #fault=endless#")
     assert (answer["status"], answer["finish_reason"]) == ("truncated", "length")
     assert 1000 < len(answer["reply"]) <= 2048

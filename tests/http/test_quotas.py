@@ -1,4 +1,4 @@
-"""What an owner may have stored, and the room of its exports, are limited: exactly, and by all who store anything."""
+"""Storage quotas of owners are exact for every way to store data, including export files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def limited(
 
 
 class Somebody:
-    """An end user whom nobody else is."""
+    """An end user of one test."""
 
     def __init__(self, server: Server) -> None:
         name = unique("somebody")
@@ -70,7 +70,7 @@ def somebody(limited: Server) -> Iterator[Somebody]:
 
 
 def refused(answer: Response) -> bool:
-    """Return whether a request was refused because a quota is used up, and not for a moment."""
+    """Return whether a request was refused by a quota."""
     if answer.status != 403:
         return False
     assert answer.json["code"] == "quota_used_up"
@@ -78,7 +78,7 @@ def refused(answer: Response) -> bool:
     return True
 
 
-def test_turns_at_once_store_as_many_messages_as_the_quota_has(somebody: Somebody) -> None:
+def test_concurrent_turns_store_exactly_the_message_quota(somebody: Somebody) -> None:
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda _: somebody.say(), range(12)))
     assert [answer.status for answer in answers].count(200) == MESSAGES // 2
@@ -87,7 +87,7 @@ def test_turns_at_once_store_as_many_messages_as_the_quota_has(somebody: Somebod
     assert somebody.is_exact()
 
 
-def test_what_is_deleted_makes_room(somebody: Somebody) -> None:
+def test_deleting_frees_quota(somebody: Somebody) -> None:
     said = [somebody.say().json for _ in range(MESSAGES // 2)]
     assert refused(somebody.say())
     assert refused(regenerate(somebody, said[0]))
@@ -103,15 +103,15 @@ def regenerate(somebody: Somebody, reply: Any) -> Response:
     return somebody.who.request("POST", path, json={})
 
 
-def test_text_is_counted_in_bytes_and_a_reply_when_it_has_ended(somebody: Somebody) -> None:
+def test_text_is_counted_in_bytes_and_replies_at_their_end(somebody: Somebody) -> None:
     assert somebody.say("字" * (BYTES // 3 - 10)).status == 200
     assert somebody.is_exact()
     assert refused(somebody.say("x" * 500))
     assert (somebody.counted() or Stored()).messages == 2
 
 
-def test_what_expires_makes_room(somebody: Somebody) -> None:
-    """Waits for the sweep: some seconds."""
+def test_expiry_frees_quota(somebody: Somebody) -> None:
+    """Waits for the sweep: a few seconds."""
     for _ in range(MESSAGES // 2):
         somebody.say(ttl=1)
     assert refused(somebody.say())
@@ -119,7 +119,7 @@ def test_what_expires_makes_room(somebody: Somebody) -> None:
     assert somebody.is_exact()
 
 
-def test_a_repeated_request_gets_its_reply_though_the_quota_is_used_up(somebody: Somebody) -> None:
+def test_repeated_request_is_answered_past_the_quota(somebody: Somebody) -> None:
     key = {"Idempotency-Key": uuid4().hex}
     body = {"message": unique("hello")}
     first = somebody.who.request("POST", "/api/chat", json=body, headers=key)
@@ -129,7 +129,7 @@ def test_a_repeated_request_gets_its_reply_though_the_quota_is_used_up(somebody:
     assert (again.status, again.json["message_id"]) == (200, first.json["message_id"])
 
 
-def test_an_import_stores_no_more_than_the_quota_has(limited: Server, somebody: Somebody) -> None:
+def test_import_stops_at_the_quota(limited: Server, somebody: Somebody) -> None:
     other = Somebody(limited)
     for _ in range(MESSAGES // 2):
         assert other.say().status == 200
@@ -148,7 +148,7 @@ def import_file(somebody: Somebody, file: bytes) -> Response:
 
 
 def chat() -> dict[str, Any]:
-    """Return a conversation of ChatGPT's."""
+    """Return a conversation as ChatGPT exports it."""
     content = {"content_type": "text", "parts": [unique("hello")]}
     message = {"id": "m", "author": {"role": "user"}, "create_time": 1_700_000_000, "content": content}
     node: dict[str, Any] = {"id": "m", "message": message, "parent": None, "children": []}
@@ -161,8 +161,8 @@ def chat() -> dict[str, Any]:
     }
 
 
-def test_what_others_have_changed_is_put_right(somebody: Somebody) -> None:
-    """Processes of the version before count nothing."""
+def test_recount_corrects_the_stored_usage(somebody: Somebody) -> None:
+    """Processes of an older version do not count."""
     said = somebody.say().json
     with closing(Journal(somebody.database)) as journal:
         journal.write(lambda connection: holdings.add(connection, somebody.owner, Stored(-2, 5)))
@@ -176,7 +176,7 @@ def test_what_others_have_changed_is_put_right(somebody: Somebody) -> None:
     assert said["status"] == "completed"
 
 
-def test_the_files_of_exports_take_no_more_than_the_quota_has(somebody: Somebody) -> None:
+def test_export_files_stop_at_the_quota(somebody: Somebody) -> None:
     assert somebody.say("x" * 2_500).status == 200
     done = [finished(somebody) for _ in range(EXPORT_BYTES // 3_000)]
     sizes = [job["size"] for job in done if job["status"] == "completed"]
@@ -200,7 +200,7 @@ def _ended(somebody: Somebody, id: str) -> Any:
 
 
 @pytest.mark.parametrize("server", [("waitress", "sqlite")], indirect=True, ids="-".join)
-def test_without_quotas_nothing_is_counted(server: Server) -> None:
+def test_nothing_is_counted_without_quotas(server: Server) -> None:
     api = Api(server)
     assert api.chat(unique("hello"))
     assert api.count("holdings") == 0

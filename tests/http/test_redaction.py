@@ -1,4 +1,4 @@
-"""Sensitive text: the same without it in the stream, the store, the answer, the export and at the provider."""
+"""Sensitive text is masked alike in streams, rows, answers, exports and prompts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def served(
 def masking(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Api]:
-    """The API of a server that masks what users send and what models answer."""
+    """The API of a server that masks messages and replies."""
     yield from served(request, upstream, tmp_path_factory, input="mask", output="mask")
 
 
@@ -55,7 +55,7 @@ def masking(
 def answering(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Api]:
-    """The API of a server that masks what models answer and what is exported, and takes what users send as it is."""
+    """The API of a server that masks replies and exports, and accepts messages unchanged."""
     yield from served(request, upstream, tmp_path_factory, output="mask", export="mask")
 
 
@@ -63,7 +63,7 @@ def answering(
 def blocking(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Api]:
-    """The API of a server that ends replies, and leaves texts out of exports."""
+    """The API of a server that ends forbidden replies, and omits such texts from exports."""
     yield from served(request, upstream, tmp_path_factory, output="block", export="block")
 
 
@@ -71,7 +71,7 @@ def blocking(
 def refusing(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Api]:
-    """The API of a server that refuses what users send."""
+    """The API of a server that refuses messages with sensitive text."""
     yield from served(request, upstream, tmp_path_factory, input="block")
 
 
@@ -81,7 +81,7 @@ def exported(api: Api, conversation_id: str, name: str) -> str:
     return response.text
 
 
-def test_what_users_send_is_masked_before_it_is_stored_and_sent(masking: Api, upstream: Upstream) -> None:
+def test_messages_are_masked_before_they_are_stored_and_sent(masking: Api, upstream: Upstream) -> None:
     message = unique(SECRETS)
     fields = {"system": f"call {PHONE}", "metadata": {PHONE: [int(PHONE), 1, True, None, f"<{PHONE}>"]}}
     answer = masking.chat(message, **fields)
@@ -95,15 +95,15 @@ def test_what_users_send_is_masked_before_it_is_stored_and_sent(masking: Api, up
     assert answer["reply"] == reply_to(said)
 
 
-def test_a_long_text_is_masked_like_any_other(masking: Api) -> None:
-    """It is judged beside the event loop, where the server has one."""
+def test_long_text_is_masked(masking: Api) -> None:
+    """A long text is checked outside the event loop."""
     answer = masking.chat(unique(f"{'字' * 50_000} {PHONE}"))
     assert masking.read(answer["conversation_id"])["messages"]["data"][0]["content"][50_000:].startswith(" [phone] ")
 
 
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize("spec", ["", "#split#", "#think=3#"])
-def test_what_models_answer_is_masked_alike_everywhere(answering: Api, spec: str, *, streamed: bool) -> None:
+def test_replies_are_masked_in_every_output(answering: Api, spec: str, *, streamed: bool) -> None:
     message = unique(f"{SECRETS}{spec}")
     expected = reply_to(message).replace(SECRETS, SAFE)
     if streamed:
@@ -121,16 +121,16 @@ def test_what_models_answer_is_masked_alike_everywhere(answering: Api, spec: str
     assert followed.text == expected[5:]
 
 
-def test_a_remembered_answer_is_masked_too(answering: Api) -> None:
+def test_cached_answer_is_masked(answering: Api) -> None:
     message = unique(SECRETS)
     first = answering.chat(message)
-    again = [answering.chat(message) for _ in range(4)]  # of several processes each remembers its own
+    again = [answering.chat(message) for _ in range(4)]  # each process has its own cache
     assert {one["reply"] for one in again} == {first["reply"]} == {reply_to(message).replace(SECRETS, SAFE)}
     assert any(one["cached"] for one in again)
 
 
-def test_nothing_is_shown_before_it_is_judged(answering: Api) -> None:
-    """Takes a second: the reply comes slowly, so that each delta is sent alone."""
+def test_stream_holds_text_back_until_it_is_checked(answering: Api) -> None:
+    """Takes a second: the reply is slow, so that each delta is sent alone."""
     stream = answering.streamed(unique("138 1234 5678, 138-1234 5678 and a@ example.com #r=20#"))
     seen = [event.data["text"] for event in stream.events if event.event == "delta"]
     assert len(seen) > 3
@@ -138,7 +138,7 @@ def test_nothing_is_shown_before_it_is_judged(answering: Api) -> None:
         assert "138" not in "".join(seen[:count])
 
 
-def test_a_reply_that_may_not_be_shown_ends_before_that(blocking: Api) -> None:
+def test_forbidden_reply_ends_before_it_is_shown(blocking: Api) -> None:
     message = unique(f"请拨打 {PHONE} 或者再等等 #r=50#")
     stream = blocking.streamed(message)
     done = stream.events[-1]
@@ -154,8 +154,8 @@ def test_a_reply_that_may_not_be_shown_ends_before_that(blocking: Api) -> None:
     )
 
 
-def test_those_who_ask_the_same_at_once_get_the_same_end(blocking: Api) -> None:
-    """Takes a second: the reply comes slowly, so that the second who asks copies it."""
+def test_copies_of_a_forbidden_reply_end_alike(blocking: Api) -> None:
+    """Takes a second: the reply is slow, so that the second caller copies it."""
     message = unique(f"请稍候片刻 我们 马上 回答 {PHONE} 再见 #r=5#")
     with blocking.running(message) as first:
         second = blocking.streamed(message)
@@ -163,18 +163,18 @@ def test_those_who_ask_the_same_at_once_get_the_same_end(blocking: Api) -> None:
     assert first.text == second.text == "You said: 请稍候片刻 我们 马上 回答 "
 
 
-def test_every_way_to_say_something_is_masked(masking: Api) -> None:
+def test_every_route_masks_text(masking: Api) -> None:
     assert {response.status for response in said_in_every_way(masking)} == {200}
 
 
-def test_every_way_to_say_something_is_refused(refusing: Api) -> None:
+def test_every_route_refuses_forbidden_text(refusing: Api) -> None:
     for response in said_in_every_way(refusing):
         assert (response.status, response.json["code"]) == (422, "sensitive_content")
         assert response.json["errors"][0]["message"] == "contains phone"
 
 
 def said_in_every_way(api: Api) -> list[Response]:
-    """Return the answers to every request that stores what users say; nothing of it may be stored."""
+    """Return the answers to every request that stores user text. Fail if any of it is stored."""
     started = api.chat(unique("hello"))
     conversation_id = started["conversation_id"]
     path = f"/api/conversations/{conversation_id}"
@@ -199,7 +199,7 @@ def said_in_every_way(api: Api) -> list[Response]:
     return responses
 
 
-def test_what_was_refused_is_in_no_log_and_leaves_nothing(refusing: Api) -> None:
+def test_refused_text_is_neither_logged_nor_stored(refusing: Api) -> None:
     before = refusing.count("conversations")
     response = refusing.post(f"代号猎鹰 EMP-1234 {PHONE}", headers={"Accept-Language": "zh"})
     assert (response.status, response.json["title"]) == (422, "内容含有敏感信息")
@@ -209,19 +209,19 @@ def test_what_was_refused_is_in_no_log_and_leaves_nothing(refusing: Api) -> None
 
 
 @pytest.mark.parametrize("fault", ["cut_after:6", "end_after:6", "error_after:6", "reset_after:6"])
-def test_of_a_reply_that_breaks_off_all_is_kept_that_may_be(answering: Api, fault: str) -> None:
+def test_broken_reply_keeps_its_checked_text(answering: Api, fault: str) -> None:
     message = unique(f"one two 138 1234 #fault={fault}#")
     stream = answering.streamed(message)
     assert stream.events[-1].event == "error"
     stored = answering.last(stream.events[0].data["conversation_id"])
     assert (stored["content"], stored["status"]) == (stream.text, "truncated")
-    # What a reset has thrown away in the socket's buffers nobody has seen.
+    # A reset discards the socket's buffers, so no client saw their text.
     assert stream.text == "You said: one two 138 1234 "[: len(stream.text)]
     assert stream.text.endswith("138 1234 ") or fault.startswith("reset")
 
 
-def test_what_was_held_back_is_kept_when_a_reply_is_stopped(answering: Api) -> None:
-    """Takes a second: the reply comes slowly."""
+def test_stopped_reply_keeps_the_text_held_back(answering: Api) -> None:
+    """Takes a second: the reply is slow."""
     with answering.running(unique("wait for 138 1234 5678 more and more and more #r=5#")) as running:
         running.until(len("You said: wait "))
         answering.stop(running.id)
@@ -231,20 +231,20 @@ def test_what_was_held_back_is_kept_when_a_reply_is_stopped(answering: Api) -> N
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_exports_mask_what_is_stored(answering: Api, name: str) -> None:
+def test_exports_mask_stored_text(answering: Api, name: str) -> None:
     text = exports_of_what_is_stored(answering, name)
     assert (MASKED in text, "of mine" in text) == (True, True)
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_exports_leave_out_texts(blocking: Api, name: str) -> None:
+def test_exports_can_omit_texts(blocking: Api, name: str) -> None:
     text = exports_of_what_is_stored(blocking, name)
-    # For fine-tuning only whole replies count.
+    # The fine-tuning format has only complete replies.
     assert (MASKED in text, "of mine" in text) == (name != "openai", False)
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_exports_mask_what_providers_and_files_once_said(answering: Api, name: str) -> None:
+def test_exports_mask_errors_and_imported_fields(answering: Api, name: str) -> None:
     told = answering.chat(unique("hello"))["conversation_id"]
     where = " WHERE conversation_id = :id AND role = 'assistant'"
     said = "model = :said, finish_reason = :said, error = :said, error_detail = :said"
@@ -255,7 +255,7 @@ def test_exports_mask_what_providers_and_files_once_said(answering: Api, name: s
     assert text.count(MASKED) == {"json": 4, "ndjson": 4, "csv": 3, "md": 1, "openai": 0}[name]
 
 
-def test_export_jobs_and_the_command_line_mask_alike(answering: Api) -> None:
+def test_export_jobs_and_command_mask_alike(answering: Api) -> None:
     """Starts a process and waits for a job: two seconds."""
     told = answering.chat(f"number {PHONE} of mine")["conversation_id"]
     job = answering.request("POST", "/api/exports", json={"format": "md", "conversation_id": told}).json
@@ -273,7 +273,7 @@ def job_path(job: Any) -> str:
 
 
 def exports_of_what_is_stored(api: Api, name: str) -> str:
-    """Return the export of a conversation; what users send is not judged on this server."""
+    """Return the export of a conversation. This server does not check messages."""
     answer = api.chat(f"number {PHONE} of mine", system=f"call {PHONE}", metadata={"tel": int(PHONE)})
     assert PHONE in api.read(answer["conversation_id"])["messages"]["data"][0]["content"]
     text = exported(api, answer["conversation_id"], name)
@@ -282,14 +282,14 @@ def exports_of_what_is_stored(api: Api, name: str) -> str:
     return text
 
 
-def test_an_import_is_masked(masking: Api) -> None:
+def test_import_is_masked(masking: Api) -> None:
     response = imported(masking)
     assert response.json["problems"] == []
     (found,) = [one for one in masking.list(limit=100)["data"] if one["title"] == MASKED]
     assert [said["content"] for said in masking.read(found["id"])["messages"]["data"]] == [f"call {MASKED}"] * 2
 
 
-def test_the_command_line_imports_alike(refusing: Api) -> None:
+def test_import_command_masks_alike(refusing: Api) -> None:
     """Starts a process: a second."""
     command = [sys.executable, "-m", "chatkeep", "import", "-"]
     done = subprocess.run(
@@ -304,13 +304,13 @@ def test_the_command_line_imports_alike(refusing: Api) -> None:
     assert (done.returncode, done.stderr.decode().strip()) == (1, "line 1: title: contains phone")
 
 
-def test_an_import_that_may_not_be_stored_is_named_with_its_line(refusing: Api) -> None:
+def test_forbidden_record_of_an_import_is_named_by_line(refusing: Api) -> None:
     response = imported(refusing)
     assert [problem["message"] for problem in response.json["problems"]] == ["title: contains phone"]
 
 
 def own_export(form: str, *, since: str | None) -> bytes:
-    """Return an export of chatkeep's own with a phone number in every text, written by a user and by a model."""
+    """Return a chatkeep export with a phone number in every text of a user and a model."""
     conversation_id = str(new_id())
     said = [texts(own.Message, id=str(new_id()), parent_id=None, role=role) for role in Role]
     for position, message in enumerate(said, 1):
@@ -327,7 +327,7 @@ def own_export(form: str, *, since: str | None) -> bytes:
 
 
 def texts(kind: type[msgspec.Struct], **known: Any) -> dict[str, Any]:
-    """Return a record as JSON with a phone number wherever its type takes a text."""
+    """Return a record as JSON with a phone number in every text field."""
     filled: dict[str, Any] = {}
     for field in msgspec.structs.fields(kind):
         filled[field.name] = known.get(field.name)
@@ -342,19 +342,19 @@ def texts(kind: type[msgspec.Struct], **known: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("since", [None, "1"])
 @pytest.mark.parametrize("form", ["json", "ndjson"])
-def test_an_import_passes_the_screen_of_replies_too(answering: Api, form: str, since: str | None) -> None:
+def test_import_applies_the_policy_for_replies(answering: Api, form: str, since: str | None) -> None:
     imported_own(answering, form, since)
     assert answering.count("messages", "finish_reason = :label AND error = :label AND model = :label", label=MASKED) > 2
 
 
 @pytest.mark.parametrize("form", ["json", "ndjson"])
-def test_an_import_passes_the_screen_of_users_whoever_its_roles_say_it_is_from(refusing: Api, form: str) -> None:
+def test_import_applies_the_policy_for_users_to_every_role(refusing: Api, form: str) -> None:
     report = imported_own(refusing, form, None)
     assert "contains phone" in str(report["problems"])
 
 
 def imported_own(api: Api, form: str, since: str | None) -> Any:
-    """Import an export of chatkeep's own; nothing that is sensitive may be stored. Return the report."""
+    """Import a chatkeep export and return the report. Fail if sensitive text is stored."""
     media = "application/json" if form == "json" else "application/x-ndjson"
     body, before = own_export(form, since=since), sensitive_rows(api)
     assert body.count(PHONE.encode()) > 15
@@ -394,7 +394,7 @@ def node(role: str, parent: str | None) -> dict[str, object]:
     return {"id": name, "parent": parent, "children": [] if parent else ["b"], "message": message}
 
 
-def test_what_was_stored_before_is_masked_on_its_way_to_the_model(upstream: Upstream, tmp_path: Path) -> None:
+def test_earlier_stored_text_is_masked_for_the_model(upstream: Upstream, tmp_path: Path) -> None:
     """Starts two servers, one after the other: a second or two."""
     env = {
         "DATABASE_URL": f"sqlite:///{(tmp_path / 'chatkeep.sqlite3').as_posix()}",

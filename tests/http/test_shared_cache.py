@@ -1,4 +1,4 @@
-"""With Redis, processes share their answers; without it they go on alone."""
+"""With Redis, processes share cached answers. Without it they continue alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.upstream import Upstream
 def two(
     request: pytest.FixtureRequest, redis: Redis, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[Api]]:
-    """Two processes on one database and one Redis."""
+    """Two processes with one database and one Redis."""
     env = {
         "DATABASE_URL": empty_database(request, "sqlite", tmp_path_factory),
         "REDIS_URL": redis.url,
@@ -37,21 +37,21 @@ def two(
         ]
 
 
-def test_what_one_process_answered_the_other_repeats(two: list[Api], upstream: Upstream) -> None:
+def test_processes_share_cached_answers(two: list[Api], upstream: Upstream) -> None:
     message = unique("What is a haiku? 你好")
     first, second = two[0].chat(message), two[1].chat(message)
     assert (second["cached"], second["reply"], second["usage"]) == (True, first["reply"], first["usage"])
     assert len(asked(upstream, message)) == 1
 
 
-def test_what_was_deleted_by_way_of_one_is_not_repeated_by_the_other(two: list[Api]) -> None:
+def test_deleted_answer_leaves_the_caches_of_all_processes(two: list[Api]) -> None:
     message = unique("What is a haiku?")
     two[0].delete(two[0].chat(message)["conversation_id"])
     assert two[1].chat(message)["cached"] is False
 
 
 @pytest.mark.parametrize("planted", ["not an answer", b"\x93\x01\x02\x03", None])
-def test_a_value_of_another_shape_is_a_miss(two: list[Api], redis: Redis, planted: str | bytes | None) -> None:
+def test_malformed_cached_value_is_a_miss(two: list[Api], redis: Redis, planted: str | bytes | None) -> None:
     from redis import Redis as Client  # noqa: PLC0415 - an extra
 
     message = unique("What is a haiku?")
@@ -63,7 +63,7 @@ def test_a_value_of_another_shape_is_a_miss(two: list[Api], redis: Redis, plante
     assert two[1].chat(message)["cached"] is False
 
 
-def test_without_redis_each_goes_on_alone(two: list[Api], redis: Redis) -> None:
+def test_processes_work_alone_without_redis(two: list[Api], redis: Redis) -> None:
     message = unique("What is a haiku?")
     with redis.away():
         assert two[0].chat(message)["cached"] is False
@@ -71,9 +71,7 @@ def test_without_redis_each_goes_on_alone(two: list[Api], redis: Redis) -> None:
         assert two[1].chat(message)["cached"] is False
 
 
-def test_what_was_answered_before_replies_were_judged_is_not_repeated(
-    two: list[Api], upstream: Upstream, tmp_path: Path
-) -> None:
+def test_answers_cached_before_redaction_are_not_used(two: list[Api], upstream: Upstream, tmp_path: Path) -> None:
     """Starts a third server: a second."""
     message = unique("call 13812345678")
     assert two[0].chat(message)["cached"] is False

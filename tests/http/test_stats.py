@@ -1,4 +1,4 @@
-"""`chatkeep stats` beside a server that serves."""
+"""`chatkeep stats` while a server runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.client import SLOW
 from tests.http.api import Api, unique
 
 
-def test_a_reply_under_way_is_counted_as_running(own: Api) -> None:
+def test_running_reply_is_counted_as_running(own: Api) -> None:
     """Starts two processes: a second or two."""
     before = counted(own)
     with own.running(f"{unique('Go on')} #n=2000,r=20#") as running:

@@ -1,4 +1,4 @@
-"""Conversations with models whose chat templates are strict about roles: after whatever happens, they go on."""
+"""Conversations continue after any event with models whose chat templates are strict about roles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TURNS = 40
 
 
 class Talk:
-    """A conversation with one model, and what may happen in it."""
+    """A conversation with one model, and the events that may happen in it."""
 
     def __init__(self, api: Api, upstream: Upstream, model: str) -> None:
         self.api = api
@@ -28,7 +28,7 @@ class Talk:
     def answered(self) -> None:
         """Ask, and get the whole answer."""
         self.streamed = not self.streamed
-        message = unique("Go on #n=4#")  # what stands before it in the prompt, of an earlier turn, may say otherwise
+        message = unique("Go on #n=4#")  # an earlier turn in the prompt may have another marker
         if self.streamed:
             self.api.streamed(message, conversation_id=self.id, **self.fields)
         else:
@@ -81,14 +81,14 @@ class Talk:
 
 
 @pytest.mark.parametrize("model", templates.TEMPLATES)
-def test_every_next_turn_is_answered(model: str, embedded: Api, upstream: Upstream) -> None:
-    """Takes seconds: a conversation has forty turns, every other one streamed."""
+def test_turn_after_any_event_is_accepted_by_strict_templates(model: str, embedded: Api, upstream: Upstream) -> None:
+    """Takes forty turns a conversation, every other one streamed: some seconds."""
     talk = Talk(embedded, upstream, model)
     troubles: list[Callable[[], None]] = [
         talk.stopped_with_text, talk.stopped_without_text, talk.refused, talk.broken, talk.cut, talk.too_long,
         talk.blank,
     ]  # fmt: skip
-    # At first without branches, then on them: the context is read in two ways.
+    # First without branches, then with them, because the context has two queries.
     turns = [*[talk.answered] * 4, *troubles, talk.regenerated, talk.edited, *troubles]
     begun = len(upstream.requests)
     for turn in turns:

@@ -1,4 +1,4 @@
-"""A turn: what it answers, and what the provider is sent."""
+"""Answers of a turn, and the requests that it sends to the provider."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 MODEL = "gpt-4o-mini-2026"
 
 
-def test_a_json_answer_has_every_field(api: Api) -> None:
+def test_json_answer_has_every_field(api: Api) -> None:
     message = "Tell me something."
     answer = api.chat(message)
     assert TIME.fullmatch(answer.pop("created_at"))
@@ -30,7 +30,7 @@ def test_a_json_answer_has_every_field(api: Api) -> None:
     }  # fmt: skip
 
 
-def test_a_stream_has_every_event_and_field(api: Api) -> None:
+def test_stream_has_every_event_and_field(api: Api) -> None:
     stream = api.streamed("Tell me #n=9,r=100#")
     assert [event.event for event in stream.events] == ["start", *["delta"] * (len(stream.events) - 2), "done"]
     start, done = stream.events[0].data, stream.events[-1].data
@@ -53,12 +53,12 @@ def test_a_stream_has_every_event_and_field(api: Api) -> None:
         ("application/json, text/event-stream;q=0.5", {}, "application/json"),
     ],
 )
-def test_the_request_chooses_between_json_and_stream(api: Api, accept: str, fields: dict[str, Any], kind: str) -> None:
+def test_request_selects_json_or_stream(api: Api, accept: str, fields: dict[str, Any], kind: str) -> None:
     response = api.post("Hello.", headers={"Accept": accept}, **fields)
     assert (response.status, response.headers.get_content_type()) == (200, kind)
 
 
-def test_no_proxy_may_hold_a_stream_back(api: Api) -> None:
+def test_stream_headers_forbid_buffering(api: Api) -> None:
     headers = api.streamed("Hello.").headers
     assert (headers["Cache-Control"], headers["X-Accel-Buffering"]) == ("no-store, no-transform", "no")
 
@@ -66,11 +66,11 @@ def test_no_proxy_may_hold_a_stream_back(api: Api) -> None:
 def test_deltas_arrive_while_the_reply_is_generated(api: Api) -> None:
     stream = api.streamed("Slowly #n=8,r=20#")
     deltas = [event for event in stream.events if event.event == "delta"]
-    assert 4 <= len(deltas) <= 8  # a busy machine joins some
+    assert 4 <= len(deltas) <= 8  # a busy machine joins deltas
     assert deltas[-1].at - deltas[0].at > 0.2
 
 
-def test_the_answer_is_what_is_stored(api: Api) -> None:
+def test_answer_equals_the_stored_reply(api: Api) -> None:
     message = "Remember this #think=2#"
     answer = api.chat(message, metadata={"topic": ["a", 1, None]}, ttl=60, system="Be kind.")
     conversation = api.read(answer["conversation_id"])
@@ -84,7 +84,7 @@ def test_the_answer_is_what_is_stored(api: Api) -> None:
     assert (conversation["system"], conversation["message_count"]) == ("Be kind.", 2)
 
 
-def test_the_prompt_is_the_system_prompt_and_whole_turns_of_the_last_ten_messages(api: Api, upstream: Upstream) -> None:
+def test_prompt_is_the_system_prompt_and_whole_turns_of_the_last_ten_messages(api: Api, upstream: Upstream) -> None:
     history: list[dict[str, str]] = []
     fields = {"system": "Be brief."}
     for number in range(7):
@@ -96,7 +96,7 @@ def test_the_prompt_is_the_system_prompt_and_whole_turns_of_the_last_ten_message
     assert asked(upstream, last)[0].messages == [{"role": "system", "content": "Be brief."}, *history[:-1][-9:]]
 
 
-def test_what_is_left_of_a_broken_reply_is_context(api: Api, upstream: Upstream) -> None:
+def test_text_of_a_broken_reply_is_context(api: Api, upstream: Upstream) -> None:
     broken = api.post("One two three #fault=cut_after:3#")
     assert broken.status == 502
     message = unique("Go on")
@@ -112,7 +112,7 @@ def test_options_are_passed_to_the_provider(api: Api, upstream: Upstream) -> Non
     assert answer["model"] == "other-2026"
 
 
-def test_options_that_are_not_given_are_not_sent(api: Api, upstream: Upstream) -> None:
+def test_unset_options_are_not_sent(api: Api, upstream: Upstream) -> None:
     message = unique("No options")
     api.chat(message)
     request = asked(upstream, message)[0]
@@ -122,7 +122,7 @@ def test_options_that_are_not_given_are_not_sent(api: Api, upstream: Upstream) -
 
 
 @pytest.mark.parametrize("spelling", ["reasoning", "reasoning_content"])
-def test_reasoning_is_kept_apart_from_the_text(api: Api, spelling: str) -> None:
+def test_reasoning_is_separate_from_the_text(api: Api, spelling: str) -> None:
     message = f"Think first #think=3,think_as={spelling}#"
     stream = api.streamed(message)
     reasoning = "".join(event.data.get("reasoning", "") for event in stream.events)
@@ -131,19 +131,19 @@ def test_reasoning_is_kept_apart_from_the_text(api: Api, spelling: str) -> None:
     assert stream.text == stored["content"] == reply_to(message)
 
 
-def test_usage_that_the_provider_does_not_tell_is_null(api: Api) -> None:
+def test_usage_is_null_if_the_provider_reports_none(api: Api) -> None:
     answer = api.chat("Hello #no_usage#")
     assert answer["usage"] is None
     assert api.last(answer["conversation_id"])["usage"] is None
 
 
 @pytest.mark.parametrize("spec", ["crlf", "cr", "bom", "comments", "odd", "length", "json", "close", "fault=no_done"])
-def test_every_dialect_of_a_provider_gives_the_same_reply(api: Api, spec: str) -> None:
+def test_every_provider_dialect_gives_the_same_reply(api: Api, spec: str) -> None:
     message = f"你好 😀 #{spec}#"
     assert api.chat(message)["reply"] == api.streamed(message).text == reply_to(message)
 
 
-def test_a_finish_reason_is_passed_on(api: Api) -> None:
+def test_finish_reason_is_forwarded(api: Api) -> None:
     assert api.chat("Hello #finish=length#")["finish_reason"] == "length"
 
 
@@ -152,11 +152,11 @@ def test_a_finish_reason_is_passed_on(api: Api) -> None:
     [("\n  A  haiku,\tplease \nsecond line", "A haiku, please"), ("字" * 100, "字" * 79 + "…"), ("字" * 80, "字" * 80)],
     ids=["white space", "long", "just fits"],
 )
-def test_the_first_line_is_the_title(api: Api, message: str, title: str) -> None:
+def test_first_line_becomes_the_title(api: Api, message: str, title: str) -> None:
     assert api.read(api.chat(message)["conversation_id"])["title"] == title
 
 
-def test_a_message_of_chinese_is_taken_up_to_the_limit_of_the_body(api: Api) -> None:
+def test_chinese_message_is_accepted_up_to_the_body_limit(api: Api) -> None:
     taken, refused = (f'{{"message":"{"汉" * characters}"}}'.encode() for characters in (340_000, 400_000))
     kind = {"Content-Type": "application/json"}
     assert api.request("POST", "/api/chat", body=taken, headers=kind).status == 200
@@ -165,7 +165,7 @@ def test_a_message_of_chinese_is_taken_up_to_the_limit_of_the_body(api: Api) -> 
     assert "CHATKEEP_MAX_BODY" in answer.json["detail"]
 
 
-def test_one_conversation_takes_one_turn_at_a_time(api: Api, beside: Api) -> None:
+def test_conversation_accepts_one_turn_at_a_time(api: Api, beside: Api) -> None:
     with api.running("Slowly #n=99,r=20#") as reply:
         conversation = reply.id
         for other in (api, beside):
@@ -177,7 +177,7 @@ def test_one_conversation_takes_one_turn_at_a_time(api: Api, beside: Api) -> Non
     assert [item["position"] for item in api.read(conversation)["messages"]["data"]] == [1, 2, 3, 4]
 
 
-def test_a_refused_turn_leaves_nothing(api: Api) -> None:
+def test_refused_turn_stores_nothing(api: Api) -> None:
     with api.running("Slowly #n=99,r=20#") as reply:
         conversation = reply.id
         api.post("Me too", conversation_id=conversation, system="Changed", ttl=5)

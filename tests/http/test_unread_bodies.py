@@ -1,6 +1,6 @@
-"""A connection after a request whose body nobody read: it closes, or the body is read first.
+"""After a request with an unread body, the server reads the body or closes the connection.
 
-On gunicorn: Waitress reads a body before it calls the application, and Flask's own server closes every connection.
+On gunicorn only: Waitress reads bodies before it calls the application, and Flask's server closes every connection.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ON_GUNICORN = pytest.mark.parametrize("server", [("gunicorn", "sqlite")], indire
         "Transfer-Encoding: chunked\r\n\r\nno chunk\r\n",
     ],
 )
-def test_a_body_without_its_end_closes_the_connection(server: Server, sent: str) -> None:
+def test_incomplete_unread_body_closes_the_connection(server: Server, sent: str) -> None:
     """Waits a second for the rest of a body."""
     with socket.create_connection(("127.0.0.1", server.port), 10) as sock:
         sock.sendall(f"POST /nowhere HTTP/1.1\r\nHost: localhost\r\n{sent}".encode())
@@ -46,7 +46,7 @@ def test_a_body_without_its_end_closes_the_connection(server: Server, sent: str)
 
 
 @ON_GUNICORN
-def test_an_unread_body_that_has_arrived_costs_no_connection(server: Server) -> None:
+def test_complete_unread_body_keeps_the_connection(server: Server) -> None:
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
         for _ in range(20):
             connection.request("POST", "/nowhere", b"x" * 1000)
@@ -56,7 +56,7 @@ def test_an_unread_body_that_has_arrived_costs_no_connection(server: Server) -> 
 
 
 class TlsServer(Server):
-    """gunicorn with a certificate of its own."""
+    """gunicorn with a certificate."""
 
     def defaults(self) -> dict[str, str]:
         options = f"--certfile={CERTIFICATE} --keyfile={CERTIFICATE}"
@@ -83,7 +83,7 @@ def over_tls(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> It
         yield server
 
 
-def test_over_tls_an_unread_body_without_its_end_closes_the_connection(over_tls: TlsServer) -> None:
+def test_incomplete_unread_body_closes_the_tls_connection(over_tls: TlsServer) -> None:
     """Waits a second for the rest of the body."""
     with closing(over_tls.connect()) as connection:
         connection.putrequest("POST", "/nowhere")
@@ -93,8 +93,8 @@ def test_over_tls_an_unread_body_without_its_end_closes_the_connection(over_tls:
         assert (response.status, response.headers["Connection"]) == (404, "close")
 
 
-def test_over_tls_streams_follow_each_other_on_one_connection(over_tls: TlsServer) -> None:
-    """Waits for two streams of a second, which go on after a server without TLS has left them."""
+def test_streams_share_a_tls_connection(over_tls: TlsServer) -> None:
+    """Waits for two streams of a second."""
     with closing(over_tls.connect()) as connection:
         for number in range(2):
             message = f"{number}: over TLS #n=20,r=20#"

@@ -1,4 +1,4 @@
-"""What callers have used is told by day, model and caller, a second after it was used."""
+"""Usage is reported by day, model and caller, within a second."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PRICES = {"model-a": {"input": 2.5, "output": 10}, "model-a-small": {"input": 1}
 def priced(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Api]:
-    """The API of a server that knows prices."""
+    """The API of a server with prices."""
     env = {"CHATKEEP_PRICES": json.dumps(PRICES), "CHATKEEP_SWEEP_INTERVAL": "1s"}
     with serving(request, upstream, tmp_path_factory, **env) as running:
         yield Api(running)
@@ -33,13 +33,13 @@ def priced(
 
 @pytest.fixture
 def used(priced: Api) -> Api:
-    """The same, on which nobody has used anything: tests wait until all that they have used is stored."""
+    """The same without earlier usage. Tests wait until theirs is stored."""
     priced.execute("DELETE FROM `usage`")
     return priced
 
 
 def usage(api: Api, query: str = "", *, requests: int) -> Any:
-    """Return the answer about usage, when so many turns are in it."""
+    """Wait until the usage has so many turns, and return it."""
 
     def ask() -> Any:
         response = api.request("GET", f"/api/usage?{query}")
@@ -51,7 +51,7 @@ def usage(api: Api, query: str = "", *, requests: int) -> Any:
     return found
 
 
-def test_turns_and_tokens_are_added_up(used: Api) -> None:
+def test_usage_adds_turns_and_tokens(used: Api) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: used.chat(unique("#n=7#"), model="model-a"), range(24)))
     found = usage(used, "group_by=day,model,key,account,end_user", requests=24)
@@ -68,7 +68,7 @@ def today(days: int = 0) -> str:
     return (datetime.now(UTC) + timedelta(days=days)).date().isoformat()
 
 
-def test_the_longest_name_has_the_price(used: Api) -> None:
+def test_longest_matching_model_name_sets_the_price(used: Api) -> None:
     answer = used.chat(unique(), model="model-a-small")
     rows = usage(used, "group_by=model", requests=1)["data"]
     assert rows == [{"model": answer["model"], "requests": 1, **answer["usage"], "cost": rows[0]["cost"]}]
@@ -80,7 +80,7 @@ def test_replies_that_fail_count_as_requests(used: Api) -> None:
     assert usage(used, requests=1)["total"] == {"requests": 1, "input_tokens": 0, "output_tokens": 0, "cost": 0}
 
 
-def test_another_day_has_nothing(used: Api) -> None:
+def test_other_days_are_empty(used: Api) -> None:
     used.chat(unique())
     assert usage(used, f"start_date={today()}&end_date={today()}", requests=1)["total"]["requests"] == 1
     found = usage(used, f"start_date={today(-9)}&end_date={today(-2)}", requests=0)
@@ -96,14 +96,14 @@ def test_another_day_has_nothing(used: Api) -> None:
         ("end_date=yesterday", "end_date"),
     ],
 )
-def test_what_makes_no_sense_is_refused(own: Api, query: str, field: str) -> None:
+def test_invalid_usage_query_is_refused(own: Api, query: str, field: str) -> None:
     answer = own.request("GET", f"/api/usage?{query}")
     assert (answer.status, answer.json["errors"][0]["field"]) == (422, field)
 
 
 @pytest.mark.posix("there is no gunicorn on Windows")
-def test_replies_of_a_killed_worker_are_in_it(database_url: str, upstream: Upstream, tmp_path: Path) -> None:
-    """Waits until the dead worker is taken for dead: some seconds."""
+def test_usage_includes_replies_of_a_killed_worker(database_url: str, upstream: Upstream, tmp_path: Path) -> None:
+    """Waits until the killed worker is considered dead: a few seconds."""
     env = {"DATABASE_URL": database_url, "OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
     with thrown_away(Server("gunicorn", tmp_path, env)) as server:
         api = Api(server)
@@ -127,21 +127,19 @@ def is_up(api: Api) -> bool:
 
 
 @pytest.mark.posix("a process can be told to stop only in a console there")
-def test_a_server_that_is_told_to_stop_stores_what_was_used(
-    database_url: str, upstream: Upstream, tmp_path: Path
-) -> None:
+def test_stopping_server_flushes_usage(database_url: str, upstream: Upstream, tmp_path: Path) -> None:
     env = {"DATABASE_URL": database_url, "OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
     with Server("gunicorn", tmp_path, env) as server:
         api = Api(server)
         api.chat(unique())
-        # It ends just before the server does, which waits for it.
+        # The server waits for it, so it ends just before the server.
         reply = api.running(unique("#n=40,r=20#"))
     reply.stream.close()
     assert api.count("`usage`", "requests = 2") == 1
 
 
-def test_old_usage_is_forgotten(used: Api) -> None:
-    """Waits for the sweep: two seconds."""
+def test_old_usage_is_deleted(used: Api) -> None:
+    """Waits for a sweep: two seconds."""
     used.chat(unique())
     assert eventually(lambda: used.count("`usage`"))
     used.execute("UPDATE `usage` SET day = day - 401")
@@ -149,7 +147,7 @@ def test_old_usage_is_forgotten(used: Api) -> None:
     assert eventually(lambda: used.count("`usage`") + used.count("windows") == 0)
 
 
-def test_usage_comes_in_pages_with_the_total_of_all(used: Api) -> None:
+def test_usage_pages_have_the_total_of_all(used: Api) -> None:
     for model in ("a", "b", "c"):
         used.chat(unique(), model=model)
     assert eventually(lambda: len(usage(used, "group_by=model", requests=3)["data"]) == 3)
