@@ -59,7 +59,6 @@ TODO: tuple[str, ...] = (
     "tests/cli",
     "tests/exports",
     "tests/faults",
-    "tests/http",
     "tests/httpclient",
     "tests/imports",
     "tests/provider",

@@ -23,7 +23,6 @@ TODO: dict[str, int] = {
     "chatkeep/turns/live.py": 402,
     "chatkeep/web/static/chat.js": 513,
     "tests/answers.py": 516,
-    "tests/http/test_redaction.py": 411,
     "tests/httpclient/test_connections.py": 408,
     "tests/imports/test_imports.py": 430,
     "tests/imports/test_other_programs.py": 441,

@@ -61,7 +61,7 @@ def states(chat: Chat) -> Iterator[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
-def test_axe_finds_nothing_serious(visit: Visit, scheme: str, locale: str) -> None:
+def test_axe_reports_no_serious_violation(visit: Visit, scheme: str, locale: str) -> None:
     """Axe looks at five states of the page, which takes it some seconds."""
     chat = visit(color_scheme=scheme, locale=locale, reduced_motion="reduce")
     chat.page.evaluate(AXE)
@@ -69,7 +69,7 @@ def test_axe_finds_nothing_serious(visit: Visit, scheme: str, locale: str) -> No
         assert chat.page.evaluate(FINDINGS) == [], state
 
 
-def test_axe_sees_what_is_wrong(chat: Chat) -> None:
+def test_axe_reports_a_violation(chat: Chat) -> None:
     """Proves that the test above can fail."""
     chat.page.evaluate(AXE)
     chat.page.evaluate("() => { document.getElementById('message').style.color = '#eee'; }")
@@ -78,7 +78,7 @@ def test_axe_sees_what_is_wrong(chat: Chat) -> None:
     assert any("color-contrast" in finding for finding in chat.page.evaluate(FINDINGS))
 
 
-def test_screen_readers_hear_the_start_and_the_end_and_no_token(chat: Chat) -> None:
+def test_screen_readers_announce_start_and_end_but_no_tokens(chat: Chat) -> None:
     chat.page.evaluate("""() => {
         window.heard = [];
         const note = ([{ target }]) => window.heard.push(target.textContent);
@@ -92,7 +92,7 @@ def test_screen_readers_hear_the_start_and_the_end_and_no_token(chat: Chat) -> N
 
 
 @pytest.mark.every_engine
-def test_a_menu_is_used_by_keys(chat: Chat) -> None:
+def test_menu_works_with_the_keyboard(chat: Chat) -> None:
     chat.ask(unique("By keys"))
     menu = chat.page.get_by_role("main").get_by_role("button", name="Actions")
     focused = chat.page.locator(":focus")
@@ -115,7 +115,7 @@ def test_a_menu_is_used_by_keys(chat: Chat) -> None:
     expect(chat.page.get_by_role("menu")).to_have_count(0)
 
 
-def test_after_a_deletion_by_keys_the_focus_is_beside_it(chat: Chat, api: Api) -> None:
+def test_focus_moves_to_a_neighbour_after_a_deletion_by_keyboard(chat: Chat, api: Api) -> None:
     older, newer = (unique(name) for name in ("Older", "Newer"))
     for title in (older, newer):
         api.chat(title)
@@ -130,7 +130,7 @@ def test_after_a_deletion_by_keys_the_focus_is_beside_it(chat: Chat, api: Api) -
     expect(row.get_by_role("link")).to_be_focused()
 
 
-def test_focus_is_seen_on_everything_that_takes_it(chat: Chat) -> None:
+def test_focus_is_visible_on_every_control(chat: Chat) -> None:
     title = unique("Focus")
     chat.ask(title)
     chat.page.get_by_role("searchbox").fill(title)
@@ -145,7 +145,7 @@ def test_focus_is_seen_on_everything_that_takes_it(chat: Chat) -> None:
     assert {"new", "search", "entry", "tool", "settings", "conversation-menu"} <= seen
 
 
-def test_the_drawer_keeps_the_focus_and_gives_it_back(visit: Visit) -> None:
+def test_drawer_traps_focus_and_restores_it(visit: Visit) -> None:
     chat = visit(**PHONE)
     opener = chat.page.get_by_role("button", name="Show conversations")
     tap(opener)
@@ -161,7 +161,7 @@ def test_the_drawer_keeps_the_focus_and_gives_it_back(visit: Visit) -> None:
     expect(opener).to_have_attribute("aria-expanded", "false")
 
 
-def test_everything_is_usable_on_a_phone(visit: Visit, api: Api) -> None:
+def test_controls_are_large_enough_on_a_phone(visit: Visit, api: Api) -> None:
     """Waits a moment before each look: the drawer moves."""
     chat = visit(**PHONE)
     title = unique("On the phone")
@@ -194,7 +194,7 @@ def check_phone(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_nothing_moves_for_those_who_want_no_motion(visit: Visit) -> None:
+def test_reduced_motion_disables_animations(visit: Visit) -> None:
     for motion, moving in (("no-preference", True), ("reduce", False)):
         chat = visit(reduced_motion=motion)
         chat.send("Go on #n=500,r=20#")
@@ -204,7 +204,7 @@ def test_nothing_moves_for_those_who_want_no_motion(visit: Visit) -> None:
         chat.expect_status("stopped")
 
 
-def test_a_theme_is_chosen_and_kept(visit: Visit) -> None:
+def test_theme_is_selected_and_kept(visit: Visit) -> None:
     """Loads the page five times."""
     chat = visit(color_scheme="light")
     for theme, ground in (("Dark", DARK), ("Light", LIGHT), ("Dark", DARK), ("System", LIGHT)):
@@ -225,7 +225,7 @@ def without_modules(route: Route) -> None:
         route.abort()
 
 
-def test_a_dark_page_is_never_light(visit: Visit) -> None:
+def test_dark_page_never_flashes_light(visit: Visit) -> None:
     """What is dark before any module runs, by a script that stands before the styles, cannot flash."""
     chat = visit(color_scheme="light")
     chat.page.evaluate("localStorage.setItem('chatkeep.theme', '\"dark\"')")

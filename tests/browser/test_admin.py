@@ -46,7 +46,7 @@ def drawn(page: Page) -> None:
 
 
 @pytest.mark.every_engine
-def test_plots_are_drawn_and_written(visit: Visit, api: Api) -> None:
+def test_plots_have_drawings_and_texts(visit: Visit, api: Api) -> None:
     """Waits for the first measurement: two seconds."""
     assert eventually(lambda: any(workers(api)))
     page = opened(visit())
@@ -68,7 +68,7 @@ DOTS = """node => {
 }"""
 
 
-def test_a_sample_that_stands_alone_is_seen(visit: Visit) -> None:
+def test_single_sample_is_visible(visit: Visit) -> None:
     chat = visit(color_scheme="light")
     lines = [{"label": "", "values": [None] * 30 + [3] + [None] * 29}]
     series = {"name": "chatkeep_workers", "from": "2026-11-24T11:00:00.000Z", "step": 60, "lines": lines}
@@ -79,7 +79,7 @@ def test_a_sample_that_stands_alone_is_seen(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("language", ["C", "en-US@posix"])
-def test_plots_are_drawn_whatever_the_browser_s_language_is(visit: Visit, api: Api, language: str) -> None:
+def test_plots_are_drawn_in_every_browser_language(visit: Visit, api: Api, language: str) -> None:
     """Waits for the first measurement: two seconds. Browsers take such a language from the system."""
     assert eventually(lambda: any(workers(api)))
     chat = visit()
@@ -90,7 +90,7 @@ def test_plots_are_drawn_whatever_the_browser_s_language_is(visit: Visit, api: A
     expect(opened(chat).locator("[data-plot=workers] canvas")).to_be_visible()
 
 
-def test_without_the_library_there_are_tables(visit: Visit) -> None:
+def test_tables_replace_plots_without_the_library(visit: Visit) -> None:
     page = visit().page
     page.route("**/vendor/uplot.js", lambda route: route.abort())
     with page.expect_console_message(lambda message: "Without uPlot" in message.text):
@@ -100,7 +100,7 @@ def test_without_the_library_there_are_tables(visit: Visit) -> None:
     expect(page.locator("[data-plot=workers] details")).to_have_attribute("open", "")
 
 
-def test_the_time_that_is_shown_is_chosen_and_remembered(visit: Visit) -> None:
+def test_period_is_selected_and_remembered(visit: Visit) -> None:
     page = opened(visit())
     drawn(page)
     with page.expect_request(lambda request: "chatkeep_turns_total" in request.url):
@@ -110,7 +110,7 @@ def test_the_time_that_is_shown_is_chosen_and_remembered(visit: Visit) -> None:
     expect(page.get_by_role("button", name="7 d")).to_have_attribute("aria-pressed", "true")
 
 
-def test_the_page_speaks_chinese_and_remembers_it(visit: Visit) -> None:
+def test_chinese_is_selected_and_remembered(visit: Visit) -> None:
     page = opened(visit(locale="zh-CN"))
     expect(page.get_by_role("heading", name="运行状况")).to_be_visible()
     page.get_by_role("button", name="切换到英文").click()
@@ -119,7 +119,7 @@ def test_the_page_speaks_chinese_and_remembers_it(visit: Visit) -> None:
     expect(page.get_by_role("heading", name="Operation")).to_be_visible()
 
 
-def test_exports_are_shown_with_their_progress(visit: Visit) -> None:
+def test_exports_show_their_progress(visit: Visit) -> None:
     page = visit().page
     page.route("**/api/exports*", lambda route: route.fulfill(json={"object": "list", "data": [JOB]}))
     page.goto(page.url.partition("#")[0] + "admin")
@@ -129,7 +129,7 @@ def test_exports_are_shown_with_their_progress(visit: Visit) -> None:
     expect(row.locator("progress")).to_have_js_property("value", 30)
 
 
-def test_without_exports_nothing_is_said_of_them(visit: Visit) -> None:
+def test_exports_are_hidden_if_there_are_none(visit: Visit) -> None:
     page = visit().page
     page.route("**/api/exports*", lambda route: route.fulfill(status=404, json={"code": "not_found"}))
     page.goto(page.url.partition("#")[0] + "admin")
@@ -138,7 +138,7 @@ def test_without_exports_nothing_is_said_of_them(visit: Visit) -> None:
     expect(page.get_by_role("alert")).to_be_hidden()
 
 
-def test_a_server_that_is_away_is_told_in_words_and_the_page_heals(visit: Visit) -> None:
+def test_page_reports_an_unreachable_server_and_recovers(visit: Visit) -> None:
     """Waits for the page to ask again: ten seconds."""
     page = visit().page
     page.clock.install()
@@ -158,7 +158,7 @@ def away(route: Route) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone(visit: Visit, scheme: str) -> None:
+def test_admin_page_fits_a_phone(visit: Visit, scheme: str) -> None:
     page = opened(visit(viewport={"width": 390, "height": 844}, has_touch=True, color_scheme=scheme))
     drawn(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -166,7 +166,7 @@ def test_it_fits_a_phone(visit: Visit, scheme: str) -> None:
     assert min(sizes) >= 40
 
 
-def test_it_is_asked_for_nothing_while_it_is_not_seen(visit: Visit) -> None:
+def test_hidden_page_sends_no_requests(visit: Visit) -> None:
     page = visit().page
     page.clock.install()
     page.goto(page.url.partition("#")[0] + "admin")

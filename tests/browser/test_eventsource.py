@@ -20,7 +20,7 @@ FOLLOW = """path => new Promise((resolve) => {
 })"""
 
 
-def test_an_eventsource_gets_every_delta_and_stays_away_after_the_end(chat: Chat, api: Api) -> None:
+def test_eventsource_gets_every_delta_and_does_not_reconnect_after_the_end(chat: Chat, api: Api) -> None:
     """Waits two seconds longer than an EventSource does before it comes back."""
     with api.running("Slowly #n=30,r=30,seed=8#") as turn:
         path = f"/api/conversations/{turn.id}/messages/{turn.start['message_id']}/stream"

@@ -75,7 +75,7 @@ def foreign(browser: Engine) -> Iterator[Page]:
         server.shutdown()
 
 
-def test_it_takes_no_turn_and_reads_nothing(foreign: Page, api: Api, upstream: Upstream) -> None:
+def test_foreign_page_cannot_take_a_turn_or_read(foreign: Page, api: Api, upstream: Upstream) -> None:
     message = unique("from afar")
     seen = foreign.evaluate(ATTEMPTS, [api.server.url, message])
     assert seen[2:] == ["refused"] * 4, seen
@@ -85,7 +85,7 @@ def test_it_takes_no_turn_and_reads_nothing(foreign: Page, api: Api, upstream: U
     assert asked(upstream, message) == []
 
 
-def test_it_stops_no_reply(foreign: Page, api: Api) -> None:
+def test_foreign_page_cannot_stop_a_reply(foreign: Page, api: Api) -> None:
     """It needs no body for that, so no type of a body is in its way."""
     with api.running("Slowly #n=20,r=20,seed=3#") as turn:
         stop = f"{api.server.url}/api/conversations/{turn.id}/stop"
@@ -93,14 +93,14 @@ def test_it_stops_no_reply(foreign: Page, api: Api) -> None:
         assert turn.rest().data["status"] == "completed"
 
 
-def test_it_shows_the_page_in_no_frame(foreign: Page, api: Api) -> None:
+def test_foreign_page_cannot_frame_the_page(foreign: Page, api: Api) -> None:
     with foreign.expect_response(f"{api.server.url}/"):
         foreign.evaluate("url => { document.body.innerHTML = `<iframe src=${url}></iframe>`; }", f"{api.server.url}/")
     foreign.wait_for_timeout(500)  # what is not shown cannot be waited for
     assert foreign.frames[1].query_selector("#composer") is None
 
 
-def test_a_name_that_leads_to_this_machine_opens_nothing(browser: Engine, api: Api) -> None:
+def test_rebound_name_is_rejected(browser: Engine, api: Api) -> None:
     """Browsers resolve every name below .localhost to this machine, as a rebound name is: the page would be ours."""
     with browser.new_context() as context:
         page = context.new_page()

@@ -148,13 +148,13 @@ HOSTILE = [
 ]
 
 
-def test_formulas_are_found_and_nothing_else_is_taken_for_one(chat: Chat) -> None:
+def test_only_formulas_are_typeset(chat: Chat) -> None:
     found: list[list[str]] = chat.page.evaluate(FIND, list(FOUND))
     assert dict(zip(FOUND, found, strict=True)) == FOUND
 
 
 @pytest.mark.parametrize("length", [1, 7, 100])
-def test_formulas_are_the_same_however_they_arrive(chat: Chat, length: int) -> None:
+def test_formulas_do_not_depend_on_chunking(chat: Chat, length: int) -> None:
     """Sets each text twice, and its formulas: two seconds."""
     short = [text for text in FOUND if len(text) < 1000]
     whole = [chat.page.evaluate(RENDER_SOURCES, [text, 100_000]) for text in short]
@@ -163,7 +163,7 @@ def test_formulas_are_the_same_however_they_arrive(chat: Chat, length: int) -> N
 
 
 @pytest.mark.parametrize("length", [170, 1000])
-def test_long_texts_are_never_cut_inside_of_a_formula(chat: Chat, length: int) -> None:
+def test_long_texts_are_never_split_inside_a_formula(chat: Chat, length: int) -> None:
     """Sets five hundred formulas: a second or two."""
     sentence = "It is $a_{{{0}}} + b + c + d + e + f$ for $5 or \\(c\n\\cdot d_{0} + e + f\\) with *more*. "
     long = "".join(sentence.format(number) for number in range(80))
@@ -178,7 +178,7 @@ def is_set(html: str) -> int:
     return len(re.findall(r'class="formula( display)? set"', html))
 
 
-def test_an_open_formula_is_text_until_it_ends_and_is_set_once(chat: Chat) -> None:
+def test_open_formula_is_text_until_it_ends_and_is_typeset_once(chat: Chat) -> None:
     text = "Costs $5-$10, so $E = mc^2$, \\(a\\)\n\n$$\nb\n- c\n$$\n\n- $d$ and\n- $e$"
     grown = chat.page.evaluate(GROW, text)
     assert [(source, changes) for source, _, changes in grown] == [
@@ -188,7 +188,7 @@ def test_an_open_formula_is_text_until_it_ends_and_is_set_once(chat: Chat) -> No
     assert grown[2][1].rstrip().endswith("$$\nb\n- c")
 
 
-def test_formulas_are_set_and_copied_as_they_were_written(visit: Visit) -> None:
+def test_formulas_are_typeset_and_copied_as_source(visit: Visit) -> None:
     """Loads the page twice: two seconds."""
     chat = visit(permissions=["clipboard-read", "clipboard-write"])
     clipboard = "navigator.clipboard.readText()"
@@ -220,7 +220,7 @@ def test_formulas_are_set_and_copied_as_they_were_written(visit: Visit) -> None:
     assert chat.reply.locator(".body").inner_html() == shown
 
 
-def test_hostile_formulas_do_no_harm(chat: Chat) -> None:
+def test_malicious_formulas_do_no_harm(chat: Chat) -> None:
     chat.ask("\n\n".join(f"x ${tex}$ y" for tex in HOSTILE))
     body = chat.reply.locator(".body")
     expect(body.locator(".formula")).to_have_count(len(HOSTILE))
@@ -235,7 +235,7 @@ def test_hostile_formulas_do_no_harm(chat: Chat) -> None:
 
 
 @pytest.mark.every_engine
-def test_katex_is_loaded_for_a_formula_alone_and_missed_in_silence(chat: Chat) -> None:
+def test_katex_is_loaded_only_for_formulas_and_optional(chat: Chat) -> None:
     chat.ask("No formula for $5 and $6")
     requested: list[str] = []
     chat.page.on("request", lambda request: requested.append(request.url))
@@ -250,14 +250,14 @@ def test_katex_is_loaded_for_a_formula_alone_and_missed_in_silence(chat: Chat) -
     expect(chat.reply.get_by_role("math")).to_have_count(1)
 
 
-def test_a_shared_conversation_shows_formulas(chat: Chat, api: Api) -> None:
+def test_shared_conversation_shows_formulas(chat: Chat, api: Api) -> None:
     conversation = api.chat("It is $x^2$ for $5")["conversation_id"]
     path = api.request("POST", f"/api/conversations/{conversation}/share").json["path"]
     chat.page.goto(chat.url + path)
     expect(chat.page.locator("article.assistant").get_by_role("math")).to_have_count(1)
 
 
-def test_links_lists_and_tables_need_no_url_can_parse(chat: Chat) -> None:
+def test_markdown_works_without_url_can_parse(chat: Chat) -> None:
     """As in Safari 16 and Chrome before 120."""
     chat.page.add_init_script("delete URL.canParse; delete URL.parse;")
     chat.page.reload()

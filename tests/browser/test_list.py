@@ -12,7 +12,7 @@ from tests.browser.listing import asked, group, row
 from tests.http.api import Api, unique
 
 
-def test_search_finds_titles_and_shows_what_was_found(chat: Chat) -> None:
+def test_search_finds_titles_and_highlights_matches(chat: Chat) -> None:
     title, _ = asked(chat, "Poem 秋天的诗")
     other, _ = asked(chat, "Another")
     found = title.removeprefix("Poem ")
@@ -25,7 +25,7 @@ def test_search_finds_titles_and_shows_what_was_found(chat: Chat) -> None:
     expect(chat.page.locator("#search")).to_have_value("")
 
 
-def test_search_shows_the_part_of_a_text_that_was_found(chat: Chat) -> None:
+def test_search_shows_an_excerpt_with_the_match(chat: Chat) -> None:
     needle = unique("needle")
     title = unique("A haystack")
     chat.ask(f"{title}\nlong lines of hay, then a {needle} with a [.*] in its eye, and hay again #n=300#")
@@ -35,7 +35,7 @@ def test_search_shows_the_part_of_a_text_that_was_found(chat: Chat) -> None:
     expect(chat.page.get_by_role("status")).to_have_text("Found: 1")
 
 
-def test_search_shows_where_one_of_its_words_is_found(chat: Chat) -> None:
+def test_search_shows_an_excerpt_with_one_of_its_words(chat: Chat) -> None:
     needle, title = unique("needle").replace(" ", "-"), unique("A haystack")
     chat.ask(f"{title}\nlong lines of hay, then a {needle} in the hay #n=300#")
     chat.page.get_by_label("Search conversations").fill(f"hay {needle.upper()} long")
@@ -43,7 +43,7 @@ def test_search_shows_where_one_of_its_words_is_found(chat: Chat) -> None:
     expect(row(chat, title).locator(".found")).to_contain_text("then a")
 
 
-def test_the_search_is_cleared_by_a_button(chat: Chat) -> None:
+def test_button_clears_the_search(chat: Chat) -> None:
     title, _ = asked(chat, "Found again")
     search, clear = (
         chat.page.get_by_label("Search conversations"),
@@ -59,7 +59,7 @@ def test_the_search_is_cleared_by_a_button(chat: Chat) -> None:
     expect(clear).to_be_hidden()
 
 
-def test_search_that_finds_nothing_says_so(chat: Chat) -> None:
+def test_search_without_results_says_so(chat: Chat) -> None:
     chat.page.get_by_label("Search conversations").fill(unique("nowhere"))
     expect(chat.page.get_by_text("Nothing found.")).to_be_visible()
     expect(chat.page.locator("#conversations li")).to_have_count(0)
@@ -74,7 +74,7 @@ def test_conversations_are_grouped_by_day(chat: Chat) -> None:
         expect(group(chat, name, title)).to_be_visible()
 
 
-def test_the_list_goes_on_where_it_is_scrolled_to(visit: Visit, api: Api) -> None:
+def test_list_loads_more_when_scrolled(visit: Visit, api: Api) -> None:
     """Takes seventy turns first."""
     oldest = unique("Far down")
     for number in range(70):
@@ -90,7 +90,7 @@ def test_the_list_goes_on_where_it_is_scrolled_to(visit: Visit, api: Api) -> Non
     assert len(set(addresses)) == len(addresses)
 
 
-def test_the_title_is_the_first_line_before_any_answer(chat: Chat) -> None:
+def test_title_is_the_first_line_before_the_answer(chat: Chat) -> None:
     chat.page.route("**/api/chat", lambda _: None)
     chat.send("The first line\nand a second")
     expect(chat.page.get_by_role("heading", level=1)).to_have_text("The first line")

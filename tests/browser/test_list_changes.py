@@ -21,7 +21,7 @@ def is_gone(api: Api, conversation: str) -> bool:
     return bool(api.request("GET", f"/api/conversations/{conversation}").status == 404)
 
 
-def test_a_conversation_is_renamed_in_place(chat: Chat, api: Api) -> None:
+def test_conversation_is_renamed_in_place(chat: Chat, api: Api) -> None:
     title, conversation = asked(chat, "Old name")
     new = unique("New name 新名字")
     choose(chat, title, "Rename")
@@ -33,7 +33,7 @@ def test_a_conversation_is_renamed_in_place(chat: Chat, api: Api) -> None:
 
 
 @pytest.mark.parametrize("typed", ["", "   ", "Never mind"])
-def test_renaming_can_be_left(chat: Chat, api: Api, typed: str) -> None:
+def test_renaming_can_be_cancelled(chat: Chat, api: Api, typed: str) -> None:
     title, conversation = asked(chat, "Kept name")
     choose(chat, title, "Rename")
     chat.page.get_by_role("textbox", name="New title").fill(typed)
@@ -42,7 +42,7 @@ def test_renaming_can_be_left(chat: Chat, api: Api, typed: str) -> None:
     assert api.read(conversation)["title"] == title
 
 
-def test_renaming_is_not_disturbed_by_a_running_reply(chat: Chat) -> None:
+def test_running_reply_does_not_interrupt_renaming(chat: Chat) -> None:
     """The reply takes a second and ends while the title is written; then its conversation becomes the first."""
     title, conversation = asked(chat, "Old")
     above, _ = asked(chat, "Above")
@@ -62,7 +62,7 @@ def test_renaming_is_not_disturbed_by_a_running_reply(chat: Chat) -> None:
     assert shown.index(new) < shown.index(above)
 
 
-def test_a_title_that_could_not_be_changed_is_as_it_was_until_there_is_a_network(chat: Chat, api: Api) -> None:
+def test_failed_rename_restores_the_title_until_the_network_is_back(chat: Chat, api: Api) -> None:
     title, conversation = asked(chat, "Stays")
     chat.page.context.set_offline(offline=True)
     choose(chat, title, "Rename")
@@ -74,7 +74,7 @@ def test_a_title_that_could_not_be_changed_is_as_it_was_until_there_is_a_network
     expect(chat.page.locator("#toast")).to_be_empty()
 
 
-def test_a_change_that_failed_is_not_tried_again_over_a_later_one(chat: Chat, api: Api) -> None:
+def test_failed_change_is_not_retried_over_a_later_one(chat: Chat, api: Api) -> None:
     title, conversation = asked(chat, "First name")
     later = unique("Later name")
     chat.page.route(f"**/api/conversations/{conversation}", lambda route: route.abort())
@@ -92,7 +92,7 @@ def test_a_change_that_failed_is_not_tried_again_over_a_later_one(chat: Chat, ap
     assert api.read(conversation)["title"] == later
 
 
-def test_kept_conversations_come_first_and_do_not_expire(chat: Chat, api: Api) -> None:
+def test_pinned_conversations_come_first_and_do_not_expire(chat: Chat, api: Api) -> None:
     title, conversation = asked(chat, "Dear to me")
     expect(chat.page.locator("#expiry")).to_have_text("expires in 24h")
     asked(chat, "Newer")
@@ -106,7 +106,7 @@ def test_kept_conversations_come_first_and_do_not_expire(chat: Chat, api: Api) -
     expect(chat.page.locator("#expiry")).to_have_text("expires in 24h")
 
 
-def test_what_is_pinned_is_on_top_however_much_has_come_since(visit: Visit, api: Api) -> None:
+def test_pinned_conversations_stay_first_past_one_page(visit: Visit, api: Api) -> None:
     """Takes forty turns first: more than the list loads at its start."""
     title, fellow = unique("Dear to me"), unique("Pinned later")
     api.change(api.chat(title)["conversation_id"], pinned=True)
@@ -130,7 +130,7 @@ def test_what_is_pinned_is_on_top_however_much_has_come_since(visit: Visit, api:
     ("locale", "words", "keep"),
     [("en-GB", "deleted 24 hours after its last message", "Keep"), ("zh-CN", "24小时后", "保留")],
 )
-def test_the_time_left_is_explained_where_it_first_shows(visit: Visit, locale: str, words: str, keep: str) -> None:
+def test_time_left_is_explained_when_it_first_appears(visit: Visit, locale: str, words: str, keep: str) -> None:
     chat = visit(locale=locale)
     hint = chat.page.get_by_role("note")
     expect(chat.page.locator("#welcome")).to_be_visible()
@@ -150,7 +150,7 @@ def test_the_time_left_is_explained_where_it_first_shows(visit: Visit, locale: s
 @pytest.mark.parametrize(
     ("ttl", "words"), [(90, "90 seconds"), (5400, "90 minutes"), (36 * 3600, "36 hours"), (30 * 86_400, "30 days")]
 )
-def test_the_time_that_a_conversation_is_kept_is_told_exactly(visit: Visit, api: Api, ttl: int, words: str) -> None:
+def test_remaining_time_is_exact(visit: Visit, api: Api, ttl: int, words: str) -> None:
     conversation = api.chat(unique("For how long?"), ttl=ttl)["conversation_id"]
     chat = visit()
     chat.open(conversation)
@@ -158,7 +158,7 @@ def test_the_time_that_a_conversation_is_kept_is_told_exactly(visit: Visit, api:
 
 
 @pytest.mark.every_engine
-def test_a_deleted_conversation_is_gone_everywhere(chat: Chat, api: Api) -> None:
+def test_deleted_conversation_disappears_everywhere(chat: Chat, api: Api) -> None:
     title, conversation = asked(chat, "Delete me")
     chat.page.clock.install()
     choose(chat, title, "Delete")
@@ -173,7 +173,7 @@ def test_a_deleted_conversation_is_gone_everywhere(chat: Chat, api: Api) -> None
     expect(chat.notice).to_contain_text("no longer exists")
 
 
-def test_whoever_leaves_the_page_has_deleted(chat: Chat, api: Api) -> None:
+def test_leaving_the_page_completes_a_deletion(chat: Chat, api: Api) -> None:
     title, conversation = asked(chat, "Delete me")
     choose(chat, title, "Delete")
     expect(row(chat, title)).to_have_count(0)
@@ -182,7 +182,7 @@ def test_whoever_leaves_the_page_has_deleted(chat: Chat, api: Api) -> None:
 
 
 @pytest.mark.every_engine
-def test_a_tab_that_is_closed_has_deleted(chat: Chat, api: Api) -> None:
+def test_closing_the_tab_completes_a_deletion(chat: Chat, api: Api) -> None:
     title, conversation = asked(chat, "Delete me")
     chat.page.context.new_page()
     choose(chat, title, "Delete")
@@ -207,7 +207,7 @@ FIRST_CALL = """() => {
 }"""
 
 
-def test_a_deletion_is_sent_before_anything_else_when_the_page_goes_away(chat: Chat, api: Api) -> None:
+def test_deletion_is_sent_first_on_pagehide(chat: Chat, api: Api) -> None:
     title, conversation = asked(chat, "Delete me")
     choose(chat, title, "Delete")
     expect(row(chat, title)).to_have_count(0)
@@ -226,7 +226,7 @@ def closed_amid_a_deletion(chat: Chat, title: str) -> Chat:
     return other
 
 
-def test_a_deletion_that_could_not_be_sent_is_finished_at_the_next_load(chat: Chat, api: Api) -> None:
+def test_unsent_deletion_is_completed_at_the_next_load(chat: Chat, api: Api) -> None:
     title, conversation = asked(chat, "Delete me")
     kept, _ = asked(chat, "Kept")
     other = closed_amid_a_deletion(chat, title)
@@ -238,7 +238,7 @@ def test_a_deletion_that_could_not_be_sent_is_finished_at_the_next_load(chat: Ch
     expect(other.page.locator("#toast")).to_be_empty()
 
 
-def test_a_deletion_is_not_finished_if_more_has_been_said_meanwhile(chat: Chat, api: Api) -> None:
+def test_unsent_deletion_is_dropped_if_the_conversation_continued(chat: Chat, api: Api) -> None:
     title, conversation = asked(chat, "Delete me not")
     other = closed_amid_a_deletion(chat, title)
     api.chat("One more thing", conversation_id=conversation)
@@ -260,7 +260,7 @@ def go_back(chat: Chat) -> None:
 
 
 @pytest.mark.parametrize("take_back", [click_undo, press_undo, go_back])
-def test_undo_loses_nothing(chat: Chat, api: Api, take_back: Callable[[Chat], None]) -> None:
+def test_undo_restores_the_conversation(chat: Chat, api: Api, take_back: Callable[[Chat], None]) -> None:
     chat.page.clock.install()
     title, conversation = asked(chat, "Keep me")
     chat.box.fill("A draft")
@@ -275,7 +275,7 @@ def test_undo_loses_nothing(chat: Chat, api: Api, take_back: Callable[[Chat], No
     assert api.read(conversation)["message_count"] == 2
 
 
-def test_what_could_not_be_deleted_comes_back(chat: Chat, api: Api) -> None:
+def test_failed_deletion_restores_the_conversation(chat: Chat, api: Api) -> None:
     chat.page.clock.install()
     title, conversation = asked(chat, "Delete me offline")
     chat.box.fill("A draft")
@@ -293,7 +293,7 @@ def test_what_could_not_be_deleted_comes_back(chat: Chat, api: Api) -> None:
     assert eventually(lambda: is_gone(api, conversation))
 
 
-def test_what_could_not_be_deleted_is_when_there_is_a_network(chat: Chat, api: Api) -> None:
+def test_failed_deletion_is_repeated_when_the_network_is_back(chat: Chat, api: Api) -> None:
     chat.page.clock.install()
     title, conversation = asked(chat, "Delete me later")
     choose(chat, title, "Delete")
@@ -306,7 +306,7 @@ def test_what_could_not_be_deleted_is_when_there_is_a_network(chat: Chat, api: A
     assert eventually(lambda: is_gone(api, conversation))
 
 
-def test_what_could_not_be_deleted_stays_when_more_has_been_said_in_it(chat: Chat, api: Api) -> None:
+def test_failed_deletion_is_dropped_if_the_conversation_continued(chat: Chat, api: Api) -> None:
     chat.page.clock.install()
     title, conversation = asked(chat, "Delete me not")
     chat.page.route(f"**/api/conversations/{conversation}", lambda route: route.abort())
@@ -326,7 +326,7 @@ def test_what_could_not_be_deleted_stays_when_more_has_been_said_in_it(chat: Cha
     assert api.read(conversation)["message_count"] == 4
 
 
-def test_a_second_deletion_settles_the_first(chat: Chat, api: Api) -> None:
+def test_second_deletion_completes_the_first(chat: Chat, api: Api) -> None:
     first, gone = asked(chat, "First")
     second, kept = asked(chat, "Second")
     choose(chat, first, "Delete")
@@ -338,7 +338,7 @@ def test_a_second_deletion_settles_the_first(chat: Chat, api: Api) -> None:
     assert not is_gone(api, kept)
 
 
-def test_the_time_left_goes_by_and_ends(chat: Chat, api: Api) -> None:
+def test_remaining_time_counts_down_to_expiry(chat: Chat, api: Api) -> None:
     """In the end the conversation is kept for eight seconds after its turn: two pages are loaded meanwhile."""
     title, conversation = asked(chat, "Passing")
     chat.page.clock.install()
@@ -358,7 +358,7 @@ def test_the_time_left_goes_by_and_ends(chat: Chat, api: Api) -> None:
 @pytest.mark.parametrize(
     ("choice", "suffix", "begins"), [("Markdown", "md", b"# "), ("JSON", "json", b"{"), ("CSV", "csv", b"\xef\xbb\xbf")]
 )
-def test_a_conversation_is_exported(chat: Chat, choice: str, suffix: str, begins: bytes) -> None:
+def test_conversation_is_exported(chat: Chat, choice: str, suffix: str, begins: bytes) -> None:
     title, _ = asked(chat, "Export me 导出")
     with chat.page.expect_download() as download:
         choose(chat, title, choice)
@@ -368,7 +368,7 @@ def test_a_conversation_is_exported(chat: Chat, choice: str, suffix: str, begins
     assert title.encode() in exported
 
 
-def test_everything_is_exported(chat: Chat) -> None:
+def test_all_conversations_are_exported(chat: Chat) -> None:
     titles = {asked(chat, name)[0] for name in ("One", "Two")}
     chat.page.get_by_role("button", name="Settings").click()
     with chat.page.expect_download() as download:

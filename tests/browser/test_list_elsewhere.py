@@ -17,7 +17,7 @@ from tests.http.api import Api, unique
 from tests.servers import Server
 
 
-def test_a_list_that_cannot_be_loaded_says_so_and_offers_a_retry(visit: Visit, api: Api) -> None:
+def test_list_that_fails_to_load_offers_a_retry(visit: Visit, api: Api) -> None:
     title = unique("In the list")
     api.chat(title)
     chat = visit()
@@ -29,9 +29,7 @@ def test_a_list_that_cannot_be_loaded_says_so_and_offers_a_retry(visit: Visit, a
     expect(row(chat, title)).to_be_visible()
 
 
-def test_a_conversation_that_could_not_be_opened_is_opened_when_the_server_is_reached_again(
-    chat: Chat, api: Api
-) -> None:
+def test_conversation_opens_when_the_server_is_reachable_again(chat: Chat, api: Api) -> None:
     title = unique("Opened later")
     conversation = api.chat(title)["conversation_id"]
     chat.page.context.set_offline(offline=True)
@@ -42,7 +40,7 @@ def test_a_conversation_that_could_not_be_opened_is_opened_when_the_server_is_re
     expect(chat.notice).to_have_count(0)
 
 
-def test_a_conversation_made_elsewhere_is_listed(chat: Chat, api: Api) -> None:
+def test_conversation_created_elsewhere_is_listed(chat: Chat, api: Api) -> None:
     """The page looks every 15 seconds; its clock is moved."""
     asked(chat, "There already")
     chat.page.clock.install()
@@ -62,7 +60,7 @@ def test_a_conversation_made_elsewhere_is_listed(chat: Chat, api: Api) -> None:
         assert len(requests) == 2, "the list, and what is pinned"
 
 
-def test_what_is_renamed_or_deleted_elsewhere_is_brought_up_to_date(visit: Visit, api: Api) -> None:
+def test_renames_and_deletions_elsewhere_update_the_list(visit: Visit, api: Api) -> None:
     """Imports seventy conversations first: two pages of the list are loaded, and there is a third one."""
     titles = [unique(f"Number {number}") for number in range(70)]
     stored = import_conversations(api, titles)
@@ -80,7 +78,7 @@ def test_what_is_renamed_or_deleted_elsewhere_is_brought_up_to_date(visit: Visit
     expect(row(chat, new)).to_be_attached()
 
 
-def test_the_list_goes_on_while_its_conversations_move(visit: Visit, api: Api) -> None:
+def test_list_loads_all_conversations_while_they_move(visit: Visit, api: Api) -> None:
     """Imports forty conversations first: more than a page of the list holds."""
     titles = [unique(f"Number {number}") for number in range(40)]
     stored = import_conversations(api, titles)
@@ -112,7 +110,7 @@ def imported(title: str, at: float) -> dict[str, Any]:
     return {"id": title, "title": title, "updated_at": at, "created_at": at, "chat": {"history": history}}
 
 
-def test_what_one_tab_changes_shows_in_the_others(chat: Chat) -> None:
+def test_changes_in_one_tab_show_in_the_others(chat: Chat) -> None:
     """The second tab does not look by itself: it has no intervals."""
     title, _ = asked(chat, "There already")
     other = Chat(chat.page.context.new_page(), chat.url)
@@ -129,7 +127,7 @@ def test_what_one_tab_changes_shows_in_the_others(chat: Chat) -> None:
     expect(row(other, second)).to_have_count(0)
 
 
-def test_a_request_without_end_does_not_stop_the_list(chat: Chat, api: Api) -> None:
+def test_request_without_an_end_does_not_block_the_list(chat: Chat, api: Api) -> None:
     """As of a network that is gone: what was asked over it may never be answered."""
     chat.page.route("**/api/conversations?*", lambda _: None, times=2)
     chat.page.evaluate("dispatchEvent(new Event('focus'))")
@@ -143,7 +141,7 @@ def answer_with_markup(route: Route) -> None:
     route.fulfill(status=502, content_type="text/html", body="<h1>Bad Gateway</h1>")
 
 
-def test_an_answer_from_something_in_between_becomes_words(chat: Chat) -> None:
+def test_proxy_error_becomes_a_readable_message(chat: Chat) -> None:
     chat.page.route("**/api/chat", answer_with_markup)
     chat.send("Through a broken proxy")
     expect(chat.notice).to_contain_text("The server answered with an error (HTTP 502).")
@@ -155,7 +153,7 @@ def test_an_answer_from_something_in_between_becomes_words(chat: Chat) -> None:
     ("fault", "words"),
     [("status=401", "refused the request"), ("status=429,retry_after=60", "is busy"), ("status=500", "failed")],
 )
-def test_errors_are_told_in_words_with_a_retry(chat: Chat, fault: str, words: str) -> None:
+def test_errors_have_a_readable_message_and_a_retry(chat: Chat, fault: str, words: str) -> None:
     chat.send(unique(f"What is wrong? #{fault}#"))
     chat.expect_status("failed")
     expect(chat.reply).to_contain_text(words)
@@ -163,7 +161,7 @@ def test_errors_are_told_in_words_with_a_retry(chat: Chat, fault: str, words: st
     expect(chat.reply.get_by_role("button", name="Try again")).to_be_visible()
 
 
-def test_the_demo_model_says_how_to_get_a_real_one_until_it_is_dismissed(visit: Visit, tmp_path: Path) -> None:
+def test_demo_model_notice_stays_until_dismissed(visit: Visit, tmp_path: Path) -> None:
     """Starts a server without a provider."""
     with Server("flask", tmp_path, {"OPENAI_API_KEY": "", "OPENAI_BASE_URL": ""}) as server:
         chat = visit(server)

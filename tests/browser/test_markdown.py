@@ -154,7 +154,7 @@ COUNT = """html => {
 }"""
 
 
-def test_nothing_hostile_runs_or_loads(chat: Chat, api: Api) -> None:
+def test_malicious_markdown_neither_runs_nor_loads(chat: Chat, api: Api) -> None:
     """Sends each of some sixty texts to a conversation, which takes a second or two, and looks at it twice."""
     first = api.chat(VECTORS[0])["conversation_id"]
     for vector in VECTORS[1:]:
@@ -167,7 +167,7 @@ def test_nothing_hostile_runs_or_loads(chat: Chat, api: Api) -> None:
     expect_harmless(chat)
 
 
-def test_nothing_hostile_runs_while_it_arrives(chat: Chat) -> None:
+def test_malicious_markdown_does_not_run_while_it_arrives(chat: Chat) -> None:
     """Streams all of them in one reply, word by word: a second or two."""
     chat.send("#r=400#\n\n" + "\n\n".join(VECTORS))
     chat.expect_status("completed", 30)
@@ -188,7 +188,7 @@ def expect_harmless(chat: Chat) -> None:
     assert chat.page.evaluate("window.harmed") is None
 
 
-def test_markdown_is_shown_as_it_is_meant(chat: Chat) -> None:
+def test_markdown_is_rendered(chat: Chat) -> None:
     chat.ask("x\n\n" + DOCUMENT)
     body = chat.reply.locator(".body")
     expect(body.get_by_role("heading", name="Headline", level=3)).to_be_visible()
@@ -203,20 +203,20 @@ def test_markdown_is_shown_as_it_is_meant(chat: Chat) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 7, 100])
-def test_the_same_text_looks_the_same_however_it_arrives(chat: Chat, length: int) -> None:
+def test_rendering_does_not_depend_on_chunking(chat: Chat, length: int) -> None:
     whole = chat.page.evaluate(RENDER, [DOCUMENT, 100_000])
     assert "<table>" in whole
     assert chat.page.evaluate(RENDER, [DOCUMENT, length]) == whole
 
 
-def test_a_list_that_begins_is_never_a_heading(chat: Chat) -> None:
+def test_beginning_list_is_never_a_heading(chat: Chat) -> None:
     half = RENDER.replace("await shown.end();", "")
     assert chat.page.evaluate(half, ["They are:\n-", 100]) == '<p dir="auto">They are:</p>'
     assert "<h4" in chat.page.evaluate(RENDER, ["They are:\n-", 100])
 
 
 @pytest.mark.parametrize("length", [300, 5000])
-def test_long_blocks_are_whole_although_they_are_cut(chat: Chat, length: int) -> None:
+def test_long_blocks_that_are_split_stay_whole(chat: Chat, length: int) -> None:
     rows = range(1200)
     long = {
         "items": "\n".join(f"- row {row} with **bold**" for row in rows),
@@ -235,12 +235,12 @@ def test_long_blocks_are_whole_although_they_are_cut(chat: Chat, length: int) ->
 
 
 @pytest.mark.parametrize("text", [">" * 20_000, "[" * 20_000, "*a " * 10_000, "- " * 3000, "`" * 9999, "<sub>" * 2000])
-def test_what_is_nested_without_end_does_not_stop_the_page(chat: Chat, text: str) -> None:
+def test_deep_nesting_does_not_block_the_page(chat: Chat, text: str) -> None:
     assert chat.page.evaluate(RENDER, [text, 100_000])
     chat.ask("Still there?")
 
 
-def test_a_picture_from_elsewhere_is_not_loaded_until_it_is_clicked(chat: Chat) -> None:
+def test_remote_image_loads_only_on_click(chat: Chat) -> None:
     chat.ask(f"Look: ![A cat]({ELSEWHERE})")
     picture = chat.reply.get_by_role("link", name="A cat · 127.0.0.2:9")
     with chat.page.context.expect_page() as opened:
@@ -248,7 +248,7 @@ def test_a_picture_from_elsewhere_is_not_loaded_until_it_is_clicked(chat: Chat) 
     opened.value.close()
 
 
-def test_code_is_coloured_when_its_block_is_done(chat: Chat) -> None:
+def test_code_is_highlighted_when_its_block_ends(chat: Chat) -> None:
     """The reply comes slowly, so that there is a second in which its block is not done: four seconds."""
     code = "if a < b:\n    print('<b>') # it is and so on and on"
     chat.send(f"x #r=8#\n\n```python\n{code}\n```\nafter that comes more and more")
@@ -260,7 +260,7 @@ def test_code_is_coloured_when_its_block_is_done(chat: Chat) -> None:
 
 
 @pytest.mark.every_engine
-def test_code_is_coloured_although_its_colours_could_not_be_loaded_before(chat: Chat) -> None:
+def test_highlighting_recovers_from_a_failed_load(chat: Chat) -> None:
     code = "x\n\n```python\nprint(1)\n```"
     chat.page.route("**/highlight/**", lambda route: route.abort())
     with chat.page.expect_console_message(lambda message: "This code has no colours" in message.text):
@@ -271,7 +271,7 @@ def test_code_is_coloured_although_its_colours_could_not_be_loaded_before(chat: 
 
 
 @pytest.mark.parametrize("clipboard", [True, False], ids=["https", "http"])
-def test_code_is_copied(visit: Visit, clipboard: bool) -> None:  # noqa: FBT001
+def test_code_block_can_be_copied(visit: Visit, clipboard: bool) -> None:  # noqa: FBT001
     chat = visit(permissions=["clipboard-read", "clipboard-write"])
     if not clipboard:  # as on plain http
         chat.page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
@@ -283,13 +283,13 @@ def test_code_is_copied(visit: Visit, clipboard: bool) -> None:  # noqa: FBT001
     expect(chat.box).to_have_value(code)
 
 
-def test_what_a_user_writes_is_shown_as_written(chat: Chat) -> None:
+def test_user_messages_are_shown_as_written(chat: Chat) -> None:
     written = "# no *heading*\n\n\n<b>x</b>\n```\ncode"
     chat.ask(written)
     assert chat.messages.first.locator(".body").inner_text() == written
 
 
-def test_without_the_libraries_replies_are_plain_text(visit: Visit) -> None:
+def test_replies_are_plain_text_without_the_libraries(visit: Visit) -> None:
     def nothing(route: Any) -> None:
         route.fulfill(content_type="text/javascript", body="export {};")
 

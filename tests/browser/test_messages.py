@@ -30,7 +30,7 @@ def contents(api: Api, chat: Chat) -> list[str]:
     return [message["content"] for message in api.read(chat.conversation_id)["messages"]["data"]]
 
 
-def test_a_reply_is_copied_as_markdown(visit: Visit) -> None:
+def test_reply_is_copied_as_markdown(visit: Visit) -> None:
     chat = visit(permissions=["clipboard-read", "clipboard-write"])
     chat.ask("x **bold**\n\n- `one`\n")
     tool(chat.reply, "Copy").click()
@@ -39,7 +39,7 @@ def test_a_reply_is_copied_as_markdown(visit: Visit) -> None:
 
 
 @pytest.mark.every_engine
-def test_a_reply_can_be_generated_anew(chat: Chat, api: Api, upstream: Upstream) -> None:
+def test_reply_can_be_regenerated(chat: Chat, api: Api, upstream: Upstream) -> None:
     chat.ask(message := unique("Again?"))
     upstream.script("n=8,r=40,seed=9")
     tool(chat.reply, "Regenerate").click()
@@ -50,7 +50,7 @@ def test_a_reply_can_be_generated_anew(chat: Chat, api: Api, upstream: Upstream)
     assert contents(api, chat) == [message, reply_to("", "n=8,seed=9")]
 
 
-def test_siblings_can_be_turned_to_and_back(chat: Chat, api: Api, upstream: Upstream) -> None:
+def test_siblings_can_be_browsed(chat: Chat, api: Api, upstream: Upstream) -> None:
     chat.ask(message := unique("Which one?"))
     upstream.script("n=8,seed=9")
     tool(chat.reply, "Regenerate").click()
@@ -66,7 +66,7 @@ def test_siblings_can_be_turned_to_and_back(chat: Chat, api: Api, upstream: Upst
 
 
 @pytest.mark.every_engine
-def test_a_message_can_be_changed_in_its_place(chat: Chat, api: Api) -> None:
+def test_message_can_be_edited_in_place(chat: Chat, api: Api) -> None:
     chat.ask(first := unique("First"))
     chat.ask("Second")
     edited = chat.messages.first
@@ -87,7 +87,7 @@ def test_a_message_can_be_changed_in_its_place(chat: Chat, api: Api) -> None:
     expect(chat.messages).to_have_count(4)
 
 
-def test_changing_a_message_can_be_given_up(chat: Chat, api: Api) -> None:
+def test_editing_can_be_cancelled(chat: Chat, api: Api) -> None:
     chat.ask("First")
     chat.messages.first.hover()
     tool(chat.messages.first, "Edit").click()
@@ -98,7 +98,7 @@ def test_changing_a_message_can_be_given_up(chat: Chat, api: Api) -> None:
     assert len(contents(api, chat)) == 2
 
 
-def test_a_change_that_could_not_be_sent_is_not_lost(chat: Chat, api: Api, upstream: Upstream) -> None:
+def test_unsent_edit_is_not_lost(chat: Chat, api: Api, upstream: Upstream) -> None:
     chat.ask("First")
     changed = unique("Changed")
     tool(chat.messages.first, "Edit").click()
@@ -116,7 +116,7 @@ def test_a_change_that_could_not_be_sent_is_not_lost(chat: Chat, api: Api, upstr
     assert len(asked(upstream, changed)) == 1
 
 
-def test_nothing_can_be_changed_while_a_reply_is_generated(chat: Chat) -> None:
+def test_messages_cannot_be_edited_while_a_reply_is_generated(chat: Chat) -> None:
     chat.ask("First")
     chat.send("Slowly #n=500,r=20#")
     chat.wait_for_text()
@@ -128,7 +128,7 @@ def test_nothing_can_be_changed_while_a_reply_is_generated(chat: Chat) -> None:
     expect(tool(chat.messages.first, "Edit")).to_be_visible()
 
 
-def test_every_button_can_be_reached_by_keys_and_by_fingers(chat: Chat, visit: Visit) -> None:
+def test_every_button_is_reachable_by_keyboard_and_touch(chat: Chat, visit: Visit) -> None:
     chat.ask("x\n```\ncode\n```")
     expect(tool(chat.messages.first, "Copy")).to_have_css("opacity", "0")
     tool(chat.messages.first, "Copy").focus()
@@ -142,7 +142,7 @@ def test_every_button_can_be_reached_by_keys_and_by_fingers(chat: Chat, visit: V
         assert min(box["width"], box["height"]) >= 40
 
 
-def test_thinking_shows_and_tells_how_long_it_took(chat: Chat) -> None:
+def test_reasoning_is_shown_with_its_duration(chat: Chat) -> None:
     """The model thinks for more than a second."""
     chat.send("Think first #think=30,r=20,n=200#")
     summary = chat.reply.locator("summary")
@@ -178,7 +178,7 @@ SWIPE = pytest.param(swipe, marks=pytest.mark.chromium("it emulates fingers that
 
 
 @pytest.mark.parametrize("scroll_up", [turn_wheel, SWIPE, drag_scroll_bar])
-def test_the_text_is_followed_until_the_reader_scrolls_up(visit: Visit, scroll_up: Callable[[Chat], None]) -> None:
+def test_page_follows_the_text_until_the_user_scrolls_up(visit: Visit, scroll_up: Callable[[Chat], None]) -> None:
     """Reads in a reply that takes some seconds."""
     chat = visit(**TOUCH) if scroll_up is swipe else visit()
     chat.box.fill("Long #n=1500,r=200,seed=3#")
@@ -206,7 +206,7 @@ def top(chat: Chat) -> float:
     return float(chat.page.locator("#scroller").evaluate("node => node.scrollTop"))
 
 
-def test_what_is_selected_stays_selected_while_more_arrives(chat: Chat) -> None:
+def test_selection_stays_while_text_arrives(chat: Chat) -> None:
     chat.send(
         "#r=30# alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau"
     )
@@ -234,7 +234,7 @@ SCROLL_UP = "node => (document.querySelector('#scroller').scrollTop = 300, node.
 PLACE = "node => node.getBoundingClientRect().top"
 
 
-def test_older_messages_come_by_scrolling_up_and_nothing_moves(chat: Chat, long_conversation: str) -> None:
+def test_scrolling_up_loads_older_messages_without_a_jump(chat: Chat, long_conversation: str) -> None:
     chat.open(long_conversation)
     expect(chat.messages).to_have_count(50)
     pages: list[str] = []
@@ -248,7 +248,7 @@ def test_older_messages_come_by_scrolling_up_and_nothing_moves(chat: Chat, long_
     assert len(pages) == 2
 
 
-def test_older_messages_come_by_page_up_while_writing(chat: Chat, long_conversation: str) -> None:
+def test_page_up_in_the_message_box_loads_older_messages(chat: Chat, long_conversation: str) -> None:
     chat.open(long_conversation)
     expect(chat.messages).to_have_count(50)
     expect(chat.box).to_be_focused()
@@ -261,7 +261,7 @@ def test_older_messages_come_by_page_up_while_writing(chat: Chat, long_conversat
     wait_for_top(chat, before + 100)
 
 
-def test_older_messages_are_asked_for_again_by_a_button(chat: Chat, long_conversation: str) -> None:
+def test_button_retries_loading_older_messages(chat: Chat, long_conversation: str) -> None:
     chat.open(long_conversation)
     expect(chat.messages).to_have_count(50)
     chat.page.route("**/api/conversations/*after=*", lambda route: route.abort())
@@ -278,7 +278,7 @@ def test_older_messages_are_asked_for_again_by_a_button(chat: Chat, long_convers
     expect(chat.page.locator("#scroller")).to_be_focused()
 
 
-def test_escape_belongs_to_an_input_method_while_it_composes(chat: Chat, browser: Engine) -> None:
+def test_escape_is_left_to_an_input_method_while_it_composes(chat: Chat, browser: Engine) -> None:
     chat.send("Slowly #n=500,r=20#")
     chat.wait_for_text()
     ime = browser.input_method(chat.page)

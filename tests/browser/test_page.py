@@ -17,7 +17,7 @@ PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 640}, "is_mobile":
 ELSEWHERE = "http://127.0.0.2:9/pixel.png"
 
 
-def test_the_title_is_there_as_soon_as_the_reply_begins(chat: Chat) -> None:
+def test_title_appears_when_the_reply_begins(chat: Chat) -> None:
     title = unique("Title")
     chat.send(f"{title} #n=500,r=20#")
     expect(chat.page.get_by_role("heading", level=1)).to_contain_text(title)
@@ -27,14 +27,14 @@ def test_the_title_is_there_as_soon_as_the_reply_begins(chat: Chat) -> None:
     chat.expect_status("stopped")
 
 
-def test_screen_readers_hear_the_start_and_the_end(chat: Chat) -> None:
+def test_screen_readers_announce_start_and_end(chat: Chat) -> None:
     chat.send("Slowly #n=20,r=40#")
     expect(chat.page.get_by_role("status")).to_have_text("The reply begins.")
     expect(chat.page.get_by_role("log")).to_have_attribute("aria-live", "off")
     expect(chat.page.get_by_role("status")).to_have_text("The reply is complete.")
 
 
-def test_the_page_speaks_chinese_where_the_browser_does(visit: Visit) -> None:
+def test_page_uses_the_browser_language(visit: Visit) -> None:
     chat = visit(locale="zh-CN")
     expect(chat.page.get_by_role("heading", name="想聊点什么")).to_be_visible()
     expect(chat.page.get_by_role("textbox", name="消息")).to_have_attribute("placeholder", "消息")
@@ -45,14 +45,14 @@ def test_the_page_speaks_chinese_where_the_browser_does(visit: Visit) -> None:
 
 
 @pytest.mark.every_engine
-def test_the_language_can_be_changed_and_stays(chat: Chat) -> None:
+def test_language_can_be_changed_and_is_kept(chat: Chat) -> None:
     chat.page.get_by_role("button", name="Switch to Chinese").click()
     expect(chat.page.get_by_role("button", name="发送")).to_be_visible()
     chat.page.reload()
     expect(chat.page.get_by_role("link", name="新对话")).to_be_visible()
 
 
-def test_the_language_is_that_of_the_other_tabs(chat: Chat) -> None:
+def test_language_changes_in_all_tabs(chat: Chat) -> None:
     other = Chat(chat.page.context.new_page(), chat.url)
     other.open()
     expect(other.page.get_by_role("link", name="New conversation")).to_be_visible()
@@ -62,14 +62,14 @@ def test_the_language_is_that_of_the_other_tabs(chat: Chat) -> None:
     expect(other.page.locator("html")).to_have_attribute("lang", "zh-CN")
 
 
-def test_errors_are_told_in_the_language_of_the_page(chat: Chat) -> None:
+def test_errors_use_the_language_of_the_page(chat: Chat) -> None:
     chat.page.get_by_role("button", name="Switch to Chinese").click()
     with chat.page.expect_request("**/api/conversations?*") as request:
         chat.page.reload()
     assert request.value.header_value("Accept-Language") == "zh"
 
 
-def test_the_console_stays_empty(chat: Chat) -> None:
+def test_console_stays_empty(chat: Chat) -> None:
     said: list[str] = []
     chat.page.on("console", lambda message: said.append(message.text))
     chat.page.reload()
@@ -78,7 +78,7 @@ def test_the_console_stays_empty(chat: Chat) -> None:
 
 
 @pytest.mark.parametrize(("locale", "words"), [("en-GB", "Your browser is too old"), ("zh-CN", "浏览器版本过低")])
-def test_a_browser_that_is_too_old_is_told_so(visit: Visit, locale: str, words: str) -> None:
+def test_too_old_browser_gets_a_notice(visit: Visit, locale: str, words: str) -> None:
     chat = visit(locale=locale)
     expect(chat.page.locator("#new")).to_be_visible()
     expect(chat.page.locator(".too-old")).to_have_count(0)
@@ -90,7 +90,7 @@ def test_a_browser_that_is_too_old_is_told_so(visit: Visit, locale: str, words: 
 
 
 @pytest.mark.chromium("it emulates paper")
-def test_the_whole_conversation_is_printed_and_nothing_else(visit: Visit) -> None:
+def test_only_the_conversation_is_printed(visit: Visit) -> None:
     chat = visit(color_scheme="dark")
     title = unique("On paper")
     chat.ask(f"{title} #n=1500,seed=2#")
@@ -106,7 +106,7 @@ def test_the_whole_conversation_is_printed_and_nothing_else(visit: Visit) -> Non
 
 
 @pytest.mark.parametrize("profile", [PHONE, {"viewport": {"width": 1280, "height": 800}}], ids=["phone", "desktop"])
-def test_nothing_scrolls_sideways(visit: Visit, profile: dict[str, Any]) -> None:
+def test_page_never_scrolls_sideways(visit: Visit, profile: dict[str, Any]) -> None:
     chat = visit(**profile)
     chat.box.fill("w" * 300 + "\n```\n" + "code " * 100 + "\n```\n" + "| a | " * 99)
     chat.action.click()
@@ -117,7 +117,7 @@ def test_nothing_scrolls_sideways(visit: Visit, profile: dict[str, Any]) -> None
 
 
 @pytest.mark.chromium("it emulates a notch")
-def test_nothing_lies_under_a_notch_or_the_edge_of_the_screen(visit: Visit) -> None:
+def test_safe_area_insets_are_respected(visit: Visit) -> None:
     chat = visit(**PHONE)
     insets = {"top": 47, "topMax": 47, "bottom": 34, "bottomMax": 34}
     chat.page.context.new_cdp_session(chat.page).send("Emulation.setSafeAreaInsetsOverride", {"insets": insets})
@@ -129,7 +129,7 @@ def test_nothing_lies_under_a_notch_or_the_edge_of_the_screen(visit: Visit) -> N
     assert 640 - 34 - 5 <= box[1] <= 640 - 34
 
 
-def test_the_list_is_a_drawer_on_a_phone(visit: Visit) -> None:
+def test_list_is_a_drawer_on_a_phone(visit: Visit) -> None:
     chat = visit(**PHONE)
     title = unique("On the phone")
     chat.box.fill(title)
@@ -146,7 +146,7 @@ def test_the_list_is_a_drawer_on_a_phone(visit: Visit) -> None:
     expect(chat.reply).to_contain_text(title)
 
 
-def test_dark_mode_is_dark_and_light_mode_light(visit: Visit) -> None:
+def test_colour_scheme_is_respected(visit: Visit) -> None:
     for scheme, sign in (("light", 1), ("dark", -1)):
         body = visit(color_scheme=scheme).page.locator("body")
         ground, ink = (
@@ -156,14 +156,14 @@ def test_dark_mode_is_dark_and_light_mode_light(visit: Visit) -> None:
         assert (ground - ink) * sign > 400
 
 
-def test_scroll_bars_have_the_colours_of_the_theme(visit: Visit) -> None:
+def test_scroll_bars_use_theme_colours(visit: Visit) -> None:
     """Firefox 115 paints them white otherwise; which bars it shows is seen in `./dev browsers`."""
     for scheme, bar in (("light", "rgb(92, 102, 99)"), ("dark", "rgb(160, 170, 166)")):
         scroller = visit(color_scheme=scheme).page.locator("#scroller")
         expect(scroller).to_have_css("scrollbar-color", f"{bar} rgba(0, 0, 0, 0)")
 
 
-def test_what_is_injected_neither_runs_nor_loads(chat: Chat) -> None:
+def test_injected_content_neither_runs_nor_loads(chat: Chat) -> None:
     """Proves that the policy holds, and that `Chat` sees what breaks it."""
     injected = {f'<img src="{ELSEWHERE}">': "img-src", '<img src="data:," onerror="window.harmed = 1">': "script-src"}
     for markup, directive in injected.items():

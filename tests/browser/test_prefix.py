@@ -53,7 +53,7 @@ def prefixed(browser: Engine, upstream: Upstream, tmp_path: Path) -> Iterator[Ch
             assert chat.complaints == []
 
 
-def test_every_page_works_under_a_path(prefixed: Chat) -> None:
+def test_every_page_works_under_a_path_prefix(prefixed: Chat) -> None:
     """Starts a server and nginx, and opens three pages: some seconds."""
     page, title, paths = prefixed.page, unique("Under a path"), set[str]()
     page.on("request", lambda request: paths.add(urlsplit(request.url).path))

@@ -58,7 +58,7 @@ def test_all_messages_are_loaded_and_then_printed(part: Chat, ask: Callable[[Pag
     expect(part.notice).to_be_hidden()
 
 
-def test_a_shared_conversation_is_printed_whole(visit: Visit, api: Api, many: str) -> None:
+def test_shared_conversation_is_printed_completely(visit: Visit, api: Api, many: str) -> None:
     path = api.request("POST", f"/api/conversations/{many}/share").json["path"]
     page = visit().page
     page.goto(f"{api.server.url}{path}")
@@ -68,14 +68,14 @@ def test_a_shared_conversation_is_printed_whole(visit: Visit, api: Api, many: st
     expect_printed(page, MANY)
 
 
-def test_the_browser_prints_what_is_whole(chat: Chat) -> None:
+def test_browser_print_loads_all_messages(chat: Chat) -> None:
     chat.ask(unique("On one page"))
     chat.page.evaluate(LEFT)
     by_keys(chat.page)
     expect(chat.page.locator("body")).to_have_attribute("data-left", "true")
 
 
-def test_nothing_is_printed_if_messages_cannot_be_loaded(part: Chat) -> None:
+def test_print_is_cancelled_if_messages_cannot_be_loaded(part: Chat) -> None:
     part.page.route("**/api/conversations/*", lambda route: route.abort())
     by_keys(part.page)
     part.page.get_by_role("button", name="Try again").wait_for()
@@ -85,7 +85,7 @@ def test_nothing_is_printed_if_messages_cannot_be_loaded(part: Chat) -> None:
     expect_printed(part.page, MANY)
 
 
-def test_nothing_is_printed_after_the_reader_has_left(part: Chat) -> None:
+def test_print_is_cancelled_after_leaving_the_conversation(part: Chat) -> None:
     """The reader leaves while a message is on its way, so the page lets all requests through."""
 
     def leave(route: Route) -> None:
@@ -104,7 +104,7 @@ def test_nothing_is_printed_after_the_reader_has_left(part: Chat) -> None:
 
 
 @pytest.mark.chromium("it emulates paper")
-def test_a_print_without_all_messages_says_so(part: Chat, api: Api, many: str) -> None:
+def test_incomplete_print_says_so(part: Chat, api: Api, many: str) -> None:
     path = api.request("POST", f"/api/conversations/{many}/share").json["path"]
     for address, count in ((part.page.url, 50), (f"{api.server.url}{path}", 100)):
         part.page.goto(address)

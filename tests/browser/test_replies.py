@@ -25,13 +25,13 @@ def expect_as_stored(chat: Chat, api: Api, message: str) -> None:
     assert bare(reply_to(message)).startswith(chat.text)
 
 
-def test_a_reply_is_shown_while_it_is_generated(chat: Chat, api: Api) -> None:
+def test_reply_is_shown_while_it_is_generated(chat: Chat, api: Api) -> None:
     chat.send("Slowly #n=3000,r=40,seed=1#")
     chat.wait_for_more(chat.wait_for_text())
     expect_as_stored(chat, api, "#n=3000,seed=1#")
 
 
-def test_a_reply_looks_the_same_when_it_is_read_again(chat: Chat, api: Api) -> None:
+def test_reply_looks_the_same_after_a_reload(chat: Chat, api: Api) -> None:
     chat.ask("Every kind of text #n=300,seed=2,split,halves#")
     shown = chat.text
     chat.page.reload()
@@ -39,21 +39,21 @@ def test_a_reply_looks_the_same_when_it_is_read_again(chat: Chat, api: Api) -> N
     assert chat.text == shown == bare(api.last(chat.conversation_id)["content"])
 
 
-def test_code_is_shown_as_it_is_written(chat: Chat) -> None:
+def test_code_is_shown_as_written(chat: Chat) -> None:
     chat.ask("look:\n```python\nif a < b:\n\n    print('<b>')\n```\nthat is all")
     assert chat.reply.locator("figcaption").text_content() == "python"
     assert chat.reply.locator("pre").text_content() == "if a < b:\n\n    print('<b>')"
     assert chat.reply.locator(".body > p").all_text_contents() == ["You said: look:", "that is all"]
 
 
-def test_reasoning_is_folded_and_apart_from_the_text(chat: Chat) -> None:
+def test_reasoning_is_collapsed_and_separate(chat: Chat) -> None:
     chat.ask("Think first #think=3,n=3#")
     expect(chat.reply.locator(".reasoning")).not_to_be_visible()
     chat.reply.get_by_text("Reasoning").click()
     expect(chat.reply.locator(".reasoning")).to_have_text("thought 0 thought 1 thought 2")
 
 
-def test_a_running_reply_goes_on_after_a_reload(chat: Chat, api: Api) -> None:
+def test_running_reply_continues_after_a_reload(chat: Chat, api: Api) -> None:
     chat.send("Go on #n=3000,r=40,seed=3#")
     before = chat.wait_for_text()
     chat.page.reload()
@@ -63,7 +63,7 @@ def test_a_running_reply_goes_on_after_a_reload(chat: Chat, api: Api) -> None:
     expect_as_stored(chat, api, "#n=3000,seed=3#")
 
 
-def test_a_running_reply_goes_on_after_a_look_elsewhere(chat: Chat, api: Api) -> None:
+def test_running_reply_continues_after_visiting_another_conversation(chat: Chat, api: Api) -> None:
     elsewhere = unique("Elsewhere")
     chat.ask(elsewhere)
     chat.page.get_by_role("link", name="New conversation").click()
@@ -78,7 +78,7 @@ def test_a_running_reply_goes_on_after_a_look_elsewhere(chat: Chat, api: Api) ->
     expect_as_stored(chat, api, "#n=3000,seed=4#")
 
 
-def test_leaving_at_once_loses_neither_the_message_nor_its_reply(chat: Chat, api: Api) -> None:
+def test_leaving_immediately_loses_neither_message_nor_reply(chat: Chat, api: Api) -> None:
     """The request is held back, as on a slow line."""
     message = unique("Sent in passing #n=5#")
     chat.ask("First")
@@ -106,7 +106,7 @@ def press_escape(chat: Chat) -> None:
 
 @pytest.mark.every_engine
 @pytest.mark.parametrize("stop", [click_stop, press_escape])
-def test_stop_ends_a_reply_and_keeps_what_was_shown(
+def test_stop_ends_a_reply_and_keeps_its_text(
     chat: Chat, api: Api, upstream: Upstream, stop: Callable[[Chat], None]
 ) -> None:
     """Waits half a second: the button that has just become "stop" is not yet meant by a double click on "send"."""
@@ -161,7 +161,7 @@ SHOW_ENDS = """async (messages) => {
 
 
 @pytest.mark.parametrize(("locale", "column"), [("en-GB", 0), ("zh-CN", 1)])
-def test_a_reply_tells_why_it_ended(visit: Visit, locale: str, column: int) -> None:
+def test_reply_shows_why_it_ended(visit: Visit, locale: str, column: int) -> None:
     chat = visit(locale=locale)
     told = chat.page.evaluate(SHOW_ENDS, [end for end, *_ in ENDS])
     for (end, *words), shown in zip(ENDS, told, strict=True):
@@ -173,7 +173,7 @@ def test_a_reply_tells_why_it_ended(visit: Visit, locale: str, column: int) -> N
 @pytest.mark.parametrize(
     ("finish", "words"), [("length", "length limit"), ("content_filter", "content filter"), ("tool_calls", "a tool")]
 )
-def test_a_short_reply_says_why_also_after_a_reload(chat: Chat, finish: str, words: str) -> None:
+def test_truncated_reply_shows_its_reason_after_a_reload(chat: Chat, finish: str, words: str) -> None:
     chat.send(unique(f"How long? #finish={finish}#"))
     status = chat.reply.locator(".status")
     expect(status).to_contain_text(words)
@@ -185,7 +185,7 @@ def test_a_short_reply_says_why_also_after_a_reload(chat: Chat, finish: str, wor
 @pytest.mark.parametrize(
     ("spec", "words"), [("n=0", "gave no answer"), ("n=0,think=3,finish=length", "gave no answer")]
 )
-def test_a_reply_without_text_says_why_also_after_a_reload(chat: Chat, spec: str, words: str) -> None:
+def test_empty_reply_shows_its_reason_after_a_reload(chat: Chat, spec: str, words: str) -> None:
     chat.send(unique(f"Nothing? #{spec}#"))
     error = chat.reply.locator(".error")
     expect(error).to_contain_text(words)
@@ -200,9 +200,7 @@ def test_a_reply_without_text_says_why_also_after_a_reload(chat: Chat, spec: str
     ("locale", "words"), [("en-GB", "The message is too long. Shorten it"), ("zh-CN", "消息太长。请缩短内容")]
 )
 @pytest.mark.parametrize("characters", [1_000_001, 1_100_000], ids=["field", "body"])
-def test_a_message_that_is_too_long_is_told_in_plain_words(
-    visit: Visit, locale: str, words: str, characters: int
-) -> None:
+def test_too_long_message_gets_a_plain_error(visit: Visit, locale: str, words: str, characters: int) -> None:
     """Lays out a message of a megabyte, which takes the browser a second or two."""
     chat = visit(locale=locale)
     chat.send("x" * characters)
@@ -212,7 +210,7 @@ def test_a_message_that_is_too_long_is_told_in_plain_words(
     chat.box.fill("")
 
 
-def test_the_page_asks_anew_and_marks_what_came_from_the_cache(chat: Chat, api: Api, upstream: Upstream) -> None:
+def test_cached_reply_is_marked_and_can_be_regenerated(chat: Chat, api: Api, upstream: Upstream) -> None:
     message = unique("The same again?")
     api.chat(message)
     chat.ask(message)
@@ -231,7 +229,7 @@ def test_the_page_asks_anew_and_marks_what_came_from_the_cache(chat: Chat, api: 
 
 
 @pytest.mark.parametrize(("locale", "advice"), [("en-GB", "check that the key"), ("zh-CN", "请检查密钥")])
-def test_the_reason_of_a_failed_reply_is_there_after_a_reload(visit: Visit, locale: str, advice: str) -> None:
+def test_failed_reply_shows_its_reason_after_a_reload(visit: Visit, locale: str, advice: str) -> None:
     chat = visit(locale=locale)
     chat.send("#status=403#")
     chat.expect_status("failed")
@@ -246,7 +244,7 @@ def test_the_reason_of_a_failed_reply_is_there_after_a_reload(visit: Visit, loca
     ("fault", "status", "words"),
     [("status=500,first=3", "failed", "No reply"), ("fault=cut_after:3,first=1", "truncated", "Cut off")],
 )
-def test_try_again_puts_a_new_reply_in_place_of_a_broken_one(
+def test_retry_replaces_a_broken_reply(
     chat: Chat, api: Api, upstream: Upstream, fault: str, status: str, words: str
 ) -> None:
     message = unique(f"Is it broken? #{fault},seed=5#")
@@ -264,7 +262,7 @@ def test_try_again_puts_a_new_reply_in_place_of_a_broken_one(
     assert asked(upstream, message)[-1].messages == [{"role": "user", "content": message}]
 
 
-def test_try_again_that_fails_leaves_the_broken_reply(chat: Chat, api: Api) -> None:
+def test_failed_retry_keeps_the_broken_reply(chat: Chat, api: Api) -> None:
     chat.send(unique("Is it broken? #fault=cut_after:3,first=1,seed=6#"))
     chat.expect_status("truncated")
     shown = chat.text
@@ -277,7 +275,7 @@ def test_try_again_that_fails_leaves_the_broken_reply(chat: Chat, api: Api) -> N
     assert len(api.last(chat.conversation_id)["siblings"]) == 2
 
 
-def test_a_reply_that_was_killed_can_be_generated_anew(visit: Visit, upstream: Upstream, tmp_path: Path) -> None:
+def test_interrupted_reply_can_be_regenerated(visit: Visit, upstream: Upstream, tmp_path: Path) -> None:
     """Starts a server of its own, twice: some seconds."""
     env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
     with Server("gunicorn", tmp_path, env) as server:

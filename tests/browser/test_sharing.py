@@ -41,7 +41,7 @@ def link_of(api: Api, conversation_id: str) -> str:
 
 
 @pytest.mark.parametrize("profile", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_what_is_shared_is_read_without_anything_else(visit: Visit, profile: Any) -> None:
+def test_shared_page_shows_only_the_shared_messages(visit: Visit, profile: Any) -> None:
     chat, title = visit(**profile), unique("Read me")
     chat.box.fill(f"{title}\n{CODE}")
     chat.action.click()
@@ -61,7 +61,7 @@ def test_what_is_shared_is_read_without_anything_else(visit: Visit, profile: Any
     expect(page.locator("html")).to_have_js_property("scrollWidth", profile["viewport"]["width"])
 
 
-def test_a_link_is_copied_and_ended(visit: Visit) -> None:
+def test_link_is_copied_and_revoked(visit: Visit) -> None:
     chat = visit(permissions=["clipboard-read", "clipboard-write"])
     chat.ask(unique("Shared"))
     link, shown, page = make_link(chat), dialog(chat.page), chat.page
@@ -79,7 +79,7 @@ def test_a_link_is_copied_and_ended(visit: Visit) -> None:
     expect(page.get_by_role("alert")).to_contain_text("is invalid")
 
 
-def test_a_link_is_copied_where_there_is_no_clipboard(visit: Visit) -> None:
+def test_link_is_copied_without_the_clipboard_api(visit: Visit) -> None:
     chat = visit()
     chat.page.evaluate("() => Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     chat.ask(unique("Shared"))
@@ -89,7 +89,7 @@ def test_a_link_is_copied_where_there_is_no_clipboard(visit: Visit) -> None:
     assert chat.page.evaluate("window.copied") == link
 
 
-def test_nothing_harmful_runs_on_the_shared_page(visit: Visit, api: Api) -> None:
+def test_malicious_content_does_not_run_on_the_shared_page(visit: Visit, api: Api) -> None:
     page = visit().page
     page.goto(link_of(api, api.chat(f"{ATTACK} #echo#")["conversation_id"]))
     expect(page.locator("article")).to_have_count(2)
@@ -98,7 +98,7 @@ def test_nothing_harmful_runs_on_the_shared_page(visit: Visit, api: Api) -> None
     assert page.locator("article img, article script, article a[href^=javascript]").count() == 0
 
 
-def test_a_long_conversation_is_read_to_its_end(visit: Visit, api: Api) -> None:
+def test_long_shared_conversation_loads_to_its_end(visit: Visit, api: Api) -> None:
     """Takes sixty turns first: a second or two."""
     conversation = api.chat("0 #n=2#")["conversation_id"]
     for number in range(1, 60):
@@ -113,7 +113,7 @@ def test_a_long_conversation_is_read_to_its_end(visit: Visit, api: Api) -> None:
     expect(page.get_by_role("button", name="Show more")).to_have_count(0)
 
 
-def test_a_reply_that_is_being_written_is_shown_to_its_end(visit: Visit, api: Api) -> None:
+def test_shared_running_reply_is_shown_to_its_end(visit: Visit, api: Api) -> None:
     """Waits until the page looks again: some seconds."""
     reply = (page := visit().page).locator("article.assistant")
     with api.running(unique("Slowly #n=3000,r=30#")) as running:
@@ -128,7 +128,7 @@ def test_a_reply_that_is_being_written_is_shown_to_its_end(visit: Visit, api: Ap
 @pytest.mark.parametrize(
     ("locale", "cut", "cached"), [("en-GB", "length limit", "From the cache"), ("zh-CN", "达到长度上限", "来自缓存")]
 )
-def test_readers_see_why_a_reply_is_short_and_whether_it_was_cached(
+def test_shared_page_shows_why_a_reply_ended_and_whether_it_was_cached(
     visit: Visit, api: Api, locale: str, cut: str, cached: str
 ) -> None:
     same = unique("The same again")
@@ -144,7 +144,7 @@ def test_readers_see_why_a_reply_is_short_and_whether_it_was_cached(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
-def test_axe_finds_nothing_serious(visit: Visit, scheme: str, locale: str) -> None:
+def test_axe_reports_no_serious_violation(visit: Visit, scheme: str, locale: str) -> None:
     """Axe looks at three states, which takes it some seconds."""
     chat = visit(color_scheme=scheme, locale=locale, reduced_motion="reduce")
     page = chat.page
@@ -164,7 +164,7 @@ def test_axe_finds_nothing_serious(visit: Visit, scheme: str, locale: str) -> No
     assert page.locator("html").get_attribute("lang") == locale.replace("en-GB", "en")
 
 
-def test_everything_is_large_enough_for_fingers(visit: Visit, api: Api) -> None:
+def test_controls_are_large_enough_for_touch(visit: Visit, api: Api) -> None:
     page = visit(**PHONE).page
     page.goto(link_of(api, api.chat(f"Hello\n{CODE}")["conversation_id"]))
     expect(page.locator("article")).to_have_count(2)

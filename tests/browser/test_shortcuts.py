@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.browser.engines import Engine
 
 
-def test_ctrl_shift_o_begins_a_new_conversation(chat: Chat) -> None:
+def test_ctrl_shift_o_starts_a_conversation(chat: Chat) -> None:
     chat.ask("First")
     chat.page.keyboard.press("Control+Shift+O")
     expect(chat.messages).to_have_count(0)
@@ -23,7 +23,7 @@ def test_ctrl_shift_o_begins_a_new_conversation(chat: Chat) -> None:
     assert chat.conversation_id == ""
 
 
-def test_ctrl_k_goes_to_the_search_and_escape_back(chat: Chat) -> None:
+def test_ctrl_k_focuses_the_search_and_escape_returns(chat: Chat) -> None:
     chat.page.keyboard.press("Control+k")
     search = chat.page.get_by_label("Search conversations")
     expect(search).to_be_focused()
@@ -42,7 +42,7 @@ def test_ctrl_k_opens_the_drawer_of_a_phone(visit: Visit) -> None:
     expect(chat.page.get_by_label("Search conversations")).not_to_be_visible()
 
 
-def test_ctrl_slash_lists_the_shortcuts_and_takes_the_list_away(chat: Chat) -> None:
+def test_ctrl_slash_toggles_the_list_of_shortcuts(chat: Chat) -> None:
     chat.box.focus()
     dialog = chat.page.get_by_role("dialog", name="Keyboard shortcuts")
     for close in ("Escape", "Control+/"):
@@ -57,7 +57,7 @@ def test_ctrl_slash_lists_the_shortcuts_and_takes_the_list_away(chat: Chat) -> N
         expect(chat.box).to_be_focused()
 
 
-def test_on_a_mac_the_shortcuts_are_cmds(visit: Visit) -> None:
+def test_shortcuts_use_cmd_on_a_mac(visit: Visit) -> None:
     chat = visit()
     chat.page.add_init_script("Object.defineProperty(navigator, 'platform', { get: () => 'MacIntel' })")
     chat.page.reload()
@@ -113,7 +113,7 @@ def test_enter_and_escape_are_left_to_an_input_method_in_titles(chat: Chat, brow
     assert eventually(lambda: api.read(chat.conversation_id)["title"] == "新名字")
 
 
-def test_escape_stops_no_reply_while_something_else_takes_it(chat: Chat) -> None:
+def test_escape_stops_a_reply_only_if_nothing_else_handles_it(chat: Chat) -> None:
     chat.send("Go on #n=500,r=20#")
     chat.wait_for_text()
     menu = chat.page.get_by_role("main").get_by_role("button", name="Actions")

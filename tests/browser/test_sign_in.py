@@ -59,7 +59,7 @@ def end(server: Server, made: NewKey) -> None:
 
 
 @SIZES
-def test_who_signs_in_goes_on_where_they_were(visit: Visit, locked: Server, make: Make, profile: Any) -> None:
+def test_sign_in_returns_to_the_conversation(visit: Visit, locked: Server, make: Make, profile: Any) -> None:
     made, title = make(), unique("Before")
     said = Identity(locked, bearer(made.text)).chat(title)
     chat = visit(locked, **profile)
@@ -84,7 +84,7 @@ def test_who_signs_in_goes_on_where_they_were(visit: Visit, locked: Server, make
         ("zh-CN", ("登录", "密钥", "请输入密钥", "无效", "已被吊销", "已过期")),
     ],
 )
-def test_the_card_says_what_is_wrong_with_a_key(
+def test_card_explains_a_refused_key(
     visit: Visit, locked: Server, make: Make, locale: str, texts: tuple[str, ...]
 ) -> None:
     """Waits until a key has expired: a second."""
@@ -107,7 +107,7 @@ def test_the_card_says_what_is_wrong_with_a_key(
 
 
 @SIZES
-def test_a_key_that_stops_amid_a_reply_loses_nothing(visit: Visit, locked: Server, make: Make, profile: Any) -> None:
+def test_key_revoked_during_a_reply_loses_nothing(visit: Visit, locked: Server, make: Make, profile: Any) -> None:
     """Waits until the server has seen that the key has ended, and reads on: some seconds."""
     first, chat = make(), visit(locked, **profile)
     sign_in(chat.page, first)
@@ -126,7 +126,7 @@ def test_a_key_that_stops_amid_a_reply_loses_nothing(visit: Visit, locked: Serve
 
 
 @pytest.mark.every_engine
-def test_a_message_is_sent_once_after_the_sign_in(visit: Visit, locked: Server, make: Make) -> None:
+def test_message_is_sent_once_after_sign_in(visit: Visit, locked: Server, make: Make) -> None:
     """Waits until the server has seen that the key has ended: a second or two."""
     first, chat, text = make(), visit(locked), unique("Sent once")
     with chat.page.expect_response(lambda answer: "/api/conversations?" in answer.url and answer.ok):
@@ -140,7 +140,7 @@ def test_a_message_is_sent_once_after_the_sign_in(visit: Visit, locked: Server, 
     assert [item["message_count"] for item in found] == [2]
 
 
-def test_who_signs_out_leaves_nothing(visit: Visit, locked: Server, make: Make) -> None:
+def test_sign_out_clears_the_browser(visit: Visit, locked: Server, make: Make) -> None:
     chat = visit(locked)
     sign_in(chat.page, make())
     chat.ask(unique("Said"))
@@ -156,7 +156,7 @@ def test_who_signs_out_leaves_nothing(visit: Visit, locked: Server, make: Make) 
     assert "a draft" not in str(chat.page.evaluate("[{...localStorage}, {...sessionStorage}]"))
 
 
-def test_somebody_else_does_not_see_what_was_being_written(visit: Visit, locked: Server, make: Make) -> None:
+def test_another_user_does_not_see_the_draft(visit: Visit, locked: Server, make: Make) -> None:
     """Waits until the server has seen that the key has ended: a second or two."""
     first, chat = make(), visit(locked)
     sign_in(chat.page, first)
@@ -170,7 +170,7 @@ def test_somebody_else_does_not_see_what_was_being_written(visit: Visit, locked:
     expect(chat.entries).to_have_count(0)
 
 
-def test_what_was_refused_before_is_no_reason_to_ask_again(visit: Visit, locked: Server, make: Make) -> None:
+def test_late_refusal_does_not_ask_for_a_key_again(visit: Visit, locked: Server, make: Make) -> None:
     """Holds one answer back until somebody has signed in."""
     chat, held = visit(locked), list[Route]()
     hold = lambda route: held.append(route)  # noqa: E731, PLW0108 - Playwright takes no method of a list
@@ -183,7 +183,7 @@ def test_what_was_refused_before_is_no_reason_to_ask_again(visit: Visit, locked:
     expect(card(chat.page)).to_have_count(0)
 
 
-def test_other_tabs_go_on_too(visit: Visit, locked: Server, make: Make) -> None:
+def test_sign_in_continues_other_tabs(visit: Visit, locked: Server, make: Make) -> None:
     chat = visit(locked)
     other = chat.page.context.new_page()
     other.goto(locked.url)
@@ -193,14 +193,14 @@ def test_other_tabs_go_on_too(visit: Visit, locked: Server, make: Make) -> None:
     other.close()
 
 
-def test_an_open_server_asks_for_nothing(chat: Chat) -> None:
+def test_server_without_keys_shows_no_card(chat: Chat) -> None:
     chat.ask("Hello")
     expect(card(chat.page)).to_have_count(0)
     chat.page.get_by_role("button", name="Settings").click()
     expect(chat.page.get_by_role("menuitem", name="Sign out")).to_have_count(0)
 
 
-def test_the_operator_s_page_asks_for_a_key_that_may_see_it(visit: Visit, locked: Server, make: Make) -> None:
+def test_admin_page_asks_for_a_key_with_its_scope(visit: Visit, locked: Server, make: Make) -> None:
     page = visit(locked).page
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -224,7 +224,7 @@ def test_the_operator_s_page_asks_for_a_key_that_may_see_it(visit: Visit, locked
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("place", ["", "admin"])
-def test_axe_finds_nothing_serious_on_the_card(visit: Visit, locked: Server, scheme: str, place: str) -> None:
+def test_axe_reports_no_serious_violation_on_the_card(visit: Visit, locked: Server, scheme: str, place: str) -> None:
     page = visit(locked, color_scheme=scheme, reduced_motion="reduce").page
     page.goto(f"{locked.url}/{place}")
     page.evaluate(AXE)
@@ -251,7 +251,7 @@ def federated(upstream: Upstream, tmp_path: Path) -> Iterator[tuple[Server, Prov
 
 
 @SIZES
-def test_people_sign_in_with_a_provider(visit: Visit, federated: tuple[Server, Provider], profile: Any) -> None:
+def test_users_sign_in_with_an_openid_provider(visit: Visit, federated: tuple[Server, Provider], profile: Any) -> None:
     """Starts a server, and leaves it for the provider's place and back: a second or two."""
     server, provider = federated
     chat = visit(server, **profile)
@@ -271,7 +271,7 @@ def test_people_sign_in_with_a_provider(visit: Visit, federated: tuple[Server, P
     chat.complaints.clear()
 
 
-def test_the_card_speaks_the_other_language_when_asked(visit: Visit, locked: Server) -> None:
+def test_card_can_switch_the_language(visit: Visit, locked: Server) -> None:
     page = visit(locked, **PHONE).page
     expect(card(page)).to_be_visible()
     assert page.evaluate(TARGETS.replace("!node.closest('[inert], p')", "node.closest('dialog')")) == []

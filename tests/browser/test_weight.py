@@ -31,7 +31,7 @@ def crowded(upstream: Upstream, tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.mark.chromium("it tells how many bytes came over the wire")
-def test_the_first_load_is_small_and_the_second_loads_next_to_nothing(chat: Chat) -> None:
+def test_first_load_is_small_and_the_second_is_cached(chat: Chat) -> None:
     chat.page.context.new_cdp_session(chat.page).send("Network.clearBrowserCache")
     first, second = loaded(chat.page, chat.page.reload), loaded(chat.page, chat.page.reload)
     assert first.keys() >= {"marked.js", "purify.js", "base.css", "chat.css", "chat.js"}
@@ -39,7 +39,7 @@ def test_the_first_load_is_small_and_the_second_loads_next_to_nothing(chat: Chat
     assert sum(second.values()) <= 10_000
 
 
-def test_the_page_can_be_used_within_a_second(chat: Chat) -> None:
+def test_page_is_usable_within_a_second(chat: Chat) -> None:
     """On a machine that does other things at the same time it may take two."""
 
     def use() -> None:
@@ -51,7 +51,7 @@ def test_the_page_can_be_used_within_a_second(chat: Chat) -> None:
 
 
 @TRACED
-def test_a_very_long_reply_does_not_hold_the_page_up(chat: Chat) -> None:
+def test_very_long_reply_does_not_block_the_page(chat: Chat) -> None:
     """Streams 160 KB as fast as it goes: some seconds."""
 
     def stream() -> None:
@@ -65,7 +65,7 @@ def test_a_very_long_reply_does_not_hold_the_page_up(chat: Chat) -> None:
 
 
 @TRACED
-def test_a_key_in_a_very_long_text_does_not_hold_the_page_up(chat: Chat) -> None:
+def test_key_press_in_a_very_long_text_does_not_block_the_page(chat: Chat) -> None:
     """Chromium takes two seconds for a key in this text if the box has the direction "auto"."""
     chat.box.fill("lorem ipsum dolor sit amet " * 12_000)
 
@@ -82,7 +82,7 @@ def test_a_key_in_a_very_long_text_does_not_hold_the_page_up(chat: Chat) -> None
 
 
 @TRACED
-def test_a_conversation_of_many_messages_opens_at_once_and_stays_smooth(visit: Visit, crowded: Server) -> None:
+def test_conversation_of_many_messages_opens_quickly_and_scrolls_smoothly(visit: Visit, crowded: Server) -> None:
     """Stores five thousand messages first, then reads a thousand of them: some seconds."""
     many, chat = store_many(crowded.env["DATABASE_URL"]), visit(crowded)
 

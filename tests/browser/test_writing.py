@@ -80,7 +80,7 @@ def test_enter_is_left_to_an_input_method_on_a_phone(visit: Visit, browser: Engi
 
 
 @pytest.mark.every_engine
-def test_a_draft_survives_a_reload(chat: Chat) -> None:
+def test_draft_survives_a_reload(chat: Chat) -> None:
     chat.ask("First")
     chat.box.fill("Half a thought, 半句话")
     chat.page.reload()
@@ -89,7 +89,7 @@ def test_a_draft_survives_a_reload(chat: Chat) -> None:
     expect(chat.box).to_have_value("")
 
 
-def test_a_message_that_could_not_be_sent_comes_back(chat: Chat, api: Api) -> None:
+def test_unsent_message_returns_to_the_box(chat: Chat, api: Api) -> None:
     message = unique("Offline")
     chat.page.context.set_offline(offline=True)
     chat.send(message)
@@ -104,7 +104,7 @@ def test_a_message_that_could_not_be_sent_comes_back(chat: Chat, api: Api) -> No
     assert [one["content"] for one in stored] == [message, reply_to(message)]
 
 
-def test_what_was_changed_since_is_not_sent_when_the_server_is_reached_again(chat: Chat, api: Api) -> None:
+def test_edited_message_is_not_sent_when_the_server_is_reachable_again(chat: Chat, api: Api) -> None:
     chat.page.context.set_offline(offline=True)
     chat.send(unique("Offline"))
     expect(chat.notice).to_contain_text("The server cannot be reached.")
@@ -118,7 +118,7 @@ def test_what_was_changed_since_is_not_sent_when_the_server_is_reached_again(cha
     expect(chat.messages).to_have_count(0)
 
 
-def test_a_message_whose_answer_was_lost_is_not_sent_twice(visit: Visit, upstream: Upstream, tmp_path: Path) -> None:
+def test_message_with_a_lost_answer_is_not_sent_twice(visit: Visit, upstream: Upstream, tmp_path: Path) -> None:
     """The server stores a message and dies before it answers; it is started twice, which takes some seconds."""
     message = unique("Older #fault=hang_headers#")
     env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}

@@ -82,7 +82,7 @@ def command(folder: Path, *arguments: str, **env: str) -> subprocess.Popen[str]:
 
 
 @ON_SQLITE
-def test_a_backup_under_writes_ends_and_is_whole(
+def test_backup_during_writes_ends_and_is_complete(
     database_url: str, scale: Scale, figures: Record, tmp_path: Path
 ) -> None:
     """Writes, backs up, restores and compares: some seconds; minutes in the long form, whose database has 1 GB."""
@@ -127,7 +127,7 @@ def test_a_backup_under_writes_ends_and_is_whole(
         assert there <= writer.acknowledged
 
 
-def test_a_copy_that_is_killed_goes_on(
+def test_killed_copy_resumes(
     request: pytest.FixtureRequest,
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -207,7 +207,7 @@ def is_half(url: str) -> bool:
 
 
 @ON_SQLITE
-def test_a_large_copy_around_all_databases_is_the_same(
+def test_large_copy_through_all_databases_is_identical(
     request: pytest.FixtureRequest,
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,

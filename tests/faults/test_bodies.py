@@ -26,7 +26,7 @@ def connect(port: int, sent: str = "") -> socket.socket:
     return sock
 
 
-def test_slow_bodies_are_refused_and_idle_clients_do_no_harm(serve: Serve, scale: Scale, figures: Record) -> None:
+def test_slow_bodies_are_refused_and_idle_clients_delay_nothing(serve: Serve, scale: Scale, figures: Record) -> None:
     """Sends a byte a second until the body's deadline: four seconds, eleven in the long form."""
     allow_files()
     limit, count = scale.of(3, 10), scale.of(200, 1000)
@@ -67,7 +67,7 @@ def drip(slow: dict[socket.socket, float], seconds: float) -> dict[socket.socket
 
 
 @pytest.mark.parametrize("kind", ["declared", "chunked"])
-def test_a_body_far_over_the_limit_is_refused_at_once(serve: Serve, scale: Scale, figures: Record, kind: str) -> None:
+def test_body_far_over_the_limit_is_refused_immediately(serve: Serve, scale: Scale, figures: Record, kind: str) -> None:
     server, times = serve(WEB_CONCURRENCY="1"), scale.of(5, 100)
     (worker,) = server.worker_pids()
     send_gigabyte(server.port, kind)

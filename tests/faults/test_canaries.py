@@ -205,7 +205,7 @@ def throw_outage(leaky: Leaky) -> None:
     assert eventually(lambda: "could not" in leaky.api.server.log(), 30)
 
 
-def test_no_secret_is_heard(leaky: Leaky, request: pytest.FixtureRequest) -> None:
+def test_secrets_appear_in_no_output(leaky: Leaky, request: pytest.FixtureRequest) -> None:
     """What callers say may come back to them, with what the provider said of it, but to nobody else."""
     log, all_of_them = leaky.api.server.log(), leaky.secrets | CALLERS
     keys = leaky.secrets | {name: CALLERS[name] for name in ("Authorization", "Cookie", "Idempotency-Key")}
@@ -223,7 +223,7 @@ def test_no_secret_is_heard(leaky: Leaky, request: pytest.FixtureRequest) -> Non
     assert found == [], log[-5000:]
 
 
-def test_what_should_have_failed_has(leaky: Leaky, upstream: Upstream) -> None:
+def test_every_injected_failure_happened(leaky: Leaky, upstream: Upstream) -> None:
     """Nothing is proved by silence where nothing went wrong."""
     asked = " ".join(one.message for one in upstream.requests if CALLERS["message"] in one.message)
     assert [spec for spec in FAULTS if f"#{spec},echo#" not in asked] == []

@@ -37,7 +37,7 @@ def shown(listener: Listener) -> float:
 
 
 @pytest.mark.parametrize("policy", ["continue", "stop"])
-def test_a_client_that_resets_gets_what_it_chose(
+def test_on_disconnect_decides_what_a_reset_does(
     serve: Serve, database_url: str, provider: Upstream, scale: Scale, figures: Record, policy: str
 ) -> None:
     """Streams for two seconds, or six; the clients leave after the start, the first delta, some deltas, most."""
@@ -73,7 +73,7 @@ def test_a_client_that_resets_gets_what_it_chose(
 
 
 @ON_SQLITE
-def test_clients_that_go_while_the_provider_is_silent_are_noticed(
+def test_disconnects_are_detected_while_the_provider_is_silent(
     serve: Serve, provider: Upstream, scale: Scale, figures: Record
 ) -> None:
     """Waits for pings, which come after five seconds of silence: one finds a reset, two find a closed connection."""
@@ -100,7 +100,9 @@ def wait_for_final(url: str, seconds: float = 10) -> None:
 
 
 @ON_SQLITE
-def test_a_client_that_never_reads_is_let_go(serve: Serve, database_url: str, scale: Scale, figures: Record) -> None:
+def test_client_that_never_reads_is_disconnected(
+    serve: Serve, database_url: str, scale: Scale, figures: Record
+) -> None:
     """Waits for the deadline of a write, which is ten seconds."""
     server, deaf = serve(WEB_CONCURRENCY="1"), scale.of(10, 100)
     text = " ".join(["x" * 2000] * 300)
@@ -137,7 +139,7 @@ def ask_and_read_nothing(port: int, message: str) -> socket.socket:
 
 
 @ON_SQLITE
-def test_connections_on_which_nothing_is_asked_are_closed(serve: Serve) -> None:
+def test_idle_connections_are_closed(serve: Serve) -> None:
     """Waits for a second and a half, as gunicorn is told to; chatkeep's own limit is longer than a test."""
     server = serve(GUNICORN_CMD_ARGS="--keep-alive=1", WEB_CONCURRENCY="1")
     with closing(socket.create_connection(("127.0.0.1", server.port), timeout=10)) as sock:

@@ -20,7 +20,7 @@ from tests.upstream import reply_to
 pytestmark = pytest.mark.promise(2, 3)
 
 
-def test_a_clock_that_jumps_ends_nothing(
+def test_clock_jump_ends_no_stream(
     serve: Serve, database_url: str, tmp_path: Path, scale: Scale, figures: Record
 ) -> None:
     """Streams for six seconds amid which the clock jumps three times."""

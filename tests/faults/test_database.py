@@ -28,7 +28,7 @@ def database_url(own_server: DatabaseServer) -> str:
     return own_server.create_database()
 
 
-def test_a_killed_database_loses_nothing(
+def test_killed_database_loses_no_acknowledged_turn(
     serve: Serve, own_server: DatabaseServer, database_url: str, scale: Scale, figures: Record
 ) -> None:
     """Kills and starts a database server, some seconds each."""
@@ -119,7 +119,7 @@ class Probes:
         return self.found[-1]
 
 
-def test_a_hanging_database_is_told_quickly_and_harms_no_open_stream(
+def test_hanging_database_is_reported_and_open_streams_survive(
     serve: Serve, own_server: DatabaseServer, database_url: str, scale: Scale, figures: Record
 ) -> None:
     """Lets a database server hang, for longer than requests may: who notices nothing waits until it is back."""

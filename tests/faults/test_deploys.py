@@ -75,7 +75,7 @@ def replace(server: Server) -> None:
 
 
 @pytest.mark.parametrize("deploy", [reload, replace])
-def test_a_deploy_drops_no_stream(
+def test_deploy_drops_no_stream(
     deploy: Callable[[Server], None],
     serve: Serve,
     provider: Upstream,
@@ -97,7 +97,7 @@ def test_a_deploy_drops_no_stream(
     assert found == {"streams": streams, "streams with text missing or repeated": 0, "extra calls": 0}
 
 
-def test_past_the_drains_deadline_each_follower_is_told_once(
+def test_each_follower_gets_one_error_at_the_drain_timeout(
     serve: Serve, database_url: str, scale: Scale, figures: Record
 ) -> None:
     """Waits for a drain of two seconds."""
@@ -126,7 +126,7 @@ def test_past_the_drains_deadline_each_follower_is_told_once(
     assert took < 8
 
 
-def test_idle_connections_hold_no_drain_up(serve: Serve) -> None:
+def test_idle_connections_do_not_delay_a_drain(serve: Serve) -> None:
     """Waits for the seconds in which their clients may still ask; proxies keep many that nothing is asked on."""
     server = serve()
     with ExitStack() as stack:
@@ -142,7 +142,7 @@ def test_idle_connections_hold_no_drain_up(serve: Serve) -> None:
 
 
 @ON_SQLITE
-def test_a_request_on_an_idle_connection_amid_a_drain_is_answered(serve: Serve) -> None:
+def test_request_on_an_idle_connection_during_a_drain_is_answered(serve: Serve) -> None:
     """Streams for five seconds. A proxy may send on a connection in the moment in which the drain begins."""
     server = serve(WEB_CONCURRENCY="1")
     with Crowd(server.port) as crowd, ExitStack() as stack:
@@ -168,7 +168,7 @@ def test_a_request_on_an_idle_connection_amid_a_drain_is_answered(serve: Serve) 
 
 
 @ON_SQLITE
-def test_a_request_after_a_stream_that_ended_amid_a_drain_is_answered(serve: Serve) -> None:
+def test_request_after_a_stream_that_ended_during_a_drain_is_answered(serve: Serve) -> None:
     """Streams for five seconds. Proxies send the next request as soon as a connection is free."""
     server = serve(WEB_CONCURRENCY="1")
     with closing(HTTPConnection("127.0.0.1", server.port, timeout=15)) as connection:
@@ -186,7 +186,7 @@ def test_a_request_after_a_stream_that_ended_amid_a_drain_is_answered(serve: Ser
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_drain_ends_with_its_last_stream(
+def test_drain_ends_with_its_last_stream(
     command: str, serve: Serve, provider: Upstream, database_url: str, figures: Record
 ) -> None:
     """Streams for four seconds, on connections that their clients would keep."""
@@ -206,7 +206,7 @@ def test_a_drain_ends_with_its_last_stream(
 
 @ON_SQLITE
 @pytest.mark.parametrize("command", COMMANDS)
-def test_clients_that_left_hold_up_no_drain(command: str, serve: Serve) -> None:
+def test_disconnected_clients_do_not_delay_a_drain(command: str, serve: Serve) -> None:
     """Streams for longer than a request may take to arrive: two seconds."""
     server = serve(command, CHATKEEP_BODY_TIMEOUT="1s")
     with client.stream(f"{server.url}/api/chat", {"message": "#n=15,r=10#"}) as stream:
@@ -220,7 +220,7 @@ def test_clients_that_left_hold_up_no_drain(command: str, serve: Serve) -> None:
 
 
 @ON_SQLITE
-def test_a_drain_waits_for_streams_of_replies_that_others_generate(serve: Serve) -> None:
+def test_drain_waits_for_streams_of_another_process_s_replies(serve: Serve) -> None:
     """Starts two servers, and streams for four seconds."""
     generating, server = serve("waitress"), serve("flask")
     with client.stream(f"{generating.url}/api/chat", {"message": "#n=40,r=10#"}) as stream:
@@ -236,7 +236,7 @@ def test_a_drain_waits_for_streams_of_replies_that_others_generate(serve: Serve)
 
 @ON_SQLITE
 @pytest.mark.parametrize("command", COMMANDS)
-def test_ctrl_c_ends_at_once_and_tells_the_followers(command: str, serve: Serve, database_url: str) -> None:
+def test_ctrl_c_ends_immediately_and_notifies_followers(command: str, serve: Serve, database_url: str) -> None:
     """Starts a server: some seconds."""
     server = serve(command)
     with Crowd(server.port) as crowd:
@@ -254,7 +254,7 @@ def test_ctrl_c_ends_at_once_and_tells_the_followers(command: str, serve: Serve,
 
 
 @ON_SQLITE
-def test_workers_that_die_amid_a_drain_are_replaced(serve: Serve) -> None:
+def test_workers_that_die_during_a_drain_are_replaced(serve: Serve) -> None:
     """Streams for half a minute in the old worker, which is killed in the end: only it keeps the master waiting."""
     server = serve(WEB_CONCURRENCY="1")
     with Crowd(server.port) as crowd:
@@ -274,7 +274,7 @@ def test_workers_that_die_amid_a_drain_are_replaced(serve: Serve) -> None:
 
 
 @ON_SQLITE
-def test_a_master_obeys_amid_a_reload(serve: Serve) -> None:
+def test_master_handles_signals_during_a_reload(serve: Serve) -> None:
     """Streams for twelve seconds: longer than a busy machine takes to hear the signals."""
     server = serve(WEB_CONCURRENCY="1")
     with Crowd(server.port) as crowd:
@@ -295,7 +295,7 @@ def test_a_master_obeys_amid_a_reload(serve: Serve) -> None:
 
 
 @ON_SQLITE
-def test_a_reload_with_a_wrong_setting_leaves_the_old_workers(serve: Serve) -> None:
+def test_reload_with_an_invalid_setting_keeps_the_old_workers(serve: Serve) -> None:
     """Waits until a new worker has failed to start: some seconds."""
     server = serve(WEB_CONCURRENCY="1")
     old = server.worker_pids()

@@ -74,7 +74,7 @@ def no_long_files(server: Server) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("how", ["no room", "file size limit"])
-def test_a_full_disk_is_told_and_loses_nothing(
+def test_full_disk_is_reported_and_loses_nothing(
     serve: Serve, small_disk: Path | None, database_url: str, scale: Scale, figures: Record, how: str
 ) -> None:
     """Fills the disk for some seconds, once or several times."""

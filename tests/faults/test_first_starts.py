@@ -19,7 +19,7 @@ def database_url(place: Place) -> str:
     return place.new()
 
 
-def test_a_first_migration_that_is_killed_is_completed_by_the_next_start(
+def test_killed_first_migration_is_completed_by_the_next_start(
     place: Place, database_url: str, scale: Scale, figures: Record
 ) -> None:
     """Starts processes, some tenths of a second each."""
@@ -38,7 +38,7 @@ def test_a_first_migration_that_is_killed_is_completed_by_the_next_start(
     assert amid or not scale.is_long
 
 
-def test_processes_that_start_at_once_start(place: Place, database_url: str, scale: Scale, figures: Record) -> None:
+def test_processes_can_start_concurrently(place: Place, database_url: str, scale: Scale, figures: Record) -> None:
     """Starts eight processes at once, some tenths of a second each time, also while the database hangs: six seconds."""
     lasts = seconds_of_a_start(database_url)
     dice, rounds, slow_rounds, failures = scale.random("starts"), scale.of(1, 250), scale.of(1, 25), 0

@@ -31,7 +31,7 @@ T = TypeVar("T")
 pytestmark = pytest.mark.promise(1)
 
 
-def test_turns_thrown_at_one_conversation_stay_in_order(
+def test_concurrent_turns_on_a_conversation_stay_in_order(
     serve: Serve, database_url: str, scale: Scale, figures: Record
 ) -> None:
     """Starts processes that throw turns for some seconds, or minutes in the long form."""
@@ -94,7 +94,7 @@ def concurrency(count: int, work: Callable[[int], T]) -> list[T]:
         return list(threads.map(run, range(count)))
 
 
-def test_one_key_a_hundred_times_at_once_is_one_turn(
+def test_a_hundred_concurrent_requests_with_one_key_are_one_turn(
     serve: Serve, database_url: str, provider: Upstream, scale: Scale, figures: Record
 ) -> None:
     """Some seconds of streams on three workers."""
@@ -112,9 +112,7 @@ def test_one_key_a_hundred_times_at_once_is_one_turn(
     assert (calls, len(found.messages)) == (rounds, 2 * rounds)
 
 
-def test_a_key_of_a_turn_that_a_crash_cut_replays_what_was_stored(
-    serve: Serve, database_url: str, provider: Upstream
-) -> None:
+def test_key_of_a_crashed_turn_replays_the_stored_text(serve: Serve, database_url: str, provider: Upstream) -> None:
     """Waits until the crash was noticed: some eight seconds."""
     server, message = serve(WEB_CONCURRENCY="2"), "crash #n=200,r=20#"
     headers = {"Idempotency-Key": "crash"}
@@ -158,7 +156,7 @@ def wait_until_up(server: Server) -> None:
 
 
 @ON_SQLITE
-def test_another_writer_holds_up_turns_and_nothing_else(serve: Serve, database_url: str) -> None:
+def test_another_writer_delays_only_turns(serve: Serve, database_url: str) -> None:
     """Holds the write lock for a second."""
     server = serve(WEB_CONCURRENCY="1")
     with ThreadPoolExecutor(1) as pool:

@@ -47,7 +47,7 @@ def connections(url: str, worker: int) -> int:
     return rows.connections(url)
 
 
-def test_open_streams_take_little_memory_and_no_connection(
+def test_open_streams_use_little_memory_and_no_database_connection(
     serve: Serve, database_url: str, scale: Scale, figures: Record
 ) -> None:
     """Holds streams that say a word every two seconds, for a dozen seconds or a minute, once all have begun."""

@@ -110,7 +110,7 @@ def take(database: Database, copied: Copy) -> dict[str, int]:
     return copied.take(b"".join(Export(database, Selection(OWNER, since=since), make("ndjson"))))
 
 
-def test_all_increments_together_are_the_tables(database_url: str, scale: Scale, figures: Record) -> None:
+def test_all_increments_together_equal_the_tables(database_url: str, scale: Scale, figures: Record) -> None:
     """Writes for some seconds, or half a minute."""
     database, copied, known, counts = Database(database_url), Copy(), list[Turn](), list[dict[str, int]]()
     migrations.migrate(database)

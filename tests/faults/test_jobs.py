@@ -163,7 +163,7 @@ def check_whole(server: Server, job: Any) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "paused"])
-def test_a_job_whose_worker_is_gone_is_finished_by_another(start: Start, figures: Record, how: signal.Signals) -> None:
+def test_job_of_a_dead_worker_is_completed_by_another(start: Start, figures: Record, how: signal.Signals) -> None:
     """Waits until the worker is taken for dead, and then until another has made the file: some ten seconds."""
     # On SQLite a sweep waits five seconds for a reader that stands still, and all who write wait for the sweep.
     rarely = {"CHATKEEP_SWEEP_INTERVAL": "1m"}
@@ -188,7 +188,7 @@ def test_a_job_whose_worker_is_gone_is_finished_by_another(start: Start, figures
     check_whole(server, done)
 
 
-def test_a_job_that_kills_its_workers_fails(start: Start, database_url: str) -> None:
+def test_job_that_kills_its_workers_fails(start: Start, database_url: str) -> None:
     """Waits until a worker is taken for dead. The first two were killed before, as far as the row tells."""
     server = serving(start)
     job = ask(server)
@@ -210,7 +210,7 @@ def begun_before(url: str, job: str, attempts: int) -> None:
     database.close()
 
 
-def test_a_worker_that_is_told_to_stop_gives_its_job_back(start: Start) -> None:
+def test_stopped_worker_releases_its_job(start: Start) -> None:
     """Makes the file, or most of it, twice."""
     server, worker = serving(start), start("work")
     job = ask(server)
@@ -226,7 +226,7 @@ def test_a_worker_that_is_told_to_stop_gives_its_job_back(start: Start) -> None:
 
 @ON_SQLITE
 @pytest.mark.parametrize("command", ["gunicorn", "waitress"])
-def test_a_server_that_drains_gives_its_job_back_at_once(start: Start, provider: Upstream, command: str) -> None:
+def test_draining_server_releases_its_job_immediately(start: Start, provider: Upstream, command: str) -> None:
     """Streams a reply for four seconds, which the server waits for."""
     server, draining = serving(start), start(command, WEB_CONCURRENCY="1", OPENAI_BASE_URL=provider.url)
     with Api(draining).running("Go on #n=80,r=20#") as reply:
@@ -241,7 +241,7 @@ def test_a_server_that_drains_gives_its_job_back_at_once(start: Start, provider:
     assert finished(server, job)["attempts"] == 1
 
 
-def test_a_job_that_is_cancelled_amid_leaves_nothing(start: Start) -> None:
+def test_job_cancelled_while_it_runs_leaves_no_file(start: Start) -> None:
     """Reads tens of megabytes."""
     server, worker = serving(start), start("work")
     job = ask(server)
@@ -261,7 +261,7 @@ def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return url
 
 
-def test_many_workers_make_each_job_once(start: Start, small: str, scale: Scale, figures: Record) -> None:
+def test_many_workers_make_each_export_once(start: Start, small: str, scale: Scale, figures: Record) -> None:
     """Makes dozens of files of a few megabytes, so that others look at the queue while one is being made."""
     server = start("gunicorn", WEB_CONCURRENCY="2", DATABASE_URL=small)
     for _ in range(2):
@@ -282,7 +282,7 @@ def test_many_workers_make_each_job_once(start: Start, small: str, scale: Scale,
     assert files(server) == sorted(f"{job}-1.ndjson" for job in jobs)
 
 
-def test_a_job_without_room_says_so_and_leaves_nothing(start: Start) -> None:
+def test_job_on_a_full_disk_fails_and_leaves_no_file(start: Start) -> None:
     """Reads tens of megabytes."""
     server, worker = serving(start), start("work")
     resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (4 * 1024 * 1024, resource.RLIM_INFINITY))

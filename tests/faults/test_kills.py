@@ -78,7 +78,9 @@ def kill_worker(server: Server, dice: random.Random) -> None:
         os.kill(dice.choice(workers), signal.SIGKILL)
 
 
-def test_killed_workers_lose_nothing(serve: Serve, database_url: str, scale: Scale, figures: Record) -> None:
+def test_killed_workers_lose_no_acknowledged_turn(
+    serve: Serve, database_url: str, scale: Scale, figures: Record
+) -> None:
     """Kills at random moments and waits until others have noticed: some 25 s."""
     server, dice, finals = serve(WEB_CONCURRENCY="3"), scale.random("kills"), Finals(database_url)
     log: list[Seen] = []
@@ -100,7 +102,7 @@ def test_killed_workers_lose_nothing(serve: Serve, database_url: str, scale: Sca
     assert finals.longest <= 15
 
 
-def test_a_killed_worker_is_known_to_its_successors(serve: Serve, database_url: str) -> None:
+def test_new_workers_detect_a_killed_one(serve: Serve, database_url: str) -> None:
     """Kills every worker before it has lived for long enough to see that another one stands still: some seconds."""
     server = serve(WEB_CONCURRENCY="1")
     with Crowd(server.port) as crowd:
@@ -114,7 +116,7 @@ def test_a_killed_worker_is_known_to_its_successors(serve: Serve, database_url: 
         assert not rows.generating(database_url)
 
 
-def test_a_killed_server_starts_with_nothing_generating(
+def test_restarted_server_has_no_generating_reply(
     serve: Serve, database_url: str, scale: Scale, figures: Record
 ) -> None:
     """Kills and starts a whole server, which takes some seconds each time."""
@@ -135,7 +137,7 @@ def test_a_killed_server_starts_with_nothing_generating(
     assert longest <= 15  # the new workers watch the old ones stand still for seven seconds
 
 
-def test_nothing_is_shown_before_it_is_stored(serve: Serve, database_url: str) -> None:
+def test_text_is_shown_only_after_it_is_stored(serve: Serve, database_url: str) -> None:
     """Keeps the rows from growing for a second, then kills the server."""
     server = serve()
     with Crowd(server.port) as crowd:

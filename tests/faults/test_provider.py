@@ -53,7 +53,7 @@ CASES = {
 }
 
 
-def test_retries_are_as_the_provider_asks(server: Server, provider: Upstream) -> None:
+def test_retries_follow_retry_after(server: Server, provider: Upstream) -> None:
     """Waits as long as the provider asks: some seven seconds."""
     found: dict[str, tuple[Response, float]] = {}
 
@@ -93,7 +93,7 @@ def flood(server: Server, spec: str, seconds: float, rate: float = 100) -> Count
     return statuses
 
 
-def test_a_provider_that_fails_half_the_time_is_not_loaded_more(
+def test_retries_to_a_failing_provider_are_bounded(
     server: Server, provider: Upstream, scale: Scale, figures: Record
 ) -> None:
     """Sends a hundred turns a second, for some seconds."""
@@ -106,9 +106,7 @@ def test_a_provider_that_fails_half_the_time_is_not_loaded_more(
 
 
 @pytest.mark.parametrize("spec", ["status=500", "status=503", "fault=hang_first"])
-def test_a_provider_that_is_down_is_hardly_called(
-    serve: Serve, provider: Upstream, scale: Scale, figures: Record, spec: str
-) -> None:
+def test_open_breaker_limits_calls(serve: Serve, provider: Upstream, scale: Scale, figures: Record, spec: str) -> None:
     """Sends a hundred turns a second while the breaker opens; the long form goes on while it probes."""
     server, seconds = serve(WEB_CONCURRENCY="1", CHATKEEP_FIRST_TOKEN_TIMEOUT="1s"), scale.of(3.0, 16.0)
     statuses = flood(server, spec, seconds)
@@ -119,7 +117,7 @@ def test_a_provider_that_is_down_is_hardly_called(
     assert calls <= (150 if "hang" in spec else scale.of(100, 30)) + seconds / 5
 
 
-def test_one_call_at_a_time_probes(serve: Serve, provider: Upstream) -> None:
+def test_breaker_probes_with_one_call_at_a_time(serve: Serve, provider: Upstream) -> None:
     """Waits twice until the breaker probes."""
     server = serve(WEB_CONCURRENCY="1", CHATKEEP_FIRST_TOKEN_TIMEOUT="3s")
     flood(server, "status=500", 0.5)
@@ -135,7 +133,7 @@ def test_one_call_at_a_time_probes(serve: Serve, provider: Upstream) -> None:
     assert [post(server, "Hello.").status for _ in range(3)] == [200] * 3
 
 
-def test_a_call_of_before_is_no_probe(serve: Serve, provider: Upstream) -> None:
+def test_earlier_call_is_no_probe(serve: Serve, provider: Upstream) -> None:
     """A call that was let through before the breaker opened ends while it probes; waits for both."""
     server = serve(WEB_CONCURRENCY="1", CHATKEEP_FIRST_TOKEN_TIMEOUT="8s")
     late = ask_later(server, "late #fault=hang_first#")

@@ -100,7 +100,7 @@ ON_EACH = pytest.mark.parametrize("closed", ["gunicorn", "waitress", "flask"], i
 
 
 @ON_EACH
-def test_a_refused_body_is_never_a_request_at_a_socket(closed: Closed, scale: Scale, figures: Record) -> None:
+def test_refused_body_is_never_parsed_as_a_request(closed: Closed, scale: Scale, figures: Record) -> None:
     """Some cases take a second each: bodies that come after the answer, for which the server waits."""
     server, command = closed.server, closed.server.command
     dice, key = scale.random("refused", command), f"Authorization: {closed.headers['Authorization']}\r\n"
@@ -178,7 +178,7 @@ def attack(port: int, head: str, status: int, framing: Framing, deliver: Deliver
 
 @pytest.mark.parametrize("closed", ["gunicorn"], indirect=True)
 @pytest.mark.parametrize("name", PROXIES)
-def test_behind_a_proxy_nobody_gets_the_answer_to_a_strangers_body(
+def test_refused_bodies_behind_a_proxy_do_not_mix_up_answers(
     name: str, closed: Closed, scale: Scale, figures: Record, tmp_path: Path
 ) -> None:
     """Two seconds of strangers and of others who read; ten thousand requests of each in the long form."""
@@ -247,7 +247,7 @@ def bodies() -> Iterator[bytes]:
 
 
 @ON_EACH
-def test_a_client_that_sends_all_of_its_body_first_reads_its_413(closed: Closed, scale: Scale, figures: Record) -> None:
+def test_client_that_sends_its_whole_body_can_read_the_413(closed: Closed, scale: Scale, figures: Record) -> None:
     count = scale.of(10, 100)
     found: Counter[str] = Counter()
     for body in itertools.islice(bodies(), count):

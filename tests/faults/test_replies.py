@@ -40,7 +40,7 @@ FAULTS = {
 }
 
 
-def test_a_reply_that_goes_wrong_ends_as_what_it_is_and_harms_no_other(
+def test_failing_replies_end_with_their_own_error_and_leave_others_alone(
     serve: Serve, database_url: str, scale: Scale, figures: Record
 ) -> None:
     """Streams for eight seconds. Twenty lines of 10 MB at once arrive in more than three."""
@@ -77,7 +77,7 @@ def fault_of(seen: Seen) -> str:
 @ON_SQLITE
 @pytest.mark.promise(6)
 @pytest.mark.parametrize(("fault", "code", "kept"), [("long_line:3", "provider_broke", 1), ("endless", None, 3)])
-def test_a_reply_without_an_end_takes_bounded_memory(
+def test_endless_reply_uses_bounded_memory(
     serve: Serve, scale: Scale, figures: Record, database_url: str, fault: str, code: str | None, kept: float
 ) -> None:
     """Sends lines of 10 MB, or replies that never end, to one worker: a few seconds."""

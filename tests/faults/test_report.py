@@ -11,7 +11,7 @@ import pytest
 from tests.faults import readme, report
 
 
-def test_the_pages_are_made_of_the_kept_figures(tmp_path: Path) -> None:
+def test_pages_match_the_stored_figures(tmp_path: Path) -> None:
     readmes = tuple(Path(shutil.copy(page, tmp_path)) for page in readme.PAGES)
     report.main(page=tmp_path / "promises.md", readmes=readmes)
     written = [page.read_text(encoding="utf-8") for page in (tmp_path / "promises.md", *readmes)]
@@ -19,7 +19,7 @@ def test_the_pages_are_made_of_the_kept_figures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("language", "told"), [(0, "12 s at most"), (1, "最多 12 秒")])
-def test_a_new_figure_fills_its_cell_and_nothing_else(language: int, told: str) -> None:
+def test_new_figure_changes_only_its_cell(language: int, told: str) -> None:
     name = "longest s to a final status"
     rows = [
         {"fault": "kill -9 of a worker", "database": "MySQL", "values": {name: seconds}} for seconds in (8.5, 11.96)

@@ -29,7 +29,7 @@ DOUBLE = Sql(DOUBLED.format("randomblob(16)"), mysql=DOUBLED.format("UNHEX(REPLA
 RUNNING = Sql("", mysql="SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT id, owner%'")
 
 
-def test_streams_go_on_beside_many_searches_of_much_text(serve: Serve, database_url: str) -> None:
+def test_streams_continue_during_many_large_searches(serve: Serve, database_url: str) -> None:
     """Takes ten seconds: 100 MB are written, and each search reads all of them."""
     server = serve(WEB_CONCURRENCY="1")
     assert request("POST", f"{server.url}/api/chat", json={"message": "What did he write?"}).status == 200
@@ -57,7 +57,7 @@ def test_streams_go_on_beside_many_searches_of_much_text(serve: Serve, database_
     database.close()
 
 
-def test_a_search_ends_when_its_client_hangs_up(serve: Serve, database_url: str) -> None:
+def test_search_is_killed_when_its_client_disconnects(serve: Serve, database_url: str) -> None:
     """Takes three seconds: searches that would take their whole deadline leave their places to others at once."""
     server = serve(WEB_CONCURRENCY="1")
     assert request("POST", f"{server.url}/api/chat", json={"message": "Say a"}).status == 200

@@ -53,7 +53,7 @@ def drip(sock: socket.socket, seconds: float) -> bytes:
     raise AssertionError(f"it was not ended in {seconds} s")
 
 
-def test_many_heads_that_never_end_shut_nobody_out(server: Server) -> None:
+def test_many_endless_heads_do_not_block_other_clients(server: Server) -> None:
     """Opens 600 connections, twice."""
     allow_files()
     with ExitStack() as held:
@@ -65,20 +65,20 @@ def test_many_heads_that_never_end_shut_nobody_out(server: Server) -> None:
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 1000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n"])
-def test_a_body_that_drips_is_408(server: Server, framing: bytes) -> None:
+def test_dripping_body_is_408(server: Server, framing: bytes) -> None:
     """Waits for a second."""
     with connect(server, POST + framing) as sock:
         assert drip(sock, 5).startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_body_that_never_comes_is_408(server: Server) -> None:
+def test_missing_body_is_408(server: Server) -> None:
     """Waits for a second."""
     with connect(server, POST + b"Content-Length: 1000\r\n\r\n{") as sock:
         sock.settimeout(6)
         assert sock.recv(65536).startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_head_that_drips_is_ended(server: Server) -> None:
+def test_dripping_head_is_disconnected(server: Server) -> None:
     """Waits for a second; gunicorn waits for a head as long as for the next request on a connection, for 75 s."""
     if server.command == "gunicorn":
         return
@@ -87,7 +87,7 @@ def test_a_head_that_drips_is_ended(server: Server) -> None:
 
 
 @pytest.mark.posix("Windows has no /proc")
-def test_no_body_is_written_to_a_file(server: Server) -> None:
+def test_bodies_are_not_written_to_files(server: Server) -> None:
     with connect(server, POST + b"Content-Length: 1000000\r\n\r\n" + b" " * 999_000) as sock:
         deadline = time.monotonic() + 0.5
         while time.monotonic() < deadline:
@@ -110,7 +110,7 @@ def temporary_files(server: Server) -> list[str]:
 
 
 @pytest.mark.timeout(180)
-def test_clients_that_take_nothing_are_let_go(tmp_path: Path) -> None:
+def test_clients_that_read_nothing_are_disconnected(tmp_path: Path) -> None:
     """Waits for the deadline of a write, ten seconds, for all servers and kinds of answers at once."""
     with ExitStack() as running:
         servers = [running.enter_context(thrown_away(Server(name, tmp_path / name))) for name in COMMANDS]

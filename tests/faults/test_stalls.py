@@ -24,7 +24,7 @@ class Stalling(Server):
         return ["-m", "gunicorn", "-c", str(ROOT / "gunicorn_conf.py"), "tests.faults.stalling:app"]
 
 
-def test_a_stalled_loop_logs_its_place_and_counts(tmp_path: Path) -> None:
+def test_stalled_loop_logs_its_stack_and_is_counted(tmp_path: Path) -> None:
     """Takes twenty seconds: three stalls of a second and a half, and counts are stored every ten."""
     with thrown_away(Stalling("gunicorn", tmp_path, {"WEB_CONCURRENCY": "1"})) as server:
         for name in KINDS:
@@ -43,7 +43,7 @@ def stalls(server: Server) -> int:
     return int(re.findall(r"(?m)^chatkeep_loop_stalls_total (\d+)$", text)[0])
 
 
-def test_an_idle_loop_never_stands_still(tmp_path: Path) -> None:
+def test_idle_loop_reports_no_stall(tmp_path: Path) -> None:
     """Takes two seconds, as long as a stall and its look; a busy machine holds every loop up now and then."""
     with thrown_away(Stalling("gunicorn", tmp_path, {"WEB_CONCURRENCY": "1"})) as server:
         assert any(not has_stalled(server, 2) for _ in range(5)), server.log()

@@ -35,7 +35,7 @@ def stop(server: Server, conversation: str) -> bool:
     return bool(answer.json["stopped"])
 
 
-def test_a_stop_asked_of_another_process_closes_the_providers_connection(
+def test_stop_through_another_process_closes_the_provider_connection(
     serve: Serve, database_url: str, provider: Upstream, scale: Scale, figures: Record
 ) -> None:
     """Starts two servers on one database, and stops one reply after the other."""
@@ -63,7 +63,7 @@ def test_a_stop_asked_of_another_process_closes_the_providers_connection(
 
 
 @pytest.mark.parametrize("from_outside", [False, True], ids=["same", "other"])
-def test_of_a_stop_and_a_finish_at_once_one_wins(
+def test_concurrent_stop_and_finish_have_one_winner(
     serve: Serve, database_url: str, scale: Scale, figures: Record, *, from_outside: bool
 ) -> None:
     """Streams of a second each, in rounds; more of them where a busy machine lets one side win them all."""

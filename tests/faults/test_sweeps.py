@@ -51,7 +51,7 @@ def message(conversation_id: bytes, at: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_a_sweep_whose_process_is_killed_is_finished_by_another(url: str, tmp_path: Path) -> None:
+def test_sweep_of_a_killed_process_is_completed_by_another(url: str, tmp_path: Path) -> None:
     """Sweeps 16,200 messages, the second part of them after the first process is taken for dead: ten seconds."""
     env = {"DATABASE_URL": url, "CHATKEEP_SWEEP_INTERVAL": "1s", "WEB_CONCURRENCY": "1"}
     database = Database(url)

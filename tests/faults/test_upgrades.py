@@ -38,7 +38,7 @@ def database_url(place: Place) -> str:
     return url
 
 
-def test_an_upgrade_that_is_killed_is_completed_by_the_next_one(
+def test_killed_upgrade_is_completed_by_the_next_one(
     place: Place, database_url: str, scale: Scale, figures: Record
 ) -> None:
     """From every released schema; each upgrade is killed again and again until it is whole: some seconds."""
@@ -69,7 +69,7 @@ def test_an_upgrade_that_is_killed_is_completed_by_the_next_one(
     assert failures == 0
 
 
-def test_an_upgrade_under_load(place: Place, database_url: str, scale: Scale, figures: Record) -> None:
+def test_upgrade_under_load_keeps_serving(place: Place, database_url: str, scale: Scale, figures: Record) -> None:
     """Fills a database, for some seconds."""
     messages = scale.of(20_000, 5_000_000)
     fill(database_url, messages // 10, messages)

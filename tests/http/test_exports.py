@@ -224,7 +224,7 @@ def test_long_messages_end_a_page_of_an_export_early(api: Api) -> None:
 
 def test_export_of_all_has_only_own_unexpired_conversations(api: Api) -> None:
     now = now_us()
-    mine, other = a_conversation([now]), a_conversation([now], owner="somebody else")
+    mine, other = a_conversation([now]), a_conversation([now], owner="another owner")
     expired = a_conversation([now], ttl=1, expires_at=now - 1)
     empty = replace(a_conversation([now])[0], message_count=0, current_id=None)
     store(api, mine, other, expired, (empty, []))

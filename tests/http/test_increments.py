@@ -196,6 +196,6 @@ def give_away(api: Api, conversation_id: str, deleted: str) -> None:
             ("conversations", "id", conversation_id),
             ("tombstones", "conversation_id", deleted),
         ):
-            moved = Sql(f"UPDATE {table} SET owner = 'somebody else' WHERE {column} = :id")  # noqa: S608 - our own words
+            moved = Sql(f"UPDATE {table} SET owner = 'another owner' WHERE {column} = :id")  # noqa: S608 - our own words
             assert connection.change(moved, id=UUID(known).bytes) == 1
     database.close()

@@ -226,7 +226,7 @@ def test_old_files_of_killed_processes_are_removed(own: Api) -> None:
     """Waits for the sweep of the folder."""
     done = finished(own, queued(own, **NOTHING))
     old, young = (folder(own) / name for name in (f"{done['id']}-0.csv.part", f"{new_id()}-1.csv"))
-    others = folder(own) / "somebody else's-1.csv"
+    others = folder(own) / "another file-1.csv"
     for path in (old, young, others):
         path.touch()
     for path in (old, others):
@@ -315,12 +315,12 @@ def test_exports_are_listed_in_pages(idle: Api) -> None:
 
 
 def test_export_of_another_owner_is_404(idle: Api) -> None:
-    job = Job(new_id(), "somebody else", '{"format":"csv"}', now_us(), JobStatus.COMPLETED)
+    job = Job(new_id(), "another owner", '{"format":"csv"}', now_us(), JobStatus.COMPLETED)
     store(idle, job)
     calls = [("GET", ""), ("GET", "/content"), ("POST", "/cancel"), ("DELETE", "")]
     for method, rest in calls:
-        theirs, nobodys = (idle.request(method, f"/api/exports/{id}{rest}") for id in (job.id, new_id()))  # noqa: A001
-        assert (theirs.status, theirs.json["detail"]) == (404, nobodys.json["detail"])
+        theirs, missing = (idle.request(method, f"/api/exports/{id}{rest}") for id in (job.id, new_id()))  # noqa: A001
+        assert (theirs.status, theirs.json["detail"]) == (404, missing.json["detail"])
     assert str(job.id) not in idle.request("GET", "/api/exports?limit=100").text
     assert idle.count("export_jobs", "id = :id", id=job.id.bytes) == 1
 

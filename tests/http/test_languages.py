@@ -15,7 +15,7 @@ from tests.http.api import Api, soon, unique
 from tests.servers import ROOT
 
 CHINESE = {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"}
-NOBODY = "/api/conversations/01a202d1-2a30-79d4-9bd7-fd298a4c908a"
+MISSING = "/api/conversations/01a202d1-2a30-79d4-9bd7-fd298a4c908a"
 
 
 def in_chinese(message: str) -> str:
@@ -23,7 +23,7 @@ def in_chinese(message: str) -> str:
 
 
 def test_problem_uses_the_accepted_language(own: Api) -> None:
-    english, chinese = (own.request("GET", NOBODY, headers=headers) for headers in ({}, CHINESE))
+    english, chinese = (own.request("GET", MISSING, headers=headers) for headers in ({}, CHINESE))
     assert chinese.json["title"] == in_chinese(english.json["title"])
     assert chinese.json["detail"] == in_chinese(english.json["detail"])
     assert (english.json["code"], chinese.json["code"]) == ("not_found", "not_found")

@@ -42,11 +42,11 @@ def limited(
         yield running
 
 
-class Somebody:
+class EndUser:
     """An end user of one test."""
 
     def __init__(self, server: Server) -> None:
-        name = unique("somebody")
+        name = unique("end user")
         self.who = Identity(server).named(name)
         self.owner = owner_of("local", name)
         self.database = Database(server.env["DATABASE_URL"])
@@ -58,13 +58,13 @@ class Somebody:
         return self.database.read(lambda connection: holdings.get(connection, self.owner))
 
     def is_exact(self) -> bool:
-        """Return whether what is counted is what there is."""
+        """Return whether the counted usage equals the stored data."""
         return not any(self.database.read(lambda connection: holdings.drift(connection, self.owner)))
 
 
 @pytest.fixture
-def somebody(limited: Server) -> Iterator[Somebody]:
-    found = Somebody(limited)
+def end_user(limited: Server) -> Iterator[EndUser]:
+    found = EndUser(limited)
     yield found
     found.database.close()
 
@@ -78,73 +78,73 @@ def refused(answer: Response) -> bool:
     return True
 
 
-def test_concurrent_turns_store_exactly_the_message_quota(somebody: Somebody) -> None:
+def test_concurrent_turns_store_exactly_the_message_quota(end_user: EndUser) -> None:
     with ThreadPoolExecutor(12) as pool:
-        answers = list(pool.map(lambda _: somebody.say(), range(12)))
+        answers = list(pool.map(lambda _: end_user.say(), range(12)))
     assert [answer.status for answer in answers].count(200) == MESSAGES // 2
     assert sum(map(refused, answers)) == 12 - MESSAGES // 2
-    assert somebody.counted() is not None
-    assert somebody.is_exact()
+    assert end_user.counted() is not None
+    assert end_user.is_exact()
 
 
-def test_deleting_frees_quota(somebody: Somebody) -> None:
-    said = [somebody.say().json for _ in range(MESSAGES // 2)]
-    assert refused(somebody.say())
-    assert refused(regenerate(somebody, said[0]))
-    deleted = somebody.who.request("DELETE", f"/api/conversations/{said[0]['conversation_id']}")
+def test_deleting_frees_quota(end_user: EndUser) -> None:
+    said = [end_user.say().json for _ in range(MESSAGES // 2)]
+    assert refused(end_user.say())
+    assert refused(regenerate(end_user, said[0]))
+    deleted = end_user.who.request("DELETE", f"/api/conversations/{said[0]['conversation_id']}")
     assert deleted.status == 200
-    assert regenerate(somebody, said[1]).status == 200
-    assert somebody.is_exact()
-    assert refused(somebody.say())
+    assert regenerate(end_user, said[1]).status == 200
+    assert end_user.is_exact()
+    assert refused(end_user.say())
 
 
-def regenerate(somebody: Somebody, reply: Any) -> Response:
+def regenerate(end_user: EndUser, reply: Any) -> Response:
     path = f"/api/conversations/{reply['conversation_id']}/messages/{reply['message_id']}/regenerate"
-    return somebody.who.request("POST", path, json={})
+    return end_user.who.request("POST", path, json={})
 
 
-def test_text_is_counted_in_bytes_and_replies_at_their_end(somebody: Somebody) -> None:
-    assert somebody.say("字" * (BYTES // 3 - 10)).status == 200
-    assert somebody.is_exact()
-    assert refused(somebody.say("x" * 500))
-    assert (somebody.counted() or Stored()).messages == 2
+def test_text_is_counted_in_bytes_and_replies_at_their_end(end_user: EndUser) -> None:
+    assert end_user.say("字" * (BYTES // 3 - 10)).status == 200
+    assert end_user.is_exact()
+    assert refused(end_user.say("x" * 500))
+    assert (end_user.counted() or Stored()).messages == 2
 
 
-def test_expiry_frees_quota(somebody: Somebody) -> None:
+def test_expiry_frees_quota(end_user: EndUser) -> None:
     """Waits for the sweep: a few seconds."""
     for _ in range(MESSAGES // 2):
-        somebody.say(ttl=1)
-    assert refused(somebody.say())
-    assert eventually(lambda: somebody.say().status == 200, seconds=20)
-    assert somebody.is_exact()
+        end_user.say(ttl=1)
+    assert refused(end_user.say())
+    assert eventually(lambda: end_user.say().status == 200, seconds=20)
+    assert end_user.is_exact()
 
 
-def test_repeated_request_is_answered_past_the_quota(somebody: Somebody) -> None:
+def test_repeated_request_is_answered_past_the_quota(end_user: EndUser) -> None:
     key = {"Idempotency-Key": uuid4().hex}
     body = {"message": unique("hello")}
-    first = somebody.who.request("POST", "/api/chat", json=body, headers=key)
-    while somebody.say().status == 200:
+    first = end_user.who.request("POST", "/api/chat", json=body, headers=key)
+    while end_user.say().status == 200:
         pass
-    again = somebody.who.request("POST", "/api/chat", json=body, headers=key)
+    again = end_user.who.request("POST", "/api/chat", json=body, headers=key)
     assert (again.status, again.json["message_id"]) == (200, first.json["message_id"])
 
 
-def test_import_stops_at_the_quota(limited: Server, somebody: Somebody) -> None:
-    other = Somebody(limited)
+def test_import_stops_at_the_quota(limited: Server, end_user: EndUser) -> None:
+    other = EndUser(limited)
     for _ in range(MESSAGES // 2):
         assert other.say().status == 200
     file = other.who.get("/api/conversations/export-all?format=json").body
     other.database.close()
-    assert import_file(somebody, file).status == 200
-    assert somebody.is_exact()
-    assert import_file(somebody, file).status == 200, "it is all there already"
-    assert refused(import_file(somebody, json.dumps([chat()]).encode()))
-    assert somebody.is_exact()
+    assert import_file(end_user, file).status == 200
+    assert end_user.is_exact()
+    assert import_file(end_user, file).status == 200, "it is all there already"
+    assert refused(import_file(end_user, json.dumps([chat()]).encode()))
+    assert end_user.is_exact()
 
 
-def import_file(somebody: Somebody, file: bytes) -> Response:
+def import_file(end_user: EndUser, file: bytes) -> Response:
     headers = {"Content-Type": "application/json"}
-    return somebody.who.request("POST", "/api/conversations/import", body=file, headers=headers)
+    return end_user.who.request("POST", "/api/conversations/import", body=file, headers=headers)
 
 
 def chat() -> dict[str, Any]:
@@ -161,41 +161,41 @@ def chat() -> dict[str, Any]:
     }
 
 
-def test_recount_corrects_the_stored_usage(somebody: Somebody) -> None:
+def test_recount_corrects_the_stored_usage(end_user: EndUser) -> None:
     """Processes of an older version do not count."""
-    said = somebody.say().json
-    with closing(Journal(somebody.database)) as journal:
-        journal.write(lambda connection: holdings.add(connection, somebody.owner, Stored(-2, 5)))
-        assert not somebody.is_exact()
-        sweeper.recount(somebody.database, journal, threading.Event())
-        assert somebody.is_exact()
-        journal.write(lambda connection: holdings.remove(connection, somebody.owner))
-        sweeper.recount(somebody.database, journal, threading.Event())
-    assert (somebody.counted() or Stored()).messages == 2
-    assert somebody.is_exact()
+    said = end_user.say().json
+    with closing(Journal(end_user.database)) as journal:
+        journal.write(lambda connection: holdings.add(connection, end_user.owner, Stored(-2, 5)))
+        assert not end_user.is_exact()
+        sweeper.recount(end_user.database, journal, threading.Event())
+        assert end_user.is_exact()
+        journal.write(lambda connection: holdings.remove(connection, end_user.owner))
+        sweeper.recount(end_user.database, journal, threading.Event())
+    assert (end_user.counted() or Stored()).messages == 2
+    assert end_user.is_exact()
     assert said["status"] == "completed"
 
 
-def test_export_files_stop_at_the_quota(somebody: Somebody) -> None:
-    assert somebody.say("x" * 2_500).status == 200
-    done = [finished(somebody) for _ in range(EXPORT_BYTES // 3_000)]
+def test_export_files_stop_at_the_quota(end_user: EndUser) -> None:
+    assert end_user.say("x" * 2_500).status == 200
+    done = [finished(end_user) for _ in range(EXPORT_BYTES // 3_000)]
     sizes = [job["size"] for job in done if job["status"] == "completed"]
     assert sizes
     assert sum(sizes) <= EXPORT_BYTES
     assert {job["error"] for job in done if job["status"] == "failed"} == {"quota_used_up"}
     assert EXPORT_BYTES - sum(sizes) < sizes[0] + 1_000
-    somebody.who.request("DELETE", f"/api/exports/{done[0]['id']}")
-    assert finished(somebody)["status"] == "completed"
+    end_user.who.request("DELETE", f"/api/exports/{done[0]['id']}")
+    assert finished(end_user)["status"] == "completed"
 
 
-def finished(somebody: Somebody) -> Any:
-    made = somebody.who.request("POST", "/api/exports", json={"format": "json"})
+def finished(end_user: EndUser) -> Any:
+    made = end_user.who.request("POST", "/api/exports", json={"format": "json"})
     assert made.status == 202, made.body
-    return eventually(lambda: _ended(somebody, made.json["id"]))
+    return eventually(lambda: _ended(end_user, made.json["id"]))
 
 
-def _ended(somebody: Somebody, id: str) -> Any:
-    job = somebody.who.get(f"/api/exports/{id}").json
+def _ended(end_user: EndUser, id: str) -> Any:
+    job = end_user.who.get(f"/api/exports/{id}").json
     return job if job["status"] in {"completed", "failed"} else None
 
 

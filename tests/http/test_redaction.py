@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import msgspec
 import pytest
 
-from chatkeep.domain.conversation import Role, new_id
-from chatkeep.imports import own
 from tests.client import SLOW, Response
 from tests.conftest import serving
 from tests.http.api import Api, asked, eventually, unique
+from tests.http.sensitive_files import PHONE, own_export, talk
 from tests.http.test_exports import export_command
 from tests.servers import PAIRS, Server, thrown_away
 from tests.upstream import Upstream, reply_to
 
-PHONE, MASKED = "13812345678", "[phone]"
+MASKED = "[phone]"
 SECRETS = f"手机{PHONE}、证件11010519491231002X、邮箱zhang.san@example.com、sk-proj-Ab1Ab1Ab1Ab1Ab1Ab1Ab1、代号猎鹰。"
 SAFE = "手机[phone]、证件[id-card]、邮箱[email]、[api-key]、代号[word]。"
 FORMATS = ["json", "csv", "ndjson", "md", "openai"]
@@ -309,37 +305,6 @@ def test_forbidden_record_of_an_import_is_named_by_line(refusing: Api) -> None:
     assert [problem["message"] for problem in response.json["problems"]] == ["title: contains phone"]
 
 
-def own_export(form: str, *, since: str | None) -> bytes:
-    """Return a chatkeep export with a phone number in every text of a user and a model."""
-    conversation_id = str(new_id())
-    said = [texts(own.Message, id=str(new_id()), parent_id=None, role=role) for role in Role]
-    for position, message in enumerate(said, 1):
-        message |= {"position": position, "timestamp": f"2026-11-22T09:30:0{position}Z", "object": "message"}
-    times = dict.fromkeys(["created_at", "last_active"], "2026-11-22T09:30:00Z")
-    talk = texts(own.Conversation, id=conversation_id, current_id=said[-1]["id"], expires_at=None, ttl=None, **times)
-    talk |= {"object": "conversation", "message_count": len(said)}
-    frame = {"object": "export", "version": 1} | ({"since": since} if since else {})
-    if form == "json":
-        return json.dumps(frame | {"conversations": [talk | {"messages": said}]}).encode()
-    talk.pop("messages")
-    lines = [frame, talk, *(message | {"conversation_id": conversation_id} for message in said)]
-    return "\n".join(map(json.dumps, lines)).encode()
-
-
-def texts(kind: type[msgspec.Struct], **known: Any) -> dict[str, Any]:
-    """Return a record as JSON with a phone number in every text field."""
-    filled: dict[str, Any] = {}
-    for field in msgspec.structs.fields(kind):
-        filled[field.name] = known.get(field.name)
-        values: list[Any] = [PHONE, {"tel": PHONE}, [], 1, False, "completed"]
-        for value in values:
-            if field.name not in known and field.name != "conversation_id":
-                with contextlib.suppress(msgspec.ValidationError):
-                    filled[field.name] = msgspec.convert(value, field.type) and value
-                    break
-    return filled
-
-
 @pytest.mark.parametrize("since", [None, "1"])
 @pytest.mark.parametrize("form", ["json", "ndjson"])
 def test_import_applies_the_policy_for_replies(answering: Api, form: str, since: str | None) -> None:
@@ -378,20 +343,6 @@ def imported(api: Api) -> Response:
     assert api.count("messages", "content LIKE :some", some=f"%{PHONE}%") == 0
     assert api.count("conversations", "title LIKE :some", some=f"%{PHONE}%") == 0
     return response
-
-
-def talk() -> dict[str, object]:
-    """Return a conversation of ChatGPT's export."""
-    mapping = {"a": node("user", None), "b": node("assistant", "a")}
-    return {"id": "1", "title": PHONE, "create_time": time.time(), "mapping": mapping, "current_node": "b"}
-
-
-def node(role: str, parent: str | None) -> dict[str, object]:
-    """Return a message of ChatGPT's export."""
-    content = {"content_type": "text", "parts": [f"call {PHONE}"]}
-    name = "b" if parent else "a"
-    message = {"id": name, "author": {"role": role}, "create_time": time.time(), "content": content}
-    return {"id": name, "parent": parent, "children": [] if parent else ["b"], "message": message}
 
 
 def test_earlier_stored_text_is_masked_for_the_model(upstream: Upstream, tmp_path: Path) -> None:

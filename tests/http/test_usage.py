@@ -47,7 +47,7 @@ def usage(api: Api, query: str = "", *, requests: int) -> Any:
         return response.json if response.json["total"]["requests"] >= requests else None
 
     found = eventually(ask)
-    assert found, "fewer turns are told"
+    assert found, "the usage has fewer turns"
     return found
 
 
@@ -126,7 +126,7 @@ def is_up(api: Api) -> bool:
         return False
 
 
-@pytest.mark.posix("a process can be told to stop only in a console there")
+@pytest.mark.posix("Windows can ask only a console process to stop")
 def test_stopping_server_flushes_usage(database_url: str, upstream: Upstream, tmp_path: Path) -> None:
     env = {"DATABASE_URL": database_url, "OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
     with Server("gunicorn", tmp_path, env) as server:
@@ -143,7 +143,7 @@ def test_old_usage_is_deleted(used: Api) -> None:
     used.chat(unique())
     assert eventually(lambda: used.count("`usage`"))
     used.execute("UPDATE `usage` SET day = day - 401")
-    used.execute("INSERT INTO windows VALUES ('somebody', 0, 0, 0, 0, 0, 0)")
+    used.execute("INSERT INTO windows VALUES ('another owner', 0, 0, 0, 0, 0, 0)")
     assert eventually(lambda: used.count("`usage`") + used.count("windows") == 0)
 
 

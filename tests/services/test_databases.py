@@ -17,7 +17,7 @@ def shared(request: pytest.FixtureRequest, standing: Standing) -> DatabaseServer
     return running
 
 
-def test_each_database_is_empty_and_in_utf8mb4(shared: DatabaseServer) -> None:
+def test_new_database_is_empty_and_utf8mb4(shared: DatabaseServer) -> None:
     url = shared.create_database()
     engine = create_engine(url)
     with engine.connect() as connection:
@@ -42,7 +42,7 @@ def test_commits_survive_a_kill_and_connections_do_not(own_server: DatabaseServe
     engine.dispose()
 
 
-def test_a_paused_server_answers_nothing_until_it_is_resumed(shared: DatabaseServer) -> None:
+def test_paused_server_answers_only_after_it_resumes(shared: DatabaseServer) -> None:
     """Waits a second for the silence to be one."""
     engine = create_engine(shared.create_database(), connect_args={"read_timeout": 1})
     with engine.connect() as connection:

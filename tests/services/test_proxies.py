@@ -60,7 +60,7 @@ def proxies(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         }
 
 
-def test_the_page_comes_through(proxies: dict[str, Running]) -> None:
+def test_page_is_served_through_every_proxy(proxies: dict[str, Running]) -> None:
     for name, proxy in proxies.items():
         page = client.request("GET", f"{proxy.url}/")
         assert (page.status, "<title>" in page.text) == (200, True), name
@@ -84,14 +84,16 @@ def take_silent(proxy: Running) -> bool:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("take", [take_late, take_silent])
-def test_what_is_silent_passes(proxies: dict[str, Running], take: Callable[[Running], bool]) -> None:
+def test_silent_answers_and_streams_pass_every_proxy(
+    proxies: dict[str, Running], take: Callable[[Running], bool]
+) -> None:
     """Waits for a provider: two seconds, and six, after five of which a comment comes through."""
     with ThreadPoolExecutor(len(proxies)) as pool:
         found = dict(zip(proxies, pool.map(take, proxies.values()), strict=True))
     assert found == dict.fromkeys(proxies, True)
 
 
-def test_many_streams_are_whole(proxies: dict[str, Running]) -> None:
+def test_many_streams_are_complete(proxies: dict[str, Running]) -> None:
     """Streams for three seconds."""
     with ExitStack() as stack:
         crowds = {name: stack.enter_context(Crowd(proxy.port, stays=True)) for name, proxy in proxies.items()}
@@ -131,7 +133,7 @@ def streamed(message: str, proxy: Running) -> list[str]:
     return ["--header", "Content-Type: application/json", "--data", body, *trusting(f"{proxy.url}/api/chat")]
 
 
-def test_pages_come_by_http_2_and_tell_browsers_to_stay_on_https(secure: dict[str, Running]) -> None:
+def test_pages_use_http_2_and_hsts(secure: dict[str, Running]) -> None:
     for name, proxy in secure.items():
         with curl("--include", *trusting(f"{proxy.url}/")) as process:
             assert process.stdout
@@ -140,7 +142,7 @@ def test_pages_come_by_http_2_and_tell_browsers_to_stay_on_https(secure: dict[st
         assert b"\r\nstrict-transport-security: " in head, name
 
 
-def test_streams_come_piece_by_piece_by_http_2(secure: dict[str, Running]) -> None:
+def test_http_2_streams_are_not_buffered(secure: dict[str, Running]) -> None:
     """Of a stream of a minute the beginning is read."""
     for name, proxy in secure.items():
         with curl("--no-buffer", "--include", *streamed(f"{name} #n=600,r=10#", proxy)) as process:
@@ -154,7 +156,7 @@ def test_streams_come_piece_by_piece_by_http_2(secure: dict[str, Running]) -> No
 
 
 @pytest.mark.timeout(300)
-def test_many_streams_share_a_connection_of_http_2(secure: dict[str, Running], tmp_path: Path) -> None:
+def test_many_streams_share_an_http_2_connection(secure: dict[str, Running], tmp_path: Path) -> None:
     """Streams for three seconds."""
 
     def take(name: str) -> tuple[set[str], int, list[str]]:
@@ -180,7 +182,7 @@ def text_of(file: Path) -> str:
 
 
 @pytest.mark.parametrize("name", BELOW_A_PATH)
-def test_a_server_under_a_path_has_all_that_its_pages_name(name: str, prefixed: Server, tmp_path: Path) -> None:
+def test_server_under_a_path_prefix_serves_all_files_of_its_pages(name: str, prefixed: Server, tmp_path: Path) -> None:
     """What nginx needs for it is tried in tests/packaging/test_prefix.py."""
     with BELOW_A_PATH[name](tmp_path, prefixed.port) as proxy:
         bare = client.request("GET", f"{proxy.url}/chat")

@@ -141,7 +141,7 @@ def test_pages_and_files_are_served(api: Api, path: str, kind: str) -> None:
     assert (response.status, response.headers.get_content_type()) == (200, kind)
 
 
-def test_a_turn_is_streamed_as_it_is_written_and_stored(api: Api) -> None:
+def test_turn_is_streamed_and_stored(api: Api) -> None:
     whole = api.chat(SAID)
     assert whole["reply"] == reply_to(SAID)
     message = unique("#n=40,r=40,seed=3#")
@@ -152,7 +152,7 @@ def test_a_turn_is_streamed_as_it_is_written_and_stored(api: Api) -> None:
     assert [one["content"] for one in messages] == [SAID, reply_to(SAID), message, reply_to(message)]
 
 
-def test_a_reply_is_stopped_and_another_one_resumed(api: Api) -> None:
+def test_reply_can_be_stopped_and_another_resumed(api: Api) -> None:
     with api.running(unique("#n=2000,r=20#")) as reply:
         assert api.post("x", conversation_id=reply.id).status == 409
         assert api.stop(reply.id)["stopped"]
@@ -181,7 +181,7 @@ def test_conversations_are_exported_imported_and_listed(api: Api) -> None:
 
 
 @pytest.mark.parametrize("compression", UNPACK)
-def test_an_export_job_makes_a_file(api: Api, compression: str) -> None:
+def test_export_job_makes_a_file(api: Api, compression: str) -> None:
     api.chat(SAID)
     made = api.request("POST", "/api/exports", json={"format": "json", "compression": compression}).json
     where = f"/api/exports/{made['id']}"
@@ -194,13 +194,13 @@ def test_an_export_job_makes_a_file(api: Api, compression: str) -> None:
     assert api.request("GET", f"{where}/content").status == 404
 
 
-def test_many_streams_at_once_are_whole(api: Api) -> None:
+def test_concurrent_streams_are_complete(api: Api) -> None:
     messages = [unique(f"#n=60,r=20,seed={number}#") for number in range(STREAMS)]
     with ThreadPoolExecutor(STREAMS) as pool:
         assert [stream.text for stream in pool.map(api.streamed, messages)] == [*map(reply_to, messages)]
 
 
-def test_what_was_shown_is_there_after_a_kill(api: Api) -> None:
+def test_shown_text_survives_a_kill(api: Api) -> None:
     """Waits until the next process takes the killed one for dead: some seconds."""
     messages = [unique(f"#n=2000,r=20,seed={number}#") for number in range(8)]
     with ThreadPoolExecutor(len(messages)) as pool:
@@ -238,16 +238,16 @@ def told(windows: Windows, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     }
 
 
-def test_redirected_output_takes_every_character(told: dict[str, Any]) -> None:
+def test_redirected_output_accepts_every_character(told: dict[str, Any]) -> None:
     assert (told["create"]["status"], told["list"]["status"]) == (0, 0)
     assert "ü 密钥 😀" in told["list"]["out"]
 
 
-def test_people_are_spoken_to_in_the_language_of_windows(told: dict[str, Any]) -> None:
+def test_commands_use_the_language_of_windows(told: dict[str, Any]) -> None:
     assert "密钥" in told["chinese"]["out"]
 
 
-def test_a_file_in_use_is_reported_in_one_sentence(told: dict[str, Any]) -> None:
+def test_file_open_in_another_program_is_reported(told: dict[str, Any]) -> None:
     assert told["export"]["status"] == 1
     assert "held.json 不可写" in told["export"]["err"]
     assert "如果其他程序打开了它" in told["export"]["err"]
@@ -255,22 +255,22 @@ def test_a_file_in_use_is_reported_in_one_sentence(told: dict[str, Any]) -> None
     assert [name for name in told["left"] if name.endswith(".part")] == []
 
 
-def test_a_unix_socket_is_refused(told: dict[str, Any]) -> None:
+def test_unix_socket_is_refused(told: dict[str, Any]) -> None:
     assert told["socket"]["status"] == 2
     assert "此系统上的 Python 没有 Unix 套接字" in told["socket"]["err"]
 
 
 @pytest.mark.parametrize("server", ["port", "waitress"])
-def test_a_port_in_use_is_reported_in_one_sentence(told: dict[str, Any], server: str) -> None:
+def test_taken_port_is_reported(told: dict[str, Any], server: str) -> None:
     assert told[server]["status"] == 2
     assert "PORT=" in told[server]["err"]
     assert "Traceback" not in told[server]["err"]
 
 
-def test_a_port_is_shared_with_no_other_program(told: dict[str, Any]) -> None:
+def test_port_is_not_shared_with_another_program(told: dict[str, Any]) -> None:
     assert told["alone"]["out"] == ["refused", "refused"]
 
 
-def test_doctor_tells_the_rights_of_the_folder_without_a_warning(told: dict[str, Any]) -> None:
+def test_doctor_reports_folder_permissions_without_a_warning(told: dict[str, Any]) -> None:
     (line,) = [line for line in told["doctor"]["out"].splitlines() if "icacls" in line]
     assert line.startswith("正常"), line
