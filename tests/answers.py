@@ -1,136 +1,43 @@
-"""Answers as real providers send them, rebuilt around one sentence, each with what must come of it."""
+"""Answers of real providers, rebuilt around one sentence, each with the reply it must give."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import zlib
-from dataclasses import dataclass
-from typing import Any
 
-SENTENCE = "Fog is a cloud that touches the ground."
-PIECES = ("Fog is a ", "cloud that ", "touches the ground.")
-THOUGHT = "They ask about fog."
-USAGE = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}
-DONE = "[DONE]"
-STREAM = "text/event-stream"
-JSON = "application/json"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The bytes of a response, and the reply that it means: its text, how it ends, and the reported problem."""
-
-    raw: bytes
-    text: str = SENTENCE
-    reasoning: str = ""
-    status: str = "completed"
-    reason: str | None = "stop"
-    error: str | None = None
-    told: str = ""
-    usage: tuple[int, int] | None = (9, 12)
-    calls: int = 1
-
-    @property
-    def is_learnt(self) -> bool:
-        """Whether the cache may give it again."""
-        return (self.status, self.reason) == ("completed", "stop")
-
-
-def chunk(delta: dict[str, Any] | None = None, reason: object = None, **fields: Any) -> dict[str, Any]:
-    """Return a piece of a stream."""
-    choice = {"index": 0, "delta": delta or {}, "finish_reason": reason}
-    return {"id": "c", "object": "chat.completion.chunk", "model": "m-1", "choices": [choice], **fields}
-
-
-def says(*pieces: str) -> list[dict[str, Any]]:
-    """Return the pieces of a text."""
-    return [chunk({"content": piece}) for piece in pieces]
-
-
-def usage(told: object = USAGE) -> dict[str, Any]:
-    """Return the piece that tells the usage alone."""
-    return {"object": "chat.completion.chunk", "model": "m-1", "choices": [], "usage": told}
-
-
-def completion(message: dict[str, Any], reason: object = "stop", **fields: Any) -> dict[str, Any]:
-    """Return a reply as one object."""
-    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": reason}
-    return {"object": "chat.completion", "model": "m-1", "choices": [choice], "usage": USAGE, **fields}
-
-
-def lines(*events: object) -> bytes:
-    """Return an event stream: of objects and texts as data, and of bytes as they are."""
-    return b"".join(event if isinstance(event, bytes) else b"data: " + _data(event) + b"\n\n" for event in events)
-
-
-def _data(event: object) -> bytes:
-    return event.encode() if isinstance(event, str) else json.dumps(event).encode()
-
-
-def answer(body: bytes, kind: str = STREAM, status: str = "200 OK", *headers: str) -> bytes:
-    """Return a whole response, which ends with its connection."""
-    head = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", *headers, "Connection: close"]
-    return "\r\n".join([*head, "", ""]).encode() + body
-
-
-def stream(*events: object) -> bytes:
-    """Return a response that is an event stream."""
-    return answer(lines(*events))
-
-
-def good(*more: object) -> bytes:
-    """Return a stream of the sentence that is in order, with ``more`` amid it."""
-    return lines(*says(*PIECES[:1]), *more, *says(*PIECES[1:]), chunk(reason="stop"), usage(), DONE)
-
-
-def ends(reason: object, *pieces: str, **more: Any) -> bytes:
-    """Return a stream that ends with a finish reason after these pieces."""
-    return stream(*says(*pieces), chunk(reason=reason, **more), usage(), DONE)
-
-
-def chunked(*events: object, end: bytes = b"") -> bytes:
-    """Return a chunked response, which lacks its last chunk unless that is the ``end``."""
-    body = b"".join(b"%x\r\n%b\r\n" % (len(lines(event)), lines(event)) for event in events)
-    return b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n" + body + end
-
-
-def status(line: str, body: bytes | dict[str, Any] | list[Any], kind: str = JSON) -> bytes:
-    """Return a response with an error status."""
-    return answer(body if isinstance(body, bytes) else json.dumps(body).encode(), kind, line)
-
-
-def failed(raw: bytes, told: str, error: str = "provider_refused", **more: Any) -> Answer:
-    """Return an answer that is an error before any text."""
-    return Answer(
-        raw, **{"text": "", "status": "failed", "reason": None, "usage": None, **more}, error=error, told=told
-    )
-
-
-def empty(raw: bytes, told: str, reason: str | None = "stop", **more: Any) -> Answer:
-    """Return an answer without text."""
-    return failed(raw, told, "empty_reply", reason=reason, **{"usage": (9, 12), **more})
-
-
-PARTS: list[list[dict[str, Any]]] = [
-    [{"type": "thinking", "thinking": [{"type": "text", "text": "They ask "}]}],
-    [{"type": "thinking", "thinking": [{"type": "text", "text": "about fog."}]}],
-    [{"type": "text", "text": PIECES[0]}],
-    [{"type": "text", "text": PIECES[1]}, {"type": "text", "text": PIECES[2]}],
-]
-UNOPENED = f"{THOUGHT}\n</think>\n\n{SENTENCE}"
-TOOL = {"index": 0, "id": "t", "type": "function", "function": {"name": "memory_search", "arguments": "{}"}}
-INNER = '{"error":{"type":"invalid_request_error","message":"This model takes 1 image, not 3."}}'
-NO_ERROR = {"message": "", "type": "", "param": "", "code": None}
-NO_ROOM = "The prompt has 41000 tokens, there is room for 40960."
-FULL = {"message": NO_ROOM, "code": 400}
-ZERO = {"total_tokens": 0}
-WHOLE = completion({"content": SENTENCE, "reasoning_content": THOUGHT})
-REFUSED = "I will not help with that."
-NOTHING = "without any text"
-BAD_GATEWAY = b"<html>\n<head><title>502 Bad Gateway</title></head><body><h1>502</h1></body></html>"
-
-ENDING = (chunk(reason="stop"), usage(), DONE)
+from tests.answer_parts import (
+    DONE,
+    ENDING,
+    FULL,
+    JSON,
+    NOTHING,
+    PARTS,
+    PIECES,
+    REFUSED,
+    SENTENCE,
+    STREAM,
+    THOUGHT,
+    TOOL,
+    UNOPENED,
+    USAGE,
+    WHOLE,
+    ZERO,
+    Answer,
+    answer,
+    chunk,
+    chunked,
+    completion,
+    empty,
+    ends,
+    failed,
+    good,
+    lines,
+    says,
+    stream,
+    usage,
+)
+from tests.error_answers import ERRORS
 
 ANSWERS: dict[str, Answer] = {
     # What a piece says, and how.
@@ -225,92 +132,7 @@ ANSWERS: dict[str, Answer] = {
     "bare-json-lines": Answer(answer(b": hi\n\n" + good().replace(b"data: {", b"{"))),
     "created": Answer(answer(good(), STREAM, "201 Created")),
     "accepted": Answer(answer(json.dumps(WHOLE).encode(), JSON, "202 Accepted"), reasoning=THOUGHT),
-    # Errors in band.
-    "error-message": failed(
-        stream({"choices": None, "error_type": "BadRequestError", "error_code": 400, "error_message": NO_ROOM}),
-        NO_ROOM,
-    ),
-    "error-field": failed(stream(b"error: " + json.dumps(FULL).encode() + b"\n\n", DONE), NO_ROOM),
-    "error-event": failed(stream(b"event: error\n" + lines(FULL)), NO_ROOM),
-    "error-event-of-words": failed(
-        stream(b"event: error\ndata: The engine is gone\n\n"), "The engine is gone", "provider_broke", calls=3
-    ),
-    "error-line": failed(stream(json.dumps({"error": FULL}).encode() + b"\n\n"), NO_ROOM),
-    "error-list": failed(stream([{"error": FULL}]), NO_ROOM),
-    "errors-in-band": failed(stream({"success": False, "errors": [FULL]}), NO_ROOM),
-    "error-in-choice": failed(
-        stream({"choices": [{"error": FULL, "delta": {"content": ""}, "finish_reason": "error"}]}), NO_ROOM
-    ),
-    "error-at-top": failed(
-        answer(json.dumps({"code": "InvalidParameter", "message": "No such size"}).encode(), JSON), "No such size"
-    ),
-    "error-in-base": failed(
-        stream({"choices": None, "base_resp": {"status_code": 1004, "status_msg": "log in first"}}), "log in first"
-    ),
-    "error-of-words": failed(stream({"error": {"message": NO_ROOM}}), NO_ROOM),
-    "detail-of-words": failed(answer(json.dumps({"detail": NO_ROOM}).encode(), JSON), NO_ROOM),
-    "error-of-trouble": failed(
-        stream({"error": "Internal server error, try again"}), "Internal server", "provider_broke", calls=3
-    ),
-    "error-after-text": Answer(
-        stream(*says(PIECES[0]), {"error": FULL}),
-        PIECES[0],
-        "",
-        "truncated",
-        None,
-        "provider_refused",
-        NO_ROOM,
-        None,
-    ),
-    "error-of-groq": Answer(
-        stream(*says(PIECES[0]), chunk(reason="stop", x_groq={"id": "r", "error": "It is over capacity"})),
-        PIECES[0],
-        "",
-        "truncated",
-        None,
-        "provider_busy",
-        "over capacity",
-        None,
-    ),
-    # Error objects that are none.
-    "empty-error": Answer(
-        stream(*(one | {"error": NO_ERROR} for one in (*says(*PIECES), chunk(reason="stop"), usage())), DONE)
-    ),
-    "false-error": Answer(stream(*(one | {"error": False} for one in says(*PIECES)), *ENDING)),
-    "zero-error": Answer(
-        stream(*(one | {"error": {"code": 0, "message": ""}, "error_code": 0} for one in says(*PIECES)), *ENDING)
-    ),
-    # Errors by status, and where their words are.
-    "errors-list": failed(
-        status("404 Not Found", {"success": False, "errors": [{"code": 7003, "message": "Its id may be wrong"}]}),
-        "Its id may be wrong",
-    ),
-    "raw-metadata": failed(
-        status(
-            "400 Bad Request",
-            {
-                "error": {
-                    "message": "Provider returned error",
-                    "code": 400,
-                    "metadata": {"raw": INNER, "provider_name": "Upstream"},
-                }
-            },
-        ),
-        "Provider returned error: This model takes 1 image, not 3.",
-    ),
-    "message-in-json": failed(
-        status("400 Bad Request", {"error": {"message": INNER}}), "It said: This model takes 1 image, not 3."
-    ),
-    "errors-by-field": failed(
-        status("422 Unprocessable Entity", {"errors": {"temperature": ["must be below 2"]}}), "must be below 2"
-    ),
-    "plain-words": failed(status("403 Forbidden", b"Your region is not served"), "Your region is not served"),
-    "page": failed(
-        status("502 Bad Gateway", BAD_GATEWAY, "text/html"), "It said: 502 Bad Gateway", "provider_broke", calls=3
-    ),
-    "refusal-behind-500": failed(
-        status("500 Internal Server Error", {"error": {**FULL, "type": "invalid_request_error"}}), NO_ROOM
-    ),
+    **ERRORS,
     # Replies that have no text.
     "only-done": empty(stream(DONE), NOTHING, usage=None),
     "only-comments": empty(stream(b": hi\n\n", b"event: done\ndata: [done]\n\n"), NOTHING, usage=None),

@@ -1,4 +1,4 @@
-"""A small HTTP client for tests: one connection a request, nothing retried, nothing followed, no proxy.
+"""A small HTTP client for tests: one connection per request, no retries, no redirects, no proxy.
 
 Its reader of event streams shares no code with the server; it understands lines that end in LF or CRLF.
 """
@@ -17,13 +17,13 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-# How much longer things may take on Windows, where the tests run under Wine.
+# How much longer everything may take on Windows, under Wine.
 SLOW = 10 if os.name == "nt" else 1
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A whole answer; names of headers are case-insensitive."""
+    """A complete response; header names are case-insensitive."""
 
     status: int
     headers: Message
@@ -40,7 +40,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of a stream; ``at`` is when it was read, in seconds of the monotonic clock."""
+    """An event of a stream; ``at`` is when it was read, by the monotonic clock in seconds."""
 
     event: str
     data: Any
@@ -57,7 +57,7 @@ def request(
     headers: Mapping[str, str] | None = None,
     timeout: float = 30 * SLOW,
 ) -> Response:
-    """Return the answer; ``json`` is sent as JSON, ``body`` as it is; ``timeout`` in seconds holds for each read."""
+    """Return the response. ``json`` is sent as JSON, ``body`` as bytes; ``timeout`` is the seconds of each read."""
     connection, response = _open(method, url, json=json, body=body, headers=headers, timeout=timeout)
     with response:
         whole = response.read()
@@ -73,14 +73,14 @@ def stream(
     headers: Mapping[str, str] | None = None,
     timeout: float = 30 * SLOW,
 ) -> Stream:
-    """Return the response as a stream of events: to a POST if ``json`` is given, otherwise to a GET."""
+    """Return the response as an event stream: to a POST of ``json``, or else to a GET."""
     wanted = {"Accept": "text/event-stream", **(headers or {})}
     verb = method or ("GET" if json is None else "POST")
     return Stream(*_open(verb, url, json=json, body=None, headers=wanted, timeout=timeout))
 
 
 class Stream:
-    """An answer that is still arriving. Iterate it for its events; whatever has arrived stays in ``raw``.
+    """A streaming response. Iterate it for its events; ``raw`` has everything received.
 
     Iterating raises `http.client.IncompleteRead` or `OSError` where the connection broke, as opposed to ending.
     """
@@ -95,7 +95,7 @@ class Stream:
         self.events: list[Event] = []
 
     def __iter__(self) -> Iterator[Event]:
-        """Yield the events as they arrive, and close when the stream ends or breaks."""
+        """Yield the events as they arrive. Close when the stream ends or breaks."""
         assert self.headers.get_content_type() == "text/event-stream", self.read()
         try:
             yield from self._parse()
@@ -103,7 +103,7 @@ class Stream:
             self.close()
 
     def read(self) -> bytes:
-        """Return what is left of the body, as an error's body is read."""
+        """Return the rest of the body."""
         with self:
             rest = self._response.read()
         self.raw += rest
@@ -115,7 +115,7 @@ class Stream:
         return "".join(event.data.get("text", "") for event in self.events if event.event == "delta")
 
     def close(self) -> None:
-        """Close the connection, whatever is still to come."""
+        """Close the connection."""
         self._response.close()
         self._connection.close()
 
@@ -141,7 +141,7 @@ class Stream:
                 fields[name] = f"{fields['data']}\n{value}" if name == "data" and "data" in fields else value
 
     def _lines(self) -> Iterator[str]:
-        """Yield the lines; one that the stream ends amid is no line."""
+        """Yield the complete lines."""
         rest = b""
         while chunk := self._response.read1(65536):
             self.raw += chunk
@@ -167,7 +167,7 @@ def _open(
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
     try:
         connection.connect()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may answer before it has read everything
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the server may answer before it has read all
             connection.request(method, target, body, {**sent, **(headers or {})})
         return connection, connection.getresponse()
     except BaseException:

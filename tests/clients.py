@@ -73,7 +73,7 @@ TSC = "--noEmit --strict --skipLibCheck --module esnext --target es2022 --module
 
 
 def python_commands(folder: Path, url: str) -> Iterator[str]:
-    """Yield what validates the document, generates clients in Python, and calls the server with them."""
+    """Yield the commands that validate the document, generate Python clients, and call the server with them."""
     venv.create(folder / "venv", with_pip=True)
     programs = folder / "venv" / "bin"
     yield f"{programs}/pip install --quiet {' '.join(PYTHON)}"
@@ -102,7 +102,7 @@ def node_commands(folder: Path, url: str) -> Iterator[str]:
 
 
 def main() -> int:
-    """Run everything; return the first exit status that is not 0."""
+    """Run all commands. Return the first non-zero exit status."""
     with tempfile.TemporaryDirectory() as name, Server("waitress", Path(name, "server")) as server:
         folder = Path(name, "clients")
         folder.mkdir()

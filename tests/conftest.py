@@ -1,4 +1,4 @@
-"""What all tests share: the databases, running servers, and the rule that CI on Linux skips nothing."""
+"""Fixtures of all tests: databases and running servers. CI on Linux fails on any skipped test."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile(
     "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
-hypothesis.settings.load_profile("unhurried")  # how long an example takes tells of the machine only
-gc.set_threshold(*THRESHOLD)  # as in the processes that the tests are about
+hypothesis.settings.load_profile("unhurried")  # the time of an example depends on the machine
+gc.set_threshold(*THRESHOLD)  # as in the processes under test
 CI = os.environ.get("CI") == "true" and sys.platform == "linux"  # elsewhere the databases are missing
 DATABASES = ("sqlite", "mariadb", "mysql")
-# For code that is far from the database. The pairs of servers also cover MariaDB.
+# For behaviour that does not depend on the database; the pairs of servers also run on MariaDB.
 EMBEDDED_AND_SERVER = ("sqlite", "mysql")
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 T = TypeVar("T")
-# Each takes most of a minute, or more, beside others; folders whose tests share something come before.
+# Each takes most of a minute or more. Folders with shared fixtures come before them.
 LONGEST = (
     "windows/test_walk.py", "faults/test_deploys.py", "faults/test_jobs.py", "faults/test_database.py",
     "faults/test_canaries.py", "faults/test_sweeps.py", "faults/test_replies.py", "faults/test_floods.py",
     "faults/test_provider.py", "store/test_migrations.py", "faults/test_stops.py", "faults/test_searches.py",
     "faults/test_clients.py", "faults/test_hold.py", "faults/test_kills.py", "store/test_outages.py",
 )  # fmt: skip
-# Each start command and each database. For most requests it does not matter which of them meet; where turns are taken
-# and followed it does, since gunicorn calls into SQLite on its event loop and waits for MariaDB on it.
+# Each start command and each database. For most requests their combination does not matter. For turns it does, because
+# gunicorn calls SQLite in its event loop, and yields the loop while it waits for MariaDB.
 EACH = [pair for pair in PAIRS if pair != ("gunicorn", "sqlite")]
 ON_EVERY_PAIR = pytest.mark.parametrize("server", PAIRS, indirect=True, ids="-".join)
-# For tests of commands and files, for which the servers are alike.
+# For tests of commands and files, which do not depend on the server.
 ON_EACH_DATABASE = pytest.mark.parametrize(
     "server", [pair for pair in PAIRS if pair[0] != "gunicorn"], indirect=True, ids="-".join
 )
 
 
 class Standing:
-    """What is started for the first test that wants it, and kept for all that come after.
+    """Resources that are started for the first test that needs them, and kept for later ones.
 
     pytest ends a fixture with parameters as soon as a test has another one: of four kinds of servers each file of tests
     would start all four anew.
@@ -69,7 +69,7 @@ class Standing:
         self._ends: dict[Hashable, ExitStack] = {}
 
     def one(self, name: Hashable, start: Callable[[], AbstractContextManager[T]], *folders: str) -> T:
-        """Return what has that name, or start it; it ends after the last test in ``folders`` of tests, if given."""
+        """Return a resource by its name, or start it. It ends after the last test in ``folders``, if given."""
         if name not in self._found:
             self._ends[name] = ExitStack()
             self._found[name] = self._ends[name].enter_context(start())
@@ -78,7 +78,7 @@ class Standing:
         return found
 
     def end_all_but(self, ahead: Container[str]) -> None:
-        """End what no remaining folder uses, because even an idle server takes CPU time."""
+        """End resources that no later folder needs, because idle servers also take CPU time."""
         for name, folders in reversed(self._folders.copy().items()):
             if folders and not any(folder in ahead for folder in folders):
                 self._end(name)
@@ -98,7 +98,7 @@ STANDING = pytest.StashKey[Standing]()
 
 @pytest.fixture(scope="session")
 def standing(pytestconfig: pytest.Config) -> Iterator[Standing]:
-    """What lives as long as tests want it; with pytest-xdist each worker has its own."""
+    """Resources that live as long as tests need them; each worker of pytest-xdist has its own."""
     with closing(Standing()) as everything:
         pytestconfig.stash[STANDING] = everything
         yield everything
@@ -106,21 +106,21 @@ def standing(pytestconfig: pytest.Config) -> Iterator[Standing]:
 
 @pytest.fixture(scope="session")
 def mariadb(standing: Standing) -> MariaDB:
-    """A throwaway MariaDB for the whole run; with pytest-xdist one for each worker."""
+    """A throwaway MariaDB for the whole run, one for each worker of pytest-xdist."""
     running: MariaDB = database_server(standing, "mariadb")
     return running
 
 
 @pytest.fixture
 def own_mariadb() -> Iterator[DatabaseServer]:
-    """A throwaway MariaDB that one test has to itself, to kill it or to make it hang."""
+    """A throwaway MariaDB for one test, to kill it or to make it hang."""
     with throwaway("mariadb") as service:
         yield service
 
 
 @pytest.fixture(params=DATABASES[1:])
 def own_server(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
-    """A throwaway MariaDB, and then a MySQL, that one test has to itself, to kill it or to make it hang."""
+    """A throwaway MariaDB, and then a MySQL, for one test, to kill it or to make it hang."""
     with throwaway(request.param) as service:
         yield service
 
@@ -130,7 +130,7 @@ def redis() -> Iterator[Redis]:
     """A throwaway Redis for the whole run."""
     if os.name == "nt":
         pytest.skip("Redis: the tests start it on Linux only")
-    from tests.services import redis as service  # noqa: PLC0415 - it needs modules that Windows lacks
+    from tests.services import redis as service  # noqa: PLC0415 - needs modules that Windows lacks
 
     try:
         service.ensure_installed()
@@ -145,7 +145,7 @@ def oidc_provider() -> Iterator[OidcProvider]:
     """A certified OpenID provider for the whole run."""
     if os.name == "nt":
         pytest.skip("oidc-provider: the tests start it on Linux only")
-    from tests.services import npm  # noqa: PLC0415 - it needs modules that Windows lacks
+    from tests.services import npm  # noqa: PLC0415 - needs modules that Windows lacks
     from tests.services import oidc_provider as service  # noqa: PLC0415
 
     try:
@@ -157,10 +157,10 @@ def oidc_provider() -> Iterator[OidcProvider]:
 
 
 def throwaway(kind: str) -> DatabaseServer:
-    """Return a database server of a kind that is not started yet, or skip the test where there can be none."""
+    """Return a new database server of a kind, not started yet. Skip the test if it can't be installed."""
     if os.name == "nt":
         pytest.skip(f"{kind}: the tests start it on Linux only")
-    from tests.services.databases import SERVERS  # noqa: PLC0415 - they need modules that Windows lacks
+    from tests.services.databases import SERVERS  # noqa: PLC0415 - needs modules that Windows lacks
 
     if reason := missing(kind):
         pytest.skip(reason)
@@ -169,8 +169,8 @@ def throwaway(kind: str) -> DatabaseServer:
 
 @cache
 def missing(kind: str) -> str | None:
-    """Return why there is no database server of a kind here, if there is none: installing it is tried once."""
-    from tests.services import database_server, databases  # noqa: PLC0415 - they need modules that Windows lacks
+    """Return why a database server of a kind is not available, or "". Tries to install it once."""
+    from tests.services import database_server, databases  # noqa: PLC0415 - needs modules that Windows lacks
 
     server = databases.SERVERS[kind]
     try:
@@ -181,12 +181,12 @@ def missing(kind: str) -> str | None:
 
 
 def database_server(standing: Standing, kind: str) -> Any:
-    """Return the database server of a kind that all tests share."""
+    """Return the shared database server of a kind."""
     return standing.one(("database server", kind), lambda: shared_server(kind))
 
 
 def shared_server(kind: str) -> DatabaseServer:
-    """Return a server that no test kills, so that no commit needs to wait for the disk; it is not started yet."""
+    """Return a new server, not started yet. No test kills it, so commits need not wait for the disk."""
     from tests.services.database_server import WITHOUT_FLUSHES  # noqa: PLC0415 - as in `throwaway`
 
     server = throwaway(kind)
@@ -196,25 +196,25 @@ def shared_server(kind: str) -> DatabaseServer:
 
 @pytest.fixture
 def mariadb_url(mariadb: MariaDB) -> str:
-    """The URL of a database on the throwaway MariaDB that has nothing, not even a schema."""
+    """The URL of a blank database, without a schema, on the throwaway MariaDB."""
     return mariadb.create_database()
 
 
 @pytest.fixture(params=DATABASES)
 def blank_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URL of a database that has nothing, not even a schema: once on each kind."""
+    """The URL of a blank database, without a schema, once on each kind."""
     return blank_database(request, request.param, tmp_path_factory)
 
 
 @pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URL of an empty database: the test runs once on each kind."""
+    """The URL of a database with the schema and no rows, once on each kind."""
     return empty_database(request, request.param, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def upstream() -> Iterator[Upstream]:
-    """The scripted provider that `server` talks to."""
+    """The scripted provider of `server`."""
     with Upstream() as provider:
         yield provider
 
@@ -223,7 +223,7 @@ def upstream() -> Iterator[Upstream]:
 def server(
     request: pytest.FixtureRequest, standing: Standing, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Server:
-    """A running server, of every start command and on every database; each test makes its own conversations on it."""
+    """A running server, for every start command and every database. Each test makes its own conversations."""
     start = partial(serving, request, upstream, tmp_path_factory)
     return standing.one(("open", request.param), start, "http", "cli")
 
@@ -232,7 +232,7 @@ def server(
 def serving(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory, **more: str
 ) -> Iterator[Server]:
-    """Run the server that one of `PAIRS` stands for, with ``more`` variables."""
+    """Run the server of one of `PAIRS`, with ``more`` variables."""
     command, database = request.param
     env = {
         "DATABASE_URL": empty_database(request, database, tmp_path_factory),
@@ -245,7 +245,7 @@ def serving(
 
 
 def empty_database(request: pytest.FixtureRequest, kind: str, folders: pytest.TempPathFactory) -> str:
-    """Return the URL of a database of one kind that has this version's schema and no rows.
+    """Return the URL of a database of one kind with this version's schema and no rows.
 
     It is a copy of one that was migrated: to migrate takes each server, and each test, half a second and more.
     """
@@ -259,7 +259,7 @@ def empty_database(request: pytest.FixtureRequest, kind: str, folders: pytest.Te
 
 
 def blank_database(request: pytest.FixtureRequest, kind: str, folders: pytest.TempPathFactory) -> str:
-    """Return the URL of a database of one kind that has nothing, not even a schema."""
+    """Return the URL of a blank database of one kind, without a schema."""
     if kind != "sqlite":
         return str(database_server(request.getfixturevalue("standing"), kind).create_database())
     return f"sqlite:///{(folders.mktemp('sqlite') / 'chatkeep.sqlite3').as_posix()}"
@@ -278,7 +278,7 @@ def file_of(url: str) -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with what takes longest where tests run side by side, so that at the end none of it runs alone.
+    """Run the slowest files first if tests run in parallel, so that none of them runs alone at the end.
 
     The others mix the folders: some wait, some take all of a processor.
     """
@@ -296,7 +296,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Keep the garbage collector off the tests; install MySQL if they need it, which takes longer than a test may."""
+    """Keep the garbage collector off the tests. Install MySQL if needed, which takes longer than a test may."""
     gc.freeze()
     if os.name != "nt" and any("mysql" in item.nodeid for item in session.items):
         missing("mysql")
@@ -304,7 +304,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip on Windows what needs a POSIX system, before any fixture is made."""
+    """Skip tests for POSIX systems on Windows, before any fixture."""
     marker = item.get_closest_marker("posix")
     if marker and os.name == "nt":
         pytest.skip(*marker.args)
@@ -312,7 +312,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End standing servers that no remaining test uses. Workers of pytest-xdist also get the files in order."""
+    """End servers that no later test needs. A worker of pytest-xdist also gets files in their order."""
     standing = item.config.stash.get(STANDING, None)
     if standing and nextitem and nextitem.path != item.path:
         items = item.session.items
@@ -321,7 +321,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the logs of the servers that a failed test used, and let nothing be skipped in CI."""
+    """Show the logs of a failed test's servers, and turn skips into failures in CI."""
     report = _no_skips((yield))
     if report.failed:
         used: dict[str, Any] = getattr(item, "funcargs", {})
@@ -331,7 +331,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Let no module be skipped in CI."""
+    """Turn skipped modules into failures in CI."""
     return _no_skips((yield))
 
 
@@ -344,7 +344,7 @@ def _no_skips(report: R) -> R:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
-    """Name loudly what was not tested, and in the last lines each test that failed."""
+    """Report skipped tests, and in the last lines each failed test."""
     yield
     skipped = terminalreporter.stats.get("skipped", [])
     if skipped:
@@ -358,12 +358,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Genera
 
 
 def _first_line(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """Return the beginning of why a test failed, in one line."""
+    """Return the beginning of a failure's reason, on one line."""
     crash = getattr(report.longrepr, "reprcrash", None)
     return str(crash.message if crash else report.longrepr).partition("\n")[0][:120]
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """Return why a report was skipped, without the place."""
+    """Return why a test was skipped, without its location."""
     text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     return text.removeprefix("Skipped: ")

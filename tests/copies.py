@@ -1,4 +1,4 @@
-"""A copy of a server's data, kept up to date with exports as the docs describe."""
+"""A copy of a server's data, kept up to date by incremental exports as documented."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(slots=True)
 class Copy:
-    """Conversations, and their messages, by id; ``cursor`` is the last export's."""
+    """Conversations and messages by id; ``cursor`` is the last export's."""
 
     conversations: dict[str, dict[str, Any]] = field(default_factory=dict)
     messages: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -18,7 +18,7 @@ class Copy:
     cursor: str = ""
 
     def take(self, body: bytes) -> dict[str, int]:
-        """Apply an export in JSON lines, which must be sealed; return how many lines there were of each kind."""
+        """Apply a sealed export in JSON Lines. Return the number of lines of each kind."""
         counts = {"conversation": 0, "message": 0, "tombstone": 0}
         *lines, last = body.splitlines()
         for line in map(json.loads, lines[1:]):

@@ -1,7 +1,7 @@
-"""Give a folder whose tests share servers or a browser to one process, and other tests file by file.
+"""Run a folder whose tests share servers or a browser in one process, and other tests file by file.
 
-A plugin of `./dev test`, for `--dist loadfile`. Otherwise each process starts all servers of such a folder, and even
-idle servers take CPU time.
+A plugin of `./dev test`, for `--dist loadfile`. Otherwise each process would start the shared servers of such a folder,
+and idle servers also take time.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-# Those first that take longest.
+# The slowest first.
 SHARING = ("http", "browser", "auth", "cli")
 
 
 class Folders(LoadFileScheduling):  # type: ignore[misc]  # xdist ships no types
-    """xdist's own schedule of files, but for those folders."""
+    """The schedule of xdist by files, except for those folders."""
 
     def _split_scope(self, nodeid: str) -> str:
-        """Return the name of what stays in one process."""
+        """Return the scope of tests that stay in one process."""
         file = PurePosixPath(super()._split_scope(nodeid))
         return str(file.parent if file.parent.name in SHARING else file)
 
 
 @pytest.hookimpl
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Folders:
-    """Take the place of xdist's own."""
+    """Replace the schedule of xdist."""
     return Folders(config, log)

@@ -1,4 +1,4 @@
-"""Throw long repeated texts at every route, in both languages: `./dev fuzz`.
+"""Send long repeated texts to every route, in both languages: `./dev fuzz`.
 
 No request may hold up the event loop, and none may be answered with a status from 500 on. A probe asks for
 `/health/live` all the time. It counts what the loop's thread computed until the answer came, so that other programs
@@ -30,10 +30,10 @@ from tests.services.databases import SERVERS
 from tests.upstream import Upstream
 
 STALL = 0.2
-"""Seconds that the loop may compute before it answers the probe."""
+"""The most seconds of CPU time before the loop answers the probe."""
 PATIENCE = 60
 SHORT_REPLY = " #n=3#"
-"""Ends what is said to the provider of the tests, which else says it all again."""
+"""Makes the scripted provider reply briefly; it would echo the whole message."""
 UNITS = (
     " ", "\n", "\t", "\0", "\u3000", "\u200b", "a", "A", "0", "1", "9", "-1", ".", "..", ",", ";", ":", ": ", "=", "&",
     "&#", "&#9", "%", "%2", "/", "//", "\\", '"', "'", "`", "~", "*", "_", "#", "> ", "| ", "- ", "[", "]", "{", "}",
@@ -49,7 +49,7 @@ HEADERS = (
 )  # fmt: skip
 LENGTHS = {"header": (100, 1_000, 7_000), "query": (100, 1_000, 2_500), "path": (100, 1_000, 2_500)}
 BODY_LENGTHS = (100, 3_000, 30_000, 300_000, 900_000)
-UNKNOWN = "01a202c6-688b-7050-9b35-34b6a3bc47ef"
+MISSING_ID = "01a202c6-688b-7050-9b35-34b6a3bc47ef"
 SETTINGS = {
     "WEB_CONCURRENCY": "1",
     "CHATKEEP_REDACT_INPUT": "mask",
@@ -60,7 +60,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Case:
-    """A request, and in a few words what is odd about it."""
+    """A request, and a short description of its oddity."""
 
     method: str
     path: str
@@ -71,7 +71,7 @@ class Case:
 
 @dataclass
 class Findings:
-    """What was found so far."""
+    """The findings so far."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
@@ -89,12 +89,12 @@ class Findings:
 
 
 class Cases:
-    """Requests with one odd place each. The same seed makes the same ones."""
+    """Generates requests with one odd place each, reproducibly by a seed."""
 
     def __init__(self, document: dict[str, Any], key: str, seed: int) -> None:
-        self.conversation = self.message = UNKNOWN
+        self.conversation = self.message = MISSING_ID
         self._key = key
-        self._dice = random.Random(seed)  # noqa: S311 - it must repeat itself
+        self._dice = random.Random(seed)  # noqa: S311 - reproducible
         self._count = 0
         self._operations = [
             (method.upper(), path, operation)
@@ -104,7 +104,7 @@ class Cases:
         ]
 
     def __iter__(self) -> Iterator[Case]:
-        """Yield cases without end, of every route in turn."""
+        """Yield cases for every route in turn, without end."""
         while True:
             self._dice.shuffle(self._operations)
             for method, path, operation in self._operations:
@@ -139,17 +139,17 @@ class Cases:
     def _path(self, path: str, kind: str, name: str, text: str) -> str:
         values = {"conversation_id": self.conversation, "message_id": self.message}
         for part in [part[1:-1] for part in path.split("/") if part.startswith("{")]:
-            value = text if (kind, part) == ("path", name) else values.get(part, UNKNOWN)
+            value = text if (kind, part) == ("path", name) else values.get(part, MISSING_ID)
             path = path.replace(f"{{{part}}}", quote(value, safe=""))
         return f"{path}?{quote(name)}={quote(text)}" if kind == "query" else path
 
     def usual_headers(self) -> dict[str, str]:
-        """Return the headers of a request with nothing odd in them."""
+        """Return normal headers."""
         return {
             "Accept-Language": self._dice.choice(("en", "zh")),
             "Authorization": f"Bearer {self._key}",
             "Content-Type": "application/json",
-            "X-End-User": f"fuzz-{self._count // 200}",  # so that nobody's lists and exports grow
+            "X-End-User": f"fuzz-{self._count // 200}",  # so that lists and exports stay small
         }
 
     def _headers(self, kind: str, name: str, text: str) -> dict[str, str]:
@@ -160,7 +160,7 @@ class Cases:
 
 
 def _example(operation: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the first example of an operation's body; None if it takes none."""
+    """Return the first example of an operation's body, or None."""
     content = operation.get("requestBody", {}).get("content", {})
     for kind in content.values():
         for example in kind.get("examples", {}).values():
@@ -182,16 +182,16 @@ def _encoded(body: dict[str, Any], kind: str, name: str, text: str) -> bytes:
     if name == "message":
         text += SHORT_REPLY
     odd = body | {text if kind == "name" else name: text} if kind in {"field", "name"} else body
-    # Escapes that stand in a text are the JSON's own.
+    # Escapes in a text are JSON's.
     return json.dumps(odd, ensure_ascii=False).replace("\\\\u", "\\u").encode()
 
 
 class Probe:
-    """Asks for `/health/live` all the time, and sees how long the loop computed before it answered."""
+    """Requests `/health/live` all the time, and measures how long the loop computed before it answered."""
 
     def __init__(self, server: Server, findings: Findings) -> None:
         self.now = "nothing"
-        """What is asked for meanwhile."""
+        """The case that is running."""
         self._server = server
         self._findings = findings
         (self._worker,) = server.worker_pids()
@@ -213,7 +213,7 @@ class Probe:
             self._note(self._computed() - begun, before)
 
     def _computed(self) -> float:
-        """Return the seconds that the worker's first thread, which runs the loop, has computed."""
+        """Return the CPU seconds of the worker's first thread, which runs the loop."""
         text = Path(f"/proc/{self._worker}/task/{self._worker}/schedstat").read_text(encoding="ascii")
         return int(text.split()[0]) / 1e9
 
@@ -225,7 +225,7 @@ class Probe:
 
 
 class Fuzzer:
-    """Sends cases to a server, one after the other."""
+    """Sends cases to a server, one by one."""
 
     def __init__(self, server: Server, key: str, seed: int) -> None:
         self.findings = Findings()
@@ -234,7 +234,7 @@ class Fuzzer:
         self._cases = Cases(json.loads(document), key, seed)
 
     def run(self, seconds: float) -> Findings:
-        """Go on for some seconds, and return what was found."""
+        """Send cases for some seconds. Return the findings."""
         deadline = time.monotonic() + seconds
         with Probe(self._server, self.findings) as probe:
             for number, case in enumerate(self._cases):
@@ -247,7 +247,7 @@ class Fuzzer:
         return self.findings
 
     def _take_turn(self) -> None:
-        """Have a conversation there for the next cases."""
+        """Create a conversation for the next cases."""
         headers = self._cases.usual_headers()
         _, answer = self._ask(Case("POST", "/api/chat", headers, b'{"message":"Hello"}', ""))
         told = json.loads(answer)
@@ -268,7 +268,7 @@ class Fuzzer:
     def _ask(self, case: Case) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=PATIENCE)
         with closing(connection):
-            # A server that refuses a request may answer before it has come.
+            # The server may refuse a request before it has arrived completely.
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(case.method, case.path, case.body, case.headers)
             answer = connection.getresponse()
@@ -276,7 +276,7 @@ class Fuzzer:
 
 
 def fuzzed(url: str, folder: Path, provider: str, *, seconds: float, seed: int) -> Findings:
-    """Run gunicorn on a database, throw requests at it, and return what was found."""
+    """Run gunicorn on a database, send requests, and return the findings."""
     key = make_key(url).text
     env = SETTINGS | {"DATABASE_URL": url, "OPENAI_BASE_URL": provider}
     with thrown_away(Server("gunicorn", folder, env)) as server:
@@ -284,7 +284,7 @@ def fuzzed(url: str, folder: Path, provider: str, *, seconds: float, seed: int) 
 
 
 def main(*arguments: str) -> int:
-    """Fuzz a server, tell what was found, and return the exit status."""
+    """Fuzz a server, print the findings, and return the exit status."""
     parser = argparse.ArgumentParser(prog="./dev fuzz", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--database", choices=("sqlite", *SERVERS), default="sqlite")

@@ -1,4 +1,4 @@
-"""Every regular expression of our own, and the texts on which a backtracking engine takes longest for it."""
+"""All regular expressions of the package, and the worst texts for a backtracking engine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.servers import ROOT
 
 PACKAGE = ROOT / "chatkeep"
 STATIC = PACKAGE / "web" / "static"
-# A script that runs when the package is built, over files that a checksum pins.
+# A build script, which reads only files pinned by a checksum.
 BUILD = PACKAGE / "web" / "assets"
 op: Any = import_module("re._constants")
 parser: Any = import_module("re._parser")
@@ -36,10 +36,10 @@ STAGES = (
 The first rounds show exponential time, the others cubic or quadratic, before it takes minutes. Linear is a twentieth.
 """
 SURELY = 3
-# A literal of JavaScript stands where an operand may.
+# A JavaScript literal appears in operand position.
 LITERAL = re.compile(r"(?:[=(,:!&|?;{}\[]|=>|return)\s*/(?![/*])((?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+)/([a-z]*)")
 
-# What Python writes in another way: anything, a letter, a Chinese character, and within brackets those of scripts.
+# JavaScript syntax that Python lacks: any character, a letter, a Chinese character, and scripts within brackets.
 IN_PYTHON = {
     "[^]": r"[\s\S]", r"\p{L}": r"[^\W\d_]", r"\p{Script=Han}": "[\u4e00-\u9fff]",
     r"\p{Script=Adlam}": "\U0001e900-\U0001e95f", r"\p{Script=Arabic}": "\u0600-\u06ff",
@@ -50,7 +50,7 @@ IN_PYTHON = {
 
 @dataclass(frozen=True)
 class Found:
-    """A pattern, where it is, and by which methods it is used."""
+    """A pattern, its location, and the methods that use it."""
 
     place: str
     pattern: re.Pattern[Any]
@@ -58,7 +58,7 @@ class Found:
 
 
 def in_python() -> Iterator[Found | str]:
-    """Yield the patterns of the package; the place alone of one that only running the code can tell."""
+    """Yield the package's patterns; only the location of one that is computed at run time."""
     for path in sorted(PACKAGE.rglob("*.py")):
         if BUILD not in path.parents and "migrations" not in path.parts:
             yield from _in_module(ast.parse(path.read_text(encoding="utf-8")), _module(path.relative_to(ROOT)))
@@ -88,7 +88,7 @@ def _in_module(tree: ast.Module, name: str) -> Iterator[Found | str]:
 
 
 def _text_of(node: ast.Call) -> tuple[ast.expr | None, str]:
-    """Return the pattern in a call and the called method, or None for a call without a pattern."""
+    """Return a call's pattern and method, or None if it has no pattern."""
     called = ast.unparse(node.func)
     if called.startswith("re.") and called[3:] in FUNCTIONS:
         return node.args[0], called[3:]
@@ -111,7 +111,7 @@ def _uses(tree: ast.Module) -> dict[str, set[str]]:
 
 
 def in_javascript() -> Iterator[Found]:
-    """Yield the patterns of the page, which mean the same in Python as far as time goes."""
+    """Yield the page's patterns, converted to Python patterns with the same complexity."""
     for path in sorted(STATIC.glob("*.js")):
         source = re.sub(r"(?m)^\s*(//|/?\*).*$", "", path.read_text(encoding="utf-8"))
         for text, flags in LITERAL.findall(source):
@@ -128,7 +128,7 @@ def _in_python(text: str) -> str:
 
 @dataclass(frozen=True)
 class Worst:
-    """A text that repeats a part, between a head and a tail on which matching fails."""
+    """A text that repeats a part, between a head and a tail that makes the match fail."""
 
     head: str
     part: str
@@ -140,7 +140,7 @@ class Worst:
 
 
 def is_linear(found: Found) -> bool:
-    """Return whether a pattern takes linear time on the worst texts for it, the slowest with a million characters."""
+    """Return whether a pattern takes linear time on its worst texts, up to a million characters."""
     tries = [(worst, method) for worst in worst_texts(found.pattern) for method in sorted(found.methods)]
     for length, kept, limit in STAGES:
         took = {}
@@ -153,7 +153,7 @@ def is_linear(found: Found) -> bool:
 
 
 def worst_texts(pattern: re.Pattern[Any]) -> set[Worst]:
-    """Return texts that repeat what a repeat of the pattern takes, alone and with what stands around it."""
+    """Return texts that repeat what a repeat in the pattern matches, alone and with the text around it."""
     text = pattern.pattern if isinstance(pattern.pattern, str) else pattern.pattern.decode("latin-1")
     tree = parser.parse(text, pattern.flags)
     signs = Signs(tree)
@@ -174,22 +174,22 @@ def worst_texts(pattern: re.Pattern[Any]) -> set[Worst]:
 
 
 class Signs:
-    """Characters that differ to a pattern: of those that all of its atoms treat alike there is one."""
+    """Representative characters of a pattern: one of each class that its atoms treat alike."""
 
     def __init__(self, tree: Any) -> None:
         self._state = tree.state
         atoms = [self._compiled([atom]) for atom in _atoms(tree)]
         self._alphabet = {tuple(bool(atom.fullmatch(sign)) for atom in atoms): sign for sign in ALPHABET}.values()
         self.tails = {"", "\n\0", *self._alphabet}
-        """What may stand where the pattern expects something else."""
+        """Characters that make the match fail."""
 
     def units(self, body: Any) -> set[str]:
-        """Return what the body of a repeat takes: each character that it may be, and its shortest text."""
+        """Return what a repeat's body matches: each single character, and its shortest text."""
         test = self._compiled(body)
         return {sign for sign in self._alphabet if test.fullmatch(sign)} | {self.sample(body)} - {""}
 
     def sample(self, items: Any) -> str:
-        """Return a text for a part of the tree, in which each repeat stands once at least."""
+        """Return a text for a part of the tree, with each repeat at least once."""
         return "".join(self._sample_of(kind, value) for kind, value in items)
 
     def _sample_of(self, kind: Any, value: Any) -> str:
@@ -208,7 +208,7 @@ class Signs:
 
 
 def _repeats(items: Any, before: str, after: str, signs: Signs) -> Iterator[tuple[str, Any, str]]:
-    """Yield the body of each repeat without a low limit, with texts for what stands before and behind it."""
+    """Yield the body of each unbounded repeat, with texts for what precedes and follows it."""
     for at, (kind, value) in enumerate(items):
         left, right = before + signs.sample(items[:at]), signs.sample(items[at + 1 :]) + after
         if kind in REPEATS and value[1] >= MANY:
@@ -218,7 +218,7 @@ def _repeats(items: Any, before: str, after: str, signs: Signs) -> Iterator[tupl
 
 
 def _parts(kind: Any, value: Any) -> Sequence[Any]:
-    """Return the parts of the tree that a node has."""
+    """Return the children of a node."""
     if kind in REPEATS:
         return [value[2]]
     if kind is op.SUBPATTERN:
@@ -239,7 +239,7 @@ def _atoms(items: Any) -> Iterator[Any]:
 
 
 def _took(pattern: re.Pattern[Any], method: str, text: Any, enough: float) -> float:
-    """Return the seconds of the processor that a match takes; the least of three where that is more than enough."""
+    """Return the CPU seconds of a match; the minimum of three runs if the first is slow."""
     arguments = ("", text) if method in {"sub", "subn"} else (text,)
     least = float("inf")
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Ports of this machine's loopback."""
+"""Free loopback ports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ HELD: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """Return an unused TCP port that no other test process gets from here.
+    """Return a free TCP port that no other test process gets from here meanwhile.
 
     Until a server listens on it, what keeps others off is that this process holds the UDP port of the same number.
     """
@@ -32,7 +32,7 @@ def _is_ours(port: int) -> bool:
 
 
 def is_listening(port: int) -> bool:
-    """Return whether a port is in use."""
+    """Return whether a process listens on a port."""
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:

@@ -1,8 +1,8 @@
 """Hold long conversations with real servers of OpenAI's API from PyPI and npm: `./dev providers`.
 
-The servers are installed into a temporary folder, and answer on loopback without a model. The name of the model selects
-the behaviour: a whole reply, a slow one that is stopped, or a failure. The turn after each must succeed. Prints the
-results as a table.
+The servers are installed into a temporary folder, and answer on loopback without any model. The name of the model
+decides what happens in a turn: a whole answer, a slow one that is stopped, or a failure. The turn after each of them
+must be answered. Prints a table of the results.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ START_S = 120.0
 SENTENCE = "Fog is a cloud that touches the ground."
 SLOW = "and so on " * 500
 TOO_LONG = "This model's maximum context length is 10 tokens."
-# Every other turn meets one of these, in order.
+# Every other turn has one of these failures, in order.
 TROUBLES = ("slow", "broken", "refused", "long")
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A server, how it is started, and what of chatkeep's settings it needs."""
+    """A server, its start command, and the settings of chatkeep that it needs."""
 
     name: str
     command: tuple[str, ...]
@@ -52,7 +52,7 @@ class Provider:
 
 
 def litellm(programs: Path, port: int) -> Provider:
-    """LiteLLM's proxy. It refuses a temperature for a reasoning model, before it answers in its place."""
+    """LiteLLM's proxy. It refuses a temperature for reasoning models."""
     answers: dict[str, dict[str, object]] = {
         "whole": {"model": "openai/gpt-5", "mock_response": SENTENCE},
         "slow": {"model": "openai/m", "mock_response": SLOW, "mock_delay": 30},
@@ -68,7 +68,7 @@ def litellm(programs: Path, port: int) -> Provider:
 
 
 def fakellm(programs: Path, port: int) -> Provider:
-    """A mock server in Python. It knows no failures in streams, so those models are asked for whole replies."""
+    """A mock server in Python. It has no failures in streams, so failing models don't stream."""
     failures = {"broken": (500, "It broke."), "refused": (400, "It was refused."), "long": (400, TOO_LONG)}
     responses: dict[str, dict[str, object]] = {"whole": {"content": SENTENCE}, "slow": {"content": SLOW}}
     responses |= {name: {"status": status, "error": said} for name, (status, said) in failures.items()}
@@ -80,7 +80,7 @@ def fakellm(programs: Path, port: int) -> Provider:
 
 
 def mock_llm(folder: Path) -> Provider:
-    """A mock server in Node.js, with errors amid streams. Its rules are those of a strict provider."""
+    """A mock server in Node.js with errors in streams and the rules of a strict provider."""
     usage = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}
 
     def rule(match: str, status: int, body: Mapping[str, object]) -> dict[str, object]:
@@ -94,7 +94,7 @@ def mock_llm(folder: Path) -> Provider:
     def refuse(match: str, said: str, status: int = 400) -> dict[str, object]:
         return rule(match, status, {"error": {"message": said, "code": status}})
 
-    rules = [  # the last one that matches counts
+    rules = [  # the last match wins
         rule("@", 200, answer(SENTENCE)),
         rule("body.model == 'slow'", 200, answer(SLOW)),
         refuse("body.model == 'broken'", "It broke.", 500),
@@ -114,7 +114,7 @@ def mock_llm(folder: Path) -> Provider:
 
 
 class Conversation:
-    """A conversation of `TURNS` turns, and what came of them."""
+    """A conversation of `TURNS` turns, and its results."""
 
     def __init__(self, api: Api) -> None:
         self.api = api
@@ -126,7 +126,7 @@ class Conversation:
         self.id: str = api.chat("Hello", model="whole", **fields)["conversation_id"]
 
     def hold(self) -> None:
-        """Take the turns: at first whole ones, then one after each trouble."""
+        """Take the turns: complete ones first, then one after each failure."""
         for number in range(TURNS):
             if number < TURNS // 4 or number % 2:
                 self.whole(number, streamed=number % 4 == 1)
@@ -136,7 +136,7 @@ class Conversation:
                 self.failed(trouble)
 
     def whole(self, number: int, *, streamed: bool) -> None:
-        """Ask, and look whether the whole answer came."""
+        """Send a message, and check that the whole answer came."""
         begun = time.monotonic()
         status = self._ask("whole", f"Question {number}", stream=streamed)
         self.took.append(time.monotonic() - begun)
@@ -147,7 +147,7 @@ class Conversation:
             self.wrong.append(f"turn {number}: {status} {last['status']} {last['error_detail']} {last['content'][:80]}")
 
     def stopped(self) -> None:
-        """Stop a reply, before its first text or after it."""
+        """Stop a reply before or after its first text."""
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(self._ask, "slow", "Slow", stream=True)
             eventually(lambda: self.api.last(self.id)["status"] == "generating")
@@ -157,7 +157,7 @@ class Conversation:
         self.counts[self.api.ended(self.id)["status"]] += 1
 
     def failed(self, model: str) -> None:
-        """Ask a model that fails; count how it did."""
+        """Ask a failing model, and count the outcome."""
         status = self._ask(model, "x" * 200)
         self.counts[f"{status} {self.api.last(self.id)['error']}"] += 1
 
@@ -202,7 +202,7 @@ def hold(provider: Provider, folder: Path, port: int) -> Conversation:
 
 
 def providers(folder: Path) -> Iterator[tuple[Provider, int]]:
-    """Install the servers; yield each with a port for it. Without npm there are two."""
+    """Install the servers, and yield each with a port. Without npm there are two."""
     venv.create(folder / "venv", with_pip=True)
     programs = folder / "venv" / "bin"
     subprocess.run([programs / "pip", "install", "--quiet", LITELLM, FAKELLM], check=True)
@@ -221,7 +221,7 @@ def say(*lines: str) -> None:
 
 
 def main() -> int:
-    """Print the table; return 1 if a turn that was to be answered was not."""
+    """Print the table. Return 1 if an answer is missing."""
     wrong: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

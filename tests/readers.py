@@ -1,4 +1,4 @@
-"""Export hard content, and have the programs of others read it: `./dev readers`.
+"""Export difficult content, and read it with other programs: `./dev readers`.
 
 LibreOffice, jq, pandoc and cmark-gfm are installed with apt-get, pandas and DuckDB into a temporary folder from PyPI.
 """
@@ -45,7 +45,7 @@ print(json.dumps({name: [row[0] for row in rows] for name, rows in found.items()
 
 
 def main() -> int:
-    """Ask every reader; return 0 if each finds what there is."""
+    """Run all readers. Return 0 if each finds the same content."""
     if missing := [package for program, package in PROGRAMS.items() if not shutil.which(program)]:
         sys.stdout.write(f"{debian.install(*missing)}\n")
     hard = Hard()
@@ -61,12 +61,12 @@ def main() -> int:
 
 
 def run(folder: Path, *command: str) -> str:
-    """Return what a program writes."""
+    """Return a program's output."""
     return subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def tell(reader: str, *differences: object) -> int:
-    """Tell of a reader; return 1 if it found something else than there is."""
+    """Report a reader. Return 1 if it found a difference."""
     found = [difference for difference in differences if difference]
     sys.stdout.write(f"{reader}: {found or 'ok'}\n")
     sys.stdout.flush()
@@ -74,12 +74,12 @@ def tell(reader: str, *differences: object) -> int:
 
 
 def differs(what: str, found: Any, expected: Any) -> str:
-    """Return a message if two counts differ."""
+    """Describe a differing count."""
     return "" if found == expected else f"{what}: {found}, not {expected}"
 
 
 def libreoffice(folder: Path, hard: Hard) -> int:
-    """Open the csv with each separator: no cell may be a formula, and with the right one there are all rows."""
+    """Open the csv with each separator: no cell is a formula, and the right separator gives all rows."""
     status = 0
     for name, code in SEPARATORS.items():
         run(

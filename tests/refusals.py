@@ -1,4 +1,4 @@
-"""How providers refuse a request for the way it is written: a name for each, as the scripted provider takes them."""
+"""The refusals of request dialects that the scripted provider can imitate, by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Refusal = tuple[int, dict[str, Any]]
 
 
 def refuse(names: str, body: Body) -> Refusal | None:
-    """Return the status and the body of the first refusal of ``names``, such as ``a+b``, that the request gets."""
+    """Return the status and body of the first refusal in ``names``, such as ``a+b``, that applies to the request."""
     found = ((REFUSALS | OF_CONTENT)[name] for name in names.split("+") if name)
     return next((refusal for is_refused, refusal in found if is_refused(body)), None)
 
@@ -32,7 +32,7 @@ def _validation(*place: str, said: str = "Extra inputs are not permitted") -> Re
 
 
 REFUSALS: dict[str, tuple[Callable[[Body], bool], Refusal]] = {
-    # The name of the limit of a reply's length
+    # The name of the token limit
     "limit-renamed": (
         _has("max_tokens"),
         _error("'max_tokens' is unsupported here; 'max_completion_tokens' is its name", "max_tokens", "unsupported"),
@@ -42,7 +42,7 @@ REFUSALS: dict[str, tuple[Callable[[Body], bool], Refusal]] = {
         _has("max_tokens"),
         _error('the model said: {"param": "max_tokens", "hint": "use max_completion_tokens"}', status=500),
     ),
-    # Token counts of streams
+    # The usage of streams
     "usage-extra": (_has("stream_options"), _validation("stream_options")),
     "usage-argument": (_has("stream_options"), _error("Unrecognized request argument: stream_options")),
     "usage-field": (_has("stream_options"), (400, {"message": 'json: unknown field "stream_options"'})),
@@ -76,7 +76,7 @@ REFUSALS: dict[str, tuple[Callable[[Body], bool], Refusal]] = {
         _error("'stream' does not support true with this model", "stream", "unsupported_value"),
     ),
 }
-# What no other way to write the request would mend.
+# Refusals that no other dialect avoids.
 OF_CONTENT: dict[str, tuple[Callable[[Body], bool], Refusal]] = {
     "flagged": (
         lambda body: any("flagged" in message["content"].split() for message in body["messages"]),

@@ -1,4 +1,4 @@
-"""Start a server with the demo model and let schemathesis try it against its own OpenAPI document: `./dev schema`."""
+"""Test a server with the demo model against its own OpenAPI document with schemathesis: `./dev schema`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tests.servers import Server
 
-# Two checks are left out: they take a page behind an unknown item (422), a reused key (422) and a body over the limit
-# (413 before its fields are looked at) for mistakes, and an odd Accept-Encoding for a reason to refuse.
+# Two checks are excluded. They report a page after an unknown item (422), a reused key (422) and a body over the limit
+# (413 before its fields are checked) as errors, and expect a refusal of an odd Accept-Encoding.
 LEFT_OUT = "positive_data_acceptance,negative_data_rejection"
 
 

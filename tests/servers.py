@@ -1,4 +1,4 @@
-"""Real chatkeep processes for tests, started by each of the three commands that users start them with."""
+"""Run real chatkeep servers for tests, by each of the three start commands."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.client import SLOW, request
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
-# gunicorn calls into SQLite beside its event loop and waits for a server on it; for threads the databases are alike, so
-# each of those servers has one of them (`test_start` tries every pair).
+# gunicorn runs SQLite outside of its event loop and waits for a server in it. For threads the databases are alike, so
+# each of those servers has one of them (`test_start` runs every pair).
 PAIRS = [("gunicorn", "sqlite"), ("gunicorn", "mariadb"), ("waitress", "mysql"), ("flask", "sqlite")]
 if os.name == "nt":
     PAIRS = [("waitress", "sqlite"), ("flask", "sqlite")]
@@ -28,19 +28,19 @@ COMMANDS = tuple(dict(PAIRS))
 FOR_PRODUCTION = [pair for pair in PAIRS if pair[0] != "flask"]
 OURS = ("CHATKEEP_", "OPENAI_", "DATABASE_", "REDIS_URL", "HOST", "PORT", "WEB_CONCURRENCY")
 NOT_THEIRS = (*OURS, "PYTHONDONTWRITEBYTECODE")
-START = 20.0 * SLOW  # seconds until a server must answer
-STOP = 30.0 * SLOW  # seconds until a server must have drained; tests of drains look at their time themselves
+START = 20.0 * SLOW  # the most seconds until a server answers
+STOP = 30.0 * SLOW  # the most seconds of a drain; tests of drains check their time themselves
 
 
 class Stuck(AssertionError):
-    """A server did not stop in time."""
+    """A server did not stop."""
 
 
 class Server:
-    """A server on a free port of loopback; use it as a context, or `start` and `stop` it.
+    """A server on a free loopback port. Use it as a context, or `start` and `stop` it.
 
-    ``env`` is what the server's environment holds beside `defaults`; nothing of the developer's own settings gets in:
-    the process runs in ``folder``, which also holds its data and its log.
+    ``env`` extends `defaults`. The developer's own settings are not used. The process runs in ``folder``, which has its
+    data and its log.
     """
 
     patience = START
@@ -78,19 +78,19 @@ class Server:
             error.add_note(f"log of {self!r}:\n{self.log()}")
 
     def defaults(self) -> dict[str, str]:
-        """The variables of every server: its place, and data in its own folder."""
+        """The variables of every server: its address and its data folder."""
         return {
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "CHATKEEP_ENV": "test",
-            "CHATKEEP_CACHE_SIZE": "0",  # tests ask the same things; those of the cache turn it on
+            "CHATKEEP_CACHE_SIZE": "0",  # tests repeat questions; those of the cache turn it on
             "CHATKEEP_DATA_DIR": str(self.folder / "data"),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
         }
 
     def environment(self) -> dict[str, str]:
-        """The whole environment of the process: the tests' own without any setting of chatkeep, and then `env`.
+        """The environment of the process: the tests' own without settings of chatkeep, and `env`.
 
         It may keep what Python compiles, as a server of users does, whatever the developer's shell says: compiling
         everything anew would be a third of each start.
@@ -99,19 +99,19 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The id of the process that was started."""
+        """The id of the started process."""
         assert self.process, "the server was not started"
         return self.process.pid
 
     def worker_pids(self) -> list[int]:
-        """The ids of the processes that answer: gunicorn's children, if it has any, or the process of the others."""
+        """The ids of the processes that answer: gunicorn's workers, or the server's only process."""
         if self.command != "gunicorn":
             return [self.pid]
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()
         return [int(pid) for pid in children]
 
     def start(self) -> None:
-        """Start the server and wait until it is up."""
+        """Start the server and wait until it answers."""
         if os.name == "nt" and self.command == "gunicorn":
             pytest.skip("there is no gunicorn on Windows")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -124,18 +124,18 @@ class Server:
                 stdout=log,
                 stderr=log,
                 group=self.group,
-                start_new_session=True,  # a process group of its own, so that `kill` reaches the workers and no others
+                start_new_session=True,  # its own process group, so that `kill` reaches exactly its workers
             )
         self._wait_until_up()
 
     def stop(self) -> int:
-        """Ask the server to end and return its exit status; raise `Stuck` if it has not ended after `STOP` seconds."""
+        """Stop the server and return its exit status. Raises `Stuck` after `STOP` seconds."""
         assert self.process, "the server was not started"
         self.process.terminate()
         return self.wait()
 
     def wait(self, seconds: float = STOP) -> int:
-        """Wait for a stopping server, and return its exit status. If it does not stop, kill it and raise `Stuck`."""
+        """Return the exit status of a stopping server. Kills it and raises `Stuck` if it does not end."""
         assert self.process, "the server was not started"
         try:
             status = self.process.wait(seconds)
@@ -148,7 +148,7 @@ class Server:
         return status
 
     def kill(self) -> None:
-        """End every process of the server at once, as a power cut does."""
+        """Kill all processes of the server at once, like a power failure."""
         assert self.process, "the server was not started"
         if os.name == "nt":
             self.process.kill()
@@ -157,7 +157,7 @@ class Server:
         self.process.wait()
 
     def log(self) -> str:
-        """Return what the server wrote."""
+        """Return the server's output."""
         return self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
 
     @property
@@ -190,7 +190,7 @@ class Server:
 
 @contextmanager
 def thrown_away(server: Server) -> Iterator[Server]:
-    """Run a server of which nothing is wanted at the end: a drain, even of nothing, takes a second or two."""
+    """Run a server and kill it at the end, because even an empty drain takes a second or two."""
     server.start()
     try:
         yield server

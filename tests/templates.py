@@ -1,4 +1,4 @@
-"""Chat templates in the manner of those that come with open models: strict about roles, in three ways.
+"""Chat templates like those of open models: strict about roles, in three ways.
 
 A model server renders the messages with its model's template, and refuses the request if the template raises an error.
 """
@@ -28,7 +28,7 @@ _OPTIONAL_SYSTEM = """
 """
 TEMPLATES = {
     "llama": _OPTIONAL_SYSTEM + _TURNS,
-    "mistral": "{% set turns = messages %}" + _TURNS,  # of its first versions: a system prompt breaks the order
+    "mistral": "{% set turns = messages %}" + _TURNS,  # the first versions: a system prompt breaks the order
     "gemma": """
 {%- set turns = messages %}
 {%- if messages[0].role == "system" %}{{ refuse("System role not supported") }}{% endif %}
@@ -38,11 +38,11 @@ TEMPLATES = {
 
 
 class Refused(Exception):
-    """The template does not take the messages; the text says why."""
+    """The template refuses the messages; the message says why."""
 
 
 def render(name: str, messages: Sequence[Mapping[str, str]]) -> str:
-    """Return the prompt that a model gets. Raises `Refused`."""
+    """Return a model's prompt. Raises `Refused`."""
     return _COMPILED[name].render(messages=messages, alternate=_ALTERNATE, refuse=_refuse)
 
 

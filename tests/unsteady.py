@@ -1,4 +1,4 @@
-"""Run a few failed tests once more, alone: those that pass are named loudly, and do not fail the run.
+"""Run a few failed tests once more, alone. Those that pass are reported, and do not fail the run.
 
 A plugin of `./dev test`: of ten thousand tests on a busy machine, one may fail for want of time.
 """
@@ -11,15 +11,15 @@ from collections.abc import Generator
 
 import pytest
 
-MOST = 5  # if more have failed, it is no accident
+MOST = 5  # more failures are not a coincidence
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
-    """Run them once the workers of pytest-xdist have ended, and before the summary is written."""
+    """Run them after the workers of pytest-xdist have ended, and before the summary."""
     yield
     if hasattr(session.config, "workerinput"):
-        return  # a worker of pytest-xdist, which also ends a session
+        return  # each worker of pytest-xdist also ends a session
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")
     if terminal and session.exitstatus == pytest.ExitCode.TESTS_FAILED:
         failed = [report for outcome in ("failed", "error") for report in terminal.stats.get(outcome, [])]
@@ -43,7 +43,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _pass_alone(failed: list[pytest.TestReport | pytest.CollectReport], config: pytest.Config) -> bool:
-    """Return whether these are few tests that all pass now, one after the other in one process."""
+    """Return whether these are few tests that all pass now, in a row in one process."""
     names = list(dict.fromkeys(report.nodeid for report in failed))
     if len(names) > MOST or any(isinstance(report, pytest.CollectReport) for report in failed):
         return False

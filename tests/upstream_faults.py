@@ -1,7 +1,7 @@
-"""What the scripted provider does wrong: a function for each fault that a specification may name.
+"""The faults of the scripted provider: a function for each name in a specification.
 
-Each gets the specification after the fault's name, and returns whether the connection stays open. N is the number of
-tokens before the fault.
+Each gets the text after the fault's name in the specification, and returns whether the connection stays open. N is the
+number of tokens before the fault.
 """
 
 from __future__ import annotations
@@ -14,27 +14,28 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING
 
-from tests.answers import ANSWERS, SENTENCE
+from tests.answer_parts import SENTENCE
+from tests.answers import ANSWERS
 
 if TYPE_CHECKING:
-    from tests.upstream import Exchange
+    from tests.exchange import Exchange
 
 LINGER_OFF = struct.pack("ii", 1, 0)
 
 
 def drop(_: Exchange, _argument: str) -> bool:
-    """Close the connection without a byte."""
+    """Close the connection without sending anything."""
     return False
 
 
 def half_head(exchange: Exchange, _: str) -> bool:
-    """Close the connection amid the status line."""
+    """Close the connection within the status line."""
     exchange.raw(b"HTTP/1.1 2")
     return False
 
 
 def hang_headers(exchange: Exchange, _: str) -> bool:
-    """Say nothing at all."""
+    """Send nothing."""
     return exchange.hang()
 
 
@@ -59,14 +60,14 @@ def hang_done(exchange: Exchange, _: str) -> bool:
 
 
 def hang_reason(exchange: Exchange, _: str) -> bool:
-    """Send everything up to the finish reason, then nothing, for good."""
+    """Send everything up to the finish reason, then nothing forever."""
     exchange.begin("9999")
     exchange.event(exchange.chunk({}, finish_reason="stop"))
     return exchange.hang()
 
 
 def heartbeats(exchange: Exchange, _: str) -> bool:
-    """Send everything up to the finish reason, then a comment five times a second, for good."""
+    """Send everything up to the finish reason, then five comments a second forever."""
     exchange.begin("9999")
     exchange.event(exchange.chunk({}, finish_reason="stop"))
     while True:
@@ -75,7 +76,7 @@ def heartbeats(exchange: Exchange, _: str) -> bool:
 
 
 def queue(exchange: Exchange, _: str) -> bool:
-    """Send nothing but comments, five a second."""
+    """Send only comments, five a second."""
     exchange.head()
     while True:
         exchange.write(b": keep-alive\n\n")
@@ -103,7 +104,7 @@ def drip(exchange: Exchange, argument: str) -> bool:
 
 
 def endless(exchange: Exchange, _: str) -> bool:
-    """Send tokens without end, at the rate ``r`` or else twenty in each write."""
+    """Send tokens at the rate ``r``, or twenty in each write without one, forever."""
     exchange.head()
     tokens = exchange.rendered(exchange.chunk({"content": "more "})) * (1 if "r" in exchange.spec else 20)
     number = 0
@@ -117,13 +118,13 @@ def reset_after(exchange: Exchange, argument: str) -> bool:
     """Send N tokens, then reset the connection."""
     exchange.begin(argument)
     if argument:
-        time.sleep(0.05)  # a reset throws away what the client has not read yet
+        time.sleep(0.05)  # a reset discards what the client has not read yet
     exchange.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_OFF)
     return False
 
 
 def cut_after(exchange: Exchange, argument: str) -> bool:
-    """Send N tokens, then close the connection amid the body."""
+    """Send N tokens, then close the connection within the body."""
     exchange.begin(argument)
     return False
 
@@ -142,7 +143,7 @@ def no_reason(exchange: Exchange, argument: str) -> bool:
 
 
 def no_done(exchange: Exchange, _: str) -> bool:
-    """Send the whole reply with its finish reason, but neither usage nor ``[DONE]``: not a fault, some do."""
+    """Send the whole reply with its finish reason, without usage and ``[DONE]``, as some providers do."""
     exchange.begin("9999")
     exchange.event(exchange.chunk({}, finish_reason="stop"))
     return exchange.end()
@@ -164,7 +165,7 @@ def bad_utf8(exchange: Exchange, argument: str) -> bool:
 
 
 def malformed(exchange: Exchange, argument: str) -> bool:
-    """Send N tokens, then what is not JSON."""
+    """Send N tokens, then invalid JSON."""
     exchange.begin(argument)
     exchange.write(b'data: {"choices":[{"delta":\n\n')
     return exchange.hang()
@@ -178,7 +179,7 @@ def nested(exchange: Exchange, argument: str) -> bool:
 
 
 def lone_half(exchange: Exchange, argument: str) -> bool:
-    """Send N tokens, half a character that never gets its other half, and a proper end."""
+    """Send N tokens, a lone surrogate, and a proper end."""
     exchange.begin(argument)
     for half in ("\\ud83d", "x", "\\ude00", "\\ud83d"):
         exchange.write(b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n' % half.encode())
@@ -197,13 +198,13 @@ def long_line(exchange: Exchange, argument: str) -> bool:
 
 
 def html(exchange: Exchange, _: str) -> bool:
-    """Answer 200 with a page."""
+    """Answer 200 with an HTML page."""
     page = f"<!doctype html><title>{exchange.told('Welcome to the proxy')}</title>"
     return exchange.whole(page.encode(), kind="text/html; charset=utf-8")
 
 
 def gzip_bomb(exchange: Exchange, _: str) -> bool:
-    """Answer with 64 MB of zeros in an unrequested compression."""
+    """Answer with 64 MB of zeros, compressed unasked."""
     body = _bomb()
     exchange.head(**{"Content-Encoding": "gzip", "Content-Length": str(len(body))})
     exchange.raw(body)
@@ -221,7 +222,7 @@ def error_after(exchange: Exchange, argument: str) -> bool:
 
 
 def error_event(exchange: Exchange, argument: str) -> bool:
-    """Send N tokens, then an event that is named ``error``."""
+    """Send N tokens, then an event named ``error``."""
     exchange.begin(argument)
     said = json.dumps({"message": exchange.told("Scripted failure in an event.")})
     exchange.write(f"event: error\ndata: {said}\n\n".encode())
@@ -253,7 +254,7 @@ def not_http(exchange: Exchange, _: str) -> bool:
 
 
 def bad_chunk(exchange: Exchange, argument: str) -> bool:
-    """Send N tokens, then a chunk whose size is no number."""
+    """Send N tokens, then a chunk with an invalid size."""
     exchange.begin(argument)
     exchange.raw(b"zz\r\nwhat\r\n")
     return False
@@ -265,6 +266,6 @@ def _bomb() -> bytes:
 
 
 def answer(exchange: Exchange, name: str) -> bool:
-    """Send the bytes of one of `tests.answers.ANSWERS`, and close the connection."""
+    """Send one of `tests.answers.ANSWERS`, and close the connection."""
     exchange.raw(ANSWERS[name].raw)
     return False

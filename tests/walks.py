@@ -1,4 +1,4 @@
-"""Walk through the pages with WebKit and with the oldest browsers that they are written for: part of `./dev browsers`.
+"""Walk through the pages with WebKit and with the oldest supported browsers: part of `./dev browsers`.
 
 Each opens the page, asks, reads, uses menus and draws plots, and axe looks at what is there. Screenshots are left in
 build/walks, to be looked at.
@@ -37,7 +37,7 @@ SHOWN = ["completed", 1, 1, 2, 1, 1]
 COLOURS = """const { color, backgroundColor } = getComputedStyle(document.body);
     return [color, backgroundColor];"""
 DARK, LIGHT = "rgb(23, 25, 24)", "rgb(251, 251, 249)"
-# How far a menu is from its button.
+# The distance of a menu from its button.
 DISTANCE = """const [menu, opener] = ['.menu', '#conversation-menu'].map((selector) =>
         document.querySelector(selector).getBoundingClientRect());
     return Math.max(Math.abs(menu.top - opener.bottom), Math.min(...['left', 'right'].map((side) =>
@@ -53,7 +53,7 @@ HEARD = """window.complaints = [];
 
 
 class Tab(Protocol):
-    """What the walk needs of a browser."""
+    """A browser's tab, as far as the walk needs it."""
 
     version: str
 
@@ -91,7 +91,7 @@ class PlaywrightTab:
 
 
 def walk(tab: Tab, server: Server) -> Iterator[str]:
-    """Walk through the pages; yield a name for what is seen whenever it is worth a look."""
+    """Walk through the pages. Yield a name for each screenshot."""
     tab.go(f"{server.url}/")
     until(tab, "return document.querySelectorAll('#message').length", 1)
     tab.run(HEARD)
@@ -103,7 +103,7 @@ def walk(tab: Tab, server: Server) -> Iterator[str]:
     conversation = tab.run("return location.hash.slice(1)")
     Api(server).chat(ASKED, conversation_id=conversation)
     assert tab.run("return complaints") == []
-    tab.go(f"{server.url}/admin")  # a new hash alone would not load the page anew
+    tab.go(f"{server.url}/admin")  # a new hash alone would not reload the page
     tab.go(f"{server.url}/#{conversation}")
     until(tab, READ, SHOWN)
     tab.run(HEARD)
@@ -119,7 +119,7 @@ def walk(tab: Tab, server: Server) -> Iterator[str]:
 
 
 def menus(tab: Tab, api: Api, conversation: str) -> None:
-    """Keep the conversation by its menu, then make the page dark by the settings."""
+    """Pin the conversation by its menu, then choose the dark theme in the settings."""
     tab.click("#conversation-menu")
     assert tab.run(DISTANCE) < 20
     look(tab)
@@ -137,14 +137,14 @@ def choose(tab: Tab, role: str, name: str) -> None:
 
 
 def look(tab: Tab) -> None:
-    """Fail if axe finds anything."""
+    """Fail if axe finds a violation."""
     tab.run(f"if (!window.axe) {{ {AXE} }}")
     found = tab.run(FINDINGS)
     assert found == [], found
 
 
 def until(tab: Tab, script: str, wanted: Any) -> None:
-    """Wait until a script returns a value, or one that a function takes."""
+    """Wait until a script returns a value, or one that a function accepts."""
     seen = None
 
     def suits() -> bool:
@@ -178,7 +178,7 @@ BROWSERS: dict[str, Callable[[], AbstractContextManager[Tab]]] = {
 
 
 def main(*names: str) -> int:
-    """Walk with these browsers, or all; return 0 if nothing is amiss."""
+    """Walk with these browsers, or all. Return 0 if all is well."""
     SHOTS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, Upstream() as upstream:
         env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
@@ -187,7 +187,7 @@ def main(*names: str) -> int:
 
 
 def walked(name: str, server: Server) -> int:
-    """Walk with one browser and say what came of it; return 0 if nothing is amiss."""
+    """Walk with one browser and report the result. Return 0 if all is well."""
     try:
         with BROWSERS[name]() as tab:
             try:
@@ -197,14 +197,14 @@ def walked(name: str, server: Server) -> int:
                 shoot(tab, f"{name}-failed")
                 raise
             sys.stdout.write(f"{name}: {tab.version} walked through\n")
-    except Exception:  # noqa: BLE001 - the others are walked with all the same
+    except Exception:  # noqa: BLE001 - go on with the other browsers
         sys.stdout.write(f"{name}: FAILED\n{traceback.format_exc()}")
         return 1
     return 0
 
 
 def shoot(tab: Tab, name: str) -> None:
-    """Leave a screenshot, once the page has been painted as it is now."""
+    """Save a screenshot after the page has been painted."""
     tab.run(PAINTED)
     (SHOTS / f"{name}.png").write_bytes(tab.screenshot())
 

@@ -48,7 +48,7 @@ def import_files(files: tuple[str, ...], ttl: str | None, account: str, end_user
     """  # noqa: E501 - the first paragraph is one line of the list of commands
     from chatkeep.domain.conversation import now_us  # noqa: PLC0415
     from chatkeep.imports import (  # noqa: PLC0415 - --help does not import the database
-        Terms,
+        ImportOptions,
         import_file,
     )
     from chatkeep.redaction.policies import Redaction  # noqa: PLC0415
@@ -56,12 +56,12 @@ def import_files(files: tuple[str, ...], ttl: str | None, account: str, end_user
     from chatkeep.store.journal import Journal  # noqa: PLC0415
 
     owner, settings = owner_named(account, end_user), serving.checked_settings()
-    terms = Terms(owner, now_us(), _ttl(ttl), renew)
+    options = ImportOptions(owner, now_us(), _ttl(ttl), renew)
     try:
         redaction = Redaction.from_settings(settings)
         database = migrations.opened(settings.database)
         journal = Journal(database)
-        run = partial(import_file, database, journal, terms=terms, redaction=redaction)
+        run = partial(import_file, database, journal, options=options, redaction=redaction)
         status = max(_import(run, name) for name in files)
         journal.close()
     except ChatkeepError as error:

@@ -72,7 +72,7 @@ def _mark_restored(url: str) -> None:
     from chatkeep.store.journal import Journal  # noqa: PLC0415
 
     database = migrations.existing(url)
-    if copying.is_served(database):
+    if copying.is_in_use(database):
         raise TransferError(_("A server uses this database. Stop every server and chatkeep work first."))
     journal = Journal(database)
     journal.write(identity.renew)

@@ -1,8 +1,8 @@
-"""The current branch of a conversation: which part of the tree is shown, and switching it.
+"""Read and switch the current branch of a conversation's message tree.
 
-Each message knows whether it is on the branch, so a switch changes every row that leaves or joins it. Many are changed
-in several transactions: first the branch shrinks from its end to the fork, then it grows along the new way. So the
-branch is valid after each of them, and a switch that breaks off leaves one that ends too early.
+Each row says whether it is on the branch, so a switch updates every row that leaves or joins it, in several
+transactions if there are many. First the branch shrinks from its end to the fork, then it grows along the new route. So
+it is valid after each transaction, and a failed switch leaves a branch that ends too early.
 """
 
 from __future__ import annotations
@@ -28,45 +28,45 @@ from chatkeep.store.transaction import Transaction
 
 PAGE = 2_000
 _BEFORE_ALL = -(2**63)
-# Somebody else may have switched between our look and our writing.
+# Another request may switch the branch between our read and our write.
 _TRIES = 3
 IN_PART = _("The database failed while switching the branch. The change may be partial. Retry the request.")
 
 
 @dataclass(frozen=True)
 class Route:
-    """The way to a message from where its branch leaves the current one; oldest first."""
+    """The path to a message from the fork where its branch leaves the current one, oldest first."""
 
     fork: Step | None
-    """The last message that both have; None where they have none."""
+    """The last message on both branches; None if there is none."""
     joining: tuple[UUID, ...]
 
     @property
     def tip(self) -> UUID | None:
-        """The message that it leads to."""
+        """The message at the end of the route."""
         return self.joining[-1] if self.joining else self.fork_id
 
     @cached_property
     def places(self) -> dict[UUID | None, int]:
-        """How many messages have joined where one of the way is the branch's end."""
+        """For each message of the route, how many have joined if the branch ends there."""
         return {self.fork_id: 0} | {one: place for place, one in enumerate(self.joining, 1)}
 
     @property
     def fork_id(self) -> UUID | None:
-        """The id of the last message that both branches have."""
+        """The id of the fork."""
         return self.fork.id if self.fork else None
 
 
-class Astray(Exception):
-    """The current branch does not lead to where a route begins any more."""
+class BranchMoved(Exception):
+    """The current branch no longer contains the fork of a route."""
 
 
-def portion(
+def messages_to(
     connection: Connection, conversation: Conversation, tip: UUID | None, *, skip: int, limit: int
 ) -> list[Message]:
-    """Return messages from the first to ``tip``, oldest first, without the first ``skip``, at most ``limit``.
+    """Return up to ``limit`` messages from the first to ``tip``, oldest first, after the first ``skip``.
 
-    Cheap as long as ``tip`` is on the current branch; else all messages are read that have left it.
+    Cheap if ``tip`` is on the current branch; otherwise all messages between it and the fork are read.
     """
     if tip is None:
         return []
@@ -79,14 +79,14 @@ def portion(
     if route.joining and len(found) < limit:
         before = messages.count_until(connection, conversation.id, route.fork.timestamp) if route.fork else 0
         start = max(0, skip - before)
-        found += messages.some(connection, list(route.joining[start : start + limit - len(found)]))
+        found += messages.get_many(connection, list(route.joining[start : start + limit - len(found)]))
     return found
 
 
 def route_to(connection: Connection, conversation_id: UUID, tip: UUID | None) -> Route:
-    """Return the way to a message from the current branch."""
+    """Return the route to a message from the current branch."""
     joining: list[UUID] = []
-    for step in messages.above(connection, conversation_id, tip, steps=1):
+    for step in messages.ancestors(connection, conversation_id, tip, steps=1):
         if step.on_branch:
             return Route(step, tuple(joining[::-1]))
         joining.append(step.id)
@@ -94,9 +94,9 @@ def route_to(connection: Connection, conversation_id: UUID, tip: UUID | None) ->
 
 
 def newest_end(database: Database, conversation: Conversation, chosen: UUID) -> UUID | None:
-    """Return the end of a message's newest branch: its newest child, of that the newest one, and so on.
+    """Return the end of a message's newest branch: follow the newest child of each message.
 
-    None where there is no such message. Raises `StoreUnavailable`.
+    Returns None if the message does not exist. Raises `StoreUnavailable`.
     """
     after = database.read(lambda connection: messages.timestamp_of(connection, conversation.id, chosen))
     if after is None:
@@ -104,7 +104,7 @@ def newest_end(database: Database, conversation: Conversation, chosen: UUID) -> 
     if not conversation.forks:
         return conversation.current_id
     newest, below = {}, {chosen}
-    for step in _later(database, conversation, after):
+    for step in _messages_after(database, conversation, after):
         if step.parent_id in below:
             below.add(step.id)
             newest[step.parent_id] = step.id
@@ -114,9 +114,9 @@ def newest_end(database: Database, conversation: Conversation, chosen: UUID) -> 
     return tip
 
 
-def _later(database: Database, conversation: Conversation, after: int) -> Iterator[Step]:
-    """Yield the messages of a conversation behind a time, and let others have their turn between two pages."""
-    read = partial(messages.later, conversation_id=conversation.id, limit=PAGE)
+def _messages_after(database: Database, conversation: Conversation, after: int) -> Iterator[Step]:
+    """Yield the messages newer than a time, and yield to other threads between pages."""
+    read = partial(messages.newer, conversation_id=conversation.id, limit=PAGE)
     while page := database.read(partial(read, after=after), long=_is_long(conversation)):
         yield from page
         after = page[-1].timestamp
@@ -124,7 +124,7 @@ def _later(database: Database, conversation: Conversation, after: int) -> Iterat
 
 
 def switch(database: Database, journal: Journal, conversation: Conversation, tip: UUID | None) -> None:
-    """Make the messages from the first to ``tip`` the current branch, in as many transactions as that takes.
+    """Make the messages from the first to ``tip`` the current branch, in several transactions if needed.
 
     Raises `NotFound`, `TurnRunning`, `StoreUnavailable`.
     """
@@ -134,14 +134,14 @@ def switch(database: Database, journal: Journal, conversation: Conversation, tip
         step = partial(_step, owner=conversation.owner, id=conversation.id, route=route)
         try:
             _repeat(journal, step)
-        except Astray:
+        except BranchMoved:
             continue
         return
     raise TurnRunning(_("Another request is changing the branch. Retry."), retry_after=1)
 
 
 def _repeat(journal: Journal, step: Callable[[Transaction], bool]) -> None:
-    """Take steps until one is the last, and pause in between as long as it took, so that others get their share."""
+    """Run a step until it returns True. Pause after each as long as it took, so that other writers get their share."""
     began = time.monotonic()
     with stored_in_part(IN_PART):
         while not journal.write(step):
@@ -160,8 +160,8 @@ def _step(connection: Transaction, owner: str, id: UUID, route: Route) -> bool:
     return whole
 
 
-def make_way(database: Database, journal: Journal, owner: str, id: UUID, replaced: UUID) -> Conversation | None:
-    """Switch to before the message ``replaced``, if one transaction couldn't; return the conversation as it was, if so.
+def switch_before(database: Database, journal: Journal, owner: str, id: UUID, replaced: UUID) -> Conversation | None:
+    """Switch to before the message ``replaced`` if that needs several transactions. Return the old conversation then.
 
     Raises `NotFound`, `TurnRunning`, `StoreUnavailable`.
     """
@@ -170,7 +170,7 @@ def make_way(database: Database, journal: Journal, owner: str, id: UUID, replace
         return None
 
     def look(connection: Connection) -> Step | None:
-        step = next(messages.above(connection, id, replaced, steps=1), None)
+        step = next(messages.ancestors(connection, id, replaced, steps=1), None)
         return step if step and _is_far(connection, found, step.parent_id) else None
 
     step = database.read(look, long=True)
@@ -186,23 +186,23 @@ def _is_long(conversation: Conversation) -> bool:
 
 def _is_far(connection: Connection, conversation: Conversation, tip: UUID | None) -> bool:
     route = route_to(connection, conversation.id, tip)
-    leaving = islice(messages.above(connection, conversation.id, conversation.current_id, steps=1), ROWS + 1)
+    leaving = islice(messages.ancestors(connection, conversation.id, conversation.current_id, steps=1), ROWS + 1)
     parted = sum(1 for _ in takewhile(lambda step: step.id != route.fork_id, leaving))
     return len(route.joining) + parted > ROWS
 
 
-def switched(connection: Transaction, conversation: Conversation, tip: UUID | None) -> Conversation:
-    """Make the messages from the first to ``tip`` the current branch of a locked conversation, and return it."""
+def switch_locked(connection: Transaction, conversation: Conversation, tip: UUID | None) -> Conversation:
+    """Make the messages from the first to ``tip`` the current branch of a locked conversation. Return it."""
     route, whole = route_to(connection, conversation.id, tip), False
     while not whole:
         conversation, whole = advance(connection, conversation, route)
     return conversation
 
 
-def correct(run: Callable[[Callable[[Transaction], int]], int], conversation_id: UUID, route: Route) -> None:
-    """Let a route be the way of the branch, whatever is on it behind where the route begins.
+def rebuild(run: Callable[[Callable[[Transaction], int]], int], conversation_id: UUID, route: Route) -> None:
+    """Make the branch follow a route, whatever it contains after the fork.
 
-    ``run`` returns what is done with a connection, in a transaction each time.
+    ``run`` runs a function with a connection in a transaction, and returns its result.
     """
     after = route.fork.timestamp if route.fork else _BEFORE_ALL
     while run(partial(messages.leave_branch, conversation_id=conversation_id, after=after)) == ROWS:
@@ -212,13 +212,13 @@ def correct(run: Callable[[Callable[[Transaction], int]], int], conversation_id:
 
 
 def advance(connection: Transaction, conversation: Conversation, route: Route) -> tuple[Conversation, bool]:
-    """Bring a locked conversation's branch nearer to the end of a route, by `ROWS` messages at most.
+    """Move a locked conversation's branch towards the end of a route, by at most `ROWS` messages.
 
-    Returns what the conversation becomes, and whether it is there. Raises `Astray`.
+    Returns the changed conversation, and whether it has reached the end. Raises `BranchMoved`.
     """
     room = ROWS
     if conversation.current_id not in route.places:
-        conversation, room = _shortened(connection, conversation, route)
+        conversation, room = _shorten(connection, conversation, route)
         if conversation.current_id != route.fork_id:
             return conversation, False
     begun = route.places[conversation.current_id]
@@ -228,13 +228,13 @@ def advance(connection: Transaction, conversation: Conversation, route: Route) -
     return replace(conversation, current_id=some[-1]) if some else conversation, whole
 
 
-def _shortened(connection: Transaction, conversation: Conversation, route: Route) -> tuple[Conversation, int]:
-    """Take up to `ROWS` messages off the branch's end; return what is left of both."""
-    if route.fork and not next(messages.above(connection, conversation.id, route.fork.id, steps=1)).on_branch:
-        raise Astray
+def _shorten(connection: Transaction, conversation: Conversation, route: Route) -> tuple[Conversation, int]:
+    """Take up to `ROWS` messages off the end of the branch. Return the conversation and how many of `ROWS` are left."""
+    if route.fork and not next(messages.ancestors(connection, conversation.id, route.fork.id, steps=1)).on_branch:
+        raise BranchMoved
     leaving: list[Step] = []
     end: Step | None = None
-    for step in messages.above(connection, conversation.id, conversation.current_id, steps=1):
+    for step in messages.ancestors(connection, conversation.id, conversation.current_id, steps=1):
         if step.id == route.fork_id or len(leaving) == ROWS:
             end = step
             break
@@ -242,6 +242,6 @@ def _shortened(connection: Transaction, conversation: Conversation, route: Route
     after = end.timestamp if end else _BEFORE_ALL
     if leaving:
         messages.leave_branch(connection, conversation.id, after, leaving[0].timestamp)
-    # Whatever is off the branch, somebody has to look for it: also where a fork is only about to come.
+    # Messages are off the branch now, so readers have to look for siblings.
     forks = max(conversation.forks, 1)
     return replace(conversation, current_id=end.id if end else None, forks=forks), ROWS - len(leaving)

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """Which part of the list of conversations is wanted: at most ``limit`` behind where a page ended, or behind one."""
+    """A page of the list of conversations: at most ``limit`` after a position or a conversation."""
 
     limit: int
     after: Position | UUID | None = None
@@ -45,18 +45,18 @@ class ListPage:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A page of the list of conversations, with where it ends; by creation that is its last conversation's id."""
+    """A page of the list of conversations. By creation, it ends with its last conversation's id."""
 
     conversations: list[Conversation]
     has_more: bool
     sort: Sorting = "activity"
     until: int | None = None
-    """What `Position.until` is for its end."""
+    """`Position.until` of the page's end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which part of a list is wanted: at most ``limit`` items behind the one with the id ``after``."""
+    """A page of a list: at most ``limit`` items after the one with the id ``after``."""
 
     limit: int
     after: UUID | None = None
@@ -64,7 +64,7 @@ class Page:
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What to change in a conversation; ``...`` leaves a thing as it is."""
+    """Changes of a conversation; ``...`` means unchanged."""
 
     title: str | EllipsisType = ...
     system: str | EllipsisType | None = ...
@@ -72,14 +72,14 @@ class Changes(msgspec.Struct, frozen=True):
     pinned: bool | EllipsisType = ...
     metadata: dict[str, Any] | EllipsisType = ...
     current_id: UUID | EllipsisType = ...
-    """A message of the branch that becomes the current one, down to its newest end."""
+    """A message. The newest branch through it becomes the current one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A conversation, a page of its current branch's messages, and whether more follow.
+    """A conversation, a page of its current branch, and whether more messages follow.
 
-    ``siblings`` has, for the messages that have any, their ids with the message's own.
+    ``siblings`` maps messages with siblings to their ids, the message's own included.
     """
 
     conversation: Conversation
@@ -91,46 +91,36 @@ class Reading:
 def list_conversations(
     database: Database, owner: str, page: ListPage, query: str | None = None, *, pinned: bool | None = None
 ) -> Listed:
-    """Return a page of the owner's conversations.
+    """Return a page of an owner's conversations.
 
-    ``query`` keeps those whose title or text contains each of its words, ``pinned`` those that are pinned or are not.
-    Raises `InvalidFields`, `StoreUnavailable`; of a query `DatabaseBusy`, `DatabaseTimeout`.
+    ``query`` keeps those whose title or text contains all of its words, ``pinned`` those that are pinned or are not.
+    Raises `InvalidFields`, `StoreUnavailable`; with a query also `DatabaseBusy`, `DatabaseTimeout`.
     """
-    only = conversations.Filter(query, pinned)
+    read = _by_creation if page.sort == "created" else _by_activity
+    found = partial(read, owner=owner, page=page, only=conversations.Filter(query, pinned))
+    return database.scan(found) if query else database.read(found)
 
-    def by_creation(connection: Connection) -> Listed:
-        found = conversations.by_creation(
-            connection,
-            owner,
-            now_us(),
-            limit=page.limit + 1,
-            after=page.after.id if isinstance(page.after, Position) else page.after,
-            ascending=page.ascending,
-            only=only,
-        )
-        return Listed(found[: page.limit], len(found) > page.limit, page.sort)
 
-    def by_activity(connection: Connection) -> Listed:
-        now = now_us()
-        after = _position(connection, owner, page.after, now) if isinstance(page.after, UUID) else page.after
-        until = after.until if after else conversations.latest(connection, owner) if page.ascending else None
-        found = conversations.newest(
-            connection,
-            owner,
-            now,
-            limit=page.limit + 1,
-            after=after,
-            ascending=page.ascending,
-            only=only,
-        )
-        return Listed(found[: page.limit], len(found) > page.limit, until=until)
+def _by_creation(connection: Connection, owner: str, page: ListPage, only: conversations.Filter) -> Listed:
+    after = page.after.id if isinstance(page.after, Position) else page.after
+    found = conversations.by_creation(
+        connection, owner, now_us(), limit=page.limit + 1, after=after, ascending=page.ascending, only=only
+    )
+    return Listed(found[: page.limit], len(found) > page.limit, page.sort)
 
-    read = by_creation if page.sort == "created" else by_activity
-    return database.scan(read) if query else database.read(read)
+
+def _by_activity(connection: Connection, owner: str, page: ListPage, only: conversations.Filter) -> Listed:
+    now = now_us()
+    after = _position(connection, owner, page.after, now) if isinstance(page.after, UUID) else page.after
+    until = after.until if after else conversations.latest(connection, owner) if page.ascending else None
+    found = conversations.by_activity(
+        connection, owner, now, limit=page.limit + 1, after=after, ascending=page.ascending, only=only
+    )
+    return Listed(found[: page.limit], len(found) > page.limit, until=until)
 
 
 def _position(connection: Connection, owner: str, id: UUID, now: int) -> Position:
-    """Return where a conversation stands in the list now. Raises `InvalidFields`."""
+    """Return a conversation's current position in the list. Raises `InvalidFields`."""
     found = conversations.get(connection, owner, id, now)
     if found is None:
         raise InvalidFields.not_in_list()
@@ -146,10 +136,10 @@ def read_conversation(database: Database, owner: str, id: UUID, page: Page) -> R
             raise NotFound(NO_CONVERSATION)
         if found.forks and page.ascending and not far:
             return None
-        shown, has_more = _cut(_messages(connection, found, page), page)
+        shown, has_more = _split_page(_messages(connection, found, page), page)
         return Reading(found, shown, has_more, messages.siblings(connection, id, shown) if found.forks else {})
 
-    # Forwards, a branch is looked for among all others.
+    # In ascending order, the branch has to be found among all messages.
     found = database.read(read) or database.read(partial(read, far=True), long=True)
     if found is None:
         raise NotFound(NO_CONVERSATION)
@@ -157,23 +147,23 @@ def read_conversation(database: Database, owner: str, id: UUID, page: Page) -> R
 
 
 def _messages(connection: Connection, conversation: Conversation, page: Page) -> list[Message] | None:
-    """Return a page of the current branch with one message more; None where ``after`` is not on it.
+    """Return a page of the current branch and one more message; None if ``after`` is not on the branch.
 
-    Read backwards, a tree is walked from the branch's end, so that other branches cost nothing.
+    In descending order, the tree is walked from the branch's end, so other branches cost nothing.
     """
     id, limit, tip = conversation.id, page.limit + 1, conversation.current_id  # noqa: A001
     if page.ascending or not conversation.forks:
         return messages.page(connection, id, limit=limit, after=page.after, ascending=page.ascending)
     if page.after is not None:
-        behind = next(messages.above(connection, id, page.after, steps=1), None)
+        behind = next(messages.ancestors(connection, id, page.after, steps=1), None)
         if behind is None or not behind.on_branch:
             return None
         tip = behind.parent_id
-    return messages.nearest(connection, id, tip, limit)
+    return messages.last_up_to(connection, id, tip, limit)
 
 
 def require_message(database: Database, owner: str, id: UUID, message_id: UUID) -> Message:
-    """Return one message of the owner's conversation. Raises `NotFound`, `StoreUnavailable`."""
+    """Return a message of an owner's conversation. Raises `NotFound`, `StoreUnavailable`."""
 
     def read(connection: Connection) -> Message | None:
         if conversations.get(connection, owner, id, now_us()) is None:
@@ -187,9 +177,9 @@ def require_message(database: Database, owner: str, id: UUID, message_id: UUID) 
 
 
 def change_conversation(database: Database, journal: Journal, owner: str, id: UUID, changes: Changes) -> Conversation:
-    """Change a conversation and return what it became. Raises `NotFound`, `StoreUnavailable`.
+    """Change a conversation and return it. Raises `NotFound`, `StoreUnavailable`.
 
-    A new current message makes the branch through it the current one, down to its newest end.
+    A new current message makes the newest branch through it the current one.
     """
     wanted = {
         name: value
@@ -215,7 +205,7 @@ def change_conversation(database: Database, journal: Journal, owner: str, id: UU
 
 
 def _switch(database: Database, journal: Journal, owner: str, id: UUID, chosen: UUID) -> None:
-    """Make the branch through a message the current one, unless it ends there already."""
+    """Make the newest branch through a message the current one, unless the branch ends there already."""
     found = database.read(lambda connection: conversations.get(connection, owner, id, now_us()))
     if found is None:
         raise NotFound(NO_CONVERSATION)
@@ -234,7 +224,7 @@ def delete_conversation(journal: Journal, owner: str, id: UUID, by: Actor = COMM
         now = now_us()
         if conversations.get(connection, owner, id, now) is None:
             return False
-        # A long one would hold the write lock for long: nobody sees it any more, and the sweep removes it bit by bit.
+        # Deleting a long one would hold the write lock for long. It is hidden now, and swept in parts.
         remove = conversations.expire if messages.is_long(connection, id) else conversations.delete
         connection.events.append(AuditEvent(by, Action.CONVERSATION_DELETED, {"conversation_id": id}))
         return remove(connection, owner, id, now)
@@ -243,8 +233,8 @@ def delete_conversation(journal: Journal, owner: str, id: UUID, by: Actor = COMM
         raise NotFound(NO_CONVERSATION)
 
 
-def _cut(found: list[T] | None, page: Page) -> tuple[list[T], bool]:
-    """Return a page of a list that was read one item beyond it."""
+def _split_page(found: list[T] | None, page: Page) -> tuple[list[T], bool]:
+    """Split a list with one extra item into the page and whether more items follow."""
     if found is None:
         raise InvalidFields.not_in_list()
     return found[: page.limit], len(found) > page.limit

@@ -1,7 +1,7 @@
-"""Share conversations by link, for reading and nothing else.
+"""Share conversations by read-only links.
 
-A link shows what was there when it was made: the messages from the first to the one that was the last then. Nothing
-overwrites a message, so this stays the same whatever is said, edited or generated anew afterwards.
+A link shows the messages from the first to the last one at the time of sharing. Messages are never overwritten, so a
+link shows the same after later messages, edits and regenerations.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from chatkeep.store.shares import Share
 from chatkeep.store.sql import Connection
 from chatkeep.store.transaction import Transaction
 
-# 190 bits: whoever tries a million a second finds one of a million links in 10^37 years, so nobody counts who tries.
+# 190 bits: a million guesses a second find one of a million links in 10^37 years, so guesses need no rate limit.
 TOKEN_LENGTH = 32
-# How many messages are skipped in the event loop: the index is walked over them.
+# The most messages to skip in the event loop, by an index scan.
 NEAR = 2_000
 
 
 class NewShare(NamedTuple):
-    """A link that was just made, with its token: nobody can tell it afterwards."""
+    """A new link with its token, which is not stored."""
 
     share: Share
     token: str
@@ -38,7 +38,7 @@ class NewShare(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SharedReading:
-    """What a link shows: the conversation's title, a page of messages, and whether more follow."""
+    """What a link shows: the title, a page of messages, and whether more follow."""
 
     title: str
     messages: list[Message]
@@ -46,7 +46,7 @@ class SharedReading:
 
 
 def share_conversation(journal: Journal, owner: str, id: UUID, by: Actor) -> NewShare:
-    """Return a new link to a conversation as it is now; the one that it had before ends.
+    """Return a new link to a conversation. Revokes an earlier one.
 
     Raises `NotFound`, `StoreUnavailable`.
     """
@@ -65,7 +65,7 @@ def share_conversation(journal: Journal, owner: str, id: UUID, by: Actor) -> New
 
 
 def shared_since(database: Database, owner: str, id: UUID) -> int | None:
-    """Return since when a conversation is shared; None where it is not. Raises `NotFound`, `StoreUnavailable`."""
+    """Return when a conversation was shared, or None. Raises `NotFound`, `StoreUnavailable`."""
 
     def read(connection: Connection) -> int | None:
         _require(connection, owner, id)
@@ -75,7 +75,7 @@ def shared_since(database: Database, owner: str, id: UUID) -> int | None:
 
 
 def stop_sharing(journal: Journal, owner: str, id: UUID, by: Actor) -> None:
-    """Let a conversation's link lead nowhere; doing so again does no harm. Raises `NotFound`, `StoreUnavailable`."""
+    """Revoke a conversation's link. Idempotent. Raises `NotFound`, `StoreUnavailable`."""
 
     def write(connection: Transaction) -> None:
         _require(connection, owner, id)
@@ -86,10 +86,9 @@ def stop_sharing(journal: Journal, owner: str, id: UUID, by: Actor) -> None:
 
 
 def read_shared(database: Database, token: str, limit: int, after: int) -> SharedReading:
-    """Return what a link shows, without its first ``after`` messages.
+    """Return what a link shows, after the first ``after`` messages.
 
-    Raises `StoreUnavailable`, and `NotFound` in the same words whether the link never was, has ended, or leads to a
-    conversation that is gone.
+    Raises `StoreUnavailable`, and the same `NotFound` for an unknown link, a revoked one, and a deleted conversation.
     """
 
     def read(connection: Connection, *, far: bool = False) -> SharedReading | None:
@@ -99,7 +98,7 @@ def read_shared(database: Database, token: str, limit: int, after: int) -> Share
             raise NotFound(NO_SHARE)
         if not far and (found.forks or after > NEAR):
             return None
-        shown = branches.portion(connection, found, share.tip_id, skip=after, limit=limit + 1)
+        shown = branches.messages_to(connection, found, share.tip_id, skip=after, limit=limit + 1)
         return SharedReading(found.title, shown[:limit], len(shown) > limit)
 
     shared = database.read(read) or database.read(partial(read, far=True), long=True)

@@ -1,8 +1,8 @@
-"""Exports: conversations as a file of any size, written while it is read.
+"""Export conversations as a stream of any size.
 
-A page of messages is read and rendered at a time, so memory does not grow with what there is. An export is not the
-picture of one moment: a conversation is as it is when its page is read. What changes from its beginning on is in the
-increment that begins with its cursor, whether it is in the export or not.
+One page of messages is read and rendered at a time, so memory stays bounded. An export is not a snapshot: each
+conversation is as it was when its page was read. All changes since the export began are in the increment that begins
+with its cursor.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from chatkeep.domain.conversation import now_us
 from chatkeep.errors import NO_CONVERSATION, FieldError, InvalidFields, NotFound
 from chatkeep.exports.formats import Document, Format
 from chatkeep.exports.formats.documents import Seal
-from chatkeep.exports.redaction import Redacting
+from chatkeep.exports.redaction import RowRedactor
 from chatkeep.i18n import _
 from chatkeep.redaction.policies import OFF, Redaction
 from chatkeep.runtime.concurrency import native_sleep, on_event_loop
@@ -30,22 +30,21 @@ from chatkeep.store.exports import ConversationRow, Pages, Selection
 from chatkeep.store.sql import Connection
 from chatkeep.store.tombstones import TombstoneRow
 
-# A page ends with whichever comes first: a page of long messages must not take more memory.
+# A page ends with whichever comes first, so that long messages take no more memory.
 PAGE_MESSAGES = 2_000
 PAGE_BYTES = 2 * 1024 * 1024
 PAGE_TOMBSTONES = 2_000
-# What expires while an export goes on is in it no longer than this. No transaction takes as long.
+# Conversations that expire during an export are included for this long. No transaction takes as long.
 _LAG_US = 30_000_000
 _CONVERSATION_ID = itemgetter(0)
 _CURSOR = re.compile(r"[1-9][0-9]{0,17}")
 
 
 class Export:
-    """An export under way. Its first page is there from the beginning, so that what fails at once fails early.
+    """A running export. The constructor reads the first page, so that most errors are raised early.
 
-    ``beside`` has lines for JSON lines to have behind the conversations, and is read then. Iterate for its bytes, once.
-    Raises `NotFound`, `InvalidFields`, `StoreUnavailable`; also amid the iteration, after which the bytes are not a
-    whole export.
+    Iterate once for the bytes. ``beside`` has more lines for JSON Lines, and is read after the conversations. Raises
+    `NotFound`, `InvalidFields`, `StoreUnavailable`, also during the iteration, which leaves the export incomplete.
     """
 
     def __init__(
@@ -65,14 +64,14 @@ class Export:
         self.messages = 0
         self.tombstones = 0
         self.cursor: str | None = None
-        """With what the next increment begins; None where the export is no ground for one."""
+        """The cursor of the next increment; None if the export can't be continued."""
         self._database = database
         self._selection = selection
         self._format = format
-        self._redacting = Redacting(redaction.export, records=format.records) if redaction.export else None
+        self._redacting = RowRedactor(redaction.export, records=format.records) if redaction.export else None
         self._document = format if isinstance(format, Document) else None
         self._pages = Pages(replace(selection, branch_only=format.branch_only, records=format.records))
-        # Before the epoch is closed: what is left out as expired then, no transaction of a later epoch can revive.
+        # Before the epoch is closed: a conversation skipped as expired can't be revived in a later epoch.
         self._began = now_us()
         if self._document and selection.conversation_id is None and not selection.ranged:
             self.cursor = str(epochs.close(database))
@@ -81,7 +80,7 @@ class Export:
             raise NotFound(NO_CONVERSATION)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the bytes, a quarter of a megabyte at a time as long as messages are small."""
+        """Yield the bytes, in pieces of a quarter of a megabyte unless messages are larger."""
         if self._document is None:
             yield self._format.begin()
             yield from self._body()
@@ -98,7 +97,7 @@ class Export:
         yield document.begin(None if since is None else str(since))
         yield from self._body()
         if since is not None:
-            yield from document.tombstones(self._gone(since))
+            yield from document.tombstones(self._tombstones(since))
         yield from self._beside
 
     def _body(self) -> Iterator[bytes]:
@@ -107,14 +106,14 @@ class Export:
             yield from self._page()
         yield self._format.finish()
 
-    def _gone(self, since: int) -> Iterator[list[TombstoneRow]]:
-        """Yield what is gone since that epoch, a page at a time: after all else, so that it has the last word."""
+    def _tombstones(self, since: int) -> Iterator[list[TombstoneRow]]:
+        """Yield the tombstones since that epoch, page by page: last, so that they override what came before."""
         epoch, after = since + 1, b""
         while rows := self._page_of_tombstones(epoch, after):
             self.tombstones += len(rows)
             yield rows
             epoch, after = rows[-1].epoch, rows[-1].conversation_id
-        cursor_epoch(self._database, str(since))  # some may have been forgotten meanwhile
+        cursor_epoch(self._database, str(since))  # some may have been deleted meanwhile
 
     def _page_of_tombstones(self, epoch: int, after: bytes) -> list[TombstoneRow]:
         return self._database.read(
@@ -126,7 +125,7 @@ class Export:
         return self._database.read(self._read_page, long=True)
 
     def _read_page(self, connection: Connection) -> list[bytes]:
-        """Return the next page in pieces; on the embedded database it is read and rendered beside the event loop."""
+        """Return the next page in pieces. On SQLite it is read and rendered outside of the event loop."""
         pieces: list[bytes] = []
         pause = native_sleep if self._database.embedded else time.sleep
         size, until, began = 0, self.messages + PAGE_MESSAGES, time.monotonic()
@@ -142,16 +141,16 @@ class Export:
         return pieces
 
     def _redacted(self, conversations: list[ConversationRow], messages: list[Any]) -> bytes:
-        """Return what `_rendered` makes of the rows as they may go out."""
+        """Redact rows and render them."""
         if self._redacting:
             conversations = [self._redacting.conversation(row) for row in conversations]
             messages = self._redacting.messages(messages)
         return self._rendered(conversations, messages)
 
     def _rendered(self, conversations: list[ConversationRow], messages: list[Any]) -> bytes:
-        """Return what begins here, each with its messages, which come in the order of the conversations' ids.
+        """Render conversations with their messages, which are in the order of the conversations' ids.
 
-        The messages of a conversation amid stand alone.
+        Without conversations, the messages continue the previous one.
         """
         if not conversations:
             return self._format.messages(messages)
@@ -169,7 +168,7 @@ class Export:
 
 
 def check_selection(selection: Selection, format: Format) -> None:
-    """Raise `InvalidFields` where there is no increment of such a selection in such a format."""
+    """Raise `InvalidFields` if a selection with ``since`` is not possible in the format."""
     narrowed = selection.ranged or selection.conversation_id is not None
     if selection.since is not None and (narrowed or not isinstance(format, Document)):
         reason = _("an increment is of all conversations without dates, in json or ndjson")
@@ -177,9 +176,9 @@ def check_selection(selection: Selection, format: Format) -> None:
 
 
 def cursor_epoch(database: Database, text: str) -> int:
-    """Return the epoch behind which an increment with this cursor begins. Raises `InvalidFields`, `StoreUnavailable`.
+    """Return the epoch after which an increment with this cursor begins. Raises `InvalidFields`, `StoreUnavailable`.
 
-    A cursor is as good as the tombstones that are kept: without one it would not tell of what is gone.
+    A cursor is valid as long as the tombstones since then are kept.
     """
 
     def read(connection: Connection) -> tuple[int, int]:
@@ -195,5 +194,5 @@ def cursor_epoch(database: Database, text: str) -> int:
 
 
 def count(database: Database, owner: str) -> int:
-    """Return how many conversations an export of all will hold, about. Raises `StoreUnavailable`."""
+    """Estimate how many conversations a full export has. Raises `StoreUnavailable`."""
     return database.read(lambda connection: exports.count(connection, owner, now_us()))

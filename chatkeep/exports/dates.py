@@ -1,6 +1,6 @@
-"""Dates and times that bound an export.
+"""Parse the dates and times that limit an export.
 
-A date is that day in UTC; a time has its offset (RFC 3339). Both ends are inclusive.
+A date is a day in UTC; a time has an offset (RFC 3339). Both ends are inclusive.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _DAY = timedelta(days=1) // _MICROSECOND
 
 
 def start_us(text: str) -> int:
-    """Return the first µs since 1970 that counts. Raises `ValueError`, whose text says what would be right."""
+    """Return the start in µs since 1970 (inclusive). Raises `ValueError` with an example."""
     return _microseconds(text)
 
 
 def end_us(text: str) -> int:
-    """Return the first µs since 1970 that does not count any more. Raises `ValueError` as `start_us` does."""
+    """Return the end in µs since 1970 (exclusive). Raises `ValueError` with an example."""
     return _microseconds(text) + (_DAY if len(text) == len("2026-11-22") else 1)
 
 

@@ -1,4 +1,4 @@
-"""The folder of export files, and writing one: it has its name only once it is whole and on the disk."""
+"""Write export files atomically, and keep their folder tidy."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from chatkeep.store import jobs
 from chatkeep.store.engine import Database
 
 PART = ".part"
-# Younger files are left alone, whatever the rows say.
+# Younger files are never removed.
 TIDY_AGE_S = 60.0
 _AT_ONCE = 100
-# The id of the job, the number of the attempt, and what kind of file it is.
+# The job's id, the attempt, and the suffix.
 _NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-(\d{1,9})\.\w.*", re.ASCII)
 
 
 class ExportFile:
-    """A file that is being written under another name: `begin`, `write`, then `keep`; `discard` at any time."""
+    """A file that is written under a temporary name: `begin`, `write`, then `keep`; `discard` at any time."""
 
     def __init__(self, path: Path, compression: str) -> None:
         self.size = 0
@@ -38,20 +38,20 @@ class ExportFile:
 
     @property
     def sha256(self) -> bytes:
-        """The SHA-256 of what is written."""
+        """The SHA-256 of the written bytes."""
         return self._digest.digest()
 
     def begin(self) -> None:
-        """Open the file, for this user alone. Raises `OSError`."""
+        """Create the file, readable by this user only. Raises `OSError`."""
         files.make_folder(self._part.parent)
         self._file = files.create(self._part)
 
     def write(self, chunk: bytes) -> None:
-        """Compress, count and write. Raises `OSError`."""
+        """Compress and write a chunk. Raises `OSError`."""
         self._put(chunk if self._compressor is None else self._compressor.compress(chunk))
 
     def keep(self) -> None:
-        """Write what is left, wait for the disk, and give the file its name. Raises `OSError`."""
+        """Flush, sync and rename the file. Raises `OSError`."""
         if self._compressor is not None:
             self._put(self._compressor.flush())
         with self._open as file:
@@ -59,7 +59,7 @@ class ExportFile:
         self._part.replace(self._path)
 
     def discard(self) -> None:
-        """Remove the file, whether it has its name or not."""
+        """Remove the file, renamed or not."""
         if self._file is not None:
             self._file.close()
         remove(self._part)
@@ -80,7 +80,7 @@ class ExportFile:
 
 
 def remove(path: Path) -> None:
-    """Remove a file where it is there; one that Windows does not let go is left for `tidy`."""
+    """Remove a file if it exists. One that Windows keeps open is left to `tidy`."""
     try:
         path.unlink(missing_ok=True)
     except PermissionError:
@@ -88,7 +88,7 @@ def remove(path: Path) -> None:
 
 
 def tidy(database: Database, folder: Path) -> int:
-    """Remove files that belong to no job, such as those of expired jobs and killed processes; return how many.
+    """Remove files without a job, such as those of expired jobs and killed processes. Return how many.
 
     Raises `StoreUnavailable`.
     """
@@ -103,7 +103,7 @@ def tidy(database: Database, folder: Path) -> int:
 
 
 def _old_files(folder: Path, before: float) -> list[tuple[Path, UUID, int]]:
-    """Return the export files of the folder that were last written ``before``, with job and attempt."""
+    """Return the folder's export files last written before a time, with job and attempt."""
     names = [(path, _NAME.fullmatch(path.name)) for path in folder.glob("*-*")]
     return [(path, UUID(name[1]), int(name[2])) for path, name in names if name and _written(path) < before]
 
@@ -116,7 +116,7 @@ def _written(path: Path) -> float:
 
 
 def _left_over(database: Database, some: list[tuple[Path, UUID, int]]) -> list[Path]:
-    """Return the files whose job is gone or has another attempt: its row is there before and as long as its file."""
+    """Return the files whose job is gone or has another attempt. A job's row exists before its file."""
     ids = [job_id for _, job_id, _ in some]
     alive = database.read(lambda connection: jobs.with_files(connection, ids))
     return [path for path, job_id, attempt in some if (job_id, attempt) not in alive]

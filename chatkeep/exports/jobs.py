@@ -1,4 +1,4 @@
-"""Export jobs: exports that are made into files, beside the requests; and what callers may do with them."""
+"""Export jobs: create, list, cancel, delete and download exports that are made in the background."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from chatkeep.errors import (
 )
 from chatkeep.exports import files
 from chatkeep.exports.formats import make
-from chatkeep.exports.redaction import Redacting
+from chatkeep.exports.redaction import RowRedactor
 from chatkeep.i18n import _
 from chatkeep.redaction.policies import OFF, Redaction
 from chatkeep.runtime.concurrency import FILES
@@ -33,9 +33,9 @@ from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Connection
 from chatkeep.store.transaction import Transaction
 
-# What an owner may have waiting; processes that are asked at the same moment may each let one more in.
+# The most unfinished jobs of an owner. Concurrent requests to several processes may exceed it by one each.
 UNFINISHED = 10
-# And in all, whatever the size of their files.
+# The most jobs of an owner in all.
 KEPT = 1_000
 _SUFFIXES = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 _NO_FILE = {
@@ -51,7 +51,7 @@ Compression = Literal["none", "gzip", "zstd"]
 
 
 class ExportSpec(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an export job is asked for; ``name`` is that of the download, and the dates are as the caller wrote them."""
+    """The request of an export job. ``name`` is the download's; dates are as the caller wrote them."""
 
     format: FormatName
     compression: Compression = "none"
@@ -65,12 +65,12 @@ class ExportSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def suffix(self) -> str:
-        """What the names of its files end with, behind the dot."""
+        """The file name's suffix, without the dot."""
         return make(self.format).suffix + _SUFFIXES[self.compression]
 
 
 def spec_of(job: Job) -> ExportSpec:
-    """Return what a job is asked for."""
+    """Return a job's request."""
     return msgspec.json.decode(job.request, type=ExportSpec)
 
 
@@ -83,7 +83,7 @@ def enqueue(
     *,
     quota: int | None = None,
 ) -> Job:
-    """Store a job, which is made as soon as a process has time; ``quota`` is how many bytes the owner's files may take.
+    """Enqueue a job. ``quota`` is the most bytes of the owner's files.
 
     Raises `NotFound`, `TooManyExports`, `QuotaExceeded`, `StoreUnavailable`.
     """
@@ -106,7 +106,7 @@ def enqueue(
 
 
 def require_room(connection: Connection, owner: str, job_id: UUID, size: int, quota: int | None) -> None:
-    """Raise `QuotaExceeded` where a job's file of so many bytes does not fit beside the owner's others."""
+    """Raise `QuotaExceeded` if a file of ``size`` bytes does not fit beside the owner's other files."""
     count, others = jobs.room(connection, owner, job_id)
     if count >= KEPT:
         raise QuotaExceeded(
@@ -128,13 +128,13 @@ def _name(connection: Connection, owner: str, wanted: ExportSpec, now: int, reda
     found = conversations.get(connection, owner, wanted.conversation_id, now)
     if found is None:
         raise NotFound(NO_CONVERSATION)
-    return Redacting(redaction.export, records=False).text(found.title) if redaction.export else found.title
+    return RowRedactor(redaction.export, records=False).text(found.title) if redaction.export else found.title
 
 
 def list_jobs(
     database: Database, owner: str, limit: int, after: UUID | None, *, ascending: bool
 ) -> tuple[list[Job], bool]:
-    """Return a page of the owner's jobs by creation, and whether more follow. Raises `StoreUnavailable`."""
+    """Return a page of an owner's jobs by creation, and whether more follow. Raises `StoreUnavailable`."""
     now = now_us()
     found = database.read(
         lambda connection: jobs.newest(connection, owner, now, limit=limit + 1, after=after, ascending=ascending)
@@ -143,7 +143,7 @@ def list_jobs(
 
 
 def read_job(database: Database, owner: str, id: UUID) -> Job:
-    """Return the owner's job. Raises `NotFound`, `StoreUnavailable`."""
+    """Return an owner's job. Raises `NotFound`, `StoreUnavailable`."""
     now = now_us()
     return _found(database.read(lambda connection: jobs.get(connection, owner, id, now)))
 
@@ -155,7 +155,7 @@ def _found(job: Job | None) -> Job:
 
 
 def cancel_job(journal: Journal, owner: str, id: UUID, ttl: float) -> Job:
-    """Cancel a job that is not finished, and return it; its file goes away with the next page that is written.
+    """Cancel an unfinished job, and return it. Its worker removes the file with the next page.
 
     Raises `NotFound`, `ExportFinished`, `StoreUnavailable`.
     """
@@ -196,10 +196,10 @@ def open_file(folder: Path, job: Job) -> BinaryIO:
 
 
 def path_of(folder: Path, job: Job) -> Path:
-    """Return where the file of a job's current attempt is."""
+    """Return the path of a job's current attempt."""
     return folder / f"{job.id}-{job.attempts}.{spec_of(job).suffix}"
 
 
 def expires_at(now: int, ttl: float) -> int:
-    """Return when a job expires that ends now."""
+    """Return when a job that ends now expires."""
     return now + int(ttl * 1_000_000)

@@ -1,4 +1,4 @@
-"""What is exported, behind a screen: also what was stored before there was one."""
+"""Redact exports, including what was stored before redaction was configured."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _TEXTS = ("content", "reasoning", "error_detail", *_SHORT_TEXTS)
 KINDS_KNOWN = 256
 
 
-class Redacting:
-    """Changes the rows of an export; a text that may not go out is left out, and labels say what it held."""
+class RowRedactor:
+    """Redacts the rows of an export. A blocked text is replaced by the labels of what it contained."""
 
     def __init__(self, policy: RedactionPolicy, *, records: bool) -> None:
         self._one = self._record if records else self._message
-        # Labels are enough to tell that something was left out: an export does not end because of one text.
+        # A blocked text must not end the export, so labels replace it.
         self._labels_alone = policy.mode is RedactionMode.BLOCK
         self._policy = RedactionPolicy(policy.redactor, RedactionMode.MASK)
         self._kind = lru_cache(KINDS_KNOWN)(self._redacted_kind)
 
     def conversation(self, row: ConversationRow) -> ConversationRow:
-        """Return a conversation as it may go out."""
+        """Return a redacted conversation."""
         metadata = json.loads(row.metadata)
         return row._replace(
             title=self.text(row.title),
@@ -39,7 +39,7 @@ class Redacting:
         )
 
     def messages(self, rows: Sequence[Any]) -> list[Any]:
-        """Return messages as they may go out."""
+        """Return redacted messages."""
         return [self._one(row) for row in rows]
 
     def _message(self, columns: tuple[Any, ...]) -> MessageRow:
@@ -48,7 +48,7 @@ class Redacting:
         return row._replace(content=content, reasoning=reasoning, kind=self._kind(row.kind))
 
     def _redacted_kind(self, packed: str) -> str:
-        """Return what few messages differ in; most have the same."""
+        """Redact a kind. Most messages share a few, so this is cached."""
         kind = kind_of(packed)
         texts = {name: getattr(kind, name) for name in _SHORT_TEXTS}
         changed: dict[str, Any] = {name: text and self.text(text) for name, text in texts.items()}
@@ -65,7 +65,7 @@ class Redacting:
         return self.text(text.decode()).encode()
 
     def text(self, text: str) -> str:
-        """Return a text as it may go out."""
-        found = self._policy.redactor.whole(text)
+        """Return a redacted text."""
+        found = self._policy.redactor.redact(text)
         labels = " ".join(f"[{kind}]" for kind in sorted(found.kinds))
         return labels if labels and self._labels_alone else found.text

@@ -1,7 +1,7 @@
-"""Making the files of export jobs, in a thread of every process that does so.
+"""Make the files of export jobs, in one thread per process.
 
-A job is claimed by one statement, so any number of processes may make them. One that a killed process left behind is
-made anew by another: each attempt has a file of its own, and the row tells which one counts.
+One statement claims a job, so any number of processes can work. The job of a killed process is made again by another.
+Each attempt has its own file, and the row says which one is valid.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from chatkeep.store.sql import Connection
 
 log = logging.getLogger(__name__)
 
-# So often a job is begun; then the fault is taken to be its own.
+# After this many attempts a job fails: it probably kills its worker.
 ATTEMPTS = 3
 POLL_S = 1.0
-# How far a job is gets noted so often, and its owner's quota looked at.
+# How often progress is stored and the owner's quota checked, by time and by bytes.
 NOTE_S = 1.0
 NOTE_BYTES = 8 * 1024 * 1024
 CLOSE_S = 5.0
@@ -47,9 +47,9 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class ExportWorker:
-    """Makes the files of one job after the other, in a thread that no request waits for, and keeps the folder tidy.
+    """Makes one job after another in a background thread, and keeps the folder tidy.
 
-    With ``makes`` off it only does the latter.
+    With ``makes`` off it only tidies.
     """
 
     def __init__(
@@ -70,19 +70,19 @@ class ExportWorker:
         self._ttl = settings.export_ttl
         self._quota = settings.quota_export_bytes
         self._closed = threading.Event()
-        self._threads = [background(self._again, settings.sweep_interval, self._tidy, name="export folder")]
+        self._threads = [background(self._repeat, settings.sweep_interval, self._tidy, name="export folder")]
         if makes:
-            self._threads.append(background(self._again, POLL_S, self._make_all, name="exports"))
+            self._threads.append(background(self._repeat, POLL_S, self._make_all, name="exports"))
 
     def close(self) -> None:
-        """Stop within a page, and give the job that is under way back to the queue."""
+        """Stop within a page, and return the running job to the queue."""
         self._closed.set()
         deadline = time.monotonic() + CLOSE_S
         for thread in self._threads:
             thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
-    def _again(self, seconds: float, work: Callable[[], None]) -> None:
-        """Do something again and again, and not at the same moments as other processes."""
+    def _repeat(self, seconds: float, work: Callable[[], None]) -> None:
+        """Repeat ``work`` with jitter until closed."""
         while not self._closed.wait(seconds * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter
             try:
                 work()
@@ -106,11 +106,11 @@ class ExportWorker:
                 self._make(job)
 
     def _claim(self, found: Job) -> Job | None:
-        """Return the job if it is this process's now; one that was begun often enough fails."""
-        taken = self._begun(found) if found.attempts < ATTEMPTS else self._failed(found, FAILED)
+        """Claim a job and return it, or None if another process was faster. Fails it after `ATTEMPTS`."""
+        taken = self._started(found) if found.attempts < ATTEMPTS else self._failed(found, FAILED)
 
         def write(connection: Connection) -> bool:
-            # Before the first beat of its watch this process would look dead to others.
+            # Without a heartbeat, this process would look dead to others.
             leases.heartbeat(connection, self._worker_id)
             return jobs.claim(connection, found, taken, self._worker_id)
 
@@ -121,25 +121,25 @@ class ExportWorker:
             return None
         return taken
 
-    def _begun(self, job: Job) -> Job:
+    def _started(self, job: Job) -> Job:
         plain = Job(job.id, job.owner, job.request, job.created_at, JobStatus.RUNNING, self._worker_id)
         return replace(plain, attempts=job.attempts + 1, started_at=now_us())
 
     def _make(self, job: Job) -> None:
-        """Make the file, and store what becomes of the job; the file stays only where that is its completion."""
+        """Make the file and store the job's outcome. Keeps the file only if the job is completed."""
         file = ExportFile(path_of(self._folder, job), spec_of(job).compression)
         became = self._outcome(job, file)
         if became.status is not JobStatus.COMPLETED:
-            # Before the job is given back: whoever takes it may write to the same place.
+            # Before the job is returned: the next worker may write to the same path.
             UPKEEP.run(file.discard)
         if not self._journal.write(lambda connection: jobs.update(connection, job, became), retry_until_up=True):
             log.info("export %s was cancelled or taken over", job.id)
             UPKEEP.run(file.discard)
 
     def _outcome(self, job: Job, file: ExportFile) -> Job:
-        """Make the file; return what the job becomes."""
+        """Make the file. Return the job's new state."""
         try:
-            return self._made(job, file)
+            return self._complete(job, file)
         except StoreUnavailable as error:
             log.warning("export %s is tried again: %s", job.id, named(error))
             return replace(job, status=JobStatus.QUEUED, worker_id=None)
@@ -159,13 +159,13 @@ class ExportWorker:
             job, status=JobStatus.FAILED, error=code, size=0, finished_at=now, expires_at=expires_at(now, self._ttl)
         )
 
-    def _made(self, job: Job, file: ExportFile) -> Job:
-        """Write and keep the file; return the job as completed, or for the queue where this process ends."""
+    def _complete(self, job: Job, file: ExportFile) -> Job:
+        """Write and keep the file. Return the job as completed, or as queued if this process is closing."""
         wanted = spec_of(job)
         selection = _selection(self._database, job.owner, wanted)
         file.begin()
         export = Export(self._database, selection, make(wanted.format, bom=wanted.bom), self._redaction)
-        if not self._write(replace(job, total=self._total(selection)), export, file):
+        if not self._write(replace(job, total=self._expected_total(selection)), export, file):
             return replace(job, status=JobStatus.QUEUED, worker_id=None, attempts=job.attempts - 1)
         UPKEEP.run(file.keep)
         self._database.read(lambda connection: require_room(connection, job.owner, job.id, file.size, self._quota))
@@ -183,15 +183,15 @@ class ExportWorker:
             expires_at=expires_at(now, self._ttl),
         )
 
-    def _total(self, selection: Selection) -> int | None:
+    def _expected_total(self, selection: Selection) -> int | None:
         if selection.conversation_id is not None:
             return 1
         if selection.ranged or selection.since is not None:
-            return None  # finding out would take as long as the export
+            return None  # counting would take as long as the export
         return self._database.read(lambda connection: exports.count(connection, selection.owner, now_us()), long=True)
 
     def _write(self, job: Job, export: Export, file: ExportFile) -> bool:
-        """Write an export; return False where this process ends, or the job is cancelled or another's by now."""
+        """Write an export. Return False if this process is closing, or the job was cancelled or lost."""
         noted, seen, began = 0.0, 0, time.monotonic()
         for chunk in export:
             UPKEEP.run(file.write, chunk)
@@ -199,17 +199,17 @@ class ExportWorker:
             if began + took - noted >= NOTE_S or file.size - seen >= NOTE_BYTES:
                 seen = file.size
                 noted = began + took
-                if not self._note(job, export, file):
+                if not self._store_progress(job, export, file):
                     return False
-            # Replies that are being generated in this process get at least half of its time.
+            # Running replies of this process get at least half of its time.
             time.sleep(took if self._journal.streams else 0)
             if self._closed.is_set():
                 return False
             began = time.monotonic()
         return True
 
-    def _note(self, job: Job, export: Export, file: ExportFile) -> bool:
-        """Store how far it is; return whether the job is still this process's. Raises `QuotaUsedUp`."""
+    def _store_progress(self, job: Job, export: Export, file: ExportFile) -> bool:
+        """Store the progress. Return whether this process still holds the job. Raises `QuotaExceeded`."""
         seen = replace(job, conversations=export.conversations, messages=export.messages, size=file.size)
 
         def write(connection: Connection) -> bool:

@@ -1,8 +1,8 @@
-"""Which addresses a call to a provider may go to. The name is resolved once, and what was looked at is connected to.
+"""Decide which addresses a call to a provider may go to (SSRF protection).
 
-A name decides nothing by itself: whoever has a domain can point it at this machine, at its network, or at the address
-where clouds hand out credentials, and can do so between two look-ups. So addresses are judged, in whatever form they
-were written and wrapped, and not names.
+A name proves nothing: the owner of a domain can point it at this machine, at its network or at a cloud's metadata
+service, and can change it between two lookups (DNS rebinding). So a name is resolved once, its addresses are checked in
+whatever form they are written, and the call connects to a checked address.
 """
 
 from __future__ import annotations
@@ -27,45 +27,44 @@ def _networks(*texts: str) -> tuple[Network, ...]:
     return tuple(map(ip_network, texts))
 
 
-# No model is here, whatever a name says: the link (where clouds' metadata is), what once was the site, many at once,
-# reserved, Teredo; then metadata that is elsewhere: of AWS over IPv6, of Alibaba, of Oracle, and Azure's host.
-_NEVER = _networks(
+# Never a provider: link-local (cloud metadata), site-local, multicast, reserved, Teredo; then the metadata services of
+# AWS over IPv6, Alibaba, Oracle and Azure.
+_FORBIDDEN = _networks(
     "169.254.0.0/16", "224.0.0.0/3", "fe80::/10", "fec0::/10", "ff00::/8", "2001::/32",
     "fd00:ec2::254/128", "100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32",
 )  # fmt: skip
-# Proxies that take a machine's whole traffic (TUN) answer with these for every name.
-_STAND_INS = ip_network("198.18.0.0/15")
-# An IPv4 address is in the last bits of these: NAT64, what is translated (RFC 2765), and what IPv6 once was compatible
-# with.
-_WRAPPED_AT_THE_END = _networks("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")
-_ALONE = {IPv6Address("::"), IPv6Address("::1")}
+# TUN proxies answer every name with these.
+_FAKE_IPS = ip_network("198.18.0.0/15")
+# These embed an IPv4 address in the last 32 bits: NAT64, IPv4-translated (RFC 2765), and IPv4-compatible.
+_EMBEDDING_IPV4 = _networks("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")
+_UNSPECIFIED_OR_LOOPBACK = {IPv6Address("::"), IPv6Address("::1")}
 
 
-def by_system(host: str, port: int) -> Sequence[Address]:
-    """Return the addresses that the system knows of a name."""
+def resolve_by_system(host: str, port: int) -> Sequence[Address]:
+    """Resolve a name with the system's resolver."""
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 @dataclass(frozen=True, slots=True)
 class Destinations:
-    """Where calls may go: the hosts that the operator named, ``*.example.com`` and ``*`` for many.
+    """The hosts that calls may go to, with wildcards ``*.example.com`` and ``*``.
 
-    A host that is named itself may be private: a model on this machine, or in its network. One that only ends as it
-    should may not be.
+    A host listed by its full name may have a private address: a model on this machine or in its network. One that only
+    matches a wildcard may not.
     """
 
     hosts: frozenset[str]
-    resolve: Resolve = by_system
+    resolve: Resolve = resolve_by_system
 
     def require(self, host: str) -> None:
-        """Raise `SettingsError` where the host is not among those that are allowed."""
+        """Raise `SettingsError` if the host is not allowed."""
         if not is_listed(host.lower(), self.hosts):
             raise SettingsError([_("OPENAI_BASE_URL: its host is not among those of CHATKEEP_PROVIDER_HOSTS")])
 
     def addresses(self, host: str, port: int) -> list[Address]:
-        """Look a name up, once, and return those of its addresses that a call may go to.
+        """Resolve a name once, and return its allowed addresses.
 
-        Raises `ProviderBroke` where there is none, `socket.gaierror` where the name is unknown.
+        Raises `ProviderBroke` if none is allowed, `socket.gaierror` if the name is unknown.
         """
         may_be_private = self._is_named(host)
         found = self.resolve(host, port)
@@ -90,19 +89,19 @@ def _forbidden() -> ProviderBroke:
 
 
 def is_allowed(text: str, *, private: bool) -> bool:
-    """Return whether a call may go to an address, or to the one that is wrapped in it."""
-    ip = _unwrapped(ip_address(text))
-    if any(ip in network for network in _NEVER):
+    """Return whether a call may go to an address, or to the IPv4 address that it embeds."""
+    ip = _embedded_or_self(ip_address(text))
+    if any(ip in network for network in _FORBIDDEN):
         return False
-    return private or ip.is_global or ip in _STAND_INS
+    return private or ip.is_global or ip in _FAKE_IPS
 
 
-def _unwrapped(ip: IP) -> IP:
-    """Return where packets end up: the address that is in an IPv6 one, where that carries another."""
-    if isinstance(ip, IPv4Address) or ip in _ALONE:
+def _embedded_or_self(ip: IP) -> IP:
+    """Return the IPv4 address that an IPv6 address embeds, which is where packets go; else the address itself."""
+    if isinstance(ip, IPv4Address) or ip in _UNSPECIFIED_OR_LOOPBACK:
         return ip
     if inner := ip.ipv4_mapped or ip.sixtofour:
         return inner
-    if any(ip in network for network in _WRAPPED_AT_THE_END):
+    if any(ip in network for network in _EMBEDDING_IPV4):
         return IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip

@@ -1,4 +1,4 @@
-"""A reply that comes compressed although nobody asked for that: it is inflated, up to a limit. Pure: no I/O."""
+"""Decompress replies that a provider compressed unasked, up to a size limit. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ INFLATED_LIMIT = 64 * 1024 * 1024
 STEP = 64 * 1024
 _EITHER_HEADER = 32 + zlib.MAX_WBITS  # gzip's or zlib's
 _GZIP, _ZLIB = b"\x1f", b"\x78"
-# What the body of a reply begins with in plain text: blanks, a byte order mark, ASCII.
+# First bytes of an uncompressed reply: white space, a byte order mark, ASCII.
 _PLAIN = frozenset(b"\t\n\r\xef") | frozenset(range(0x20, 0x7F))
 
 
 def inflater_of(encoding: str, begun: bytes) -> Inflater | None:
-    """Return what inflates a body that begins with ``begun``; None if it is plain, whatever its header says.
+    """Return an inflater for a body that begins with ``begun``, or None if it is not compressed, whatever its header.
 
-    Raises `ProviderBroke` if the body is compressed in another way.
+    Raises `ProviderBroke` for an unsupported compression.
     """
     if begun.startswith(_GZIP) or (encoding == "deflate" and begun.startswith(_ZLIB)):
         return Inflater()
@@ -29,7 +29,7 @@ def inflater_of(encoding: str, begun: bytes) -> Inflater | None:
 
 
 def inflated(body: bytes, encoding: str) -> bytes:
-    """Return the body of an error in plain text; nothing if it cannot be read."""
+    """Return an error's body, decompressed; empty if it is unreadable."""
     try:
         inflater = inflater_of(encoding, body) if body else None
         return next(inflater.feed(body), b"") if inflater else body
@@ -38,7 +38,7 @@ def inflated(body: bytes, encoding: str) -> bytes:
 
 
 class Inflater:
-    """Inflates one body as it arrives."""
+    """Decompresses one body incrementally."""
 
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(_EITHER_HEADER)
@@ -46,9 +46,9 @@ class Inflater:
         self._has_ended = False
 
     def feed(self, body: bytes) -> Iterator[bytes]:
-        """Yield what a piece of the body holds, in pieces of at most `STEP` bytes.
+        """Yield the decompressed data in pieces of at most `STEP` bytes.
 
-        Raises `ProviderBroke` if it is damaged, or grows over the limit.
+        Raises `ProviderBroke` if the data is damaged or exceeds the limit.
         """
         plain = b""
         while body or len(plain) == STEP:
@@ -66,7 +66,7 @@ class Inflater:
             yield plain
 
     def _begin_next(self, body: bytes) -> bool:
-        """Begin the next member of a gzip file; return False if ``body`` is none, but what some servers pad with."""
+        """Begin the next gzip member. Return False if ``body`` is not one, but padding that some servers send."""
         if not body.startswith(_GZIP):
             return False
         self._inflate = zlib.decompressobj(_EITHER_HEADER)
@@ -74,7 +74,7 @@ class Inflater:
 
 
 def _broke(sentence: Text) -> ProviderBroke:
-    """Return the error of a body that no second try makes readable."""
+    """Return an error that is not retried."""
     error = ProviderBroke(sentence)
     error.should_retry = False
     return error

@@ -1,4 +1,4 @@
-"""One small request to a server that is no model's, within one time limit and without redirects."""
+"""Make one small request to a server other than a provider, with a time limit and without redirects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 import chatkeep
 from chatkeep.errors import ProviderBroke, SettingsError
-from chatkeep.httpclient.connections import ConnectionPool, Line, Route, tls_context
+from chatkeep.httpclient.connections import AbortHandle, ConnectionPool, Route, tls_context
 from chatkeep.httpclient.headers import head
 from chatkeep.httpclient.responses import MalformedResponse
 
@@ -18,32 +18,32 @@ LIMIT = 1024 * 1024
 
 
 class Unreachable(Exception):
-    """No whole answer came."""
+    """No complete response arrived."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back."""
+    """A complete response."""
 
     status: int
     body: bytes
 
 
 def fetch(url: str, form: dict[str, str] | None = None, authorization: str | None = None) -> Answer:
-    """Return what a GET answers, or the POST of a form. Raises `Unreachable`."""
-    line = Line()
-    deadline = threading.Timer(SECONDS, line.cut)
+    """Return the response to a GET, or to a POST of ``form``. Raises `Unreachable`."""
+    handle = AbortHandle()
+    deadline = threading.Timer(SECONDS, handle.abort)
     deadline.daemon = True
     deadline.start()
     try:
-        return _ask(url, line, form, authorization)
+        return _ask(url, handle, form, authorization)
     except (OSError, MalformedResponse, ProviderBroke, SettingsError, ValueError) as error:
         raise Unreachable(type(error).__name__) from error
     finally:
         deadline.cancel()
 
 
-def _ask(url: str, line: Line, form: dict[str, str] | None, authorization: str | None) -> Answer:
+def _ask(url: str, handle: AbortHandle, form: dict[str, str] | None, authorization: str | None) -> Answer:
     route, parts = Route.to(url), urlsplit(url)
     body = b"" if form is None else urlencode(form).encode()
     headers = _headers(route, None if form is None else len(body), authorization)
@@ -52,10 +52,10 @@ def _ask(url: str, line: Line, form: dict[str, str] | None, authorization: str |
         target, headers = f"http://{route.host}{target}", headers | route.proxy_headers()
     request = head("GET" if form is None else "POST", target, headers) + b"\r\n" + body
     tls = tls_context() if parts.scheme == "https" else None
-    with contextlib.closing(ConnectionPool(route, SECONDS, tls, route.destinations(())).open(line)) as connection:
-        content = b"".join(connection.ask(request)) + connection.read_for(SECONDS, LIMIT)
+    with contextlib.closing(ConnectionPool(route, SECONDS, tls, route.destinations(())).open(handle)) as connection:
+        content = b"".join(connection.send(request)) + connection.read_for(SECONDS, LIMIT)
         response = connection.response
-        line.check()
+        handle.raise_if_aborted()
         if not response.is_whole or len(content) >= LIMIT:
             raise MalformedResponse("The answer is not whole, or too large.")
         return Answer(response.status, content)

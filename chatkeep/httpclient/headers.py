@@ -1,4 +1,4 @@
-"""The head of a request to a provider: its line and its headers. Pure: no I/O."""
+"""Build the request line and headers for a provider. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chatkeep.i18n import Text, _
 
 
 def headers_of(route: Route, api_key: str | None, more: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the headers of every request; raise `SettingsError` where the key or one of ``more`` cannot be sent."""
+    """Return the headers of every request. Raises `SettingsError` if the key or a header of ``more`` is not ASCII."""
     headers = {
         "Host": route.host,
         "User-Agent": f"chatkeep/{chatkeep.__version__}",
@@ -30,7 +30,7 @@ def headers_of(route: Route, api_key: str | None, more: Iterable[tuple[str, str]
 
 
 def head(method: str, target: str, headers: dict[str, str]) -> bytes:
-    """Return the request line and the headers, without the empty line that ends them."""
+    """Return the request line and the headers, without the final empty line."""
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     return "".join(f"{line}\r\n" for line in lines).encode("ascii")
 

@@ -1,8 +1,8 @@
-"""Two ways to take what arrives at sockets: in a thread for each, or for all streams of an event loop at once.
+"""Read from sockets in two ways: one thread for each, or all streams of an event loop in one pass.
 
-A stream of tokens is many small reads. Where a greenlet waits for each of them, waking it costs more than reading; so
-under gevent one look at a kernel's own list (epoll) finds all sockets that something has arrived at, and reads them in
-a row. Whoever stores what arrives decides when to look, so that one transaction takes all that there is.
+A stream of tokens is many small reads. Waking a greenlet for each costs more than the read itself, so under gevent one
+epoll call finds all readable sockets, which are then read in a row. The journal decides when, so that one transaction
+stores everything that has arrived.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from chatkeep.runtime.concurrency import background, event, on_event_loop
 READ_SIZE = 16 * 1024
 PATIENCE_S = 0.5
 Take = Callable[[bytes], bool]
-"""Takes what has arrived, nothing at the connection's end; returns whether that was all that was wanted."""
+"""Takes received data, which is empty at the end of the connection. Returns whether no more is wanted."""
 
 
 class Reader(Protocol):
-    """How what arrives at a socket is taken."""
+    """Reads sockets."""
 
     def pull(self, sock: socket.socket, take: Take) -> None:
-        """Hand to ``take`` whatever arrives, until it has all; raise what it raises, and `OSError`."""
+        """Pass received data to ``take`` until it returns True. Raises `OSError`, and what ``take`` raises."""
 
 
 class BlockingReader:
-    """Every socket is waited for by the thread that pulls."""
+    """Waits for each socket in the calling thread."""
 
     def pull(self, sock: socket.socket, take: Take) -> None:
-        """Hand to ``take`` whatever arrives, until it has all; raise what it raises, and `OSError`."""
+        """Pass received data to ``take`` until it returns True. Raises `OSError`, and what ``take`` raises."""
         while not take(sock.recv(READ_SIZE)):
             pass
 
 
 class EpollReader:
-    """All sockets are read in a row, when `collect` is called: soon after ``wake`` was.
+    """Reads all readable sockets in a row when `collect` is called, which ``wake`` asks for.
 
-    Where nobody collects for `PATIENCE_S`, because the database is away, it is done all the same: a provider that
-    sends is not silent.
+    If nothing calls it for `PATIENCE_S`, because the database is down, a thread does: a provider that sends must not
+    be taken for silent.
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:
@@ -59,11 +59,11 @@ class EpollReader:
 
     @staticmethod
     def is_possible() -> bool:
-        """Return whether this process serves from an event loop on a system with epoll."""
+        """Return whether this process serves from an event loop, on Linux."""
         return on_event_loop() and sys.platform == "linux"
 
     def pull(self, sock: socket.socket, take: Take) -> None:
-        """Hand to ``take`` whatever arrives, until it has all; raise what it raises, and `OSError`."""
+        """Pass received data to ``take`` until it returns True. Raises `OSError`, and what ``take`` raises."""
         pull = _Pull(sock, take)
         if not pull.read():
             fd = sock.fileno()
@@ -76,22 +76,19 @@ class EpollReader:
         pull.check()
 
     def collect(self) -> bool:
-        """Read all sockets that something has arrived at; where there are none, call ``wake`` when there are.
-
-        Returns whether there were any.
-        """
+        """Read all readable sockets. Return whether there were any; if not, call ``wake`` when there are."""
         self._collected = True
         ready = self._epoll.poll(0)
         for fd, _ in ready:
             if self._pulls[fd].read():
                 self._forget(fd)
-        # Being told costs more than looking again, which whoever stores what was read does anyway.
+        # A notification costs more than another poll, which follows anyway once this data is stored.
         if not ready:
             self._watcher.start(self._notice)
         return bool(ready)
 
     def _notice(self) -> None:
-        """Ask for a look, once for all that arrives until then."""
+        """Call ``wake``, once for everything that arrives until `collect`."""
         self._watcher.stop()
         self._wake()
 
@@ -108,7 +105,7 @@ class EpollReader:
 
 
 class _Pull:
-    """One socket that is being read; its owner sleeps meanwhile."""
+    """One socket that is being read while its owner sleeps."""
 
     __slots__ = ("_error", "_fd", "_sock", "_take", "over")
 
@@ -120,12 +117,12 @@ class _Pull:
         self._error: Exception | None = None
 
     def read(self) -> bool:
-        """Hand on what is there without waiting; return whether that was all that was wanted."""
+        """Pass on available data without blocking. Return whether no more is wanted."""
         try:
             over = self._read_tls(self._sock) if self._sock else self._take(os.read(self._fd, READ_SIZE))
         except BlockingIOError:
             return False
-        except Exception as error:  # noqa: BLE001 - raised where the socket is waited for
+        except Exception as error:  # noqa: BLE001 - `check` raises it in the owner
             self._error = error
             over = True
         if over:
@@ -133,12 +130,12 @@ class _Pull:
         return over
 
     def check(self) -> None:
-        """Raise what reading or taking has raised."""
+        """Raise the error of the read or of ``take``, if there was one."""
         if self._error is not None:
             raise self._error
 
     def _read_tls(self, sock: ssl.SSLSocket) -> bool:
-        """Read until nothing is left: what TLS has decrypted already, epoll does not see."""
+        """Read until nothing is left: epoll does not see data that TLS has already decrypted."""
         return any(map(self._take, _decrypted(sock)))
 
 

@@ -1,4 +1,4 @@
-"""A provider's response as it arrives: bytes in, its head and the pieces of its body out. Pure: no I/O."""
+"""Parse an HTTP response incrementally: bytes in, head and pieces of the body out. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ _FRAMING = {"content-length", "transfer-encoding"}
 
 
 class MalformedResponse(Exception):
-    """What came is not an HTTP response."""
+    """The data is not an HTTP response."""
 
 
 class CutResponse(ConnectionError):
-    """The connection ended before the response did."""
+    """The connection closed before the response was complete."""
 
 
 class Response:
-    """A response as it arrives; httptools parses what it is fed and calls back here.
+    """An incremental response; httptools parses it and calls back.
 
-    Only the head is kept: the body's pieces are handed out as they come.
+    Only the head is kept. Pieces of the body are returned as they arrive.
     """
 
     __slots__ = ("_bodies", "_fed", "_framed", "_parser", "error", "headers", "is_whole", "keeps_alive", "status")
 
     def __init__(self) -> None:
         self.status = 0
-        """0 until the head has come."""
+        """0 until the head is complete."""
         self.headers: dict[str, str] = {}
         self.error: MalformedResponse | CutResponse | None = None
-        """What was wrong with what came last; the pieces before it are handed out."""
+        """The error in the last data; the pieces before it were returned."""
         self.is_whole = self.keeps_alive = False
-        self._framed = False  # or else the end of the connection is the body's
+        self._framed = False  # if not, the body ends with the connection
         self._fed = 0
         self._bodies: list[bytes] = []
         self._parser: Any = httptools.HttpResponseParser(self)
-        # A length beside chunks is ignored, as RFC 9112 has it; the connection is not used again.
+        # A length beside chunks is ignored (RFC 9112); the connection is not reused.
         self._parser.set_dangerous_leniencies(lenient_chunked_length=True, lenient_optional_cr_before_lf=True)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the pieces of the body in what has arrived; nothing arriving means that the connection has ended."""
+        """Return the pieces of the body in ``data``; empty data is the end of the connection."""
         if not data:
             self._end()
             return []
@@ -58,11 +58,11 @@ class Response:
         return bodies
 
     def close(self) -> None:
-        """Let go of the parser: it knows the response, and only the garbage collector would find such a circle."""
+        """Drop the parser, to break the reference cycle with this response."""
         self._parser = None
 
     def header(self, name: str) -> str | None:
-        """Return a header by its name in lower case."""
+        """Return a header by its lower-case name."""
         return self.headers.get(name)
 
     def _end(self) -> None:
@@ -72,19 +72,19 @@ class Response:
         else:
             self.is_whole = True
 
-    # What httptools calls:
+    # Callbacks of httptools
 
     def on_message_begin(self) -> None:
-        """Take nothing for granted that comes after the response's end: it answers no request."""
+        """Don't reuse the connection if another response follows: it answers no request."""
         if self.is_whole:
             self.keeps_alive = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header."""
+        """Store a header."""
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        """Take the head as known, unless it is one of those that another one follows."""
+        """Accept the head, unless it is an interim (1xx) response."""
         status = self._parser.get_status_code()
         if status < http.HTTPStatus.OK:
             self.headers.clear()
@@ -94,9 +94,9 @@ class Response:
             self.keeps_alive = self._parser.should_keep_alive() and framing != _FRAMING
 
     def on_body(self, body: bytes) -> None:
-        """Keep a piece of the body until it is handed out."""
+        """Store a piece of the body until `feed` returns it."""
         self._bodies.append(body)
 
     def on_message_complete(self) -> None:
-        """Note that the response is whole."""
+        """Mark the response as complete."""
         self.is_whole = self.status != 0

@@ -1,4 +1,4 @@
-"""ChatGPT's ``conversations.json``: a tree of messages for people, and of those between the model and its tools."""
+"""Read ChatGPT's ``conversations.json``: a tree that mixes visible messages with those between model and tools."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 from chatkeep.domain.conversation import Role, Status
 from chatkeep.i18n import Text, _
 from chatkeep.imports.foreign import Chat, Content, Node, SourceMessage, fenced, role_of
-from chatkeep.imports.left_out import Kind, of_type
-from chatkeep.imports.loose import ident, idents, items, members, moment, objects, spoken, text, texts
+from chatkeep.imports.left_out import Kind, kind_of_type
+from chatkeep.imports.loose import ident, idents, items, members, objects, text, text_in, texts, time_us
 
 SOURCE = "chatgpt"
 _TOOLS = {"tool", "function"}
-_EVERYBODY = {"", "all"}
+_NO_RECIPIENT = {"", "all"}
 _INTERPRETERS = ("python", "python_user_visible", "code_interpreter")
 _CANVAS = "canmore."
-# How a reply ended, if it is not whole.
+# The endings of incomplete replies.
 _CUT = {
     "max_tokens": (Status.TRUNCATED, "length"),
     "interrupted": (Status.STOPPED, None),
 }
 _UNFINISHED = {"in_progress", "finished_partial_completion"}
-# Contents that are neither said nor shown.
+# Content types that are not part of the conversation.
 _NOTES = {
     "user_editable_context": Kind.INSTRUCTIONS,
     "model_editable_context": Kind.MEMORY,
@@ -39,9 +39,9 @@ _PARTS: dict[str, Kind] = {
     "video_asset_pointer": Kind.VIDEO,
     "file": Kind.FILE,
 }
-# A mark of a citation or a widget, in private-use characters; or an older one, as 【4†source】.
+# The mark of a citation or a widget, in private-use characters, or the older form 【4†source】.
 _MARK = re.compile("\ue200([^\ue200\ue201]*+)\ue201|【[^【】†]*+†[^【】]*+】")
-# What is left of one with which a text breaks off. One that never ends amid a text has words behind it, which are kept.
+# A mark cut off at the end of a text. An unclosed one within a text is kept, because of the words after it.
 _CUT_MARK = re.compile("\ue200[^\ue200\ue201\\s]*+\\Z")
 _LEFT_OF_MARKS = re.compile("[\ue200-\ue20f]")
 _SEPARATOR = "\ue202"
@@ -49,7 +49,7 @@ _LINKS = {"url", "link_title"}
 
 
 def fits(found: dict[str, Any]) -> bool:
-    """Return whether an object is a conversation of ChatGPT's."""
+    """Return whether an object is a conversation from ChatGPT."""
     return isinstance(found.get("mapping"), dict)
 
 
@@ -60,8 +60,8 @@ def chat_of(found: dict[str, Any]) -> Chat:
         source=SOURCE,
         id=ident(found.get("conversation_id")) or ident(found.get("id")),
         title=text(found.get("title")),
-        created_at=moment(found.get("create_time")),
-        updated_at=moment(found.get("update_time")),
+        created_at=time_us(found.get("create_time")),
+        updated_at=time_us(found.get("update_time")),
         current=ident(found.get("current_node")),
         nodes=[_node(id, one, model) for id, one in members(found.get("mapping")).items()],  # noqa: A001
         pinned=found.get("is_starred") is True,
@@ -77,7 +77,7 @@ def _node(id: str, mapped: Any, model: str) -> Node:
     return Node(
         id,
         ident(fields.get("parent")) or None,
-        moment(message.get("create_time")),
+        time_us(message.get("create_time")),
         said,
         idents(fields.get("children")),
         content.left_out,
@@ -86,7 +86,7 @@ def _node(id: str, mapped: Any, model: str) -> Node:
 
 
 def _problem(mapped: Any, message: Any) -> Text | None:
-    """Return why a node cannot be read. A root has no message."""
+    """Return why a node cannot be read, or None. A root has no message."""
     if not isinstance(mapped, dict | None) or not isinstance(message, dict | None):
         return _("it is not an object")
     if not message:
@@ -107,12 +107,12 @@ def _author(message: dict[str, Any]) -> str:
 
 
 def _holds(content: dict[str, Any]) -> bool:
-    """Return whether a content has anything beside its type."""
+    """Return whether a content has more than its type."""
     return any(value for name, value in content.items() if name != "content_type")
 
 
 def _said(message: dict[str, Any], model: str, found: Content) -> SourceMessage | None:
-    """Return what a message says to people; None if it says nothing to them."""
+    """Convert a message; None if it has nothing for the user."""
     metadata = members(message.get("metadata"))
     author = _author(message)
     content = message["content"]
@@ -128,7 +128,7 @@ def _said(message: dict[str, Any], model: str, found: Content) -> SourceMessage 
         return _shown_by_tool(content, metadata, found)
     role = Role.ASSISTANT if author in _TOOLS else role_of(author)
     if role is None:
-        found.leave_out(of_type(author))
+        found.leave_out(kind_of_type(author))
         return None
     if role is Role.ASSISTANT:
         return _reply(message, content, metadata, model, found)
@@ -145,7 +145,7 @@ def _hide(content: dict[str, Any], found: Content) -> None:
 
 
 def _shown_by_tool(content: dict[str, Any], metadata: dict[str, Any], found: Content) -> SourceMessage | None:
-    """Return what a tool has shown to people: pictures. The rest is for the model."""
+    """Convert a tool's message. Its pictures are for the user, the rest is for the model."""
     pictures = [part for part in objects(content.get("parts")) if _PARTS.get(_type(part)) is Kind.PICTURE]
     plots = objects(members(metadata.get("aggregate_result")).get("messages"))
     plots = [plot for plot in plots if plot.get("message_type") == "image"]
@@ -160,7 +160,7 @@ def _reply(
     message: dict[str, Any], content: dict[str, Any], metadata: dict[str, Any], model: str, found: Content
 ) -> SourceMessage | None:
     recipient = text(message.get("recipient"))
-    if recipient not in _EVERYBODY:
+    if recipient not in _NO_RECIPIENT:
         _call(recipient, content, found)
     elif message.get("channel") == "analysis":
         said = Content()
@@ -180,7 +180,7 @@ def _reply(
 
 
 def _call(recipient: str, content: dict[str, Any], found: Content) -> None:
-    """Take what the model says to a tool: a document on the canvas is for people, code explains the reply."""
+    """Read a call to a tool. A canvas document becomes text, and code becomes reasoning."""
     said = _code(content)
     if recipient.startswith(_CANVAS):
         found.texts.append(_document(said))
@@ -191,7 +191,7 @@ def _call(recipient: str, content: dict[str, Any], found: Content) -> None:
 
 
 def _document(call: str) -> str:
-    """Return the text that a call writes on the canvas; the call itself if it has none."""
+    """Return the text that a call writes to the canvas, or else the call itself."""
     try:
         fields = members(json.loads(call, strict=False))
     except (ValueError, RecursionError):
@@ -206,7 +206,7 @@ def _document(call: str) -> str:
 
 
 def _fill(content: dict[str, Any], found: Content) -> None:
-    """Take what is said, by the content's type; what no rule knows is taken as text."""
+    """Read a content by its type. Unknown types are read as text."""
     kind = text(content.get("content_type"))
     _RULES.get(kind, _other)(content, found)
 
@@ -220,13 +220,13 @@ def _text(content: dict[str, Any], found: Content) -> None:
 def _part(part: Any, found: Content) -> None:
     fields = members(part)
     kind = _type(fields)
-    said = spoken(part) or text(fields.get("content")) or "\n".join(texts(fields.get("parts")))
+    said = text_in(part) or text(fields.get("content")) or "\n".join(texts(fields.get("parts")))
     if said:
         found.texts.append(said)
     elif kind in _PARTS:
         found.attach(_PARTS[kind], text(fields.get("name")))
     elif fields and kind not in {"text", "audio_transcription"}:
-        found.leave_out(of_type(kind))
+        found.leave_out(kind_of_type(kind))
 
 
 def _type(fields: dict[str, Any]) -> str:
@@ -254,7 +254,7 @@ def _other(content: dict[str, Any], found: Content) -> None:
         said = next(filter(None, (text(content.get(name)) for name in ("content", "result", "output_str"))), "")
         found.texts.append(said)
         if not said and _holds(content):
-            found.leave_out(of_type(text(content.get("content_type"))))
+            found.leave_out(kind_of_type(text(content.get("content_type"))))
 
 
 _RULES: dict[str, Callable[[dict[str, Any], Content], None]] = {
@@ -266,7 +266,7 @@ _RULES: dict[str, Callable[[dict[str, Any], Content], None]] = {
 
 
 def _attach(metadata: dict[str, Any], found: Content) -> None:
-    """Count the files of a question. Its pictures are parts of its content, too."""
+    """Count the files of a question. Its pictures are also parts of its content."""
     shown = found.left_out[Kind.PICTURE]
     for file in objects(metadata.get("attachments")):
         media_type = text(file.get("mime_type")) or text(file.get("mimeType"))
@@ -284,7 +284,7 @@ def _ending(message: dict[str, Any], metadata: dict[str, Any]) -> tuple[Status, 
 
 
 def _cited(said: str, metadata: dict[str, Any]) -> str:
-    """Return a text with links in place of the marks that only ChatGPT's page understands."""
+    """Replace the marks that only ChatGPT's page understands by links."""
     references = {_cited_by(one, said): members(one.get("metadata")) for one in objects(metadata.get("citations"))}
     references |= {text(one.get("matched_text")): one for one in objects(metadata.get("content_references"))}
     marked = _MARK.sub(lambda found: _link(found, references), said)
@@ -292,7 +292,7 @@ def _cited(said: str, metadata: dict[str, Any]) -> str:
 
 
 def _cited_by(citation: dict[str, Any], said: str) -> str:
-    """Return the mark of a citation, which older versions tell by its place."""
+    """Return the mark of a citation, which older versions give by its offsets."""
     begin, end = citation.get("start_ix"), citation.get("end_ix")
     return said[begin:end] if isinstance(begin, int) and isinstance(end, int) else ""
 
@@ -307,7 +307,7 @@ def _link(found: re.Match[str], references: dict[str, dict[str, Any]]) -> str:
 
 
 def _shown(reference: dict[str, Any]) -> str:
-    """Return what a reference shows: its own words, else links to what it names."""
+    """Return a reference's own text, or else links to its pages."""
     if shown := text(reference.get("alt")):
         return shown
     pages = [*objects(reference.get("items")), reference]
@@ -316,7 +316,7 @@ def _shown(reference: dict[str, Any]) -> str:
 
 
 def _named(fields: list[str]) -> str:
-    """Return the words in a mark: the name of a thing, a link, or none, as a citation has."""
+    """Return the text of a mark: a name, a link, or "" for a citation."""
     if fields[0] in _LINKS and len(fields) > 1:
         return f"[{fields[1]}]({fields[2]})" if fields[2:] and fields[0] == "url" else fields[1]
     if "entity" not in fields[0] or len(fields) == 1:

@@ -1,4 +1,4 @@
-"""Claude's ``conversations.json``: messages made of blocks, in a list; newer exports name each one's parent."""
+"""Read Claude's ``conversations.json``: a list of messages made of blocks. Newer exports name each one's parent."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from chatkeep.domain.conversation import Role, Status
 from chatkeep.i18n import _
-from chatkeep.imports.foreign import Chat, Content, Node, SourceMessage, fenced, in_a_row, role_of
-from chatkeep.imports.left_out import Kind, of_type
-from chatkeep.imports.loose import ident, members, moment, objects, parts, spoken, text
+from chatkeep.imports.foreign import Chat, Content, Node, SourceMessage, chained, fenced, role_of
+from chatkeep.imports.left_out import Kind, kind_of_type
+from chatkeep.imports.loose import ident, members, objects, parts, text, text_in, time_us
 
 SOURCE = "claude"
 _ENDINGS = {
@@ -21,16 +21,16 @@ _ENDINGS = {
 }
 _PICTURES = {"image", "image_url"}
 _FILES = {"document", "file", "container_upload"}
-# A text that is empty, and what Claude's page counts with.
+# Empty text, and counters of Claude's page.
 _IGNORED = {"text", "token_budget"}
-# Where the model puts files for people to download; those elsewhere are its own.
+# The folder of files for the user; files elsewhere are the model's own.
 _OUTPUTS = "/mnt/user-data/outputs/"
 _PLAIN = {"", "md", "txt"}
 _LANGUAGES = {"text/html": "html", "image/svg+xml": "svg", "application/vnd.ant.react": "jsx"}
 
 
 def fits(found: dict[str, Any]) -> bool:
-    """Return whether an object is a conversation of Claude's."""
+    """Return whether an object is a conversation from Claude."""
     return isinstance(found.get("chat_messages"), list)
 
 
@@ -41,10 +41,10 @@ def chat_of(found: dict[str, Any]) -> Chat:
         source=SOURCE,
         id=ident(found.get("uuid")) or ident(found.get("id")),
         title=text(found.get("name")),
-        created_at=moment(found.get("created_at")),
-        updated_at=moment(found.get("updated_at")),
+        created_at=time_us(found.get("created_at")),
+        updated_at=time_us(found.get("updated_at")),
         current=ident(found.get("current_leaf_message_uuid")),
-        nodes=in_a_row([_node(one, number, model) for number, one in enumerate(found["chat_messages"])]),
+        nodes=chained([_node(one, number, model) for number, one in enumerate(found["chat_messages"])]),
         pinned=found.get("is_starred") is True,
     )
 
@@ -60,11 +60,11 @@ def _node(message: Any, number: int, model: str) -> Node:
     elif role := role_of(sender):
         said = _said(fields, role, model, content)
     else:
-        content.leave_out(of_type(sender))
+        content.leave_out(kind_of_type(sender))
     return Node(
         ident(fields.get("uuid")) or str(number),
         ident(fields.get("parent_message_uuid")) or None,
-        moment(fields.get("created_at")),
+        time_us(fields.get("created_at")),
         said,
         left_out=content.left_out,
         problem=problem,
@@ -97,10 +97,10 @@ def _block(block: Any, found: Content) -> None:
         found.attach(Kind.PICTURE, text(fields.get("file_name")))
     elif kind in _FILES:
         found.attach(Kind.FILE, text(fields.get("file_name")) or text(fields.get("title")))
-    elif said := spoken(block):
+    elif said := text_in(block):
         found.texts.append(said)
     elif fields and kind not in _IGNORED:
-        found.leave_out(of_type(kind))
+        found.leave_out(kind_of_type(kind))
 
 
 def _summary(fields: dict[str, Any]) -> str:
@@ -108,7 +108,7 @@ def _summary(fields: dict[str, Any]) -> str:
 
 
 def _call(fields: dict[str, Any], found: Content) -> None:
-    """Take a call to a tool: an artifact, or a file that is put out, is a document for people."""
+    """Read a call to a tool. An artifact or an output file becomes text."""
     given, document, language = members(fields.get("input")), "", ""
     if fields.get("name") == "artifacts":
         document = text(given.get("content")) or text(given.get("new_str"))
@@ -123,7 +123,7 @@ def _call(fields: dict[str, Any], found: Content) -> None:
 
 
 def _attach(message: dict[str, Any], found: Content) -> None:
-    """Take the texts of attachments, and count the files that have none."""
+    """Read the texts of attachments, and count the files without one."""
     named: set[str] = set()
     for file in objects(message.get("attachments")):
         name, content = text(file.get("file_name")), text(file.get("extracted_content"))
@@ -135,7 +135,7 @@ def _attach(message: dict[str, Any], found: Content) -> None:
 
 
 def _files(message: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield names and kinds of files. Newer exports list them twice, in one list more fully than in the other."""
+    """Yield names and kinds of files. Newer exports have two lists, of which either may be incomplete."""
     lists = [objects(message.get("files")), objects(message.get("files_v2"))]
     named = [Counter(text(file.get("file_name")) for file in files) for files in lists]
     kinds = {text(file.get("file_name")): text(file.get("file_kind")) for files in lists for file in files}

@@ -1,4 +1,4 @@
-"""DeepSeek's ``conversations.json``: a tree like ChatGPT's, whose messages are made of fragments."""
+"""Read DeepSeek's ``conversations.json``: a tree like ChatGPT's, with messages made of fragments."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from chatkeep.domain.conversation import Role, Status
 from chatkeep.i18n import _
 from chatkeep.imports.foreign import Chat, Content, Node, SourceMessage, role_of
-from chatkeep.imports.left_out import Kind, of_type
-from chatkeep.imports.loose import ident, idents, members, moment, objects, spoken, text
+from chatkeep.imports.left_out import Kind, kind_of_type
+from chatkeep.imports.loose import ident, idents, members, objects, text, text_in, time_us
 
 SOURCE = "deepseek"
 _REQUEST = "REQUEST"
@@ -18,7 +18,7 @@ _TOOLS = ("SEARCH", "TOOL", "READ", "OPEN", "BROWSE")
 
 
 def fits(found: dict[str, Any]) -> bool:
-    """Return whether an object is a conversation of DeepSeek's."""
+    """Return whether an object is a conversation from DeepSeek."""
     if not isinstance(found.get("mapping"), dict):
         return False
     nodes = found["mapping"].values()
@@ -31,8 +31,8 @@ def chat_of(found: dict[str, Any]) -> Chat:
         source=SOURCE,
         id=ident(found.get("id")),
         title=text(found.get("title")),
-        created_at=moment(found.get("inserted_at")),
-        updated_at=moment(found.get("updated_at")),
+        created_at=time_us(found.get("inserted_at")),
+        updated_at=time_us(found.get("updated_at")),
         current=ident(found.get("current_node")),
         nodes=_nodes(found["mapping"]),
         pinned=found.get("pinned") is True,
@@ -40,7 +40,7 @@ def chat_of(found: dict[str, Any]) -> Chat:
 
 
 def _nodes(mapping: dict[str, Any]) -> list[Node]:
-    """Return the nodes of a tree. Older messages have no roles: below the root, questions and replies take turns."""
+    """Return the nodes of a tree. Older messages have no roles: below the root, questions and replies alternate."""
     levels: dict[str, int] = {}
     found: list[Node] = []
     for id, mapped in mapping.items():  # noqa: A001
@@ -64,7 +64,7 @@ def _node(id: str, mapped: Any, *, asks: bool) -> Node:
     return Node(
         id,
         ident(fields.get("parent")) or None,
-        moment(message.get("inserted_at")),
+        time_us(message.get("inserted_at")),
         said,
         idents(fields.get("children")),
         content.left_out,
@@ -109,7 +109,7 @@ def _type(fragment: dict[str, Any]) -> str:
 
 
 def _fragment(fragment: dict[str, Any], found: Content) -> None:
-    kind, said = _type(fragment), spoken(fragment.get("content"))
+    kind, said = _type(fragment), text_in(fragment.get("content"))
     if kind in _THOUGHTS:
         found.thoughts.append(said)
     elif kind.startswith(_TOOLS):
@@ -119,4 +119,4 @@ def _fragment(fragment: dict[str, Any], found: Content) -> None:
     elif said:
         found.texts.append(said)
     elif kind not in {_REQUEST, "RESPONSE"} or fragment.get("content"):
-        found.leave_out(of_type(kind))
+        found.leave_out(kind_of_type(kind))

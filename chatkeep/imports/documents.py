@@ -1,7 +1,7 @@
-"""JSON of any size, split into its records while it is read: memory does not grow with the file.
+"""Split JSON of any size into records while it is read, in bounded memory.
 
-A record is an object in the document's list, or in a list that is a member of the document; or a line. Brackets are
-counted and strings skipped, nothing more: what is not JSON is found when the record is decoded.
+A record is a line, or an object in the document's list or in a list that is a member of the document. Only brackets are
+counted and strings skipped; decoding a record finds invalid JSON.
 """
 
 from __future__ import annotations
@@ -16,23 +16,22 @@ import msgspec
 from chatkeep.imports.records import Record
 
 RECORD_BYTES = 64 * 1024 * 1024
-# Enough for what is around the records of an export; a document with more has other contents.
+# The most bytes outside of the records of an export.
 FRAME_BYTES = 1024 * 1024
 HEAD_BYTES = 64 * 1024
-# No decoder takes more, so whatever is deeper can't be imported. It isn't read either: a bracket costs a microsecond.
+# Decoders accept no deeper nesting. Reading stops there, because each bracket costs a microsecond.
 MOST_DEPTH = 1000
-# Longer than a seal's line.
+# More than the length of a seal.
 SEAL_BYTES = 4096
 BOM = b"\xef\xbb\xbf"
 _BETWEEN = b" \t\r\n,"
-# Possessive, so that nothing is ever read twice. A line ends a string: none may hold a line break, so it was not
-# closed, and what follows can be read again.
+# Possessive, so that no byte is read twice. A line break ends an unclosed string, because strings can't contain one.
 _STRING = re.compile(rb'(?:[^"\\\n]++|\\.)*+', re.DOTALL)
 _PLAIN = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\\n]++|\\.)*+")*+', re.DOTALL)
 
 
 class _Body:
-    """Bytes that are gathered up to a limit."""
+    """Collects bytes up to `RECORD_BYTES`."""
 
     def __init__(self, line: int) -> None:
         self.line = line
@@ -55,25 +54,25 @@ class Records:
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self.frame = bytearray()
-        """The document without its records, as far as it is read, up to `FRAME_BYTES`."""
+        """The document read so far, without its records, up to `FRAME_BYTES`."""
         self.line = 1
-        """The line up to which it is read."""
+        """The current line."""
         self.cut = False
-        """Whether the document ended before its last bracket, or reading did."""
+        """Whether the document, or reading it, ended before its last bracket."""
         self.too_deep = False
-        """Whether reading ended because brackets are nested more than `MOST_DEPTH` deep."""
+        """Whether reading stopped at nesting deeper than `MOST_DEPTH`."""
         self._chunks = chunks
         self._depth = 0
-        self._level: int | None = None  # how deep the records of the list lie that is being read
+        self._level: int | None = None  # the depth of the records in the current list
         self._quoted = False
         self._body: _Body | None = None
 
     def __iter__(self) -> Iterator[Record]:
-        """Yield the records, and what else stands between them."""
+        """Yield the records, and any other text between them."""
         rest = b""
         for chunk in self._chunks:
             text = rest + chunk
-            # The sign behind a backslash is needed to know what it means.
+            # A backslash needs the next character.
             rest = text[-1:] if (len(text) - len(text.rstrip(b"\\"))) % 2 else b""
             yield from self._scan(text.removesuffix(rest))
             if self.too_deep:
@@ -90,7 +89,7 @@ class Records:
         yield from self._passed(text[kept:])
 
     def _brackets(self, text: bytes) -> Iterator[int]:
-        """Yield where brackets stand outside strings."""
+        """Yield the positions of brackets outside of strings."""
         at = 0
         while at < len(text):
             if self._quoted:
@@ -104,7 +103,7 @@ class Records:
             at += 1
 
     def _opened(self, text: bytes, kept: int, at: int) -> Generator[Record, None, int]:
-        """Take note of a bracket that opens; yield what ended there, and return up to where the text is dealt with."""
+        """Process an opening bracket. Yield what ended there, and return up to where the text is processed."""
         if self._body is None and self._level == self._depth and text[at] in b"{":
             yield from self._passed(text[kept:at])
             self._body, kept = _Body(self.line), at
@@ -115,7 +114,7 @@ class Records:
         return kept
 
     def _closed(self, text: bytes, kept: int, at: int) -> Generator[Record, None, int]:
-        """Do the same for one that closes."""
+        """Process a closing bracket in the same way."""
         self._depth = max(self._depth - 1, 0)
         if self._body is not None and self._depth == self._level:
             yield from self._passed(text[kept : at + 1])
@@ -127,7 +126,7 @@ class Records:
         return kept
 
     def _passed(self, part: bytes) -> Iterator[Record]:
-        """Put text where it belongs: to the record that is open, or to the frame; yield what is neither."""
+        """Add text to the open record or to the frame. Yield it if it belongs to neither."""
         if self._body is not None:
             self._body.add(part)
         elif self._level is None:
@@ -138,13 +137,13 @@ class Records:
 
 
 def _end(pattern: re.Pattern[bytes], text: bytes, at: int) -> int:
-    """Return where what fits ends; both patterns fit anything, if only nothing."""
+    """Return the end of a match. Both patterns match the empty string."""
     found = pattern.match(text, at)
     return at if found is None else found.end()
 
 
 def lines(chunks: Iterable[bytes]) -> Iterator[Record]:
-    """Yield a document's lines that are not empty."""
+    """Yield a document's non-empty lines."""
     body = _Body(1)
     for chunk in chunks:
         *ended, rest = chunk.split(b"\n")
@@ -163,7 +162,7 @@ def _line(body: _Body) -> Iterator[Record]:
 
 
 def is_lines(head: bytes) -> bool:
-    """Return whether a document is JSON lines: its first line is an object, and another one follows."""
+    """Return whether a document is JSON Lines: its first line is an object, and another one follows."""
     first, _, rest = head.partition(b"\n")
     if not rest.lstrip().startswith(b"{"):
         return False
@@ -174,7 +173,7 @@ def is_lines(head: bytes) -> bool:
     return True
 
 
-def whole_of(chunks: Iterable[bytes]) -> Record:
+def whole_record(chunks: Iterable[bytes]) -> Record:
     """Return a document as one record."""
     body = _Body(1)
     for chunk in chunks:
@@ -182,12 +181,12 @@ def whole_of(chunks: Iterable[bytes]) -> Record:
     return body.record()
 
 
-class Hashed:
-    """Chunks that are handed on, and the SHA-256 of all before the last line, which is that of a seal. Iterate once."""
+class HashedChunks:
+    """Passes chunks on, and hashes everything before the last line, which is the seal. Iterate once."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self.last_line = 1
-        """The number of the last line, once all chunks were taken."""
+        """The number of the last line, after the iteration."""
         self._chunks = chunks
         self._hash = hashlib.sha256()
 
@@ -196,7 +195,7 @@ class Hashed:
         held = b""
         for chunk in self._chunks:
             held += chunk
-            # A line break that is the very last byte ends the last line; it begins behind the one before.
+            # A line break that is the very last byte belongs to the last line.
             begins = held.rfind(b"\n", 0, -1) + 1
             sure = begins if len(held) - begins <= SEAL_BYTES else len(held)
             self._hash.update(held[:sure])
@@ -205,12 +204,12 @@ class Hashed:
             yield chunk
 
     def before_last_line(self) -> str:
-        """Return the hash, once all chunks were taken."""
+        """Return the SHA-256, after the iteration."""
         return self._hash.hexdigest()
 
 
-def peeked(chunks: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """Return what a document begins with, its first line if that is short, and all of its chunks."""
+def peek(chunks: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """Return the beginning of a document, with its first line unless that is long, and all of its chunks."""
     source = iter(chunks)
     taken = bytearray()
     for chunk in source:

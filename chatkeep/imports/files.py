@@ -1,4 +1,4 @@
-"""From a file on the disk, or standard input, to the documents in it: unpacked, and those of an archive one by one."""
+"""Open the documents in a file or standard input: decompressed, and out of archives one by one."""
 
 from __future__ import annotations
 
@@ -25,31 +25,30 @@ else:
 
 CHUNK_BYTES = 256 * 1024
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-# An archive begins with a file, with its end if it has none, or with the mark of one that could have several parts.
+# An archive begins with a file, with its end if it is empty, or with the mark of a split archive.
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _MAGIC_BYTES = 4
-# What archives call their conversations, in one file or several; some hold another archive with these.
-# Some programs on Windows write paths with backslashes.
+# The names of conversations in archives. Some have several files, nested archives, or backslashes in paths.
 _CONVERSATIONS = re.compile(r"(?:.*[/\\])?conversations[^/\\]*\.json", re.IGNORECASE | re.DOTALL)
 _ARCHIVE = re.compile(r".*\.zip", re.IGNORECASE | re.DOTALL)
 _JSON = re.compile(r".*\.(?:json|jsonl|ndjson)", re.IGNORECASE | re.DOTALL)
 _MOST_NESTED = 2
-# What systems put beside the files that they pack.
+# Files that operating systems add to archives.
 _LITTER = re.compile(r"(?:.*[/\\])?(?:__MACOSX[/\\]|\._).*", re.DOTALL)
-# What unpacking raises.
+# Errors of decompression.
 _BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile, ZstdError)
-# What opening an archive or a file in it raises: also for versions, encryption and offsets that cannot be.
+# Errors of opening an archive or its files, also for unsupported versions, encryption and bad offsets.
 _UNREADABLE = (zipfile.BadZipFile, RuntimeError, ValueError, OSError, EOFError, struct.error)
 
 
 Progress = Callable[[int], None]
-"""What is told of each chunk that is unpacked, by its bytes."""
+"""Called with the size of each decompressed chunk."""
 
 
 def documents(file: BufferedReader, progress: Progress) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Yield the documents in a file, each with its name in an archive and its bytes.
+    """Yield the documents in a file: the name in an archive, and the bytes.
 
-    Take all bytes of one before the next. Raises `UnknownFile`, as the bytes of a document do that cannot be unpacked.
+    Read all bytes of one before the next. Raises `UnknownFile`, also while the bytes are read.
     """
     head = file.peek(_MAGIC_BYTES)
     if head.startswith(_ZIP):
@@ -63,7 +62,7 @@ def documents(file: BufferedReader, progress: Progress) -> Iterator[tuple[str, I
 
 
 def _archived(file: IO[bytes], progress: Progress, nested: int = 0) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Yield the conversations in an archive, else those in the archives in it, else all JSON files."""
+    """Yield the conversations in an archive, else those in nested archives, else all JSON files."""
     with ExitStack() as stack:
         archive = _archive(_seekable(file, stack, progress), stack)
         names = sorted(name for name in set(archive.namelist()) if not _LITTER.fullmatch(name))
@@ -89,7 +88,7 @@ def _archived(file: IO[bytes], progress: Progress, nested: int = 0) -> Iterator[
 
 
 def _refused(error: UnknownFile) -> Iterator[bytes]:
-    """Return the bytes of an archive that cannot be read: they raise ``error``."""
+    """Return bytes that raise ``error``, for an archive that cannot be read."""
     yield from ()
     raise error
 
@@ -104,7 +103,7 @@ def _archive(file: IO[bytes], stack: ExitStack) -> zipfile.ZipFile:
 def _in_archive(
     archive: zipfile.ZipFile, name: str, progress: Progress, nested: int
 ) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Yield the conversations in an archive that lies in another one."""
+    """Yield the conversations in a nested archive."""
     with ExitStack() as stack:
         yield from _archived(_copy(_unpacked(archive, name, progress), stack), progress, nested)
 
@@ -120,7 +119,7 @@ def _unpacked(archive: zipfile.ZipFile, name: str, progress: Progress) -> Iterat
 
 
 def _seekable(file: IO[bytes], stack: ExitStack, progress: Progress) -> IO[bytes]:
-    """Return the file, or a copy of what comes through a pipe: the list of an archive is at its end."""
+    """Return the file, or a copy if it is a pipe: an archive's directory is at its end."""
     return file if file.seekable() else _copy(_chunks(file, progress), stack)
 
 
@@ -131,9 +130,9 @@ def _copy(chunks: Iterator[bytes], stack: ExitStack) -> IO[bytes]:
 
 
 def _chunks(file: Any, progress: Progress) -> Iterator[bytes]:
-    """Yield a file's bytes, as far as they can be unpacked: what is missing then is found by whoever reads them.
+    """Yield a file's bytes as far as they can be decompressed. The reader finds that the rest is missing.
 
-    Raises `UnknownFile` if nothing can be unpacked.
+    Raises `UnknownFile` if nothing can be decompressed.
     """
     begun = False
     while chunk := _next(file, begun=begun):
@@ -143,7 +142,7 @@ def _chunks(file: Any, progress: Progress) -> Iterator[bytes]:
 
 
 def _next(file: Any, *, begun: bool) -> bytes:
-    """Return the next bytes of a file, none where it cannot be unpacked any further. Raises `UnknownFile`."""
+    """Return the next bytes of a file, b"" if decompression fails there. Raises `UnknownFile` at the beginning."""
     try:
         return bytes(file.read(CHUNK_BYTES))
     except (*_BROKEN, OSError) as error:  # bzip2 has no error of its own

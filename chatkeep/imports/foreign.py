@@ -1,4 +1,4 @@
-"""Conversations of other programs: their trees become ours, with ids that are the same at every import."""
+"""Convert the conversations of other programs to ours, with ids that are the same at every import."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from chatkeep.i18n import Text, _
 from chatkeep.imports.left_out import UNSEEN, Kind
 from chatkeep.imports.records import (
     BadRecord,
-    Incoming,
+    ImportedConversation,
+    ImportOptions,
     Item,
     LeftOut,
-    Terms,
     forks_of,
     is_storable,
-    lasting_id,
     path_to,
+    stable_id,
 )
 
 TITLE_LENGTH = 255
@@ -46,10 +46,10 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".heic", ".svg")
 
 @dataclass(frozen=True, slots=True)
 class SourceMessage:
-    """What a message of another program says.
+    """A message of another program.
 
-    Without ``text`` it is no message: its reasoning goes to the next reply. A ``whole`` reply is a message even so, and
-    is truncated unless it failed.
+    Without ``text`` it does not become a message: its reasoning goes to the next reply. A ``whole`` reply becomes one
+    anyway, as truncated unless it failed.
     """
 
     role: Role
@@ -59,13 +59,13 @@ class SourceMessage:
     status: Status = Status.COMPLETED
     finish_reason: str | None = None
     error: str | None = None
-    """What the program said about why the reply failed."""
+    """The program's error message for a failed reply."""
     whole: bool = False
 
 
 @dataclass(slots=True)
 class Content:
-    """What a reader finds in a message, part by part."""
+    """Collects the parts of a message."""
 
     texts: list[str] = field(default_factory=list)
     thoughts: list[str] = field(default_factory=list)
@@ -73,16 +73,16 @@ class Content:
     _marks: list[str] = field(default_factory=list)
 
     def leave_out(self, kind: str) -> None:
-        """Count a part that is not imported."""
+        """Count a skipped part."""
         self.left_out[kind] += 1
 
     def attach(self, kind: Kind, name: str = "") -> None:
-        """Count a picture, file or recording. Its mark is the text of a message that has no other."""
+        """Count a picture, file or recording. A message without text shows a mark for it."""
         self.leave_out(kind)
         self._marks.append(f"[{kind}: {name}]" if name else f"[{kind}]")
 
     def attach_file(self, name: str, media_type: str = "", content: str = "") -> None:
-        """Take the text of a file, or count the file, as a picture if its type or name says so."""
+        """Add the text of a file, or count the file, as a picture by its type or name."""
         if content:
             self.texts.append(f"[{Kind.FILE}: {name}]\n{content}")
             return
@@ -90,7 +90,7 @@ class Content:
         self.attach(Kind.PICTURE if is_picture else Kind.FILE, name)
 
     def text(self, between: str = "\n\n") -> str:
-        """Return the text, or the marks of what is left out."""
+        """Return the text, or else the marks of attachments."""
         return between.join(filter(None, self.texts)) or "\n".join(self._marks)
 
     def reasoning(self) -> str:
@@ -100,17 +100,17 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A place in the tree of another program; ``at`` is in µs since 1970, if it is known."""
+    """A node in another program's tree; ``at`` is µs since 1970, or None if unknown."""
 
     id: str
     parent: str | None
     at: int | None = None
     said: SourceMessage | None = None
     children: Sequence[str] = ()
-    """The nodes below, for programs that tell only these."""
+    """The child nodes, for programs that name only these."""
     left_out: Counter[str] = field(default_factory=Counter)
     problem: Text | None = None
-    """Why it cannot be read, of "it"."""
+    """Why it cannot be read; the subject is "it"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,25 +129,25 @@ class Chat:
 
 
 def role_of(author: str) -> Role | None:
-    """Return the role that an author's name means, in any case of letters; None for a tool and the like."""
+    """Return the role of an author's name, ignoring case; None for tools and others."""
     return _ROLES.get(author.lower())
 
 
 def fenced(code: str, language: str = "") -> str:
-    """Return code as a Markdown block, whose fence is longer than any in it; "" if there is none."""
+    """Return code as a Markdown block, with a fence longer than any within; "" for blank code."""
     fence = "`" * (1 + max(map(len, _FENCE.findall(code)), default=2))
     return f"{fence}{language}\n{code.rstrip()}\n{fence}" if code.strip() else ""
 
 
-def items_of(line: int, chat: Chat, terms: Terms) -> list[Item]:
-    """Return a conversation of ours, what is left out of it, and which of its messages cannot be read."""
+def items_of(line: int, chat: Chat, options: ImportOptions) -> list[Item]:
+    """Convert a conversation. Return it with what was skipped and which messages could not be read."""
     stamp = chat.created_at or min((node.at for node in chat.nodes if node.at), default=None)
     is_linked = any(node.parent or node.children for node in chat.nodes)
-    nodes = list(_apart(chat.nodes)) if is_linked else in_a_row(chat.nodes)
-    tree = _Tree(replace(chat, nodes=nodes), stamp or terms.now)
+    nodes = list(_with_unique_ids(chat.nodes)) if is_linked else chained(chat.nodes)
+    tree = _Tree(replace(chat, nodes=nodes), stamp or options.now)
     found: list[Item] = []
     if tree.spoken:
-        found.append(_incoming(line, tree, terms, stamp))
+        found.append(_converted(line, tree, options, stamp))
     elif set(tree.left_out) - UNSEEN:
         tree.problems.append(_("none of its messages can be imported"))
     else:
@@ -157,18 +157,18 @@ def items_of(line: int, chat: Chat, terms: Terms) -> list[Item]:
     return found + [BadRecord(line, problem) for problem in tree.problems]
 
 
-def in_a_row(nodes: Sequence[Node]) -> list[Node]:
-    """Return the nodes of a list: each below the one that it names, else below the one before it.
+def chained(nodes: Sequence[Node]) -> list[Node]:
+    """Return the nodes of a list, each below the parent that it names, or else below the previous node.
 
-    The first one whose parent is not in the list is a root. So are others that name the same parent; if it names none,
-    only as long as every reply names one, as in a list that is a tree.
+    The first node whose parent is not in the list is a root. So are others that name the same parent. If it names none,
+    others without a parent are roots only if every reply names a parent, as in a tree.
     """
     known = {node.id for node in nodes}
     replies = [node for node in nodes if node.said is not None and node.said.role is Role.ASSISTANT]
     is_tree = any(node.parent in known for node in nodes) and all(node.parent for node in replies)
     found: list[Node] = []
     root: Node | None = None
-    for node in _apart(nodes):
+    for node in _with_unique_ids(nodes):
         if node.parent not in known:
             root = root or node
             is_root = node is root or (node.parent == root.parent and (is_tree or node.parent is not None))
@@ -177,8 +177,8 @@ def in_a_row(nodes: Sequence[Node]) -> list[Node]:
     return found
 
 
-def _apart(nodes: Sequence[Node]) -> Iterator[Node]:
-    """Yield nodes whose ids differ: of two with the same id the later one gets another."""
+def _with_unique_ids(nodes: Sequence[Node]) -> Iterator[Node]:
+    """Yield nodes with unique ids: a duplicate gets another id."""
     known: Counter[str] = Counter()
     taken = {node.id for node in nodes}
     for node in nodes:
@@ -191,8 +191,8 @@ def _apart(nodes: Sequence[Node]) -> Iterator[Node]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Spoken:
-    """A node that becomes a message, below another one."""
+class _PlacedMessage:
+    """A node that becomes a message."""
 
     node: Node
     said: SourceMessage
@@ -202,7 +202,7 @@ class _Spoken:
 
 @dataclass(slots=True, eq=False)
 class _Thought:
-    """Reasoning of a node that is no message. The first reply below gets it: copies would be many times the file."""
+    """Reasoning of a node without a message. Only the first reply below gets it, because copies could be huge."""
 
     text: str
     above: _Thought | None
@@ -210,8 +210,8 @@ class _Thought:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """What a node's children are told: the message above them, its time, and the last thought since."""
+class _Context:
+    """The context of a node's children: the message above, its time, and the last reasoning since."""
 
     message: str | None
     at: int
@@ -219,18 +219,19 @@ class _Place:
 
 
 class _Tree:
-    """A conversation's nodes as messages, each behind its parent.
+    """Converts a conversation's nodes to messages, each after its parent.
 
-    What is no message is left out, and its children hang on the next one above. A circle is opened at its first node.
+    Nodes without a message are skipped, and their children attached to the next message above. A cycle is cut at its
+    first node.
     """
 
     def __init__(self, chat: Chat, began: int) -> None:
         self.chat = chat
         self.began = began
         self.system = chat.system
-        self.spoken: list[_Spoken] = []
+        self.spoken: list[_PlacedMessage] = []
         self.above: dict[str, str | None] = {}
-        """Of every node, the message that it is or that is above it."""
+        """For each node, its message or the one above it."""
         self.left_out: Counter[str] = Counter()
         self.problems: list[Text] = []
         self._thoughts: list[_Thought] = []
@@ -245,17 +246,17 @@ class _Tree:
         self.left_out = +self.left_out
 
     def _walk(self, start: Node) -> None:
-        waiting = [(start, _Place(None, 0))]
+        waiting = [(start, _Context(None, 0))]
         while waiting:
             node, place = waiting.pop()
             if node.id in self.above:
                 continue
-            below = self._took(node, place)
+            below = self._process(node, place)
             self.above[node.id] = below.message
             waiting += [(child, below) for child in reversed(self._children.get(node.id, []))]
 
-    def _took(self, node: Node, place: _Place) -> _Place:
-        """Take note of a node, and return what is told to its children."""
+    def _process(self, node: Node, place: _Context) -> _Context:
+        """Process a node, and return its children's context."""
         self.left_out.update(node.left_out)
         said, problem = node.said, node.problem
         if said is not None and not is_storable(said.text, said.reasoning):
@@ -277,24 +278,24 @@ class _Tree:
             self.left_out[Kind.SYSTEM] += 1
         self.system = self.system or text
 
-    def _speak(self, node: Node, said: SourceMessage, place: _Place) -> _Place:
-        thoughts = [*_given(place.thought), said.reasoning] if said.role is Role.ASSISTANT else []
+    def _speak(self, node: Node, said: SourceMessage, place: _Context) -> _Context:
+        thoughts = [*_take_thoughts(place.thought), said.reasoning] if said.role is Role.ASSISTANT else []
         said = replace(said, reasoning="\n\n".join(filter(None, thoughts)))
         if not said.text and said.status is Status.COMPLETED:
             reason = None if said.finish_reason == STOP else said.finish_reason
             said = replace(said, status=Status.TRUNCATED, finish_reason=reason)
-        one = _Spoken(node, said, place.message, max(node.at or self.began, place.at + 1))
+        one = _PlacedMessage(node, said, place.message, max(node.at or self.began, place.at + 1))
         self.spoken.append(one)
-        return _Place(node.id, one.at)
+        return _Context(node.id, one.at)
 
-    def _thought(self, text: str, place: _Place) -> _Thought:
+    def _thought(self, text: str, place: _Context) -> _Thought:
         thought = _Thought(text, place.thought)
         self._thoughts.append(thought)
         return thought
 
 
 def _children(nodes: list[Node]) -> dict[str | None, list[Node]]:
-    """Return the nodes below each: by the parent that they name, or by the node that names them or that parent."""
+    """Return the children of each node: by the parent they name, or by the node that names them or that parent."""
     known = {node.id for node in nodes}
     named = {child: node.id for node in nodes for child in node.children}
     found: dict[str | None, list[Node]] = {}
@@ -304,8 +305,8 @@ def _children(nodes: list[Node]) -> dict[str | None, list[Node]]:
     return found
 
 
-def _given(thought: _Thought | None) -> list[str]:
-    """Return the thoughts that no reply has got yet, the oldest first, and note that one has got them now."""
+def _take_thoughts(thought: _Thought | None) -> list[str]:
+    """Return the thoughts that no reply has yet, oldest first, and mark them as given."""
     found: list[str] = []
     while thought is not None and not thought.given:
         found.append(thought.text)
@@ -313,20 +314,20 @@ def _given(thought: _Thought | None) -> list[str]:
     return found[::-1]
 
 
-def _incoming(line: int, tree: _Tree, terms: Terms, stamp: int | None) -> Incoming:
-    """Return a conversation. Its ids come from ``stamp``, never from the clock: a second import finds the first."""
-    chat, spoken = tree.chat, list(_rising(tree.spoken))
+def _converted(line: int, tree: _Tree, options: ImportOptions, stamp: int | None) -> ImportedConversation:
+    """Return our conversation. Its ids depend on ``stamp``, not on the clock, so a second import finds the first."""
+    chat, spoken = tree.chat, list(_with_unique_times(tree.spoken))
     own_id = chat.id if 0 < len(chat.id) <= ID_LENGTH else _digest(chat)
-    conversation_id = lasting_id(stamp or 0, terms.owner, chat.source, own_id)
+    conversation_id = stable_id(stamp or 0, options.owner, chat.source, own_id)
     ids = {
-        one.node.id: lasting_id(one.node.at or stamp or 0, terms.owner, chat.source, own_id, one.node.id)
+        one.node.id: stable_id(one.node.at or stamp or 0, options.owner, chat.source, own_id, one.node.id)
         for one in spoken
     }
     rows = [_message(conversation_id, one, position, ids) for position, one in enumerate(spoken, 1)]
     tip = ids.get(tree.above.get(chat.current or "") or "", rows[-1].id)
     made = Conversation(
         id=conversation_id,
-        owner=terms.owner,
+        owner=options.owner,
         title=_title(chat, spoken),
         created_at=min(tree.began, rows[0].timestamp),
         last_active=max(chat.updated_at or tree.began, rows[-1].timestamp),
@@ -337,24 +338,24 @@ def _incoming(line: int, tree: _Tree, terms: Terms, stamp: int | None) -> Incomi
         pinned=chat.pinned,
         metadata={"imported_from": chat.source, "source_id": own_id},
     )
-    return Incoming(line, made, rows, path_to(tip, rows)[0])
+    return ImportedConversation(line, made, rows, path_to(tip, rows)[0])
 
 
 def _digest(chat: Chat) -> str:
-    """Return an id for a conversation that has none: a hash of what it holds."""
+    """Return an id for a conversation without one: a hash of its content."""
     said = [(node.id, node.at, node.said.text if node.said else "") for node in chat.nodes]
     return hashlib.sha256(repr((chat.created_at, chat.title, said)).encode()).hexdigest()[:32]
 
 
-def _rising(spoken: list[_Spoken]) -> Iterator[_Spoken]:
-    """Yield the messages by time, no two at the same."""
+def _with_unique_times(spoken: list[_PlacedMessage]) -> Iterator[_PlacedMessage]:
+    """Yield the messages by time, with unique times."""
     last = 0
     for one in sorted(spoken, key=lambda one: one.at):
         last = max(one.at, last + 1)
         yield replace(one, at=last)
 
 
-def _message(conversation_id: UUID, one: _Spoken, position: int, ids: dict[str, UUID]) -> Message:
+def _message(conversation_id: UUID, one: _PlacedMessage, position: int, ids: dict[str, UUID]) -> Message:
     said = one.said
     return Message(
         id=ids[one.node.id],
@@ -373,6 +374,6 @@ def _message(conversation_id: UUID, one: _Spoken, position: int, ids: dict[str, 
     )
 
 
-def _title(chat: Chat, spoken: list[_Spoken]) -> str:
+def _title(chat: Chat, spoken: list[_PlacedMessage]) -> str:
     title = chat.title or spoken[0].said.text
     return " ".join(title.split())[:TITLE_LENGTH]

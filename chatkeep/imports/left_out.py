@@ -1,4 +1,4 @@
-"""What an import leaves out of other programs' conversations: kinds, and how to say how many."""
+"""The kinds of content of other programs that an import skips, and their names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from chatkeep.i18n import Text, _
 
 
 class Kind(StrEnum):
-    """A kind of content that is not imported. Programs have more: those are named by their own type."""
+    """A kind of skipped content. Other kinds are named by the program's own type."""
 
     TOOL_CALL = "tool_call"
     TOOL_RESULT = "tool_result"
@@ -44,19 +44,19 @@ _NAMES = {
     Kind.DAMAGED: (_("damaged character"), _("damaged characters")),
     Kind.EMPTY: (_("empty conversation"), _("empty conversations")),
 }
-# A conversation that has nothing else was empty for its reader, too.
+# A conversation with nothing else looked empty to its user.
 UNSEEN = frozenset({Kind.SYSTEM, Kind.HIDDEN, Kind.INSTRUCTIONS})
 TYPE_LENGTH = 40
 OTHER = "other"
 
 
-def of_type(name: str) -> str:
-    """Return the kind of a content that has a type which no rule knows."""
+def kind_of_type(name: str) -> str:
+    """Return the kind of an unknown type."""
     return name[:TYPE_LENGTH] or OTHER
 
 
 def noun(kind: str, count: int) -> Text:
-    """Return what to write behind a number: "tool calls"; in English."""
+    """Return the English noun for a number of a kind, such as "tool calls"."""
     if kind not in _NAMES:
         return _("of type {kind}", kind=kind)
     one, many = _NAMES[Kind(kind)]

@@ -1,4 +1,4 @@
-"""A conversation of LibreChat's export: messages in a list, or each inside its parent."""
+"""Read a conversation of LibreChat: messages in a list, or nested in their parents."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from chatkeep.domain.conversation import Role, Status
 from chatkeep.i18n import _
-from chatkeep.imports.foreign import Chat, Content, Node, SourceMessage, in_a_row
-from chatkeep.imports.left_out import Kind, of_type
-from chatkeep.imports.loose import ident, items, members, moment, objects, parts, spoken, text
+from chatkeep.imports.foreign import Chat, Content, Node, SourceMessage, chained
+from chatkeep.imports.left_out import Kind, kind_of_type
+from chatkeep.imports.loose import ident, items, members, objects, parts, text, text_in, time_us
 
 SOURCE = "librechat"
-# Versions before content had parts wrote reasoning at the beginning of the text.
+# Old versions wrote the reasoning at the beginning of the text.
 _THINKING, _THOUGHT = ":::thinking\n", "\n:::"
-# How a reply ended, if it is not whole.
+# The endings of incomplete replies.
 _ENDINGS = {
     "unfinished": (Status.TRUNCATED, None),
     "incomplete": (Status.TRUNCATED, None),
@@ -25,7 +25,7 @@ _IGNORED = {"text", "agent_update", "summary"}
 
 
 def fits(found: dict[str, Any]) -> bool:
-    """Return whether an object is a conversation of LibreChat's."""
+    """Return whether an object is a conversation from LibreChat."""
     return "conversationId" in found and ("messages" in found or "messagesTree" in found)
 
 
@@ -39,16 +39,16 @@ def chat_of(found: dict[str, Any]) -> Chat:
         source=SOURCE,
         id=ident(found.get("conversationId")),
         title=text(found.get("title")),
-        created_at=moment(found.get("createdAt")),
-        updated_at=moment(found.get("updatedAt")),
+        created_at=time_us(found.get("createdAt")),
+        updated_at=time_us(found.get("updatedAt")),
         current=None,
-        nodes=in_a_row(nodes),
+        nodes=chained(nodes),
         system=text(options.get("promptPrefix")) or text(options.get("system")),
     )
 
 
 def _placed(messages: Any) -> Iterator[tuple[str, str | None, Any]]:
-    """Yield messages, each behind its parent, with their ids and those of their parents."""
+    """Yield messages, each after its parent, with their ids and those of their parents."""
     number = 0
     roots = items(messages) or ([messages] if messages else [])
     waiting: list[tuple[str | None, Any]] = [(None, one) for one in reversed(roots)]
@@ -71,7 +71,7 @@ def _node(id: str, parent: str | None, message: Any, model: str) -> Node:
         problem = _("it has no author")
     else:
         said = _said(fields, role, model, content)
-    return Node(id, parent, moment(fields.get("createdAt")), said, left_out=content.left_out, problem=problem)
+    return Node(id, parent, time_us(fields.get("createdAt")), said, left_out=content.left_out, problem=problem)
 
 
 def _role(message: dict[str, Any]) -> Role | None:
@@ -112,12 +112,12 @@ def _part(part: Any, found: Content) -> None:
     fields = members(part)
     kind = text(fields.get("type"))
     if kind in {"think", "thinking", "reasoning"}:
-        found.thoughts.append(text(fields.get("think")) or text(fields.get("thinking")) or spoken(part))
+        found.thoughts.append(text(fields.get("think")) or text(fields.get("thinking")) or text_in(part))
     elif kind == "tool_call":
         found.leave_out(Kind.TOOL_CALL)
     elif kind.startswith("image"):
         found.attach(Kind.PICTURE)
-    elif said := spoken(part) or text(fields.get("error")):
+    elif said := text_in(part) or text(fields.get("error")):
         found.texts.append(said)
     elif fields and kind not in _IGNORED:
-        found.leave_out(of_type(kind))
+        found.leave_out(kind_of_type(kind))

@@ -1,4 +1,4 @@
-"""Values in other programs' JSON, read leniently: an odd value costs itself, never what is around it."""
+"""Read values of other programs' JSON leniently: a value of the wrong type counts as missing."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ import msgspec
 from chatkeep.i18n import _
 from chatkeep.imports.records import Record, Refused, decoded
 
-# Seconds beyond this are ms, µs or ns: it is the year 2103.
+# Larger numbers are ms, µs or ns: this many seconds is the year 2103.
 _SECONDS = 4.2e9
 _TIME_LENGTH = 64
-# An escape in a JSON string: a whole surrogate pair, half of one, or anything else.
+# An escape in a JSON string: a surrogate pair, a lone surrogate, or another one.
 _ESCAPE = re.compile(rb"(?i)\\(?:ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|(ud[89a-f][0-9a-f]{2})|.)")
 _REPLACEMENT = "\ufffd".encode()
-# If a text has so many more bytes that are not UTF-8 than characters beyond ASCII, it is in another encoding.
+# A text with that many more invalid bytes than non-ASCII characters has another encoding.
 _MOST_DAMAGED = 2
 _anything = msgspec.json.Decoder()
 
 
 def value_of(record: Record) -> tuple[Any, int]:
-    """Return the JSON value of a record, mended if its text is damaged, and how many characters are. Raises `Refused`.
+    """Decode a record leniently. Return the value and the number of damaged characters. Raises `Refused`.
 
-    U+FFFD replaces half surrogate pairs and bytes that are not UTF-8. Raw control characters, NaN and Infinity, which
-    some encoders write, are accepted.
+    U+FFFD replaces lone surrogates and invalid UTF-8. Raw control characters, NaN and Infinity are accepted, because
+    some encoders write them.
     """
     try:
         return decoded(record, _anything), 0
     except Refused:
         if record.body is None:
             raise
-        mended, damaged = _mended(record.body)
+        mended, damaged = _repaired(record.body)
         try:
             return json.loads(mended, strict=False), damaged
         except (ValueError, RecursionError):
@@ -44,8 +44,8 @@ def value_of(record: Record) -> tuple[Any, int]:
         raise
 
 
-def _mended(body: bytes) -> tuple[str, int]:
-    """Return a text whose damaged characters are replaced, and how many they are. Raises `Refused`."""
+def _repaired(body: bytes) -> tuple[str, int]:
+    """Replace damaged characters. Return the text and their number. Raises `Refused`."""
     halves = 0
 
     def whole(found: re.Match[bytes]) -> bytes:
@@ -68,22 +68,22 @@ def text(value: Any) -> str:
 
 
 def ident(value: Any) -> str:
-    """Return an id, which some programs write as a number; "" for anything else."""
+    """Return an id as a string, which some programs write as a number; "" for anything else."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
 
 
 def members(value: Any) -> dict[str, Any]:
-    """Return an object; an empty one for anything else."""
+    """Return an object; {} for anything else."""
     return value if isinstance(value, dict) else {}
 
 
 def items(value: Any) -> list[Any]:
-    """Return a list; an empty one for anything else."""
+    """Return a list; [] for anything else."""
     return value if isinstance(value, list) else []
 
 
 def parts(value: Any) -> list[Any]:
-    """Return a list; one with the value itself if that is a string or an object, as some converters write."""
+    """Return a list, or a list of the value if it is a string or an object, as some converters write."""
     return [value] if value and isinstance(value, str | dict) else items(value)
 
 
@@ -98,12 +98,12 @@ def idents(value: Any) -> list[str]:
 
 
 def texts(value: Any) -> list[str]:
-    """Return the strings of a list that are not empty."""
+    """Return the non-empty strings of a list."""
     return [one for one in items(value) if isinstance(one, str) and one]
 
 
-def spoken(value: Any) -> str:
-    """Return a text that is a string, an object with one, or a list of either."""
+def text_in(value: Any) -> str:
+    """Return the text of a string, of an object with a text, or of a list of these."""
     parts = value if isinstance(value, list) else [value]
     found = (_inner(part) if isinstance(part, dict) else part for part in parts)
     return "\n".join(one for one in found if isinstance(one, str) and one)
@@ -114,10 +114,10 @@ def _inner(part: dict[str, Any]) -> Any:
     return members(inner).get("value") if isinstance(inner, dict) else inner
 
 
-def moment(value: Any) -> int | None:
-    """Return µs since 1970 of a time; None for what is none.
+def time_us(value: Any) -> int | None:
+    """Return a time as µs since 1970, or None if it is not a time.
 
-    It may be in seconds, ms, µs or ns, in ISO 8601, with slashes, or as in e-mails. MongoDB wraps times in objects.
+    Accepts seconds, ms, µs and ns, ISO 8601, dates with slashes, e-mail dates, and MongoDB's objects.
     """
     if isinstance(value, dict):
         date = value.get("$date")

@@ -1,4 +1,4 @@
-"""Chats of Open WebUI's export: the text of a reply is in ``content``, in newer versions in the items of ``output``."""
+"""Read a chat of Open WebUI. A reply's text is in ``content``, in newer versions in the items of ``output``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from chatkeep.domain.conversation import Role, Status
 from chatkeep.i18n import _
-from chatkeep.imports.foreign import Chat, Content, Node, SourceMessage, fenced, in_a_row, role_of
-from chatkeep.imports.left_out import Kind, of_type
-from chatkeep.imports.loose import ident, idents, items, members, moment, objects, spoken, text, texts
+from chatkeep.imports.foreign import Chat, Content, Node, SourceMessage, chained, fenced, role_of
+from chatkeep.imports.left_out import Kind, kind_of_type
+from chatkeep.imports.loose import ident, idents, items, members, objects, text, text_in, texts, time_us
 
 SOURCE = "open-webui"
-# What is not text is folded into it. Reasoning is quoted, and escaped by Python's `html.escape` or as JavaScript does.
+# Reasoning and tools are folded into the text. Reasoning is quoted, and escaped in Python's or JavaScript's way.
 _OPENING = re.compile(r'<details type="(reasoning|tool_calls|code_interpreter)"')
 _CLOSING = "</details>"
 _SUMMARY = re.compile(r"\s*+(?:<summary>[^<]*+</summary>)?+")
@@ -27,7 +27,7 @@ _PICTURES = {"image", "image_url", "input_image", "output_image"}
 
 
 def fits(found: dict[str, Any]) -> bool:
-    """Return whether an object is a chat of Open WebUI's; the oldest ones have no wrapper."""
+    """Return whether an object is a chat from Open WebUI. The oldest have no wrapper."""
     chat = members(found.get("chat"))
     return "messages" in chat or "history" in chat or "messages" in members(found.get("history"))
 
@@ -41,8 +41,8 @@ def chat_of(found: dict[str, Any]) -> Chat:
         source=SOURCE,
         id=ident(found.get("id")) or ident(chat.get("id")),
         title=text(found.get("title")) or text(chat.get("title")),
-        created_at=moment(found.get("created_at")) or moment(chat.get("timestamp")),
-        updated_at=moment(found.get("updated_at")),
+        created_at=time_us(found.get("created_at")) or time_us(chat.get("timestamp")),
+        updated_at=time_us(found.get("updated_at")),
         current=ident(history.get("currentId")),
         nodes=_nodes(history.get("messages"), chat.get("messages"), model),
         pinned=found.get("pinned") is True,
@@ -51,11 +51,11 @@ def chat_of(found: dict[str, Any]) -> Chat:
 
 
 def _nodes(tree: Any, branch: Any, model: str) -> list[Node]:
-    """Return the messages of a tree; if there is none, those of a list."""
+    """Return the messages of a tree, or else those of a list."""
     if tree and isinstance(tree, dict):
         return [_node(id, message, model) for id, message in tree.items()]  # noqa: A001 - as everywhere
     listed = enumerate(items(tree) or items(branch))
-    return in_a_row([_node(ident(members(one).get("id")) or str(number), one, model) for number, one in listed])
+    return chained([_node(ident(members(one).get("id")) or str(number), one, model) for number, one in listed])
 
 
 def _node(id: str, message: Any, model: str) -> Node:
@@ -70,7 +70,7 @@ def _node(id: str, message: Any, model: str) -> Node:
     return Node(
         id,
         ident(fields.get("parentId")) or None,
-        moment(fields.get("timestamp")),
+        time_us(fields.get("timestamp")),
         said,
         idents(fields.get("childrenIds")),
         content.left_out,
@@ -82,7 +82,7 @@ def _said(message: dict[str, Any], model: str, found: Content) -> SourceMessage 
     author = text(message.get("role"))
     role = role_of(author)
     if role is None:
-        found.leave_out(Kind.TOOL_RESULT if author in _TOOLS else of_type(author))
+        found.leave_out(Kind.TOOL_RESULT if author in _TOOLS else kind_of_type(author))
         return None
     _fill(message, role, found)
     _attach(message, found)
@@ -97,9 +97,9 @@ def _fill(message: dict[str, Any], role: Role, found: Content) -> None:
     output = objects(message.get("output")) if role is Role.ASSISTANT else []
     for item in output:
         _item(item, found)
-    said = spoken(message.get("content"))
+    said = text_in(message.get("content"))
     if output and said.strip() and isinstance(message.get("originalContent"), str):
-        found.texts.clear()  # the user has edited the reply, which changes its content only
+        found.texts.clear()  # the user has edited the reply, which changes only ``content``
     if any(found.texts):
         return
     if role is Role.ASSISTANT:
@@ -109,13 +109,13 @@ def _fill(message: dict[str, Any], role: Role, found: Content) -> None:
         if _is_picture(part):
             found.attach(Kind.PICTURE)
     found.texts.append(text(members(message.get("merged")).get("content")))
-    for part in objects(message.get("content_list")):  # as the chats of Qwen and Z.ai have it
+    for part in objects(message.get("content_list")):  # chats of Qwen and Z.ai
         thinks = text(part.get("phase")).startswith("think")
         (found.thoughts if thinks else found.texts).append(text(part.get("content")))
 
 
 def _item(item: dict[str, Any], found: Content) -> None:
-    """Take an item of ``output``, which are those of OpenAI's Responses API and some more."""
+    """Read an item of ``output``: those of OpenAI's Responses API and some more."""
     kind = text(item.get("type"))
     if kind in _ITEMS:
         _ITEMS[kind](item, found)
@@ -123,10 +123,10 @@ def _item(item: dict[str, Any], found: Content) -> None:
         found.leave_out(Kind.TOOL_RESULT)
     elif kind.endswith("_call"):
         found.leave_out(Kind.TOOL_CALL)
-    elif said := spoken(item.get("content")) or spoken(item.get("text")):
+    elif said := text_in(item.get("content")) or text_in(item.get("text")):
         found.texts.append(said)
     else:
-        found.leave_out(of_type(kind))
+        found.leave_out(kind_of_type(kind))
 
 
 def _message(item: dict[str, Any], found: Content) -> None:
@@ -135,7 +135,7 @@ def _message(item: dict[str, Any], found: Content) -> None:
 
 
 def _reasoning(item: dict[str, Any], found: Content) -> None:
-    found.thoughts.append(spoken(item.get("content")) or spoken(item.get("summary")))
+    found.thoughts.append(text_in(item.get("content")) or text_in(item.get("summary")))
 
 
 def _code(item: dict[str, Any], found: Content) -> None:
@@ -157,12 +157,12 @@ _ITEMS: dict[str, Callable[[dict[str, Any], Content], None]] = {
 
 def _part(part: Any, found: Content) -> None:
     fields = members(part)
-    if said := spoken(part) or text(fields.get("refusal")):
+    if said := text_in(part) or text(fields.get("refusal")):
         found.texts.append(said)
     elif _is_picture(fields):
         found.attach(Kind.PICTURE)
     elif fields and text(fields.get("type")) not in _TEXTS:
-        found.leave_out(of_type(text(fields.get("type"))))
+        found.leave_out(kind_of_type(text(fields.get("type"))))
 
 
 def _is_picture(part: dict[str, Any]) -> bool:
@@ -178,17 +178,18 @@ def _attach(message: dict[str, Any], found: Content) -> None:
 
 
 def _ending(message: dict[str, Any], found: Content) -> tuple[Status, str | None, str | None]:
-    """Return how a reply ended, its finish reason, and what the program said about its failure."""
+    """Return a reply's status, finish reason and error message."""
     if error := message.get("error"):
         status = Status.TRUNCATED if any(found.texts) else Status.FAILED
-        return status, None, text(error) or spoken(members(error).get("content")) or text(members(error).get("message"))
+        told = members(error)
+        return status, None, text(error) or text_in(told.get("content")) or text(told.get("message"))
     if message.get("done") is False:
         return Status.TRUNCATED, None, None
     return Status.COMPLETED, "stop", None
 
 
 def _unfold(said: str, found: Content) -> str:
-    """Return a text without what is folded in it. What is never closed is text."""
+    """Return a text without its folded blocks. An unclosed block is text."""
     kept, at = [], 0
     while (
         (opening := _OPENING.search(said, at))
@@ -206,7 +207,7 @@ def _unfold(said: str, found: Content) -> str:
 
 
 def _end(pattern: re.Pattern[str], said: str, at: int) -> int:
-    """Return where the match ends that begins there; the pattern matches nothing, too."""
+    """Return the end of a match. The patterns match the empty string."""
     found = pattern.match(said, at)
     return at if found is None else found.end()
 

@@ -1,4 +1,4 @@
-"""chatkeep's own exports, whole or an increment, as one document or as lines: everything comes back as it was."""
+"""Read chatkeep's own lossless exports and increments, as one document or as JSON Lines."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from chatkeep.domain import conversation as model
 from chatkeep.domain.conversation import Role, Status
 from chatkeep.errors import ReplyInterrupted
 from chatkeep.i18n import _, text_of
-from chatkeep.imports.documents import RECORD_BYTES, Hashed, Records
+from chatkeep.imports.documents import RECORD_BYTES, HashedChunks, Records
 from chatkeep.imports.records import (
     UNKNOWN,
     BadRecord,
-    Gone,
-    Incoming,
+    DeletedConversation,
+    ImportedConversation,
+    ImportOptions,
     Item,
     Record,
     Refused,
-    Terms,
     UnknownFile,
     decoded,
     forks_of,
@@ -42,9 +42,9 @@ METADATA_DEPTH = 64
 _UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-# A quote behind a backslash is in a string, so in what somebody said.
+# A quote after a backslash is within a string, such as a message.
 _OBJECT = re.compile(rb'(?<!\\)"object"\s*+:\s*+"export"')
-# What ends a document that is read up to a record.
+# Completes a document that is read up to a record.
 _LIST_END = b"]}"
 
 Time = Annotated[datetime, Meta(tz=True)]
@@ -60,7 +60,7 @@ class End(Struct, tag_field="object", tag="export.end"):
 
 
 class Frame(Struct, tag_field="object", tag="export"):
-    """What an export begins with; ``since`` tells that it is an increment."""
+    """The beginning of an export; an increment has ``since``."""
 
     version: int
     since: str | None = None
@@ -75,7 +75,7 @@ class Usage(Struct):
 
 
 class Message(Struct, tag_field="object", tag="message"):
-    """A message; it names its conversation where it is a line."""
+    """A message. As a line it names its conversation."""
 
     id: UUID
     parent_id: UUID | None
@@ -96,7 +96,7 @@ class Message(Struct, tag_field="object", tag="message"):
 
 
 class Conversation(Struct, tag_field="object", tag="conversation"):
-    """A conversation; as a line it is followed by its messages."""
+    """A conversation. As a line it is followed by its messages."""
 
     id: UUID
     title: Name
@@ -113,14 +113,14 @@ class Conversation(Struct, tag_field="object", tag="conversation"):
 
 
 class Tombstone(Struct, tag_field="object", tag="tombstone"):
-    """What is left of a conversation that is gone."""
+    """A deleted or expired conversation."""
 
     id: UUID
     reason: Reason
 
 
 class Key(Struct, tag_field="object", tag="key"):
-    """A key of an end user, which is told of and never comes back; so are those below."""
+    """An API key of an end user. This and the following records are informational and not imported."""
 
 
 class Job(Struct, tag_field="object", tag="export_job"):
@@ -128,26 +128,26 @@ class Job(Struct, tag_field="object", tag="export_job"):
 
 
 class Share(Struct, tag_field="object", tag="share"):
-    """That a conversation is shared."""
+    """A share link."""
 
 
-class Repeatable(Struct, tag_field="object", tag="idempotency_key"):
+class IdempotencyKey(Struct, tag_field="object", tag="idempotency_key"):
     """An Idempotency-Key of an end user."""
 
 
-class Used(Struct, tag_field="object", tag="usage"):
-    """What an end user has used on a day."""
+class UsageDay(Struct, tag_field="object", tag="usage"):
+    """An end user's usage of a day."""
 
 
 _frame = msgspec.json.Decoder(Frame)
 _member = msgspec.json.Decoder(Conversation | Tombstone)
 _any_line = msgspec.json.Decoder(
-    Frame | Conversation | Message | Tombstone | End | Key | Job | Share | Repeatable | Used
+    Frame | Conversation | Message | Tombstone | End | Key | Job | Share | IdempotencyKey | UsageDay
 )
 
 
 def is_lines(head: bytes) -> bool:
-    """Return whether a document begins as an export in JSON lines does."""
+    """Return whether a document begins like an export in JSON Lines."""
     try:
         found = msgspec.json.decode(head.partition(b"\n")[0], type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -156,36 +156,36 @@ def is_lines(head: bytes) -> bool:
 
 
 def is_document(head: bytes) -> bool:
-    """Return whether a document begins as an export in JSON does."""
+    """Return whether a document begins like an export in JSON."""
     return head.startswith(b"{") and _OBJECT.search(head) is not None
 
 
-def read_document(records: Records, file: Hashed, terms: Terms) -> Iterator[Item]:
-    """Yield what is in an export that is one JSON document. Raises `UnknownFile`."""
+def read_document(records: Records, file: HashedChunks, options: ImportOptions) -> Iterator[Item]:
+    """Yield the items of an export that is one JSON document. Raises `UnknownFile`."""
     frame = None
     for record in records:
-        frame = frame or _checked(records.frame + _LIST_END)
-        yield from _members(record, terms, update=frame.since is not None)
-    yield from _unsealed(_end_of(records, begun=frame is not None), file)
+        frame = frame or _frame_of(records.frame + _LIST_END)
+        yield from _items_of(record, options, update=frame.since is not None)
+    yield from _seal_problems(_end_of(records, begun=frame is not None), file)
 
 
 def _end_of(records: Records, *, begun: bool) -> End | None:
     try:
-        return _checked(records.frame).end
+        return _frame_of(records.frame).end
     except UnknownFile:
         if not begun:
-            _checked(records.frame + _LIST_END)
+            _frame_of(records.frame + _LIST_END)
         return None
 
 
-def _checked(frame: bytearray) -> Frame:
+def _frame_of(frame: bytearray) -> Frame:
     try:
-        return _known(_frame.decode(frame))
+        return _require_version(_frame.decode(frame))
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise UnknownFile(UNKNOWN) from error
 
 
-def _known(frame: Frame) -> Frame:
+def _require_version(frame: Frame) -> Frame:
     if frame.version != VERSION:
         raise UnknownFile(
             _("This export has the version {version}; a newer chatkeep can read it.", version=frame.version)
@@ -193,20 +193,20 @@ def _known(frame: Frame) -> Frame:
     return frame
 
 
-def _members(record: Record, terms: Terms, *, update: bool) -> Iterator[Item]:
-    """Yield what a member of a document's lists is."""
+def _items_of(record: Record, options: ImportOptions, *, update: bool) -> Iterator[Item]:
+    """Yield the item of a record in a document's lists."""
     try:
         found = decoded(record, _member)
         if isinstance(found, Tombstone):
-            yield Gone(record.line, found.id, found.reason)
+            yield DeletedConversation(record.line, found.id, found.reason)
         else:
-            yield _incoming(record.line, found, found.messages, terms, update=update)
+            yield _converted(record.line, found, found.messages, options, update=update)
     except Refused as error:
         yield BadRecord(record.line, text_of(error))
 
 
-def _unsealed(end: End | None, file: Hashed) -> Iterator[BadRecord]:
-    """Yield what is wrong with the file as a whole."""
+def _seal_problems(end: End | None, file: HashedChunks) -> Iterator[BadRecord]:
+    """Yield a problem if the seal is missing or wrong."""
     if end is None:
         yield BadRecord(file.last_line, _("the file is cut: the seal that ends an export is missing"))
     elif end.sha256 != file.before_last_line():
@@ -222,7 +222,7 @@ class _Group:
     messages: list[Message] = field(default_factory=list)
     size: int = 0
     doubt: int | None = None
-    """A line behind its own that could not be read, and may be one of its messages."""
+    """A later line that could not be read, and may be one of its messages."""
 
     def add(self, record: Record, message: Message) -> None:
         self.size += len(record.body or b"")
@@ -231,47 +231,47 @@ class _Group:
 
 
 class Lines:
-    """What is in an export that is JSON lines. Iterating raises `UnknownFile`."""
+    """Reads an export in JSON Lines. Iterating raises `UnknownFile`."""
 
-    def __init__(self, records: Iterable[Record], file: Hashed, terms: Terms) -> None:
+    def __init__(self, records: Iterable[Record], file: HashedChunks, options: ImportOptions) -> None:
         self._records = records
         self._file = file
-        self._terms = terms
+        self._options = options
         self._update = False
         self._group: _Group | None = None
         self._lost = False
         self._end: End | None = None
 
     def __iter__(self) -> Iterator[Item]:
-        """Yield conversations, and tombstones, and what is neither."""
+        """Yield conversations, tombstones and bad records."""
         for record in self._records:
             try:
                 found = decoded(record, _any_line)
             except Refused as error:
-                yield self._bad(record, error)
+                yield self._bad_record(record, error)
             else:
-                yield from self._took(record, found)
+                yield from self._process(record, found)
         yield from self._finished()
-        yield from _unsealed(self._end, self._file)
+        yield from _seal_problems(self._end, self._file)
 
-    def _bad(self, record: Record, error: Refused) -> BadRecord:
-        # Of what it begins, if it is a conversation, the messages that follow are known by nobody.
+    def _bad_record(self, record: Record, error: Refused) -> BadRecord:
+        # If it is a conversation, the messages after it belong to no known one.
         self._lost = True
         if self._group is not None:
             self._group.doubt = record.line
         return BadRecord(record.line, text_of(error))
 
-    def _took(self, record: Record, found: Any) -> Iterator[Item]:
+    def _process(self, record: Record, found: Any) -> Iterator[Item]:
         if isinstance(found, Message):
             yield from self._message(record, found)
             return
         yield from self._finished()
         if isinstance(found, Frame):
-            self._update = _known(found).since is not None
+            self._update = _require_version(found).since is not None
         elif isinstance(found, Conversation):
             self._group, self._lost = _Group(record.line, found), False
         elif isinstance(found, Tombstone):
-            yield Gone(record.line, found.id, found.reason)
+            yield DeletedConversation(record.line, found.id, found.reason)
         elif isinstance(found, End):
             self._end = found
 
@@ -287,7 +287,7 @@ class Lines:
             return
         try:
             _require_whole(group, update=self._update)
-            yield _incoming(group.line, group.conversation, group.messages, self._terms, update=self._update)
+            yield _converted(group.line, group.conversation, group.messages, self._options, update=self._update)
         except Refused as error:
             yield BadRecord(group.line, text_of(error))
 
@@ -295,27 +295,29 @@ class Lines:
 def _require_whole(group: _Group, *, update: bool) -> None:
     if group.size > RECORD_BYTES:
         raise Refused(_("it is larger than 64 MiB"))
-    # An increment has some messages only, so how many there should be is not known.
+    # An increment has only some messages, so their number can't be checked.
     if group.doubt is not None and (update or len(group.messages) < group.conversation.message_count):
         raise Refused(_("it is left out with all of its messages, one of which line {line} may be", line=group.doubt))
 
 
-def _incoming(line: int, found: Conversation, said: list[Message], terms: Terms, *, update: bool) -> Incoming:
-    """Return a conversation of a file. Raises `Refused`."""
+def _converted(
+    line: int, found: Conversation, said: list[Message], options: ImportOptions, *, update: bool
+) -> ImportedConversation:
+    """Return our conversation. Raises `Refused`."""
     rows = sorted((_message(found.id, one) for one in said), key=lambda one: one.timestamp)
     _require_tree(rows)
     require_storable(rows)
     tip = _tip(found.current_id, said)
     path, whole = path_to(tip, rows)
     branch = path if whole else frozenset(one.id for one in said if one.on_branch)
-    made = replace(_conversation(found, rows, terms.owner), current_id=tip, forks=forks_of(rows))
-    return Incoming(line, made, rows, branch, update)
+    made = replace(_conversation(found, rows, options.owner), current_id=tip, forks=forks_of(rows))
+    return ImportedConversation(line, made, rows, branch, update)
 
 
 def _tip(current_id: UUID | None, said: list[Message]) -> UUID | None:
-    """Return where the current branch ends.
+    """Return the end of the current branch.
 
-    A conversation that went on while it was exported has newer messages on its branch than the one that it names.
+    A conversation that went on during the export has newer messages on its branch than ``current_id``.
     """
     if current_id is not None and all(one.id != current_id for one in said):
         return current_id
@@ -324,7 +326,7 @@ def _tip(current_id: UUID | None, said: list[Message]) -> UUID | None:
 
 
 def _require_tree(rows: list[model.Message]) -> None:
-    """Raise `Refused` unless times differ and each message is later than its parent, as far as that is here."""
+    """Raise `Refused` unless ids and times are unique and each message is later than its parent, if that is here."""
     later = {row.id for row in rows}
     if len(later) < len(rows):
         raise Refused(_("two of its messages have the same id"))
@@ -337,7 +339,7 @@ def _require_tree(rows: list[model.Message]) -> None:
 
 
 def _conversation(found: Conversation, rows: list[model.Message], owner: str) -> model.Conversation:
-    """Return the conversation's row; one that went on while it was exported spans all of its messages."""
+    """Return the conversation's row. Its times span all messages, because it may have gone on during the export."""
     _require_small(found.metadata)
     created, active = _us(found.created_at), _us(found.last_active)
     return model.Conversation(
@@ -356,7 +358,7 @@ def _conversation(found: Conversation, rows: list[model.Message], owner: str) ->
 
 
 def _message(conversation_id: UUID, found: Message) -> model.Message:
-    """Return a message's row. Nobody writes a reply any more that was being generated when it was exported."""
+    """Return a message's row. A reply that was running during the export is interrupted."""
     generating = found.status is Status.GENERATING
     return model.Message(
         id=found.id,
@@ -378,7 +380,7 @@ def _message(conversation_id: UUID, found: Message) -> model.Message:
 
 
 def _us(at: datetime) -> int:
-    """Return µs since 1970. Raises `Refused` where that, and what expires then, is beyond all calendars."""
+    """Return µs since 1970. Raises `Refused` if it is out of range, with room for a ttl."""
     if not _UNIX <= at < _LATEST:
         raise Refused(_("{time} is no time between 1970 and 9000", time=at))
     return (at - _UNIX) // _MICROSECOND

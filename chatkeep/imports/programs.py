@@ -1,4 +1,4 @@
-"""Which program wrote a conversation: those that are read, and those that are known by name only."""
+"""Detect the program that wrote a conversation: supported ones, and unsupported ones by name."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from chatkeep.imports.records import Refused, UnknownFile
 
 
 class _Reader(NamedTuple):
-    """How a program's conversation is known and read."""
+    """How to detect and read a program's conversation."""
 
     fits: Callable[[dict[str, Any]], bool]
     chat_of: Callable[[dict[str, Any]], Chat]
 
 
-# DeepSeek's have a mapping, too, so they come before ChatGPT's.
+# DeepSeek comes before ChatGPT, because both have a mapping.
 _READERS = (
     _Reader(claude.fits, claude.chat_of),
     _Reader(deepseek.fits, deepseek.chat_of),
@@ -27,7 +27,7 @@ _READERS = (
     _Reader(librechat.fits, librechat.chat_of),
     _Reader(open_webui.fits, open_webui.chat_of),
 )
-# By the members that an object has, in a record or in the document around it.
+# By the members of a record or of the document around it.
 _UNREAD = (
     ("Grok", {"conversation", "responses"}),
     ("Gemini (Google Takeout)", {"header", "title", "time"}),
@@ -66,7 +66,7 @@ _UNREAD = (
 _UNREAD_SENTENCE = N_(
     "This is an export of {program}, which is not read. See docs/imports.md for what to convert it to."
 )
-# With a mark of the order of bytes, or without one before a bracket.
+# With a byte order mark, or without one before a bracket.
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff", b"[\0", b"{\0", b"\0[", b"\0{")
 _ARCHIVES = (b"Rar!", b"7z\xbc\xaf\x27\x1c", b"BZh", b"\xfd7zXZ")
 _MAGIC = (
@@ -77,20 +77,20 @@ _MAGIC = (
     (b"<", _("This is a web page. Export the chats as JSON in the program that wrote it.")),
     (b"Conversation,Time,Author,Message", Text(_UNREAD_SENTENCE, program="Microsoft Copilot")),
 )
-# Members that hold the conversations of an export.
+# Members with the conversations of an export.
 _LISTS = ("conversations", "chats", "items", "data")
 
 
 class Unread(Refused):
-    """A record was written by a program whose exports are not read; the text names it."""
+    """A record of an unsupported program, which the message names."""
 
 
 class Unknown(Refused):
-    """A record looks like nothing that any program writes."""
+    """A record of no known program."""
 
 
 def chat_of(found: Any) -> Chat:
-    """Return the conversation that an object is. Raises `Unread` and `Refused`."""
+    """Convert an object to a conversation. Raises `Unread`, `Unknown` and `Refused`."""
     fields = members(found)
     for reader in _READERS:
         if reader.fits(fields):
@@ -103,7 +103,7 @@ def chat_of(found: Any) -> Chat:
 
 
 def conversations_in(document: Any) -> list[Any]:
-    """Return the conversations of a document that is an object: it is one itself, or has a list of them."""
+    """Return the conversations of a document that is an object: its list, or itself."""
     fields = members(document)
     if any(reader.fits(fields) for reader in _READERS) or _name(fields):
         return [fields]
@@ -111,14 +111,14 @@ def conversations_in(document: Any) -> list[Any]:
 
 
 def require_text(head: bytes) -> None:
-    """Raise `UnknownFile` for a file that is no JSON, if its kind is known."""
+    """Raise `UnknownFile` for a known kind of file other than JSON."""
     for magic, sentence in _MAGIC:
         if head.startswith(magic):
             raise UnknownFile(sentence)
 
 
 def _name(fields: dict[str, Any]) -> str | None:
-    """Return the name of a program whose exports are not read."""
+    """Return the name of an unsupported program, or None."""
     names = set(fields)
     if found := next((name for name, wanted in _UNREAD if wanted <= names), None):
         return found
@@ -128,5 +128,5 @@ def _name(fields: dict[str, Any]) -> str | None:
 
 
 def _is_message(fields: dict[str, Any]) -> bool:
-    """Return whether an object is a message of a chat completion, or a list of such."""
+    """Return whether an object is a chat completion message, or training data."""
     return (bool(text(fields.get("role"))) and "content" in fields) or set(fields) == {"messages"}

@@ -1,4 +1,4 @@
-"""What a file holds: bytes as they are found, and conversations as the readers hand them to the writer."""
+"""The values that imports pass on: records as bytes, and items for the writer."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ UNKNOWN = _(
     "This is not an export of chatkeep, ChatGPT, Claude, DeepSeek, LibreChat or Open WebUI. See docs/imports.md "
     "for what to convert other files to."
 )
-# The database takes a row of 16 MiB at most, in which any character may need a second byte.
+# MySQL takes 16 MiB in a statement, in which each byte may be escaped by a second one.
 MESSAGE_BYTES = 7 * 1024 * 1024
-# Characters of a decoder's error that are told: it may quote the file.
+# The most characters of a decoder's error to show, because it may quote the file.
 _QUOTED = 200
 
 
 class Refused(Exception):
-    """A record cannot be taken; the text says why, of "it"."""
+    """A record cannot be imported; the message says why, with "it" as the subject."""
 
 
 class UnknownFile(Exception):
-    """Nothing in a file can be imported; the text says why."""
+    """Nothing in a file can be imported; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """Whose conversations they become, and how long they are kept."""
+class ImportOptions:
+    """The owner of imported conversations, and how long they are kept."""
 
     owner: str
     now: int
     """When the import began, in µs since 1970."""
     ttl: int | EllipsisType | None = ...
-    """Seconds that every conversation of the file is kept from now on, None for ever. ``...`` keeps the ttl that the
-    file gives it; other programs' files give none, so theirs do not expire."""
+    """The ttl of every conversation in seconds from now on, None for no expiry. ``...`` keeps the file's own; other
+    programs' files have none, so theirs do not expire."""
     renew: bool = False
-    """Whether those that have expired get their ttl from now on; else they are left out."""
+    """Whether the ttl of expired conversations starts anew; otherwise they are skipped."""
     by: Actor = COMMAND_LINE
-    """Who imports."""
+    """The actor in the audit log."""
     quota: StorageQuota = UNLIMITED
-    """What the owner may have stored."""
+    """The owner's storage quota."""
 
 
 def ttl_of(text: str) -> int | None:
-    """Return the whole seconds of ``86400`` or ``24h``, None for ``never``. Raises `ValueError`."""
+    """Parse ``86400`` or ``24h`` to whole seconds, ``never`` to None. Raises `ValueError`."""
     seconds = optional_duration(f"{text}s" if text.isdigit() else text)
     if seconds is not None and seconds > MAX_TTL_S:
         raise ValueError(_("write at most {days}d, or never", days=MAX_TTL_S // 86400))
@@ -67,7 +67,7 @@ def ttl_of(text: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The bytes of one record and the line on which it begins; ``body`` is None where there are too many."""
+    """The bytes of a record and the line where it begins; ``body`` is None if it is too large."""
 
     line: int
     body: bytes | None
@@ -75,39 +75,39 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """What is not imported, and why; ``line`` counts from 1."""
+    """A record that is not imported, and why; ``line`` counts from 1."""
 
     line: int
     reason: Text
 
 
-class Incoming(msgspec.Struct, frozen=True):
-    """A conversation of a file; each of its messages is later than its parent."""
+class ImportedConversation(msgspec.Struct, frozen=True):
+    """A conversation in a file. Each message is later than its parent."""
 
     line: int
     conversation: Conversation
     messages: list[Message]
     branch: frozenset[UUID]
-    """The messages that are on the current branch."""
+    """The ids of messages on the current branch."""
     update: bool = False
-    """Whether what is stored is replaced, as by an increment; else only what is missing is added."""
+    """Whether it replaces stored messages, as an increment does; otherwise it only adds missing ones."""
 
     @property
     def characters(self) -> int:
-        """How long its messages are together."""
+        """The length of its messages together."""
         return sum(len(message.content) + len(message.reasoning) for message in self.messages)
 
     @property
     def outside(self) -> set[UUID]:
-        """The messages that it names and does not hold, so that they have to be stored already."""
+        """The ids of messages that it refers to but lacks, so they must be stored already."""
         held = {message.id for message in self.messages}
         named = {message.parent_id for message in self.messages} | {self.conversation.current_id}
         return {id for id in named if id is not None} - held  # noqa: A001
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
-    """A conversation that an increment says is not there any more."""
+class DeletedConversation:
+    """A conversation that an increment deletes."""
 
     line: int
     id: UUID
@@ -116,16 +116,17 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """What a conversation of another program holds and an import leaves out, counted by kind."""
+    """Content of another program that is skipped, counted by kind."""
 
     counts: Counter[str]
 
 
-Item = Incoming | Gone | LeftOut | BadRecord
+ConversationItem = ImportedConversation | DeletedConversation
+Item = ConversationItem | LeftOut | BadRecord
 
 
 def decoded(record: Record, decoder: msgspec.json.Decoder[T]) -> T:
-    """Return what a record holds. Raises `Refused`."""
+    """Decode a record. Raises `Refused`."""
     if record.body is None:
         raise Refused(_("it is larger than 64 MiB"))
     try:
@@ -144,7 +145,7 @@ def _told(error: Exception) -> str:
 
 
 def path_to(tip: UUID | None, messages: Iterable[Message]) -> tuple[frozenset[UUID], bool]:
-    """Return the messages from ``tip`` back to the root, and whether all of them are among ``messages``."""
+    """Return the ids from ``tip`` to the root, and whether all of them are among ``messages``."""
     parents = {message.id: message.parent_id for message in messages}
     found: set[UUID] = set()
     while tip in parents:
@@ -154,47 +155,47 @@ def path_to(tip: UUID | None, messages: Iterable[Message]) -> tuple[frozenset[UU
 
 
 def forks_of(messages: Iterable[Message]) -> int:
-    """Return how many messages have an elder sibling."""
+    """Return how many messages have an older sibling."""
     parents = [message.parent_id for message in messages]
     return len(parents) - len(set(parents))
 
 
 def require_storable(messages: Iterable[Message]) -> None:
-    """Raise `Refused` where a message is longer than what every database takes."""
+    """Raise `Refused` if a message is too long for some database."""
     for message in messages:
         if not is_storable(message.content, message.reasoning):
             raise Refused(_("its message {id} is larger than 7 MiB", id=message.id))
 
 
 def is_storable(*texts: str) -> bool:
-    """Return whether every database takes a message with these texts."""
+    """Return whether every database can store a message with these texts."""
     return sum(map(len, texts)) <= MESSAGE_BYTES // 4 or sum(len(text.encode()) for text in texts) <= MESSAGE_BYTES
 
 
-def renewed(conversation: Conversation, now: int) -> Conversation:
-    """Return a conversation that expires its ttl after now, in µs since 1970."""
+def with_renewed_ttl(conversation: Conversation, now: int) -> Conversation:
+    """Return a conversation whose ttl starts at ``now``, in µs since 1970."""
     kept = conversation.pinned or conversation.ttl is None
     return replace(conversation, expires_at=None if kept else now + (conversation.ttl or 0) * 1_000_000)
 
 
-def lasting_id(at: int, *names: str) -> UUID:
-    """Return a UUIDv7 of that time whose random part is a hash of the names."""
+def stable_id(at: int, *names: str) -> UUID:
+    """Return a UUIDv7 of that time whose random bits are a hash of the names."""
     digest = int.from_bytes(hashlib.sha256("\0".join(names).encode()).digest()[:16], "big")
     random = digest & (0xFFF << 64 | (1 << 62) - 1)
     return UUID(int=(at // 1000 & (1 << 48) - 1) << 80 | 7 << 76 | 0b10 << 62 | random)
 
 
-def id_apart(owner: str, id: UUID) -> UUID:
-    """Return what an id of a file becomes where it is somebody else's; for the same owner it is always the same."""
-    return lasting_id((id.int >> 80) * 1000, owner, str(id))
+def derived_id(owner: str, id: UUID) -> UUID:
+    """Return the replacement for an id that belongs to another owner. It is always the same for an owner."""
+    return stable_id((id.int >> 80) * 1000, owner, str(id))
 
 
-def set_apart(item: Incoming, owner: str) -> Incoming:
-    """Return a conversation of a file under ids of its own."""
+def with_own_ids(item: ImportedConversation, owner: str) -> ImportedConversation:
+    """Return a conversation with derived ids."""
     named = {message.id for message in item.messages} | item.outside | item.branch
-    ids: dict[UUID | None, UUID] = {id: id_apart(owner, id) for id in named}  # noqa: A001
+    ids: dict[UUID | None, UUID] = {id: derived_id(owner, id) for id in named}  # noqa: A001
     conversation = item.conversation
-    new_id = id_apart(owner, conversation.id)
+    new_id = derived_id(owner, conversation.id)
     messages = [
         replace(message, id=ids[message.id], conversation_id=new_id, parent_id=ids.get(message.parent_id))
         for message in item.messages

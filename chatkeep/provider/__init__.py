@@ -1,4 +1,4 @@
-"""Where replies come from: the protocol that every provider follows."""
+"""The protocol of providers, from which replies come."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from typing import Protocol
 from chatkeep.domain.conversation import Delta, Finish, Prompt
 
 Receive = Callable[[Delta | Finish], None]
-"""Takes a piece of a reply, without waiting for anything."""
+"""Takes a piece of a reply. Must not block."""
 
 
 class Call(Protocol):
-    """One call to a provider: have it delivered once, abort it to be rid of it."""
+    """One call to a provider. `deliver` it once; `abort` ends it early."""
 
     def deliver(self, receive: Receive) -> None:
-        """Call ``receive`` with every `Delta` as it arrives and at last with a `Finish`; return when that is done.
+        """Pass every `Delta` to ``receive`` as it arrives, then a `Finish`.
 
-        Deltas have text or reasoning. Raises a `ProviderError` for what goes wrong, before any delta or later; a reply
-        that ends without the provider's finish reason is `ProviderBroke`. After `abort`, also by ``receive`` itself, it
-        returns at once and without a `Finish`; whatever it raises then is of no interest.
+        Deltas have text or reasoning. Raises a `ProviderError`, before the first delta or later; `ProviderBroke` if the
+        reply ends without a finish reason. After `abort`, which ``receive`` itself may call, it returns at once without
+        a `Finish`; ignore what it raises then.
         """
 
     def abort(self) -> None:
-        """End the call from any thread at any time: the connection to the provider is closed at once."""
+        """End the call, from any thread at any time. Closes the connection to the provider at once."""
 
 
 class Provider(Protocol):
-    """A model behind some interface. One instance serves all threads of a process."""
+    """Access to models. Thread-safe: one instance serves a process."""
 
     name: str
-    """What logs and health say: ``openai``, ``demo`` …"""
+    """The name in logs and health reports: ``openai``, ``demo`` …"""
 
     default_model: str
-    """The model that answers where a request names none."""
+    """The model for requests that name none."""
 
     def stream_reply(self, prompt: Prompt) -> Call:
-        """Return a call that is not begun yet: it connects when it is to be delivered."""
+        """Return a call. It connects in `Call.deliver`."""
 
     def close(self) -> None:
-        """Give back what the provider holds: idle connections."""
+        """Close idle connections."""

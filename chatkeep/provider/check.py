@@ -1,4 +1,4 @@
-"""Ask a provider which models it has: it costs nothing, and shows whether it is reached and takes the key."""
+"""List a provider's models: a free check that the provider is reachable and accepts the key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from chatkeep.config.settings import Settings
 from chatkeep.errors import ProviderBroke, ProviderTimeout
-from chatkeep.httpclient.connections import ConnectionPool, Line, Route, tls_context
+from chatkeep.httpclient.connections import AbortHandle, ConnectionPool, Route, tls_context
 from chatkeep.httpclient.headers import head, headers_of
 from chatkeep.i18n import _
 from chatkeep.provider import failures
@@ -30,35 +30,35 @@ class _Models(msgspec.Struct):
 
 
 def models(settings: Settings, seconds: float = SECONDS) -> set[str] | None:
-    """Return the names of the models, or None where the provider has no list of them; it takes ``seconds`` at most.
+    """Return the names of the models, or None if the provider has no list.
 
-    Only the look-up of the provider's name has the system's own time. Raises `ProviderError`, and `SettingsError`
-    where the key or a header cannot be sent.
+    Takes ``seconds`` at most, without the DNS lookup. Raises `ProviderError`, and `SettingsError` if the key or a
+    header is not ASCII.
     """
     route = Route.to(settings.openai_base_url or DEFAULT_BASE_URL)
     headers = headers_of(route, settings.openai_api_key, settings.provider_headers) | {"Accept": "application/json"}
-    line = Line()
-    deadline = threading.Timer(seconds, line.cut)
+    handle = AbortHandle()
+    deadline = threading.Timer(seconds, handle.abort)
     deadline.daemon = True
     deadline.start()
     try:
-        return _ask(route, headers, line, settings)
+        return _ask(route, headers, handle, settings)
     except FAILURES as error:
         late = ProviderTimeout(_("The provider did not answer in time."))
-        raise (late if line.is_cut else failures.from_connection(error)) from error
+        raise (late if handle.is_aborted else failures.from_connection(error)) from error
     finally:
         deadline.cancel()
 
 
-def _ask(route: Route, headers: dict[str, str], line: Line, settings: Settings) -> set[str] | None:
+def _ask(route: Route, headers: dict[str, str], handle: AbortHandle, settings: Settings) -> set[str] | None:
     tls = tls_context() if route.url.scheme == "https" else None
     destinations = route.destinations(settings.provider_hosts)
     connections = ConnectionPool(route, min(SECONDS, settings.connect_timeout), tls, destinations)
-    with contextlib.closing(connections.open(line)) as connection:
-        begun = connection.ask(head("GET", route.target("/models"), headers) + b"\r\n")
+    with contextlib.closing(connections.open(handle)) as connection:
+        begun = connection.send(head("GET", route.target("/models"), headers) + b"\r\n")
         body = b"".join(begun) + connection.read_for(SECONDS, LIST_LIMIT)
         response = connection.response
-        line.check()
+        handle.raise_if_aborted()
     if response.status in _NO_LIST:
         return None
     if response.status != http.HTTPStatus.OK:

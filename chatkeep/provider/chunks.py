@@ -1,4 +1,4 @@
-"""A piece of a reply in JSON, as providers really write it: what is of another type than its own counts as absent."""
+"""Decode a reply's JSON chunks as real providers write them: a value of the wrong type counts as absent."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from chatkeep.domain.conversation import Usage
 from chatkeep.errors import ProviderBroke
 from chatkeep.i18n import _
 
-# What is not read is not checked, and what may be odd is Any: a gateway's extra or empty field breaks no reply.
-# How parts of a content name their text, by the kind of the part.
+# Fields that we don't read are not checked, and fields with odd values are Any, so that an extra or empty field of a
+# gateway breaks no reply.
+# Types of content parts with reasoning, and keys of a part's text.
 _THOUGHT_PARTS = ("thinking", "reasoning", "thought")
 _TEXT_KEYS = ("text", "content", "value", "summary", "refusal")
 _DEEPEST = 4
 _DEEPEST_ERROR = 8
-WHOLE = object()
-"""What `Chunk.complaint` returns if the whole piece is the error: its words stand beside what tells that."""
-# Codes that stand in an error object without an error.
+WHOLE_CHUNK = object()
+"""Returned by `Chunk.in_band_error` if the whole chunk is the error object."""
+# Codes of error objects that report no error.
 _SUCCESS = {"", "0", "200", "none", "null", "ok", "success", "true"}
 _NO_ERROR = (_SUCCESS - {"true"}) | {"false"}
 # The column's limit.
 _MOST_TOKENS = 1 << 31
 
 
-class Said(NamedTuple):
-    """What a piece says."""
+class Texts(NamedTuple):
+    """The texts of a chunk."""
 
     text: str = ""
     reasoning: str = ""
@@ -47,17 +48,17 @@ class _Message(msgspec.Struct, gc=False):
     tool_calls: Any = None
     function_call: Any = None
 
-    def said(self) -> Said:
-        """Return what the message, or this piece of it, says."""
+    def texts(self) -> Texts:
+        """Return the texts of the message or delta."""
         if isinstance(self.content, str):
             text, thought, refusal = self.content, "", ""
         else:
-            text, thought, refusal = _said_in_parts(self.content)
+            text, thought, refusal = _texts_of_parts(self.content)
         apart = self.reasoning_content or self.reasoning or self.reasoning_text or self.thinking
-        return Said(text, _text_of(apart or self.reasoning_details) or thought, _text_of(self.refusal) or refusal)
+        return Texts(text, _text_of(apart or self.reasoning_details) or thought, _text_of(self.refusal) or refusal)
 
     def tool(self) -> str | None:
-        """Return the name of the tool that is called, empty if it has none; None if none is called."""
+        """Return the name of the called tool, "" if it has no name, or None if no tool is called."""
         if not (self.tool_calls or self.function_call):
             return None
         calls = [_object(call.get("function")) or call for call in _objects(self.tool_calls)]
@@ -66,7 +67,7 @@ class _Message(msgspec.Struct, gc=False):
 
 
 class Choice(msgspec.Struct, gc=False):
-    """One of the replies that were asked for; there is one."""
+    """A reply; requests ask for one."""
 
     delta: _Message | None = None
     message: _Message | None = None
@@ -75,28 +76,28 @@ class Choice(msgspec.Struct, gc=False):
     error: Any = None
     usage: Any = None
 
-    def said(self, known: Sequence[bool], *, is_whole: bool) -> Said:
-        """Return what the choice adds to what pieces have brought before.
+    def texts(self, known: Sequence[bool], *, is_whole: bool) -> Texts:
+        """Return the texts that the choice adds to earlier chunks.
 
-        A ``message`` is one more piece, or else the whole reply, as it always is beside a delta or behind one: then
-        ``known`` tells which of its texts have come.
+        A ``message`` is another piece, or the whole reply if ``is_whole`` or if there are deltas. Of a whole reply, the
+        texts that ``known`` marks have arrived already.
         """
-        said = self.delta.said() if self.delta else Said(_text_of(self.text))
+        said = self.delta.texts() if self.delta else Texts(_text_of(self.text))
         if self.message is None:
             return said
-        told = self.message.said()
+        told = self.message.texts()
         if is_whole or self.delta is not None:
-            told = Said(*("" if has_come else text for text, has_come in zip(told, known, strict=True)))
-        return Said(*(new or whole for new, whole in zip(said, told, strict=True)))
+            told = Texts(*("" if has_come else text for text, has_come in zip(told, known, strict=True)))
+        return Texts(*(new or whole for new, whole in zip(said, told, strict=True)))
 
     def tool(self) -> str | None:
-        """Return the name of the tool that is called, empty if it has none; None if none is called."""
+        """Return the name of the called tool, "" if it has no name, or None if no tool is called."""
         called = self.delta.tool() if self.delta else None
         return self.message.tool() if called is None and self.message else called
 
 
 class Chunk(msgspec.Struct, gc=False):
-    """A piece of a stream, or a whole completion."""
+    """A chunk of a stream, or a whole completion."""
 
     choices: list[Choice] | None = None
     usage: Any = None
@@ -118,8 +119,8 @@ class Chunk(msgspec.Struct, gc=False):
     type: Any = None
     x_groq: Any = None
 
-    def text_alone(self) -> str:
-        """Return the text of a piece that has nothing else, as nearly all are; empty for any other piece."""
+    def text_only(self) -> str:
+        """Return the text if the chunk has nothing else, as nearly all have; else ""."""
         if not self.choices or self.usage or self.error or self.error_message or self.error_msg or self.error_code:
             return ""
         choice = self.choices[0]
@@ -130,27 +131,27 @@ class Chunk(msgspec.Struct, gc=False):
         more = more or delta.reasoning_details or delta.refusal or delta.tool_calls or delta.function_call
         return "" if more or not isinstance(delta.content, str) else delta.content
 
-    def complaint(self) -> Any:
-        """Return the error that this is, or has, in whichever dialect; None if there is none."""
+    def in_band_error(self) -> Any:
+        """Return the error object of the chunk in any provider's dialect, or None."""
         if self.choices and not (self.error or self.error_message or self.error_msg):
-            error = self.choices[0].error or self._of_groq("error")
-            return _if_error(error) if error else None
+            error = self.choices[0].error or self._groq_field("error")
+            return _error_or_none(error) if error else None
         named = {"code": self.code, "status": self.status, "type": self.type}
-        if found := _if_error(self.error):
+        if found := _error_or_none(self.error):
             is_alone = isinstance(found, (dict, list)) and not (self.message or self.msg)
-            return found if is_alone or _has_words(found) else WHOLE
+            return found if is_alone or _has_words(found) else WHOLE_CHUNK
         told = self.error_message or self.error_msg
         if told or not _is_success(self.error_code):
             return {"message": told or self.message, "code": self.error_code, "type": self.error_type}
-        return None if self.choices else self._complaint_alone(named)
+        return None if self.choices else self._standalone_error(named)
 
-    def _of_groq(self, name: str) -> Any:
-        """Return what Groq tells beside a piece."""
+    def _groq_field(self, name: str) -> Any:
+        """Return one of Groq's extra fields."""
         return self.x_groq.get(name) if isinstance(self.x_groq, dict) else None
 
-    def _complaint_alone(self, named: dict[str, Any]) -> Any:
-        """Return the error that stands in place of a piece of a reply."""
-        if found := _if_error(self.errors) or self.detail:
+    def _standalone_error(self, named: dict[str, Any]) -> Any:
+        """Return the error object of a chunk without choices, or None."""
+        if found := _error_or_none(self.errors) or self.detail:
             return {"errors": found, **named}
         if isinstance(self.base_resp, dict) and not _is_success(self.base_resp.get("status_code")):
             return self.base_resp
@@ -159,12 +160,12 @@ class Chunk(msgspec.Struct, gc=False):
         return {"message": told, **named} if self.object == "error" or self.success is False or is_coded else None
 
     def remark(self) -> str:
-        """Return what is said beside the reply."""
+        """Return the message beside the reply, or ""."""
         return _text_of(self.message) or _text_of(self.msg)
 
     def tokens(self) -> Usage | None:
-        """Return the usage; None if it isn't told, or not yet."""
-        told = self.usage or (self.choices and self.choices[0].usage) or self._of_groq("usage")
+        """Return the usage, or None if the chunk has none."""
+        told = self.usage or (self.choices and self.choices[0].usage) or self._groq_field("usage")
         if not told or not isinstance(told, dict):
             return None
         inward = _count(told.get("prompt_tokens") or told.get("input_tokens"))
@@ -176,20 +177,20 @@ _chunks = msgspec.json.Decoder(Chunk)
 
 
 def decode(payload: bytes) -> Chunk:
-    """Return the piece that ``payload`` is; raise `ProviderBroke` if it is no JSON object."""
+    """Decode a chunk. Raises `ProviderBroke` if it is not a JSON object."""
     try:
         return _chunks.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        # Also for half a character, escaped on its own, for NaN and for bare tabs: msgspec refuses them.
-        return msgspec.convert(_mended(json.loads(payload.decode(), strict=False)), Chunk)
+        # msgspec refuses lone surrogates, NaN and bare tabs.
+        return msgspec.convert(_normalised(json.loads(payload.decode(), strict=False)), Chunk)
     except (ValueError, TypeError, RecursionError) as error:
         raise ProviderBroke(_("The provider sent what is not a piece of a reply in JSON.")) from error
 
 
-def _mended(value: object) -> dict[str, Any]:
-    """Return an object whose choices and their messages are such."""
+def _normalised(value: object) -> dict[str, Any]:
+    """Return an object in which choices and messages have the right types."""
     if not isinstance(value, dict):
         raise TypeError("not an object")
     choices = _objects(value.get("choices"))
@@ -210,10 +211,10 @@ def _objects(value: object) -> list[dict[str, Any]]:
     return [one for one in found if isinstance(one, dict)]
 
 
-def _said_in_parts(content: object) -> Said:
-    """Return what a content says that is a list of parts, or one part."""
+def _texts_of_parts(content: object) -> Texts:
+    """Return the texts of a content that is a list of parts, or one part."""
     if not content:
-        return Said()
+        return Texts()
     text: list[str] = []
     reasoning: list[str] = []
     refusal: list[str] = []
@@ -221,11 +222,11 @@ def _said_in_parts(content: object) -> Said:
         kind = str(part.get("type", "")) if isinstance(part, dict) else ""
         where = reasoning if kind.startswith(_THOUGHT_PARTS) else refusal if kind == "refusal" else text
         where.append(_text_of(part))
-    return Said("".join(text), "".join(reasoning), "".join(refusal))
+    return Texts("".join(text), "".join(reasoning), "".join(refusal))
 
 
 def _text_of(value: object, depth: int = _DEEPEST) -> str:
-    """Return the text that a part holds, however deep."""
+    """Return the text of a part, however deeply it is nested."""
     if isinstance(value, str):
         return value
     return "".join(_texts(value, depth)) if depth else ""
@@ -239,18 +240,18 @@ def _texts(value: object, depth: int) -> Iterator[str]:
         yield next(filter(None, found), "")
 
 
-def _if_error(value: Any, depth: int = _DEEPEST_ERROR) -> Any:
-    """Return an error object if it says anything: some providers send an empty one with every piece."""
+def _error_or_none(value: Any, depth: int = _DEEPEST_ERROR) -> Any:
+    """Return an error object unless it is empty: some providers send an empty one with every chunk."""
     if depth and isinstance(value, dict):
-        told = (_if_error(one, depth - 1) for key, one in value.items() if key not in {"code", "status"})
+        told = (_error_or_none(one, depth - 1) for key, one in value.items() if key not in {"code", "status"})
         return value if any(told) or not (_is_success(value.get("code")) and _is_success(value.get("status"))) else None
     if depth and isinstance(value, list):
-        return value if any(_if_error(one, depth - 1) for one in value) else None
+        return value if any(_error_or_none(one, depth - 1) for one in value) else None
     return None if not value or (isinstance(value, str) and value.strip().lower() in _NO_ERROR) else value
 
 
 def _has_words(error: object) -> bool:
-    """Return whether an error object holds a sentence, and not only names and numbers."""
+    """Return whether an error object has a sentence, not only names and numbers."""
     texts = error.values() if isinstance(error, dict) else ()
     return any(isinstance(text, str) and (" " in text or not text.isascii()) for text in texts)
 
@@ -260,7 +261,7 @@ def _is_success(code: object) -> bool:
 
 
 def _count(tokens: object) -> int:
-    """Return a number of tokens, which may be a float or a text; 0 if it makes no sense."""
+    """Return a token count, given as a number or a string; 0 if it is invalid."""
     try:
         number = float(tokens) if isinstance(tokens, (int, float, str)) else 0.0
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""The Chat Completions protocol: a prompt as the request's body, and a response's body as a reply. Pure: no I/O."""
+"""The Chat Completions protocol: encode requests and decode replies. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from chatkeep.domain.conversation import REFUSAL, STOP, TOOL_CALLS, Delta, Finis
 from chatkeep.errors import ProviderBroke, ProviderError
 from chatkeep.httpclient.compression import Inflater, inflater_of
 from chatkeep.i18n import Text, _
-from chatkeep.provider import Receive, chunks, failures
+from chatkeep.provider import Receive, chunks, error_objects, failures
 from chatkeep.provider.dialects import Dialect
 from chatkeep.provider.finish_reasons import is_context_exceeded, is_failure, reason_of, says_cut, word_of
 from chatkeep.provider.sse import BUFFER_LIMIT, Event, EventReader
 from chatkeep.provider.thinking import ThinkBlock
 
 ENDING_SECONDS = 2.0
-"""How long usage and the mark of the end are waited for after the finish reason, or after a piece that follows it."""
+"""How long to wait for usage and [DONE] after the finish reason, or after a chunk that follows it."""
 REASONED_SECONDS = 10.0
-"""The same if the first piece had a finish reason: then it may be no end."""
-# What may precede the body of a reply: blanks, and a byte order mark.
+"""The same if the first chunk had a finish reason already: then it may not be the end."""
+# White space and a byte order mark may precede a reply.
 _BLANKS = b" \t\r\n\xef\xbb\xbf"
 # The column's length.
 _MOST_OF_MODEL = 255
@@ -30,7 +30,7 @@ _requests = msgspec.json.Encoder()
 
 
 def request_body(prompt: Prompt, dialect: Dialect) -> dict[str, Any]:
-    """Return the fields of a request for ``prompt``."""
+    """Return the body of a request for ``prompt``."""
     body: dict[str, Any] = {"model": prompt.model, "messages": dialect.messages(prompt)}
     if dialect.stream:
         body["stream"] = True
@@ -44,15 +44,15 @@ def request_body(prompt: Prompt, dialect: Dialect) -> dict[str, Any]:
 
 
 def encode_request(prompt: Prompt, dialect: Dialect) -> bytes:
-    """Return the JSON of `request_body`."""
+    """Return `request_body` as JSON."""
     return _requests.encode(request_body(prompt, dialect))
 
 
 class ReplyReader:
-    """Reads the reply that the body of a 2xx holds: an event stream, or JSON. The bytes tell which, not their label.
+    """Decodes the body of a 2xx response: an event stream or JSON, which the bytes decide and not the Content-Type.
 
-    Every method calls ``receive`` with the pieces that it completes. `feed` and `close` raise `ProviderBroke` if the
-    body is neither, or the error that it reports.
+    Each method passes completed pieces to ``receive``. `feed` and `close` raise `ProviderBroke` if the body is neither,
+    or the error that it reports.
     """
 
     __slots__ = (
@@ -62,38 +62,38 @@ class ReplyReader:
     def __init__(
         self, content_encoding: str, receive: Receive, secrets: Sequence[str] = (), *, thinking: bool = False
     ) -> None:
-        """Set how the body is compressed, who receives the pieces, and the secrets that no error may show.
+        """Set the body's Content-Encoding, the receiver, and secrets to remove from errors.
 
-        With ``thinking`` the reply begins amid the reasoning.
+        With ``thinking``, the reply begins within the reasoning.
         """
         self.is_over = False
-        """Whether the reply is whole; it may be before the body is."""
+        """Whether the reply is complete, which may be before the end of the body."""
         self._receive = receive
         self._encoding = content_encoding.strip().lower()
         self._inflater: Inflater | None = None
         self._secrets = secrets
         self._decoder = ReplyDecoder(secrets, thinking=thinking)
         self._events: EventReader | None = None
-        self._body = bytearray()  # up to the first byte that tells what it is, or the whole of it
+        self._body = bytearray()  # until the format is known; of JSON, the whole body
         self._is_object = False
 
     @property
     def is_ending(self) -> bool:
-        """Whether a finish reason has come: no more than usage and the mark of the end are still due."""
+        """Whether the finish reason has arrived: only usage and [DONE] may follow."""
         return self._decoder.reason is not None
 
     @property
     def ending_seconds(self) -> float:
-        """How long to wait for the end after a piece while the reply `is_ending`."""
+        """How long to wait for the end after each chunk once the reply `is_ending`."""
         return REASONED_SECONDS if self._decoder.is_reasoned else ENDING_SECONDS
 
     @property
     def pieces(self) -> int:
-        """How many pieces of the reply have come."""
+        """How many pieces of the reply have arrived."""
         return self._decoder.pieces
 
     def feed(self, body: bytes) -> None:
-        """Take a piece of the body, however it is cut."""
+        """Take a piece of the body, split anywhere."""
         try:
             if body and not (self._inflater or self._events or self._body):
                 self._inflater = inflater_of(self._encoding, body)
@@ -103,7 +103,7 @@ class ReplyReader:
                 for plain in self._inflater.feed(body):
                     self._take_plain(plain)
         except ProviderError:
-            if not self._is_past_its_end():
+            if not self._has_ended():
                 raise
 
     def close(self) -> None:
@@ -118,12 +118,12 @@ class ReplyReader:
             if not self.is_over:
                 self._end()
         except ProviderError:
-            if not self._is_past_its_end():
+            if not self._has_ended():
                 raise
 
     def break_off(self) -> bool:
-        """Take the end of the connection amid the body; return whether the reply had ended all the same."""
-        # An object that can be read is whole, whatever length the provider has announced.
+        """Take the loss of the connection. Return whether the reply was complete nevertheless."""
+        # Valid JSON is complete, whatever Content-Length says.
         if self.is_ending or self._decoder.is_whole or (self._is_object and _is_json(bytes(self._body))):
             self.close()
         else:
@@ -137,7 +137,7 @@ class ReplyReader:
             self._take(self._events.feed(body))
 
     def _begin(self, body: bytes) -> None:
-        """Look at the first byte that is no blank. Of JSON or a page, all is kept."""
+        """Detect the format by the first non-blank byte. JSON and HTML are buffered whole."""
         self._body += body
         begun = b"" if self._is_object else self._body.lstrip(_BLANKS)[:1]
         if bytes(begun) in {b"{", b"[", b"<"}:
@@ -149,7 +149,7 @@ class ReplyReader:
             raise ProviderBroke(_("The provider sent a JSON answer of over {bytes} bytes.", bytes=BUFFER_LIMIT))
 
     def _objects(self) -> Iterable[bytes]:
-        """Return the JSON of a body that is no event stream: itself, the items of a list, or its lines."""
+        """Return the JSON objects of a body that is not an event stream: itself, its items, or its lines."""
         body = bytes(self._body).strip(_BLANKS)
         if body.startswith(b"<"):
             raise failures.from_page(body, self._secrets)
@@ -166,15 +166,15 @@ class ReplyReader:
         for event in events:
             if self.is_over:
                 return
-            if b"\n" in event.data and (apart := _apart(event)):
+            if b"\n" in event.data and (apart := _split_event(event)):
                 self._take(apart)
             elif delta := self._decoder.decode(event):
                 self._receive(delta)
             elif self._decoder.is_done:
                 self._end()
 
-    def _is_past_its_end(self) -> bool:
-        """Return whether the reply had a finish reason when an error came, which then takes nothing from it."""
+    def _has_ended(self) -> bool:
+        """Return whether the reply was complete when an error came, which is then ignored."""
         if self.is_ending and self._decoder.is_whole:
             self._end()
         else:
@@ -192,7 +192,7 @@ class ReplyReader:
 
 
 class ReplyDecoder:
-    """Decodes the events of one reply, and remembers what its `Finish` must tell."""
+    """Decodes the events of one reply, and collects what its `Finish` reports."""
 
     __slots__ = (
         "_has_choices", "_has_deltas", "_has_refused", "_known", "_model", "_reasoning", "_remark", "_said", "_secrets",
@@ -200,21 +200,21 @@ class ReplyDecoder:
     )  # fmt: skip
 
     def __init__(self, secrets: Sequence[str] = (), *, thinking: bool = False) -> None:
-        """Set the secrets that no error may show, and whether the reply begins amid the reasoning."""
+        """Set secrets to remove from errors, and whether the reply begins within the reasoning."""
         self.reason: str | None = None
-        """The finish reason as the provider writes it."""
+        """The finish reason in the provider's words."""
         self.is_done = False
-        """Whether the protocol's own mark of the end has come."""
+        """Whether [DONE] has arrived."""
         self.is_complete = False
-        """Whether nothing is missing without that mark: all usage was told, or the reply was one object."""
+        """Whether the reply is complete without [DONE]: usage has arrived, or the reply was one object."""
         self.is_reasoned = False
-        """Whether the first piece had a finish reason already: some providers send one with every piece."""
+        """Whether the first chunk had a finish reason: some providers send one with every chunk."""
         self.pieces = 0
         self._secrets = secrets
         self._text = _Surrogates()
         self._reasoning = _Surrogates()
         self._thinking = ThinkBlock(is_open=thinking)
-        self._known = [False, False, False]  # whether pieces have brought text, reasoning and a refusal
+        self._known = [False, False, False]  # whether text, reasoning and a refusal have arrived
         self._said = self._has_refused = self._has_choices = self._has_deltas = False
         self._usage: Usage | None = None
         self._model: str | None = None
@@ -223,11 +223,11 @@ class ReplyDecoder:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the reply is whole if nothing more comes, however the connection ends."""
+        """Whether the reply is complete if nothing more arrives."""
         return not is_failure(self.reason) if self.reason else self.is_done or self.is_complete
 
     def decode(self, event: Event) -> Delta | None:
-        """Return what ``event`` adds to the reply, or None; raise the `ProviderError` that it is or reports."""
+        """Return what ``event`` adds to the reply, or None. Raises the `ProviderError` that it reports."""
         payload = event.data if event.data.startswith(b"{") else _bare(event.data)
         if event.name == b"error":
             raise failures.from_body(payload, self._secrets, begun=self._said)
@@ -237,10 +237,10 @@ class ReplyDecoder:
         chunk = chunks.decode(payload)
         if chunk.model != self._model and chunk.model and isinstance(chunk.model, str):
             self._model = chunk.model.encode(errors="replace").decode()[:_MOST_OF_MODEL]
-        if text := chunk.text_alone():
-            return self._text_alone(text)
-        if complaint := chunk.complaint():
-            if complaint is chunks.WHOLE:
+        if text := chunk.text_only():
+            return self._decode_text(text)
+        if complaint := chunk.in_band_error():
+            if complaint is chunks.WHOLE_CHUNK:
                 raise failures.from_body(payload, self._secrets, begun=self._said)
             raise failures.from_payload(complaint, self._secrets, begun=self._said)
         usage = chunk.tokens()
@@ -253,19 +253,19 @@ class ReplyDecoder:
         return None
 
     def flush(self) -> Delta | None:
-        """Return what was held back because of what could have followed, if anything was."""
+        """Return the text and reasoning held back until now, or None."""
         text, reasoning = self._thinking.split(self._text.flush())
         held, thought = self._thinking.flush()
         return self._delta(text + held, self._reasoning.flush() + reasoning + thought)
 
     def finish(self) -> Iterator[Delta | Finish]:
-        """Yield the reply's `Finish`, after what was held back; raise the `ProviderError` of one that is not whole."""
+        """Yield what was held back, then the `Finish`. Raises `ProviderError` if the reply is not complete."""
         if rest := self.flush():
             yield rest
         if self.reason is None and self._remark and not self._said:
-            raise failures.from_remark(self._remark, self._secrets)
+            raise failures.from_text(self._remark, self._secrets)
         if not (self.reason or self.is_whole):
-            raise ProviderBroke(self._told(_("The provider ended the reply without a finish reason")))
+            raise ProviderBroke(self._with_remark(_("The provider ended the reply without a finish reason")))
         word = self.reason or STOP
         if is_context_exceeded(word) and not self._said:
             raise failures.from_payload({"code": "context_window_exceeded"}, self._secrets)
@@ -276,7 +276,7 @@ class ReplyDecoder:
         if is_failure(word):
             shown = failures.scrub(word, self._secrets)
             broke = ProviderBroke(
-                self._told(
+                self._with_remark(
                     _("The provider ended the reply with the finish reason {finish_reason}", finish_reason=shown)
                 )
             )
@@ -285,28 +285,28 @@ class ReplyDecoder:
         yield finish
 
     def _note(self, words: bytes) -> None:
-        """Take words that are no piece of the reply; one of them is the mark of the end."""
+        """Take data other than a chunk, such as [DONE]."""
         if words.strip(b'"').upper() == b"[DONE]":
             self.is_done = True
         elif words.startswith(b"[{"):
             raise failures.from_body(words, self._secrets, begun=self._said)
         elif not self._remark and words != b"null":
-            self._remark = failures.words_in(words.decode(errors="replace"))
+            self._remark = error_objects.words_in(words.decode(errors="replace"))
 
     def note_other(self, body: bytes) -> None:
-        """Take the words of a body that is one object, and no completion."""
+        """Take the message of a body that is one object but not a completion."""
         if not (self._has_choices or self._remark or self.is_done):
-            found = failures.decoded(body)
-            self._remark = failures.words_of(found) if isinstance(found, dict) and "choices" not in found else ""
+            found = error_objects.decode(body)
+            self._remark = error_objects.words_of(found) if isinstance(found, dict) and "choices" not in found else ""
 
-    def _told(self, sentence: Text) -> Text:
+    def _with_remark(self, sentence: Text) -> Text:
         said = failures.scrub(self._remark, self._secrets)
         if not said:
             return _("{error}.", error=sentence)
         return _("{error}. It said: {words}", error=sentence, words=said)
 
-    def _text_alone(self, text: str) -> Delta | None:
-        """Return what a piece adds that has text and nothing else."""
+    def _decode_text(self, text: str) -> Delta | None:
+        """Return what a chunk with nothing but text adds."""
         self._has_choices = self._has_deltas = self._known[0] = True
         self.is_complete = False
         text = self._text.join(text)
@@ -316,7 +316,7 @@ class ReplyDecoder:
         word = word_of(choice.finish_reason)
         if word and not (self.reason and says_cut(self.reason) and reason_of(word) == STOP):
             self.reason = word
-        said = choice.said(self._known, is_whole=is_whole or word is not None or self._has_deltas)
+        said = choice.texts(self._known, is_whole=is_whole or word is not None or self._has_deltas)
         if any(said):
             self.is_complete = False
             self._has_deltas = self._has_deltas or choice.delta is not None
@@ -337,15 +337,15 @@ class ReplyDecoder:
 
 
 def _bare(data: bytes) -> bytes:
-    """Return data without blanks around it, and without what some gateways put before every line once more."""
+    """Return data without white space around it and without the second ``data:`` that some gateways add."""
     data = data.strip()
     while data.startswith(b"data:"):
         data = data.removeprefix(b"data:").lstrip()
     return data
 
 
-def _apart(event: Event) -> list[Event]:
-    """Return the events that one is if the blank lines between them are missing, none if it is one."""
+def _split_event(event: Event) -> list[Event]:
+    """Split an event into several if the blank lines between them are missing. Return [] if it is one event."""
     if (b"\n{" in event.data or b"\n[DONE]" in event.data) and not _is_json(event.data):
         return [Event(line, event.name) for line in event.data.split(b"\n")]
     return []
@@ -360,14 +360,14 @@ def _is_json(data: bytes) -> bool:
 
 
 def _latest(known: Usage | None, told: Usage | None) -> Usage | None:
-    """Return the usage as it was told last; some providers tell the two counts apart."""
+    """Merge two usages; some providers report the two counts separately."""
     if not (known and told):
         return told or known
     return Usage(told.input_tokens or known.input_tokens, told.output_tokens or known.output_tokens)
 
 
 class _Surrogates:
-    """Joins a character whose UTF-16 halves came in two pieces; what it returns can always be encoded."""
+    """Joins surrogate pairs that were split between two chunks. Its output is always valid Unicode."""
 
     __slots__ = ("_half",)
 

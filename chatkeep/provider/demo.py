@@ -1,6 +1,6 @@
-"""A model that answers offline, so that chatkeep can be tried before a provider is set up."""
+"""An offline demo model, to try chatkeep without a provider."""
 
-# ruff: noqa: RUF001 - Chinese has a punctuation of its own
+# ruff: noqa: RUF001 - Chinese punctuation
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chatkeep.provider import Receive
 
 _WIDE = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
 _CHARACTERS = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
-# A word with the white space before it; where there is none between words, two characters at a time.
+# A word with the white space before it. Of scripts without spaces, two characters.
 _TOKEN = re.compile(rf"\s*(?:[{_WIDE}]{{1,2}}|[^\s{_WIDE}]+)|\s+")
 _QUOTE_LIMIT = 200
 
@@ -51,21 +51,21 @@ _CHINESE = """\
 
 
 class DemoProvider:
-    """A provider without a network: it explains itself in the language of the question, at ``pace`` seconds a token."""
+    """A provider without a network that answers in the language of the question."""
 
     name = "demo"
     default_model = "demo"
 
     def __init__(self, pace: float = 0.02) -> None:
-        """Set the seconds between two tokens; 0 answers at once."""
+        """Set the seconds between two tokens."""
         self._pace = pace
 
     def stream_reply(self, prompt: Prompt) -> DemoCall:
-        """Return a call that is not begun yet."""
+        """Return a call."""
         return DemoCall(prompt, self._pace)
 
     def close(self) -> None:
-        """Do nothing: there is nothing to give back."""
+        """Do nothing."""
 
 
 class DemoCall:
@@ -77,7 +77,7 @@ class DemoCall:
         self._aborted = threading.Event()
 
     def deliver(self, receive: Receive) -> None:
-        """Hand the answer's words to ``receive``, then its finish."""
+        """Pass the answer's words to ``receive``, then its finish."""
         tokens = _TOKEN.findall(answer(self._prompt))
         limit = self._prompt.max_tokens or len(tokens)
         for token in tokens[:limit]:
@@ -106,6 +106,6 @@ def answer(prompt: Prompt) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return ``text`` on one line and not too long, without what Markdown would take for its own."""
+    """Return ``text`` on one line, truncated, with Markdown characters escaped."""
     line = re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", " ".join(text.split())[:_QUOTE_LIMIT])
     return line + "…" * (len(text) > _QUOTE_LIMIT)

@@ -1,9 +1,9 @@
-"""How a request is written for one provider and model, and what a refusal teaches about that.
+"""Adapt requests to the dialect of each model, and learn it from the provider's refusals.
 
-The first request to a model is written as most providers take it. A provider that refuses it and says why is asked
-again at once, in the way that it wants; when it then answers, that way is kept for the model. So a difference costs one
-request for each model in each process. That a model does not stream is forgotten after a while: it may have been a
-gateway's passing trouble. What the operator sets (CHATKEEP_PROVIDER_DIALECTS) is never changed.
+The first request to a model is in the most common dialect. If the provider refuses it and says why, it is changed and
+sent again at once. If that succeeds, the change is kept for the model, so a difference costs one request per model and
+process. That a model does not stream is forgotten after a while, because it may have been a transient fault of a
+gateway. Fields that the operator sets (CHATKEEP_PROVIDER_DIALECTS) never change.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from chatkeep.provider import Call, Receive
 from chatkeep.runtime.concurrency import short_lock
 
 log = logging.getLogger(__name__)
-# Callers may name any model.
+# A bound, because callers may name any model.
 MOST_MODELS = 1000
 UNSTREAMED_SECONDS = 600.0
-"""For how long a model whose provider refused to stream is not asked to."""
-# Refusals that no other way to write the request can help: the key, the address or the account is wrong.
+"""How long requests to a model are not streamed after its provider refused to stream."""
+# The key, the address or the account is wrong, so another dialect does not help.
 _NOT_THE_REQUEST = {401, 402, 403}
 
 
 class Dialect(msgspec.Struct, frozen=True):
-    """How the requests for one model are written, and its replies read."""
+    """How requests to one model are encoded, and its replies decoded."""
 
     system: str = "system"
-    """The role of the system prompt: ``system``, ``developer``, or ``user`` if it leads the first question."""
+    """The role of the system prompt: ``system``, ``developer``, or ``user`` to prepend it to the first user message."""
     max_tokens: str = "max_tokens"
-    """The name of the field that limits a reply's tokens."""
+    """The name of the field with the token limit."""
     temperature: bool = True
-    """Whether the model takes a temperature."""
+    """Whether the model accepts a temperature."""
     stream_options: bool = True
-    """Whether token counts of streams are asked for."""
+    """Whether to ask for the usage of streams."""
     stream: bool = True
-    """Whether the reply is streamed; otherwise it comes whole, as one JSON object."""
+    """Whether to stream the reply; otherwise it is one JSON object."""
     thinking: bool = False
-    """Whether replies begin amid the reasoning, because the chat template has its opening tag in the prompt."""
+    """Whether replies begin within the reasoning, because the chat template adds its opening tag to the prompt."""
 
     def messages(self, prompt: Prompt) -> list[dict[str, str]]:
         """Return the prompt's messages."""
@@ -57,7 +57,7 @@ class Dialect(msgspec.Struct, frozen=True):
 
 
 class Dialects:
-    """The dialects of one provider's models, as far as they are set or learnt."""
+    """The dialects of a provider's models, set or learned. Thread-safe."""
 
     def __init__(
         self,
@@ -66,45 +66,45 @@ class Dialects:
         stream_usage: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take what is set for models by the beginning of their names, the longest names first."""
+        """Set the operator's rules by prefixes of model names, the longest first."""
         self._rules = tuple(rules)
         self._default = Dialect(stream_options=stream_usage)
-        self._learnt: dict[str, tuple[Dialect, float]] = {}  # and when it was learnt
+        self._learnt: dict[str, tuple[Dialect, float]] = {}  # and when it was learned
         self._clock = clock
         self._lock = short_lock()
 
     def of(self, model: str) -> Dialect:
-        """Return how requests for ``model`` are written now."""
+        """Return the current dialect of ``model``."""
         if model not in self._learnt:
-            return replace(self._default, **self._set(model))
+            return replace(self._default, **self._fixed_fields(model))
         learnt, at = self._learnt[model]
         if learnt.stream or self._clock() < at + UNSTREAMED_SECONDS:
             return learnt
-        return replace(learnt, stream=self._set(model).get("stream", True))
+        return replace(learnt, stream=self._fixed_fields(model).get("stream", True))
 
-    def taught(self, error: ProviderError, prompt: Prompt, dialect: Dialect) -> dict[str, Any]:
-        """Return what to change in ``dialect`` after a refusal; nothing if the refusal teaches nothing."""
+    def changes_for(self, error: ProviderError, prompt: Prompt, dialect: Dialect) -> dict[str, Any]:
+        """Return the changes to ``dialect`` that a refusal asks for; empty if it asks for none."""
         if not isinstance(error, ProviderRefused | ProviderBroke) or error.upstream_status in _NOT_THE_REQUEST:
             return {}
-        fixed = self._set(prompt.model).keys()
-        return next((change for change in _wanted(error, prompt, dialect) if not change.keys() & fixed), {})
+        fixed = self._fixed_fields(prompt.model).keys()
+        return next((change for change in _changes(error, prompt, dialect) if not change.keys() & fixed), {})
 
     def learn(self, model: str, changes: dict[str, Any]) -> None:
-        """Keep changes with which the provider has answered, beside those that other calls have learnt."""
+        """Store changes that worked, in addition to those that other calls have learned."""
         with self._lock:
             learnt = replace(self.of(model), **changes)
             if len(self._learnt) >= MOST_MODELS:
                 self._learnt.pop(next(iter(self._learnt)))
             self._learnt[model] = learnt, self._clock()
         told = ", ".join(f"{name}={value}" for name, value in changes.items())
-        log.info("requests for the model %r are written with %s from now on, as its provider wants", model, told)
+        log.info("requests to the model %r use %s from now on, because its provider asked for it", model, told)
 
     def call(self, prompt: Prompt, ask: Callable[[Prompt, Dialect], Call]) -> AdaptingCall:
-        """Return a call that asks again in another dialect while refusals teach one."""
+        """Return a call that changes its dialect while refusals ask for it."""
         return AdaptingCall(self, prompt, ask)
 
-    def _set(self, model: str) -> dict[str, Any]:
-        """Return the fields that the operator has set for a model."""
+    def _fixed_fields(self, model: str) -> dict[str, Any]:
+        """Return the fields that the operator sets for a model."""
         rule = next((rule for name, rule in self._rules if model.startswith(name)), None)
         return (
             {name: value for name, value in msgspec.structs.asdict(rule).items() if value is not None} if rule else {}
@@ -112,7 +112,7 @@ class Dialects:
 
 
 class AdaptingCall:
-    """A call that may be several, one after the other: each in another dialect, the last one delivers."""
+    """A call that repeats a refused request in another dialect."""
 
     __slots__ = ("_aborted", "_ask", "_begun", "_call", "_dialects", "_prompt")
 
@@ -125,7 +125,7 @@ class AdaptingCall:
         self._begun = False
 
     def deliver(self, receive: Receive) -> None:
-        """Hand the reply to ``receive`` as it arrives."""
+        """Pass the reply to ``receive`` as it arrives."""
         dialect = self._dialects.of(self._prompt.model)
         changes: dict[str, Any] = {}
 
@@ -140,11 +140,12 @@ class AdaptingCall:
             try:
                 self._deliver(dialect, begin)
             except ProviderError as error:
-                taught = {} if self._begun or self._aborted else self._dialects.taught(error, self._prompt, dialect)
-                if not taught:
+                is_final = self._begun or self._aborted
+                change = {} if is_final else self._dialects.changes_for(error, self._prompt, dialect)
+                if not change:
                     raise
-                changes |= taught
-                dialect = replace(dialect, **taught)
+                changes |= change
+                dialect = replace(dialect, **change)
             else:
                 return
 
@@ -162,7 +163,7 @@ class AdaptingCall:
 
 
 def _with_system_as_user(messages: Sequence[PromptMessage]) -> Sequence[PromptMessage]:
-    """Return messages whose system prompt stands at the beginning of the first question."""
+    """Return messages with the system prompt prepended to the first user message."""
     system = [message.content for message in messages if message.role is Role.SYSTEM]
     spoken = [message for message in messages if message.role is not Role.SYSTEM]
     if not system:
@@ -172,14 +173,14 @@ def _with_system_as_user(messages: Sequence[PromptMessage]) -> Sequence[PromptMe
     return [PromptMessage(Role.USER, "\n\n".join(system)), *spoken]
 
 
-# That a provider does not take something at all …
+# The provider does not accept a field at all …
 _UNWANTED = re.compile(
     r"unsupported|not[ _](be )?(support|permit|allow|accept|recogni|enabled|available|one of)"
     r"|n't (support|accept|allow)|unknown|unrecogni|unexpected|\bextra|deprecated|forbidden|\binvalid\b|incorrect"
     r"|\bonly\b|\bmust\b|should be|不支持|不允许|不正确|无效|非法|未知",
     re.IGNORECASE,
 )
-# … and not that a value is out of bounds: then the caller chose badly, and is told so.
+# … unless a value is out of range: that is the caller's mistake, and is reported.
 _BOUNDS = re.compile(
     r"\b(between|range|(less|greater|larger|smaller|higher|lower|more) than|too (large|small|high|low|big)"
     r"|max|maximum|min|minimum|limits?|exceed\w*|positive|negative|integer"
@@ -192,8 +193,8 @@ _ROLE = re.compile(r"\broles?\b|\b(system|developer)\W{0,3}(message|prompt|instr
 _STREAM = re.compile(r"\bstream(ing|ed)?\b|流式", re.IGNORECASE)
 
 
-def _wanted(error: ProviderError, prompt: Prompt, dialect: Dialect) -> Iterator[dict[str, Any]]:
-    """Yield the changes of the dialect that the words of a refusal ask for, the surest ones first."""
+def _changes(error: ProviderError, prompt: Prompt, dialect: Dialect) -> Iterator[dict[str, Any]]:
+    """Yield the changes that the words of a refusal ask for, the surest first."""
     said = error.told
     if dialect.stream and dialect.stream_options and _USAGE.search(said):
         yield {"stream_options": False}
@@ -204,7 +205,7 @@ def _wanted(error: ProviderError, prompt: Prompt, dialect: Dialect) -> Iterator[
         yield {"temperature": False}
     if role := _other_role(said, prompt, dialect):
         yield {"system": role}
-    # An error of the server may speak of the stream that broke.
+    # A server error may mention a broken stream.
     if dialect.stream and isinstance(error, ProviderRefused) and _STREAM.search(said) and _UNWANTED.search(said):
         yield {"stream": False}
 
@@ -214,7 +215,7 @@ def _is_unwanted(field: str, said: str) -> bool:
 
 
 def _other_role(said: str, prompt: Prompt, dialect: Dialect) -> str | None:
-    """Return the role to try for the system prompt if its present one is refused; the last resort is the user's."""
+    """Return the role to try for the system prompt if its current one is refused; as a last resort ``user``."""
     if not any(message.role is Role.SYSTEM for message in prompt.messages):
         return None
     if dialect.system == Role.USER or not (_ROLE.search(said) and _UNWANTED.search(said)):

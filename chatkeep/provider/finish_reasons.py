@@ -1,4 +1,4 @@
-"""What providers call the end of a reply, as the few finish reasons that we store. Pure: no I/O but the log."""
+"""Map providers' finish reasons to the few that we store. Pure: no I/O except logging."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from chatkeep.domain.conversation import CONTENT_FILTER, CUT, LENGTH, STOP, TOOL
 log = logging.getLogger(__name__)
 # The column's length.
 MOST_CHARACTERS = 64
-# The finish reasons of a reply that has no room in the model's context window.
+# Finish reasons for a full context window.
 _CONTEXT_EXCEEDED = "modelcontextwindowexceeded contextwindowexceeded modelcontextlengthexceeded contextlengthexceeded"
-# Words without case and separators, so that END_TURN, end-turn and endTurn are one.
+# Words in lower case without separators, so that END_TURN, end-turn and endTurn are one.
 _SYNONYMS = {
     STOP: (
         "stop stopped stopsequence stoptoken stopstr stopstring stopstringfound eos eosfound eostoken eostokenid"
@@ -44,16 +44,16 @@ _PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z_. -]{0,63}")
 
 
 def word_of(value: object) -> str | None:
-    """Return the finish reason that a choice has, as the provider writes it; None if it has none."""
+    """Return a choice's finish reason in the provider's words, or None."""
     if isinstance(value, dict):
         value = value.get("type")
     word = value.strip() if isinstance(value, str) else ""
-    # Half a character can't be stored.
+    # A lone surrogate can't be stored.
     return None if word.lower() in _NONE else word[:MOST_CHARACTERS].encode(errors="replace").decode()
 
 
 def reason_of(word: str) -> str:
-    """Return the finish reason that a provider's word stands for; an unknown word stands for itself, and is logged."""
+    """Return our finish reason for a provider's word. An unknown word is logged and returned as it is."""
     known = _known(word)
     if known is None and not is_failure(word):
         _log_unknown(word if _PLAIN_WORD.fullmatch(word) else "(not shown)")
@@ -61,12 +61,12 @@ def reason_of(word: str) -> str:
 
 
 def is_failure(word: str) -> bool:
-    """Return whether a provider's word says that it failed, such as ``network_error``."""
+    """Return whether a provider's word reports a failure, such as ``network_error``."""
     return _known(word) is None and _FAILURE.search(_plain(word)) is not None
 
 
 def says_cut(word: str) -> bool:
-    """Return whether a provider's word says that the reply is not whole."""
+    """Return whether a provider's word says that the reply is incomplete."""
     return _known(word) in CUT or is_failure(word)
 
 
@@ -76,7 +76,7 @@ def is_context_exceeded(word: str) -> bool:
 
 
 def _known(word: str) -> str | None:
-    """Return the finish reason that a word stands for, or its beginning if details follow a colon."""
+    """Return our finish reason for a word, without details after a colon, or None."""
     return _KNOWN.get(_plain(word)) or _KNOWN.get(_plain(word.partition(":")[0]))
 
 
@@ -86,5 +86,5 @@ def _plain(word: str) -> str:
 
 @lru_cache(1000)
 def _log_unknown(word: str) -> None:
-    """Log a word, the first time that it comes."""
+    """Log a word the first time it occurs."""
     log.warning("the provider ended a reply with an unknown finish reason: %s", word)

@@ -1,4 +1,4 @@
-"""The default provider: any OpenAI-compatible API over HTTP/1.1, on sockets, with httptools for a parser."""
+"""The default provider: any OpenAI-compatible API over HTTP/1.1, on sockets, parsed by httptools."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from chatkeep.domain.conversation import Prompt
 from chatkeep.errors import ProviderError
-from chatkeep.httpclient.addresses import Resolve, by_system
+from chatkeep.httpclient.addresses import Resolve, resolve_by_system
 from chatkeep.httpclient.compression import inflated
-from chatkeep.httpclient.connections import Connection, ConnectionPool, DeadConnection, Line, Route, tls_context
+from chatkeep.httpclient.connections import AbortHandle, Connection, ConnectionPool, Route, StaleConnection, tls_context
 from chatkeep.httpclient.headers import head, headers_of
 from chatkeep.httpclient.reader import BlockingReader, Reader
 from chatkeep.httpclient.responses import MalformedResponse, Response
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 BODY_LIMIT = 64 * 1024
-"""Bytes that are read of what is no reply: an error's body, or what follows the reply's end."""
+"""The most bytes to read of an error's body, or after the end of a reply."""
 SUCCESSES = range(200, 300)
 ERROR_SECONDS = 1.0
 DRAIN_SECONDS = 0.25
 FAILURES = (OSError, MalformedResponse, ValueError)
-"""What connecting and reading raise; ValueError comes of TLS sockets that were shut down."""
+"""What connecting and reading raise. TLS sockets raise ValueError after a shutdown."""
 
 
 class OpenAIHttp:
-    """A provider that speaks Chat Completions at ``base_url``."""
+    """A provider with a Chat Completions API at ``base_url``."""
 
     name = "openai"
 
@@ -50,11 +50,11 @@ class OpenAIHttp:
         tls: ssl.SSLContext | None = None,
         reader: Reader | None = None,
         hosts: Iterable[str] = (),
-        resolve: Resolve = by_system,
+        resolve: Resolve = resolve_by_system,
     ) -> None:
-        """Prepare the calls without connecting; ``connect_timeout`` is in seconds. Raises `SettingsError`.
+        """Prepare calls without connecting. ``connect_timeout`` is in seconds. Raises `SettingsError`.
 
-        ``hosts`` are those that calls may go to, by default the base URL's alone.
+        ``hosts`` are the allowed hosts, by default that of the base URL.
         """
         route = Route.to(base_url)
         self.default_model = default_model
@@ -83,7 +83,7 @@ class OpenAIHttp:
         )
 
     def stream_reply(self, prompt: Prompt) -> AdaptingCall:
-        """Return a call that connects when it is to be delivered."""
+        """Return a call."""
         return self._dialects.call(prompt, self._call)
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class OpenAIHttp:
 class HttpCall:
     """One call over HTTP."""
 
-    __slots__ = ("_connections", "_line", "_reader", "_request", "_resent", "_secrets", "_thinking")
+    __slots__ = ("_abort_handle", "_connections", "_reader", "_request", "_resent", "_secrets", "_thinking")
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class HttpCall:
         self._request = request
         self._secrets = secrets
         self._thinking = thinking
-        self._line = Line()
+        self._abort_handle = AbortHandle()
         self._resent = False
 
     def deliver(self, receive: Receive) -> None:
@@ -123,7 +123,7 @@ class HttpCall:
         try:
             self._exchange(receive)
         except (*FAILURES, ProviderError) as error:
-            if self._line.is_cut:
+            if self._abort_handle.is_aborted:
                 return
             failure = error if isinstance(error, ProviderError) else failures.from_connection(error)
             failure.resent = self._resent
@@ -131,7 +131,7 @@ class HttpCall:
 
     def abort(self) -> None:
         """Shut the connection down, from any thread at any time."""
-        self._line.cut()
+        self._abort_handle.abort()
 
     def _exchange(self, receive: Receive) -> None:
         connection, bodies = self._send()
@@ -145,60 +145,60 @@ class HttpCall:
             try:
                 self._read(reader, connection, bodies)
             except FAILURES:
-                if self._line.is_cut or not reader.break_off():
+                if self._abort_handle.is_aborted or not reader.break_off():
                     raise
             connection.read_for(DRAIN_SECONDS, BODY_LIMIT)
         finally:
             self._end(connection)
 
     def _read(self, reader: ReplyReader, connection: Connection, bodies: list[bytes]) -> None:
-        """Read the reply to its end. What follows the finish reason is waited for, but not for long."""
+        """Read the reply to its end. After the finish reason, wait only `ReplyReader.ending_seconds` for more."""
         response = connection.response
         if not self._take(reader, response, bodies):
             self._reader.pull(connection.socket, lambda data: self._take(reader, response, response.feed(data)))
         pieces, deadline = reader.pieces, time.monotonic() + reader.ending_seconds
-        while not (reader.is_over or self._line.is_cut):
+        while not (reader.is_over or self._abort_handle.is_aborted):
             self._take(reader, response, connection.read_before(deadline))
             if reader.pieces > pieces:
                 pieces, deadline = reader.pieces, time.monotonic() + reader.ending_seconds
 
     def _take(self, reader: ReplyReader, response: Response, bodies: list[bytes]) -> bool:
-        """Take pieces of the body; return whether no more than the end of the reply is wanted."""
+        """Decode pieces of the body. Return whether the reply is ending."""
         for body in bodies:
-            if self._line.is_cut:
+            if self._abort_handle.is_aborted:
                 return True
             if not reader.is_over:
                 reader.feed(body)
-        if not (reader.is_over or self._line.is_cut):
+        if not (reader.is_over or self._abort_handle.is_aborted):
             if response.error:
                 raise response.error
             if response.is_whole:
                 reader.close()
-        return reader.is_over or reader.is_ending or self._line.is_cut
+        return reader.is_over or reader.is_ending or self._abort_handle.is_aborted
 
     def _send(self) -> tuple[Connection, list[bytes]]:
-        """Return the connection and what came with the response's head; one that died idle is replaced once."""
+        """Send the request, once more if a pooled connection was stale. Return the connection and the first pieces."""
         if kept := self._connections.acquire():
-            with contextlib.suppress(DeadConnection):
+            with contextlib.suppress(StaleConnection):
                 return kept, self._ask(kept)
             self._connections.drop_idle()
             self._resent = True
-        fresh = self._connections.open(self._line)
+        fresh = self._connections.open(self._abort_handle)
         return fresh, self._ask(fresh)
 
     def _ask(self, connection: Connection) -> list[bytes]:
         try:
-            self._line.hold(connection.socket)
-            return connection.ask(self._request)
+            self._abort_handle.attach(connection.socket)
+            return connection.send(self._request)
         except BaseException:
             connection.close()
             raise
 
     def _end(self, connection: Connection) -> None:
-        """Keep the connection where its response has ended cleanly, close it otherwise."""
-        self._line.release()
+        """Return the connection to the pool if its response has ended cleanly, else close it."""
+        self._abort_handle.detach()
         connection.response.close()
-        if connection.is_done and not self._line.is_cut:
+        if connection.is_done and not self._abort_handle.is_aborted:
             self._connections.release(connection)
         else:
             connection.close()

@@ -1,7 +1,7 @@
-"""A provider over a client of the ``openai`` package that the embedding program configured (extra ``[openai]``).
+"""A provider that uses an embedding program's client of the ``openai`` package (extra ``[openai]``).
 
-The client's credentials, base URL, proxies, timeouts and HTTP client are used as they are. Its retries and its parsing
-are not: the reply is read raw, by the same code as in `chatkeep.provider.openai_http`, at a tenth of the cost.
+The client's credentials, base URL, proxies, timeouts and HTTP client are used as they are. Its retries and parsing are
+not: `ReplyReader` decodes the raw reply, at a tenth of the cost.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from chatkeep.domain.conversation import Prompt
 from chatkeep.errors import ProviderBroke, ProviderError, ProviderRefused, ProviderTimeout
-from chatkeep.httpclient.connections import Line
+from chatkeep.httpclient.connections import AbortHandle
 from chatkeep.i18n import _, verbatim
 from chatkeep.provider import Receive, failures
 from chatkeep.provider.completions import ReplyReader, request_body
@@ -28,18 +28,18 @@ _HEADERS = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
 
 
 class OpenAISdk:
-    """A provider that asks through ``client``: an `openai.OpenAI`, `openai.AzureOpenAI` or a subclass of theirs."""
+    """A provider that calls ``client``: an `openai.OpenAI`, `openai.AzureOpenAI` or a subclass."""
 
     name = "openai-sdk"
 
     def __init__(self, client: OpenAI, model: str, *, dialects: Dialects | None = None) -> None:
-        """Take the client, which stays the caller's to close, and the model for requests that name none."""
+        """Set the client, which the caller closes, and the model for requests that name none."""
         self.default_model = model
         self._client = client
         self._dialects = dialects or Dialects()
 
     def stream_reply(self, prompt: Prompt) -> AdaptingCall:
-        """Return a call that connects when it is to be delivered."""
+        """Return a call."""
         return self._dialects.call(prompt, self._call)
 
     def close(self) -> None:
@@ -54,11 +54,11 @@ class SdkCall:
 
     def __init__(self, client: OpenAI, body: dict[str, Any], *, thinking: bool) -> None:
         self._client = client.with_options(max_retries=0)
-        # The SDK has no option for what httpx calls extensions; this copy of the client is the call's own.
+        # The SDK has no option for httpx extensions. This copy of the client belongs to the call.
         self._client._prepare_request = self._prepare  # type: ignore[method-assign] # noqa: SLF001
         self._body = body
         self._thinking = thinking
-        self._line = Line()
+        self._abort_handle = AbortHandle()
         self._is_aborted = False
 
     def deliver(self, receive: Receive) -> None:
@@ -72,7 +72,7 @@ class SdkCall:
     def abort(self) -> None:
         """Shut the connection down, from any thread at any time."""
         self._is_aborted = True
-        self._line.cut()
+        self._abort_handle.abort()
 
     def _exchange(self, receive: Receive) -> None:
         with self._open() as response:
@@ -84,7 +84,7 @@ class SdkCall:
             self._drain(chunks)
 
     def _read(self, reader: ReplyReader, chunks: Iterator[bytes], limits: contextlib.ExitStack) -> None:
-        """Read the reply to its end. What follows the finish reason is waited for, but not for long."""
+        """Read the reply to its end. After the finish reason, wait only `ReplyReader.ending_seconds` for more."""
         pieces = -1
         while not (reader.is_over or self._is_aborted):
             if reader.is_ending and reader.pieces > pieces:
@@ -106,7 +106,7 @@ class SdkCall:
     def _open(self) -> Generator[Any]:
         create: Any = self._client.chat.completions.with_streaming_response.create
         try:
-            self._line.check()
+            self._abort_handle.raise_if_aborted()
             response = create(**self._body, extra_headers=_HEADERS).__enter__().http_response
         except Exception as error:
             raise self._failure(error) from error
@@ -114,13 +114,13 @@ class SdkCall:
             yield response
 
     def _chunks(self, response: Any) -> Iterator[bytes]:
-        try:  # with Exception: the client's HTTP library has errors of its own
+        try:  # Exception, because the errors depend on the client's HTTP library
             yield from response.iter_raw()
         except Exception as error:
             raise self._failure(error) from error
 
     def _drain(self, chunks: Iterator[bytes]) -> None:
-        """Read what follows the reply, so that the client can use the connection again; but not for long."""
+        """Read the rest of the body for a short time, so that the client can reuse the connection."""
         with self._cut_after(DRAIN_SECONDS), contextlib.suppress(ProviderError):
             left = BODY_LIMIT
             while left > 0 and (chunk := next(chunks, b"")):
@@ -128,8 +128,8 @@ class SdkCall:
 
     @contextlib.contextmanager
     def _cut_after(self, seconds: float) -> Generator[None]:
-        """Cut the line if the block takes longer."""
-        limit = threading.Timer(seconds, self._line.cut)
+        """Abort the call if the block takes longer."""
+        limit = threading.Timer(seconds, self._abort_handle.abort)
         limit.start()
         try:
             yield
@@ -140,26 +140,26 @@ class SdkCall:
         request.extensions = {**request.extensions, "trace": self._trace}
 
     def _trace(self, event: str, info: dict[str, Any]) -> None:
-        """Follow which socket the call uses; raising ends the call. httpcore documents these events."""
+        """Track the call's socket by the events that httpcore documents. An exception ends the call."""
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self._hold(info.get("return_value"))
         elif event == "http11.send_request_headers.started":
             self._hold(self._find_stream())
         elif event == "http11.response_closed.started" or event.startswith("http2."):
-            self._line.release()  # the connection is no longer this call's, or never was its alone
+            self._abort_handle.detach()  # the connection may also belong to other calls
 
     def _hold(self, stream: Any) -> None:
         try:
-            self._line.check()
+            self._abort_handle.raise_if_aborted()
             if sock := stream and stream.get_extra_info("socket"):
-                self._line.hold(sock)
+                self._abort_handle.attach(sock)
         except ConnectionAbortedError:
             if stream:
-                stream.close()  # a new one has no owner yet that would
+                stream.close()  # a new stream has no owner yet that would close it
             raise
 
     def _find_stream(self) -> Any:
-        """Return the stream that httpcore's pool chose for this call: no event tells which kept one it takes."""
+        """Return the stream that httpcore's pool chose: no event names a reused connection."""
         client: Any = self._client._client  # noqa: SLF001
         for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001
             for entry in getattr(getattr(transport, "_pool", None), "_requests", ()):
@@ -192,7 +192,7 @@ def _stream_of(connection: Any) -> Any:
 
 
 def _root(error: BaseException) -> Exception:
-    """Return the first error of the chain that led to ``error``."""
+    """Return the root cause of ``error``."""
     while cause := error.__cause__ or error.__context__:
         error = cause
     return error if isinstance(error, Exception) else ProviderBroke()

@@ -1,4 +1,4 @@
-"""A provider that is asked, and answers, behind screens: what is sent, stored and shown is what they let through."""
+"""Redact prompts before they are sent, and replies before they are stored and shown."""
 
 from __future__ import annotations
 
@@ -13,40 +13,44 @@ from chatkeep.redaction.policies import RedactionPolicy
 
 
 class RedactingProvider:
-    """The provider that it wraps, behind a screen for what people say, and one for what it answers."""
+    """Wraps a provider with a redaction policy for prompts and one for replies."""
 
     def __init__(
-        self, provider: Provider, *, asking: RedactionPolicy | None = None, answering: RedactionPolicy | None = None
+        self,
+        provider: Provider,
+        *,
+        prompt_policy: RedactionPolicy | None = None,
+        reply_policy: RedactionPolicy | None = None,
     ) -> None:
         self.name, self.default_model = provider.name, provider.default_model
         self._provider = provider
-        self._asking = asking
-        self._answering = answering
+        self._prompt_policy = prompt_policy
+        self._reply_policy = reply_policy
 
     def stream_reply(self, prompt: Prompt) -> Call:
-        """Return a call whose prompt and reply are judged."""
-        asked = _judged(prompt, self._asking) if self._asking else prompt
+        """Return a call with a redacted prompt and reply."""
+        asked = _redacted_prompt(prompt, self._prompt_policy) if self._prompt_policy else prompt
         call = self._provider.stream_reply(asked)
-        return RedactingCall(call, self._answering) if self._answering else call
+        return RedactingCall(call, self._reply_policy) if self._reply_policy else call
 
     def close(self) -> None:
         """Close the provider."""
         self._provider.close()
 
 
-def _judged(prompt: Prompt, policy: RedactionPolicy) -> Prompt:
-    """Return a prompt with labels for what was said before there was a screen; a model's own words it knows already."""
-    return replace(prompt, messages=tuple(_passed(message, policy) for message in prompt.messages))
+def _redacted_prompt(prompt: Prompt, policy: RedactionPolicy) -> Prompt:
+    """Redact messages that were stored before the policy was set. The model knows its own replies already."""
+    return replace(prompt, messages=tuple(_redacted_message(message, policy) for message in prompt.messages))
 
 
-def _passed(message: PromptMessage, policy: RedactionPolicy) -> PromptMessage:
+def _redacted_message(message: PromptMessage, policy: RedactionPolicy) -> PromptMessage:
     if message.role is Role.ASSISTANT:
         return message
-    return PromptMessage(message.role, policy.redacted(message.content).text)
+    return PromptMessage(message.role, policy.redact(message.content).text)
 
 
 class RedactingCall:
-    """A call whose text and reasoning are judged, each as one text; what could become sensitive waits."""
+    """A call whose text and reasoning are redacted as two streams. Text that may become sensitive is held back."""
 
     def __init__(self, call: Call, policy: RedactionPolicy) -> None:
         self._call = call
@@ -54,22 +58,22 @@ class RedactingCall:
         self._text, self._reasoning = policy.stream(), policy.stream()
 
     def deliver(self, receive: Receive) -> None:
-        """Deliver what may be shown. A reply that may not go on ends there, with a `Finish` that says so."""
+        """Deliver the redacted reply. A blocked reply ends there, with a content filter `Finish`."""
         try:
-            self._call.deliver(partial(self._judge, receive))
+            self._call.deliver(partial(self._redact, receive))
         except ProviderError as error:
             if not self._is_blocked:
-                # It is stored, and providers quote what they were sent.
-                error.detail = error.detail.rewritten(lambda words: self._policy.redacted(words).text)
-                error.finish = self._labelled(error.finish) if error.finish else None
+                # The error is stored, and providers quote the prompt.
+                error.detail = error.detail.rewritten(lambda words: self._policy.redact(words).text)
+                error.finish = self._redacted_finish(error.finish) if error.finish else None
                 raise
         finally:
-            # Of a reply that breaks off, too, all is shown that was sent and may be.
+            # Also after an error, show all text that was received.
             self._show_rest(receive)
         if self._is_blocked:
             receive(Finish(CONTENT_FILTER, screened=True))
 
-    def _judge(self, receive: Receive, piece: Delta | Finish) -> None:
+    def _redact(self, receive: Receive, piece: Delta | Finish) -> None:
         if isinstance(piece, Finish):
             self._show_rest(receive)
         else:
@@ -77,12 +81,12 @@ class RedactingCall:
         if self._is_blocked:
             self._call.abort()
         elif isinstance(piece, Finish):
-            receive(self._labelled(piece))
+            receive(self._redacted_finish(piece))
 
-    def _labelled(self, finish: Finish) -> Finish:
-        """Return the provider's last word with labels for what is sensitive in its texts."""
+    def _redacted_finish(self, finish: Finish) -> Finish:
+        """Return a `Finish` with redacted texts."""
         reason, model, tool = (
-            text and self._policy.redacted(text).text for text in (finish.reason, finish.model, finish.tool)
+            text and self._policy.redact(text).text for text in (finish.reason, finish.model, finish.tool)
         )
         return replace(finish, reason=reason, model=model, tool=tool)
 

@@ -1,8 +1,8 @@
-"""A provider behind retries and a circuit breaker, so that a sick one costs little and harms nobody else.
+"""Retry failed calls, and stop calling a provider that keeps failing (circuit breaker).
 
-Retries happen before the first piece of a reply only, at most `RETRIES` times, as the provider asks (Retry-After,
-x-should-retry) and within a budget: over time at most one retry for eleven calls, or else retries alone would keep an
-overloaded provider down. The breaker opens where half of the recent calls failed; then one call at a time probes.
+A call is retried only before the first piece of its reply, at most `RETRIES` times, and as the provider asks
+(Retry-After, x-should-retry). A budget allows at most one retry per eleven calls over time: more would keep an
+overloaded provider down. The breaker opens when half of the recent calls failed. Then one call at a time probes.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ LONGEST_PAUSE_S = 10.0
 BUDGET_SHARE, BUDGET_MOST = 0.09, 3.0
 WINDOW_S, WINDOW_CALLS, FAILED_SHARE = 10.0, 20, 0.5
 OPEN_S = 5.0
-# An abort this near to the first token's deadline, as a share of it, is the watch's: the provider kept silent.
+# An abort this near to the first token's deadline, as a share of it, means that the provider was silent.
 SLACK = 0.1
 
 
 class Budget:
-    """How many retries may be made: every call earns a share of one."""
+    """The retry budget: each call earns a share of a retry. Thread-safe."""
 
     def __init__(self) -> None:
         self._left = 1.0
         self._lock = short_lock()
 
     def earn(self) -> None:
-        """Note a call."""
+        """Add a call's share."""
         with self._lock:
             self._left = min(self._left + BUDGET_SHARE, BUDGET_MOST)
 
     def spend(self) -> bool:
-        """Take a retry; return False where none is left."""
+        """Spend a retry. Return False if none is left."""
         with self._lock:
             if self._left < 1:
                 return False
@@ -51,14 +51,14 @@ class Budget:
             return True
 
 
-class Open(ProviderBusy):
-    """The breaker let no call through."""
+class BreakerOpen(ProviderBusy):
+    """The breaker is open and refused the call."""
 
     should_retry = False
 
 
 class Breaker:
-    """Refuses calls while the provider keeps failing; the clock is monotonic, in seconds."""
+    """A circuit breaker. Thread-safe; the clock is monotonic, in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -69,18 +69,20 @@ class Breaker:
         self._lock = short_lock()
 
     def admit(self) -> bool:
-        """Let a call through; return whether it is a probe. Raises `Open` where the provider kept failing just now."""
+        """Admit a call. Return whether it is a probe. Raises `BreakerOpen`."""
         with self._lock:
             if self._open_until is None:
                 return False
             wait = self._open_until - self._clock()
             if wait > 0 or self._probing:
-                raise Open(_("The provider keeps failing; it is asked again shortly."), retry_after=max(wait, 1.0))
+                raise BreakerOpen(
+                    _("The provider keeps failing; it is asked again shortly."), retry_after=max(wait, 1.0)
+                )
             self._probing = True
             return True
 
     def record(self, *, ok: bool | None, probe: bool) -> None:
-        """Note how an admitted call began; None where that tells nothing of the provider."""
+        """Record whether an admitted call succeeded; None if that says nothing about the provider."""
         now = self._clock()
         with self._lock:
             if probe:
@@ -88,7 +90,7 @@ class Breaker:
                 if ok is not None:
                     self._open_until = None if ok else now + OPEN_S
                 return
-            # While the breaker is open, the probe alone tells: other calls are of before.
+            # While the breaker is open only the probe counts: other calls began before.
             if ok is None or self._open_until is not None:
                 return
             self._calls.append((now, ok))
@@ -102,7 +104,7 @@ class Breaker:
 
 
 class ResilientProvider:
-    """The provider that it wraps, with retries and a breaker. ``patience`` is the first token's deadline in seconds."""
+    """Wraps a provider with retries and a breaker. ``patience`` is the first token's deadline in seconds."""
 
     def __init__(self, provider: Provider, patience: float, registry: Registry | None = None) -> None:
         self.name, self.default_model = provider.name, provider.default_model
@@ -112,7 +114,7 @@ class ResilientProvider:
         self._provider = provider
 
     def stream_reply(self, prompt: Prompt) -> ResilientCall:
-        """Return a call that is tried again where that may help."""
+        """Return a call that is retried."""
         return ResilientCall(self, self._provider, prompt)
 
     def close(self) -> None:
@@ -121,7 +123,7 @@ class ResilientProvider:
 
 
 class ResilientCall:
-    """A call that may be several, one after the other; only the last one has yielded anything."""
+    """A call that is retried until its reply begins."""
 
     def __init__(self, resilient: ResilientProvider, provider: Provider, prompt: Prompt) -> None:
         self._resilient = resilient
@@ -145,7 +147,7 @@ class ResilientCall:
                 pause = None if attempt.begun else self._pause(error, tried)
                 if pause is None:
                     raise
-                # The one that the reply ends with is counted by the turn.
+                # The turn counts the error that ends its reply.
                 self._resilient.registry.count(PROVIDER_ERRORS, error.code)
             else:
                 return
@@ -161,35 +163,35 @@ class ResilientCall:
             self._call.abort()
 
     def _wait(self, seconds: float) -> bool:
-        """Wait before the next call; return whether there is to be none."""
+        """Wait before the retry. Return whether the call was aborted."""
         self._pausing = event()
         if not self._aborted:
             self._pausing.wait(seconds)
         return self._aborted
 
     def _try(self, attempt: _Attempt) -> None:
-        """Call once, and let the breaker know how that began."""
+        """Call once, and record the result in the breaker."""
         ok = None
         try:
             self._call = self._provider.stream_reply(self._prompt)
             if self._aborted:
                 self._call.abort()
             self._call.deliver(attempt.receive)
-            ok = self._verdict_of_silence()
+            ok = self._health_after_silence()
         except ProviderError as error:
-            ok = verdict(error)
+            ok = is_healthy(error)
             raise
         finally:
             attempt.end(ok=ok)
 
-    def _verdict_of_silence(self) -> bool | None:
-        """Return what an aborted call says of the provider: a failure where it kept silent up to the deadline."""
+    def _health_after_silence(self) -> bool | None:
+        """Return False if an aborted call means a silent provider, because the deadline was reached; else None."""
         silent = time.monotonic() > self._deadline - SLACK * self._resilient.patience
         return False if silent else None
 
     def _pause(self, error: ProviderError, tried: int) -> float | None:
-        """Return the seconds until the next try after ``tried`` ones, or None where there is none."""
-        if tried > RETRIES or not may_help(error):
+        """Return the seconds before the next retry after ``tried`` attempts, or None for no retry."""
+        if tried > RETRIES or not is_retryable(error):
             return None
         jittered = PAUSE_S * 2 ** (tried - 1) * random.uniform(0.5, 1)  # noqa: S311 - not a secret
         pause = jittered if error.retry_after is None else error.retry_after
@@ -199,7 +201,7 @@ class ResilientCall:
 
 
 class _Attempt:
-    """One call that the breaker admitted."""
+    """One attempt that the breaker admitted."""
 
     __slots__ = ("_breaker", "_probe", "_receive", "begun")
 
@@ -208,30 +210,30 @@ class _Attempt:
         self._probe = resilient.breaker.admit()
         self._receive = receive
         self.begun = False
-        """Whether a piece has come: then the provider is well, and nothing can be tried again."""
+        """Whether the reply has begun: the provider is healthy, and a retry is impossible."""
 
     def receive(self, piece: Delta | Finish) -> None:
-        """Hand a piece on."""
+        """Pass a piece on."""
         if not self.begun:
             self.begun = True
             self._breaker.record(ok=True, probe=self._probe)
         self._receive(piece)
 
     def end(self, *, ok: bool | None) -> None:
-        """Note how a call ended of which no piece has come."""
+        """Record the end of an attempt whose reply has not begun."""
         if not self.begun:
             self._breaker.record(ok=ok, probe=self._probe)
 
 
-def may_help(error: ProviderError) -> bool:
-    """Return whether to try again after ``error``: as the provider says, else where it broke or asks for patience."""
+def is_retryable(error: ProviderError) -> bool:
+    """Return whether to retry after ``error``: as the provider says, else if it broke, is busy or timed out."""
     if error.should_retry is not None:
         return error.should_retry
     return isinstance(error, (ProviderBroke, ProviderBusy, ProviderTimeout))
 
 
-def verdict(error: ProviderError) -> bool | None:
-    """Return what an error says of the provider's health: a refusal is a sign of life, a rate limit none of either."""
+def is_healthy(error: ProviderError) -> bool | None:
+    """Return the provider's health by an error: a refusal is healthy, a rate limit says nothing (None)."""
     if isinstance(error, ProviderBusy) and error.upstream_status in {None, HTTPStatus.TOO_MANY_REQUESTS}:
         return None
     return isinstance(error, ProviderRefused)

@@ -1,4 +1,4 @@
-"""Reading server-sent events: bytes in, whole events out. Pure: no I/O and no clock."""
+"""Parse server-sent events incrementally: bytes in, whole events out. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ _IGNORED = {b"", b"id", b"retry"}
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One dispatched event; ``name`` is empty where the stream gives none."""
+    """A dispatched event; ``name`` is empty if it has no event field."""
 
     data: bytes
     name: bytes = b""
 
 
 class EventReader:
-    """An incremental reader of one event stream: `feed` it what arrives, however it is split.
+    """Parses one event stream: `feed` it data, split anywhere.
 
-    It follows the HTML standard's parsing of event streams, except for what providers do: a last event may lack its
-    blank line, ``error`` may be a field of its own, and an event without data may be bare words or bare JSON.
+    Follows the HTML standard, with tolerance for providers: the last event may lack its blank line, ``error`` may be a
+    field, and an event without data may be bare words or JSON.
     """
 
     __slots__ = ("_at_event", "_begun", "_buffer", "_limit", "_searched", "_was_cr")
 
     def __init__(self, limit: int = BUFFER_LIMIT) -> None:
-        """Set the bytes that an unfinished event may take up."""
+        """Set the most bytes of an unfinished event."""
         self._limit = limit
         self._buffer = bytearray()
         self._searched = 0
@@ -38,8 +38,8 @@ class EventReader:
         self._at_event = False
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """Return the events that ``chunk`` completes; raise `ProviderBroke` where one grows over the limit."""
-        # Nearly every read is one whole single-line event; this spares it the buffer.
+        """Return the events that ``chunk`` completes. Raises `ProviderBroke` if one exceeds the limit."""
+        # A fast path: nearly every read is one whole single-line event.
         if (
             self._at_event
             and chunk.startswith(b"data: ")
@@ -56,11 +56,11 @@ class EventReader:
         return events
 
     def close(self) -> list[Event]:
-        """Return the event that the end of the stream left without its blank line, if there is one."""
+        """Return the last event if it lacks its blank line."""
         return self.feed(b"\n\n")
 
     def _normalise(self, chunk: bytes) -> bytes:
-        """Return the chunk with LF for every line end, the CRLF that a read cut in two included."""
+        """Return the chunk with LF line ends, also if a CRLF is split between two reads."""
         if not self._begun:
             chunk = self._without_bom(chunk)
         if self._was_cr and chunk.startswith(b"\n"):
@@ -97,7 +97,7 @@ class EventReader:
 
 
 def _parse(frame: bytes) -> Event | None:
-    """Return the event of the lines between two blank lines; None where they hold no data."""
+    """Return the event of the lines between two blank lines, or None if they have no data."""
     if frame.startswith(b"data: ") and b"\n" not in frame:
         return Event(frame[6:])
     data, bare, name = [], [], b""

@@ -1,4 +1,4 @@
-"""Reasoning that a model writes into its reply as a ``<think>`` block. Pure: no I/O."""
+"""Separate the ``<think>`` block at the beginning of a reply from its text. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ _TAGS = {
     "◁think▷": "◁/think▷",
 }
 _LINE_ENDS = ("", "\n", "\r")
-# Blanks that are waited with for what follows them.
+# The most white space that is held back.
 _MOST_HELD = 256
 
 
 class _Stage(Enum):
     BEGINNING = auto()
     BLOCK = auto()
-    BEHIND = auto()  # blanks between the block and the text are not shown
+    BEHIND = auto()  # white space between the block and the text is dropped
 
 
 class ThinkBlock:
-    """Splits a reply that may begin with one block into text and reasoning, however its pieces are cut.
+    """Splits a reply into text and reasoning incrementally.
 
-    A block without its opening tag is known if its closing tag is in the first piece, as in a reply that is no stream.
+    A block without its opening tag is recognised if its closing tag is in the first piece, as in a reply that is not
+    streamed.
     """
 
     __slots__ = ("_closing", "_has_thought", "_held", "_is_open", "_stage", "is_over")
 
     def __init__(self, *, is_open: bool = False) -> None:
-        """Begin before the block, or with ``is_open`` within one whose opening tag the prompt has."""
+        """Begin before the block, or within it if ``is_open``, because the prompt has its opening tag."""
         self.is_over = False
-        """Whether all that comes is text."""
+        """Whether only text follows."""
         self._stage = _Stage.BEGINNING
         self._closing = ""
         self._is_open = is_open
@@ -42,16 +43,16 @@ class ThinkBlock:
         self._held = ""
 
     def split(self, piece: str) -> tuple[str, str]:
-        """Return the text and the reasoning that ``piece`` completes."""
+        """Return the text and the reasoning of ``piece`` that are certain."""
         if self.is_over or not piece:
             return piece, ""
         held, self._held = self._held + piece, ""
         if self._stage is _Stage.BEGINNING:
             return self._begin(held)
-        return self._within(held) if self._stage is _Stage.BLOCK else (self._behind(held), "")
+        return self._in_block(held) if self._stage is _Stage.BLOCK else (self._after_block(held), "")
 
     def flush(self) -> tuple[str, str]:
-        """Return what was held back because of what could have followed."""
+        """Return the text and the reasoning that were held back."""
         held, self._held = self._held, ""
         return ("", held.rstrip()) if self._stage is _Stage.BLOCK else (held, "")
 
@@ -60,43 +61,43 @@ class ThinkBlock:
         for opening, closing in _TAGS.items():
             if start.startswith(opening):
                 self._stage, self._closing = _Stage.BLOCK, closing
-                return self._within(start.removeprefix(opening))
+                return self._in_block(start.removeprefix(opening))
         if len(held) <= _MOST_HELD and any(opening.startswith(start) for opening in _TAGS):
             self._held = held
             return "", ""
         if self._is_open:
             self._stage, self._closing = _Stage.BLOCK, "</think>"
-            return self._within(held)
+            return self._in_block(held)
         thought, text = split_unopened(held)
         self._stage, self.is_over = _Stage.BEHIND, bool(text)
         return text, thought
 
-    def _within(self, held: str) -> tuple[str, str]:
+    def _in_block(self, held: str) -> tuple[str, str]:
         thought, closing, text = held.partition(self._closing)
         if closing:
             self._stage = _Stage.BEHIND
-            return self._behind(text), self._led(thought.rstrip())
+            return self._after_block(text), self._without_leading_blanks(thought.rstrip())
         sure = held[: len(held) - _overlap(held, self._closing)]
         shown = sure.rstrip()
         if len(sure) - len(shown) > _MOST_HELD:
             shown = sure
         self._held = held[len(shown) :]
-        return "", self._led(shown)
+        return "", self._without_leading_blanks(shown)
 
-    def _led(self, thought: str) -> str:
-        """Return a piece of the reasoning without the blanks that it begins with."""
+    def _without_leading_blanks(self, thought: str) -> str:
+        """Drop the white space before the reasoning."""
         thought = thought if self._has_thought else thought.lstrip()
         self._has_thought = self._has_thought or bool(thought)
         return thought
 
-    def _behind(self, held: str) -> str:
+    def _after_block(self, held: str) -> str:
         text = held.lstrip()
         self.is_over = bool(text)
         return text
 
 
 def split_unopened(reply: str) -> tuple[str, str]:
-    """Return the reasoning that a reply begins with if its opening tag is missing, and the text behind it."""
+    """Return the reasoning at the beginning of a reply without an opening tag, and the text after it."""
     for opening, closing in _TAGS.items():
         thought, tag, text = reply.partition(closing)
         stands_alone = thought[-1:] in _LINE_ENDS or text[:1] in _LINE_ENDS
@@ -106,5 +107,5 @@ def split_unopened(reply: str) -> tuple[str, str]:
 
 
 def _overlap(text: str, tag: str) -> int:
-    """Return how many characters at the end of ``text`` may be the beginning of ``tag``."""
+    """Return how many characters at the end of ``text`` may begin ``tag``."""
     return next((size for size in range(min(len(tag) - 1, len(text)), 0, -1) if text.endswith(tag[:size])), 0)

@@ -1,8 +1,8 @@
-"""Regular expressions that judge a text while it comes: whether more of it could still become a match.
+"""Match regular expressions incrementally, in linear time, and know whether more text could still become a match.
 
-Python's `re` cannot tell that, and can be made to try for ever. Here an expression becomes a finite automaton, whose
-states are made when they are first needed. What a finite automaton cannot do is refused, and so is what has no bound:
-text that could become a match is not shown, and nobody waits for ever.
+Python's `re` can do neither. Here an expression becomes a finite automaton whose states are built lazily. Expressions
+that a finite automaton can't express are refused, and so are unbounded ones, because text that could become a match is
+held back.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from random import Random
 from typing import Any
 
 from chatkeep.i18n import _
-from chatkeep.redaction.spelling import INVISIBLE, spelled
+from chatkeep.redaction.spelling import INVISIBLE, normalise
 
-# The parser of `re` has no public name; it has kept this one since Python 3.11.
+# The parser of `re` is private. It has had this name since Python 3.11.
 op: Any = import_module("re._constants")
 parser: Any = import_module("re._parser")
 MOST_INVISIBLE = 64
-"""Characters without width that a match may have, above its own."""
+"""The most zero-width characters in a match, beyond `MOST_WIDTH`."""
 MOST_WIDTH = 200
-"""Characters of the longest match that an expression may have."""
+"""The most characters of a match."""
 MOST_NODES = 20_000
-"""Nodes that one expression may take."""
+"""The most nodes of an expression."""
 MOST_KNOWN = 100_000
-"""Steps from one state to the next that are remembered, about 10 MB of them."""
+"""The most cached transitions, about 10 MB."""
 MOST_NEW = 20
-"""Steps for a character that may still be new after `TRIED` characters: a few thousand of them take a second."""
+"""The most new transitions per character after `TRIED` characters: a few thousand take a second."""
 TRIED = 300
 _LIKELY = 4
 _COMMON = "0aA -字"
@@ -59,24 +59,24 @@ def _anywhere(_before: str) -> bool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pattern:
-    """What one kind of sensitive text looks like, spelled as `spelled` does."""
+    """An expression for a kind of sensitive text, normalised by `normalise`."""
 
     kind: str
     regex: str
     check: Callable[[str, int, int], bool] = _always
-    """Whether the match from one place of the text to another is really one; it sees the character behind it, too."""
+    """Verify a match in a text from begin to end. It may look at one character after it."""
     fits: Callable[[str], bool] = _anywhere
-    """Whether a match can stand behind this: the `SEEN_BEFORE` characters before it, or all where they are fewer."""
+    """Whether a match can follow this text, which is up to `SEEN_BEFORE` characters before it."""
     goes_on: bool = False
-    """Whether a match has no end of its own: the rest of its word belongs to it."""
+    """Whether a match is open-ended: the rest of its word belongs to it."""
 
 
 class Unsupported(ValueError):
-    """An expression that cannot be judged while the text comes; the message says why."""
+    """An expression is not supported; the message says why."""
 
 
 class _State(dict[str, "_State | None"]):
-    """Where an automaton can be after some text: by each character where it is next, None where nowhere."""
+    """A state of the automaton: its transitions by character, None if there is none."""
 
     __slots__ = ("_automaton", "accepts", "nodes")
 
@@ -92,11 +92,11 @@ class _State(dict[str, "_State | None"]):
 
 
 class Automaton:
-    """All patterns as one."""
+    """Matches several patterns at once."""
 
     def __init__(self, patterns: list[Pattern]) -> None:
         self.width = 0
-        """The most characters that a match can have."""
+        """The most characters of a match."""
         self._steps: list[list[tuple[str, int]]] = [[]]
         self._free: list[list[int]] = [[]]
         self._most_nodes = 0
@@ -105,14 +105,14 @@ class Automaton:
             self._add(pattern)
         self._states: dict[frozenset[int], _State] = {}
         self._known = self._made = 0
-        self._start = self._state(self._reached({0}))
+        self._start = self._state(self._closure({0}))
         self.begin = self._beginnings()
-        """Finds the places where a match can begin: never amid an ASCII word or number."""
+        """Finds where a match can begin, which is never within an ASCII word or number."""
 
-    def judge(self, text: str, begin: int, *, final: bool) -> tuple[int, Pattern | None]:
-        """Return the end of the longest match that begins there, and its pattern; None where there is none.
+    def match(self, text: str, begin: int, *, final: bool) -> tuple[int, Pattern | None]:
+        """Return the end and the pattern of the longest match at ``begin``; None as the pattern if there is none.
 
-        `UNDECIDED` is the end where that depends on what comes, unless ``final``: then nothing comes.
+        The end is `UNDECIDED` if it depends on text to come, unless the text is ``final``.
         """
         found: list[tuple[int, tuple[Pattern, ...]]] = []
         state = self._start
@@ -139,21 +139,21 @@ class Automaton:
         return _longest(text, begin, found)
 
     def step(self, state: _State, character: str) -> _State | None:
-        """Return the state after one more character, None where it ends every match."""
+        """Return the state after a character, or None if no match can continue."""
         self._known += 1
         self._made += 1
         if self._known > MOST_KNOWN:
-            self._forget()
+            self._clear_cache()
         nodes = {node for origin in state.nodes for test, node in self._steps[origin] if _test(test)(character)}
-        return self._state(self._reached(nodes)) if nodes else None
+        return self._state(self._closure(nodes)) if nodes else None
 
-    def require_settling(self, characters: str) -> None:
-        """Raise `Unsupported` unless texts of these characters soon lead to no new states.
+    def require_bounded_states(self, characters: str) -> None:
+        """Raise `Unsupported` if texts of these characters keep leading to new states.
 
-        An expression may have as many states as there are sets of its places. Whoever writes such a text and has it
-        judged would keep the server busy for minutes.
+        An expression can have exponentially many states, and a text that visits them would block the server for
+        minutes.
         """
-        fits = {character: self._fits(spelled(character)) for character in {*characters, *_COMMON}}
+        fits = {character: self._fits(normalise(character)) for character in {*characters, *_COMMON}}
         likely = sorted((one for one in fits if fits[one]), key=lambda one: (-fits[one], one))
         if not all(map(self._settles_on, combinations(likely[:_LIKELY], 2))):
             raise Unsupported(_("it would take too long on some texts; give its repeats lower limits"))
@@ -163,18 +163,18 @@ class Automaton:
 
     def _settles_on(self, characters: Sequence[str]) -> bool:
         dice = Random(0)  # noqa: S311 - the same at every start
-        first, second = (spelled("".join(dice.choices(characters, k=TRIED))) for _ in range(2))
-        self._judge_all(first)
+        first, second = (normalise("".join(dice.choices(characters, k=TRIED))) for _ in range(2))
+        self._match_all(first)
         before = self._made
-        self._judge_all(second)
+        self._match_all(second)
         return self._made - before < MOST_NEW * TRIED
 
-    def _judge_all(self, text: str) -> None:
+    def _match_all(self, text: str) -> None:
         for begin in range(len(text)):
-            self.judge(text, begin, final=True)
+            self.match(text, begin, final=True)
 
-    def _forget(self) -> None:
-        """Forget all steps; those that are needed again are made anew."""
+    def _clear_cache(self) -> None:
+        """Clear all cached transitions."""
         self._known = 0
         for state in [self._start, *self._states.values()]:
             state.clear()
@@ -189,15 +189,15 @@ class Automaton:
     def _patterns(self, nodes: frozenset[int]) -> tuple[Pattern, ...]:
         return tuple(self._accepts[node] for node in sorted(nodes) if node in self._accepts)
 
-    def _reached(self, nodes: set[int]) -> frozenset[int]:
-        """Return these nodes and all that are reached from them without a character."""
+    def _closure(self, nodes: set[int]) -> frozenset[int]:
+        """Return the epsilon closure of these nodes."""
         found, new = set(nodes), list(nodes)
         while new:
             for node in self._free[new.pop()]:
                 if node not in found:
                     found.add(node)
                     new.append(node)
-        # The others have no part in what comes.
+        # Other nodes have no effect.
         return frozenset(node for node in found if self._steps[node] or node in self._accepts)
 
     def _beginnings(self) -> re.Pattern[str]:
@@ -221,7 +221,7 @@ class Automaton:
         self._accepts[end] = pattern
 
     def _node(self, *origins: int) -> int:
-        """Return a new node, reached from others without a character."""
+        """Return a new node with epsilon transitions from others."""
         if len(self._steps) > self._most_nodes:
             raise Unsupported(_("it is too large"))
         self._steps.append([])
@@ -231,15 +231,15 @@ class Automaton:
         return len(self._steps) - 1
 
     def _build(self, tree: Any, start: int, *, ignore_case: bool) -> int:
-        """Add what a parsed expression needs from a node on; return the node at its end."""
+        """Add a parsed expression after a node. Return the node at its end."""
         for kind, value in tree:
             if kind is op.SUBPATTERN and not value[1] and not value[2]:
                 start = self._build(value[3], start, ignore_case=ignore_case)
             elif kind is op.BRANCH:
                 ends = [self._build(branch, self._node(start), ignore_case=ignore_case) for branch in value[1]]
                 start = self._node(*ends)
-            elif kind is op.LITERAL and spelled(chr(value)) == INVISIBLE:
-                continue  # texts are judged without it
+            elif kind is op.LITERAL and normalise(chr(value)) == INVISIBLE:
+                continue  # matching skips it
             elif kind in _REPEATS:
                 start = self._repeat(value, start, ignore_case=ignore_case)
             else:
@@ -260,7 +260,7 @@ class Automaton:
 
 
 def _endless(patterns: tuple[Pattern, ...], text: str, begin: int, end: int) -> Pattern | None:
-    """Return the pattern among these whose match goes on behind the end, if there is one that is true."""
+    """Return the first open-ended pattern whose match is verified, or None."""
     for pattern in patterns:
         if pattern.goes_on and pattern.check(text, begin, end):
             return pattern
@@ -269,7 +269,7 @@ def _endless(patterns: tuple[Pattern, ...], text: str, begin: int, end: int) -> 
 
 def _longest(text: str, begin: int, found: list[tuple[int, tuple[Pattern, ...]]]) -> tuple[int, Pattern | None]:
     before = text[max(0, begin - SEEN_BEFORE) : begin]
-    # Once for each pattern, not for each end: who wants to waste our time writes texts with many ends.
+    # Once for each pattern, not for each end: hostile texts have many ends.
     fitting = {
         pattern for pattern in {pattern for _, patterns in found for pattern in patterns} if pattern.fits(before)
     }
@@ -282,7 +282,7 @@ def _longest(text: str, begin: int, found: list[tuple[int, tuple[Pattern, ...]]]
 
 
 def _ends_amid(text: str, end: int) -> bool:
-    """Return whether an ASCII word or number goes on there."""
+    """Return whether an ASCII word or number continues there."""
     last = end - 1
     following = text[end : end + MOST_INVISIBLE + 1].lstrip(INVISIBLE)[:1]
     return text[last] in _ALNUM and following in _ALNUM
@@ -294,11 +294,11 @@ def _test(regex: str) -> Callable[[str], object]:
 
 
 def _class_of(kind: Any, value: Any) -> str:
-    """Return an expression for one character."""
+    """Return the expression of one character."""
     if kind is op.LITERAL:
-        return re.escape(spelled(chr(value)))
+        return re.escape(normalise(chr(value)))
     if kind is op.NOT_LITERAL:
-        return f"[^{re.escape(spelled(chr(value)))}]"
+        return f"[^{re.escape(normalise(chr(value)))}]"
     if kind is op.ANY:
         return r"[^\n]"
     if kind is op.IN:
@@ -311,4 +311,4 @@ def _member_of(kind: Any, value: Any) -> str:
         return "^"
     if kind is op.RANGE:
         return f"{re.escape(chr(value[0]))}-{re.escape(chr(value[1]))}"
-    return _CATEGORIES[value] if kind is op.CATEGORY else re.escape(spelled(chr(value)))
+    return _CATEGORIES[value] if kind is op.CATEGORY else re.escape(normalise(chr(value)))

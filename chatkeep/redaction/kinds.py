@@ -1,4 +1,4 @@
-"""The kinds of sensitive text that are known: how each is written, and what tells it from another number; pure."""
+"""The built-in kinds of sensitive text: their patterns, and the checks that avoid false positives. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chatkeep.redaction.spelling import INVISIBLE
 _GAP = r"[-. ]{0,3}"
 _BETWEEN = "[-. /_()]"
 _WIDE_GAP = rf"{_BETWEEN}{{0,3}}"
-"""Between the digits of numbers that are told by more than their length."""
+"""Between the digits of numbers that have checks beyond their length."""
 _APART = " {0,2}"
 _AMOUNT_BEFORE = frozenset("$¥€£")
 _AMOUNT_AFTER = frozenset("元万亿")
@@ -26,7 +26,7 @@ _IN_FINGERPRINT = re.compile(r"(?:(?<![A-Za-z0-9])[0-9A-Fa-f]{1,4}|:):\Z")
 _GROUP = re.compile(r"\d+")
 _GAPS = re.compile(rf"{_BETWEEN}+")
 
-# Digits in groups as people write them; with spaces between, the others are rather several numbers.
+# Usual groups of digits. With spaces between them, other groups are more likely several numbers.
 _PHONE_GROUPS = {(11,), (3, 4, 4), (3, 8), (1,) * 11}
 _PHONE_GROUPS_JOINED = _PHONE_GROUPS | {(7, 4), (4, 4, 3), (3, 3, 5), (5, 6), (4, 7), (3, 5, 3), (3, 2, 2, 2, 2)}
 _ID_GROUPS = 6  # the most
@@ -48,12 +48,12 @@ def _groups(text: str, begin: int, end: int) -> list[str]:
 
 
 def _begins_number(before: str) -> bool:
-    """Return whether a number that stands behind this is neither a fraction nor an amount of money."""
+    """Return whether a number after this text is neither a fraction nor an amount of money."""
     return before[-1:] not in _AMOUNT_BEFORE and not _is_fraction(before)
 
 
 def _is_fraction(before: str) -> bool:
-    """Return whether what stands behind this is the rest of a number: "0." or "1.2.", but not "1." in a list."""
+    """Return whether digits after this text belong to a number: "0." or "1.2.", but not the "1." of a list."""
     return before[-1:] == "." and before[-2:-1].isdigit() and not _LISTED.search(before)
 
 
@@ -73,13 +73,13 @@ def _is_phone(text: str, begin: int, end: int) -> bool:
             del sizes[0]
     written = text[begin:end]
     if written[0] == "(" and written.count("(") != written.count(")"):
-        return False  # the bracket is that of the text around the number
+        return False  # the bracket belongs to the text around the number
     usual = _PHONE_GROUPS if " " in written else _PHONE_GROUPS_JOINED
     return tuple(sizes) in usual and _is_even(text, begin, end) and not _is_amount(text, end)
 
 
 def _is_even(text: str, begin: int, end: int) -> bool:
-    """Return whether digits that stand alone all do so alike: in "1. 6 2 2" the first is that of a list."""
+    """Return whether single digits have equal gaps. In "1. 6 2 2" the first is a list's."""
     alone = all(len(group) == 1 for group in _groups(text, begin, end))
     return not alone or len(set(_GAPS.findall(text[begin:end].replace(INVISIBLE, "")))) == 1
 
@@ -127,7 +127,7 @@ def _luhn(number: str) -> bool:
 
 
 def _is_passport(text: str, begin: int, end: int) -> bool:
-    """Return whether this is no power of ten behind others: "e-4 0.000 000"."""
+    """Return whether this is not an exponent among other numbers: "e-4 0.000 000"."""
     groups = _groups(text, begin, end)
     if text[begin].islower() and (len(groups) > 1 or not text[begin + 1].isalnum()):
         return False
@@ -135,7 +135,7 @@ def _is_passport(text: str, begin: int, end: int) -> bool:
 
 
 def _is_ipv4(text: str, begin: int, end: int) -> bool:
-    """Return whether four numbers are an address that tells something of somebody, and no version."""
+    """Return whether four numbers are an identifying address, not a version."""
     parts = text[begin:end].replace(INVISIBLE, "").replace(" ", "").split(".")
     numbers = [int(part) for part in parts]
     gaps = set(re.findall(r"[ .]+", text[begin:end].replace(INVISIBLE, "")))
@@ -161,7 +161,7 @@ def _is_ipv6(text: str, begin: int, end: int) -> bool:
 
 
 def _begins_ipv6(before: str) -> bool:
-    """Return whether this is neither the first part of a fingerprint (AB:12:…) nor of a name (std::…)."""
+    """Return whether the text before is neither a fingerprint (AB:12:…) nor a name (std::…)."""
     return before[-1:] != ":" or not _IN_FINGERPRINT.search(before)
 
 
@@ -170,14 +170,14 @@ def _begins_short_ipv6(before: str) -> bool:
 
 
 def _is_email(text: str, begin: int, end: int) -> bool:
-    """Return whether this is no address of a repository (git@…) and no version of a package (name@1.2.rc1)."""
+    """Return whether this is neither a repository's address (git@…) nor a package's version (name@1.2.rc1)."""
     local, _, domain = text[begin:end].replace(INVISIBLE, "").partition("@")
     name = domain.replace(" ", "").split(".")[-2]
     return local.strip() != "git" and (not name.isdigit() or len(name) > 2)  # noqa: PLR2004 - 163.com, 1.0.rc1
 
 
 def _is_random(text: str, begin: int, end: int) -> bool:
-    """Return whether this is a key, and no long name in words: sk-loading-spinner-container."""
+    """Return whether this is a key, not a long name of words: sk-loading-spinner-container."""
     rest = text[begin + 3 : end]
     return any(c.isdigit() for c in rest) or sum(c.isupper() for c in rest) >= _KEY_CAPITALS
 

@@ -1,4 +1,4 @@
-"""What is done about sensitive text: in what users send, in what models answer, and in what is exported."""
+"""Redaction policies for input, output and exports."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from chatkeep.redaction import KINDS, Redacted, Redactor, Stream, Unsupported
 from chatkeep.runtime.concurrency import FILES
 
 R = TypeVar("R", bound=msgspec.Struct)
-# Judging as much takes about 10 ms.
+# A text this long takes about 10 ms.
 _LONG = 20_000
 IDENTIFIERS = frozenset({"owner", "idempotency_key"})
-"""Fields that name a row and are no text of anybody's: a label in their place would name another one."""
+"""Fields that identify a row. A label in them would identify another one."""
 MOST_CHARACTERS = {"title": 255, "model": 255, "finish_reason": 64, "error": 64}
-"""What the database takes of a field."""
+"""The columns' lengths."""
 
 
 class RedactionMode(StrEnum):
-    """What to do about it."""
+    """What to do with sensitive text."""
 
     OFF = "off"
     MASK = "mask"
@@ -36,27 +36,26 @@ class RedactionMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RedactionPolicy:
-    """What is done in one place."""
+    """Applies a mode to texts."""
 
     redactor: Redactor
     mode: RedactionMode
 
-    def redacted(self, text: str) -> Redacted:
-        """Return a text with labels, and what was in it."""
-        return FILES.run(self.redactor.whole, text) if len(text) > _LONG else self.redactor.whole(text)
+    def redact(self, text: str) -> Redacted:
+        """Return a text with labels, and the kinds found."""
+        return FILES.run(self.redactor.redact, text) if len(text) > _LONG else self.redactor.redact(text)
 
     def apply(self, text: str, field: str) -> str:
-        """Return the text as it may go on. Raises `SensitiveContent` where it may not."""
-        found = self.redacted(text)
+        """Return the redacted text. Raises `SensitiveContent` if the policy blocks it."""
+        found = self.redact(text)
         if found.kinds and self.blocks:
             raise SensitiveContent.of(field, found.kinds)
         return found.text
 
     def apply_to_record(self, record: R) -> R:
-        """Return a record whose every text may be stored. Raises `SensitiveContent`.
+        """Redact all texts of a record. Raises `SensitiveContent`.
 
-        The texts are found by their type, so a field that is added to a record is judged, too. Enumerations and
-        identifiers are not texts.
+        Texts are found by their type, so new fields are included. Enumerations and `IDENTIFIERS` are not texts.
         """
         passed = {
             name: self._fitting(value, name)
@@ -66,12 +65,12 @@ class RedactionPolicy:
         return replace(record, **passed)
 
     def _fitting(self, value: Any, field: str) -> Any:
-        """Return what may be stored of a field, cut to its column: a label may be longer than what it replaces."""
+        """Redact a field and cut it to its column's length: a label may be longer than what it replaces."""
         passed = self.apply_to_json(value, field)
         return passed[: MOST_CHARACTERS[field]] if field in MOST_CHARACTERS else passed
 
     def apply_to_json(self, value: Any, field: str) -> Any:
-        """Return what JSON holds as it may go on, keys and numbers included. Raises `SensitiveContent`."""
+        """Redact a JSON value, including keys and numbers. Raises `SensitiveContent`."""
         if isinstance(value, str):
             return self.apply(value, field)
         if isinstance(value, dict):
@@ -85,17 +84,17 @@ class RedactionPolicy:
 
     @property
     def blocks(self) -> bool:
-        """Whether sensitive text may not go on at all."""
+        """Whether the policy blocks sensitive text."""
         return self.mode is RedactionMode.BLOCK
 
     def stream(self) -> Stream:
-        """Return what judges a text that comes in pieces; it ends before what may not go on."""
+        """Return a stream. It ends before the first match if the policy blocks."""
         return self.redactor.stream(ends_at_first=self.blocks)
 
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """The screens; None where nothing is done."""
+    """The policies by place; None means no redaction."""
 
     input: RedactionPolicy | None = None
     output: RedactionPolicy | None = None
@@ -103,7 +102,7 @@ class Redaction:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Redaction:
-        """Return what the settings describe. Raises `SettingsError`."""
+        """Return the policies of the settings. Raises `SettingsError`."""
         modes = [
             RedactionMode(name) for name in (settings.redact_input, settings.redact_output, settings.redact_export)
         ]
@@ -118,7 +117,7 @@ class Redaction:
 
     @property
     def imports(self) -> RedactionPolicy | None:
-        """The screen for imports: the file says who wrote a text, so the stricter policy holds for all of it."""
+        """The stricter of input and output, because a file could claim any author for a text."""
         policies = [policy for policy in (self.input, self.output) if policy is not None]
         return next((policy for policy in policies if policy.blocks), policies[0] if policies else None)
 
@@ -127,7 +126,7 @@ OFF = Redaction()
 
 
 def rules_of(settings: Settings) -> bytes:
-    """Return a hash of all that decides how replies are judged; nothing where they are not."""
+    """Return a hash of the settings for replies; b"" if replies are not redacted."""
     if settings.redact_output == RedactionMode.OFF:
         return b""
     rules = (settings.redact_output, settings.redact_kinds, settings.redact_words, settings.redact_patterns)
@@ -135,7 +134,7 @@ def rules_of(settings: Settings) -> bytes:
 
 
 def _wrong(kinds: Iterable[str], words: Iterable[str], own: dict[str, str]) -> list[Text]:
-    """Return what is wrong with each of the settings."""
+    """Return the problem of each wrong setting."""
     found: list[Text] = []
     looked_for: dict[str, tuple[Iterable[str], Iterable[str], dict[str, str]]] = {
         "CHATKEEP_REDACT_KINDS": (kinds, (), {}),

@@ -1,6 +1,6 @@
-"""One spelling for what looks alike: full-width digits, dashes of all lengths, spaces of all widths; pure.
+"""Normalise look-alike characters: full-width digits, all dashes, all spaces. Pure.
 
-Every character becomes exactly one character, so that a place in the spelled text is the same place in the text.
+Each character becomes exactly one character, so positions in both texts are equal.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import unicodedata
 from functools import cache
 
 INVISIBLE = "\u200b"
-"""What every character that takes no room is spelled as: it may stand between any two others."""
+"""Replaces every zero-width character."""
 _ALIKE = {
     character: plain
     for plain, characters in {
@@ -22,19 +22,19 @@ _ALIKE = {
     for character in characters
 }
 _ALIKE_CATEGORIES = {"Pd": "-", "Zs": " "}
-# Where text ends a line or a column; no other control character is seen.
+# Visible control characters: ends of lines and columns.
 _WHITE = "\t\n\v\f\r"
 _OVERLAY, _DIACRITIC = 1, 200
-"""Canonical combining classes of marks on another character that leave it what it is, the latter and those above."""
-# Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt), which Python's data lack: drawn as nothing.
+"""Canonical combining classes of marks that do not change a character: the first, and all from the second on."""
+# Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt), which Python lacks: invisible.
 _IGNORABLE = (
     (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F),
     (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF),
     (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
 )  # fmt: skip
-# Drawn as nothing, too: noncharacters, a joiner of numbers, an empty notehead, a filler.
+# Also invisible: noncharacters, a number joiner, an empty notehead, a filler.
 _EMPTY = ((0xFDD0, 0xFDEF), (0xFFFE, 0xFFFF), (0x1107F, 0x1107F), (0x1D159, 0x1D159), (0x16FE4, 0x16FE4))
-# Zeros of decimal digits that are younger than the Unicode of the oldest Python.
+# Zeros of decimal digits that are newer than the Unicode version of the oldest Python.
 _YOUNG_ZEROS = (
     0x10D40, 0x116D0, 0x116DA, 0x11BF0, 0x11DE0, 0x11F50, 0x16130, 0x16D70, 0x1CCF0, 0x1E4F0, 0x1E5F1,
 )  # fmt: skip
@@ -42,8 +42,8 @@ _FIRST_PLANE = 0xFFFF
 _PLANES = (range(0x20000), range(0xE0000, 0xE1000))
 
 
-def spelled(text: str) -> str:
-    """Return a text of the same length in which what looks alike is alike."""
+def normalise(text: str) -> str:
+    """Return a normalised text of the same length."""
     if text.isascii() and text.isprintable():
         return text
     table, odd = _table()
@@ -52,11 +52,11 @@ def spelled(text: str) -> str:
 
 @cache
 def _table() -> tuple[dict[int, str], re.Pattern[str]]:
-    """Return what is spelled otherwise, and a pattern that finds it: ordinary Chinese has little of it."""
-    table = {code: new for plane in _PLANES for code in plane if (new := _spelling(chr(code))) != chr(code)}
+    """Return the replacements, and a pattern that finds whether a text needs any: ordinary Chinese rarely does."""
+    table = {code: new for plane in _PLANES for code in plane if (new := _normal_form(chr(code))) != chr(code)}
     table |= {zero + digit: str(digit) for zero in _YOUNG_ZEROS for digit in range(10)}
     table |= {code: INVISIBLE for begin, end in _IGNORABLE + _EMPTY for code in range(begin, end + 1)}
-    # Ranges beyond the first plane would be tried one by one: all of that goes through the table.
+    # `re` would try ranges beyond the first plane one by one, so all of those characters go through the table.
     codes = [code for code in sorted(table) if code <= _FIRST_PLANE]
     starts = [code for code in codes if code - 1 not in table]
     ends = [code for code in codes if code + 1 not in table]
@@ -64,21 +64,21 @@ def _table() -> tuple[dict[int, str], re.Pattern[str]]:
     return table, re.compile(f"[{''.join(ranges)}\U00010000-\U0010ffff]")
 
 
-def _spelling(character: str) -> str:
+def _normal_form(character: str) -> str:
     category = unicodedata.category(character)
     if category == "Nd":
         return str(unicodedata.decimal(character))
     if plain := _ALIKE.get(character) or _ALIKE_CATEGORIES.get(category):
         return plain
-    if _is_unseen(character, category):
+    if _is_invisible(character, category):
         return INVISIBLE
-    # Not of numbers in circles and footnotes: ①138… is the first of a list, and not a longer number.
+    # Except numbers in circles and footnotes: ①138… is an item of a list, not a longer number.
     alike = unicodedata.normalize("NFKC", character) if category != "No" else character
-    return _spelling(alike) if len(alike) == 1 and alike != character else character
+    return _normal_form(alike) if len(alike) == 1 and alike != character else character
 
 
-def _is_unseen(character: str, category: str) -> bool:
-    """Return whether a character is drawn as nothing, or on another one as the frame of a key is."""
+def _is_invisible(character: str, category: str) -> bool:
+    """Return whether a character is invisible, or drawn over another one like the frame of a key."""
     if category == "Mn":
         combining = unicodedata.combining(character)
         return combining == _OVERLAY or combining >= _DIACRITIC

@@ -120,7 +120,7 @@ class Eraser:
         for found in self._steps(lambda transaction: jobs.remove(transaction, owner, SOME)):
             FILES.run(_remove_files, self._folder, [job.id for job in found])
             erased.exports += len(found)
-        for _ in self._steps(lambda transaction: usage.disown(transaction, account, owner)):
+        for _ in self._steps(lambda transaction: usage.reassign(transaction, account, owner)):
             pass
         self._journal.write(lambda transaction: _forget(transaction, owner))
         self._cache.forget(owner)
@@ -187,7 +187,7 @@ def belongings(database: Database, owner: str) -> Iterator[bytes]:
         (map(_job, page) for page in _pages(database, jobs_after, b"", lambda job: job.id.bytes)),
         (starmap(_share, page) for page in _pages(database, shares_after, b"", lambda row: row[0].bytes)),
         (starmap(_repeatable, page) for page in _pages(database, idempotency_keys_after, "", lambda row: row[0])),
-        (map(_used, page) for page in _pages(database, usage_after, usage.Place(), usage.place_of)),
+        (map(_used, page) for page in _pages(database, usage_after, usage.UsageRowKey(), usage.key_of)),
     ):
         yield b"".join(encode(one) + b"\n" for one in page if one)
 

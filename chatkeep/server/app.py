@@ -194,7 +194,7 @@ def _wrapped(provider: Provider, settings: Settings, registry: Registry, redacti
     """Add timeouts, retries and the circuit breaker to a provider, and redaction if it is configured."""
     resilient = ResilientProvider(provider, settings.first_token_timeout, registry)
     if redaction.input or redaction.output:
-        return RedactingProvider(resilient, asking=redaction.input, answering=redaction.output)
+        return RedactingProvider(resilient, prompt_policy=redaction.input, reply_policy=redaction.output)
     return resilient
 
 

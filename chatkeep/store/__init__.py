@@ -1,1 +1,1 @@
-"""Everything that is kept: the database's connections, its tables, and the journal through which every write goes."""
+"""The database: connections, one module per table, migrations, and the journal through which every write goes."""

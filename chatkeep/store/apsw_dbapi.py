@@ -1,9 +1,8 @@
-"""The part of PEP 249 that SQLAlchemy needs, over apsw.
+"""The part of PEP 249 that SQLAlchemy needs, implemented over apsw.
 
-The SQLite that comes with Python is often one of the releases that can corrupt a database in WAL mode when two
-connections write and checkpoint at once (3.7.0 to 3.51.2, fixed in 3.51.3: sqlite.org/wal.html); apsw brings a current
-one. Only the pool and the migrations come this way: the store's own statements use the apsw connection itself, which is
-``Connection.raw``.
+Python often comes with an SQLite that can corrupt a database in WAL mode if two connections write and checkpoint at
+once (3.7.0 to 3.51.2, fixed in 3.51.3: sqlite.org/wal.html). apsw brings a current one. Only the pool and the
+migrations use this module; the store's own statements use the apsw connection itself, ``Connection.raw``.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ Binary = bytes
 
 
 def connect(filename: str, **_options: Any) -> Connection:
-    """Open a database file, creating it where it is missing."""
+    """Open a database file. Create it if it is missing."""
     return Connection(apsw.Connection(filename))
 
 
 class Connection:
-    """A connection that begins a transaction at the first statement that could write, and never before."""
+    """A connection that never begins a transaction by itself."""
 
     isolation_level = ""
 
@@ -42,12 +41,12 @@ class Connection:
         return Cursor(self)
 
     def commit(self) -> None:
-        """Commit what is open."""
+        """Commit the open transaction, if any."""
         if self.raw.in_transaction:
             self.raw.execute("COMMIT")
 
     def rollback(self) -> None:
-        """Undo what is open."""
+        """Roll back the open transaction, if any."""
         if self.raw.in_transaction:
             self.raw.execute("ROLLBACK")
 
@@ -89,7 +88,7 @@ class Cursor:
         return self
 
     def _describe(self, cursor: apsw.Cursor, _statement: str, _parameters: Any) -> bool:
-        """Keep the columns' names: apsw knows them only while the statement runs."""
+        """Store the columns' names: apsw knows them only while the statement runs."""
         columns = cursor.get_description()
         self.description = [(*column[:2], None, None, None, None, None) for column in columns] or None
         return True
@@ -105,10 +104,10 @@ class Cursor:
         return found
 
     def fetchall(self) -> list[tuple[Any, ...]]:
-        """Return all the rows that are left."""
+        """Return the remaining rows."""
         found, self._rows = self._rows, []
         return found
 
     def close(self) -> None:
-        """Let go of the rows."""
+        """Drop the rows."""
         self._rows = []

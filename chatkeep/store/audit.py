@@ -1,8 +1,8 @@
-"""The table ``audit``: who has done what. Rows are added, read, and forgotten once they are old; none is ever changed.
+"""The table ``audit``: an append-only log. Old rows are deleted; no row is ever changed.
 
-Ids count without a gap in the order of the commits, and each row holds a hash of itself and of the row before it. That
-is exact with any number of writers, because a transaction takes the mark `MARK` as the last thing before its commit:
-who holds it waits for nobody, so it can be part of no deadlock, and who waits for it sees what the other has added.
+Ids have no gaps and follow the order of commits. Each row has a hash over itself and the hash of the row before. This
+holds with any number of writers, because a transaction locks `MARK` as its last step before COMMIT: the holder waits
+for no other lock, so there is no deadlock, and the next one sees its rows.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FORGET = Sql("DELETE FROM audit WHERE id < :before")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row. ``at`` is µs since 1970 in UTC, ``what`` the JSON of an object."""
+    """A row. ``at`` is µs since 1970 in UTC, ``what`` a JSON object."""
 
     id: int
     at: int
@@ -44,7 +44,7 @@ class Entry:
     hash: bytes = NO_HASH
 
     def hash_behind(self, previous: bytes) -> bytes:
-        """Return the hash that the row has where ``previous`` is that of the row before it."""
+        """Return the row's hash, given the hash of the row before."""
         by = self.by
         key_id = by.key_id.hex if by.key_id else None
         who = (by.account, key_id, by.prefix, by.end_user, by.request_id)
@@ -54,7 +54,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which rows: of an account, of a verb, from ``start`` on and before ``end`` (µs since 1970)."""
+    """Select rows by account, by verb, and from ``start`` to before ``end`` (µs since 1970)."""
 
     account: str | None = None
     verb: str | None = None
@@ -66,7 +66,7 @@ EVERY = Filter()
 
 
 def add(connection: Connection, notes: list[AuditEvent]) -> None:
-    """Add what a transaction has noted, as the last thing that it does."""
+    """Add a transaction's events, as its last step."""
     newest = int(connection.rows(_HOLD)[0][0])
     previous = _hash_of(connection, newest)
     at = now_us()
@@ -84,14 +84,14 @@ def _hash_of(connection: Connection, id: int) -> bytes:
 
 
 def newest_id(connection: Connection) -> int:
-    """Return the id of the newest row, 0 where there never was one."""
+    """Return the id of the newest row, 0 if there never was one."""
     return counters.get(connection, MARK)
 
 
 def page(
     connection: Connection, only: Filter, *, after: int | None = None, limit: int, ascending: bool = True
 ) -> list[Entry]:
-    """Return rows in the order of their ids, or the newest first, beginning behind ``after``."""
+    """Return rows after the id ``after``, by ascending or descending id."""
     direction, beyond = ("ASC", ">") if ascending else ("DESC", "<")
     names = {"account": "=", "verb": "=", "start": ">=", "end": "<"}
     given = {name: value for name in names if (value := getattr(only, name)) is not None}
@@ -103,9 +103,9 @@ def page(
 
 
 def forget(connection: Connection, before: int, limit: int) -> int:
-    """Forget up to ``limit`` of the oldest rows from before that time; return how many. The newest of all stays.
+    """Delete up to ``limit`` of the oldest rows before that time, but never the newest row. Return how many.
 
-    Only from the beginning, so that what is left is a chain.
+    Deletes only from the beginning, so that the rest is a valid chain.
     """
     rows = connection.rows(_OLDEST, newest=newest_id(connection), limit=limit)
     kept = next((number for number, at in rows if at >= before), rows[-1][0] + 1 if rows else 0)

@@ -1,4 +1,4 @@
-"""Backups of the embedded database: made while servers write, checked, and restored."""
+"""Back up the embedded database while servers write, and restore it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from chatkeep.store.migrations import HEAD
 from chatkeep.store.sql import StoreError
 from chatkeep.store.sqlite import BUSY_MS, SqliteConnection
 
-# After so many of SQLite's steps Python looks for signals: some milliseconds.
+# After this many SQLite steps, some milliseconds, Python handles signals.
 STEPS = 50_000
 
 
 def back_up(database: Path, backup: Path) -> None:
-    """Write the database as it is at this moment to a new file. Raises `TransferError`.
+    """Write a snapshot of the database to a new file. Raises `TransferError`.
 
-    Neither readers nor writers wait for that.
+    Does not block readers or writers.
     """
     if not database.is_file():
         raise TransferError(
@@ -38,7 +38,7 @@ def back_up(database: Path, backup: Path) -> None:
 
 
 def restore(backup: Path, database: Path) -> None:
-    """Make a backup the database, which must not be there yet. Raises `TransferError`."""
+    """Copy a backup to the database's path, which must not exist. Raises `TransferError`."""
     if not backup.is_file():
         raise TransferError(_("There is no file {path}.", path=backup))
     for end in ("", "-wal", "-shm", "-journal"):
@@ -57,9 +57,9 @@ def restore(backup: Path, database: Path) -> None:
 
 
 def _copy(source: Path, target: Path, change: Callable[[SqliteConnection], None]) -> None:
-    """Write a whole copy of a database, changed, to a file that has its name only once it is checked and on the disk.
+    """Copy a database and ``change`` the copy. The target gets its name only when it is checked and on the disk.
 
-    Raises `TransferError`, and leaves nothing behind then, as when a signal ends it.
+    Raises `TransferError`. Leaves no file behind then, or when a signal ends it.
     """
     try:
         handle, name = tempfile.mkstemp(prefix=f"{target.name}.", suffix=".part", dir=target.parent)  # mode 0600
@@ -110,7 +110,7 @@ def _fill(part: Path, source: Path) -> None:
 
 
 def _opened(path: Path) -> apsw.Connection:
-    """Open a database file, whose statements signals can end."""
+    """Open a database file. Signals can interrupt its statements."""
     raw = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     raw.set_busy_timeout(BUSY_MS)
     raw.set_progress_handler(lambda: False, STEPS)
@@ -140,7 +140,7 @@ def _require_sound(raw: apsw.Connection) -> None:
 
 
 def _publish(part: Path, target: Path) -> None:
-    """Give a file its name, unless that is taken by now."""
+    """Rename a file, unless the name has been taken."""
     try:
         os.link(part, target)
     except FileExistsError:
@@ -149,12 +149,12 @@ def _publish(part: Path, target: Path) -> None:
         if os.path.lexists(target):
             raise TransferError(_("There is a file {path} already. Choose another name.", path=target)) from None
         part.rename(target)
-    if os.name != "nt":  # which opens no folder
+    if os.name != "nt":  # Windows can't open folders
         _sync(target.parent)
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Wait until a file, or a folder's entries, are on the disk."""
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)

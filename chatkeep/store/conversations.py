@@ -1,4 +1,4 @@
-"""The table ``conversations``. Every function takes the owner, so that nobody reaches what isn't theirs."""
+"""The table ``conversations``. Functions take the owner, which isolates owners from each other."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _UPDATE = Sql(
     " message_count = :message_count, current_id = :current_id, forks = :forks, epoch = :epoch"
     " WHERE id = :id AND owner = :owner"
 )
-# Also where the clock went back, the change of a message is one of its conversation.
+# A changed message also changes its conversation's epoch, even if the clock went back.
 _TOUCH = Sql(
     "UPDATE conversations SET epoch = :epoch, expires_at = CASE WHEN last_active >= :now THEN expires_at"
     " WHEN pinned = 1 OR ttl IS NULL THEN NULL ELSE :now + ttl * 1000000 END,"
@@ -48,7 +48,7 @@ _EXPIRE = Sql(
     "UPDATE conversations SET expires_at = :now, epoch = :epoch"  # noqa: S608
     f" WHERE id = :id AND owner = :owner AND {_ALIVE}"
 )
-# As the deletion of the row does: the reply ends, and its end puts off no expiry.
+# Like deleting the row: the reply ends, and its end does not postpone the expiry.
 _END_REPLY = Sql("DELETE FROM leases WHERE conversation_id = :id")
 _REMOVE = Sql("DELETE FROM conversations WHERE id = :id")
 _LATEST = Sql("SELECT MAX(last_active) FROM conversations WHERE owner = :owner")
@@ -56,7 +56,7 @@ _SOME = "SELECT id FROM conversations WHERE owner = :owner ORDER BY id LIMIT :li
 _LOCK_SOME = Sql(_SOME, mysql=f"{_SOME} FOR UPDATE")
 
 
-# On SQLite, and on MySQL. Without the hint, all that is pinned, or is not, would be read and sorted.
+# On SQLite and on MySQL. Without the hint, all (un)pinned conversations would be read and sorted.
 _TABLES = ("conversations", "conversations")
 _BY_CREATION = (
     "conversations INDEXED BY ix_conversations_of_owner",
@@ -64,17 +64,17 @@ _BY_CREATION = (
 )
 
 
-# Whether one message of a conversation fulfils a condition; the rest of them is not read then. SQLite would gather all
-# of them for IN, and MariaDB those of all conversations for EXISTS.
-_OF_IT = "(SELECT {} FROM messages WHERE conversation_id = conversations.id AND {})"
+# Find one message of a conversation that matches. SQLite would collect all of its messages for IN, and MariaDB those of
+# all conversations for EXISTS.
+_MATCHING_MESSAGE = "(SELECT {} FROM messages WHERE conversation_id = conversations.id AND {})"
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which conversations a list has.
+    """Select the conversations of a list.
 
-    ``query`` keeps those whose title or messages contain each of its words, in any case of letters; ``pinned`` those
-    that are pinned, or those that are not.
+    ``query`` keeps those whose title or messages contain all of its words, ignoring case. ``pinned`` keeps those that
+    are pinned, or those that are not.
     """
 
     query: str | None = None
@@ -88,13 +88,13 @@ Sorting = Literal["activity", "created"]
 
 
 class Position(NamedTuple):
-    """Where a page of a list by activity ends, whatever becomes of its last conversation later."""
+    """The end of a page of a list by activity. Stays valid when its last conversation changes."""
 
     last_active: int
     id: UUID
     until: int | None = None
-    """The newest activity when the first page was read: an ascending list ends there, or else it would never end, and
-    have conversations twice that become active meanwhile."""
+    """The newest activity when the first page was read. An ascending list ends there; otherwise it would never end, and
+    repeat conversations that become active meanwhile."""
 
 
 def get(connection: Connection, owner: str, id: UUID, now: int) -> Conversation | None:
@@ -104,29 +104,29 @@ def get(connection: Connection, owner: str, id: UUID, now: int) -> Conversation 
 
 
 def lock(connection: Connection, owner: str, id: UUID, now: int) -> Conversation | None:
-    """Return a conversation as `get` does and keep others from changing it until the transaction ends."""
+    """Return a conversation like `get`, and lock it until the transaction ends."""
     rows = connection.rows(_LOCK, id=id.bytes, owner=owner, now=now)
     return _conversation(rows[0]) if rows else None
 
 
 def insert(connection: Transaction, conversation: Conversation) -> None:
-    """Store a new conversation."""
+    """Insert a conversation."""
     connection.change(_INSERT, **_values(conversation), created_at=conversation.created_at, epoch=connection.epoch)
 
 
 def update(connection: Transaction, conversation: Conversation) -> None:
-    """Store what a locked conversation became."""
+    """Update a locked conversation."""
     connection.change(_UPDATE, **_values(conversation), epoch=connection.epoch)
 
 
 def touch(connection: Transaction, id: UUID, now: int) -> None:
-    """Note activity, which puts expiry off."""
+    """Record activity, which postpones the expiry."""
     connection.change(_TOUCH, id=id.bytes, now=now, epoch=connection.epoch)
 
 
 def delete(connection: Transaction, owner: str, id: UUID, now: int) -> bool:
-    """Delete a conversation with its messages; return whether there was one."""
-    holdings.take_off(connection, owner, id)
+    """Delete a conversation with its messages. Return whether it existed."""
+    holdings.subtract(connection, owner, id)
     if connection.change(_DELETE, id=id.bytes, owner=owner, now=now) == 0:
         return False
     tombstones.bury(connection, owner, id, "deleted", now)
@@ -134,9 +134,9 @@ def delete(connection: Transaction, owner: str, id: UUID, now: int) -> bool:
 
 
 def expire(connection: Transaction, owner: str, id: UUID, now: int) -> bool:
-    """Let a deleted conversation expire now; return whether there was one.
+    """Expire a conversation that is to be deleted. Return whether it existed.
 
-    It is not seen any more, its reply ends, and it is swept later.
+    It becomes invisible, its reply ends, and it is swept later.
     """
     if connection.change(_EXPIRE, id=id.bytes, owner=owner, now=now, epoch=connection.epoch) == 0:
         return False
@@ -146,7 +146,7 @@ def expire(connection: Transaction, owner: str, id: UUID, now: int) -> bool:
 
 
 def expired(connection: Connection, now: int, limit: int) -> list[tuple[str, UUID]]:
-    """Return owner and id of what has expired by ``now`` and has no running reply, the longest expired first."""
+    """Return owner and id of expired conversations without a running reply, the longest expired first."""
     return [(owner, id_of(known)) for owner, known in connection.rows(_EXPIRED, now=now, limit=limit)]
 
 
@@ -156,22 +156,22 @@ def count_expired(connection: Connection, now: int) -> int:
 
 
 def remove(connection: Transaction, owner: str, id: UUID, now: int, reason: Reason = "expired") -> None:
-    """Delete a conversation with what is left of its messages, whether it has expired or not."""
+    """Delete a conversation with its remaining messages, expired or not."""
     connection.change(_REMOVE, id=id.bytes)
     tombstones.bury(connection, owner, id, reason, now)
 
 
 def lock_some(connection: Connection, owner: str, limit: int) -> list[UUID]:
-    """Return the first of an owner's conversations, expired or not, and keep others from changing them."""
+    """Return the first of an owner's conversations, expired or not, and lock them."""
     return [id_of(row[0]) for row in connection.rows(_LOCK_SOME, owner=owner, limit=limit)]
 
 
 def end_reply(connection: Connection, id: UUID) -> None:
-    """End a conversation's running reply, if there is one, of which nothing shall be kept."""
+    """End a conversation's running reply, if any, and discard it."""
     connection.change(_END_REPLY, id=id.bytes)
 
 
-def newest(
+def by_activity(
     connection: Connection,
     owner: str,
     now: int,
@@ -181,15 +181,15 @@ def newest(
     ascending: bool,
     only: Filter = EVERY,
 ) -> list[Conversation]:
-    """Return conversations by activity, beginning behind ``after``."""
+    """Return conversations by activity, after ``after``."""
     beyond = ">" if ascending else "<"
     where = ""
     if after is not None and after.until is not None and ascending:
         where += " AND last_active <= :until"
     if after is not None:
-        # The first condition lets the index begin at the right place; a row comparison alone does not on MariaDB.
+        # The first condition sets where the index scan begins. MariaDB does not do that for a row comparison alone.
         where += f" AND last_active {beyond}= :last_active AND (last_active {beyond} :last_active OR id {beyond} :id)"
-    statement, values = _listing(only, where, ("last_active", "id"), ascending=ascending)
+    statement, values = _list_sql(only, where, ("last_active", "id"), ascending=ascending)
     if after is not None:
         values |= {"last_active": after.last_active, "id": after.id.bytes, "until": after.until}
     rows = connection.rows(statement, owner=owner, now=now, limit=limit, **values)
@@ -206,9 +206,9 @@ def by_creation(
     ascending: bool,
     only: Filter = EVERY,
 ) -> list[Conversation]:
-    """Return conversations by their ids, which begin with the time of their creation, beginning behind ``after``."""
+    """Return conversations by creation, which is by id, after ``after``."""
     where = f" AND id {'>' if ascending else '<'} :id" if after is not None else ""
-    statement, values = _listing(only, where, ("id",), _BY_CREATION, ascending=ascending)
+    statement, values = _list_sql(only, where, ("id",), _BY_CREATION, ascending=ascending)
     if after is not None:
         values["id"] = after.bytes
     rows = connection.rows(statement, owner=owner, now=now, limit=limit, **values)
@@ -216,20 +216,18 @@ def by_creation(
 
 
 def latest(connection: Connection, owner: str) -> int | None:
-    """Return the newest activity in an owner's conversations; None where there are none."""
+    """Return the newest activity in an owner's conversations, or None if there are none."""
     at = connection.rows(_LATEST, owner=owner)[0][0]
     return None if at is None else int(at)
 
 
-def _listing(
+def _list_sql(
     only: Filter, behind: str, order: tuple[str, ...], tables: tuple[str, str] = _TABLES, *, ascending: bool
 ) -> tuple[Sql, dict[str, Any]]:
-    """Return the statement of a list and the parameters that come from its query."""
+    """Return the statement of a list and the parameters of its query."""
     where = f"owner = :owner AND {_ALIVE}"
     if only.pinned is not None:
-        where += (
-            f" AND pinned = {int(only.pinned)}"  # no parameter: SQLite takes an index of some rows for a constant only
-        )
+        where += f" AND pinned = {int(only.pinned)}"  # not a parameter: SQLite uses a partial index only for a constant
     where += behind
     direction = "ASC" if ascending else "DESC"
     end = f"ORDER BY {', '.join(f'{column} {direction}' for column in order)} LIMIT :limit"
@@ -237,14 +235,14 @@ def _listing(
     sqlite, mysql = (f"SELECT {_COLUMNS} FROM {table} WHERE {where}" for table in tables)  # noqa: S608 - fixed parts only
     for number, word in enumerate(search.words(only.query) if only.query else ()):
         (title, other_title), (content, other) = (search.conditions(name, number) for name in ("title", "content"))
-        sqlite = f"{sqlite} AND ({title} OR EXISTS {_OF_IT.format('1', content)})"
-        mysql = f"{mysql} AND ({other_title} OR id IN {_OF_IT.format('conversation_id', other)})"
+        sqlite = f"{sqlite} AND ({title} OR EXISTS {_MATCHING_MESSAGE.format('1', content)})"
+        mysql = f"{mysql} AND ({other_title} OR id IN {_MATCHING_MESSAGE.format('conversation_id', other)})"
         values |= search.patterns(word, number)
     return Sql(f"{sqlite} {end}", mysql=f"{mysql} {end}"), values
 
 
 def _values(conversation: Conversation) -> dict[str, Any]:
-    """Return the parameters of a conversation's columns, those aside that never change."""
+    """Return the parameters of the columns that can change."""
     return {
         "id": conversation.id.bytes,
         "owner": conversation.owner,
@@ -262,7 +260,7 @@ def _values(conversation: Conversation) -> dict[str, Any]:
 
 
 def _conversation(row: tuple[Any, ...]) -> Conversation:
-    """Return the conversation of a row of `_COLUMNS`."""
+    """Convert a row of `_COLUMNS`."""
     return Conversation(
         id=id_of(row[0]),
         owner=row[1],

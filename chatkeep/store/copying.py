@@ -1,9 +1,9 @@
-"""Copy everything of a database into an empty one of any kind.
+"""Copy a whole database into an empty one, of the same or another kind.
 
-A copy that is killed goes on where it was: rows are inserted in the order of their keys. Until the target is whole and
-compared with the source, its schema has the revision `UNFINISHED`, which no server serves.
+A killed copy resumes where it was, because rows are inserted in the order of their keys. Until the target is complete
+and compared with the source, its schema has the revision `UNFINISHED`, with which no server starts.
 
-Leases are copied: their replies end as interrupted at the first start. The processes themselves are not.
+Leases are copied, so their replies end as interrupted at the first start. Processes are not.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from chatkeep.store.sql import Connection, DriverConnection, Duplicate, Sql
 
 WORK = Kind(concurrency=2, waits=5, seconds=math.inf)
 """Reading and writing whole tables."""
-WATCHED_S, LOOK_S = 3.0, 0.1
-"""How long one looks whether processes are alive, whose beats go up once a second."""
+WATCH_S, POLL_S = 3.0, 0.1
+"""How long to watch for heartbeats, of which live processes have one a second."""
 BATCH_ROWS, BATCH_BYTES = 500, 1_000_000
 BYTES_OF_A_VALUE = 8
-# A server takes a statement, in which each character may be escaped, up to this less than its limit.
+# The margin below a server's limit for a statement, in which each character may be escaped.
 SPARE_BYTES = 64 * 1024
 PROCESSES = (schema.workers, schema.duties)
 _ALL = "1 = 1"
@@ -46,35 +46,35 @@ _KINDS: tuple[tuple[type[sa.types.TypeEngine[Any]], type], ...] = (
 )
 _BITS = ((sa.SmallInteger, 16), (sa.BigInteger, 64), (sa.Integer, 32))
 _SET_REVISION = Sql("UPDATE alembic_version SET version_num = :revision")
-# A table is one result, which the server sends as slowly as the other database takes it.
+# A table is one result, which the server sends as slowly as the target accepts it.
 _BE_PATIENT = Sql("", mysql="SET SESSION net_write_timeout = 86400")
 _MOST_BYTES = Sql("", mysql="SELECT @@max_allowed_packet")
 Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Sum:
-    """How many rows a table has, and a checksum of them that does not depend on their order."""
+class TableSum:
+    """The number of a table's rows, and a checksum that does not depend on their order."""
 
     rows: int
     checksum: str
 
 
 class Table:
-    """A table that is copied, and the statements for that."""
+    """The statements that copy a table."""
 
     def __init__(self, table: sa.Table) -> None:
         self.name = table.name
         self.columns = list(table.columns)
         keys = [self.columns.index(column) for column in table.primary_key]
         self._keys = keys
-        names = [_quoted(column) for column in self.columns]
+        names = [_quoted_name(column) for column in self.columns]
         where = f"FROM `{self.name}` WHERE {_CONDITIONS.get(self.name, _ALL)}"
         order = ", ".join(names[key] for key in keys)
-        # Databases differ in the order of texts: a table with one in its key is copied anew.
+        # Databases sort texts differently: a table with a text in its key can't resume.
         self.resumes = len(keys) == 1 and not isinstance(self.columns[keys[0]].type, sa.String)
         after = f"{where} AND {order} > :after" if self.resumes else where
-        # Bytes may be no text, which SQLite does not ask.
+        # SQLite's text columns may hold invalid UTF-8.
         read = ", ".join(
             f"CAST({name} AS BLOB)" if isinstance(column.type, sa.String) else name
             for name, column in zip(names, self.columns, strict=True)
@@ -88,7 +88,7 @@ class Table:
         self.insert = Sql(f"INSERT INTO `{self.name}` ({', '.join(names)}) VALUES ({places})")  # noqa: S608 - the same
 
     def rows(self, connection: Connection, after: Any = None) -> Iterator[Row]:
-        """Yield all rows, or those behind a key. Raises `TransferError` where one holds no text."""
+        """Yield all rows, or those after a key. Raises `TransferError` if a text is not valid UTF-8."""
         texts = [number for number, column in enumerate(self.columns) if isinstance(column.type, sa.String)]
         sql, values = (self.read, {}) if after is None else (self.read_after, {"after": after})
         with connection.stream(sql, **values) as found:
@@ -104,10 +104,10 @@ class Table:
                     raise self.refusal(tuple(row), self.columns[number].name, _("it is not valid UTF-8")) from None
         return tuple(row)
 
-    def require_holdable(self, row: Row, most_bytes: int) -> None:
-        """Raise `TransferError` if a server could not hold a row as it is."""
+    def require_storable(self, row: Row, most_bytes: int) -> None:
+        """Raise `TransferError` if a server could not store a row unchanged."""
         for column, value in zip(self.columns, row, strict=True):
-            if value is not None and (obstacle := _obstacle(column, value)):
+            if value is not None and (obstacle := _misfit(column, value)):
                 raise self.refusal(row, column.name, obstacle)
         if 2 * size_of(row) + SPARE_BYTES > most_bytes:
             raise TransferError(
@@ -122,7 +122,7 @@ class Table:
             )
 
     def refusal(self, row: Row, column: str, reason: str) -> TransferError:
-        """Return the error that names a value which cannot be copied."""
+        """Return the error that names a value that cannot be copied."""
         return TransferError(
             _(
                 "{table}.{column}, {row}: {reason}. Change or delete it, then go on.",
@@ -137,18 +137,18 @@ class Table:
         return ", ".join(f"{self.columns[key].name} {_shown(row[key])}" for key in self._keys)
 
     def add(self, target: DriverConnection, rows: list[Row]) -> None:
-        """Insert rows in one transaction. Raises `TransferError` where the target has the key of one already."""
+        """Insert rows in one transaction. Raises `TransferError` if the target already has a row's key."""
         batch = [{f"v{number}": value for number, value in enumerate(row)} for row in rows]
         target.begin()
         try:
             target.change_each(self.insert, batch)
         except Duplicate:
             target.rollback()
-            raise self._twice(target, rows) from None
+            raise self._duplicate(target, rows) from None
         target.commit()
 
-    def _twice(self, target: DriverConnection, rows: list[Row]) -> TransferError:
-        """Return which row of a batch is one too many."""
+    def _duplicate(self, target: DriverConnection, rows: list[Row]) -> TransferError:
+        """Return the error that names the duplicate row of a batch."""
         target.begin()
         try:
             for row in rows:
@@ -168,7 +168,7 @@ class Table:
         return TransferError(_("{table}: another copy into the same target is running.", table=self.name))
 
 
-def _quoted(column: sa.Column[Any]) -> str:
+def _quoted_name(column: sa.Column[Any]) -> str:
     return f"`{column.name}`"
 
 
@@ -182,8 +182,8 @@ def _shown(value: Any) -> str:
     return repr(value)
 
 
-def _obstacle(column: sa.Column[Any], value: Any) -> str | None:
-    """Return why a server could not hold a value as SQLite does, which looks neither at lengths nor at types."""
+def _misfit(column: sa.Column[Any], value: Any) -> str | None:
+    """Return why a server could not store a value, or None. SQLite checks neither lengths nor types."""
     kind = column.type
     wanted = next(python for sql, python in _KINDS if isinstance(kind, sql))
     if type(value) is not wanted:
@@ -212,46 +212,46 @@ def _obstacle(column: sa.Column[Any], value: Any) -> str | None:
 
 
 def size_of(row: Row) -> int:
-    """Return about how many bytes a row takes in a statement."""
+    """Estimate the bytes of a row in a statement."""
     return sum(
         len(value.encode()) if isinstance(value, str) else len(value) if isinstance(value, bytes) else BYTES_OF_A_VALUE
         for value in row
     )
 
 
-def sum_of(rows: Iterable[Row]) -> Sum:
-    """Return the sum of rows, in whatever order: that of texts differs between databases."""
+def sum_of(rows: Iterable[Row]) -> TableSum:
+    """Return the sum of rows, independent of their order: databases sort texts differently."""
     count, total = 0, 0
     for row in rows:
         digest = hashlib.sha256(msgspec.msgpack.encode(row)).digest()
         count, total = count + 1, (total + int.from_bytes(digest)) % 2**256
-    return Sum(count, f"{total:064x}"[:16])
+    return TableSum(count, f"{total:064x}"[:16])
 
 
-def is_served(database: Database) -> bool:
-    """Return whether a server or `chatkeep work` uses a database; takes some seconds if one was killed."""
+def is_in_use(database: Database) -> bool:
+    """Return whether a server or `chatkeep work` uses a database. Takes some seconds if one was killed."""
     before = database.read(leases.heartbeats)
-    deadline = time.monotonic() + WATCHED_S
+    deadline = time.monotonic() + WATCH_S
     while before and time.monotonic() < deadline:
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
         if any(before.get(worker) != beat for worker, beat in database.read(leases.heartbeats).items()):
             return True
     return False
 
 
 TABLES = [Table(table) for table in schema.metadata.sorted_tables if table not in PROCESSES]
-"""What is copied, the tables that others refer to first."""
+"""The tables to copy, those with foreign keys after their targets."""
 
 
 class Copy:
-    """A copy from one database to another one. All methods raise `TransferError` and `StoreUnavailable`."""
+    """A copy between two databases. Methods raise `TransferError` and `StoreUnavailable`."""
 
     def __init__(self, source: Database, target: Database) -> None:
         self._source, self._target = source, target
         self._beats: dict[UUID, int] = {}
 
     def prepare(self) -> None:
-        """Refuse what cannot be copied, then make the target's tables, unless an unfinished copy has."""
+        """Check both databases, then create the target's tables unless a copy is being resumed."""
         self._require_source()
         self._target.check()
         found = migrations.schema_of(self._target)
@@ -274,7 +274,7 @@ class Copy:
         if _place(self._source) == _place(self._target):
             raise TransferError(_("The source and the target are the same database."))
         self._beats = self._source.read(leases.heartbeats)
-        if is_served(self._source):
+        if is_in_use(self._source):
             raise TransferError(_("A server uses the source. Stop every server and chatkeep work, then copy again."))
 
     def _require_empty(self, *, known: bool) -> None:
@@ -294,13 +294,13 @@ class Copy:
                 )
 
     def count(self, table: Table) -> int:
-        """Return how many rows of a table there are to copy."""
+        """Return how many rows of a table are to be copied."""
         return _number(self._source, table.count)
 
     def fill(self, table: Table, advance: Callable[[int], object]) -> None:
-        """Copy the rows of a table that the target has not; tell ``advance`` how many are there now, bit by bit."""
+        """Copy the rows that the target lacks. Call ``advance`` with the number of rows of each step."""
         with self._source.connection(WORK) as source, self._target.connection(WORK) as target:
-            most_bytes = self._be_patient(source, target)
+            most_bytes = self._wait_for_target(source, target)
             after = target.rows(table.last)[0][0] if table.last else None
             if table.last is None:
                 target.change(table.empty)
@@ -309,18 +309,18 @@ class Copy:
             for batch in _batches(table.rows(source, after)):
                 if most_bytes:
                     for row in batch:
-                        table.require_holdable(row, most_bytes)
+                        table.require_storable(row, most_bytes)
                 table.add(target, batch)
                 advance(len(batch))
 
-    def _be_patient(self, source: Connection, target: DriverConnection) -> int:
-        """Let the source wait for the target; return how many bytes the target takes, 0 for any."""
+    def _wait_for_target(self, source: Connection, target: DriverConnection) -> int:
+        """Let the source wait for the target. Return the most bytes of a statement on the target, 0 for no limit."""
         if not self._source.embedded:
             source.rows(_BE_PATIENT)
         return 0 if self._target.embedded else int(target.rows(_MOST_BYTES)[0][0])
 
-    def compare(self, table: Table, advance: Callable[[int], object]) -> Sum:
-        """Return the sum of a table, if it is the same in both databases. Reads all of it in both."""
+    def compare(self, table: Table, advance: Callable[[int], object]) -> TableSum:
+        """Return the sum of a table, which must be equal in both databases. Reads the whole table in both."""
         here, there = (self._sum(database, table, advance) for database in (self._source, self._target))
         if here != there:
             raise TransferError(
@@ -337,7 +337,7 @@ class Copy:
             )
         return here
 
-    def _sum(self, database: Database, table: Table, advance: Callable[[int], object]) -> Sum:
+    def _sum(self, database: Database, table: Table, advance: Callable[[int], object]) -> TableSum:
         def told(rows: Iterable[Row]) -> Iterator[Row]:
             for row in rows:
                 advance(1)
@@ -347,7 +347,7 @@ class Copy:
             return sum_of(told(table.rows(connection)))
 
     def finish(self) -> None:
-        """Let the target be served: every table was compared."""
+        """Mark the target as complete, once every table was compared."""
         if self._source.read(leases.heartbeats) != self._beats:
             raise TransferError(_("A server has used the source meanwhile. Copy again into a new, empty database."))
         self._set_revision(HEAD)
@@ -369,7 +369,7 @@ def _place(database: Database) -> Any:
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Yield rows in lists that are small enough for one transaction, or hold one large row."""
+    """Yield rows in lists that fit one transaction; a larger row comes alone."""
     batch: list[Row] = []
     size = 0
     for row in rows:

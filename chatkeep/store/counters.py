@@ -1,4 +1,4 @@
-"""The table ``marks``: a number for a name, for all processes."""
+"""The table ``marks``: named numbers that all processes share."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _INSERT = Sql("INSERT INTO marks (name, value) VALUES (:name, :value)")
 
 
 def get(connection: Connection, name: str) -> int:
-    """Return a mark's number, 0 where it was never set."""
+    """Return a number, 0 if it was never set."""
     rows = connection.rows(_GET, name=name)
     return int(rows[0][0]) if rows else 0
 
 
 def put(connection: Connection, name: str, value: int) -> None:
-    """Set a mark."""
+    """Set a number."""
     if connection.change(_UPDATE, name=name, value=value) == 0:
         connection.change(_INSERT, name=name, value=value)
 
 
 def count(connection: Connection, name: str) -> None:
-    """Add one to a mark that was set before."""
+    """Increment a number that was set before."""
     connection.change(_COUNT, name=name)
 
 
 def try_out(connection: Connection) -> None:
-    """Write a row that no other transaction touches; roll it back."""
+    """Insert a row that no other transaction touches. The caller rolls it back."""
     connection.change(_INSERT, name=f"probe {uuid4().hex}", value=0)

@@ -1,6 +1,6 @@
-"""Why a database cannot be opened or written: one sentence with the setting to change. Pure.
+"""Explain why a database cannot be opened or written, in one sentence with the setting to change. Pure.
 
-A sentence quotes nothing that a database says but the number of its error: its own words may hold what is stored.
+Of a database's error only the number is quoted: its message may contain stored data.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ _BY_NUMBER = {number: sentence for sentence, numbers in _REFUSALS.items() for nu
 
 @contextmanager
 def explained(url: str) -> Iterator[None]:
-    """Raise `SettingsError` with one sentence where a database cannot be opened or written."""
+    """Raise `SettingsError` with one sentence if a database cannot be opened or written."""
     try:
         yield
     except (Problem, StoreError, sa.exc.SQLAlchemyError, apsw.Error, pymysql.Error, OSError) as error:
@@ -125,7 +125,7 @@ def explained(url: str) -> Iterator[None]:
 
 
 def reason(error: BaseException, url: str | URL) -> Text:
-    """Return why a database failed, in a sentence that begins with the setting to change."""
+    """Explain a database's error in a sentence that begins with the setting to change."""
     where, links = url if isinstance(url, URL) else parsed(url), list(chain(error))
     if found := known(error, where):
         return found
@@ -147,12 +147,12 @@ def reason(error: BaseException, url: str | URL) -> Text:
 
 
 def is_of_database(error: BaseException) -> bool:
-    """Return whether a database's failure led to an exception."""
+    """Return whether a database's error is in an exception's chain."""
     return any(isinstance(link, apsw.Error | pymysql.Error) for link in chain(error))
 
 
 def known(error: BaseException, url: URL) -> Text | None:
-    """Return why a database refuses, None if that is none of the usual reasons."""
+    """Explain a database's refusal; None if the reason is not a known one."""
     say, links = _of_file if url.get_backend_name() == "sqlite" else _of_server, chain(error)
     return next(filter(None, (say(link, url) for link in links)), None)
 
@@ -175,13 +175,13 @@ def _of_server(error: BaseException, where: URL) -> Text:
 
 
 def _number(error: BaseException) -> int:
-    """Return the number of a server's or of PyMySQL's error, 0 for all others."""
+    """Return the number of an error of the server or of PyMySQL, 0 for other errors."""
     number = error.args[0] if isinstance(error, pymysql.Error) and error.args else 0
     return number if isinstance(number, int) else 0
 
 
 def _of_connection(error: OSError | None, where: URL) -> Text:
-    """Return why there is no connection."""
+    """Explain a failed connection."""
     place = _place(where)
     if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _OF_WRONG_HOST:
         return _(

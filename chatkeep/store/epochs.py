@@ -1,8 +1,8 @@
-"""Epochs: by which an increment of an export knows what has changed since the one before.
+"""Epochs: how an incremental export finds what has changed since the previous one.
 
-Every row that changes is stamped with the number of the epoch. A transaction that writes keeps the epoch from being
-closed until it has committed, so once it is closed no row of it can appear any more, in whatever order transactions
-commit: a cursor that is a closed epoch leaves nothing out. Writers do not wait for each other.
+Every changed row is stamped with the current epoch. A writing transaction keeps its epoch open until it has committed,
+so no row of a closed epoch can appear later, in whatever order transactions commit. A cursor is a closed epoch, so it
+misses nothing. Writers do not wait for each other.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ _CLOSE = Sql("UPDATE marks SET value = value + 1 WHERE name = 'epoch'")
 
 
 def hold(connection: Connection) -> int:
-    """Return the epoch, which stays open until the transaction ends."""
+    """Return the current epoch, and keep it open until the transaction ends."""
     return int(connection.rows(_HOLD)[0][0])
 
 
 def current(connection: Connection) -> int:
-    """Return the epoch that is open."""
+    """Return the current epoch."""
     return counters.get(connection, "epoch")
 
 
 def close(database: Database) -> int:
-    """Close the epoch and begin the next one; return the one that was closed.
+    """Close the current epoch and begin the next. Return the closed one.
 
     Waits for the transactions that hold it. Raises `StoreUnavailable`.
     """
 
     def count_on(connection: Connection) -> int:
-        # A statement that commits itself: a process that is paused between two would let everybody else's turns wait.
+        # An autocommitted statement: a process paused in a transaction would block all turns.
         connection.change(_CLOSE)
-        return current(connection) - 1  # a later one, where another process closes it at this moment
+        return current(connection) - 1  # later than ours if another process closes one at this moment
 
     return database.read(count_on, long=True)

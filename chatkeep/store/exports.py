@@ -1,6 +1,6 @@
-"""Reading the tables for an export: in keyset pages, as rows whose text is UTF-8 in bytes.
+"""Read the tables for an export, by keyset pagination, with texts as UTF-8 bytes.
 
-Text that only travels into a file need not become ``str`` first: that would be a third of an export's CPU time.
+Decoding texts to ``str`` only to write them to a file would take a third of an export's CPU time.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from uuid import UUID
 
 from chatkeep.store.sql import Connection, Sql, in_list, quoted
 
-# A piece is what is read and rendered at once; it ends with whichever comes first: a message may have a megabyte.
+# A piece is read and rendered at once. It ends with whichever comes first, as a message may have a megabyte.
 PIECE = 400
 PIECE_BYTES = 256 * 1024
 _CONVERSATIONS = 100
-# A running reply keeps its conversation, and puts its expiry off when it ends.
+# A running reply keeps its conversation alive, and postpones its expiry when it ends.
 _ALIVE = (
     "(expires_at IS NULL OR expires_at > :now"
     " OR EXISTS (SELECT 1 FROM leases WHERE leases.conversation_id = conversations.id))"
@@ -27,16 +27,16 @@ _ALIVE = (
 _COUNT = Sql(f"SELECT COUNT(*) FROM conversations WHERE owner = :owner AND {_ALIVE}")  # noqa: S608
 _LAST = Sql("SELECT MAX(id) FROM conversations WHERE owner = :owner")
 _EARLIEST, _LATEST = -(2**63), 2**63 - 1
-_TIMESTAMP = 3  # where it stands in both kinds of rows
+_TIMESTAMP = 3  # its index in both kinds of rows
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is exported: everything of the owner, or one conversation.
+    """What to export: all conversations of an owner, or one.
 
-    Only messages from ``start`` on and before ``end`` (µs since 1970) count, with ``since`` only what has changed after
-    that epoch, and with ``branch_only`` only messages of the current branch. ``records`` asks for `RecordRow`, else
-    messages are a `MessageRow` each.
+    ``start`` (inclusive) and ``end`` (exclusive) limit messages by time, in µs since 1970. ``since`` selects what has
+    changed after that epoch, ``branch_only`` the messages of the current branch. Messages come as `RecordRow` if
+    ``records`` is set, else as `MessageRow`.
     """
 
     owner: str
@@ -49,12 +49,12 @@ class Selection:
 
     @property
     def ranged(self) -> bool:
-        """Whether conversations without a message in the range are left out."""
+        """Whether conversations without a message in the range are skipped."""
         return self.start is not None or self.end is not None
 
 
 class ConversationRow(NamedTuple):
-    """A conversation's columns as they are stored."""
+    """A conversation's columns."""
 
     id: bytes
     title: str
@@ -71,9 +71,9 @@ class ConversationRow(NamedTuple):
 
 
 class RecordRow(NamedTuple):
-    """A message of which the database has made a part of a JSON object: the members behind the timestamp.
+    """A message for lossless formats: the database renders the JSON members after the timestamp.
 
-    That costs half of what it would in Python, and other threads run meanwhile.
+    Rendering them in Python costs a fifth more of an export's CPU time, and holds the GIL.
     """
 
     conversation_id: bytes
@@ -84,7 +84,7 @@ class RecordRow(NamedTuple):
 
 
 class MessageRow(NamedTuple):
-    """A message's columns as they are stored; ``kind`` is the JSON of a `Kind`."""
+    """A message's columns; ``kind`` is the JSON of a `Kind`."""
 
     conversation_id: bytes
     id: bytes
@@ -95,12 +95,12 @@ class MessageRow(NamedTuple):
     reasoning: bytes
     input_tokens: int | None
     output_tokens: int
-    """Says nothing where ``input_tokens`` is None."""
+    """Undefined if ``input_tokens`` is None."""
     kind: str
 
 
 class Kind(NamedTuple):
-    """The columns that have few different values: read as one text, they need to be looked at but once for each."""
+    """The columns with few distinct values. They are read as one text, whose decoding is cached."""
 
     on_branch: int
     role: str
@@ -117,7 +117,7 @@ _OPTIONAL = ("model", "finish_reason", "error", "error_detail")
 _MEMBERS = {
     "position": "`position`",
     "on_branch": "CASE on_branch WHEN 1 THEN 'true' ELSE 'false' END",
-    "role": """'"', `role`, '"'""",  # the words of an enumeration, as the status is
+    "role": """'"', `role`, '"'""",  # an enumeration, like the status
     "ai_generated": "CASE `role` WHEN 'assistant' THEN 'true' ELSE 'false' END",
     "status": """'"', status, '"'""",
     **{name: f"CASE WHEN {name} IS NULL THEN 'null' ELSE JSON_QUOTE({name}) END" for name in _OPTIONAL},
@@ -129,10 +129,10 @@ _MEMBERS = {
 }
 
 
-class _Portion:
-    """How many rows to ask for, so that a few long ones are enough.
+class _AdaptiveLimit:
+    """Adapts a query's LIMIT to the size of rows.
 
-    On MySQL all that is asked for is sent, also where only the first rows are wanted: after long ones ask for less.
+    MySQL sends all rows of a result even if only the first are read, so ask for fewer after long ones.
     """
 
     def __init__(self, most: int) -> None:
@@ -142,7 +142,7 @@ class _Portion:
     def read(
         self, connection: Connection, sql: Sql, values: dict[str, Any], size_of: Callable[[tuple[Any, ...]], int]
     ) -> tuple[list[tuple[Any, ...]], bool]:
-        """Return rows up to `PIECE_BYTES`, and whether there may be more of them."""
+        """Return rows up to `PIECE_BYTES`, and whether there may be more."""
         found: list[tuple[Any, ...]] = []
         asked, size = self.rows, 0
         with connection.stream(sql, limit=asked, **values) as rows:
@@ -156,12 +156,12 @@ class _Portion:
 
 
 class Pages:
-    """What is in a selection, page by page: conversations by id, which is by creation, and their messages by time.
+    """Reads a selection in pages: conversations by id, which is by creation, and their messages by time.
 
-    Between two pages nothing of the database is held: an open cursor would keep SQLite's write-ahead log growing.
+    Between pages no cursor is open, which would keep SQLite's write-ahead log growing.
 
-    What has changed since an epoch comes by epoch and id. A conversation that changes meanwhile moves on to the epoch
-    that is open, behind all that is read already, and is met there: so nothing is missed, but it may come twice.
+    An increment is read by epoch and id. A conversation that changes meanwhile moves to the current epoch, ahead of the
+    position, so nothing is missed, but it may come twice.
     """
 
     def __init__(self, selection: Selection) -> None:
@@ -170,19 +170,19 @@ class Pages:
         self._last: bytes | None = None
         self._epoch = 0 if selection.since is None else selection.since + 1
         self._after = b""
-        self._within: int | None = None  # the time up to which the messages of the conversation ``_after`` are read
-        self._conversations, self._messages = _Portion(_CONVERSATIONS), _Portion(PIECE)
+        self._within: int | None = None  # the messages of the conversation ``_after`` are read up to this time
+        self._conversations, self._messages = _AdaptiveLimit(_CONVERSATIONS), _AdaptiveLimit(PIECE)
 
     def page(self, connection: Connection, now: int) -> Iterator[Piece]:
-        """Yield the next pieces: the conversations that begin there, and messages of these or of the one before.
+        """Yield the next pieces: conversations that begin there, and messages of these or of the previous one.
 
-        Whoever iterates decides where the page ends. `ended` is set once there is nothing left.
+        The caller ends a page by stopping the iteration. `ended` is set when nothing is left.
         """
         yield from self._rest(connection)
         batch = self._read_conversations(connection, now)
         self.ended = not batch
         while batch:
-            group = _group(batch, self._messages.rows)
+            group = _fitting(batch, self._messages.rows)
             messages = self._read_messages(connection, [one.id for one in group], self._selection.start)
             if self._within is not None:
                 group = [one for one in group if one.id <= messages[-1][0]]
@@ -192,14 +192,14 @@ class Pages:
             yield from self._rest(connection)
 
     def _rest(self, connection: Connection) -> Iterator[Piece]:
-        """Yield what is left of a conversation that is larger than a piece."""
+        """Yield the rest of a conversation that is larger than a piece."""
         while self._within is not None:
             yield [], self._read_messages(connection, [self._after], self._within + 1)
 
     def _read_conversations(self, connection: Connection, now: int) -> list[ConversationRow]:
         selection = self._selection
         if self._last is None:
-            # New ones could come for ever: what begins from here on is for the next time.
+            # Skip conversations that begin during the export, or it might never end.
             self._last = connection.rows(_LAST, owner=selection.owner)[0][0] or b""
         values = {"owner": selection.owner, "now": now, "after": self._after, "last": self._last}
         if selection.conversation_id is not None:
@@ -233,20 +233,20 @@ class Pages:
 
 
 def count(connection: Connection, owner: str, now: int) -> int:
-    """Return how many conversations the owner has."""
+    """Return how many conversations an owner has."""
     return int(connection.rows(_COUNT, owner=owner, now=now)[0][0])
 
 
 @lru_cache(maxsize=1024)
 def kind_of(text: str) -> Kind:
-    """Return the kind of a row."""
+    """Decode `MessageRow.kind`."""
     return Kind(*json.loads(text))
 
 
-def _group(batch: list[ConversationRow], most: int) -> list[ConversationRow]:
-    """Return the first conversations of a batch that have fewer messages than that; a larger one is by itself.
+def _fitting(batch: list[ConversationRow], most: int) -> list[ConversationRow]:
+    """Return the first conversations of a batch with fewer than ``most`` messages; a larger one comes alone.
 
-    Their ids ascend, so that those of which messages are read are known by the last message.
+    Their ids ascend, so the last message read tells which of them are read.
     """
     messages = 0
     for index, row in enumerate(batch):
@@ -271,14 +271,14 @@ def _size_of_message(row: tuple[Any, ...]) -> int:
 
 @cache
 def _conversation_sql(*, one: bool, ranged: bool, changed: bool) -> Sql:
-    """Return the statement that reads conversations in the order of the owner's index by id, or by epoch and id."""
+    """Return the statement that reads conversations by id, or by epoch and id."""
     where = f"owner = :owner AND {_ALIVE} AND id <= :last"
     where += " AND epoch >= :epoch AND (epoch > :epoch OR id > :after)" if changed else " AND id > :after"
     where += " AND id = :id" if one else ""
-    # A conversation is created before its first message and active at least until its last one.
+    # A conversation is created before its first message, and active until its last one or later.
     where += " AND last_active >= :start AND created_at < :end" if ranged else ""
     order, index = ("epoch, id", "epoch") if changed else ("id", "of_owner")
-    # By its id one is found at once; of many MySQL would rather sort all than read some in vain.
+    # Without the hint, MySQL would sort all conversations rather than scan the index.
     hint = "" if one else f" FORCE INDEX (ix_conversations_{index})"
     select, rest = f"SELECT {quoted(ConversationRow._fields)} FROM conversations", f"WHERE {where} ORDER BY {order}"  # noqa: S608 - fixed parts only
     return Sql(f"{select} {rest} LIMIT :limit", mysql=f"{select}{hint} {rest} LIMIT :limit")
@@ -288,7 +288,7 @@ def _conversation_sql(*, one: bool, ranged: bool, changed: bool) -> Sql:
 def _message_sql(amount: int, *, branch_only: bool, records: bool, changed: bool) -> Sql:
     """Return the statement that reads the messages of ``amount`` conversations.
 
-    SQLite reads no further than is wanted, and with a limit it would be a quarter slower.
+    SQLite reads only as far as the caller does, and would be a quarter slower with a LIMIT.
     """
     places, _ = in_list("of", range(amount))
     where = f"conversation_id IN ({places}) AND timestamp >= :start AND timestamp < :end"

@@ -1,8 +1,8 @@
-"""The table ``holdings``: how many messages each owner has, and how many bytes their text takes, where that is limited.
+"""The table ``holdings``: the number of messages and the bytes of text of each owner with a storage quota.
 
-An owner has a row once somebody has asked for it. Whoever adds or deletes messages changes the row in the same
-transaction; without a row nothing is counted. What processes without quotas, or of the version before, have changed
-beside it is put right by counting again: rows and counts are read by one statement, and their difference is added.
+An owner's row is made when it is first needed. Transactions that add or delete messages update it; without a row,
+nothing is counted. Processes without quotas or of an older version don't update it, so it is corrected by counting
+again: one statement reads the row and the real counts, and the difference is added.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from uuid import UUID
 from chatkeep.domain.conversation import Message
 from chatkeep.store.sql import Connection, Sql, in_list
 
-# What subjects begin with that a transaction holds for their owners' rows; no window's subject does.
+# The prefix of subjects that stand for rows of this table; subjects of windows never have it.
 _PREFIX = "="
 _BYTES = "OCTET_LENGTH(messages.content) + OCTET_LENGTH(messages.reasoning)"
-# A running reply is counted as a message from its beginning, and its text when it ends.
+# A running reply counts as a message from its beginning; its text counts when it ends.
 _FINAL = f"COALESCE(SUM(CASE WHEN messages.status = 'generating' THEN 0 ELSE {_BYTES} END), 0)"
 _COUNT = f"COUNT(messages.id), {_FINAL}"
 _GET = Sql("SELECT messages, bytes FROM holdings WHERE owner = :owner")
@@ -45,29 +45,29 @@ LAST = 2**63 - 1
 
 
 class Stored(NamedTuple):
-    """How many messages, and how many bytes of text."""
+    """A number of messages, and the bytes of their text."""
 
     messages: int = 0
     bytes: int = 0
 
     @classmethod
     def of(cls, messages: Sequence[Message]) -> Stored:
-        """Return what messages take."""
+        """Return the size of messages."""
         return cls(len(messages), sum(len(one.content.encode()) + len(one.reasoning.encode()) for one in messages))
 
 
 def subject(owner: str) -> str:
-    """Return the subject by which a transaction holds an owner's row from its beginning."""
+    """Return the subject with which a transaction locks an owner's row from its beginning."""
     return _PREFIX + owner
 
 
 def owner_of(held: str) -> str | None:
-    """Return the owner whose row a subject stands for; None of another subject."""
+    """Return the owner of a subject, or None if it is another kind of subject."""
     return held.removeprefix(_PREFIX) if held.startswith(_PREFIX) else None
 
 
 def hold(connection: Connection, owners: Iterable[str]) -> None:
-    """Keep others from changing the rows of owners until the transaction ends; make those that are missing."""
+    """Lock the rows of owners until the transaction ends, and insert missing ones."""
     wanted = sorted(set(owners))
     if wanted:
         values = in_list("owner", wanted)[1]
@@ -93,30 +93,30 @@ def _begin(count: int) -> Sql:
 
 
 def get(connection: Connection, owner: str) -> Stored | None:
-    """Return what an owner has stored; None where that is not counted."""
+    """Return what an owner has stored, or None if that is not counted."""
     rows = connection.rows(_GET, owner=owner)
     return Stored(*map(int, rows[0])) if rows else None
 
 
 def add(connection: Connection, owner: str, more: Stored) -> None:
-    """Count what is stored more, or less, of an owner's that is counted."""
+    """Add to an owner's counts, if they are counted."""
     connection.change(_ADD, owner=owner, **more._asdict())
 
 
 def add_reply(connection: Connection, owner: str, reply_id: UUID) -> None:
-    """Count the text of a reply that has ended."""
+    """Add the text of a reply that has ended."""
     connection.change(_ADD_REPLY, owner=owner, id=reply_id.bytes)
 
 
-def take_off(connection: Connection, owner: str, conversation_id: UUID, until: int = LAST) -> None:
-    """Count less the messages of a conversation up to a time, which the transaction is about to delete."""
+def subtract(connection: Connection, owner: str, conversation_id: UUID, until: int = LAST) -> None:
+    """Subtract the messages of a conversation up to a time, which the transaction is about to delete."""
     if get(connection, owner) is not None:
         [row] = connection.rows(_UNTIL, of=conversation_id.bytes, until=until)
         add(connection, owner, Stored(-int(row[0]), -int(row[1])))
 
 
-def take_off_some(connection: Connection, owner: str, ids: Sequence[UUID]) -> None:
-    """Count less some messages, which the transaction is about to delete."""
+def subtract_some(connection: Connection, owner: str, ids: Sequence[UUID]) -> None:
+    """Subtract some messages, which the transaction is about to delete."""
     if ids and get(connection, owner) is not None:
         places, values = in_list("id", [one.bytes for one in ids])
         [row] = connection.rows(Sql(f"SELECT {_COUNT} FROM messages WHERE message_id IN ({places})"), **values)  # noqa: S608
@@ -124,7 +124,7 @@ def take_off_some(connection: Connection, owner: str, ids: Sequence[UUID]) -> No
 
 
 def remove(connection: Connection, owner: str) -> None:
-    """Forget what an owner has stored."""
+    """Delete an owner's row."""
     connection.change(_REMOVE, owner=owner)
 
 
@@ -134,7 +134,7 @@ def remove_unused(connection: Connection, owner: str) -> None:
 
 
 def drift(connection: Connection, owner: str) -> Stored:
-    """Return what an owner's row is short of: reads all that the owner has."""
+    """Return the difference between the real counts and an owner's row. Reads all of the owner's messages."""
     rows = connection.rows(_DRIFT, owner=owner)
     if not rows:
         return Stored()
@@ -143,6 +143,6 @@ def drift(connection: Connection, owner: str) -> Stored:
 
 
 def next_owner(connection: Connection, after: str) -> str | None:
-    """Return the first owner behind ``after`` that has conversations or a row."""
+    """Return the first owner after ``after`` with conversations or a row."""
     found = [str(rows[0][0]) for sql in _NEXT if (rows := connection.rows(sql, after=after))]
     return min(found, default=None)

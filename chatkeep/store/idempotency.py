@@ -1,4 +1,4 @@
-"""The table ``idempotency_keys``: which turn a caller's key stands for."""
+"""The table ``idempotency_keys``: the turn of each Idempotency-Key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DELETE = Sql("DELETE FROM idempotency_keys WHERE owner = :owner AND `key` = :ke
 _FORGET = Sql(
     "DELETE FROM idempotency_keys WHERE (owner, `key`) IN"
     " (SELECT owner, `key` FROM idempotency_keys WHERE owner = :owner LIMIT :limit)",
-    # MySQL knows no LIMIT in a subquery, but one in DELETE itself.
+    # MySQL allows LIMIT in DELETE, but not in a subquery.
     mysql="DELETE FROM idempotency_keys WHERE owner = :owner LIMIT :limit",
 )
 _EXPIRE = Sql(
@@ -37,7 +37,7 @@ _EXPIRE = Sql(
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyRecord:
-    """The turn that a key stands for, and the SHA-256 of the request that took it."""
+    """The turn of a key, and the SHA-256 of its request."""
 
     request_hash: bytes
     conversation_id: UUID
@@ -45,7 +45,7 @@ class IdempotencyRecord:
 
 
 def get(connection: Connection, owner: str, key: str, now: int) -> IdempotencyRecord | None:
-    """Return what a key stands for; one older than 24 hours is forgotten on the way."""
+    """Return the record of a key. Deletes it if it is older than 24 hours."""
     rows = connection.rows(_GET, owner=owner, key=key)
     if not rows:
         return None
@@ -56,7 +56,7 @@ def get(connection: Connection, owner: str, key: str, now: int) -> IdempotencyRe
 
 
 def insert(connection: Connection, owner: str, key: str, known: IdempotencyRecord, now: int) -> None:
-    """Keep a key. Raises `Duplicate` where another process just did."""
+    """Store a key. Raises `Duplicate` if another process did so at the same time."""
     connection.change(
         _INSERT,
         owner=owner,
@@ -69,15 +69,15 @@ def insert(connection: Connection, owner: str, key: str, known: IdempotencyRecor
 
 
 def of_owner(connection: Connection, owner: str, after: str, limit: int) -> list[tuple[str, int]]:
-    """Return up to ``limit`` keys of an owner in their order behind ``after``, and when each was stored."""
+    """Return up to ``limit`` keys of an owner after ``after``, and when each was stored."""
     return [(str(key), int(at)) for key, at in connection.rows(_OF_OWNER, owner=owner, after=after, limit=limit)]
 
 
 def forget(connection: Connection, owner: str, limit: int) -> int:
-    """Forget up to ``limit`` keys of an owner; return how many."""
+    """Delete up to ``limit`` keys of an owner. Return how many."""
     return connection.change(_FORGET, owner=owner, limit=limit)
 
 
 def expire(connection: Connection, now: int, limit: int) -> int:
-    """Forget up to ``limit`` keys that are older than 24 hours; return how many."""
+    """Delete up to ``limit`` keys that are older than 24 hours. Return how many."""
     return connection.change(_EXPIRE, before=now - KEPT_US, limit=limit)

@@ -1,6 +1,6 @@
-"""Which database it is: a random number, so that what is kept outside of it, as in Redis, names the one it belongs to.
+"""The database's identity: a random number that names it in data stored elsewhere, such as in Redis.
 
-A copy and a restored backup get a number of their own: they are other databases, and may be used beside the first.
+A copy and a restored backup get their own number: they are other databases, which may be used beside the first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from chatkeep.store.sql import Connection, Duplicate, Sql
 
 DATABASE = "database"
 """The mark that holds the number."""
-# More epochs than are ever closed between a backup and what was lost after it.
+# More epochs than are ever closed between a backup and the loss of the database.
 LEAP = 2**32
 _INSERT = Sql("INSERT INTO marks (name, value) VALUES (:name, :value)")
 _FORGET = Sql("DELETE FROM marks WHERE name = :name")
@@ -21,20 +21,20 @@ _LEAP = Sql("UPDATE marks SET value = value + :leap WHERE name = 'epoch'")
 
 
 def number(connection: Connection) -> int:
-    """Return the database's number; whoever asks first makes it."""
+    """Return the database's number. Creates it on first use."""
     found = counters.get(connection, DATABASE)
     if found:
         return found
-    with contextlib.suppress(Duplicate):  # another process was faster
+    with contextlib.suppress(Duplicate):  # another process created it
         connection.change(_INSERT, name=DATABASE, value=1 + secrets.randbelow(2**63 - 1))
     return counters.get(connection, DATABASE)
 
 
 def renew(connection: Connection) -> None:
-    """Make an older state, which was restored, a database of its own: nothing that others remember is about it.
+    """Give a restored backup its own identity, so that data of others does not refer to it.
 
-    It forgets its number, and refuses the cursors of exports that were given out so far. Some may be from after the
-    backup, and an increment that began there would miss what this database changes.
+    Deletes its number and invalidates all export cursors. Some may be from after the backup, and an increment from
+    there would miss changes of this database.
     """
     connection.change(_FORGET, name=DATABASE)
     if connection.change(_LEAP, leap=LEAP):

@@ -1,4 +1,4 @@
-"""Writing what comes from a file: many messages in one statement, and what is known of their ids."""
+"""Write imported messages, many in one statement, and look up the positions of stored ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chatkeep.domain.conversation import Message, Status, id_of
 from chatkeep.store.sql import Connection, Sql, in_list, quoted
 from chatkeep.store.transaction import Transaction
 
-# One statement's rows and characters: MySQL takes 16 MiB at most.
+# The most rows and characters of a statement: MySQL takes 16 MiB by default.
 _ROWS, _CHARACTERS = 50, 500_000
 _IDS = 200
 _COLUMNS = (
@@ -19,14 +19,14 @@ _COLUMNS = (
     "timestamp", "status", "model", "finish_reason", "error", "error_detail", "input_tokens",
     "output_tokens", "cached",
 )  # fmt: skip
-_PLACE = quoted(
+_POSITION = quoted(
     ("message_id", "conversation_id", "parent_id", "timestamp", "position", "status", "written", "on_branch")
 )
-_HOLDER = Sql("SELECT owner FROM conversations WHERE id = :id")
+_OWNER = Sql("SELECT owner FROM conversations WHERE id = :id")
 
 
 class MessagePosition(NamedTuple):
-    """Where a stored message stands in its conversation, and how much of it is there."""
+    """The position of a stored message in its conversation, and the length of its text."""
 
     conversation_id: UUID
     parent_id: UUID | None
@@ -34,22 +34,22 @@ class MessagePosition(NamedTuple):
     position: int
     status: Status
     written: int
-    """Characters in its text and its reasoning."""
+    """Characters of its text and reasoning."""
     on_branch: bool
 
 
-def holder(connection: Connection, id: UUID) -> str | None:
-    """Return the owner of a conversation, also of one that has expired; None where there is none."""
-    rows = connection.rows(_HOLDER, id=id.bytes)
+def owner_of(connection: Connection, id: UUID) -> str | None:
+    """Return the owner of a conversation, expired or not, or None if there is none."""
+    rows = connection.rows(_OWNER, id=id.bytes)
     return str(rows[0][0]) if rows else None
 
 
-def places(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, MessagePosition]:
-    """Return where those of these messages stand that are stored, in whatever conversation."""
+def positions(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, MessagePosition]:
+    """Return the positions of those messages that are stored, in any conversation."""
     found: dict[UUID, MessagePosition] = {}
     for some in _chunks([id.bytes for id in ids]):  # noqa: A001
         named, values = in_list("id", some)
-        sql = f"SELECT {_PLACE} FROM messages WHERE message_id IN ({named})"  # noqa: S608
+        sql = f"SELECT {_POSITION} FROM messages WHERE message_id IN ({named})"  # noqa: S608
         for row in connection.rows(Sql(sql), **values):
             parent_id = id_of(row[2]) if row[2] else None
             found[id_of(row[0])] = MessagePosition(
@@ -59,7 +59,7 @@ def places(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, MessagePos
 
 
 def remove(connection: Connection, conversation_id: UUID, ids: Iterable[UUID]) -> None:
-    """Delete messages of a conversation, which come again."""
+    """Delete messages of a conversation that are about to be replaced."""
     for some in _chunks([id.bytes for id in ids]):  # noqa: A001
         named, values = in_list("id", some)
         sql = f"DELETE FROM messages WHERE message_id IN ({named}) AND conversation_id = :of"  # noqa: S608
@@ -67,7 +67,7 @@ def remove(connection: Connection, conversation_id: UUID, ids: Iterable[UUID]) -
 
 
 def add(connection: Transaction, messages: Iterable[Message], branch: Collection[UUID]) -> None:
-    """Store new messages; those in ``branch`` are on the current one."""
+    """Insert messages; those in ``branch`` are on the current branch."""
     for some in _statements(messages):
         values: dict[str, Any] = {"epoch": connection.epoch}
         for index, message in enumerate(some):
@@ -107,7 +107,7 @@ def _values(message: Message, *, on_branch: bool) -> tuple[Any, ...]:
 
 
 def _statements(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    """Yield the messages in groups that one statement takes."""
+    """Yield the messages in groups that fit one statement."""
     group: list[Message] = []
     characters = 0
     for message in messages:

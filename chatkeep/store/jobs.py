@@ -1,7 +1,7 @@
-"""The table ``export_jobs``: exports that are made into files, by whichever process claims them.
+"""The table ``export_jobs``: exports into files, made by any process that claims them.
 
-A process changes a job only as long as it is the one that makes it: its id and the number of the attempt are part of
-every such statement, so of two that believe to make a job one is right and the other is told.
+A process can change a job only while it holds it. Every such statement checks the worker's id and the attempt, so if
+two processes believe that they hold a job, one of them fails.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-# When a job expires that is not finished.
+# The expiry of an unfinished job.
 NEVER = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A row. Times are µs since 1970 in UTC; ``request`` is what is asked for, as JSON."""
+    """A row. Times are µs since 1970 in UTC; ``request`` is JSON."""
 
     id: UUID
     owner: str
@@ -44,11 +44,11 @@ class Job:
     finished_at: int | None = None
     expires_at: int = NEVER
     total: int | None = None
-    """Conversations that there are to export, about."""
+    """Estimated number of conversations to export."""
     conversations: int = 0
     messages: int = 0
     size: int = 0
-    """Bytes that are written so far, or of the whole file."""
+    """Bytes written so far."""
     sha256: bytes | None = None
     cursor: str | None = None
     error: str | None = None
@@ -89,18 +89,18 @@ _OF_OWNER = Sql(
 )
 _EXPIRE = Sql(
     "DELETE FROM export_jobs WHERE id IN (SELECT id FROM export_jobs WHERE expires_at <= :now LIMIT :limit)",
-    # MySQL knows no LIMIT in a subquery, but one in DELETE itself.
+    # MySQL allows LIMIT in DELETE, but not in a subquery.
     mysql="DELETE FROM export_jobs WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit",
 )
 
 
 def insert(connection: Connection, job: Job) -> None:
-    """Store a new job."""
+    """Insert a job."""
     connection.change(_INSERT, **_values(job))
 
 
 def get(connection: Connection, owner: str, id: UUID, now: int) -> Job | None:
-    """Return the owner's job that has not expired by ``now``."""
+    """Return an owner's job that has not expired."""
     rows = connection.rows(_GET, id=id.bytes, owner=owner, now=now)
     return _job(rows[0]) if rows else None
 
@@ -108,7 +108,7 @@ def get(connection: Connection, owner: str, id: UUID, now: int) -> Job | None:
 def newest(
     connection: Connection, owner: str, now: int, *, limit: int, after: UUID | None, ascending: bool
 ) -> list[Job]:
-    """Return jobs by creation, which their ids tell, beginning behind ``after``, whether that is there or not."""
+    """Return jobs by creation, which is by id, after ``after``, which need not exist."""
     direction, beyond = ("ASC", ">") if ascending else ("DESC", "<")
     where, values = (f"{_OWN} AND id {beyond} :id", {"id": after.bytes}) if after else (_OWN, {})
     listed = Sql(f"SELECT {_COLUMNS} FROM export_jobs WHERE {where} ORDER BY id {direction} LIMIT :limit")  # noqa: S608
@@ -116,35 +116,35 @@ def newest(
 
 
 def unfinished(connection: Connection, owner: str) -> int:
-    """Return how many of the owner's jobs are queued or running."""
+    """Return how many of an owner's jobs are queued or running."""
     return int(connection.rows(_COUNT, owner=owner)[0][0])
 
 
 def room(connection: Connection, owner: str, but: UUID) -> tuple[int, int]:
-    """Return how many jobs an owner has beside one, and how many bytes their files take so far."""
+    """Return how many other jobs an owner has, and the bytes of their files."""
     [(count, size)] = connection.rows(_ROOM, owner=owner, but=but.bytes)
     return int(count), int(size)
 
 
 def claimable(connection: Connection, worker_id: UUID) -> Job | None:
-    """Return the oldest job that nobody makes: one whose process is gone, else one that is queued.
+    """Return the oldest job that no process makes: one whose process is gone, else one that is queued.
 
-    Its own process is asking, which makes none meanwhile: one that it seems to make it has lost.
+    The calling process makes none now, so a job that names it was lost by it.
     """
     rows = connection.rows(_OLDEST_ABANDONED, me=worker_id.bytes) or connection.rows(_OLDEST_QUEUED)
     return _job(rows[0]) if rows else None
 
 
 def claim(connection: Connection, found: Job, taken: Job, worker_id: UUID) -> bool:
-    """Let a job become ``taken``; return False where somebody else was quicker, or its process lives after all."""
+    """Change a job to ``taken``. Return False if another process was faster, or its process is alive after all."""
     held = {"held_attempts": found.attempts, "me": worker_id.bytes}
     return connection.change(_CLAIM, id=found.id.bytes, **held, **_changing(taken)) == 1
 
 
 def update(connection: Connection, held: Job, became: Job) -> bool:
-    """Store what became of a job that this process makes; return False where it is not its own any more.
+    """Update a job that this process holds. Return False if it has lost it.
 
-    Doing so again, because it is not known whether it was done, does no harm.
+    Idempotent, so it can be repeated after an unknown outcome.
     """
     values = {"held_by": held.worker_id.bytes if held.worker_id else None, "held_attempts": held.attempts}
     if connection.change(_UPDATE, id=held.id.bytes, **values, **_changing(became)) == 1:
@@ -154,35 +154,35 @@ def update(connection: Connection, held: Job, became: Job) -> bool:
 
 
 def cancel(connection: Connection, owner: str, id: UUID, now: int, expires_at: int) -> bool:
-    """Cancel the owner's job; return False where it is finished, or there is none."""
+    """Cancel an owner's job. Return False if it is finished or does not exist."""
     return connection.change(_CANCEL, id=id.bytes, owner=owner, now=now, expires_at=expires_at) == 1
 
 
 def delete(connection: Connection, owner: str, id: UUID) -> None:
-    """Delete the owner's job."""
+    """Delete an owner's job."""
     connection.change(_DELETE, id=id.bytes, owner=owner)
 
 
 def of_owner(connection: Connection, owner: str, after: bytes, limit: int) -> list[Job]:
-    """Return up to ``limit`` jobs of an owner by id behind ``after``, also those that have expired."""
+    """Return up to ``limit`` jobs of an owner after the id ``after``, expired or not."""
     return [_job(row) for row in connection.rows(_OF_OWNER, owner=owner, after=after, limit=limit)]
 
 
 def remove(connection: Connection, owner: str, limit: int) -> list[Job]:
-    """Delete up to ``limit`` jobs of an owner; return them."""
+    """Delete up to ``limit`` jobs of an owner. Return them."""
     found = of_owner(connection, owner, b"", limit)
-    for job in found:  # by its id: where many are the owner's, MySQL would read and lock the whole table
+    for job in found:  # by id: for an owner with many jobs, MySQL would read and lock the whole table
         delete(connection, owner, job.id)
     return found
 
 
 def expire(connection: Connection, now: int, limit: int) -> int:
-    """Delete up to ``limit`` jobs that have expired by ``now``; return how many."""
+    """Delete up to ``limit`` expired jobs. Return how many."""
     return connection.change(_EXPIRE, now=now, limit=limit)
 
 
 def with_files(connection: Connection, ids: list[UUID]) -> set[tuple[UUID, int]]:
-    """Return those of the jobs, each with the number of its attempt, that have or get a file."""
+    """Return the id and attempt of those jobs that have a file, or are writing one."""
     places, values = in_list("id", [known.bytes for known in ids])
     alive = f"id IN ({places}) AND status IN ('running', 'completed')"
     rows = connection.rows(Sql(f"SELECT id, attempts FROM export_jobs WHERE {alive}"), **values)  # noqa: S608
@@ -199,7 +199,7 @@ def _changing(job: Job) -> dict[str, Any]:
 
 
 def _job(row: tuple[Any, ...]) -> Job:
-    """Return the job of a row of `_COLUMNS`."""
+    """Convert a row of `_COLUMNS`."""
     values = dict(zip(_NAMES, row, strict=True))
     values |= {"id": id_of(values["id"]), "status": JobStatus(values["status"])}
     values["worker_id"] = id_of(values["worker_id"]) if values["worker_id"] else None

@@ -1,4 +1,4 @@
-"""The table ``api_keys``: what is kept of keys, which is nothing that would let anybody in."""
+"""The table ``api_keys``. Only hashes of keys are stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chatkeep.domain.conversation import id_of
 from chatkeep.store import counters
 from chatkeep.store.sql import Connection, Sql, in_list
 
-# Counts up whenever a key changes or stops before its time, for processes that remember it; 0 where there was none.
+# Incremented when a key changes or ends early, to invalidate caches; 0 if there never was a key.
 MARK = "keys"
 NOTED_EVERY_US = 60_000_000
 _COLUMNS = (
@@ -42,7 +42,7 @@ _CHANGE_CHILDREN = Sql("UPDATE api_keys SET name = :name, limits = :limits WHERE
 _FORGET_CHILDREN = Sql(
     "DELETE FROM api_keys WHERE id IN"
     " (SELECT id FROM api_keys WHERE parent_id = :id AND expires_at < :before LIMIT :limit)",
-    # MySQL knows no LIMIT in a subquery, but one in DELETE itself.
+    # MySQL allows LIMIT in DELETE, but not in a subquery.
     mysql="DELETE FROM api_keys WHERE parent_id = :id AND expires_at < :before ORDER BY expires_at LIMIT :limit",
 )
 _OF_END_USER = Sql(
@@ -61,7 +61,7 @@ _USE = Sql(
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as it is stored. Times are µs since 1970 in UTC."""
+    """A row. Times are µs since 1970 in UTC."""
 
     id: UUID
     prefix: str
@@ -78,12 +78,12 @@ class Key:
     limits: str | None = None
 
     def is_live(self, now: int) -> bool:
-        """Return whether the key lets anybody in."""
+        """Return whether the key is valid: neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
 
 def insert(connection: Connection, key: Key) -> None:
-    """Store a new key. Raises `Duplicate` where another one has its prefix."""
+    """Insert a key. Raises `Duplicate` if another key has its prefix."""
     connection.change(
         _INSERT,
         id=key.id.bytes,
@@ -104,7 +104,7 @@ def insert(connection: Connection, key: Key) -> None:
 
 
 def get(connection: Connection, id: UUID) -> Key | None:
-    """Return a key, whatever its state."""
+    """Return a key, valid or not."""
     rows = connection.rows(_GET, id=id.bytes)
     return _key(rows[0]) if rows else None
 
@@ -130,52 +130,52 @@ def page(connection: Connection, *, limit: int, after: UUID | None, ascending: b
 
 
 def live(connection: Connection, ids: Collection[UUID], now: int) -> set[UUID]:
-    """Return which of these keys still let anybody in."""
+    """Return which of these keys are valid."""
     places, values = in_list("id", [key_id.bytes for key_id in ids])
     text = f"SELECT id FROM api_keys WHERE id IN ({places}) AND {_IS_LIVE}"  # noqa: S608 - placeholders only
     return {id_of(row[0]) for row in connection.rows(Sql(text), now=now, **values)}
 
 
 def count_live(connection: Connection, now: int, soon: int) -> tuple[int, int]:
-    """Return how many keys let anybody in, and how many of them end by a time; what the page made is not counted."""
+    """Return how many keys are valid, and how many of them expire by ``soon``. Sign-in keys don't count."""
     [(found, ending)] = connection.rows(_LIVE, now=now, soon=soon)
     return int(found), int(ending)
 
 
 def revoke(connection: Connection, id: UUID, now: int) -> None:
-    """End a key with all that were made of it by signing in; one that is revoked already stays as it is."""
+    """Revoke a key and its sign-in keys. Does not change a key that is already revoked."""
     connection.change(_REVOKE, id=id.bytes, now=now)
     connection.change(_REVOKE_CHILDREN, id=id.bytes, now=now)
     counters.count(connection, MARK)
 
 
 def expire(connection: Connection, id: UUID, at: int) -> None:
-    """Let a key end at a time, with all that were made of it by signing in; those that end before stay so."""
+    """Set the expiry of a key and its sign-in keys, unless they expire earlier."""
     connection.change(_EXPIRE, id=id.bytes, at=at)
     connection.change(_EXPIRE_CHILDREN, id=id.bytes, at=at)
     counters.count(connection, MARK)
 
 
 def change(connection: Connection, key: Key) -> None:
-    """Store a key's name and limits, which are those of all that were made of it by signing in."""
+    """Store a key's name and limits, which its sign-in keys share."""
     for statement in (_CHANGE, _CHANGE_CHILDREN):
         connection.change(statement, id=key.id.bytes, name=key.name, limits=key.limits)
     counters.count(connection, MARK)
 
 
 def forget_children(connection: Connection, id: UUID, before: int, limit: int) -> int:
-    """Delete up to ``limit`` keys of signing in with a key that expired before a time; return how many."""
+    """Delete up to ``limit`` sign-in keys of a key that expired before a time. Return how many."""
     return connection.change(_FORGET_CHILDREN, id=id.bytes, before=before, limit=limit)
 
 
 def of_end_user(connection: Connection, account: str, end_user: str, after: bytes, limit: int) -> list[Key]:
-    """Return up to ``limit`` keys that stand for one end user of an account, by id behind ``after``."""
+    """Return up to ``limit`` keys of one end user of an account, after the id ``after``."""
     rows = connection.rows(_OF_END_USER, account=account, end_user=end_user, after=after, limit=limit)
     return [_key(row) for row in rows]
 
 
 def remove(connection: Connection, account: str, end_user: str, limit: int) -> int:
-    """Delete up to ``limit`` keys that stand for one end user, which let nobody in any more; return how many."""
+    """Delete up to ``limit`` keys of one end user. Return how many."""
     removed = connection.change(_REMOVE, account=account, end_user=end_user, limit=limit)
     if removed:
         counters.count(connection, MARK)
@@ -183,17 +183,17 @@ def remove(connection: Connection, account: str, end_user: str, limit: int) -> i
 
 
 def use(connection: Connection, id: UUID, at: int) -> None:
-    """Note that a key was used, once in a minute."""
+    """Record that a key was used, at most once a minute."""
     connection.change(_USE, id=id.bytes, at=at, noted_before=at - NOTED_EVERY_US)
 
 
 def changes(connection: Connection) -> int:
-    """Return a number that grows when a key changes or stops before its time; 0 where no key was ever made."""
+    """Return a number that grows when a key changes or ends early; 0 if there never was a key."""
     return counters.get(connection, MARK)
 
 
 def _key(row: tuple[Any, ...]) -> Key:
-    """Return the key of a row of `_COLUMNS`."""
+    """Convert a row of `_COLUMNS`."""
     return Key(
         id=id_of(row[0]),
         prefix=row[1],

@@ -1,4 +1,4 @@
-"""The table ``duties``: what one process does for all, and which one."""
+"""The table ``duties``: which process is the leader for each singleton task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ANY = Sql("SELECT 1 FROM duties WHERE name = :name")
 
 
 def acquire(connection: Connection, name: str, worker_id: UUID) -> bool:
-    """Return whether this process has the duty: it had it, nobody had, or who had is gone."""
+    """Return whether this process is the leader. It becomes the leader if there is none, or the leader is gone."""
     if connection.change(_TAKE, name=name, worker_id=worker_id.bytes):
         return True
     if connection.rows(_ANY, name=name):

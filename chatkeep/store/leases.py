@@ -1,7 +1,7 @@
-"""The tables ``leases`` and ``workers``: which process generates which reply, and whether it is alive.
+"""The tables ``leases`` and ``workers``: which process generates which reply, and the heartbeats of processes.
 
-A process shows that it lives by raising its beat; others judge by whether the beat goes up while they watch, on their
-own monotonic clock. No wall clock is compared, so a clock that jumps ends no reply.
+A process increments its heartbeat; others watch whether it grows, by their own monotonic clock. Wall clocks are never
+compared, so a clock that jumps ends no reply.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _DELETE = Sql(
 _OF_CONVERSATION = Sql(f"{_SELECT} WHERE conversation_id = :conversation_id")
 _ALL = Sql(_SELECT)
 _TO_STOP = Sql(f"{_SELECT} WHERE worker_id = :worker_id AND stop = 1")
-# A row for each reply that is being generated: reading all of them costs less than keeping indexes for every turn.
-# In one column: PyMySQL takes longer for the description of a column than for a row.
+# A full scan of the running replies costs less than indexes that every turn has to maintain. The result is one column,
+# because PyMySQL takes longer for a column's description than for a row.
 _RUNNING = Sql(
     "SELECT CONCAT_WS(' ', COALESCE(SUM(owner = :account OR SUBSTR(owner, 1, :length) = :prefix), 0),"
     " COALESCE(SUM(owner = :owner), 0), COALESCE(SUM(key_id = :key_id), 0)) FROM leases"
@@ -43,25 +43,25 @@ _FORGET = Sql("DELETE FROM workers WHERE id = :id")
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """A process's right to write a reply; ``stop`` asks it to stop."""
+    """A process's right to write a reply. ``stop`` asks it to stop."""
 
     conversation_id: UUID
     reply_id: UUID
     worker_id: UUID
     stop: bool
     owner: str = ""
-    """Whose reply it is."""
+    """The reply's owner."""
     key_id: UUID | None = None
-    """The key that it counts for, where there is one."""
+    """The API key that it counts for, if any."""
 
 
 def acquire(connection: Transaction, lease: Lease, question: bytes | None = None) -> Lease | None:
-    """Take a conversation's only lease and, with ``question``, be the one that answers it while the lease is held.
+    """Acquire a conversation's only lease and, with ``question``, lead equal questions while the lease is held.
 
-    Returns the lease of the other reply that answers it already, in whichever process, where there is one. Raises
-    `Duplicate` where a reply is being generated in the conversation.
+    Returns the lease of the leader if another reply, in any process, answers the question already. Raises `Duplicate`
+    if a reply is being generated in the conversation.
     """
-    # Looked for first: on MySQL a duplicate locks what it met, and all turns of other processes would wait there.
+    # Check first: on MySQL a duplicate locks the existing row, for which turns of other processes would wait.
     leader = answering(connection, lease.reply_id, question) if question else None
     row = {
         "conversation_id": lease.conversation_id.bytes,
@@ -82,11 +82,11 @@ def acquire(connection: Transaction, lease: Lease, question: bytes | None = None
 
 
 def ask(connection: Connection, conversation_id: UUID, reply_id: UUID, question: bytes) -> Lease | None:
-    """Let a reply be the one that answers a question, as long as its lease is held.
+    """Make a reply the leader for a question, while its lease is held.
 
-    Returns the lease of the other reply that answers it already, in whichever process, where there is one.
+    Returns the lease of the leader if another reply, in any process, answers it already.
     """
-    # Looked for first: on MySQL a duplicate locks what it met, and all turns of other processes would wait there.
+    # Check first: on MySQL a duplicate locks the existing row, for which turns of other processes would wait.
     found = answering(connection, reply_id, question)
     if found is not None:
         return found
@@ -98,13 +98,13 @@ def ask(connection: Connection, conversation_id: UUID, reply_id: UUID, question:
 
 
 def answering(connection: Connection, reply_id: UUID, question: bytes) -> Lease | None:
-    """Return the lease of another reply that answers a question."""
+    """Return the lease of another reply that answers a question, or None."""
     rows = connection.rows(_ANSWERING, question=question, reply_id=reply_id.bytes)
     return _lease(rows[0]) if rows else None
 
 
 def release(connection: Transaction, lease: Lease) -> bool:
-    """Give a lease back; return False where somebody else ended it before: only one ever ends a reply."""
+    """Release a lease. Return False if another process has ended it: a reply is ended only once."""
     ended = connection.change(
         _DELETE,
         conversation_id=lease.conversation_id.bytes,
@@ -121,18 +121,18 @@ def _count(connection: Transaction, lease: Lease, replies: int) -> None:
 
 
 def of_conversation(connection: Connection, conversation_id: UUID) -> Lease | None:
-    """Return the lease of the reply that is being generated in a conversation."""
+    """Return the lease of a conversation's running reply, or None."""
     rows = connection.rows(_OF_CONVERSATION, conversation_id=conversation_id.bytes)
     return _lease(rows[0]) if rows else None
 
 
 def every(connection: Connection) -> list[Lease]:
-    """Return the leases of all processes: as many as replies are being generated."""
+    """Return the leases of all processes, one for each running reply."""
     return [_lease(row) for row in connection.rows(_ALL)]
 
 
 def running(connection: Connection, owner: str, key_id: UUID | None) -> dict[str, int]:
-    """Return how many replies are being generated for each subject of an owner and a key, in whichever process."""
+    """Return the number of running replies of each subject of an owner and a key, in all processes."""
     account = owner.partition("/")[0]
     [(found,)] = connection.rows(
         _RUNNING,
@@ -143,12 +143,12 @@ def running(connection: Connection, owner: str, key_id: UUID | None) -> dict[str
         length=len(account) + 1,
     )
     of_account, of_owner, of_key = map(int, found.split())
-    counted = {owner: of_owner, account: of_account}  # in this order: they may be one
+    counted = {owner: of_owner, account: of_account}  # in this order, because they may be the same
     return counted | {key_subject(key_id): of_key} if key_id else counted
 
 
 def to_stop(connection: Connection, worker_id: UUID) -> list[Lease]:
-    """Return a process's leases whose replies it is asked to stop."""
+    """Return the leases of a process whose replies it is asked to stop."""
     return [_lease(row) for row in connection.rows(_TO_STOP, worker_id=worker_id.bytes)]
 
 
@@ -158,18 +158,18 @@ def ask_to_stop(connection: Connection, lease: Lease) -> None:
 
 
 def heartbeat(connection: Connection, worker_id: UUID) -> None:
-    """Show that this process lives; also where another one had given it up."""
+    """Increment this process's heartbeat. Registers it again if another process had removed it."""
     if connection.change(_BEAT, id=worker_id.bytes) == 0:
         connection.change(_REGISTER, id=worker_id.bytes)
 
 
 def heartbeats(connection: Connection) -> dict[UUID, int]:
-    """Return the beat of every process."""
+    """Return the heartbeats of all processes."""
     return {id_of(row[0]): row[1] for row in connection.rows(_BEATS)}
 
 
 def forget(connection: Connection, worker_id: UUID) -> None:
-    """Remove a process that is gone."""
+    """Remove a dead process."""
     connection.change(_FORGET, id=worker_id.bytes)
 
 

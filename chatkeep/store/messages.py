@@ -1,4 +1,4 @@
-"""The table ``messages``. A conversation's owner is checked before anything here is called with its id."""
+"""The table ``messages``. Callers check a conversation's owner before they call anything here with its id."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ _LEAVE_SOME = Sql(
     f"{_LEAVE_BRANCH} id IN (SELECT id FROM messages WHERE {_LEAVING})",  # noqa: S608 - fixed parts only
     mysql=f"{_LEAVE_BRANCH} {_LEAVING}",
 )
-# From a message to the root. After a thousand steps MySQL refuses such a walk, and MariaDB stops it without an error.
-_ABOVE = Sql(
+# From a message to the root. After a thousand steps MySQL refuses to go on, and MariaDB stops without an error.
+_ANCESTORS = Sql(
     "WITH RECURSIVE above (message_id, parent_id, timestamp, on_branch, steps) AS ("
     "SELECT message_id, parent_id, timestamp, on_branch, 1 FROM messages"
     " WHERE message_id = :id AND conversation_id = :of"
@@ -52,7 +52,7 @@ _ABOVE = Sql(
     " FROM above JOIN messages AS parent ON parent.message_id = above.parent_id WHERE above.steps < :limit"
     ") SELECT message_id, parent_id, timestamp, on_branch FROM above"
 )
-_LATER = Sql(
+_NEWER = Sql(
     "SELECT message_id, parent_id, timestamp FROM messages WHERE conversation_id = :of AND timestamp > :after"
     " ORDER BY timestamp LIMIT :limit"
 )
@@ -81,22 +81,22 @@ _SPAN = Sql(
 )
 _DELETE_UNTIL = Sql("DELETE FROM messages WHERE conversation_id = :of AND timestamp <= :until")
 _PROGRESS = Sql("SELECT status, written FROM messages WHERE message_id = :id")
-# Four times as quick as the enumerations' own way, for there are dozens in a request.
+# Four times as fast as calling the enumerations.
 _ROLES = {role.value: role for role in Role}
 _STATUSES = {status.value: status for status in Status}
 _TIMESTAMP = Sql("SELECT timestamp FROM messages WHERE message_id = :id AND conversation_id = :conversation_id")
 
 
-# What one transaction deletes or changes, whichever comes first: turns wait that long for theirs.
+# The most that one transaction deletes or changes, whichever comes first. Turns wait that long for theirs.
 ROWS, CHARACTERS = 400, 2_000_000
-# What one statement of a walk reads.
+# The most steps to the root that one statement reads.
 STEPS = 400
-# Of how many siblings a message tells beside itself: the newest.
+# The most siblings to return of a message: the newest.
 SIBLINGS = 100
 
 
 class Step(NamedTuple):
-    """A message's place in the tree."""
+    """A message's position in the tree."""
 
     id: UUID
     parent_id: UUID | None
@@ -113,14 +113,14 @@ class Deleted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a reply's row is: its status and how many characters it holds, content and reasoning together."""
+    """A reply's status and the characters in its row, content and reasoning together."""
 
     status: Status
     written: int
 
 
 def insert(connection: Transaction, message: Message) -> None:
-    """Store a new message at the end of the current branch."""
+    """Insert a message at the end of the current branch."""
     connection.change(
         _INSERT,
         message_id=message.id.bytes,
@@ -159,9 +159,9 @@ def latest(connection: Connection, conversation_id: UUID, until: int, limit: int
 def page(
     connection: Connection, conversation_id: UUID, *, limit: int, after: UUID | None, ascending: bool
 ) -> list[Message] | None:
-    """Return messages of the current branch, beginning behind ``after``; None where there is no such message.
+    """Return messages of the current branch after ``after``; None if that message does not exist.
 
-    So many large ones that a page of `PAGE_BYTES` cannot show all of them are the last that are read.
+    Stops early when the messages exceed a page of `PAGE_BYTES`.
     """
     values: dict[str, Any] = {"conversation_id": conversation_id.bytes, "limit": limit}
     if after is not None:
@@ -180,7 +180,7 @@ def page(
 
 
 @cache
-def _page(follows: bool, ascending: bool) -> Sql:  # noqa: FBT001 - private, and a cache takes no better
+def _page(follows: bool, ascending: bool) -> Sql:  # noqa: FBT001 - private, and cheaper to cache than keywords
     """Return the statement of `page`."""
     direction, beyond = ("ASC", ">") if ascending else ("DESC", "<")
     where = "conversation_id = :conversation_id AND on_branch = 1"
@@ -189,29 +189,29 @@ def _page(follows: bool, ascending: bool) -> Sql:  # noqa: FBT001 - private, and
     return Sql(f"SELECT {_COLUMNS} FROM messages WHERE {where} ORDER BY timestamp {direction} LIMIT :limit")  # noqa: S608
 
 
-def nearest(connection: Connection, conversation_id: UUID, tip: UUID | None, limit: int) -> list[Message]:
-    """Return up to ``limit`` messages from ``tip`` towards the root, whatever else the tree holds."""
-    walk = above(connection, conversation_id, tip, min(limit, STEPS))
-    return some(connection, [step.id for step in islice(walk, limit)])
+def last_up_to(connection: Connection, conversation_id: UUID, tip: UUID | None, limit: int) -> list[Message]:
+    """Return up to ``limit`` messages from ``tip`` towards the root. Other branches cost nothing."""
+    walk = ancestors(connection, conversation_id, tip, min(limit, STEPS))
+    return get_many(connection, [step.id for step in islice(walk, limit)])
 
 
-def above(connection: Connection, conversation_id: UUID, id: UUID | None, steps: int = STEPS) -> Iterator[Step]:
-    """Yield the messages of a conversation from one of them to the root, read as they are wanted: first ``steps``."""
+def ancestors(connection: Connection, conversation_id: UUID, id: UUID | None, steps: int = STEPS) -> Iterator[Step]:
+    """Yield the messages from one of them to the root, read lazily: first ``steps``, then more at once."""
     step = id
     while step is not None:
-        rows = connection.rows(_ABOVE, id=step.bytes, of=conversation_id.bytes, limit=steps)
+        rows = connection.rows(_ANCESTORS, id=step.bytes, of=conversation_id.bytes, limit=steps)
         yield from (Step(id_of(one), _id(parent), at, bool(on)) for one, parent, at, on in rows)
         step, steps = _id(rows[-1][1]) if rows else None, min(steps * 8, STEPS)
 
 
-def later(connection: Connection, conversation_id: UUID, after: int, limit: int) -> list[Step]:
-    """Return up to ``limit`` messages of a conversation by time behind ``after``, whichever branch they are on."""
-    rows = connection.rows(_LATER, of=conversation_id.bytes, after=after, limit=limit)
+def newer(connection: Connection, conversation_id: UUID, after: int, limit: int) -> list[Step]:
+    """Return up to ``limit`` messages newer than ``after``, of all branches, oldest first."""
+    rows = connection.rows(_NEWER, of=conversation_id.bytes, after=after, limit=limit)
     return [Step(id_of(one), _id(parent), at) for one, parent, at in rows]
 
 
 def timestamp_of(connection: Connection, conversation_id: UUID, id: UUID) -> int | None:
-    """Return when a message of a conversation was stored; None where there is none."""
+    """Return the timestamp of a conversation's message, or None."""
     rows = connection.rows(_TIMESTAMP, id=id.bytes, conversation_id=conversation_id.bytes)
     return int(rows[0][0]) if rows else None
 
@@ -221,7 +221,7 @@ def span(
 ) -> list[Message]:
     """Return messages of the current branch up to the time ``until``, oldest first, without the first ``skip``.
 
-    Unless the conversation is ``forked`` those are skipped in the index alone.
+    Unless the conversation is ``forked``, the index alone is read to skip.
     """
     values = {"of": conversation_id.bytes, "until": until}
     first = connection.rows(_first(forked), **values, skip=skip)
@@ -231,19 +231,19 @@ def span(
 
 
 @cache
-def _first(forked: bool) -> Sql:  # noqa: FBT001 - private, and a cache takes no better
-    """Return the statement of `span` that finds where it begins."""
+def _first(forked: bool) -> Sql:  # noqa: FBT001 - private, and cheaper to cache than keywords
+    """Return the statement that finds where `span` begins."""
     where = "conversation_id = :of AND timestamp <= :until" + (" AND on_branch = 1" if forked else "")
     return Sql(f"SELECT timestamp FROM messages WHERE {where} ORDER BY timestamp LIMIT 1 OFFSET :skip")  # noqa: S608 - fixed parts only
 
 
 def count_until(connection: Connection, conversation_id: UUID, until: int) -> int:
-    """Return how many messages of the current branch there are up to a time: reads all of them."""
+    """Return the number of messages of the current branch up to a time. Reads all of them."""
     return int(connection.rows(_COUNT_UNTIL, of=conversation_id.bytes, until=until)[0][0])
 
 
-def some(connection: Connection, ids: list[UUID]) -> list[Message]:
-    """Return messages in the order in which they are named."""
+def get_many(connection: Connection, ids: list[UUID]) -> list[Message]:
+    """Return messages in the order of ``ids``."""
     if not ids:
         return []
     places, values = in_list("id", (item.bytes for item in ids))
@@ -253,7 +253,7 @@ def some(connection: Connection, ids: list[UUID]) -> list[Message]:
 
 
 def finish(connection: Transaction, reply: Message) -> None:
-    """Store a reply's final status, finish reason, error, model and usage; its text is there already."""
+    """Store a reply's final status, finish reason, error, model and usage. Its text is stored already."""
     connection.change(
         _FINISH,
         id=reply.id.bytes,
@@ -270,13 +270,13 @@ def finish(connection: Transaction, reply: Message) -> None:
 
 
 def leave_branch(connection: Transaction, conversation_id: UUID, after: int, until: int = 2**63 - 1) -> int:
-    """Take messages behind a time off the current branch, the newest `ROWS` up to ``until``; return how many."""
+    """Take the newest messages after a time off the current branch, at most `ROWS`. Return how many."""
     span = {"after": after, "until": until, "limit": ROWS}
     return connection.change(_LEAVE_SOME, of=conversation_id.bytes, **span, epoch=connection.epoch)
 
 
 def join_branch(connection: Transaction, ids: Sequence[UUID]) -> int:
-    """Put messages on the current branch; return how many."""
+    """Put messages on the current branch. Return how many."""
     if not ids:
         return 0
     places, values = in_list("id", (item.bytes for item in ids))
@@ -285,12 +285,12 @@ def join_branch(connection: Transaction, ids: Sequence[UUID]) -> int:
 
 
 def forks(connection: Connection, conversation_id: UUID) -> int:
-    """Return how many messages of a conversation have an elder sibling: reads all of them."""
+    """Return how many messages of a conversation have an older sibling. Reads all of them."""
     return int(connection.rows(_FORKS, of=conversation_id.bytes)[0][0])
 
 
 def siblings(connection: Connection, conversation_id: UUID, shown: list[Message]) -> dict[UUID, list[UUID]]:
-    """Return, for those of ``shown`` that have siblings, their ids by time: the message and the newest `SIBLINGS`.
+    """Return the siblings of those of ``shown`` that have any: ids by time, their own included, at most `SIBLINGS`.
 
     ``shown`` are on the current branch, so their siblings are not.
     """
@@ -317,36 +317,36 @@ def _with_siblings(connection: Connection, message: Message) -> list[UUID]:
 
 
 def count(connection: Connection, conversation_id: UUID) -> int:
-    """Return how many messages a conversation has, on all branches: walks an index over them."""
+    """Return how many messages a conversation has, on all branches. Reads the index of all of them."""
     return int(connection.rows(_COUNT, of=conversation_id.bytes)[0][0])
 
 
 def is_long(connection: Connection, conversation_id: UUID) -> bool:
-    """Return whether a conversation has more messages, or more text, than one transaction should delete."""
+    """Return whether a conversation has more messages or text than one transaction should delete."""
     oldest = connection.rows(_OLDEST, of=conversation_id.bytes, limit=ROWS + 1)
     return len(oldest) > ROWS or sum(written for _, written in oldest) > CHARACTERS
 
 
 def delete_some(connection: Connection, owner: str, conversation_id: UUID, limit: int = ROWS) -> Deleted:
-    """Delete the oldest messages of an owner's conversation: up to ``limit``, one at least with up to `CHARACTERS`."""
+    """Delete the oldest messages of a conversation: at least 1, at most ``limit``, and about `CHARACTERS`."""
     oldest = connection.rows(_OLDEST, of=conversation_id.bytes, limit=limit + 1)
     ends = accumulate(written for _, written in oldest[:limit])
     fitting = max(1, sum(end <= CHARACTERS for end in ends))
     if oldest:
         until = int(oldest[:fitting][-1][0])
-        holdings.take_off(connection, owner, conversation_id, until)
+        holdings.subtract(connection, owner, conversation_id, until)
         connection.change(_DELETE_UNTIL, of=conversation_id.bytes, until=until)
     return Deleted(min(fitting, len(oldest)), len(oldest) <= fitting)
 
 
 def progress(connection: Connection, id: UUID) -> Progress | None:
-    """Return how far a reply is, or None where its row is gone."""
+    """Return the progress of a reply, or None if its row is gone."""
     rows = connection.rows(_PROGRESS, id=id.bytes)
     return Progress(_STATUSES[rows[0][0]], rows[0][1]) if rows else None
 
 
 def progress_of(connection: Connection, ids: list[UUID]) -> dict[UUID, Progress]:
-    """Return how far each of these replies is; one whose row is gone is missing."""
+    """Return the progress of these replies, without those whose rows are gone."""
     places, values = in_list("id", (item.bytes for item in ids))
     statement = Sql(f"SELECT message_id, status, written FROM messages WHERE message_id IN ({places})")  # noqa: S608
     rows = connection.rows(statement, **values)
@@ -358,7 +358,7 @@ def _id(known: bytes | None) -> UUID | None:
 
 
 def _message(row: tuple[Any, ...]) -> Message:
-    """Return the message of a row of `_COLUMNS`."""
+    """Convert a row of `_COLUMNS`."""
     return Message(
         id=id_of(row[0]),
         conversation_id=id_of(row[1]),

@@ -1,6 +1,6 @@
-"""The table ``metrics``: what all processes counted, minute by minute, and in all under the minute 0.
+"""The table ``metrics``: counters of all processes by minute, and all-time totals under the minute 0.
 
-A minute counts from 1970. A histogram's bucket has what fell into it alone.
+Minutes count from 1970. A histogram's buckets are not cumulative.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from chatkeep.runtime.metrics import GENERATING, WORKERS
 from chatkeep.store.sql import Connection, Sql, in_list
 
 ALL_TIME = 0
-# What one transaction forgets: some hundred rows.
+# The most minutes that one transaction deletes: some hundred rows.
 MINUTES = 20
 
 _TOTALS = Sql("SELECT name, value FROM metrics WHERE minute = 0")
@@ -27,17 +27,17 @@ _STORAGE = Sql(
 
 
 def add(connection: Connection, minute: int, counted: Mapping[str, float]) -> None:
-    """Add to what a minute has."""
+    """Add to the values of a minute."""
     _write(connection, minute, counted, "value + {new}")
 
 
 def put(connection: Connection, minute: int, measured: Mapping[str, float]) -> None:
-    """Set what a minute has."""
+    """Set the values of a minute."""
     _write(connection, minute, measured, "{new}")
 
 
 def _write(connection: Connection, minute: int, values: Mapping[str, float], how: str) -> None:
-    """Write all samples by one statement, in the order of their names: so processes lock rows in one order."""
+    """Write all samples in one statement, by name, so that processes lock rows in the same order."""
     if not values:
         return
     rows = sorted(values.items())
@@ -53,21 +53,21 @@ def _write(connection: Connection, minute: int, values: Mapping[str, float], how
 
 
 def totals(connection: Connection) -> dict[str, float]:
-    """Return every sample: what was ever counted, and what was measured last."""
+    """Return every sample: all-time counts and the latest measurements."""
     return dict(connection.rows(_TOTALS))
 
 
 def summed(
     connection: Connection, names: Iterable[str], first: int, last: int, step: int
 ) -> list[tuple[str, int, float]]:
-    """Return samples of the minutes from ``first`` to ``last``: name, number of the step in ``step`` minutes, sum."""
+    """Return sums of the minutes from ``first`` to ``last``: name, index of the interval of ``step`` minutes, sum."""
     return _grouped(connection, names, first, last, step, "SUM")
 
 
 def highest(
     connection: Connection, names: Iterable[str], first: int, last: int, step: int
 ) -> list[tuple[str, int, float]]:
-    """Return the same with the largest value of each step."""
+    """Return the same with the maximum of each interval."""
     return _grouped(connection, names, first, last, step, "MAX")
 
 
@@ -87,13 +87,13 @@ def _grouped(
 
 
 def forget(connection: Connection, before: int) -> int:
-    """Delete some of the oldest minutes before one; return how many rows that were."""
+    """Delete some of the oldest minutes before one. Return how many rows."""
     oldest = connection.rows(_OLDEST)
     return connection.change(_FORGET, before=min(before, oldest[0][0] + MINUTES)) if oldest else 0
 
 
 def running(connection: Connection) -> dict[str, float]:
-    """Return what is cheap to measure: how many replies are being generated, and how many processes are alive."""
+    """Return the cheap measurements: running replies and live processes."""
     return {GENERATING.name: connection.rows(_GENERATING)[0][0], WORKERS.name: connection.rows(_WORKERS)[0][0]}
 
 
@@ -103,5 +103,5 @@ def conversations(connection: Connection) -> int:
 
 
 def storage(connection: Connection) -> int:
-    """Return how many bytes the database takes."""
+    """Return the size of the database in bytes."""
     return int(connection.rows(_STORAGE)[0][0] or 0)

@@ -1,4 +1,4 @@
-"""MySQL and MariaDB through PyMySQL, which gevent can switch away from."""
+"""MySQL and MariaDB through PyMySQL, which cooperates with gevent."""
 
 from __future__ import annotations
 
@@ -25,30 +25,29 @@ from chatkeep.errors import (
 )
 from chatkeep.store.sql import Append, Contention, Duplicate, Sql, StoreError
 
-# The server ends a statement that takes longer than it may. Where it does not, because it hangs or cannot be reached,
-# the client gives up so much later.
+# The server ends a statement that exceeds its time limit. If the server hangs or cannot be reached, the client gives up
+# this much later.
 GRACE_S = 0.5
-# A connection that writes belongs to a process that is paused, or a host that is gone, if it says nothing for longer.
+# A writing connection that is idle for longer belongs to a paused process or a dead host.
 IDLE_S = 5
-# Text that does not fit is refused, whatever the server is set to; it would be cut.
+# Refuse text that does not fit, whatever the server's own mode; it would be truncated.
 SQL_MODE = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
-# A change of schema that waits for a table lets all wait that come after it: so long, then it lets them go on.
+# A schema change that waits for a table blocks all later statements. After this long it lets them go on.
 TABLE_LOCK_S = 3
-# A migration that does nothing for so long belongs to a process that is paused, or a host that is gone.
+# A migration that is idle for so long belongs to a paused process or a dead host.
 MIGRATION_IDLE_S = 60
-# A row is compared with all others of its statement, so that more of them cost the server more than the client saves.
+# The server compares each row with all others of its statement, so more rows would cost more than the client saves.
 ROWS_AT_ONCE = 64
 CONNECT_ARGS: dict[str, Any] = {
     "charset": "utf8mb4",
     "autocommit": True,
     "connect_timeout": 5,
-    # UPDATE counts the rows that it matched, as SQLite does, not those whose values differ.
+    # UPDATE counts matched rows, like SQLite, not changed ones.
     "client_flag": CLIENT.FOUND_ROWS,
 }
 FAILURES = (pymysql.Error, OSError)
 """What PyMySQL raises."""
-# What the server's errors mean, by their numbers; those without a name are not in PyMySQL's list. Every other number is
-# a refusal.
+# Errors of the server by number; PyMySQL has no names for the bare numbers. Every other number is a refusal.
 _DUPLICATE = {ER.DUP_KEY, ER.DUP_ENTRY, 1586, ER.NO_REFERENCED_ROW, ER.NO_REFERENCED_ROW_2}
 _CONTENTION = {ER.LOCK_DEADLOCK, ER.CHECKREAD, ER.TABLE_DEF_CHANGED}
 _ENDED = {ER.STATEMENT_TIMEOUT, ER.QUERY_TIMEOUT, ER.QUERY_INTERRUPTED}
@@ -61,35 +60,35 @@ _READ_ONLY = {
     1881,  # innodb_force_recovery
 }
 _FULL = {ER.DISK_FULL, ER.RECORD_FILE_FULL}
-# Several errors of files are told apart by the system's words alone, which both servers write in English.
+# Some file errors differ only in the system's message, which both servers write in English.
 _NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded")
 _AWAY = {
-    # It has no room for another connection, or lets this user in no more.
+    # The server has no free connection, or no longer accepts this user.
     ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED, ER.OUTOFMEMORY, ER.OUT_OF_RESOURCES,
     ER.CANT_CREATE_THREAD, ER.BAD_HOST_ERROR, ER.HANDSHAKE_ERROR, ER.HOST_IS_BLOCKED, ER.HOST_NOT_PRIVILEGED,
     ER.ACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.BAD_DB_ERROR, 1698, 1820, 1862, 3118, 4151,
-    # It stops, has ended the connection, or is in no state to serve; 1047 is what a node of Galera says.
+    # The server shuts down, has closed the connection, or cannot serve; 1047 comes from a Galera node.
     ER.SERVER_SHUTDOWN, ER.NORMAL_SHUTDOWN, ER.GOT_SIGNAL, ER.SHUTDOWN_COMPLETE, ER.FORCING_CLOSE,
     ER.ABORTING_CONNECTION, ER.NEW_ABORTING_CONNECTION, ER.NET_READ_ERROR, ER.NET_READ_INTERRUPTED,
     ER.NET_ERROR_ON_WRITE, ER.NET_WRITE_INTERRUPTED, 1927, 3032, 3168, 3169, 4031, ER.UNKNOWN_COM_ERROR,
-    # Others hold what is needed.
+    # Other transactions hold the locks.
     ER.LOCK_WAIT_TIMEOUT, ER.LOCK_TABLE_FULL,
 }  # fmt: skip
-_OF_CLIENT = range(2000, 3000)  # what PyMySQL itself says: there is no answer
-_CLOSED = 0  # the same, of a connection that is not open
+_OF_CLIENT = range(2000, 3000)  # errors of PyMySQL itself: no answer
+_CLOSED = 0  # the same, for a closed connection
 _NOT_SENT = {_CLOSED, CR.CR_SERVER_GONE_ERROR}
 # A character takes up to four bytes in a statement.
 _BYTES_OF_CHARACTER = 4
 
 
 def connect_args(seconds: float) -> dict[str, Any]:
-    """Return the arguments of a connection on which a statement may take so long."""
+    """Return the arguments of a connection with a time limit for statements."""
     patience = None if math.isinf(seconds) else seconds + GRACE_S
     return CONNECT_ARGS | {"read_timeout": patience, "write_timeout": patience}
 
 
 def connect(arguments: dict[str, Any]) -> pymysql.Connection[Any]:
-    """Return a fresh connection. Raises `FAILURES`, and `RuntimeError` if a password cannot be sent."""
+    """Return a new connection. Raises `FAILURES`, and `RuntimeError` if a password cannot be sent."""
     try:
         return pymysql.connect(**arguments)
     except RuntimeError as error:
@@ -99,11 +98,11 @@ def connect(arguments: dict[str, Any]) -> pymysql.Connection[Any]:
 
 
 def prepare(raw: pymysql.Connection[Any], seconds: float) -> None:
-    """Set up a fresh connection on which a statement may take so long."""
+    """Configure a new connection with a time limit for statements."""
     with raw.cursor() as cursor:
         # No gap locks: two turns on neighbouring conversations must not wait for each other.
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        # Transactions are short: a lock that is held for longer belongs to a process that hangs.
+        # Transactions are short: a lock held for longer belongs to a process that hangs.
         cursor.execute(f"SET SESSION innodb_lock_wait_timeout = 4, sql_mode = '{SQL_MODE}'")
         cursor.execute("SELECT @@version, @@max_allowed_packet")
         version, raw.max_allowed_packet = cursor.fetchall()[0]
@@ -114,9 +113,9 @@ def prepare(raw: pymysql.Connection[Any], seconds: float) -> None:
 
 
 def limit(version: str, seconds: float) -> str:
-    """Return the statement that limits how long the session's statements may take: on MySQL only those that read.
+    """Return the statement that sets the session's time limit for statements; on MySQL only for reads.
 
-    MySQL would also tell the size of tables as it was a day ago.
+    On MySQL it also turns off the cache of table statistics, which would be a day old.
     """
     if "mariadb" in version.lower():
         return f"SET SESSION max_statement_time = {seconds}"
@@ -133,7 +132,7 @@ class MysqlConnection:
         self._packet: int = raw.max_allowed_packet
         self.writes = 0
         self.unanswered: int | None = None
-        """The server's number of the connection, if nobody hears any more how its last statement ends."""
+        """The connection's id on the server, if the client gave up on its last statement."""
 
     def rows(self, sql: Sql, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
@@ -142,7 +141,7 @@ class MysqlConnection:
 
     @contextmanager
     def stream(self, sql: Sql, **values: Any) -> Iterator[Iterator[tuple[Any, ...]]]:
-        """Run a query whose rows are read one by one; what is not wanted of them is sent nevertheless."""
+        """Run a query and read its rows one by one. The server sends all of them, even if the caller stops."""
         self.unanswered = self._number
         try:
             with self._raw.cursor(SSCursor) as cursor:
@@ -159,7 +158,7 @@ class MysqlConnection:
         return matched
 
     def change_each(self, sql: Sql, rows: list[dict[str, Any]]) -> None:
-        """Run an INSERT for all rows of values, in statements of up to 1 MB, or of one larger row."""
+        """Run an INSERT for all rows, in statements of up to 1 MB, or of one larger row."""
         self.unanswered = self._number
         try:
             self._cursor.executemany(sql.mysql, rows)
@@ -169,16 +168,16 @@ class MysqlConnection:
         self.writes += 1
 
     def append(self, appends: list[Append]) -> int:
-        """Append to every reply that is still generating and holds just ``at`` characters; return how many did."""
+        """Append to each reply that is still generating and has exactly ``at`` characters. Return how many."""
         return sum(
             self._append(appends[first : first + ROWS_AT_ONCE]) for first in range(0, len(appends), ROWS_AT_ONCE)
         )
 
     def _append(self, appends: list[Append]) -> int:
-        """Append with one statement: a statement for each costs the client eight times as much."""
+        """Append with one statement. One statement for each would cost the client eight times as much."""
         case = " ".join(["WHEN %s THEN %s"] * len(appends))
         places = ", ".join(["%s"] * len(appends))
-        # written is checked in WHERE and assigned last: MySQL assigns from left to right.
+        # MySQL assigns from left to right, so `written`, which WHERE checks, is assigned last.
         statement = (
             f"UPDATE messages SET content = CONCAT(content, CASE message_id {case} END),"  # noqa: S608 - no values in it
             f" reasoning = CONCAT(reasoning, CASE message_id {case} END),"
@@ -196,7 +195,7 @@ class MysqlConnection:
         values += [*ids, *(part for item in appends for part in (item.reply_id.bytes, item.at))]
         return self._execute(statement, values)
 
-    def begin(self, *, waits: bool = True) -> None:  # noqa: ARG002 - the server keeps rows, never all of the database
+    def begin(self, *, waits: bool = True) -> None:  # noqa: ARG002 - servers lock rows, not the database
         """Begin a transaction."""
         try:
             self._raw.begin()
@@ -204,35 +203,35 @@ class MysqlConnection:
             raise translated(error, "BEGIN") from error
 
     def commit(self) -> None:
-        """Make the transaction durable. Raises `OutcomeUnknown` if the server does not say whether it is."""
+        """Commit. Raises `OutcomeUnknown` if the server does not confirm it."""
         try:
             self._raw.commit()
         except FAILURES as error:
             raise uncommitted(error) from error
 
     def rollback(self) -> None:
-        """Undo the transaction, as far as one is open."""
+        """Roll back the open transaction, if any."""
         try:
             self._raw.rollback()
         except FAILURES as error:
             raise translated(error, "ROLLBACK") from error
 
     def kill(self, number: int) -> None:
-        """End the statement of another connection, if it has not ended by now."""
+        """End another connection's statement if it is still running."""
         with contextlib.suppress(pymysql.Error):
             self._cursor.execute(f"KILL QUERY {number}")
 
     def end_when_idle(self) -> None:
-        """Have the server end the session, and its transaction, whose locks others wait for, after `IDLE_S` idle."""
+        """Have the server end the session and release its locks when it is idle for `IDLE_S`."""
         self._execute(f"SET SESSION wait_timeout = {IDLE_S}", None)
 
     def close(self) -> None:
-        """Close the connection, whatever its state."""
+        """Close the connection in any state."""
         with contextlib.suppress(pymysql.Error, OSError):
             self._raw.close()
 
     def _execute(self, statement: str, values: Any) -> int:
-        """Run a statement; return how many rows it found or matched."""
+        """Run a statement. Return how many rows it found or matched."""
         self.unanswered = self._number
         try:
             query = self._cursor.mogrify(statement, values)
@@ -244,19 +243,19 @@ class MysqlConnection:
         return matched
 
     def _require_fit(self, query: str) -> None:
-        """Refuse what the server would: it closes the connection then, which looks as if it was away."""
+        """Refuse a statement that is too large: the server would close the connection, as if it were down."""
         if len(query) * _BYTES_OF_CHARACTER >= self._packet and len(query.encode()) >= self._packet:
             raise pymysql.OperationalError(ER.NET_PACKET_TOO_LARGE, "larger than max_allowed_packet")
 
     def _failed(self, error: Exception, statement: str) -> StoreError | StoreProblem:
-        """Return what to raise in place of one of `FAILURES`."""
-        if self._raw.open:  # it was the server that said so
+        """Translate one of `FAILURES`."""
+        if self._raw.open:  # the error is the server's answer
             self.unanswered = None
         return translated(error, statement)
 
 
 def translated(error: Exception, statement: str) -> StoreError | StoreProblem:
-    """Return what the store raises in place of one of `FAILURES`; ``statement`` is without values."""
+    """Translate one of `FAILURES` to an error of the store. ``statement`` has no values."""
     number = error.args[0] if error.args else None
     if number in _DUPLICATE:
         return Duplicate(str(error))
@@ -272,16 +271,16 @@ def translated(error: Exception, statement: str) -> StoreError | StoreProblem:
 
 
 def _is_away(error: Exception, number: Any) -> bool:
-    """Return whether the server cannot be reached, or is going away."""
-    if isinstance(error, OSError) or not isinstance(number, int):  # PyMySQL has words only for a broken protocol
+    """Return whether the server is unreachable or shutting down."""
+    if isinstance(error, OSError) or not isinstance(number, int):  # PyMySQL has no number for protocol errors
         return True
     return number == _CLOSED or number in _OF_CLIENT or number in _AWAY
 
 
 def uncommitted(error: Exception) -> StoreError | StoreProblem:
-    """Return what the store raises in place of one of `FAILURES` at a COMMIT.
+    """Translate one of `FAILURES` at a COMMIT.
 
-    Without an answer, or where the answer is that of a server that goes away, it may have been carried out.
+    Without an answer, or if the server is shutting down, the outcome is unknown.
     """
     found = translated(error, "COMMIT")
     number = error.args[0] if error.args else None

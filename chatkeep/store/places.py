@@ -1,4 +1,4 @@
-"""Where connections find a database on a server, and how they are encrypted."""
+"""Parse a database's URL into connection arguments: address, password and TLS."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _FILE = "sqlite:///"
 
 
 def parsed(url: str) -> URL:
-    """Return the parts of a database's URL; of an embedded one the path as it is written, without escapes."""
+    """Parse a database's URL. The path of an embedded one is taken literally, without escapes."""
     return URL.create("sqlite", database=url.removeprefix(_FILE)) if url.startswith(_FILE) else make_url(url)
 
 
 def options_of(url: URL) -> Options:
-    """Return the options in the query of a URL."""
+    """Return the options in a URL's query."""
     return options((name, value) for name, values in url.normalized_query.items() for value in values)
 
 
 def arguments(url: URL) -> dict[str, Any]:
-    """Return the arguments by which all connections of a URL find their server. Raises `SettingsError`.
+    """Return the arguments of all connections to a URL. Raises `SettingsError`.
 
-    They share one TLS context: to build one takes tens of milliseconds, in which an event loop would stand still.
+    They share one TLS context: creating one takes tens of milliseconds, which would block an event loop.
     """
     chosen = options_of(url)
     place: dict[str, Any] = {"password": (url.password or "").encode()}  # PyMySQL's own encoding is Latin-1
@@ -49,7 +49,7 @@ def _tls_context(chosen: Options) -> ssl.SSLContext:
         context.load_default_certs()
     if chosen.cert:
         with _usable("ssl-cert", chosen.cert):
-            context.load_cert_chain(chosen.cert, chosen.key, password="")  # nobody is there to be asked for one
+            context.load_cert_chain(chosen.cert, chosen.key, password="")  # never prompt for a password
     if chosen.cipher:
         with _usable("ssl-cipher", chosen.cipher):
             context.set_ciphers(chosen.cipher)
@@ -58,10 +58,10 @@ def _tls_context(chosen: Options) -> ssl.SSLContext:
 
 @contextmanager
 def _usable(option: str, value: str | None) -> Iterator[None]:
-    """Name the option whose value cannot be used."""
+    """Raise `SettingsError` with the option whose value cannot be used."""
     try:
         yield
-    except OSError as error:  # ssl.SSLError is one, too
+    except OSError as error:  # ssl.SSLError is an OSError
         why = getattr(error, "reason", None) or error.strerror or error.args[0]
         raise SettingsError(
             [

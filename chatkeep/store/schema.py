@@ -1,7 +1,7 @@
 """The tables. Ids are UUIDs in 16 bytes, times are µs since 1970 in UTC.
 
-The indexes serve the queries that there are, and each costs every turn: ``(conversation_id, timestamp)`` is also the
-one by conversation_id. The tests hold every query's plan against them.
+Every index costs every turn, so there are only those that queries need: ``(conversation_id, timestamp)`` also serves
+lookups by conversation_id. Tests check every query's plan.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def digest() -> sa.types.TypeEngine[bytes]:
 
 
 def epoch() -> sa.Column[int]:
-    """Return the column that tells when a row was last changed, as increments of exports count."""
+    """Return the column with the epoch of a row's last change, for incremental exports."""
     return sa.Column("epoch", sa.BigInteger, nullable=False, server_default="0")
 
 
 def text() -> sa.types.TypeEngine[str]:
-    """Return the type of text without a length limit that matters."""
+    """Return the type of long text."""
     return sa.Text().with_variant(mysql.LONGTEXT(), "mysql")
 
 
@@ -50,11 +50,11 @@ conversations = sa.Table(
     sa.Column("pinned", sa.SmallInteger, nullable=False),
     sa.Column("message_count", sa.Integer, nullable=False),
     sa.Column("current_id", uuid()),
-    # How often a reply was regenerated or a message edited: without any, no message has siblings to look for.
+    # How often a reply was regenerated or a message edited. At 0, no message has siblings.
     sa.Column("forks", sa.Integer, nullable=False),
     epoch(),
     sa.Index("ix_conversations_owner", "owner", "last_active", "id"),
-    # On SQLite a turn in a conversation that is not pinned leaves it alone; MySQL knows no index of some rows.
+    # Partial on SQLite, so that turns in conversations that are not pinned don't update it.
     sa.Index("ix_conversations_pinned", "owner", "pinned", "last_active", "id", sqlite_where=sa.text("pinned = 1")),
     sa.Index("ix_conversations_last_active", "last_active"),
     sa.Index("ix_conversations_created_at", "created_at"),
@@ -72,12 +72,12 @@ messages = sa.Table(
     sa.Column("conversation_id", uuid(), sa.ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False),
     sa.Column("parent_id", uuid()),
     sa.Column("position", sa.Integer, nullable=False),
-    # 1 on the conversation's current branch: reading it needs no walk through the tree.
+    # 1 on the current branch, so that reading it needs no walk through the tree.
     sa.Column("on_branch", sa.SmallInteger, nullable=False),
     sa.Column("role", sa.String(16), nullable=False),
     sa.Column("content", text(), nullable=False),
     sa.Column("reasoning", text(), nullable=False),
-    # Characters in content and reasoning together: an append that names it can be repeated without harm.
+    # Characters in content and reasoning together. Appends check it, which makes them idempotent.
     sa.Column("written", sa.Integer, nullable=False),
     sa.Column("timestamp", sa.BigInteger, nullable=False),
     sa.Column("status", sa.String(16), nullable=False),
@@ -88,18 +88,18 @@ messages = sa.Table(
     sa.Column("output_tokens", sa.Integer),
     sa.Column("cached", sa.SmallInteger, nullable=False),
     epoch(),
-    # What the problem named by `error` said, in English.
+    # The detail of the problem `error`, in English.
     sa.Column("error_detail", text()),
     sa.Index("ix_messages_message_id", "message_id", unique=True),
     sa.Index("ix_messages_conversation", "conversation_id", "timestamp", unique=True),
     sa.Index("ix_messages_timestamp", "timestamp"),
-    # On SQLite a turn leaves it alone: what it adds is on the branch. MySQL knows no index of some rows.
+    # Partial on SQLite, so that turns don't update it: their messages are on the branch.
     sa.Index("ix_messages_siblings", "conversation_id", "parent_id", sqlite_where=sa.text("on_branch = 0")),
     sqlite_autoincrement=True,
     **OPTIONS,
 )
 
-# A row exists while a reply is generated: its key makes two turns at once on a conversation impossible.
+# A row for each running reply. The primary key allows one per conversation.
 leases = sa.Table(
     "leases",
     metadata,
@@ -107,16 +107,16 @@ leases = sa.Table(
     sa.Column("reply_id", uuid(), nullable=False),
     sa.Column("worker_id", uuid(), nullable=False),
     sa.Column("stop", sa.SmallInteger, nullable=False),
-    # The hash of the prompt whose answer others wait for: of equal questions at once one is asked.
+    # The hash of the prompt, so that concurrent equal questions are asked once (single flight).
     sa.Column("question", digest()),
-    # Whose reply it is, and by which key it was asked for: for limits on replies at once, and for usage.
+    # For concurrency limits and usage.
     sa.Column("owner", sa.String(128), nullable=False, server_default=""),
     sa.Column("key_id", uuid()),
     sa.Index("ix_leases_question", "question", unique=True),
     **OPTIONS,
 )
 
-# One row a process: as long as its beat goes up, its leases hold.
+# A row for each process. Its leases are valid as long as its heartbeat grows.
 workers = sa.Table(
     "workers",
     metadata,
@@ -125,7 +125,7 @@ workers = sa.Table(
     **OPTIONS,
 )
 
-# What one process does for all.
+# The leader of each singleton task.
 duties = sa.Table(
     "duties",
     metadata,
@@ -134,7 +134,7 @@ duties = sa.Table(
     **OPTIONS,
 )
 
-# A number for a name: when the caches were cleared, which epoch it is, how often keys changed.
+# Named numbers: when caches were cleared, the current epoch, how often keys changed.
 marks = sa.Table(
     "marks",
     metadata,
@@ -143,7 +143,7 @@ marks = sa.Table(
     **OPTIONS,
 )
 
-# What is left of a conversation that is gone, for increments of exports: no word of it.
+# Deleted and expired conversations, for incremental exports. No content.
 tombstones = sa.Table(
     "tombstones",
     metadata,
@@ -157,23 +157,23 @@ tombstones = sa.Table(
     **OPTIONS,
 )
 
-# Exports that are made into files beside the requests.
+# Exports into files, made in the background.
 export_jobs = sa.Table(
     "export_jobs",
     metadata,
     sa.Column("id", uuid(), primary_key=True),
     sa.Column("owner", sa.String(128), nullable=False),
     sa.Column("status", sa.String(16), nullable=False),
-    # What is asked for, as JSON.
+    # JSON.
     sa.Column("request", text(), nullable=False),
-    # Who makes it; each attempt has a file of its own.
+    # The process that makes it. Each attempt has its own file.
     sa.Column("worker_id", uuid()),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("started_at", sa.BigInteger),
     sa.Column("finished_at", sa.BigInteger),
     sa.Column("expires_at", sa.BigInteger, nullable=False),
-    # Conversations that there are to export, about; then what is written so far.
+    # Estimated conversations to export; then what is written so far.
     sa.Column("total", sa.BigInteger),
     sa.Column("conversations", sa.BigInteger, nullable=False),
     sa.Column("messages", sa.BigInteger, nullable=False),
@@ -187,12 +187,12 @@ export_jobs = sa.Table(
     **OPTIONS,
 )
 
-# What all processes counted in a minute since 1970, and under the minute 0 in all.
+# Counters of all processes by minute since 1970, and all-time totals under the minute 0.
 metrics = sa.Table(
     "metrics",
     metadata,
     sa.Column("minute", sa.BigInteger, primary_key=True, autoincrement=False),
-    # A sample of Prometheus, its labels included.
+    # A Prometheus sample with its labels.
     sa.Column("name", sa.String(191), primary_key=True),
     sa.Column("value", sa.Double, nullable=False),
     sa.Index("ix_metrics_name", "name", "minute"),
@@ -200,7 +200,7 @@ metrics = sa.Table(
     **OPTIONS,
 )
 
-# Kept for a day. No foreign key: the key is stored first, so that of two requests at once one waits for the other.
+# Kept for a day. No foreign key, because the key is stored first: of two concurrent requests one waits for the other.
 idempotency_keys = sa.Table(
     "idempotency_keys",
     metadata,
@@ -214,26 +214,26 @@ idempotency_keys = sa.Table(
     **OPTIONS,
 )
 
-# API keys. What a key says of itself is kept, and the SHA-256 of it.
+# API keys: their prefixes and SHA-256 hashes.
 api_keys = sa.Table(
     "api_keys",
     metadata,
     sa.Column("id", uuid(), primary_key=True),
-    # The eight characters that name a key.
+    # The eight characters that identify a key.
     sa.Column("prefix", sa.String(8), nullable=False),
     sa.Column("digest", digest(), nullable=False),
     sa.Column("name", sa.String(128), nullable=False),
     sa.Column("account", sa.String(32), nullable=False),
     sa.Column("scopes", sa.String(64), nullable=False),
-    # The only end user that the key stands for, as the end of an owner has it.
+    # The only end user that the key may act for, as written at the end of an owner.
     sa.Column("end_user", sa.String(32)),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("expires_at", sa.BigInteger),
     sa.Column("last_used_at", sa.BigInteger),
     sa.Column("revoked_at", sa.BigInteger),
-    # The key with which somebody signed in: the two are revoked together.
+    # The key with which a user signed in. The two are revoked together.
     sa.Column("parent_id", uuid()),
-    # Limits of its own, as JSON.
+    # The key's own limits, as JSON.
     sa.Column("limits", text()),
     sa.Index("ix_api_keys_prefix", "prefix", unique=True),
     sa.Index("ix_api_keys_parent", "parent_id", "expires_at"),
@@ -241,25 +241,25 @@ api_keys = sa.Table(
     **OPTIONS,
 )
 
-# Links by which conversations are read without a key: the SHA-256 of their tokens, one of a conversation at most.
+# Share links, at most one per conversation: the SHA-256 hashes of their tokens.
 shares = sa.Table(
     "shares",
     metadata,
     sa.Column("conversation_id", uuid(), sa.ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("owner", sa.String(128), nullable=False),
     sa.Column("digest", digest(), nullable=False),
-    # The last message that is shown; the others are those before it.
+    # The last message that the link shows.
     sa.Column("tip_id", uuid()),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Index("ix_shares_digest", "digest", unique=True),
     **OPTIONS,
 )
 
-# What each limited subject has used within its minute and within its day.
+# The usage of each limited subject in its current minute and day.
 windows = sa.Table(
     "windows",
     metadata,
-    # An account, an end user as an owner is written, or a key.
+    # An account, an end user as an owner string, or a key.
     sa.Column("subject", sa.String(128), primary_key=True),
     sa.Column("minute_began", sa.BigInteger, nullable=False),
     sa.Column("minute_requests", sa.BigInteger, nullable=False),
@@ -272,20 +272,20 @@ windows = sa.Table(
     **OPTIONS,
 )
 
-# What was used on a day, in UTC since 1970.
+# Usage by day, in UTC, counted since 1970.
 usage = sa.Table(
     "usage",
     metadata,
     sa.Column("account", sa.String(32), primary_key=True),
     sa.Column("day", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("owner", sa.String(128), primary_key=True),
-    # Zeros where no key was needed: a primary key has no NULL.
+    # Zeros if no key was needed, because a primary key can't be NULL.
     sa.Column("key_id", uuid(), primary_key=True),
     sa.Column("model", sa.String(255), primary_key=True),
     sa.Column("requests", sa.BigInteger, nullable=False),
     sa.Column("input_tokens", sa.BigInteger, nullable=False),
     sa.Column("output_tokens", sa.BigInteger, nullable=False),
-    # In billionths of whatever the prices are in.
+    # In billionths of the prices' currency.
     sa.Column("cost", sa.BigInteger, nullable=False),
     sa.Index("ix_usage_day", "day"),
     sa.Index("ix_usage_owner", "owner", "day", "key_id", "model"),
@@ -293,7 +293,7 @@ usage = sa.Table(
     **OPTIONS,
 )
 
-# How many messages each owner has, and how many bytes their text takes, where that is limited.
+# The number of messages and the bytes of text of each owner with a storage quota.
 stored = sa.Table(
     "holdings",
     metadata,
@@ -304,14 +304,14 @@ stored = sa.Table(
     **OPTIONS,
 )
 
-# Who has done what; rows are added, and forgotten once they are old.
+# The audit log: append-only, and old rows are deleted.
 audit = sa.Table(
     "audit",
     metadata,
-    # Counts without a gap, in the order of the commits.
+    # Without gaps, in the order of commits.
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
     sa.Column("at", sa.BigInteger, nullable=False),
-    # Who: all of these are missing where it was the command line.
+    # The actor; all NULL for the command line.
     sa.Column("account", sa.String(32)),
     sa.Column("key_id", uuid()),
     sa.Column("prefix", sa.String(8)),
@@ -321,7 +321,7 @@ audit = sa.Table(
     sa.Column("what", text(), nullable=False),
     sa.Column("request_id", sa.String(128)),
     sa.Column("outcome", sa.String(64), nullable=False),
-    # Of this row and of the one before it.
+    # Over this row and the hash of the row before.
     sa.Column("hash", digest(), nullable=False),
     sa.Index("ix_audit_account", "account", "id"),
     sa.Index("ix_audit_verb", "verb", "id"),

@@ -1,11 +1,10 @@
-"""Finding a text within texts, in any case of letters; pure.
+"""Build the SQL conditions of a case-insensitive substring search. Pure.
 
-On SQLite its own operators do it: a function of ours would need Python's global lock for each row, and the event loop
-would wait for it. LIKE is quick and knows the case of ASCII alone; GLOB is exact, ten times slower, and asked only
-about what LIKE finds: AND would ask both. Both stop at a NUL, so in texts that hold one another character takes its
-place.
+On SQLite it uses SQLite's operators: a Python function would need the GIL for each row, and block the event loop. LIKE
+is fast, but ignores the case of ASCII only. GLOB is exact and ten times slower, so CASE applies it only to what LIKE
+finds (AND would evaluate both). Both stop at a NUL, so NULs are replaced by another character.
 
-MySQL and MariaDB know other letters' cases than Python, so they make both texts small themselves.
+MySQL and MariaDB fold cases differently from Python, so they lower both texts themselves.
 """
 
 from __future__ import annotations
@@ -18,26 +17,26 @@ _SQLITE = (
 )
 _MYSQL = "LOWER({0}) LIKE LOWER(:text_{1} COLLATE utf8mb4_bin) ESCAPE '!'"
 _IN_PLACE_OF_NUL = "\uffff"
-# Further letters whose small form this is.
+# More letters with this lower case.
 _MORE = {"i": "İ", "k": "\u212a", "å": "\u212b", "ß": "ẞ", "θ": "ϴ", "ω": "\u2126"}
 
 
 def words(query: str) -> list[str]:
-    """Return what a query asks for, of which all must be found: the longest first, since few texts hold it.
+    """Split a query into words, all of which must match. The longest is first, because it matches the fewest texts.
 
-    What stands behind `MOST_WORDS` words is the last one; a query of blanks is itself one.
+    The last of `MOST_WORDS` words is the rest of the query. A blank query is one word.
     """
     found = dict.fromkeys(query.strip().split(maxsplit=MOST_WORDS - 1))
     return sorted(found, key=len, reverse=True) or [query]
 
 
 def conditions(column: str, number: int = 0) -> tuple[str, str]:
-    """Return the condition that a column holds the text of `patterns`: on SQLite, and on MySQL."""
+    """Return the condition that a column contains the text of `patterns`, for SQLite and for MySQL."""
     return _SQLITE.format(column, number), _MYSQL.format(column, number)
 
 
 def patterns(text: str, number: int = 0) -> dict[str, str]:
-    """Return the parameters of `conditions` for a text; its number tells it from others in the same statement."""
+    """Return the parameters of `conditions` for a text. ``number`` distinguishes texts in one statement."""
     letters = [_variants(letter) for letter in text.replace("\0", _IN_PLACE_OF_NUL)]
     return {
         f"like_{number}": f"%{''.join(map(_like, letters))}%",
@@ -47,14 +46,14 @@ def patterns(text: str, number: int = 0) -> dict[str, str]:
 
 
 def _variants(letter: str) -> list[str]:
-    """Return a letter in all its cases; those of which the upper case has several letters are left out."""
+    """Return a letter in all its cases, without upper cases of several letters."""
     small = letter.lower()[0]
     found = {letter, small, small.upper(), small.title(), _MORE.get(small, small)}
     return sorted(one for one in found if len(one) == 1)
 
 
 def _like(variants: list[str]) -> str:
-    """Return what LIKE is to find in a letter's place: anything where it does not know the cases."""
+    """Return the LIKE pattern of a letter: any character if LIKE does not know its cases."""
     if len(variants) == 1 or variants[-1].isascii():
         return _escaped(variants[0])
     return "_"
@@ -66,5 +65,5 @@ def _glob(variants: list[str]) -> str:
 
 
 def _escaped(letter: str) -> str:
-    """Return a letter for which LIKE finds nothing but itself, with ``!`` as the escape character."""
+    """Escape a letter for LIKE, with ``!`` as the escape character."""
     return f"!{letter}" if letter in "!%_" else letter

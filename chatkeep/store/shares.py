@@ -1,4 +1,4 @@
-"""The table ``shares``: links by which conversations are read without a key, as the hashes of their tokens."""
+"""The table ``shares``: links for reading conversations without a key, with the hashes of their tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _INSERT = Sql(
 )
 _GET = Sql("SELECT created_at FROM shares WHERE conversation_id = :id AND owner = :owner")
 _FIND = Sql("SELECT conversation_id, owner, digest, tip_id, created_at FROM shares WHERE digest = :digest")
-# By conversations: shares have no index by owner.
+# Through conversations, because shares have no index by owner.
 _SHARED = (
     "SELECT id, (SELECT created_at FROM shares WHERE shares.conversation_id = conversations.id) FROM conversations{}"
     " WHERE owner = :owner AND id > :after ORDER BY id LIMIT :limit"
@@ -25,7 +25,7 @@ _DELETE = Sql("DELETE FROM shares WHERE conversation_id = :id AND owner = :owner
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A conversation's link, and the last message that it shows."""
+    """A conversation's link; ``tip_id`` is the last message that it shows."""
 
     conversation_id: UUID
     owner: str
@@ -35,7 +35,7 @@ class Share:
 
 
 def put(connection: Connection, share: Share) -> None:
-    """Store a conversation's link in place of the one that it had."""
+    """Store a conversation's link. Replaces an existing one."""
     delete(connection, share.owner, share.conversation_id)
     connection.change(
         _INSERT,
@@ -48,13 +48,13 @@ def put(connection: Connection, share: Share) -> None:
 
 
 def since(connection: Connection, owner: str, conversation_id: UUID) -> int | None:
-    """Return since when a conversation is shared; None where it is not."""
+    """Return when a conversation was shared, or None if it is not."""
     rows = connection.rows(_GET, id=conversation_id.bytes, owner=owner)
     return int(rows[0][0]) if rows else None
 
 
 def find(connection: Connection, digest: bytes) -> Share | None:
-    """Return the link whose token has this hash."""
+    """Return the link whose token has this hash, or None."""
     rows = connection.rows(_FIND, digest=digest)
     if not rows:
         return None
@@ -63,10 +63,10 @@ def find(connection: Connection, digest: bytes) -> Share | None:
 
 
 def of_owner(connection: Connection, owner: str, after: bytes, limit: int) -> list[tuple[UUID, int | None]]:
-    """Return up to ``limit`` conversations of an owner by id behind ``after``, and since when each is shared."""
+    """Return up to ``limit`` conversations of an owner after the id ``after``, and when each was shared."""
     return [(id_of(id), at) for id, at in connection.rows(_OF_OWNER, owner=owner, after=after, limit=limit)]  # noqa: A001
 
 
 def delete(connection: Connection, owner: str, conversation_id: UUID) -> bool:
-    """Let a conversation's link lead nowhere; return whether it had one."""
+    """Revoke a conversation's link. Return whether it had one."""
     return connection.change(_DELETE, id=conversation_id.bytes, owner=owner) > 0

@@ -30,7 +30,7 @@ _DUPLICATE = {
     apsw.SQLITE_CONSTRAINT_ROWID,
     apsw.SQLITE_CONSTRAINT_FOREIGNKEY,
 }
-# What may be over in a moment; everything else that SQLite says is a refusal.
+# Errors that may be transient; every other one is a refusal.
 _AWAY = (
     apsw.BusyError, apsw.LockedError, apsw.CantOpenError, apsw.PermissionsError, apsw.IOError, apsw.NoMemError,
     apsw.ProtocolError, apsw.ConnectionClosedError,
@@ -38,15 +38,15 @@ _AWAY = (
 
 
 def prepare(raw: apsw.Connection) -> None:
-    """Set up a fresh connection: WAL, a wait for other writers, foreign keys."""
+    """Configure a new connection: WAL, busy timeout, foreign keys."""
     raw.set_busy_timeout(BUSY_MS)
-    # The file keeps its mode. To set it takes a lock, for which SQLite does not wait.
+    # The file keeps its mode. Setting it takes a lock, for which SQLite does not wait.
     if raw.pragma("journal_mode") != "wal":
         raw.execute("PRAGMA journal_mode = WAL")
-    # In WAL mode NORMAL loses nothing when a process is killed; only a power cut may take the last commits.
+    # In WAL mode, NORMAL loses nothing when a process is killed; only a power failure may lose the last commits.
     raw.execute("PRAGMA synchronous = NORMAL")
     raw.execute("PRAGMA foreign_keys = ON")
-    # What is deleted or rewritten leaves no trace in the file.
+    # Overwrite deleted data in the file.
     raw.execute("PRAGMA secure_delete = ON")
 
 
@@ -68,7 +68,7 @@ class SqliteConnection:
 
     @contextmanager
     def stream(self, sql: Sql, **values: Any) -> Iterator[Iterator[tuple[Any, ...]]]:
-        """Run a query whose rows are read one by one, and only as far as they are wanted."""
+        """Run a query and read its rows one by one, only as far as the caller does."""
         self._go_on()
         try:
             with closing(self._raw.execute(sql.sqlite, values)) as cursor:
@@ -86,7 +86,7 @@ class SqliteConnection:
         return self._raw.changes()
 
     def change_each(self, sql: Sql, rows: list[dict[str, Any]]) -> None:
-        """Run an INSERT once for each row of values."""
+        """Run an INSERT for each row."""
         try:
             self._raw.executemany(sql.sqlite, rows)
         except apsw.Error as error:
@@ -94,7 +94,7 @@ class SqliteConnection:
         self.writes += 1
 
     def append(self, appends: list[Append]) -> int:
-        """Append to every reply that is still generating and holds just ``at`` characters; return how many did."""
+        """Append to each reply that is still generating and has exactly ``at`` characters. Return how many."""
         rows = [(item.delta.text, item.delta.reasoning, item.length, item.reply_id.bytes, item.at) for item in appends]
         before = self._raw.total_changes()
         try:
@@ -104,7 +104,7 @@ class SqliteConnection:
         return self._raw.total_changes() - before
 
     def begin(self, *, waits: bool = True) -> None:
-        """Begin a transaction that holds the write lock from the start: a later upgrade could fail at any statement."""
+        """Begin a transaction with the write lock: a later upgrade could fail at any statement."""
         if waits:
             self._say("BEGIN IMMEDIATE")
             return
@@ -119,16 +119,16 @@ class SqliteConnection:
             self._raw.set_busy_timeout(BUSY_MS)
 
     def commit(self) -> None:
-        """Make the transaction durable."""
+        """Commit."""
         self._say("COMMIT")
 
     def rollback(self) -> None:
-        """Undo the transaction, as far as one is open."""
+        """Roll back the open transaction, if any."""
         if self._raw.in_transaction:
             self._say("ROLLBACK")
 
     def interrupt(self) -> None:
-        """End the query that runs, from another thread, and let no other one begin: those raise `DatabaseTimeout`."""
+        """End the running query from another thread. It and all later ones raise `DatabaseTimeout`."""
         self._interrupted = True
         self._raw.interrupt()
 
@@ -137,17 +137,17 @@ class SqliteConnection:
             raise DatabaseTimeout(retry_after=5)
 
     def own_log(self) -> WriteAheadLog:
-        """Return the log that this connection fills from now on without a checkpoint."""
+        """Turn off automatic checkpoints, and return the log of this connection."""
         return WriteAheadLog(self._raw)
 
     def empty_log(self) -> bool:
-        """Bring the write-ahead log into the file and cut it off; return whether nobody was reading it.
+        """Checkpoint and truncate the write-ahead log. Return False if a reader is using it.
 
-        SQLite would wait for who reads, with the write lock in its hand: every commit of every process would, too.
+        Does not wait for readers: SQLite would hold the write lock meanwhile, and block every commit.
         """
         self._raw.set_busy_timeout(0)
         try:
-            self._raw.wal_checkpoint()  # without the lock: what is left then takes a moment
+            self._raw.wal_checkpoint()  # without the lock, so that the rest is quick
             self._raw.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         except apsw.BusyError:
             return False
@@ -158,7 +158,7 @@ class SqliteConnection:
         return True
 
     def close(self) -> None:
-        """Close the connection, whatever its state."""
+        """Close the connection in any state."""
         self._raw.close(True)  # noqa: FBT003 - apsw's own signature: also with statements unfinished
 
     def _say(self, statement: str) -> None:
@@ -169,7 +169,7 @@ class SqliteConnection:
 
 
 class WriteAheadLog:
-    """The write-ahead log as a connection fills it, which makes no checkpoints any more: these wait for the disk."""
+    """The write-ahead log of a connection without automatic checkpoints, which would wait for the disk."""
 
     def __init__(self, raw: apsw.Connection) -> None:
         self._raw = raw
@@ -179,31 +179,31 @@ class WriteAheadLog:
 
     @property
     def is_full(self) -> bool:
-        """Whether it has become so much longer as SQLite lets it become by itself.
+        """Whether the log has grown by `CHECKPOINT_PAGES` since the last checkpoint.
 
-        While somebody reads it does not begin anew, and a checkpoint for each commit would make all of them slow.
+        While there are readers the log does not start over, and a checkpoint for each commit would slow all commits.
         """
         return self._pages - self._checked >= CHECKPOINT_PAGES
 
     def checkpoint(self) -> None:
-        """Bring it into the file, as far as no reader needs it. Raises `StoreProblem`."""
+        """Copy the log into the file, as far as no reader needs it. Raises `StoreProblem`."""
         self._checked = self._pages
         try:
             self._raw.wal_checkpoint()
-        except apsw.BusyError:  # another connection is at it
+        except apsw.BusyError:  # another connection is doing it
             pass
         except apsw.Error as error:
             raise translated(error) from error
 
     def _note(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
-        if pages < self._pages:  # it has begun anew
+        if pages < self._pages:  # the log has started over
             self._checked = 0
         self._pages = pages
         return apsw.SQLITE_OK
 
 
 def translated(error: apsw.Error, statement: str = "") -> StoreError | StoreProblem:
-    """Return what the store raises in place of an exception of apsw's; ``statement`` is without values."""
+    """Translate an exception of apsw to an error of the store. ``statement`` has no values."""
     if isinstance(error, apsw.ConstraintError) and getattr(error, "extendedresult", None) in _DUPLICATE:
         return Duplicate(str(error))
     if isinstance(error, apsw.InterruptError):

@@ -1,7 +1,7 @@
-"""How much is kept: counted in pieces, so that a huge table keeps no snapshot open and no statement takes long.
+"""Count rows in pieces, so that no snapshot stays open and no statement takes long.
 
-A snapshot would keep SQLite's write-ahead log growing. A count reads its table from end to end, which no index can
-spare it; that is why the tests that look for scans leave this module out.
+A snapshot would keep SQLite's write-ahead log growing. A count has to read the whole table, so the tests of query plans
+leave this module out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from chatkeep.store import metrics
 from chatkeep.store.engine import Database
 from chatkeep.store.sql import Connection, Sql
 
-# What one statement reads: well below a second, also where the table is not in memory.
+# The most rows of a statement: well below a second, even if the table is not in memory.
 CONVERSATIONS = 20_000
 MESSAGES = 20_000
 
@@ -38,12 +38,12 @@ _JOBS = Sql("SELECT status, COUNT(*) FROM export_jobs GROUP BY status")
 
 @dataclass(slots=True)
 class ConversationCount:
-    """How many conversations there are; times are µs since 1970, and of those that have not expired."""
+    """Counts of conversations. Times are µs since 1970, of those that have not expired."""
 
     alive: int = 0
     pinned: int = 0
     expired: int = 0
-    """Not deleted yet: the sweep will."""
+    """Expired but not swept yet."""
     owners: set[str] = field(default_factory=set)
     oldest: int | None = None
     newest: int | None = None
@@ -51,7 +51,7 @@ class ConversationCount:
 
 @dataclass(slots=True)
 class MessageCount:
-    """How many messages there are, and the tokens of replies."""
+    """Counts of messages and tokens."""
 
     roles: Counter[str] = field(default_factory=Counter)
     replies: Counter[str] = field(default_factory=Counter)
@@ -63,16 +63,16 @@ class MessageCount:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """What the database takes, in bytes."""
+    """The size of the database in bytes."""
 
     tables: int
-    """The file of the embedded database; elsewhere an estimate of the server's."""
+    """The file of the embedded database; else the server's estimate."""
     log: int | None
-    """The write-ahead log of the embedded database."""
+    """The embedded database's write-ahead log."""
 
 
 def conversations(database: Database, now: int) -> ConversationCount:
-    """Count conversations, those aside that have expired by ``now``. Raises `StoreUnavailable`."""
+    """Count conversations. Raises `StoreUnavailable`."""
     count = ConversationCount()
     for owner, expired, *figures in _pieces(database, _CONVERSATIONS, b"", limit=CONVERSATIONS, now=now):
         if expired:
@@ -109,17 +109,17 @@ def running(connection: Connection) -> int:
 
 
 def tombstones(connection: Connection) -> int:
-    """Return how many conversations are gone of which exports still tell."""
+    """Return the number of tombstones."""
     return _number(connection, _TOMBSTONES)
 
 
 def jobs(connection: Connection) -> dict[str, int]:
-    """Return how many export jobs there are of each status."""
+    """Return the number of export jobs by status."""
     return dict(connection.rows(_JOBS))
 
 
 def storage(database: Database) -> Storage:
-    """Return how much room the database takes. Raises `StoreUnavailable`."""
+    """Return the size of the database. Raises `StoreUnavailable`."""
     tables = database.read(metrics.storage)
     if not database.embedded:
         return Storage(tables, log=None)
@@ -128,7 +128,7 @@ def storage(database: Database) -> Storage:
 
 
 def _pieces(database: Database, sql: Sql, after: Any, **values: int) -> Iterator[tuple[Any, ...]]:
-    """Yield the groups of every piece without the key, by which the next piece begins behind this one."""
+    """Yield the groups of every piece, without the key that continues the next piece."""
     while rows := database.read(lambda connection: connection.rows(sql, after=after, **values), long=True):  # noqa: B023
         yield from (row[1:] for row in rows)
         after = max(row[0] for row in rows)

@@ -1,4 +1,4 @@
-"""The table ``tombstones``: which conversations are gone, and since which epoch; no word of what they were."""
+"""The table ``tombstones``: deleted and expired conversations with their epochs, for incremental exports."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from chatkeep.store.sql import Connection, Sql
 from chatkeep.store.transaction import Transaction
 
 Reason = Literal["deleted", "expired"]
-# The last epoch of which a tombstone was forgotten: an increment that begins before it would miss some.
+# The last epoch of a deleted tombstone. An increment that begins before it would miss some.
 FORGOTTEN = "tombstones_forgotten"
 
 _ROW = "INTO tombstones (conversation_id, owner, epoch, reason, deleted_at) VALUES (:id, :owner, :epoch, :reason, :now)"
 _BURY = Sql(f"INSERT OR IGNORE {_ROW}", mysql=f"INSERT IGNORE {_ROW}")
 _UNBURY = Sql("DELETE FROM tombstones WHERE conversation_id = :id")
-_HOLDER = Sql("SELECT owner FROM tombstones WHERE conversation_id = :id")
+_OWNER = Sql("SELECT owner FROM tombstones WHERE conversation_id = :id")
 _OLD = Sql("SELECT conversation_id, epoch FROM tombstones WHERE deleted_at < :before ORDER BY deleted_at LIMIT :limit")
 
 _PAGE = Sql(
@@ -26,7 +26,7 @@ _PAGE = Sql(
 
 
 class TombstoneRow(NamedTuple):
-    """A tombstone's columns as they are stored."""
+    """A tombstone's columns."""
 
     conversation_id: bytes
     epoch: int
@@ -35,29 +35,29 @@ class TombstoneRow(NamedTuple):
 
 
 def bury(connection: Transaction, owner: str, id: UUID, reason: Reason, now: int) -> None:
-    """Remember that a conversation is gone; the first reason counts."""
+    """Add a tombstone. Does not change an existing one."""
     connection.change(_BURY, id=id.bytes, owner=owner, reason=reason, now=now, epoch=connection.epoch)
 
 
 def unbury(connection: Connection, id: UUID) -> None:
-    """Forget that a conversation was gone: it is back."""
+    """Delete a tombstone, because its conversation is back."""
     connection.change(_UNBURY, id=id.bytes)
 
 
-def holder(connection: Connection, id: UUID) -> str | None:
-    """Return whose a conversation was that is gone; None where nothing is known of one."""
-    rows = connection.rows(_HOLDER, id=id.bytes)
+def owner_of(connection: Connection, id: UUID) -> str | None:
+    """Return the owner of a deleted or expired conversation, or None."""
+    rows = connection.rows(_OWNER, id=id.bytes)
     return str(rows[0][0]) if rows else None
 
 
 def page(connection: Connection, owner: str, epoch: int, after: bytes, limit: int) -> list[TombstoneRow]:
-    """Return tombstones from that epoch on by epoch and id, those of the epoch itself from behind the id ``after``."""
+    """Return tombstones by epoch and id, after the position (``epoch``, ``after``)."""
     rows = connection.rows(_PAGE, owner=owner, epoch=epoch, after=after, limit=limit)
     return [TombstoneRow._make(row) for row in rows]
 
 
 def forget(connection: Connection, before: int, limit: int) -> int:
-    """Forget up to ``limit`` tombstones from before that time; return how many, and note up to which epoch."""
+    """Delete up to ``limit`` tombstones before that time, and store up to which epoch. Return how many."""
     old = connection.rows(_OLD, before=before, limit=limit)
     for known, _ in old:
         connection.change(_UNBURY, id=known)

@@ -1,4 +1,4 @@
-"""The table ``usage``: what each caller has used on a day, by model."""
+"""The table ``usage``: usage by day, owner, key and model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from chatkeep.domain.usage import UsageKey, UsageTotals
 from chatkeep.store.sql import Connection, Sql, quoted
 
-# What usage can be told by, and the column of each.
+# What usage can be grouped by, and the column of each.
 GROUPS = {"day": "day", "model": "model", "key": "key_id", "account": "account", "end_user": "owner"}
 
 _ROW = quoted(UsageKey._fields)
@@ -18,7 +18,7 @@ _FORGET = Sql(
     mysql="DELETE FROM `usage` WHERE day < :before ORDER BY day LIMIT :limit",
 )
 
-# What is added in one statement.
+# The most rows of a statement.
 MOST_ROWS = 200
 _OWNED = f"SELECT day, key_id, model, {quoted(UsageTotals._fields)} FROM `usage` WHERE owner = :owner"  # noqa: S608 - no values
 _ORDER = "ORDER BY day, key_id, model LIMIT :limit"
@@ -32,28 +32,28 @@ _REMOVE = Sql(
 )
 
 
-class Place(NamedTuple):
-    """A row's place among those of its owner."""
+class UsageRowKey(NamedTuple):
+    """The key of a row among those of its owner."""
 
     day: int = -1
     key_id: bytes = b""
     model: str = ""
 
 
-def of_owner(connection: Connection, owner: str, after: Place, limit: int) -> list[tuple[Any, ...]]:
-    """Return day, key, model, turns, tokens and cost of what an owner has used, up to ``limit`` behind ``after``."""
+def of_owner(connection: Connection, owner: str, after: UsageRowKey, limit: int) -> list[tuple[Any, ...]]:
+    """Return up to ``limit`` rows of an owner after ``after``: day, key, model, turns, tokens and cost."""
     return connection.rows(_OF_OWNER, owner=owner, **after._asdict(), limit=limit)
 
 
-def place_of(row: tuple[Any, ...]) -> Place:
-    """Return the place of a row that `of_owner` has returned."""
-    return Place(row[0], bytes(row[1]), row[2])
+def key_of(row: tuple[Any, ...]) -> UsageRowKey:
+    """Return the key of a row from `of_owner`."""
+    return UsageRowKey(row[0], bytes(row[1]), row[2])
 
 
-def disown(connection: Connection, account: str, owner: str, limit: int = MOST_ROWS) -> int:
-    """Let up to ``limit`` rows of an end user's be the account's own, whose sum stays as it is; return how many."""
+def reassign(connection: Connection, account: str, owner: str, limit: int = MOST_ROWS) -> int:
+    """Move up to ``limit`` rows from an end user to the account itself, whose sum stays the same. Return how many."""
     rows = connection.rows(_LOCK, owner=owner, limit=limit)
-    theirs = {Place(day, bytes(key_id), model): UsageTotals(*used) for day, key_id, model, *used in rows}
+    theirs = {UsageRowKey(day, bytes(key_id), model): UsageTotals(*used) for day, key_id, model, *used in rows}
     if theirs:
         add(connection, {UsageKey(account, one.day, account, *one[1:]): used for one, used in theirs.items()})
     for one in theirs:
@@ -62,7 +62,7 @@ def disown(connection: Connection, account: str, owner: str, limit: int = MOST_R
 
 
 def add(connection: Connection, used: Mapping[UsageKey, UsageTotals]) -> None:
-    """Add to what was used before, in the order of the rows: so processes wait for each other one way only."""
+    """Add usage to the stored rows, sorted, so that processes lock rows in the same order."""
     values: dict[str, Any] = {}
     for index, spender in enumerate(sorted(used)):
         values |= zip(_values(index), (*spender, *used[spender]), strict=True)
@@ -97,10 +97,10 @@ def summed(
     limit: int = 1,
     skip: int = 0,
 ) -> list[tuple[Any, ...]]:
-    """Return the values of ``groups``, then turns, tokens and cost, from the first to the last of ``days``.
+    """Return the values of ``groups``, then sums of turns, tokens and cost, from the first to the last of ``days``.
 
-    Without an owner of all that are the account's, without an account of everybody. Up to ``limit`` sums are returned,
-    without the first ``skip``.
+    Without an owner, of the whole account; without an account, of all accounts. Returns up to ``limit`` rows after the
+    first ``skip``.
     """
     named = {name: value for name, value in (("account", account), ("owner", owner)) if value is not None}
     chosen = " AND ".join(["day BETWEEN :first AND :last", *(f"{name} = :{name}" for name in named)])
@@ -113,5 +113,5 @@ def summed(
 
 
 def forget(connection: Connection, before: int, limit: int) -> int:
-    """Forget up to ``limit`` rows of what was used before a day, counted since 1970; return how many."""
+    """Delete up to ``limit`` rows from before a day, counted since 1970. Return how many."""
     return connection.change(_FORGET, before=before, limit=limit)

@@ -260,7 +260,7 @@ def _latest(transaction: Transaction, conversation: Conversation, until: int, mo
 def _read_latest(transaction: Transaction, conversation: Conversation, until: int, limit: int) -> list[Said]:
     if not conversation.forks:
         return messages.latest(transaction, conversation.id, until, limit)
-    found = messages.nearest(transaction, conversation.id, conversation.current_id, limit)
+    found = messages.last_up_to(transaction, conversation.id, conversation.current_id, limit)
     return [Said(one.role, one.content, one.error, one.finish_reason) for one in reversed(found)]
 
 
@@ -276,7 +276,7 @@ def _forked(transaction: Transaction, conversation: Conversation, request: TurnR
     if found.role is not wanted:
         told = _("only a reply can be regenerated") if request.regenerate else _("only a user message can be edited")
         raise InvalidFields.of([FieldError("message_id", told)])
-    return replace(branches.switched(transaction, conversation, found.parent_id), forks=conversation.forks + 1)
+    return replace(branches.switch_locked(transaction, conversation, found.parent_id), forks=conversation.forks + 1)
 
 
 def _known(transaction: Transaction, request: TurnRequest, now: int) -> Turn | None:

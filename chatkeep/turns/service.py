@@ -103,7 +103,7 @@ class Turns:
         if replaced is None or of is None:
             yield lambda _turn: None
             return
-        before = branches.make_way(self._database, self._journal, request.owner, of, replaced)
+        before = branches.switch_before(self._database, self._journal, request.owner, of, replaced)
         turns: list[Turn] = []
         try:
             with stored_in_part(branches.IN_PART) if before else nullcontext():

@@ -47,7 +47,7 @@ def test_every_test_that_a_recipe_runs_exists() -> None:
         ("chatkeep/config/fields.py", "SettingsFields"),
         ("chatkeep/config/parsing.py", "DialectRule"),
         ("chatkeep/provider/dialects.py", "Dialect"),
-        ("chatkeep/provider/dialects.py", "_wanted"),
+        ("chatkeep/provider/dialects.py", "_changes"),
         ("chatkeep/server/app.py", "create_app"),
         ("docs/generate.py", "KINDS"),
         ("chatkeep/web/examples.py", "ANSWERS"),

@@ -1,4 +1,4 @@
-"""Every format keeps what was said, whatever it is, and says which of it a model wrote."""
+"""Every format keeps any text, and marks what a model wrote."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def a_message(content: str = "", reasoning: str = "", role: str = "user", **kind
 
 
 def a_record(content: str = "") -> RecordRow:
-    """Return a message as the database hands it on."""
+    """Return a message's row."""
     return RecordRow(b"c" * 16, new_id(NOW).bytes, None, NOW, f',"content":{json.dumps(content)}'.encode())
 
 
@@ -72,7 +72,7 @@ def test_json_keeps_any_text(content: str, title: str) -> None:
 
 
 @given(TEXT, TEXT)
-def test_ndjson_keeps_any_text_in_one_line_a_message(content: str, title: str) -> None:
+def test_ndjson_keeps_any_text_on_one_line_per_message(content: str, title: str) -> None:
     text = written("ndjson", a_record(content), a_record(content), conversation=a_conversation(title=title))
     head, conversation, *messages, end, rest = text.split("\n")
     assert [json.loads(line)["object"] for line in (head, end)] == ["export", "export.end"]
@@ -81,17 +81,17 @@ def test_ndjson_keeps_any_text_in_one_line_a_message(content: str, title: str) -
     assert rest == ""
 
 
-def test_csv_marks_replies_as_generated() -> None:
+def test_csv_marks_replies_as_ai_generated() -> None:
     rows = cells(written("csv", a_message("Hi"), a_message("Hello", role="assistant")))
     assert [row["ai_generated"] for row in rows] == ["false", "true"]
 
 
-def test_a_csv_begins_with_a_byte_order_mark_where_that_is_asked_for() -> None:
+def test_csv_has_byte_order_mark_on_request() -> None:
     assert written("csv", bom=True) == "\ufeff" + written("csv")
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_an_export_of_nothing_can_be_read(name: str) -> None:
+def test_empty_export_is_readable(name: str) -> None:
     form = make(name)
     text = (form.begin() + form.finish() + sealed(form, Seal(0, 0, ""))).decode()
     lines = {"json": 3, "ndjson": 2, "csv": 1}
@@ -100,7 +100,7 @@ def test_an_export_of_nothing_can_be_read(name: str) -> None:
 
 
 @given(st.text())
-def test_a_json_string_is_that_of_the_standard_library(text: str) -> None:
+def test_json_text_equals_standard_library(text: str) -> None:
     expected = json.dumps(text, ensure_ascii=False)
     for sign in LINE_ENDS:
         expected = expected.replace(sign, f"\\u{ord(sign):04x}")
@@ -108,8 +108,8 @@ def test_a_json_string_is_that_of_the_standard_library(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["json", "ndjson", "openai"])
-def test_json_ends_its_lines_with_newlines_alone(name: str) -> None:
-    """What splits lines as Python does, as many readers of JSON lines do, gets the lines that were written."""
+def test_json_lines_end_only_at_newlines(name: str) -> None:
+    """Readers that split lines like Python get the original lines."""
     text = f"a{'b'.join(LINE_ENDS)}\v\f\x1c\x1d\x1ec"
     conversation = a_conversation(title=text, system=text, metadata=json.dumps({text: text}, ensure_ascii=False))
     said = a_record(text), a_record(text)
@@ -134,20 +134,20 @@ def test_ids_and_times_are_readable() -> None:
         ("1970-01-01T08:00:00.5+08:00", 500_000, 500_001),
     ],
 )
-def test_a_bound_is_part_of_the_range(text: str, start: int, end: int) -> None:
+def test_bounds_are_inclusive(text: str, start: int, end: int) -> None:
     assert (dates.start_us(text), dates.end_us(text)) == (start, end)
 
 
 @pytest.mark.parametrize(
     "text", ["", "today", "2026-02-30", "2026-1-1", "2026-11-22T10:00", "2026-11-22T10:00:00", "20261122"]
 )
-def test_a_bound_that_is_no_date_is_refused(text: str) -> None:
+def test_invalid_bound_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="write a date such as"):
         dates.start_us(text)
 
 
 @given(st.text())
-def test_no_title_leads_out_of_the_folder(title: str) -> None:
+def test_title_cannot_leave_the_folder(title: str) -> None:
     name = file_name(title)
     assert name
     assert not set(name) & set('/\\:*?"<>|\r\n\0')
@@ -165,17 +165,17 @@ def test_no_title_leads_out_of_the_folder(title: str) -> None:
         ("...", "conversation"),
     ],
 )
-def test_a_name_is_harmless(title: str, name: str) -> None:
+def test_file_name_is_safe(title: str, name: str) -> None:
     assert file_name(title) == name
 
 
-def test_a_download_is_named_for_old_and_new_clients() -> None:
+def test_download_name_works_for_old_and_new_clients() -> None:
     header = disposition('俳句 "Haiku"', "json")
     assert header == "attachment; filename=\"Haiku.json\"; filename*=UTF-8''%E4%BF%B3%E5%8F%A5%20Haiku.json"
 
 
 @pytest.mark.parametrize("pages", [[], [1], [2, 1]])
-def test_a_document_lists_tombstones_however_many_pages_there_are(pages: list[int]) -> None:
+def test_document_lists_tombstones_of_all_pages(pages: list[int]) -> None:
     form, gone = Json(), TombstoneRow(new_id(NOW).bytes, 7, "deleted", NOW)
     parts = [form.begin("6"), form.finish(), *form.tombstones([gone] * length for length in pages)]
     found = json.loads(b"".join([*parts, form.seal(Seal(0, 0, "", sum(pages), "8"))]))

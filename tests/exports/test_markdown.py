@@ -1,6 +1,6 @@
-"""A Markdown export has the headings that it means to have, whatever was said, and shows what was said.
+"""A Markdown export has only its own headings, for any text, and shows the text.
 
-What reads it here is markdown-it, which follows CommonMark; `./dev readers` asks cmark-gfm and pandoc, too.
+The reader here is markdown-it, which follows CommonMark; `./dev readers` also runs cmark-gfm and pandoc.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from chatkeep.exports.formats.markup import contained, title
+from chatkeep.exports.formats.markup import embedded, title
 from tests.exports.test_formats import a_conversation, a_message, written
 
 MARKDOWN = MarkdownIt("commonmark", {"maxNesting": 1000}).enable(["table", "strikethrough"])
@@ -22,13 +22,13 @@ OURS = [("h1", "Title"), ("h2", "User"), ("h2", "Assistant"), ("h2", "User")]
 
 
 def read(text: str) -> tuple[list[Token], dict[str, Any]]:
-    """Return what a text is made of, and what it defines for the whole document."""
+    """Return a text's blocks, and its definitions for the whole document."""
     env: dict[str, Any] = {}
     return MARKDOWN.parse(text, env), env
 
 
 def headings(tokens: list[Token]) -> list[tuple[str, str]]:
-    """Return the headings of the two levels that are the export's own, also those within quotes and lists."""
+    """Return the headings of the export's two levels, also within quotes and lists."""
     return [
         (begin.tag, text.content)
         for begin, text in pairwise(tokens)
@@ -37,17 +37,17 @@ def headings(tokens: list[Token]) -> list[tuple[str, str]]:
 
 
 def raw(tokens: list[Token]) -> list[str]:
-    """Return what would go into a page as it is."""
+    """Return raw HTML."""
     inner = [child for token in tokens for child in token.children or []]
     return [token.content for token in (*tokens, *inner) if token.type.startswith("html")]
 
 
 def shown(text: str) -> str:
-    """Return what a text looks like, as HTML."""
+    """Return a text rendered as HTML."""
     return str(MARKDOWN.render(text))
 
 
-# Whatever opens, closes, nests or pairs, and readers are known to disagree about.
+# Syntax that opens, closes, nests or pairs, and on which parsers disagree.
 PIECES = st.sampled_from(
     [
         "# x", "## y", "#", "===", "---", "-", "=", "- ", "- a", "  - b", "1. a", "2) b", "10. ", "> ", "> q", ">",
@@ -65,7 +65,7 @@ MESSAGES = st.lists(st.tuples(PIECES, BETWEEN).map("".join), max_size=8).map("".
 
 
 @given(MESSAGES, MESSAGES)
-def test_no_message_swallows_another_or_has_a_heading_of_ours(first: str, second: str) -> None:
+def test_message_cannot_swallow_another_or_use_document_headings(first: str, second: str) -> None:
     rows = a_message(first), a_message(second, role="assistant"), a_message("[a] [`]")
     tokens, env = read(written("md", *rows))
     assert headings(tokens) == OURS
@@ -109,7 +109,7 @@ OPEN = {
 
 
 @pytest.mark.parametrize("text", OPEN.values(), ids=OPEN)
-def test_what_a_message_opens_ends_with_it(text: str) -> None:
+def test_message_closes_what_it_opens(text: str) -> None:
     rows = a_message(text), a_message("**whole**", role="assistant"), a_message(text)
     tokens, env = read(written("md", *rows))
     assert headings(tokens) == OURS
@@ -119,7 +119,7 @@ def test_what_a_message_opens_ends_with_it(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", OPEN.values(), ids=OPEN)
-def test_a_system_prompt_is_contained_too(text: str) -> None:
+def test_system_prompt_closes_what_it_opens(text: str) -> None:
     tokens, _ = read(written("md", a_message("Hi"), conversation=a_conversation(system=text)))
     assert headings(tokens) == [("h1", "Title"), ("h2", "System"), ("h2", "User")]
 
@@ -142,9 +142,9 @@ KEPT = {
 
 
 @pytest.mark.parametrize("text", KEPT.values(), ids=KEPT)
-def test_what_opens_nothing_looks_as_it_did(text: str) -> None:
+def test_harmless_markdown_is_unchanged(text: str) -> None:
     expected = shown(text).replace("<h4>", "<h6>").replace("</h4>", "</h6>").replace("h3>", "h5>")
-    assert shown(contained(text.encode()).decode()) == expected
+    assert shown(embedded(text.encode()).decode()) == expected
 
 
 LOOKS = {
@@ -161,22 +161,22 @@ LOOKS = {
 
 
 @pytest.mark.parametrize(("text", "looks"), LOOKS.values(), ids=LOOKS)
-def test_what_opens_something_is_shown_without_it(text: str, looks: str) -> None:
-    assert shown(contained(text.encode()).decode()) == looks
+def test_harmful_markdown_is_shown_as_text(text: str, looks: str) -> None:
+    assert shown(embedded(text.encode()).decode()) == looks
 
 
 @pytest.mark.parametrize(
     "text",
     ["Vec<T> or *mut T", "[a](b) `c` _d_", "a\n# b", "C #", "&lt; &", "# a", "~~a~~ $x$ :smile:", "\\", "a\u2028b"],
 )
-def test_a_title_is_shown_as_it_is(text: str) -> None:
+def test_title_is_shown_literally(text: str) -> None:
     tokens, _ = read(f"# {title(text)}\n")
     assert [token.type for token in tokens] == ["heading_open", "inline", "heading_close"]
     assert "".join(child.content for child in tokens[1].children or []) == " ".join(text.split())
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0")))
-def test_any_title_is_shown_as_it_is(text: str) -> None:
+def test_any_title_is_shown_literally(text: str) -> None:
     tokens, _ = read(f"# {title(text)}\n")
     assert "".join(child.content for child in tokens[1].children or []) == " ".join(text.split())
 
@@ -188,22 +188,22 @@ def test_any_title_is_shown_as_it_is(text: str) -> None:
         *("\n===\n", "`<", "<http://", "\\", "\r", "> ```\n", "[`", "\t"),
     ],
 )
-def test_a_message_takes_time_in_proportion_to_its_length(text: str) -> None:
-    """However it is repeated: with its square it would be minutes."""
-    contained((text * 50_000).encode())
+def test_message_is_rendered_in_linear_time(text: str) -> None:
+    """For any repetition. Quadratic time would be minutes."""
+    embedded((text * 50_000).encode())
 
 
 @pytest.mark.parametrize("lead", ["- ", "1. ", "> ", "> - ", "- > "])
 @pytest.mark.parametrize("fence", ["```", "~~~~"])
-def test_code_in_deep_lists_does_not_make_a_message_many_times_as_long(lead: str, fence: str) -> None:
+def test_code_in_deep_lists_does_not_multiply_length(lead: str, fence: str) -> None:
     line = ">" * (lead.count(">") * 5_000) + "a"
     text = f"{lead * 5_000}{fence}\n" + f"{line}\n" * (5_000 if line == "a" else 5)
-    assert len(contained(text.encode())) < 2 * len(text)
+    assert len(embedded(text.encode())) < 2 * len(text)
 
 
 @pytest.mark.parametrize("lead", ["- ", "1. ", "> "])
 @pytest.mark.parametrize("fence", ["```", "~~~"])
-def test_a_fence_that_lies_too_deep_for_code_swallows_nothing(lead: str, fence: str) -> None:
+def test_fence_nested_too_deeply_is_text(lead: str, fence: str) -> None:
     text = f"{lead * 40}{fence}\n# a\n<b>\n[a]: /u"
     tokens, env = read(written("md", a_message(text), a_message("**whole**", role="assistant"), a_message("Hi")))
     assert headings(tokens) == OURS
@@ -211,7 +211,7 @@ def test_a_fence_that_lies_too_deep_for_code_swallows_nothing(lead: str, fence: 
     assert env.get("references", {}) == {}
 
 
-def test_a_reply_is_marked_as_generated() -> None:
+def test_reply_is_marked_as_ai_generated() -> None:
     rows = a_message("Hi"), a_message("Hello", role="assistant")
     before, _, behind = written("md", *rows).partition("## Assistant")
     assert ("AI" in before, "AI generated · AI 生成" in behind) == (False, True)

@@ -1,4 +1,4 @@
-"""A csv is inert, whatever separator the program takes that opens it, and holds what was said."""
+"""A csv keeps any text, and has no formulas with any separator."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from chatkeep.exports.formats.tables import cell
 from tests.exports.test_formats import TEXT, a_conversation, a_message, cells, written
 
 SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212"
-# What programs drop, or may drop, before they look at a cell.
+# Characters that programs drop, or may drop, before they parse a cell.
 DROPPED = '\0\x01\x1f\x7f \x85\u00a0\u00ad\u200b\u2060\u2028\u3000\ufeff\uffff"'
 TEXTS = ("title", "content", "reasoning", "model", "finish_reason", "error")
 BLANK = re.compile(f"[{re.escape(DROPPED)}\t\r\n\x0b\x0c]*")
 
 
 @given(TEXT, TEXT)
-def test_csv_keeps_any_text_but_for_quotes_before_formulas(content: str, title: str) -> None:
+def test_csv_keeps_any_text_except_formula_quotes(content: str, title: str) -> None:
     (row,) = cells(written("csv", a_message(content), conversation=a_conversation(title=title)))
     assert without_quotes(row["content"]) == without_quotes(content)
     assert without_quotes(row["title"]) == without_quotes(title)
@@ -32,7 +32,7 @@ def without_quotes(text: str) -> str:
 
 
 @given(st.sampled_from([*SIGNS, "\t", "\r", "\n"]), TEXT)
-def test_no_cell_of_a_csv_is_a_formula(sign: str, rest: str) -> None:
+def test_csv_has_no_formulas(sign: str, rest: str) -> None:
     conversation = a_conversation(title=sign + rest)
     reply = a_message(sign + rest, sign + rest, "assistant", model=sign + rest, finish_reason=sign, error=sign)
     (row,) = cells(written("csv", reply, conversation=conversation))
@@ -40,7 +40,7 @@ def test_no_cell_of_a_csv_is_a_formula(sign: str, rest: str) -> None:
 
 
 @given(st.text(DROPPED, max_size=3), st.sampled_from(SIGNS))
-def test_no_cell_is_a_formula_behind_what_is_dropped(dropped: str, sign: str) -> None:
+def test_csv_has_no_formulas_after_dropped_characters(dropped: str, sign: str) -> None:
     (row,) = cells(written("csv", a_message(f"{dropped}{sign}1+41")))
     assert row["content"].startswith("'")
 
@@ -50,13 +50,13 @@ FRAGMENTS = st.sampled_from([*SIGNS, *DROPPED, ";", "\t", "\n", "\r\n", ",", "'"
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @given(texts=st.lists(st.lists(FRAGMENTS, max_size=8).map("".join), min_size=2, max_size=3))
-def test_no_program_finds_a_formula_whatever_separator_it_takes(separator: str, texts: list[str]) -> None:
-    """Also with quotes that it takes as they are."""
+def test_csv_has_no_formulas_with_any_separator(separator: str, texts: list[str]) -> None:
+    """Also for programs that treat quotes literally."""
     text = written("csv", *map(a_message, texts), conversation=a_conversation(title=texts[0]))
     for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=quoting)
         if separator == "," and quoting == csv.QUOTE_NONE:
-            continue  # what takes commas takes quotes
+            continue  # a program with commas also reads quotes
         found = [cell for row in rows for cell in row if begins_formula(cell)]
         assert found == []
 
@@ -86,11 +86,11 @@ WITHIN = {
 
 
 @pytest.mark.parametrize(("text", "expected"), WITHIN.items())
-def test_what_another_separator_makes_a_cell_is_inert(text: str, expected: str) -> None:
+def test_cells_of_other_separators_are_inert(text: str, expected: str) -> None:
     assert cell(text.encode()).decode() == '"' + expected.replace('"', '""') + '"'
 
 
 @pytest.mark.parametrize("text", ["\n", ";x", "\t-", ";- a", " -", "\u200b\n", "-", "\0", "\n- f(", "\uff1b"])
-def test_a_cell_takes_time_in_proportion_to_its_length(text: str) -> None:
-    """However it is repeated: with its square it would be minutes."""
+def test_cell_is_rendered_in_linear_time(text: str) -> None:
+    """For any repetition. Quadratic time would be minutes."""
     cell((text * 100_000).encode())

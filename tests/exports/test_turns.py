@@ -1,4 +1,4 @@
-"""The turns of a branch: each question goes with its whole answer to those who train models with it."""
+"""The turns of a branch: each question is paired with its whole answer, for training models."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_fine_tuning_keeps_any_text(system: str, question: str, answer: str) -> 
     assert rest == ""
 
 
-def test_fine_tuning_has_no_line_for_a_conversation_without_a_turn() -> None:
+def test_fine_tuning_skips_conversations_without_turns() -> None:
     form = make("openai")
     empty = form.conversation(a_conversation()) + form.messages([asked("waiting")])
     full = form.conversation(a_conversation()) + form.messages([asked("Hi"), said("Hello")])
@@ -56,7 +56,7 @@ def test_fine_tuning_has_no_line_for_a_conversation_without_a_turn() -> None:
 ENDINGS = {
     "completed": ("completed", "stop", True),
     "without a reason": ("completed", None, True),
-    "a reason nobody knows": ("completed", "quite_done", True),
+    "an unknown reason": ("completed", "quite_done", True),
     "end_turn": ("completed", "end_turn", True),
     "length": ("completed", "length", False),
     "MAX_TOKENS": ("completed", "MAX_TOKENS", False),
@@ -71,7 +71,7 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize(("status", "reason", "whole"), ENDINGS.values(), ids=ENDINGS)
-def test_only_whole_replies_are_answers(status: str, reason: str | None, whole: bool) -> None:  # noqa: FBT001 - a case
+def test_only_complete_replies_are_answers(status: str, reason: str | None, whole: bool) -> None:  # noqa: FBT001 - a case
     kept = ("Next?", "Next.")
     found = pairs(asked("First?"), said("First.", status, reason), asked(kept[0]), said(kept[1]))
     assert found == [("First?", "First.")] * whole + [kept]
@@ -100,22 +100,22 @@ RUNS: dict[str, tuple[list[MessageRow], str | None]] = {
 
 
 @pytest.mark.parametrize(("replies", "answer"), RUNS.values(), ids=RUNS)
-def test_replies_in_a_row_are_one_answer_or_none(replies: list[MessageRow], answer: str | None) -> None:
+def test_consecutive_replies_are_one_answer_or_none(replies: list[MessageRow], answer: str | None) -> None:
     found = pairs(asked("First?"), *replies, asked("Next?"), said("Next."))
     assert found == [("First?", answer)] * (answer is not None) + [("Next?", "Next.")]
 
 
-def test_an_answer_needs_a_question_of_a_user() -> None:
+def test_answer_needs_a_users_question() -> None:
     assert pairs(said("Welcome."), asked(" "), said("Yes?"), a_message("Be brief.", role="system"), said("Ok.")) == []
 
 
-def test_a_question_without_an_answer_is_left_out() -> None:
+def test_question_without_answer_is_skipped() -> None:
     assert pairs(asked("Lost?"), asked("Kept?"), said("Whole."), asked("Waiting?")) == [("Kept?", "Whole.")]
 
 
 @given(st.lists(st.sampled_from([asked("?"), said("a"), CUT, said("b", "stopped", None)]), max_size=12), st.data())
 def test_pieces_may_end_anywhere(rows: list[MessageRow], data: st.DataObject) -> None:
-    """The messages of a conversation come in pieces, also within a turn; what follows a conversation is another's."""
+    """Messages come in pieces, also within a turn. What follows a conversation belongs to the next one."""
     for name in ("openai", "md"):
         form, parts = make(name), list[bytes]()
         for _ in range(2):
@@ -126,14 +126,14 @@ def test_pieces_may_end_anywhere(rows: list[MessageRow], data: st.DataObject) ->
         assert b"".join([*parts, form.finish()]).decode() == one + between + one
 
 
-def test_a_turn_that_is_too_long_for_memory_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_turn_too_long_for_memory_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "MOST_BYTES", 100)
     rows = asked("Long?"), *[said("x" * 30)] * 9, asked("Next?"), said("Next.")
     assert pairs(*rows) == [("Next?", "Next.")]
     assert written("md", *rows).count("x" * 30) == 9
 
 
-def test_markdown_has_a_heading_for_each_reply_and_one_for_what_was_continued() -> None:
+def test_markdown_has_one_heading_for_continued_reply() -> None:
     text = written(
         "md", asked("Months?"), said("Well:"), said("```\nJan", "truncated", "length"), said("uary\n```\nThat's it.")
     )
@@ -152,6 +152,6 @@ NOTES = {
 
 
 @pytest.mark.parametrize(("reply", "note"), NOTES.values(), ids=NOTES)
-def test_markdown_says_why_a_reply_is_short_in_words_that_open_nothing(reply: MessageRow, note: str) -> None:
+def test_markdown_escapes_why_a_reply_is_short(reply: MessageRow, note: str) -> None:
     (line,) = [line for line in written("md", reply).split("\n") if "AI generated" in line]
     assert note in line.strip("*").split(" · ")

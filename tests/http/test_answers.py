@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.answers import ANSWERS, NO_ROOM, SENTENCE, Answer
+from tests.answer_parts import NO_ROOM, SENTENCE, Answer
+from tests.answers import ANSWERS
 from tests.http.api import Api, asked, unique
 from tests.upstream import Upstream
 

@@ -1,4 +1,4 @@
-"""The scripted provider serves as the server that is connected to."""
+"""The scripted provider is the server."""
 
 from tests.provider.conftest import _no_proxies, open_http, over_http, over_sdk, provider, tls, tls_upstream, upstream
 

@@ -1,4 +1,4 @@
-"""To which addresses calls go: the name is resolved by the test, the provider is real and listens on loopback."""
+"""The addresses that calls may go to. The test resolves the name; the provider is real and listens on loopback."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chatkeep.errors import ProviderBroke, ProviderRefused, SettingsError
-from chatkeep.httpclient.addresses import Address, by_system, is_allowed
+from chatkeep.httpclient.addresses import Address, is_allowed, resolve_by_system
 from chatkeep.provider.openai_http import OpenAIHttp
 from tests.provider.asking import ask
 from tests.upstream import Upstream
@@ -19,7 +19,7 @@ from tests.upstream import Upstream
 Open = Callable[..., OpenAIHttp]
 METADATA = "169.254.169.254"
 ANY = "0.0.0.0"  # noqa: S104 - connecting to it is connecting to this machine
-# None of these is a model, whatever the operator wrote.
+# Never allowed, whatever the settings.
 NEVER = [
     METADATA, "169.254.0.1", "fd00:ec2::254", "fe80::1", "fe80::a9fe:a9fe", "224.0.0.1", "255.255.255.255", "240.0.0.1",
     "ff02::1", "100.100.100.200", "168.63.129.16", "192.0.0.192", "2001:0:1::1",
@@ -42,25 +42,25 @@ PUBLIC = [
 
 
 @pytest.mark.parametrize("address", NEVER)
-def test_where_no_model_is_no_call_goes(address: str) -> None:
+def test_forbidden_addresses_are_never_allowed(address: str) -> None:
     assert not is_allowed(address, private=True)
     assert not is_allowed(address, private=False)
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_private_addresses_are_for_hosts_that_are_named(address: str) -> None:
+def test_private_addresses_need_a_named_host(address: str) -> None:
     assert is_allowed(address, private=True)
     assert not is_allowed(address, private=False)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_public_addresses_are_for_all(address: str) -> None:
+def test_public_addresses_are_allowed(address: str) -> None:
     assert is_allowed(address, private=True)
     assert is_allowed(address, private=False)
 
 
 class Names:
-    """A resolver that answers each question with the next of its answers, and keeps to the last one."""
+    """A resolver that returns its answers in order, and then repeats the last one."""
 
     def __init__(self, *answers: Sequence[str]) -> None:
         self.answers = list(answers)
@@ -82,8 +82,8 @@ def named(upstream: Upstream, host: str = "llm.example.com") -> str:
     return f"http://{host}:{upstream.port}/v1"
 
 
-def test_what_was_looked_at_is_connected_to(open_http: Open, upstream: Upstream) -> None:
-    """A name that is answered anew each time: had it been asked twice, the call would go to the second answer."""
+def test_call_connects_to_the_checked_address(open_http: Open, upstream: Upstream) -> None:
+    """The name has another address each time. After a second lookup, the call would go there."""
     names = Names(["127.0.0.1"], [METADATA])
     provider = open_http(named(upstream), resolve=names)
     assert ask(provider, "a").finish
@@ -92,7 +92,7 @@ def test_what_was_looked_at_is_connected_to(open_http: Open, upstream: Upstream)
     assert upstream.requests[0].headers["host"] == f"llm.example.com:{upstream.port}"
 
 
-def test_a_name_that_is_pointed_elsewhere_later_gets_no_call(open_http: Open, upstream: Upstream) -> None:
+def test_rebound_name_gets_no_call(open_http: Open, upstream: Upstream) -> None:
     upstream.script("close", "")
     provider = open_http(named(upstream), resolve=Names(["127.0.0.1"], [METADATA]))
     assert ask(provider, "a").finish
@@ -103,7 +103,7 @@ def test_a_name_that_is_pointed_elsewhere_later_gets_no_call(open_http: Open, up
     assert len(upstream.requests) == 1
 
 
-def test_of_several_addresses_the_allowed_ones_are_used(open_http: Open, upstream: Upstream) -> None:
+def test_only_allowed_addresses_of_several_are_used(open_http: Open, upstream: Upstream) -> None:
     provider = open_http(named(upstream), resolve=Names([METADATA, "fe80::1", "127.0.0.1"]), connect_timeout=1)
     assert ask(provider, "a").finish
     assert upstream.connections == 1
@@ -116,10 +116,10 @@ def test_of_several_addresses_the_allowed_ones_are_used(open_http: Open, upstrea
     (("*.example.com",), False),
     (("*",), False),
 ])  # fmt: skip
-def test_a_host_that_only_ends_as_it_should_is_not_private(
+def test_wildcard_host_may_not_be_private(
     open_http: Open, upstream: Upstream, hosts: tuple[str, ...], *, allowed: bool
 ) -> None:
-    """Rebinding of a name under a domain that others may make names in: it leads to this machine, and no call does."""
+    """DNS rebinding of a name that matches a wildcard, to this machine."""
     provider = open_http(named(upstream), hosts=hosts, resolve=Names(["127.0.0.1"]))
     outcome = ask(provider, "a")
     assert bool(outcome.finish) == allowed
@@ -127,7 +127,7 @@ def test_a_host_that_only_ends_as_it_should_is_not_private(
 
 
 @pytest.mark.parametrize("hosts", [("api.example.com",), ("*.llm.example.com",), ("example.com",), ("*.ple.com",)])
-def test_a_provider_that_is_not_listed_is_a_wrong_setting(hosts: tuple[str, ...]) -> None:
+def test_unlisted_provider_is_a_settings_error(hosts: tuple[str, ...]) -> None:
     with pytest.raises(SettingsError, match="CHATKEEP_PROVIDER_HOSTS"):
         OpenAIHttp("https://llm.example.com/v1", "k", "m", hosts=hosts)
 
@@ -139,21 +139,21 @@ WRITTEN = [
 
 
 @pytest.mark.parametrize("host", WRITTEN)
-def test_other_ways_to_write_an_address_lead_to_the_same(open_http: Open, host: str) -> None:
-    """With the system's own resolver, which reads them all; nothing is sent."""
-    outcome = ask(open_http(f"http://{host}:1/v1", resolve=by_system, connect_timeout=0.5), "a")
+def test_other_notations_of_addresses_are_checked(open_http: Open, host: str) -> None:
+    """With the system's resolver, which accepts all of them. Nothing is sent."""
+    outcome = ask(open_http(f"http://{host}:1/v1", resolve=resolve_by_system, connect_timeout=0.5), "a")
     assert outcome.error is not None
     assert "CHATKEEP_PROVIDER_HOSTS" in outcome.error.detail
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "2130706433", ANY])
-def test_a_model_on_this_machine_needs_no_setting(open_http: Open, upstream: Upstream, host: str) -> None:
+def test_local_model_needs_no_setting(open_http: Open, upstream: Upstream, host: str) -> None:
     assert ask(open_http(named(upstream, host)), "a").finish
 
 
 @pytest.fixture
 def redirecting() -> Iterator[Callable[[str], str]]:
-    """Starts a provider that answers everything with a redirect to a URL; returns its own."""
+    """Starts a provider that redirects everything to a URL. Returns its own URL."""
     with contextlib.ExitStack() as stack:
 
         def start(target: str) -> str:
@@ -174,7 +174,7 @@ def _redirect(listener: socket.socket, target: str) -> None:
                 sock.sendall(head.encode())
 
 
-def test_no_redirect_is_followed(open_http: Open, upstream: Upstream, redirecting: Callable[[str], str]) -> None:
+def test_redirects_are_not_followed(open_http: Open, upstream: Upstream, redirecting: Callable[[str], str]) -> None:
     error: Any = ask(open_http(redirecting(f"{upstream.url}/chat/completions")), "a").error
     assert "redirects (307)" in error.detail
     assert not isinstance(error, ProviderRefused)

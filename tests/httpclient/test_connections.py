@@ -1,4 +1,4 @@
-"""Connections: kept, replaced, aborted, through proxies and over TLS."""
+"""Connections: pooled, replaced, aborted, through proxies and over TLS."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from openai import OpenAI
 import chatkeep
 from chatkeep.config.settings import Settings
 from chatkeep.errors import ProviderBroke, ProviderError, ProviderTimeout, SettingsError
-from chatkeep.httpclient.connections import Line, connect_by_looks, shake_hands_by_looks
+from chatkeep.httpclient.connections import AbortHandle, connect_polling, handshake_polling
 from chatkeep.provider import Provider
 from chatkeep.provider.openai_http import OpenAIHttp
 from chatkeep.provider.openai_sdk import OpenAISdk
@@ -46,16 +46,16 @@ def deaf() -> Iterator[int]:
 
 @pytest.fixture
 def mute() -> Iterator[int]:
-    """A port that takes connections and never says a word."""
+    """A port that accepts connections and sends nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
 
-# Kept connections
+# Pooled connections
 
 
 @pytest.mark.parametrize("script", ["", "n=20,split", "length", "json", "status=429", "status=500"])
-def test_calls_in_a_row_share_a_connection(script: str, provider: Provider, upstream: Upstream) -> None:
+def test_consecutive_calls_share_a_connection(script: str, provider: Provider, upstream: Upstream) -> None:
     for _ in range(5):
         ask(provider, f"#{script}#")
     assert upstream.connections == 1
@@ -63,7 +63,7 @@ def test_calls_in_a_row_share_a_connection(script: str, provider: Provider, upst
 
 
 @pytest.mark.parametrize("script", ["close", "vanish", "fault=hang_done", "fault=error_after:2", "fault=reset_after:1"])
-def test_a_connection_that_is_used_up_is_replaced(script: str, provider: Provider, upstream: Upstream) -> None:
+def test_unusable_connection_is_replaced(script: str, provider: Provider, upstream: Upstream) -> None:
     ask(provider, f"#{script}#")
     assert upstream.wait_for(lambda it: it.active == 0)
     time.sleep(0.05)  # for its FIN to arrive
@@ -72,9 +72,7 @@ def test_a_connection_that_is_used_up_is_replaced(script: str, provider: Provide
     assert len(upstream.requests) == 2
 
 
-def test_a_kept_connection_that_dies_under_the_request_is_replaced_once(
-    over_http: OpenAIHttp, upstream: Upstream
-) -> None:
+def test_stale_connection_is_replaced_once(over_http: OpenAIHttp, upstream: Upstream) -> None:
     upstream.script("", "fault=drop", "", "fault=drop", "fault=drop")
     assert ask(over_http, "a").finish
     assert ask(over_http, "b").finish
@@ -83,14 +81,14 @@ def test_a_kept_connection_that_dies_under_the_request_is_replaced_once(
     assert [request.message for request in upstream.requests] == ["a", "b", "b", "c", "c"]
 
 
-def test_a_response_that_breaks_amid_its_head_is_not_asked_again(over_http: OpenAIHttp, upstream: Upstream) -> None:
+def test_broken_response_head_is_not_resent(over_http: OpenAIHttp, upstream: Upstream) -> None:
     upstream.script("", "fault=half_head")
     ask(over_http, "a")
     assert isinstance(ask(over_http, "b").error, ProviderBroke)
     assert len(upstream.requests) == 2
 
 
-def test_a_receiver_that_fails_gives_the_connection_up(provider: Provider, upstream: Upstream) -> None:
+def test_failing_receiver_closes_connection(provider: Provider, upstream: Upstream) -> None:
     def receive(_piece: object) -> None:
         raise LookupError
 
@@ -107,7 +105,7 @@ def test_closing_the_provider_closes_its_idle_connections(over_http: OpenAIHttp,
     assert upstream.connections == 3
 
 
-def test_three_hundred_calls_at_once(over_http: OpenAIHttp, upstream: Upstream) -> None:
+def test_three_hundred_concurrent_calls_succeed(over_http: OpenAIHttp, upstream: Upstream) -> None:
     """Takes two seconds: every reply lasts one, and the threads share a core with the provider's."""
     messages = [f"call {number} #n=10,r=10,seed={number},split#" for number in range(300)]
     askings = [Asking(over_http, message) for message in messages]
@@ -122,9 +120,7 @@ def test_three_hundred_calls_at_once(over_http: OpenAIHttp, upstream: Upstream) 
 
 @pytest.mark.parametrize("before", [[], ["hi"]], ids=["fresh", "kept"])
 @pytest.mark.parametrize("script", STAGES)
-def test_abort_is_felt_at_once_on_both_sides(
-    script: str, before: list[str], provider: Provider, upstream: Upstream
-) -> None:
+def test_abort_ends_both_sides_at_once(script: str, before: list[str], provider: Provider, upstream: Upstream) -> None:
     for message in before:
         ask(provider, message)
     asking = Asking(provider, f"#{script}#")
@@ -138,7 +134,7 @@ def test_abort_is_felt_at_once_on_both_sides(
 
 
 @pytest.mark.parametrize("script", ["fault=hang_headers", "fault=hang_after:2"])
-def test_abort_over_tls(open_http: Open, script: str, tls_upstream: Upstream, tls: ssl.SSLContext) -> None:
+def test_abort_works_over_tls(open_http: Open, script: str, tls_upstream: Upstream, tls: ssl.SSLContext) -> None:
     asking = Asking(open_http(tls_upstream.url, tls=tls), f"#{script}#")
     assert tls_upstream.wait_for(lambda it: it.active == 1)
     time.sleep(0.05)
@@ -146,59 +142,57 @@ def test_abort_over_tls(open_http: Open, script: str, tls_upstream: Upstream, tl
     assert tls_upstream.wait_for(lambda it: it.active == 0, 1)
 
 
-def test_abort_while_it_connects(open_http: Open, deaf: int) -> None:
+def test_abort_works_while_connecting(open_http: Open, deaf: int) -> None:
     asking = Asking(open_http(f"http://127.0.0.1:{deaf}"))
     time.sleep(0.1)
     assert asking.abort() < 0.5
 
 
-def test_a_wait_that_looks_for_aborts_ends_with_one(deaf: int) -> None:
-    """How calls connect on Windows, where a cut does not end the wait."""
-    line = Line()
-    threading.Timer(0.2, line.cut).start()
+def test_polling_connect_ends_with_abort(deaf: int) -> None:
+    """How calls connect on Windows, where a shutdown does not wake a connecting thread."""
+    line = AbortHandle()
+    threading.Timer(0.2, line.abort).start()
     with socket.socket() as sock, pytest.raises(ConnectionAbortedError):
-        connect_by_looks(sock, ("127.0.0.1", deaf), 60, line)
+        connect_polling(sock, ("127.0.0.1", deaf), 60, line)
 
 
-def test_a_wait_that_looks_for_aborts_connects_fails_and_ends_in_time(deaf: int, mute: int) -> None:
+def test_polling_connect_succeeds_fails_and_times_out(deaf: int, mute: int) -> None:
     with socket.socket() as sock:
-        connect_by_looks(sock, ("127.0.0.1", mute), 60, Line())
+        connect_polling(sock, ("127.0.0.1", mute), 60, AbortHandle())
         assert sock.getpeername()[1] == mute
     with socket.socket() as sock, pytest.raises(TimeoutError):
-        connect_by_looks(sock, ("127.0.0.1", deaf), 0.2, Line())
+        connect_polling(sock, ("127.0.0.1", deaf), 0.2, AbortHandle())
     with socket.socket() as sock, pytest.raises(ConnectionRefusedError):
-        connect_by_looks(sock, ("127.0.0.1", free_port()), 60, Line())
+        connect_polling(sock, ("127.0.0.1", free_port()), 60, AbortHandle())
 
 
-def test_a_handshake_that_looks_for_aborts_succeeds_and_ends_with_one(
-    tls_upstream: Upstream, mute: int, tls: ssl.SSLContext
-) -> None:
+def test_polling_handshake_succeeds_and_ends_with_abort(tls_upstream: Upstream, mute: int, tls: ssl.SSLContext) -> None:
     for port, error in ((urlsplit(tls_upstream.url).port or 0, None), (mute, ConnectionAbortedError)):
-        line = Line()
+        line = AbortHandle()
         with socket.create_connection(("127.0.0.1", port)) as plain:
             sock = tls.wrap_socket(plain, server_hostname="localhost", do_handshake_on_connect=False)
-            cut = threading.Timer(0.2, line.cut)
+            cut = threading.Timer(0.2, line.abort)
             if error:
                 cut.start()
             with sock, pytest.raises(error) if error else contextlib.nullcontext():
-                shake_hands_by_looks(sock, time.monotonic() + 60, line)
+                handshake_polling(sock, time.monotonic() + 60, line)
                 assert sock.version()
 
 
-def test_abort_amid_the_tls_handshake(open_http: Open, mute: int, tls: ssl.SSLContext) -> None:
+def test_abort_works_during_tls_handshake(open_http: Open, mute: int, tls: ssl.SSLContext) -> None:
     asking = Asking(open_http(f"https://127.0.0.1:{mute}", tls=tls))
     time.sleep(0.1)
     assert asking.abort() < 0.5
 
 
-def test_abort_before_the_beginning_never_connects(provider: Provider, upstream: Upstream) -> None:
+def test_abort_before_deliver_never_connects(provider: Provider, upstream: Upstream) -> None:
     call = provider.stream_reply(prompt("hi"))
     call.abort()
     assert Outcome().collect(call).items == []
     assert upstream.connections == 0
 
 
-def test_abort_after_the_end_harms_no_other_call(provider: Provider, upstream: Upstream) -> None:
+def test_abort_after_end_does_not_affect_other_calls(provider: Provider, upstream: Upstream) -> None:
     call = provider.stream_reply(prompt("hi"))
     assert Outcome().collect(call).finish
     call.abort()
@@ -206,7 +200,7 @@ def test_abort_after_the_end_harms_no_other_call(provider: Provider, upstream: U
     assert upstream.connections == 1
 
 
-def test_abort_between_two_deltas_ends_the_reply_there(provider: Provider) -> None:
+def test_abort_between_deltas_ends_reply(provider: Provider) -> None:
     call = provider.stream_reply(prompt("#n=50#"))
     items = []
 
@@ -218,7 +212,7 @@ def test_abort_between_two_deltas_ends_the_reply_there(provider: Provider) -> No
     assert len(items) == 1
 
 
-def test_many_aborts_at_random_moments_leave_the_provider_usable(provider: Provider, upstream: Upstream) -> None:
+def test_random_aborts_leave_provider_usable(provider: Provider, upstream: Upstream) -> None:
     for number in range(30):
         asking = Asking(provider, "#n=20,r=2000#")
         time.sleep(number / 1500)
@@ -227,51 +221,33 @@ def test_many_aborts_at_random_moments_leave_the_provider_usable(provider: Provi
     assert ask(provider, "hi").text == reply_to("hi")
 
 
-GREENLETS = """
-from gevent import monkey
-monkey.patch_all()
-import gevent, sys, time
-from chatkeep.httpclient.reader import EpollReader, BlockingReader
-from chatkeep.provider.openai_http import OpenAIHttp
-from tests.provider.asking import Outcome, ask, prompt
-reader = BlockingReader()
-def collect():
-    while reader.collect():
-        gevent.sleep(0.001)
-if sys.argv.pop(1) == "gathered":
-    reader = EpollReader(lambda: gevent.spawn(collect))
-    gevent.spawn(collect)
-provider = OpenAIHttp(sys.argv[1], None, "m", reader=reader)
-assert ask(provider, "hi").finish
-for script in sys.argv[2:]:
-    call, outcome = provider.stream_reply(prompt(f"#{script}#")), Outcome()
-    greenlet = gevent.spawn(outcome.collect, call)
-    gevent.sleep(0.1)
-    start = time.monotonic()
-    call.abort()
-    greenlet.join(5)
-    assert outcome.ended - start < 0.5, (script, outcome)
-"""
-
-
 @pytest.mark.posix("gevent serves on Linux only")
-@pytest.mark.parametrize("reader", ["waiting", "gathered"])
-def test_greenlets_abort_each_other(reader: str, upstream: Upstream) -> None:
+@pytest.mark.parametrize("reader", ["blocking", "epoll"])
+def test_greenlets_can_abort_each_other(reader: str, upstream: Upstream) -> None:
     """Takes over a second: a process of its own, for gevent patches everything."""
-    command = [sys.executable, "-W", "error", "-c", GREENLETS, reader, upstream.url, *STAGES]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "tests.httpclient.aborting_greenlets",
+        reader,
+        upstream.url,
+        *STAGES,
+    ]
     subprocess.run(command, check=True, timeout=30)
     assert upstream.wait_for(lambda it: it.active == 0)
 
 
-# Connections that do not come about
+# Failed connections
 
 
-def test_the_time_to_connect_is_limited(open_http: Open, deaf: int) -> None:
+def test_connect_timeout_is_enforced(open_http: Open, deaf: int) -> None:
     error = ask(open_http(f"http://127.0.0.1:{deaf}", connect_timeout=0.2), "hi").error
     assert isinstance(error, ProviderTimeout)
 
 
-def test_the_time_for_the_tls_handshake_is_limited(open_http: Open, mute: int, tls: ssl.SSLContext) -> None:
+def test_tls_handshake_timeout_is_enforced(open_http: Open, mute: int, tls: ssl.SSLContext) -> None:
     error = ask(open_http(f"https://127.0.0.1:{mute}", connect_timeout=0.2, tls=tls), "hi").error
     assert isinstance(error, ProviderTimeout)
 
@@ -284,16 +260,16 @@ def refusing_url() -> str:
 @pytest.mark.parametrize(
     ("url", "said"),
     [(refusing_url(), "refuses"), ("http://chat.invalid/v1", "cannot be found")],
-    ids=["nobody listens", "no such name"],
+    ids=["no listener", "no such name"],
 )
-def test_an_address_without_a_provider(open_http: Open, url: str, said: str) -> None:
+def test_unreachable_provider_is_explained(open_http: Open, url: str, said: str) -> None:
     error = ask(open_http(url), "hi").error
     assert isinstance(error, ProviderBroke)
     assert said in error.detail
     assert "OPENAI_BASE_URL" in error.detail
 
 
-def test_the_sdk_says_so_too() -> None:
+def test_unreachable_provider_is_explained_over_sdk() -> None:
     with OpenAI(api_key=KEY, base_url=refusing_url(), max_retries=5) as client:
         error = ask(OpenAISdk(client, "m"), "hi").error
     assert isinstance(error, ProviderBroke)
@@ -303,26 +279,26 @@ def test_the_sdk_says_so_too() -> None:
 # TLS and proxies
 
 
-def test_tls_connections_are_kept(open_http: Open, tls_upstream: Upstream, tls: ssl.SSLContext) -> None:
+def test_tls_connections_are_pooled(open_http: Open, tls_upstream: Upstream, tls: ssl.SSLContext) -> None:
     provider = open_http(tls_upstream.url, tls=tls)
     assert [ask(provider, "hi #n=30,split#").text for _ in range(3)] == [reply_to("hi #n=30,split#")] * 3
     assert tls_upstream.connections == 1
 
 
-def test_an_unknown_certificate_is_not_trusted(open_http: Open, tls_upstream: Upstream) -> None:
+def test_untrusted_certificate_is_refused(open_http: Open, tls_upstream: Upstream) -> None:
     error = ask(open_http(tls_upstream.url), "hi").error
     assert isinstance(error, ProviderBroke)
     assert "not trusted" in error.detail
     assert tls_upstream.requests == []
 
 
-def test_tls_where_there_is_none(open_http: Open, upstream: Upstream, tls: ssl.SSLContext) -> None:
+def test_tls_with_plain_server_is_explained(open_http: Open, upstream: Upstream, tls: ssl.SSLContext) -> None:
     error = ask(open_http(upstream.url.replace("http:", "https:"), tls=tls), "hi").error
     assert isinstance(error, ProviderBroke)
     assert "TLS" in error.detail
 
 
-def test_a_proxy_forwards_http(open_http: Open, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_forwards_http(open_http: Open, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"http://user:pa%20ss@127.0.0.1:{upstream.port}")
     assert ask(open_http("http://chat.invalid/v1"), "hi").text == reply_to("hi")
     request = upstream.requests[0]
@@ -331,7 +307,7 @@ def test_a_proxy_forwards_http(open_http: Open, upstream: Upstream, monkeypatch:
     assert request.headers["proxy-authorization"] == "Basic dXNlcjpwYSBzcw=="
 
 
-def test_a_proxy_tunnels_https(
+def test_proxy_tunnels_https(
     open_http: Open, tls_upstream: Upstream, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("https_proxy", f"http://user:word@127.0.0.1:{tls_upstream.port}")
@@ -345,7 +321,7 @@ def test_a_proxy_tunnels_https(
     assert tls_upstream.connections == 1
 
 
-def test_a_proxy_that_refuses(
+def test_proxy_refusal_is_an_error(
     open_http: Open, upstream: Upstream, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{upstream.port}")
@@ -353,22 +329,22 @@ def test_a_proxy_that_refuses(
     assert isinstance(error, ProviderError)
 
 
-def test_no_proxy_is_obeyed(open_http: Open, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_variable_is_obeyed(open_http: Open, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://proxy.invalid:1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     assert ask(open_http(upstream.url), "hi").finish
 
 
-def test_an_unusable_proxy_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_proxy_is_a_settings_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1080")
     with pytest.raises(SettingsError, match="HTTP_PROXY"):
         OpenAIHttp("http://chat.invalid/v1", None, "m")
 
 
-# What is sent
+# Requests
 
 
-def test_settings_make_the_request(upstream: Upstream) -> None:
+def test_settings_define_the_request(upstream: Upstream) -> None:
     settings = Settings(
         openai_base_url=f"{upstream.url}?api-version=1",
         openai_api_key=KEY,
@@ -389,7 +365,7 @@ def test_settings_make_the_request(upstream: Upstream) -> None:
     assert request.headers["accept"] == "text/event-stream"
 
 
-def test_without_a_key_none_is_sent(open_http: Open, upstream: Upstream) -> None:
+def test_no_authorization_without_key(open_http: Open, upstream: Upstream) -> None:
     assert ask(open_http(upstream.url, None), "hi").finish
     assert "authorization" not in upstream.requests[0].headers
 
@@ -402,7 +378,7 @@ def test_without_a_key_none_is_sent(open_http: Open, upstream: Upstream) -> None
         ("k", "é", "CHATKEEP_PROVIDER_HEADERS"),
     ],
 )
-def test_what_no_header_can_hold_is_a_wrong_setting(key: str, header: str, setting: str) -> None:
+def test_unsendable_header_is_a_settings_error(key: str, header: str, setting: str) -> None:
     with pytest.raises(SettingsError, match=setting) as caught:
         OpenAIHttp("http://127.0.0.1:1", key, "m", headers=[("X-Team", header)])
     assert key not in str(caught.value)

@@ -1,4 +1,4 @@
-"""A store of each kind, into which files are imported and from which they are exported."""
+"""Stores of each kind for imports and exports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.imports.stores import Store
 
 @pytest.fixture(scope="session", params=EMBEDDED_AND_SERVER)
 def stores(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, Store]]:
-    """Two stores on databases of one kind, kept for all tests: to make one takes a second."""
+    """Two stores on databases of one kind, shared by all tests: creating one takes a second."""
     one, two = (Store(empty_database(request, request.param, tmp_path_factory)) for _ in range(2))
     with one, two:
         yield one, two
@@ -27,6 +27,6 @@ def store(stores: tuple[Store, Store]) -> Store:
 
 @pytest.fixture
 def other(stores: tuple[Store, Store]) -> Store:
-    """Another one."""
+    """Another empty store."""
     stores[1].empty()
     return stores[1]

@@ -1,4 +1,4 @@
-"""Conversations that are hard on whoever reads an export, and what each format has to hold of them."""
+"""Conversations that are difficult for readers of exports, and what each format must contain."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ TITLES = {
 
 
 FORMULA = re.compile(r"[\0-\x20\x7f-\xa0\u200b\u2028\u3000\ufeff]*(?:[=@\uff1d\uff20]|[-+]+[\w(.])")
-# What OpenAI takes to train a chat model: https://platform.openai.com/docs/guides/supervised-fine-tuning
+# OpenAI's format for fine-tuning: https://platform.openai.com/docs/guides/supervised-fine-tuning
 TRAINING = {
     "type": "object",
     "required": ["messages"],
@@ -83,13 +83,13 @@ Said = tuple[str, tuple[Status, str | None] | None]  # without an ending it is a
 
 
 class Hard:
-    """Conversations with all of it, and what is to be found in their exports."""
+    """Difficult conversations, and the expected content of their exports."""
 
     def __init__(self) -> None:
         self.stored: list[tuple[Conversation, list[Message]]] = []
         self.texts: list[str] = []
         self.headings = 0
-        """How many of the second level: one a message of the branch, but one for both halves of a continued reply."""
+        """The number of second-level headings: one per message of the branch, one for a continued reply."""
         self.pairs: list[tuple[str, str]] = []
         endings = cycle(BROKEN)
         for text in TEXTS.values():
@@ -108,7 +108,7 @@ class Hard:
         self.headings += 4
 
     def _talk(self, title: str, *branch: Said, system: str | None = None) -> None:
-        """Store a conversation, of which the last message was once said otherwise."""
+        """Store a conversation whose last message was edited."""
         at = BEGAN + 1000 * len(self.stored)
         made = Conversation(new_id(at), OWNER, title, at, at, system=system)
         said: list[Message] = []
@@ -129,23 +129,23 @@ class Hard:
 
 
 def tables(text: str, separator: str) -> list[list[str]]:
-    """Return the rows that a program finds in a csv."""
+    """Return the rows of a csv."""
     csv.field_size_limit(2**24)  # it is 131,072 by default
     return list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
 
 
 def formulas(rows: list[list[str]]) -> list[str]:
-    """Return the cells that a program might run, whatever it drops at their beginning."""
+    """Return the cells that a program could run as formulas after dropping characters."""
     return [cell for row in rows for cell in row if FORMULA.match(cell)]
 
 
 def same_texts(found: list[str], expected: list[str]) -> bool:
-    """Return whether a csv has these texts, but for the quotes that keep them from being run."""
+    """Return whether a csv has these texts, except for quotes before formulas."""
     return [text.replace("'", "") for text in found] == [text.replace("'", "") for text in expected]
 
 
 def pairs(lines: list[str]) -> list[tuple[str, str]]:
-    """Return the questions of a file for fine-tuning with their answers. Raises where it is no such file."""
+    """Return the questions and answers of a fine-tuning file. Raises if it is invalid."""
     found: list[tuple[str, str]] = []
     for line in lines:
         jsonschema.validate(json.loads(line), TRAINING)

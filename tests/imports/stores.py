@@ -1,4 +1,4 @@
-"""A store, and the files that go in and come out of it."""
+"""A store, and files for imports and from exports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from chatkeep.domain.conversation import Conversation, Message, Role, new_id, now_us
 from chatkeep.exports import Export
 from chatkeep.exports.formats import make
-from chatkeep.imports import Report, Terms, import_file
+from chatkeep.imports import ImportOptions, Report, import_file
 from chatkeep.store import conversations, imports, leases, messages, migrations
 from chatkeep.store.engine import Database
 from chatkeep.store.exports import Selection
@@ -25,6 +25,7 @@ from chatkeep.store.transaction import Transaction
 
 OWNER = "local"
 HOUR = 3600 * 1_000_000
+Stored = tuple[Conversation, list[Message]]
 
 
 class Store:
@@ -41,14 +42,14 @@ class Store:
     ) -> Report:
         """Import a file, in chunks of an odd length."""
         chunks = (file[at : at + 4099] for at in range(0, len(file), 4099))
-        return import_file(self.database, self.journal, chunks, Terms(owner, now_us(), ttl, renew))
+        return import_file(self.database, self.journal, chunks, ImportOptions(owner, now_us(), ttl, renew))
 
     def give(self, name: str = "ndjson", *, since: int | None = None, owner: str = OWNER) -> bytes:
-        """Export all that an owner has."""
+        """Export all conversations of an owner."""
         return b"".join(Export(self.database, Selection(owner, since=since), make(name)))
 
     def put(self, *stored: tuple[Conversation, list[Message]]) -> None:
-        """Store conversations with their messages; those up to the current one are on the branch."""
+        """Store conversations with messages; those up to the current one are on the branch."""
 
         def write(connection: Transaction) -> None:
             for conversation, said in stored:
@@ -74,13 +75,13 @@ class Store:
         return self.database.read(lambda connection: connection.rows(Sql(sql), **values))
 
     def lease(self, conversation: Conversation) -> None:
-        """Let a reply be generated in a conversation."""
+        """Acquire a conversation's lease, like a running reply."""
         self.journal.write(
             lambda connection: leases.acquire(connection, Lease(conversation.id, new_id(), new_id(), stop=False))
         )
 
     def empty(self) -> None:
-        """Forget all conversations."""
+        """Delete all conversations."""
         for table in ("tombstones", "messages", "conversations"):
             sql = Sql(f"DELETE FROM {table}")  # noqa: S608 - the tests' own words
             self.journal.write(partial(lambda sql, connection: connection.change(sql), sql))
@@ -118,12 +119,12 @@ def a_conversation(turns: int = 1, *, at: int | None = None, **fields: Any) -> t
 
 
 def records(file: bytes) -> list[Any]:
-    """Return what is in an export: of JSON lines without its seal, whose cursor is another one each time."""
+    """Return the lines of an export without the seal, whose cursor differs each time."""
     return [json.loads(line) for line in file.splitlines()[:-1]]
 
 
 def changed(file: bytes, *changes: tuple[bytes, bytes]) -> bytes:
-    """Return a file in which texts are replaced, each of which must be there."""
+    """Return a file with texts replaced. Each must be there."""
     for old, new in changes:
         assert old in file
         file = file.replace(old, new, 1)
@@ -131,6 +132,20 @@ def changed(file: bytes, *changes: tuple[bytes, bytes]) -> bytes:
 
 
 def resealed(file: bytes, before: bytes = b"", behind: bytes = b"") -> bytes:
-    """Return a file that has lost its last line with one that fits."""
+    """Return a file without its seal with a new, valid one."""
     end = {"object": "export.end", "conversations": 0, "messages": 0, "sha256": hashlib.sha256(file).hexdigest()}
     return file + before + json.dumps(end).encode() + behind + b"\n"
+
+
+def exported(store: Store, *stored: Stored, name: str = "ndjson") -> bytes:
+    """Return the export of a store with these conversations, and empty the store."""
+    store.put(*stored)
+    file = store.give(name)
+    store.empty()
+    return file
+
+
+def increment(*lines: Any) -> bytes:
+    """Return an increment with these records."""
+    head = {"object": "export", "version": 1, "since": "1"}
+    return resealed(b"".join(json.dumps(line).encode() + b"\n" for line in (head, *lines)))

@@ -1,4 +1,4 @@
-"""What an import made of a file, as short values to compare."""
+"""Short values to compare the results of imports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Taken:
 
     @property
     def said(self) -> list[tuple[str, str]]:
-        """Return who said what."""
+        """Return roles and texts."""
         return [(WHO[one.role], one.content) for one in self.messages]
 
 
@@ -33,12 +33,12 @@ def take(store: Store, *conversations: Any) -> Report:
 
 
 def taken(store: Store) -> list[Taken]:
-    """Return what is stored, in the order in which the conversations began."""
+    """Return the stored conversations by creation."""
     found = [UUID(one["id"]) for one in records(store.give()) if one["object"] == "conversation"]
     return [Taken(store.conversation(id), store.messages(id)) for id in found]  # noqa: A001
 
 
 def only(store: Store) -> Taken:
-    """Return the only conversation that is stored."""
+    """Return the only stored conversation."""
     (found,) = taken(store)
     return found

@@ -1,4 +1,4 @@
-"""ChatGPT's exports as of 2026: tools, canvas, citations, pictures, odd nodes, and what is left out and told."""
+"""Import ChatGPT's exports as of 2026: tools, canvas, citations, pictures, bad nodes, and skipped content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
 
 
 def chain(*messages: dict[str, Any]) -> dict[str, Any]:
-    """Return a mapping in which each node lies below the one before it."""
+    """Return a mapping in which each node is a child of the previous one."""
     found: dict[str, Any] = {"root": {"message": None, "parent": None}}
     for number, one in enumerate(messages):
         found[f"n{number}"] = one | {"parent": f"n{number - 1}" if number else "root"}
@@ -85,7 +85,7 @@ def test_a_search_becomes_one_reply_with_its_reasoning_and_model(store: Store) -
         ("A space stays.", refer(" ", type="sources_footnote", alt=""), "A space stays."),
     ],
 )  # fmt: skip
-def test_marks_of_citations_become_links_or_words(store: Store, text: str, fields: Any, shown: str) -> None:
+def test_citation_marks_become_links_or_words(store: Store, text: str, fields: Any, shown: str) -> None:
     take(store, chatgpt(chain(asked(), reply(text, **fields))))
     assert only(store).said[1:] == [("reply", shown)]
 
@@ -101,9 +101,7 @@ def test_marks_of_citations_become_links_or_words(store: Store, text: str, field
         ("create_textdoc", "no JSON", '"no JSON"'),
     ],
 )  # fmt: skip
-def test_a_document_on_the_canvas_is_text_and_a_memory_note_is_not(
-    store: Store, function: str, call: Any, text: str
-) -> None:
+def test_canvas_document_is_text_and_memory_is_skipped(store: Store, function: str, call: Any, text: str) -> None:
     mapping = chain(
         asked(),
         reply("Prefers letters.", recipient="bio"),
@@ -118,7 +116,7 @@ def test_a_document_on_the_canvas_is_text_and_a_memory_note_is_not(
 
 
 @pytest.mark.parametrize("tool", ["python", "python_user_visible"])
-def test_code_of_the_interpreter_is_reasoning_of_the_reply_behind_it(store: Store, tool: str) -> None:
+def test_interpreter_code_becomes_reasoning_of_next_reply(store: Store, tool: str) -> None:
     mapping = chain(
         asked("The mean?"),
         reply("I will compute it."),
@@ -133,7 +131,7 @@ def test_code_of_the_interpreter_is_reasoning_of_the_reply_behind_it(store: Stor
     assert report.left_out == {"tool_result": 1}
 
 
-def test_reasoning_that_no_reply_follows_is_counted_and_given_to_no_other_turn(store: Store) -> None:
+def test_reasoning_without_reply_is_counted(store: Store) -> None:
     thought = content("thoughts", thoughts=[{"summary": "Hm", "content": ""}])
     report = take(store, chatgpt(chain(asked(), thought, asked("Again?"), reply())))
     assert [one.reasoning for one in only(store).messages] == ["", "", ""]
@@ -151,7 +149,7 @@ def test_a_reply_and_its_continuation_are_both_kept(store: Store) -> None:
 PICTURE = {"content_type": "image_asset_pointer", "asset_pointer": "file-service://a"}
 
 
-def test_pictures_and_files_are_counted_and_marked_if_they_are_alone(store: Store) -> None:
+def test_pictures_and_files_are_counted_and_marked_if_alone(store: Store) -> None:
     named = {"attachments": [{"name": "a.png", "mime_type": "image/png"}, {"name": "b.pdf", "mime_type": "x/pdf"}]}
     mapping = chain(
         content("multimodal_text", "user", parts=[PICTURE]),
@@ -168,7 +166,7 @@ def test_pictures_and_files_are_counted_and_marked_if_they_are_alone(store: Stor
     assert report.left_out == {"picture": 4, "file": 1}
 
 
-def test_what_was_said_aloud_is_text_and_its_recording_is_counted(store: Store) -> None:
+def test_speech_is_text_and_its_recording_is_counted(store: Store) -> None:
     sound = {"content_type": "audio_asset_pointer", "asset_pointer": "sediment://b"}
     spoken = {"content_type": "audio_transcription", "text": "Which bird?", "direction": "in"}
     live = {"content_type": "real_time_user_audio_video_asset_pointer", "audio_asset_pointer": sound}
@@ -199,7 +197,7 @@ def test_what_was_said_aloud_is_text_and_its_recording_is_counted(store: Store) 
         ("Just a string.", "Just a string."),
     ],
 )  # fmt: skip
-def test_text_that_no_rule_knows_is_kept(store: Store, members: Any, text: str) -> None:
+def test_text_of_unknown_types_is_kept(store: Store, members: Any, text: str) -> None:
     report = take(store, chatgpt(chain(asked(), node(None, "assistant", content=members))))
     assert only(store).said[1:] == [("reply", text)]
     assert (report.left_out, report.problem_count) == ({}, 0)
@@ -227,14 +225,14 @@ ODD = {
 
 
 @pytest.mark.parametrize(("odd", "reason"), ODD.values(), ids=ODD)
-def test_an_odd_node_costs_itself_and_is_named(store: Store, odd: Any, reason: str) -> None:
+def test_bad_node_is_skipped_and_reported(store: Store, odd: Any, reason: str) -> None:
     report = take(store, chatgpt(chain(asked("One?"), odd, reply("One."), asked("Two?"), reply("Two.")), "n4"))
     assert only(store).said == [("user", "One?"), ("reply", "One."), ("user", "Two?"), ("reply", "Two.")]
     assert [problem.reason for problem in report.problems] == [f"its message n1 is left out: {reason}"]
     assert report.left_out == {"unreadable_message": 1}
 
 
-def test_a_null_node_does_not_part_its_branch(store: Store) -> None:
+def test_null_node_does_not_split_branch(store: Store) -> None:
     mapping = chain(asked(), reply(), asked("More?"), reply("No."))
     mapping["n0"]["children"], mapping["n1"] = ["n1"], None
     mapping["n2"]["parent"] = "n1"
@@ -243,7 +241,7 @@ def test_a_null_node_does_not_part_its_branch(store: Store) -> None:
     assert report.problem_count == 0
 
 
-def test_a_tree_may_name_its_children_only(store: Store) -> None:
+def test_tree_may_name_only_children(store: Store) -> None:
     mapping = chain(asked(), reply(), asked("More?"))
     for number, one in enumerate(mapping.values()):
         one["children"] = [f"n{number}"] if number < 3 else []
@@ -252,13 +250,13 @@ def test_a_tree_may_name_its_children_only(store: Store) -> None:
     assert [text for _, text in only(store).said] == ["Well?", "Yes.", "More?"]
 
 
-def test_a_circle_is_opened(store: Store) -> None:
+def test_cycle_is_cut(store: Store) -> None:
     mapping = {"a": node("b", "user", "One?"), "b": node("a", "assistant", "One."), "c": node("c", "user", "Two?")}
     report = take(store, chatgpt(mapping))
     assert (report.messages, report.problem_count) == (3, 0)
 
 
-def test_a_message_that_is_too_large_costs_itself(store: Store) -> None:
+def test_too_large_message_is_skipped(store: Store) -> None:
     """Reads a message of eight megabytes: half a second."""
     report = take(store, chatgpt(chain(asked(), reply("x" * (7 * 1024 * 1024 + 1)), reply("Short."))))
     assert only(store).said[1:] == [("reply", "Short.")]
@@ -272,7 +270,7 @@ def test_a_message_that_is_too_large_costs_itself(store: Store) -> None:
         (b"\\\\ud83d", "\\ud83d"), (b"\\ud83d\\ud83d\\ude00", "\ufffd😀"), (b"\xff", "\ufffd"), (b"\x01", "\x01"),
     ],
 )  # fmt: skip
-def test_damaged_text_is_mended(store: Store, written: bytes, text: str) -> None:
+def test_damaged_text_is_repaired(store: Store, written: bytes, text: str) -> None:
     file = json.dumps([chatgpt(chain(asked("HERE"))), chatgpt(chain(asked()), conversation_id="c-2")]).encode()
     report = store.take(file.replace(b"HERE", written))
     assert report.conversations == {"added": 2}
@@ -288,18 +286,18 @@ def test_damaged_text_is_mended(store: Store, written: bytes, text: str) -> None
         1795000000000, "1795000000",
     ],
 )  # fmt: skip
-def test_times_are_read_as_programs_write_them(store: Store, value: Any) -> None:
+def test_times_are_read_in_all_notations(store: Store, value: Any) -> None:
     take(store, chatgpt(chain(asked(at=value)), create_time=value))
     assert (only(store).conversation.created_at, only(store).messages[0].timestamp) == (AT * 10**6, AT * 10**6)
 
 
-def test_a_tree_without_links_is_a_list(store: Store) -> None:
+def test_tree_without_links_is_a_list(store: Store) -> None:
     mapping = {name: one | {"parent": None} for name, one in chain(asked(), reply(), asked("Why?")).items()}
     take(store, chatgpt(mapping))
     assert [text for _, text in only(store).said] == ["Well?", "Yes.", "Why?"]
 
 
-def test_a_node_that_is_missing_does_not_part_its_branch(store: Store) -> None:
+def test_missing_node_does_not_split_branch(store: Store) -> None:
     mapping = chain(asked(), reply(), asked("Why?"), reply("So."))
     del mapping["n1"]
     mapping["n0"]["children"] = ["n1"]
@@ -308,14 +306,14 @@ def test_a_node_that_is_missing_does_not_part_its_branch(store: Store) -> None:
 
 
 @pytest.mark.parametrize("author", [{"author": "user"}, {"author": None, "role": "user"}, {"author": {"role": "User"}}])
-def test_an_author_may_be_written_in_short(store: Store, author: Any) -> None:
+def test_author_may_be_a_string(store: Store, author: Any) -> None:
     take(store, chatgpt(chain(asked() | {"message": asked()["message"] | author}, reply())))
     assert only(store).said == [("user", "Well?"), ("reply", "Yes.")]
 
 
 @pytest.mark.parametrize("encoding", ["gbk", "big5", "shift_jis", "euc_kr", "cp1252"])
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_a_file_in_another_encoding_is_told_as_such(store: Store, encoding: str, *, wrapped: bool) -> None:
+def test_file_in_other_encoding_is_reported(store: Store, encoding: str, *, wrapped: bool) -> None:
     text = {"euc_kr": "오늘 날씨", "cp1252": "déjà"}.get(encoding, "今日天下")
     chats = [chatgpt(chain(asked(text), reply(text)))]
     file = json.dumps({"conversations": chats} if wrapped else chats, ensure_ascii=False).replace("俳句", "x")
@@ -332,7 +330,7 @@ def test_damaged_characters_in_a_document_are_counted(store: Store) -> None:
 @pytest.mark.parametrize(
     "value", [b"NaN", b"Infinity", b"-1", b'"2026-11-18T00:00:00Z"', b'"soon"', b"true", b"1e400", b'"1795000000"']
 )
-def test_odd_times_cost_nothing(store: Store, value: bytes) -> None:
+def test_invalid_times_are_ignored(store: Store, value: bytes) -> None:
     file = json.dumps([chatgpt(chain(asked(at=AT), reply(at=AT)), create_time=AT, update_time=AT)]).encode()
     assert store.take(file.replace(str(AT).encode(), value)).messages == 2
 
@@ -346,25 +344,25 @@ def test_without_times_a_second_import_adds_nothing(store: Store) -> None:
     assert [text for _, text in only(store).said] == ["Well?", "Yes.", "More?"]
 
 
-def test_without_ids_conversations_are_told_apart(store: Store) -> None:
+def test_conversations_without_ids_are_distinguished(store: Store) -> None:
     files = [chatgpt(chain(asked("Hi"), reply(text)), conversation_id=None) for text in ("Hi.", "Hello.")]
     assert take(store, *files).conversations == {"added": 2}
     assert take(store, *files).conversations == {"present": 2}
 
 
-def test_a_conversation_that_loses_all_its_messages_is_told(store: Store) -> None:
+def test_conversation_without_importable_messages_is_reported(store: Store) -> None:
     report = take(store, chatgpt(chain(content("code", to="web.run", text="{}"), result())))
     assert [problem.reason for problem in report.problems] == ["none of its messages can be imported"]
     assert (report.left_out, report.conversations) == ({"tool_call": 1, "tool_result": 1}, {})
 
 
 @pytest.mark.parametrize("mapping", [{}, chain(), chain(reply(""))])
-def test_an_empty_conversation_is_counted(store: Store, mapping: Any) -> None:
+def test_empty_conversation_is_counted(store: Store, mapping: Any) -> None:
     report = take(store, chatgpt(mapping))
     assert (report.left_out, report.conversations, report.problem_count) == ({"empty_conversation": 1}, {}, 0)
 
 
-def test_what_is_hidden_is_counted_and_a_system_prompt_is_kept(store: Store) -> None:
+def test_hidden_messages_are_counted_and_system_prompt_kept(store: Store) -> None:
     hidden: dict[str, Any] = {"metadata": {"is_visually_hidden_from_conversation": True}}
     profile = {"content_type": "user_editable_context", "user_profile": "I am a cook."}
     mapping = chain(
@@ -381,7 +379,7 @@ def test_what_is_hidden_is_counted_and_a_system_prompt_is_kept(store: Store) -> 
     assert report.left_out == {"custom_instructions": 1, "hidden_message": 1}
 
 
-def test_of_many_unknown_types_the_first_are_counted_apart(store: Store) -> None:
+def test_first_unknown_types_are_counted_separately(store: Store) -> None:
     mapping = chain(asked(), *(content(f"odd-{number}", x=1) for number in range(150)))
     report = take(store, chatgpt(mapping))
     assert (len(report.left_out), report.left_out.total(), report.left_out["other"]) == (101, 150, 50)

@@ -1,4 +1,4 @@
-"""`chatkeep import`: files of every packing, what it tells, and what is left of it when it is killed."""
+"""`chatkeep import`: compressed files and archives, its report, and resuming after a kill."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_file_is_imported_twice_and_counted(store: Store, tmp_path: Path) -> N
     assert records(store.give()) == records(file.read_bytes())
 
 
-def test_what_is_bad_is_told_by_its_line(store: Store, tmp_path: Path) -> None:
+def test_bad_records_are_reported_by_line(store: Store, tmp_path: Path) -> None:
     """Starts a process: a second."""
     bad, unknown = tmp_path / "bad.json", tmp_path / "unknown.txt"
     bad.write_text(json.dumps([chatgpt(TREE), {"mapping": 7}], indent=0))
@@ -107,7 +107,7 @@ PACKINGS: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize(
     ("packing", "name"), [("plain", "-"), ("gzip", "-"), ("zstd", "file"), ("zip", "file"), ("zip", "-")]
 )
-def test_a_file_may_be_packed_and_come_through_a_pipe(store: Store, tmp_path: Path, packing: str, name: str) -> None:
+def test_compressed_files_and_pipes_are_read(store: Store, tmp_path: Path, packing: str, name: str) -> None:
     """Starts a process: a second."""
     packed = PACKINGS[packing](json.dumps([chatgpt(TREE)]).encode())
     (tmp_path / "file").write_bytes(packed)
@@ -118,7 +118,7 @@ def test_a_file_may_be_packed_and_come_through_a_pipe(store: Store, tmp_path: Pa
 
 @pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("packing", ["gzip", "zstd", "zip"])
-def test_a_packed_file_that_is_cut_is_not_taken_for_a_whole_one(store: Store, tmp_path: Path, packing: str) -> None:
+def test_truncated_compressed_file_is_reported(store: Store, tmp_path: Path, packing: str) -> None:
     """Starts a process: a second."""
     packed = PACKINGS[packing](json.dumps([chatgpt(TREE, conversation_id=f"c-{n}") for n in range(400)]).encode())
     done = run(store, tmp_path, "-", given=packed[: len(packed) // 2])
@@ -127,7 +127,7 @@ def test_a_packed_file_that_is_cut_is_not_taken_for_a_whole_one(store: Store, tm
 
 
 @pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
-def test_how_long_they_are_kept_can_be_said(store: Store, tmp_path: Path) -> None:
+def test_ttl_option_sets_expiry(store: Store, tmp_path: Path) -> None:
     """Starts three processes: three seconds."""
     file = json.dumps([chatgpt(TREE)]).encode()
     assert run(store, tmp_path, "-", given=file).returncode == 0
@@ -137,8 +137,8 @@ def test_how_long_they_are_kept_can_be_said(store: Store, tmp_path: Path) -> Non
     assert b"write a duration" in run(store, tmp_path, "-", "--ttl=soon", given=file).stderr
 
 
-def test_an_import_that_was_killed_is_finished_by_the_next(store: Store, tmp_path: Path) -> None:
-    """Stores thousands of messages, once until it is killed amid them and once more: some seconds."""
+def test_killed_import_is_finished_by_the_next(store: Store, tmp_path: Path) -> None:
+    """Imports thousands of messages, is killed, and runs again: some seconds."""
     for number in range(4):
         store.put(a_conversation(20, at=10**15 + number))
     store.put(a_conversation(3000, at=10**15 + 10**7), a_conversation(1, at=10**15 + 10**8))
@@ -160,17 +160,7 @@ def count(store: Store) -> int:
     return int(store.rows("SELECT COUNT(*) FROM messages")[0][0])
 
 
-MEASURED = """
-import resource, sys
-from chatkeep.cli import main
-try:
-    main(sys.argv[1:])
-finally:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-
-
-@pytest.mark.posix("resident memory is measured on POSIX")
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the peak of resident memory")
 @pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
 def test_memory_does_not_grow_with_the_file(store: Store, tmp_path: Path) -> None:
     """Reads a file of 50 MB that is one line: some seconds."""
@@ -182,7 +172,7 @@ def test_memory_does_not_grow_with_the_file(store: Store, tmp_path: Path) -> Non
 
 
 def hidden(amount: int) -> Iterator[bytes]:
-    """Yield conversations in which nobody said anything that is shown."""
+    """Yield conversations without visible messages."""
     one = chatgpt({f"n{n}": chatgpt_system("x" * 1000) for n in range(200)})
     yield b"["
     for number in range(amount):
@@ -196,14 +186,14 @@ def chatgpt_system(text: str) -> dict[str, object]:
 
 def peak(store: Store, folder: Path, file: Path) -> int:
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED, "import", str(file)],
+        [sys.executable, "-m", "tests.peak", "import", str(file)],
         env=environment(store, folder), cwd=folder, capture_output=True, timeout=100, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return int(done.stdout.splitlines()[-1])
 
 
-def test_a_file_becomes_an_end_user_s_and_is_given_out_again(store: Store, tmp_path: Path) -> None:
+def test_file_is_imported_and_exported_for_an_end_user(store: Store, tmp_path: Path) -> None:
     """Starts two processes: two seconds."""
     file, whose = tmp_path / "all.ndjson", ("--account", "shop", "--end-user", "阿丽")
     file.write_bytes(exported(store))
@@ -235,7 +225,7 @@ def test_a_file_becomes_an_end_user_s_and_is_given_out_again(store: Store, tmp_p
         ),
     ],
 )
-def test_what_is_left_out_is_counted_in_the_terminal_s_language(
+def test_skipped_content_is_counted_in_terminal_language(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str, line: str, reason: str, unread: str
 ) -> None:
     """Starts a process: a second."""
@@ -288,13 +278,13 @@ def test_conversations_are_found_in_archives(packed: bytes, found: list[bytes]) 
 
 
 @pytest.mark.parametrize("packed", [zipped(), zipped(**{"a.txt": b""}), zipped(**{"a.zip": zipped(**{"b.txt": b""})})])
-def test_an_archive_without_conversations_is_told(packed: bytes) -> None:
+def test_archive_without_conversations_is_reported(packed: bytes) -> None:
     with pytest.raises(UnknownFile, match=r"no conversations\.json in this archive"):
         list(documents(BufferedReader(BytesIO(packed)), lambda _size: None))
 
 
 def damaged(method: int, at: int, value: int, *, begin: bytes = b"PK\x01\x02") -> bytes:
-    """Return an archive with another byte, so far behind the head of its list or of its file."""
+    """Return an archive with a changed byte at an offset from the header of its directory or of its file."""
     packed = BytesIO()
     with zipfile.ZipFile(packed, "w", method) as made:
         made.writestr("conversations.json", b'[{"a": 1}]' * 2000)
@@ -317,7 +307,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("packed", DAMAGED.values(), ids=DAMAGED)
-def test_a_damaged_archive_is_told(packed: bytes) -> None:
+def test_damaged_archive_is_reported(packed: bytes) -> None:
     found = (b"".join(chunks) for _, chunks in documents(BufferedReader(BytesIO(packed)), lambda _size: None))
     with pytest.raises(UnknownFile, match="cannot be read"):
         list(found)
@@ -325,7 +315,7 @@ def test_a_damaged_archive_is_told(packed: bytes) -> None:
 
 @pytest.mark.parametrize("inner", [b"PK\x03\x04?", DAMAGED["a version"]])
 @pytest.mark.parametrize("sound", [{}, {"B.zip": CHUNKED}, {"b.json": b"a"}])
-def test_a_damaged_archive_in_another_one_is_named(inner: bytes, sound: dict[str, bytes]) -> None:
+def test_damaged_nested_archive_is_reported(inner: bytes, sound: dict[str, bytes]) -> None:
     packed = zipped(**{"Chats.zip": inner, "user.txt": b"", **sound})
     taken, refused = [], {}
     for name, chunks in documents(BufferedReader(BytesIO(packed)), lambda _size: None):
@@ -338,7 +328,7 @@ def test_a_damaged_archive_in_another_one_is_named(inner: bytes, sound: dict[str
 
 
 @pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
-def test_what_a_file_holds_does_not_control_the_terminal(store: Store, tmp_path: Path) -> None:
+def test_file_content_cannot_control_the_terminal(store: Store, tmp_path: Path) -> None:
     """Starts a process: a second."""
     mapping = {
         "u": node(None, "user", "?"),
@@ -352,7 +342,7 @@ def test_what_a_file_holds_does_not_control_the_terminal(store: Store, tmp_path:
 
 
 @pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
-def test_a_damaged_archive_beside_a_sound_one_is_told(store: Store, tmp_path: Path) -> None:
+def test_damaged_archive_beside_good_one_is_reported(store: Store, tmp_path: Path) -> None:
     """Starts a process: a second."""
     sound = zipped(**{"conversations.json": json.dumps([chatgpt(TREE)]).encode()})
     done = run(store, tmp_path, "-", given=zipped(**{"a.zip": b"PK\x03\x04?", "b.zip": sound}))
@@ -361,7 +351,7 @@ def test_a_damaged_archive_beside_a_sound_one_is_told(store: Store, tmp_path: Pa
 
 
 @pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
-def test_in_an_archive_the_files_that_are_unknown_cost_themselves(store: Store, tmp_path: Path) -> None:
+def test_unknown_files_in_archive_are_skipped(store: Store, tmp_path: Path) -> None:
     """Starts a process: a second."""
     packed = zipped(**{"a.json": b'{"theme": "dark"}', "b.json": json.dumps(chatgpt(TREE)).encode()})
     done = run(store, tmp_path, "-", given=packed)

@@ -1,4 +1,4 @@
-"""Files that were made to hurt are read in linear time, and memory does not grow with them."""
+"""Hostile files are read in linear time and bounded memory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from chatkeep.imports import MOST_UNKNOWN, UnknownFile, chatgpt, import_file, open_webui, programs
-from chatkeep.imports.documents import HEAD_BYTES, MOST_DEPTH, Records, lines, peeked
+from chatkeep.imports.documents import HEAD_BYTES, MOST_DEPTH, Records, lines, peek
 from chatkeep.imports.foreign import Chat, items_of
-from chatkeep.imports.records import Incoming, Refused, Terms
+from chatkeep.imports.records import ImportedConversation, ImportOptions, Refused
 from tests.imports.stores import Store
 
 SIZE, CHUNK = 400_000, 16 * 1024
-SECONDS = 1.0  # of the processor; it is a tenth of that at most, and quadratic time is minutes
+SECONDS = 1.0  # CPU time; linear time is a tenth of it at most, quadratic time is minutes
 OPENING, CLOSING = '<details type="reasoning">', "</details>"
 
 
@@ -110,19 +110,19 @@ SOUND: list[Any] = [
 
 
 @pytest.mark.parametrize("sound", SOUND, ids=["chatgpt", "open-webui", "claude", "deepseek", "librechat"])
-def test_an_odd_value_anywhere_stops_nothing(sound: Any) -> None:
-    """Puts a value of every kind in every place, some thousand times in all."""
+def test_invalid_value_anywhere_stops_nothing(sound: Any) -> None:
+    """Puts a value of every type at every place, some thousand times in all."""
     for place in list(places(sound)):
         for odd in ODD:
             chat = changed(sound, place, odd)
             try:
-                items_of(1, programs.chat_of(chat), Terms("local", 1))
+                items_of(1, programs.chat_of(chat), ImportOptions("local", 1))
             except Refused:
-                assert len(place) == 1  # it is not known any more as what it is
+                assert len(place) == 1  # the program is no longer detected
 
 
 def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the ways to all values in a value."""
+    """Yield the paths to all values in a value."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, one in inner:
         yield (*place, name)
@@ -130,7 +130,7 @@ def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 
 
 def changed(value: Any, place: tuple[Any, ...], new: Any) -> Any:
-    """Return a copy with another value in a place."""
+    """Return a copy with another value at a path."""
     copy = deepcopy(value)
     inner = copy
     for name in place[:-1]:
@@ -144,12 +144,12 @@ def webui(text: str) -> Any:
     return {"id": "a", "chat": {"history": {"messages": {"m": message}}}}
 
 
-def read(chat: Chat) -> Incoming:
-    (found,) = (item for item in items_of(1, chat, Terms("local", 1)) if isinstance(item, Incoming))
+def read(chat: Chat) -> ImportedConversation:
+    (found,) = (item for item in items_of(1, chat, ImportOptions("local", 1)) if isinstance(item, ImportedConversation))
     return found
 
 
-def test_a_thought_is_told_once_however_many_replies_are_below_it() -> None:
+def test_thought_is_given_to_one_reply() -> None:
     nodes = {f"t{at}": node(f"t{at - 1}" if at else None, thinking("think" * 10)) for at in range(1_000)}
     nodes |= {f"r{at}": node("t999", {"content_type": "text", "parts": ["said"]}) for at in range(1_000)}
     found = read(chatgpt.chat_of({"id": "a", "mapping": nodes})).messages
@@ -176,7 +176,7 @@ def test_documents_are_split_in_linear_time(split: Any, part: bytes) -> None:
 
 
 class Chunks:
-    """The same chunk again and again, and how often it was taken."""
+    """Repeats a chunk, and counts how often it was read."""
 
     def __init__(self, chunk: bytes) -> None:
         self.chunk = chunk
@@ -188,7 +188,7 @@ class Chunks:
 
 
 @pytest.mark.parametrize("bracket", [b"[", b"{", b'[{"a":'])
-def test_what_is_nested_too_deeply_is_not_read(bracket: bytes) -> None:
+def test_too_deep_nesting_is_not_read(bracket: bytes) -> None:
     chunks = Chunks(bracket * MOST_DEPTH)
     records = Records(chunks)
     assert all(len(record.body or b"") <= MOST_DEPTH for record in records)
@@ -196,14 +196,14 @@ def test_what_is_nested_too_deeply_is_not_read(bracket: bytes) -> None:
     assert chunks.taken <= 2
 
 
-def test_blanks_before_a_document_are_looked_at_no_further_than_its_head() -> None:
+def test_leading_blanks_are_read_up_to_head_size() -> None:
     chunks = Chunks(b" " * 1024)
-    head, _ = peeked(chunks)
+    head, _ = peek(chunks)
     assert (head, chunks.taken) == (b"", HEAD_BYTES // 1024)
 
 
-def test_a_file_of_unknown_records_is_given_up(store: Store) -> None:
+def test_file_of_unknown_records_is_refused(store: Store) -> None:
     chunks = Chunks(b"{}," * 100)
     with pytest.raises(UnknownFile):
-        import_file(store.database, store.journal, chain([b"["], chunks), Terms("local", 1))
+        import_file(store.database, store.journal, chain([b"["], chunks), ImportOptions("local", 1))
     assert chunks.taken * len(chunks.chunk) < HEAD_BYTES + 4 * MOST_UNKNOWN

@@ -1,4 +1,4 @@
-"""Open WebUI's exports of every version: output items, folded text, failures, files, and those without ids."""
+"""Import Open WebUI's exports of every version: output items, folded text, failures, files, and chats without ids."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ASKED = said("user", "Rain?")
 
 
 def output(*items: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """Return a reply as versions from 0.10 on write it."""
+    """Return a reply as written by versions from 0.10 on."""
     return said("assistant", "", "u", output=list(items), done=True) | fields
 
 
@@ -53,7 +53,7 @@ CODE = {"type": "open_webui:code_interpreter", "lang": "python", "code": "print(
         ([7, None, message("Yes.")], "Yes.", "", {}),
     ],
 )  # fmt: skip
-def test_the_items_of_output_become_a_reply(store: Store, items: Any, text: str, thought: str, left: Any) -> None:
+def test_output_items_become_a_reply(store: Store, items: Any, text: str, thought: str, left: Any) -> None:
     report = take(store, webui({"u": ASKED, "a": output(*items)}, "a"))
     found = only(store)
     assert found.said == [("user", "Rain?"), ("reply", text)]
@@ -65,14 +65,14 @@ def test_content_is_read_if_output_has_no_text(store: Store) -> None:
     assert only(store).said[1:] == [("reply", "Yes.")]
 
 
-def test_a_reply_that_was_edited_is_read_as_it_was_left(store: Store) -> None:
+def test_edited_reply_is_read_as_edited(store: Store) -> None:
     edited = output(reasoning("Bergen."), message("Yes."), content="No.", originalContent="")
     take(store, webui({"u": ASKED, "a": edited}, "a"))
     found = only(store)
     assert (found.said[1:], found.messages[1].reasoning) == ([("reply", "No.")], "Bergen.")
 
 
-def test_the_phases_of_a_reply_are_told_apart(store: Store) -> None:
+def test_phases_of_reply_are_separated(store: Store) -> None:
     phases = [{"phase": "think", "content": "Hm"}, {"phase": "web_search"}, {"phase": "answer", "content": "Yes."}]
     take(store, webui({"u": ASKED, "a": said("assistant", "", "u", content_list=phases)}, "a"))
     assert (only(store).messages[1].content, only(store).messages[1].reasoning) == ("Yes.", "Hm")
@@ -90,7 +90,7 @@ FOLDED = '<details type="{}" done="true"{}>\n<summary>Done</summary>\n{}\n</deta
         (FOLDED.format("code_interpreter", "", "```python\n1\n```"), "```python\n1\n```", {}),
     ],
 )  # fmt: skip
-def test_what_is_folded_into_the_text_is_taken_out(store: Store, folded: str, thought: str, left: Any) -> None:
+def test_folded_blocks_are_removed_from_text(store: Store, folded: str, thought: str, left: Any) -> None:
     report = take(store, webui({"u": ASKED, "a": said("assistant", folded + "Thirty.", "u")}, "a"))
     found = only(store)
     assert (found.messages[1].content, found.messages[1].reasoning, report.left_out) == ("Thirty.", thought, left)
@@ -105,7 +105,7 @@ def test_what_is_folded_into_the_text_is_taken_out(store: Store, folded: str, th
         ({"message": "x"}, "x"),
     ],
 )
-def test_a_failed_reply_stays_in_its_place(store: Store, error: Any, detail: str | None) -> None:
+def test_failed_reply_keeps_its_position(store: Store, error: Any, detail: str | None) -> None:
     messages = {"u": ASKED, "a": said("assistant", "", "u", error=error), "v": said("user", "Again?", "a")}
     take(store, webui(messages, "v"))
     found = only(store)
@@ -114,7 +114,7 @@ def test_a_failed_reply_stays_in_its_place(store: Store, error: Any, detail: str
     assert (failed.status, failed.error, failed.error_detail) == (Status.FAILED, "provider_broke", detail)
 
 
-def test_a_reply_that_failed_amid_its_text_is_truncated(store: Store) -> None:
+def test_reply_that_failed_within_text_is_truncated(store: Store) -> None:
     take(store, webui({"u": ASKED, "a": said("assistant", "It wi", "u", error={"content": "gone"})}, "a"))
     assert (only(store).messages[1].status, only(store).messages[1].content) == (Status.TRUNCATED, "It wi")
 
@@ -128,13 +128,13 @@ def test_a_reply_that_failed_amid_its_text_is_truncated(store: Store) -> None:
         ({"content": [{"type": "image_url", "image_url": {"url": "data:"}}]}, "[picture]", {"picture": 1}),
     ],
 )  # fmt: skip
-def test_a_question_that_is_a_file_alone_has_a_mark(store: Store, fields: Any, mark: str, left: Any) -> None:
+def test_question_with_only_a_file_has_a_mark(store: Store, fields: Any, mark: str, left: Any) -> None:
     report = take(store, webui({"u": said("user", "") | fields, "a": said("assistant", "Nice.", "u")}, "a"))
     assert only(store).said == [("user", mark), ("reply", "Nice.")]
     assert report.left_out == left
 
 
-def test_the_system_prompt_and_the_default_model_are_kept(store: Store) -> None:
+def test_system_prompt_and_default_model_are_kept(store: Store) -> None:
     chat = webui({"u": ASKED, "a": said("assistant", "No.", "u")}, "a")
     chat["chat"]["params"] = {"system": "Be brief."}
     take(store, chat)
@@ -167,7 +167,7 @@ def test_chats_without_ids_are_imported_once(store: Store, chat: Any) -> None:
 @pytest.mark.parametrize(
     "wrapper", [{}, {"data": ...}, {"success": True, "data": ...}, {"conversations": ...}, {"items": ...}]
 )
-def test_a_file_may_hold_one_chat_or_wrap_its_list(store: Store, wrapper: dict[str, Any]) -> None:
+def test_file_may_be_one_chat_or_a_wrapped_list(store: Store, wrapper: dict[str, Any]) -> None:
     chats = [webui({"u": ASKED}, "u"), webui({"u": ASKED}, "u", id="w-2")]
     file = {name: chats if value is ... else value for name, value in wrapper.items()} or chats[0]
     store.take(json.dumps(file).encode())
@@ -177,7 +177,7 @@ def test_a_file_may_hold_one_chat_or_wrap_its_list(store: Store, wrapper: dict[s
 @pytest.mark.parametrize(
     ("odd", "reason"), [(7, "it is not an object"), ({"content": "x", "parentId": "u"}, "it has no author")]
 )
-def test_an_odd_message_costs_itself(store: Store, odd: Any, reason: str) -> None:
+def test_bad_message_is_skipped(store: Store, odd: Any, reason: str) -> None:
     report = take(store, webui({"u": ASKED, "x": odd, "a": said("assistant", "No.", "u")}, "a"))
     assert only(store).said == [("user", "Rain?"), ("reply", "No.")]
     assert [problem.reason for problem in report.problems] == [f"its message x is left out: {reason}"]

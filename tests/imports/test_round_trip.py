@@ -1,4 +1,4 @@
-"""What is exported comes back as it was, whatever it holds: by a whole export, or by increments one after the other."""
+"""Exports restore everything, as a whole export or as consecutive increments."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ FINAL = st.sampled_from([status for status in Status if status is not Status.GEN
 JSON = st.dictionaries(
     TEXT, st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | TEXT, max_size=2
 )
-# SQLite and MariaDB are started anew for every example of a kind, but the store is one: it is emptied between them.
+# All examples share one store, which is emptied between them.
 MANY = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @st.composite
 def trees(draw: st.DrawFn) -> tuple[Conversation, list[Message]]:
-    """Draw a conversation as turns, regenerating and editing may leave it: times rise, parents come first."""
+    """Draw a conversation as turns, regenerations and edits leave it: times ascend, parents come first."""
     at = draw(st.integers(1, NOW))
     id, times = new_id(at), sorted(draw(st.sets(st.integers(at, at + HOUR), max_size=6)))  # noqa: A001
     said: list[Message] = []
@@ -62,7 +62,7 @@ def replies(id: UUID, parent_id: UUID | None, position: int, time: int) -> st.Se
 @pytest.mark.parametrize("name", ["json", "ndjson"])
 @given(st.lists(trees(), max_size=3))
 @MANY
-def test_everything_comes_back_as_it_was(
+def test_export_and_import_restore_everything(
     store: Store, name: str, stored: list[tuple[Conversation, list[Message]]]
 ) -> None:
     """Thirty stores are filled, emptied and filled again: some seconds."""
@@ -77,7 +77,7 @@ def test_everything_comes_back_as_it_was(
 
 
 def unsealed(file: bytes) -> bytes:
-    """Return an export without its last line, which has another cursor each time."""
+    """Return an export without its last line, whose cursor differs each time."""
     return file[: file.rindex(b"\n", 0, -1)]
 
 
@@ -86,7 +86,7 @@ def forks_of(store: Store) -> list[Any]:
 
 
 class Source:
-    """A store in which something happens, by the functions that turns and routes call."""
+    """A store with random changes, by the functions that turns and routes call."""
 
     def __init__(self, store: Store, seed: int) -> None:
         self.store = store
@@ -94,7 +94,7 @@ class Source:
         self.cursor: int | None = None
 
     def happen(self) -> None:
-        """Let something happen to a conversation."""
+        """Change a conversation at random."""
         ids = [UUID(bytes=row[0]) for row in self.store.rows("SELECT id FROM conversations ORDER BY id")]
         deed = self.random.choice(
             [self.begin, self.say, self.say, self.regenerate, self.go_back, self.rename, self.end]
@@ -112,7 +112,7 @@ class Source:
         self._turn(id, 1, asked.id)
 
     def go_back(self, id: UUID) -> None:
-        tree = self.store.database.read(lambda connection: messages.later(connection, id, 0, 10_000))
+        tree = self.store.database.read(lambda connection: messages.newer(connection, id, 0, 10_000))
         chosen = self.random.choice(sorted(step.id for step in tree))
         change_conversation(self.store.database, self.store.journal, OWNER, id, Changes(current_id=chosen))
 
@@ -124,7 +124,7 @@ class Source:
         delete_conversation(self.store.journal, OWNER, id)
 
     def export(self, name: str) -> bytes:
-        """Return what has changed since the last export, or all there is."""
+        """Return an increment since the last export, or a whole export."""
         file = self.store.give(name, since=self.cursor)
         self.cursor = int(file[file.rindex(b'"cursor":"') + 10 :].partition(b'"')[0])
         return file
@@ -133,7 +133,7 @@ class Source:
         def write(connection: Transaction) -> None:
             found = conversations.lock(connection, OWNER, id, NOW)
             assert found is not None
-            branches.switched(connection, found, parent_id)
+            branches.switch_locked(connection, found, parent_id)
             tip = parent_id
             for count in range(1, amount + 1):
                 made = Message(
@@ -152,19 +152,19 @@ class Source:
 
 @pytest.mark.parametrize("name", ["json", "ndjson"])
 def test_an_export_and_its_increments_make_the_same_store(store: Store, other: Store, name: str) -> None:
-    """Two hundred things happen, each of which is a commit: a second or two."""
+    """Makes two hundred changes, each a commit: a second or two."""
     source = Source(store, seed=7)
     for _ in range(8):
         for _ in range(25):
             source.happen()
         file = source.export(name)
-        for _ in range(2):  # twice makes no doubles
+        for _ in range(2):  # a second import adds nothing
             assert other.take(file).problem_count == 0
         assert unsealed(other.give()) == unsealed(store.give())
         assert forks_of(other) == forks_of(store)
 
 
-def test_a_restore_may_take_increments_that_overlap(store: Store, other: Store) -> None:
+def test_overlapping_increments_can_be_restored(store: Store, other: Store) -> None:
     """A hundred commits: a second."""
     source = Source(store, seed=8)
     files = []

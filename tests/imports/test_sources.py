@@ -1,4 +1,4 @@
-"""What ChatGPT and Open WebUI have exported becomes conversations of ours: trees, times, models, and nothing twice."""
+"""Import exports of ChatGPT and Open WebUI: trees, times, models, and no duplicates."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def conversation_id(record: Any) -> Any:
     return UUID(record["id"])
 
 
-def test_a_tree_of_chatgpt_becomes_ours(store: Store) -> None:
+def test_chatgpt_tree_is_imported(store: Store) -> None:
     report = store.take(json.dumps([chatgpt(TREE, "blank")]).encode(), ttl=60)
     assert (report.problem_count, report.messages) == (0, 6)
     found, branch = only(store)
@@ -86,7 +86,7 @@ def test_a_tree_of_chatgpt_becomes_ours(store: Store) -> None:
     assert found.metadata == {"imported_from": "chatgpt", "source_id": "c-1"}
 
 
-def test_times_are_the_sources_and_rise(store: Store) -> None:
+def test_times_are_kept_and_ascend(store: Store) -> None:
     store.take(json.dumps([chatgpt(TREE, "blank")]).encode())
     found, branch = only(store)
     assert (found.created_at, found.last_active) == (AT * S + 250_000, AT * S + 90_500_000)
@@ -96,13 +96,13 @@ def test_times_are_the_sources_and_rise(store: Store) -> None:
     assert {one.id.version for one in branch} == {7}
 
 
-def test_a_cut_reply_is_truncated(store: Store) -> None:
+def test_cut_reply_is_truncated(store: Store) -> None:
     store.take(json.dumps([chatgpt(TREE, "a2")]).encode())
     _, (_, reply) = only(store)
     assert (reply.content, reply.status, reply.finish_reason) == ("Hey", Status.TRUNCATED, "length")
 
 
-def test_they_do_not_expire_unless_the_importer_says_so(store: Store) -> None:
+def test_imports_do_not_expire_by_default(store: Store) -> None:
     file = json.dumps([chatgpt(TREE, "blank")]).encode()
     store.take(file)
     assert (only(store)[0].ttl, only(store)[0].expires_at) == (None, None)
@@ -119,7 +119,7 @@ def test_they_do_not_expire_unless_the_importer_says_so(store: Store) -> None:
     assert (only(store)[0].ttl, only(store)[0].expires_at) == (None, None)
 
 
-def test_messages_that_were_missing_leave_the_ttl(store: Store) -> None:
+def test_added_messages_keep_the_ttl(store: Store) -> None:
     first = {"u": said("user", "Hello")}
     store.take(json.dumps([webui(first, "u")]).encode(), ttl=60)
     before = now_us()
@@ -133,14 +133,14 @@ def test_messages_that_were_missing_leave_the_ttl(store: Store) -> None:
     assert (only(store)[0].ttl, only(store)[0].expires_at) == (None, None)
 
 
-def test_twice_makes_no_doubles_and_another_owner_has_their_own(store: Store) -> None:
+def test_second_import_adds_nothing_and_owners_are_separate(store: Store) -> None:
     file = json.dumps([chatgpt(TREE, "blank"), webui({"u": said("user", "Hello")}, "u")]).encode()
     assert store.take(file).conversations == {"added": 2}
     assert store.take(file).conversations == {"present": 2}
-    assert store.take(file, owner="somebody else").conversations == {"added": 2}
+    assert store.take(file, owner="another owner").conversations == {"added": 2}
 
 
-def test_what_was_said_since_is_added_by_a_newer_file(store: Store) -> None:
+def test_newer_file_adds_new_messages(store: Store) -> None:
     older = {name: TREE[name] for name in ("root", "sys", "u1", "t1", "a1")}
     store.take(json.dumps([chatgpt(older, "a1")]).encode())
     report = store.take(json.dumps([chatgpt(TREE, "blank")]).encode())
@@ -151,7 +151,7 @@ def test_what_was_said_since_is_added_by_a_newer_file(store: Store) -> None:
     assert records(newer) == records(store.give())
 
 
-def test_what_was_deleted_comes_back(store: Store) -> None:
+def test_deleted_conversation_is_restored(store: Store) -> None:
     file = json.dumps([chatgpt(TREE, "blank")]).encode()
     store.take(file)
     before = records(store.give())
@@ -171,19 +171,19 @@ def test_what_was_deleted_comes_back(store: Store) -> None:
     ],
     ids=["no tree", "a number", "no history", "neither", "another program"],
 )
-def test_a_bad_one_is_named_by_its_line_and_the_rest_imported(store: Store, wrong: Any, reason: str) -> None:
+def test_bad_conversation_is_reported_and_the_rest_imported(store: Store, wrong: Any, reason: str) -> None:
     report = store.take(b"[\n" + b",\n".join(json.dumps(one).encode() for one in (chatgpt(TREE), wrong)) + b"\n]")
     assert [(problem.line, reason in problem.reason) for problem in report.problems] == [(3, True)]
     assert report.conversations == {"added": 1}
 
 
-def test_a_file_that_is_cut_is_named(store: Store) -> None:
+def test_truncated_file_is_reported(store: Store) -> None:
     file = json.dumps([chatgpt(TREE), chatgpt(TREE, conversation_id="c-2")], indent=1).encode()
     report = store.take(file[:-200])
     assert (report.conversations, [one.reason[:15] for one in report.problems]) == ({"added": 1}, ["the file is cut"])
 
 
-def test_odd_contents_do_no_harm(store: Store) -> None:
+def test_unusual_content_is_harmless(store: Store) -> None:
     odd = {
         "u": node(None, "user", None, 7, {"text": 7}, "text", at=-1),
         "a": node("u", "assistant", content={"content_type": "code", "text": None}),
@@ -213,7 +213,7 @@ REASONED = """<details type="reasoning" done="true" duration="3">
 Hello"""
 
 
-def test_a_chat_of_open_webui_becomes_ours(store: Store) -> None:
+def test_open_webui_chat_is_imported(store: Store) -> None:
     messages = {
         "u": said("user", [{"type": "text", "text": "Hello"}, {"type": "image_url"}]),
         "a": said("assistant", REASONED, "u", model="llama", done=True),
@@ -231,7 +231,7 @@ def test_a_chat_of_open_webui_becomes_ours(store: Store) -> None:
 
 
 @pytest.mark.parametrize("factor", [1, 1e3, 1e6, 1e9])
-def test_times_may_be_written_in_parts_of_seconds(store: Store, factor: float) -> None:
+def test_times_may_have_any_unit(store: Store, factor: float) -> None:
     file = webui({"u": said("user", "Hello", timestamp=(AT + 1) * factor)}, "u", created_at=AT * factor)
     store.take(json.dumps([file]).encode())
     found, (asked,) = only(store)

@@ -1,4 +1,4 @@
-"""Exports that are not read are named in one sentence, and nothing of them is imported."""
+"""Unsupported exports are named in one sentence, and nothing of them is imported."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LINES: dict[str, tuple[str, list[Any]]] = {
 
 @pytest.mark.parametrize(("name", "document"), DOCUMENTS.values(), ids=DOCUMENTS)
 @pytest.mark.parametrize("indent", [None, 1])
-def test_a_document_of_another_program_is_named(store: Store, name: str, document: Any, indent: int | None) -> None:
+def test_document_of_unsupported_program_is_named(store: Store, name: str, document: Any, indent: int | None) -> None:
     with pytest.raises(UnknownFile, match=r"^This is an export of ") as refused:
         store.take(json.dumps(document, indent=indent).encode())
     assert str(refused.value).startswith(f"This is an export of {name}, which is not read. See docs/imports.md")
@@ -50,7 +50,7 @@ def test_a_document_of_another_program_is_named(store: Store, name: str, documen
 
 
 @pytest.mark.parametrize(("name", "lines"), LINES.values(), ids=LINES)
-def test_a_log_of_another_program_is_named(store: Store, name: str, lines: list[Any]) -> None:
+def test_log_of_unsupported_program_is_named(store: Store, name: str, lines: list[Any]) -> None:
     with pytest.raises(UnknownFile, match=r"^This is an export of ") as refused:
         store.take("".join(json.dumps(line) + "\n" for line in lines).encode())
     assert str(refused.value).startswith(f"This is an export of {name}, which is not read. See docs/imports.md")
@@ -77,14 +77,14 @@ def test_a_log_of_another_program_is_named(store: Store, name: str, lines: list[
         ),
     ],
 )
-def test_a_file_of_another_kind_is_named(store: Store, file: bytes, sentence: str) -> None:
+def test_file_of_other_kind_is_named(store: Store, file: bytes, sentence: str) -> None:
     with pytest.raises(UnknownFile) as refused:
         store.take(file)
     assert str(refused.value).startswith(sentence)
     assert translated(text_of(refused.value), "zh") != str(refused.value)
 
 
-def test_lines_may_hold_conversations(store: Store) -> None:
+def test_lines_may_be_conversations(store: Store) -> None:
     chats = [
         {"mapping": {"a": {"message": {"author": {"role": "user"}, "content": {"parts": [text]}}}}} for text in "ab"
     ]
@@ -93,7 +93,7 @@ def test_lines_may_hold_conversations(store: Store) -> None:
 
 
 @pytest.mark.parametrize("page", ["imports.md", "导入文档.md"])
-def test_the_form_that_the_handbook_shows_is_read(store: Store, page: str) -> None:
+def test_documented_format_is_read(store: Store, page: str) -> None:
     text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
     file = text.partition("```json\n")[2].partition("```")[0].encode()
     report = store.take(file)

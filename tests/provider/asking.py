@@ -1,4 +1,4 @@
-"""Asking a provider and keeping all that comes of it."""
+"""Call a provider and collect the results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.client import SLOW
 
 @dataclass
 class Outcome:
-    """What a call gave: its items, and the error that ended it."""
+    """The results of a call: its items, and the error that ended it."""
 
     items: list[Delta | Finish] = field(default_factory=list)
     error: ProviderError | None = None
@@ -52,7 +52,7 @@ def ask(provider: Provider, *messages: str) -> Outcome:
 
 
 class Asking:
-    """A call that runs in a thread of its own."""
+    """A call in its own thread."""
 
     def __init__(self, provider: Provider, message: str = "hi") -> None:
         self.call = provider.stream_reply(prompt(message))
@@ -61,7 +61,7 @@ class Asking:
         self.thread.start()
 
     def abort(self) -> float:
-        """Abort the call; return the seconds until it was over."""
+        """Abort the call. Return the seconds until it ended."""
         start = time.monotonic()
         self.call.abort()
         self.thread.join(10 * SLOW)

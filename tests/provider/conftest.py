@@ -1,4 +1,4 @@
-"""The scripted provider, and our two ways to ask it."""
+"""The scripted provider, and our two providers that call it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
-    """A scripted provider of the test's own: it counts connections."""
+    """A scripted provider for one test; it counts connections."""
     with Upstream() as server:
         yield server
 
@@ -46,13 +46,13 @@ def tls_upstream() -> Iterator[Upstream]:
 
 @pytest.fixture(scope="session")
 def tls() -> ssl.SSLContext:
-    """What a client needs to trust `tls_upstream`."""
+    """A context that trusts `tls_upstream`."""
     return ssl.create_default_context(cafile=PEM)
 
 
 @pytest.fixture
 def open_http() -> Iterator[Callable[..., OpenAIHttp]]:
-    """Makes providers that are closed after the test."""
+    """Creates providers that are closed after the test."""
     with ExitStack() as stack:
 
         def make(base_url: str, key: str | None = KEY, **options: Any) -> OpenAIHttp:
@@ -74,6 +74,6 @@ def over_sdk(upstream: Upstream) -> Iterator[OpenAISdk]:
 
 @pytest.fixture(params=["over_http", "over_sdk"])
 def provider(request: pytest.FixtureRequest) -> Provider:
-    """Each of the two providers that ask over the network."""
+    """Each of the two providers with a network."""
     found: Provider = request.getfixturevalue(request.param)
     return found

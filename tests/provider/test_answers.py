@@ -1,4 +1,4 @@
-"""What comes of answers as real providers send them, over both providers that ask the network."""
+"""Recorded answers of real providers, read by both providers with a network."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import time
 import pytest
 
 from chatkeep.provider import Provider
-from tests.answers import ANSWERS, SENTENCE
+from tests.answer_parts import SENTENCE
+from tests.answers import ANSWERS
 from tests.provider.asking import ask
 from tests.upstream import Upstream
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_an_answer_is_read_as_what_it_is(name: str, provider: Provider, upstream: Upstream) -> None:
+def test_recorded_answers_give_the_expected_reply(name: str, provider: Provider, upstream: Upstream) -> None:
     due = ANSWERS[name]
     upstream.script(f"fault=answer:{name}")
     outcome = ask(provider, "What is fog?")
@@ -33,7 +34,7 @@ def test_an_answer_is_read_as_what_it_is(name: str, provider: Provider, upstream
 
 
 @pytest.mark.parametrize("spec", ["n=9,fault=heartbeats", "n=9,fault=hang_reason"])
-def test_a_reply_ends_soon_after_its_finish_reason(spec: str, provider: Provider, upstream: Upstream) -> None:
+def test_reply_ends_soon_after_finish_reason(spec: str, provider: Provider, upstream: Upstream) -> None:
     """Takes the two seconds in which usage may follow."""
     begun = time.monotonic()
     outcome = ask(provider, f"#{spec}#")
@@ -44,7 +45,7 @@ def test_a_reply_ends_soon_after_its_finish_reason(spec: str, provider: Provider
     assert upstream.wait_for(lambda it: it.active == 0), "the connection was left open"
 
 
-def test_text_behind_a_finish_reason_is_waited_for(provider: Provider) -> None:
-    """Takes over two seconds: a reason with every word is no end."""
+def test_text_after_early_finish_reason_is_read(provider: Provider) -> None:
+    """Takes over two seconds. A finish reason with every word is not the end."""
     outcome = ask(provider, "#fault=reasoned,r=2.5#")
     assert (outcome.text, outcome.error) == (SENTENCE, None)

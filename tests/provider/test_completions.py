@@ -64,7 +64,7 @@ def choice(**fields: Any) -> dict[str, Any]:
         (choice(message={"content": "whole"}), Delta("whole")),
     ],
 )
-def test_what_a_chunk_adds(chunk: dict[str, Any], delta: Delta | None) -> None:
+def test_chunk_adds_text_and_reasoning(chunk: dict[str, Any], delta: Delta | None) -> None:
     assert decode(chunk) == [delta]
 
 
@@ -91,7 +91,7 @@ def test_what_a_chunk_adds(chunk: dict[str, Any], delta: Delta | None) -> None:
         ({"error": {"error": {"message": "m"}}, "choices": [{"delta": {"content": "lost"}}]}, ProviderRefused),
     ],
 )
-def test_an_error_in_band_is_typed_and_told(payload: dict[str, Any], kind: type[ProviderError]) -> None:
+def test_in_band_error_has_class_and_message(payload: dict[str, Any], kind: type[ProviderError]) -> None:
     with pytest.raises(kind, match=r"It said: m$"):
         decode(payload)
 
@@ -121,13 +121,13 @@ def test_an_error_in_band_is_typed_and_told(payload: dict[str, Any], kind: type[
     "body",
     ['{"error": {"message": "%s"}}', '{"error": "%s"}', '{"detail": "%s"}', "event: error\ndata: %s\n\n", "%s\n"],
 )
-def test_an_error_of_words_alone_is_what_its_words_say(body: str, said: str, kind: type[ProviderError]) -> None:
-    """Unless they tell of trouble at the provider it is taken for the request's own fault, which no retry helps."""
+def test_in_band_error_is_classified_by_its_words(body: str, said: str, kind: type[ProviderError]) -> None:
+    """Errors that don't report trouble at the provider are the request's fault, and not retried."""
     with pytest.raises(kind, match=re.escape(said)):
         read([(body % said).encode()])
 
 
-def test_unknown_words_amid_a_reply_are_no_refusal() -> None:
+def test_unknown_error_words_within_a_reply_are_no_refusal() -> None:
     begun = b"data: " + json.dumps(choice(delta={"content": "a"})).encode() + b"\n\n"
     for error in (
         b'data: {"error": {"message": "Oh"}}\n\n',
@@ -148,7 +148,7 @@ def test_unknown_words_amid_a_reply_are_no_refusal() -> None:
         ("Oh", None),
     ],
 )
-def test_an_error_in_band_has_the_status_that_it_stands_for(error: object, status: int | None) -> None:
+def test_in_band_error_has_matching_status(error: object, status: int | None) -> None:
     with pytest.raises(ProviderRefused) as raised:
         decode({"error": error})
     assert raised.value.upstream_status == status
@@ -168,7 +168,7 @@ def test_an_error_in_band_has_the_status_that_it_stands_for(error: object, statu
         ({"base_resp": {"status_code": 2013, "status_msg": "invalid params: the words"}}, ProviderRefused),
     ],
 )
-def test_the_words_of_an_error_may_stand_beside_its_name(payload: dict[str, Any], kind: type[ProviderError]) -> None:
+def test_error_message_may_be_beside_its_name(payload: dict[str, Any], kind: type[ProviderError]) -> None:
     with pytest.raises(kind, match=r"the words$"):
         decode(payload)
 
@@ -181,7 +181,7 @@ def test_the_words_of_an_error_may_stand_beside_its_name(payload: dict[str, Any]
         {"Message": "the words"},
     ],
 )
-def test_an_object_that_is_no_completion_is_told_in_its_words(payload: dict[str, Any]) -> None:
+def test_object_without_completion_reports_its_message(payload: dict[str, Any]) -> None:
     with pytest.raises(ProviderRefused, match=r"other than a reply. It said: the words$"):
         read([json.dumps(payload).encode()])
 
@@ -189,18 +189,18 @@ def test_an_object_that_is_no_completion_is_told_in_its_words(payload: dict[str,
 @pytest.mark.parametrize(
     "error", [{"code": 0, "message": "Success"}, {"code": "200", "msg": "ok"}, "none", "False", []]
 )
-def test_an_error_that_says_that_there_is_none_is_none(error: object) -> None:
+def test_error_object_that_reports_success_is_ignored(error: object) -> None:
     assert decode(choice(delta={"content": "a"}) | {"error": error}) == [Delta("a")]
 
 
 @pytest.mark.parametrize("name", ["error", "code", "detail", "status"])
-def test_a_deep_value_is_no_crash(name: str) -> None:
+def test_deeply_nested_value_does_not_crash(name: str) -> None:
     deep = b'{"a":' * 900 + b"1" + b"}" * 900
     with pytest.raises((ProviderBroke, ProviderRefused)):
         read([b'data: {"%s": %s}\n\n' % (name.encode(), deep)])
 
 
-def test_an_error_behind_the_usage_breaks_off_a_reply_without_a_finish_reason() -> None:
+def test_error_after_usage_ends_reply_without_finish_reason() -> None:
     found: list[Delta | Finish] = []
     reader = ReplyReader("", found.append)
     said = json.dumps(choice(delta={"content": "half"})).encode()
@@ -212,14 +212,14 @@ def test_an_error_behind_the_usage_breaks_off_a_reply_without_a_finish_reason() 
 
 
 @pytest.mark.parametrize("indent", [0, 1])
-def test_json_may_be_written_on_several_lines(indent: int) -> None:
+def test_json_may_span_several_lines(indent: int) -> None:
     whole = json.dumps(choice(message={"content": "a"}, finish_reason="stop"), indent=indent).encode()
     assert read([whole]) == [Delta("a"), Finish("stop")]
     assert read([b"data: " + whole.replace(b"\n", b"\ndata: ") + b"\n\n", DONE]) == [Delta("a"), Finish("stop")]
 
 
 @pytest.mark.parametrize(("cut", "is_whole"), [(0, True), (1, False)])
-def test_an_object_that_is_cut_behind_its_end_is_whole(cut: int, *, is_whole: bool) -> None:
+def test_connection_lost_after_complete_object_is_whole(cut: int, *, is_whole: bool) -> None:
     body = json.dumps(choice(message={"content": "a"}, finish_reason="stop")).encode()
     found: list[Delta | Finish] = []
     reader = ReplyReader("", found.append)
@@ -228,11 +228,11 @@ def test_an_object_that_is_cut_behind_its_end_is_whole(cut: int, *, is_whole: bo
     assert found == ([Delta("a"), Finish("stop")] if is_whole else [])
 
 
-def test_a_bare_tab_in_a_text_is_kept() -> None:
+def test_raw_tab_in_text_is_kept() -> None:
     assert read([b'{"choices": [{"message": {"content": "a\tb"}}]}']) == [Delta("a\tb"), Finish("stop")]
 
 
-def test_a_finish_reason_and_a_tool_can_be_stored_and_shown() -> None:
+def test_finish_reason_and_tool_are_storable() -> None:
     tool = b'{"choices": [{"delta": {"tool_calls": [{"function": {"name": "a\\udc00\\n%s"}}]}}]}' % (b"b" * 1000)
     reason = b'{"choices": [{"delta": {}, "finish_reason": "odd\\ud800"}]}'
     finish = read([b"data: " + tool + b"\n\ndata: " + reason + b"\n\n"])[-1]
@@ -256,7 +256,7 @@ def test_a_finish_reason_and_a_tool_can_be_stored_and_shown() -> None:
         (("jailbreak",), "content_filter"),
     ],
 )
-def test_a_stop_takes_back_no_other_end(words: tuple[str, ...], reason: str) -> None:
+def test_stop_does_not_replace_other_finish_reasons(words: tuple[str, ...], reason: str) -> None:
     said = choice(delta={"content": "a"})
     events = [said, *(choice(delta={}, finish_reason=word) for word in words)]
     assert read([b"data: " + json.dumps(event).encode() + b"\n\n" for event in events]) == [Delta("a"), Finish(reason)]
@@ -266,13 +266,13 @@ def test_a_stop_takes_back_no_other_end(words: tuple[str, ...], reason: str) -> 
     "word",
     ["incomplete", "deadline_exceeded", "connection_reset", "killed", "internal", "modelUnloaded", "userStopped"],
 )
-def test_more_words_say_that_the_provider_failed(word: str) -> None:
+def test_finish_reason_can_report_provider_failure(word: str) -> None:
     said = json.dumps(choice(delta={"content": "a"}, finish_reason=word)).encode()
     with pytest.raises(ProviderBroke, match=word):
         read([b"data: " + said + b"\n\n", DONE])
 
 
-def test_input_and_output_may_be_counted_apart() -> None:
+def test_input_and_output_usage_may_come_separately() -> None:
     first = json.dumps(choice(delta={"content": "a"}) | {"usage": {"input_tokens": 9, "output_tokens": 1}}).encode()
     last = json.dumps({"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 12}}).encode()
     bodies = [b"data: " + first + b"\n\n", STOP, b"data: " + last + b"\n\n", DONE]
@@ -280,7 +280,7 @@ def test_input_and_output_may_be_counted_apart() -> None:
 
 
 @pytest.mark.parametrize("step", [1, 7, 1000])
-def test_a_gzip_file_may_have_several_members(step: int) -> None:
+def test_gzip_body_may_have_several_members(step: int) -> None:
     said = json.dumps(choice(delta={"content": "a"})).encode()
     body = gzip.compress(b"data: " + said + b"\n\n") + gzip.compress(STOP + DONE) + bytes(9)
     found: list[Delta | Finish] = []
@@ -290,7 +290,7 @@ def test_a_gzip_file_may_have_several_members(step: int) -> None:
     assert found == [Delta("a"), Finish("stop")]
 
 
-def test_the_tag_that_ends_the_reasoning_may_be_cut_behind_many_blanks() -> None:
+def test_closing_think_tag_may_be_split_after_blanks() -> None:
     pieces = ("<think>Hm" + " " * 300 + "</thi", "nk>Answer")
     bodies = [b"data: " + json.dumps(choice(delta={"content": piece})).encode() + b"\n\n" for piece in pieces]
     items = read([*bodies, STOP])
@@ -299,7 +299,7 @@ def test_the_tag_that_ends_the_reasoning_may_be_cut_behind_many_blanks() -> None
 
 
 @pytest.mark.parametrize(("first", "seconds"), [(None, ENDING_SECONDS), ("normal", REASONED_SECONDS)])
-def test_a_finish_reason_with_the_first_piece_is_waited_behind_for_longer(first: str | None, seconds: float) -> None:
+def test_finish_reason_in_first_chunk_waits_longer(first: str | None, seconds: float) -> None:
     reader = ReplyReader("", lambda _piece: None)
     for reason in (first, "stop"):
         said = json.dumps(choice(delta={"content": "a"}, finish_reason=reason)).encode()
@@ -322,13 +322,13 @@ def test_a_finish_reason_with_the_first_piece_is_waited_behind_for_longer(first:
     ],
     ids=range(8),
 )
-def test_what_is_not_the_protocol_is_refused(payload: bytes) -> None:
+def test_invalid_chunks_are_refused(payload: bytes) -> None:
     with pytest.raises(ProviderBroke):
         ReplyDecoder().decode(Event(payload))
 
 
 @given(st.lists(st.text(st.characters(codec=None), min_size=1, max_size=4), max_size=8))
-def test_halved_characters_are_joined_and_lone_halves_replaced(pieces: list[str]) -> None:
+def test_surrogate_halves_are_joined_and_lone_ones_replaced(pieces: list[str]) -> None:
     body = b"".join(b"data: " + json.dumps(choice(delta={"content": piece})).encode() + b"\n\n" for piece in pieces)
     items = read([body + STOP + DONE])
     text = "".join(item.text for item in items if isinstance(item, Delta))
@@ -337,28 +337,28 @@ def test_halved_characters_are_joined_and_lone_halves_replaced(pieces: list[str]
     assert all(item.text.encode() for item in items if isinstance(item, Delta))
 
 
-def test_usage_and_model_are_in_the_finish_even_if_they_come_last() -> None:
+def test_finish_has_usage_and_model_that_come_last() -> None:
     usage = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4},"model":"m-1"}\n\n'
     assert read([STOP, usage, DONE]) == [Finish("stop", Usage(3, 4), "m-1")]
 
 
 @pytest.mark.parametrize("counts", [{}, {"prompt_tokens": None, "completion_tokens": -1}, {"prompt_tokens": 1e400}])
-def test_senseless_usage_counts_as_none(counts: dict[str, Any]) -> None:
+def test_invalid_usage_is_ignored(counts: dict[str, Any]) -> None:
     body = json.dumps({**choice(finish_reason="stop"), "usage": counts}).replace("Infinity", "1e308").encode()
     assert read([body]) == [Finish("stop")]
 
 
 @pytest.mark.parametrize("ending", [[STOP, DONE], [STOP], [STOP, b"data: [DONE]"], [STOP[:-2]], [STOP, b": bye\n\n"]])
-def test_a_reply_with_a_finish_reason_is_whole(ending: list[bytes]) -> None:
+def test_reply_with_finish_reason_is_whole(ending: list[bytes]) -> None:
     assert read(ending) == [Finish("stop")]
 
 
-def test_a_body_of_blanks_is_no_reply() -> None:
+def test_blank_body_is_no_reply() -> None:
     with pytest.raises(ProviderBroke, match="without a finish reason"):
         read([b"\r\n\r\n"])
 
 
-def test_a_page_amid_a_reply_is_told_by_its_title() -> None:
+def test_html_page_within_reply_is_reported_by_title() -> None:
     begun = b"data: " + json.dumps(choice(delta={"content": "a"})).encode() + b"\n\n"
     with pytest.raises(ProviderBroke, match=r"It said: 504 Gateway Time-out$"):
         read([begun, b"<html><head><title>504 Gateway Time-out</title></head></html>"])
@@ -367,12 +367,12 @@ def test_a_page_amid_a_reply_is_told_by_its_title() -> None:
 @pytest.mark.parametrize(
     "ending", [[], [b": bye\n\n"], [b'data: {"choices":[{"finish_reason":""}]}\n\n'], [b"data: null\n\n"]]
 )
-def test_a_reply_without_one_is_not(ending: list[bytes]) -> None:
+def test_reply_without_finish_reason_is_not_whole(ending: list[bytes]) -> None:
     with pytest.raises(ProviderBroke, match=r"without a finish reason|other than a reply"):
         read(ending)
 
 
-def test_a_finish_reason_can_say_that_the_prompt_is_too_long() -> None:
+def test_finish_reason_can_report_too_long_prompt() -> None:
     ended = json.dumps(choice(delta={}, finish_reason="model_context_window_exceeded")).encode()
     with pytest.raises(ContextTooLong):
         read([b"data: " + ended + b"\n\n", DONE])
@@ -381,7 +381,7 @@ def test_a_finish_reason_can_say_that_the_prompt_is_too_long() -> None:
     assert whole == [Delta("a"), Finish("length")]
 
 
-def test_a_request_holds_what_the_prompt_asks() -> None:
+def test_request_has_fields_of_prompt() -> None:
     prompt = Prompt("m", (PromptMessage(Role.SYSTEM, "s"), PromptMessage(Role.USER, "u")), 0.5, 9)
     assert request_body(prompt, Dialect()) == {
         "model": "m",
@@ -393,5 +393,5 @@ def test_a_request_holds_what_the_prompt_asks() -> None:
     }
 
 
-def test_a_request_leaves_out_what_it_does_not_ask() -> None:
+def test_request_omits_unset_fields() -> None:
     assert set(request_body(Prompt("m", ()), Dialect(stream_options=False))) == {"model", "messages", "stream"}

@@ -10,7 +10,7 @@ from tests.provider.asking import Asking, Outcome, ask, prompt
 
 
 @pytest.mark.parametrize(("question", "word"), [("Hello, you", "demo model"), ("你好", "演示模型"), ("", "demo model")])
-def test_it_answers_in_the_language_of_the_question(question: str, word: str) -> None:
+def test_demo_answers_in_language_of_question(question: str, word: str) -> None:
     outcome = ask(DemoProvider(pace=0), question)
     assert word in outcome.text
     assert question in outcome.text
@@ -18,7 +18,7 @@ def test_it_answers_in_the_language_of_the_question(question: str, word: str) ->
     assert outcome.text == answer(prompt(question))
 
 
-def test_it_streams_small_pieces_and_finishes() -> None:
+def test_demo_streams_small_pieces_and_finishes() -> None:
     outcome = ask(DemoProvider(pace=0), "Hello")
     assert len(outcome.items) > 50
     assert outcome.finish is not None
@@ -27,7 +27,7 @@ def test_it_streams_small_pieces_and_finishes() -> None:
     assert outcome.finish.usage.output_tokens == len(outcome.items) - 1
 
 
-def test_it_shows_the_context_it_was_given() -> None:
+def test_demo_shows_its_context() -> None:
     roles = (Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.USER)
     messages = tuple(PromptMessage(role, f"text {number}") for number, role in enumerate(roles))
     text = answer(Prompt("demo", messages))
@@ -35,11 +35,11 @@ def test_it_shows_the_context_it_was_given() -> None:
     assert "began with “text 1”" in text
 
 
-def test_a_question_cannot_break_the_answers_markdown() -> None:
+def test_question_cannot_break_markdown_of_answer() -> None:
     assert "“\\`\\`\\` \\<b\\> \\[x\\](y) {count}”" in ask(DemoProvider(pace=0), "```\n<b> [x](y) {count}").text
 
 
-def test_it_keeps_to_the_token_limit() -> None:
+def test_demo_obeys_token_limit() -> None:
     call = DemoProvider(pace=0).stream_reply(Prompt("demo", (PromptMessage(Role.USER, "Hello"),), max_tokens=3))
     *deltas, finish = Outcome().collect(call).items
     assert [type(delta) for delta in deltas] == [Delta] * 3
@@ -47,7 +47,7 @@ def test_it_keeps_to_the_token_limit() -> None:
     assert finish.reason == "length"
 
 
-def test_abort_ends_it_at_once() -> None:
+def test_abort_ends_demo_at_once() -> None:
     asking = Asking(DemoProvider(pace=60))
     time.sleep(0.05)
     assert asking.abort() < 0.5

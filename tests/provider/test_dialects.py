@@ -1,4 +1,4 @@
-"""A provider that refuses how a request is written is asked again in its own way, and from then on in that way."""
+"""Requests adapt to the dialect that a provider's refusals ask for, and keep it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chatkeep.provider import Provider, failures
 from chatkeep.provider.dialects import MOST_MODELS, UNSTREAMED_SECONDS, Dialect, Dialects
 from chatkeep.provider.openai_http import OpenAIHttp
 from chatkeep.provider.openai_sdk import OpenAISdk
-from tests.answers import SENTENCE, THOUGHT
+from tests.answer_parts import SENTENCE, THOUGHT
 from tests.provider.asking import Outcome
 from tests.provider.conftest import KEY
 from tests.refusals import REFUSALS
@@ -32,7 +32,7 @@ WANTED = {
     "stream": Dialect(stream=False),
 }
 EVERYTHING = "limit-renamed+usage-extra+system-value+temperature-default+stream-unsupported"
-# What a provider says of a request that no other way to write it would mend.
+# Refusals that no other dialect avoids.
 TEACH_NOTHING = [
     (400, {"error": {"message": "max_tokens is too large: 99999. This model supports at most 4096 completion tokens"}}),
     (400, {"error": {"message": "Invalid value for 'temperature': must be between 0 and 2", "param": "temperature"}}),
@@ -53,7 +53,7 @@ TEACH_NOTHING = [
 
 
 def asking(refuse: str, *, model: str = "m", question: str = "") -> Prompt:
-    """Return a prompt with all that a provider may refuse."""
+    """Return a prompt with everything that a provider may refuse."""
     system = PromptMessage(Role.SYSTEM, "Be brief.")
     said = PromptMessage(Role.USER, f"{question}#n=3,refuse={refuse}#")
     return Prompt(model, (system, said), temperature=0.5, max_tokens=9)
@@ -64,9 +64,7 @@ def answer(provider: Provider, prompt: Prompt) -> Outcome:
 
 
 @pytest.mark.parametrize("refuse", REFUSALS)
-def test_a_refused_request_is_written_anew_once_for_each_model(
-    refuse: str, provider: Provider, upstream: Upstream
-) -> None:
+def test_refused_request_is_adapted_once_per_model(refuse: str, provider: Provider, upstream: Upstream) -> None:
     first = answer(provider, asking(refuse))
     assert (first.error, first.text) == (None, "".join(generate(3)))
     assert len(upstream.requests) == 2
@@ -85,7 +83,7 @@ def test_a_refused_request_is_written_anew_once_for_each_model(
     assert bodies[0] == bodies[3] | {"model": "m"}, "the first request to a model is written as most take it"
 
 
-def test_several_refusals_are_learnt_one_after_the_other(provider: Provider, upstream: Upstream) -> None:
+def test_several_refusals_are_learned_in_turn(provider: Provider, upstream: Upstream) -> None:
     assert answer(provider, asking(EVERYTHING)).error is None
     assert len(upstream.requests) == 6
     assert answer(provider, asking(EVERYTHING)).error is None
@@ -97,7 +95,7 @@ def test_several_refusals_are_learnt_one_after_the_other(provider: Provider, ups
     assert len(upstream.requests) == 7
 
 
-def test_a_reply_that_is_not_streamed_has_text_usage_and_reason(provider: Provider) -> None:
+def test_unstreamed_reply_has_text_usage_and_finish_reason(provider: Provider) -> None:
     outcome = answer(provider, asking("stream-unsupported"))
     assert outcome.finish is not None
     assert (outcome.text, outcome.finish.reason) == ("".join(generate(3)), "stop")
@@ -105,31 +103,29 @@ def test_a_reply_that_is_not_streamed_has_text_usage_and_reason(provider: Provid
 
 
 @pytest.mark.parametrize(("status", "body"), TEACH_NOTHING)
-def test_other_refusals_teach_nothing(status: int, body: dict[str, object]) -> None:
+def test_unrelated_refusals_change_nothing(status: int, body: dict[str, object]) -> None:
     error = failures.from_response(status, lambda _name: None, msgspec.json.encode(body))
-    assert Dialects().taught(error, asking(""), Dialect()) == {}
+    assert Dialects().changes_for(error, asking(""), Dialect()) == {}
 
 
 @pytest.mark.parametrize(
     "body",
     [{"stream_options": ["Extra fields are not allowed"]}, {"errors": {"stream_options": "unknown"}}],
 )
-def test_a_field_may_be_named_as_the_key_of_its_complaint(body: dict[str, object]) -> None:
+def test_rejected_field_may_be_a_key_of_the_error(body: dict[str, object]) -> None:
     error = failures.from_response(400, lambda _name: None, msgspec.json.encode(body))
-    assert Dialects().taught(error, asking(""), Dialect()) == {"stream_options": False}
+    assert Dialects().changes_for(error, asking(""), Dialect()) == {"stream_options": False}
 
 
-def test_a_refusal_that_teaches_nothing_is_passed_on_in_the_providers_words(
-    provider: Provider, upstream: Upstream
-) -> None:
+def test_unrelated_refusal_is_passed_on(provider: Provider, upstream: Upstream) -> None:
     error = answer(provider, Prompt("m", (PromptMessage(Role.USER, "#status=400#"),))).error
     assert isinstance(error, ProviderRefused)
     assert "Scripted failure 400." in error.detail
     assert len(upstream.requests) == 1
 
 
-def test_a_request_that_is_refused_again_is_not_learnt(provider: Provider, upstream: Upstream) -> None:
-    """The first words were about something else: the same request is tried as it was before."""
+def test_dialect_refused_again_is_not_learned(provider: Provider, upstream: Upstream) -> None:
+    """The first refusal was about something else, so the original request is tried again."""
     prompt = asking("usage-extra")
     upstream.script("refuse=usage-extra", "status=400", "n=1", "n=1")
     error = answer(provider, prompt).error
@@ -140,14 +136,14 @@ def test_a_request_that_is_refused_again_is_not_learnt(provider: Provider, upstr
     assert "stream_options" in upstream.requests[2].body
 
 
-def test_what_a_prompt_does_not_ask_is_not_adapted(upstream: Upstream, over_http: OpenAIHttp) -> None:
+def test_unset_fields_are_not_adapted(upstream: Upstream, over_http: OpenAIHttp) -> None:
     error = failures.from_payload({"message": "temperature, max_tokens and the role system are not supported"})
-    assert Dialects().taught(error, Prompt("m", (PromptMessage(Role.USER, "hi"),)), Dialect()) == {}
+    assert Dialects().changes_for(error, Prompt("m", (PromptMessage(Role.USER, "hi"),)), Dialect()) == {}
     assert answer(over_http, Prompt("m", (PromptMessage(Role.USER, "#refuse=limit-renamed#"),))).error is None
     assert len(upstream.requests) == 1
 
 
-def test_an_error_amid_the_stream_teaches_too_while_nothing_was_said(provider: Provider, upstream: Upstream) -> None:
+def test_in_band_error_before_text_adapts_dialect(provider: Provider, upstream: Upstream) -> None:
     upstream.script("fault=error_after:0:unsupported stream_options", "n=2")
     assert answer(provider, asking("")).text == "".join(generate(2))
     upstream.script("n=5,fault=error_after:2:unsupported stream_options")
@@ -156,7 +152,7 @@ def test_an_error_amid_the_stream_teaches_too_while_nothing_was_said(provider: P
     assert broken.error is not None
 
 
-def test_a_call_that_is_aborted_asks_no_more(provider: Provider, upstream: Upstream) -> None:
+def test_aborted_call_is_not_repeated(provider: Provider, upstream: Upstream) -> None:
     call = provider.stream_reply(asking("usage-extra"))
     call.abort()
     assert Outcome().collect(call).items == []
@@ -171,11 +167,11 @@ def test_a_call_that_is_aborted_asks_no_more(provider: Provider, upstream: Upstr
     assert (thread.is_alive(), outcome.items, outcome.error) == (False, [], None)
 
 
-# What the operator sets
+# Configured dialects
 
 
 @pytest.mark.parametrize("make", ["http", "sdk"])
-def test_what_is_set_is_asked_at_once_and_never_changed(
+def test_configured_dialect_is_used_at_once_and_kept(
     make: str, upstream: Upstream, open_http: Callable[..., OpenAIHttp]
 ) -> None:
     rule = DialectRule(max_tokens="max_completion_tokens", temperature=True)
@@ -196,7 +192,7 @@ def test_what_is_set_is_asked_at_once_and_never_changed(
 
 @pytest.mark.parametrize("make", ["http", "sdk"])
 @pytest.mark.parametrize("name", ["unopened", "unopened-nothing", "unopened-object", "think", "think-nothing"])
-def test_replies_of_a_model_that_is_set_to_think_begin_amid_the_reasoning(
+def test_thinking_model_begins_within_reasoning(
     make: str, name: str, upstream: Upstream, open_http: Callable[..., OpenAIHttp]
 ) -> None:
     dialects = Dialects([("r1", DialectRule(thinking=True))])
@@ -209,7 +205,7 @@ def test_replies_of_a_model_that_is_set_to_think_begin_amid_the_reasoning(
     assert (outcome.text, outcome.reasoning) == (SENTENCE, "" if "nothing" in name else THOUGHT)
 
 
-def test_settings_give_the_rules() -> None:
+def test_settings_define_dialect_rules() -> None:
     text = '{"": {"system": "developer"}, "gemma": {"system": "user", "stream_options": false}}'
     settings = Settings.from_env({"CHATKEEP_PROVIDER_DIALECTS": text, "CHATKEEP_STREAM_USAGE": "false"})
     dialects = Dialects(settings.provider_dialects, stream_usage=settings.stream_usage)
@@ -218,19 +214,19 @@ def test_settings_give_the_rules() -> None:
 
 
 @pytest.mark.parametrize("text", ["[]", '{"m": {"system": "assistant"}}', '{"m": {"sistem": "user"}}', "user"])
-def test_wrong_rules_stop_the_start(text: str) -> None:
+def test_invalid_dialect_rules_are_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="CHATKEEP_PROVIDER_DIALECTS"):
         Settings.from_env({"CHATKEEP_PROVIDER_DIALECTS": text})
 
 
-def test_calls_at_once_learn_beside_each_other() -> None:
+def test_concurrent_calls_learn_independently() -> None:
     dialects = Dialects()
     dialects.learn("m", {"temperature": False})
     dialects.learn("m", {"system": "user"})
     assert dialects.of("m") == Dialect(temperature=False, system="user")
 
 
-def test_a_model_that_did_not_stream_is_asked_to_again_later() -> None:
+def test_streaming_is_tried_again_later() -> None:
     now = 1000.0
     dialects = Dialects([("set", DialectRule(stream=False))], clock=lambda: now)
     for model in ("m", "set-1"):
@@ -245,7 +241,7 @@ def test_a_model_that_did_not_stream_is_asked_to_again_later() -> None:
     assert dialects.of("m").stream is False
 
 
-def test_learnt_dialects_are_bounded() -> None:
+def test_learned_dialects_are_bounded() -> None:
     dialects = Dialects()
     for number in range(MOST_MODELS + 1):
         dialects.learn(f"m-{number}", {"temperature": False})

@@ -18,7 +18,7 @@ from chatkeep.errors import (
     ProviderTimeout,
 )
 from chatkeep.provider.failures import from_payload, from_response, scrub
-from chatkeep.provider.resilience import may_help, verdict
+from chatkeep.provider.resilience import is_healthy, is_retryable
 
 KEY = "my-very-own-key"
 
@@ -42,7 +42,7 @@ def in_seconds(seconds: float) -> str:
         ((201, 204, 301, 307, 500, 501, 502, 505, 599), ProviderBroke),
     ],
 )
-def test_every_status_has_its_error(statuses: tuple[int, ...], kind: type[ProviderError]) -> None:
+def test_each_status_maps_to_its_error(statuses: tuple[int, ...], kind: type[ProviderError]) -> None:
     for status in statuses:
         assert type(fail(status)) is kind
         assert kind in {ContextTooLong, ProviderQuotaExceeded} or str(status) in fail(status).detail
@@ -66,10 +66,10 @@ def test_every_status_has_its_error(statuses: tuple[int, ...], kind: type[Provid
     ],
 )
 @pytest.mark.parametrize("status", [400, 402, 403, 429, None])
-def test_a_spent_quota_is_not_a_busy_provider(error: dict[str, str], status: int | None) -> None:
+def test_exhausted_account_is_not_busy(error: dict[str, str], status: int | None) -> None:
     found = from_payload(error) if status is None else fail(status, json.dumps({"error": error}).encode())
     assert type(found) is ProviderQuotaExceeded
-    assert not may_help(found)
+    assert not is_retryable(found)
 
 
 @pytest.mark.parametrize(
@@ -92,16 +92,16 @@ def test_a_spent_quota_is_not_a_busy_provider(error: dict[str, str], status: int
         ({"retry-after": "Fri, 31 Dec 99999 23:59:59 GMT"}, None),
     ],
 )
-def test_the_wait_that_is_asked_for(headers: dict[str, str], seconds: float | None) -> None:
+def test_retry_after_is_parsed(headers: dict[str, str], seconds: float | None) -> None:
     assert fail(429, headers=headers).retry_after == seconds
 
 
-def test_a_date_to_wait_for() -> None:
+def test_retry_after_may_be_a_date() -> None:
     assert 58 < (fail(503, headers={"retry-after": in_seconds(60)}).retry_after or 0) <= 60
 
 
 @pytest.mark.parametrize(("value", "meaning"), [("true", True), ("False", False), ("maybe", None), ("", None)])
-def test_whether_to_retry(value: str, meaning: object) -> None:
+def test_should_retry_header_is_parsed(value: str, meaning: object) -> None:
     assert getattr(fail(500, headers={"x-should-retry": value}), "should_retry", "missing") is meaning
 
 
@@ -129,7 +129,7 @@ def test_whether_to_retry(value: str, meaning: object) -> None:
         (b"", ""),
     ],
 )
-def test_the_providers_own_words(body: bytes, said: str) -> None:
+def test_error_quotes_providers_message(body: bytes, said: str) -> None:
     detail = fail(404, body, {"content-type": "application/json"}).detail
     assert detail.partition(" It said: ")[2] == said
 
@@ -146,9 +146,7 @@ def test_the_providers_own_words(body: bytes, said: str) -> None:
     ],
 )
 @pytest.mark.parametrize("status", [500, 502])
-def test_what_is_wrong_may_stand_behind_a_general_status(
-    error: dict[str, object], kind: type[ProviderError], status: int
-) -> None:
+def test_body_overrides_general_status(error: dict[str, object], kind: type[ProviderError], status: int) -> None:
     assert type(fail(status, json.dumps(error).encode())) is kind
 
 
@@ -162,14 +160,12 @@ def test_what_is_wrong_may_stand_behind_a_general_status(
         ({"message": "m"}, ProviderBusy),
     ],
 )
-def test_a_gateway_that_knows_no_such_model_is_not_overloaded(
-    error: dict[str, object], kind: type[ProviderError]
-) -> None:
+def test_unknown_model_at_gateway_is_not_overload(error: dict[str, object], kind: type[ProviderError]) -> None:
     found = fail(503, json.dumps({"error": error}).encode())
-    assert (type(found), verdict(found)) == (kind, kind is ProviderRefused)
+    assert (type(found), is_healthy(found)) == (kind, kind is ProviderRefused)
 
 
-def test_plain_text_is_told_too() -> None:
+def test_plain_text_body_is_quoted() -> None:
     assert fail(500, b"upstream\xff is away", {"content-type": "text/plain"}).detail.endswith(
         "It said: upstream� is away"
     )
@@ -179,7 +175,7 @@ def test_plain_text_is_told_too() -> None:
     "text",
     [f"key {KEY}", f"Bearer {KEY}", "bearer abc.def-ghi", "sk-proj-abc123", "sk-ab***yz", "x" * 295 + KEY, KEY * 99],
 )
-def test_secrets_are_scrubbed_before_the_text_is_cut(text: str) -> None:
+def test_secrets_are_scrubbed_before_truncation(text: str) -> None:
     shown = scrub(text, (KEY,))
     assert not any(part in shown for part in ("my-very", "abc", "yz", "def"))
     assert len(shown) <= 300
@@ -209,7 +205,7 @@ def test_advice_names_the_setting() -> None:
         {"message": "An error", "metadata": {"raw": '{"error": {"message": "The PROMPT TOO LONG, by 100"}}'}},
     ],
 )
-def test_a_prompt_that_is_too_long_is_known_however_it_is_said(error: dict[str, object]) -> None:
+def test_too_long_prompt_is_detected_in_all_wordings(error: dict[str, object]) -> None:
     told = [fail(400, json.dumps(body).encode()) for body in ({"error": error}, [{"error": error}], error)]
     told += [fail(500, json.dumps({"error": error}).encode(), {"x-should-retry": "true"}), from_payload(error)]
     assert [(type(one), one.should_retry) for one in told] == [(ContextTooLong, False)] * 5
@@ -225,11 +221,11 @@ def test_a_prompt_that_is_too_long_is_known_however_it_is_said(error: dict[str, 
         (400, "The content was flagged."),
     ],
 )
-def test_what_is_not_about_the_prompts_length_is_not_taken_for_it(status: int, message: str) -> None:
+def test_other_errors_are_not_too_long_prompts(status: int, message: str) -> None:
     assert type(fail(status, json.dumps({"error": {"message": message}}).encode())) is not ContextTooLong
 
 
-def test_an_error_of_any_size_and_depth_is_judged_in_linear_time() -> None:
-    """The largest that is read, a level deeper than is looked at for each character."""
+def test_errors_are_classified_in_linear_time() -> None:
+    """The largest error that is read, with a level of nesting for each character."""
     assert type(fail(400, b"[" * 9 + b'"prompt is too long"' + b"]" * 9)) is ProviderRefused
     assert type(fail(400, json.dumps(["context " * 8000]).encode())) is ProviderRefused

@@ -1,4 +1,4 @@
-"""What comes of every kind of reply, right or wrong, over both providers that ask the network."""
+"""All kinds of good and faulty replies, read by both providers with a network."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ FAULTS: list[tuple[str, int, type[ProviderError]]] = [
 
 
 @pytest.mark.parametrize("script", GOOD)
-def test_a_good_reply_arrives_byte_for_byte(script: str, provider: Provider, upstream: Upstream) -> None:
+def test_good_reply_arrives_byte_for_byte(script: str, provider: Provider, upstream: Upstream) -> None:
     message = f"Grüße, 世界 😀 #{script}#"
     outcome = ask(provider, message)
     assert outcome.error is None
@@ -72,10 +72,10 @@ def test_a_good_reply_arrives_byte_for_byte(script: str, provider: Provider, ups
 
 
 @pytest.mark.parametrize(("script", "count", "kind"), FAULTS)
-def test_a_fault_is_one_typed_error_at_once(
+def test_each_fault_raises_its_error_at_once(
     script: str, count: int, kind: type[ProviderError], provider: Provider, upstream: Upstream
 ) -> None:
-    """A provider that says nothing more, but holds the connection, is not waited for: it would never go on."""
+    """The client does not wait for a provider that sends nothing more but keeps the connection open."""
     outcome = ask(provider, f"#n=5,{script}#")
     assert type(outcome.error) is kind
     assert outcome.text == "".join(generate(5)[:count])
@@ -84,44 +84,44 @@ def test_a_fault_is_one_typed_error_at_once(
     assert len(upstream.requests) == 1, "a provider never retries what reached the other side"
 
 
-def test_the_call_after_a_fault_is_right(provider: Provider, upstream: Upstream) -> None:
+def test_call_after_fault_succeeds(provider: Provider, upstream: Upstream) -> None:
     upstream.script(*(script for script, _, _ in FAULTS))
     assert all(ask(provider, "x").error for _ in FAULTS)
     assert ask(provider, "x").text == reply_to("x")
 
 
-def test_usage_model_and_finish_reason_are_the_providers(provider: Provider) -> None:
+def test_finish_has_providers_usage_model_and_reason(provider: Provider) -> None:
     finish = ask(provider, "earlier", "#n=7,finish=length#").finish
     assert finish is not None
     assert (finish.reason, finish.usage, finish.model) == ("length", Usage(2, 7), "m-2026")
 
 
 @pytest.mark.parametrize("script", ["no_usage", "fault=no_done"])
-def test_a_reply_without_usage_is_whole(script: str, provider: Provider) -> None:
+def test_reply_without_usage_is_whole(script: str, provider: Provider) -> None:
     finish = ask(provider, f"#{script}#").finish
     assert finish is not None
     assert finish.usage is None
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
-def test_reasoning_is_kept_apart(name: str, provider: Provider) -> None:
+def test_reasoning_is_separate_from_text(name: str, provider: Provider) -> None:
     outcome = ask(provider, f"#n=2,think=2,think_as={name}#")
     assert outcome.reasoning == "thought 0 thought 1 "
     assert outcome.text == "".join(generate(2))
 
 
-def test_lone_halves_become_replacement_characters(provider: Provider) -> None:
+def test_lone_surrogates_become_replacement_characters(provider: Provider) -> None:
     assert ask(provider, "#fault=lone_half#").text == "�x��"
 
 
-def test_what_a_busy_provider_asks_for_is_kept(provider: Provider) -> None:
+def test_retry_after_of_busy_provider_is_kept(provider: Provider) -> None:
     error = ask(provider, "#status=429,retry_after=3,should_retry=false#").error
     assert error is not None
     assert error.retry_after == 3
     assert getattr(error, "should_retry", None) is False
 
 
-def test_the_key_is_sent_but_never_told(provider: Provider, upstream: Upstream) -> None:
+def test_key_is_sent_but_never_in_errors(provider: Provider, upstream: Upstream) -> None:
     error = ask(provider, "#status=401,leak#").error
     assert upstream.requests[0].headers["authorization"] == f"Bearer {KEY}"
     assert "The request had" in str(error)
@@ -132,11 +132,11 @@ def test_deltas_arrive_when_they_are_sent(provider: Provider) -> None:
     times: list[float] = []
     provider.stream_reply(prompt("#n=5,r=20#")).deliver(lambda _piece: times.append(time.monotonic()))
     del times[-1]  # the Finish
-    # Together where they are kept back; a busy machine delays one or the other.
+    # Buffered deltas would arrive together; a busy machine delays one or the other.
     assert times[-1] - times[0] > 0.1, times
 
 
-def test_the_body_may_hang_after_the_end(provider: Provider, upstream: Upstream) -> None:
+def test_body_may_hang_after_done(provider: Provider, upstream: Upstream) -> None:
     outcome = ask(provider, "#n=3,fault=hang_done#")
     assert outcome.finish is not None
     assert upstream.wait_for(lambda it: it.active == 0, 1)

@@ -37,7 +37,7 @@ def encode(lines: list[str], name: str, end: str) -> str:
     st.sampled_from(["", "\ufeff"]),
     st.lists(st.integers(0, 10_000), max_size=30),
 )
-def test_any_split_gives_the_same_events(
+def test_events_do_not_depend_on_splits(
     events: list[tuple[list[str], str]], end: str, bom: str, places: list[int]
 ) -> None:
     body = (bom + "".join(encode(*event, end) for event in events)).encode()
@@ -69,11 +69,11 @@ def test_any_split_gives_the_same_events(
         (b"", []),
     ],
 )
-def test_the_rules_of_the_format(body: bytes, data: list[bytes]) -> None:
+def test_format_rules_are_followed(body: bytes, data: list[bytes]) -> None:
     assert [event.data for event in read([body])] == data
 
 
-def test_an_event_is_out_as_soon_as_its_blank_line_is_in() -> None:
+def test_event_is_returned_with_its_blank_line() -> None:
     reader = EventReader()
     assert reader.feed(b"data: a\r\n\r") == [Event(b"a")]
     assert reader.feed(b"\ndata: b\n\n") == [Event(b"b")]
@@ -81,7 +81,7 @@ def test_an_event_is_out_as_soon_as_its_blank_line_is_in() -> None:
 
 
 @pytest.mark.parametrize("line", [b"data: " + b"x" * 65_530, b": " + b"x" * 65_534, b"data: x\n" * 8192])
-def test_what_never_ends_is_refused_at_the_limit(line: bytes) -> None:
+def test_endless_event_is_refused_at_limit(line: bytes) -> None:
     reader = EventReader()
     for _ in range(BUFFER_LIMIT // len(line) - 1):
         assert reader.feed(line) == []

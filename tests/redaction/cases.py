@@ -1,4 +1,4 @@
-"""Generated texts: ordinary ones with all the numbers that ordinary texts have, and such with something sensitive."""
+"""Generated texts: ordinary ones with many kinds of numbers, and ones with sensitive text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datetime import date, timedelta
 
 WORDS = re.findall(
     r"\S+",
-    """the a model stores what it shows before anybody sees it and then goes on with next reply while server keeps every
+    """the a model stores what it shows before anyone sees it and then goes on with next reply while server keeps every
     message in order people ask about weather travel code recipes history music because they want to know more It
     You We can will would should could time year people way day thing man world life hand part child eye woman place
     work week case point government company number group problem fact sk-learn e-mail well-known up-to-date don't
@@ -50,7 +50,7 @@ ISSUERS = [("622202", 19), ("621700", 19), ("622588", 16), ("625900", 16), ("4",
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A text, and what it is without what is sensitive."""
+    """A text, and its redacted form."""
 
     kind: str
     text: str
@@ -61,7 +61,7 @@ def digits(rng: random.Random, count: int) -> str:
     return "".join(rng.choices(string.digits, k=count))
 
 
-# --- What is sensitive ------------------------------------------------------------------------------------------------
+# --- Sensitive text ---------------------------------------------------------------------------------------------------
 
 
 def phone(rng: random.Random) -> str:
@@ -109,7 +109,7 @@ def passport(rng: random.Random) -> str:
 
 
 def grouped(rng: random.Random, number: str, sizes: list[int], more: str = " ") -> str:
-    """Return a number in groups, in other digits or with characters that nobody sees among it."""
+    """Return a number in groups, in other digits, or with invisible characters."""
     gap = rng.choice([rng.choice(SPACES), rng.choice(DASHES), rng.choice(DOTS), rng.choice(more), " - ", "  "])
     parts, at = [], 0
     for size in sizes:
@@ -191,7 +191,7 @@ SENSITIVE: dict[str, Callable[[random.Random], str]] = {
     "ip": ip,
     "api-key": api_key,
 }
-# Before and behind: what people write beside such a thing, and Chinese text that touches it.
+# Usual text before and after sensitive text, and Chinese text without a space.
 BEFORE = [
     "",
     "电话",
@@ -211,7 +211,7 @@ BEHIND = ["", "。", "，谢谢", "是我的", ")", " please", ", ok?", ". ", "\
 
 
 def sensitive(rng: random.Random, kind: str | None = None) -> Case:
-    """Return a text with something sensitive of that kind, or of any."""
+    """Return a text with sensitive text of a kind, or of any kind."""
     kind = kind or rng.choice([*SENSITIVE])
     before = sentence(rng) + rng.choice(BEFORE)
     behind = rng.choice(BEHIND)
@@ -219,7 +219,7 @@ def sensitive(rng: random.Random, kind: str | None = None) -> Case:
     return Case(kind, f"{before}{SENSITIVE[kind](rng)}{behind}", f"{before}[{kind}]{behind}")
 
 
-# --- What is not ------------------------------------------------------------------------------------------------------
+# --- Ordinary text ----------------------------------------------------------------------------------------------------
 
 
 def chinese(rng: random.Random) -> str:
@@ -263,7 +263,7 @@ def order(rng: random.Random) -> str:
             f"SO-{day}-{digits(rng, 4)}",
             f"SF1{digits(rng, 12)}",
             f"JD{digits(rng, 11)}",
-            "1" + digits(rng, rng.choice([17, 18])),  # what distributed counters make
+            "1" + digits(rng, rng.choice([17, 18])),  # ids of distributed counters
             digits(rng, rng.choice([6, 7, 8, 9, 10, 12, 14])),
             f"No. {digits(rng, 5)}-{digits(rng, 3)}",
         ]
@@ -352,7 +352,7 @@ PLAIN = (chinese, english, dates, money, order, version, like_a_phone, numbers, 
 
 
 def ordinary(rng: random.Random) -> Case:
-    """Return a text without anything sensitive."""
+    """Return a text without sensitive text."""
     parts = [sentence(rng)]
     for _ in range(rng.randrange(1, 4)):
         parts += [rng.choice(PLAIN)(rng), rng.choice(["", " ", "，", ", ", "。", "\n"]) + sentence(rng)]
@@ -361,7 +361,7 @@ def ordinary(rng: random.Random) -> Case:
 
 
 def cases(seed: int, count: int) -> Iterator[Case]:
-    """Yield as many cases, half of them ordinary, the others of every kind in turn."""
+    """Yield ``count`` cases, half of them ordinary, the others of every kind in turn."""
     rng = random.Random(seed)  # noqa: S311 - the same cases each time
     kinds = [*SENSITIVE]
     for number in range(count // 2):

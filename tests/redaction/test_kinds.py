@@ -1,4 +1,4 @@
-"""What counts as sensitive and what does not."""
+"""The built-in kinds of sensitive text, and their lookalikes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from chatkeep.redaction import KINDS, Redactor, Unsupported
-from chatkeep.redaction.spelling import spelled
+from chatkeep.redaction.spelling import normalise
 from tests.redaction.cases import cases
 from tests.redaction.measured import measured
 
@@ -53,8 +53,8 @@ REDACTOR = Redactor()
         ("AKIAIOSFODNN7EXAMPLE.", "[api-key]."),
     ],
 )
-def test_what_is_sensitive_is_labelled_by_its_kind(text: str, redacted: str) -> None:
-    assert REDACTOR.whole(text).text == redacted
+def test_sensitive_text_is_labelled_by_kind(text: str, redacted: str) -> None:
+    assert REDACTOR.redact(text).text == redacted
 
 
 @pytest.mark.parametrize(
@@ -76,12 +76,12 @@ def test_what_is_sensitive_is_labelled_by_its_kind(text: str, redacted: str) -> 
         "{}[] () \x00 \ud800 👩\u200d👩\u200d👧",
     ],
 )
-def test_what_only_looks_alike_stays(text: str) -> None:
-    assert REDACTOR.whole(text).text == text
+def test_lookalikes_are_unchanged(text: str) -> None:
+    assert REDACTOR.redact(text).text == text
 
 
 def invisible() -> Iterator[str]:
-    """Yield every character that is drawn as nothing, or on the one before it, by what Unicode says of it."""
+    """Yield every invisible or overlaid character by Unicode's properties."""
     for character in map(chr, range(sys.maxunicode + 1)):
         category, name = unicodedata.category(character), unicodedata.name(character, "")
         on_another = category == "Mn" and (unicodedata.combining(character) >= 200 or "OVERLAY" in name)
@@ -89,44 +89,44 @@ def invisible() -> Iterator[str]:
         control = category == "Cc" and not character.isspace()
         if category in {"Cf", "Me"} or on_another or ignored or control:
             yield character
-    # Default_Ignorable_Code_Point that none of this says.
+    # Default_Ignorable_Code_Point, not covered by these properties.
     yield from "\u034f\u17b4\u17b5\u2065\ufff0\ufff8\U000e0000\U000e0080\U000e00ff\U000e01f0\U000e0fff"
 
 
-def test_no_invisible_character_hides_a_number() -> None:
-    found = [c for c in invisible() if REDACTOR.whole(f"手机1{c}3{c}8{c}{c}12345678。").text != "手机[phone]。"]
+def test_invisible_characters_do_not_hide_numbers() -> None:
+    found = [c for c in invisible() if REDACTOR.redact(f"手机1{c}3{c}8{c}{c}12345678。").text != "手机[phone]。"]
     assert list(map(hex, map(ord, found))) == []
 
 
-def test_every_decimal_digit_is_a_digit() -> None:
-    """Those that this Python's Unicode knows, and ten rows of those that it may be too old for."""
+def test_all_decimal_digits_are_recognised() -> None:
+    """The digits in this Python's Unicode version, and ten sets that may be newer."""
     zeros = [chr(code) for code in range(sys.maxunicode + 1) if unicodedata.decimal(chr(code), None) == 0]
     for zero in [*zeros, "\U0001ccf0", "\U00010d40", "\U00011f50"]:
         number = "".join(chr(ord(zero) + int(digit)) for digit in "13812345678")
-        assert REDACTOR.whole(f"手机{number}。").text == "手机[phone]。", hex(ord(zero))
+        assert REDACTOR.redact(f"手机{number}。").text == "手机[phone]。", hex(ord(zero))
 
 
-def test_spelling_changes_no_length() -> None:
+def test_normalising_keeps_the_length() -> None:
     every = "".join(map(chr, range(sys.maxunicode + 1)))
-    assert len(spelled(every)) == len(every)
+    assert len(normalise(every)) == len(every)
 
 
 @pytest.mark.parametrize("word", ["می\u200cخواهم", "ne\u0301e", "กิน"])
-def test_a_word_with_marks_or_joiners_is_found(word: str) -> None:
+def test_word_with_marks_or_joiners_is_found(word: str) -> None:
     redactor = Redactor(words=[word], patterns={"own": f"<{word}>"})
-    assert redactor.whole(f"a {word} b <{word}>").text == "a [word] b [own]"
-    assert redactor.whole("a กน b").text == "a กน b"
+    assert redactor.redact(f"a {word} b <{word}>").text == "a [word] b [own]"
+    assert redactor.redact("a กน b").text == "a กน b"
 
 
-def test_only_the_chosen_kinds_are_looked_for() -> None:
-    assert Redactor(["email"]).whole("13812345678 a@qq.com").text == "13812345678 [email]"
+def test_only_chosen_kinds_are_searched() -> None:
+    assert Redactor(["email"]).redact("13812345678 a@qq.com").text == "13812345678 [email]"
     with pytest.raises(Unsupported, match="there is no kind mail; there are phone, id-card"):
         Redactor(["mail"])
 
 
 @pytest.mark.timeout(600)
-def test_generated_cases_are_told_apart() -> None:
-    """Takes seconds, because rates this small need thousands of cases; `./dev redaction` tries 100,000."""
+def test_generated_cases_are_classified() -> None:
+    """Takes seconds, because such small rates need thousands of cases. `./dev redaction` runs 100,000."""
     found = measured(REDACTOR, cases(seed=7, count=100_000 if LONG else 4_000))
     ordinary = found.pop("ordinary")
     assert set(found) == {*KINDS}
@@ -162,8 +162,8 @@ def test_generated_cases_are_told_apart() -> None:
         "\u3164",
     ],
 )
-def test_no_text_takes_long(unit: str) -> None:
-    """A text that is made to take time takes time in proportion to its length: 16 times as long, not 256 times."""
+def test_hostile_text_takes_linear_time(unit: str) -> None:
+    """A hostile text of 16 times the length takes 16 times as long, not 256 times."""
     few, many = (spent(unit * count) for count in (200, 3_200))
     assert many < 16 * 8 * few
 
@@ -171,7 +171,7 @@ def test_no_text_takes_long(unit: str) -> None:
 def spent(text: str) -> float:
     def once() -> float:
         begun = time.process_time_ns()
-        REDACTOR.whole(text)
+        REDACTOR.redact(text)
         return time.process_time_ns() - begun
 
     return min(once() for _ in range(3))

@@ -1,4 +1,4 @@
-"""Own words and own regular expressions."""
+"""The operator's words and regular expressions."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from chatkeep.redaction.automaton import MOST_INVISIBLE, Automaton, Pattern
 
 
 @pytest.mark.parametrize("text", ["项目猎鹰已启动", "项.目.猎.鹰已启动", "项 目 猎 鹰已启动", "项目猎\u200b鹰已启动"])
-def test_a_word_is_found_however_it_is_split(text: str) -> None:
-    assert Redactor((), ["项目猎鹰"]).whole(text).text == "[word]已启动"
+def test_split_word_is_found(text: str) -> None:
+    assert Redactor((), ["项目猎鹰"]).redact(text).text == "[word]已启动"
 
 
 @pytest.mark.parametrize("text", ["FALCON", "falcon", "Ｆａｌｃｏｎ", "f a l c o n", "F-a-l-c-o-n"])
-def test_a_word_is_found_in_any_case(text: str) -> None:
-    assert Redactor((), ["Falcon"]).whole(f"the {text}.").text == "the [word]."
+def test_word_is_found_ignoring_case(text: str) -> None:
+    assert Redactor((), ["Falcon"]).redact(f"the {text}.").text == "the [word]."
 
 
-def test_a_word_in_ascii_is_not_found_within_another() -> None:
-    assert Redactor((), ["cat"]).whole("concatenate cats cat 一cat二").text == "concatenate cats [word] 一[word]二"
+def test_ascii_word_is_not_found_within_another() -> None:
+    assert Redactor((), ["cat"]).redact("concatenate cats cat 一cat二").text == "concatenate cats [word] 一[word]二"
 
 
-def test_a_pattern_is_labelled_by_its_name() -> None:
+def test_pattern_is_labelled_by_name() -> None:
     redactor = Redactor((), patterns={"staff": r"EMP-?\d{4,6}", "case": "编号：(?:甲|乙)[^ ]{2}"})
-    assert redactor.whole("EMP-1234 EMP1234567 编号:甲12 编号：丙12").text == "[staff] EMP1234567 [case] 编号：丙12"
-    assert redactor.whole("emp-1234").text == "emp-1234"
-    assert Redactor((), patterns={"staff": r"(?i)emp-\d{4}"}).whole("Emp-1234").text == "[staff]"
+    assert redactor.redact("EMP-1234 EMP1234567 编号:甲12 编号：丙12").text == "[staff] EMP1234567 [case] 编号：丙12"
+    assert redactor.redact("emp-1234").text == "emp-1234"
+    assert Redactor((), patterns={"staff": r"(?i)emp-\d{4}"}).redact("Emp-1234").text == "[staff]"
 
 
-def test_the_hold_back_follows_from_the_patterns() -> None:
+def test_hold_back_follows_from_patterns() -> None:
     assert Redactor((), ["秘密"], {"staff": r"EMP-?\d{4,6}"}).hold_back == 10 + MOST_INVISIBLE
 
 
@@ -52,35 +52,35 @@ def test_the_hold_back_follows_from_the_patterns() -> None:
         ("[字文]{0,98}字[字文]{98}好", "it would take too long"),
     ],
 )
-def test_a_pattern_that_cannot_be_judged_in_time_is_refused(regex: str, told: str) -> None:
+def test_pattern_without_bounded_time_is_refused(regex: str, told: str) -> None:
     with pytest.raises(Unsupported, match=f"^the pattern own: .*{told}"):
         Redactor((), patterns={"own": regex})
 
 
 @pytest.mark.parametrize("name", ["", "Staff", "a b", "a" * 33])
-def test_a_pattern_has_a_plain_name(name: str) -> None:
+def test_pattern_name_is_checked(name: str) -> None:
     with pytest.raises(Unsupported, match="a name has up to 32"):
         Redactor((), patterns={name: "a"})
 
 
-def test_forgetting_what_was_learnt_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clearing_the_cache_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "EMP-1234 与 13812345678，Falcon；a@qq.com " * 5
-    expected = Redactor(words=["Falcon"], patterns={"staff": r"EMP-\d{4}"}).whole(text)
+    expected = Redactor(words=["Falcon"], patterns={"staff": r"EMP-\d{4}"}).redact(text)
     monkeypatch.setattr(automaton, "MOST_KNOWN", 7)
-    assert Redactor(words=["Falcon"], patterns={"staff": r"EMP-\d{4}"}).whole(text) == expected
+    assert Redactor(words=["Falcon"], patterns={"staff": r"EMP-\d{4}"}).redact(text) == expected
     assert expected.kinds == {"staff", "phone", "word", "email"}
 
 
-def test_a_thousand_words_are_no_expression_that_is_too_large() -> None:
+def test_thousand_words_are_accepted() -> None:
     words = [f"{number:04}{'猎鹰' * 6}" for number in range(1_000)]
-    assert Redactor((), words).whole(f"在{words[777]}。").text == "在[word]。"
+    assert Redactor((), words).redact(f"在{words[777]}。").text == "在[word]。"
     with pytest.raises(Unsupported, match="there are more than 1000 words"):
         Redactor((), [*words, "x"])
 
 
-def test_a_pattern_that_stalls_others_is_quick() -> None:
-    """Python's `re` takes longer than anybody waits for this one: more than 10^9 steps."""
-    assert Redactor((), patterns={"own": "(?:a|a|aa){1,40}b"}).whole("a" * 5_000).text == "a" * 5_000
+def test_catastrophic_pattern_is_fast_here() -> None:
+    """Python's `re` needs more than 10^9 steps for this one."""
+    assert Redactor((), patterns={"own": "(?:a|a|aa){1,40}b"}).redact("a" * 5_000).text == "a" * 5_000
 
 
 PARTS = st.recursive(
@@ -95,9 +95,9 @@ PARTS = st.recursive(
 
 
 @given(PARTS.filter(lambda regex: re.compile(regex).fullmatch("") is None), st.text("ab1，", max_size=10))
-def test_an_expression_means_what_it_means_to_python(regex: str, text: str) -> None:
-    """The longest match counts, where Python takes the first that its order of trying finds."""
-    end, _ = Automaton([Pattern("own", regex)]).judge(text, 0, final=True)
+def test_expression_matches_like_python(regex: str, text: str) -> None:
+    """The longest match wins; Python's first match depends on its order of alternatives."""
+    end, _ = Automaton([Pattern("own", regex)]).match(text, 0, final=True)
     ends = [n for n in range(1, len(text) + 1) if re.compile(regex).fullmatch(text, 0, n) and not amid(text, n)]
     assert end == max(ends, default=0)
 

@@ -1,4 +1,4 @@
-"""What the settings of redaction say, and what is wrong with them."""
+"""The settings of redaction, and their errors."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from chatkeep.turns.begin import TurnRequest
 LONG = "编号12345，" * 5_000
 
 
-def test_by_default_nothing_is_done() -> None:
+def test_redaction_is_off_by_default() -> None:
     assert Redaction.from_settings(Settings()) is OFF
 
 
-def test_each_place_has_its_policy(tmp_path: Path) -> None:
+def test_each_direction_has_its_policy(tmp_path: Path) -> None:
     environ = {
         "CHATKEEP_REDACT_INPUT": "block",
         "CHATKEEP_REDACT_EXPORT": "mask",
@@ -54,7 +54,7 @@ def test_each_place_has_its_policy(tmp_path: Path) -> None:
         ("CHATKEEP_REDACT_WORDS", "a" * 201, "its longest match has 201 characters"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_name(tmp_path: Path, name: str, value: str, told: str) -> None:
+def test_settings_errors_name_the_setting(tmp_path: Path, name: str, value: str, told: str) -> None:
     with pytest.raises(SettingsError) as raised:
         Redaction.from_settings(Settings.from_env({"CHATKEEP_REDACT_OUTPUT": "mask", name: value}, tmp_path))
     (problem,) = raised.value.problems
@@ -65,7 +65,7 @@ def test_what_is_wrong_is_told_with_its_name(tmp_path: Path, name: str, value: s
 PHONE = "13812345678"
 MASK, BLOCK = (RedactionPolicy(Redactor(), policy) for policy in (RedactionMode.MASK, RedactionMode.BLOCK))
 NO_TEXT = {int, float, bool, bytes, UUID, Role, Status, Usage, Quotas, type(None), EllipsisType}
-"""Types that hold no text of anybody's."""
+"""Types without user text."""
 RECORDS: list[msgspec.Struct] = [
     Conversation(new_id(), "local", "", 1, 1),
     Message(new_id(), new_id(), None, 1, Role.ASSISTANT, "", 1),
@@ -75,7 +75,7 @@ RECORDS: list[msgspec.Struct] = [
 
 
 def texts_of(record: msgspec.Struct) -> dict[str, Any]:
-    """Return what is sensitive for every field of a record that holds text, by its type."""
+    """Return a sensitive value for every text field of a record, by its type."""
     found: dict[str, Any] = {}
     for field in msgspec.structs.fields(record):
         kinds = set(get_args(field.type) or [field.type]) - NO_TEXT
@@ -88,7 +88,7 @@ def texts_of(record: msgspec.Struct) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
-def test_every_text_of_a_record_is_judged(record: msgspec.Struct) -> None:
+def test_every_text_of_a_record_is_redacted(record: msgspec.Struct) -> None:
     texts = texts_of(record)
     assert texts
     told = msgspec.structs.replace(record, **texts)
@@ -98,7 +98,7 @@ def test_every_text_of_a_record_is_judged(record: msgspec.Struct) -> None:
             BLOCK.apply_to_record(msgspec.structs.replace(record, **{name: text}))
 
 
-def test_a_label_that_is_longer_than_its_text_still_fits_its_column() -> None:
+def test_longer_label_still_fits_its_column() -> None:
     long = dict.fromkeys(MOST_CHARACTERS, "a@b.cn," * 36)
     passed = MASK.apply_to_record(
         msgspec.structs.replace(RECORDS[1], **{k: v for k, v in long.items() if k != "title"})
@@ -112,7 +112,7 @@ def test_a_label_that_is_longer_than_its_text_still_fits_its_column() -> None:
     ("asked", "answered", "policy"),
     [("off", "mask", "mask"), ("mask", "off", "mask"), ("mask", "block", "block"), ("block", "mask", "block")],
 )
-def test_the_stricter_policy_holds_for_imports(asked: str, answered: str, policy: str) -> None:
+def test_imports_use_the_stricter_policy(asked: str, answered: str, policy: str) -> None:
     found = Redaction.from_settings(Settings(redact_input=asked, redact_output=answered)).imports
     assert found
     assert found.mode == policy

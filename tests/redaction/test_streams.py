@@ -1,4 +1,4 @@
-"""A text is redacted the same however it is cut, and what is not judged is not shown."""
+"""Redaction of streams: the result does not depend on splits, and undecided text is not shown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.redaction.cases import SENSITIVE, sensitive
 
 REDACTOR = Redactor(words=["密电", "Falcon"], patterns={"staff": r"EMP-?\d{4,6}", "any": r"<[^>]{1,40}>"})
 OF_EACH_KIND = 200 if os.environ.get("CHATKEEP_REDACTION_CASES") == "long" else 12
-# What decides about numbers, names and keys, and what stands between.
+# Characters that decide about numbers, names and keys, and separators.
 ALPHABET = "0123456789" * 2 + "13868xXEGa@.:- +/<>\n，。一密电\u200b１＠"
 PIECES = st.one_of(
     st.text(ALPHABET, max_size=12),
@@ -32,7 +32,7 @@ PIECES = st.one_of(
 
 
 def shown(pieces: Iterable[str]) -> list[str]:
-    """Return what a stream shows after each piece, and at its end; it never holds back more than it says."""
+    """Return a stream's output after each piece and at its end. Checks the limit of held-back text."""
     stream = REDACTOR.stream()
     found = []
     for piece in pieces:
@@ -43,7 +43,7 @@ def shown(pieces: Iterable[str]) -> list[str]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", SENSITIVE)
-def test_every_kind_is_found_cut_at_every_place(kind: str) -> None:
+def test_every_kind_is_found_split_anywhere(kind: str) -> None:
     rng = random.Random(kind)  # noqa: S311 - the same cases each time
     for case in (sensitive(rng, kind) for _ in range(OF_EACH_KIND)):
         for at in range(1, len(case.text)):
@@ -64,19 +64,19 @@ def test_every_kind_is_found_in_pieces_of_every_size(kind: str, size: int) -> No
 @example(["a@b.co", "m.", "\N{ZERO WIDTH SPACE}", "x"])
 @example(["sk-" + "A1" * 20, ".", ".a"])
 @example(["\N{ZERO WIDTH SPACE}" * 40, "13812345678"])
-def test_a_text_is_the_same_however_it_is_cut(pieces: list[str]) -> None:
+def test_result_does_not_depend_on_splits(pieces: list[str]) -> None:
     text = "".join(pieces)
-    whole = REDACTOR.whole(text).text
+    whole = REDACTOR.redact(text).text
     assert "".join(shown(pieces)) == whole
     assert "".join(shown(text)) == whole
 
 
 @given(st.lists(PIECES, max_size=8))
-def test_a_redacted_text_has_nothing_to_redact(pieces: list[str]) -> None:
-    """Else an import of what was exported would differ. Own expressions may well find a label of ours."""
+def test_redaction_is_idempotent(pieces: list[str]) -> None:
+    """Otherwise an import of an export would differ. The operator's expressions may match a label."""
     redactor = Redactor()
-    once = redactor.whole("".join(pieces)).text
-    assert redactor.whole(once).text == once
+    once = redactor.redact("".join(pieces)).text
+    assert redactor.redact(once).text == once
 
 
 def test_prose_is_shown_at_once() -> None:
@@ -87,24 +87,24 @@ def test_prose_is_shown_at_once() -> None:
     assert stream.end() == "today"
 
 
-def test_what_could_become_a_match_waits_until_it_is_judged() -> None:
+def test_possible_match_is_held_back() -> None:
     stream = REDACTOR.stream()
     assert [stream.feed(piece) for piece in ("手机138", "12345", "678", "，谢谢")] == ["手机", "", "", "[phone]，谢谢"]
     assert stream.kinds == {"phone"}
 
 
-def test_a_key_of_any_length_holds_nothing_back() -> None:
+def test_long_key_is_not_held_back() -> None:
     stream = REDACTOR.stream()
     assert stream.feed("sk-" + "Ab1_" * 10) == "[api-key]"
     assert [stream.feed("x" * 1000) for _ in range(100)] == [""] * 100
     assert (stream.held, stream.feed(". Done")) == (0, ". ")
 
 
-def test_characters_without_width_hold_back_no_more_than_is_published() -> None:
+def test_invisible_characters_hold_back_at_most_the_limit() -> None:
     assert "".join(shown(["13", *"\u200b" * 500, "812345678"])) == "13" + "\u200b" * 500 + "812345678"
 
 
-def test_a_stream_can_end_before_what_is_sensitive() -> None:
+def test_stream_can_end_before_first_match() -> None:
     stream = REDACTOR.stream(ends_at_first=True)
     assert stream.feed("请拨打13812345678，或者") == "请拨打"
     assert (stream.feed("别的13912345678。"), stream.end(), stream.kinds) == ("", "", {"phone"})

@@ -12,7 +12,7 @@ from chatkeep.domain.audit import COMMAND_LINE
 from chatkeep.domain.conversation import now_us
 from chatkeep.domain.quota import Defaults
 from chatkeep.errors import NotFound
-from chatkeep.imports import Terms, import_file
+from chatkeep.imports import ImportOptions, import_file
 from chatkeep.imports.writer import CONVERSATIONS
 from chatkeep.limiting.aggregator import UsageAggregator
 from chatkeep.limiting.limiter import Limiter
@@ -58,7 +58,7 @@ def test_an_import_that_has_begun_stops_and_leaves_nothing(store: Store, tmp_pat
             yield line
 
     with pytest.raises(NotFound):
-        import_file(store.database, store.journal, chunks(), Terms(OWNER, now_us()))
+        import_file(store.database, store.journal, chunks(), ImportOptions(OWNER, now_us()))
     assert receipts[0].erased.conversations >= CONVERSATIONS
     assert conversations(store) == 0
 

@@ -1,4 +1,4 @@
-"""Connections that look at what is sent through them."""
+"""Connections that observe the statements sent through them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class PassingOn:
         self.beneath.commit()
 
     def rollback(self) -> None:
-        """Undo the transaction."""
+        """Roll back the transaction."""
         self.beneath.rollback()
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class PassingOn:
 
 
 class Planned(PassingOn):
-    """Notes each statement, and how the database would run it."""
+    """Records each statement and its query plan."""
 
     def __init__(self, connection: DriverConnection, *, embedded: bool) -> None:
         super().__init__(connection)
@@ -82,7 +82,7 @@ class Planned(PassingOn):
         return super().change(sql, **values)
 
     def scans(self) -> list[tuple[str, str]]:
-        """Return the statements that read a table from end to end, or sort what an index could have sorted."""
+        """Return the statements that scan a table, or sort what an index could have sorted."""
         return [plan for plan in self.plans if _is_slow(*plan, embedded=self._embedded)]
 
     def _explain(self, sql: Sql, values: dict[str, Any]) -> None:
@@ -95,7 +95,7 @@ class Planned(PassingOn):
 
 
 def _is_slow(statement: str, plan: str, *, embedded: bool) -> bool:
-    """Return whether a table is read or sorted without an index; groups that are computed have none to be sorted by."""
+    """Return whether a plan scans or sorts without an index. Computed groups have no index."""
     grouped = "GROUP BY" in statement
     if embedded:
         return "SCAN" in plan or ("TEMP B-TREE" in plan and not grouped)

@@ -1,4 +1,4 @@
-"""Rows for tests, and sinks that remember what they are told."""
+"""Rows for tests, and sinks that record their calls."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def a_message(conversation: Conversation, **fields: Any) -> Message:
 
 
 def a_reply(conversation: Conversation, **fields: Any) -> Message:
-    """Return a reply that is being generated."""
+    """Return a running reply."""
     return a_message(conversation, **{"role": Role.ASSISTANT, "status": Status.GENERATING, **fields})
 
 
 def stored_reply(journal: Journal) -> Message:
-    """Return a reply that is being generated, once it is stored."""
+    """Store a running reply, and return it."""
     conversation = a_conversation()
     reply = a_reply(conversation)
 
@@ -49,7 +49,7 @@ def stored_reply(journal: Journal) -> Message:
 
 
 class Recorder:
-    """A sink that remembers what it is told."""
+    """A sink that records its calls."""
 
     def __init__(self, database: Database, reply: Message) -> None:
         self.id: UUID = reply.id
@@ -75,14 +75,14 @@ class Recorder:
         return "".join(self.shown)
 
     def row(self) -> Message:
-        """Return the reply as everybody else sees it."""
+        """Return the reply's row as other connections see it."""
         found = self._database.read(lambda connection: messages.get(connection, self._conversation_id, self.id))
         assert found
         return found
 
 
 class Doubter(Recorder):
-    """A sink that looks after each commit whether the row holds what it is told."""
+    """A sink that checks after each commit that the row has the text that it received."""
 
     def __init__(self, database: Database, reply: Message) -> None:
         super().__init__(database, reply)

@@ -14,7 +14,7 @@ COMMIT = b"\x03COMMIT"
 
 
 class Proxy:
-    """Forwards connections to ``port`` of the loopback address while it is entered."""
+    """Forwards connections to a loopback ``port``. Use it as a context."""
 
     def __init__(self, port: int) -> None:
         self.losses = 0
@@ -25,7 +25,7 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
 
     def lose_a_commit(self, after: str = "", *, arrives: bool = True) -> None:
-        """Lose the answer to the next COMMIT, if it ``arrives``, of a transaction that has these words."""
+        """Drop the next COMMIT of a transaction that has these words, or only its answer if it ``arrives``."""
         self._after, self._arrives = after.encode(), arrives
         self._armed.set()
 
@@ -58,7 +58,7 @@ class Proxy:
                             chunk = chunk if self._arrives else b""
                         said = b""
                     server.sendall(chunk)
-            # The server answers what it has got; it is only then that nobody listens any more.
+            # Wait for the server's answer before closing, so that the COMMIT is executed.
             server.shutdown(socket.SHUT_WR)
             answers.join(5)
 

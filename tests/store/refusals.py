@@ -1,4 +1,4 @@
-"""Databases with which no server can start, of each kind that operators meet."""
+"""Databases with which a server can't start, of each kind that operators meet."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOUNT, UMOUNT = "/usr/bin/mount", "/usr/bin/umount"
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A server, and one of its databases, which has this version's schema."""
+    """A database server, and a database with this version's schema."""
 
     server: DatabaseServer
     migrated: URL
@@ -40,7 +40,7 @@ class Host:
 
     @contextmanager
     def user(self, rights: str = "ALL", options: str = "") -> Iterator[str]:
-        """Lend the URL of the database for a user who has rights there and nowhere else."""
+        """Yield the database's URL for a user with rights only on it."""
         name = f"user_{secrets.token_hex(4)}"
         account = f"'{name}'@'127.0.0.1'"
         self.server.execute(f"CREATE USER {account} IDENTIFIED BY 'password-of-theirs'")
@@ -55,7 +55,7 @@ class Host:
 
     @contextmanager
     def having(self, name: str, value: str) -> Iterator[None]:
-        """Set a variable of the server for a while."""
+        """Set a server variable temporarily."""
         ((before,),) = self.server.execute(f"SELECT @@GLOBAL.{name}")
         self.server.execute(f"SET GLOBAL {name} = {value}")
         try:
@@ -71,7 +71,7 @@ Refusing = Callable[[Host], AbstractContextManager[str]]
 
 @contextmanager
 def saying(said: bytes, host: Host) -> Iterator[str]:
-    """Something listens and is not MySQL: it says something of its own, and hangs up."""
+    """A listener other than MySQL, which sends some bytes and closes the connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         child = os.fork()
         if not child:
@@ -130,7 +130,7 @@ def foreign_tables(host: Host) -> Iterator[str]:
 
 
 def with_(**changes: str | int) -> Refusing:
-    """Return a case that differs in its URL alone."""
+    """Return a case that differs only in its URL."""
     return lambda host: nullcontext(host.url(**changes))
 
 
@@ -146,7 +146,10 @@ OF_SERVERS: dict[str, tuple[Refusing, str]] = {
         "what listens on {place} hangs up, or is not MySQL; correct the host and the port",
     ),
     "wrong password": (with_(password="wrong"), "{place} refuses the user {user}: error 1045; correct the user and"),
-    "no user": (with_(username="nobody"), "{place} refuses the user nobody: error 1045; correct the user and the pass"),
+    "no user": (
+        with_(username="alice"),
+        "{place} refuses the user alice: error 1045; correct the user and the pass",
+    ),
     "no database": (
         with_(database="none"),
         "{place} has no database none: error 1049; correct the name, or run there:",
@@ -199,7 +202,7 @@ def garbage(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def encrypted(folder: Path) -> Iterator[Path]:
-    """All but the page size is unreadable, as SQLCipher and SQLite's own extension leave it."""
+    """Everything except the page size is unreadable, like with SQLCipher and SQLite's own extension."""
     file = made(folder)
     whole = file.read_bytes()
     file.write_bytes(os.urandom(16) + whole[16:24] + os.urandom(len(whole) - 24))
@@ -253,7 +256,7 @@ def read_only_and_blank_disk(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def file_system(folder: Path, options: str) -> Iterator[Path]:
-    """Lend a file system of memory, which root alone may mount."""
+    """Mount a tmpfs temporarily, which needs root."""
     folder.mkdir()
     subprocess.run([MOUNT, "-t", "tmpfs", "-o", f"{options},mode=700", "tmpfs", str(folder)], check=True)
     try:
@@ -263,7 +266,7 @@ def file_system(folder: Path, options: str) -> Iterator[Path]:
 
 
 def made(folder: Path) -> Path:
-    """Return a file of this version's schema."""
+    """Return a file with this version's schema."""
     file = folder / "x.sqlite3"
     database = Database(f"sqlite:///{file}")
     migrations.migrate(database)

@@ -12,7 +12,7 @@ import apsw
 from sqlalchemy.dialects.mysql.reserved_words import RESERVED_WORDS_MARIADB, RESERVED_WORDS_MYSQL
 from sqlalchemy.dialects.sqlite.base import SQLiteIdentifierPreparer
 
-# Of MySQL 9; SQLAlchemy's list ends before.
+# Of MySQL 9; SQLAlchemy's list is older.
 NEWER = {"empty", "external", "library", "manual", "parallel", "qualify", "tablesample"}
 RESERVED = frozenset(
     word.lower()
@@ -25,10 +25,10 @@ RESERVED = frozenset(
     )
     for word in words
 )
-# Texts, quoted names, parameters, and what an f-string puts in.
+# Texts, quoted names, parameters, and f-string placeholders.
 _OTHER = re.compile(r"""'[^']*'|`[^`]*`|:\w+|%\(\w+\)s|%s|\{[^}]*\}""")
 
 
 def unquoted(statement: str) -> set[str]:
-    """Return the reserved words that a statement, or a piece of one, has as names without backticks."""
+    """Return the unquoted reserved words used as names in a statement or a part of one."""
     return set(re.findall(r"\b[a-z_][a-z0-9_]*\b", _OTHER.sub(" ", statement))) & RESERVED

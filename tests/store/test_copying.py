@@ -1,4 +1,4 @@
-"""A copy has everything of a database, byte for byte, or says what the target cannot hold."""
+"""A copy is identical byte for byte, or reports what the target cannot store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from chatkeep.domain.conversation import new_id
 from chatkeep.errors import SettingsError, TransferError
 from chatkeep.store import copying, identity, leases, migrations, schema
-from chatkeep.store.copying import TABLES, Copy, Sum
+from chatkeep.store.copying import TABLES, Copy, TableSum
 from chatkeep.store.engine import Database
 from chatkeep.store.journal import Journal
 from chatkeep.store.sql import Sql
@@ -28,7 +28,7 @@ Make = Callable[[str], Database]
 
 @pytest.fixture
 def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
-    """Make databases of any kind that have the schema and no rows, which is what a copy makes of one with nothing."""
+    """Creates databases of any kind with the schema and no rows, like a copy from a blank one."""
     with ExitStack() as opened:
 
         def made(kind: str) -> Database:
@@ -51,8 +51,8 @@ def unheeded(_count: int) -> None:
     """Show no progress."""
 
 
-def copied(source: Database, target: Database, advance: Callable[[int], object] = unheeded) -> dict[str, Sum]:
-    """Copy as the command does."""
+def copied(source: Database, target: Database, advance: Callable[[int], object] = unheeded) -> dict[str, TableSum]:
+    """Copy like the command."""
     made = Copy(source, target)
     made.prepare()
     for table in TABLES:
@@ -62,16 +62,16 @@ def copied(source: Database, target: Database, advance: Callable[[int], object] 
     return found
 
 
-def compared(made: Copy) -> dict[str, Sum]:
+def compared(made: Copy) -> dict[str, TableSum]:
     return {table.name: made.compare(table, unheeded) for table in TABLES}
 
 
 class BrokenOff(Exception):
-    """A copy ends here."""
+    """Interrupts a copy."""
 
 
 class Steps:
-    """Lets a copy take so many steps."""
+    """Interrupts a copy after some steps."""
 
     def __init__(self, most: int) -> None:
         self.left = most
@@ -82,11 +82,11 @@ class Steps:
             raise BrokenOff
 
 
-def test_every_table_is_copied_but_those_of_processes() -> None:
+def test_all_tables_except_processes_are_copied() -> None:
     assert {table.name for table in TABLES} == schema.metadata.tables.keys() - {"workers", "duties"}
 
 
-def test_around_all_three_databases_every_byte_stays(source: Database, make: Make) -> None:
+def test_copies_across_all_databases_are_identical(source: Database, make: Make) -> None:
     """Makes the schema in MySQL and in MariaDB, and copies three times: some seconds."""
     whole.fill(source)
     wanted, sums = whole.dump(source), []
@@ -101,7 +101,7 @@ def test_around_all_three_databases_every_byte_stays(source: Database, make: Mak
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "mysql", "mariadb"])
-def test_new_messages_come_behind_those_that_were_copied(source: Database, make: Make, kind: str) -> None:
+def test_new_messages_follow_copied_ones(source: Database, make: Make, kind: str) -> None:
     whole.fill(source)
     target = make(kind)
     copied(source, target)
@@ -113,8 +113,8 @@ def test_new_messages_come_behind_those_that_were_copied(source: Database, make:
         assert connection.execute(sa.select(sa.func.max(schema.messages.c.id))).scalar_one() > highest
 
 
-def test_a_copy_that_broke_off_anywhere_goes_on(source: Database, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Breaks off before each batch of each table; until the copy is whole no server serves it."""
+def test_interrupted_copy_resumes(source: Database, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupts before each batch of each table. Until the copy is complete, no server starts on it."""
     monkeypatch.setattr(copying, "BATCH_ROWS", 7)
     whole.fill(source, rows=20)
     target, broken, is_whole = make("sqlite"), 0, False
@@ -131,8 +131,8 @@ def test_a_copy_that_broke_off_anywhere_goes_on(source: Database, make: Make, mo
     migrations.ensure(target)
 
 
-def test_a_copy_has_a_number_of_its_own(source: Database, make: Make) -> None:
-    """What Redis remembers of the one is nothing of the other."""
+def test_copy_has_its_own_identity(source: Database, make: Make) -> None:
+    """Redis entries of one database don't apply to the other."""
     target = make("sqlite")
     journal = Journal(source)
     number = journal.write(identity.number)
@@ -144,8 +144,8 @@ def test_a_copy_has_a_number_of_its_own(source: Database, make: Make) -> None:
     other.close()
 
 
-def test_a_lease_is_copied_and_its_process_is_not(source: Database, make: Make) -> None:
-    """Its reply ends as interrupted once the copy is served. Watches a process that is gone: three seconds."""
+def test_leases_are_copied_without_processes(source: Database, make: Make) -> None:
+    """Its reply is interrupted when the copy is served. Watches a dead process: three seconds."""
     whole.fill(source, rows=2)
     with source.connection() as connection:
         leases.heartbeat(connection, new_id())
@@ -158,7 +158,7 @@ def test_a_lease_is_copied_and_its_process_is_not(source: Database, make: Make) 
 
 @contextmanager
 def beating(database: Database) -> Iterator[None]:
-    """Let a process live that uses a database."""
+    """Keep a process's heartbeat on a database."""
     over, worker = threading.Event(), new_id()
 
     def beat() -> None:
@@ -177,14 +177,14 @@ def beating(database: Database) -> Iterator[None]:
         thread.join()
 
 
-def test_a_source_that_is_served_is_refused(source: Database, make: Make) -> None:
+def test_served_source_is_refused(source: Database, make: Make) -> None:
     target = make("sqlite")
     with beating(source), pytest.raises(TransferError, match="A server uses the source"):
         Copy(source, target).prepare()
     assert migrations.schema_of(target).revision == migrations.HEAD
 
 
-def test_a_source_that_is_served_meanwhile_is_noticed(source: Database, make: Make) -> None:
+def test_source_served_during_copy_is_detected(source: Database, make: Make) -> None:
     made = Copy(source, make("sqlite"))
     made.prepare()
     with source.connection() as connection:
@@ -194,7 +194,7 @@ def test_a_source_that_is_served_meanwhile_is_noticed(source: Database, make: Ma
 
 
 @pytest.mark.parametrize("change", ["DELETE FROM messages WHERE id = 1", "UPDATE usage SET cost = cost + 1"])
-def test_a_source_that_changed_meanwhile_differs(source: Database, make: Make, change: str) -> None:
+def test_source_changed_during_copy_is_detected(source: Database, make: Make, change: str) -> None:
     whole.fill(source, rows=3)
     target = make("sqlite")
     made = Copy(source, target)
@@ -209,7 +209,7 @@ def test_a_source_that_changed_meanwhile_differs(source: Database, make: Make, c
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "mysql", "mariadb"])
-def test_a_target_that_is_not_empty_is_refused_and_stays(source: Database, make: Make, kind: str) -> None:
+def test_non_empty_target_is_refused_unchanged(source: Database, make: Make, kind: str) -> None:
     whole.fill(source, rows=3)
     target = make(kind)
     copied(source, target)
@@ -222,14 +222,14 @@ def test_a_target_that_is_not_empty_is_refused_and_stays(source: Database, make:
     assert migrations.schema_of(target).revision == migrations.HEAD
 
 
-def test_a_target_without_tables_gets_them(source: Database, tmp_path: Path) -> None:
+def test_target_without_tables_is_migrated(source: Database, tmp_path: Path) -> None:
     target = Database(f"sqlite:///{tmp_path}/new.sqlite3")
     copied(source, target)
     migrations.ensure(target)
     target.close()
 
 
-def test_a_target_of_another_program_is_refused(source: Database, tmp_path: Path) -> None:
+def test_target_of_other_program_is_refused(source: Database, tmp_path: Path) -> None:
     target = Database(f"sqlite:///{tmp_path}/other.sqlite3")
     with target.engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE wp_posts (id INTEGER)")
@@ -239,7 +239,7 @@ def test_a_target_of_another_program_is_refused(source: Database, tmp_path: Path
 
 
 @pytest.mark.posix("a link takes a right of its own on Windows")
-def test_a_database_is_not_copied_into_itself(source: Database, tmp_path: Path) -> None:
+def test_copy_into_itself_is_refused(source: Database, tmp_path: Path) -> None:
     linked = tmp_path / "linked.sqlite3"
     linked.symlink_to(str(source.url.database))
     again = Database(f"sqlite:///{linked}")
@@ -248,14 +248,14 @@ def test_a_database_is_not_copied_into_itself(source: Database, tmp_path: Path) 
     again.close()
 
 
-def test_a_source_of_another_version_is_refused(source: Database, make: Make) -> None:
+def test_source_of_other_version_is_refused(source: Database, make: Make) -> None:
     with source.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0009'")
     with pytest.raises(TransferError, match="The source has schema 0009"):
         Copy(source, make("sqlite")).prepare()
 
 
-# What SQLite takes, and a server does not: the statement that makes it, and the words that name it.
+# Values that SQLite accepts and a server does not: the statement that makes one, and the words of the error.
 UNHOLDABLE = [
     ("UPDATE conversations SET title = CAST(x'61ff62' AS TEXT)", "conversations.title, id .*: it is not valid UTF-8"),
     ("UPDATE messages SET content = CAST(x'eda080' AS TEXT)", "messages.content, id 1: it is not valid UTF-8"),
@@ -271,7 +271,7 @@ UNHOLDABLE = [
 
 
 @pytest.mark.parametrize(("statement", "named"), UNHOLDABLE, ids=[named for _, named in UNHOLDABLE])
-def test_what_a_server_cannot_hold_is_named(
+def test_value_unstorable_on_server_is_reported(
     source: Database, standing_target: Database, statement: str, named: str
 ) -> None:
     whole.fill(source, rows=1)
@@ -285,13 +285,13 @@ def test_what_a_server_cannot_hold_is_named(
 
 @pytest.fixture
 def standing_target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """A MariaDB, which takes 16 MiB at once, with the schema and no rows."""
+    """A MariaDB with a limit of 16 MiB per statement, with the schema and no rows."""
     database = Database(empty_database(request, "mariadb", tmp_path_factory))
     yield database
     database.close()
 
 
-def test_sqlite_holds_what_sqlite_holds(source: Database, make: Make) -> None:
+def test_sqlite_stores_any_sqlite_value(source: Database, make: Make) -> None:
     whole.fill(source, rows=1)
     with source.connection() as connection:
         for statement, _ in UNHOLDABLE[2:]:
@@ -302,7 +302,7 @@ def test_sqlite_holds_what_sqlite_holds(source: Database, make: Make) -> None:
     assert whole.dump(target) == whole.dump(source)
 
 
-def test_a_checksum_knows_types_and_no_order() -> None:
+def test_checksum_depends_on_types_not_on_order() -> None:
     rows: list[tuple[Any, ...]] = [("1", 1), (b"1", 1.5), (None, ""), ("", None)]
     assert copying.sum_of(rows) == copying.sum_of(reversed(rows))
     others = {copying.sum_of([row]).checksum for row in [*rows, ("1", "1"), (b"1", 1), ("", ""), (None, None)]}

@@ -1,4 +1,4 @@
-"""A database with which no server can start is told in one sentence, which names the setting to change."""
+"""If a server can't start with a database, one sentence names the setting to change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.posix("the tests start database servers on Linux only"
 
 @pytest.fixture(scope="module", params=DATABASES[1:])
 def host(request: pytest.FixtureRequest) -> Iterator[Host]:
-    """A server of these tests alone, which change what it lets others do. It writes a binary log."""
+    """A database server for these tests alone, which change its permissions. It writes a binary log."""
     server = throwaway(request.param)
     server.more = ["--log-bin=log-bin", "--server-id=1"]
     with server:
@@ -26,7 +26,7 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
 
 
 def refusal(url: str) -> str:
-    """Return the sentence with which opening a database is refused."""
+    """Return the error of opening a database."""
     with pytest.raises(SettingsError) as raised:
         migrations.opened(url)
     (told,) = raised.value.problems
@@ -34,7 +34,7 @@ def refusal(url: str) -> str:
 
 
 @pytest.mark.parametrize("case", OF_SERVERS)
-def test_a_server_that_refuses_is_named(host: Host, case: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_server_refusals_are_explained(host: Host, case: str, caplog: pytest.LogCaptureFixture) -> None:
     refuse, told = OF_SERVERS[case]
     with refuse(host) as url:
         where = make_url(url)
@@ -46,7 +46,7 @@ def test_a_server_that_refuses_is_named(host: Host, case: str, caplog: pytest.Lo
 
 
 @pytest.mark.parametrize("case", OF_FILES)
-def test_a_file_that_is_none_of_ours_is_named(case: str, tmp_path: Path) -> None:
+def test_foreign_file_is_explained(case: str, tmp_path: Path) -> None:
     refuse, told = OF_FILES[case]
     with refuse(tmp_path) as file:
         assert refusal(f"sqlite:///{file}").startswith(f"DATABASE_URL: {told.format(file=file)}")
@@ -54,7 +54,7 @@ def test_a_file_that_is_none_of_ours_is_named(case: str, tmp_path: Path) -> None
 
 @pytest.mark.skipif(not CAN_MOUNT, reason="only root may mount file systems")
 @pytest.mark.parametrize("case", OF_DISKS)
-def test_a_disk_that_takes_nothing_is_named(case: str, tmp_path: Path) -> None:
+def test_full_disk_is_explained(case: str, tmp_path: Path) -> None:
     refuse, told = OF_DISKS[case]
     with refuse(tmp_path) as file:
         assert refusal(f"sqlite:///{file}").startswith(f"DATABASE_URL: {told.format(file=file)}")

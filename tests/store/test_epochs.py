@@ -1,4 +1,4 @@
-"""Whatever changes bears the epoch in which it did, and a closed epoch gets nothing more."""
+"""Each change is stamped with its epoch, and a closed epoch gets no more changes."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ CHANGES = re.compile(r"(INSERT INTO|UPDATE) (conversations|messages)\b")
 
 
 @pytest.mark.parametrize("module", [conversations, messages], ids=lambda module: module.__name__)
-def test_every_statement_that_changes_a_row_stamps_it(module: object) -> None:
+def test_every_changing_statement_stamps_the_epoch(module: object) -> None:
     statements = [value.sqlite for value in vars(module).values() if isinstance(value, Sql)]
     changing = [text for text in statements if CHANGES.match(text)]
     assert len(changing) >= 3
     assert [text for text in changing if ":epoch" not in text] == []
 
 
-def test_closing_counts_on_and_tells_what_was_closed(database: Database, journal: Journal) -> None:
+def test_closing_increments_and_returns_closed_epoch(database: Database, journal: Journal) -> None:
     first = journal.write(epochs.hold)
     assert [epochs.close(database), epochs.close(database)] == [first, first + 1]
     assert journal.write(epochs.hold) == first + 2
 
 
-def test_a_change_of_an_old_reply_is_one_of_its_conversation(database: Database, journal: Journal) -> None:
-    """Also where the wall clock went back, and the activity stays what it was."""
+def test_changed_reply_stamps_its_conversation(database: Database, journal: Journal) -> None:
+    """Also if the wall clock went back, so that the activity is unchanged."""
     reply = stored_reply(journal)
     closed = epochs.close(database)
     journal.write(lambda connection: conversations.touch(connection, reply.conversation_id, now=1))
@@ -45,10 +45,8 @@ def test_a_change_of_an_old_reply_is_one_of_its_conversation(database: Database,
 
 
 @pytest.mark.parametrize("subjects", [(), ("me",)], ids=["unlimited", "limited"])
-def test_an_epoch_stays_open_as_long_as_a_transaction_holds_it(
-    database: Database, journal: Journal, subjects: tuple[str, ...]
-) -> None:
-    """The row that was written before the epoch was closed, and committed after, would be in no increment."""
+def test_open_transaction_keeps_epoch_open(database: Database, journal: Journal, subjects: tuple[str, ...]) -> None:
+    """A row written before the epoch closes and committed afterwards would be in no increment."""
     holds, may_commit, closed = threading.Event(), threading.Event(), list[int]()
     made = a_conversation()
 
@@ -71,9 +69,7 @@ def test_an_epoch_stays_open_as_long_as_a_transaction_holds_it(
     assert stamp(database, "conversations", "id", made.id.bytes) <= closed[0]
 
 
-def test_a_process_that_is_paused_while_it_closes_an_epoch_stops_nobody(
-    database: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_paused_close_blocks_no_writer(database: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
 
     def paused(connection: Connection) -> int:
@@ -92,7 +88,7 @@ def test_writers_do_not_wait_for_each_other(database: Database, journal: Journal
     other.close()
 
 
-def test_a_row_is_never_written_without_an_epoch(database: Database) -> None:
+def test_write_without_epoch_is_refused(database: Database) -> None:
     with database.connection() as connection:
         with pytest.raises(DatabaseRefused) as refused:
             conversations.insert(Transaction(connection), a_conversation(id=new_id(), created_at=now_us()))

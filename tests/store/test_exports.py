@@ -1,4 +1,4 @@
-"""Exports read by index, no more than they need, and in pieces that stay small."""
+"""Exports read by index, only what they need, and in small pieces."""
 
 from __future__ import annotations
 
@@ -33,24 +33,17 @@ from tests.copies import Copy
 from tests.servers import ROOT
 from tests.store.connections import Planned
 from tests.store.examples import a_conversation, a_message
-from tests.store.test_plans import NOW, conversation_row, message_row
+from tests.store.rows import NOW, conversation_row, message_row
 
 OWNERS, EACH, SAID = 100, 30, 4
 LONG = 1_000_000
 OWNER = "owner 1"
-EXPORT_AND_TELL = """
-import atexit, re
-from pathlib import Path
-from chatkeep.cli import main
-atexit.register(lambda: print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]))
-main()
-"""
 INDEX = re.compile(r"ix_\w+|PRIMARY|sqlite_autoindex_\w+")
 
 
 @pytest.fixture(scope="module", params=DATABASES)
 def crowded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """A database of many owners with some conversations each, none of which has expired."""
+    """A database of many owners with some unexpired conversations each."""
     database = Database(empty_database(request, request.param, tmp_path_factory))
     migrations.migrate(database)
     ids = [new_id(NOW + number) for number in range(OWNERS * EACH)]
@@ -79,21 +72,19 @@ SELECTIONS = {
 
 
 @pytest.mark.parametrize(("selection", "index"), SELECTIONS.values(), ids=SELECTIONS)
-def test_every_statement_of_an_export_is_served_by_its_index(
-    crowded: Database, selection: Selection, index: str
-) -> None:
+def test_export_statements_use_their_indexes(crowded: Database, selection: Selection, index: str) -> None:
     plans = plans_of(crowded, selection)
     assert indexes(plans, "conversations") == {index}
     assert indexes(plans, "messages") == {"ix_messages_conversation"}
 
 
-def test_one_conversation_is_found_by_its_id(crowded: Database) -> None:
+def test_single_conversation_is_read_by_id(crowded: Database) -> None:
     selection = Selection(OWNER, conversation_id=new_id(), records=True)
     assert indexes(plans_of(crowded, selection), "conversations") <= {"PRIMARY", "sqlite_autoindex_conversations_1"}
 
 
 def plans_of(database: Database, selection: Selection) -> list[str]:
-    """Return how the database runs each statement that reads pages, none of which may scan or sort."""
+    """Return the plans of the statements that read pages. None may scan or sort."""
     with database.connection() as connection:
         planned = Planned(connection, embedded=database.embedded)
         for _ in Pages(selection).page(planned, NOW):
@@ -104,12 +95,12 @@ def plans_of(database: Database, selection: Selection) -> list[str]:
 
 
 def indexes(plans: list[str], table: str) -> set[str]:
-    """Return the indexes by which a table is read."""
+    """Return the indexes that a plan uses for a table."""
     return {INDEX.findall(plan)[-1] for plan in plans if f"SEARCH {table} " in plan or f"'{table}'" in plan}
 
 
 @pytest.mark.parametrize("crowded", DATABASES[1:], indirect=True)
-def test_an_export_reads_nothing_of_others(crowded: Database) -> None:
+def test_export_reads_only_its_owners_rows(crowded: Database) -> None:
     with crowded.connection() as connection:
         before = rows_walked(connection)
         found = [item for piece in Pages(Selection(OWNER, records=True)).page(connection, NOW) for item in piece[1]]
@@ -124,10 +115,8 @@ def rows_walked(connection: Connection) -> int:
     return sum(int(row[1]) for row in connection.rows(Sql(f"SHOW SESSION STATUS WHERE Variable_name IN {names}")))
 
 
-def test_pieces_that_end_anywhere_make_a_whole(
-    database: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every message comes once and in order, whatever ends the pieces: their length, their count, a page."""
+def test_pieces_join_to_the_whole_export(database: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every message comes once and in order, whether pieces end by length, by count, or with a page."""
     monkeypatch.setattr(tables, "PIECE_BYTES", 1000)
     dice = random.Random(7)  # noqa: S311 - it must repeat itself
     stored = [a_talk(dice.choice([0, 1, 2, 5, 60]), dice) for _ in range(40)] + [a_talk(500, dice)]
@@ -160,7 +149,7 @@ def store(journal: Journal, *stored: tuple[Conversation, list[Message]]) -> None
 
 
 def read(database: Database, selection: Selection, page: int) -> list[tuple[bytes, list[str]]]:
-    """Return each conversation's id with its texts, read in pages of so many pieces."""
+    """Return each conversation's id with its texts, read in pages of some pieces."""
     pages, found = Pages(selection), dict[bytes, list[str]]()
     while not pages.ended:
         with database.connection() as connection:
@@ -176,7 +165,7 @@ def text_of(row: Any, *, records: bool) -> str:
     return found.decode()
 
 
-def test_a_piece_ends_with_the_message_that_fills_it(database: Database, journal: Journal) -> None:
+def test_piece_ends_with_the_message_that_fills_it(database: Database, journal: Journal) -> None:
     """Stores 20 MB."""
     made = a_conversation(message_count=20)
     store(journal, (made, [a_message(made, timestamp=at, content="x" * LONG) for at in range(20)]))
@@ -186,7 +175,7 @@ def test_a_piece_ends_with_the_message_that_fills_it(database: Database, journal
     assert PIECE_BYTES < LONG
 
 
-def test_many_long_system_prompts_are_not_read_at_once(database: Database, journal: Journal) -> None:
+def test_long_system_prompts_are_read_in_pieces(database: Database, journal: Journal) -> None:
     """Stores 20 MB."""
     store(journal, *((a_conversation(system="长" * 100_000), []) for _ in range(60)))
     with database.connection() as connection:
@@ -197,7 +186,7 @@ def test_many_long_system_prompts_are_not_read_at_once(database: Database, journ
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory: Linux tells a process's peak")
 @pytest.mark.parametrize("name", ["ndjson", "csv"])
-def test_memory_does_not_grow_with_the_length_of_messages(
+def test_memory_does_not_depend_on_message_length(
     database: Database, journal: Journal, tmp_path: Path, name: str
 ) -> None:
     """Stores 60 MB and starts two processes: some seconds."""
@@ -210,15 +199,15 @@ def test_memory_does_not_grow_with_the_length_of_messages(
 
 
 def peak_of_an_export(database: Database, file: Path, name: str) -> int:
-    """Return the most memory of a process that exports, in KiB: what the system says of it at its end."""
+    """Return the peak memory of an exporting process in KiB."""
     env = os.environ | {"DATABASE_URL": database.url.render_as_string(hide_password=False)}
-    command = [sys.executable, "-c", EXPORT_AND_TELL, "export", f"--format={name}", f"--output={file}"]
+    command = [sys.executable, "-m", "tests.peak", "export", f"--format={name}", f"--output={file}"]
     done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60 * SLOW, check=True)
     return int(done.stdout)
 
 
-def test_a_running_reply_keeps_its_conversation_in_an_export(database: Database, journal: Journal) -> None:
-    """When the reply ends the conversation lives on: a copy that did not get it would lack what was said before."""
+def test_conversation_with_running_reply_is_exported(database: Database, journal: Journal) -> None:
+    """The conversation survives when its reply ends. A copy without it would lack the earlier messages."""
     expired = a_conversation(owner="me", ttl=1, expires_at=1, message_count=1)
     kept, gone = expired, replace(expired, id=new_id())
     store(journal, (kept, [a_message(kept)]), (gone, [a_message(gone)]))
@@ -231,8 +220,8 @@ def test_a_running_reply_keeps_its_conversation_in_an_export(database: Database,
     assert len(copied.messages) == 1
 
 
-def test_what_expires_while_an_export_reads_is_in_it(database: Database, journal: Journal) -> None:
-    """A turn that began before may put that off and commit later: the next increment would have its messages alone."""
+def test_conversation_expiring_during_export_is_included(database: Database, journal: Journal) -> None:
+    """A turn that began earlier may postpone the expiry. The next increment would have only its messages."""
     store(journal, *long_talks(3))
     soon = a_conversation(ttl=1, expires_at=now_us() + 100_000, message_count=1)
     store(journal, (soon, [a_message(soon)]))
@@ -243,8 +232,8 @@ def test_what_expires_while_an_export_reads_is_in_it(database: Database, journal
     assert str(soon.id) in copied.conversations
 
 
-def test_what_begins_meanwhile_is_for_the_next_increment(database: Database, journal: Journal) -> None:
-    """Else an export could run behind the writers for ever."""
+def test_new_conversations_are_left_to_next_increment(database: Database, journal: Journal) -> None:
+    """Otherwise an export could follow the writers forever."""
     store(journal, *long_talks(3))
     export, copied = Export(database, Selection("me"), make("ndjson")), Copy()
     new = a_conversation(message_count=1)
@@ -255,6 +244,6 @@ def test_what_begins_meanwhile_is_for_the_next_increment(database: Database, jou
 
 
 def long_talks(count: int) -> list[tuple[Conversation, list[Message]]]:
-    """Return conversations that are more than a page."""
+    """Return conversations larger than a page."""
     made = [a_conversation(message_count=900) for _ in range(count)]
     return [(one, [a_message(one, timestamp=at) for at in range(900)]) for one in made]

@@ -1,4 +1,4 @@
-"""What one transaction changes, and one query returns, does not grow with what is stored."""
+"""The rows that a transaction changes, or a query returns, do not grow with the stored data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chatkeep.domain.audit import COMMAND_LINE
 from chatkeep.domain.conversation import Conversation, Message, Role, new_id, now_us
 from chatkeep.domain.quota import Defaults
 from chatkeep.domain.usage import UsageKey, UsageTotals
-from chatkeep.imports import Terms, import_file
+from chatkeep.imports import ImportOptions, import_file
 from chatkeep.limiting.aggregator import UsageAggregator
 from chatkeep.limiting.limiter import Limiter
 from chatkeep.retention import erasure, sweeper
@@ -39,12 +39,12 @@ T = TypeVar("T")
 OWNER = "local/" + "0" * 32
 LONG = 3 * ROWS
 MUCH = 1_010
-# A switch also changes its conversation, an erasure of 200 rows of usage 400.
+# A switch also changes its conversation; erasing 200 rows of usage changes 400.
 MOST_CHANGED = ROWS + 20
 
 
 class Measured(PassingOn):
-    """Counts the rows that are changed and returned."""
+    """Counts changed and returned rows."""
 
     def __init__(self, connection: DriverConnection) -> None:
         super().__init__(connection)
@@ -64,7 +64,7 @@ class Measured(PassingOn):
 
 
 class MeasuredJournal(Journal):
-    """Notes the most rows that any transaction changed, and what it returned of a query."""
+    """Records the most rows that any transaction changed or a query returned."""
 
     changed = returned = transactions = 0
 
@@ -83,7 +83,7 @@ class MeasuredJournal(Journal):
 
 
 class MeasuredDatabase(Database):
-    """Notes the most rows that any query returned."""
+    """Records the most rows that any query returned."""
 
     returned = 0
 
@@ -112,7 +112,7 @@ def measured(store: MeasuredDatabase) -> Iterator[MeasuredJournal]:
 
 
 def chain(conversation: Conversation, amount: int, *, parent: UUID | None = None, at: int = 0) -> list[Message]:
-    """Return messages, each the child of the one before."""
+    """Return messages, each the child of the previous one."""
     made: list[Message] = []
     for number in range(amount):
         role = Role.ASSISTANT if number % 2 else Role.USER
@@ -126,7 +126,7 @@ def chain(conversation: Conversation, amount: int, *, parent: UUID | None = None
 
 
 def put(database: Database, conversation: Conversation, *runs: list[Message]) -> None:
-    """Store a conversation whose current branch is the last of the runs, with those before it off the branch."""
+    """Store a conversation whose current branch is the last run; earlier runs are off the branch."""
     branch = {one.id for one in runs[-1]}
     with closing(Journal(database)) as journal:
 
@@ -146,7 +146,7 @@ def long_one(database: Database, **fields: Any) -> tuple[Conversation, list[Mess
 
 
 def forked_one(database: Database) -> tuple[Conversation, list[Message], list[Message]]:
-    """Return a conversation whose first message was edited: with the long old branch, and the long current one."""
+    """Return a conversation whose first message was edited, with a long old and a long current branch."""
     made = a_conversation(owner=OWNER, message_count=2 * LONG)
     old, new = chain(made, LONG), chain(made, LONG, at=LONG)
     put(database, made, old, new)
@@ -158,9 +158,7 @@ def branch(database: Database, id: UUID) -> list[UUID]:
     return [one.id for one in rows or []]
 
 
-def test_switching_the_branch_of_a_long_conversation_takes_steps(
-    store: MeasuredDatabase, measured: MeasuredJournal
-) -> None:
+def test_long_branch_switch_uses_several_transactions(store: MeasuredDatabase, measured: MeasuredJournal) -> None:
     made, old, new = forked_one(store)
     changed = change_conversation(store, measured, OWNER, made.id, Changes(current_id=old[3].id, title="Old"))
     assert (changed.current_id, changed.title) == (old[-1].id, "Old")
@@ -172,10 +170,10 @@ def test_switching_the_branch_of_a_long_conversation_takes_steps(
     assert branch(store, made.id) == [one.id for one in new]
 
 
-def test_a_turn_amid_a_switch_keeps_the_branch_whole(store: MeasuredDatabase, measured: MeasuredJournal) -> None:
-    """After each step the branch leads from a first message to the current one."""
+def test_turn_during_switch_keeps_branch_valid(store: MeasuredDatabase, measured: MeasuredJournal) -> None:
+    """After each step the branch is valid, from a first message to the current one."""
     made, old, _ = forked_one(store)
-    parents = {step.id: step.parent_id for step in store.read(lambda c: messages.later(c, made.id, 0, 10 * LONG))}
+    parents = {step.id: step.parent_id for step in store.read(lambda c: messages.newer(c, made.id, 0, 10 * LONG))}
 
     def check(connection: Connection) -> None:
         found = conversations.get(connection, OWNER, made.id, now_us())
@@ -204,7 +202,7 @@ def test_a_turn_amid_a_switch_keeps_the_branch_whole(store: MeasuredDatabase, me
     assert steps >= 2 * LONG // ROWS - 1
 
 
-def test_a_forked_conversation_is_read_page_by_page(store: MeasuredDatabase) -> None:
+def test_forked_conversation_is_read_in_pages(store: MeasuredDatabase) -> None:
     made, _, new = forked_one(store)
     store.returned = 0
     seen: list[UUID] = []
@@ -222,8 +220,8 @@ def test_a_forked_conversation_is_read_page_by_page(store: MeasuredDatabase) -> 
 
 
 @pytest.mark.parametrize("database_url", DATABASES[1:], indirect=True)
-def test_reading_a_branch_walks_past_no_others(store: MeasuredDatabase) -> None:
-    """A long branch that is newer was left for the current one."""
+def test_reading_a_branch_skips_other_branches(store: MeasuredDatabase) -> None:
+    """The current branch was chosen over a longer, newer one."""
     made = a_conversation(owner=OWNER)
     left, current = chain(made, LONG, at=LONG), chain(made, LONG)
     put(store, made, left, current)
@@ -231,7 +229,7 @@ def test_reading_a_branch_walks_past_no_others(store: MeasuredDatabase) -> None:
     for read in (
         lambda: read_conversation(store, OWNER, made.id, Page(20)),
         lambda: read_conversation(store, OWNER, made.id, Page(20, current[-50].id)),
-        lambda: store.read(lambda connection: messages.nearest(connection, made.id, current[-1].id, 20)),
+        lambda: store.read(lambda connection: messages.last_up_to(connection, made.id, current[-1].id, 20)),
         lambda: read_conversation(store, OWNER, one.id, Page(20, said[50].id, ascending=True)),
     ):
         before = store.read(rows_walked)
@@ -240,20 +238,20 @@ def test_reading_a_branch_walks_past_no_others(store: MeasuredDatabase) -> None:
 
 
 def rows_walked(connection: Connection) -> int:
-    """Return how many rows the server has read in this session."""
+    """Return the number of rows that the server has read in this session."""
     return sum(int(value) for _, value in connection.rows(Sql("SHOW SESSION STATUS LIKE 'Handler_read%'")))
 
 
-def test_a_branch_of_any_length_is_walked_to_its_root(store: MeasuredDatabase) -> None:
-    """MySQL and MariaDB walk a thousand steps in one statement at most."""
+def test_branch_of_any_length_is_walked_to_root(store: MeasuredDatabase) -> None:
+    """MySQL and MariaDB recurse at most a thousand steps in a statement."""
     made = a_conversation(owner=OWNER)
     said = chain(made, MUCH)
     put(store, made, said)
-    walked = store.read(lambda connection: list(messages.above(connection, made.id, said[-1].id)))
+    walked = store.read(lambda connection: list(messages.ancestors(connection, made.id, said[-1].id)))
     assert [step.id for step in walked] == [one.id for one in reversed(said)]
 
 
-def test_a_message_with_many_siblings_tells_the_newest(store: MeasuredDatabase) -> None:
+def test_newest_siblings_are_returned(store: MeasuredDatabase) -> None:
     made = a_conversation(owner=OWNER)
     runs = [chain(made, 1, at=10 * number) for number in range(messages.SIBLINGS + 20)]
     put(store, made, *runs)
@@ -265,9 +263,7 @@ def test_a_message_with_many_siblings_tells_the_newest(store: MeasuredDatabase) 
 
 
 @pytest.mark.parametrize("which", ["all there is", "the current branch", "a branch that was left"])
-def test_a_shared_conversation_is_read_page_by_page(
-    store: MeasuredDatabase, measured: MeasuredJournal, which: str
-) -> None:
+def test_shared_conversation_is_read_in_pages(store: MeasuredDatabase, measured: MeasuredJournal, which: str) -> None:
     if which == "all there is":
         made, shown = long_one(store)
     else:
@@ -286,8 +282,8 @@ def test_a_shared_conversation_is_read_page_by_page(
 
 
 @pytest.mark.parametrize("large", ["many messages", "much text"])
-def test_deleting_counts_what_there_is(store: MeasuredDatabase, measured: MeasuredJournal, large: str) -> None:
-    """The conversation says that it has one message, as a file that was imported can."""
+def test_deletion_updates_holdings(store: MeasuredDatabase, measured: MeasuredJournal, large: str) -> None:
+    """The conversation claims to have one message, as an imported file can."""
     made = a_conversation(owner=OWNER, message_count=1)
     text = "x" if large == "many messages" else "x" * (CHARACTERS // 3)
     put(store, made, [replace(one, content=text) for one in chain(made, ROWS + 1 if text == "x" else 4)])
@@ -300,7 +296,7 @@ def test_deleting_counts_what_there_is(store: MeasuredDatabase, measured: Measur
     assert count(store, "messages") == 0
 
 
-def test_an_import_counts_the_messages(store: MeasuredDatabase, measured: MeasuredJournal) -> None:
+def test_import_updates_holdings(store: MeasuredDatabase, measured: MeasuredJournal) -> None:
     record = (
         '{"object":"export","version":1,"conversations":[{"object":"conversation","id":"%s","title":"t","system":null,'
         '"ttl":null,"pinned":false,"metadata":{},"message_count":%d,"current_id":null,"created_at":"%s","last_active":'
@@ -308,12 +304,12 @@ def test_an_import_counts_the_messages(store: MeasuredDatabase, measured: Measur
     )
     at = "2026-11-22T09:30:00.000000Z"
     file = (record % (new_id(), 10**9, at, at)).encode()
-    import_file(store, measured, [file], Terms(OWNER, now_us()))
+    import_file(store, measured, [file], ImportOptions(OWNER, now_us()))
     [(told,)] = store.read(lambda c: c.rows(Sql("SELECT message_count FROM conversations")))
     assert told == 0
 
 
-def test_erasing_takes_steps(
+def test_erasing_uses_several_transactions(
     store: MeasuredDatabase, measured: MeasuredJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(erasure, "PAGE", 150)
@@ -334,7 +330,7 @@ def test_erasing_takes_steps(
 
 
 def fill(connection: Connection) -> None:
-    """Store much of everything that an end user has beside conversations."""
+    """Store many rows of everything that an end user has besides conversations."""
     known = IdempotencyRecord(bytes(32), new_id(), new_id())
     for number in range(MUCH):
         idempotency.insert(connection, OWNER, f"key {number}", known, now_us())
@@ -346,7 +342,7 @@ def fill(connection: Connection) -> None:
         usage.add(connection, dict(list(spent.items())[begin : begin + 100]))
 
 
-def test_what_is_old_is_forgotten_in_steps(store: MeasuredDatabase, measured: MeasuredJournal) -> None:
+def test_old_rows_are_deleted_in_steps(store: MeasuredDatabase, measured: MeasuredJournal) -> None:
     with closing(Journal(store)) as journal:
         journal.write(fill)
     later = now_us() + 2 * idempotency.KEPT_US

@@ -1,4 +1,4 @@
-"""Who may claim and change a row of ``export_jobs``."""
+"""Claiming and changing rows of ``export_jobs``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def queued(journal: Journal) -> Job:
 
 
 def claimed(journal: Journal, job: Job, worker: UUID) -> Job:
-    """Let a worker claim a job, which it must get."""
+    """Claim a job for a worker, which must succeed."""
     taken = begun(job, worker)
     assert journal.write(lambda connection: jobs.claim(connection, job, taken, worker))
     return taken
@@ -40,7 +40,7 @@ def beat(journal: Journal, worker: UUID) -> None:
     journal.write(lambda connection: leases.heartbeat(connection, worker))
 
 
-def test_a_job_is_claimed_once(database: Database, journal: Journal, queued: Job) -> None:
+def test_job_is_claimed_once(database: Database, journal: Journal, queued: Job) -> None:
     mine, other = new_id(), new_id()
     beat(journal, mine)
     claimed(journal, queued, mine)
@@ -48,14 +48,14 @@ def test_a_job_is_claimed_once(database: Database, journal: Journal, queued: Job
     assert database.read(lambda connection: jobs.claimable(connection, other)) is None
 
 
-def test_a_job_of_a_living_worker_is_not_taken_from_it(journal: Journal, queued: Job) -> None:
+def test_job_of_live_worker_is_not_claimed(journal: Journal, queued: Job) -> None:
     mine, other = new_id(), new_id()
     beat(journal, mine)
     held = claimed(journal, queued, mine)
     assert not journal.write(lambda connection: jobs.claim(connection, held, begun(held, other), other))
 
 
-def test_a_job_of_a_worker_that_is_gone_is_taken_over(database: Database, journal: Journal, queued: Job) -> None:
+def test_job_of_dead_worker_is_claimed(database: Database, journal: Journal, queued: Job) -> None:
     mine, other = new_id(), new_id()
     held = claimed(journal, queued, mine)
     assert database.read(lambda connection: jobs.claimable(connection, other)) == held
@@ -65,7 +65,7 @@ def test_a_job_of_a_worker_that_is_gone_is_taken_over(database: Database, journa
     assert read_job(database, "me", queued.id) == now_others
 
 
-def test_a_job_that_its_worker_has_lost_sight_of_is_its_own(database: Database, journal: Journal, queued: Job) -> None:
+def test_job_lost_by_its_own_worker_is_claimed_again(database: Database, journal: Journal, queued: Job) -> None:
     mine = new_id()
     beat(journal, mine)
     held = claimed(journal, queued, mine)
@@ -73,14 +73,14 @@ def test_a_job_that_its_worker_has_lost_sight_of_is_its_own(database: Database, 
     assert claimed(journal, held, mine).attempts == 2
 
 
-def test_finishing_again_does_no_harm(journal: Journal, queued: Job) -> None:
-    """A commit whose outcome is not known is repeated."""
+def test_finishing_a_job_is_idempotent(journal: Journal, queued: Job) -> None:
+    """A commit with an unknown outcome is repeated."""
     held = claimed(journal, queued, new_id())
     done = replace(held, status=JobStatus.COMPLETED, size=7)
     assert [journal.write(lambda connection: jobs.update(connection, held, done)) for _ in range(2)] == [True, True]
 
 
-def test_a_cancelled_job_cannot_be_finished(database: Database, journal: Journal, queued: Job) -> None:
+def test_cancelled_job_cannot_be_finished(database: Database, journal: Journal, queued: Job) -> None:
     held = claimed(journal, queued, new_id())
     now = now_us()
     assert journal.write(lambda connection: jobs.cancel(connection, "me", queued.id, now, now + 60_000_000))
@@ -89,8 +89,8 @@ def test_a_cancelled_job_cannot_be_finished(database: Database, journal: Journal
     assert read_job(database, "me", queued.id).status is JobStatus.CANCELLED
 
 
-def test_who_makes_files_is_seen_to_live(database: Database, journal: Journal, queued: Job, tmp_path: Path) -> None:
-    """Waits for a look at the queue. The watch of a process may not have beaten yet."""
+def test_export_worker_has_a_heartbeat(database: Database, journal: Journal, queued: Job, tmp_path: Path) -> None:
+    """Waits for a poll of the queue. The process's watchdog may have no heartbeat yet."""
     worker = new_id()
     maker = ExportWorker(database, journal, worker, Settings(data_dir=tmp_path), OFF, makes=True)
     assert eventually(lambda: read_job(database, "me", queued.id).status is JobStatus.COMPLETED)

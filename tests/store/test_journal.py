@@ -1,4 +1,4 @@
-"""The group writer: what it acknowledges is durable, what it shows was committed, and one's fault harms nobody else."""
+"""The journal: acknowledged writes are durable, shown deltas are committed, and failures are isolated."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def exists(database: Database, conversation: Conversation) -> bool:
     return database.read(lambda connection: conversations.get(connection, "me", conversation.id, now_us())) is not None
 
 
-def test_what_is_acknowledged_is_stored(database: Database, journal: Journal) -> None:
+def test_acknowledged_writes_are_stored(database: Database, journal: Journal) -> None:
     made = a_conversation(metadata={"a": ["ü", None, 1.5]})
     insert(journal, made)
     assert database.read(lambda connection: conversations.get(connection, "me", made.id, now_us())) == made
 
 
-def test_what_is_shown_was_committed_before(database: Database, journal: Journal) -> None:
+def test_deltas_are_shown_after_commit(database: Database, journal: Journal) -> None:
     sink = Doubter(database, stored_reply(journal))
     pieces = [f"{number} 😀\0" for number in range(200)]
     for piece in pieces:
@@ -56,7 +56,7 @@ def test_what_is_shown_was_committed_before(database: Database, journal: Journal
     assert sink.lies == []
 
 
-def test_text_and_reasoning_are_appended_each_to_its_own(database: Database, journal: Journal) -> None:
+def test_text_and_reasoning_are_appended_separately(database: Database, journal: Journal) -> None:
     sinks = [Recorder(database, stored_reply(journal)) for _ in range(20)]
     for sink in sinks:
         journal.append(sink, Delta("", "why "))
@@ -67,7 +67,7 @@ def test_text_and_reasoning_are_appended_each_to_its_own(database: Database, jou
     ]
 
 
-def test_an_operation_that_fails_undoes_its_own_writes_only(database: Database, journal: Journal) -> None:
+def test_failed_change_rolls_back_only_itself(database: Database, journal: Journal) -> None:
     made = [a_conversation() for _ in range(30)]
     sink = Recorder(database, stored_reply(journal))
 
@@ -93,7 +93,7 @@ def test_an_operation_that_fails_undoes_its_own_writes_only(database: Database, 
 
 @contextmanager
 def held(journal: Journal) -> Iterator[None]:
-    """Keep the journal busy until the block ends, so that what is written meanwhile comes together."""
+    """Keep the journal busy until the block ends, so that writes are batched."""
     release = threading.Event()
     holding = threading.Thread(target=journal.write, args=(lambda _connection: release.wait(0.3),))
     holding.start()
@@ -102,7 +102,7 @@ def held(journal: Journal) -> Iterator[None]:
     holding.join()
 
 
-def test_an_operation_that_fails_before_it_writes_fails_alone(journal: Journal) -> None:
+def test_change_failing_before_writes_fails_alone(journal: Journal) -> None:
     def fail(_connection: Connection) -> None:
         raise LookupError("nothing")
 
@@ -111,7 +111,7 @@ def test_an_operation_that_fails_before_it_writes_fails_alone(journal: Journal) 
     assert journal.write(lambda _connection: 5) == 5
 
 
-def test_a_duplicate_changes_nothing_and_the_operation_goes_on(database: Database, journal: Journal) -> None:
+def test_caught_duplicate_changes_nothing(database: Database, journal: Journal) -> None:
     made, reply, worker = a_conversation(), new_id(), new_id()
 
     def write(connection: Transaction) -> None:
@@ -128,7 +128,7 @@ def test_a_duplicate_changes_nothing_and_the_operation_goes_on(database: Databas
     assert lease == leases.Lease(made.id, reply, worker, stop=False)
 
 
-def test_a_reply_that_is_final_takes_no_more_text(database: Database, journal: Journal) -> None:
+def test_final_reply_accepts_no_text(database: Database, journal: Journal) -> None:
     reply = stored_reply(journal)
     sink = Recorder(database, reply)
     journal.write(lambda connection: messages.finish(connection, replace(reply, status=Status.COMPLETED)))
@@ -137,7 +137,7 @@ def test_a_reply_that_is_final_takes_no_more_text(database: Database, journal: J
     assert (sink.shown, sink.row().content) == ([], "")
 
 
-def test_a_reply_whose_conversation_was_deleted_takes_no_more_text(database: Database, journal: Journal) -> None:
+def test_reply_of_deleted_conversation_accepts_no_text(database: Database, journal: Journal) -> None:
     reply = stored_reply(journal)
     sink, other = Recorder(database, reply), Recorder(database, stored_reply(journal))
     journal.write(lambda connection: conversations.delete(connection, "me", reply.conversation_id, now_us()))
@@ -148,7 +148,7 @@ def test_a_reply_whose_conversation_was_deleted_takes_no_more_text(database: Dat
     assert sink.losses == [None]
 
 
-def test_an_append_that_is_repeated_is_not_doubled(database: Database, journal: Journal) -> None:
+def test_repeated_append_is_not_doubled(database: Database, journal: Journal) -> None:
     reply = stored_reply(journal)
 
     def append(connection: Connection) -> list[int]:
@@ -158,7 +158,7 @@ def test_an_append_that_is_repeated_is_not_doubled(database: Database, journal: 
     assert Recorder(database, reply).row().content == "once"
 
 
-def test_a_journal_that_is_closed_has_stored_what_waited(database: Database) -> None:
+def test_closing_stores_pending_writes(database: Database) -> None:
     journal = Journal(database)
     sink = Recorder(database, stored_reply(journal))
     for _ in range(100):
@@ -170,13 +170,13 @@ def test_a_journal_that_is_closed_has_stored_what_waited(database: Database) -> 
 
 
 class Faulty(Recorder):
-    """A sink with a fault of its own."""
+    """A sink that raises an error."""
 
     def committed(self, delta: Delta) -> None:
         raise LookupError(delta.text)
 
 
-def test_a_fault_of_one_who_is_told_stops_nothing(database: Database, journal: Journal) -> None:
+def test_failing_callback_stops_nothing(database: Database, journal: Journal) -> None:
     sink, other = Faulty(database, stored_reply(journal)), Recorder(database, stored_reply(journal))
     with held(journal):
         journal.append(sink, Delta("text"))
@@ -187,7 +187,7 @@ def test_a_fault_of_one_who_is_told_stops_nothing(database: Database, journal: J
     assert exists(database, made)
 
 
-# Others that write at the same time
+# Concurrent writers
 
 
 def test_two_processes_lose_no_update(database: Database, journal: Journal) -> None:
@@ -206,7 +206,7 @@ def test_two_processes_lose_no_update(database: Database, journal: Journal) -> N
 
 
 @pytest.mark.parametrize("database_url", DATABASES[1:], indirect=True)
-def test_a_deadlock_is_run_again(database: Database) -> None:
+def test_deadlock_is_retried(database: Database) -> None:
     one, two, runs, meeting = a_conversation(), a_conversation(), [], threading.Barrier(2, timeout=10)
 
     def rename(connection: Transaction, *order: Conversation) -> None:
@@ -227,7 +227,7 @@ def test_a_deadlock_is_run_again(database: Database) -> None:
 
 @pytest.fixture
 def hurried(tmp_path: Path) -> Iterator[Database]:
-    """A SQLite database whose connections wait for a lock for half a second only."""
+    """An SQLite database whose connections wait only half a second for a lock."""
     database = Database(f"sqlite:///{(tmp_path / 'x.sqlite3').as_posix()}")
     sa.event.listen(database.engine, "connect", lambda connection, _: connection.raw.set_busy_timeout(500))
     migrations.migrate(database)
@@ -235,7 +235,7 @@ def hurried(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
-def test_a_lock_that_is_held_a_while_is_waited_for(hurried: Database) -> None:
+def test_short_lock_is_waited_for(hurried: Database) -> None:
     with closing(Journal(hurried)) as journal, hurried.connection() as other:
         other.begin()
         threading.Timer(0.1, other.commit).start()
@@ -243,7 +243,7 @@ def test_a_lock_that_is_held_a_while_is_waited_for(hurried: Database) -> None:
     assert exists(hurried, made)
 
 
-def test_a_lock_that_is_held_for_good_is_not(hurried: Database) -> None:
+def test_endless_lock_is_not_waited_for(hurried: Database) -> None:
     with closing(Journal(hurried)) as journal, hurried.connection() as other:
         other.begin()
         begun = time.monotonic()
@@ -255,7 +255,7 @@ def test_a_lock_that_is_held_for_good_is_not(hurried: Database) -> None:
     assert exists(hurried, made)
 
 
-def test_brief_work_waits_for_a_lock_like_any_other(hurried: Database) -> None:
+def test_inline_work_waits_for_locks(hurried: Database) -> None:
     with closing(Journal(hurried)) as journal, hurried.connection() as other:
         other.begin()
         threading.Timer(0.1, other.commit).start()
@@ -264,8 +264,8 @@ def test_brief_work_waits_for_a_lock_like_any_other(hurried: Database) -> None:
     assert exists(hurried, made)
 
 
-def test_the_write_ahead_log_does_not_grow_without_end(hurried: Database) -> None:
-    """Writes 60 MB, ten times what is brought into the file at once."""
+def test_write_ahead_log_is_bounded(hurried: Database) -> None:
+    """Writes 60 MB, ten times the size of a checkpoint."""
     with closing(Journal(hurried)) as journal:
         for _ in range(60):
             insert(journal, a_conversation(system="x" * 1_000_000))
@@ -273,7 +273,7 @@ def test_the_write_ahead_log_does_not_grow_without_end(hurried: Database) -> Non
     assert log < 10_000_000
 
 
-# An answer that was lost
+# Lost answers
 
 
 @pytest.fixture
@@ -292,7 +292,7 @@ def proxied(mariadb_url: str, proxy: Proxy) -> Iterator[Database]:
     database.close()
 
 
-def test_an_append_whose_outcome_is_unknown_is_not_doubled(proxied: Database, proxy: Proxy) -> None:
+def test_append_of_unknown_outcome_is_not_doubled(proxied: Database, proxy: Proxy) -> None:
     with closing(Journal(proxied)) as journal:
         sink = Recorder(proxied, stored_reply(journal))
         proxy.lose_a_commit()
@@ -303,7 +303,7 @@ def test_an_append_whose_outcome_is_unknown_is_not_doubled(proxied: Database, pr
     assert (proxy.losses, sink.losses) == (1, [])
 
 
-def test_a_write_whose_outcome_is_unknown_is_not_acknowledged(proxied: Database, proxy: Proxy) -> None:
+def test_write_of_unknown_outcome_is_not_acknowledged(proxied: Database, proxy: Proxy) -> None:
     with closing(Journal(proxied)) as journal:
         proxy.lose_a_commit()
         with pytest.raises(OutcomeUnknown):
@@ -312,9 +312,7 @@ def test_a_write_whose_outcome_is_unknown_is_not_acknowledged(proxied: Database,
     assert eventually(lambda: exists(proxied, made))
 
 
-def test_what_was_not_in_a_transaction_of_unknown_outcome_is_known_not_to_be_stored(
-    proxied: Database, proxy: Proxy
-) -> None:
+def test_writes_outside_unknown_transaction_are_known_unstored(proxied: Database, proxy: Proxy) -> None:
     made, other, goes_on = a_conversation(), a_conversation(), threading.Event()
 
     def write(connection: Transaction) -> None:
@@ -336,7 +334,7 @@ def test_what_was_not_in_a_transaction_of_unknown_outcome_is_known_not_to_be_sto
     assert not exists(proxied, other)
 
 
-def test_patient_work_whose_outcome_is_unknown_is_done_again(proxied: Database, proxy: Proxy) -> None:
+def test_retried_work_of_unknown_outcome_is_repeated(proxied: Database, proxy: Proxy) -> None:
     with closing(Journal(proxied)) as journal:
         reply = stored_reply(journal)
         done: list[UUID] = []
@@ -351,5 +349,5 @@ def test_patient_work_whose_outcome_is_unknown_is_done_again(proxied: Database, 
     assert Recorder(proxied, reply).row().status is Status.STOPPED
 
 
-def test_the_proxy_forwards_what_it_does_not_lose(proxied: Database) -> None:
+def test_proxy_forwards_traffic(proxied: Database) -> None:
     assert proxied.read(lambda connection: connection.rows(Sql("SELECT 'x'"))) == [("x",)]

@@ -1,4 +1,4 @@
-"""Of all replies that are generated, one answers a question; who asks the same in the same moment waits to know."""
+"""Single flight: one running reply leads each question; concurrent equal questions wait for its lease."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUESTION = b"?" * 32
 
 
 def ask(connection: DriverConnection, conversation: Conversation) -> Lease | None:
-    """Ask in a transaction, which stays open."""
+    """Ask in a transaction that stays open."""
     connection.begin()
     transaction = Transaction(connection, epochs.hold(connection))
     conversations.insert(transaction, conversation)
@@ -31,9 +31,7 @@ def ask(connection: DriverConnection, conversation: Conversation) -> Lease | Non
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
-def test_of_two_who_ask_in_one_moment_the_second_follows_what_the_first_has_stored(
-    database: Database, end: str
-) -> None:
+def test_second_of_concurrent_questions_follows_the_first(database: Database, end: str) -> None:
     first = a_conversation()
     with database.connection() as one, database.connection() as other, ThreadPoolExecutor(1) as pool:
         assert ask(one, first) is None
@@ -46,7 +44,7 @@ def test_of_two_who_ask_in_one_moment_the_second_follows_what_the_first_has_stor
     assert (leader.conversation_id if leader else None) == (first.id if end == "commit" else None)
 
 
-def test_a_question_is_free_when_its_lease_is_given_back(database: Database) -> None:
+def test_released_lease_frees_its_question(database: Database) -> None:
     first, second = a_conversation(), a_conversation()
     with database.connection() as connection:
         assert ask(connection, first) is None
@@ -59,8 +57,8 @@ def test_a_question_is_free_when_its_lease_is_given_back(database: Database) -> 
 
 
 @pytest.mark.parametrize("database_url", DATABASES[1:], indirect=True)
-def test_who_follows_holds_up_nobody(database: Database) -> None:
-    """Neither the leader's end nor another turn waits for a transaction that copies; SQLite has one writer anyway."""
+def test_followers_do_not_block_others(database: Database) -> None:
+    """Neither the leader's end nor other turns wait for a follower's transaction. SQLite has one writer anyway."""
     with database.connection() as one, database.connection() as other, database.connection() as third:
         ask(one, a_conversation())
         one.commit()
@@ -69,6 +67,6 @@ def test_who_follows_holds_up_nobody(database: Database) -> None:
         began = time.monotonic()
         assert leases.release(Transaction(one), leader)
         ask(third, a_conversation())
-        assert time.monotonic() - began < 4  # who waits for a lock gives up after five
+        assert time.monotonic() - began < 4  # waiting for a lock times out after five seconds
         third.rollback()
         other.rollback()

@@ -1,4 +1,4 @@
-"""The schema's steps lead to the schema, once, and only where nobody has to decide."""
+"""Migrations produce the schema, run once, and only automatically if no operator has to decide."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def blank(blank_url: str) -> Iterator[Database]:
     database.close()
 
 
-def test_the_steps_lead_to_the_schema(blank: Database) -> None:
+def test_migrations_produce_the_schema(blank: Database) -> None:
     assert migrations.migrate(blank) == (None, migrations.HEAD)
     with blank.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
 @pytest.mark.parametrize("kind", DATABASES)
-def test_the_databases_of_other_tests_are_like_those_that_were_migrated(
+def test_copied_test_databases_equal_migrated_ones(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kind: str
 ) -> None:
     """They are copies."""
@@ -71,7 +71,7 @@ def described(database: Database) -> list[str]:
     with database.engine.connect() as connection:
         tables = sorted(sa.inspect(connection).get_table_names())
         shown = [str(connection.exec_driver_sql(f"SHOW CREATE TABLE `{table}`").one()[1]) for table in tables]
-    # MySQL names a column's character set beside its collation if the statement did that made the table.
+    # MySQL shows a column's character set beside its collation if the creating statement had it.
     return [text.replace("CHARACTER SET utf8mb4 ", "") for text in shown]
 
 
@@ -83,8 +83,8 @@ def test_migrating_again_does_nothing(database: Database) -> None:
     assert migrations.migrate(database) == (migrations.HEAD, migrations.HEAD)
 
 
-def test_a_database_with_data_keeps_it(blank: Database) -> None:
-    """From the schema before the last: what is there stays, and is found by the new indexes."""
+def test_migration_keeps_data(blank: Database) -> None:
+    """From the second latest schema: data stays, and the new indexes find it."""
     running.run(blank, None, print, to="0010")
     made = a_conversation(message_count=2)
     said = [a_message(made, timestamp=number, content=f"{number}") for number in (1, 2)]
@@ -98,17 +98,17 @@ def test_a_database_with_data_keeps_it(blank: Database) -> None:
         journal.write(fill)
         assert migrations.migrate(blank) == ("0010", migrations.HEAD)
         assert blank.read(lambda c: messages.siblings(c, made.id, [said[1]])) == {said[1].id: [said[0].id, said[1].id]}
-        assert blank.read(lambda c: usage.of_owner(c, "me", usage.Place(), 9))[0][3] == 3
+        assert blank.read(lambda c: usage.of_owner(c, "me", usage.UsageRowKey(), 9))[0][3] == 3
         journal.write(lambda c: holdings.hold(c, ["me"]))
         assert blank.read(lambda c: holdings.drift(c, "me")) == holdings.Stored(2, 2)
 
 
-def test_an_empty_database_is_made_ready(blank: Database) -> None:
+def test_empty_database_is_migrated(blank: Database) -> None:
     migrations.ensure(blank)
     assert migrations.schema_of(blank).revision == migrations.HEAD
 
 
-def test_an_outdated_server_database_waits_for_somebody_to_decide(mariadb_url: str) -> None:
+def test_outdated_server_database_is_not_migrated_automatically(mariadb_url: str) -> None:
     database = Database(mariadb_url)
     migrations.migrate(database)
     with database.engine.begin() as connection:
@@ -119,8 +119,8 @@ def test_an_outdated_server_database_waits_for_somebody_to_decide(mariadb_url: s
 
 
 @pytest.mark.parametrize("before", [step.revision for step in running.steps()[:-1]])
-def test_a_step_that_was_made_in_part_is_completed(database_url: str, before: str) -> None:
-    """Everything of every later step is there already, as after a kill just before the revision was written."""
+def test_partial_step_is_completed(database_url: str, before: str) -> None:
+    """All changes of later steps exist, like after a kill just before the revision was stored."""
     database = Database(database_url)
     expected = described(database)
     with database.engine.begin() as connection:
@@ -130,8 +130,8 @@ def test_a_step_that_was_made_in_part_is_completed(database_url: str, before: st
     database.close()
 
 
-def test_a_first_migration_that_was_killed_is_completed(blank: Database, blank_url: str) -> None:
-    """The tables of some steps are there, and no revision is."""
+def test_killed_first_migration_is_completed(blank: Database, blank_url: str) -> None:
+    """The tables of some steps exist without a revision."""
     migrations.migrate(blank)
     expected = described(blank)
     with blank.engine_for(CHANGES_OF_SCHEMA).begin() as connection:
@@ -150,9 +150,7 @@ def test_a_first_migration_that_was_killed_is_completed(blank: Database, blank_u
     [(int(migrations.HEAD), True), (int(migrations.HEAD) + 1, False), (None, False)],
     ids=["from this one", "from the newer one", "unmarked"],
 )
-def test_a_newer_schema_is_served_if_the_database_says_so(
-    database: Database, mark: int | None, *, serves: bool
-) -> None:
+def test_compatible_newer_schema_is_served(database: Database, mark: int | None, *, serves: bool) -> None:
     newer = f"{int(migrations.HEAD) + 1:04}"
     with database.engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = :newer"), {"newer": newer})
@@ -171,10 +169,10 @@ def test_a_newer_schema_is_served_if_the_database_says_so(
 
 
 @pytest.mark.parametrize("kind", DATABASES[1:])
-def test_databases_of_one_server_are_migrated_at_once(
+def test_databases_of_one_server_are_migrated_concurrently(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kind: str
 ) -> None:
-    """A lock of a server has its name for all databases."""
+    """The names of locks are global on a server."""
     held, other = (Database(blank_database(request, kind, tmp_path_factory)) for _ in range(2))
     told: list[str] = []
     with held.engine_for(CHANGES_OF_SCHEMA).connect() as connection, running.alone(connection, print):
@@ -188,10 +186,10 @@ def test_databases_of_one_server_are_migrated_at_once(
     assert migrations.schema_of(held).revision == migrations.HEAD
 
 
-def test_a_change_lets_others_go_on_while_a_transaction_has_its_table(
+def test_waiting_change_does_not_block_others(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """A transaction as of a dump, for longer than a change waits for it: seven seconds."""
+    """A transaction like a dump's that lasts longer than a change waits: seven seconds."""
     database = Database(blank_database(request, "mysql", tmp_path_factory))
     running.run(database, None, print, to="0010")
     told: list[str] = []
@@ -201,7 +199,7 @@ def test_a_change_lets_others_go_on_while_a_transaction_has_its_table(
         migrating = threading.Thread(target=migrations.migrate, args=(database, told.append))
         migrating.start()
         time.sleep(0.5)
-        for _ in range(2):  # the first may wait for as long as the change does
+        for _ in range(2):  # the first may wait as long as the change
             assert database.read(lambda c: c.rows(Sql("SELECT COUNT(*) FROM messages"))) == [(0,)]
         migrating.join(1)
         assert migrating.is_alive()
@@ -211,7 +209,7 @@ def test_a_change_lets_others_go_on_while_a_transaction_has_its_table(
     assert migrations.schema_of(database).revision == migrations.HEAD
 
 
-def test_a_ready_database_is_read_while_another_process_writes(tmp_path: Path) -> None:
+def test_migrated_database_is_read_during_writes(tmp_path: Path) -> None:
     url = migrated(f"sqlite:///{tmp_path}/db")
     holder = apsw.Connection(str(tmp_path / "db"))
     holder.execute("BEGIN IMMEDIATE")
@@ -220,7 +218,7 @@ def test_a_ready_database_is_read_while_another_process_writes(tmp_path: Path) -
     assert time.monotonic() - began < sqlite.BUSY_MS / 1000
 
 
-def test_a_change_that_the_database_refuses_is_told_with_its_reason(blank: Database) -> None:
+def test_refused_change_is_explained(blank: Database) -> None:
     """Another program has a table of that name."""
     with blank.engine_for(CHANGES_OF_SCHEMA).begin() as connection:
         connection.exec_driver_sql("CREATE TABLE conversations (id INTEGER)")
@@ -230,10 +228,10 @@ def test_a_change_that_the_database_refuses_is_told_with_its_reason(blank: Datab
 
 
 @pytest.mark.parametrize("kind", DATABASES[1:])
-def test_a_table_that_the_server_only_changes_with_a_lock_is_changed(
+def test_change_that_needs_a_lock_is_made(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kind: str
 ) -> None:
-    """An operator's own FULLTEXT index is a reason for that."""
+    """For example because of an operator's FULLTEXT index."""
     database = Database(blank_database(request, kind, tmp_path_factory))
     running.run(database, None, print, to="0009")
     with database.engine_for(CHANGES_OF_SCHEMA).begin() as connection:
@@ -244,8 +242,8 @@ def test_a_table_that_the_server_only_changes_with_a_lock_is_changed(
     database.close()
 
 
-def test_what_takes_long_is_told_beforehand_and_amid_it(tmp_path: Path) -> None:
-    """Fills a table with as many rows as that takes: about a second."""
+def test_long_changes_are_announced_and_report_progress(tmp_path: Path) -> None:
+    """Fills a table with enough rows: about a second."""
     database = Database(f"sqlite:///{tmp_path}/db")
     running.run(database, None, print, to="0010")
     with database.engine_for(CHANGES_OF_SCHEMA).begin() as connection:
@@ -266,7 +264,7 @@ def test_what_takes_long_is_told_beforehand_and_amid_it(tmp_path: Path) -> None:
     assert [translated(line, "zh") for line in told if translated(line, "zh") == line] == []
 
 
-def test_processes_that_migrate_at_once_migrate_once(blank_url: str) -> None:
+def test_concurrent_migrations_run_once(blank_url: str) -> None:
     """Starts four processes: two seconds."""
     env = os.environ | {"DATABASE_URL": blank_url, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "chatkeep", "migrate"]
@@ -276,13 +274,13 @@ def test_processes_that_migrate_at_once_migrate_once(blank_url: str) -> None:
     assert sorted(text.split(" ")[0] for text in said) == ["migrated", "the", "the", "the"]
 
 
-def test_servers_that_start_at_once_on_an_empty_database_start(blank_url: str, tmp_path: Path) -> None:
+def test_concurrent_starts_on_empty_database_succeed(blank_url: str, tmp_path: Path) -> None:
     """Starts a server with three workers, which migrate at once: some seconds."""
     with Server("gunicorn", tmp_path, {"DATABASE_URL": blank_url, "WEB_CONCURRENCY": "3"}) as server:
         assert "Traceback" not in server.log()
 
 
-def test_a_database_that_cannot_store_emoji_is_refused(mariadb: MariaDB, tmp_path: Path) -> None:
+def test_database_without_utf8mb4_is_refused(mariadb: MariaDB, tmp_path: Path) -> None:
     """Starts a process: about a second."""
     url = mariadb.create_database("utf8mb3")
     with pytest.raises(RuntimeError, match=r"utf8mb3, which cannot store emoji.*ALTER DATABASE"):

@@ -1,4 +1,4 @@
-"""A database that is away for a while: what cannot wait is told so, what must not be lost gets through."""
+"""A database outage: requests fail, and writes that must not be lost succeed later."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ON_SERVERS = pytest.mark.parametrize("database_url", DATABASES[1:], indirect=Tru
 
 @dataclass
 class Fragile:
-    """A database, and a block during which it cannot be written."""
+    """A database, and a context in which it can't be written."""
 
     database: Database
     away: Callable[[], AbstractContextManager[None]]
@@ -47,7 +47,7 @@ class Fragile:
 
 @pytest.fixture(params=DATABASES)
 def fragile(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fragile]:
-    """A database of each kind, which the test has to itself."""
+    """A database of each kind for one test alone."""
     with ExitStack() as stack:
         if request.param == "sqlite":
             database, away = Database(f"sqlite:///{tmp_path / 'x.sqlite3'}"), no_room
@@ -61,7 +61,7 @@ def fragile(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fragile]
 
 @contextmanager
 def no_room() -> Iterator[None]:
-    """Let no file of this process grow, as a full disk does."""
+    """Let no file of this process grow, like a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
     try:
@@ -79,7 +79,7 @@ def killed(server: DatabaseServer) -> Iterator[None]:
         server.start()
 
 
-def test_what_cannot_wait_is_told_so_and_works_again_afterwards(fragile: Fragile) -> None:
+def test_requests_fail_during_outage_and_recover(fragile: Fragile) -> None:
     """Kills and starts a database: some seconds."""
     before, during, after = (a_conversation() for _ in range(3))
     with closing(Journal(fragile.database)) as journal:
@@ -94,7 +94,7 @@ def test_what_cannot_wait_is_told_so_and_works_again_afterwards(fragile: Fragile
     assert [exists(fragile.database, one) for one in (before, during, after)] == [True, False, True]
 
 
-def test_what_must_not_be_lost_waits_until_the_database_is_back(fragile: Fragile) -> None:
+def test_retried_writes_wait_for_the_database(fragile: Fragile) -> None:
     """Kills and starts a database: some seconds."""
     with closing(Journal(fragile.database)) as journal, ThreadPoolExecutor(1) as pool:
         reply = stored_reply(journal)
@@ -116,7 +116,7 @@ def test_what_must_not_be_lost_waits_until_the_database_is_back(fragile: Fragile
     assert (sink.losses, sink.text) == ([], "before, during, and after")
 
 
-def test_every_one_of_many_replies_is_whole_after_an_outage(fragile: Fragile) -> None:
+def test_all_replies_are_complete_after_outage(fragile: Fragile) -> None:
     """Kills and starts a database: some seconds."""
     with closing(Journal(fragile.database)) as journal:
         sinks = [Recorder(fragile.database, stored_reply(journal)) for _ in range(20)]
@@ -126,20 +126,20 @@ def test_every_one_of_many_replies_is_whole_after_an_outage(fragile: Fragile) ->
             for number in range(50):
                 journal.append(sink, Delta(f"{number} "))
                 going.set()
-                time.sleep(0.005)  # as a provider does
+                time.sleep(0.005)  # like a provider
 
         with ThreadPoolExecutor(20) as pool:
             writing = pool.map(write, sinks)
             assert going.wait(5)
             with fragile.away():
-                time.sleep(0.1)  # so that there is something to wait
+                time.sleep(0.1)  # so that writes are pending
             list(writing)
         whole = "".join(f"{number} " for number in range(50))
         assert eventually(lambda: all(sink.text == whole for sink in sinks))
         assert {sink.row().content for sink in sinks} == {whole}
 
 
-def test_a_reply_s_end_is_stored_after_an_outage(fragile: Fragile) -> None:
+def test_end_of_reply_is_stored_after_outage(fragile: Fragile) -> None:
     """Kills and starts a database: some seconds."""
     with closing(Journal(fragile.database)) as journal, ThreadPoolExecutor(1) as pool:
         reply = replace(stored_reply(journal), status=Status.COMPLETED, finish_reason="stop")
@@ -163,7 +163,7 @@ def refused(database: Database) -> StoreUnavailable:
     return found.value
 
 
-def test_reading_says_that_the_database_is_away(own_server: DatabaseServer) -> None:
+def test_reads_fail_during_outage(own_server: DatabaseServer) -> None:
     """Kills a database: a second."""
     database = Database(own_server.create_database())
     ping(database)
@@ -174,9 +174,7 @@ def test_reading_says_that_the_database_is_away(own_server: DatabaseServer) -> N
 
 
 @ON_SERVERS
-def test_a_process_that_is_paused_amid_a_transaction_locks_nobody_out(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_paused_transaction_does_not_block_others(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits a second, until the server ends the transaction."""
     monkeypatch.setattr(mysql, "IDLE_S", 1)
     holds, goes_on = threading.Event(), threading.Event()
@@ -198,7 +196,7 @@ def test_a_process_that_is_paused_amid_a_transaction_locks_nobody_out(
 
 
 @ON_SERVERS
-def test_a_journal_that_was_idle_writes(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_journal_writes(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits for more than a second, after which the server ends the session."""
     monkeypatch.setattr(mysql, "IDLE_S", 1)
     with closing(Journal(database)) as journal:

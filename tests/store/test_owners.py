@@ -1,7 +1,7 @@
-"""Whatever the store reads or changes of what has an owner, it asks for by the owner.
+"""The store reads and changes owned rows only with a condition on the owner.
 
-Held over the statements that every function of the store runs. Messages have no owner of their own: they are read by
-their conversation, which was found by its owner before; that nobody gets around this is for `tests/auth` to show.
+Checks the statements of every function of the store. Messages have no owner column: they are read through their
+conversation, whose owner was checked before. `tests/auth` shows that there is no way around this.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from chatkeep.store import conversations, fences, jobs, metrics, tombstones
 from chatkeep.store.engine import Database
 from chatkeep.store.sql import DriverConnection, Sql
 from chatkeep.store.transaction import Transaction
+from tests.store.calls import CALLS
 from tests.store.connections import PassingOn
-from tests.store.test_plans import CALLS
 
 OWNED = re.compile(r"\b(?:FROM|UPDATE|JOIN|INTO) (?:conversations|export_jobs|idempotency_keys|shares|tombstones)\b")
-# What serves all owners alike and hands nothing of one to another.
+# Functions that serve all owners, and give no owner another one's data.
 FOR_ALL: dict[Callable[..., Any], str] = {
     conversations.touch: "a reply has ended, in a conversation whose owner had asked for it",
     conversations.count_expired: "a number",
@@ -38,7 +38,7 @@ FOR_ALL: dict[Callable[..., Any], str] = {
 
 
 class Noting(PassingOn):
-    """Notes the statements that it runs."""
+    """Records its statements."""
 
     def __init__(self, connection: DriverConnection) -> None:
         super().__init__(connection)
@@ -58,7 +58,7 @@ class Noting(PassingOn):
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_what_has_an_owner_is_asked_for_by_the_owner(database: Database) -> None:
+def test_statements_on_owned_rows_check_the_owner(database: Database) -> None:
     without: dict[Callable[..., Any], list[str]] = {}
     with database.connection() as connection:
         noting = Noting(connection)

@@ -1,4 +1,4 @@
-"""The probe of a journal: it writes, keeps nothing, and believes what the last transaction met."""
+"""The journal's probe: it writes, stores nothing, and fails if the last transaction failed."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ ON_SERVERS = pytest.mark.parametrize("database_url", DATABASES[1:], indirect=Tru
 ALL_MARKS = Sql("SELECT name, value FROM marks ORDER BY name")
 
 
-def test_a_probe_keeps_nothing(database: Database, journal: Journal) -> None:
+def test_probe_stores_nothing(database: Database, journal: Journal) -> None:
     before = database.read(lambda connection: connection.rows(ALL_MARKS))
     for _ in range(20):
         journal.probe(5)
     assert database.read(lambda connection: connection.rows(ALL_MARKS)) == before
 
 
-def test_probes_let_the_log_of_a_file_grow_by_nothing(tmp_path: Path) -> None:
+def test_probes_do_not_grow_write_ahead_log(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{(tmp_path / 'x.sqlite3').as_posix()}")
     migrations.migrate(database)
     with closing(Journal(database)) as journal:
@@ -51,8 +51,8 @@ def test_probes_let_the_log_of_a_file_grow_by_nothing(tmp_path: Path) -> None:
     database.close()
 
 
-def test_probes_let_a_binary_log_grow_by_nothing(standing: Standing) -> None:
-    """On MySQL, which has such a log unless it is told otherwise."""
+def test_probes_do_not_grow_binary_log(standing: Standing) -> None:
+    """On MySQL, which has a binary log by default."""
     server = database_server(standing, "mysql")
     database = Database(server.create_database())
     migrations.migrate(database)
@@ -68,7 +68,7 @@ def test_probes_let_a_binary_log_grow_by_nothing(standing: Standing) -> None:
 
 
 def events(database: Database) -> int:
-    """Return how many events the log that is written now has of this database."""
+    """Return the number of this database's events in the current binary log."""
     [(name, *_)] = database.read(lambda connection: connection.rows(Sql("SHOW BINARY LOG STATUS")))
     found = database.read(lambda connection: connection.rows(Sql(f"SHOW BINLOG EVENTS IN '{name}'")))
     return sum(str(database.url.database) in str(row) for row in found)
@@ -76,7 +76,7 @@ def events(database: Database) -> int:
 
 @pytest.fixture
 def ordinary(database_url: str, standing: Standing) -> Iterator[tuple[Database, Any]]:
-    """A database as a user sees it who may do nothing to the server, and the server."""
+    """A database for a user without server rights, and the server."""
     database = Database(sa.make_url(database_url).set(username=ORDINARY_USER).render_as_string(hide_password=False))
     kind = "mysql" if "mysql" in database_url and not _is_mariadb(database) else "mariadb"
     yield database, database_server(standing, kind)
@@ -88,7 +88,7 @@ def _is_mariadb(database: Database) -> bool:
 
 
 @ON_SERVERS
-def test_a_server_that_became_read_only_is_not_ready(ordinary: tuple[Database, Any]) -> None:
+def test_read_only_server_is_not_ready(ordinary: tuple[Database, Any]) -> None:
     database, server = ordinary
     with closing(Journal(database)) as journal:
         journal.probe(5)
@@ -105,7 +105,7 @@ def test_a_server_that_became_read_only_is_not_ready(ordinary: tuple[Database, A
     assert [exists(database, one) for one in (made, after)] == [False, True]
 
 
-def test_a_file_that_became_read_only_is_not_ready(tmp_path: Path) -> None:
+def test_read_only_file_is_not_ready(tmp_path: Path) -> None:
     database, is_set = Database(f"sqlite:///{(tmp_path / 'x.sqlite3').as_posix()}"), ["query_only = 0"]
     sa.event.listen(database.engine, "connect", lambda one, _: one.raw.execute(f"PRAGMA {is_set[0]}"))
     migrations.migrate(database)
@@ -123,7 +123,7 @@ def test_a_file_that_became_read_only_is_not_ready(tmp_path: Path) -> None:
 
 
 def is_ready(journal: Journal, made: Conversation) -> bool:
-    """Return whether a conversation can be stored, and a probe says so."""
+    """Return whether a conversation can be stored and a probe agrees."""
     try:
         insert(journal, made)
         journal.probe(5)
@@ -132,13 +132,13 @@ def is_ready(journal: Journal, made: Conversation) -> bool:
     return True
 
 
-def test_a_database_that_refuses_to_write_is_not_ready(database: Database, journal: Journal) -> None:
+def test_database_that_refuses_writes_is_not_ready(database: Database, journal: Journal) -> None:
     database.read(lambda connection: connection.change(Sql("ALTER TABLE marks RENAME TO other")))
     with pytest.raises(DatabaseRefused):
         journal.probe(5)
 
 
-def test_many_probes_at_once_share_one_transaction(tmp_path: Path) -> None:
+def test_concurrent_probes_share_a_transaction(tmp_path: Path) -> None:
     database, said = Database(f"sqlite:///{(tmp_path / 'x.sqlite3').as_posix()}"), list[str]()
 
     def note(_cursor: Any, statement: str, _values: Any) -> bool:
@@ -168,13 +168,13 @@ if os.name != "nt":
     from tests.store.test_outages import no_room
 
     def test_a_full_disk_is_not_ready_though_a_probe_passes(tmp_path: Path) -> None:
-        """What is rolled back never reaches the disk."""
+        """Rolled back writes never reach the disk."""
         database = Database(f"sqlite:///{(tmp_path / 'x.sqlite3').as_posix()}")
         migrations.migrate(database)
         with closing(Journal(database)) as journal:
             insert(journal, a_conversation())
             with no_room():
-                journal.probe(5)  # nothing was to be kept yet
+                journal.probe(5)  # there was no commit yet
                 with pytest.raises(StoreUnavailable):
                     insert(journal, a_conversation())
                 with pytest.raises(StoreUnavailable):
@@ -188,7 +188,7 @@ if os.name != "nt":
     def test_a_log_that_cannot_be_shortened_fails_nothing_that_is_stored(
         tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Writes 20 MB: the file may not grow, while its log may."""
+        """Writes 20 MB: the file can't grow, but its log can."""
         import resource  # noqa: PLC0415 - Windows has none
 
         database = Database(f"sqlite:///{(tmp_path / 'x.sqlite3').as_posix()}")
@@ -196,7 +196,7 @@ if os.name != "nt":
         with closing(Journal(database)) as journal:
             for _ in range(8):
                 insert(journal, a_conversation(system="x" * 1_000_000))
-            insert(journal, a_conversation())  # once the log is short again
+            insert(journal, a_conversation())  # when the log is short again
             size = max(file.stat().st_size for file in database.files)
             soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))

@@ -1,4 +1,4 @@
-"""Reads that take too long end in the database, and those of one kind leave others alone."""
+"""The database ends slow reads, and reads of one kind do not affect others."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def version(connection: Connection) -> str:
 
 
 def running(database: Database) -> list[tuple[int]]:
-    """Return the statements that a server still works at; the embedded database has none but its callers'."""
+    """Return the statements that a server is still running; [] for the embedded database."""
     return [] if database.embedded else database.read(lambda connection: connection.rows(RUNNING))
 
 
-def test_a_read_that_takes_too_long_is_ended_by_the_database(database: Database) -> None:
+def test_database_ends_slow_read(database: Database) -> None:
     begun = time.monotonic()
     with pytest.raises(DatabaseTimeout):
         database.read_as(HURRIED, endless)
@@ -64,7 +64,7 @@ def test_a_read_that_takes_too_long_is_ended_by_the_database(database: Database)
 
 
 @ON_SQLITE
-def test_a_read_of_many_short_statements_is_ended_between_them(database: Database) -> None:
+def test_slow_read_of_short_statements_is_ended(database: Database) -> None:
     def read(connection: Connection) -> None:
         while time.monotonic() - begun < 10:
             one(connection)
@@ -77,7 +77,7 @@ def test_a_read_of_many_short_statements_is_ended_between_them(database: Databas
     assert database.read_as(HURRIED, one) == 1
 
 
-def test_a_read_waits_for_a_free_connection_of_its_kind_alone(database: Database) -> None:
+def test_read_waits_only_for_connections_of_its_kind(database: Database) -> None:
     begun, over = threading.Event(), threading.Event()
 
     def read(_: Connection) -> None:
@@ -101,7 +101,7 @@ def one_of_others(database: Database) -> int:
 
 
 @ON_SERVERS
-def test_a_server_ends_what_no_client_waits_for(database: Database) -> None:
+def test_server_ends_abandoned_statements(database: Database) -> None:
     def read(connection: Connection) -> None:
         connection.rows(Sql("", mysql=mysql.limit(version(connection), 0)))
         endless(connection)
@@ -113,7 +113,7 @@ def test_a_server_ends_what_no_client_waits_for(database: Database) -> None:
 
 @ON_SERVERS
 @pytest.mark.parametrize("kind", [SHORT, SCANS])
-def test_a_server_ends_statements_before_the_client_gives_up(database: Database, kind: Kind) -> None:
+def test_server_ends_statements_before_client_timeout(database: Database, kind: Kind) -> None:
     with database.connection(kind) as connection:
         limit = "@@max_statement_time" if "MariaDB" in version(connection) else "@@max_execution_time / 1000"
         assert float(connection.rows(Sql("", mysql=f"SELECT {limit}"))[0][0]) == kind.seconds
@@ -129,13 +129,13 @@ def test_a_server_ends_statements_before_the_client_gives_up(database: Database,
         ("9.7.4-debug", "SET SESSION max_execution_time = 4500, information_schema_stats_expiry = 0"),
     ],
 )
-def test_the_limit_of_a_statement_is_said_in_the_servers_words(version: str, statement: str) -> None:
+def test_statement_limit_uses_server_syntax(version: str, statement: str) -> None:
     assert mysql.limit(version, 4.5) == statement
 
 
 @ON_SQLITE
-def test_emptying_the_log_lets_writers_go_on_while_somebody_reads(database: Database, journal: Journal) -> None:
-    """Takes a second: a reader that holds the log for as long."""
+def test_emptying_log_does_not_block_writers(database: Database, journal: Journal) -> None:
+    """Takes a second, for which a reader uses the log."""
     journal.write(lambda connection: counters.put(connection, "written", 1))
     with ThreadPoolExecutor(1) as pool, database.connection() as reader:
         with reader.stream(MARKS) as rows:
@@ -152,7 +152,7 @@ def test_emptying_the_log_lets_writers_go_on_while_somebody_reads(database: Data
 
 
 @ON_SQLITE
-def test_a_log_that_is_being_read_is_not_brought_in_at_every_commit(database: Database) -> None:
+def test_log_in_use_is_not_checkpointed_at_every_commit(database: Database) -> None:
     with closing(database.dedicated()) as writer, database.connection() as reader, reader.stream(MARKS) as rows:
         next(rows)
         log = database.log_of(writer)
@@ -167,48 +167,18 @@ def test_a_log_that_is_being_read_is_not_brought_in_at_every_commit(database: Da
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Return how many seconds some work takes."""
+    """Return the seconds of some work."""
     time.sleep(0.05)
     begun = time.monotonic()
     work()
     return time.monotonic() - begun
 
 
-GREENLETS = """
-from gevent import monkey
-monkey.patch_all()
-import gevent, sys, time
-from chatkeep.errors import DatabaseTimeout
-from chatkeep.store.engine import Database
-from tests.store.test_reads import HURRIED, UNHURRIED, endless, one, running
-database, ticks = Database(sys.argv[1]), []
-def tick():
-    while True:
-        ticks.append(time.monotonic())
-        gevent.sleep(0.01)
-gevent.spawn(tick)
-try:
-    database.read_as(HURRIED, endless)
-except DatabaseTimeout:
-    print("ended")
-killed = gevent.spawn(database.read_as, UNHURRIED, endless)
-gevent.sleep(0.2)
-assert database.read(one, long=True) == 1
-killed.kill(timeout=5)
-assert killed.dead
-assert database.read_as(UNHURRIED, one) == 1
-gevent.sleep(1)
-assert not running(database)
-print("killed")
-print(max(later - sooner for sooner, later in zip(ticks, ticks[1:])))
-"""
-
-
 @pytest.mark.posix("gevent serves on Linux only")
-def test_greenlets_that_wait_for_a_read_neither_stop_the_loop_nor_leave_it_behind(database: Database) -> None:
-    """Takes two seconds: a process of its own, for gevent patches everything."""
+def test_waiting_greenlets_do_not_block_the_loop(database: Database) -> None:
+    """Takes two seconds: a separate process, because gevent patches everything."""
     url = database.url.render_as_string(hide_password=False)
-    command = [sys.executable, "-c", GREENLETS, url]
+    command = [sys.executable, "-m", "tests.store.greenlet_reads", url]
     said = subprocess.run(command, check=True, timeout=30, capture_output=True, text=True).stdout.split()
     assert said[:2] == ["ended", "killed"]
     assert float(said[2]) < 1

@@ -1,4 +1,4 @@
-"""A Redis that answers and cannot be used, or has lost or never had what is asked for. All of them are real."""
+"""A Redis that answers but is unusable, or has lost or never had a value. All of them are real."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from chatkeep.turns.cache import Answer, MemoryCache, RedisCache
 from tests.services.redis import UNUSABLE, Redis, ensure_installed, unusable_redis
 
 pytestmark = pytest.mark.posix("Redis: the tests start it on Linux only")
-# Of the database that the answers and counts belong to.
+# The identity of the database of the answers and counts.
 NUMBER = 7
 
 
 @pytest.fixture(scope="module")
 def redis() -> Iterator[Redis]:
-    """A Redis of this file's own, in which anything may be left."""
+    """A Redis for this file alone."""
     ensure_installed()
     with Redis() as running:
         yield running
@@ -34,7 +34,7 @@ def redis() -> Iterator[Redis]:
 
 @pytest.fixture(params=UNUSABLE)
 def unusable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Redis]:
-    """A Redis that answers a PING."""
+    """A Redis that only answers PING."""
     with unusable_redis(request.param, tmp_path) as running:
         assert RedisClient(running.url, "a test").demand("ping") is True
         yield running
@@ -48,15 +48,15 @@ def an_answer() -> Answer:
     return Answer(new_id(), new_id(), "hello", "", "m", "stop", 1, 2, 0)
 
 
-def test_what_cannot_be_used_is_found_by_trying(unusable: Redis) -> None:
+def test_unusable_redis_is_detected_on_use(unusable: Redis) -> None:
     client = RedisClient(unusable.url, "a test")
     for try_out in (cache.try_out, redis_windows.try_out):
         with pytest.raises(Refused):
             try_out(client)
 
 
-def test_the_log_says_it_once(unusable: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Every pause ends at once, as if five seconds had passed."""
+def test_outage_is_logged_once(unusable: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """Ends every pause at once, as if five seconds had passed."""
     client = RedisClient(unusable.url, "the cache goes on")
     with caplog.at_level(logging.INFO):
         for _ in range(5):
@@ -68,7 +68,7 @@ def test_the_log_says_it_once(unusable: Redis, caplog: pytest.LogCaptureFixture)
     assert line.startswith("Redis refuses, the cache goes on without: Refused < ")
 
 
-def test_the_log_says_when_it_can_be_used_again(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
+def test_recovery_is_logged(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
     client = RedisClient(redis.url, "the cache goes on")
     with caplog.at_level(logging.INFO):
         with redis.away():
@@ -97,7 +97,7 @@ def test_the_log_says_when_it_can_be_used_again(redis: Redis, caplog: pytest.Log
     ],
     ids=repr,
 )
-def test_a_value_of_another_shape_is_a_miss_and_is_replaced(redis: Redis, planted: tuple[str, ...]) -> None:
+def test_invalid_value_is_a_miss_and_replaced(redis: Redis, planted: tuple[str, ...]) -> None:
     shared = RedisCache(redis.url, NUMBER, MemoryCache(100_000, 60), 60)
     key = os.urandom(32)
     redis.plant(planted[0], cache.PREFIX + f"{NUMBER:x}:{key.hex()}".encode(), *planted[2:])
@@ -107,7 +107,7 @@ def test_a_value_of_another_shape_is_a_miss_and_is_replaced(redis: Redis, plante
 
 
 @pytest.mark.parametrize("change", [{"finish_reason": "x" * 65}, {"input_tokens": 2**63}, {"stored_at": -1}])
-def test_an_answer_that_the_database_would_refuse_is_a_miss(redis: Redis, change: dict[str, object]) -> None:
+def test_unstorable_answer_is_a_miss(redis: Redis, change: dict[str, object]) -> None:
     import msgspec  # noqa: PLC0415
 
     shared, key = RedisCache(redis.url, NUMBER, MemoryCache(100_000, 60), 60), os.urandom(32)
@@ -128,7 +128,7 @@ def test_an_answer_that_the_database_would_refuse_is_a_miss(redis: Redis, change
     ],
     ids=repr,
 )
-def test_counts_of_another_shape_count_as_nothing(redis: Redis, planted: tuple[str, ...]) -> None:
+def test_invalid_counts_count_as_zero(redis: Redis, planted: tuple[str, ...]) -> None:
     windows, subject = RedisWindows(redis.url, NUMBER), random_text(12)
     now = RedisClient(redis.url, "a test").demand("time")[0] * 1_000_000
     command, *values = [word.format(now=now) for word in planted]
@@ -137,7 +137,7 @@ def test_counts_of_another_shape_count_as_nothing(redis: Redis, planted: tuple[s
     assert [one and one.refused for one in found] == [False, False, True]
 
 
-def test_a_restart_that_loses_counts_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_lost_counts_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """Starts Redis twice."""
     with Redis() as redis:
         windows, subjects = RedisWindows(redis.url, NUMBER), [random_text(12) for _ in range(3)]
@@ -152,7 +152,7 @@ def test_a_restart_that_loses_counts_is_told_once(caplog: pytest.LogCaptureFixtu
     ]
 
 
-def test_a_subject_that_was_forgotten_is_no_loss(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
+def test_forgotten_subject_is_not_a_loss(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
     windows, subject = RedisWindows(redis.url, NUMBER), random_text(12)
     for _ in range(2):
         assert windows.reserve(allowed(subject, 9))
@@ -160,7 +160,7 @@ def test_a_subject_that_was_forgotten_is_no_loss(redis: Redis, caplog: pytest.Lo
     assert [record for record in caplog.records if record.name == "chatkeep.limiting.redis_windows"] == []
 
 
-def test_two_databases_on_one_redis_know_nothing_of_each_other(redis: Redis) -> None:
+def test_databases_on_one_redis_are_isolated(redis: Redis) -> None:
     key, subject = os.urandom(32), random_text(12)
     here, there = (RedisCache(redis.url, number, MemoryCache(100_000, 60), 60) for number in (1, 2))
     here.put(key, an_answer())

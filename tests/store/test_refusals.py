@@ -1,4 +1,4 @@
-"""What a database says no to: the one thing fails, with a problem of its own, and nothing else does."""
+"""A statement that a database refuses fails alone, with its own problem."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def refusing(database: Database) -> Database:
     return database
 
 
-def test_a_refused_statement_is_no_outage_and_tells_that_nothing_was_stored(journal: Journal) -> None:
+def test_refused_write_says_that_nothing_was_stored(journal: Journal) -> None:
     with pytest.raises(DatabaseRefused) as refused:
         journal.write(lambda connection: connection.change(WRONG, value="a secret"))
     assert "Nothing was stored" in refused.value.detail
@@ -59,13 +59,13 @@ def test_a_refused_statement_is_no_outage_and_tells_that_nothing_was_stored(jour
     assert any(character.isdigit() for character in told)
 
 
-def test_a_refused_statement_that_reads_says_nothing_of_storing(database: Database) -> None:
+def test_refused_read_does_not_mention_storage(database: Database) -> None:
     with pytest.raises(DatabaseRefused) as refused:
         database.read(lambda connection: connection.rows(Sql("SELECT no_such_column FROM messages")))
     assert "stored" not in refused.value.detail
 
 
-def test_a_refused_change_fails_alone(database: Database, journal: Journal) -> None:
+def test_refused_change_fails_alone(database: Database, journal: Journal) -> None:
     before, after = a_conversation(), a_conversation()
     reply = stored_reply(journal)
     sink = Recorder(database, reply)
@@ -85,14 +85,14 @@ def test_a_refused_change_fails_alone(database: Database, journal: Journal) -> N
 
 
 def in_thread(work: Any) -> Any:
-    """Run work in a thread; return what waits for it and returns what it raised."""
+    """Run work in a thread. Return a function that waits for it and returns its exception."""
     pool = ThreadPoolExecutor(1)
     done = pool.submit(work)
     pool.shutdown(wait=False)
     return lambda: done.exception(20)
 
 
-def test_a_reply_whose_text_is_refused_fails_alone(refusing: Database) -> None:
+def test_reply_with_refused_text_fails_alone(refusing: Database) -> None:
     with closing(Journal(refusing)) as journal:
         sinks = [Recorder(refusing, stored_reply(journal)) for _ in range(20)]
         made = a_conversation()
@@ -103,7 +103,7 @@ def test_a_reply_whose_text_is_refused_fails_alone(refusing: Database) -> None:
         assert stored() is None
         assert eventually(lambda: all(sink.shown for sink in sinks if sink is not sinks[7]))
         assert eventually(lambda: [type(one) for one in sinks[7].refusals]) == [DatabaseRefused]
-        # What follows a gap is not stored.
+        # Text after a gap is not stored.
         journal.append(sinks[7], Delta("and on"))
         journal.append(sinks[8], Delta(" and on"))
         assert eventually(lambda: sinks[8].row().content == "8 and on")
@@ -112,7 +112,7 @@ def test_a_reply_whose_text_is_refused_fails_alone(refusing: Database) -> None:
     assert [len(sink.refusals) for sink in sinks] == [number == 7 for number in range(20)]
 
 
-def test_the_end_of_a_reply_is_stored_after_its_refused_text(refusing: Database) -> None:
+def test_end_of_reply_is_stored_after_refused_text(refusing: Database) -> None:
     with closing(Journal(refusing)) as journal:
         reply = stored_reply(journal)
         sink, seen = Recorder(refusing, reply), []
@@ -125,13 +125,13 @@ def test_the_end_of_a_reply_is_stored_after_its_refused_text(refusing: Database)
             journal.append(sink, Delta(BAD))
             ended = in_thread(lambda: journal.write(end, retry_until_up=True))
         assert ended() is None
-    assert seen[-1] == 1  # by then the end knows
+    assert seen[-1] == 1  # the end is known by then
     assert sink.row().status is Status.FAILED
 
 
 @pytest.fixture
 def small_packets(database_url: str) -> Iterator[Database]:
-    """A database on a server that takes statements of up to 64 KiB."""
+    """A database on a server with a limit of 64 KiB per statement."""
     with small(database_url) as found:
         yield found
 
@@ -153,7 +153,7 @@ ON_SERVERS = pytest.mark.parametrize("database_url", ["mariadb", "mysql"], indir
 
 
 @ON_SERVERS
-def test_what_is_larger_than_a_packet_is_refused_and_the_connection_kept(small_packets: Database) -> None:
+def test_oversized_statement_is_refused_and_connection_kept(small_packets: Database) -> None:
     with closing(Journal(small_packets)) as journal:
         for text in ("x" * 70_000, "字" * 25_000, "'" * 40_000):
             with pytest.raises(DatabaseRefused) as refused:
@@ -164,7 +164,7 @@ def test_what_is_larger_than_a_packet_is_refused_and_the_connection_kept(small_p
 
 
 @ON_SERVERS
-def test_much_text_of_many_replies_takes_as_many_statements_as_it_needs(small_packets: Database) -> None:
+def test_large_appends_are_split_into_statements(small_packets: Database) -> None:
     with closing(Journal(small_packets)) as journal:
         sinks = [Recorder(small_packets, stored_reply(journal)) for _ in range(30)]
         with held(journal):
@@ -176,8 +176,8 @@ def test_much_text_of_many_replies_takes_as_many_statements_as_it_needs(small_pa
 
 
 @ON_SERVERS
-def test_a_reply_that_outgrows_a_packet_keeps_what_was_shown(small_packets: Database) -> None:
-    """CONCAT gives NULL then, which a server that is not strict stores as nothing at all."""
+def test_oversized_reply_keeps_shown_text(small_packets: Database) -> None:
+    """CONCAT returns NULL then, which a non-strict server stores as an empty text."""
     with closing(Journal(small_packets)) as journal:
         sink = Recorder(small_packets, stored_reply(journal))
         for _ in range(8):
@@ -192,7 +192,7 @@ def test_a_reply_that_outgrows_a_packet_keeps_what_was_shown(small_packets: Data
 
 
 @ON_SERVERS
-def test_a_server_that_cuts_text_refuses_it_here(database: Database) -> None:
+def test_truncating_server_refuses_text(database: Database) -> None:
     database.read(lambda connection: connection.change(Sql("SET GLOBAL sql_mode = ''")))
     try:
         lax = Database(database.url.render_as_string(hide_password=False))
@@ -203,7 +203,7 @@ def test_a_server_that_cuts_text_refuses_it_here(database: Database) -> None:
         database.read(lambda connection: connection.change(Sql("SET GLOBAL sql_mode = DEFAULT")))
 
 
-def test_an_append_that_is_repeated_in_parts_is_not_doubled(journal: Journal, database: Database) -> None:
+def test_append_repeated_in_parts_is_not_doubled(journal: Journal, database: Database) -> None:
     reply = stored_reply(journal)
     parts = [Append(reply.id, 0, Delta("one ")), Append(reply.id, 4, Delta("two"))]
 
@@ -214,7 +214,7 @@ def test_an_append_that_is_repeated_in_parts_is_not_doubled(journal: Journal, da
     assert Recorder(database, reply).row().content == "one two"
 
 
-# What the numbers of a server mean
+# The server's error numbers
 
 SAID = {
     Duplicate: [1062, 1586, 1022, 1216, 1452],
@@ -230,18 +230,18 @@ SAID = {
 
 
 @pytest.mark.parametrize(("number", "kind"), [(number, kind) for kind, numbers in SAID.items() for number in numbers])
-def test_each_number_means_one_thing(number: int, kind: type[Exception]) -> None:
+def test_error_numbers_are_unique(number: int, kind: type[Exception]) -> None:
     found = mysql.translated(pymysql.OperationalError(number, "Incorrect value: 'a secret'"), "INSERT INTO x")
     assert type(found) is kind
     assert "a secret" not in named(found) or kind in {Duplicate, Contention}
 
 
-def test_a_disk_without_room_is_told_by_the_systems_words() -> None:
+def test_full_disk_is_detected_by_message() -> None:
     error = pymysql.OperationalError(1030, 'Got error 28 "No space left on device" from storage engine InnoDB')
     assert type(mysql.translated(error, "INSERT")) is DatabaseFull
 
 
-def test_whatever_breaks_the_connection_is_an_outage() -> None:
+def test_broken_connection_is_an_outage() -> None:
     for error in (pymysql.InternalError("Packet sequence number wrong"), TimeoutError(), pymysql.InterfaceError(0, "")):
         assert type(mysql.translated(error, "INSERT")) is StoreUnavailable
 
@@ -250,10 +250,10 @@ def test_whatever_breaks_the_connection_is_an_outage() -> None:
     ("number", "kind"),
     [
         (2013, OutcomeUnknown),  # no answer
-        (1053, OutcomeUnknown),  # an answer of a server that goes away
+        (1053, OutcomeUnknown),  # the answer of a server that shuts down
         (1317, OutcomeUnknown),
         (1180, OutcomeUnknown),
-        (2006, StoreUnavailable),  # it was never sent
+        (2006, StoreUnavailable),  # never sent
         (0, StoreUnavailable),
         (1213, Contention),
         (1290, DatabaseReadOnly),
@@ -261,5 +261,5 @@ def test_whatever_breaks_the_connection_is_an_outage() -> None:
         (1197, DatabaseRefused),
     ],
 )
-def test_only_a_commit_without_a_clear_answer_is_of_unknown_outcome(number: int, kind: type[Exception]) -> None:
+def test_only_unanswered_commit_has_unknown_outcome(number: int, kind: type[Exception]) -> None:
     assert type(mysql.uncommitted(pymysql.OperationalError(number, ""))) is kind

@@ -1,4 +1,4 @@
-"""Every name of ours that any database reserves is quoted, in every statement that can be sent.
+"""Every reserved word is quoted in every statement, for all databases.
 
 `test_plans` looks at the statements as they are sent; this looks at what they are made of.
 """
@@ -23,13 +23,13 @@ STORE = Path(store.__file__).parent
 SOURCES = sorted(path.relative_to(STORE) for path in STORE.rglob("*.py"))
 GRAMMAR = re.compile(rf"\b({'|'.join(sorted(map(str.upper, RESERVED)))})\b|\b[A-Z_]+\(")
 COLUMNS = re.compile(r"`?\w+`?(, `?\w+`?)+")
-# What people read begins as a sentence does, or with the name of a setting.
+# Human-readable texts begin like a sentence, or with the name of a setting.
 SENTENCE = re.compile(r"[A-Z][a-z]|[A-Z_]+: ")
 STATEMENT = re.compile(r"\b(SELECT .* FROM|INSERT INTO|DELETE FROM|UPDATE \S+ SET)\b", re.DOTALL)
 
 
 def pieces(source: Path) -> list[tuple[int, str]]:
-    """Return the texts of a module that are SQL or a part of it, each with its line."""
+    """Return the SQL texts of a module with their lines."""
     return [(line, text) for line, text in texts(parsed(STORE / source)) if is_sql(text)]
 
 
@@ -42,7 +42,7 @@ def is_sql(text: str) -> bool:
 
 
 def texts(node: ast.AST) -> Iterator[tuple[int, str]]:
-    """Yield the texts of a module, its docstrings left out."""
+    """Yield the texts of a module without docstrings."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
             continue
@@ -54,7 +54,7 @@ def texts(node: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def text_of(node: ast.AST) -> str | None:
-    """Return the text of a string, with braces for what an f-string puts in."""
+    """Return the text of a string, with braces for f-string placeholders."""
     if isinstance(node, ast.JoinedStr):
         return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
@@ -65,7 +65,7 @@ def test_statements_quote_reserved_words(source: Path) -> None:
     assert [(line, text, words) for line, text in pieces(source) if (words := unquoted(text))] == []
 
 
-def test_statements_are_in_the_store_alone() -> None:
+def test_statements_are_only_in_the_store() -> None:
     others = [path for path in STORE.parent.rglob("*.py") if STORE not in path.parents]
     assert [(path.name, text) for path in others for _, text in texts(parsed(path)) if STATEMENT.search(text)] == []
     assert any(STATEMENT.search(text) for source in SOURCES for _, text in pieces(source))
@@ -81,7 +81,7 @@ def test_statements_are_found() -> None:
 
 
 @pytest.mark.parametrize("database_url", ["mysql"], indirect=True)
-def test_no_word_is_reserved_that_we_do_not_know(database_url: str) -> None:
+def test_reserved_words_are_up_to_date(database_url: str) -> None:
     database = Database(database_url)
     rows = database.read(lambda c: c.rows(Sql("SELECT word FROM information_schema.keywords WHERE reserved = 1")))
     assert {str(row[0]).lower() for row in rows} <= RESERVED

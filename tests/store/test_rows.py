@@ -1,4 +1,4 @@
-"""What the tables' functions promise, where the front door cannot show it."""
+"""Guarantees of the tables' functions that the API can't show."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ ODD = "a\0b 😀👩‍👩‍👧 ﷽ שלום e\u0301 \u2028\r\n\t\\ ' \" % _ 
 
 
 def write(journal: Journal, function: Callable[..., T], *arguments: Any) -> T:
-    """Return what a table's function returns, once that is durable."""
+    """Return the result of a writing function after its commit."""
     return journal.write(lambda connection: function(connection, *arguments))
 
 
 def read(database: Database, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
-    """Return what a table's function reads."""
+    """Return the result of a reading function."""
     return database.read(lambda connection: function(connection, *arguments, **options))
 
 
-def test_every_character_comes_back_as_it_was(database: Database, journal: Journal) -> None:
+def test_every_character_is_stored_unchanged(database: Database, journal: Journal) -> None:
     made = a_conversation(title=ODD, system=ODD, metadata={ODD: [ODD]}, ttl=5, expires_at=now_us() * 2, pinned=True)
     said = a_message(made, content=ODD, role=Role.USER)
     reply = a_message(
@@ -49,7 +49,7 @@ def test_every_character_comes_back_as_it_was(database: Database, journal: Journ
     assert read(database, messages.page, made.id, limit=9, after=None, ascending=True) == [said, reply]
 
 
-def test_nobody_reaches_another_owner_s_conversation(database: Database, journal: Journal) -> None:
+def test_owners_cannot_reach_foreign_conversations(database: Database, journal: Journal) -> None:
     mine, now = a_conversation(owner="me"), now_us()
     write(journal, conversations.insert, mine)
     with database.connection() as connection:
@@ -65,12 +65,12 @@ def test_nobody_reaches_another_owner_s_conversation(database: Database, journal
 def listed(
     connection: Connection, owner: str, *, after: Position | None = None, ascending: bool = False
 ) -> list[Position]:
-    found = conversations.newest(connection, owner, now_us(), limit=3, after=after, ascending=ascending)
+    found = conversations.by_activity(connection, owner, now_us(), limit=3, after=after, ascending=ascending)
     return [Position(item.last_active, item.id) for item in found]
 
 
 @pytest.mark.parametrize("ascending", [True, False])
-def test_pages_of_equal_times_have_no_gaps_and_no_doubles(
+def test_pages_with_equal_times_have_no_gaps_or_duplicates(
     database: Database, journal: Journal, *, ascending: bool
 ) -> None:
     made = [a_conversation(last_active=1000 + number // 5) for number in range(20)]
@@ -84,7 +84,7 @@ def test_pages_of_equal_times_have_no_gaps_and_no_doubles(
     assert [place.id for place in found] == [one.id for one in in_order]
 
 
-def test_an_expired_conversation_is_found_by_nothing(database: Database, journal: Journal) -> None:
+def test_expired_conversation_is_never_found(database: Database, journal: Journal) -> None:
     now = now_us()
     made = a_conversation(ttl=1, expires_at=now)
     write(journal, conversations.insert, made)
@@ -99,7 +99,7 @@ def test_an_expired_conversation_is_found_by_nothing(database: Database, journal
     ("fields", "expires"),
     [({"ttl": 60}, 5_000_000 + 60_000_000), ({"ttl": None}, None), ({"ttl": 60, "pinned": True}, None)],
 )
-def test_activity_puts_expiry_off(
+def test_activity_postpones_expiry(
     database: Database, journal: Journal, fields: dict[str, Any], expires: int | None
 ) -> None:
     made = a_conversation(last_active=1_000_000, **fields)
@@ -110,7 +110,7 @@ def test_activity_puts_expiry_off(
     assert found == replace(made, last_active=5_000_000, expires_at=expires)
 
 
-def test_deleting_takes_messages_and_leases_along(database: Database, journal: Journal) -> None:
+def test_deletion_cascades_to_messages_and_leases(database: Database, journal: Journal) -> None:
     reply = stored_reply(journal)
     write(journal, leases.acquire, Lease(reply.conversation_id, reply.id, new_id(), stop=False))
     assert write(journal, conversations.delete, "me", reply.conversation_id, now_us())
@@ -119,7 +119,7 @@ def test_deleting_takes_messages_and_leases_along(database: Database, journal: J
         assert leases.of_conversation(connection, reply.conversation_id) is None
 
 
-def test_a_reply_ends_once(database: Database, journal: Journal) -> None:
+def test_reply_ends_once(database: Database, journal: Journal) -> None:
     reply = stored_reply(journal)
     for status, reason in [(Status.COMPLETED, "stop"), (Status.INTERRUPTED, None)]:
         write(journal, messages.finish, replace(reply, status=status, finish_reason=reason))
@@ -127,7 +127,7 @@ def test_a_reply_ends_once(database: Database, journal: Journal) -> None:
     assert found == replace(reply, status=Status.COMPLETED, finish_reason="stop")
 
 
-def test_a_lease_is_given_back_once_and_by_its_holder(journal: Journal) -> None:
+def test_lease_is_released_once_by_its_holder(journal: Journal) -> None:
     reply = stored_reply(journal)
     lease = leases.Lease(reply.conversation_id, reply.id, new_id(), stop=False)
     write(journal, leases.acquire, lease)
@@ -136,7 +136,7 @@ def test_a_lease_is_given_back_once_and_by_its_holder(journal: Journal) -> None:
     assert given == [False, False, True, False]
 
 
-def test_a_beat_goes_up_and_comes_back_after_it_was_forgotten(database: Database, journal: Journal) -> None:
+def test_heartbeat_grows_and_returns_after_removal(database: Database, journal: Journal) -> None:
     me, other = new_id(), new_id()
     for worker in (me, other, me, me):
         write(journal, leases.heartbeat, worker)
@@ -146,7 +146,7 @@ def test_a_beat_goes_up_and_comes_back_after_it_was_forgotten(database: Database
     assert database.read(leases.heartbeats) == {me: 0, other: 0}
 
 
-def test_a_key_belongs_to_its_owner_for_a_day(journal: Journal) -> None:
+def test_idempotency_key_is_kept_per_owner_for_a_day(journal: Journal) -> None:
     known, now = idempotency.IdempotencyRecord(b"x" * 32, new_id(), new_id()), now_us()
     write(journal, idempotency.insert, "me", "key", known, now)
 
@@ -159,7 +159,7 @@ def test_a_key_belongs_to_its_owner_for_a_day(journal: Journal) -> None:
     assert found("me", now) is None
 
 
-def test_keys_that_are_too_old_are_forgotten(journal: Journal) -> None:
+def test_old_idempotency_keys_are_deleted(journal: Journal) -> None:
     known, now = idempotency.IdempotencyRecord(b"x" * 32, new_id(), new_id()), now_us()
     for age in range(5):
         at = now - age * 10 * 3600 * 1_000_000
@@ -167,7 +167,7 @@ def test_keys_that_are_too_old_are_forgotten(journal: Journal) -> None:
     assert write(journal, idempotency.expire, now, 400) == 2
 
 
-def test_the_last_messages_are_those_of_the_branch_up_to_a_time(database: Database, journal: Journal) -> None:
+def test_latest_messages_are_of_branch_up_to_time(database: Database, journal: Journal) -> None:
     made = a_conversation()
     write(journal, conversations.insert, made)
     for number in range(6):
@@ -176,7 +176,7 @@ def test_the_last_messages_are_those_of_the_branch_up_to_a_time(database: Databa
     assert read(database, messages.latest, made.id, 1004, 3) == [Said(Role.USER, text) for text in "234"]
 
 
-def test_switching_the_branch_shows_just_the_way_to_its_tip(database: Database, journal: Journal) -> None:
+def test_switched_branch_has_only_path_to_tip(database: Database, journal: Journal) -> None:
     made, at = a_conversation(), now_us()
     tree = [a_reply(made, content=name, timestamp=at + number) for number, name in enumerate("abcd")]
     a, b, c, d = tree[0], *(replace(tree[n], parent_id=tree[parent].id) for n, parent in ((1, 0), (2, 1), (3, 0)))
@@ -185,14 +185,14 @@ def test_switching_the_branch_shows_just_the_way_to_its_tip(database: Database, 
         conversations.insert(connection, made)
         for one in (a, b, c):
             messages.insert(connection, one)
-        at_a = branches.switched(connection, replace(made, current_id=c.id), a.id)
+        at_a = branches.switch_locked(connection, replace(made, current_id=c.id), a.id)
         messages.insert(connection, d)
         conversations.update(connection, replace(at_a, current_id=d.id))
 
     def switch(connection: Transaction, tip: UUID | None) -> None:
         found = conversations.lock(connection, "me", made.id, now_us())
         assert found
-        conversations.update(connection, branches.switched(connection, found, tip))
+        conversations.update(connection, branches.switch_locked(connection, found, tip))
 
     def branch() -> str:
         page = read(database, messages.page, made.id, limit=9, after=None, ascending=True)

@@ -1,4 +1,4 @@
-"""Finding text on SQLite is what Python calls containing it, in any case of letters; servers know fewer cases."""
+"""Search on SQLite equals Python's case-insensitive containment; servers know fewer cases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.conftest import DATABASES
 
 ALPHABET = 'aAbBkK*?[]!%_^-\\"u0\0\n\uffff中文éÉßẞ🐸'
 
-# Latin, Greek and Cyrillic as most keyboards have it.
+# Latin, Greek and Cyrillic letters of most keyboards.
 SPANS = (range(0x20, 0x100), range(0x391, 0x3CA), range(0x410, 0x450))
 COMMON = {chr(number) for span in SPANS for number in span}
 
@@ -32,8 +32,8 @@ def holds(sqlite: apsw.Connection, text: str, part: str) -> bool:
     return bool(found.fetchall()[0][0])
 
 
-def test_every_letter_is_found_by_each_of_its_cases(sqlite: apsw.Connection) -> None:
-    """Asks for all letters that have cases, in a second."""
+def test_every_letter_is_found_in_each_case(sqlite: apsw.Connection) -> None:
+    """Searches for all letters with cases: a second."""
     letters = [letter for letter in map(chr, range(sys.maxunicode + 1)) if letter.lower() != letter.upper()]
     assert len(letters) > 2_000
     missed = [
@@ -45,7 +45,7 @@ def test_every_letter_is_found_by_each_of_its_cases(sqlite: apsw.Connection) -> 
     assert not missed
 
 
-def test_whatever_is_searched_for_is_found_as_python_finds_it(sqlite: apsw.Connection) -> None:
+def test_search_equals_python(sqlite: apsw.Connection) -> None:
     chance = random.Random(15)  # noqa: S311 - texts, not secrets
     for _ in range(20_000):
         text = "".join(chance.choices(ALPHABET, k=chance.randint(0, 8)))
@@ -54,7 +54,7 @@ def test_whatever_is_searched_for_is_found_as_python_finds_it(sqlite: apsw.Conne
         assert holds(sqlite, text, part) == expected, (text, part)
 
 
-def test_the_slow_operator_is_asked_only_about_what_the_quick_one_finds() -> None:
+def test_slow_operator_runs_only_on_fast_matches() -> None:
     asked: list[Any] = []
 
     def glob(*pattern_and_text: Any) -> bool:
@@ -68,7 +68,7 @@ def test_the_slow_operator_is_asked_only_about_what_the_quick_one_finds() -> Non
     assert asked == ["a Word"]
 
 
-def test_no_character_stands_for_another(sqlite: apsw.Connection) -> None:
+def test_no_character_is_a_wildcard(sqlite: apsw.Connection) -> None:
     for letter in map(chr, range(256)):
         other = "x" if letter.lower() != "x" else "y"
         assert holds(sqlite, f"({letter})", f"({letter})"), repr(letter)
@@ -87,18 +87,18 @@ def test_no_character_stands_for_another(sqlite: apsw.Connection) -> None:
         ("", [""]),
     ],
 )
-def test_a_query_is_cut_into_words_of_which_the_longest_is_first(query: str, words: list[str]) -> None:
+def test_query_words_are_sorted_by_length(query: str, words: list[str]) -> None:
     assert search.words(query) == words
 
 
 @pytest.mark.parametrize("part", ["ISTANBUL", "istanbul", "İSTANBUL"])
 @pytest.mark.parametrize("text", ["Istanbul", "istanbul", "İstanbul"])
-def test_an_i_is_found_with_and_without_its_dot(sqlite: apsw.Connection, text: str, part: str) -> None:
+def test_dotted_and_dotless_i_are_found(sqlite: apsw.Connection, text: str, part: str) -> None:
     assert holds(sqlite, text, part)
 
 
 @pytest.mark.parametrize("database_url", DATABASES[1:], indirect=True)
-def test_a_server_finds_every_letter_as_it_was_written_and_common_ones_in_any_case(database: Database) -> None:
+def test_server_finds_exact_letters_and_common_cases(database: Database) -> None:
     cased = [letter for letter in map(chr, range(sys.maxunicode + 1)) if letter.lower() != letter.upper()]
     exact = [(letter, letter) for letter in [*map(chr, range(256)), *cased]]
     capitals = [letter for letter in cased if letter in COMMON and letter.isupper()]
@@ -109,7 +109,7 @@ def test_a_server_finds_every_letter_as_it_was_written_and_common_ones_in_any_ca
 
 
 def not_found(connection: Connection, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return which texts do not hold what is searched for in them, by the words of a server."""
+    """Return the texts in which a server does not find the search text."""
     condition = search.conditions("x")[1]
     sql = Sql(f"SELECT {condition} FROM (SELECT CONVERT(:x USING utf8mb4) COLLATE utf8mb4_bin AS x) AS given")  # noqa: S608 - the test's own
     found = [connection.rows(sql, x=f"({text})", **search.patterns(f"({part})"))[0][0] for text, part in pairs]

@@ -1,4 +1,4 @@
-"""`chatkeep stats`: what there is, counted in pieces."""
+"""`chatkeep stats` counts in pieces."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ACTIVITY = {"oldest": stats.time_text(AT - HOUR_US), "newest": stats.time_text(A
 
 @pytest.fixture
 def filled(database: Database, journal: Journal) -> Database:
-    """A database with two conversations of one owner, one of another, and one that has expired."""
+    """A database with two conversations of one owner, one of another, and an expired one."""
     journal.write(_fill)
     return database
 
@@ -47,7 +47,7 @@ def test_everything_is_counted(database_url: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("filled")
-def test_the_table_has_a_figure_in_every_row(database_url: str, tmp_path: Path) -> None:
+def test_table_has_a_figure_in_every_row(database_url: str, tmp_path: Path) -> None:
     """Starts a process: a second."""
     rows = command(database_url, tmp_path).splitlines()
     assert [rows[0].split(), rows[6].split()] == [["conversations", "3"], ["messages", "8"]]
@@ -55,7 +55,7 @@ def test_the_table_has_a_figure_in_every_row(database_url: str, tmp_path: Path) 
     assert any("storage" in row and row.endswith(" MB") for row in rows)
 
 
-def test_what_comes_in_pieces_is_counted_once(filled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_are_counted_once(filled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = stats.document(stats.collect(filled))
     for size in (1, 3):
         monkeypatch.setattr(counted, "CONVERSATIONS", size)
@@ -64,7 +64,7 @@ def test_what_comes_in_pieces_is_counted_once(filled: Database, monkeypatch: pyt
         assert pieces | {"at": None} == whole | {"at": None}
 
 
-def test_the_room_that_is_taken_is_the_files(filled: Database) -> None:
+def test_storage_is_the_files_size(filled: Database) -> None:
     taken = stats.collect(filled).storage
     assert taken.tables > 50_000
     if not filled.embedded:
@@ -75,7 +75,7 @@ def test_the_room_that_is_taken_is_the_files(filled: Database) -> None:
 
 
 def command(url: str, folder: Path, *options: str) -> str:
-    """Return what `chatkeep stats` prints."""
+    """Return the output of `chatkeep stats`."""
     env = os.environ | {"DATABASE_URL": url, "CHATKEEP_ENV": "test", "PYTHONPATH": str(ROOT)}
     arguments = [sys.executable, "-m", "chatkeep", "stats", *options]
     return subprocess.run(

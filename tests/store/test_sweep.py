@@ -1,4 +1,4 @@
-"""Sweeping in transactions that keep nobody waiting for long."""
+"""The sweep uses short transactions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONVERSATIONS, MESSAGES = 4, 3
 
 
 @pytest.mark.parametrize(("limit", "value", "transactions"), [("SECONDS", 60, 1), ("SECONDS", 0, 4), ("ROWS", 3, 4)])
-def test_a_transaction_ends_at_its_limits(
+def test_sweep_transaction_ends_at_limits(
     database: Database, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, transactions: int
 ) -> None:
     monkeypatch.setattr(sweeper, "SECONDS", 60)
@@ -37,7 +37,7 @@ def test_a_transaction_ends_at_its_limits(
 
 
 class Counting(Journal):
-    """A journal that counts what it is asked to write."""
+    """A journal that counts its writes."""
 
     writes = 0
 
@@ -47,7 +47,7 @@ class Counting(Journal):
 
 
 def _fill(connection: Transaction) -> None:
-    """Store conversations that have expired."""
+    """Store expired conversations."""
     for _ in range(CONVERSATIONS):
         conversation = a_conversation(expires_at=1)
         conversations.insert(connection, conversation)

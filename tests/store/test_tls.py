@@ -1,4 +1,4 @@
-"""Encrypted connections to a real MySQL, with the certificates that it makes for itself."""
+"""Encrypted connections to a real MySQL with its self-made certificates."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def with_options(url: str, options: str) -> str:
 
 
 def ciphers(url: str) -> set[str]:
-    """Return what connections of several kinds are encrypted with, an empty text for those that are not."""
+    """Return the ciphers of connections of several kinds, "" for plain ones."""
     database = Database(url)
     found = {
         database.read_as(kind, lambda connection: connection.rows(CIPHER)[0][1]) for kind in (SHORT, SCANS, UPKEEP)
@@ -41,18 +41,18 @@ def ciphers(url: str) -> set[str]:
 @pytest.mark.parametrize(
     "options", ["?ssl-mode=REQUIRED", "?ssl=true", "?ssl_mode=VERIFY_CA&ssl_ca={ca}", "?tls=1&ssl-ca={ca}"]
 )
-def test_connections_are_encrypted_with_options_for_it(mysql: MySQL, options: str) -> None:
+def test_tls_options_encrypt_connections(mysql: MySQL, options: str) -> None:
     found = ciphers(with_options(mysql.create_database(), options.format(ca=mysql.authority)))
     assert len(found) == 1
     assert found.pop().startswith("TLS_")
 
 
 @pytest.mark.parametrize("options", ["", "?charset=utf8mb4", "?ssl-mode=DISABLED", "?ssl=false"])
-def test_connections_are_not_encrypted_without(mysql: MySQL, options: str) -> None:
+def test_connections_are_plain_without_tls_options(mysql: MySQL, options: str) -> None:
     assert ciphers(with_options(mysql.create_database(), options)) == {""}
 
 
-def test_a_user_who_must_use_tls_gets_in_with_it(mysql: MySQL) -> None:
+def test_user_that_requires_tls_can_connect(mysql: MySQL) -> None:
     url = mysql.create_database()
     name = Database(url).url.database
     mysql.execute(f"CREATE USER '{name}'@'127.0.0.1' IDENTIFIED BY 'pass wörd 密码@/#?%' REQUIRE SSL")
@@ -78,7 +78,7 @@ def test_a_user_who_must_use_tls_gets_in_with_it(mysql: MySQL) -> None:
         ("?ssl-mode=REQUIRED&ssl-cipher=none", "the option ssl-cipher=none cannot be used: "),
     ],
 )
-def test_a_certificate_that_is_not_trusted_is_refused_in_one_sentence(mysql: MySQL, options: str, told: str) -> None:
+def test_untrusted_certificate_is_explained(mysql: MySQL, options: str, told: str) -> None:
     named = {"ca": mysql.authority, "foreign": FOREIGN, "this": __file__, "place": f"127.0.0.1:{mysql.port}"}
     url = with_options(mysql.create_database(), options.format(**named))
     with pytest.raises(SettingsError) as raised:
@@ -88,7 +88,7 @@ def test_a_certificate_that_is_not_trusted_is_refused_in_one_sentence(mysql: MyS
     assert str(Database(mysql.create_database()).url.password) not in said
 
 
-def test_a_server_without_tls_is_named(
+def test_server_without_tls_is_explained(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     url = with_options(blank_database(request, "mariadb", tmp_path_factory), "?ssl-mode=REQUIRED")
@@ -96,8 +96,8 @@ def test_a_server_without_tls_is_named(
         migrations.opened(url)
 
 
-def test_all_connections_share_one_context(mysql: MySQL) -> None:
-    """To build one takes tens of milliseconds, in which an event loop stands still."""
+def test_connections_share_one_tls_context(mysql: MySQL) -> None:
+    """Creating one takes tens of milliseconds, which would block an event loop."""
     database = Database(with_options(mysql.create_database(), f"?ssl-mode=VERIFY_CA&ssl-ca={mysql.authority}"))
     lent = [database.engine_for(kind).raw_connection() for kind in (SHORT, SHORT, SCANS, UPKEEP)]
     raw: list[Any] = [connection.driver_connection for connection in lent]

@@ -1,4 +1,4 @@
-"""Of what is limited, all turns know what others have counted, in the same transaction or in another process's."""
+"""Quotas: each turn sees what others have counted, in the same transaction or in another process."""
 
 from __future__ import annotations
 
@@ -24,16 +24,14 @@ KEY = new_id()
 
 
 def held(connection: DriverConnection) -> dict[str, WindowUsage]:
-    """Hold what subjects have used, in a transaction that stays open."""
+    """Lock the usage of subjects in a transaction that stays open."""
     connection.begin()
     return windows.hold(connection, SUBJECTS)[1]
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
 @pytest.mark.parametrize("known", [True, False], ids=["known", "new"])
-def test_who_holds_a_subject_knows_what_the_one_before_has_counted(
-    database: Database, journal: Journal, end: str, *, known: bool
-) -> None:
+def test_subject_lock_shows_previous_counts(database: Database, journal: Journal, end: str, *, known: bool) -> None:
     if known:
         journal.write(lambda _: None, subjects=SUBJECTS)
     with database.connection() as one, database.connection() as other, ThreadPoolExecutor(1) as pool:
@@ -49,7 +47,7 @@ def test_who_holds_a_subject_knows_what_the_one_before_has_counted(
         other.rollback()
 
 
-def test_replies_at_once_are_those_of_all_and_what_the_transaction_itself_begins_and_ends(database: Database) -> None:
+def test_concurrent_replies_include_own_transaction(database: Database) -> None:
     def begin(connection: Transaction, owner: str) -> Lease:
         made = a_conversation(owner=owner)
         lease = Lease(made.id, new_id(), new_id(), stop=False, owner=owner, key_id=KEY)

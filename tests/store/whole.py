@@ -1,4 +1,4 @@
-"""Rows in every table, with all that text and numbers may be, and what a database holds, for comparing."""
+"""Fill every table with all kinds of text and numbers, and return a database's content for comparison."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chatkeep.store.copying import WORK
 from chatkeep.store.engine import Database
 from chatkeep.store.sql import Sql
 
-# What databases escape, cut, pad, fold, normalize or end texts with.
+# Texts that databases escape, truncate, pad, fold, normalize or terminate.
 NASTY = (
     "", " ", "a", "A", "a ", " a", "\x00", "a\x00b", "\x01", "\t\r\n", "\\", "\\'", "'", '"', "`", "%s", "%(v0)s",
     ":v0", "\u00e9", "e\u0301", "\u00df", "ss", "\u4f60\u597d", "\U0001f600\U0001f469\u200d\U0001f469", "\ufeff",
@@ -36,7 +36,7 @@ _MESSAGE = Sql(
 
 
 def fill(database: Database, rows: int = ROWS, seed: int = 1, text: Callable[[], str] = lambda: "") -> None:
-    """Fill every table but those of processes; ``text`` makes more of what has no length."""
+    """Fill every table except those of processes. ``text`` lengthens texts without a limit."""
     dice = random.Random(seed)  # noqa: S311 - it must repeat itself
     with database.engine.begin() as connection:
         ids = [dice.randbytes(16) for _ in range(rows)]
@@ -75,7 +75,7 @@ def _text(length: int | None, number: int, more: str, *, is_key: bool) -> str:
     found = NASTY[number % len(NASTY)]
     if length is None:
         return found + more
-    if is_key:  # MySQL takes texts for the same that differ in spaces at their end
+    if is_key:  # MySQL ignores trailing spaces when it compares texts
         return f"{found}{number}"[-length:]
     return (found * length)[:length] if number % 2 else found[:length]
 
@@ -85,7 +85,7 @@ def _is_unique(column: sa.Column[Any]) -> bool:
 
 
 def grow(database: Database, size: int, seed: int = 2) -> None:
-    """Add conversations whose messages have about so many bytes of text together."""
+    """Add conversations with about that many bytes of text in all."""
     dice = random.Random(seed)  # noqa: S311 - it must repeat itself
     with database.connection() as connection:
         while size > 0:
@@ -107,7 +107,7 @@ def grow(database: Database, size: int, seed: int = 2) -> None:
 
 
 def digests(database: Database, where: str = "1 = 1") -> dict[str, tuple[int, int]]:
-    """Return the rows of each table that is copied, counted and hashed without an order."""
+    """Return the row count and order-independent hash of each copied table."""
     found = {}
     for table in TABLES:
         columns = ", ".join(f"`{column.name}`" for column in table.columns)
@@ -127,7 +127,7 @@ def digests(database: Database, where: str = "1 = 1") -> dict[str, tuple[int, in
 
 
 def dump(database: Database) -> dict[str, list[tuple[Any, ...]]]:
-    """Return every row of those tables, in one order for all databases, without the database's own number."""
+    """Return every row of those tables in an order equal for all databases, without the database's identity."""
     with database.engine.connect() as connection:
         found = {table.name: sorted(map(tuple, connection.execute(sa.select(table))), key=repr) for table in TABLES}
     found["marks"] = [row for row in found["marks"] if row[0] != "database"]

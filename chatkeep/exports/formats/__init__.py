@@ -1,4 +1,4 @@
-"""The formats of exports. A format turns rows into bytes and knows neither the database nor HTTP."""
+"""Export formats, which render rows to bytes and know neither the database nor HTTP."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from chatkeep.store.exports import ConversationRow
 
 
 class Format(Protocol):
-    """One export in one format: the methods are called in the order in which what they return is written."""
+    """Renders one export. The results of its methods are written in the order of the calls."""
 
     media_type: ClassVar[str]
     suffix: ClassVar[str]
     branch_only: ClassVar[bool]
-    """Whether it holds the current branch alone, in place of the whole tree."""
+    """Whether it has only the current branch, not the whole tree."""
     records: ClassVar[bool]
-    """Whether it takes messages as a `RecordRow` each, in place of a `MessageRow`."""
+    """Whether it takes messages as `RecordRow`, not as `MessageRow`."""
 
     def begin(self) -> bytes:
-        """Return what an export begins with."""
+        """Return the beginning of the export."""
 
     def conversation(self, row: ConversationRow) -> bytes:
-        """Return what a conversation begins with, after what ends the one before."""
+        """Return the end of the previous conversation and the beginning of this one."""
 
     def messages(self, rows: Sequence[Any]) -> bytes:
-        """Return the next messages of the conversation."""
+        """Return the conversation's next messages."""
 
     def finish(self) -> bytes:
-        """Return what follows the last conversation."""
+        """Return the end of the last conversation."""
 
 
-# Those that lose nothing: they can be increments, and end with a seal, without which they are known to be cut.
+# The lossless formats. They support increments, and end with a seal that shows that they are complete.
 Document: TypeAlias = Json | Ndjson
 _KINDS: dict[str, Callable[[], Format]] = {
     "json": Json,
@@ -48,5 +48,5 @@ FORMATS = tuple(_KINDS)
 
 
 def make(name: str, *, bom: bool = False) -> Format:
-    """Return a fresh format by its name, one of `FORMATS`; a csv may begin with a byte order mark."""
+    """Return a new format by its name in `FORMATS`. ``bom`` is for csv."""
     return Csv(bom=bom) if name == "csv" else _KINDS[name]()

@@ -1,4 +1,4 @@
-"""Everything there is, as one JSON document or as JSON lines: lossless, every message of the tree."""
+"""Lossless formats with every message of the tree: one JSON document, or JSON Lines."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """What the last line tells: how much there is, and the hash of every byte before this line.
+    """The last line: counts, and the SHA-256 of all bytes before this line.
 
-    ``tombstones`` are those of an increment; with ``cursor`` the next one begins.
+    ``tombstones`` is the number in an increment; ``cursor`` begins the next one.
     """
 
     conversations: int
@@ -41,7 +41,7 @@ class Ndjson:
         self._head = b""
 
     def begin(self, since: str | None = None) -> bytes:
-        """Return the line that names the kind of file, and the cursor that an increment begins with."""
+        """Return the line with the file's type, and the cursor of an increment."""
         return _head(since) + b"\n"
 
     def conversation(self, row: ConversationRow) -> bytes:
@@ -58,7 +58,7 @@ class Ndjson:
         return b""
 
     def tombstones(self, pages: Iterable[list[TombstoneRow]]) -> Iterator[bytes]:
-        """Yield a line for each tombstone, a page at a time."""
+        """Yield a line for each tombstone, page by page."""
         for rows in pages:
             yield b"".join(encode(_tombstone(row)) + b"\n" for row in rows)
 
@@ -80,11 +80,11 @@ class Json:
         self._first = b""
 
     def begin(self, since: str | None = None) -> bytes:
-        """Return what is before the conversations, with the cursor that an increment begins with."""
+        """Return the document's beginning, with the cursor of an increment."""
         return _head(since)[:-1] + b',"conversations":[\n'
 
     def conversation(self, row: ConversationRow) -> bytes:
-        """Return a conversation up to its first message."""
+        """Return the conversation up to its first message."""
         between, self._between, self._first = self._between, b"\n]},\n", b""
         return between + encode(_conversation(row))[:-1] + b',"messages":[\n'
 
@@ -96,11 +96,11 @@ class Json:
         return written
 
     def finish(self) -> bytes:
-        """Return what ends the last conversation and the list of them."""
+        """Return the end of the last conversation and of the list."""
         return (b"\n]}\n" if self._between else b"") + b"],\n"
 
     def tombstones(self, pages: Iterable[list[TombstoneRow]]) -> Iterator[bytes]:
-        """Yield the list of tombstones, a page at a time."""
+        """Yield the list of tombstones, page by page."""
         yield b'"tombstones":[\n'
         between = b""
         for rows in pages:
@@ -161,7 +161,7 @@ def _without_none(members: dict[str, Any]) -> dict[str, Any]:
 
 
 def _records(rows: Sequence[RecordRow], first: bytes, following: bytes, tail: bytes) -> bytes:
-    """Return messages as JSON; what they begin with ends just before the id."""
+    """Render messages as JSON. ``first`` and ``following`` are what precedes their ids."""
     parts: list[bytes] = []
     head, previous, previous_text = first, b"", b""
     for text, row in zip(uuid_texts([row[1] for row in rows]), rows, strict=True):
@@ -169,7 +169,7 @@ def _records(rows: Sequence[RecordRow], first: bytes, following: bytes, tail: by
         if parent_id is None:
             parent = b'","parent_id":null,"timestamp":"'
         else:
-            # Mostly the message before, whose text is there.
+            # Usually the previous message, whose text is known.
             parent_text = previous_text if parent_id == previous else uuid_text(parent_id)
             parent = b'","parent_id":"' + parent_text + b'","timestamp":"'
         second, fraction = divmod(timestamp, 1_000_000)

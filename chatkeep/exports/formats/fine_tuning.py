@@ -1,4 +1,4 @@
-"""Conversations to train a model with: OpenAI's JSON lines for fine-tuning."""
+"""OpenAI's fine-tuning format (JSON Lines)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _LINE = b'{"messages":['
 
 
 class FineTuning:
-    """A line for each conversation: the system prompt, then the turns whose answer is whole.
+    """A line for each conversation: the system prompt, then the turns with a complete answer.
 
-    A question without such an answer is left out, and so is a conversation without any turn. An answer in several steps
-    is one message. OpenAI takes no fields of others: that a message was generated is told by its role alone.
+    Skips questions without such an answer, and conversations without turns. An answer in several steps is one message.
+    OpenAI accepts no other fields, so only the role says that a message is AI-generated.
     """
 
     media_type: ClassVar = "application/jsonl"
@@ -31,18 +31,18 @@ class FineTuning:
         self._turns = Turns()
 
     def begin(self) -> bytes:
-        """Return nothing: the first line is the beginning."""
+        """Return nothing."""
         return b""
 
     def conversation(self, row: ConversationRow) -> bytes:
-        """Return the end of the line before; this one begins with its first turn."""
+        """Return the end of the previous line. The new line begins with its first turn."""
         ended = self.finish()
         system = _message(Role.SYSTEM, row.system.encode()) + b"," if row.system else b""
         self._head = _LINE + system
         return ended
 
     def messages(self, rows: Sequence[MessageRow]) -> bytes:
-        """Return the turns that are over and whole."""
+        """Return the complete turns."""
         return self._written(self._turns.add(rows))
 
     def finish(self) -> bytes:

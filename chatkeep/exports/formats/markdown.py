@@ -1,4 +1,4 @@
-"""Conversations to be read by people: the current branch in Markdown."""
+"""The current branch as Markdown, for reading."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from chatkeep.domain.conversation import Status
-from chatkeep.exports.formats.markup import contained, title
+from chatkeep.exports.formats.markup import embedded, title
 from chatkeep.exports.formats.text import ASSISTANT, time_text
 from chatkeep.exports.formats.turns import Ending, Turn, Turns, ending_of
 from chatkeep.store.exports import ConversationRow, Kind, MessageRow, kind_of
 
-# In both languages of the page, wherever the file is read (GB 45438-2025 asks for the mark in the text itself).
+# In both languages, wherever the file is read. GB 45438-2025 requires the mark in the text itself.
 AI_GENERATED = "AI generated · AI 生成"
 
 
 class Markdown:
-    """A heading for each conversation, each question and each reply; what was said is shown as Markdown below it."""
+    """A heading for each conversation, question and reply, with the text as Markdown below it."""
 
     media_type: ClassVar = "text/markdown"
     suffix: ClassVar = "md"
@@ -28,18 +28,18 @@ class Markdown:
         self._turns = Turns()
 
     def begin(self) -> bytes:
-        """Return nothing: the first heading is the beginning."""
+        """Return nothing."""
         return b""
 
     def conversation(self, row: ConversationRow) -> bytes:
-        """Return the end of the conversation before, then this one's heading and system prompt."""
+        """Return the end of the previous conversation, then this one's heading and system prompt."""
         ended = self.finish()
         between, self._between = self._between, "---\n\n"
-        system = b"## System\n\n%b\n\n" % contained(row.system.encode()) if row.system else b""
+        system = b"## System\n\n%b\n\n" % embedded(row.system.encode()) if row.system else b""
         return ended + f"{between}# {title(row.title)}\n\n".encode() + system
 
     def messages(self, rows: Sequence[MessageRow]) -> bytes:
-        """Return the turns that are over under their headings."""
+        """Return the complete turns with their headings."""
         return b"".join(map(_turn, self._turns.add(rows)))
 
     def finish(self) -> bytes:
@@ -54,7 +54,7 @@ def _turn(turn: Turn) -> bytes:
 
 
 def _said(timestamp: int, content: bytes, kind: Kind) -> bytes:
-    """Return who says it and when, then the text; of a reply also that a model wrote it, and why it isn't whole."""
+    """Render a message: role, time and text; for a reply also the AI mark, the model and why it is incomplete."""
     notes = [time_text(timestamp).decode()]
     if kind.role == ASSISTANT:
         notes = [AI_GENERATED, *([title(kind.model)] if kind.model else []), *notes]
@@ -62,4 +62,4 @@ def _said(timestamp: int, content: bytes, kind: Kind) -> bytes:
         notes.append(kind.status)
     elif kind.finish_reason and ending_of(kind) is not Ending.WHOLE:
         notes.append(title(kind.finish_reason))
-    return f"## {kind.role.capitalize()}\n\n*{' · '.join(notes)}*\n\n".encode() + contained(content) + b"\n\n"
+    return f"## {kind.role.capitalize()}\n\n*{' · '.join(notes)}*\n\n".encode() + embedded(content) + b"\n\n"

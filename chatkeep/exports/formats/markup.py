@@ -1,7 +1,7 @@
-"""A message's Markdown amid a document: it ends what it begins, and has no heading as high as the document's own.
+"""Embed a message's Markdown in a document: close what it opens, and lower its headings below the document's own.
 
-This reads as much of CommonMark's blocks as that takes: https://spec.commonmark.org/0.31.2/. Where it depends on the
-lines before whether something is code, the lines are rewritten so that it is code for every reader.
+It parses as much of CommonMark's blocks as needed: https://spec.commonmark.org/0.31.2/. If programs differ on whether
+something is code, the lines are rewritten so that it is code for all of them.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-# The document's headings have the levels above.
+# The document's own headings use the levels above.
 _LEVELS = 2
 _DEEPEST = 6
-# Every line of code repeats what its fence stands in. Nobody nests deeper; behind more, a fence is text.
+# Every line of code repeats the lead of its fence. After a longer lead, a fence is text.
 _LONGEST_LEAD = 64
-# Quotes, list items and tasks that a line is in or begins, and what it is within them.
+# The quotes, list items and tasks around a line, and what it is within them.
 _LEAD = rb"((?:[ \t>]|(?:[-+*]|\d{1,9}[.)]|\[[ xX]\])(?![^ \t]))*)"
 _LINE = re.compile(_LEAD + rb"(?:(#{1,6})(?![^ \t])|(`{3,}(?=[^`]*\Z)|~{3,})|(\[))?")
 _BLANK = re.compile(rb"[ \t]*|(?: ?>)+ ?")
@@ -31,25 +31,25 @@ _INLINE = re.compile(
 )
 _WORD_END = re.compile(rb"[\s<]|\Z")
 _MARKED = re.compile(rb"[`<]|\]:")
-# A text without any of these is as it should be.
+# A text without any of these needs no change.
 _SPECIAL = re.compile(rb"```|~~~|<[A-Za-z/!?]|#(?![^ \t\n])|\]:|\n[ \t>]*(?:=+|-+)[ \t]*(?![^\n])")
 _IN_TITLES = re.compile(r"[\\`*_{}\[\]<>&#~|$^]|:(?=[\w+-]+:)")
 
 
 def title(text: str) -> str:
-    """Return a text as the one line in which Markdown shows just that text."""
+    """Return a text on one line, escaped for Markdown."""
     return _IN_TITLES.sub(r"\\\g<0>", " ".join(text.split()))
 
 
-def contained(text: bytes) -> bytes:
-    """Return a message so that nothing behind it is part of it."""
+def embedded(text: bytes) -> bytes:
+    """Return a message that does not affect what follows it."""
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return b"\n".join(_lines(text.split(b"\n"))) if _SPECIAL.search(text) else text
 
 
 class _Fence(NamedTuple):
-    """An open fence: each line of its code begins with ``lead``, where it is in quotes or list items."""
+    """An open code fence. ``lead`` is the prefix of its lines within quotes and list items."""
 
     lead: bytes
     run: bytes
@@ -59,7 +59,7 @@ class _Fence(NamedTuple):
         return self.lead + self.run
 
     def inside(self, line: bytes) -> bytes | None:
-        """Return a line of the code with the lead, just `end` if it closes the fence, None if it left the quote."""
+        """Return a line of code with the lead, `end` if it closes the fence, or None if it left the quote."""
         if not self.lead and self.run not in line:
             return line
         code = self._code(line)
@@ -84,7 +84,7 @@ class _Fence(NamedTuple):
 
 
 def _lines(lines: list[bytes]) -> Iterator[bytes]:
-    """Yield the lines of a message, and those that close what is open at its end."""
+    """Yield the lines of a message, and close an open fence at its end."""
     fence: _Fence | None = None
     paragraph = _Paragraph()
     for line in lines:
@@ -96,7 +96,7 @@ def _lines(lines: list[bytes]) -> Iterator[bytes]:
                 continue
             yield from (fence.end, b"")
             fence = None
-        begun = _Begun.of(line)
+        begun = _LineStart.of(line)
         if begun.fence is None or paragraph.is_code(line):
             yield paragraph.written(line, begun)
             continue
@@ -104,8 +104,8 @@ def _lines(lines: list[bytes]) -> Iterator[bytes]:
             yield paragraph.written(begun.without_fence(line), begun)
             continue
         if begun.lead and paragraph.open:
-            yield b""  # else it could be the paragraph's text
-        # Pandoc before 3 reads on behind a backslash at the end of the line.
+            yield b""  # or the fence could be the paragraph's text
+        # Pandoc before 3 continues the line after a backslash.
         yield line.replace(b"\\", b"")
         fence = _Fence(re.sub(rb"[^ \t>]", b" ", begun.lead), begun.fence)
         paragraph = _Paragraph(nested=paragraph.nested or begun.nested)
@@ -113,8 +113,8 @@ def _lines(lines: list[bytes]) -> Iterator[bytes]:
         yield fence.end
 
 
-class _Begun(NamedTuple):
-    """What a line begins with."""
+class _LineStart(NamedTuple):
+    """The beginning of a line."""
 
     lead: bytes
     heading: bytes | None
@@ -122,7 +122,7 @@ class _Begun(NamedTuple):
     label: bytes | None
 
     @classmethod
-    def of(cls, line: bytes) -> _Begun:
+    def of(cls, line: bytes) -> _LineStart:
         first = line[:1]
         found = None if first.isalpha() or first > b"\x7f" else _LINE.match(line)
         return cls(*found.groups()) if found else _TEXT
@@ -139,26 +139,26 @@ class _Begun(NamedTuple):
         return self.lead + shown + line[len(self.lead) + len(fence) :]
 
 
-_TEXT = _Begun(b"", None, None, None)
+_TEXT = _LineStart(b"", None, None, None)
 
 
 class _Paragraph:
-    """The lines since the last blank one, as far as they say what the next line is."""
+    """The state since the last blank line that decides what the next line is."""
 
     def __init__(self, *, nested: bool = False) -> None:
         self.open = False
         self.nested = nested
-        """Whether the message had a quote or a list before: what is indented need not be code then."""
+        """Whether the message had a quote or a list before. Then an indented line may not be code."""
         self._code = False
-        self._sure = True  # that backticks pair as a line says by itself
+        self._sure = True  # whether backticks pair within each line
         self._labelled = False
 
     def is_code(self, line: bytes) -> bool:
-        """Return whether a line is code for being indented."""
+        """Return whether a line is indented code."""
         return not self.nested and (self._code or not self.open) and _CODE.match(line) is not None
 
-    def written(self, line: bytes, begun: _Begun) -> bytes:
-        """Return a line that begins no fence as it may be written, with an empty one before it where it needs that."""
+    def written(self, line: bytes, begun: _LineStart) -> bytes:
+        """Render a line that does not begin a fence, after an empty line if needed."""
         if begun is _TEXT:
             return self._text(line)
         if _BLANK.fullmatch(line):
@@ -171,7 +171,7 @@ class _Paragraph:
         self.nested = self.nested or begun.nested
         self._labelled = self._labelled or begun.label is not None
         if follows and bare and not bare.strip(b"-"):
-            line = b"\n" + line  # a line across the page, in place of a heading above it
+            line = b"\n" + line  # a thematic break, not the underline of a heading
         elif follows and bare and not bare.strip(b"="):
             line = line.replace(b"=", rb"\=", 1)
         elif begun.heading is not None:
@@ -180,12 +180,12 @@ class _Paragraph:
         return self._text(line)
 
     def _text(self, line: bytes) -> bytes:
-        """Return a line that is text, or text within what its lead says, as it may be written."""
+        """Render a line of text."""
         self.open, self._code = True, False
         return self._inline(line) if _MARKED.search(line) else line
 
     def _inline(self, line: bytes) -> bytes:
-        """Return a line without tags and definitions, but for those in code."""
+        """Escape tags and definitions in a line, except in code."""
         parts: list[bytes] = []
         done = at = 0
         word_end = -1
@@ -194,7 +194,7 @@ class _Paragraph:
             if sign[:1] == b"`":
                 at = self._behind_code(line, at, len(sign))
             elif sign in {b"<", b"]:"}:
-                # Directly behind a bare link the escape would be part of the link.
+                # Directly after a bare link, the escape would be part of the link.
                 parts += (line[done : at - 1], b" \\" if found.start() == word_end else b"\\")
                 done = at - 1
             elif sign == b"$":
@@ -205,13 +205,13 @@ class _Paragraph:
         return b"".join(parts) + line[done:]
 
     def _behind_code(self, line: bytes, at: int, run: int) -> int:
-        """Return where code ends that is code for sure, else ``at``, where its first backticks end."""
+        """Return the end of a code span if it certainly is one, else ``at``, the end of its opening backticks."""
         closing = _backticks(run).search(line, at) if self._sure else None
         if closing:
             code = line[at : closing.start()]
             if b"|" not in code and not (self._labelled and b"]:" in code):
                 return closing.end()
-        # The next ones may pair otherwise: in a cell of a table, or with those of other lines.
+        # Later backticks may pair differently: in a table's cell, or with other lines.
         self._sure = False
         return at
 
@@ -226,5 +226,5 @@ def _end(found: re.Match[bytes] | None) -> int:
 
 
 def _width(text: bytes) -> int:
-    """Return how wide the white space is that a line begins with."""
+    """Return the width of a line's indentation."""
     return len(text[: len(text) - len(text.lstrip(b" \t"))].expandtabs(4))

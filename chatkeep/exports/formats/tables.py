@@ -1,4 +1,4 @@
-"""A table with a row for each message, for spreadsheets: RFC 4180 in UTF-8, and nothing in it is run as a formula."""
+"""CSV for spreadsheets with a row for each message: RFC 4180, UTF-8, and safe from formula injection."""
 
 from __future__ import annotations
 
@@ -32,30 +32,31 @@ COLUMNS = (
 )
 _BOOLEANS = (b"false", b"true")
 BOM = "\ufeff".encode()
-# What a program may drop before it looks whether a cell is a formula: controls, white space, quotes, invisible signs.
+# Characters that programs may drop before they detect a formula: controls, white space, quotes, invisible ones.
 _DROPPED = (
     rb"[\0-\x20\"\x7f]|\xc2[\x80-\xa0\xad]|\xe1(?:\x9a\x80|\xa0\x8e)"
     rb"|\xe2(?:\x80[\x80-\x8f\xa8-\xaf]|\x81[\x9f-\xaf])|\xe3\x80\x80|\xef(?:\xbb\xbf|\xbf[\xb9-\xbf])"
 )
 _WIDE = rb"\xef\xbc[\x8b\x8d\x9d\xa0]|\xef\xb9[\xa2\xa3\xa6\xab]|\xe2\x88\x92"  # full-width and small signs
-# A cell that begins so could be run by the program that opens the file; the quote makes it text.
+# The beginning of a cell that a program could run as a formula. A quote before it makes it text.
 _FORMULA = re.compile(rb"[\t\r\n]|(?:" + _DROPPED + rb")*+(?:[-=+@]|" + _WIDE + rb")")
 _FORMULA_BYTES = frozenset([*range(0x21), *b'"-=+@\x7f\xc2\xe1\xe2\xe3\xef'])
-# A program that takes other separators begins cells within a text, whose quotes mean nothing to it.
+# A program set to other separators begins cells within a text, and ignores its quotes.
 _SEPARATORS = b";\t\r\n"
-_BEFORE = bytes([*range(0x21), *b'";\x7f\xc2\xe1\xe2\xe3\xef', *range(0x80, 0xC0)])  # all bytes of what is dropped
-# Such a sign behind what may be dropped or begins a cell. Its first byte comes first: that is quick to search for.
+_BEFORE = bytes([*range(0x21), *b'";\x7f\xc2\xe1\xe2\xe3\xef', *range(0x80, 0xC0)])  # all bytes of dropped characters
+# A formula's sign after dropped characters or at a cell's beginning. The expression begins with the sign's first byte,
+# which is fast to search for.
 _WITHIN = re.compile(
     rb"[-=+@\xe2\xef](?<=[\0-\x20\";\x7f-\xbf].)"
     rb"(?:(?<=[-=+@])|(?<=\xef)(?:\xbc[\x8b\x8d\x9d\xa0]|\xb9[\xa2\xa3\xa6\xab])|(?<=\xe2)\x88\x92)",
     re.DOTALL,
 )
-# Items of lists, options and lines stay as they are there, but for those that call something.
+# List items, command options and rules are left alone there, unless they look like calls.
 _ITEM = re.compile(rb"[-+]++(?![\w(.'$\[{@#\x80-\xff]|[^;\t\r\n]*(?:\||\w\())")
 
 
 class Csv:
-    """All messages of the tree, a row each; ``bom`` tells Excel that the text is UTF-8."""
+    """A row for each message of the tree. ``bom`` tells Excel that the text is UTF-8."""
 
     media_type: ClassVar = "text/csv"
     suffix: ClassVar = "csv"
@@ -67,11 +68,11 @@ class Csv:
         self._head = b""
 
     def begin(self) -> bytes:
-        """Return the row of headings."""
+        """Return the header row."""
         return (BOM if self._bom else b"") + ",".join(COLUMNS).encode() + b"\r\n"
 
     def conversation(self, row: ConversationRow) -> bytes:
-        """Return nothing: its cells are in every row of its messages."""
+        """Return nothing: every row of a message repeats its conversation's cells."""
         self._head = uuid_text(row.id) + b"," + cell(row.title.encode()) + b","
         return b""
 
@@ -85,7 +86,7 @@ class Csv:
                 self._head,
                 text,
                 b",",
-                # Mostly the message before, whose text is there.
+                # Usually the previous message, whose text is known.
                 previous_text if parent_id == previous else uuid_text(parent_id) if parent_id else b"",
                 b",%d,%b," % (position, time_text(timestamp)),
                 _kind(kind),
@@ -97,12 +98,12 @@ class Csv:
         return b"".join(parts)
 
     def finish(self) -> bytes:
-        """Return nothing: the last row is the end."""
+        """Return nothing."""
         return b""
 
 
 def cell(text: bytes) -> bytes:
-    """Return UTF-8 as a quoted cell that is no formula, nor becomes several of which one is."""
+    """Quote a cell so that neither it nor a cell that another separator makes of it is a formula."""
     inert = b"\"'" if text and text[0] in _FORMULA_BYTES and _FORMULA.match(text) else b'"'
     if len(text.translate(None, _SEPARATORS)) != len(text):
         text = b"'".join(_cells(text))
@@ -110,7 +111,7 @@ def cell(text: bytes) -> bytes:
 
 
 def _cells(text: bytes) -> Iterator[bytes]:
-    """Yield a text in pieces, all but the first of which begin a formula."""
+    """Split a text before each formula."""
     began = seen = 0
     for found in _WITHIN.finditer(text):
         at = found.start()

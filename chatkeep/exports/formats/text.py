@@ -1,4 +1,4 @@
-"""Values as they are written in more than one format. Bytes in, bytes out: this is the inner loop of every export."""
+"""Render values for several formats. Bytes in, bytes out: this is the inner loop of every export."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ _EPOCH = date(1970, 1, 1).toordinal()
 ASSISTANT = "assistant"
 _encode = msgspec.json.Encoder().encode
 _UUID, _UUIDS = Struct("8s4s4s4s12s").unpack, Struct("8s4s4s4s12s").iter_unpack
-# JSON wants these escaped, beside the three that are replaced below.
+# JSON requires these to be escaped, besides the three that are replaced below.
 _CONTROLS = bytes(code for code in range(0x20) if code != ord("\n"))
 
 
 def uuid_text(id: bytes) -> bytes:
-    """Return an id as it is read by people."""
+    """Return an id in the usual form."""
     return b"-".join(_UUID(hexlify(id)))
 
 
 def uuid_texts(ids: Iterable[bytes]) -> list[bytes]:
-    """Return ids as `uuid_text` does, faster than one by one."""
+    """Return ids like `uuid_text`, faster than one by one."""
     return list(map(b"-".join, _UUIDS(hexlify(b"".join(ids)))))
 
 
 def time_text(at: int) -> bytes:
-    """Return µs since 1970 as RFC 3339 with all six digits: messages of one turn differ in the last one."""
+    """Return µs since 1970 as RFC 3339 with six digits: messages of a turn may differ in the last one only."""
     return b"%b%06dZ" % (second_text(at // 1_000_000), at % 1_000_000)
 
 
 @lru_cache(maxsize=256)
 def second_text(second: int) -> bytes:
-    """Return seconds since 1970 as RFC 3339 up to the point before the fraction; a turn's messages share them."""
+    """Return seconds since 1970 as RFC 3339 up to the decimal point. Cached, because a turn's messages share it."""
     minute, rest = divmod(second, 60)
     return _day(minute // _MINUTES) + _MINUTE_TEXTS[minute % _MINUTES] + _SECOND_TEXTS[rest]
 
@@ -50,13 +50,13 @@ def _day(day: int) -> bytes:
 
 
 def encode(value: Any) -> bytes:
-    """Return a value as JSON that is one line for everybody."""
+    """Return a value as JSON on one line for all programs."""
     return one_line(_encode(value))
 
 
 def one_line(json: bytes) -> bytes:
-    """Return JSON in UTF-8 without signs at which some programs end a line: U+0085, U+2028 and U+2029."""
-    # To look for the byte that they begin with costs next to nothing.
+    """Escape characters in JSON at which some programs end a line: U+0085, U+2028 and U+2029."""
+    # Searching for their first byte is nearly free.
     if b"\xc2" in json:
         json = json.replace(b"\xc2\x85", rb"\u0085")
     if b"\xe2" in json:
@@ -65,7 +65,7 @@ def one_line(json: bytes) -> bytes:
 
 
 def json_text(text: bytes) -> bytes:
-    """Return UTF-8 as the inside of a JSON string, for which the quotes are around it already."""
+    """Return UTF-8 escaped for a JSON string, without the quotes."""
     if len(text.translate(None, _CONTROLS)) != len(text):
         return encode(text.decode())[1:-1]
     return one_line(text.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n"))

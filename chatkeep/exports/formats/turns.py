@@ -1,4 +1,4 @@
-"""The turns of a branch: each question with every message that answers it."""
+"""Group the messages of a branch into turns: a question and its replies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chatkeep.exports.formats.text import ASSISTANT
 from chatkeep.provider.finish_reasons import is_failure, reason_of
 from chatkeep.store.exports import Kind, MessageRow, kind_of
 
-# A longer turn is handed on in parts, none of which is whole: memory must not grow with what a turn holds.
+# A longer turn is passed on in parts that don't count as complete, so that memory stays bounded.
 MOST_BYTES = 4 * 1024 * 1024
 
 
@@ -20,7 +20,7 @@ class Ending(Enum):
     """How a reply ends."""
 
     WHOLE = auto()
-    CUT = auto()  # at a length limit: the next reply goes on amid the word
+    CUT = auto()  # at a length limit: the next reply continues it
     PAUSED = auto()  # for a tool: the next reply is the answer, or the next step
     BROKEN = auto()
 
@@ -29,26 +29,26 @@ _GOES_ON = {LENGTH: Ending.CUT, TOOL_CALLS: Ending.PAUSED}
 
 
 class Reply(NamedTuple):
-    """A reply; one that was continued in further messages is a single one."""
+    """A reply, joined with the messages that continue it."""
 
     timestamp: int
     content: bytes
     kind: Kind
-    """That of the last message."""
+    """The last message's kind."""
 
 
 class Turn(NamedTuple):
-    """A question and its replies, of which there are several if a model works in steps."""
+    """A question and its replies; there are several if the model worked in steps."""
 
     question: MessageRow | None
-    """None if the replies have no question before them."""
+    """None if there is no question before the replies."""
     replies: list[Reply]
     whole: bool
-    """Whether the question is a user's, and the replies are the whole answer to it."""
+    """Whether the question is a user's and its answer is complete."""
 
 
 class Turns:
-    """Gathers the messages of a branch, which come in any number of pieces, into turns."""
+    """Groups the messages of a branch, which come in any number of pieces, into turns."""
 
     def __init__(self) -> None:
         self._question: MessageRow | None = None
@@ -56,7 +56,7 @@ class Turns:
         self._size = 0
 
     def add(self, rows: Iterable[Any]) -> Iterator[Turn]:
-        """Yield the turns that are over with these messages."""
+        """Yield the turns that these messages complete."""
         for row in map(MessageRow._make, rows):
             if kind_of(row.kind).role != ASSISTANT:
                 yield from self.finish()
@@ -81,7 +81,7 @@ class Turns:
 
 @lru_cache(maxsize=1024)
 def ending_of(kind: Kind) -> Ending:
-    """Return how replies of a kind end; other programs, whose replies were imported, have other words for it."""
+    """Return how replies of a kind end. Imported replies have other programs' finish reasons."""
     word = kind.finish_reason or STOP
     reason = reason_of(word)
     if kind.status in {Status.COMPLETED, Status.TRUNCATED} and reason in _GOES_ON:
@@ -91,7 +91,7 @@ def ending_of(kind: Kind) -> Ending:
 
 
 def _is_whole(rows: list[MessageRow]) -> bool:
-    """Return whether replies are an answer: none lacks its rest, but one without text that was tried again."""
+    """Return whether replies are a complete answer: all are whole or continued, except empty failed attempts."""
     endings = [ending_of(kind_of(row.kind)) for row in rows]
     if endings[-1:] != [Ending.WHOLE] or not any(row.content.strip() for row in rows):
         return False

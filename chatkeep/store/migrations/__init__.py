@@ -1,7 +1,7 @@
-"""The schema's steps, and taking them: ``chatkeep migrate``, or by itself if that is safe.
+"""Schema migrations, run by ``chatkeep migrate``, or automatically if that is safe.
 
-The table ``alembic_version`` holds the revision of the last whole step; versions of chatkeep before this one took the
-steps with Alembic.
+The table ``alembic_version`` has the revision of the last complete step. Its name is from older versions, which used
+Alembic.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ __all__ = [
 ]
 HEAD = "0011"
 UNFINISHED = "0000-copying"
-"""The revision of a database into which `chatkeep copy` has not copied everything yet."""
+"""The revision of the target of an unfinished `chatkeep copy`."""
 COMPATIBLE_FROM = "0011"
-"""The schema of the oldest version that may serve on this version's schema.
+"""The schema of the oldest version that can serve on this version's schema.
 
-A step that breaks older versions sets it to its own revision. The mark of this name tells those versions.
+A step that breaks older versions sets it to its own revision. Older versions read it from the mark below.
 """
 COMPATIBLE_FROM_MARK = "schema_compatible_from"
 _TABLES = Sql(
@@ -51,33 +51,33 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a database says about its schema."""
+    """The state of a database's schema."""
 
     revision: str | None
-    """None until the first migration is whole."""
+    """None until the first migration is complete."""
     is_begun: bool
-    """Whether the first migration has begun: it makes the table ``alembic_version`` before all others."""
+    """Whether the first migration has begun. It creates the table ``alembic_version`` first."""
     compatible_from: int
-    """The schema of the oldest version that may serve, 0 if the database does not say."""
+    """The schema of the oldest version that can serve, 0 if unknown."""
     foreign: str = ""
-    """A table of another program, in a database in which no migration has begun."""
+    """A table of another program, if no migration has begun."""
 
     @property
     def is_newer(self) -> bool:
-        """Whether a newer version of chatkeep made it."""
+        """Whether it is from a newer version of chatkeep."""
         return self.revision is not None and self.revision > HEAD
 
     @property
     def can_serve(self) -> bool:
-        """Whether this version can serve on it as it is."""
+        """Whether this version can serve on it without a migration."""
         return self.revision == HEAD or (self.is_newer and 0 < self.compatible_from <= int(HEAD))
 
 
 def migrate(database: Database, tell: Tell = log.info) -> tuple[str | None, str]:
-    """Bring the database to this version's schema; return the revision before and after.
+    """Migrate the database to this version's schema. Return the revision before and after.
 
-    Other processes may do the same at once, and any of them may be killed: the next one goes on. ``tell`` gets lines
-    about what is done. Raises `SettingsError` if the database does not let it, `StoreUnavailable`.
+    Safe with concurrent processes, and resumable if one is killed. ``tell`` gets lines about the progress. Raises
+    `SettingsError` if the database does not allow it, `StoreUnavailable`.
     """
     found = schema_of(database)
     if found.revision and found.can_serve:
@@ -85,16 +85,16 @@ def migrate(database: Database, tell: Tell = log.info) -> tuple[str | None, str]
     _refuse_newer(found)
     _refuse_unfinished(found)
     _refuse_foreign(found, database.url.database)
-    # What a start on a ready database need not wait for.
+    # Imported late, because a start on a migrated database does not need it.
     from chatkeep.store.migrations import running  # noqa: PLC0415
 
     return found.revision if running.run(database, found.revision, tell) else HEAD, HEAD
 
 
 def ensure(database: Database) -> None:
-    """Make the database ready to serve: an embedded or an empty one is migrated, another must be up to date already.
+    """Migrate the database if it is embedded or empty. Another one must be up to date already.
 
-    Raises `SettingsError` if an operator has to decide.
+    Raises `SettingsError` if the operator has to migrate.
     """
     found = schema_of(database)
     if found.can_serve:
@@ -119,7 +119,7 @@ def ensure(database: Database) -> None:
 
 
 def opened(url: str) -> Database:
-    """Open a database that is ready to serve, also to store. Raises `SettingsError` if it cannot be."""
+    """Open a database, migrated and writable. Raises `SettingsError`."""
     with diagnosis.explained(url):
         database = Database(url)
         for file in database.files:
@@ -131,9 +131,9 @@ def opened(url: str) -> Database:
 
 
 def existing(url: str, *, reads_only: bool = False) -> Database:
-    """Open a database that was created before. Raises `SettingsError` if there is none, and creates nothing then.
+    """Open an existing database. Raises `SettingsError` if there is none, and creates nothing.
 
-    With ``reads_only`` it may be one that cannot be written.
+    With ``reads_only`` it may be read-only.
     """
     require_file(url)
     with diagnosis.explained(url):
@@ -149,7 +149,7 @@ def existing(url: str, *, reads_only: bool = False) -> Database:
 
 
 def require_file(url: str) -> None:
-    """Raise `SettingsError` if the URL is that of an embedded database that is not there."""
+    """Raise `SettingsError` if the URL is of an embedded database that does not exist."""
     where = parsed(url)
     if where.get_backend_name() == "sqlite" and not Path(where.database or "").is_file():
         raise SettingsError(
@@ -158,14 +158,14 @@ def require_file(url: str) -> None:
 
 
 def schema_of(database: Database) -> Schema:
-    """Return what a database says about its schema, while others migrate it, too. Raises `StoreUnavailable`."""
+    """Read the state of a database's schema, also during a migration. Raises `StoreUnavailable`."""
     return patiently(lambda: database.read(_read), log.warning)
 
 
 def _read(connection: Connection) -> Schema:
     tables = {row[0] for row in connection.rows(_TABLES)}
     if "alembic_version" not in tables:
-        from chatkeep.store import schema  # noqa: PLC0415 - a start on a ready database does without
+        from chatkeep.store import schema  # noqa: PLC0415 - not needed for a migrated database
 
         foreign = min(tables - schema.metadata.tables.keys(), default="")
         return Schema(None, is_begun=False, compatible_from=0, foreign=foreign)
@@ -175,7 +175,7 @@ def _read(connection: Connection) -> Schema:
 
 
 def _refuse_newer(found: Schema) -> None:
-    """Raise `SettingsError` if a newer version made the schema."""
+    """Raise `SettingsError` if the schema is too new for this version."""
     if found.is_newer:
         raise SettingsError(
             [
@@ -192,7 +192,7 @@ def _refuse_newer(found: Schema) -> None:
 
 
 def _refuse_unfinished(found: Schema) -> None:
-    """Raise `SettingsError` if the database is the target of a copy that is not whole."""
+    """Raise `SettingsError` if the database is the target of an unfinished copy."""
     if found.revision == UNFINISHED:
         raise SettingsError(
             [
@@ -207,7 +207,7 @@ def _refuse_unfinished(found: Schema) -> None:
 
 
 def _refuse_foreign(found: Schema, name: str | None) -> None:
-    """Raise `SettingsError` if the database is another program's."""
+    """Raise `SettingsError` if the database belongs to another program."""
     if found.foreign:
         raise SettingsError(
             [

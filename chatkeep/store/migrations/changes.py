@@ -1,7 +1,6 @@
-"""What steps are made of: changes that look at what is there, so that a step can be repeated and resumed.
+"""The changes of which migration steps consist. Each checks what exists, so that a step can be repeated and resumed.
 
-MySQL and MariaDB commit each change by itself, so a step that was killed is half made. SQLite makes a step as a whole
-or not at all.
+MySQL and MariaDB commit each change by itself, so a killed step is partly done. On SQLite a step is atomic.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 OPTIONS: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
 AGAIN_S = 3.0
-"""How long others have a table before a change tries again to lock it."""
-# How a server changes a table while others read and write it, best first. The last one lets it lock the table.
+"""How long a change leaves a table to others before it tries again to lock it."""
+# How a server can change a table while others use it, best first. The last one locks the table.
 INSTANT = ", ALGORITHM=INSTANT"
 ONLINE = ", ALGORITHM=INPLACE, LOCK=NONE"
 LOCKED = ""
-# The server does not change this table that way: ER_ALTER_OPERATION_NOT_SUPPORTED, the same with a reason, and
+# The server does not support that way: ER_ALTER_OPERATION_NOT_SUPPORTED, the same with a reason, and
 # ER_INNODB_MAX_ROW_VERSION.
 _NOT_THAT_WAY = {1845, 1846, 4092}
 
@@ -51,11 +50,11 @@ class Change(ABC):
 
     @abstractmethod
     def is_made(self, connection: sa.Connection) -> bool:
-        """Return whether the database has it already."""
+        """Return whether the database has the change already."""
 
     @abstractmethod
     def make(self, connection: sa.Connection, tell: Tell) -> None:
-        """Make it, beside processes that use the table where the database can; ``tell`` what it waits for."""
+        """Make the change, online if the database can. ``tell`` what it waits for."""
 
 
 class NewTable(Change):
@@ -66,16 +65,16 @@ class NewTable(Change):
         self._table = table
 
     def is_made(self, connection: sa.Connection) -> bool:
-        """Return whether there is such a table."""
+        """Return whether the table exists."""
         return sa.inspect(connection).has_table(self.table)
 
-    def make(self, connection: sa.Connection, tell: Tell) -> None:  # noqa: ARG002 - nobody uses it yet
+    def make(self, connection: sa.Connection, tell: Tell) -> None:  # noqa: ARG002 - a new table is unused
         """Create the table."""
         connection.execute(CreateTable(self._table))
 
 
 class NewColumn(Change):
-    """A column of a table that there is."""
+    """A column of an existing table."""
 
     def __init__(self, table: str, column: sa.Column[Any]) -> None:
         super().__init__(table, f"{table}.{column.name}", _("column {name}", name=f"{table}.{column.name}"))
@@ -148,7 +147,7 @@ class NewMark(Change):
 
 
 def _alter(connection: sa.Connection, table: str, change: str, ways: Iterable[str], tell: Tell) -> None:
-    """Change a table in the first of the ways that the server offers; SQLite has one."""
+    """Change a table in the first way that the server supports."""
     statement = f"ALTER TABLE {connection.dialect.identifier_preparer.quote(table)} {change}"
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(statement)
@@ -172,11 +171,11 @@ def _alter(connection: sa.Connection, table: str, change: str, ways: Iterable[st
 
 
 def _persist(connection: sa.Connection, table: str, statement: str, tell: Tell) -> None:
-    """Run a statement until no transaction of others keeps it from the table.
+    """Run a statement, and repeat it while other transactions lock the table.
 
-    While it waits all who come after it wait, too, so it waits for a short time and lets them go on.
+    A waiting change blocks all later statements, so it waits only briefly and then lets them go on.
     """
-    is_told = False
+    has_reported = False
     while True:
         try:
             connection.exec_driver_sql(statement)
@@ -185,13 +184,13 @@ def _persist(connection: sa.Connection, table: str, statement: str, tell: Tell) 
                 raise
         else:
             return
-        if not is_told:
+        if not has_reported:
             tell(_("Waiting for a transaction that uses the table {table}.", table=table))
-            is_told = True
+            has_reported = True
         time.sleep(AGAIN_S)
 
 
 def number_of(error: sa.exc.DBAPIError) -> int | None:
-    """Return the server's number of an error."""
+    """Return an error's number, or None."""
     arguments = error.orig.args if error.orig else ()
     return arguments[0] if arguments and isinstance(arguments[0], int) else None

@@ -1,4 +1,4 @@
-"""Waiting for a database that other processes hold, or that does not answer for a moment."""
+"""Wait for a database that is locked by other processes, or that does not answer for a moment."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from chatkeep.i18n import Text, _
 T = TypeVar("T")
 Tell = Callable[[Text], None]
 SILENT_S = 60.0
-"""How long a server may not answer."""
+"""How long to wait for a server that does not answer."""
 _AGAIN_S = 0.1
 HELD = _("Another process holds the database's write lock. Waiting for it.")
 SILENT = _("The database does not answer. Waiting for it.")
 
 
 def patiently(work: Callable[[], T], tell: Tell) -> T:
-    """Return ``work()``. While another process holds the database, try again; ``tell`` once what is waited for.
+    """Return ``work()``, retried while another process locks the database. ``tell`` once what it waits for.
 
-    Raises `StoreUnavailable` for every other reason, and if a server does not answer for `SILENT_S`.
+    Raises `StoreUnavailable` for other reasons, and if a server does not answer for `SILENT_S`.
     """
     silent_until = time.monotonic() + SILENT_S
     told: Text | None = None
@@ -43,19 +43,19 @@ def patiently(work: Callable[[], T], tell: Tell) -> T:
 
 
 def is_held(error: BaseException | None) -> bool:
-    """Return whether SQLite gave up on a lock that another process has; a connection's own wait has passed then."""
+    """Return whether SQLite gave up on a lock of another process, after the busy timeout."""
     return isinstance(error, apsw.BusyError)
 
 
 def _reason(error: StoreUnavailable) -> Text | None:
-    """Return what to wait for, None if waiting would not help."""
+    """Return what to wait for; None if waiting does not help."""
     cause = error.__cause__
-    cause = getattr(cause, "orig", cause)  # SQLAlchemy's, around the driver's
+    cause = getattr(cause, "orig", cause)  # SQLAlchemy wraps the driver's error
     if is_held(cause):
         return HELD
     return SILENT if isinstance(cause, pymysql.OperationalError) and _is_silence(cause) else None
 
 
 def _is_silence(error: pymysql.OperationalError) -> bool:
-    """Return whether a server let the client's time pass."""
+    """Return whether the client timed out."""
     return error.args[0] in {CR.CR_SERVER_LOST, CR.CR_CONN_HOST_ERROR} and "timed out" in str(error)

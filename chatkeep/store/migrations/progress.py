@@ -1,4 +1,4 @@
-"""What an operator sees of a migration: beforehand what it will take and lock, then how far it is."""
+"""Report a migration to the operator: its cost and locks beforehand, then its progress."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from chatkeep.store.migrations.running import Step
 
 MANY = 100_000
-"""From how many rows on an index is told by itself. Everything else takes a moment, whatever the number."""
+"""Indexes on more rows than this are reported one by one. All other changes are quick."""
 AGAIN_S = 10.0
-# Seconds that the slowest index took for a million rows: docs/deployment.md has how this was measured.
+# Seconds of the slowest index for a million rows, as measured in docs/deployment.md.
 INDEX_S = {"sqlite": 3.0, "mysql": 11.0}
 _BEGINS = {
     "sqlite": N_(
@@ -35,7 +35,7 @@ _BEGINS = {
 
 
 class Work(NamedTuple):
-    """A change that is to be made, and how many rows it has to read."""
+    """A change to make, and how many rows it has to read."""
 
     revision: str
     change: Change
@@ -43,7 +43,7 @@ class Work(NamedTuple):
 
 
 class Progress:
-    """Tells about the changes of one migration."""
+    """Reports one migration."""
 
     def __init__(self, connection: sa.Connection, tell: Tell) -> None:
         self.tell = tell
@@ -53,7 +53,7 @@ class Progress:
         self._made = 0
 
     def announce(self, before: str, steps: Sequence[Step]) -> None:
-        """Tell what is missing, how long the large indexes will take, and what is locked meanwhile."""
+        """Report the missing changes, the expected time of large indexes, and what is locked."""
         rows: dict[str, int | None] = {}
         for step in steps:
             for change in step.changes:
@@ -81,7 +81,7 @@ class Progress:
 
     @contextmanager
     def making(self, change: Change) -> Iterator[None]:
-        """Tell that a change is being made, as long as it is, and how long it took."""
+        """Report the progress and the duration of a change."""
         self._made += 1
         work = next((work for work in self._todo if work.change is change), None)
         if work is None or work.rows < MANY:
@@ -116,11 +116,11 @@ class Progress:
             )
 
     def _expected(self, work: Work) -> float:
-        """Return how many seconds an index will take."""
+        """Return the expected seconds of an index."""
         return work.rows / 1e6 * INDEX_S[self._database]
 
     def _rows(self, table: str) -> int | None:
-        """Return how many rows a table has, about, or None if there is no such table."""
+        """Estimate the rows of a table; None if it does not exist."""
         if not sa.inspect(self._connection).has_table(table):
             return None
         if self._database == "sqlite":

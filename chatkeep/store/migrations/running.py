@@ -1,4 +1,4 @@
-"""Take the steps: one process at a time, each step once."""
+"""Run migration steps: one process at a time, each step once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from chatkeep.store.migrations.changes import Change
 from chatkeep.store.migrations.patience import HELD, Tell, is_held
 from chatkeep.store.migrations.progress import Progress
 
-_LOCK_S = 5  # less than the server gives an idle connection
+_LOCK_S = 5  # less than the server's timeout for idle connections
 VERSION = sa.Table(
     "alembic_version",
     sa.MetaData(),
@@ -39,18 +39,18 @@ class Step(NamedTuple):
 
 
 def steps() -> list[Step]:
-    """Return every step, in order."""
+    """Return all steps in order."""
     names = sorted(file.stem for file in (Path(__file__).parent / "versions").glob("[0-9]*.py"))
     return [Step(name[:4], import_module(f"{__package__}.versions.{name}").CHANGES) for name in names]
 
 
 def run(database: Database, before: str | None, tell: Tell, *, to: str = HEAD) -> bool:
-    """Take the steps from the revision ``before`` to another one; return False if others took all of them meanwhile."""
+    """Run the steps after the revision ``before``. Return False if other processes have run all of them."""
     todo = [step for step in steps() if (before or "") < step.revision <= to]
     try:
         with database.engine_for(CHANGES_OF_SCHEMA).connect() as connection, alone(connection, tell):
             progress = Progress(connection, tell)
-            if before is None:  # all or nothing: no version can serve on some of the tables
+            if before is None:  # one transaction: no version can serve on some of the tables
                 return _take(connection, todo, progress)
             with _transaction(connection, tell):
                 progress.announce(before, todo)
@@ -66,7 +66,7 @@ def run(database: Database, before: str | None, tell: Tell, *, to: str = HEAD) -
 
 
 def _take(connection: sa.Connection, todo: list[Step], progress: Progress) -> bool:
-    """Make what is missing of some steps, and write the revision; return False if others took them meanwhile."""
+    """Make the missing changes of steps, and store the revision. Return False if other processes have done so."""
     with _transaction(connection, progress.tell):
         connection.execute(CreateTable(VERSION, if_not_exists=True))
         found = connection.execute(sa.select(VERSION.c.version_num)).scalar() or ""
@@ -81,7 +81,7 @@ def _take(connection: sa.Connection, todo: list[Step], progress: Progress) -> bo
 
 
 def _write(connection: sa.Connection, revision: str) -> None:
-    """Write the revision, and which versions may serve on it, in one transaction."""
+    """Store the revision, and which versions can serve on it, in one transaction."""
     if connection.dialect.name != "sqlite":
         connection.exec_driver_sql("START TRANSACTION")
     if not connection.execute(VERSION.update().values(version_num=revision)).rowcount:
@@ -95,10 +95,10 @@ def _write(connection: sa.Connection, revision: str) -> None:
 
 @contextmanager
 def alone(connection: sa.Connection, tell: Tell) -> Iterator[None]:
-    """Keep other processes from migrating this database at once; on SQLite the transaction does.
+    """Keep other processes from migrating this database. On SQLite the transaction does.
 
-    A server gives the lock away when the connection ends, also because it was idle for too long. So it is held for as
-    long as the migration makes progress, and can be waited for without a limit.
+    A server releases the lock when the connection ends or is idle for too long. So it is held only while the migration
+    makes progress, and others can wait for it without a limit.
     """
     if connection.dialect.name == "sqlite":
         yield
@@ -112,22 +112,22 @@ def alone(connection: sa.Connection, tell: Tell) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(sa.exc.DBAPIError):  # it is gone with the connection
+        with contextlib.suppress(sa.exc.DBAPIError):  # the lock ended with the connection
             connection.execute(sa.text("SELECT RELEASE_LOCK(:name)"), name)
 
 
 def _lock_name(database: str) -> str:
-    """Return the name of a database's lock: the names are the server's, and have up to 64 characters."""
+    """Return the name of a database's lock. Names are global on a server, and have up to 64 characters."""
     return f"chatkeep_migrate_{hashlib.sha256(database.lower().encode()).hexdigest()[:32]}"
 
 
 @contextmanager
 def _transaction(connection: sa.Connection, tell: Tell) -> Iterator[None]:
-    """Hold SQLite's write lock, and wait for it for as long as another process holds it. A server needs none."""
+    """Hold SQLite's write lock, and wait for it without a limit. Do nothing on a server."""
     if connection.dialect.name != "sqlite":
         yield
         return
-    is_told = False
+    has_reported = False
     while True:
         try:
             connection.begin()
@@ -135,9 +135,9 @@ def _transaction(connection: sa.Connection, tell: Tell) -> Iterator[None]:
         except sa.exc.DBAPIError as error:
             if not is_held(error.orig):
                 raise
-        if not is_told:
+        if not has_reported:
             tell(HELD)
-            is_told = True
+            has_reported = True
     try:
         yield
     finally:

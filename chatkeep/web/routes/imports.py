@@ -16,7 +16,7 @@ from chatkeep.auth.access import Scope
 from chatkeep.domain.conversation import now_us
 from chatkeep.errors import BodyTooLarge, FieldError, InvalidFields, UnsupportedMediaType
 from chatkeep.i18n import _, text_of
-from chatkeep.imports import BadRecord, Report, Terms, UnknownFile, import_file, ttl_of
+from chatkeep.imports import BadRecord, ImportOptions, Report, UnknownFile, import_file, ttl_of
 from chatkeep.imports.files import documents
 from chatkeep.limiting.storage import StorageQuota
 from chatkeep.web.openapi import Routes
@@ -85,8 +85,8 @@ def import_conversations() -> Response:
     """
     ttl = _kept(query_as(ImportQuery).ttl)
     body = _body()
-    terms = Terms(owner(), now_us(), ttl, by=actor(), quota=StorageQuota.of(services().settings))
-    run = partial(import_file, services().database, services().journal, terms=terms, redaction=services().redaction)
+    options = ImportOptions(owner(), now_us(), ttl, by=actor(), quota=StorageQuota.of(services().settings))
+    run = partial(import_file, services().database, services().journal, options=options, redaction=services().redaction)
     try:
         _require_small(body)
         reports = _imported(body, run)

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from chatkeep.i18n import Language, translated
 from chatkeep.imports import Outcome, Report
 from chatkeep.imports.left_out import noun
-from chatkeep.imports.writer import PROBLEMS
+from chatkeep.imports.report import PROBLEMS
 
 
 class ImportQuery(Struct, forbid_unknown_fields=True):

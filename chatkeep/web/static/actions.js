@@ -1,4 +1,4 @@
-/** What can be done with a conversation, and with all of them: the contents of menus. */
+/** The contents of the menus for one conversation and for the whole page. */
 
 import { exportAddress } from './api.js';
 import { chooseTheme, currentTheme, themes } from './appearance.js';
@@ -14,11 +14,11 @@ import { currentWho, leave } from './who.js';
 const formats = [
   ['markdown', { format: 'md' }],
   ['json', { format: 'json' }],
-  // Excel takes a file for UTF-8 by its byte order mark.
+  // Excel detects UTF-8 by the byte order mark.
   ['csv', { format: 'csv', bom: true }],
 ];
 
-/** Return the menu of a conversation of the list; `node` is where its title is edited, `print` prints the open one. */
+/** Return the menu of a conversation. `node` is where its title is edited; `print` prints the open conversation. */
 export function describeConversation(list, id, node, print) {
   const item = list.find(id);
   const { pinned } = item;
@@ -31,7 +31,7 @@ export function describeConversation(list, id, node, print) {
   return { note: expiryWords(item), groups: [{ entries }, exportsOf(id), { entries: [remove] }] };
 }
 
-/** Return the menu of the page itself. */
+/** Return the page's menu. */
 export function describePage() {
   const choices = themes.map((theme) => ({
     name: `theme_${theme}`,

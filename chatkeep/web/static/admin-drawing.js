@@ -1,4 +1,4 @@
-/** A plot drawn by uPlot in the colours of the style. The library is made with the wheel; a checkout may lack it. */
+/** Draw plots with uPlot in the stylesheet's colours. A checkout may lack the library: the wheel's build adds it. */
 
 import { clock, count } from './admin-i18n.js';
 import { el } from './dom.js';
@@ -14,23 +14,23 @@ const uPlot = document.querySelector('#plots[data-drawn]')
   ? await import('./vendor/uplot.js').then((module) => module.default, noteMissing)
   : null;
 
-/** Whether anything can be drawn. */
+/** Whether the library is available. */
 export const canDraw = uPlot !== null;
 
-/** Draw a `Plot` into its node; return the drawing, which knows `setData`, `setSize` and `destroy`. */
+/** Draw a `Plot` into its node. Return the drawing, with `setData`, `setSize` and `destroy`. */
 export function draw(plot) {
   const drawing = new uPlot(options(plot), columns(plot), plot.drawing);
   drawing.root.setAttribute('aria-hidden', 'true');
   return drawing;
 }
 
-/** Return what `setData` takes: the times in seconds, and the values of each line. */
+/** Return the data for `setData`: the times in seconds, and the values of each line. */
 export function columns({ start, step, lines, perStep }) {
   const times = lines[0].values.map((_, index) => start / 1000 + index * step);
   return [times, ...(perStep ? stacked(lines) : lines.map(({ values }) => values))];
 }
 
-/** Let a drawing fill the width of its node. */
+/** Resize a drawing to the width of its node. */
 export const fit = (drawing, width) => drawing.setSize({ width, height });
 
 function options(plot) {
@@ -66,7 +66,7 @@ function strokes(plot) {
   });
 }
 
-// Each line with those behind it, which are drawn over it: so the rare ones stand at the bottom, where they are seen.
+// Stack each line on the later ones, which are drawn over it, so that rare values are visible at the bottom.
 function stacked(lines) {
   const sums = lines.map(({ values }) => [...values]);
   for (let place = sums.length - 2; place >= 0; place--) sums[place] = added(sums[place], sums[place + 1]);
@@ -75,7 +75,7 @@ function stacked(lines) {
 
 const added = (values, others) => values.map((value, at) => value + others[at]);
 
-// A bar stands behind its time, so it is the one before the pointer that is meant.
+// A bar begins at its time, so the pointer is on the bar before it.
 const onBars = {
   dataIdx: (drawing, _line, nearest, at) => (nearest > 0 && drawing.data[0][nearest] > at ? nearest - 1 : nearest),
   points: { show: false },
@@ -85,7 +85,7 @@ function bars(fill) {
   return { fill, width: 0, paths: uPlot.paths.bars({ size: [0.8, 32], align: 1 }), points: { show: false } };
 }
 
-// A line needs two samples side by side: one that stands alone is a point.
+// A line needs two adjacent samples. A single one is a point.
 const line = (stroke, filled) => ({
   width: 1.75,
   fill: filled ? faint(stroke) : undefined,
@@ -97,13 +97,13 @@ function alone(values) {
   return [...values.keys()].filter((at) => has(at) && !has(at - 1) && !has(at + 1));
 }
 
-/** The step by which an axis' marks are written: with their day where they are days apart. */
+/** Format an axis' marks, with the day if they are days apart. */
 function spacing(times) {
   const apart = times.length > 1 ? times[1] - times[0] : 0;
   return apart >= 86_400 ? 86_400 : 60;
 }
 
-// What a variable of the style is here and now; a canvas knows no variables.
+// Resolve a CSS variable, because a canvas can't.
 function colour(name) {
   probe.hidden = false;
   probe.style.color = `var(--${name})`;
@@ -112,7 +112,7 @@ function colour(name) {
   return found;
 }
 
-// uPlot writes numbers in the browser's language, which is none that it knows on some systems: "C", "en-US@posix".
+// uPlot formats numbers in the browser's language, which on some systems is invalid: "C", "en-US@posix".
 function mendLanguage() {
   try {
     Intl.getCanonicalLocales(navigator.language);

@@ -1,4 +1,4 @@
-/** The operator's page in two languages; the language is the one that the chat page uses. */
+/** The admin page's texts in two languages. It uses the chat page's language. */
 
 import { _, currentLanguage, translated } from './i18n.js';
 
@@ -66,10 +66,10 @@ const texts = {
   workers_detail: _('processes: {count}'),
 };
 
-/** Return a text with its `{names}` filled in. */
+/** Return a text with its `{placeholders}` filled in. */
 export const t = (name, values = {}) => translated(texts[name], values);
 
-/** Put every text that stands in the page into the language in use. */
+/** Translate all texts of the page. */
 export function translate() {
   document.documentElement.lang = currentLanguage() === 'zh' ? 'zh-CN' : 'en';
   document.title = `${t('title')} – chatkeep`;
@@ -77,25 +77,25 @@ export function translate() {
   for (const node of document.querySelectorAll('[data-hint]')) hint(node);
 }
 
-/** Return a count as people write it; a large one is shortened. */
+/** Format a count, abbreviated if it is large. */
 export const count = (value) =>
   number(value, value < 10_000 ? { maximumFractionDigits: 1 } : { notation: 'compact', maximumSignificantDigits: 3 });
 
-/** Return a share of 1 in per cent. */
+/** Format a fraction as a percentage. */
 export const share = (value) => number(value, { style: 'percent', maximumFractionDigits: 1 });
 
-/** Return seconds in the unit that fits. */
+/** Format seconds in a suitable unit. */
 export const seconds = (value) =>
   value < 1 ? number(value * 1000, unit('millisecond', 3)) : number(value, unit('second', 3));
 
-/** Return bytes in the unit that fits. */
+/** Format bytes in a suitable unit. */
 export function bytes(value) {
   const units = ['byte', 'kilobyte', 'megabyte', 'gigabyte', 'terabyte'];
   const power = Math.min(Math.floor(Math.log(Math.max(value, 1)) / Math.log(1000)), units.length - 1);
   return number(value / 1000 ** power, unit(units[power], 3));
 }
 
-/** Return a time, to the second where it is one of today's, else with its day. */
+/** Format a time: to the second if it is today, else with the day. */
 export function clock(at, step = 0) {
   const day = { month: 'short', day: 'numeric' };
   const time = { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' };

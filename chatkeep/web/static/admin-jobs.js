@@ -1,4 +1,4 @@
-/** Export jobs with their progress, where the server has any such thing. */
+/** Export jobs with their progress, if the server has export jobs. */
 
 import { bytes, count, t } from './admin-i18n.js';
 import { byId, el } from './dom.js';
@@ -7,7 +7,7 @@ import { moment } from './i18n.js';
 const section = byId('jobs');
 const table = section.querySelector('table');
 
-/** Show a list of the API, newest first. */
+/** Show the API's list of jobs, newest first. */
 export function showJobs({ data }) {
   const names = ['created', 'format', 'status', 'progress', 'size'];
   const head = el('tr', '', ...names.map((name) => el('th', '', t(`job_${name}`))));

@@ -1,12 +1,12 @@
-/** One plot of the operator's page: drawn where that is possible, and always to be had as a table. */
+/** A plot of the admin page: drawn if possible, and always available as a table. */
 
 import { canDraw, columns, draw, fit } from './admin-drawing.js';
 import { clock, t } from './admin-i18n.js';
 import { el } from './dom.js';
 
 /**
- * A card with a title, a drawing and a table. `format` writes a value. `perStep` says that values are sums of steps:
- * they are drawn as bars, one line's on top of the next one's. `colours` has a number for each line.
+ * A card with a title, a drawing and a table. `format` formats a value. With `perStep`, values are sums of intervals
+ * and are drawn as stacked bars. `colours` has a number for each line.
  */
 export class Plot {
   constructor({ name, format, perStep = false, colours = [1] }) {
@@ -23,7 +23,7 @@ export class Plot {
     new ResizeObserver(() => this.#resize()).observe(this.drawing);
   }
 
-  /** Show a series of the API: `from`, `step`, and `lines`, of which those without anything are left out. */
+  /** Show a series of the API: `from`, `step` and `lines`. Empty lines are hidden. */
   show({ from, step, lines }) {
     const same = step === this.step;
     Object.assign(this, { start: Date.parse(from), step, lines: shown(lines) });
@@ -35,13 +35,13 @@ export class Plot {
     this.#draw();
   }
 
-  /** Show the same in other colours. */
+  /** Redraw after a change of colours. */
   repaint() {
     this.#forget();
     if (this.lines) this.#draw();
   }
 
-  /** Return a line's value as people read it. */
+  /** Format a line's value. */
   written(index, at) {
     const value = this.lines[index].values[at];
     if (value === undefined) return '';
@@ -80,7 +80,7 @@ export class Plot {
     if (this.drawn && this.drawing.clientWidth) fit(this.drawn, this.drawing.clientWidth);
   }
 
-  /** Newest first, without the steps that have nothing. */
+  /** Newest first, without empty intervals. */
   #fillTable() {
     if (!this.details.open) return;
     const steps = [...this.lines[0].values.keys()].filter((at) => this.lines.some(({ values }) => values[at]));
@@ -96,7 +96,7 @@ export class Plot {
   }
 }
 
-// A plot keeps its first line, so that it is never without any.
+// Keep the first line, so that a plot always has one.
 function shown(lines) {
   const placed = lines.map((line, place) => ({ ...line, place }));
   return placed.filter(({ values, place }) => place === 0 || values.some(Boolean));

@@ -1,4 +1,4 @@
-/** The operator's page: what is asked for, how often, and where it is shown. */
+/** The admin page: what it loads, how often, and where it is shown. */
 
 import { bytes, clock, count, seconds, share, t, translate } from './admin-i18n.js';
 import { showJobs } from './admin-jobs.js';
@@ -39,11 +39,11 @@ let hasJobs = true;
 let asked = 0;
 let refused = false;
 
-/** Ask for what may have changed, and show it; several at once would only wait for each other. */
+/** Load what may have changed, and show it. One request at a time, because the server would serialise them anyway. */
 async function refresh() {
   const mine = ++asked;
   try {
-    // Alone: a key without the scope is refused once, and not for each plot.
+    // First and alone, so that a key without the scope is refused once, not for each plot.
     const now = await getJson('admin/summary');
     const found = await Promise.all([seriesAreDue() ? askForSeries() : series, askForJobs()]);
     if (mine !== asked) return;
@@ -58,7 +58,7 @@ async function refresh() {
   }
 }
 
-// A step of the plots that is longer than a minute changes slowly.
+// Plots with intervals longer than a minute change slowly.
 const seriesAreDue = () =>
   series.range !== range || Date.now() - series.at >= Math.min(60_000, every * (range === '1h' ? 1 : 6)) - every / 2;
 
@@ -93,7 +93,7 @@ function complain(error) {
   byId('notice').hidden = false;
 }
 
-/** Show nothing that somebody else's key may have shown. */
+/** Clear what another key may have shown. */
 function forget() {
   summary = null;
   series = {};

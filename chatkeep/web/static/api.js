@@ -1,18 +1,18 @@
-/** The public API, as far as the page needs it. */
+/** A client of the public API, as far as the page needs it. */
 
 import { currentLanguage } from './i18n.js';
 import { Dropped, readEvents } from './sse.js';
 
 const site = new URL(document.documentElement.dataset.root ?? './', document.baseURI);
 const root = new URL('api/', site);
-// The server pings every 5 seconds; after four missing pings the connection is gone.
+// The server pings every 5 s. After four missing pings the connection is considered lost.
 const silence = 20_000;
 let askForKey = null;
 let signIns = 0;
 
 /**
- * An error answer (RFC 9457), or `code` "unreachable" where none came. One that names a message is the end of a reply
- * that the server has stored.
+ * A problem (RFC 9457), or the `code` "unreachable" if there was no answer. A problem with a message id is the end of a
+ * stored reply.
  */
 export class Problem extends Error {
   constructor(body, status = 0, retryAfter = null) {
@@ -20,19 +20,19 @@ export class Problem extends Error {
     Object.assign(this, { status, retryAfter, ...pick(body) });
   }
 
-  /** Whether the same request may work a moment later. */
+  /** Whether a retry may succeed. */
   get passing() {
     return this.status === 0 || this.status === 429 || this.status >= 500;
   }
 }
 
-/** Have `ask()` called where the server wants a key: once it resolves, what was asked for is asked for again. */
+/** Call `ask()` when the server requires a key, and repeat the request when it resolves. */
 export const whenLocked = (ask) => (askForKey = ask);
 
-/** Note that somebody has signed in: what was asked before that and is refused is no reason to ask anew. */
+/** Record a sign-in. An earlier request that is refused is repeated without asking again. */
 export const noteSignIn = () => (signIns += 1);
 
-/** Sign in with a key, and return who that is. */
+/** Sign in with a key, and return the user. */
 export async function signIn(key) {
   const headers = { 'Content-Type': 'application/json' };
   const response = await send('sign-in', { method: 'POST', body: JSON.stringify({ key }), headers });
@@ -41,10 +41,10 @@ export async function signIn(key) {
   return who;
 }
 
-/** Return the address where signing in with an OpenID provider begins; `to` is where to come back to. */
+/** Return the URL to sign in with an OpenID provider; `to` is where to return to. */
 export const oidcAddress = (to) => new URL(`sign-in/oidc?${new URLSearchParams({ to })}`, site).href;
 
-/** Return where the reader is, as seen from the server's root. */
+/** Return the page's path relative to the server's root. */
 export const currentPlace = () => location.pathname.slice(site.pathname.length) + location.hash;
 
 /** Sign out. */
@@ -53,11 +53,11 @@ export const signOut = () => call('sign-out', { method: 'POST' });
 /** Return who is signed in. */
 export const whoAmI = () => getJson('sign-in');
 
-/** Return a page of those conversations that are not pinned, newest activity first; with `q` those that hold it. */
+/** Return a page of unpinned conversations, newest activity first; with `q` those that match. */
 export const listConversations = (after, q, signal, count = 0) =>
   getJson('conversations', { pinned: false, limit: Math.min(Math.max(30, count), 100), after, q: q || undefined }, signal);
 
-/** Return all pinned conversations, newest activity first; with `q` those that hold it. */
+/** Return all pinned conversations, newest activity first; with `q` those that match. */
 export async function listPinned(q, signal) {
   const found = [];
   for (let more = true, after; more; ) {
@@ -72,60 +72,60 @@ export async function listPinned(q, signal) {
 export const openConversation = (id, after, signal, limit = 50) =>
   getJson(`conversations/${id}`, { order: 'desc', limit, after }, signal);
 
-/** Change a conversation's title, pin or current branch, and return what it became. */
+/** Change a conversation's title, pin or current branch, and return it. */
 export async function changeConversation(id, changes) {
   const headers = { 'Content-Type': 'application/json' };
   return (await call(`conversations/${id}`, { method: 'PATCH', body: JSON.stringify(changes), headers })).json();
 }
 
-/** Return the address of a conversation in the API. */
+/** Return the API's URL of a conversation. */
 export const conversationAddress = (id) => new URL(`conversations/${id}`, root).href;
 
 /** Delete a conversation and its messages. */
 export const deleteConversation = (id) => call(`conversations/${id}`, { method: 'DELETE' });
 
-/** Return the address of a conversation as a file; without an id of all of them. */
+/** Return the export URL of a conversation, or of all of them without an id. */
 export const exportAddress = (id, query) =>
   `${root}conversations/${id ? `${id}/export` : 'export-all'}?${new URLSearchParams(query)}`;
 
-/** Tell whether a conversation is shared by link. */
+/** Return a conversation's share link. */
 export const readShare = (id) => getJson(`conversations/${id}/share`);
 
-/** Make a link to a conversation; the one that there was before ends. */
+/** Create a share link. Revokes an earlier one. */
 export const shareConversation = async (id) => (await call(`conversations/${id}/share`, { method: 'POST' })).json();
 
-/** End the link to a conversation. */
+/** Revoke a conversation's share link. */
 export const stopSharing = async (id) => (await call(`conversations/${id}/share`, { method: 'DELETE' })).json();
 
-/** Return the address of a link. */
+/** Return the URL of a share link. */
 export const shareAddress = (token) => new URL(`shared/${token}`, site).href;
 
 /** Stop the running reply of a conversation. */
 export const stopTurn = (id) => call(`conversations/${id}/stop`, { method: 'POST' });
 
-/** Return a new Idempotency-Key: requests that have the same one cannot make two turns. */
+/** Return a new Idempotency-Key. */
 export function newKey() {
-  // crypto.randomUUID is missing on plain http.
+  // crypto.randomUUID is missing on plain HTTP.
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-// Who asks the same thing again wants another answer, so the page asks without the cache.
+// A user who asks the same again wants another answer, so the page turns off the cache.
 const cache = false;
 
-/** Take a turn and yield its events. */
+/** Send a message and yield the turn's events. */
 export const takeTurn = (text, conversationId, key, signal) =>
   ask('chat', { message: text, cache, ...(conversationId && { conversation_id: conversationId }) }, key, signal);
 
-/** Have a reply generated anew, beside the old one, and yield the new one's events. */
+/** Regenerate a reply as a new sibling, and yield its events. */
 export const regenerateReply = (conversationId, messageId, key, signal) =>
   ask(`conversations/${conversationId}/messages/${messageId}/regenerate`, {}, key, signal);
 
-/** Say something else in place of a user message, and yield the events of the new reply. */
+/** Edit a user message as a new sibling, and yield the events of the reply. */
 export const editMessage = (conversationId, messageId, text, key, signal) =>
   ask(`conversations/${conversationId}/messages/${messageId}/edit`, { message: text, cache }, key, signal);
 
-/** Yield the events of a reply from a number of characters on. */
+/** Yield the events of a reply after a number of characters. */
 export async function* followTurn(conversationId, messageId, characters, signal) {
   const path = `conversations/${conversationId}/messages/${messageId}/stream`;
   const headers = { Accept: 'text/event-stream' };
@@ -164,7 +164,7 @@ async function send(path, { query = {}, ...options }) {
   const url = new URL(path, root);
   for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, value);
   try {
-    // Errors are told in the page's language, whatever the browser's is.
+    // Problems in the page's language, whatever the browser's is.
     const headers = { 'Accept-Language': currentLanguage(), ...options.headers };
     return await fetch(url, { cache: 'no-store', ...options, headers });
   } catch (error) {
@@ -177,7 +177,7 @@ async function checked(response) {
   return response;
 }
 
-// A proxy in between may answer with a page of its own: then only the status is known.
+// A proxy may answer with its own page. Then only the status is known.
 async function problemOf(response) {
   const body = await response.json().catch(() => ({}));
   const seconds = Number.parseInt(response.headers.get('Retry-After'), 10);

@@ -1,14 +1,14 @@
-/** Which theme the reader wants: remembered, and told to theme.js. */
+/** The user's choice of theme: stored, and passed to theme.js. */
 
 import { browser } from './storage.js';
 
-/** The themes that can be chosen. */
+/** The available themes. */
 export const themes = ['system', 'light', 'dark'];
 
 /** Return the chosen theme. */
 export const currentTheme = () => browser.read('theme', 'system');
 
-/** Use a theme from now on. */
+/** Choose a theme. */
 export function chooseTheme(theme) {
   browser.write('theme', theme === 'system' ? null : theme);
   dispatchEvent(new CustomEvent('theme', { detail: theme }));

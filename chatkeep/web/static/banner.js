@@ -1,4 +1,4 @@
-/** Says that the offline demo model answers, until the reader has read it. */
+/** A dismissible banner that says that the offline demo model answers. */
 
 import { byId } from './dom.js';
 import { tab } from './storage.js';

@@ -1,11 +1,11 @@
-/** Blocks of code: a caption, a button that copies, and colours once the block is done. */
+/** Code blocks: a caption, a copy button, and highlighting when the block is complete. */
 
 import { copyFrom } from './copy.js';
 import { button, el, icon } from './dom.js';
 import { label, say } from './i18n.js';
 import { hasLibraries, importLibrary, sanitised } from './libraries.js';
 
-// Longer blocks stay as they are: colouring them would hold up the page.
+// Longer blocks are not highlighted, because that would block the page.
 const longest = 16_000;
 const languages = new Set(
   ('bash c cpp csharp css diff dockerfile go ini java javascript json kotlin lua makefile markdown nginx php powershell ' +
@@ -19,18 +19,18 @@ const aliases = {
 };
 let turn = Promise.resolve();
 
-/** Return a block around a `code` element; `language` is what the text says. */
+/** Return a block around a `code` element. `language` is from the text. */
 export function codeFigure(code, language) {
   const caption = el('figcaption', '', language ? el('span', '', language) : say(el('span'), 'code'), copyButton());
   const pre = el('pre', '', code);
-  // What is too wide is scrolled by keys, too.
+  // Focusable, so that keys scroll a wide block.
   pre.tabIndex = 0;
   const figure = el('figure', 'code', caption, pre);
   if (language) figure.dataset.language = language.toLowerCase();
   return figure;
 }
 
-/** Have the buttons of all blocks inside of `root` copy their code. */
+/** Make the buttons of all blocks inside of `root` copy their code. */
 export function listenForCopies(root) {
   root.addEventListener('click', ({ target }) => {
     const pressed = target.closest('.copy-code');
@@ -38,7 +38,7 @@ export function listenForCopies(root) {
   });
 }
 
-/** Colour the blocks that `node` is or holds, one after the other, when the page has nothing better to do. */
+/** Highlight `node` and the blocks inside of it, one by one, when the page is idle. */
 export function colour(node) {
   const figures = node.matches('figure.code') ? [node] : node.querySelectorAll('figure.code');
   for (const figure of hasLibraries ? figures : []) {

@@ -1,10 +1,10 @@
-/** The box where messages are written. */
+/** The message box. */
 
 import { byId, icon } from './dom.js';
 import { fit, onEnter, touch } from './enter.js';
 import { label } from './i18n.js';
 
-// A second click that was meant for "send" must not stop the reply.
+// The second click of a double click on "send" must not stop the reply.
 const doubleClick = 500;
 
 /** Calls `send(text)`, `stop()` and `changed(text)`; its mode is "idle", "generating" or "stopping". */
@@ -22,18 +22,18 @@ export class Composer {
     return this.box.value;
   }
 
-  /** Put text into the box. */
+  /** Set the text of the box. */
   set text(text) {
     this.box.value = text;
     this.refresh();
   }
 
-  /** Put the cursor into the box, except on touch, where that would bring the keyboard up. */
+  /** Focus the box, except on touch screens, where that would open the keyboard. */
   focus() {
     if (!touch.matches) this.box.focus();
   }
 
-  /** Make the button send, stop, or wait for the stop. */
+  /** Set whether the button sends, stops, or waits for the stop. */
   setMode(mode) {
     this.mode = mode;
     this.since = performance.now();
@@ -59,7 +59,7 @@ export class Composer {
     else if (this.mode === 'generating' && performance.now() - this.since > doubleClick) this.stopReply();
   }
 
-  // While the reply stops, the button is disabled and cannot keep the focus.
+  // The button is disabled while the reply stops, so it can't keep the focus.
   stopReply() {
     this.focus();
     this.stop();

@@ -1,11 +1,11 @@
-/** Copying to the clipboard, on plain http as well. */
+/** Copy to the clipboard, also on plain HTTP. */
 
 import { byId, icon } from './dom.js';
 import { label, t } from './i18n.js';
 
 const shownFor = 2000;
 
-/** Copy text, and show on the button that it is done. */
+/** Copy text, and confirm it on the button. */
 export async function copyFrom(button, text) {
   const name = button.dataset.label;
   const done = (await write(text)) ? 'copied' : 'copy_failed';
@@ -19,7 +19,7 @@ async function write(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // There is no clipboard on plain http, or it is forbidden.
+    // The clipboard API is missing on plain HTTP, or denied.
     return writeTheOldWay(text);
   }
 }
@@ -29,7 +29,7 @@ function writeTheOldWay(text) {
   const box = document.createElement('textarea');
   box.className = 'unseen';
   box.value = text;
-  // A dialog keeps the focus from all that is outside of it.
+  // A modal dialog keeps focus from elements outside of it.
   (document.querySelector('dialog[open]') ?? document.body).append(box);
   box.select();
   const done = document.execCommand('copy');

@@ -1,3 +1,3 @@
-// Starts Swagger UI on the server's own document.
+// Start Swagger UI on the server's OpenAPI document.
 const place = document.getElementById("swagger-ui");
 window.SwaggerUIBundle({ domNode: place, url: place.dataset.document, validatorUrl: null, deepLinking: true });

@@ -1,4 +1,4 @@
-/** Building blocks of the page: elements and icons, always by node and text, never by markup. */
+/** Create elements and icons from nodes and text, never from markup. */
 
 /** Return the element with this id. */
 export const byId = (id) => document.getElementById(id);
@@ -11,7 +11,7 @@ export function el(tag, className = '', ...children) {
   return node;
 }
 
-/** Return a copy of an icon that the template holds. */
+/** Return a copy of an icon in the template. */
 export function icon(name) {
   const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
   const use = document.createElementNS('http://www.w3.org/2000/svg', 'use');

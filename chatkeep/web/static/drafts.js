@@ -1,4 +1,4 @@
-/** Text that is not sent yet, by conversation, and messages that are on their way. */
+/** Drafts and the outbox, by conversation. */
 
 import { newKey } from './api.js';
 import { browser, tab } from './storage.js';
@@ -6,10 +6,10 @@ import { browser, tab } from './storage.js';
 const kept = 50;
 const nameOf = (conversationId) => conversationId ?? 'new';
 
-/** Return the draft of a conversation; null stands for the one that does not exist yet. */
+/** Return the draft of a conversation; null stands for a new one. */
 export const readDraft = (conversationId) => browser.read('drafts', {})[nameOf(conversationId)] ?? '';
 
-/** Keep a draft; empty text forgets it. */
+/** Store a draft. Empty text removes it. */
 export function keepDraft(conversationId, text) {
   const drafts = browser.read('drafts', {});
   delete drafts[nameOf(conversationId)];
@@ -18,18 +18,18 @@ export function keepDraft(conversationId, text) {
   browser.write('drafts', newest.length ? Object.fromEntries(newest) : null);
 }
 
-/** Forget everything that was written and is not sent. */
+/** Remove all drafts and unsent messages. */
 export function forgetWriting() {
   browser.write('drafts', null);
   tab.write('outbox', null);
 }
 
-/** Return `{text, key, after}` of the message on its way in a conversation, or null. */
+/** Return `{text, key, after}` of the message being sent in a conversation, or null. */
 export const readOutbox = (conversationId) => tab.read('outbox', {})[nameOf(conversationId)] ?? null;
 
 /**
- * Note a message that is about to be sent after the message `after`, and return its Idempotency-Key. The key stays the
- * same where the message was sent before and no answer came, so that a retry cannot make a second turn.
+ * Store a message that is about to be sent after the message `after`. Return its Idempotency-Key, which stays the same
+ * if the message was sent before without an answer, so that a retry cannot create a second turn.
  */
 export function fillOutbox(conversationId, text, after) {
   const before = readOutbox(conversationId);
@@ -38,7 +38,7 @@ export function fillOutbox(conversationId, text, after) {
   return key;
 }
 
-/** The message on its way was answered, or is given up. */
+/** Remove the message being sent, because it was answered or discarded. */
 export const clearOutbox = (conversationId) => putOutbox(conversationId, undefined);
 
 function putOutbox(conversationId, entry) {

@@ -1,4 +1,4 @@
-/** On narrow screens the list of conversations is a drawer. */
+/** The drawer with the list of conversations on narrow screens. */
 
 import { byId } from './dom.js';
 
@@ -8,10 +8,10 @@ const main = byId('main');
 const menu = byId('menu');
 const shade = byId('shade');
 
-/** Open the drawer, where the list is one. */
+/** Open the drawer on narrow screens. */
 export const openDrawer = () => setOpen(true);
 
-/** Close the drawer where it is open. */
+/** Close the drawer if it is open. */
 export const closeDrawer = () => setOpen(false);
 
 function setOpen(open) {

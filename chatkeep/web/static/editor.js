@@ -1,11 +1,11 @@
-/** Changing a message that was sent, in its place. */
+/** Edit a sent message in place. */
 
 import { button, el } from './dom.js';
 import { fit, onEnter } from './enter.js';
 import { label, say } from './i18n.js';
 import { isComposing } from './keys.js';
 
-/** Return a form with a box for the text; `send(text)` and `cancel()` are what its buttons and keys do. */
+/** Return a form with a text box that calls `send(text)` or `cancel()`. */
 export function editor(text, { send, cancel }) {
   const box = label(el('textarea'), 'edit_message');
   const act = () => box.value.trim() && send(box.value);
@@ -22,7 +22,7 @@ export function editor(text, { send, cancel }) {
   return form;
 }
 
-/** Put the cursor at the end of the text of a form that is shown now. */
+/** Put the cursor at the end of the text of a visible form. */
 export function focusEditor(form) {
   const box = form.querySelector('textarea');
   fit(box);

@@ -1,18 +1,18 @@
-/** The Enter key in a box where text is written. */
+/** The Enter key in a text box. */
 
 import { direct, directPasted } from './direction.js';
 import { isComposing } from './keys.js';
 
-/** Whether fingers write here: then Enter breaks the line. */
+/** Whether this is a touch device, where Enter breaks the line. */
 export const touch = matchMedia('(hover: none) and (pointer: coarse)');
 
-/** Have Enter call `act`; with Shift, on touch, and while an input method composes, it is left alone. */
+/** Call `act` on Enter, but not with Shift, on touch devices, or during composition by an input method. */
 export function onEnter(box, act) {
   let composed = false;
   directPasted(box);
   box.enterKeyHint = touch.matches ? 'enter' : 'send';
   box.addEventListener('keyup', () => (composed = false));
-  // In Safari the Enter that ends a composition comes after it: leave the key alone until it is up.
+  // In Safari the Enter that ends a composition comes after it, so ignore the key until it is released.
   box.addEventListener('compositionend', () => {
     composed = true;
     setTimeout(() => (composed = false), 300);
@@ -25,7 +25,7 @@ export function onEnter(box, act) {
   });
 }
 
-/** Make a box as high as its text. */
+/** Resize a box to the height of its text. */
 export function fit(box) {
   direct(box);
   box.style.height = 'auto';

@@ -1,6 +1,6 @@
-/** TeX formulas in Markdown: where they are, and what only looks like one. Extends the parser; pure. */
+/** Find TeX formulas in Markdown, as an extension of the parser. Pure. */
 
-// Longer ones stay as they are written. Code comes first: no formula holds a backtick.
+// Longer ones stay source text. Code has precedence: no formula contains a backtick.
 const inDollars = /^\$((?:\\[^]|[^\\$`]){1,4000}?)\$/;
 const inTwoDollars = /^\$\$(?!\$)((?:\\[^]|[^\\$`]|\$(?!\$)){1,4000}?)\$\$(?:[.,;](?!\w))?/;
 const inParentheses = /^\\\(((?:\\(?![()])[^]|[^\\`]){1,4000}?)\\\)/;
@@ -9,7 +9,7 @@ const parts = /^(?:\$\$?|\\[([])([^]*?)(?:\$\$?|\\[)\]])([.,;]?)$/;
 const opening = /\$|\\[([]/;
 const displayed = /^ {0,3}(?=\$\$|\\\[)/;
 const displayedNext = /\n {0,3}(?:\$\$|\\\[)/;
-// Formulas whose end has not come yet: one on lines of its own, and one amid a text.
+// Unfinished formulas: display and inline.
 const openDisplay = /^(?:\$\$(?!\$)(?:\\[^]|[^\\$`]|\$(?!\$)){0,4000}|\\\[(?:\\(?![\[\]])[^]|[^\\`]){0,4000})\\?$/;
 const mayOpen = /\$(?![\s\d$])|\\[([]/;
 const openFor = 500;
@@ -30,7 +30,7 @@ const inline = {
   },
 };
 
-// Its lines are no list, heading or emphasis, whatever they begin with; also while the end has not come yet.
+// Its lines are never a list, heading or emphasis, even before its end has arrived.
 const block = {
   name: 'display',
   level: 'block',
@@ -46,23 +46,23 @@ const block = {
   },
 };
 
-/** What the parser needs to know formulas; `show(source)` and `showOpen(text)` return their HTML. */
+/** Return the parser's extension. `show(source)` and `showOpen(text)` return HTML. */
 export const extension = ({ show, showOpen }) => ({
   extensions: [
     { ...inline, renderer: ({ raw }) => show(raw) },
     { ...block, renderer: ({ formula, open }) => (open ? showOpen(open) : `<p>${show(formula)}</p>\n`) },
   ],
-  // The signs of a formula begin and end no emphasis.
+  // Characters of a formula neither begin nor end emphasis.
   hooks: { emStrongMask: masked },
 });
 
-/** Return the TeX of a formula, with the punctuation that follows one on lines of its own. */
+/** Return the TeX of a formula, with the punctuation after a display formula. */
 export const texOf = (source) => parts.exec(source).slice(1).join('');
 
-/** Whether a formula stands on lines of its own. */
+/** Whether a formula is a display formula. */
 export const isDisplayed = (source) => displayed.test(source);
 
-/** Return a text in which formulas are masked, without one at its end that may be open: it can be cut anywhere. */
+/** Mask the formulas of a text, and drop an unfinished one at its end, so that it can be split anywhere. */
 export function cuttable(text) {
   const shown = masked(text);
   const from = Math.max(shown.lastIndexOf('`') + 1, shown.length - openFor);
@@ -76,7 +76,7 @@ function formulaAt(text, before = '') {
   return inParentheses.exec(text)?.[0] ?? brackets(text);
 }
 
-// "$5 and $10", "US$5 or US$6" and "$HOME/$USER" are none; "H$_2$O" and "$n$th" hold one.
+// "$5 and $10", "US$5 or US$6" and "$HOME/$USER" are not formulas; "H$_2$O" and "$n$th" contain one.
 function dollars(text, before) {
   const [raw, tex] = inDollars.exec(text) ?? [];
   if (!raw || noBegin.test(tex) || /\s$/.test(tex) || money.test(tex)) return undefined;

@@ -1,4 +1,4 @@
-/** The list's groups: what is pinned, then by the day of the last activity. */
+/** The list's groups: pinned conversations, then by the day of the last activity. */
 
 import { el } from './dom.js';
 import { say } from './i18n.js';
@@ -6,12 +6,12 @@ import { say } from './i18n.js';
 const names = ['pinned', 'today', 'yesterday', 'last_week', 'older'];
 const day = 86_400_000;
 
-/** Return the groups' nodes, each with the list `rows` that its rows go into. */
+/** Return the groups' nodes; `rows` is the list for a group's rows. */
 export function makeGroups() {
   return new Map(names.map((name) => [name, makeGroup(name)]));
 }
 
-/** Return the name of the group that a conversation belongs to. */
+/** Return the name of a conversation's group. */
 export function groupOf({ pinned, last_active: lastActive }) {
   if (pinned) return 'pinned';
   const days = Math.round((midnight(Date.now()) - midnight(Date.parse(lastActive))) / day);
@@ -20,7 +20,7 @@ export function groupOf({ pinned, last_active: lastActive }) {
   return days <= 7 ? 'last_week' : 'older';
 }
 
-/** Make nodes the children of a parent, moving none that stands right: what has the focus keeps it. */
+/** Make nodes the children of a parent. Moves only misplaced nodes, so that the focus is kept. */
 export function arrange(parent, nodes) {
   const wanted = new Set(nodes);
   for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();

@@ -1,4 +1,4 @@
-/** The head of the open conversation: its title, how long it is kept, and its menu. */
+/** The header of the open conversation: its title, expiry and menu. */
 
 import { describeConversation } from './actions.js';
 import { byId } from './dom.js';
@@ -9,7 +9,7 @@ import { menuButton } from './menu.js';
 
 const longest = 80;
 
-/** The head above the messages; `over()` is called when the open conversation's time is over, `print()` prints it. */
+/** The header above the messages. Calls `over()` when the open conversation expires; `print()` prints it. */
 export class Header {
   constructor(list, { over, print }) {
     Object.assign(this, { list, over, id: null });
@@ -18,7 +18,7 @@ export class Header {
     this.menu = menuButton(byId('conversation-menu'), () => describeConversation(list, this.id, this.title, print));
   }
 
-  /** Show a conversation. One that is only beginning, without an id, has its first message for a title. */
+  /** Show a conversation. The title of one without an id is its first message. */
   show(id, message = '') {
     this.id = id;
     const known = this.list.find(id);

@@ -1,4 +1,4 @@
-/** Explains, where the time left of a conversation first shows, what it means and how a conversation is kept. */
+/** Explains a conversation's expiry, and how to keep it, when an expiry is first shown. */
 
 import { byId } from './dom.js';
 import { lasting, t } from './i18n.js';
@@ -8,13 +8,13 @@ const hint = byId('keep-hint');
 let known = browser.read('expiry-explained', false);
 let explained = null;
 
-/** Have `keep(id)` called where the reader decides to keep the conversation. */
+/** Call `keep(id)` when the user decides to keep the conversation. */
 export function listenToKeeping(keep) {
   byId('keep').addEventListener('click', () => (keep(explained.id), close()));
   byId('keep-dismiss').addEventListener('click', close);
 }
 
-/** Explain the time left of the open conversation: once in this browser, until the reader closes it. */
+/** Explain the expiry of the open conversation, once per browser, until the user closes it. */
 export function explainExpiry(conversation) {
   explained = conversation;
   hint.hidden = known || !conversation?.expires_at;

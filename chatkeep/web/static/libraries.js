@@ -1,4 +1,4 @@
-/** The libraries for replies. Where they could not be made the server has empty modules in their place. */
+/** The libraries for replies. If they were not built, the server has empty modules in their place. */
 
 import * as marked from './vendor/marked.js';
 import * as purify from './vendor/purify.js';
@@ -19,8 +19,8 @@ const policy = {
 const failures = new Map();
 
 /**
- * Import a library of the folder vendor that is not loaded with the page. Firefox and older browsers give up an address
- * for good once it could not be reached, so it is another one the next time.
+ * Import a library of the folder vendor on demand. Firefox and older browsers never retry a URL that failed, so a retry
+ * uses another one.
  */
 export async function importLibrary(name) {
   const failed = failures.get(name) ?? 0;
@@ -32,11 +32,11 @@ export async function importLibrary(name) {
   }
 }
 
-/** Whether the libraries for Markdown are there. */
+/** Whether the libraries for Markdown are available. */
 export const hasLibraries = 'Marked' in marked && 'default' in purify;
 
-/** Return a parser of Markdown with these options. */
+/** Return a Markdown parser with these options. */
 export const newParser = (options) => new marked.Marked(options);
 
-/** Return what is harmless of HTML as a fragment: no scripts, styles, forms, pictures, ids, or links into the page. */
+/** Sanitise HTML to a fragment: no scripts, styles, forms, pictures, ids, or links into the page. */
 export const sanitised = (html) => purify.default.sanitize(html, policy);

@@ -22,8 +22,8 @@ function without(items, others) {
 }
 
 /**
- * Shows conversations, newest activity first, or those that were searched for. `changed()` is called when what is known
- * of one changes, `gone(id)` when one turns out to be gone.
+ * Shows conversations by activity, or the results of a search. Calls `changed()` when a conversation has changed, and
+ * `gone(id)` when one no longer exists.
  */
 export class ConversationList {
   constructor({ changed, gone }) {
@@ -43,12 +43,12 @@ export class ConversationList {
     this.root.append(...[...this.groups.values()].map(({ node }) => node));
   }
 
-  /** Bring what is pinned and the newest page of the rest up to date; what was loaded beyond it stays. */
+  /** Refresh the pinned conversations and the newest page of the others. Keeps pages loaded beyond it. */
   refresh() {
     return this.load();
   }
 
-  /** Show those conversations only whose title or text holds the query; all of them where it is empty. */
+  /** Show only conversations whose title or text matches the query; all of them if it is empty. */
   search(query) {
     if (query === this.query) return;
     this.query = query;
@@ -73,7 +73,7 @@ export class ConversationList {
     } catch (error) {
       if (error.name === 'AbortError') return;
       if (!(error instanceof api.Problem)) throw error;
-      // The conversation that the next page begins behind may have expired: begin again.
+      // The conversation before the next page may have expired: start over.
       if (after && error.status === 422) return this.startOver();
       this.noteFailure(button('link', () => this.load(after)));
     }
@@ -84,16 +84,16 @@ export class ConversationList {
     return this.load();
   }
 
-  // As many as the reader has loaded, as far as one page goes.
+  // As many as the user has loaded, up to one page.
   readNewest(signal) {
     const count = this.outdated ? 0 : this.items.filter(isLoose).length;
     return Promise.all([api.listConversations(undefined, this.query, signal, count), api.listPinned(this.query, signal)]);
   }
 
-  // Of what lies beyond the newest page nothing new is known, except that it is not pinned. What lay before its end and
-  // is not on it is gone.
+  // Conversations beyond the newest page are unchanged, except that they are not pinned. Those before its end that are
+  // not on it are gone.
   takeNewest({ data, has_more: hasMore, last_id: end }, pinned) {
-    // What was pinned between the two answers is in both.
+    // A conversation pinned between the two answers is in both.
     const fresh = [...pinned, ...without(data, pinned)];
     const isBeyond = (item) => isLoose(item) && byActivity(item, data.at(-1)) >= 0;
     const beyond = this.outdated || !hasMore ? [] : without(this.items, fresh).filter(isBeyond);
@@ -108,7 +108,7 @@ export class ConversationList {
     this.keep([...without(this.items, data), ...data], data);
   }
 
-  // Where the next page begins, whatever becomes of the conversations on this one.
+  // Where the next page begins, whatever happens to the conversations on this one.
   goOnBehind(end, hasMore) {
     this.end = end;
     this.more.hidden = !hasMore;
@@ -127,7 +127,7 @@ export class ConversationList {
     announce(t('found', { count: hasMore ? `${found}+` : found }));
   }
 
-  /** Look in the texts for what was searched for, where it is not in the title. */
+  /** Search the texts of results whose title does not match. */
   async quote(items) {
     const { query, searching } = this;
     for (const { id, title } of query ? items : []) {
@@ -135,7 +135,7 @@ export class ConversationList {
       this.excerpts.set(id, '');
       const excerpt = await findExcerpt(id, query, searching.signal).catch(() => null);
       if (searching.signal.aborted) return;
-      // One that could not be looked for is, when the list is brought up to date.
+      // A failed search is repeated with the next refresh.
       if (excerpt === null) this.excerpts.delete(id);
       else this.excerpts.set(id, excerpt);
       this.render();
@@ -148,12 +148,12 @@ export class ConversationList {
     this.render();
   }
 
-  /** Return what is known of a conversation. */
+  /** Return a known conversation. */
   find(id) {
     return this.known.get(id);
   }
 
-  /** Note what a conversation became. */
+  /** Update a conversation. */
   learn(item) {
     this.known.set(item.id, item);
     this.items = this.items.map((known) => (known.id === item.id ? item : known));
@@ -161,7 +161,7 @@ export class ConversationList {
     this.changed();
   }
 
-  /** Take a conversation out that is gone. */
+  /** Remove a conversation that is gone. */
   forget(id) {
     this.items = this.items.filter((item) => item.id !== id);
     this.known.delete(id);
@@ -170,7 +170,7 @@ export class ConversationList {
     this.render();
   }
 
-  /** Do not show a conversation for now. */
+  /** Hide a conversation. */
   hide(id) {
     const row = this.rows.get(id)?.node;
     const next = row?.contains(document.activeElement) && this.neighbour(row);
@@ -185,7 +185,7 @@ export class ConversationList {
     this.render();
   }
 
-  /** Let the reader give a conversation another title, in the place of `node`. */
+  /** Let the user edit a conversation's title in place of `node`. */
   async rename(id, node = this.rows.get(id).link) {
     this.renaming = true;
     const title = await editTitle(node, this.find(id).title);
@@ -194,7 +194,7 @@ export class ConversationList {
     if (title) await this.change(id, { title });
   }
 
-  /** Change a conversation's title or pin; where that fails it is as it was. */
+  /** Change a conversation's title or pin. Reverts it if that fails. */
   async change(id, changes) {
     const before = this.find(id);
     this.learn({ ...before, ...changes });
@@ -206,13 +206,13 @@ export class ConversationList {
       if (error.status === 404) return this.gone(id);
       this.learn(before);
       const again = () => this.change(id, changes);
-      // The reader may have changed the same to something else meanwhile.
+      // The user may have changed the same field again meanwhile.
       const isSame = () => Object.keys(changes).every((name) => this.find(id)?.[name] === before[name]);
       showFailedToast(error, words, again, { alone: () => isSame() && again() });
     }
   }
 
-  /** Bring everything up to date that depends on the time. */
+  /** Update everything that depends on the time. */
   tick() {
     if (this.items.some(isOver)) this.startOver();
     else this.render();
@@ -227,7 +227,7 @@ export class ConversationList {
       arrange(rows, members.map((item) => this.row(item)));
       node.hidden = !members.length;
     }
-    // A row that has moved has lost the focus.
+    // A moved row has lost the focus.
     if (this.root.contains(focused)) focused.focus();
     if (this.loaded) this.noteEmpty(!shown.length);
     this.awaitEnd();
@@ -246,13 +246,13 @@ export class ConversationList {
     return row.node;
   }
 
-  // Observing anew tells at once whether the end is near already.
+  // A new observation reports at once whether the end is near.
   awaitEnd() {
     this.nearEnd.disconnect();
     if (!this.more.hidden) this.nearEnd.observe(this.more);
   }
 
-  /** Put the focus on a conversation. */
+  /** Focus a conversation. */
   focus(id) {
     this.rows.get(id)?.link.focus();
   }

@@ -1,4 +1,4 @@
-/** Markdown that is shown as it arrives: only the last block is parsed again, what stands is never touched. */
+/** Render streamed Markdown: only the last block is parsed again, earlier nodes are never changed. */
 
 import { colour } from './code.js';
 import { el } from './dom.js';
@@ -7,40 +7,40 @@ import { morph } from './morph.js';
 import { blocksOf, render } from './render.js';
 import { typeset, whenSet } from './typeset.js';
 
-// A block that grows longer than this is cut, so that what is parsed again stays short.
+// A longer block is split, so that little is parsed again.
 const long = 4000;
 const piece = 4000;
-// Of each frame, and between two of them where there is no backlog, in milliseconds.
+// Milliseconds of each frame, and between two frames if there is no backlog.
 const budget = 8;
 const apart = 30;
-// A line that may yet become something else: "-" after text is not a heading because a list begins.
+// A line that is still ambiguous: a "-" after text may begin a list, and is not a heading yet.
 const unsure = /(^|\n)(?: {0,3}(?:-+|=+|#+|[*+]|\d{1,9}[.)]?|`{1,2}|~{1,2}) *)$/;
-// What comes next tells whether this ends a formula.
+// The next character decides whether this ends a formula.
 const unsureFormula = /(?:(?<!\$)\$+|\\[\])]?)$/;
 const waiting = [];
 let working = false;
 let drawn = 0;
 
-/** Renders Markdown that is appended piece by piece into `root`; needs the libraries. */
+/** Renders Markdown into `root`, piece by piece. Needs the libraries. */
 export class MarkdownText {
   constructor(root) {
     Object.assign(this, { root, parent: root, live: [], goesOn: false, source: '', queue: '', ended: false, formulas: false });
   }
 
-  /** Add a piece of text; it shows in the next frame. */
+  /** Add a piece of text, to be shown in the next frame. */
   append(text) {
     this.queue += text;
     schedule(this);
   }
 
-  /** No more text comes. Resolves when all of it is shown. */
+  /** End the text. Resolves when all of it is shown. */
   end() {
     this.ended = true;
     schedule(this);
     return new Promise((resolve) => (this.done = resolve));
   }
 
-  /** Show a piece of what has come; return whether more is left. */
+  /** Show some of the pending text. Return whether more is pending. */
   step() {
     const taken = this.queue.slice(0, piece);
     this.queue = this.queue.slice(piece);
@@ -62,7 +62,7 @@ export class MarkdownText {
     if (blocks[last].raw.length > long) this.cut(blocks[last]);
   }
 
-  /** These blocks are whole: they leave the source and are never touched again. */
+  /** Finish complete blocks: remove them from the source, and never change them again. */
   freeze(blocks) {
     this.draw(blocks);
     this.source = this.source.slice(lengthOf(blocks));
@@ -82,7 +82,7 @@ export class MarkdownText {
     if (nodes.length) this.put(this.root, nodes);
   }
 
-  /** The first node goes on with a block that was cut. */
+  /** Continue a split block with the first node. */
   drawRest(nodes) {
     const inner = insideOf(nodes.shift());
     this.put(this.parent, [...inner.childNodes]);
@@ -93,11 +93,11 @@ export class MarkdownText {
     this.live = morph(parent, this.live, nodes);
     if (!typeset(this.live)) return;
     this.formulas = true;
-    // What is put into a block that was cut belongs to that block.
+    // Nodes put into a split block belong to that block.
     parent.closest('.body > *')?.classList.add('with-formulas');
   }
 
-  /** Let the greater part of a long block stand; its rest goes on inside of it. */
+  /** Finish most of a long block. The rest continues inside of it. */
   cut(block) {
     const { at, before = '', stand } = cuts[block.type]?.(block) ?? { at: 0 };
     if (at <= before.length) return;
@@ -109,7 +109,7 @@ export class MarkdownText {
     this.draw(blocksOf(this.source));
   }
 
-  /** What comes next belongs inside of a block. */
+  /** Put what follows inside of a block. */
   enter(block) {
     this.parent = insideOf(block);
     this.live = [...this.parent.childNodes];
@@ -131,13 +131,13 @@ const lastLine = (raw) => raw.lastIndexOf('\n', raw.length - 2) + 1;
 
 const firstLines = (raw, count) => `${raw.split('\n', count).join('\n')}\n`;
 
-/** Where a block is cut, what its rest needs before it to be read as such, and what becomes of the part that stands. */
+/** Return where to split a block, the prefix that its rest needs, and what becomes of the finished part. */
 const cuts = {
   list: ({ items }) => ({ at: lengthOf(items.slice(0, -1)) }),
   table: ({ raw }) => ({ at: lastLine(raw), before: firstLines(raw, 2) }),
   code({ raw }) {
     if (!/^ {0,3}[`~]/.test(raw)) return { at: 0 };
-    // Text of its own lines is not laid out again when more comes.
+    // Text in an element of its own is not laid out again when more arrives.
     return { at: lastLine(raw), before: firstLines(raw, 1), stand: ({ parent, live }) => parent.append(el('span', 'part', ...live, '\n')) };
   },
   paragraph({ raw }) {
@@ -157,13 +157,13 @@ function schedule(text) {
   else soon();
 }
 
-// Nothing is drawn where nobody sees it, so there are no frames.
+// Hidden pages have no frames.
 const soon = () => (document.hidden ? setTimeout(work, 50) : requestAnimationFrame(work));
 
 function work() {
   const began = performance.now();
   while (waiting.length && performance.now() < began + budget) if (!waiting[0].step()) waiting.shift();
-  // The reader's own work comes first: where a frame took long, layout included, the next one comes later.
+  // User input has priority: if a frame took long, layout included, the next one is delayed.
   setTimeout(() => rest(performance.now() - began));
 }
 

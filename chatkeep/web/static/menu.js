@@ -1,4 +1,4 @@
-/** Menus of buttons, for mouse, touch and keys: the ARIA pattern "menu button". */
+/** Menu buttons for mouse, touch and keyboard, by the ARIA pattern "menu button". */
 
 import { button, el, icon } from './dom.js';
 import { say, t } from './i18n.js';
@@ -9,7 +9,7 @@ let opened = null;
 
 /**
  * Make a button open a menu. `describe()` returns `{note, groups}`: a line of text above, and groups `{label, entries}`
- * of entries `{name, icon, act}`, with `href` instead of `act` for a download and `checked` for a choice.
+ * of entries `{name, icon, act}`, with `href` in place of `act` for a download and `checked` for a choice.
  */
 export function menuButton(anchor, describe) {
   anchor.setAttribute('aria-haspopup', 'menu');
@@ -23,7 +23,7 @@ export function menuButton(anchor, describe) {
   return anchor;
 }
 
-/** Close the menu that is open, and go back to its button. */
+/** Close the open menu, and return the focus to its button. */
 export function closeMenu() {
   if (!opened) return;
   const { anchor, box, listening } = opened;
@@ -39,7 +39,7 @@ function open(anchor, menu, first = 0) {
   closeMenu();
   const box = build(anchor, menu);
   opened = { anchor, box, listening: new AbortController() };
-  // Where its button is: a screen reader knows whose menu it is.
+  // Next to its button, so that a screen reader knows where the menu belongs.
   anchor.closest('nav, main').append(box);
   place(box, anchor.getBoundingClientRect());
   anchor.setAttribute('aria-expanded', 'true');
@@ -74,7 +74,7 @@ function entry({ name, icon: picture, act, href, checked, danger }) {
   if (checked !== undefined) node.setAttribute('aria-checked', String(checked));
   node.classList.toggle('danger', Boolean(danger));
   node.tabIndex = -1;
-  // The menu goes before the act, which may put the focus elsewhere.
+  // Close the menu before the act, which may move the focus.
   node.addEventListener('click', closeMenu, { capture: true });
   return node;
 }
@@ -97,7 +97,7 @@ function noteKey(event) {
   if (event.key === 'Escape' || event.key === 'Tab') closeMenu();
   else if (to !== undefined) choices.at(to % choices.length).focus();
   else return;
-  // Escape closes the menu and nothing else.
+  // Escape closes only the menu.
   event.stopPropagation();
   if (event.key !== 'Tab') event.preventDefault();
 }

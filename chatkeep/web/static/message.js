@@ -11,17 +11,17 @@ import { GrowingText } from './text.js';
 import { toolsOf } from './tools.js';
 
 const unhappy = ['stopped', 'truncated', 'failed', 'interrupted'];
-// Why a reply is short although nothing failed, in the API's words.
+// Finish reasons of replies that are short without a failure.
 const reasons = ['content_filter', 'length', 'refusal', 'tool_calls'];
 
-/** Return the name of the text that tells how a reply ended; nothing where it is whole and there is nothing to tell. */
+/** Return the name of the text about a reply's end, or nothing for a normal end. */
 export function endOf({ status, finish_reason: reason, error }) {
   const told = !error && (status === 'completed' || status === 'truncated');
   if (told && reasons.includes(reason)) return `ended_${reason}`;
   return unhappy.includes(status) ? `status_${status}` : undefined;
 }
 
-/** A user message or a reply; a reply grows while it is generated. `acts` has what its buttons do. */
+/** A user message or a reply, which may be growing. `acts` has the actions of its buttons. */
 export class MessageView {
   constructor(message, acts) {
     const { id, role, content = '', siblings = [] } = message;
@@ -53,7 +53,7 @@ export class MessageView {
     this.settle({ ...message, error: message.error && explainStored(message) });
   }
 
-  /** How many characters (code points) the text has: what the API counts in. */
+  /** The length of the text in code points, like in the API. */
   get characters() {
     return Array.from(this.content).length;
   }
@@ -65,19 +65,19 @@ export class MessageView {
     this.reasoning?.end();
   }
 
-  /** Add a piece of the reasoning, which is folded. */
+  /** Add a piece of the reasoning, which is collapsed. */
   addReasoning(text) {
     this.reasoning ??= new Reasoning(this.body, !this.resumed);
     this.reasoning.append(text);
   }
 
-  /** Take the reasoning away: it comes again as a whole. */
+  /** Remove the reasoning, because it is sent again from its beginning. */
   forgetReasoning() {
     this.reasoning?.remove();
     this.reasoning = null;
   }
 
-  /** Show where the reply stands, as the API tells it; a final status ends the text. `error` is in words for people. */
+  /** Show the reply's status from the API. A final status ends the text. `error` is human-readable. */
   settle({ status, model, cached, error, ...rest }) {
     this.status = status;
     this.model = model ?? this.model;
@@ -91,7 +91,7 @@ export class MessageView {
     else this.finish(status);
   }
 
-  /** Learn what the server knows of a message that was sent from here. */
+  /** Update a message sent from here with the server's fields. */
   learn({ id, siblings }) {
     Object.assign(this, { id, siblings, known: true });
     const old = this.foot.querySelector('.tools');
@@ -100,7 +100,7 @@ export class MessageView {
     if (focused) this.foot.querySelector(`[data-label="${focused}"]`)?.focus();
   }
 
-  /** Let the reader change the text of a user message; `send(text)` is called with what it became. */
+  /** Let the user edit a user message. Calls `send(text)`. */
   edit(text, send) {
     const form = editor(text, { send, cancel: () => this.endEdit() });
     this.node.classList.add('edited');
@@ -109,12 +109,12 @@ export class MessageView {
     focusEditor(form);
   }
 
-  /** The text in the box, while the message is edited. */
+  /** The text in the box during an edit. */
   get edited() {
     return this.body.querySelector('textarea')?.value;
   }
 
-  /** Show the message as it was sent. */
+  /** End the edit, and show the message as it was sent. */
   endEdit() {
     this.node.classList.remove('edited');
     this.showPlain();
@@ -138,7 +138,7 @@ export class MessageView {
     this.foot.append(say(button('link again', () => this.acts.regenerate(this)), 'try_again'));
   }
 
-  /** Show a passing remark, such as that the connection is being made anew. */
+  /** Show a temporary remark, such as "reconnecting". */
   remark(name) {
     this.foot.querySelector('.remark')?.remove();
     if (name) this.foot.append(say(el('span', 'remark'), name));

@@ -1,6 +1,6 @@
-/** Making nodes that are shown equal to new ones, with as little change as possible: what is selected stays selected. */
+/** Update visible nodes to equal new ones with few changes, so that selections are kept. */
 
-/** Make `old`, children of `parent` that stand side by side at its end, equal to `fresh`; return what stands there now. */
+/** Make `old`, the last children of `parent`, equal to `fresh`. Return the resulting nodes. */
 export function morph(parent, old, fresh) {
   const shown = fresh.map((node, index) => (old[index] ? morphNode(old[index], node) : parent.appendChild(node)));
   for (const node of old.slice(fresh.length)) node.remove();
@@ -8,7 +8,7 @@ export function morph(parent, old, fresh) {
 }
 
 function morphNode(old, fresh) {
-  // A formula has other nodes inside once it is set; it is the same one as long as its source is.
+  // A typeset formula has other nodes inside. It is the same formula as long as its source is.
   if (old.nodeName !== fresh.nodeName || old.dataset?.source !== fresh.dataset?.source) return old.replaceWith(fresh), fresh;
   if (old.dataset?.source) return old;
   if (old.nodeType === Node.TEXT_NODE) morphText(old, fresh.data);

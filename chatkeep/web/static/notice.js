@@ -1,4 +1,4 @@
-/** What went wrong, in words, above the box where messages are written. */
+/** The notice above the message box: errors and what to do. */
 
 import { byId, button, el } from './dom.js';
 import { say } from './i18n.js';
@@ -6,7 +6,7 @@ import { say } from './i18n.js';
 const root = byId('notice');
 let retry = null;
 
-/** Show words and buttons: pairs of a text's name and what the button does. */
+/** Show words and buttons: pairs of a text's name and an action. */
 export function showNotice(words, ...actions) {
   retry = null;
   const buttons = actions.map(([name, act]) => say(button('link', () => (hideNotice(), act())), name));
@@ -15,15 +15,15 @@ export function showNotice(words, ...actions) {
 }
 
 /**
- * Show how something failed, with a button to try `again`. If the server could not be reached, `retryFailed` does what
- * `alone` does: the same, unless the reader may have changed something meanwhile.
+ * Show a failure with a button to try `again`. If the server was unreachable, `retryFailed` calls `alone`, which does
+ * the same unless the user may have changed something meanwhile.
  */
 export function showFailure(problem, words, again, { alone = again, more = [] } = {}) {
   showNotice(words, ['try_again', again], ...more);
   if (problem.code === 'unreachable') retry = alone;
 }
 
-/** The server is reached again: retry what failed because it was not. */
+/** Retry what failed because the server was unreachable. */
 export function retryFailed() {
   const alone = retry;
   if (!alone) return;
@@ -31,7 +31,7 @@ export function retryFailed() {
   alone();
 }
 
-/** Take the notice away. */
+/** Hide the notice. */
 export function hideNotice() {
   retry = null;
   root.hidden = true;

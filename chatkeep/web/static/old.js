@@ -1,7 +1,7 @@
 /*
- * Tells people whose browser is older than the oldest that runs the pages: Chrome 109, Firefox 115, Safari 16.4. This
- * script is no module and in the syntax of 2009, so that those browsers run it. Each test is for something that the
- * pages use and that came late to one of them.
+ * Warns users of browsers older than Chrome 109, Firefox 115 and Safari 16.4. This script is not a module and uses the
+ * syntax of 2009, so that those browsers run it. Each test is for a feature that the pages use and that came late to
+ * one of them.
  */
 (function () {
   var words = {

@@ -1,4 +1,4 @@
-/** Printing a whole conversation: messages that are not loaded yet are loaded first. */
+/** Print a whole conversation, after loading all of its messages. */
 
 import { t } from './i18n.js';
 import { isCommand, isComposing, keyOf } from './keys.js';
@@ -6,10 +6,10 @@ import { hideNotice, showFailure, showNotice } from './notice.js';
 import { explain } from './problems.js';
 
 /**
- * Have the keys for printing load all messages first if `isWhole()` denies that they are there; return a function that
- * does the same. `loadAll()` resolves to whether the reader is still there.
+ * Make the print shortcut load all messages first, and return a function that prints in the same way. `pages` has
+ * `isWhole`, and `showAll()` that resolves to whether the conversation is still open.
  */
-export function wholePrinting(isWhole, loadAll) {
+export function wholePrinting(pages) {
   let loading = false;
 
   async function printAll() {
@@ -17,7 +17,7 @@ export function wholePrinting(isWhole, loadAll) {
     loading = true;
     showNotice(t('print_loading'));
     try {
-      if (await loadAll()) hideNotice(), print();
+      if (await pages.showAll()) hideNotice(), print();
     } catch (error) {
       if (error.name !== 'AbortError') showFailure(error, explain(error), printAll);
     } finally {
@@ -26,7 +26,7 @@ export function wholePrinting(isWhole, loadAll) {
   }
 
   addEventListener('keydown', (event) => {
-    if (isComposing(event) || !isCommand(event) || event.shiftKey || keyOf(event) !== 'p' || isWhole()) return;
+    if (isComposing(event) || !isCommand(event) || event.shiftKey || keyOf(event) !== 'p' || pages.isWhole) return;
     event.preventDefault();
     printAll();
   });

@@ -1,9 +1,9 @@
-/** Errors in plain words. */
+/** Human-readable errors. */
 
 import { Problem } from './api.js';
 import { currentLanguage, hasText, t } from './i18n.js';
 
-/** Return a sentence or two for people. Errors that are no `Problem` are faults of the page and thrown on. */
+/** Return a sentence or two about a `Problem`. Rethrows other errors, which are bugs of the page. */
 export function explain(problem) {
   if (!(problem instanceof Problem)) throw problem;
   if (isTooLong(problem)) return t('problem_body_too_large');
@@ -12,7 +12,7 @@ export function explain(problem) {
   return words.join(' ');
 }
 
-/** Return words for how a stored reply ended; none where its status says as much. */
+/** Return words about a stored reply's error, unless its status says the same. */
 export function explainStored({ error, error_detail: detail }) {
   const name = `problem_${error}`;
   const words = hasText(name) ? [t(name)] : [];
@@ -20,7 +20,7 @@ export function explainStored({ error, error_detail: detail }) {
   return words.join(' ');
 }
 
-// Nothing else that the page sends can be too long, and its message is the only field that can be wrong.
+// Only the message can be too long or invalid in requests of the page.
 const isTooLong = ({ code, errors }) =>
   code === 'body_too_large' || (code === 'invalid_fields' && errors.some(({ field }) => field === 'message'));
 

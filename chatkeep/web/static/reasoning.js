@@ -1,9 +1,9 @@
-/** What a model thought before it answered: folded, alive while it thinks, then with the time that it took. */
+/** A reply's reasoning: collapsed, animated while the model thinks, then with its duration. */
 
 import { el } from './dom.js';
 import { currentLanguage, say } from './i18n.js';
 
-/** Stands before `body`; `live` tells that it is thought now, while the reader looks on. */
+/** Precedes `body`. `live` says that the model is thinking now. */
 export class Reasoning {
   constructor(body, live) {
     this.began = live ? performance.now() : null;
@@ -19,7 +19,7 @@ export class Reasoning {
     this.text.append(text);
   }
 
-  /** The answer begins, or nothing more comes. */
+  /** End the reasoning, because the answer begins or the reply ends. */
   end() {
     if (this.began === null) return;
     const seconds = Math.round((performance.now() - this.began) / 1000);
@@ -28,7 +28,7 @@ export class Reasoning {
     if (seconds) this.summary.append(' ', inSeconds(seconds));
   }
 
-  /** Take it away. */
+  /** Remove it. */
   remove() {
     this.node.remove();
   }

@@ -1,4 +1,4 @@
-/** Titles are edited where they stand. */
+/** Edit titles in place. */
 
 import { el } from './dom.js';
 import { label } from './i18n.js';
@@ -6,7 +6,7 @@ import { isComposing } from './keys.js';
 
 const longest = 255;
 
-/** Let the reader edit a title in the place of a node; resolve to the new one, or to null where nothing changes. */
+/** Let the user edit a title in place of a node. Resolves to the new title, or null if it is unchanged. */
 export function editTitle(node, title) {
   const box = label(el('input', 'rename'), 'new_title');
   Object.assign(box, { value: title, maxLength: longest, dir: 'auto', enterKeyHint: 'done' });
@@ -26,7 +26,7 @@ function listen(box, end) {
   box.addEventListener('blur', () => end({ kept: true }));
   box.addEventListener('keydown', (event) => {
     if (isComposing(event)) return;
-    // Neither closes anything else, nor stops a reply.
+    // Enter and Escape must not close anything else or stop a reply.
     event.stopPropagation();
     if (event.key === 'Enter' || event.key === 'Escape') end({ kept: event.key === 'Enter', byKey: true });
   });

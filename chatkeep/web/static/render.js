@@ -1,11 +1,11 @@
-/** From Markdown to nodes that are safe to show. */
+/** Render Markdown to safe nodes. */
 
 import { codeFigure } from './code.js';
 import { el, icon } from './dom.js';
 import { extension, isDisplayed } from './formulas.js';
 import { newParser, sanitised } from './libraries.js';
 
-// Of HTML only these are more than text, and only without attributes: what Markdown has no sign for.
+// The only HTML elements that are not shown as text, without attributes: Markdown has no syntax for them.
 const markup = /^<\/?(?:br|del|ins|kbd|mark|sub|sup) *\/?>/i;
 const escapes = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
 const escaped = (text) => text.replace(/[&<>"']/g, (sign) => escapes[sign]);
@@ -13,19 +13,19 @@ const directed = 'blockquote, h3, h4, h5, h6, li, p, td, th';
 let parser = null;
 
 const renderer = {
-  // The message has a heading of its own; those in its text are below it.
+  // The message has its own heading, so headings in its text are lower.
   heading({ tokens, depth }) {
     const level = Math.min(depth + 2, 6);
     return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>`;
   },
-  // A picture from elsewhere would tell its server who is reading: it is fetched by a click alone.
+  // Loading an external picture would reveal the reader to its server, so it is loaded only by a click.
   image({ href, text }) {
     return `<a class="picture" href="${escaped(href)}">${escaped(text)}</a>`;
   },
   checkbox: ({ checked }) => (checked ? '☑ ' : '☐ '),
 };
 const tokenizer = {
-  // A line that defines a link would be invisible, and may come long after the text that it changes.
+  // A link definition would be invisible, and may come long after the text that it changes.
   def: () => undefined,
   html: () => undefined,
   tag(text) {
@@ -35,14 +35,14 @@ const tokenizer = {
 };
 
 const formulas = extension({
-  // Its text is its source until it is set.
+  // Its text is its source until it is typeset.
   show: (source) => `<span class="formula">${escaped(source)}</span>`,
   showOpen: (text) => `<p class="plain">${escaped(text)}</p>\n`,
 });
 
 /**
- * Return the blocks of a text as marked's tokens; the `raw` of all of them, joined, is the text. Of one that is
- * `growing` more may come.
+ * Return the blocks of a text as marked's tokens, whose `raw` joined is the text. More may be added to a text that is
+ * `growing`.
  */
 export function blocksOf(text, { growing = false } = {}) {
   parser ??= newParser({ gfm: true, breaks: true, renderer, tokenizer, ...formulas });
@@ -93,7 +93,7 @@ function furnishLink(link) {
   else link.removeAttribute('class');
 }
 
-// Many browsers have no URL.parse or URL.canParse yet.
+// Many browsers lack URL.parse and URL.canParse.
 function addressOf(href) {
   try {
     return new URL(href);
@@ -102,7 +102,7 @@ function addressOf(href) {
   }
 }
 
-// Its direction is its own, whatever that of the text around it.
+// Its direction is independent of the text around it.
 function furnishFormula(node) {
   const source = node.textContent;
   Object.assign(node.dataset, { source });
@@ -112,11 +112,11 @@ function furnishFormula(node) {
 
 function figureOf(code) {
   const language = /^language-(\S+)/.exec(code.className)?.[1] ?? '';
-  // marked ends the text of a block with a line break that is not in it.
+  // marked adds a line break to the end of a block's text.
   return codeFigure(el('code', '', code.textContent.replace(/\n$/, '')), language);
 }
 
-// What is too wide is scrolled, by keys as well.
+// Focusable, so that keys scroll a wide table.
 function frame(table) {
   const node = el('div', 'table');
   node.tabIndex = 0;

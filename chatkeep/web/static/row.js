@@ -1,11 +1,11 @@
-/** One conversation in the list. */
+/** A conversation in the list. */
 
 import { button, el, icon } from './dom.js';
 import { marked } from './excerpt.js';
 import { ago, moment, t } from './i18n.js';
 import { menuButton } from './menu.js';
 
-/** A link to a conversation and the button of its menu, which `describe()` describes. */
+/** A link to a conversation, and the button of the menu that `describe()` returns. */
 export class Row {
   constructor(id, describe) {
     this.title = el('span', 'title');
@@ -20,7 +20,7 @@ export class Row {
     this.node.dataset.id = id;
   }
 
-  /** Show what a conversation became; `query` is what is searched for, `excerpt` where it was found. */
+  /** Show a conversation. `query` is the search, and `excerpt` the match. */
   show(item, { current, query, excerpt = '' }) {
     const title = item.title || t('untitled');
     const shown = marked(title, query);

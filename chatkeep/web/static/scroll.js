@@ -1,4 +1,4 @@
-/** Keeps the end of the text in sight while it grows, until the reader scrolls up. */
+/** Follow the end of a growing text until the user scrolls up. */
 
 import { isComposing } from './keys.js';
 
@@ -6,7 +6,7 @@ const near = 24;
 const above = 80;
 const page = 0.875;
 
-/** Have Page Up and Page Down turn the pages of `scroller` while the cursor is in a box that shows all of its text. */
+/** Make Page Up and Page Down scroll `scroller` while the cursor is in a box that shows all of its text. */
 export function turnPages(box, scroller) {
   box.addEventListener('keydown', (event) => {
     const pages = { PageUp: -1, PageDown: 1 }[event.key];
@@ -17,7 +17,7 @@ export function turnPages(box, scroller) {
   });
 }
 
-/** Follow the end of `content` inside of `scroller`; `toEnd` is the button that takes the reader back. */
+/** Follows the end of `content` inside of `scroller`; `toEnd` is the button that scrolls back to the end. */
 export class EndFollower {
   constructor(scroller, content, toEnd) {
     Object.assign(this, { scroller, toEnd, following: true, top: 0 });
@@ -29,13 +29,13 @@ export class EndFollower {
     grown.observe(scroller);
   }
 
-  /** Show the end and follow it from now on. */
+  /** Scroll to the end and follow it. */
   goToEnd() {
     this.following = true;
     this.keepUp();
   }
 
-  /** Show a place amid the text, and stay there. */
+  /** Scroll to a node, and stop following. */
   goTo(node) {
     this.following = false;
     this.scroller.scrollTop += node.getBoundingClientRect().top - this.scroller.getBoundingClientRect().top - above;
@@ -43,7 +43,7 @@ export class EndFollower {
     this.showButton();
   }
 
-  /** Run `change`, which adds content above, without moving what the reader sees. */
+  /** Run `change`, which adds content above, without moving the visible text. */
   holdStill(change) {
     const { scrollHeight, scrollTop } = this.scroller;
     change();
@@ -61,7 +61,7 @@ export class EndFollower {
     this.showButton();
   }
 
-  // Text that grows moves the end away too; only moving up is the reader's wish, however little it is.
+  // Growing text also moves the end away, so only scrolling up, by any distance, is the user's intent.
   noteScroll() {
     const moved = this.scroller.scrollTop - this.top;
     if (moved < -1 && this.distance > 1) this.following = false;
@@ -70,7 +70,7 @@ export class EndFollower {
     this.showButton();
   }
 
-  // Before the page has scrolled the next piece of text may come, and must not win.
+  // The next piece of text may arrive before the page has scrolled, and must not win.
   yield() {
     if (this.scroller.scrollHeight > this.scroller.clientHeight) this.following = false;
   }

@@ -1,4 +1,4 @@
-/** The box that searches the list of conversations. */
+/** The search box of the list. */
 
 import { byId } from './dom.js';
 import { isComposing } from './keys.js';
@@ -6,7 +6,7 @@ import { isComposing } from './keys.js';
 const pause = 250;
 const box = byId('search');
 
-/** Call `search(query)` a moment after the reader has written something; `leave()` where the box is left by Escape. */
+/** Call `search(query)` a moment after input, and `leave()` when Escape leaves the box. */
 export function listenToSearch({ search, leave }) {
   let timer;
   const wait = (milliseconds) => {
@@ -22,7 +22,7 @@ export function listenToSearch({ search, leave }) {
   box.addEventListener('compositionend', () => wait(pause));
   box.addEventListener('keydown', (event) => {
     if (isComposing(event) || event.key !== 'Escape') return;
-    // It neither closes the drawer nor stops a reply.
+    // Escape must not close the drawer or stop a reply.
     event.stopPropagation();
     event.preventDefault();
     if (!box.value) return leave();
@@ -31,7 +31,7 @@ export function listenToSearch({ search, leave }) {
   byId('search-clear').addEventListener('click', clear);
 }
 
-/** Put the cursor into the box. */
+/** Focus the box. */
 export function focusSearch() {
   box.focus();
   box.select();

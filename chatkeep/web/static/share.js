@@ -1,4 +1,4 @@
-/** Sharing a conversation by link: a dialog that makes the link, copies it, and ends it. */
+/** The dialog that creates, copies and revokes a conversation's share link. */
 
 import { readShare, shareAddress, shareConversation, stopSharing } from './api.js';
 import { copyFrom } from './copy.js';
@@ -6,7 +6,7 @@ import { button, el, icon } from './dom.js';
 import { label, moment, say, t } from './i18n.js';
 import { explain } from './problems.js';
 
-/** Show whether a conversation is shared, and let the reader change that. */
+/** Show whether a conversation is shared, and let the user change it. */
 export function openSharing(id) {
   const dialog = el('dialog', 'share', head(() => dialog.close()), el('div', 'state'));
   dialog.id = 'share';
@@ -24,7 +24,7 @@ function head(close) {
   return el('div', 'dialog-head', title, label(button('tool', close, icon('close')), 'close'));
 }
 
-/** Ask for something, and show how the conversation is shared by then. */
+/** Run a request, and show the resulting share link. */
 async function show(dialog, id, ask) {
   const state = dialog.querySelector('.state');
   state.setAttribute('aria-busy', 'true');

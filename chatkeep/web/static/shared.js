@@ -1,4 +1,4 @@
-/** The page of a shared conversation: its messages, to be read and nothing else. */
+/** The read-only page of a shared conversation. */
 
 import { getJson } from './api.js';
 import { listenForCopies } from './code.js';
@@ -9,7 +9,7 @@ import { hideNotice, retryFailed, showFailure, showNotice } from './notice.js';
 import { wholePrinting } from './printing.js';
 import { explain } from './problems.js';
 
-// A reply that is being generated is looked at again.
+// A running reply is loaded again.
 const pause = 3000;
 const early = '0px 0px 1500px';
 const token = location.pathname.split('/').at(-1);
@@ -39,7 +39,7 @@ async function addMore() {
   showTitle(title || t('untitled'));
   const found = data.map((message) => new MessageView(message, {}));
   await Promise.all(found.map(({ shown }) => shown));
-  // Meanwhile the same ones may have come by another request.
+  // Another request may have loaded the same messages meanwhile.
   if (after !== views.length) return;
   root.append(...found.map(({ node }) => node));
   views.push(...found);
@@ -85,7 +85,12 @@ function complain(error) {
 const nearEnd = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && showMore(), { rootMargin: early });
 
 translatePage();
-wholePrinting(() => more.hidden, loadAll);
+wholePrinting({
+  get isWhole() {
+    return more.hidden;
+  },
+  showAll: loadAll,
+});
 listenForCopies(root);
 more.addEventListener('click', showMore);
 addEventListener('online', retryFailed);

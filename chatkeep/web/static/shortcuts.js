@@ -1,4 +1,4 @@
-/** Shortcuts, and the dialog that lists them. */
+/** Keyboard shortcuts, and the dialog that lists them. */
 
 import { byId, el } from './dom.js';
 import { say } from './i18n.js';
@@ -16,7 +16,7 @@ const listed = [
 ];
 const dialog = byId('help');
 
-/** Obey shortcuts: `acts` has what "new", "search" and "undo" do; `undo` returns whether it did. */
+/** Listen to shortcuts. `acts` has the actions "new", "search" and "undo", which returns whether it did anything. */
 export function listenToShortcuts(acts) {
   byId('help-keys').replaceChildren(...listed.map(([name, ...keys]) => row(name, keys)));
   byId('help-close').addEventListener('click', () => dialog.close());
@@ -27,7 +27,7 @@ export function listenToShortcuts(acts) {
   });
 }
 
-/** Show the dialog, or close it. */
+/** Toggle the dialog. */
 export function toggleHelp() {
   if (dialog.open) dialog.close();
   else dialog.showModal();
@@ -43,7 +43,7 @@ function obey(event, acts) {
   if (document.querySelector('dialog[open]')) return false;
   if (key === 'o' && event.shiftKey) return acts.new(), true;
   if (key === 'k' && !event.shiftKey) return acts.search(), true;
-  // In a field that holds text the keys undo what was written.
+  // In a field with text, the keys undo input.
   return key === 'z' && !event.shiftKey && !event.target.value && acts.undo();
 }
 

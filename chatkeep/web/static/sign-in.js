@@ -1,4 +1,4 @@
-/** Signing in: a card above everything that asks for a key, until somebody has signed in. */
+/** Sign-in: a card above the page that asks for a key until the user has signed in. */
 
 import { currentPlace, noteSignIn, oidcAddress, signIn, whoAmI } from './api.js';
 import { button, el } from './dom.js';
@@ -7,13 +7,13 @@ import { explain } from './problems.js';
 import { browser } from './storage.js';
 import { meet } from './who.js';
 
-// A browser that keeps no cookie would be asked again and again.
+// A browser that rejects cookies would be asked again and again.
 const atOnce = 3000;
 const marked = 'chatkeep.signed-in';
 let asked = null;
 let signedInAt = -Infinity;
 
-/** Ask for a key; resolves when somebody has signed in, here or in another tab. `hint` names what is said above. */
+/** Ask for a key. Resolves after a sign-in, here or in another tab. `hint` is the name of the text above. */
 export function askForKey(hint) {
   asked ??= ask(hint).finally(() => (asked = null));
   return asked;
@@ -63,7 +63,7 @@ function otherWays() {
   return [other];
 }
 
-/** Return what the address says of a sign-in with an OpenID provider that came to nothing, once. */
+/** Return the error of a failed OpenID sign-in from the URL, once. */
 function tellFailure() {
   const address = new URL(location);
   const failure = `sign_in_${address.searchParams.get('sign-in')}`;
@@ -88,7 +88,7 @@ function listen(dialog, box, complain, done) {
     event.preventDefault();
     send(box, complain).then((signedIn) => signedIn && end());
   });
-  // Without a key nothing behind the card works: it goes when there is one.
+  // Nothing behind the card works without a key, so it can't be dismissed.
   dialog.addEventListener('keydown', (event) => event.key === 'Escape' && event.preventDefault());
   dialog.addEventListener('cancel', (event) => event.preventDefault());
   dialog.addEventListener('close', () => signal.aborted || dialog.showModal());

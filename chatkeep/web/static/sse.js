@@ -1,9 +1,9 @@
-/** Server-sent events out of a fetch response: unlike EventSource this can POST and sees the status. */
+/** Read server-sent events from a fetch response, which unlike EventSource can POST and has a status. */
 
-/** The connection went away, or kept silent for longer than its pings allow. */
+/** The connection was lost, or was silent for longer than the ping interval allows. */
 export class Dropped extends Error {}
 
-/** Yield `{type, id, data}` of every event; throw `Dropped` after `silence` milliseconds without a byte. */
+/** Yield each event as `{type, id, data}`. Throws `Dropped` after `silence` milliseconds without data. */
 export async function* readEvents(body, silence) {
   let type = '';
   let id = '';

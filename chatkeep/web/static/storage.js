@@ -1,4 +1,4 @@
-/** What the browser remembers. It may be full or forbidden: then nothing is remembered and the page goes on. */
+/** The browser's storage. If it is full or denied, nothing is stored and the page still works. */
 
 const prefix = 'chatkeep.';
 
@@ -16,14 +16,14 @@ function remembering(area) {
         if (value === null) window[area].removeItem(prefix + name);
         else window[area].setItem(prefix + name, JSON.stringify(value));
       } catch {
-        // Without storage the page still works; it only forgets.
+        // The page works without storage.
       }
     },
   };
 }
 
-/** Kept in this browser. */
+/** Stored in this browser. */
 export const browser = remembering('localStorage');
 
-/** Kept in this tab, reloads included. */
+/** Stored in this tab, across reloads. */
 export const tab = remembering('sessionStorage');

@@ -1,13 +1,13 @@
-/** Plain text with code blocks, built as it arrives: what stands is never touched again. */
+/** Render streamed plain text with code blocks. Finished nodes are never changed. */
 
 import { el } from './dom.js';
 import { say } from './i18n.js';
 
-// A fence is whole, so that no sign of it is tried as part of what stands behind it.
+// Matches a whole fence, so that none of its characters can belong to what follows.
 const fence = /^ {0,3}(`{3,}(?!`)|~{3,}(?!~))([^`\n]*)$/;
 const mayBecomeFence = /^ {0,3}(`{0,2}|`{3,}[^`]*|~{0,2}|~{3}.*)$/;
 
-/** Renders text that is appended piece by piece; paragraphs and code blocks become elements of `root`. */
+/** Renders text piece by piece as paragraphs and code blocks in `root`. */
 export class GrowingText {
   constructor(root) {
     this.root = root;
@@ -22,11 +22,11 @@ export class GrowingText {
     const lines = text.split('\n');
     for (const line of lines.slice(0, -1)) this.endLine(line);
     this.line += lines.at(-1);
-    // The unfinished line is shown at once, unless it may turn out to be a fence.
+    // Show an unfinished line at once, unless it may become a fence.
     if (!mayBecomeFence.test(this.line)) this.showLine();
   }
 
-  /** No more text comes: what was held back is shown. */
+  /** End the text, and show what was held back. */
   end() {
     if (this.line) this.endLine('');
   }
@@ -70,7 +70,7 @@ export class GrowingText {
       this.tail = document.createTextNode('');
       this.block.append(this.tail);
     }
-    // Appending, unlike setting, leaves alone what the reader has selected.
+    // Appending keeps the user's selection.
     this.tail.appendData((this.lineBreak + this.line).slice(this.tail.length));
   }
 

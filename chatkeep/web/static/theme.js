@@ -1,7 +1,6 @@
 /**
- * The reader's theme. This classic script stands before the styles, so that a page that is dark is never shown light.
- * The root's `data-theme` is "light" or "dark": what the reader has chosen, or else the system's. A `theme` event
- * changes it.
+ * The theme. This classic script is before the styles, so that a dark page never flashes light. The root's `data-theme`
+ * is "light" or "dark": the user's choice, or else the system's. A `theme` event changes it.
  */
 (() => {
   const name = 'chatkeep.theme';

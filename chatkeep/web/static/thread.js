@@ -5,10 +5,10 @@ import { byId, button, el } from './dom.js';
 import { say } from './i18n.js';
 import { MessageView } from './message.js';
 
-// Long before the reader is there, so that nobody waits at the edge of the text.
+// Load earlier messages long before the user reaches them.
 const early = '1500px 0px 0px';
 
-/** The log of messages; `acts` has what its buttons do: `showEarlier`, and those of a message. */
+/** The log of messages. `acts` has the actions of its buttons: `showEarlier`, and those of messages. */
 export class Thread {
   constructor(acts) {
     this.root = byId('messages');
@@ -17,13 +17,13 @@ export class Thread {
     this.acts = acts;
     this.views = [];
     this.earlier = say(button('link earlier', acts.showEarlier), 'earlier');
-    // Of several that came together the last one tells how it is now.
+    // Of several entries, the last one is current.
     const look = (entries) => entries.at(-1).isIntersecting && acts.showEarlier();
     this.nearStart = new IntersectionObserver(look, { root: byId('scroller'), rootMargin: early });
     listenForCopies(this.root);
   }
 
-  /** Take everything away; `welcome` shows the greeting of a new conversation instead. */
+  /** Remove everything. `welcome` shows the greeting of a new conversation. */
   clear({ welcome = false } = {}) {
     this.views = [];
     this.loading = false;
@@ -34,26 +34,26 @@ export class Thread {
     this.welcome.hidden = !welcome;
   }
 
-  /** Say that the messages are on their way. */
+  /** Show that the messages are being loaded. */
   showLoading() {
     this.clear();
     this.loading = true;
     this.root.append(say(el('p', 'loading'), 'loading'));
   }
 
-  /** Hide what is of no use while a reply is generated. */
+  /** Hide the buttons that don't work while a reply is generated. */
   setBusy(busy) {
     this.root.classList.toggle('busy', busy);
   }
 
-  /** Return the views of a page of messages, newest first, once their text is in place; they stand nowhere yet. */
+  /** Return detached views of a page of messages, newest first, when their text is rendered. */
   async prepare({ data }) {
     const views = data.map((message) => this.view(message));
     await Promise.all(views.map(({ shown }) => shown));
     return views;
   }
 
-  /** Show the newest page of messages, and the views that were made of it. */
+  /** Show the newest page of messages by its views. */
   show(page, views) {
     this.clear();
     this.prepend(page, views);
@@ -65,13 +65,13 @@ export class Thread {
     this.views.unshift(...older);
     this.oldest = lastId;
     const nodes = older.map(({ node }) => node);
-    // The button stays where it is: whoever uses it by keys uses it again.
+    // Don't move the button, so that it keeps the focus.
     if (this.earlier.parentNode) rest(this.earlier, el('div', 'older', ...nodes));
     else this.root.prepend(...(hasMore ? [this.earlier] : []), ...nodes);
     this.awaitStart(hasMore);
   }
 
-  // Observing anew tells at once whether the start of the text is near already.
+  // A new observation reports at once whether the start is near.
   awaitStart(hasMore) {
     this.nearStart.disconnect();
     this.cut.hidden = !hasMore;
@@ -89,19 +89,19 @@ export class Thread {
     return view;
   }
 
-  /** Return the view of a message, which stands nowhere yet. */
+  /** Return a detached view of a message. */
   view(message) {
     return new MessageView(message, this.acts);
   }
 
-  /** Take the last messages away again. */
+  /** Remove the last messages. */
   remove(...views) {
     this.views = this.views.filter((view) => !views.includes(view));
     for (const view of views) view.node.remove();
     this.welcome.hidden = this.views.length > 0;
   }
 
-  /** Take a message and all that follows away, and return their views. */
+  /** Remove a message and all that follow. Return their views. */
   cutFrom(view) {
     const cut = this.views.splice(this.views.indexOf(view));
     for (const { node } of cut) node.remove();
@@ -114,7 +114,7 @@ export class Thread {
     this.root.append(...views.map(({ node }) => node));
   }
 
-  /** Whether all messages are here. */
+  /** Whether all messages are loaded. */
   get isWhole() {
     return this.cut.hidden;
   }
@@ -129,13 +129,13 @@ export class Thread {
     return this.views.find((view) => view.id === id);
   }
 
-  /** How many of the last messages were sent from here, and nothing else is known of them. */
+  /** The number of last messages that were sent from here, without the server's fields. */
   get unknown() {
     const first = this.views.findIndex(({ known }) => !known);
     return first < 0 ? 0 : this.views.length - first;
   }
 
-  /** Learn what the server knows of the last messages, newest first. */
+  /** Update the last messages with the server's fields, newest first. */
   learn(messages) {
     const last = this.views.slice(-messages.length).reverse();
     const same = messages.every(({ role, content }, index) => role === last[index]?.role && content === last[index].content);
@@ -143,8 +143,7 @@ export class Thread {
   }
 }
 
-// A page of older messages is no work for the browser while it is far from what is seen, however many there are. Its
-// height is known by then, so that nothing moves.
+// The browser skips the layout of distant pages of older messages. Their height is fixed, so that nothing moves.
 function rest(before, page) {
   before.after(page);
   page.style.containIntrinsicBlockSize = `auto ${page.offsetHeight}px`;

@@ -1,4 +1,4 @@
-/** A short word above everything else, with a button: what has just happened, and the way back. */
+/** A toast: a short text about what has just happened, with a button such as "undo". */
 
 import { byId, button, el, icon } from './dom.js';
 import { label, say } from './i18n.js';
@@ -6,7 +6,7 @@ import { label, say } from './i18n.js';
 const root = byId('toast');
 let retry = null;
 
-/** Show words and one button: a text's name and what the button does. Returns how to take them away again. */
+/** Show words and one button: a text's name and an action. Return a function that hides them. */
 export function showToast(words, [name, act]) {
   retry = null;
   const shown = el('div', 'words', el('p', '', words));
@@ -19,22 +19,22 @@ export function showToast(words, [name, act]) {
 }
 
 /**
- * Show how something failed, with a button to try `again`. If the server could not be reached, `retryToast` does what
- * `alone` does: the same, unless the reader may have changed something meanwhile.
+ * Show a failure with a button to try `again`. If the server was unreachable, `retryToast` calls `alone`, which does
+ * the same unless the user may have changed something meanwhile.
  */
 export function showFailedToast(problem, words, again, { alone = again } = {}) {
   const hide = showToast(words, ['try_again', again]);
   if (problem.code === 'unreachable') retry = () => alone() !== false && hide();
 }
 
-/** The server is reached again: retry what failed because it was not, if that still shows. */
+/** Retry what failed because the server was unreachable, if the toast still shows. */
 export function retryToast() {
   const alone = root.hasChildNodes() && retry;
   retry = null;
   if (alone) alone();
 }
 
-/** Have a screen reader say something, when it has finished what it is saying. */
+/** Announce something by a screen reader, after its current speech. */
 export function announce(words) {
   byId('announcer').textContent = words;
 }

@@ -1,14 +1,14 @@
-/** What can be done with a message: small buttons below it. */
+/** The buttons below a message. */
 
 import { copyFrom } from './copy.js';
 import { button, el, icon } from './dom.js';
 import { label } from './i18n.js';
 
-/** Return the buttons of a message; `acts` has what they do: `regenerate`, `edit` and `turnTo` another sibling. */
+/** Return the buttons of a message. `acts` has `regenerate`, `edit` and `turnTo` another sibling. */
 export function toolsOf(view, acts) {
   const row = el('div', 'tools', ...siblings(view, acts));
   if (view.content) row.append(tool('copy', 'copy', (event) => copyFrom(event.currentTarget, view.content)));
-  // A message without an id is not stored, as far as the page knows.
+  // A message without an id may not be stored.
   if (view.id && view.role === 'user') row.append(changing(tool('edit', 'rename', () => acts.edit(view))));
   if (view.id && view.role === 'assistant') row.append(changing(tool('regenerate', 'again', () => acts.regenerate(view))));
   return row;
@@ -29,7 +29,7 @@ function turn(name, image, id, turnTo) {
 
 const tool = (name, image, act) => label(button(`tool ${name}`, act, icon(image)), name);
 
-// These are of no use while a reply is generated.
+// These don't work while a reply is generated.
 function changing(node) {
   node.classList.add('changing');
   return node;

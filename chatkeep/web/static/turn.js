@@ -1,13 +1,13 @@
-/** A running reply, read to its end: a connection that drops is made anew where the text stopped. */
+/** Read a running reply to its end. A dropped connection is resumed where the text stopped. */
 
 import { followTurn, Problem } from './api.js';
 
 const waits = [500, 1000, 2000, 4000, 8000, 8000, 8000, 8000];
 
 /**
- * Yield the events of a turn until "done" or "error", and `{type: "waiting"}` whenever the connection is lost.
- * `place` is `{conversationId, messageId, characters}`: where the reader stands; it is kept up to date.
- * `first` are the events of the request that took the turn; without them the reply is followed from `place` on.
+ * Yield the events of a turn until "done" or "error", and `{type: "waiting"}` when the connection is lost. `place` is
+ * the position `{conversationId, messageId, characters}`, which is updated. `first` are the events of the request that
+ * began the turn; without them the reply is followed from `place`.
  */
 export async function* readTurn(place, signal, first = null) {
   let events = first ?? follow(place, signal);
@@ -30,7 +30,7 @@ export async function* readTurn(place, signal, first = null) {
   }
 }
 
-// The key has ended, not the reply: following it asks for another one.
+// The key has expired, not the reply. Following it asks for another key.
 const lostKey = ({ type, data }) => type === 'error' && data.code === 'unauthorized';
 
 const follow = ({ conversationId, messageId, characters }, signal) =>
@@ -41,7 +41,7 @@ function note(place, { type, id, data }) {
   if (type === 'delta' && data.text) place.characters = Number(id) || place.characters + Array.from(data.text).length;
 }
 
-// Being online again ends the wait; leaving the conversation ends it with an AbortError.
+// Going online ends the wait; leaving the conversation ends it with an AbortError.
 function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, milliseconds);

@@ -1,26 +1,26 @@
-/** Formulas, set by KaTeX, which is loaded when the first one shows, and copied as they were written. */
+/** Typeset formulas with KaTeX, which is loaded on first use, and copy them as their source. */
 
 import { el } from './dom.js';
 import { isDisplayed, texOf } from './formulas.js';
 import { importLibrary } from './libraries.js';
 
-// What a formula may cost: TeX's macros expanded, and lengths in em.
+// Limits of a formula: macro expansions, and lengths in em.
 const limits = { maxExpand: 1000, maxSize: 40 };
-// Milliseconds until the page does something else, and until a text is shown without KaTeX.
+// Milliseconds until the page yields, and until a text is shown without KaTeX.
 const slice = 8;
 const patience = 2000;
 const unset = '.formula:not(.set)';
 let loading = null;
 let turn = Promise.resolve();
 
-/** Set the formulas that nodes are or hold, one after the other; return whether there are any. */
+/** Typeset the formulas among nodes and inside of them, one by one. Return whether there are any. */
 export function typeset(nodes) {
   const found = nodes.flatMap((node) => (node.matches?.(unset) ? [node] : [...(node.querySelectorAll?.(unset) ?? [])]));
   if (found.length) turn = turn.then(() => setAll(found));
   return found.length > 0;
 }
 
-/** Resolves when all formulas are set, or when that takes too long. */
+/** Resolves when all formulas are typeset, or after a time limit. */
 export const whenSet = () => Promise.race([turn, pause(patience)]);
 
 async function setAll(nodes) {
@@ -40,19 +40,19 @@ function set(katex, node) {
   try {
     const options = { ...limits, displayMode: isDisplayed(source), strict: 'ignore', trust: refuse };
     node.replaceChildren(styled(katex.renderToString(texOf(source), options)));
-    // What is too wide is scrolled by keys as well.
+    // Focusable, so that keys scroll a wide formula.
     if (isDisplayed(source)) node.tabIndex = 0;
   } catch {
-    // What KaTeX does not understand stays as it is written.
+    // A formula that KaTeX rejects stays source text.
   }
 }
 
-// Links, pictures, ids and styles: a formula that asks for them is none.
+// Formulas with links, pictures, ids or styles are rejected.
 function refuse({ command }) {
   throw new Error(command);
 }
 
-// The page's policy allows styles that scripts set, and none in markup.
+// The page's CSP allows styles set by scripts, but not in markup.
 function styled(html) {
   const template = document.createElement('template');
   template.innerHTML = html.replaceAll(' style="', ' data-style="');
@@ -84,7 +84,7 @@ function loadStyle() {
 
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-/** Put what is selected on the clipboard, with formulas as they were written. */
+/** Copy the selection, with formulas as their source. */
 function copy(event) {
   const selection = getSelection();
   if (selection.isCollapsed || event.target.closest?.('input, textarea')) return;
@@ -92,7 +92,7 @@ function copy(event) {
   const formulas = copied.querySelectorAll('.formula');
   if (!formulas.length) return;
   for (const node of formulas) node.replaceWith(el('span', 'source', node.dataset.source));
-  // Only what is laid out knows its line breaks.
+  // Only laid-out text has line breaks.
   document.body.append(copied);
   event.clipboardData.setData('text/plain', copied.innerText);
   event.clipboardData.setData('text/html', copied.innerHTML);
@@ -111,5 +111,5 @@ function wholeFormulas(selected) {
 const formulaAround = (node) => (node.closest ? node : node.parentElement).closest('.formula');
 
 document.addEventListener('copy', copy);
-// What could not be loaded is, once there is a network.
+// Retry a failed load when the network is back.
 addEventListener('online', () => typeset([document.body]));

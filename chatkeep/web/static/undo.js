@@ -1,6 +1,6 @@
 /**
- * Deleting with a way back: a conversation leaves the list at once, and the server a little later. If the page is closed
- * meanwhile, the deletion is sent at once; if that fails, it is sent when the page is opened again.
+ * Delete with undo: a conversation leaves the list at once, and the server a little later. If the page is closed
+ * meanwhile, the deletion is sent at once. If that fails, it is sent when the page is opened again.
  */
 
 import { conversationAddress, deleteConversation, openConversation } from './api.js';
@@ -14,7 +14,7 @@ import { showFailedToast, showToast } from './toast.js';
 const grace = 6000;
 let pending = null;
 
-/** Delete a conversation of the list. Where it is open, a new one opens in its place. */
+/** Delete a conversation. If it is open, open a new one. */
 export function deleteLater(list, { id, title, message_count: count }) {
   settleDeletion();
   const item = { id, title, message_count: count };
@@ -27,7 +27,7 @@ export function deleteLater(list, { id, title, message_count: count }) {
   if (wasOpen) location.hash = '';
 }
 
-/** Bring the conversation back that has just been deleted; return whether there was one. */
+/** Undo the last deletion. Return whether there was one. */
 export function undo() {
   const back = take();
   if (!back) return false;
@@ -38,13 +38,13 @@ export function undo() {
   return true;
 }
 
-/** Delete now what can still be brought back. */
+/** Send the pending deletion now. */
 export async function settleDeletion() {
   const gone = take();
   if (gone) await remove(gone.list, gone.item);
 }
 
-/** Finish the deletions that were pending when a page went away. Until they are due another tab can undo them. */
+/** Send deletions that were pending when a page was closed. Another tab can undo them until they are due. */
 export function finishDeletions(list) {
   for (const { due, ...item } of Object.values(noted())) {
     list.hide(item.id);
@@ -55,7 +55,7 @@ export function finishDeletions(list) {
 async function finish(list, item) {
   if (!(item.id in noted())) return bringBack(list, item.id);
   try {
-    // More may have been said in it meanwhile.
+    // It may have new messages.
     const { message_count: count } = await openConversation(item.id, undefined, undefined, 1);
     if (count === item.message_count) await remove(list, item);
     else bringBack(list, item.id);
@@ -91,7 +91,7 @@ function complain(list, item, error) {
   if (error.status === 404) return forget(list, id);
   bringBack(list, id);
   const again = () => deleteLater(list, list.find(id) ?? item);
-  // Somebody who reads it again, or wrote more in it, may have changed their mind.
+  // A user who opens it again or sends a message may have changed their mind.
   const isSame = () => list.current !== id && list.find(id)?.message_count === count;
   showFailedToast(error, words, again, { alone: () => isSame() && again() });
 }
@@ -111,12 +111,12 @@ const noted = () => browser.read('deletions', {});
 
 const note = (id, deletion) => browser.write('deletions', { ...noted(), [id]: deletion });
 
-// When a tab is closed, Firefox ends its scripts at the first function that returns: the request comes first.
+// When a tab is closed, Firefox ends scripts at the first return, so the request comes first.
 function sendPending() {
   if (pending) fetch(pending.address, { method: 'DELETE', keepalive: true }).catch(() => {});
   take();
 }
 
-// Whoever goes to it by the browser's own "back" wants it back.
+// A user who goes back to it in the browser's history wants it back.
 addEventListener('hashchange', () => pending && location.hash.slice(1) === pending.item.id && undo());
 addEventListener('pagehide', sendPending);

@@ -1,4 +1,4 @@
-/** Who is signed in. What somebody wrote here and has not sent is not shown to somebody else. */
+/** The signed-in user. Unsent text of one user is not shown to another. */
 
 import { signOut } from './api.js';
 import { forgetWriting } from './drafts.js';
@@ -6,10 +6,10 @@ import { browser } from './storage.js';
 
 let known = null;
 
-/** Return what the server said of who is signed in; null where it was not asked yet. */
+/** Return the signed-in user, or null if not known yet. */
 export const currentWho = () => known;
 
-/** Note who is signed in; where that is somebody else than before, the page begins anew. */
+/** Store the signed-in user. If it is another one than before, reload the page. */
 export function meet(who) {
   known = who;
   const before = browser.read('owner', null);
@@ -17,7 +17,7 @@ export function meet(who) {
   if (before !== null && before !== who.owner) beginAnew();
 }
 
-/** Sign out, and forget what was written here. */
+/** Sign out, and remove unsent text. */
 export async function leave() {
   await signOut();
   browser.write('owner', null);
