@@ -28,7 +28,10 @@ PROMISES = {
     9: "A killed start or upgrade recovers at the next one",
 }
 # Values that must be 0. The page shows their sum as ``wrong``, and each one that is not 0.
-ZEROS = ("lost", "doubled", "mismatches", "unsound rows", "extra calls")
+ZEROS = (
+    "lost", "doubled", "mismatches", "unsound rows", "extra calls", "streams with text missing or repeated",
+    "streams lost or repeated",
+)  # fmt: skip
 HEAD = """\
 # Promises and measurements
 
@@ -38,13 +41,14 @@ The tests run real servers, databases and a scripted provider, and inject faults
 Clients log every byte. A checker that shares no code with the server then compares the logs with the rows.
 
 - **acknowledged**: turns whose ids a client received; **resumed**: broken streams that a client continued.
-- **wrong**: acknowledged turns without rows, duplicated messages, streams whose text or end differs from the row, rows
-  in an impossible state (such as `completed` without a finish reason), and unneeded calls to the provider.
+- **wrong**: acknowledged turns without rows, duplicated messages, streams with gaps or repeats, or whose text or end
+  differs from the row, rows in an impossible state (such as `completed` without a finish reason), and unneeded calls to
+  the provider.
 - **secrets found**: canaries (keys, passwords, content, searches, headers) in logs at DEBUG, metrics, health or errors.
-- Seconds are maxima; clients, provider and databases ran on the same machine. One value holds for all databases of its
-  row; several are in their order, and a dash means not measured.
+- Seconds are maxima; clients, provider and databases ran on the same machine.
 
-A short form runs with every change (`./dev test faults`).
+Each fault names its databases, and the other promises that it tests. One value holds for all of its databases; several
+are in their order, and a dash means not measured. A short form runs with every change (`./dev test faults`).
 
 """
 
@@ -57,19 +61,32 @@ def main(path: Path = KEPT, page: Path = PAGE, readmes: tuple[Path, ...] = readm
 
 
 def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
-    yield from (f"- **Promise {number}**: {promise[0].lower()}{promise[1:]}." for number, promise in PROMISES.items())
-    yield ""
     dates = sorted({row["date"] for row in rows})
     machines = sorted({row["machine"] for row in rows})
     yield f"Measured from {dates[0]} to {dates[-1]} on {'; '.join(machines)}."
-    yield from ("", "| promise | fault | databases | measured |", "|---|---|---|---|")
-    faults = {row["fault"]: row["promises"] for row in rows}
-    for fault in sorted(faults, key=lambda fault: (faults[fault], fault)):
+    for promise, title in PROMISES.items():
+        yield from ("", f"## {promise}. {title}", "")
+        own = [row for row in rows if row["promises"][:1] == [promise]]
+        others = sorted({row["promises"][0] for row in rows if promise in row["promises"][1:]})
+        yield from _faults(own) if own else [f"See {', '.join(map(str, others)) or 'no fault'}."]
+    if more := [row for row in rows if not row["promises"]]:
+        yield from ("", "## Other guarantees", "")
+        yield from _faults(more)
+
+
+def _faults(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield an item for each fault; faults share one if only their last words differ."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for fault in sorted({row["fault"] for row in rows}):
         measured = sorted(
             (row for row in rows if row["fault"] == fault), key=lambda row: PRODUCTS.index(row["database"])
         )
+        start, _, end = fault.rpartition(" ")
         databases = "/".join(row["database"] for row in measured)
-        yield f"| {', '.join(map(str, faults[fault]))} | {fault} | {databases} | {_told(measured)} |"
+        also = ", ".join(map(str, measured[0]["promises"][1:]))
+        facts = f"({databases}{f', also {also}' if also else ''}): {_told(measured)}."
+        names.setdefault((start, facts), []).append(end)
+    yield from (f"- **{start} {', '.join(ends)}** {facts}" for (start, facts), ends in names.items())
 
 
 def _told(rows: list[dict[str, Any]]) -> str:
