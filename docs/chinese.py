@@ -11,7 +11,7 @@ API = """\
 由 `./dev docs` 生成；在此处的修改会丢失。
 
 简明接口文档：列出每个接口及其参数、错误和示例。完整说明由运行中的服务器提供：`/openapi.json` 为 OpenAPI 3.2 文档，`/openapi-3.1.json`
-供尚不支持 3.2 的工具使用，`/docs` 可用 Swagger UI 试用。全部示例及其返回结果见[示例](examples.md)。英文版：[api.md](api.md)。
+供尚不支持 3.2 的工具使用，`/docs` 可用 Swagger UI 试用。英文版：[api.md](api.md)。
 
 - **密钥。** 发送 `Authorization: Bearer ck_…`。接口列出所需的权限，密钥具有其中之一即可。没有任何 API 密钥时，监听本机地址的服务器接受
   本机所有用户的请求：见[访问控制](访问控制文档.md)。
@@ -48,7 +48,7 @@ WORDS = {
     "Routes that need a key:": "需要密钥的接口：",
     "Routes that write:": "写入数据的接口：",
     "Routes with a body:": "带请求体的接口：",
-    "Where a route lists them:": "仅在接口列出时：",
+    "Routes that list them:": "仅在接口列出时：",
     "Scope: {}.": "权限：{}。",
     "Public.": "无需密钥。",
     "Answer: {}.": "返回：{}。",

@@ -88,8 +88,7 @@ API = f"""\
 
 A short reference with every route, its parameters, errors and an example. A running server has every detail: the
 OpenAPI 3.2 document at `/openapi.json`, the 3.1 document for tools that don't support 3.2 at `/openapi-3.1.json`, and
-Swagger UI to try the API at `/docs`. All examples with their answers: [examples](examples.md). In Chinese:
-[API接口文档](API接口文档.md).
+Swagger UI to try the API at `/docs`. In Chinese: [API接口文档](API接口文档.md).
 
 - **Keys.** Send `Authorization: Bearer ck_…`. A route lists the scopes of which the key needs one. Without API keys, a
   server on loopback accepts every local user: [access](access.md).
@@ -125,7 +124,7 @@ SEE = {
 def documents() -> dict[str, str]:
     """Return the text of every generated file, by its path from the root of the checkout."""
     api = described()
-    examples = reference.examples_in((ROOT / "docs" / "examples.md").read_text(encoding="utf-8"))
+    examples = reference.examples_in((ROOT / "docs" / "examples.txt").read_text(encoding="utf-8"))
     english = Reference(api, examples, lambda text: text, SEE)
     in_chinese = Reference(
         api, examples, chinese.say, chinese.SEE, width=10_000

@@ -23,15 +23,24 @@ EMPTY: tuple[Any, ...] = (None, "", [])
 LIMITS = (("minLength", "maxLength", "characters"), ("minimum", "maximum", ""))
 # Parameters of every route that needs a key; the page's introduction explains them.
 END_USER = ("X-End-User", "X-End-User-Token")
-_EXAMPLE = re.compile(r"```bash\n(curl .+?)```\n+```(json|text)\n(.+?)```", re.DOTALL)
+# A command after a prompt, lines that continue it, and the answer up to the next prompt or comment.
+_EXAMPLE = re.compile(r"^\$ (.+\n(?:> .+\n)*)((?:(?![$#] ).*\n)+)", re.MULTILINE)
 
 
 class Example(NamedTuple):
     """A shell command and its answer."""
 
     command: str
-    kind: str
     answer: str
+
+    @property
+    def kind(self) -> str:
+        """The info string of the answer: `json` or `text`."""
+        try:
+            json.loads(self.answer)
+        except ValueError:
+            return "text"
+        return "json"
 
     @property
     def call(self) -> tuple[str, str]:
@@ -42,9 +51,10 @@ class Example(NamedTuple):
         return method[1] if method else "POST" if " -d " in self.command else "GET", path
 
 
-def examples_in(page: str) -> list[Example]:
-    """Return the examples on a page, in order."""
-    return [Example(*found) for found in _EXAMPLE.findall(page)]
+def examples_in(transcript: str) -> list[Example]:
+    """Return the examples of a transcript such as `docs/examples.txt`, in order."""
+    found = _EXAMPLE.findall(transcript)
+    return [Example(command.replace("\n> ", "\n").strip(), answer.strip()) for command, answer in found]
 
 
 def row(*cells: str) -> str:
@@ -154,7 +164,7 @@ class Reference:
             self.say("Every error is a [Problem](#problem). A route lists only errors of its own."),
             "",
         )
-        kinds = {**common, "Where a route lists them:": every.keys() - set().union(*common.values())}
+        kinds = {**common, "Routes that list them:": every.keys() - set().union(*common.values())}
         for kind, codes in kinds.items():
             found = sorted((every[code]["value"]["status"], code) for code in codes)
             yield from (self.say(kind), "")
@@ -235,25 +245,26 @@ class Reference:
         if not fields:
             return
         yield from (self.say(label), "")
+        new: dict[str, list[str]] = {}
         known: dict[str, list[str]] = {}
         for name, schema in fields.items():
             there = self._fields.setdefault(f"{name} {json.dumps(schema, sort_keys=True)}", here)
             if there == here:
-                yield self._field(name, schema, required=name in required)
+                new.setdefault(self._about(schema, required=name in required), []).append(f"`{name}`")
             else:
-                known.setdefault(there, []).append(f"`{name}`")
-        for there, names in known.items():
-            yield f"- {self.say(', ').join(names)}{self.say(': ')}{self.say('as in {}').format(_anchor(there))}"
+                about = f"{self.say(': ')}{self.say('as in {}').format(_anchor(there))}"
+                known.setdefault(about, []).append(f"`{name}`")
+        yield from (f"- {self.say(', ').join(names)}{about}" for about, names in [*new.items(), *known.items()])
         yield ""
 
-    def _field(self, name: str, schema: Schema, *, required: bool) -> str:
-        """Return the item of a field that a request may hold."""
+    def _about(self, schema: Schema, *, required: bool) -> str:
+        """Return the type and the description of a field that a request may hold."""
         default = schema.get("default")
         about = [self._type(schema), self.say("required") if required else ""]
         about += [self.say("default {}").format(f"`{json.dumps(default)}`")] if default not in EMPTY else []
         description = told(schema, self.say)
         facts = self.say(" ({})").format(self.say(", ").join(filter(None, about)))
-        return f"- `{name}`{facts}" + (f"{self.say(': ')}{description}" if description else "")
+        return facts + (f"{self.say(': ')}{description}" if description else "")
 
     def _examples(self, route: Route) -> Iterator[str]:
         """Yield an example as JSON and one as text; an answer that was shown before is left out."""
@@ -261,10 +272,11 @@ class Reference:
         found = [one for one in self.examples if one.call[0] == route.method and pattern.fullmatch(one.call[1])]
         for kind in dict.fromkeys(one.kind for one in found):
             example = next(one for one in found if one.kind == kind)
-            yield from ("```bash", example.command.rstrip("\n"), "```", "")
-            answer = kind + next(iter(re.findall(r"\[\w+\]", self._answers(route.operation))), route.title)
+            yield from ("```bash", example.command, "```", "")
+            types = re.findall(r"\[(?:New)?(\w+)\]", self._answers(route.operation))  # NewKey has the fields of Key
+            answer = kind + (types[0] if types else route.title)
             if answer not in self._shown:
-                yield from (f"```{kind}", example.answer.rstrip("\n"), "```", "")
+                yield from (f"```{kind}", example.answer, "```", "")
             self._shown.add(answer)
 
     def _schemas(self) -> Iterator[str]:

@@ -31,23 +31,28 @@ class Interfaces:
         if "enum" in component:
             yield self.say("One of {}.").format(self.say(", ").join(f"`{choice}`" for choice in component["enum"]))
             return
-        base = self._base(name, component)
-        inherited = self.document["components"]["schemas"][base]["properties"] if base else {}
+        fields = self._fields(component)
+        base, inherited = self._base(name, fields)
         yield from ("```ts", f"interface {name} {f'extends {base} ' if base else ''}{{")
-        for key, schema in component["properties"].items():
-            if key not in inherited:
-                comment = told(schema, self.say)
-                optional = "" if key in component["required"] else "?"
-                yield f"  {key}{optional}: {self._type(schema)}" + (f" // {comment}" if comment else "")
+        yield from (line for line in fields if line not in inherited)
         yield from ("}", "```")
 
-    def _base(self, name: str, component: Schema) -> str:
-        """Return the schema that this one extends by its name and fields, such as Key for NewKey."""
-        for other, found in self.document["components"]["schemas"].items():
-            fields = found.get("properties", {})
-            if other != name and other in name and fields and fields.items() <= component["properties"].items():
-                return str(other)
-        return ""
+    def _base(self, name: str, fields: list[str]) -> tuple[str, list[str]]:
+        """Return the schema that this one extends by its name and fields, such as Key for NewKey, and those fields."""
+        for other, component in self.document["components"]["schemas"].items():
+            found = self._fields(component) if other != name and other in name else []
+            if found and set(found) <= set(fields):
+                return str(other), found
+        return "", []
+
+    def _fields(self, component: Schema) -> list[str]:
+        """Return a line for each property."""
+        found = []
+        for key, schema in component.get("properties", {}).items():
+            comment = told(schema, self.say)
+            optional = "" if key in component["required"] else "?"
+            found.append(f"  {key}{optional}: {self._type(schema)}" + (f" // {comment}" if comment else ""))
+        return found
 
     def _type(self, schema: Schema) -> str:
         if schema.get("description") in TYPES:

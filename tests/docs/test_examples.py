@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 
 from docs import generate
-from docs.reference import examples_in
+from docs.reference import Example, examples_in
 from tests.client import Response, request
 from tests.servers import ROOT, Server
 
 PLACE = "http://127.0.0.1:5010"
-PAGE = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
-EXAMPLES = examples_in(PAGE)
+TRANSCRIPT = (ROOT / "docs" / "examples.txt").read_text(encoding="utf-8")
+EXAMPLES = examples_in(TRANSCRIPT)
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 
 
@@ -111,12 +111,13 @@ def test_example_gets_the_documented_answer(index: int, answers: list[Response])
 
 
 def test_every_command_has_an_answer() -> None:
-    assert len(EXAMPLES) == len(re.findall(r"(?m)^curl ", PAGE))
+    assert len(EXAMPLES) == len(re.findall(r"\bcurl ", TRANSCRIPT))
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)
 def test_readme_commands_are_examples(readme: Path) -> None:
-    found = examples_in(readme.read_text(encoding="utf-8"))
+    blocks = re.compile(r"```bash\n(curl .+?)\n```\n+```(?:json|text)\n(.+?)\n```", re.DOTALL)
+    found = [Example(*both) for both in blocks.findall(readme.read_text(encoding="utf-8"))]
     assert found
     assert [example for example in found if example not in EXAMPLES] == []
 
