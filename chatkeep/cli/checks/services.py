@@ -116,7 +116,7 @@ def oidc(settings: Settings) -> Iterator[Finding]:
                 settings, discovery.id_token_signing_alg_values_supported, len(issuer.read_keys(discovery)[0])
             )
     except SettingsError as error:
-        yield from (broken(OPENID, problem, _("until then nobody can sign in with it")) for problem in error.problems)
+        yield from (broken(OPENID, problem, _("until then, users cannot sign in")) for problem in error.problems)
     except SignInFailed as failure:
         told = _("{issuer} does not answer as an issuer: {reason}", issuer=settings.oidc_issuer, reason=failure.cause)
         yield broken(OPENID, told, _("check CHATKEEP_OIDC_ISSUER, and that this machine reaches it"))

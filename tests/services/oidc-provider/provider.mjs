@@ -1,6 +1,6 @@
 // Runs oidc-provider on loopback. Each line on standard input is a JSON object, all parts of which may be missing:
-// `subject`, whom it signs in, if anybody; `make`, keys to make anew ({kid: algorithm}); `signing` and `published`, the kids of the
-// keys that it signs with and that it publishes. Each is answered with a line; the first line is the port.
+// `subject`: the user to sign in; `make`: keys to make anew ({kid: algorithm}); `signing` and `published`: the kids of
+// the keys that it signs with and that it publishes. Each line gets one line as answer; the first line is the port.
 
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
