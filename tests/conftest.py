@@ -276,6 +276,15 @@ def file_of(url: str) -> str:
     return url.removeprefix("sqlite:///")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let all workers of pytest-xdist share the files of new database servers."""
+    if os.name == "nt" or hasattr(config, "workerinput"):
+        return
+    from tests.services.database_server import share_new_servers  # noqa: PLC0415 - as in `throwaway`
+
+    config.add_cleanup(partial(shutil.rmtree, share_new_servers(), ignore_errors=True))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run the slowest files first if tests run in parallel, so that none of them runs alone at the end.

@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -29,17 +28,19 @@ from tests.ports import free_port
 from tests.services.users import ORDINARY_USER, USER
 
 if sys.platform != "win32":
+    import fcntl
     import pwd
 
+_NEW_SERVERS = "TESTS_NEW_SERVERS"  # the variable that names the folder of the shared files
 WITHOUT_FLUSHES = ("--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0")
 
 
 class Unavailable(Exception):
-    """There is no such server here and no way to install it unasked; the message says which way was tried."""
+    """The server is missing and cannot be installed without a password. The message says what was tried."""
 
 
 class DatabaseServer(ABC):
-    """A server process; use it as a context, or `start` and `stop` it. Databases live until the context ends.
+    """A server process. Use it as a context manager, or `start` and `stop` it. Databases live until the context ends.
 
     Its durability is the default (every commit reaches the disk), as in production; memory is kept small. A server that
     no test kills may do without: give its `more` the options in `WITHOUT_FLUSHES`.
@@ -47,7 +48,7 @@ class DatabaseServer(ABC):
 
     name: ClassVar[str]
     options: ClassVar[tuple[str, ...]]
-    """What it is started with: `more` may say otherwise."""
+    """Options of the start, which `more` may override."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -67,7 +68,7 @@ class DatabaseServer(ABC):
     @classmethod
     @abstractmethod
     def ensure_installed(cls) -> None:
-        """Install the server where it is missing; raises `Unavailable` where that is not possible."""
+        """Install the server if it is missing. Raises `Unavailable` if that is not possible."""
 
     @classmethod
     @abstractmethod
@@ -148,7 +149,7 @@ class DatabaseServer(ABC):
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Stop the server in order, or by force after 20 seconds."""
+        """Stop the server, or kill it after 20 seconds."""
         if not self.process:
             return
         self.resume()
@@ -159,20 +160,20 @@ class DatabaseServer(ABC):
             self.kill()
 
     def kill(self) -> None:
-        """End the server as a power cut does."""
+        """Kill the server."""
         self._signal(signal.SIGKILL)
         if self.process:
             self.process.wait()
 
     def pause(self) -> None:
-        """Make the server hang: connections stay, nothing is answered; return once every thread has stopped."""
+        """Pause the server: connections stay open without answers. Returns when every thread has stopped."""
         self._signal(signal.SIGSTOP)
         deadline = time.monotonic() + 5
         while self.process and not _is_stopped(self.process.pid) and time.monotonic() < deadline:
             time.sleep(0.005)
 
     def resume(self) -> None:
-        """End the hanging."""
+        """End the pause."""
         self._signal(signal.SIGCONT)
 
     def log(self) -> str:
@@ -184,7 +185,7 @@ class DatabaseServer(ABC):
             self.process.send_signal(number)
 
     def _prepare(self) -> None:
-        """Make the files of a server that knows two users with a password."""
+        """Make the files of a server with two users with a password."""
         if self._owner:
             shutil.chown(self._folder, self._owner)
         (self._folder / "init.sql").write_text(
@@ -237,17 +238,37 @@ class DatabaseServer(ABC):
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-@cache
+def share_new_servers() -> Path:
+    """Let this process and those that it starts make the files of new servers once; return their folder."""
+    folder = Path(tempfile.mkdtemp(prefix="chatkeep-new-servers-"))
+    folder.chmod(0o755)  # the servers have another user
+    os.environ[_NEW_SERVERS] = str(folder)
+    return folder
+
+
 def _pristine(kind: type[DatabaseServer]) -> Path:
-    """Return the files of a server that has not run yet, made once in each process: that takes some seconds."""
-    folder = Path(tempfile.mkdtemp(prefix=f"chatkeep-{kind.name.lower()}-new-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    """Return the files of a server that has not run yet. The first process makes them, which takes seconds."""
+    if _NEW_SERVERS not in os.environ:
+        atexit.register(shutil.rmtree, share_new_servers(), ignore_errors=True)
+    folder = Path(os.environ[_NEW_SERVERS]) / kind.name
+    with folder.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            part = folder.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            _initialize(kind, part)
+            part.rename(folder)
+    return folder / "files"
+
+
+def _initialize(kind: type[DatabaseServer], folder: Path) -> None:
+    """Make the files of a server in a new folder."""
+    folder.mkdir()
     if user := owner():
         shutil.chown(folder, user)
     done = subprocess.run(kind.initialize(folder), capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"the files of a {kind.name} could not be made:\n{done.stdout}{done.stderr}")
-    return folder / "files"
+        raise RuntimeError(f"Could not make the files of a {kind.name}:\n{done.stdout}{done.stderr}")
 
 
 def _is_stopped(pid: int) -> bool:
@@ -256,7 +277,7 @@ def _is_stopped(pid: int) -> bool:
 
 
 def owner() -> str | None:
-    """Return who shall run a server where root starts it: these do not like to be root."""
+    """Return the user of a server that root starts, because these refuse to run as root."""
     if os.geteuid() != 0:
         return None
     with contextlib.suppress(KeyError):
