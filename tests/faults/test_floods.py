@@ -1,4 +1,4 @@
-"""Many turns at once on one conversation, and one Idempotency-Key many times at once."""
+"""Many concurrent turns on one conversation, and many concurrent requests with one Idempotency-Key."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def ask(server: Server, message: str, key: str, number: int = 0) -> Seen:
 
 
 def concurrency(count: int, work: Callable[[int], T]) -> list[T]:
-    """Call ``work`` so many times at the same moment and return what came of it."""
+    """Call ``work`` this many times at the same moment and return the results."""
     gate = threading.Barrier(count)
 
     def run(number: int) -> T:
@@ -113,7 +113,7 @@ def test_a_hundred_concurrent_requests_with_one_key_are_one_turn(
 
 
 def test_key_of_a_crashed_turn_replays_the_stored_text(serve: Serve, database_url: str, provider: Upstream) -> None:
-    """Waits until the crash was noticed: some eight seconds."""
+    """Waits until the crash is detected: about eight seconds."""
     server, message = serve(WEB_CONCURRENCY="2"), "crash #n=200,r=20#"
     headers = {"Idempotency-Key": "crash"}
     stream = client.stream(f"{server.url}/api/chat", {"message": message}, headers=headers)
@@ -163,9 +163,7 @@ def test_another_writer_delays_only_turns(serve: Serve, database_url: str) -> No
         with rows.locked(database_url):
             turn = pool.submit(client.request, "POST", f"{server.url}/api/chat", json={"message": "hello"})
             time.sleep(0.5)
-            begun = time.monotonic()
             lives = [client.request("GET", f"{server.url}/health/live").status for _ in range(5)]
-            took = time.monotonic() - begun
-            assert not turn.done()
+            assert not turn.done()  # the lock is still held, so the answers did not wait for it
         assert turn.result(20).status == 200
-    assert (lives, took < 1) == ([200] * 5, True)
+    assert lives == [200] * 5

