@@ -1,4 +1,4 @@
-"""Holds the clients' logs against the rows."""
+"""Compare the clients' logs with the rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.faults.rows import Message, Rows
 
 @dataclass(slots=True)
 class Verdict:
-    """What the checker found; every list is empty where the promises hold."""
+    """The checker's findings. Every list is empty if the promises hold."""
 
     acknowledged: int = 0
     compared: int = 0
@@ -22,12 +22,12 @@ class Verdict:
     mismatched: list[str] = field(default_factory=list)
     unsound: list[str] = field(default_factory=list)
     refused: int = 0
-    """Turns whose clients gave up after a problem that says whether something was stored."""
+    """Turns whose clients stopped after a problem that says whether anything was stored."""
     unknown: int = 0
-    """Those of them whose problem says that it is not known."""
+    """Those of them with an unknown outcome."""
     unknown_stored: int = 0
     lies: list[str] = field(default_factory=list)
-    """What was stored although the client was told that nothing was."""
+    """Turns that were stored although the problem said that nothing was."""
 
     def figures(self) -> dict[str, int]:
         """Return the counts."""
@@ -42,7 +42,7 @@ class Verdict:
         }
 
     def refusals(self) -> dict[str, int]:
-        """Return what refused turns were told of what was stored, and whether it was true."""
+        """Return what the problems of refused turns said about storage, and whether it was true."""
         return {
             "refused turns": self.refused,
             "told that the outcome is unknown": self.unknown,
@@ -51,7 +51,7 @@ class Verdict:
         }
 
     def check(self) -> None:
-        """Fail where anything was found, and say what."""
+        """Fail with the findings if there are any."""
         found = [
             f"{name}: {item}"
             for name in ("lost", "doubled", "mismatched", "unsound", "lies")
@@ -61,7 +61,7 @@ class Verdict:
 
 
 def compare(rows: Rows, log: Iterable[Seen], *, branches: bool = False) -> Verdict:
-    """Return how the log and the rows agree; ``branches`` allows messages to have more than one child."""
+    """Compare the log with the rows. ``branches`` allows messages to have more than one child."""
     verdict, messages = Verdict(), {message.id: message for message in rows.messages}
     asked = Counter(message.content for message in rows.messages if message.role == "user")
     for seen in log:
@@ -103,13 +103,13 @@ def _differences(seen: Seen, reply: Message) -> Iterator[str]:
     if seen.is_whole and reply.content != seen.text:
         yield "more text was stored than shown"
     if seen.status and seen.status != reply.status:
-        yield "another status was told"
+        yield "the client got another status"
     if seen.code and seen.code != reply.error:
-        yield "another problem was told"
+        yield "the client got another problem"
 
 
 def _unsound(rows: Rows, messages: dict[str, Message], *, branches: bool) -> Iterator[str]:
-    """Yield what no sequence of requests and faults may leave behind."""
+    """Yield rows that no sequence of requests and faults may leave."""
     held = {reply for _, reply in rows.leases}
     for message in rows.messages:
         yield from (f"{reason}: {message}" for reason in _wrong_with(message, rows, messages, held))

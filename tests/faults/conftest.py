@@ -1,4 +1,4 @@
-"""What the fault suite shares: its scale, servers for one test, and the figures that it publishes."""
+"""Fixtures of the fault suite: its scale, servers for one test, and published figures."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ os.environ[SEED] = str(SCALE.seed)  # the same one in every process of pytest-xd
 FIGURES = Figures()
 Serve = Callable[..., Server]
 Record = Callable[..., None]
-# For tests of what no database changes, or what only the embedded one has.
+# For tests that do not depend on the database, or only on the embedded one.
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 def pytest_report_header() -> str:
-    """Print the seed: a run that failed can be repeated."""
+    """Print the seed, so that a failed run can be repeated."""
     return f"faults: {'long' if SCALE.is_long else 'short'} form, CHATKEEP_FAULTS_SEED={SCALE.seed}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the long form its time."""
+    """Extend the timeouts of the long form."""
     for item in items:
         if SCALE.is_long and Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(3600))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Collect what a test measured, in whichever process it ran."""
+    """Collect the figures of a test, also from workers of pytest-xdist."""
     if report.when == "call":
         FIGURES.take(report.user_properties, passed=report.passed)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what was measured, and keep what the long form measured."""
+    """Show the figures, and store those of the long form."""
     for line in FIGURES.lines():
         terminalreporter.write_line(line)
     if SCALE.is_long:
@@ -60,7 +60,7 @@ def scale() -> Scale:
 
 @pytest.fixture
 def figures(request: pytest.FixtureRequest, database_url: str) -> Record:
-    """Record what a test measured: ``figures("what was thrown", name=value, …)``."""
+    """Record the figures of a test: ``figures("the fault", name=value, …)``."""
     marker = request.node.get_closest_marker("promise")
     promises = marker.args if marker else ()
     database = rows.product(database_url)  # the test may stop it
@@ -73,7 +73,7 @@ def figures(request: pytest.FixtureRequest, database_url: str) -> Record:
 
 @pytest.fixture(scope="module", params=DATABASES)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """Where a module's tests make databases: a folder, or a server of their own."""
+    """Creates databases for a module's tests, in a folder or on a separate server."""
     if request.param == "sqlite":
         yield Files(tmp_path_factory.mktemp("files"))
         return
@@ -83,7 +83,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def provider() -> Iterator[Upstream]:
-    """A scripted provider of one test's own, so that its counts are that test's."""
+    """A scripted provider of one test, so that its counts are of that test only."""
     with Upstream() as upstream:
         yield upstream
 

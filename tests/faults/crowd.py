@@ -1,4 +1,4 @@
-"""Many streams at once, read by one thread that keeps every byte of each."""
+"""Many concurrent streams, read by one thread that keeps every byte."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ HEAD = "POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/
 
 @dataclass(slots=True, eq=False)
 class Listener:
-    """One stream; ``seen`` is what its bytes say once they are parsed."""
+    """One stream; ``seen`` is its parsed content."""
 
     message: str
     sock: socket.socket
     raw: bytearray = field(default_factory=bytearray)
     is_closed: bool = False
     heard: float = 0.0
-    """When its last bytes came (`time.monotonic`)."""
+    """The time of its last bytes (`time.monotonic`)."""
 
     @property
     def has_started(self) -> bool:
@@ -40,11 +40,11 @@ class Listener:
         return self.is_closed or self.raw.endswith(b"\r\n0\r\n\r\n")
 
     def makefile(self, _mode: str) -> io.BytesIO:
-        """Play the socket of an `http.client.HTTPResponse`."""
+        """Act as the socket of an `http.client.HTTPResponse`."""
         return io.BytesIO(self.raw)
 
     def parsed(self) -> tuple[Seen, Stream]:
-        """Return what the stream said, and the stream itself."""
+        """Return the parsed content and the stream."""
         response = http.client.HTTPResponse(self)  # type: ignore[arg-type]
         response.begin()
         stream, seen = Stream(http.client.HTTPConnection("recorded.invalid"), response), Seen(self.message)
@@ -53,7 +53,7 @@ class Listener:
 
 
 class Crowd:
-    """Clients of one server; use it as a context. Those that stay do not ask for their connections to be closed."""
+    """Clients of one server; use it as a context manager. ``stays`` keeps their connections open."""
 
     def __init__(self, port: int, *, stays: bool = False, headers: str = "") -> None:
         self.listeners: list[Listener] = []
@@ -87,14 +87,14 @@ class Crowd:
         return listener
 
     def forget(self, listener: Listener) -> None:
-        """Read no more of a stream; the caller closes it."""
+        """Stop reading a stream. The caller closes it."""
         with self._lock:
             if not listener.is_closed:
                 self._selector.unregister(listener.sock)
             listener.is_closed = True
 
     def wait(self, condition: Callable[[Listener], bool], seconds: float) -> bool:
-        """Return whether the condition comes true of every stream within ``seconds``."""
+        """Return whether the condition becomes true for every stream within ``seconds``."""
         deadline = time.monotonic() + seconds
         while not all(condition(listener) for listener in self.listeners):
             if time.monotonic() > deadline:
@@ -110,7 +110,7 @@ class Crowd:
 
     @property
     def heard(self) -> float:
-        """When the last bytes of all came (`time.monotonic`)."""
+        """The time of the last bytes of all streams (`time.monotonic`)."""
         return max(listener.heard for listener in self.listeners)
 
     def _read(self) -> None:

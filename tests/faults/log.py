@@ -1,4 +1,4 @@
-"""What clients saw of their turns: the log that the rows are held against."""
+"""The clients' log of their turns, to compare with the rows."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests import client
 from tests.client import Event, Stream
 
 BROKEN = (OSError, http.client.HTTPException)
-PATIENCE = 40.0  # seconds that a client goes on trying
+PATIENCE = 40.0  # seconds that a client retries
 PAUSE = 0.05
 
 
 @dataclass(slots=True)
 class Seen:
-    """One turn as its client saw it; it is acknowledged as soon as the client knows the reply's id."""
+    """One turn as its client saw it. It is acknowledged when the client knows the reply's id."""
 
     message: str
     key: str | None = None
@@ -28,19 +28,19 @@ class Seen:
     reply_id: str = ""
     text: str = ""
     status: str | None = None
-    """The final status that the client was told."""
+    """The final status that the client got."""
     code: str | None = None
-    """The code of the problem that the client was told."""
+    """The code of the problem that the client got."""
     refusal: str | None = None
-    """The code of the problem with which the last try was refused, without a reply."""
+    """The code of the problem that refused the last attempt, without a reply."""
     is_whole: bool = False
-    """Whether the client was told that there is no more text than it has."""
+    """Whether the server said that the client has the whole text."""
     resumed: int = 0
     wrong: list[str] = field(default_factory=list)
-    """What no server may send, such as an id that does not count the characters."""
+    """Protocol violations, such as an id that is not the number of characters."""
 
     def acknowledge(self, told: dict[str, Any]) -> None:
-        """Note the ids of a start event, an answer or a problem."""
+        """Record the ids of a start event, an answer or a problem."""
         ids = told["conversation_id"], told["message_id"]
         if self.reply_id and ids != (self.conversation_id, self.reply_id):
             self.wrong.append(f"acknowledged as {self.reply_id}, then as {ids[1]}")
@@ -48,12 +48,12 @@ class Seen:
         self.refusal = None
 
     def answer(self, told: dict[str, Any]) -> None:
-        """Note a JSON answer."""
+        """Record a JSON answer."""
         self.acknowledge(told)
         self.text, self.status, self.is_whole = told["reply"], told["status"], True
 
     def problem(self, told: dict[str, Any]) -> None:
-        """Note a problem in place of an answer: it has ids where the turn was taken, and no text."""
+        """Record a problem instead of an answer. It has ids if the turn was stored, and no text."""
         if "message_id" in told:
             self.acknowledge(told)
             self.code = told["code"]
@@ -61,7 +61,7 @@ class Seen:
             self.refusal = told["code"]
 
     def note(self, event: Event) -> None:
-        """Note an event of a stream."""
+        """Record an event of a stream."""
         if self.is_whole:
             self.wrong.append(f"{event.event} after the end")
         elif event.event == "start":
@@ -77,7 +77,7 @@ class Seen:
                 self.status, self.code = None, event.data["code"]
 
     def read(self, stream: Stream) -> None:
-        """Note what arrives of a stream until it ends or breaks."""
+        """Record a stream until it ends or breaks."""
         try:
             for event in stream:
                 self.note(event)
@@ -86,7 +86,7 @@ class Seen:
 
 
 class Talker(threading.Thread):
-    """A client that takes turns, comes back when a connection breaks, and logs what it saw.
+    """A client that takes turns, reconnects when a connection breaks, and logs what it saw.
 
     Half of its turns have an Idempotency-Key: those it repeats until they are acknowledged. The others it sends once.
     """
@@ -99,7 +99,7 @@ class Talker(threading.Thread):
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Take turns until told to stop; the last one is taken to its end."""
+        """Take turns until stopped, and complete the last one."""
         while not self._stopped.is_set():
             self._take_turn(len(self.log))
 
@@ -120,7 +120,7 @@ class Talker(threading.Thread):
         self._conversation = seen.conversation_id or self._conversation
 
     def _try(self, seen: Seen, *, streamed: bool) -> bool:
-        """Send the turn; return False where it must be sent again."""
+        """Send the turn. Return False if it must be repeated."""
         body = {"message": seen.message, "stream": streamed}
         if self._conversation:
             body["conversation_id"] = self._conversation
@@ -136,7 +136,7 @@ class Talker(threading.Thread):
             return seen.key is None
 
     def _note(self, seen: Seen, stream: Stream) -> bool:
-        """Note an answer of whichever kind; return False where the turn must be sent again."""
+        """Record an answer of any kind. Return False if the turn must be repeated."""
         if stream.headers.get_content_type() == "text/event-stream":
             seen.read(stream)
             if seen.reply_id:
@@ -154,7 +154,7 @@ class Talker(threading.Thread):
 
 
 def resume(url: str, seen: Seen) -> None:
-    """Follow an acknowledged reply from where its stream broke, as often as it breaks, to its end."""
+    """Follow an acknowledged reply to its end, and resume each time the stream breaks."""
     deadline = time.monotonic() + PATIENCE
     path = f"{url}/api/conversations/{seen.conversation_id}/messages/{seen.reply_id}/stream"
     while not seen.is_whole:

@@ -1,4 +1,4 @@
-"""What the system says of processes: memory, open files."""
+"""Read the memory and open files of processes from the system."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ if sys.platform != "win32":
 
 
 def pss(pid: int) -> int:
-    """Return the memory of a process in KiB, what it shares with others counted by its share."""
+    """Return the proportional memory of a process in KiB."""
     return _kib(f"/proc/{pid}/smaps_rollup", "Pss")
 
 
 def anonymous(pid: int) -> int:
-    """Return the memory of a process in KiB that is no file's: what it shares of those depends on who else runs."""
+    """Return the anonymous memory of a process in KiB. Unlike files, it does not depend on other processes."""
     return _kib(f"/proc/{pid}/smaps_rollup", "Pss_Anon")
 
 
 def peak(pid: int) -> int:
-    """Return the most memory that a process had since `forget_peak`, in KiB."""
+    """Return the peak memory of a process since `forget_peak`, in KiB."""
     return _kib(f"/proc/{pid}/status", "VmHWM")
 
 
 def forget_peak(pid: int) -> int:
-    """Let the peak begin anew; return it."""
+    """Reset the peak memory and return it."""
     Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
     return peak(pid)
 
 
 def open_files(pid: int) -> list[str]:
-    """Return the paths of the files that a process has open; a socket's begins with ``socket:``."""
+    """Return the paths of a process's open files. Those of sockets begin with ``socket:``."""
     return [_target(file) for file in Path(f"/proc/{pid}/fd").iterdir()]
 
 
 def clients(port: int) -> int:
-    """Return how many connections a server on this port of loopback has open."""
+    """Return the number of open connections of a server on this loopback port."""
     lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
     found = [line.split() for line in lines]
     return sum((place.endswith(f":{port:04X}"), state) == (True, "01") for _, place, _, state, *_ in found)
 
 
 def listens(pid: int, port: int) -> bool:
-    """Return whether a process holds the socket on which somebody listens on this port of loopback."""
+    """Return whether a process has the listening socket of this loopback port."""
     lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
     sockets = {f"socket:[{words[9]}]" for words in map(str.split, lines) if _is_listener(words, port)}
     try:
@@ -54,7 +54,7 @@ def listens(pid: int, port: int) -> bool:
 
 
 def allow_files() -> None:
-    """Let this process and those that it starts hold as many sockets as the system allows."""
+    """Raise the limit of open files for this process and its children."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 

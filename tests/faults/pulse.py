@@ -1,4 +1,4 @@
-"""A process that asks for a server's health twenty times a second: ``python -m tests.faults.pulse URL``.
+"""A process that requests a server's health twenty times a second: ``python -m tests.faults.pulse URL``.
 
 It asks until its standard input is closed, then prints, as JSON, every answer's status and milliseconds. It is a
 process of its own so that what the tests' threads do is not measured.
@@ -21,7 +21,7 @@ PERIOD_S = 0.05
 
 
 class Pulse:
-    """Measures while it is entered; ``took`` holds the milliseconds afterwards."""
+    """Measures inside the context; ``took`` has the milliseconds afterwards."""
 
     def __init__(self, url: str) -> None:
         self.statuses: list[int] = []
@@ -44,12 +44,12 @@ class Pulse:
         self.statuses, self.took = [status for status, _ in found], [took for _, took in found]
 
     def percentile(self, percent: float) -> float:
-        """Return the milliseconds that so many percent of the answers took at most."""
+        """Return a percentile of the answer times in milliseconds."""
         return sorted(self.took)[int((len(self.took) - 1) * percent / 100)]
 
 
 def main(url: str) -> None:
-    """Ask until told to end."""
+    """Send requests until told to stop."""
     ended = threading.Event()
 
     def wait() -> None:

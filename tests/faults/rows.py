@@ -1,4 +1,4 @@
-"""What a database holds, read without any of chatkeep's own code."""
+"""The rows of a database, read without chatkeep's code."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """All that a database holds: conversations as (count, current id), leases as (conversation, reply)."""
+    """The rows of a database: conversations as (count, current id), leases as (conversation, reply)."""
 
     conversations: dict[str, tuple[int, str | None]]
     messages: list[Message]
@@ -45,7 +45,7 @@ class Rows:
     keys: list[tuple[str, str]]
 
     def by_conversation(self) -> dict[str, list[Message]]:
-        """Return every conversation's messages by their position."""
+        """Return the messages of each conversation by position."""
         found = defaultdict(list)
         for message in sorted(self.messages, key=lambda message: message.position):
             found[message.conversation_id].append(message)
@@ -53,7 +53,7 @@ class Rows:
 
 
 def read(url: str) -> Rows:
-    """Return what the database at ``url`` holds at one moment."""
+    """Return a snapshot of the database at ``url``."""
     with closing(_connect(url)) as connection:
         query = _query(connection)
         query("BEGIN")
@@ -66,14 +66,14 @@ def read(url: str) -> Rows:
 
 
 def generating(url: str) -> set[str]:
-    """Return the ids of the replies that have no final status."""
+    """Return the ids of replies without a final status."""
     with closing(_connect(url)) as connection:
         found = _query(connection)("SELECT message_id FROM messages WHERE status = 'generating'")
     return {str(UUID(bytes=row[0])) for row in found}
 
 
 def product(url: str) -> str:
-    """Return which of `PRODUCTS` answers at ``url``."""
+    """Return which of `PRODUCTS` the database at ``url`` is."""
     if url.startswith("sqlite"):
         return "SQLite"
     with closing(_connect(url)) as connection:
@@ -81,9 +81,9 @@ def product(url: str) -> str:
 
 
 def connections(url: str) -> int:
-    """Return how many connections the server's database at ``url`` has, this one aside."""
+    """Return the number of other connections to the database at ``url``."""
     place = "information_schema.processlist WHERE db"
-    if product(url) == "MySQL":  # which stumbles there over statements with emoji
+    if product(url) == "MySQL":  # which fails there on statements with emoji
         place = "performance_schema.threads WHERE processlist_db"
     with closing(_connect(url)) as connection:
         found = _query(connection)(f"SELECT COUNT(*) FROM {place} = DATABASE()")  # noqa: S608 - our own words
@@ -92,7 +92,7 @@ def connections(url: str) -> int:
 
 @contextmanager
 def locked(url: str) -> Iterator[None]:
-    """Let nobody write to a reply that is being generated."""
+    """Lock the rows of generating replies."""
     with closing(_connect(url)) as connection:
         query = _query(connection)
         if isinstance(connection, apsw.Connection):
@@ -105,7 +105,7 @@ def locked(url: str) -> Iterator[None]:
 
 
 def text(value: Any) -> Any:
-    """Return an id as its text, and everything else as it is."""
+    """Return an id as text, and other values unchanged."""
     return str(UUID(bytes=value)) if isinstance(value, bytes) else value
 
 

@@ -1,4 +1,4 @@
-"""How much a run of the fault suite does: a short form for every change, a long one for the published figures."""
+"""The scale of the fault suite: a short form for every change, a long one for published figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SEED = "CHATKEEP_FAULTS_SEED"
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The form of a run and the seed of its schedules; the same seed throws the same faults."""
+    """The form of a run and the seed of its schedules. The same seed injects the same faults."""
 
     is_long: bool
     seed: int
@@ -29,5 +29,5 @@ class Scale:
         return long if self.is_long else short
 
     def random(self, *names: object) -> random.Random:
-        """Return the dice for one purpose."""
+        """Return a random generator for one purpose."""
         return random.Random(f"{self.seed} {names}")  # noqa: S311 - it must repeat itself

@@ -1,4 +1,4 @@
-"""chatkeep's application for gunicorn, with paths of the tests' own that block the event loop."""
+"""chatkeep's application for gunicorn, with additional paths that block the event loop."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ inner = app.wsgi_app
 
 
 def sleep_natively(secret: str) -> None:
-    """Wait without the loop's knowledge, as a driver in C does."""
+    """Block the loop in C, as a database driver does."""
     sys.modules["gevent.monkey"].get_original("time", "sleep")(BLOCKS_S + 0 * len(secret))
 
 
 def backtrack(secret: str) -> None:
-    """Hold Python's lock in C, as a pattern does that backtracks."""
+    """Hold the GIL in C, as a backtracking regular expression does."""
     began, length = time.monotonic(), 20
     while time.monotonic() - began < BLOCKS_S:
         length += 1
@@ -31,7 +31,7 @@ def backtrack(secret: str) -> None:
 
 
 def count_on(secret: str) -> None:
-    """Run Python."""
+    """Run Python code."""
     began, found = time.monotonic(), 0
     while time.monotonic() - began < BLOCKS_S:
         found += len(secret)
@@ -41,7 +41,7 @@ BLOCKING = {f"/block/{work.__name__}": work for work in (sleep_natively, backtra
 
 
 def blocking(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Block where a request asks for it."""
+    """Block if the path says so."""
     work = BLOCKING.get(environ["PATH_INFO"])
     if work is None:
         return inner(environ, start_response)

@@ -1,4 +1,4 @@
-"""Processes that start on a database at once and are killed amid it, and databases with much in them."""
+"""Processes that start concurrently and can be killed, and large databases."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.services.database_server import DatabaseServer
 if sys.platform != "win32":
     from multiprocessing.context import ForkServerProcess
 
-    # Each process is forked from one that has imported all this, so that hundreds of them take seconds.
+    # Processes are forked from one that has imported this module, so hundreds of them take seconds.
     PROCESSES = multiprocessing.get_context("forkserver")
     PROCESSES.set_forkserver_preload(["tests.faults.starting"])
 ENOUGH_S = 180.0
@@ -48,35 +48,35 @@ _MESSAGES = (
 
 
 class Place(ABC):
-    """Where databases are made for one test."""
+    """Creates databases for tests."""
 
     @abstractmethod
     def new(self) -> str:
-        """Return the URL of a database that has nothing."""
+        """Return the URL of a blank database."""
 
     @abstractmethod
     def copy(self, url: str) -> str:
-        """Return the URL of a copy of a database that nobody uses."""
+        """Return the URL of a copy of an unused database."""
 
     @abstractmethod
     def drop(self, url: str) -> None:
-        """Remove a database."""
+        """Delete a database."""
 
     @abstractmethod
     @contextmanager
     def held(self, url: str) -> Iterator[None]:
-        """Let nothing be stored meanwhile, nor read on a server."""
+        """Block writes in the context; on a server also reads."""
 
 
 class Files(Place):
-    """SQLite, in a folder."""
+    """SQLite files in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._numbers = count()
 
     def new(self) -> str:
-        """Return the URL of a file that is not there."""
+        """Return the URL of a new file."""
         return f"sqlite:///{self._folder}/{next(self._numbers)}"
 
     def copy(self, url: str) -> str:
@@ -101,7 +101,7 @@ class Files(Place):
 
 
 class Databases(Place):
-    """A server's."""
+    """Databases on a server."""
 
     def __init__(self, server: DatabaseServer) -> None:
         self._server = server
@@ -120,7 +120,7 @@ class Databases(Place):
 
     @contextmanager
     def held(self, url: str) -> Iterator[None]:  # noqa: ARG002 - all of them
-        """Let the server hang."""
+        """Pause the server."""
         self._server.pause()
         try:
             yield
@@ -133,7 +133,7 @@ def _file(url: str) -> str:
 
 
 def start(url: str, together: Barrier) -> None:
-    """Start on a database as a worker does, once all others are there."""
+    """Start on a database as a worker does, when all processes are ready."""
     together.wait()
     migrations.opened(url).close()
 
@@ -146,7 +146,7 @@ def upgrade(url: str, together: Barrier) -> None:
 
 
 def begin(work: Callable[[str, Barrier], None], url: str, *, processes: int = 1) -> list[ForkServerProcess]:
-    """Begin work in processes of its own at once; return when it has begun in all of them."""
+    """Begin work in several processes at once, and return when all have begun."""
     together = PROCESSES.Barrier(processes + 1)
     begun = [PROCESSES.Process(target=work, args=(url, together), daemon=True) for _ in range(processes)]
     for process in begun:
@@ -156,20 +156,20 @@ def begin(work: Callable[[str, Barrier], None], url: str, *, processes: int = 1)
 
 
 def succeeded(process: ForkServerProcess) -> bool:
-    """Wait for a process; return whether it did its work."""
+    """Wait for a process. Return whether it succeeded."""
     process.join(ENOUGH_S)
     return process.exitcode == 0
 
 
 def killed(process: ForkServerProcess) -> bool:
-    """Kill a process; return whether it was still at work."""
+    """Kill a process. Return whether it was still running."""
     process.kill()
     process.join()
     return process.exitcode != 0
 
 
 def is_sound(url: str) -> bool:
-    """Return whether a database has this version's schema, and says so."""
+    """Return whether a database has this version's schema and its number."""
     with closing(Database(url)) as database:
         with database.engine_for(CHANGES_OF_SCHEMA).connect() as connection:
             differences: list[Any] = compare_metadata(MigrationContext.configure(connection), metadata)
@@ -179,7 +179,7 @@ def is_sound(url: str) -> bool:
 
 
 def bring_to(url: str, revision: str) -> None:
-    """Take the steps to an earlier version's schema."""
+    """Run the migrations up to an earlier version."""
     with closing(Database(url)) as database:
         found = migrations.schema_of(database).revision
         if found != revision:
@@ -187,7 +187,7 @@ def bring_to(url: str, revision: str) -> None:
 
 
 def fill(url: str, conversations: int, messages: int) -> None:
-    """Give an empty database with the first schema at least so many conversations, and messages in them.
+    """Fill an empty database of the first schema with at least this many conversations and messages.
 
     Their number doubles each time: the database makes them, which is quick.
     """
@@ -207,6 +207,6 @@ def fill(url: str, conversations: int, messages: int) -> None:
 
 
 def contents(url: str) -> tuple[Any, ...]:
-    """Return numbers that change if a row is lost or doubled."""
+    """Return numbers that change if a row is lost or duplicated."""
     with closing(Database(url)) as database:
         return database.scan(lambda connection: connection.rows(_COUNT))[0]

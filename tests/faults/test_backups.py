@@ -1,4 +1,4 @@
-"""Backups and copies of a large database, under writes and kills: whole, in seconds that are published."""
+"""Backups and copies of a large database are complete, also during writes and after kills."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MARK = Sql("UPDATE marks SET value = :number WHERE name = 'epoch'")
 
 
 class Writer:
-    """Writes 50 times a second, a message and its number in one transaction."""
+    """Writes a message and its number in one transaction, 50 times a second."""
 
     def __init__(self, database: Database) -> None:
         self.acknowledged = 0

@@ -1,4 +1,4 @@
-"""Canary secrets through every way to fail: none of them may come out in a log, a metric, a problem or a finding.
+"""Canary secrets in every kind of failure appear in no log, metric, problem or doctor finding.
 
 A server of each kind logs at DEBUG, on each database, beside a Redis that is away; a MariaDB is killed at the end.
 """
@@ -25,7 +25,7 @@ from tests.servers import Server, thrown_away
 from tests.upstream import Upstream
 
 pytestmark = [pytest.mark.promise(8), pytest.mark.everywhere]
-# The operator's, which nobody is told, and the callers', which may come back to whom they came from.
+# Secrets of the operator appear nowhere. Those of a caller may only return to that caller.
 OPERATORS = {
     "OPENAI_API_KEY": "sk-canary-provider-key-0001",
     "a header for the provider": "canary-provider-header-0002",
@@ -50,7 +50,7 @@ HEADERS = {
 
 
 class Leaky:
-    """A server and all that a test heard of it."""
+    """A server and all of its output."""
 
     def __init__(self, server: Server, database: str, secrets: Mapping[str, str]) -> None:
         self.api = Api(server)
@@ -75,7 +75,7 @@ class Leaky:
 
 
 def told(secrets: Mapping[str, str], heard: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return which secrets were heard where."""
+    """Return which secrets appear in which output."""
     return [(name, where) for where, text in heard.items() for name, value in secrets.items() if value in text]
 
 
@@ -83,7 +83,7 @@ def told(secrets: Mapping[str, str], heard: Mapping[str, str]) -> list[tuple[str
 def leaky(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Leaky]:
-    """A server of each kind at which everything was thrown."""
+    """A server of each kind after every kind of failure."""
     command, kind = request.param
     folder = tmp_path_factory.mktemp(command)
     with contextlib.ExitStack() as stack:
@@ -118,7 +118,7 @@ FAULTS = (*BEFORE, *AMID, "fault=hang_first", "status=400,leak", "status=500,lea
 
 
 def throw_everything(leaky: Leaky) -> None:
-    """Send what fails, in every way that there is, with secrets wherever one can be put."""
+    """Send every kind of failing request, with secrets in every possible place."""
     for spec in FAULTS:
         for _ in range(3):
             leaky.chat("", cache=False)  # a provider that fails at times leaves the breaker closed
@@ -162,7 +162,7 @@ def wrong_bodies() -> list[bytes]:
 
 
 def wrong_requests(port: int) -> list[bytes]:
-    """What servers refuse by themselves, before the application sees it."""
+    """Send requests that servers refuse before the application."""
     secret = HEADERS["Authorization"].encode()
     host = b"Host: 127.0.0.1:%d\r\n" % port
     line = b"GET /api/conversations?q=" + CALLERS["q"].encode()
@@ -187,7 +187,7 @@ def wrong_requests(port: int) -> list[bytes]:
 
 
 def speak(port: int, raw: bytes) -> None:
-    """Send bytes and wait until the server has had enough of them."""
+    """Send bytes and wait until the server disconnects."""
     with socket.create_connection(("127.0.0.1", port), timeout=3) as sock, contextlib.suppress(OSError):
         sock.sendall(raw)
         sock.shutdown(socket.SHUT_WR)
@@ -196,17 +196,17 @@ def speak(port: int, raw: bytes) -> None:
 
 
 def throw_outage(leaky: Leaky) -> None:
-    """Ask while the database is gone."""
+    """Send requests during a database outage."""
     assert eventually(lambda: leaky.ask("GET", "/health/ready").status == 503)
     leaky.chat("")
     for path in ("/api/conversations?q=" + CALLERS["q"], "/health", "/metrics", "/api/admin/summary", "/api/exports"):
         leaky.ask("GET", path)
-    # The threads beside the requests have their say, too.
+    # Background threads also log.
     assert eventually(lambda: "could not" in leaky.api.server.log(), 30)
 
 
 def test_secrets_appear_in_no_output(leaky: Leaky, request: pytest.FixtureRequest) -> None:
-    """What callers say may come back to them, with what the provider said of it, but to nobody else."""
+    """Only a caller may get its own text back, and the provider's message about it."""
     log, all_of_them = leaky.api.server.log(), leaky.secrets | CALLERS
     keys = leaky.secrets | {name: CALLERS[name] for name in ("Authorization", "Cookie", "Idempotency-Key")}
     numbers = {name: text for name, text in leaky.heard.items() if re.search(r"/metrics|/api/admin|/health", name)}
@@ -224,7 +224,7 @@ def test_secrets_appear_in_no_output(leaky: Leaky, request: pytest.FixtureReques
 
 
 def test_every_injected_failure_happened(leaky: Leaky, upstream: Upstream) -> None:
-    """Nothing is proved by silence where nothing went wrong."""
+    """Silence proves nothing unless the failures happened."""
     asked = " ".join(one.message for one in upstream.requests if CALLERS["message"] in one.message)
     assert [spec for spec in FAULTS if f"#{spec},echo#" not in asked] == []
     log = leaky.api.server.log()

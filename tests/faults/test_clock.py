@@ -1,4 +1,4 @@
-"""A wall clock that jumps a day while streams are open: no deadline is judged by it."""
+"""A wall clock that jumps a day during streams affects no deadline."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_clock_jump_ends_no_stream(
 
 
 def set_clock(clock: Path, seconds: int) -> None:
-    """Let the servers' wall clock be off by so many seconds, from one moment to the next."""
+    """Shift the servers' wall clock by this many seconds."""
     new = clock.with_suffix(".new")
     new.write_text(str(seconds), encoding="ascii")
     new.replace(clock)

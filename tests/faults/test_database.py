@@ -1,4 +1,4 @@
-"""A database that is killed, or hangs, while clients take turns."""
+"""A database that is killed or hangs while clients take turns."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def test_killed_database_loses_no_acknowledged_turn(
 
 
 def check_refused(*probes: Probe) -> None:
-    """Fail unless each was told that the database is away, and when to come again."""
+    """Fail unless each answer reports the outage and has Retry-After."""
     assert {(probe.status, probe.code) for probe in probes} == {(503, "database_unavailable")}
     assert all(probe.retry_after and 1 <= int(probe.retry_after) <= 10 for probe in probes), probes
 
 
 def until_taken(server: Server) -> float:
-    """Return the seconds until a turn is taken again."""
+    """Return the seconds until a turn succeeds again."""
     begun = time.monotonic()
     while time.monotonic() < begun + 30:
         if (

@@ -1,4 +1,4 @@
-"""Reloads, rolling restarts and stops while streams are open: nothing is missing, repeated or generated twice."""
+"""Reloads, rolling restarts and stops neither lose, repeat nor regenerate text of open streams."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ LATE_S = 3.0
 
 
 def ask(crowd: Crowd, count: int, spec: str) -> None:
-    """Open streams and wait until each has begun."""
+    """Open streams and wait until all have begun."""
     for number in range(count):
         crowd.ask(f"deploy {number} #{spec},seed={number}#")
     assert crowd.wait_for_start(60), "not every stream began"
 
 
 def check_whole(crowd: Crowd, database_url: str, provider: Upstream) -> tuple[Verdict, dict[str, int]]:
-    """Return what the rows say, and count what is missing, repeated or was asked for twice."""
+    """Compare with the rows, and count missing and repeated text and repeated calls."""
     log = [listener.parsed()[0] for listener in crowd.listeners]
     verdict = compare(rows.read(database_url), log)
     wrong = [seen for seen in log if seen.text != reply_to(seen.message) or seen.status != "completed"]
@@ -50,25 +50,25 @@ def check_whole(crowd: Crowd, database_url: str, provider: Upstream) -> tuple[Ve
 
 
 def check_calm(server: Server) -> None:
-    """Fail if a server's log has an error. The watchdog's tell of the machine: it is busy with other tests, too."""
+    """Fail if a server's log has an error. Errors of the watchdog come from a busy machine."""
     found = re.findall(r"(?m)^.*(?:ERROR|CRITICAL|Traceback|WORKER TIMEOUT).*$", server.log())
     assert [line for line in found if "chatkeep.runtime.loop_monitor" not in line] == []
 
 
 def serving(server: Server) -> set[int]:
-    """Return the ids of gunicorn's workers that take connections, or are about to."""
+    """Return the ids of gunicorn's workers that accept connections, or soon will."""
     return {pid for pid in server.worker_pids() if listens(pid, server.port)}
 
 
 def reload(server: Server) -> None:
-    """Let gunicorn start new workers and retire the old ones."""
+    """Reload gunicorn's workers."""
     before = set(server.worker_pids())
     os.kill(server.pid, signal.SIGHUP)
     assert eventually(lambda: set(server.worker_pids()) - before, 30), "no new worker comes"
 
 
 def replace(server: Server) -> None:
-    """Let a second gunicorn take over from the first, as an upgrade of the program does."""
+    """Replace gunicorn's master by a new one, as an upgrade of the program does."""
     os.kill(server.pid, signal.SIGUSR2)
     assert eventually(lambda: server.log().count("Booting worker") == 4, 30), "the second gunicorn has no workers"
     os.kill(server.pid, signal.SIGTERM)
@@ -127,7 +127,7 @@ def test_each_follower_gets_one_error_at_the_drain_timeout(
 
 
 def test_idle_connections_do_not_delay_a_drain(serve: Serve) -> None:
-    """Waits for the seconds in which their clients may still ask; proxies keep many that nothing is asked on."""
+    """Waits while idle clients may still send a request. Proxies keep many idle connections."""
     server = serve()
     with ExitStack() as stack:
         idle = [stack.enter_context(closing(HTTPConnection("127.0.0.1", server.port))) for _ in range(20)]
@@ -143,7 +143,7 @@ def test_idle_connections_do_not_delay_a_drain(serve: Serve) -> None:
 
 @ON_SQLITE
 def test_request_on_an_idle_connection_during_a_drain_is_answered(serve: Serve) -> None:
-    """Streams for five seconds. A proxy may send on a connection in the moment in which the drain begins."""
+    """Streams for five seconds. A proxy may send a request when the drain begins."""
     server = serve(WEB_CONCURRENCY="1")
     with Crowd(server.port) as crowd, ExitStack() as stack:
         idle = [stack.enter_context(closing(HTTPConnection("127.0.0.1", server.port))) for _ in range(4)]
@@ -189,7 +189,7 @@ def test_request_after_a_stream_that_ended_during_a_drain_is_answered(serve: Ser
 def test_drain_ends_with_its_last_stream(
     command: str, serve: Serve, provider: Upstream, database_url: str, figures: Record
 ) -> None:
-    """Streams for four seconds, on connections that their clients would keep."""
+    """Streams for four seconds, on connections that clients keep open."""
     server = serve(command)
     with Crowd(server.port, stays=True) as crowd:
         ask(crowd, 20, "n=40,r=10")
@@ -267,7 +267,7 @@ def test_workers_that_die_during_a_drain_are_replaced(serve: Serve) -> None:
             ask(crowd, 1, "n=300,r=10")  # so that it drains where it may
             os.kill(victim, death)
             old.add(victim)
-            assert eventually(lambda: set(server.worker_pids()) - old, 2), f"nobody replaces what got {death!r}"
+            assert eventually(lambda: set(server.worker_pids()) - old, 2), f"no worker replaces that of {death!r}"
             assert request("GET", f"{server.url}/health/live", timeout=15).status == 200
         assert not crowd.listeners[0].has_ended
         assert "Fatal Python error: Aborted" in server.log(), "nothing says where an aborted worker was"

@@ -1,4 +1,4 @@
-"""A disk that is full while clients take turns, and has room again."""
+"""A disk that is full while clients take turns, and then has space again."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MOUNT, UMOUNT = "/bin/mount", "/bin/umount"
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path | None]:
-    """A file system of 8 MB, or None where this user may not mount one."""
+    """A file system of 8 MB, or None if this user may not mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = [MOUNT, "-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs", str(folder)]
@@ -83,7 +83,7 @@ def test_full_disk_is_reported_and_loses_nothing(
         how = "a tmpfs without room"
     server = serve(DATABASE_URL=database_url, WEB_CONCURRENCY=str(WORKERS))
     log, heals, times = list[Seen](), 0.0, scale.of(1, 6)
-    statuses, reads, is_told, is_alive = Counter[int](), 0, False, False
+    statuses, reads, is_reported, is_alive = Counter[int](), 0, False, False
     with talking(server, scale, 6, log), Crowd(server.port) as crowd:
         for number in range(6):
             crowd.ask(f"open {number} #n={scale.of(80, 300)},r=10,seed={number}#")
@@ -93,7 +93,7 @@ def test_full_disk_is_reported_and_loses_nothing(
                 statuses += probe_until_refused(server, 45)
                 reads = status(server, "/api/conversations")
                 # The watch writes once a second.
-                is_told = eventually(lambda: status(server, "/health/ready") == 503, 15)
+                is_reported = eventually(lambda: status(server, "/health/ready") == 503, 15)
                 is_alive = status(server, "/health/live") == 200
             heals = max(heals, until_taken(server))
         assert crowd.wait_for_end(120)
@@ -104,7 +104,7 @@ def test_full_disk_is_reported_and_loses_nothing(
     verdict.check()
     assert statuses.keys() <= {200, 503}
     assert reads == 200
-    assert is_told, "a server that can store nothing says that it is ready"
+    assert is_reported, "a server with a full disk says that it is ready"
     assert is_alive
     assert [seen for seen in parsed if (seen.text, seen.status) != (reply_to(seen.message), "completed")] == []
     assert heals <= scale.of(15, 5)  # in the short form other tests may hold one up

@@ -1,4 +1,4 @@
-"""The first start on an empty database can be killed at any moment, and eight processes may start at once."""
+"""The first start on an empty database survives kills, and eight processes can start at once."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_processes_can_start_concurrently(place: Place, database_url: str, scale
 
 
 def seconds_of_a_start(url: str) -> float:
-    """Return how long a first start takes that nobody disturbs."""
+    """Return how long an undisturbed first start takes."""
     [process] = begin(start, url)
     began = time.monotonic()
     assert succeeded(process)

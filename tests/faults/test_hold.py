@@ -1,4 +1,4 @@
-"""Many streams that are open for long on one worker."""
+"""Many long streams on one worker."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.promise(6), pytest.mark.alone]
 
 @contextmanager
 def far_provider() -> Iterator[str]:
-    """A scripted provider in a process of its own, whose threads do not slow the clients."""
+    """A scripted provider in another process, so that its threads do not slow the clients."""
     command = [sys.executable, "-m", "tests.upstream", str(free_port())]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
         assert process.stdout
@@ -40,7 +40,7 @@ def far_provider() -> Iterator[str]:
 
 
 def connections(url: str, worker: int) -> int:
-    """Return how many connections to the database the worker has open."""
+    """Return the number of the worker's database connections."""
     place = make_url(url)
     if place.get_backend_name() == "sqlite":
         return processes.open_files(worker).count(place.database or "")
@@ -50,7 +50,7 @@ def connections(url: str, worker: int) -> int:
 def test_open_streams_use_little_memory_and_no_database_connection(
     serve: Serve, database_url: str, scale: Scale, figures: Record
 ) -> None:
-    """Holds streams that say a word every two seconds, for a dozen seconds or a minute, once all have begun."""
+    """Holds streams with a word every two seconds, for a dozen seconds, or a minute in the long form."""
     allow_files()
     count, tokens = scale.of(200, 1000), scale.of(8, 25)
     with far_provider() as provider:
@@ -81,9 +81,9 @@ def test_open_streams_use_little_memory_and_no_database_connection(
     assert [seen for seen in log if (seen.text, seen.status) != (reply_to(seen.message), "completed")] == []
     assert (last - before) / count <= 64
     assert last - first <= 0.1 * first
-    assert max(n for _, n in found) <= 33  # the pool's and the journal's, however many streams there are
+    assert max(n for _, n in found) <= 33  # of the pool and the journal, independent of the streams
     assert set(pulse.statuses) == {200}
-    assert p99 < 500  # on a machine that others use, too; the figure is the long form's
+    assert p99 < 500  # for a busy machine; the long form has the published figure
 
 
 def stats(provider: str) -> Any:

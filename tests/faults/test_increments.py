@@ -1,4 +1,4 @@
-"""Increments that are taken while many write: all of them together are the tables."""
+"""All increments taken during writes together equal the tables."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OWNER = "me"
 
 
 class Writer(threading.Thread):
-    """Somebody with a journal of his own who does whatever can be done, also to what others began."""
+    """A writer with its own journal that makes every kind of change, also to data of other writers."""
 
     def __init__(self, url: str, dice: random.Random, known: list[Turn]) -> None:
         super().__init__(daemon=True)
@@ -59,7 +59,7 @@ class Writer(threading.Thread):
     def run(self) -> None:
         while not self.ending.is_set():
             (deed,) = self._dice.choices(self._deeds, weights=[4, 8, 2, 2, 4, 1, 1])
-            with suppress(NotFound, TurnRunning, IndexError):  # others were quicker, or nothing is there yet
+            with suppress(NotFound, TurnRunning, IndexError):  # another writer was faster, or there is no turn yet
                 deed()
                 self.done += 1
         assert eventually(lambda: not self._turns.live, 10)
@@ -100,12 +100,12 @@ class Writer(threading.Thread):
         sweeper.sweep(self._journal, now_us())
 
     def _one(self) -> Turn:
-        """Return one of the last turns of anybody."""
+        """Return one of the last turns of all writers."""
         return self._dice.choice(self._known[-40:])
 
 
 def take(database: Database, copied: Copy) -> dict[str, int]:
-    """Bring a copy up to date by an increment; return how much was in it."""
+    """Update a copy with an increment, and return its size."""
     since = cursor_epoch(database, copied.cursor) if copied.cursor else None
     return copied.take(b"".join(Export(database, Selection(OWNER, since=since), make("ndjson"))))
 
@@ -114,7 +114,7 @@ def test_all_increments_together_equal_the_tables(database_url: str, scale: Scal
     """Writes for some seconds, or half a minute."""
     database, copied, known, counts = Database(database_url), Copy(), list[Turn](), list[dict[str, int]]()
     migrations.migrate(database)
-    take(database, copied)  # before anything is there: the first export tells nothing of what is gone already
+    take(database, copied)  # before the first row, because the first export has no tombstones of earlier deletions
     amount = 4 if database.embedded else 16
     writers = [Writer(database_url, scale.random("writer", number), known) for number in range(amount)]
     for writer in writers:
@@ -155,7 +155,7 @@ def sweep(database: Database) -> None:
 
 
 def differences(copied: Copy, stored: rows.Rows) -> list[str]:
-    """Return what of the tables is not in the copy, and the other way round."""
+    """Return the differences between the tables and the copy."""
     tips = {id: (one["message_count"], one["current_id"]) for id, one in copied.conversations.items()}  # noqa: A001
     names = ("conversation_id", "parent_id", "position", "role", "content", "reasoning", "status", "finish_reason")
     ours = {(key, *(one[name] for name in names)) for key, one in copied.messages.items()}

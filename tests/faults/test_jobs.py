@@ -1,4 +1,4 @@
-"""Export jobs whose makers are killed, stopped, paused, or have no room: each is finished once, and whole."""
+"""Export jobs whose workers are killed, stopped, paused or out of space finish exactly once, or fail."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Start = Callable[..., Server]
 
 
 class Worker(Server):
-    """A process that makes files and serves nobody."""
+    """A process that only runs export jobs."""
 
     def _arguments(self) -> list[str]:
         return ["-m", "chatkeep", "work"]
@@ -51,7 +51,7 @@ class Worker(Server):
 
 @pytest.fixture(scope="module", params=DATABASES)
 def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URL of a database that holds 40 MB, the same one for all tests: to fill it takes seconds."""
+    """The URL of a database with 40 MB, shared by all tests because filling it takes seconds."""
     url = empty_database(request, request.param, tmp_path_factory)
     fill(url, CONVERSATIONS)
     return url
@@ -76,7 +76,7 @@ def start(database_url: str, tmp_path: Path) -> Iterator[Start]:
 
 
 def forget_other_tests(url: str) -> None:
-    """Leave nothing in a database but what `fill` stored."""
+    """Delete everything from a database that `fill` did not store."""
     foreign = "(SELECT id FROM conversations WHERE title <> 'Stored')"
     rows = [f"messages WHERE conversation_id IN {foreign}", "conversations WHERE title <> 'Stored'"]
     database = Database(url)
@@ -87,12 +87,12 @@ def forget_other_tests(url: str) -> None:
 
 
 def serving(start: Start, **env: str) -> Server:
-    """Return a server that makes no files itself."""
+    """Return a server without an export worker."""
     return start("flask", CHATKEEP_EXPORT_JOBS="false", **env)
 
 
 def fill(url: str, conversations: int) -> None:
-    """Store conversations of `MESSAGES` messages of 2 kB, past the API."""
+    """Store conversations of `MESSAGES` messages of 2 kB directly in the database."""
     database = Database(url)
     migrations.migrate(database)
     ids = [new_id(FIRST + number) for number in range(conversations)]
@@ -120,7 +120,7 @@ def _message(conversation_id: UUID, position: int, content: str) -> dict[str, An
 
 
 def ask(server: Server, **fields: str) -> str:
-    """Ask for an export and return its id."""
+    """Request an export and return its id."""
     response = client.request("POST", f"{server.url}/api/exports", json={"format": "ndjson"} | fields)
     assert response.status == 202, response.body
     return str(response.json["id"])
@@ -131,7 +131,7 @@ def read(server: Server, job: str) -> Any:
 
 
 def finished(server: Server, job: str, seconds: float = 30) -> Any:
-    """Return a job once it is finished."""
+    """Wait for a job to finish and return it."""
     done = eventually(lambda: found if (found := read(server, job))["finished_at"] else None, seconds)
     assert done, f"not finished after {seconds} s: {read(server, job)}"
     return done
@@ -142,18 +142,18 @@ def files(server: Server, job: str = "") -> list[str]:
 
 
 def amid(server: Server, job: str) -> None:
-    """Return as soon as some of a job's file is written, which is not whole yet."""
+    """Return when a job's file is partly written."""
     assert eventually(lambda: any(name.endswith(".part") for name in files(server, job))), read(server, job)
 
 
 def age(server: Server) -> None:
-    """Let all files be old enough to be removed where nobody needs them."""
+    """Make all files old enough for the sweep."""
     for name in files(server):
         os.utime(Path(server.env["CHATKEEP_DATA_DIR"]) / "exports" / name, (0, 0))
 
 
 def check_whole(server: Server, job: Any) -> None:
-    """Check that a job's file is what the job says it is, and holds all there is."""
+    """Check that a job's file matches the job and is complete."""
     body = client.request("GET", f"{server.url}/api/exports/{job['id']}/content").body
     before, _, last = body.removesuffix(b"\n").rpartition(b"\n")
     end = json.loads(last)
@@ -164,8 +164,8 @@ def check_whole(server: Server, job: Any) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "paused"])
 def test_job_of_a_dead_worker_is_completed_by_another(start: Start, figures: Record, how: signal.Signals) -> None:
-    """Waits until the worker is taken for dead, and then until another has made the file: some ten seconds."""
-    # On SQLite a sweep waits five seconds for a reader that stands still, and all who write wait for the sweep.
+    """Waits until the worker is considered dead, and another one made the file: about ten seconds."""
+    # On SQLite a sweep waits five seconds for a paused reader, and all writers wait for the sweep.
     rarely = {"CHATKEEP_SWEEP_INTERVAL": "1m"}
     server, first = serving(start, **rarely), start("work", **rarely)
     job = ask(server)
@@ -189,7 +189,7 @@ def test_job_of_a_dead_worker_is_completed_by_another(start: Start, figures: Rec
 
 
 def test_job_that_kills_its_workers_fails(start: Start, database_url: str) -> None:
-    """Waits until a worker is taken for dead. The first two were killed before, as far as the row tells."""
+    """Waits until a worker is considered dead. According to the row, two earlier ones were killed."""
     server = serving(start)
     job = ask(server)
     begun_before(database_url, job, 2)
@@ -211,7 +211,7 @@ def begun_before(url: str, job: str, attempts: int) -> None:
 
 
 def test_stopped_worker_releases_its_job(start: Start) -> None:
-    """Makes the file, or most of it, twice."""
+    """Makes most of the file twice."""
     server, worker = serving(start), start("work")
     job = ask(server)
     amid(server, job)
@@ -262,7 +262,7 @@ def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_many_workers_make_each_export_once(start: Start, small: str, scale: Scale, figures: Record) -> None:
-    """Makes dozens of files of a few megabytes, so that others look at the queue while one is being made."""
+    """Makes dozens of files of a few megabytes, so that workers poll the queue while one is being made."""
     server = start("gunicorn", WEB_CONCURRENCY="2", DATABASE_URL=small)
     for _ in range(2):
         start("work", DATABASE_URL=small)

@@ -27,7 +27,7 @@ REPLY = "n=30,r=30"  # a second
 
 @contextmanager
 def talking(server: Server, scale: Scale, clients: int, log: list[Seen], reply: str = REPLY) -> Iterator[list[Talker]]:
-    """Take turns meanwhile; afterwards every turn has been taken to its end, and is in the log."""
+    """Take turns inside the context. At its end every turn is complete and in the log."""
     talkers = [
         Talker(server.url, f"c{n}-{len(log)}-{reply}", scale.random("talker", n, len(log)), reply)
         for n in range(clients)
@@ -47,7 +47,7 @@ def talking(server: Server, scale: Scale, clients: int, log: list[Seen], reply: 
 
 
 class Finals:
-    """How long after a kill the replies that were running at that moment got their final status."""
+    """The time from a kill to the final status of the replies that were running."""
 
     def __init__(self, url: str) -> None:
         self.longest = 0.0
@@ -60,7 +60,7 @@ class Finals:
             self._since.setdefault(reply, time.monotonic())
 
     def look(self, seconds: float) -> None:
-        """Look for so long, or until all that is watched is final."""
+        """Poll for this long, or until all watched replies are final."""
         deadline = time.monotonic() + seconds
         while self._since and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -71,7 +71,7 @@ class Finals:
 
 
 def kill_worker(server: Server, dice: random.Random) -> None:
-    """End a worker as a crash does; the master will start another."""
+    """Kill a worker. The master starts another one."""
     workers = eventually(server.worker_pids, 15)
     assert workers, "the master starts no worker"
     with contextlib.suppress(ProcessLookupError):
@@ -81,12 +81,12 @@ def kill_worker(server: Server, dice: random.Random) -> None:
 def test_killed_workers_lose_no_acknowledged_turn(
     serve: Serve, database_url: str, scale: Scale, figures: Record
 ) -> None:
-    """Kills at random moments and waits until others have noticed: some 25 s."""
+    """Kills at random moments, and waits until other workers detect it: about 25 s."""
     server, dice, finals = serve(WEB_CONCURRENCY="3"), scale.random("kills"), Finals(database_url)
     log: list[Seen] = []
     kills, enough = 0, scale.of(4, 110)
     with talking(server, scale, 10, log) as talkers:
-        # The worker that is killed may be one that has just been started, and has no stream yet.
+        # The killed worker may be new and have no stream yet.
         while kills < enough or not any(seen.resumed for talker in talkers for seen in talker.log):
             pause = time.monotonic() + dice.uniform(0.4, 2)
             finals.look(pause - time.monotonic())
@@ -103,7 +103,7 @@ def test_killed_workers_lose_no_acknowledged_turn(
 
 
 def test_new_workers_detect_a_killed_one(serve: Serve, database_url: str) -> None:
-    """Kills every worker before it has lived for long enough to see that another one stands still: some seconds."""
+    """Kills every worker before it lived long enough to detect another dead one: some seconds."""
     server = serve(WEB_CONCURRENCY="1")
     with Crowd(server.port) as crowd:
         crowd.ask("cut #n=2000,r=20#")
@@ -134,11 +134,11 @@ def test_restarted_server_has_no_generating_reply(
     verdict = compare(rows.read(database_url), log)
     figures("kill -9 of the server", kills=kills, **verdict.figures(), **{"longest s to a final status": longest})
     verdict.check()
-    assert longest <= 15  # the new workers watch the old ones stand still for seven seconds
+    assert longest <= 15  # new workers wait seven seconds for heartbeats of the old ones
 
 
 def test_text_is_shown_only_after_it_is_stored(serve: Serve, database_url: str) -> None:
-    """Keeps the rows from growing for a second, then kills the server."""
+    """Blocks writes for a second, then kills the server."""
     server = serve()
     with Crowd(server.port) as crowd:
         for number in range(8):
@@ -154,7 +154,7 @@ def test_text_is_shown_only_after_it_is_stored(serve: Serve, database_url: str) 
 
 
 def until_final(url: str, replies: set[str]) -> float:
-    """Return how many seconds it takes until these replies have a final status, at most 30."""
+    """Return the seconds until these replies have a final status, at most 30."""
     begun = time.monotonic()
     while replies & rows.generating(url) and time.monotonic() < begun + 30:
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""A provider that is busy, sick or down: how often it is called."""
+"""Calls to a provider that is busy, failing or down are bounded."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ pytestmark = [pytest.mark.promise(7), ON_SQLITE]
 
 @pytest.fixture
 def server(serve: Serve) -> Server:
-    """A server of one process: what it learns of the provider is its own."""
+    """A server of one process, because each process has its own breaker."""
     return serve(WEB_CONCURRENCY="1", CHATKEEP_FIRST_TOKEN_TIMEOUT="20s")
 
 
 def earn(server: Server, retries: int) -> None:
-    """Let calls succeed until so many retries may be made; three are the most that are saved."""
+    """Let calls succeed until the budget allows this many retries, at most three."""
     for _ in range(12 * retries):
         post(server, "Hello.")
 
@@ -54,7 +54,7 @@ CASES = {
 
 
 def test_retries_follow_retry_after(server: Server, provider: Upstream) -> None:
-    """Waits as long as the provider asks: some seven seconds."""
+    """Waits for Retry-After: about seven seconds."""
     found: dict[str, tuple[Response, float]] = {}
 
     def ask(spec: str) -> None:
@@ -102,12 +102,12 @@ def test_retries_to_a_failing_provider_are_bounded(
     statuses = flood(server, "status=500,p=0.5", scale.of(3.0, 30.0))
     turns, calls = statuses.total(), len(provider.requests) - before
     figures("half of calls 5xx", turns=turns, calls=calls, statuses=dict(statuses), **{"calls a turn": calls / turns})
-    assert calls <= 1.1 * turns + 3  # the retries that were earned before
+    assert calls <= 1.1 * turns + 3  # the retries saved before
 
 
 @pytest.mark.parametrize("spec", ["status=500", "status=503", "fault=hang_first"])
 def test_open_breaker_limits_calls(serve: Serve, provider: Upstream, scale: Scale, figures: Record, spec: str) -> None:
-    """Sends a hundred turns a second while the breaker opens; the long form goes on while it probes."""
+    """Sends a hundred turns a second while the breaker opens; the long form also while it probes."""
     server, seconds = serve(WEB_CONCURRENCY="1", CHATKEEP_FIRST_TOKEN_TIMEOUT="1s"), scale.of(3.0, 16.0)
     statuses = flood(server, spec, seconds)
     turns, calls = statuses.total(), len(provider.requests)
@@ -134,7 +134,7 @@ def test_breaker_probes_with_one_call_at_a_time(serve: Serve, provider: Upstream
 
 
 def test_earlier_call_is_no_probe(serve: Serve, provider: Upstream) -> None:
-    """A call that was let through before the breaker opened ends while it probes; waits for both."""
+    """A call from before the breaker opened ends during its probe. Waits for both."""
     server = serve(WEB_CONCURRENCY="1", CHATKEEP_FIRST_TOKEN_TIMEOUT="8s")
     late = ask_later(server, "late #fault=hang_first#")
     flood(server, "status=500", 0.5)
@@ -149,7 +149,7 @@ def test_earlier_call_is_no_probe(serve: Serve, provider: Upstream) -> None:
 
 
 def ask_later(server: Server, message: str) -> threading.Thread:
-    """Take a turn meanwhile."""
+    """Take a turn in the background."""
     thread = threading.Thread(target=post, args=(server, message))
     thread.start()
     return thread

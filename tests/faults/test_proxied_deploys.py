@@ -1,4 +1,4 @@
-"""Deploys behind nginx, Caddy, HAProxy and Apache: no stream and no turn notices them, and each is soon over.
+"""Deploys behind nginx, Caddy, HAProxy and Apache affect no stream and no turn, and end quickly.
 
 The long form, 100 deploys with 200 streams: `./dev faults --long -k proxied_deploys`.
 """
@@ -42,7 +42,7 @@ RATE = 5  # tokens a second
 
 
 class Activated(Server):
-    """A gunicorn that listens on a socket that outlives it, as one of systemd's socket units is."""
+    """A gunicorn on a socket that outlives it, like one of a systemd socket unit."""
 
     def __init__(self, folder: Path, env: dict[str, str], listener: socket.socket) -> None:
         super().__init__("gunicorn", folder, env)
@@ -51,7 +51,7 @@ class Activated(Server):
         self._listener = listener
 
     def start(self) -> None:
-        """Start the server, and do not wait: until it is up, connections wait at the socket."""
+        """Start the server without waiting. Connections wait at the socket."""
         self.folder.mkdir(parents=True, exist_ok=True)
         number = self._listener.fileno()
         with self._log.open("ab") as log:
@@ -63,7 +63,7 @@ class Activated(Server):
 
 
 class Client(threading.Thread):
-    """A client that takes turns through a proxy without pause, on a connection that it keeps."""
+    """A client that takes turns through a proxy without pauses, on one connection."""
 
     def __init__(self, proxy: Running, name: str, dice: random.Random) -> None:
         super().__init__(name=name, daemon=True)
@@ -90,7 +90,7 @@ class Client(threading.Thread):
         self._connection.close()
 
     def _take_turn(self) -> str:
-        """Return what is wrong with the answer to a turn."""
+        """Return the error in the answer to a turn."""
         message = f"{self.name} {self.turns} #n={self._dice.randint(1, 10)},r=50,seed={self.turns}#"
         body = dumps({"message": message, "stream": False})
         self._connection.request("POST", "/api/chat", body, {"Host": "localhost", "Content-Type": "application/json"})
@@ -102,7 +102,7 @@ class Client(threading.Thread):
 
 
 class Site:
-    """A server that is deployed again and again on one socket, and the proxies before it."""
+    """A server that is deployed repeatedly on one socket, and its proxies."""
 
     def __init__(self, folder: Path, env: dict[str, str], proxies: Sequence[str]) -> None:
         self.proxies: list[Running] = []
@@ -125,13 +125,13 @@ class Site:
         self._listener.close()
 
     def reload(self) -> Callable[[], bool]:
-        """Let gunicorn replace its workers; return what tells whether the old ones have ended."""
+        """Reload gunicorn's workers. Return a check whether the old ones have ended."""
         server, old = self.server, set(self.server.worker_pids())
         os.kill(server.pid, signal.SIGHUP)
         return lambda: not old & set(server.worker_pids())
 
     def restart(self) -> Callable[[], bool]:
-        """End the server, and start a new one at once; return what tells whether the old one has ended."""
+        """Stop the server and start a new one. Return a check whether the old one has ended."""
         old = self.server
         os.kill(old.pid, signal.SIGTERM)
         self.server = self._start()
@@ -153,16 +153,16 @@ class Site:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of all deploys."""
+    """The outcome of all deploys."""
 
     streams: int = 0
     wrong: list[str] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
-    """Seconds from a deploy's last stream to the end of the old processes."""
+    """Seconds from the last stream of a deploy to the end of the old processes."""
 
 
 def deploy(site: Site, begin: Callable[[], Callable[[], bool]], outcome: Outcome, lasting: Sequence[float]) -> None:
-    """Deploy amid streams that last so many seconds, and wait until what was replaced has ended."""
+    """Deploy during streams of this many seconds, and wait until the old processes have ended."""
     with ExitStack() as stack:
         crowds = [stack.enter_context(Crowd(proxy.port, stays=True)) for proxy in site.proxies]
         for number, seconds in enumerate(lasting):
@@ -221,5 +221,5 @@ def test_deploys_behind_proxies_lose_nothing(
     )
     assert (outcome.wrong, failures, status) == ([], [], 0)
     assert len(provider.requests) == outcome.streams + turns
-    # In the short form the seconds that idle connections have may outlast the streams.
+    # In the short form the time for idle connections may exceed the streams.
     assert max(outcome.late) < scale.of(LATE_S + 3, LATE_S)

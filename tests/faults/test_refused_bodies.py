@@ -1,4 +1,4 @@
-"""Bodies of refused requests: no byte of them is taken for a request, at a socket or behind a proxy."""
+"""No byte of a refused request's body is parsed as a request, directly or behind a proxy."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """How a body's end is told, and the bytes of one that holds requests."""
+    """The framing of a body, and the bytes of one that contains requests."""
 
     head: str
     body: bytes
@@ -72,7 +72,7 @@ FRAMINGS = (Framing.declared(), Framing.chunked())
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A server that wants a key, and the headers with one."""
+    """A server that requires a key, and headers with one."""
 
     server: Server
     headers: dict[str, str]
@@ -86,7 +86,7 @@ class Closed:
 def closed(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Closed]:
-    """A server of the command that the test names; its bodies have a small limit."""
+    """A server of the test's command, with a small body limit."""
     url = empty_database(request, "sqlite", tmp_path_factory)
     env = {"DATABASE_URL": url, "OPENAI_BASE_URL": upstream.url, "CHATKEEP_MAX_BODY": str(LIMIT)}
     folder = tmp_path_factory.mktemp(request.param)
@@ -101,11 +101,11 @@ ON_EACH = pytest.mark.parametrize("closed", ["gunicorn", "waitress", "flask"], i
 
 @ON_EACH
 def test_refused_body_is_never_parsed_as_a_request(closed: Closed, scale: Scale, figures: Record) -> None:
-    """Some cases take a second each: bodies that come after the answer, for which the server waits."""
+    """Cases with a body after the answer take a second, for which the server waits."""
     server, command = closed.server, closed.server.command
     dice, key = scale.random("refused", command), f"Authorization: {closed.headers['Authorization']}\r\n"
     each = scale.of(4, 1200 if command == "gunicorn" else 100)
-    deliveries = DELAYS if command == "gunicorn" else DELAYS[:3]  # the others answer when they have the whole body
+    deliveries = DELAYS if command == "gunicorn" else DELAYS[:3]  # the others read the whole body first
     cases = [case for case in itertools.product(REFUSED, FRAMINGS, deliveries) if case != NEVER_REFUSED] * each
     dice.shuffle(cases)
 
@@ -142,12 +142,12 @@ def _after_the_answer(send: Callable[[bytes], None], answered: Callable[[], None
 
 
 DELAYS = (_at_once, _after_the_head, _in_halves, _after_the_answer)
-# How large a body of chunks is shows only when it comes.
+# The size of a chunked body is known only when it arrives.
 NEVER_REFUSED = ("too large", FRAMINGS[1], _after_the_answer)
 
 
 def attack(port: int, head: str, status: int, framing: Framing, deliver: Delivery, key: str) -> str:
-    """Send a refused request whose body holds requests, then a last request; return what is wrong, empty if nothing."""
+    """Send a refused request whose body contains requests, then a last request. Return the error, or ""."""
     sent = f"{head.replace('{key}', key)}Host: localhost\r\n{framing.head}\r\n".encode()
     with socket.create_connection(("127.0.0.1", port), 20) as sock:
         raw = bytearray()
@@ -163,7 +163,7 @@ def attack(port: int, head: str, status: int, framing: Framing, deliver: Deliver
             sock.sendall(LAST)
             sock.shutdown(socket.SHUT_WR)
         except OSError:
-            pass  # the server closed; what it answered is there
+            pass  # the server closed the connection after its answer
         try:
             while piece := sock.recv(65536):
                 raw.extend(piece)
@@ -181,7 +181,7 @@ def attack(port: int, head: str, status: int, framing: Framing, deliver: Deliver
 def test_refused_bodies_behind_a_proxy_do_not_mix_up_answers(
     name: str, closed: Closed, scale: Scale, figures: Record, tmp_path: Path
 ) -> None:
-    """Two seconds of strangers and of others who read; ten thousand requests of each in the long form."""
+    """Two seconds of refused requests and of reads; ten thousand of each in the long form."""
     count = scale.of(300, 10_000)
     with PROXIES[name](tmp_path, closed.port) as proxy:
         owner = Identity(closed.server, closed.headers)
@@ -204,7 +204,7 @@ def test_refused_bodies_behind_a_proxy_do_not_mix_up_answers(
 
 
 def stranger(port: int, count: int, done: threading.Event) -> Counter[str]:
-    """Send requests with a wrong key whose bodies hold requests, whole or in halves, until others are done."""
+    """Send requests with a wrong key and requests in their bodies, whole or in halves, until told to stop."""
     found: Counter[str] = Counter()
     dice = random.Random(port)  # noqa: S311 - it must repeat itself
     while not done.is_set() or sum(found.values()) < count:
@@ -220,7 +220,7 @@ def stranger(port: int, count: int, done: threading.Event) -> Counter[str]:
 
 
 def neighbour(port: int, conversation: str, headers: Mapping[str, str], count: int) -> Counter[str]:
-    """Read a conversation of one's own over and over; count own answers, foreign ones, and whatever else came."""
+    """Read an own conversation repeatedly, and count own, foreign and other answers."""
     found: Counter[str] = Counter()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     for _ in range(count):
@@ -241,7 +241,7 @@ def neighbour(port: int, conversation: str, headers: Mapping[str, str], count: i
 
 
 def bodies() -> Iterator[bytes]:
-    """Bodies over the limit, of sizes that fit into the buffers of sockets and that do not."""
+    """Sends bodies over the limit, smaller and larger than the buffers of sockets."""
     for size in itertools.cycle((LIMIT + 1, 64 * 1024, 1024 * 1024 + 1, 4 * 1024 * 1024, 20 * 1024 * 1024)):
         yield json.dumps({"message": "x" * size}).encode()
 

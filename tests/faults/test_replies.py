@@ -1,4 +1,4 @@
-"""A provider whose replies go wrong, many at once: each ends with its own error, and nobody else notices."""
+"""Many concurrent failing replies end with their own error, and affect no other stream."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_endless_reply_uses_bounded_memory(
             if (number + 1) % concurrency == 0:
                 assert crowd.wait_for_end(120), "a stream has no end"
         log = [listener.parsed()[0] for listener in crowd.listeners[1:]]
-        eventually(lambda: processes.anonymous(worker) - before <= kept * concurrency * 1024)  # it may still be at it
+        eventually(lambda: processes.anonymous(worker) - before <= kept * concurrency * 1024)  # it may still be busy
     grown, left = (processes.peak(worker) - low) / 1024, (processes.anonymous(worker) - before) / 1024
     compare(rows.read(database_url), log).check()
     found = {

@@ -1,4 +1,4 @@
-"""docs/promises.md and the READMEs' table say what the long form measured."""
+"""docs/promises.md and the READMEs' table match the figures of the long form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process that sweeps is killed amid a sweep: another one finishes it, and what has not expired is whole."""
+"""If the sweeping process is killed, another one completes the sweep, and unexpired data stays."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXPIRED = CONVERSATIONS * 9 // 10
 
 @pytest.fixture
 def url(database_url: str) -> str:
-    """The URL of a database in which nine of ten conversations have expired."""
+    """The URL of a database with nine of ten conversations expired."""
     database = Database(database_url)
     migrations.migrate(database)
     rows = [conversation(number) for number in range(CONVERSATIONS)]
@@ -52,7 +52,7 @@ def message(conversation_id: bytes, at: int) -> dict[str, Any]:
 
 
 def test_sweep_of_a_killed_process_is_completed_by_another(url: str, tmp_path: Path) -> None:
-    """Sweeps 16,200 messages, the second part of them after the first process is taken for dead: ten seconds."""
+    """Sweeps 16,200 messages, partly after the first process is considered dead: ten seconds."""
     env = {"DATABASE_URL": url, "CHATKEEP_SWEEP_INTERVAL": "1s", "WEB_CONCURRENCY": "1"}
     database = Database(url)
     with thrown_away(Server("gunicorn", tmp_path / "first", env)) as first:

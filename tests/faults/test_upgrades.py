@@ -1,4 +1,4 @@
-"""An upgrade of a large database can be killed at any moment, and others go on meanwhile where the database can."""
+"""An upgrade of a large database survives kills, and other processes continue if the database allows it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def database_url(place: Place) -> str:
 def test_killed_upgrade_is_completed_by_the_next_one(
     place: Place, database_url: str, scale: Scale, figures: Record
 ) -> None:
-    """From every released schema; each upgrade is killed again and again until it is whole: some seconds."""
+    """Upgrades from every released schema, and kills each upgrade repeatedly until it is complete: some seconds."""
     conversations = scale.of(1_000, 100_000)
     fill(database_url, conversations, conversations)
     kills = amid = failures = upgrades = 0
@@ -54,7 +54,7 @@ def test_killed_upgrade_is_completed_by_the_next_one(
             upgrades += 1
             while kills < ended:
                 [process] = begin(upgrade, url)
-                time.sleep(dice.uniform(0, lasts / 4))  # several kills on its way through all the steps
+                time.sleep(dice.uniform(0, lasts / 4))  # several kills during all the steps
                 kills += 1
                 if not killed(process):
                     break
@@ -95,7 +95,7 @@ def test_upgrade_under_load_keeps_serving(place: Place, database_url: str, scale
 
 @dataclass
 class Load:
-    """Somebody who stores and reads messages, as the version before does."""
+    """A client that stores and reads messages like the earlier version."""
 
     url: str
     stored: int = 0
@@ -147,7 +147,7 @@ class Load:
 
 
 def seconds_of_an_upgrade(place: Place, url: str) -> float:
-    """Return how long the upgrade of a copy takes that nobody disturbs."""
+    """Return how long an undisturbed upgrade of a copy takes."""
     copied = place.copy(url)
     [process] = begin(upgrade, copied)
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""A process that throws turns at one conversation: ``python -m tests.faults.thrower PORT CONVERSATION COUNT NAME``.
+"""A process that sends turns to one conversation: ``python -m tests.faults.thrower PORT CONVERSATION COUNT NAME``.
 
 It prints, as JSON, how often each HTTP status came back, and the ids of the replies.
 """
@@ -12,7 +12,7 @@ from collections import Counter
 
 
 def main(port: str, conversation: str, count: str, name: str) -> None:
-    """Throw, one turn after the other."""
+    """Send one turn after the other."""
     statuses: Counter[int] = Counter()
     taken: dict[str, str] = {}
     connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=60)

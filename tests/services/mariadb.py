@@ -30,7 +30,7 @@ class MariaDB(DatabaseServer):
 
     @classmethod
     def ensure_installed(cls) -> None:
-        """Install MariaDB where it is missing; raises `Unavailable` where that is not possible."""
+        """Install MariaDB if it is missing. Raises `Unavailable` if that is not possible."""
         with debian.lock():
             if cls.is_installed():
                 return

@@ -30,7 +30,7 @@ class MySQL(DatabaseServer):
 
     @classmethod
     def ensure_installed(cls) -> None:
-        """Install MySQL where it is missing; raises `Unavailable` where that is not possible."""
+        """Install MySQL if it is missing. Raises `Unavailable` if that is not possible."""
         with debian.lock():
             if cls.is_installed():
                 return

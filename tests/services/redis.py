@@ -1,4 +1,4 @@
-"""A throwaway Redis of the tests' own, on loopback, that keeps nothing on disk."""
+"""A throwaway Redis on loopback that stores nothing on disk."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ UNUSABLE = {
     # By itself the port of a cluster's nodes is 10,000 higher, which may be none.
     "a cluster": ("--cluster-enabled", "yes", "--cluster-port", "{free}"),
 }
-"""Options with which a Redis answers a PING and does nothing that it is used for."""
+"""Options of a Redis that answers PING but refuses the commands that chatkeep uses."""
 
 
 class Unavailable(Exception):
-    """There is no Redis here and no way to install it unasked; the message says which way was tried."""
+    """Redis is missing and cannot be installed without a password. The message says what was tried."""
 
 
 class Redis(Program):
@@ -37,7 +37,7 @@ class Redis(Program):
         super().__init__(command, port, f"redis://127.0.0.1:{port}/0")
 
     def stop(self) -> None:
-        """End it at once: it has nothing to keep."""
+        """Kill it: it has no data to keep."""
         self.kill()
 
     @contextmanager
@@ -58,7 +58,7 @@ class Redis(Program):
             assert asked.recv(1000)[:1] in b"+:"
 
     def forget(self) -> None:
-        """Let it know nothing."""
+        """Delete all of its data."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as asked:
             asked.sendall(b"FLUSHALL\r\n")
             assert asked.recv(100) == b"+OK\r\n"
@@ -72,7 +72,7 @@ def unusable_redis(kind: str, folder: Path) -> Redis:
 
 
 def ensure_installed() -> None:
-    """Install Redis where it is missing; raises `Unavailable` where that is not possible."""
+    """Install Redis if it is missing. Raises `Unavailable` if that is not possible."""
     with debian.lock():
         if _program():
             return

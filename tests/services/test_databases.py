@@ -1,4 +1,4 @@
-"""The throwaway databases are such: each speaks, keeps what it committed through a kill, and hangs when told."""
+"""The throwaway databases answer, keep commits after a kill, and can be paused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_new_database_is_empty_and_utf8mb4(shared: DatabaseServer) -> None:
 
 
 def test_commits_survive_a_kill_and_connections_do_not(own_server: DatabaseServer) -> None:
-    """Starts a server of its own, twice: some seconds."""
+    """Starts a server twice: some seconds."""
     engine = create_engine(own_server.create_database())
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE kept (id INT) ENGINE=InnoDB"))
@@ -43,7 +43,7 @@ def test_commits_survive_a_kill_and_connections_do_not(own_server: DatabaseServe
 
 
 def test_paused_server_answers_only_after_it_resumes(shared: DatabaseServer) -> None:
-    """Waits a second for the silence to be one."""
+    """Waits a second to prove the silence."""
     engine = create_engine(shared.create_database(), connect_args={"read_timeout": 1})
     with engine.connect() as connection:
         shared.pause()

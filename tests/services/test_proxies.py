@@ -1,4 +1,4 @@
-"""A server behind each proxy of the handbook, as it is set up there: late answers, silent streams, many streams.
+"""A server behind each documented proxy: late answers, silent streams, many streams.
 
 What the long form waits for is longer than proxies wait by themselves: `CHATKEEP_PROXIES=long`, some minutes.
 """
@@ -35,7 +35,7 @@ STREAMS = 64
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Server]:
-    """A server that waits for its provider longer than any test makes it."""
+    """A server with longer deadlines than any test needs."""
     env = {"OPENAI_BASE_URL": upstream.url, "WEB_CONCURRENCY": "1", "CHATKEEP_GAP_TIMEOUT": "5m"}
     env["CHATKEEP_FIRST_TOKEN_TIMEOUT"] = "5m"
     with thrown_away(Server("gunicorn", tmp_path_factory.mktemp("proxied"), env)) as running:
@@ -44,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iter
 
 @pytest.fixture(scope="module")
 def prefixed(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Server]:
-    """A server that is under a path of its host."""
+    """A server under a path prefix."""
     env = {"OPENAI_BASE_URL": upstream.url, "WEB_CONCURRENCY": "1", "CHATKEEP_PREFIX": "/chat"}
     with thrown_away(Server("gunicorn", tmp_path_factory.mktemp("prefixed"), env)) as running:
         yield running
@@ -52,7 +52,7 @@ def prefixed(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> It
 
 @pytest.fixture(scope="module")
 def proxies(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Running]]:
-    """Every proxy of the handbook before one server; what is tried is tried behind all of them at once."""
+    """Every documented proxy in front of one server. Tests use all of them at once."""
     with ExitStack() as stack:
         yield {
             name: stack.enter_context(PROXIES[name](tmp_path_factory.mktemp(name), server.port))
@@ -67,14 +67,14 @@ def test_page_is_served_through_every_proxy(proxies: dict[str, Running]) -> None
 
 
 def take_late(proxy: Running) -> bool:
-    """Return whether an answer that is silent until it is whole comes through."""
+    """Return whether an answer arrives that is silent until it is complete."""
     late = f"late #n=2,r={1 / LATE_S:.4f}#"
     answer = client.request("POST", f"{proxy.url}/api/chat", json={"message": late, "stream": False}, timeout=250)
     return answer.status == 200 and answer.json["reply"] == reply_to(late)
 
 
 def take_silent(proxy: Running) -> bool:
-    """Return whether a silent stream is kept by its comments, and its pieces come when they are sent."""
+    """Return whether comments keep a silent stream open, and its pieces arrive when they are sent."""
     silent = f"silent #n=2,r={1 / SILENT_S:.4f}#"
     with client.stream(f"{proxy.url}/api/chat", {"message": silent, "stream": True}, timeout=60) as stream:
         events = [(event.event, event.at) for event in stream]
@@ -87,7 +87,7 @@ def take_silent(proxy: Running) -> bool:
 def test_silent_answers_and_streams_pass_every_proxy(
     proxies: dict[str, Running], take: Callable[[Running], bool]
 ) -> None:
-    """Waits for a provider: two seconds, and six, after five of which a comment comes through."""
+    """Waits for a provider: two seconds, and six, with a comment after five."""
     with ThreadPoolExecutor(len(proxies)) as pool:
         found = dict(zip(proxies, pool.map(take, proxies.values()), strict=True))
     assert found == dict.fromkeys(proxies, True)
@@ -108,7 +108,7 @@ def test_many_streams_are_complete(proxies: dict[str, Running]) -> None:
 
 @pytest.fixture(scope="module")
 def secure(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Running]]:
-    """Every proxy of the handbook with a certificate, before one server."""
+    """Every documented proxy with a certificate, in front of one server."""
     with ExitStack() as stack:
         yield {
             name: stack.enter_context(make(tmp_path_factory.mktemp(f"secure-{name}"), server.port))
@@ -117,7 +117,7 @@ def secure(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def curl(*options: str) -> subprocess.Popen[bytes]:
-    """Start curl, which speaks HTTP/2 where a server offers it; use it as a context."""
+    """Start curl, which uses HTTP/2 if the server offers it. Use it as a context manager."""
     command = [debian.program("curl", "curl"), "--silent", "--show-error", *options]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
 
@@ -143,7 +143,7 @@ def test_pages_use_http_2_and_hsts(secure: dict[str, Running]) -> None:
 
 
 def test_http_2_streams_are_not_buffered(secure: dict[str, Running]) -> None:
-    """Of a stream of a minute the beginning is read."""
+    """Reads only the beginning of a stream of a minute."""
     for name, proxy in secure.items():
         with curl("--no-buffer", "--include", *streamed(f"{name} #n=600,r=10#", proxy)) as process:
             assert process.stdout
@@ -160,7 +160,7 @@ def test_many_streams_share_an_http_2_connection(secure: dict[str, Running], tmp
     """Streams for three seconds."""
 
     def take(name: str) -> tuple[set[str], int, list[str]]:
-        """Return the versions of HTTP, the number of connections, and the messages whose reply is not there."""
+        """Return the versions of HTTP, the number of connections, and the messages without a complete reply."""
         files = {f"{name} {n} #n=30,r=10,seed={n}#": tmp_path / f"{name} {n}" for n in range(STREAMS)}
         told = ["--write-out", "%{http_version} %{num_connects}\\n", "--output"]
         each = [["--next", *told, str(file), *streamed(message, secure[name])] for message, file in files.items()]
@@ -183,7 +183,7 @@ def text_of(file: Path) -> str:
 
 @pytest.mark.parametrize("name", BELOW_A_PATH)
 def test_server_under_a_path_prefix_serves_all_files_of_its_pages(name: str, prefixed: Server, tmp_path: Path) -> None:
-    """What nginx needs for it is tried in tests/packaging/test_prefix.py."""
+    """tests/packaging/test_prefix.py tests nginx's configuration for it."""
     with BELOW_A_PATH[name](tmp_path, prefixed.port) as proxy:
         bare = client.request("GET", f"{proxy.url}/chat")
         assert (bare.status, urljoin(proxy.url, bare.headers["Location"])) == (308, f"{proxy.url}/chat/")

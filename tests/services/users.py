@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 USER = "chatkeep"
-# May do everything in the databases, and nothing to the server: read_only holds for it.
+# Has all rights in the databases and none on the server, so read_only applies to it.
 ORDINARY_USER = "ordinary"

@@ -1,4 +1,4 @@
-"""Commands of chatkeep in one process of the Windows Python, since starting it takes seconds; tells as JSON lines.
+"""Run commands of chatkeep in one process of the Windows Python, which takes seconds to start. Prints JSON lines.
 
 The arguments are a folder and a port that another program holds.
 """
@@ -20,7 +20,7 @@ NAME = "ü 密钥 😀"
 
 
 def run(name: str, *arguments: str, **env: str) -> None:
-    """Run a command, and tell its status and what it wrote to both outputs, as bytes of a redirected one."""
+    """Run a command, and print its status and the bytes of both redirected outputs."""
     os.environ.update(env)
     out, err = (io.TextIOWrapper(io.BytesIO(), "cp1252") for _ in range(2))
     status: object = 0
@@ -38,7 +38,7 @@ def run(name: str, *arguments: str, **env: str) -> None:
 
 
 def taken(port: int) -> None:
-    """Tell whether two sockets can have one address, whichever way the second one asks for it."""
+    """Print whether two sockets can share an address, for each way to bind the second."""
     found = []
     with listening.listen("127.0.0.1", port) as mine:
         for take in (listening.take_alone, lambda sock: sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)):

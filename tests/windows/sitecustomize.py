@@ -1,4 +1,4 @@
-"""What Windows has and Wine lacks; it lies beside the Windows Python's own modules."""
+"""Functions of Windows that Wine lacks. This file is in the folder of the Windows Python's modules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ except ImportError:  # it is being installed
 else:
 
     class Connection(apsw.Connection):
-        """Asks again for a lock, as SQLite did before 3.50, which waits for one in a way that Wine never wakes."""
+        """Polls for a lock, as SQLite did before 3.50. Wine never wakes the later way to wait."""
 
         def set_busy_timeout(self, milliseconds: int) -> None:
             super().set_busy_timeout(milliseconds)

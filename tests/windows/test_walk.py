@@ -1,4 +1,4 @@
-"""chatkeep on a real Windows Python: servers are used from outside, and commands run where they would lie.
+"""chatkeep on a real Windows Python: servers are used over HTTP, and commands run there.
 
 `./dev windows` walks through every server and database; the short form, one of each, is part of all tests.
 """
@@ -41,12 +41,12 @@ UNPACK: dict[str, Callable[[bytes], bytes]] = {"none": bytes, "gzip": gzip.decom
 SAID = "你好 ✓ 😀"
 PATIENCE = 600.0  # seconds
 STREAMS = 64 if IS_LONG else 16
-# To make the Windows Python takes half a minute, and a start five seconds, on a machine that does nothing else.
+# On an idle machine, creating the Windows Python takes half a minute, and a start five seconds.
 pytestmark = [pytest.mark.posix("it runs a Windows Python under Wine"), pytest.mark.timeout(1800)]
 
 
 class WindowsServer(Server):
-    """A server on the Windows Python, in a folder whose name has a blank and Chinese."""
+    """A server on the Windows Python, in a folder with a space and Chinese characters in its name."""
 
     patience = PATIENCE
 
@@ -201,7 +201,7 @@ def test_concurrent_streams_are_complete(api: Api) -> None:
 
 
 def test_shown_text_survives_a_kill(api: Api) -> None:
-    """Waits until the next process takes the killed one for dead: some seconds."""
+    """Waits until the next process considers the killed one dead: some seconds."""
     messages = [unique(f"#n=2000,r=20,seed={number}#") for number in range(8)]
     with ThreadPoolExecutor(len(messages)) as pool:
         replies = list(pool.map(api.running, messages))
@@ -224,7 +224,7 @@ def read_on(reply: Running) -> None:
 
 @pytest.fixture(scope="module")
 def told(windows: Windows, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What commands said on a Chinese Windows, by name, and what they left."""
+    """The output of commands on a Chinese Windows by name, and the files that they left."""
     folder = tmp_path_factory.mktemp("commands")
     with socket.create_server(("127.0.0.1", 0)) as other:
         server = WindowsServer(windows, "serve", folder, {"LC_ALL": "zh_CN.UTF-8"})

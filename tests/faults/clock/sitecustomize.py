@@ -1,7 +1,7 @@
 """Sets the wall clock of a process that has this folder on its PYTHONPATH: Python imports this file at its start.
 
 The file that the variable WALL_CLOCK names holds the seconds by which the clock is off. Monotonic clocks go on, as they
-do where somebody sets a real one.
+do when an administrator sets the real one.
 """
 
 from __future__ import annotations
