@@ -1,4 +1,4 @@
-"""The chat page in a browser, as its reader sees it."""
+"""The chat page in a browser, as users see it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from playwright.sync_api import ConsoleMessage, Error, Locator, Page, Request, e
 
 
 def bare(text: str) -> str:
-    """Return text without what Markdown may turn into something else: white space and its signs."""
+    """Return text without white space and Markdown syntax, which rendering may change."""
     return re.sub(r"[\s*`-]+", "", text)
 
 
 def tap(locator: Locator) -> None:
-    """Tap on an element; in Firefox click on it, as Playwright has no touches over WebDriver BiDi."""
+    """Tap an element. In Firefox click it, because Playwright cannot tap over WebDriver BiDi."""
     browser = locator.page.context.browser
     if browser and browser.browser_type.name == "firefox":
         locator.click()
@@ -24,7 +24,7 @@ def tap(locator: Locator) -> None:
 
 
 class Chat:
-    """The page of one tab. ``complaints`` is what must stay empty: errors, broken policies, requests elsewhere."""
+    """The page of one tab. ``complaints`` has errors, policy violations and foreign requests; it must stay empty."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
@@ -42,7 +42,7 @@ class Chat:
         self.reply = self.replies.last
 
     def open(self, conversation_id: str = "") -> None:
-        """Open a conversation, or the page as it is found first."""
+        """Open a conversation, or the start page."""
         self.page.goto(f"{self.url}/#{conversation_id}")
 
     def send(self, text: str) -> None:
@@ -57,12 +57,12 @@ class Chat:
 
     @property
     def conversation_id(self) -> str:
-        """What the address names."""
+        """The conversation in the address."""
         return urldefrag(self.page.url).fragment
 
     @property
     def text(self) -> str:
-        """The last reply's text, as far as it is shown, bare."""
+        """The shown text of the last reply, bare."""
         return bare("".join(self.reply.locator(".body > *").all_text_contents()))
 
     def expect_status(self, status: str, seconds: float = 15) -> None:
@@ -77,7 +77,7 @@ class Chat:
             self.page.wait_for_timeout(20)
 
     def wait_for_text(self) -> str:
-        """Wait until the last reply begins to show, and return what there is of it."""
+        """Wait until the last reply shows text, and return it."""
         expect(self.reply.locator(".body")).not_to_be_empty()
         return self.text
 
@@ -87,12 +87,12 @@ class Chat:
             self.page.wait_for_timeout(20)
 
     def _note_console(self, message: ConsoleMessage) -> None:
-        # An error status is the server's word; what the page makes of it is what tests look at.
+        # Error statuses come from the server. Tests check how the page handles them.
         if message.type == "error" and "Failed to load resource" not in message.text:
             self.complaints.append(f"console: {message.text}")
 
     def _note_error(self, error: Error) -> None:
-        if "establish a connection to the server" not in error.message:  # Firefox's word for an EventSource's end
+        if "establish a connection to the server" not in error.message:  # the end of an EventSource in Firefox
             self.complaints.append(f"thrown: {error}")
 
     def _note_request(self, request: Request) -> None:

@@ -1,6 +1,6 @@
 """A browser, and the chat page of a running server in it.
 
-The tests run in Chromium, those marked `every_engine` in Firefox, too. `CHATKEEP_BROWSER=firefox` runs all in Firefox.
+The tests run in Chromium. Those marked `every_engine` also run in Firefox. `CHATKEEP_BROWSER=firefox` runs all there.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 Visit = Callable[..., Chat]
 CHOSEN = os.environ.get("CHATKEEP_BROWSER")
-expect.set_options(timeout=15_000)  # machines of CI are slow at times
+expect.set_options(timeout=15_000)  # CI machines can be slow
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that is marked `every_engine` on each of them, unless one is chosen."""
+    """Run tests marked `every_engine` on each engine, unless one is chosen."""
     if CHOSEN is None and metafunc.definition.get_closest_marker("every_engine"):
         metafunc.parametrize("browser", ["chromium", "firefox"], indirect=True, scope="session")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Install Firefox if tests need it: beside other installations that may take longer than a test may."""
+    """Install Firefox if tests need it, because that can take longer than a test may."""
     if os.name != "nt" and any("[firefox" in item.nodeid for item in session.items):
         from tests.services import debian, firefox  # noqa: PLC0415 - they need modules that Windows lacks
 
@@ -68,9 +68,9 @@ def browser(request: pytest.FixtureRequest, standing: Standing) -> Engine:
 
 @pytest.fixture(scope="session")
 def site(standing: Standing, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """The server whose page is visited: `python app.py`."""
+    """The server of the page: `python app.py`."""
     folder = tmp_path_factory.mktemp("site")
-    database = {"DATABASE_URL": f"sqlite:///{folder / 'chatkeep.sqlite3'}"}  # for what is stored past the server
+    database = {"DATABASE_URL": f"sqlite:///{folder / 'chatkeep.sqlite3'}"}  # tests also store rows themselves
     provider = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
     env = {**database, **provider, "CHATKEEP_CACHE_SIZE": "1MiB"}
     return standing.one("site", lambda: Server("flask", folder, env), "browser")
@@ -78,13 +78,13 @@ def site(standing: Standing, upstream: Upstream, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture
 def api(site: Server) -> Api:
-    """The API of the server whose page is visited."""
+    """The API of the server of the page."""
     return Api(site)
 
 
 @pytest.fixture
 def visit(browser: Engine, site: Server) -> Iterator[Visit]:
-    """Open the page, each time in a fresh profile of these properties. Whatever a test does, nothing may be amiss."""
+    """Open the page in a fresh profile with these properties. Fail at the end if there are complaints."""
     opened: list[Chat] = []
 
     def opening(server: Server = site, **profile: Any) -> Chat:

@@ -1,4 +1,4 @@
-"""The browsers that run the tests of the page, with one interface for what each does in its own way."""
+"""The browsers that run the tests of the page, behind one interface."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class InputMethod(ABC):
 
     @abstractmethod
     def compose(self, *steps: str) -> None:
-        """Show one text after the other as the composition."""
+        """Show the texts in turn as the composition."""
 
     @abstractmethod
     def press(self, key: str, code: int = 229, *, ctrl: bool = False) -> None:
-        """Press a key that the input method takes; ``code`` is its keyCode, 229 as most browsers tell it."""
+        """Press a key that the input method handles. ``code`` is its keyCode, 229 in most browsers."""
 
     @abstractmethod
     def commit(self, text: str) -> None:
@@ -83,7 +83,7 @@ class _ChromiumInputMethod(InputMethod):
 
 
 class Firefox(Engine):
-    """The system's Firefox. It takes media features as preferences of a process: one is started for each set."""
+    """The system's Firefox. Media features are preferences of a process, so each set starts one."""
 
     def __init__(self, playwright: Playwright) -> None:
         super().__init__(playwright)
@@ -148,7 +148,7 @@ class _SyntheticInputMethod(InputMethod):
         self._page.evaluate(_COMMIT, text)
 
 
-# The composed text is what stands at the caret; before it there is what the field had.
+# The composed text is at the caret, after the earlier text of the field.
 _COMPOSE = """(text) => {
     const field = document.activeElement;
     if (!window.composed) {

@@ -1,4 +1,4 @@
-"""The list of conversations, as tests use it."""
+"""Helpers for the list of conversations."""
 
 from __future__ import annotations
 

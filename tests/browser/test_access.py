@@ -1,4 +1,4 @@
-"""The page for everybody: axe's rules, keys, focus, fingers, motion, themes, and what a screen reader hears."""
+"""Accessibility of the page: axe, keyboard, focus, touch, motion, themes and screen readers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.http.api import Api, unique
 
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
-# With a rule that axe runs only when it is asked to: a name holds the words that are seen.
+# Includes a rule that axe runs only on request: an accessible name contains the visible label.
 FINDINGS = """() => axe.run(document, {
     resultTypes: ['violations'], rules: { 'label-content-name-mismatch': { enabled: true } },
 }).then(({ violations }) => violations
@@ -25,7 +25,7 @@ TARGETS = """() => [...document.querySelectorAll('button, a, input, textarea, su
     .map((node) => [node.outerHTML.slice(0, 80), node.getBoundingClientRect()])
     .filter(([, { width, height }]) => Math.min(width, height) < 40)
     .map(([html, { width, height }]) => `${width} by ${height}: ${html}`)"""
-# Fields show it by the line around them.
+# Fields show focus by their border.
 FOCUS = """() => {
     const node = document.activeElement;
     const field = node.closest('#composer, .search');
@@ -39,7 +39,7 @@ LIGHT, DARK = "rgb(251, 251, 249)", "rgb(23, 25, 24)"
 
 
 def states(chat: Chat) -> Iterator[str]:
-    """Bring the page into one state after the other and tell which."""
+    """Bring the page into several states, and yield the name of each."""
     page = chat.page
     yield "empty page"
     chat.ask("Say much, with code\n```python\nprint('hello')\n```\n[and](https://example.com) a table #think=2#")
@@ -62,7 +62,7 @@ def states(chat: Chat) -> Iterator[str]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
 def test_axe_reports_no_serious_violation(visit: Visit, scheme: str, locale: str) -> None:
-    """Axe looks at five states of the page, which takes it some seconds."""
+    """Axe checks five states of the page: some seconds."""
     chat = visit(color_scheme=scheme, locale=locale, reduced_motion="reduce")
     chat.page.evaluate(AXE)
     for state in states(chat):
@@ -153,7 +153,7 @@ def test_drawer_traps_focus_and_restores_it(visit: Visit) -> None:
     for _ in range(30):
         chat.page.keyboard.press("Tab")
         assert chat.page.evaluate("document.activeElement.closest('main') === null")
-    while not chat.page.evaluate("document.hasFocus()"):  # Firefox goes on to the buttons of its own window
+    while not chat.page.evaluate("document.hasFocus()"):  # Firefox continues to the buttons of its window
         chat.page.keyboard.press("Tab")
     chat.page.get_by_role("link", name="New conversation").focus()
     chat.page.keyboard.press("Escape")
@@ -162,7 +162,7 @@ def test_drawer_traps_focus_and_restores_it(visit: Visit) -> None:
 
 
 def test_controls_are_large_enough_on_a_phone(visit: Visit, api: Api) -> None:
-    """Waits a moment before each look: the drawer moves."""
+    """Waits before each check, because the drawer moves."""
     chat = visit(**PHONE)
     title = unique("On the phone")
     chat.box.fill(f"{title}\n```python\nprint('a')\n```")
@@ -188,7 +188,7 @@ def test_controls_are_large_enough_on_a_phone(visit: Visit, api: Api) -> None:
 
 
 def check_phone(page: Page) -> None:
-    """Whatever is seen is large enough for fingers, and nothing is wider than the screen."""
+    """Every visible control is large enough for touch, and nothing is wider than the screen."""
     page.wait_for_timeout(250)
     assert page.evaluate(TARGETS) == []
     assert page.evaluate("document.documentElement.scrollWidth") == 390
@@ -226,7 +226,7 @@ def without_modules(route: Route) -> None:
 
 
 def test_dark_page_never_flashes_light(visit: Visit) -> None:
-    """What is dark before any module runs, by a script that stands before the styles, cannot flash."""
+    """A script before the styles sets the theme, so the page is dark before any module runs."""
     chat = visit(color_scheme="light")
     chat.page.evaluate("localStorage.setItem('chatkeep.theme', '\"dark\"')")
     chat.page.route("**/*.js", without_modules)

@@ -1,4 +1,4 @@
-"""The operator's page shows what all processes have counted, drawn and in words, and goes on by itself."""
+"""The admin page shows the metrics of all processes as plots and texts, and updates itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ JOB = {
 
 
 def workers(api: Api) -> list[float | None]:
-    """Return how many processes there were, minute by minute."""
+    """Return the number of processes in each minute."""
     values: list[float | None] = api.request("GET", "/api/admin/series?name=chatkeep_workers").json["lines"][0][
         "values"
     ]
@@ -40,7 +40,7 @@ def tile(page: Page, name: str) -> Locator:
 
 
 def drawn(page: Page) -> None:
-    """Wait until every plot has something: a drawing, a table, or words that there is nothing."""
+    """Wait until every plot shows a drawing, a table, or that there is no data."""
     expect(page.locator("[data-plot]")).to_have_count(len(TITLES))
     expect(tile(page, "turns")).not_to_be_empty()
 
@@ -60,7 +60,7 @@ def test_plots_have_drawings_and_texts(visit: Visit, api: Api) -> None:
     expect(tile(page, "generating")).to_contain_text("processes: 1")
 
 
-# How many dots of a drawing have the colour of a first line, in light.
+# The number of pixels in the colour of the first line, in the light theme.
 DOTS = """node => {
     const { data } = node.getContext('2d').getImageData(0, 0, node.width, node.height);
     return [...Array(data.length / 4).keys()].filter((at) =>
@@ -80,7 +80,7 @@ def test_single_sample_is_visible(visit: Visit) -> None:
 
 @pytest.mark.parametrize("language", ["C", "en-US@posix"])
 def test_plots_are_drawn_in_every_browser_language(visit: Visit, api: Api, language: str) -> None:
-    """Waits for the first measurement: two seconds. Browsers take such a language from the system."""
+    """Waits for the first measurement: two seconds. Browsers can get such a language from the system."""
     assert eventually(lambda: any(workers(api)))
     chat = visit()
     script = (
@@ -139,7 +139,7 @@ def test_exports_are_hidden_if_there_are_none(visit: Visit) -> None:
 
 
 def test_page_reports_an_unreachable_server_and_recovers(visit: Visit) -> None:
-    """Waits for the page to ask again: ten seconds."""
+    """Waits for the next update of the page: ten seconds."""
     page = visit().page
     page.clock.install()
     page.goto(page.url.partition("#")[0] + "admin")

@@ -1,4 +1,4 @@
-"""A browser's own EventSource on a reply: every delta, and peace after the end."""
+"""The browser's EventSource gets every delta of a reply, and does not reconnect after the end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FOLLOW = """path => new Promise((resolve) => {
 
 
 def test_eventsource_gets_every_delta_and_does_not_reconnect_after_the_end(chat: Chat, api: Api) -> None:
-    """Waits two seconds longer than an EventSource does before it comes back."""
+    """Waits two seconds longer than an EventSource does before it reconnects."""
     with api.running("Slowly #n=30,r=30,seed=8#") as turn:
         path = f"/api/conversations/{turn.id}/messages/{turn.start['message_id']}/stream"
     statuses: list[int] = []

@@ -1,4 +1,4 @@
-"""A page of another origin in a real browser, beside a server on loopback that asks nobody for a key."""
+"""A foreign page in a real browser, and a server on loopback without keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.upstream import Upstream
 if TYPE_CHECKING:
     from tests.browser.engines import Engine
 
-# What a page may send without asking first: it need not read the answer to do harm.
+# Requests that a page may send without a preflight. They could do harm without a readable answer.
 ATTEMPTS = """async ([target, message]) => {
     const seen = [];
     const body = JSON.stringify({ message });
@@ -50,7 +50,7 @@ FORM = """([target, message]) => {
 
 
 class Foreign(BaseHTTPRequestHandler):
-    """A page with nothing on it."""
+    """An empty page."""
 
     def do_GET(self) -> None:
         body = b"<!doctype html><title>foreign</title><body></body>"
@@ -66,7 +66,7 @@ class Foreign(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def foreign(browser: Engine) -> Iterator[Page]:
-    """A page on another port of this machine, open in the browser: same site, another origin."""
+    """A page on another port of this machine: same site, another origin."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Foreign) as server, browser.new_context() as context:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         page = context.new_page()
@@ -80,13 +80,13 @@ def test_foreign_page_cannot_take_a_turn_or_read(foreign: Page, api: Api, upstre
     seen = foreign.evaluate(ATTEMPTS, [api.server.url, message])
     assert seen[2:] == ["refused"] * 4, seen
     foreign.evaluate(FORM, [api.server.url, message])
-    foreign.wait_for_timeout(500)  # for the form's answer, which is another origin's and cannot be waited for
+    foreign.wait_for_timeout(500)  # for the form's answer; pages cannot wait for foreign answers
     assert not [request for request in upstream.requests if message in json.dumps(request.body)]
     assert asked(upstream, message) == []
 
 
 def test_foreign_page_cannot_stop_a_reply(foreign: Page, api: Api) -> None:
-    """It needs no body for that, so no type of a body is in its way."""
+    """A stop has no body, so the check of the content type does not protect it."""
     with api.running("Slowly #n=20,r=20,seed=3#") as turn:
         stop = f"{api.server.url}/api/conversations/{turn.id}/stop"
         foreign.evaluate("url => fetch(url, { method: 'POST', mode: 'no-cors' }).catch(() => 0)", stop)
@@ -96,17 +96,17 @@ def test_foreign_page_cannot_stop_a_reply(foreign: Page, api: Api) -> None:
 def test_foreign_page_cannot_frame_the_page(foreign: Page, api: Api) -> None:
     with foreign.expect_response(f"{api.server.url}/"):
         foreign.evaluate("url => { document.body.innerHTML = `<iframe src=${url}></iframe>`; }", f"{api.server.url}/")
-    foreign.wait_for_timeout(500)  # what is not shown cannot be waited for
+    foreign.wait_for_timeout(500)  # there is nothing to wait for
     assert foreign.frames[1].query_selector("#composer") is None
 
 
 def test_rebound_name_is_rejected(browser: Engine, api: Api) -> None:
-    """Browsers resolve every name below .localhost to this machine, as a rebound name is: the page would be ours."""
+    """Browsers resolve names below .localhost to this machine, like a rebound name."""
     with browser.new_context() as context:
         page = context.new_page()
         for path in ("/", "/api/conversations"):
             url = f"http://evil.localhost:{api.server.port}{path}"
-            # Firefox shows nothing of a problem, which Playwright takes for an error.
+            # Firefox does not display a problem, which Playwright reports as an error.
             with page.expect_response(url) as answer, contextlib.suppress(Error):
                 page.goto(url)
             assert answer.value.status == 421

@@ -1,4 +1,4 @@
-"""Formulas in replies: set as mathematics, copied as they were written, and never mistaken for money or code."""
+"""Formulas in replies are typeset, copied as source, and never confused with money or code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.http.api import Api
 
 pytestmark = pytest.mark.skipif(not (VENDOR / "katex").exists(), reason="assets: ./dev assets could not make them")
 
-# Each text with the formulas in it. What belongs to none is shown as Markdown shows it.
+# Each text and its formulas. The rest is rendered as Markdown.
 FOUND: dict[str, list[str]] = {
     r"The roots are \(x_{1,2} = \frac{-b \pm \sqrt{d}}{2a}\) here": [r"\(x_{1,2} = \frac{-b \pm \sqrt{d}}{2a}\)"],
     "so\n\\[\n\\begin{pmatrix} 1 & 2 \\\\ 3 & 4 \\end{pmatrix} * \\vec{b}_1 * \\vec{c}_1\n\\]\nthen": [
@@ -34,7 +34,7 @@ FOUND: dict[str, list[str]] = {
     "设$x$为中文。则 $y=2$。": ["$x$", "$y=2$"],
     "$2 \\leq n$, $10$, $2x$, $3.5$": ["$2 \\leq n$", "$10$", "$2x$", "$3.5$"],
     "$\\text{costs \\$5}$ it is": ["$\\text{costs \\$5}$"],
-    # Money, and other signs of the same kind
+    # Money, and similar signs
     "It costs $5 and $10, or US$5-US$6, $5/$6, ($5)-($10).": [],
     "Pay $5 for one or 9$ for two": [],
     "只要 $5 一个、9$": [],
@@ -52,7 +52,7 @@ FOUND: dict[str, list[str]] = {
     "\\[1\\] as in \\[2, 3\\] and \\[a\\](b)": [],
     "\\\\(x\\\\)": [],
     "https://a.example/?b=$c&d=$e is it": [],
-    # Nothing that ends
+    # No closing delimiter
     "\\(x and \\[y and $z": [],
     "$$\nx\n- y": [],
     "\\[" * 3000: [],
@@ -155,7 +155,7 @@ def test_only_formulas_are_typeset(chat: Chat) -> None:
 
 @pytest.mark.parametrize("length", [1, 7, 100])
 def test_formulas_do_not_depend_on_chunking(chat: Chat, length: int) -> None:
-    """Sets each text twice, and its formulas: two seconds."""
+    """Renders each text twice: two seconds."""
     short = [text for text in FOUND if len(text) < 1000]
     whole = [chat.page.evaluate(RENDER_SOURCES, [text, 100_000]) for text in short]
     assert sum(is_set(shown) for shown in whole) == sum(map(len, FOUND.values()))
@@ -164,7 +164,7 @@ def test_formulas_do_not_depend_on_chunking(chat: Chat, length: int) -> None:
 
 @pytest.mark.parametrize("length", [170, 1000])
 def test_long_texts_are_never_split_inside_a_formula(chat: Chat, length: int) -> None:
-    """Sets five hundred formulas: a second or two."""
+    """Typesets five hundred formulas: a second or two."""
     sentence = "It is $a_{{{0}}} + b + c + d + e + f$ for $5 or \\(c\n\\cdot d_{0} + e + f\\) with *more*. "
     long = "".join(sentence.format(number) for number in range(80))
     for text in (long, long.replace(". ", ".\n"), long.replace("It", "\n- It")):
@@ -174,7 +174,7 @@ def test_long_texts_are_never_split_inside_a_formula(chat: Chat, length: int) ->
 
 
 def is_set(html: str) -> int:
-    """Return how many formulas are set."""
+    """Return the number of typeset formulas."""
     return len(re.findall(r'class="formula( display)? set"', html))
 
 
@@ -211,7 +211,7 @@ def test_formulas_are_typeset_and_copied_as_source(visit: Visit) -> None:
         "\\[\n\\begin{pmatrix} 1 & 2 \\\\ 3 & 4 \\end{pmatrix} \\vec{a}_1 * \\vec{b}_1\n\\]\n\n"
         "Also $E_0 = mc^2$ and $$\\int_0^1 f_n(x)\\,dx$$ cost $5"
     )
-    chat.page.evaluate(COPY, ["m", "c"])  # begins and ends inside of a formula
+    chat.page.evaluate(COPY, ["m", "c"])  # begins and ends inside a formula
     chat.page.keyboard.press("ControlOrMeta+c")
     assert "\\(x_{1,2} = \\frac{-b \\pm \\sqrt{b^2-4ac}}{2a}\\)" in chat.page.evaluate(clipboard)
     shown = chat.reply.locator(".body").inner_html()
@@ -234,7 +234,6 @@ def test_malicious_formulas_do_no_harm(chat: Chat) -> None:
     assert chat.page.evaluate("window.harmed") is None
 
 
-@pytest.mark.every_engine
 def test_katex_is_loaded_only_for_formulas_and_optional(chat: Chat) -> None:
     chat.ask("No formula for $5 and $6")
     requested: list[str] = []

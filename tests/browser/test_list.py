@@ -1,4 +1,4 @@
-"""The list of conversations: found, grouped, loaded further."""
+"""The list of conversations: search, groups and pages."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_conversations_are_grouped_by_day(chat: Chat) -> None:
 
 
 def test_list_loads_more_when_scrolled(visit: Visit, api: Api) -> None:
-    """Takes seventy turns first."""
+    """Takes seventy turns."""
     oldest = unique("Far down")
     for number in range(70):
         api.chat(unique(f"Number {number}") if number else oldest)

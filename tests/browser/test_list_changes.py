@@ -1,4 +1,4 @@
-"""The list of conversations: renamed, kept, deleted with a way back, exported, expiring."""
+"""The list of conversations: rename, pin, delete with undo, export, expiry."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_renaming_can_be_cancelled(chat: Chat, api: Api, typed: str) -> None:
 
 
 def test_running_reply_does_not_interrupt_renaming(chat: Chat) -> None:
-    """The reply takes a second and ends while the title is written; then its conversation becomes the first."""
+    """The reply takes a second and ends during the renaming. Then its conversation becomes the first."""
     title, conversation = asked(chat, "Old")
     above, _ = asked(chat, "Above")
     chat.open(conversation)
@@ -107,7 +107,7 @@ def test_pinned_conversations_come_first_and_do_not_expire(chat: Chat, api: Api)
 
 
 def test_pinned_conversations_stay_first_past_one_page(visit: Visit, api: Api) -> None:
-    """Takes forty turns first: more than the list loads at its start."""
+    """Takes forty turns, more than a page of the list."""
     title, fellow = unique("Dear to me"), unique("Pinned later")
     api.change(api.chat(title)["conversation_id"], pinned=True)
     later = api.chat(fellow)["conversation_id"]
@@ -157,7 +157,6 @@ def test_remaining_time_is_exact(visit: Visit, api: Api, ttl: int, words: str) -
     expect(chat.page.get_by_role("note")).to_contain_text(f"deleted {words} after")
 
 
-@pytest.mark.every_engine
 def test_deleted_conversation_disappears_everywhere(chat: Chat, api: Api) -> None:
     title, conversation = asked(chat, "Delete me")
     chat.page.clock.install()
@@ -191,7 +190,7 @@ def test_closing_the_tab_completes_a_deletion(chat: Chat, api: Api) -> None:
     assert eventually(lambda: is_gone(api, conversation))
 
 
-# What is called first when the page goes away. Firefox runs nothing behind the first function that returns.
+# The first call on pagehide. Firefox runs nothing after the first function that returns.
 FIRST_CALL = """() => {
     const calls = [];
     for (const [owner, name] of [
@@ -339,7 +338,7 @@ def test_second_deletion_completes_the_first(chat: Chat, api: Api) -> None:
 
 
 def test_remaining_time_counts_down_to_expiry(chat: Chat, api: Api) -> None:
-    """In the end the conversation is kept for eight seconds after its turn: two pages are loaded meanwhile."""
+    """The conversation expires eight seconds after its turn, while two pages load."""
     title, conversation = asked(chat, "Passing")
     chat.page.clock.install()
     chat.page.reload()

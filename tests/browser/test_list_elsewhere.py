@@ -1,4 +1,4 @@
-"""The list of conversations: changed by others, and told in words when something fails."""
+"""The list of conversations: changes by other clients, and error messages."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_conversation_opens_when_the_server_is_reachable_again(chat: Chat, api: 
 
 
 def test_conversation_created_elsewhere_is_listed(chat: Chat, api: Api) -> None:
-    """The page looks every 15 seconds; its clock is moved."""
+    """The page polls every 15 seconds; the test moves its clock."""
     asked(chat, "There already")
     chat.page.clock.install()
     chat.page.reload()
@@ -61,7 +61,7 @@ def test_conversation_created_elsewhere_is_listed(chat: Chat, api: Api) -> None:
 
 
 def test_renames_and_deletions_elsewhere_update_the_list(visit: Visit, api: Api) -> None:
-    """Imports seventy conversations first: two pages of the list are loaded, and there is a third one."""
+    """Imports seventy conversations: two loaded pages of the list, and a third one."""
     titles = [unique(f"Number {number}") for number in range(70)]
     stored = import_conversations(api, titles)
     first, second, renamed = titles[-3], titles[-35], titles[-36]
@@ -79,7 +79,7 @@ def test_renames_and_deletions_elsewhere_update_the_list(visit: Visit, api: Api)
 
 
 def test_list_loads_all_conversations_while_they_move(visit: Visit, api: Api) -> None:
-    """Imports forty conversations first: more than a page of the list holds."""
+    """Imports forty conversations, more than a page of the list."""
     titles = [unique(f"Number {number}") for number in range(40)]
     stored = import_conversations(api, titles)
     chat = visit()
@@ -111,24 +111,24 @@ def imported(title: str, at: float) -> dict[str, Any]:
 
 
 def test_changes_in_one_tab_show_in_the_others(chat: Chat) -> None:
-    """The second tab does not look by itself: it has no intervals."""
+    """The second tab does not poll, because it has no intervals."""
     title, _ = asked(chat, "There already")
     other = Chat(chat.page.context.new_page(), chat.url)
     other.page.add_init_script("window.setInterval = () => 0")
     other.open()
     expect(row(other, title)).to_be_visible()
-    chat.page.bring_to_front()  # or else it is drawn slowly
+    chat.page.bring_to_front()  # a page in the background renders slowly
     second, _ = asked(chat, "From the first tab")
     expect(row(other, second)).to_be_visible()
     choose(chat, title, "Keep")
     expect(group(other, "Kept", title)).to_be_visible()
     choose(chat, second, "Delete")
-    choose(chat, title, "Delete")  # which settles the first deletion
+    choose(chat, title, "Delete")  # completes the first deletion
     expect(row(other, second)).to_have_count(0)
 
 
 def test_request_without_an_end_does_not_block_the_list(chat: Chat, api: Api) -> None:
-    """As of a network that is gone: what was asked over it may never be answered."""
+    """A request over a lost network may never get an answer."""
     chat.page.route("**/api/conversations?*", lambda _: None, times=2)
     chat.page.evaluate("dispatchEvent(new Event('focus'))")
     title = unique("Behind it")

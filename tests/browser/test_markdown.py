@@ -1,4 +1,4 @@
-"""Markdown in replies: shown as it is meant, whichever way it arrives, and harmless whatever it says."""
+"""Markdown in replies is rendered correctly for any chunking, and is always harmless."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ Title
 [note]: https://example.org/note
 
 The end: a_b_c, 2 * 3 * 4 <kbd>x</kbd>"""
-# Feeds the page's own renderer pieces of these lengths, a frame each, and returns what it shows without its colours.
+# Feeds the page's renderer pieces of these lengths, one a frame, and returns its output without colours.
 RENDER = """async ([text, length]) => {
     const page = document.querySelector('script[src$="/chat.js"]').src;
     const { MarkdownText } = await import(new URL('markdown.js', page));
@@ -155,13 +155,13 @@ COUNT = """html => {
 
 
 def test_malicious_markdown_neither_runs_nor_loads(chat: Chat, api: Api) -> None:
-    """Sends each of some sixty texts to a conversation, which takes a second or two, and looks at it twice."""
+    """Sends sixty texts to a conversation and checks each twice: a second or two."""
     first = api.chat(VECTORS[0])["conversation_id"]
     for vector in VECTORS[1:]:
         api.chat(vector, conversation_id=first)
     chat.open(first)
     while chat.replies.count() < len(VECTORS):
-        chat.page.locator("#scroller").evaluate("box => box.scrollTo(0, 0)")  # what is earlier comes by itself
+        chat.page.locator("#scroller").evaluate("box => box.scrollTo(0, 0)")  # loads earlier messages
         chat.page.wait_for_timeout(100)
     expect(chat.replies).to_have_count(len(VECTORS))
     expect_harmless(chat)
@@ -175,7 +175,7 @@ def test_malicious_markdown_does_not_run_while_it_arrives(chat: Chat) -> None:
 
 
 def expect_harmless(chat: Chat) -> None:
-    """What is off-origin or breaks the policy is among the complaints that the fixture looks at."""
+    """The fixture fails on foreign requests and policy violations."""
     bodies = chat.page.locator("article .body")
     assert bodies.locator(FORBIDDEN).evaluate_all("nodes => nodes.map((node) => node.outerHTML)") == []
     assert bodies.locator("*").evaluate_all(ALOUD) == 0
@@ -249,7 +249,7 @@ def test_remote_image_loads_only_on_click(chat: Chat) -> None:
 
 
 def test_code_is_highlighted_when_its_block_ends(chat: Chat) -> None:
-    """The reply comes slowly, so that there is a second in which its block is not done: four seconds."""
+    """The reply is slow, so that its block is incomplete for a second: four seconds."""
     code = "if a < b:\n    print('<b>') # it is and so on and on"
     chat.send(f"x #r=8#\n\n```python\n{code}\n```\nafter that comes more and more")
     expect(chat.reply.locator("pre")).to_contain_text("print")

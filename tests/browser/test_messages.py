@@ -1,4 +1,4 @@
-"""What can be done with messages, and how they behave while they arrive."""
+"""Actions on messages, and their behaviour while they arrive."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOUCH = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touc
 
 
 def tool(message: Locator, name: str) -> Locator:
-    """Return a button of a message, which shows when it is pointed at."""
+    """Return a button of a message, which appears on hover."""
     return message.locator(".tools").get_by_role("button", name=name)
 
 
@@ -38,7 +38,6 @@ def test_reply_is_copied_as_markdown(visit: Visit) -> None:
     assert chat.page.evaluate("navigator.clipboard.readText()") == reply_to("x **bold**\n\n- `one`\n")
 
 
-@pytest.mark.every_engine
 def test_reply_can_be_regenerated(chat: Chat, api: Api, upstream: Upstream) -> None:
     chat.ask(message := unique("Again?"))
     upstream.script("n=8,r=40,seed=9")
@@ -65,7 +64,6 @@ def test_siblings_can_be_browsed(chat: Chat, api: Api, upstream: Upstream) -> No
     chat.wait_for(reply_to("", "n=8,seed=9"))
 
 
-@pytest.mark.every_engine
 def test_message_can_be_edited_in_place(chat: Chat, api: Api) -> None:
     chat.ask(first := unique("First"))
     chat.ask("Second")
@@ -143,7 +141,7 @@ def test_every_button_is_reachable_by_keyboard_and_touch(chat: Chat, visit: Visi
 
 
 def test_reasoning_is_shown_with_its_duration(chat: Chat) -> None:
-    """The model thinks for more than a second."""
+    """The model reasons for more than a second."""
     chat.send("Think first #think=30,r=20,n=200#")
     summary = chat.reply.locator("summary")
     expect(summary).to_have_text("Thinking…")
@@ -165,7 +163,7 @@ def swipe(chat: Chat) -> None:
     finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": 200, "y": 200}]})
     for y in range(205, 265, 5):
         finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": 200, "y": y}]})
-    chat.page.wait_for_timeout(200)  # a finger that rests before it leaves lets nothing fly on
+    chat.page.wait_for_timeout(200)  # a finger that rests before lifting causes no momentum
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     chat.page.wait_for_timeout(100)
 
@@ -179,7 +177,7 @@ SWIPE = pytest.param(swipe, marks=pytest.mark.chromium("it emulates fingers that
 
 @pytest.mark.parametrize("scroll_up", [turn_wheel, SWIPE, drag_scroll_bar])
 def test_page_follows_the_text_until_the_user_scrolls_up(visit: Visit, scroll_up: Callable[[Chat], None]) -> None:
-    """Reads in a reply that takes some seconds."""
+    """The reply takes some seconds."""
     chat = visit(**TOUCH) if scroll_up is swipe else visit()
     chat.box.fill("Long #n=1500,r=200,seed=3#")
     chat.action.click()
@@ -221,7 +219,7 @@ def test_selection_stays_while_text_arrives(chat: Chat) -> None:
 
 @pytest.fixture(scope="module")
 def long_conversation(site: Server) -> str:
-    """The id of a conversation with 120 messages, of which the page loads 50 at once; making it takes some seconds."""
+    """The id of a conversation with 120 messages; the page loads 50 at once. Takes some seconds."""
     api = Api(site)
     conversation: str = api.chat("Message 0")["conversation_id"]
     for number in range(1, 60):
@@ -229,7 +227,7 @@ def long_conversation(site: Server) -> str:
     return conversation
 
 
-# In one step, so that nothing can be loaded between the two.
+# In one step, so that nothing can load in between.
 SCROLL_UP = "node => (document.querySelector('#scroller').scrollTop = 300, node.getBoundingClientRect().top)"
 PLACE = "node => node.getBoundingClientRect().top"
 

@@ -1,4 +1,4 @@
-"""The page around the messages: the list, languages, sizes, and what it lets nobody do."""
+"""The page around the messages: languages, sizes, themes, printing and the content policy."""
 
 from __future__ import annotations
 
@@ -44,7 +44,6 @@ def test_page_uses_the_browser_language(visit: Visit) -> None:
     assert chat.text == bare(reply_to("你好"))
 
 
-@pytest.mark.every_engine
 def test_language_can_be_changed_and_is_kept(chat: Chat) -> None:
     chat.page.get_by_role("button", name="Switch to Chinese").click()
     expect(chat.page.get_by_role("button", name="发送")).to_be_visible()
@@ -83,7 +82,7 @@ def test_too_old_browser_gets_a_notice(visit: Visit, locale: str, words: str) ->
     expect(chat.page.locator("#new")).to_be_visible()
     expect(chat.page.locator(".too-old")).to_have_count(0)
     chat.page.add_init_script("delete HTMLElement.prototype.inert")
-    chat.page.route("**/chat.js", lambda route: route.abort())  # such a browser may know no modules
+    chat.page.route("**/chat.js", lambda route: route.abort())  # such a browser may not support modules
     chat.page.reload()
     expect(chat.page.locator(".too-old")).to_contain_text(words)
     expect(chat.page.locator(".too-old")).to_have_css("background-color", "rgb(253, 244, 220)")
@@ -157,14 +156,14 @@ def test_colour_scheme_is_respected(visit: Visit) -> None:
 
 
 def test_scroll_bars_use_theme_colours(visit: Visit) -> None:
-    """Firefox 115 paints them white otherwise; which bars it shows is seen in `./dev browsers`."""
+    """Firefox 115 paints them white otherwise; `./dev browsers` shows its scroll bars."""
     for scheme, bar in (("light", "rgb(92, 102, 99)"), ("dark", "rgb(160, 170, 166)")):
         scroller = visit(color_scheme=scheme).page.locator("#scroller")
         expect(scroller).to_have_css("scrollbar-color", f"{bar} rgba(0, 0, 0, 0)")
 
 
 def test_injected_content_neither_runs_nor_loads(chat: Chat) -> None:
-    """Proves that the policy holds, and that `Chat` sees what breaks it."""
+    """Proves that the policy is enforced, and that `Chat` detects violations."""
     injected = {f'<img src="{ELSEWHERE}">': "img-src", '<img src="data:," onerror="window.harmed = 1">': "script-src"}
     for markup, directive in injected.items():
         chat.page.evaluate("markup => { document.body.innerHTML = markup }", markup)

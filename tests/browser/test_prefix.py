@@ -1,4 +1,4 @@
-"""The pages under a path of a host, behind nginx with the handbook's block."""
+"""The pages under a path prefix, behind nginx with the documented configuration."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.services.nginx import Nginx
 
 @pytest.fixture
 def prefixed(browser: Engine, upstream: Upstream, tmp_path: Path) -> Iterator[Chat]:
-    """The chat page at /chat/ of a host on which there is nothing else, signed in."""
+    """The chat page under /chat/, signed in."""
     env = {
         "CHATKEEP_PREFIX": "/chat",
         "DATABASE_URL": f"sqlite:///{tmp_path / 'chatkeep.sqlite3'}",

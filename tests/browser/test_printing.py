@@ -1,4 +1,4 @@
-"""Printing: all messages of a conversation, of which the page loads the last ones only."""
+"""Printing includes all messages of a conversation, also those that are not loaded yet."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def many(site: Server) -> str:
 
 @pytest.fixture
 def part(chat: Chat, many: str) -> Chat:
-    """The page with a part of that conversation."""
+    """The page with a part of the conversation."""
     chat.open(many)
     expect(chat.messages).to_have_count(50)
     chat.page.evaluate(HEARD)
@@ -46,7 +46,7 @@ def by_menu(page: Page) -> None:
 
 
 def expect_printed(page: Page, count: int) -> None:
-    """Wait for long: Firefox starts its print preview before it says so."""
+    """Wait long, because Firefox prepares its print preview first."""
     expect(page.locator("body")).to_have_attribute("data-printed", str(count), timeout=60_000)
 
 
@@ -86,7 +86,7 @@ def test_print_is_cancelled_if_messages_cannot_be_loaded(part: Chat) -> None:
 
 
 def test_print_is_cancelled_after_leaving_the_conversation(part: Chat) -> None:
-    """The reader leaves while a message is on its way, so the page lets all requests through."""
+    """The user leaves while a message is being sent, so the page completes all requests."""
 
     def leave(route: Route) -> None:
         part.page.get_by_role("link", name="New conversation").click()

@@ -1,4 +1,4 @@
-"""Replies on the page: what is shown is what is stored, whatever comes between."""
+"""Replies on the page equal the stored ones, also after failures and reloads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.upstream import Upstream, reply_to
 
 
 def expect_as_stored(chat: Chat, api: Api, message: str) -> None:
-    """Stop the running reply to a message; it shows what is stored, which is the beginning of the whole reply."""
+    """Stop the running reply to a message. The shown text is stored, and a prefix of the whole reply."""
     api.stop(chat.conversation_id)
     chat.expect_status("stopped")
     assert chat.text == bare(api.last(chat.conversation_id)["content"])
@@ -79,7 +79,7 @@ def test_running_reply_continues_after_visiting_another_conversation(chat: Chat,
 
 
 def test_leaving_immediately_loses_neither_message_nor_reply(chat: Chat, api: Api) -> None:
-    """The request is held back, as on a slow line."""
+    """Delays the request like a slow network."""
     message = unique("Sent in passing #n=5#")
     chat.ask("First")
     held: list[Route] = []
@@ -109,7 +109,7 @@ def press_escape(chat: Chat) -> None:
 def test_stop_ends_a_reply_and_keeps_its_text(
     chat: Chat, api: Api, upstream: Upstream, stop: Callable[[Chat], None]
 ) -> None:
-    """Waits half a second: the button that has just become "stop" is not yet meant by a double click on "send"."""
+    """Waits half a second, because the page ignores a double click on "send" that hits "stop"."""
     chat.send("Never mind #n=500,r=20#")
     chat.wait_for(reply_to("#n=12#"))
     aborted = len(upstream.aborted)
@@ -123,7 +123,7 @@ def test_stop_ends_a_reply_and_keeps_its_text(
     expect(chat.box).to_be_focused()
 
 
-# How replies end, as the API tells it, and what the page says of it.
+# Ends of replies in the API, and their texts on the page.
 ENDS: list[tuple[dict[str, Any], str, str]] = [
     ({"status": "completed", "finish_reason": "stop"}, "", ""),
     ({"status": "completed", "finish_reason": "eos_of_theirs"}, "", ""),
@@ -201,7 +201,7 @@ def test_empty_reply_shows_its_reason_after_a_reload(chat: Chat, spec: str, word
 )
 @pytest.mark.parametrize("characters", [1_000_001, 1_100_000], ids=["field", "body"])
 def test_too_long_message_gets_a_plain_error(visit: Visit, locale: str, words: str, characters: int) -> None:
-    """Lays out a message of a megabyte, which takes the browser a second or two."""
+    """Renders a message of a megabyte: a second or two."""
     chat = visit(locale=locale)
     chat.send("x" * characters)
     expect(chat.notice).to_contain_text(words)
@@ -251,7 +251,7 @@ def test_retry_replaces_a_broken_reply(
     chat.send(message)
     chat.expect_status(status)
     expect(chat.reply).to_contain_text(words)
-    expect(chat.reply.get_by_role("button", name="Regenerate")).to_be_hidden()  # it would be the same once more
+    expect(chat.reply.get_by_role("button", name="Regenerate")).to_be_hidden()  # it would give the same reply
     expect(chat.reply.get_by_role("button", name="Copy")).to_have_count(0 if status == "failed" else 1)
     chat.reply.get_by_role("button", name="Try again").click()
     chat.expect_status("completed")
@@ -276,7 +276,7 @@ def test_failed_retry_keeps_the_broken_reply(chat: Chat, api: Api) -> None:
 
 
 def test_interrupted_reply_can_be_regenerated(visit: Visit, upstream: Upstream, tmp_path: Path) -> None:
-    """Starts a server of its own, twice: some seconds."""
+    """Starts a server twice: some seconds."""
     env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
     with Server("gunicorn", tmp_path, env) as server:
         chat = visit(server)

@@ -1,4 +1,4 @@
-"""Sharing by link: the dialog that makes and ends it, and the page that others read."""
+"""Sharing by link: the dialog that creates and revokes links, and the shared page."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_malicious_content_does_not_run_on_the_shared_page(visit: Visit, api: Ap
 
 
 def test_long_shared_conversation_loads_to_its_end(visit: Visit, api: Api) -> None:
-    """Takes sixty turns first: a second or two."""
+    """Takes sixty turns: a second or two."""
     conversation = api.chat("0 #n=2#")["conversation_id"]
     for number in range(1, 60):
         api.chat(f"{number} #n=2#", conversation_id=conversation)
@@ -114,7 +114,7 @@ def test_long_shared_conversation_loads_to_its_end(visit: Visit, api: Api) -> No
 
 
 def test_shared_running_reply_is_shown_to_its_end(visit: Visit, api: Api) -> None:
-    """Waits until the page looks again: some seconds."""
+    """Waits for the next poll of the page: some seconds."""
     reply = (page := visit().page).locator("article.assistant")
     with api.running(unique("Slowly #n=3000,r=30#")) as running:
         page.goto(link_of(api, running.id))
@@ -145,7 +145,7 @@ def test_shared_page_shows_why_a_reply_ended_and_whether_it_was_cached(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
 def test_axe_reports_no_serious_violation(visit: Visit, scheme: str, locale: str) -> None:
-    """Axe looks at three states, which takes it some seconds."""
+    """Axe checks three states: some seconds."""
     chat = visit(color_scheme=scheme, locale=locale, reduced_motion="reduce")
     page = chat.page
     page.evaluate(AXE)

@@ -1,4 +1,4 @@
-"""Keys for the whole page, and that they are left to input methods."""
+"""Keyboard shortcuts of the page, which leave input methods alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signing in on the pages: a card that asks for a key, says what is wrong with one, and loses nothing written."""
+"""Sign-in on the pages: the card asks for a key, explains refusals, and keeps drafts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIZES = pytest.mark.parametrize("profile", [DESKTOP, PHONE], ids=["desktop", "ph
 
 @pytest.fixture(scope="module")
 def locked(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that lets nobody in without a key."""
+    """A server that requires a key."""
     folder = tmp_path_factory.mktemp("locked")
     url = f"sqlite:///{(folder / 'chatkeep.sqlite3').as_posix()}"
     env = {"DATABASE_URL": url, "OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
@@ -53,7 +53,7 @@ def sign_in(page: Page, made: NewKey) -> None:
 
 
 def end(server: Server, made: NewKey) -> None:
-    """Revoke a key, and wait until the server has seen it."""
+    """Revoke a key, and wait until the server refuses it."""
     revoke(server.env["DATABASE_URL"], made)
     assert eventually(lambda: Identity(server, bearer(made.text)).get("/api/conversations").status == 401)
 
@@ -87,7 +87,7 @@ def test_sign_in_returns_to_the_conversation(visit: Visit, locked: Server, make:
 def test_card_explains_a_refused_key(
     visit: Visit, locked: Server, make: Make, locale: str, texts: tuple[str, ...]
 ) -> None:
-    """Waits until a key has expired: a second."""
+    """Waits for the expiry of a key: a second."""
     title, label, missing, wrong, revoked, expired = texts
     ended, short = make(), make(lifetime=0.5)
     revoke(locked.env["DATABASE_URL"], ended)
@@ -108,7 +108,7 @@ def test_card_explains_a_refused_key(
 
 @SIZES
 def test_key_revoked_during_a_reply_loses_nothing(visit: Visit, locked: Server, make: Make, profile: Any) -> None:
-    """Waits until the server has seen that the key has ended, and reads on: some seconds."""
+    """Waits until the server refuses the revoked key, then continues reading: some seconds."""
     first, chat = make(), visit(locked, **profile)
     sign_in(chat.page, first)
     chat.box.fill("Go on #n=2000,r=20#")
@@ -127,7 +127,7 @@ def test_key_revoked_during_a_reply_loses_nothing(visit: Visit, locked: Server, 
 
 @pytest.mark.every_engine
 def test_message_is_sent_once_after_sign_in(visit: Visit, locked: Server, make: Make) -> None:
-    """Waits until the server has seen that the key has ended: a second or two."""
+    """Waits until the server refuses the revoked key: a second or two."""
     first, chat, text = make(), visit(locked), unique("Sent once")
     with chat.page.expect_response(lambda answer: "/api/conversations?" in answer.url and answer.ok):
         sign_in(chat.page, first)
@@ -157,7 +157,7 @@ def test_sign_out_clears_the_browser(visit: Visit, locked: Server, make: Make) -
 
 
 def test_another_user_does_not_see_the_draft(visit: Visit, locked: Server, make: Make) -> None:
-    """Waits until the server has seen that the key has ended: a second or two."""
+    """Waits until the server refuses the revoked key: a second or two."""
     first, chat = make(), visit(locked)
     sign_in(chat.page, first)
     chat.ask(unique("Mine"))
@@ -171,7 +171,7 @@ def test_another_user_does_not_see_the_draft(visit: Visit, locked: Server, make:
 
 
 def test_late_refusal_does_not_ask_for_a_key_again(visit: Visit, locked: Server, make: Make) -> None:
-    """Holds one answer back until somebody has signed in."""
+    """Delays one answer until after the sign-in."""
     chat, held = visit(locked), list[Route]()
     hold = lambda route: held.append(route)  # noqa: E731, PLW0108 - Playwright takes no method of a list
     chat.page.route("**/api/conversations?pinned=true*", hold, times=1)
@@ -179,7 +179,7 @@ def test_late_refusal_does_not_ask_for_a_key_again(visit: Visit, locked: Server,
     expect(card(chat.page)).to_be_visible()
     sign_in(chat.page, make("empty"))
     held[0].fulfill(status=401, json={"code": "unauthorized"})
-    expect(chat.page.locator("#list-note")).to_be_visible()  # the list is there, for it was asked for again
+    expect(chat.page.locator("#list-note")).to_be_visible()  # the list loaded again
     expect(card(chat.page)).to_have_count(0)
 
 
@@ -235,7 +235,7 @@ def test_axe_reports_no_serious_violation_on_the_card(visit: Visit, locked: Serv
 
 @pytest.fixture
 def federated(upstream: Upstream, tmp_path: Path) -> Iterator[tuple[Server, Provider]]:
-    """A server whose people sign in with an OpenID provider, and that provider."""
+    """A server with sign-in through an OpenID provider, and that provider."""
     with Provider() as provider:
         env = {
             "DATABASE_URL": f"sqlite:///{(tmp_path / 'chatkeep.sqlite3').as_posix()}",
@@ -252,7 +252,7 @@ def federated(upstream: Upstream, tmp_path: Path) -> Iterator[tuple[Server, Prov
 
 @SIZES
 def test_users_sign_in_with_an_openid_provider(visit: Visit, federated: tuple[Server, Provider], profile: Any) -> None:
-    """Starts a server, and leaves it for the provider's place and back: a second or two."""
+    """Starts a server, and visits the provider and returns: a second or two."""
     server, provider = federated
     chat = visit(server, **profile)
     provider.lies = {"nonce": "another"}

@@ -1,4 +1,4 @@
-"""The page is light: little to load, nothing to load twice, and nothing holds it up, however long the text is.
+"""The page is light: small, cached, and responsive with any length of text.
 
 `./dev bench page` prints the figures.
 """
@@ -23,7 +23,7 @@ TRACED = pytest.mark.chromium("it tells the processor time of each task")
 
 @pytest.fixture
 def crowded(upstream: Upstream, tmp_path: Path) -> Iterator[Server]:
-    """A server of its own, for what is stored past it."""
+    """A separate server, because the test stores rows in its database."""
     url = f"sqlite:///{tmp_path / 'chatkeep.sqlite3'}"
     env = {"DATABASE_URL": url, "OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
     with Server("waitress", tmp_path, env) as site:
@@ -40,7 +40,7 @@ def test_first_load_is_small_and_the_second_is_cached(chat: Chat) -> None:
 
 
 def test_page_is_usable_within_a_second(chat: Chat) -> None:
-    """On a machine that does other things at the same time it may take two."""
+    """May take two seconds on a busy machine."""
 
     def use() -> None:
         chat.page.reload(wait_until="commit")
@@ -52,14 +52,14 @@ def test_page_is_usable_within_a_second(chat: Chat) -> None:
 
 @TRACED
 def test_very_long_reply_does_not_block_the_page(chat: Chat) -> None:
-    """Streams 160 KB as fast as it goes: some seconds."""
+    """Streams 160 KB without pauses: some seconds."""
 
     def stream() -> None:
         chat.open()
         chat.send("Long #n=36000,seed=1#")
         chat.expect_status("completed", 60)
 
-    # Alone on a machine 60 and 1000; if the whole text is parsed for each piece more than 2000.
+    # 60 and 1000 on an idle machine; more than 2000 if each piece parses the whole text.
     calm(lambda: tasks(chat.page, stream), longest=250, in_all=2000)
     assert chat.reply.locator(".body").evaluate("node => node.textContent.length") > 150_000
 
@@ -83,7 +83,7 @@ def test_key_press_in_a_very_long_text_does_not_block_the_page(chat: Chat) -> No
 
 @TRACED
 def test_conversation_of_many_messages_opens_quickly_and_scrolls_smoothly(visit: Visit, crowded: Server) -> None:
-    """Stores five thousand messages first, then reads a thousand of them: some seconds."""
+    """Stores five thousand messages, then reads a thousand: some seconds."""
     many, chat = store_many(crowded.env["DATABASE_URL"]), visit(crowded)
 
     def read() -> None:

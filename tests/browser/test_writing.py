@@ -1,4 +1,4 @@
-"""Writing and sending: the keys, input methods, and drafts that are never lost."""
+"""Writing and sending: keys, input methods and drafts."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_enter_is_left_to_an_input_method(chat: Chat, browser: Engine) -> None:
     ime.compose("ni hao")
     expect(chat.box).to_have_value("ni hao")
     ime.press("Enter")  # as most browsers send it
-    ime.press("Enter", code=13)  # told by isComposing alone
+    ime.press("Enter", code=13)  # only isComposing shows it
     ime.commit("你好")
     ime.press("Enter", code=13)  # the Enter that has ended the composition
     ime.press("Enter")  # the same, as Safari sends it
@@ -119,7 +119,7 @@ def test_edited_message_is_not_sent_when_the_server_is_reachable_again(chat: Cha
 
 
 def test_message_with_a_lost_answer_is_not_sent_twice(visit: Visit, upstream: Upstream, tmp_path: Path) -> None:
-    """The server stores a message and dies before it answers; it is started twice, which takes some seconds."""
+    """The server stores a message and is killed before it answers. Starts it twice: some seconds."""
     message = unique("Older #fault=hang_headers#")
     env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "test-key"}
     with Server("flask", tmp_path, env) as server:

@@ -1,4 +1,4 @@
-"""What the page weighs: bytes, requests, and the processor time of its tasks.
+"""Measure the page: bytes, requests, and the CPU time of its tasks.
 
 Tasks are measured by the processor time that they take, so that other work on the machine counts little.
 """
@@ -21,7 +21,7 @@ from chatkeep.store.transaction import Transaction
 
 MANY = 5000
 LONG_TASK_MS = 50
-# Goes up as soon as a page of older messages has come; looking from outside would cost the page more than its own work.
+# Scrolls up when older messages arrive. Polling from outside would cost more than the page's own work.
 READ_UP = """(count) => new Promise((done) => {
     const articles = document.getElementById('messages').getElementsByTagName('article');
     let seen = 0;
@@ -60,12 +60,12 @@ def store_many(database_url: str, count: int = MANY) -> str:
 
 
 def read_up(page: Page, count: int) -> None:
-    """Scroll up until this many messages of the open conversation are there."""
+    """Scroll up until this many messages of the conversation are loaded."""
     page.evaluate(READ_UP, count)
 
 
 def loaded(page: Page, load: Callable[[], Any]) -> dict[str, int]:
-    """Return how many bytes each file took on its way when the page was loaded; what the API answers does not count."""
+    """Return the transferred bytes of each file of the page, without API answers."""
     cdp = page.context.new_cdp_session(page)
     names: dict[str, str] = {}
     sizes: dict[str, int] = {}
@@ -80,7 +80,7 @@ def loaded(page: Page, load: Callable[[], Any]) -> dict[str, int]:
 
 
 def calm(measure: Callable[[], list[float]], *, longest: float, in_all: float = math.inf) -> list[float]:
-    """Return the first tasks out of three measurements that are all short enough, else fail.
+    """Return the tasks of the first of three measurements in which all are short, or fail.
 
     A machine that does much else makes the same task take twice the processor time.
     """
@@ -93,7 +93,7 @@ def calm(measure: Callable[[], list[float]], *, longest: float, in_all: float = 
 
 
 def tasks(page: Page, act: Callable[[], Any]) -> list[float]:
-    """Return the processor time in ms of each task of the page while something is done."""
+    """Return the CPU time in ms of each task of the page during an action."""
     browser = page.context.browser
     assert browser
     browser.start_tracing(page=page, categories=["toplevel"])
