@@ -29,7 +29,10 @@ class Format(Protocol):
         """Return the end of the previous conversation and the beginning of this one."""
 
     def messages(self, rows: Sequence[Any]) -> bytes:
-        """Return the conversation's next messages."""
+        """Return the conversation's next messages.
+
+        Rows are plain tuples, for speed: `MessageRow._make(row)` names their values.
+        """
 
     def finish(self) -> bytes:
         """Return the end of the last conversation."""
