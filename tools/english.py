@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,11 +41,6 @@ _PROSE = {"", ".cc", ".conf", ".css", ".html", ".js", ".md", ".mjs", ".py", ".se
 _SKIPPED = ("docs/api.md", "docs/API接口文档.md", "docs/settings.md", "chatkeep/store/migrations/versions/")
 # Files that quote the phrases.
 _ALLOWED = ("LICENSE", "tools/english.py", "tests/docs/test_english.py")
-# Files and folders that still have such phrases. Remove an entry when `./dev lint english` accepts it; add none.
-TODO: tuple[str, ...] = (
-    "chatkeep/web",
-    "tests/cli",
-)
 
 
 def findings(text: str) -> Iterator[tuple[int, str, str]]:
@@ -67,20 +61,12 @@ def files() -> Iterator[str]:
 
 
 def main() -> int:
-    """Print every finding outside `TODO`, and the counts inside. Return 1 if there is a finding outside."""
-    left: Counter[str] = Counter()
+    """Print every finding. Return 1 if there is one."""
     failed = False
     for name in files():
-        waits = next((entry for entry in TODO if name == entry or name.startswith(f"{entry}/")), None)
         for line, phrase, advice in findings((ROOT / name).read_text(encoding="utf-8")):
-            if waits is None:
-                failed = True
-                print(f"{name}:{line}: {phrase!r}: {advice}")
-            else:
-                left[waits] += 1
-    if TODO:
-        places = ", ".join(f"{entry} ({left[entry]})" for entry in TODO)
-        print(f"English: {left.total()} phrases to rewrite in {len(TODO)} places: {places}")
+            failed = True
+            print(f"{name}:{line}: {phrase!r}: {advice}")
     return int(failed)
 
 

