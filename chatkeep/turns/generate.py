@@ -41,7 +41,8 @@ from chatkeep.store.leases import Lease
 from chatkeep.store.transaction import Transaction
 from chatkeep.turns.begin import Question
 from chatkeep.turns.cache import Cache
-from chatkeep.turns.live import End, Event, Events, FollowerCall, LiveReply, StopReason, end_reply, outcome, problem_of
+from chatkeep.turns.live import End, Event, Events, FollowerCall, LiveReply, StopReason
+from chatkeep.turns.outcome import end_reply, outcome, problem_of
 from chatkeep.turns.prompt import alternating, answered_prompt, shorter_prompts
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from chatkeep.i18n import _
 from chatkeep.store import messages
 from chatkeep.store.engine import Database
 from chatkeep.store.sql import Connection
-from chatkeep.turns.live import PING_S, End, Event, Events, problem_of
+from chatkeep.turns.live import PING_S, End, Event, Events
+from chatkeep.turns.outcome import problem_of
 
 POLL_S = 0.2
 

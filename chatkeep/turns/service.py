@@ -34,7 +34,8 @@ from chatkeep.store.transaction import Transaction
 from chatkeep.turns.begin import Question, Turn, TurnRequest, TurnStarter, is_kept
 from chatkeep.turns.cache import Answer, Cache
 from chatkeep.turns.generate import ReplyGenerator
-from chatkeep.turns.live import End, Event, Events, LiveReply, StopReason, end_reply
+from chatkeep.turns.live import End, Event, Events, LiveReply, StopReason
+from chatkeep.turns.outcome import end_reply
 from chatkeep.turns.poll import follow_row
 from chatkeep.turns.rows import repeated
 

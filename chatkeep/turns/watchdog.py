@@ -25,7 +25,8 @@ from chatkeep.store.journal import Journal
 from chatkeep.store.leases import Lease
 from chatkeep.store.transaction import Transaction
 from chatkeep.turns.cache import ERASURES
-from chatkeep.turns.live import LiveReply, StopReason, end_reply
+from chatkeep.turns.live import LiveReply, StopReason
+from chatkeep.turns.outcome import end_reply
 from chatkeep.turns.service import Turns
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from chatkeep.domain.conversation import Delta, Finish, Message, Role, Status, U
 from chatkeep.errors import EmptyReply, Problem, ProviderBroke, ProviderTimeout
 from chatkeep.i18n import verbatim
 from chatkeep.store.leases import Lease
-from chatkeep.turns.live import End, FollowerCall, LiveReply, StopReason, outcome, problem_of
+from chatkeep.turns.live import End, FollowerCall, LiveReply, StopReason
+from chatkeep.turns.outcome import outcome, problem_of
 
 ROW = Message(
     id=UUID(int=2), conversation_id=UUID(int=1), parent_id=None, position=2, role=Role.ASSISTANT, content="",
