@@ -147,8 +147,8 @@ OF_SERVERS: dict[str, tuple[Refusing, str]] = {
     ),
     "wrong password": (with_(password="wrong"), "{place} refuses the user {user}: error 1045; correct the user and"),
     "no user": (
-        with_(username="alice"),
-        "{place} refuses the user alice: error 1045; correct the user and the pass",
+        with_(username="nobody"),
+        "{place} refuses the user nobody: error 1045; correct the user and the pass",
     ),
     "no database": (
         with_(database="none"),
