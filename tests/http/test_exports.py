@@ -279,7 +279,10 @@ def test_export_command_writes_a_range_to_standard_output(api: Api) -> None:
 @ON_EACH_DATABASE
 @pytest.mark.parametrize(
     ("option", "reason"),
-    [("--start=yesterday", "write a date such as"), ("--conversation=01a2030e-44b1-7464-a2e8-617c1ab2e08b", "no such")],
+    [
+        ("--start=yesterday", "write a date such as"),
+        ("--conversation=01a2030e-44b1-7464-a2e8-617c1ab2e08b", "not found"),
+    ],
 )
 def test_export_command_reports_errors(api: Api, tmp_path: Path, option: str, reason: str) -> None:
     """Starts a process: a second."""
