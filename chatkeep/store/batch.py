@@ -12,7 +12,6 @@ from chatkeep.domain.conversation import Delta
 from chatkeep.errors import Problem, StoreProblem, StoreUnavailable
 from chatkeep.runtime.concurrency import Event, event
 from chatkeep.store import audit, messages, windows
-from chatkeep.store.ledger import Ledger
 from chatkeep.store.messages import Progress
 from chatkeep.store.sql import Append, Contention, DriverConnection
 from chatkeep.store.transaction import Transaction
@@ -129,8 +128,7 @@ def commit(connection: DriverConnection, batch: Batch, appends: list[Append], *,
         try:
             before = connection.writes
             connection.begin(waits=waits)
-            transaction = Transaction(connection)
-            _hold(transaction, changes)
+            transaction = _hold(connection, changes)
             lost = _append(transaction, appends)
             failed = _run(transaction, changes)
             if failed is None:
@@ -148,15 +146,15 @@ def commit(connection: DriverConnection, batch: Batch, appends: list[Append], *,
         changes = [change for change in changes if change is not failed]
 
 
-def _hold(transaction: Transaction, changes: list[Change[Any]]) -> None:
-    """Lock the epoch and the changes' subjects.
+def _hold(connection: DriverConnection, changes: list[Change[Any]]) -> Transaction:
+    """Lock the epoch and the changes' subjects; return the transaction that holds them.
 
     They are locked before everything else, so a transaction that waits for them holds nothing that this one needs.
     """
-    if changes:
-        subjects = {subject for change in changes for subject in change.subjects}
-        transaction.epoch, spent = windows.hold(transaction, subjects)
-        transaction.ledger = Ledger(spent)
+    if not changes:
+        return Transaction(connection)
+    subjects = {subject for change in changes for subject in change.subjects}
+    return Transaction(connection, *windows.hold(connection, subjects))
 
 
 def _append(transaction: Transaction, appends: list[Append]) -> dict[UUID, Progress | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chatkeep.domain.audit import AuditEvent
+from chatkeep.domain.quota import WindowUsage
 from chatkeep.store.ledger import Ledger
 from chatkeep.store.sql import DriverConnection
 
@@ -12,7 +13,10 @@ class Transaction:
 
     __slots__ = ("append", "change", "change_each", "connection", "epoch", "events", "ledger", "rows", "stream")
 
-    def __init__(self, connection: DriverConnection, epoch: int | None = None) -> None:
+    def __init__(
+        self, connection: DriverConnection, epoch: int | None = None, spent: dict[str, WindowUsage] | None = None
+    ) -> None:
+        """``epoch`` and ``spent`` are what `windows.hold` has locked and returned."""
         self.connection = connection
         self.rows = connection.rows
         self.stream = connection.stream
@@ -21,7 +25,7 @@ class Transaction:
         self.append = connection.append
         self.epoch = epoch
         """The epoch that stamps every changed row; None, which no row accepts, before the transaction holds one."""
-        self.ledger = Ledger()
+        self.ledger = Ledger(spent)
         """What the transaction counts against limits."""
         self.events: list[AuditEvent] = []
         """What the transaction adds to the audit log."""

@@ -42,6 +42,7 @@ from chatkeep.turns.rows import advanced, repeated, title_of, turn_rows
 
 # Failed turns among the last messages are replaced by older ones, up to this many times the messages of a prompt.
 _MOST_READ = 4
+_RUNNING = _("Wait until the running reply ends, or stop it, before you send another message.")
 
 
 class TurnRequest(msgspec.Struct, frozen=True):
@@ -317,15 +318,14 @@ def _claim(transaction: Transaction, lease: Lease, question: bytes | None, answe
     The lease stores the question, so whatever ends the reply releases the question. On MySQL a transaction with the
     same question waits here for the other one's commit. Raises `TurnRunning`.
     """
-    running = TurnRunning(_("Wait until the running reply ends, or stop it, before you send another message."))
     if answer:
         if leases.of_conversation(transaction, lease.conversation_id):
-            raise running
+            raise TurnRunning(_RUNNING)
         return None
     try:
         return leases.acquire(transaction, lease, question)
     except Duplicate as error:
-        raise running from error
+        raise TurnRunning(_RUNNING) from error
 
 
 def is_kept(transaction: Transaction, owner: str, answer: Answer) -> bool:

@@ -48,6 +48,7 @@ from chatkeep.turns.prompt import alternating, answered_prompt, shorter_prompts
 log = logging.getLogger(__name__)
 # With these statuses the provider refuses every prompt: the key, the model or the address is wrong.
 _NOT_THE_PROMPT = {401, 404, 405}
+_END_NOT_STORED = _("The end of this reply could not be stored; what was shown is kept.")
 Follow = Callable[[UUID, UUID, int, Events], Iterator[Event]]
 
 
@@ -186,7 +187,7 @@ class ReplyGenerator:
     def _ended(self, reply: LiveReply, finish: Finish | None, problem: Problem | None, question: Question) -> End:
         """Store how a reply ended, and cache it if it is whole; return its followers' last event."""
         erasures = self._erasures
-        with stored_in_part(_("The end of this reply could not be stored; what was shown is kept.")):
+        with stored_in_part(_END_NOT_STORED):
             final, problem, stored = self._end(reply, finish, problem, question)
         if stored is final:
             self._count(final, problem, time.monotonic() - reply.begun)
