@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from flask import Flask, Request
+from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import MapAdapter, Rule, UUIDConverter
 
 from chatkeep.web.responses import Untyped
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 _UUID = re.compile(UUIDConverter.regex)
+_NO_SESSION = NullSession()
+
+
+class NoSessions(SessionInterface):
+    """No sessions: all requests share an empty one that rejects writes."""
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:  # noqa: ARG002 - Flask's signature
+        """Return the empty session."""
+        return _NO_SESSION
 
 
 class Application(Flask):
@@ -27,6 +37,7 @@ class Application(Flask):
     """
 
     response_class = Untyped  # for responses that Flask makes itself
+    session_interface = NoSessions()
 
     def __init__(self, name: str, prefix: str = "", public_url: str | None = None) -> None:
         super().__init__(name, static_folder=None)
@@ -76,3 +87,7 @@ class Application(Flask):
             return False
         request.url_rule, request.view_args = found[0], {found[1]: UUID(last)}
         return True
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function as it is: all are synchronous, and Flask would check six of them in each request."""
+        return func

@@ -1,14 +1,20 @@
-"""The index of routes finds what Werkzeug finds; responses of the API are sent unchanged."""
+"""The index of routes finds what Werkzeug finds, and Flask does nothing in vain for a request."""
 
 from __future__ import annotations
 
+import inspect
+from pathlib import Path
 from uuid import UUID
 
 import pytest
-from flask import request
+from flask import request, session
 
+from chatkeep.config.settings import Settings
+from chatkeep.provider.demo import DemoProvider
+from chatkeep.server.app import create_app
 from chatkeep.web.application import Application
 from chatkeep.web.responses import JsonResponse
+from chatkeep.web.services import services_of
 
 ID = "0193f3a4-1b2c-7d3e-8f40-5a6b7c8d9e0f"
 RULES = {
@@ -58,6 +64,23 @@ def test_indexed_routes_skip_werkzeug(applications: tuple[Application, Applicati
         assert (context.url_adapter, context.request.view_args) == (None, {"thing_id": UUID(ID)})
     with applications[0].test_request_context("/api/things", method="POST") as context:
         assert context.url_adapter is None
+
+
+def test_requests_have_no_session() -> None:
+    application = Application("plain")
+    application.secret_key = "a key with which Flask's own sessions could be written"
+    with application.test_request_context("/"), pytest.raises(RuntimeError, match="session is unavailable"):
+        session["name"] = "value"
+
+
+def test_every_view_and_hook_is_synchronous(tmp_path: Path) -> None:
+    application = create_app(Settings(data_dir=tmp_path), DemoProvider())
+    services_of(application).close()
+    groups = (application.before_request_funcs, application.after_request_funcs, application.teardown_request_funcs)
+    hooks = [hook for group in groups for found in group.values() for hook in found]
+    functions = [*application.view_functions.values(), *hooks]
+    assert len(functions) > len(hooks) > 0
+    assert not [function for function in functions if inspect.iscoroutinefunction(function)]
 
 
 def test_flask_returns_json_responses_unchanged() -> None:
