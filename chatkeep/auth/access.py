@@ -192,8 +192,8 @@ def require_keys(settings: Settings, database: Database) -> None:
         raise KeysRequired(
             [
                 _(
-                    "{setting}: {value} is reachable from outside and there is no key yet; run: chatkeep keys "
-                    "create NAME",
+                    "{setting}: {value} is reachable from other machines, but no API key exists; run: "
+                    "chatkeep keys create NAME",
                     setting=variable,
                     value=value,
                 )

@@ -184,7 +184,9 @@ def _cause(where: str, error: str) -> str:
 def _require(client_id: str, algorithm: str) -> None:
     """Raise `SettingsError` if sign-in cannot work with these settings."""
     if not client_id:
-        raise SettingsError([_("CHATKEEP_OIDC_CLIENT_ID: set the name under which the issuer knows this server")])
+        raise SettingsError(
+            [_("CHATKEEP_OIDC_CLIENT_ID: not set; set the client ID that the issuer assigned to this server")]
+        )
     try:
         signatures.algorithm_named(algorithm)
     except ImportError as error:

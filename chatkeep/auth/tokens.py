@@ -87,7 +87,7 @@ def _verifier(account: str, rule: TokenRule) -> _Verifier:
         raise SettingsError(
             [
                 _(
-                    "CHATKEEP_END_USER_TOKENS: a key of the account {account} is none for {algorithm}",
+                    "CHATKEEP_END_USER_TOKENS: a key of the account {account} is not valid for {algorithm}; replace it",
                     account=account,
                     algorithm=rule.algorithm,
                 )

@@ -16,8 +16,8 @@ from chatkeep.server import serving
 
 @click.command()
 @click.option("--format", "form", type=click.Choice(["ndjson", "csv"]), default="ndjson", show_default=True)
-@click.option("--start", help=_("The first day, or time, that counts (2026-11-22, 2026-11-22T09:30:00Z)."))
-@click.option("--end", help=_("The last day, or time, that counts."))
+@click.option("--start", help=_("The first day or time to include (2026-11-22, 2026-11-22T09:30:00Z)."))
+@click.option("--end", help=_("The last day or time to include."))
 @click.option("--account", help=_("Only actions by callers of this account."))
 @click.option("--verb", help=_("Only this action, such as key.created or owner.erased."))
 @click.option(

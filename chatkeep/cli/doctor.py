@@ -19,10 +19,10 @@ _STATUS = {"ok": _("ok"), "warn": _("warn"), "fail": _("fail")}
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help=_("Print JSON."))
 def doctor(*, as_json: bool) -> None:
-    """Check settings, database, disk, provider and all else that a server needs. Exits with 1 if a check fails.
+    """Check settings, database, disk, provider and everything else that a server needs.
 
-    It changes nothing, calls no model and shows no secret; it may run beside a server, as the same user and in the
-    same folder.
+    The exit status is 1 if a check fails. The command changes nothing, calls no model and shows no secrets. It can run
+    beside a server. Run it as the server's user and in the server's folder.
     """
     found = []
     for finding in checks.findings():

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 @click.option(
     "--format", "name", type=click.Choice(["json", "csv", "ndjson", "md", "openai"]), default="json", show_default=True
 )
-@click.option("--start", help=_("The first day, or time, whose messages count (2026-11-22, 2026-11-22T09:30:00Z)."))
-@click.option("--end", help=_("The last day, or time, that counts."))
-@click.option("--cursor", help=_("What an earlier export gave at its end: only what has changed since is exported."))
-@click.option("--bom", is_flag=True, help=_("Begin a csv with a byte order mark, for Excel."))
-@click.option("--conversation", type=click.UUID, help=_("The id of the only conversation to export."))
+@click.option("--start", help=_("The first day or time whose messages to include (2026-11-22, 2026-11-22T09:30:00Z)."))
+@click.option("--end", help=_("The last day or time to include."))
+@click.option("--cursor", help=_("The cursor that an earlier export printed: export only what changed since then."))
+@click.option("--bom", is_flag=True, help=_("Begin a CSV file with a byte order mark, for Excel."))
+@click.option("--conversation", type=click.UUID, help=_("Export only the conversation with this id."))
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), help=_("The output file; standard output by default.")
 )
@@ -49,7 +49,7 @@ def export(  # noqa: PLR0913 - its options
 ) -> None:
     """Export conversations, as GET /api/conversations/export-all does.
 
-    Where an increment can follow, its cursor is printed on standard error.
+    If increments can follow, the command prints their cursor to standard error.
     """
     from chatkeep import exports  # noqa: PLC0415 - --help does not import the database
     from chatkeep.exports import dates  # noqa: PLC0415
@@ -76,7 +76,7 @@ def export(  # noqa: PLR0913 - its options
         serving.stop(error)
     if made.cursor is not None:
         told = _(
-            "cursor: {cursor}  (chatkeep export --cursor {cursor} writes what changes from here on)",
+            "cursor: {cursor}  (chatkeep export --cursor {cursor} exports later changes)",
             cursor=made.cursor,
         )
         say(told, err=True)

@@ -13,7 +13,7 @@ from chatkeep.server import serving
 
 @click.command()
 @click.argument("end_user")
-@click.option("--account", default="local", show_default=True, help=_("The account whose end user it is."))
+@click.option("--account", default="local", show_default=True, help=_("The account of the end user."))
 @click.option("--yes", is_flag=True, help=_("Erase without asking."))
 def forget(end_user: str, account: str, *, yes: bool) -> None:
     """Erase all data of END_USER, named as in X-End-User. This cannot be undone.

@@ -32,19 +32,20 @@ SOME_BAD, UNKNOWN = 1, 2
 @click.option(
     "--ttl",
     help=_(
-        "Keep every conversation of the files for this long from now on (30d, never), also those that are there "
-        "already. Without it those of other programs do not expire, and chatkeep's own keep their ttl."
+        "Keep all conversations of the files for this long from now (30d, never), including "
+        "those already stored. Without this option, conversations of other programs never "
+        "expire, and those of chatkeep keep their ttl."
     ),
 )
-@click.option("--renew", is_flag=True, help=_("Import also what has expired, as if it had been active now."))
+@click.option("--renew", is_flag=True, help=_("Also import expired conversations, as if they were active now."))
 @of_owner
 def import_files(files: tuple[str, ...], ttl: str | None, account: str, end_user: str | None, *, renew: bool) -> None:
     """Import FILES: exports of chatkeep (json, ndjson), ChatGPT, Claude, DeepSeek, LibreChat or Open WebUI; - is standard input.
 
-    Files may be packed with gzip or zstd, or be in the zip archive in which they came. What is there already is not
-    imported again. Exports and their increments are imported in the order in which they were made.
+    Files can be compressed with gzip or zstd, or packed in a zip archive. Stored items are skipped. Import an export
+    before its increments, in the order in which they were created.
 
-    The exit status is 1 if a record could not be imported, and 2 if no program is known whose export a file is.
+    The exit status is 1 if a record could not be imported, and 2 if the format of a file is unknown.
     """  # noqa: E501 - the first paragraph is one line of the list of commands
     from chatkeep.domain.conversation import now_us  # noqa: PLC0415
     from chatkeep.imports import (  # noqa: PLC0415 - --help does not import the database
@@ -99,7 +100,7 @@ def _import(run: Callable[[Iterable[bytes]], Report], name: str) -> int:
         status = UNKNOWN
     except StoreProblem as error:
         say(
-            _("{file}: {problem}. Import it again: what is stored already is skipped.", file=name, problem=error.title),
+            _("{file}: {problem}. Import it again: stored items are skipped.", file=name, problem=error.title),
             err=True,
         )
         status = SOME_BAD
@@ -132,7 +133,7 @@ def _print(name: str, report: Report) -> int:
 
     say(
         _(
-            "{file}: conversations: {added} added, {present} there already, {updated} brought up to date, "
+            "{file}: conversations: {added} added, {present} already stored, {updated} updated, "
             "{deleted} deleted, {expired} expired and left out; messages: {messages} added",
             file=name,
             messages=report.messages,
@@ -145,7 +146,7 @@ def _print(name: str, report: Report) -> int:
     for problem in report.problems:
         say(_("line {line}: {reason}", line=problem.line, reason=problem.reason), err=True)
     if report.conversations["expired"]:
-        say(_("import it with --renew, or with --ttl, to have what has expired"), err=True)
+        say(_("to import expired conversations, add --renew or --ttl"), err=True)
     if report.problem_count > len(report.problems):
         say(_("and {count} more", count=report.problem_count - len(report.problems)), err=True)
     return SOME_BAD if report.problem_count else 0

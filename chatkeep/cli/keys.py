@@ -33,9 +33,9 @@ _COLUMNS = (
     (_("Name"), 20),
     (_("Account"), 12),
     (_("Scopes"), 24),
-    (_("Made"), 12),
-    (_("Used"), 12),
-    (_("Until"), 12),
+    (_("Created"), 12),
+    (_("Last used"), 12),
+    (_("Valid until"), 12),
 )
 
 
@@ -46,13 +46,15 @@ def keys() -> None:
 
 @keys.command()
 @click.argument("name")
-@click.option("--account", default="local", show_default=True, help=_("Whose conversations the key reaches."))
 @click.option(
-    "--scopes", default="chat,read,export", show_default=True, help=_("Its scopes: chat, read, export, admin.")
+    "--account", default="local", show_default=True, help=_("The account whose conversations the key can access.")
 )
-@click.option("--expires", default="never", show_default=True, help=_("How long it is valid (90d, 12h, never)."))
-@click.option("--limits", help=_("Its own limits as a JSON object, in place of those of CHATKEEP_LIMITS."))
-@click.option("--end-user", help=_("The only end user of the account that it stands for, named as in X-End-User."))
+@click.option(
+    "--scopes", default="chat,read,export", show_default=True, help=_("The key's scopes: chat, read, export, admin.")
+)
+@click.option("--expires", default="never", show_default=True, help=_("How long the key is valid (90d, 12h, never)."))
+@click.option("--limits", help=_("The key's own limits as a JSON object, instead of those in CHATKEEP_LIMITS."))
+@click.option("--end-user", help=_("Bind the key to this end user of the account, named as in X-End-User."))
 def create(name: str, account: str, scopes: str, expires: str, limits: str | None, end_user: str | None) -> None:
     """Create a key called NAME and print it. It is shown only once."""
     from chatkeep.auth.keys import KeySpec, create_key  # noqa: PLC0415 - --help does not import the database
@@ -82,14 +84,14 @@ def list_() -> None:
 
 @keys.command()
 @click.argument("key")
-@click.option("--name", help=_("Its new name."))
-@click.option("--limits", help=_("Its own limits as a JSON object, in place of all that it had; {} for none."))
+@click.option("--name", help=_("The key's new name."))
+@click.option("--limits", help=_("The key's own limits as a JSON object, replacing all that it has; {} removes them."))
 def change(key: str, name: str | None, limits: str | None) -> None:
     """Change the name or the limits of KEY, given by its prefix (ck_ and eight characters)."""
     from chatkeep.auth.keys import KeyChanges, change_key  # noqa: PLC0415 - --help does not import the database
 
     if name is None and limits is None:
-        raise wrong(_("say what to change: --name or --limits"))
+        raise wrong(_("there is nothing to change; add --name or --limits"))
     changes = KeyChanges(... if name is None else owners.name(name), ... if limits is None else _limits(limits))
     with _opened() as (database, journal):
         change_key(journal, _id(database, key), changes)
@@ -111,7 +113,7 @@ def revoke(key: str) -> None:
 @click.argument("key")
 @click.option("--overlap", default="0s", show_default=True, help=_("How long the old key stays valid (1h, 7d)."))
 def rotate(key: str, overlap: str) -> None:
-    """Make a new key in place of KEY, with the same name, account, scopes and lifetime, and print it."""
+    """Replace KEY by a new key with the same name, account, scopes and lifetime, and print it."""
     from chatkeep.auth.keys import rotate_key  # noqa: PLC0415 - --help does not import the database
 
     seconds = _read(duration, overlap, "--overlap")
@@ -193,7 +195,7 @@ def _row(cells: list[str]) -> None:
 
 def _cells(key: Key) -> list[str]:
     account = f"{key.account}/…" if key.end_user else key.account
-    until = word(_("revoked")) if key.revoked_at else _day(key.expires_at, word(_("for ever")))
+    until = word(_("revoked")) if key.revoked_at else _day(key.expires_at, word(_("forever")))
     used = _day(key.last_used_at, word(_("never")))
     return [f"ck_{key.prefix}", key.name, account, ",".join(key.scopes), _day(key.created_at), used, until]
 

@@ -71,7 +71,7 @@ def require_consent(question: Text, *, given: bool) -> None:
     if given:
         return
     if not sys.stdin.isatty():
-        raise failure(_("This cannot be undone. There is no terminal to ask on, so confirm it with --yes."))
+        raise failure(_("This cannot be undone. There is no terminal for a prompt; confirm with --yes."))
     if not click.confirm(word(question)):
         raise failure(_("Nothing was erased."))
 

@@ -16,8 +16,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def of_owner(command: Command) -> Command:
     """Add the options --account and --end-user to a command."""
-    account = click.option("--account", default="local", show_default=True, help=_("Whose conversations they are."))
-    end_user = click.option("--end-user", help=_("The only end user of the account, named as in X-End-User."))
+    account = click.option("--account", default="local", show_default=True, help=_("The account of the conversations."))
+    end_user = click.option("--end-user", help=_("Only this end user of the account, named as in X-End-User."))
     return account(end_user(command))
 
 

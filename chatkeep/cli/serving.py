@@ -42,7 +42,7 @@ def work() -> None:
         services = start_services(serving.checked_settings(), DemoProvider(), makes_exports=True)
     except ChatkeepError as error:
         serving.stop(error)
-    say(_("chatkeep {version} makes exports (Ctrl+C ends it)", version=__version__), err=True)
+    say(_("chatkeep {version} runs export jobs (press Ctrl+C to stop)", version=__version__), err=True)
     try:
         while True:
             time.sleep(3600)

@@ -29,10 +29,10 @@ OWN_SETTING = "DATABASE_URL"
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def backup(file: Path) -> None:
-    """Write a backup of the SQLite database to FILE, while servers run.
+    """Back up the SQLite database to FILE, while servers run.
 
-    It is one file with everything that was committed when the backup began, and checked. It has the mode 0600; on
-    Windows the rights of its folder decide who can read it.
+    FILE contains everything that was committed before the backup began, and is verified. Its mode is 0600; on Windows,
+    the permissions of its folder decide who can read it.
     """
     from chatkeep.store import backups  # noqa: PLC0415 - --help does not import the database
 
@@ -52,10 +52,10 @@ def backup(file: Path) -> None:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 def restore(file: Path | None) -> None:
-    """Make the backup FILE the SQLite database, which must not be there yet.
+    """Restore the SQLite database from the backup FILE. The database must not exist yet.
 
-    Without FILE: mark a MySQL or MariaDB database into which you loaded a dump as restored. In both cases Redis and the
-    cursors of exports that were given out so far no longer count for it.
+    Without FILE: mark a MySQL or MariaDB database as restored, after you loaded a dump. In both cases, earlier export
+    cursors and the data in Redis become invalid.
     """
     from chatkeep.store import backups  # noqa: PLC0415
 
@@ -73,7 +73,7 @@ def _mark_restored(url: str) -> None:
 
     database = migrations.existing(url)
     if copying.is_in_use(database):
-        raise TransferError(_("A server uses this database. Stop every server and chatkeep work first."))
+        raise TransferError(_("A server is using this database. Stop all servers and chatkeep work first."))
     journal = Journal(database)
     journal.write(identity.renew)
     journal.close()
@@ -86,11 +86,11 @@ def _mark_restored(url: str) -> None:
 def copy(source: str, target: str) -> None:
     """Copy everything from one database into another, empty one: SQLite, MySQL or MariaDB.
 
-    FROM and TO are URLs, or names of environment variables that hold URLs, such as DATABASE_URL. Use names if there are
-    passwords in the URLs: other users of this machine can read the arguments of commands.
+    FROM and TO are URLs, or names of environment variables that contain URLs, such as DATABASE_URL. Use names if the
+    URLs contain passwords: other users of this machine can read the arguments of commands.
 
-    Stop every server first. A copy that was interrupted goes on when you run the command again. In the end both
-    databases are compared, table by table.
+    Stop all servers first. To resume an interrupted copy, run the command again. At the end, the command compares both
+    databases table by table.
     """
     from chatkeep.store import copying  # noqa: PLC0415
 
@@ -127,7 +127,7 @@ def _url(text: str) -> str:
         files = [read_env_file(file) for file in env_files(os.environ, Path.cwd())]
         given = next((names[text] for names in (os.environ, *files) if names.get(text)), "")
         if not given:
-            raise wrong(_("there is no environment variable {name}", name=text))
+            raise wrong(_("the environment variable {name} is not set", name=text))
     try:
         return parsing.database_url(given)
     except ValueError as error:
@@ -147,10 +147,7 @@ def _embedded_file() -> Path:
     url = serving.checked_settings().database
     if not url.startswith("sqlite:///"):
         raise TransferError(
-            _(
-                "This command is for SQLite. For MySQL and MariaDB use their own programs: see docs/deployment.md, "
-                "Backup."
-            )
+            _("This command is for SQLite. For MySQL and MariaDB, use their own tools: see docs/deployment.md, Backup.")
         )
     return Path(url.removeprefix("sqlite:///"))
 

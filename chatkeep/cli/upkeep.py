@@ -31,7 +31,7 @@ _KINDS = (
 
 @click.command()
 def migrate() -> None:
-    """Bring the database to this version's schema. It can be interrupted and run again at any time."""
+    """Migrate the database to this version's schema. You can interrupt it and run it again at any time."""
     from chatkeep.store import diagnosis, migrations  # noqa: PLC0415 - --help does not import the database
     from chatkeep.store.engine import Database  # noqa: PLC0415
 
@@ -45,15 +45,15 @@ def migrate() -> None:
     except ChatkeepError as error:
         serving.stop(error)
     if before == after:
-        say(_("the schema is {after} already", after=after))
+        say(_("the schema is already {after}", after=after))
     else:
         say(_("migrated from {before} to {after}", before=before or _("nothing"), after=after))
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help=_("Only count what has expired."))
+@click.option("--dry-run", is_flag=True, help=_("Only count expired conversations."))
 def sweep(*, dry_run: bool) -> None:
-    """Delete expired conversations now; a running server does so by itself."""
+    """Delete expired conversations now. A running server does this automatically."""
     from chatkeep.domain.conversation import now_us  # noqa: PLC0415
     from chatkeep.retention import sweeper  # noqa: PLC0415 - --help does not import the database
     from chatkeep.store import migrations  # noqa: PLC0415

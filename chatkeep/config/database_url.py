@@ -81,7 +81,7 @@ def of_file(text: str) -> str:
     names = ", ".join(name for name, _value in parse_qsl(text.partition("?")[2], keep_blank_values=True))
     if "?" in text:
         raise ValueError(
-            _("a SQLite file has no options, such as {options}; write sqlite:///path/to/file", options=names or "?")
+            _("SQLite does not support the options {options}; write sqlite:///path/to/file", options=names or "?")
         )
     return text
 
@@ -123,19 +123,19 @@ def options(pairs: Iterable[tuple[str, str]]) -> Options:
         normalized = _normalized(name)
         if normalized in _TEXTS:
             if not value or _TEXTS[normalized] in texts:
-                raise ValueError(_("the option {name} is empty or there twice", name=name))
+                raise ValueError(_("the option {name} is empty or repeated; write it once, with a value", name=name))
             texts[_TEXTS[normalized]] = value
         elif normalized in _MODE_NAMES:
             modes.add(_mode(value))
         elif normalized in _FLAGS:
             modes.add(_mode_of_flag(normalized, value))
         elif normalized != "charset":
-            shown = name if _SHOWABLE.fullmatch(name) else _("of that name")
+            shown = name if _SHOWABLE.fullmatch(name) else _("(name hidden)")
             raise ValueError(
-                _("there is no option {option}; there are {options}", option=shown, options=", ".join(OPTIONS))
+                _("unknown option {option}; the options are {options}", option=shown, options=", ".join(OPTIONS))
             )
         elif value.lower() not in _CHARSETS:
-            raise ValueError(_("the option charset takes utf8mb4 alone"))
+            raise ValueError(_("the option charset must be utf8mb4"))
     return Options(_strictest(modes, texts), **texts)
 
 
@@ -156,9 +156,9 @@ def _strictest(modes: set[Tls], texts: dict[str, str]) -> Tls:
     """Return the strictest mode; naming a CA implies that it is verified."""
     authority, files = texts.keys() & {"ca", "capath"}, texts.keys() - {"unix_socket"}
     if Tls.DISABLED in modes and (len(modes) > 1 or files):
-        raise ValueError(_("one option turns TLS off, and another one asks for it; remove one of them"))
+        raise ValueError(_("one option disables TLS, and another one requires it; remove one of them"))
     if "key" in texts and "cert" not in texts:
-        raise ValueError(_("the option ssl-key needs ssl-cert beside it"))
+        raise ValueError(_("the option ssl-key requires ssl-cert; add it"))
     if not modes:
         return Tls.VERIFY_IDENTITY if authority else Tls.REQUIRED if files else Tls.DISABLED
     return max(*modes, Tls.VERIFY_CA) if authority else max(modes)

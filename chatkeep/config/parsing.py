@@ -16,6 +16,7 @@ from chatkeep.config import database_url as urls
 from chatkeep.config.database_url import LAST_PORT
 from chatkeep.domain.quota import Defaults, Prices, read_defaults, read_prices
 from chatkeep.i18n import _
+from chatkeep.i18n.decoding import reason_of
 from chatkeep.runtime.hosts import SOCKET, has_sockets, is_loopback
 
 ENVIRONMENTS = ("development", "test", "production")
@@ -62,7 +63,7 @@ def size(text: str) -> int:
 def host(text: str) -> str:
     """Return an address, or `unix:` with a socket's path if the system has Unix sockets."""
     if text.startswith(SOCKET) and not has_sockets():
-        raise ValueError(_("Python has no Unix sockets on this system; write an address: HOST=127.0.0.1"))
+        raise ValueError(_("Python does not support Unix sockets on this system; write an address: HOST=127.0.0.1"))
     return text
 
 
@@ -70,7 +71,7 @@ def path_prefix(text: str) -> str:
     """Return a path such as ``/chat`` without a trailing slash; empty for ``/``."""
     prefix = text.rstrip("/")
     if text != "/" and not _PATH_PREFIX.fullmatch(prefix):
-        raise ValueError(_("write a path such as /chat, of letters, digits, and - . _ ~"))
+        raise ValueError(_("write a path such as /chat, with only letters, digits and - . _ ~"))
     return prefix
 
 
@@ -78,7 +79,7 @@ def public_url(text: str) -> str:
     """Return the origin at which browsers reach the server, such as ``https://chat.example.com``."""
     found = _ORIGIN.fullmatch(text.lower())
     if found is None or found["scheme"] not in _DEFAULT_PORTS:
-        raise ValueError(_("write it as https://chat.example.com; the path goes into CHATKEEP_PREFIX"))
+        raise ValueError(_("write an origin such as https://chat.example.com; put the path into CHATKEEP_PREFIX"))
     return _origin(text.lower())
 
 
@@ -128,7 +129,7 @@ def http_url(text: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(_("write a URL that begins with http:// or https://"))
     if parts.username is not None:
-        raise ValueError(_("write no password into it; OPENAI_API_KEY and CHATKEEP_PROVIDER_HEADERS are for that"))
+        raise ValueError(_("remove the password; use OPENAI_API_KEY or CHATKEEP_PROVIDER_HEADERS instead"))
     return text.rstrip("/")
 
 
@@ -137,14 +138,14 @@ def issuer(text: str) -> str:
     parts = urlsplit(text)
     is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
     if not is_safe or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(_("write a URL that begins with https://, as the provider itself writes it"))
+        raise ValueError(_("write a URL that begins with https://, exactly as the provider publishes it"))
     return text
 
 
 def account(text: str) -> str:
     """Return the name of an account."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", text):
-        raise ValueError(_("write up to 32 of a-z, 0-9, _ and -"))
+        raise ValueError(_("write up to 32 characters of a-z, 0-9, _ and -"))
     return text
 
 
@@ -152,7 +153,7 @@ def user_scopes(text: str) -> tuple[str, ...]:
     """Return scopes for users; ``admin`` is not allowed."""
     found = words(text)
     if not found or not set(found) <= {"chat", "read", "export"}:
-        raise ValueError(_("write some of chat, read, export"))
+        raise ValueError(_("write one or more of chat, read and export"))
     return found
 
 
@@ -171,7 +172,7 @@ def database_url(text: str) -> str:
         raise ValueError(_("write sqlite:///path/to/file or mysql+pymysql://user:password@host:3306/database"))
     url = urls.of_server(text)
     if urls.options(parse_qsl(url.partition("?")[2])).unix_socket and not has_sockets():
-        raise ValueError(_("Python has no Unix sockets on this system; leave the option unix-socket out"))
+        raise ValueError(_("Python does not support Unix sockets on this system; remove the option unix-socket"))
     return url
 
 
@@ -180,7 +181,7 @@ def redis_url(text: str) -> str:
     if not text.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError(_("write redis://host:6379/0"))
     if text.startswith(SOCKET) and not has_sockets():
-        raise ValueError(_("Python has no Unix sockets on this system; write redis://host:6379/0"))
+        raise ValueError(_("Python does not support Unix sockets on this system; write redis://host:6379/0"))
     _require_port(text)
     return text
 
@@ -190,7 +191,7 @@ def _require_port(url: str) -> None:
     try:
         urlsplit(url).port  # noqa: B018 - reading the property validates it
     except ValueError:
-        reason = _("write the port as a number, and / ? # @ : of a password as %2F %3F %23 %40 %3A")
+        reason = _("write the port as a number, and / ? # @ : in the password as %2F %3F %23 %40 %3A")
         raise ValueError(reason) from None
 
 
@@ -216,9 +217,9 @@ def _origin(text: str) -> str:
     """Return an origin in lower case without its default port (RFC 6454, section 6.2; WHATWG URL for hosts)."""
     found = _ORIGIN.fullmatch(text)
     if text == "null" or text.startswith("file:"):
-        raise ValueError(_("write no null and no file: any page may have that origin; serve yours from a host"))
+        raise ValueError(_("remove null and file: any page can have these origins; serve your page from a host"))
     if "*" in text:
-        raise ValueError(_("write each origin of its own, or * alone for all: no other pattern matches any"))
+        raise ValueError(_("write each origin in full, or only * for all origins; other patterns are not supported"))
     if found is None or not (host := _ascii(found["host"])):
         raise ValueError(_("write origins such as https://app.example.com, without a path"))
     number = int(found["port"]) if found["port"] else _DEFAULT_PORTS.get(found["scheme"])
@@ -282,7 +283,7 @@ def dialects(text: str) -> tuple[tuple[str, DialectRule], ...]:
         found = msgspec.json.decode(text, type=dict[str, DialectRule])
     except msgspec.DecodeError as error:
         raise ValueError(
-            _("write a JSON object such as {example} ({reason})", example=DIALECTS_EXAMPLE, reason=str(error))
+            _("write a JSON object such as {example} ({reason})", example=DIALECTS_EXAMPLE, reason=reason_of(error))
         ) from error
     return tuple(sorted(found.items(), key=lambda pair: len(pair[0]), reverse=True))
 
@@ -348,7 +349,7 @@ def token_rules(text: str) -> tuple[tuple[str, TokenRule], ...]:
     for rule in found.values():
         if rule.algorithm not in (*SECRET_BYTES, *PUBLIC_ALGORITHMS):
             raise ValueError(
-                _("write an algorithm of {algorithms}", algorithms=", ".join((*SECRET_BYTES, *PUBLIC_ALGORITHMS)))
+                _("write one of the algorithms {algorithms}", algorithms=", ".join((*SECRET_BYTES, *PUBLIC_ALGORITHMS)))
             )
         least = SECRET_BYTES.get(rule.algorithm, 0)
         if min(len(key.encode()) for key in rule.keys) < least:

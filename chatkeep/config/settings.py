@@ -63,7 +63,7 @@ class Settings(SettingsFields):
         found: list[Text] = []
         if self.openai_api_key and self.openai_api_key.lower().startswith(PLACEHOLDERS):
             found.append(
-                _("OPENAI_API_KEY: this is a placeholder; set the real key, or remove it to use the demo model")
+                _("OPENAI_API_KEY: the value is a placeholder; set the real key, or remove it to use the demo model")
             )
         return found
 
@@ -126,10 +126,12 @@ def _value(item: Field[Any], layers: Iterable[Mapping[str, str]], folder: Path) 
         return {item.name: item.metadata["read"](text)}
     except ValueError as error:
         # Text before an @ may be a password, even in the wrong setting.
-        shown = _("the value") if is_secret or "@" in text else repr(text)
-        raise SettingsError(
-            [_("{name}: {value} is invalid; {advice}", name=name, value=shown, advice=text_of(error))]
-        ) from None
+        advice = text_of(error)
+        if is_secret or "@" in text:
+            problem = _("{name}: the value is invalid; {advice}", name=name, advice=advice)
+        else:
+            problem = _("{name}: {value} is invalid; {advice}", name=name, value=repr(text), advice=advice)
+        raise SettingsError([problem]) from None
 
 
 def described() -> list[Field[Any]]:

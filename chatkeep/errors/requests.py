@@ -17,7 +17,7 @@ NO_EXPORT = _("Export not found. It may have expired or been deleted.")
 NO_ACCESS = _("Send a valid key in the header Authorization: Bearer ck_... Yours may be mistyped, revoked or expired.")
 # The same for end-user tokens.
 NO_TOKEN = _("Send a valid X-End-User-Token. Its signature, time or claims do not match the server's settings.")
-NO_KEYS = _("There is no key yet. Create one on the server: chatkeep keys create NAME")
+NO_KEYS = _("No API key exists. Create one on the server: chatkeep keys create NAME")
 
 
 class BadRequest(Problem):
@@ -143,7 +143,7 @@ class UnsupportedMediaType(Problem):
 class RangeNotSatisfiable(Problem):
     """The range starts after the end of the file."""
 
-    status, code, title = 416, "range_not_satisfiable", _("The file has no such range")
+    status, code, title = 416, "range_not_satisfiable", _("Range not satisfiable")
 
 
 class ExpectationFailed(Problem):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from chatkeep.i18n import N_, Text
 
@@ -31,19 +32,18 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _OURS = {"error", "reason"}
 
 
-def recognized(english: str, depth: int = 2) -> Text:
-    """Return the text that was stored in English. Unknown text stays as it is in every language.
+def recognized(english: str, messages: tuple[str, ...] = _STORED, depth: int = 2) -> Text:
+    """Return the text that was made from one of the messages. Unknown text stays as it is in every language.
 
     Imported text may be anything, so the time is linear in its length. ``depth`` limits nested messages.
     """
-    for message in _STORED if depth else ():
+    for message in messages if depth else ():
         pieces = _PLACEHOLDER.split(message)
         values = _values(pieces[::2], english)
         if values:
             named = zip(pieces[1::2], values, strict=True)
-            return Text(
-                message, **{name: recognized(value, depth - 1) if name in _OURS else value for name, value in named}
-            )
+            nested = partial(recognized, messages=messages, depth=depth - 1)
+            return Text(message, **{name: nested(value) if name in _OURS else value for name, value in named})
     return Text(english)
 
 

@@ -64,8 +64,12 @@ def reason(error: OSError, host: str, port: int) -> Text:
             other=other,
         )
     if error.errno == errno.EACCES:
-        return _("PORT: this user may not listen on {port}; choose a port from 1024 on: PORT=5010", port=port)
-    return _("HOST: {host} is no address of this machine; to serve this machine alone: HOST=127.0.0.1", host=host)
+        return _(
+            "PORT: this user is not allowed to listen on {port}; choose a port of 1024 or above: PORT=5010", port=port
+        )
+    return _(
+        "HOST: {host} is not an address of this machine; to serve only this machine, set HOST=127.0.0.1", host=host
+    )
 
 
 def _address(host: str, port: int) -> Text | None:
@@ -80,9 +84,17 @@ def _address(host: str, port: int) -> Text | None:
 def _socket(path: Path) -> Text | None:
     """Return why no Unix socket can be created at this path, or None."""
     if len(os.fsencode(path)) > SOCKET_BYTES:
-        return _("HOST: the path of a socket has up to {bytes} bytes; {path} has more", bytes=SOCKET_BYTES, path=path)
+        return _(
+            "HOST: the socket path {path} is longer than {bytes} bytes; choose a shorter path",
+            bytes=SOCKET_BYTES,
+            path=path,
+        )
     if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
-        return _("HOST: the folder of {path} does not exist, or this user may not write to it", path=path)
+        return _(
+            "HOST: the folder of {path} does not exist, or this user cannot write to it; create "
+            "it, or choose another path",
+            path=path,
+        )
     if path.is_socket():
         has_listener = _has_listener(path)
         return (
@@ -90,7 +102,7 @@ def _socket(path: Path) -> Text | None:
             if has_listener
             else None
         )
-    return _("HOST: {path} exists and is no socket", path=path) if path.exists() else None
+    return _("HOST: {path} exists and is not a socket; choose another path", path=path) if path.exists() else None
 
 
 def _has_listener(path: Path) -> bool:

@@ -96,7 +96,7 @@ def _reasons(error: ChatkeepError) -> list[Text]:
 def announce(place: str) -> None:
     """Print or log the address on which the server listens."""
     text = translated(
-        _("chatkeep {version} serves on {place} (Ctrl+C ends it)", version=__version__, place=place),
+        _("chatkeep {version} serves on {place} (press Ctrl+C to stop)", version=__version__, place=place),
         language_of_terminal(),
     )
     if logs.is_json():

@@ -203,7 +203,7 @@ _DETAILS: dict[type[Problem], str] = {
     errors.MissingScope: "This request requires one of these scopes: chat, read.",
     errors.KeyEnded: "Create a new key instead.",
     errors.ForeignOrigin: "This origin is not allowed. To allow it, add it to CHATKEEP_CORS_ORIGINS.",
-    errors.UnknownHost: "This host name is not listed. To allow it, add it to CHATKEEP_HOSTS.",
+    errors.UnknownHost: "Unknown host chat.example.com. To allow it, add it to CHATKEEP_HOSTS.",
     errors.NotFound: "Conversation not found. It may have expired or been deleted.",
     errors.RequestTimeout: "The body did not arrive within 10 s.",
     errors.TurnRunning: "Wait until the running reply ends, or stop it, before you send another message.",

@@ -141,7 +141,9 @@ def _choice(kind: inspect.LiteralType | inspect.EnumType) -> Text:
 
 def _list(kind: inspect.VarTupleType) -> Text:
     return _(
-        "must be a list of at least {least}; each item {wanted}", least=kind.min_length, wanted=wanted(kind.item_type)
+        "must be a list of at least {least} items; each item {wanted}",
+        least=kind.min_length,
+        wanted=wanted(kind.item_type),
     )
 
 

@@ -20,6 +20,7 @@ from chatkeep.config.settings import Settings
 from chatkeep.errors import BadRequest, ForeignOrigin, UnknownHost
 from chatkeep.i18n import _
 from chatkeep.runtime.hosts import is_listed, is_loopback
+from chatkeep.web.fields import shortened
 
 ANY = "*"
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:@/\[\]\s]+)(?::\d*)?")
@@ -58,7 +59,8 @@ class Origins:
         if host is None and environ["SERVER_PROTOCOL"] == "HTTP/1.1":
             raise BadRequest(_("Send a Host header (RFC 9112, section 3.2)."))
         if host is not None and not self.answers_to(host, open_mode=self.open_mode()):
-            raise UnknownHost(_("This host name is not listed. To allow it, add it to CHATKEEP_HOSTS."))
+            shown = shortened(_name(host) or host)
+            raise UnknownHost(_("Unknown host {host}. To allow it, add it to CHATKEEP_HOSTS.", host=shown))
         if self.is_foreign(environ) and not _is_harmless(environ, route):
             raise ForeignOrigin(_("This origin is not allowed. To allow it, add it to CHATKEEP_CORS_ORIGINS."))
 

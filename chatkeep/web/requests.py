@@ -10,6 +10,7 @@ from werkzeug.exceptions import ClientDisconnected
 
 from chatkeep.errors import BodyTooLarge, FieldError, InvalidFields, MalformedJson, RequestTimeout, UnsupportedMediaType
 from chatkeep.i18n import _
+from chatkeep.i18n.decoding import reason_of
 from chatkeep.runtime.concurrency import deadline
 from chatkeep.web import fields
 from chatkeep.web.services import services
@@ -33,12 +34,7 @@ def body_as(shape: type[S]) -> S:
     except RecursionError as error:
         raise MalformedJson(_("The body is nested too deeply.")) from error
     except msgspec.DecodeError as error:
-        raise MalformedJson(_("JSON is malformed: {reason}.", reason=_reason(error))) from error
-
-
-def _reason(error: msgspec.DecodeError) -> str:
-    """Return where JSON is malformed; msgspec begins so itself, but not always."""
-    return str(error).removeprefix("JSON is malformed: ")
+        raise MalformedJson(_("JSON is malformed: {reason}.", reason=reason_of(error))) from error
 
 
 def read_body() -> bytes:
@@ -96,7 +92,7 @@ def require_small_metadata(metadata: dict[str, Any] | msgspec.UnsetType) -> None
         return
     wrong = None
     if _is_deeper(metadata, METADATA_DEPTH):
-        wrong = _("is nested more than {depth} deep", depth=METADATA_DEPTH)
+        wrong = _("is nested more than {depth} levels deep", depth=METADATA_DEPTH)
     elif len(msgspec.json.encode(metadata)) > METADATA_BYTES:
         wrong = _("is larger than {bytes} bytes", bytes=METADATA_BYTES)
     if wrong:

@@ -102,7 +102,7 @@ def test_revoke_by_prefix_is_shown_in_the_list(tmp_path: Path) -> None:
     assert line(tmp_path, "revoke", made[0]).returncode == 0  # a leaked key is at hand as a whole
     _, first, second = line(tmp_path, "list").stdout.splitlines()
     assert (first.split()[:2], first.split()[-1]) == ([made[0][:11], "one"], "revoked")
-    assert (second.split()[:2], "for ever" in second) == ([made[1][:11], "two"], True)
+    assert (second.split()[:2], "forever" in second) == ([made[1][:11], "two"], True)
 
 
 def operator(server: Server) -> Identity:

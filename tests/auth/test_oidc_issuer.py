@@ -235,7 +235,7 @@ def test_issuer_without_tls_is_refused(issuer: str, tmp_path: Path) -> None:
 
 
 def test_missing_settings_are_named_at_start(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="CHATKEEP_OIDC_CLIENT_ID: set the name"):
+    with pytest.raises(SettingsError, match="CHATKEEP_OIDC_CLIENT_ID: not set"):
         Oidc(Settings.from_env({"CHATKEEP_OIDC_ISSUER": "https://idp.example"}, tmp_path))
     for name, value in {"SCOPES": "admin", "ALGORITHM": "HS256", "ACCOUNT": "A b"}.items():
         with pytest.raises(SettingsError, match=f"CHATKEEP_OIDC_{name}"):

@@ -32,7 +32,7 @@ class Reachable(Server):
 def test_production_on_a_public_address_needs_a_key(command: str, tmp_path: Path) -> None:
     """Starts a process: a second or two. Under gunicorn the master also gives up."""
     server = Reachable(command, tmp_path, {"CHATKEEP_ENV": "production"})
-    with pytest.raises(RuntimeError, match=r"reachable from outside and there is no key yet; run: chatkeep keys"):
+    with pytest.raises(RuntimeError, match=r"reachable from other machines, but no API key exists; run: chatkeep keys"):
         server.start()
     assert server.process
     assert server.process.returncode > 0  # by itself: a server that is killed has a negative one
@@ -41,7 +41,7 @@ def test_production_on_a_public_address_needs_a_key(command: str, tmp_path: Path
 def test_production_with_a_public_host_needs_a_key(tmp_path: Path) -> None:
     """Starts a process: a second. A proxy passes that name on, so others are behind it."""
     named = {"CHATKEEP_ENV": "production", "CHATKEEP_HOSTS": "localhost,chat.example.com"}
-    with pytest.raises(RuntimeError, match=r"CHATKEEP_HOSTS: chat\.example\.com is reachable from outside"):
+    with pytest.raises(RuntimeError, match=r"CHATKEEP_HOSTS: chat\.example\.com is reachable from other machines"):
         Server("waitress", tmp_path, named).start()
     with thrown_away(Server("waitress", tmp_path, named | {"CHATKEEP_REQUIRE_KEYS": "true"})) as closed:
         assert request("GET", closed.url + LIST).status == 401

@@ -188,7 +188,7 @@ def test_every_algorithm_verifies_its_tokens() -> None:
             assert tokens.read("local", signed(edwards[curve_name], alg)).end_user == "alice"
             with pytest.raises(Unauthorized):
                 tokens.read("local", signed(edwards[other], "EdDSA"))
-        with pytest.raises(SettingsError, match=f"a key of the account local is none for {other}"):
+        with pytest.raises(SettingsError, match=f"a key of the account local is not valid for {other}"):
             Tokens([("local", TokenRule(other, (pem_of(edwards[curve_name]),)))])
 
 
@@ -247,7 +247,7 @@ def test_invalid_rule_is_refused_without_showing_it(rule: dict[str, Any], tmp_pa
     ],
 )
 def test_key_of_another_type_is_refused_at_start(rule: dict[str, Any]) -> None:
-    with pytest.raises(SettingsError, match=f"a key of the account local is none for {rule['algorithm']}"):
+    with pytest.raises(SettingsError, match=f"a key of the account local is not valid for {rule['algorithm']}"):
         Tokens(token_rules(json.dumps({"local": rule})))
 
 

@@ -16,7 +16,7 @@ def row(chat: Chat, title: str) -> Locator:
 def choose(chat: Chat, title: str, choice: str) -> None:
     """Choose from the menu of a conversation in the list."""
     row(chat, title).hover()
-    row(chat, title).get_by_role("button", name="Actions of").click()
+    row(chat, title).get_by_role("button", name="Actions for").click()
     chat.page.get_by_role("menuitem", name=choice).click()
 
 

@@ -12,7 +12,7 @@ from tests.browser.conftest import Visit
 from tests.http.api import Api, eventually
 
 TITLES = {
-    "Turns", "Tokens", "Provider errors", "First token", "Whole reply", "Storing a turn", "Cache hits", "In progress",
+    "Turns", "Tokens", "Provider errors", "First token", "Full reply", "Storing a turn", "Cache hits", "In progress",
     "Server processes", "Conversations", "Expired", "Database",
 }  # fmt: skip
 JOB = {
@@ -55,7 +55,7 @@ def test_plots_have_drawings_and_texts(visit: Visit, api: Api) -> None:
     assert {title.partition(" per ")[0] for title in titles} == TITLES
     card = page.locator("[data-plot=workers]")
     expect(card.locator("canvas")).to_be_visible()
-    card.get_by_text("As a table").click()
+    card.get_by_text("Show as a table").click()
     expect(card.locator(".scroll tbody .number").first).to_have_text("1")
     expect(tile(page, "generating")).to_contain_text("processes: 1")
 
@@ -114,9 +114,9 @@ def test_chinese_is_selected_and_remembered(visit: Visit) -> None:
     page = opened(visit(locale="zh-CN"))
     expect(page.get_by_role("heading", name="运行状况")).to_be_visible()
     page.get_by_role("button", name="切换到英文").click()
-    expect(page.get_by_role("heading", name="Operation")).to_be_visible()
+    expect(page.get_by_role("heading", name="Operations")).to_be_visible()
     page.reload()
-    expect(page.get_by_role("heading", name="Operation")).to_be_visible()
+    expect(page.get_by_role("heading", name="Operations")).to_be_visible()
 
 
 def test_exports_show_their_progress(visit: Visit) -> None:

@@ -181,7 +181,7 @@ def test_page_follows_the_text_until_the_user_scrolls_up(visit: Visit, scroll_up
     chat = visit(**TOUCH) if scroll_up is swipe else visit()
     chat.box.fill("Long #n=1500,r=200,seed=3#")
     chat.action.click()
-    to_end = chat.page.get_by_role("button", name="To the end")
+    to_end = chat.page.get_by_role("button", name="Scroll to the end")
     wait_for_top(chat, 200)
     scroll_up(chat)
     expect(to_end).to_be_visible()

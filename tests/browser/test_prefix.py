@@ -66,7 +66,7 @@ def test_every_page_works_under_a_path_prefix(prefixed: Chat) -> None:
     assert title in Path(download.value.path()).read_text(encoding="utf-8")
     page.locator("#conversation-menu").click()
     page.get_by_role("menuitem", name="Share…").click()
-    page.get_by_role("button", name="Make a link").click()
+    page.get_by_role("button", name="Create a link").click()
     link = page.get_by_label("Link", exact=True).input_value()
     assert link.startswith(f"{prefixed.url}/shared/")
     page.goto(link)
@@ -75,6 +75,6 @@ def test_every_page_works_under_a_path_prefix(prefixed: Chat) -> None:
     page.goto(f"{prefixed.url}/admin")
     expect(page.locator("[data-tile=turns] dd")).to_contain_text("1")
     expect(page.get_by_role("alert")).to_be_hidden()
-    page.get_by_title("To the conversations").click()
+    page.get_by_title("Back to the conversations").click()
     expect(page.get_by_role("link", name=title)).to_be_visible()
     assert [path for path in paths if not path.startswith("/chat/")] == []

@@ -30,7 +30,7 @@ def open_dialog(page: Page) -> Locator:
 
 def make_link(chat: Chat) -> str:
     shown = open_dialog(chat.page)
-    shown.get_by_role("button", name="Make a link").click()
+    shown.get_by_role("button", name="Create a link").click()
     expect(shown.get_by_label("Link", exact=True)).to_be_focused()
     return shown.get_by_label("Link", exact=True).input_value()
 
@@ -74,7 +74,7 @@ def test_link_is_copied_and_revoked(visit: Visit) -> None:
     expect(shown).to_contain_text("Shared since")
     expect(shown.get_by_label("Link", exact=True)).to_have_count(0)
     shown.get_by_role("button", name="Stop sharing").click()
-    expect(shown.get_by_role("button", name="Make a link")).to_be_visible()
+    expect(shown.get_by_role("button", name="Create a link")).to_be_visible()
     page.goto(link)
     expect(page.get_by_role("alert")).to_contain_text("is invalid")
 

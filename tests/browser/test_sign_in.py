@@ -208,7 +208,7 @@ def test_admin_page_asks_for_a_key_with_its_scope(visit: Visit, locked: Server, 
     expect(card(page)).to_be_visible()
     asked.clear()
     sign_in(page, make("local", Scope.READ))
-    expect(page.get_by_role("alert")).to_contain_text("needs a key with the scope admin, which yours lacks")
+    expect(page.get_by_role("alert")).to_contain_text("requires a key with the scope admin")
     expect(page.get_by_role("alert")).to_contain_text("chatkeep keys create NAME --scopes admin")
     expect(page.locator("[data-plot=turns]")).not_to_be_visible()
     expect(page.locator("#ranges")).not_to_be_visible()

@@ -55,7 +55,7 @@ def test_forget_requires_yes_without_a_terminal(database_url: str, tmp_path: Pat
     env = {"DATABASE_URL": database_url}
     refused = run(tmp_path, "forget", "4711", env=env)
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert "confirm it with --yes" in refused.stderr
+    assert "confirm with --yes" in refused.stderr
     assert "请用 --yes 确认" in run(tmp_path, "forget", "4711", env=env | {"LANG": "zh_CN.UTF-8"}).stderr
     assert run(tmp_path, "forget", "4711", "--yes", env=env).stdout.startswith("erased 0 conversations")
 

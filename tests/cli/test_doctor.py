@@ -102,14 +102,14 @@ def test_env_files_and_unknown_names_are_reported(doctor: Doctor) -> None:
     (doctor.folder / ".env.test").write_text("CHATKEEP_MODEL=m\n")
     assert doctor.says("environment").startswith("warn CHATKEEP_CONTEXT is not a setting")
     told = doctor.all[0]["detail"]
-    assert told.startswith("test; files that are read: ")
+    assert told.startswith("test; files read: ")
     assert told.index(".env.test") < told.index(".env", told.index(".env.test") + 9)
 
 
 def test_healthy_database_passes(doctor: Doctor, database: Database) -> None:
     url = database.url.render_as_string(hide_password=False)
     assert doctor.says("database", DATABASE_URL=url).startswith("ok")
-    assert doctor.said("schema") == f"ok it is {migrations.HEAD}, as this version needs it"
+    assert doctor.said("schema") == f"ok it is {migrations.HEAD}, which this version needs"
     assert doctor.said("character set").startswith("ok")
 
 
@@ -146,17 +146,17 @@ def test_newer_schema_is_reported(doctor: Doctor, database: Database) -> None:
     url = database.url.render_as_string(hide_password=False)
     with database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    assert doctor.says("schema", DATABASE_URL=url).startswith("ok it is 9999, of a newer chatkeep, beside which")
+    assert doctor.says("schema", DATABASE_URL=url).startswith("ok it is 9999, from a newer chatkeep that")
     with database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE marks SET value = 12 WHERE name = 'schema_compatible_from'")
     assert doctor.says("schema", DATABASE_URL=url).startswith("fail it is 9999, of a newer chatkeep")
 
 
 def test_empty_database_is_created_at_the_first_start(doctor: Doctor, mariadb_url: str) -> None:
-    assert doctor.says("schema", DATABASE_URL=mariadb_url).startswith("ok it has no tables of chatkeep yet")
+    assert doctor.says("schema", DATABASE_URL=mariadb_url).startswith("ok there are no tables yet")
     with Database(mariadb_url).engine.begin() as connection:  # as a first start that was killed leaves it
         connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
-    assert doctor.says("schema", DATABASE_URL=mariadb_url).startswith("warn its tables are not complete yet")
+    assert doctor.says("schema", DATABASE_URL=mariadb_url).startswith("warn some tables are missing")
 
 
 def test_database_without_utf8mb4_fails(doctor: Doctor, mariadb_url: str) -> None:
@@ -191,9 +191,11 @@ def test_file_that_is_no_database_fails(doctor: Doctor) -> None:
 @on_embedded_and_server
 def test_state_of_keys_is_reported(doctor: Doctor, database: Database) -> None:
     url = database.url.render_as_string(hide_password=False)
-    assert doctor.says("keys", DATABASE_URL=url).startswith("ok there is no key yet: anyone who can reach 127.0.0.1:")
+    assert doctor.says("keys", DATABASE_URL=url).startswith(
+        "ok no API key exists, so every client that reaches 127.0.0.1:"
+    )
     for reachable in ({"HOST": "0.0.0.0"}, {"CHATKEEP_REQUIRE_KEYS": "true"}):  # noqa: S104 - nothing listens
-        assert doctor.says("keys", DATABASE_URL=url, **reachable).startswith("fail there is no key yet, so")
+        assert doctor.says("keys", DATABASE_URL=url, **reachable).startswith("fail no API key exists, so")
     first = make_key(url)
     assert doctor.says("keys", DATABASE_URL=url) == "ok 1 are valid"
     second = make_key(url, lifetime=3600)
@@ -202,12 +204,12 @@ def test_state_of_keys_is_reported(doctor: Doctor, database: Database) -> None:
     assert second.text not in told
     for made in (first, second):
         revoke(url, made)
-    assert doctor.says("keys", DATABASE_URL=url).startswith("fail every key is revoked or expired, so")
+    assert doctor.says("keys", DATABASE_URL=url).startswith("fail every API key is revoked or expired, so")
 
 
 def test_missing_database_means_no_keys(doctor: Doctor, mariadb_url: str) -> None:
     for url in ("sqlite:///nowhere.sqlite3", mariadb_url):
-        assert doctor.says("keys", DATABASE_URL=url).startswith("ok there is no key yet")
+        assert doctor.says("keys", DATABASE_URL=url).startswith("ok no API key exists")
         assert doctor.says("keys", DATABASE_URL=url, HOST="0.0.0.0").startswith("fail")  # noqa: S104 - as above
 
 
@@ -253,7 +255,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path | None]:
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
-        ("", "ok it answers and takes the key; the model is gpt-4o-mini"),
+        ("", "ok it answers and accepts the key; the model is gpt-4o-mini"),
         ("status=401,leak", "fail The provider refused the credentials (401): check OPENAI_API_KEY."),
         ("status=404", "warn it answers, but has no list of models"),
         ("status=429", "warn The provider's rate limit is reached (429)"),
@@ -270,7 +272,7 @@ def test_answers_of_the_provider_are_reported(doctor: Doctor, upstream: Upstream
 
 def test_model_that_the_provider_does_not_list_is_reported(doctor: Doctor, upstream: Upstream) -> None:
     told = doctor.says("provider", OPENAI_BASE_URL=upstream.url, OPENAI_API_KEY=SECRET, CHATKEEP_MODEL="gpt-0")
-    assert told == "warn it answers, and does not list the model gpt-0 check CHATKEEP_MODEL"
+    assert told == "warn it answers, but does not list the model gpt-0 check CHATKEEP_MODEL"
 
 
 def test_provider_key_with_invalid_characters_fails(doctor: Doctor, upstream: Upstream) -> None:
@@ -304,7 +306,7 @@ def test_unreachable_provider_fails(doctor: Doctor, upstream: Upstream, place: s
 @pytest.mark.parametrize("kind", UNUSABLE)
 def test_redis_that_refuses_commands_is_reported(doctor: Doctor, kind: str, tmp_path: Path) -> None:
     with unusable_redis(kind, tmp_path) as running:
-        assert doctor.says("Redis", REDIS_URL=running.url).startswith("warn it answers, and cannot be used: ")
+        assert doctor.says("Redis", REDIS_URL=running.url).startswith("warn it answers, but cannot be used: ")
 
 
 def test_redis_is_checked_if_configured(doctor: Doctor, redis: Redis) -> None:
@@ -312,7 +314,7 @@ def test_redis_is_checked_if_configured(doctor: Doctor, redis: Redis) -> None:
     assert doctor.says("Redis", REDIS_URL=redis.url) == "ok it answers"
     limits = '{"account": {"requests_per_day": 40}}'
     told = doctor.says("Redis", REDIS_URL=redis.url, CHATKEEP_LIMITS=limits)
-    assert told.startswith("warn it keeps nothing on disk, so limits of the minute and the day")
+    assert told.startswith("warn it does not persist data, so a restart of Redis resets")
     assert doctor.says("Redis", REDIS_URL=f"redis://:{SECRET}@127.0.0.1:{free_port()}/0").startswith("warn it does not")
 
 
@@ -331,8 +333,8 @@ def test_openid_documents_are_checked(doctor: Doctor, oidc_provider: OidcProvide
     assert says(ALGORITHM="Ed448").startswith("fail it publishes no key for Ed448")
     assert says(ALGORITHM="ES256K").startswith("fail it signs with 'HS256, ")
     away = f"http://127.0.0.1:{free_port()}"
-    assert says(ISSUER=away).startswith(f"fail {away} does not answer as an issuer: discovery_unreachable")
-    assert says(CLIENT_ID="").startswith("fail CHATKEEP_OIDC_CLIENT_ID: set the name")
+    assert says(ISSUER=away).startswith(f"fail {away} does not answer like an OpenID issuer: discovery_unreachable")
+    assert says(CLIENT_ID="").startswith("fail CHATKEEP_OIDC_CLIENT_ID: not set")
 
 
 @pytest.mark.parametrize(

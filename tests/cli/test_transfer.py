@@ -230,7 +230,7 @@ def test_backup_of_mysql_names_its_own_programs(mariadb_url: str, tmp_path: Path
     for arguments in (["backup", "x"], ["restore", "x"]):
         done = run(tmp_path, *arguments, env={"DATABASE_URL": mariadb_url})
         assert (done.returncode, list(tmp_path.iterdir())) == (1, [])
-        assert "For MySQL and MariaDB use their own programs: see docs/deployment.md, Backup" in done.stderr
+        assert "For MySQL and MariaDB, use their own tools: see docs/deployment.md, Backup" in done.stderr
 
 
 def test_copy_shows_no_password(
@@ -275,7 +275,7 @@ def test_restore_refuses_to_mark_a_database_in_use(database_url: str, tmp_path: 
     """Starts a process: half a second."""
     with opened(Path(file_of(database_url))) as database, beating(database):
         done = run(tmp_path, "restore", env={"DATABASE_URL": database_url})
-    assert (done.returncode, "A server uses this database" in done.stderr) == (1, True)
+    assert (done.returncode, "A server is using this database" in done.stderr) == (1, True)
 
 
 @ON_SQLITE

@@ -239,10 +239,10 @@ def test_compressed_file_is_imported(own: Api, kind: str, headers: dict[str, str
     ("kind", "headers", "told"),
     [
         ("text/plain", {}, "Send the file itself as the body"),
-        ("multipart/form-data; boundary=x", {}, "in no form"),
-        ("application/x-www-form-urlencoded", {}, "in no form"),
+        ("multipart/form-data; boundary=x", {}, "not in a form"),
+        ("application/x-www-form-urlencoded", {}, "not in a form"),
         ("application/json", {"Content-Encoding": "br"}, "gzip"),
-        ("application/zip", {"Content-Encoding": "gzip"}, "as it is"),
+        ("application/zip", {"Content-Encoding": "gzip"}, "unchanged"),
     ],
     ids=["text", "form", "curl's", "brotli", "twice"],
 )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import time
 
+import msgspec
 import pytest
 
 from chatkeep import errors
+from chatkeep.config import parsing
 from chatkeep.errors import Problem
 from chatkeep.i18n import Text, language_of, text_of, translated, verbatim
+from chatkeep.i18n.decoding import reason_of
 from chatkeep.i18n.stored import recognized
 from chatkeep.turns.live import StopReason
 from docs import catalogue
@@ -21,6 +24,51 @@ SAYERS = ("chatkeep/provider/", "chatkeep/turns/live.py", "chatkeep/httpclient/c
 GAPPED = sorted(
     {found.message for found in catalogue.messages() if found.path.startswith(SAYERS) and "{" in found.message}
 )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "{",
+        "[1,]",
+        '{"a":1,}',
+        '{"a" 1}',
+        '{"a":1 "b"}',
+        "[1 2]",
+        "{1:2}",
+        "nul",
+        "[.1]",
+        "[01]",
+        "1 2",
+        '["\\x"]',
+        '["\\u12"]',
+        '["\\uzzzz"]',
+        '["\\ud800"]',
+        '["\\ud800\\u0041"]',
+        '["a\nb"]',
+        "[1.]",
+    ],
+)
+def test_malformed_json_is_explained_in_chinese(body: str) -> None:
+    with pytest.raises(msgspec.DecodeError) as raised:
+        msgspec.json.decode(body)
+    reason = reason_of(raised.value)
+    assert reason == str(raised.value).removeprefix("JSON is malformed: ")
+    assert not re.search("[a-z]{3}", translated(reason, "zh").replace("Unicode", ""))
+
+
+@pytest.mark.parametrize(
+    ("rules", "chinese"),
+    [
+        ('{"m":{"stream":1}}', "应为 bool | null，实为 int（位于 $[...].stream）"),
+        ('{"m":{"x":1}}', "对象含有未知字段 x（位于 $[...]）"),
+    ],
+)
+def test_wrong_dialects_are_explained_in_chinese(rules: str, chinese: str) -> None:
+    with pytest.raises(ValueError, match="JSON object") as raised:
+        parsing.dialects(rules)
+    assert chinese in translated(text_of(raised.value), "zh")
 
 
 def test_text_equals_its_english() -> None:

@@ -66,9 +66,9 @@ def test_a_file_is_imported_twice_and_counted(store: Store, tmp_path: Path) -> N
     file.write_bytes(exported(store))
     first, again = (run(store, tmp_path, str(file)) for _ in range(2))
     assert (first.returncode, first.stderr, again.returncode) == (0, b"", 0)
-    counts = "conversations: 1 added, 0 there already, 0 brought up to date, 0 deleted, 0 expired and left out"
+    counts = "conversations: 1 added, 0 already stored, 0 updated, 0 deleted, 0 expired and left out"
     assert first.stdout.decode().splitlines() == [f"{file}: {counts}; messages: 4 added"]
-    assert b"0 added, 1 there already" in again.stdout
+    assert b"0 added, 1 already stored" in again.stdout
     assert records(store.give()) == records(file.read_bytes())
 
 
@@ -132,7 +132,7 @@ def test_ttl_option_sets_expiry(store: Store, tmp_path: Path) -> None:
     file = json.dumps([chatgpt(TREE)]).encode()
     assert run(store, tmp_path, "-", given=file).returncode == 0
     assert store.rows("SELECT ttl, expires_at FROM conversations") == [(None, None)]
-    assert b"1 brought up to date" in run(store, tmp_path, "-", "--ttl=30d", given=file).stdout
+    assert b"1 updated" in run(store, tmp_path, "-", "--ttl=30d", given=file).stdout
     assert store.rows("SELECT ttl FROM conversations WHERE expires_at > last_active") == [(30 * 86400,)]
     assert b"write a duration" in run(store, tmp_path, "-", "--ttl=soon", given=file).stderr
 

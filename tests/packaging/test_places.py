@@ -72,16 +72,17 @@ def wrong(host: str) -> str:
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "2001:db8::1"])
 def test_an_address_of_another_machine_is_named(host: str) -> None:
-    assert wrong(host) == f"HOST: {host} is no address of this machine; to serve this machine alone: HOST=127.0.0.1"
+    advice = "to serve only this machine, set HOST=127.0.0.1"
+    assert wrong(host) == f"HOST: {host} is not an address of this machine; {advice}"
 
 
 @pytest.mark.posix("Windows has no such sockets")
 def test_a_path_at_which_no_socket_can_be_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
-    assert wrong("unix:file") == "HOST: file exists and is no socket"
+    assert wrong("unix:file") == "HOST: file exists and is not a socket; choose another path"
     assert wrong("unix:nowhere/a.sock").startswith("HOST: the folder of nowhere/a.sock does not exist")
-    assert wrong("unix:" + "x" * 108).startswith("HOST: the path of a socket has up to 107 bytes")
+    assert wrong("unix:" + "x" * 108).endswith(" is longer than 107 bytes; choose a shorter path")
     with socket.socket(socket.AF_UNIX) as other:
         other.bind("live")
         other.listen()

@@ -75,11 +75,14 @@ CASES: dict[str, tuple[dict[str, str], str]] = {
     ),
     "no folder for a socket": (
         {"HOST": "unix:{folder}/nowhere/x.sock"},
-        "HOST: the folder of {folder}/nowhere/x.sock does not exist, or this user may not write to it",
+        (
+            "HOST: the folder of {folder}/nowhere/x.sock does not exist, or this user cannot write to it; "
+            "create it, or choose another path"
+        ),
     ),
     "only in a worker": (
         {"CHATKEEP_END_USER_TOKENS": '{{"local": {{"algorithm": "RS256", "keys": ["none"]}}}}'},
-        "CHATKEEP_END_USER_TOKENS: a key of the account local is none for RS256",
+        "CHATKEEP_END_USER_TOKENS: a key of the account local is not valid for RS256; replace it",
     ),
 }
 RUNS = [

@@ -53,7 +53,7 @@ def test_a_setting_that_names_a_unix_socket_is_refused(seen: dict[str, Any], nam
     """Waitress would serve on 0.0.0.0:8080 instead."""
     said = seen["refusals"][name]
     assert said.startswith(f"{name}: ")
-    assert "Python has no Unix sockets on this system; " in said
+    assert "Python does not support Unix sockets on this system; " in said
     assert "secret" not in said
 
 
@@ -68,7 +68,7 @@ def test_no_command_uses_a_unix_socket(tmp_path: Path, command: str) -> None:
     )  # fmt: skip
     said = done.stdout + done.stderr
     assert done.returncode in {1, 2}
-    assert said.count("HOST: 'unix:/tmp/x.sock' is invalid; Python has no Unix sockets on this system; ") == 1
+    assert said.count("HOST: 'unix:/tmp/x.sock' is invalid; Python does not support Unix sockets on this system; ") == 1
     assert "Traceback" not in said
 
 

@@ -257,7 +257,7 @@ def test_file_open_in_another_program_is_reported(told: dict[str, Any]) -> None:
 
 def test_unix_socket_is_refused(told: dict[str, Any]) -> None:
     assert told["socket"]["status"] == 2
-    assert "此系统上的 Python 没有 Unix 套接字" in told["socket"]["err"]
+    assert "此系统上的 Python 不支持 Unix 套接字" in told["socket"]["err"]
 
 
 @pytest.mark.parametrize("server", ["port", "waitress"])

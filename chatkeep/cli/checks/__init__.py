@@ -25,7 +25,8 @@ def findings() -> Iterator[Finding]:
         Redaction.from_settings(settings)
     except SettingsError as error:
         yield from (
-            broken(_("settings"), problem, _("fix it; the other checks follow then")) for problem in error.problems
+            broken(_("settings"), problem, _("fix it, then run chatkeep doctor again for the other checks"))
+            for problem in error.problems
         )
         return
     yield fine(_("settings"), _("every value is valid"))
@@ -41,9 +42,9 @@ def names() -> Iterator[Finding]:
     chosen = files[0].name.removeprefix(".env.")
     yield fine(
         _("environment"),
-        _("{environment}; files that are read: {files}", environment=chosen, files=read)
+        _("{environment}; files read: {files}", environment=chosen, files=read)
         if read
-        else _("{environment}; no .env file is here", environment=chosen),
+        else _("{environment}; no .env file found", environment=chosen),
     )
     for name in unknown:
         yield doubtful(

@@ -27,7 +27,7 @@ def database(settings: Settings) -> Iterator[Finding]:
     from chatkeep.store.engine import Database  # noqa: PLC0415
 
     if settings.database.startswith("sqlite:///") and not database_file(settings).exists():
-        yield fine(_("database"), _("{path} is not there yet; the first start makes it", path=database_file(settings)))
+        yield fine(_("database"), _("{path} does not exist; the first start creates it", path=database_file(settings)))
         yield _without_keys(settings)
         return
     try:
@@ -54,10 +54,11 @@ def _character_set(found: Database) -> Iterator[Finding]:
         found.check()
     except SettingsError as error:
         yield from (
-            broken(_("character set"), problem, _("run what it says, then start again")) for problem in error.problems
+            broken(_("character set"), problem, _("run this statement, then restart the server"))
+            for problem in error.problems
         )
         return
-    yield fine(_("character set"), _("every character of every language can be stored"))
+    yield fine(_("character set"), _("all Unicode characters can be stored"))
 
 
 def _schema(found: Database) -> Iterator[Finding]:
@@ -66,32 +67,30 @@ def _schema(found: Database) -> Iterator[Finding]:
     schema, head = migrations.schema_of(found), migrations.HEAD
     revision = schema.revision
     if not schema.is_begun:
-        yield fine(_("schema"), _("it has no tables of chatkeep yet; the first start makes them"))
+        yield fine(_("schema"), _("there are no tables yet; the first start creates them"))
     elif revision is None:
-        yield doubtful(
-            _("schema"), _("its tables are not complete yet"), _("start the server, or run: chatkeep migrate")
-        )
+        yield doubtful(_("schema"), _("some tables are missing"), _("start the server, or run: chatkeep migrate"))
     elif revision == head:
-        yield fine(_("schema"), _("it is {revision}, as this version needs it", revision=head))
+        yield fine(_("schema"), _("it is {revision}, which this version needs", revision=head))
     elif revision == migrations.UNFINISHED:
-        told = _("chatkeep copy has not copied everything into this database yet")
-        yield broken(_("schema"), told, _("run it again, with the same FROM and TO"))
+        told = _("chatkeep copy has not finished copying into this database")
+        yield broken(_("schema"), told, _("run it again with the same FROM and TO"))
     elif schema.can_serve:
         yield fine(
             _("schema"),
-            _("it is {revision}, of a newer chatkeep, beside which this version can serve", revision=revision),
+            _("it is {revision}, from a newer chatkeep that this version can run beside", revision=revision),
         )
     elif schema.is_newer:
         yield broken(
             _("schema"),
-            _("it is {revision}, of a newer chatkeep; this version needs {needed}", revision=revision, needed=head),
+            _("it is {revision}, from a newer chatkeep; this version needs {needed}", revision=revision, needed=head),
             _("upgrade chatkeep"),
         )
     elif found.embedded:
         told = _("it is {revision}; the next start migrates it to {needed}", revision=revision, needed=head)
         yield doubtful(_("schema"), told, _("make a backup first: chatkeep backup FILE"))
     else:
-        told = _("it is {revision}, this version needs {needed}", revision=revision, needed=head)
+        told = _("it is {revision}, but this version needs {needed}", revision=revision, needed=head)
         yield broken(_("schema"), told, _("make a backup, then run: chatkeep migrate"))
 
 
@@ -106,7 +105,7 @@ def _writing(found: Database) -> Iterator[Finding]:
             counters.try_out(connection)
             connection.rollback()
     except StoreProblem as error:
-        advice = _("check that the database is not read-only, has room and lets this user write")
+        advice = _("check that the database is not read-only, has free space and allows this user to write")
         yield broken(_("writing"), diagnosis.reason(error, found.url), advice)
     else:
         yield fine(_("writing"), _("a row was written and rolled back"))
@@ -120,10 +119,10 @@ def _clock(found: Database) -> Iterator[Finding]:
     # The database read its clock between the request and the response.
     off = max(before - theirs, theirs - time.time(), 0.0)
     if off > CLOCK_S:
-        told = _("this machine's and the database's differ by {seconds} s", seconds=f"{off:,.0f}")
-        yield doubtful(_("clock"), told, _("let both follow one time server (NTP): conversations expire by it"))
+        told = _("this machine's clock and the database's differ by {seconds} s", seconds=f"{off:,.0f}")
+        yield doubtful(_("clock"), told, _("synchronize both with NTP, because conversations expire by this clock"))
     else:
-        yield fine(_("clock"), _("this machine's and the database's agree"))
+        yield fine(_("clock"), _("this machine's clock and the database's agree"))
 
 
 def _keys(settings: Settings, found: Database) -> Iterator[Finding]:
@@ -141,7 +140,7 @@ def _keys(settings: Settings, found: Database) -> Iterator[Finding]:
     if not live:
         yield broken(
             _("keys"),
-            _("every key is revoked or expired, so every request gets 401"),
+            _("every API key is revoked or expired, so all requests get 401"),
             _("run: chatkeep keys create NAME"),
         )
     elif ending:
@@ -152,7 +151,7 @@ def _keys(settings: Settings, found: Database) -> Iterator[Finding]:
             days=SOON_DAYS,
         )
         yield doubtful(
-            _("keys"), told, _("chatkeep keys list tells which; chatkeep keys rotate makes one in a key's place")
+            _("keys"), told, _("run chatkeep keys list to see which, and chatkeep keys rotate to replace one")
         )
     else:
         yield fine(_("keys"), _("{count} are valid", count=f"{live:,}"))
@@ -161,6 +160,7 @@ def _keys(settings: Settings, found: Database) -> Iterator[Finding]:
 def _without_keys(settings: Settings) -> Finding:
     if settings.is_private:
         return fine(
-            _("keys"), _("there is no key yet: anyone who can reach {place} has full access", place=settings.place)
+            _("keys"),
+            _("no API key exists, so every client that reaches {place} has full access", place=settings.place),
         )
-    return broken(_("keys"), _("there is no key yet, so every request gets 401"), _("run: chatkeep keys create NAME"))
+    return broken(_("keys"), _("no API key exists, so all requests get 401"), _("run: chatkeep keys create NAME"))

@@ -41,13 +41,13 @@ def _folder(about: Text, path: Path) -> Iterator[Finding]:
             free = shutil.disk_usage(there).free
     except OSError as error:
         told = _("{path} cannot be written: {reason}", path=path, reason=error.strerror)
-        yield broken(about, told, _("let the server's user write there, or set CHATKEEP_DATA_DIR"))
+        yield broken(about, told, _("allow the server's user to write to it, or set CHATKEEP_DATA_DIR"))
         return
     told = _("{path}: {free} GB are free", path=path, free=f"{free / 1e9:,.1f}")
     if free < TOO_LOW_BYTES:
-        yield broken(about, told, _("make room: nothing can be stored on a full disk"))
+        yield broken(about, told, _("free some space: nothing can be stored on a full disk"))
     elif free < LOW_BYTES:
-        yield doubtful(about, told, _("make room soon: nothing can be stored on a full disk"))
+        yield doubtful(about, told, _("free some space soon: nothing can be stored on a full disk"))
     else:
         yield fine(about, told)
 
@@ -58,7 +58,7 @@ def permissions(settings: Settings) -> Iterator[Finding]:
         there = settings.data_dir.absolute()
         yield fine(
             _("permissions"),
-            _("Windows has no file modes: the rights of {path} decide, and icacls shows them", path=there),
+            _("Windows has no file modes; check the permissions of {path} with icacls", path=there),
         )
         return
     places = [settings.data_dir, settings.exports_dir, *filter(_holds_secrets, env_files(os.environ, Path.cwd()))]
@@ -71,7 +71,7 @@ def permissions(settings: Settings) -> Iterator[Finding]:
         told = _("every user of this machine can read or write {path}", path=place)
         yield doubtful(_("permissions"), told, _("run: chmod o-rwx {path}", path=place))
     if not exposed:
-        yield fine(_("permissions"), _("other users of this machine can open nothing of the server's"))
+        yield fine(_("permissions"), _("other users of this machine cannot open the server's files"))
 
 
 def _holds_secrets(file: Path) -> bool:
@@ -88,11 +88,11 @@ def place(settings: Settings) -> Iterator[Finding]:
         yield _free(settings)
     except TimeoutError:
         told = _("the program that listens on {place} does not answer", place=settings.place)
-        yield broken(_("place"), told, _("set another PORT (or HOST), or end that program"))
+        yield broken(_("address"), told, _("set another PORT or HOST, or stop that program"))
     except OSError as error:
-        advice = _("set another PORT (or HOST), or end what listens there")
+        advice = _("set another PORT or HOST, or stop that program")
         yield broken(
-            _("place"), _("{place} cannot be used: {reason}", place=settings.place, reason=text_of(error)), advice
+            _("address"), _("{place} cannot be used: {reason}", place=settings.place, reason=text_of(error)), advice
         )
     else:
         yield _answered(settings.place, answer)
@@ -102,14 +102,14 @@ def _answered(there: str, answer: bytes) -> Finding:
     head, _blank, body = answer.partition(b"\r\n\r\n")
     if b'"cache"' not in body or b'"provider"' not in body:
         return broken(
-            _("place"),
+            _("address"),
             _("another program answers on {url}", url=there),
-            _("set another PORT (or HOST), or end that program"),
+            _("set another PORT or HOST, or stop that program"),
         )
     if head.startswith(health.READY):
-        return fine(_("place"), _("chatkeep answers on {url} already", url=there))
+        return fine(_("address"), _("chatkeep already answers on {url}", url=there))
     return broken(
-        _("place"), _("chatkeep answers on {url}, and reports that it is unhealthy", url=there), _("look at its log")
+        _("address"), _("chatkeep answers on {url}, but reports that it is unhealthy", url=there), _("check its log")
     )
 
 
@@ -117,17 +117,19 @@ def _free(settings: Settings) -> Finding:
     if settings.socket_path:
         folder = Path(settings.socket_path).absolute().parent
         if os.access(folder, os.W_OK):
-            return fine(_("place"), _("{place} is free", place=settings.place))
+            return fine(_("address"), _("{place} is free", place=settings.place))
         if not folder.exists():
-            advice = _("make the folder for the server's user; the systemd unit does so when it starts")
-            return doubtful(_("place"), _("{path} does not exist", path=folder), advice)
-        return broken(_("place"), _("{path} cannot be written", path=folder), _("let the server's user write there"))
+            advice = _("create the folder for the server's user; the systemd unit does this when it starts")
+            return doubtful(_("address"), _("{path} does not exist", path=folder), advice)
+        return broken(
+            _("address"), _("{path} cannot be written", path=folder), _("allow the server's user to write to it")
+        )
     try:
         listening.listen(settings.host, settings.port).close()
     except OSError as error:
         told = _("{place} cannot be used: {reason}", place=settings.place, reason=error.strerror or error)
-        return broken(_("place"), told, _("set another PORT (or HOST)"))
-    return fine(_("place"), _("{place} is free", place=settings.place))
+        return broken(_("address"), told, _("set another PORT or HOST"))
+    return fine(_("address"), _("{place} is free", place=settings.place))
 
 
 def files(settings: Settings) -> Iterator[Finding]:
@@ -139,13 +141,13 @@ def files(settings: Settings) -> Iterator[Finding]:
     if 0 <= most < streams * FILES_OF_A_STREAM + OTHER_FILES:
         fit = max(most - OTHER_FILES, 0) // FILES_OF_A_STREAM
         told = _(
-            "a process may have {files}, which is enough for {streams} streams at once",
+            "a process can open {files}, which is enough for {streams} concurrent streams",
             files=f"{most:,}",
             streams=f"{fit:,}",
         )
         yield doubtful(_("open files"), told, _("raise it: ulimit -n 65536, or LimitNOFILE=65536 in the systemd unit"))
     else:
-        yield fine(_("open files"), _("enough for {streams} streams at once in each process", streams=f"{streams:,}"))
+        yield fine(_("open files"), _("enough for {streams} concurrent streams per process", streams=f"{streams:,}"))
 
 
 def pages(_settings: Settings) -> Iterator[Finding]:
@@ -154,7 +156,9 @@ def pages(_settings: Settings) -> Iterator[Finding]:
 
     if lacking := ", ".join(missing()):
         told = _("not built: {names}; replies are shown as plain text", names=lacking)
-        yield doubtful(_("pages"), told, _("in a checkout run: ./dev assets; else install a wheel, which has them"))
+        yield doubtful(
+            _("pages"), told, _("in a checkout, run: ./dev assets; otherwise install a wheel, which includes them")
+        )
     else:
         yield fine(_("pages"), _("everything is built"))
 

@@ -20,7 +20,7 @@ REDIS = verbatim("Redis")
 MOST_SHOWN = 200
 REDIS_TIMEOUT_S = 2.0
 WITHOUT_REDIS = _(
-    "check REDIS_URL; until then each process has a cache of its own, and limits are counted in the database"
+    "check REDIS_URL; until Redis answers, each process has its own cache, and limits are counted in the database"
 )
 
 
@@ -29,15 +29,15 @@ def provider(settings: Settings) -> Iterator[Finding]:
     from chatkeep.provider import check  # noqa: PLC0415 - not needed if settings are wrong
 
     if settings.demo:
-        advice = _("set OPENAI_API_KEY (and OPENAI_BASE_URL, CHATKEEP_MODEL) to talk to a real one")
-        yield doubtful(_("provider"), _("none is configured: the offline demo model answers"), advice)
+        advice = _("to use a real model, set OPENAI_API_KEY (and OPENAI_BASE_URL, CHATKEEP_MODEL)")
+        yield doubtful(_("provider"), _("no provider is configured, so the offline demo model answers"), advice)
         return
     try:
         listed = check.models(settings)
     except SettingsError as error:
         yield from (broken(_("provider"), problem, _("fix it")) for problem in error.problems)
     except ProviderBusy as error:
-        yield doubtful(_("provider"), error.detail, _("it is reached; ask again later"))
+        yield doubtful(_("provider"), error.detail, _("the server reaches it; try again later"))
     except ProviderError as error:
         yield broken(_("provider"), error.detail, _("until it answers, every message gets an error"))
     else:
@@ -47,14 +47,14 @@ def provider(settings: Settings) -> Iterator[Finding]:
 def _listed(model: str, listed: set[str] | None) -> Finding:
     if listed is None:
         advice = _(
-            "check that OPENAI_BASE_URL ends where /chat/completions begins, often with /v1; then send a message"
+            "check that OPENAI_BASE_URL is the part before /chat/completions, often ending in /v1; then send a message"
         )
-        return doubtful(_("provider"), _("it answers, but has no list of models to try the key with"), advice)
+        return doubtful(_("provider"), _("it answers, but has no list of models, so the key is not checked"), advice)
     if listed and model not in listed:
         return doubtful(
-            _("provider"), _("it answers, and does not list the model {model}", model=model), _("check CHATKEEP_MODEL")
+            _("provider"), _("it answers, but does not list the model {model}", model=model), _("check CHATKEEP_MODEL")
         )
-    return fine(_("provider"), _("it answers and takes the key; the model is {model}", model=model))
+    return fine(_("provider"), _("it answers and accepts the key; the model is {model}", model=model))
 
 
 def redis(settings: Settings) -> Iterator[Finding]:
@@ -78,7 +78,7 @@ def redis(settings: Settings) -> Iterator[Finding]:
         cache.try_out(client)
         redis_windows.try_out(client)
     except OSError as error:
-        yield doubtful(REDIS, _("it answers, and cannot be used: {reason}", reason=text_of(error)), WITHOUT_REDIS)
+        yield doubtful(REDIS, _("it answers, but cannot be used: {reason}", reason=text_of(error)), WITHOUT_REDIS)
         return
     yield fine(REDIS, _("it answers"))
     if settings.limits != Defaults():
@@ -93,11 +93,13 @@ def _forgetting(redis: RedisClient) -> Iterator[Finding]:
     except OSError:  # hosted Redis services often refuse it
         return
     if not found.get("save") and found.get("appendonly") == "no":
-        told = _("it keeps nothing on disk, so limits of the minute and the day start over when it restarts")
-        yield doubtful(REDIS, told, _("set appendonly yes in Redis, or remove REDIS_URL: the database counts then"))
+        told = _("it does not persist data, so a restart of Redis resets the limits per minute and per day")
+        yield doubtful(
+            REDIS, told, _("set appendonly yes in Redis, or remove REDIS_URL to count limits in the database")
+        )
     if found.get("maxmemory") != "0" and found.get("maxmemory-policy") != "noeviction":
-        told = _("it evicts keys when it is full, so limits may start over")
-        yield doubtful(REDIS, told, _("set maxmemory-policy noeviction in Redis: the database counts when it is full"))
+        told = _("it evicts keys when its memory is full, which can reset limits")
+        yield doubtful(REDIS, told, _("set maxmemory-policy noeviction in Redis; if it is full, the database counts"))
 
 
 def oidc(settings: Settings) -> Iterator[Finding]:
@@ -118,18 +120,22 @@ def oidc(settings: Settings) -> Iterator[Finding]:
     except SettingsError as error:
         yield from (broken(OPENID, problem, _("until then, users cannot sign in")) for problem in error.problems)
     except SignInFailed as failure:
-        told = _("{issuer} does not answer as an issuer: {reason}", issuer=settings.oidc_issuer, reason=failure.cause)
-        yield broken(OPENID, told, _("check CHATKEEP_OIDC_ISSUER, and that this machine reaches it"))
+        told = _(
+            "{issuer} does not answer like an OpenID issuer: {reason}",
+            issuer=settings.oidc_issuer,
+            reason=failure.cause,
+        )
+        yield broken(OPENID, told, _("check CHATKEEP_OIDC_ISSUER, and that this machine can reach it"))
 
 
 def _faulty(settings: Settings, cause: str, named: str) -> Finding:
     if cause == "discovery_issuer_mismatch":
         told = _("the issuer {issuer} calls itself {name}", issuer=settings.oidc_issuer, name=f"{named[:MOST_SHOWN]!a}")
-        return broken(OPENID, told, _("set CHATKEEP_OIDC_ISSUER to exactly that, if it is the right issuer"))
+        return broken(OPENID, told, _("if that is the right issuer, set CHATKEEP_OIDC_ISSUER to exactly that name"))
     return broken(
         OPENID,
         _("{issuer} names an endpoint without TLS", issuer=settings.oidc_issuer),
-        _("let the issuer use https everywhere"),
+        _("configure the issuer to use https for every endpoint"),
     )
 
 
@@ -139,14 +145,14 @@ def _signing(settings: Settings, supported: tuple[str, ...], keys: int) -> Findi
     expected = settings.oidc_algorithm
     if supported and not set(supported) & set(signatures.names_of(expected)):
         told = _(
-            "it signs with {algorithms}, and not with {expected}",
+            "it signs with {algorithms}, not with {expected}",
             algorithms=f"{', '.join(supported)[:MOST_SHOWN]!a}",
             expected=expected,
         )
-        return broken(OPENID, told, _("set CHATKEEP_OIDC_ALGORITHM to what it signs this server's tokens with"))
+        return broken(OPENID, told, _("set CHATKEEP_OIDC_ALGORITHM to the algorithm that signs this server's tokens"))
     if not keys:
         told = _("it publishes no key for {algorithm}", algorithm=expected)
-        return broken(OPENID, told, _("set CHATKEEP_OIDC_ALGORITHM to what it signs this server's tokens with"))
+        return broken(OPENID, told, _("set CHATKEEP_OIDC_ALGORITHM to the algorithm that signs this server's tokens"))
     return fine(
         OPENID,
         _(

@@ -35,8 +35,8 @@ _MEDIA_TYPES = _ARCHIVES | {
     "application/gzip", "application/x-gzip", "application/zstd", "application/octet-stream",
 }  # fmt: skip
 _WHAT_TO_SEND = _(
-    "Send the file itself as the body, in no form, with its Content-Type: application/json, application/x-ndjson, "
-    "application/zip or application/gzip."
+    "Send the file itself as the body, not in a form, with its Content-Type: "
+    "application/json, application/x-ndjson, application/zip or application/gzip."
 )
 _GZIP = {"identity", "gzip", "x-gzip"}
 # The unpacked content may be this many times larger than the body: text compresses to a tenth at best.
@@ -91,7 +91,7 @@ def import_conversations() -> Response:
         _require_small(body)
         reports = _imported(body, run)
     except UnknownFile as error:
-        raise InvalidFields(text_of(error), errors=[FieldError("", _("is no file that can be imported"))]) from error
+        raise InvalidFields(text_of(error), errors=[FieldError("", _("is not a file that can be imported"))]) from error
     return rendered(import_of(reports, language()))
 
 
@@ -101,7 +101,7 @@ def _body() -> bytes:
         raise UnsupportedMediaType(_WHAT_TO_SEND)
     if content_coding() not in (_GZIP if request.mimetype not in _ARCHIVES else {"identity"}):
         raise UnsupportedMediaType(
-            _("Send the file as it is; only what is no archive may have Content-Encoding: gzip.")
+            _("Send the file unchanged. Only files that are not archives can have Content-Encoding: gzip.")
         )
     try:
         return read_coded_body()
