@@ -137,7 +137,7 @@ def test_older_schema_is_reported_and_not_migrated(doctor: Doctor, database: Dat
     url = database.url.render_as_string(hide_password=False)
     with database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
-    expected = "warn it is 0001; the next" if database.embedded else "fail it is 0001, this version needs"
+    expected = "warn it is 0001; the next" if database.embedded else "fail it is 0001, but this version needs"
     assert doctor.says("schema", DATABASE_URL=url).startswith(expected)
     assert migrations.schema_of(database).revision == "0001"
 
@@ -149,7 +149,7 @@ def test_newer_schema_is_reported(doctor: Doctor, database: Database) -> None:
     assert doctor.says("schema", DATABASE_URL=url).startswith("ok it is 9999, from a newer chatkeep that")
     with database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE marks SET value = 12 WHERE name = 'schema_compatible_from'")
-    assert doctor.says("schema", DATABASE_URL=url).startswith("fail it is 9999, of a newer chatkeep")
+    assert doctor.says("schema", DATABASE_URL=url).startswith("fail it is 9999, from a newer chatkeep")
 
 
 def test_empty_database_is_created_at_the_first_start(doctor: Doctor, mariadb_url: str) -> None:
@@ -232,7 +232,7 @@ def test_unwritable_folder_fails(doctor: Doctor) -> None:
 def test_nearly_full_disk_is_reported(doctor: Doctor, small_disk: Path | None) -> None:
     """Without the right to mount only the disk with free space is checked."""
     told = doctor.says("data folder", CHATKEEP_DATA_DIR=str(small_disk or doctor.folder))
-    assert ("make room" in told) == bool(small_disk)
+    assert ("free some space" in told) == bool(small_disk)
 
 
 @pytest.fixture
@@ -357,7 +357,7 @@ def test_invalid_openid_documents_are_reported(
 def test_running_server_is_reported(doctor: Doctor) -> None:
     with Server("flask", doctor.folder / "server") as server:
         env = {"PORT": str(server.port), "CHATKEEP_DATA_DIR": server.env["CHATKEEP_DATA_DIR"]}
-        assert doctor.says("place", **env) == f"ok chatkeep answers on 127.0.0.1:{server.port} already"
+        assert doctor.says("address", **env) == f"ok chatkeep already answers on 127.0.0.1:{server.port}"
         assert [item["status"] for item in doctor.all if item["check"] == "database"] == ["ok"]
 
 
@@ -365,7 +365,7 @@ def test_port_used_by_another_program_fails(doctor: Doctor, upstream: Upstream) 
     """Four seconds each, for which the doctor waits: the provider keeps its connection, the other one is silent."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for port in (upstream.port, silent.getsockname()[1]):
-            assert doctor.says("place", PORT=str(port)).startswith(
+            assert doctor.says("address", PORT=str(port)).startswith(
                 f"fail the program that listens on 127.0.0.1:{port} does not"
             )
 
@@ -373,12 +373,12 @@ def test_port_used_by_another_program_fails(doctor: Doctor, upstream: Upstream) 
 def test_another_http_server_on_the_port_fails(doctor: Doctor) -> None:
     with HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as other:
         Thread(target=other.handle_request, daemon=True).start()
-        assert doctor.says("place", PORT=str(other.server_port)).startswith("fail another program answers")
+        assert doctor.says("address", PORT=str(other.server_port)).startswith("fail another program answers")
 
 
 @pytest.mark.posix("there are no sockets with a path")
 def test_missing_folder_of_the_socket_is_reported(doctor: Doctor) -> None:
-    found = doctor.says("place", HOST=f"unix:{doctor.folder}/nowhere/chatkeep.sock")
+    found = doctor.says("address", HOST=f"unix:{doctor.folder}/nowhere/chatkeep.sock")
     assert found.startswith(f"warn {doctor.folder}/nowhere does not exist")
 
 
