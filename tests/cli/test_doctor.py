@@ -385,7 +385,7 @@ def test_missing_folder_of_the_socket_is_reported(doctor: Doctor) -> None:
 @pytest.mark.posix("limits are those of POSIX")
 def test_low_limit_of_open_files_is_reported(doctor: Doctor, limited: Callable[[int], None]) -> None:
     limited(256)
-    assert "78 streams" in doctor.says("open files")
+    assert "78 concurrent streams" in doctor.says("open files")
     limited(4096)
     assert doctor.says("open files").startswith("ok")
 
