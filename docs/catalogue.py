@@ -22,7 +22,7 @@ from babel.messages.pofile import read_po, write_po
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = "chatkeep/i18n/locale/zh/LC_MESSAGES"
 PO, MO = f"{FOLDER}/chatkeep.po", f"{FOLDER}/chatkeep.mo"
-PAGE = "chatkeep/web/static/zh.js"
+STATIC = "chatkeep/web/static"
 MARKS = {"_", "N_"}
 _HEADER = r"""# The Chinese of chatkeep. Edit the msgstr lines, then run: ./dev docs
 msgid ""
@@ -49,7 +49,7 @@ class NotLiteral(ValueError):
 def messages(root: Path = ROOT) -> list[Found]:
     """Return every message of the code, in the order of files. Raises `NotLiteral`."""
     package = root / "chatkeep"
-    scripts = sorted(path for path in (package / "web/static").glob("*.js") if path.name != Path(PAGE).name)
+    scripts = sorted((package / "web/static").glob("*i18n.js"))
     return [
         Found(path.relative_to(root).as_posix(), message)
         for paths, read in ((sorted(package.rglob("*.py")), of_python), (scripts, of_script))
@@ -131,11 +131,15 @@ def files(catalogue: Catalog) -> dict[str, bytes]:
     po, mo = BytesIO(), BytesIO()
     write_po(po, catalogue, width=120, omit_header=True, include_lineno=False)
     write_mo(mo, catalogue)
-    page = {
-        str(entry.id): entry.string for entry in catalogue if any(path.endswith(".js") for path, _ in entry.locations)
-    }
-    script = f"{_SCRIPT}export default {json.dumps(page, ensure_ascii=False, indent=2)};\n"
-    return {PO: _HEADER.encode() + po.getvalue(), MO: mo.getvalue(), PAGE: script.encode()}
+    scripts = {f"{STATIC}/{prefix}zh.js": _script(catalogue, prefix) for prefix in ("", "admin-")}
+    return {PO: _HEADER.encode() + po.getvalue(), MO: mo.getvalue(), **scripts}
+
+
+def _script(catalogue: Catalog, prefix: str) -> bytes:
+    """Return the Chinese of a page's `i18n.js` as a module."""
+    path = f"{STATIC}/{prefix}i18n.js"
+    page = {str(entry.id): entry.string for entry in catalogue if path in dict(entry.locations)}
+    return f"{_SCRIPT}export default {json.dumps(page, ensure_ascii=False, indent=2)};\n".encode()
 
 
 def _read(path: Path) -> bytes:

@@ -130,7 +130,7 @@ ENDS: list[tuple[dict[str, Any], str, str]] = [
     ({"status": "completed", "finish_reason": "refusal"}, "declined to answer", "模型拒绝回答"),
     ({"status": "truncated", "finish_reason": "length"}, "length limit", "达到长度上限"),
     ({"status": "truncated", "finish_reason": "content_filter"}, "by a content filter", "内容过滤"),
-    ({"status": "truncated", "finish_reason": "tool_calls"}, "called a tool", "要求调用工具"),
+    ({"status": "truncated", "finish_reason": "tool_calls"}, "called a tool", "模型调用了工具"),
     ({"status": "truncated", "finish_reason": None}, "Cut off before its end", "回复未完整结束"),
     (
         {

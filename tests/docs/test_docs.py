@@ -114,9 +114,13 @@ def unused_words() -> list[str]:
     return re.findall(r"(?m)^\| `([\w*]+)`", section)
 
 
+GIVEN = {"NoSessions", "open_session"}  # Flask's words
+
+
 def test_no_name_has_a_banned_word() -> None:
     texts = {path: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
     names = {(path, name) for path, text in texts.items() for name in re.findall(r"\b(?:def|class) (\w+)", text)}
+    names = {(path, name) for path, name in names if name not in GIVEN}
     assert unused_words()
     assert {f"{path.relative_to(ROOT)}: {name}" for path, name in names if has_unused_word(name)} == set()
 

@@ -46,7 +46,7 @@ class Worker(Server):
         return ["-m", "chatkeep", "work"]
 
     def _is_up(self) -> bool:
-        return "makes exports" in self.log()
+        return "runs export jobs" in self.log()
 
 
 @pytest.fixture(scope="module", params=DATABASES)

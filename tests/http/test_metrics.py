@@ -298,7 +298,7 @@ def test_database_outage_is_a_problem_and_loses_no_counts(
         own_mariadb.kill()
         answer = api.request("GET", "/metrics")
         assert (answer.status, answer.json["code"]) == (503, "database_unavailable")
-        assert eventually(lambda: "could not store what was counted" in server.log(), 20)
+        assert eventually(lambda: "could not store metrics or usage" in server.log(), 20)
         own_mariadb.start()
         assert eventually(lambda: scraped_once(api) == 1, 30)
 

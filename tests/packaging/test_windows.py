@@ -16,7 +16,11 @@ from tests.packaging.as_windows import MODULES, PLACES
 from tests.servers import Server
 
 ROOT = Path(__file__).resolve().parents[2]
-SKIPPED = {"direct_program.py", "test_gunicorn.py"}  # they test gunicorn, and run nowhere else
+# They test gunicorn or greenlets, and run nowhere else.
+SKIPPED = {
+    "aborting_greenlets.py", "direct_program.py", "epoll_streams.py", "greenlet_reads.py", "greenlets.py",
+    "test_gunicorn.py",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 /** The admin page's texts in two languages. It uses the chat page's language. */
 
+import chinese from './admin-zh.js';
 import { _, currentLanguage, translated } from './i18n.js';
 
 const texts = {
@@ -67,7 +68,7 @@ const texts = {
 };
 
 /** Return a text with its `{placeholders}` filled in. */
-export const t = (name, values = {}) => translated(texts[name], values);
+export const t = (name, values = {}) => translated(texts[name], values, chinese);
 
 /** Translate all texts of the page. */
 export function translate() {

@@ -1,7 +1,6 @@
 /** The page's texts: English here, Chinese in the catalogue. The browser chooses; people can switch, which is kept. */
 
 import { browser } from './storage.js';
-import chinese from './zh.js';
 
 /** Mark a message for the catalogue. */
 export const _ = (message) => message;
@@ -157,6 +156,13 @@ const texts = {
 const units = [['day', 86_400], ['hour', 3600], ['minute', 60]];
 let language = browser.read('language', null) ?? (navigator.language.toLowerCase().startsWith('zh') ? 'zh' : 'en');
 
+let chinese = {}; // a page in English does not load it
+await loadTexts(language);
+
+async function loadTexts(chosen) {
+  if (chosen === 'zh') chinese = (await import('./zh.js')).default;
+}
+
 /** Return the language in use: "en" or "zh". */
 export const currentLanguage = () => language;
 
@@ -166,9 +172,9 @@ export const hasText = (name) => name in texts;
 /** Return a text with its `{names}` filled in. */
 export const t = (name, values = {}) => translated(texts[name], values);
 
-/** Return a message in the language in use, with its `{names}` filled in. */
-export function translated(message, values) {
-  const words = language === 'zh' ? chinese[message] : message;
+/** Return a message in the language in use, with its `{names}` filled in. Another page brings its own table. */
+export function translated(message, values, table = chinese) {
+  const words = language === 'zh' ? table[message] : message;
   return words.replace(/\{(\w+)\}/g, (_name, key) => values[key]);
 }
 
@@ -188,13 +194,14 @@ export function label(node, name) {
 }
 
 /** Use the other language from now on. */
-export function switchLanguage() {
-  useLanguage(language === 'en' ? 'zh' : 'en');
+export async function switchLanguage() {
+  await useLanguage(language === 'en' ? 'zh' : 'en');
   browser.write('language', language);
 }
 
-function useLanguage(chosen) {
+async function useLanguage(chosen) {
   if (chosen === language || !['en', 'zh'].includes(chosen)) return;
+  await loadTexts(chosen);
   language = chosen;
   translatePage();
   dispatchEvent(new Event('language'));
